@@ -1,0 +1,39 @@
+"""Errors that a person can mend."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(Exception):
+    """What the user gave cannot be used. The command line prints it as one line and exits with 2.
+
+    The message says what is wrong, where, and how to mend it, in that order, in one line.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
+def nearest(text: str, options: Iterable[str], *, most: int = 3) -> list[str]:
+    """The options closest to `text`, best first; case, spaces and underscores do not count."""
+    plain = {}
+    for option in options:
+        plain.setdefault(_plain(option), option)
+    close = difflib.get_close_matches(_plain(text), plain, n=most, cutoff=0.5)
+    inside = [key for key in plain if _plain(text) and _plain(text) in key and key not in close]
+    return [plain[key] for key in (*close, *inside)][:most]
+
+
+def unknown(kind: str, text: str, options: Iterable[str], *, listing: str = "") -> InputError:
+    """The error for a name that does not exist: says the nearest names, and where all are listed."""
+    close = nearest(text, options)
+    hint = f"did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
+    listed = f"{listing} lists them all" if listing else ""
+    mend = "; ".join(part for part in (hint, listed) if part)
+    return InputError(f"no {kind} is named {text!r}" + (f": {mend}" if mend else ""))
+
+
+def _plain(text: str) -> str:
+    return text.casefold().replace("_", " ").replace("-", " ").strip()

@@ -1,0 +1,51 @@
+"""Reading what is inside a network: one pass, several layers, stopping after the last one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from deepscope.errors import InputError
+
+
+class _Enough(Exception):
+    """Raised inside a forward pass when every wanted layer has spoken."""
+
+
+def capture(network: nn.Module, inputs: Tensor, modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """Run `network` on `inputs` until every module has run, and return what each put out.
+
+    A module that runs several times (a shared activation) gives its first output. Outputs are copies:
+    a following in-place operation does not change them. They stay differentiable.
+
+    Raises:
+        InputError: a module never ran, or gave something other than one tensor.
+    """
+    names: dict[nn.Module, list[str]] = {}
+    for name, module in modules.items():
+        names.setdefault(module, []).append(name)
+    found: dict[str, Tensor] = {}
+
+    def hook(module: nn.Module, _: Any, output: Any) -> None:
+        for name in names[module]:
+            if not isinstance(output, Tensor):
+                raise InputError(f"layer {name!r} gives {type(output).__name__}, not one tensor: choose a layer in it")
+            if name not in found:
+                found[name] = output.clone()
+        if len(found) == len(modules):
+            raise _Enough
+
+    handles = [module.register_forward_hook(hook) for module in names]
+    try:
+        network(inputs)
+    except _Enough:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+    for name in modules:
+        if name not in found:
+            raise InputError(f"layer {name!r} takes no part in the network's forward pass: choose another")
+    return {name: found[name] for name in modules}

@@ -1,0 +1,166 @@
+"""`VisionModel`: a network together with how its input is made and what its outputs mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from deepscope import images
+from deepscope.errors import InputError, unknown
+from deepscope.models.capture import capture
+from deepscope.models.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where weights come from.
+
+    Attributes:
+        source: in words: publication, release, what was converted.
+        sha256: of the weights file; empty where the weights came from Python.
+        licence: as the weights' publisher states it.
+    """
+
+    source: str = ""
+    sha256: str = ""
+    licence: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class VisionModel:
+    """Any image classifier (or feature extractor), seen from pixel space.
+
+    Epsilon, attributions and figures all live in pixels in [0, 1]: normalisation happens inside the
+    graph, so gradients with respect to pixels need no further care.
+
+    Attributes:
+        name: what `--model` calls it.
+        network: takes normalised (N, 3, H, W), gives (N, C). Put into eval mode, its parameters frozen.
+        preprocessing: makes pixels from images.
+        categories: one name a class; empty where the network has no class layer.
+        wnids: the classes' WordNet identifiers, where they have one.
+        aliases: other names of layers, as a publication calls them ("relu6") -> the module's name.
+        origin: where the weights come from.
+    """
+
+    name: str
+    network: nn.Module
+    preprocessing: Preprocessing
+    categories: tuple[str, ...] = ()
+    wnids: tuple[str, ...] = ()
+    aliases: dict[str, str] = field(default_factory=dict)
+    origin: Origin = field(default_factory=Origin)
+
+    def __post_init__(self) -> None:
+        self.network.eval().requires_grad_(False)
+
+    @property
+    def device(self) -> torch.device:
+        tensor = next((t for group in (self.network.parameters(), self.network.buffers()) for t in group), None)
+        return torch.device("cpu") if tensor is None else tensor.device
+
+    def to(self, device: torch.device) -> VisionModel:
+        """The same model on another device (the network itself moves)."""
+        return replace(self, network=self.network.to(device))
+
+    def read(self, pictures: Iterable[images.Source]) -> Tensor:
+        """Paths, bytes, PIL images or (H, W, 3) uint8 arrays -> (N, 3, H, W) pixels in [0, 1].
+
+        Raises:
+            InputError: an image cannot be read; `images.stream` is for folders where some may be bad.
+        """
+        pixels = [self.preprocessing(images.decode(picture)) for picture in pictures]
+        if not pixels:
+            raise InputError("no image was given: name at least one file or folder")
+        return torch.stack(pixels).to(self.device)
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """(N, 3, H, W) pixels in [0, 1] -> the network's input; part of the graph."""
+        return (pixels - self._mean.to(pixels)) / self._std.to(pixels)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """(N, 3, H, W) pixels in [0, 1] -> (N, C) logits, differentiable with respect to the pixels.
+
+        Raises:
+            InputError: the model has no class layer.
+        """
+        self.require_classes()
+        return self.network(self.normalise(pixels))
+
+    def activations(self, pixels: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        """What the named layers put out, in one pass that stops after the last of them.
+
+        Returns:
+            the layers' names, as given -> outputs (N, ...), differentiable with respect to the pixels.
+
+        Raises:
+            InputError: no layer has that name, or the layer gives no tensor.
+        """
+        modules = {name: self.layer(name) for name in layers}
+        return capture(self.network, self.normalise(pixels), modules)
+
+    def layer(self, name: str) -> nn.Module:
+        """The module of that name, as PyTorch or the publication calls it.
+
+        Raises:
+            InputError: no layer has that name; the nearest names are offered.
+        """
+        try:
+            return self.network.get_submodule(self.aliases.get(name, name) or "?")
+        except AttributeError:
+            options = (*self.aliases, *self.layers)
+            raise unknown("layer", name, options, listing=f"`deepscope models show {self.name}`") from None
+
+    @cached_property
+    def layers(self) -> tuple[str, ...]:
+        """The names of all modules inside the network, in the order they were defined."""
+        return tuple(name for name, _ in self.network.named_modules() if name)
+
+    def category(self, text: str | int) -> int:
+        """The index of a class given by name ("bee eater", "bee_eater"), WordNet identifier or number.
+
+        A name that several classes share (ImageNet has two cranes) is refused with their numbers.
+
+        Raises:
+            InputError: no class, or more than one, is meant; the nearest names are offered.
+        """
+        self.require_classes()
+        if isinstance(text, int) or text.strip().isdigit():
+            index = int(text)
+            if not 0 <= index < len(self.categories):
+                raise InputError(f"class {index} does not exist: {self.name} has classes 0 to {len(self.categories) - 1}")
+            return index
+        if text in self.wnids:
+            return self.wnids.index(text)
+        found = [i for i, name in enumerate(self.categories) if name == text]
+        found = found or [i for i, name in enumerate(self.categories) if _plain(name) == _plain(text)]
+        if len(found) > 1:
+            numbers = " or ".join(str(index) for index in found)
+            raise InputError(f"{self.name} has several classes named {text!r}: give the number instead, {numbers}")
+        if not found:
+            raise unknown("class", text, self.categories, listing=f"`deepscope models classes {self.name}`")
+        return found[0]
+
+    def require_classes(self) -> None:
+        """Raises InputError where the model only gives features."""
+        if not self.categories:
+            raise InputError(
+                f"{self.name} has features only, no class layer: use it with `activations` or `transfer`, "
+                f"or choose a classifier with --model"
+            )
+
+    @cached_property
+    def _mean(self) -> Tensor:
+        return torch.tensor(self.preprocessing.mean).view(-1, 1, 1)
+
+    @cached_property
+    def _std(self) -> Tensor:
+        return torch.tensor(self.preprocessing.std).view(-1, 1, 1)
+
+
+def _plain(name: str) -> str:
+    return name.casefold().replace("_", " ").replace("-", " ").strip()

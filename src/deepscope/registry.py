@@ -1,0 +1,93 @@
+"""Families of methods that find themselves.
+
+A family is an abstract class that lists `Registered` among its bases. Its methods are the concrete classes below it,
+each a frozen dataclass whose fields are its whole configuration: they give the command line's
+flags, the help, the repr, the figure's caption and the JSON. Nothing is listed by hand anywhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+import re
+from abc import ABC
+from collections.abc import Iterator
+from typing import Any, ClassVar, TypeVar
+
+from deepscope.errors import unknown
+
+_WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+T = TypeVar("T", bound="Registered")
+
+
+class Registered(ABC):
+    """Base of every family. A concrete class is final: no method subclasses another method."""
+
+    name: ClassVar[str]
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if "name" not in cls.__dict__:
+            cls.name = kebab_case(cls.__name__)
+
+    @classmethod
+    def members(cls: type[T]) -> dict[str, type[T]]:
+        """The family's concrete classes by name, in alphabetical order."""
+        return {member.name: member for member in sorted(_concrete(cls), key=lambda c: c.name)}
+
+    @classmethod
+    def member(cls: type[T], name: str) -> type[T]:
+        """The member of that name; hyphens, underscores and case do not count.
+
+        Raises:
+            InputError: no member has that name; the message gives the nearest ones.
+        """
+        members = cls.members()
+        for candidate, member in members.items():
+            if _plain(candidate) == _plain(name):
+                return member
+        raise unknown(kebab_case(cls.__name__).replace("-", " "), name, members)
+
+    def settings(self) -> dict[str, Any]:
+        """The fields and their values, ready for JSON."""
+        assert dataclasses.is_dataclass(self)
+        return {field.name: plain_value(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
+
+def kebab_case(name: str) -> str:
+    """`SmoothGrad` -> `smooth-grad`, `FGSM` -> `fgsm`, `GradCAM` -> `grad-cam`."""
+    return _WORD_START.sub("-", name).lower()
+
+
+def discover(package: str) -> None:
+    """Import every module below `package`, so that its members exist."""
+    root = importlib.import_module(package)
+    for module in pkgutil.walk_packages(root.__path__, prefix=f"{package}."):
+        importlib.import_module(module.name)
+
+
+def plain_value(value: Any) -> Any:
+    """A setting as JSON can hold it: a method becomes its name and settings, a path its text."""
+    if isinstance(value, Registered):
+        return {"method": value.name, **value.settings()}
+    if isinstance(value, (str, int, float, bool)) or value is None:
+        return value
+    if isinstance(value, (list, tuple)):
+        return [plain_value(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): plain_value(item) for key, item in value.items()}
+    return str(value)
+
+
+def _concrete(cls: type[T]) -> Iterator[type[T]]:
+    for child in cls.__subclasses__():
+        if not inspect.isabstract(child):
+            yield child
+        yield from _concrete(child)
+
+
+def _plain(name: str) -> str:
+    return name.casefold().replace("-", "").replace("_", "")

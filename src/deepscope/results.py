@@ -1,0 +1,211 @@
+"""What a job hands back: a title, numbers, and a closed set of blocks to show. Data only.
+
+Arrays are NumPy arrays. `render` turns a `Result` into text, HTML, JSON and figures; nothing here
+knows how it will look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Cell: TypeAlias = "str | int | float | bool | None"
+"""A table's cell. None is shown as a dash: the row exists, the value was not measured."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A table's column: its heading and how its numbers are written (a Python format spec)."""
+
+    name: str
+    spec: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells below named columns; `mark` is the row to stand out (the best one, say)."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    title: str = ""
+    caption: str = ""
+    mark: int | None = None
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(f"table {self.title!r}: a row has {len(row)} cells, not {len(self.columns)}")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image: (H, W, 3) uint8. `points` are (x, y) pixels to ring, `boxes` are (left, top, right, bottom)."""
+
+    pixels: NDArray[np.uint8]
+    caption: str = ""
+    points: tuple[tuple[float, float], ...] = ()
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.pixels.dtype != np.uint8 or self.pixels.ndim != 3 or self.pixels.shape[2] != 3:
+            raise ValueError(f"a picture is (H, W, 3) uint8, not {self.pixels.shape} {self.pixels.dtype}")
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Horizontal bars, longest first as given; `mark` is the bar to stand out (the true class)."""
+
+    labels: tuple[str, ...]
+    values: tuple[float, ...]
+    caption: str = ""
+    mark: int | None = None
+    limit: float = 1.0
+    """The value at which a bar fills its cell."""
+
+    def __post_init__(self) -> None:
+        if len(self.labels) != len(self.values):
+            raise ValueError("bars need as many labels as values")
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """A matrix of numbers as colours: an attribution map, an activation map, a confusion matrix.
+
+    `values` is (H, W). With `over`, an (H', W', 3) uint8 image, the map is laid over it.
+    `signed` maps have a diverging scale centred on zero. `rows` and `columns` label a matrix.
+    `low` and `high` fix the scale; None takes the map's own extremes.
+    """
+
+    values: NDArray[Any]
+    caption: str = ""
+    title: str = ""
+    over: NDArray[np.uint8] | None = None
+    signed: bool = False
+    low: float | None = None
+    high: float | None = None
+    rows: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    row_title: str = ""
+    column_title: str = ""
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 2:
+            raise ValueError(f"a heatmap is (H, W), not {self.values.shape}")
+
+
+GridCell: TypeAlias = "Picture | Bars | Heatmap"
+
+
+@dataclass(frozen=True)
+class ImageGrid:
+    """Rows of pictures, bars and heatmaps, as one figure."""
+
+    rows: tuple[tuple[GridCell, ...], ...]
+    title: str = ""
+    caption: str = ""
+    columns: tuple[str, ...] = ()
+    """Headings above the columns."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """A line (or points) through `x` and `y`, with a band from `low` to `high` where known."""
+
+    label: str
+    x: NDArray[Any]
+    y: NDArray[Any]
+    low: NDArray[Any] | None = None
+    high: NDArray[Any] | None = None
+    style: Literal["line", "points", "steps"] = "line"
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Series over common axes; `references` are horizontal lines (a published figure, say)."""
+
+    series: tuple[Series, ...]
+    x_title: str
+    y_title: str
+    title: str = ""
+    caption: str = ""
+    x_scale: Literal["linear", "log"] = "linear"
+    y_scale: Literal["linear", "log"] = "linear"
+    references: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Animation:
+    """Frames (T, H, W, 3) uint8, each shown for `seconds`; `captions` has one text a frame, or none."""
+
+    frames: NDArray[np.uint8]
+    title: str = ""
+    caption: str = ""
+    seconds: float = 0.1
+    captions: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.frames.dtype != np.uint8 or self.frames.ndim != 4 or self.frames.shape[3] != 3:
+            raise ValueError(f"frames are (T, H, W, 3) uint8, not {self.frames.shape} {self.frames.dtype}")
+        if self.captions and len(self.captions) != len(self.frames):
+            raise ValueError("an animation has one caption a frame, or none")
+
+
+@dataclass(frozen=True)
+class Note:
+    """A paragraph of plain text. A verdict answers a claim; a warning is something to act on."""
+
+    text: str
+    title: str = ""
+    level: Literal["info", "warning", "verdict"] = "info"
+
+
+Block: TypeAlias = "Table | ImageGrid | Heatmap | Curves | Animation | Note"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a result came from: enough to make it again."""
+
+    command: str = ""
+    """The command line that gives this result."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)
+    """Model name -> SHA-256 of its weights."""
+    data: str = ""
+    """What was read: folder or names, number of items, digest of their bytes."""
+    seed: int = 0
+    device: str = ""
+    precision: str = ""
+    started: str = ""
+    """ISO 8601, UTC."""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a job or study found.
+
+    Attributes:
+        title: one line.
+        config: the settings that made it.
+        metrics: slash-separated names -> numbers, stable across versions. The ends of an interval
+            stand beside their figure as `NAME/low` and `NAME/high`.
+        blocks: what to show, in order.
+        arrays: raw arrays for people who go on with them; saved as `.npz`.
+        provenance: filled in by the session that ran the job.
+    """
+
+    title: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    blocks: tuple[Block, ...] = ()
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=Provenance)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "metrics", MappingProxyType({k: float(v) for k, v in self.metrics.items()}))

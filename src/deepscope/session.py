@@ -1,0 +1,161 @@
+"""The session: device, precision, seed, folders and progress, decided once and passed on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol, TypeVar, get_args
+
+import platformdirs
+import torch
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from deepscope.errors import InputError
+
+Precision = Literal["float32", "bfloat16"]
+T = TypeVar("T")
+
+
+class Advance(Protocol):
+    """Moves a progress bar on, and renames it where a text is given."""
+
+    def __call__(self, steps: float = 1, text: str | None = None) -> None: ...
+
+
+@dataclass(frozen=True)
+class Session:
+    """What every job needs and no method decides for itself.
+
+    Attributes:
+        device: where tensors live.
+        precision: arithmetic of forward passes that do not need a gradient.
+        seed: the one seed; every random stream is derived from it by name.
+        home: read-only folder of data and weights.
+        cache: folder that deepscope may write derived files to.
+        quiet: no progress and no notes on stderr.
+    """
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    precision: Precision = "float32"
+    seed: int = 0
+    home: Path = field(default_factory=lambda: default_home())
+    cache: Path = field(default_factory=lambda: default_cache())
+    quiet: bool = False
+
+    @classmethod
+    def open(
+        cls,
+        *,
+        device: str = "auto",
+        precision: str = "float32",
+        seed: int = 0,
+        home: Path | None = None,
+        cache: Path | None = None,
+        quiet: bool = False,
+    ) -> Session:
+        """A session from what a person typed.
+
+        Args:
+            device: "auto" (CUDA, then Apple's MPS, then CPU) or any PyTorch device name.
+            precision: "float32" or "bfloat16".
+            home: default `$DEEPSCOPE_HOME`, else the platform's data folder.
+            cache: default `$DEEPSCOPE_CACHE`, else the platform's cache folder.
+
+        Raises:
+            InputError: the device does not exist here, or the precision has no such name.
+        """
+        if precision not in get_args(Precision):
+            raise InputError(f"precision {precision!r} is not known: use {' or '.join(get_args(Precision))}")
+        return cls(
+            device=_device(device),
+            precision=precision,
+            seed=seed,
+            home=home or default_home(),
+            cache=cache or default_cache(),
+            quiet=quiet,
+        )
+
+    def rng(self, *stream: str | int) -> torch.Generator:
+        """A generator of its own for each named stream: adding one stream never shifts another.
+
+        It lives on the CPU, so that the same seed gives the same numbers on every device.
+        """
+        text = "\0".join(str(part) for part in (self.seed, *stream))
+        seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+        return torch.Generator().manual_seed(seed)
+
+    def note(self, text: str) -> None:
+        """One line for the person, on stderr."""
+        if not self.quiet:
+            Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
+
+    def track(self, items: Iterable[T], description: str, *, total: int | None = None) -> Iterator[T]:
+        """Yield the items, with a progress bar on stderr once they take more than two seconds."""
+        if total is None and hasattr(items, "__len__"):
+            total = len(items)  # type: ignore[arg-type]
+        with self.progress(description, total=total) as advance:
+            for item in items:
+                yield item
+                advance(1, None)
+
+    @contextmanager
+    def progress(self, description: str, *, total: int | None = None) -> Iterator[Advance]:
+        """A bar on stderr; call what it yields with the steps done and a new description or None."""
+        console = Console(stderr=True)
+        bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=console,
+            transient=True,
+            disable=self.quiet or not sys.stderr.isatty(),
+        )
+        with bar:
+            task = bar.add_task(description, total=total)
+
+            def advance(steps: float = 1, text: str | None = None) -> None:
+                if text is None:
+                    bar.advance(task, steps)
+                else:
+                    bar.update(task, advance=steps, description=text)
+
+            yield advance
+
+
+def default_home() -> Path:
+    """`$DEEPSCOPE_HOME`, else the platform's data folder. It need not exist."""
+    return Path(os.environ.get("DEEPSCOPE_HOME") or platformdirs.user_data_path("deepscope")).expanduser()
+
+
+def default_cache() -> Path:
+    """`$DEEPSCOPE_CACHE`, else the platform's cache folder. It need not exist."""
+    return Path(os.environ.get("DEEPSCOPE_CACHE") or platformdirs.user_cache_path("deepscope")).expanduser()
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device {name!r} cannot be used here ({reason}): try --device cpu") from None
+    return device

@@ -1,0 +1,22 @@
+"""Real data and weights, where the machine has them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(min(torch.get_num_threads(), 2))
+
+
+@pytest.fixture(scope="session")
+def home() -> Path:
+    """DEEPSCOPE_HOME with real data and weights. Skips where there is none; fails where DEEPSCOPE_REAL=1 promises it."""
+    folder = Path(os.environ.get("DEEPSCOPE_HOME", ""))
+    if os.environ.get("DEEPSCOPE_HOME") and (folder / "data" / "imagenet-sample").is_dir():
+        return folder
+    if os.environ.get("DEEPSCOPE_REAL") == "1":
+        pytest.fail("DEEPSCOPE_REAL=1, but DEEPSCOPE_HOME holds no real data")
+    pytest.skip("no real data: set DEEPSCOPE_HOME to a folder with data/ and weights/")
