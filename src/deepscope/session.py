@@ -46,6 +46,7 @@ class Session:
         home: read-only folder of data and weights.
         cache: folder that deepscope may write derived files to.
         quiet: no progress and no notes on stderr.
+        out: folder that the result is written to, where the person named one.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -54,6 +55,7 @@ class Session:
     home: Path = field(default_factory=lambda: default_home())
     cache: Path = field(default_factory=lambda: default_cache())
     quiet: bool = False
+    out: Path | None = None
 
     @classmethod
     def open(
@@ -65,6 +67,7 @@ class Session:
         home: Path | None = None,
         cache: Path | None = None,
         quiet: bool = False,
+        out: Path | None = None,
     ) -> Session:
         """A session from what a person typed.
 
@@ -86,6 +89,7 @@ class Session:
             home=home or default_home(),
             cache=cache or default_cache(),
             quiet=quiet,
+            out=out,
         )
 
     def rng(self, *stream: str | int) -> torch.Generator:

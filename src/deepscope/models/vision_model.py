@@ -132,7 +132,9 @@ class VisionModel:
         if isinstance(text, int) or text.strip().isdigit():
             index = int(text)
             if not 0 <= index < len(self.categories):
-                raise InputError(f"class {index} does not exist: {self.name} has classes 0 to {len(self.categories) - 1}")
+                raise InputError(
+                    f"class {index} does not exist: {self.name} has classes 0 to {len(self.categories) - 1}"
+                )
             return index
         if text in self.wnids:
             return self.wnids.index(text)

@@ -1,0 +1,89 @@
+"""Honest numbers: intervals for proportions and means, paired comparisons."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def metrics(self, name: str) -> dict[str, float]:
+        """The three entries that a result's metrics hold for this figure."""
+        return {name: self.value, f"{name}/low": self.low, f"{name}/high": self.high}
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def proportion(successes: int, total: int, *, confidence: float = 0.95) -> Estimate:
+    """A proportion with its Wilson score interval (Wilson 1927). NaN throughout where total is 0."""
+    if total == 0:
+        return Estimate(math.nan, math.nan, math.nan)
+    interval = stats.binomtest(int(successes), int(total)).proportion_ci(confidence, method="wilson")
+    return Estimate(successes / total, float(interval.low), float(interval.high))
+
+
+def mean(values: ArrayLike, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0) -> Estimate:
+    """A mean with its percentile bootstrap interval; NaN values are left out.
+
+    With a single value the interval is that value: there is no spread to see.
+    """
+    return _bootstrap(values, np.mean, confidence, resamples, seed)
+
+
+def median(values: ArrayLike, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0) -> Estimate:
+    """A median with its percentile bootstrap interval; NaN values are left out."""
+    return _bootstrap(values, np.median, confidence, resamples, seed)
+
+
+def over_seeds(values: ArrayLike, *, confidence: float = 0.95) -> Estimate:
+    """The mean of a few training runs with its Student t interval; infinite where there is only one."""
+    array = np.asarray(values, dtype=float)
+    if array.size == 0:
+        return Estimate(math.nan, math.nan, math.nan)
+    centre = float(array.mean())
+    if array.size == 1:
+        return Estimate(centre, -math.inf, math.inf)
+    half = float(stats.t.ppf((1 + confidence) / 2, array.size - 1) * array.std(ddof=1) / math.sqrt(array.size))
+    return Estimate(centre, centre - half, centre + half)
+
+
+def mcnemar(first: ArrayLike, second: ArrayLike) -> float:
+    """Two-sided exact p-value that two classifiers, right or wrong on the same items, differ (McNemar 1947).
+
+    Args:
+        first, second: (N,) booleans, whether each item was classified correctly.
+    """
+    a, b = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
+    only_first, only_second = int((a & ~b).sum()), int((~a & b).sum())
+    if only_first + only_second == 0:
+        return 1.0
+    return float(stats.binomtest(only_first, only_first + only_second).pvalue)
+
+
+def difference(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95, seed: int = 0) -> Estimate:
+    """Mean of first - second over paired items, with its bootstrap interval: it differs where 0 lies outside."""
+    return mean(np.asarray(first, dtype=float) - np.asarray(second, dtype=float), confidence=confidence, seed=seed)
+
+
+def _bootstrap(values: ArrayLike, statistic: object, confidence: float, resamples: int, seed: int) -> Estimate:
+    array = np.asarray(values, dtype=float).ravel()
+    array = array[~np.isnan(array)]
+    if array.size == 0:
+        return Estimate(math.nan, math.nan, math.nan)
+    assert callable(statistic)
+    rng = np.random.default_rng(seed)
+    drawn = statistic(array[rng.integers(0, array.size, size=(resamples, array.size))], axis=1)
+    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Estimate(float(statistic(array)), float(low), float(high))
