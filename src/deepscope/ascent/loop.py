@@ -1,0 +1,105 @@
+"""`ascend`: climb a score by its gradient. Adversarial examples and class images are both made by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeAlias
+
+import torch
+from torch import Tensor
+
+Memory: TypeAlias = "tuple[Tensor, ...]"
+"""What a move remembers from step to step: tensors (n, ...), one row a point."""
+
+
+@dataclass
+class State:
+    """Where the climb stands, seen before its next move.
+
+    Attributes:
+        step: moves made so far, which is also how many gradients each point has cost.
+        rows: (n,) the points' places in the start; rows that have finished are gone.
+        points: (n, ...) pixels, or whatever the score takes.
+        scores: (n,) the score at the points.
+        outputs: (n, ...) what the score was read from, logits as a rule.
+        active: (n,) False for the points that shall not move on.
+    """
+
+    step: int
+    rows: Tensor
+    points: Tensor
+    scores: Tensor
+    outputs: Tensor
+    active: Tensor
+
+    def finish(self, done: Tensor) -> None:
+        """The points where `done` (n,) holds leave the climb: the next state is without them."""
+        self.active = self.active & ~done
+
+
+Score: TypeAlias = Callable[[Tensor, Tensor], "tuple[Tensor, Tensor]"]
+"""(points (n, ...), rows (n,)) -> (scores (n,) to climb, outputs (n, ...) for who watches).
+
+`rows` are the points' places in the start, for what belongs to each of them: a target, a noise stream. A row's
+score must not depend on other rows. A regulariser is subtracted here, or acts in the projection.
+"""
+
+Project: TypeAlias = Callable[[Tensor, State], Tensor]
+"""(points after the move, the state before it) -> points that are allowed."""
+
+
+class Move(Protocol):
+    """Turns gradients into changes. It holds settings alone; what it remembers, the loop keeps for it."""
+
+    def begin(self, points: Tensor, /) -> Memory:
+        """The memory before the first step."""
+        ...
+
+    def __call__(self, gradient: Tensor, state: State, memory: Memory, /) -> tuple[Tensor, Memory]:
+        """The change (n, ...) to add to `state.points`, and the new memory."""
+        ...
+
+
+def ascend(score: Score, start: Tensor, *, move: Move, project: Project, steps: int) -> Iterator[State]:
+    """Climb `score` from every row of `start` at once, each row on its own.
+
+    Yields `steps` + 1 states, the first at the start itself. The gradient is taken only after a state
+    was looked at: a climb that is abandoned, or whose points have all finished, does not pay for it. Nor does
+    the last state. Only gradients of the points are computed, never of a network's parameters.
+
+    Args:
+        score: what to climb; see `Score`.
+        start: (N, ...) floating point. It is left as it is.
+        move: from gradient to change; see `moves`.
+        project: back to where points may be; see `projections`.
+        steps: moves to make, at least 0.
+    """
+    points, memory = start.detach().clone(), move.begin(start)
+    rows = torch.arange(len(start), device=start.device)
+    for step in range(steps + 1):
+        with torch.set_grad_enabled(step < steps):
+            scores, outputs = score(points.requires_grad_(step < steps), rows)
+        state = State(step, rows, points.detach(), scores.detach(), outputs.detach(), torch.ones_like(rows).bool())
+        yield state
+        active = state.active
+        if step == steps or not active.any():
+            return
+        (gradient,) = torch.autograd.grad(scores, points, active.to(scores))
+        del scores, outputs  # the graph is freed before the next one grows
+        if not active.all():
+            state, gradient = _keep(state, active), gradient[active]
+            rows, memory = state.rows, tuple(part[active] for part in memory)
+        change, memory = move(gradient, state, memory)
+        points = project(state.points + change, state).detach()
+
+
+def _keep(state: State, active: Tensor) -> State:
+    return replace(
+        state,
+        rows=state.rows[active],
+        points=state.points[active],
+        scores=state.scores[active],
+        outputs=state.outputs[active],
+        active=active[active],
+    )
