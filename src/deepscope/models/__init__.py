@@ -1,0 +1,10 @@
+"""Models: what can be named, where it comes from, and one way to use it."""
+
+from deepscope.models.preprocessing import Preprocessing
+from deepscope.models.source import DEFAULT, Entry, ModelSource, catalogue, load_model
+from deepscope.models.vision_model import Origin, VisionModel
+from deepscope.registry import discover
+
+__all__ = ["DEFAULT", "Entry", "ModelSource", "Origin", "Preprocessing", "VisionModel", "catalogue", "load_model"]
+
+discover(__name__)

@@ -1,0 +1,84 @@
+"""Where models come from: each source lists what it has and opens it by name."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from deepscope.errors import InputError, unknown
+from deepscope.models.vision_model import VisionModel
+from deepscope.registry import Registered
+from deepscope.session import Session
+
+DEFAULT = "efficientnet_lite0"
+"""The model that commands use when none is named: its weights come with the installation."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model that can be named.
+
+    Attributes:
+        name: what `--model` takes.
+        architecture: `LIBRARY:NAME`.
+        weights: where they come from, in words.
+        here: whether loading needs no network.
+    """
+
+    name: str
+    architecture: str
+    weights: str
+    here: bool
+
+
+class ModelSource(Registered):
+    """A place models come from. Sources are asked in the order of their `rank`."""
+
+    rank: ClassVar[int]
+
+    @abstractmethod
+    def entries(self, session: Session) -> Iterator[Entry]:
+        """Every model this source can name."""
+
+    @abstractmethod
+    def open(self, name: str, session: Session) -> VisionModel | None:
+        """The model of that name on the CPU, or None where the name is not this source's.
+
+        Raises:
+            InputError: the name is this source's, but the model cannot be opened.
+        """
+
+
+def sources() -> list[ModelSource]:
+    """All registered sources, in the order they are asked."""
+    return [member() for member in sorted(ModelSource.members().values(), key=lambda member: member.rank)]
+
+
+def catalogue(session: Session) -> list[Entry]:
+    """Every model that can be named, source by source."""
+    return [entry for source in sources() for entry in source.entries(session)]
+
+
+def load_model(name: str | Path = DEFAULT, session: Session | None = None) -> VisionModel:
+    """Open a model, with its own preprocessing and categories, on the session's device.
+
+    Args:
+        name: a bundled model ("efficientnet_lite0"), a file of `weights/` ("squeezenet1_0"), a folder
+            that `transfer fit` wrote, a `.safetensors` file, "torchvision:NAME" or "timm:NAME".
+        session: decides device and folders; a default session where None.
+
+    Raises:
+        InputError: nothing has that name, its weights are not here and cannot be fetched, or they
+            do not fit. A model is never given random weights.
+    """
+    session = session or Session.open()
+    for source in sources():
+        model = source.open(str(name), session)
+        if model is not None:
+            return model.to(session.device)
+    if "/" in str(name) or Path(name).suffix:
+        raise InputError(f"model {str(name)!r}: no such file or folder")
+    raise unknown("model", str(name), [entry.name for entry in catalogue(session)], listing="`deepscope models --all`")

@@ -1,0 +1,111 @@
+"""Models from `.safetensors` files that describe themselves in their metadata.
+
+The metadata says `architecture` ("torchvision:squeezenet1_0"), `preprocessing` (JSON), `categories`
+("imagenet-1k", a JSON list, or empty), `source`, `license`, and `part` where the file holds only a part.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from deepscope.errors import InputError
+from deepscope.files import sha256
+from deepscope.models import architectures, imagenet
+from deepscope.models.preprocessing import Preprocessing
+from deepscope.models.source import Entry, ModelSource
+from deepscope.models.vision_model import Origin, VisionModel
+from deepscope.session import Session
+
+_PART = "_features"
+
+
+@dataclass(frozen=True)
+class WeightsFile(ModelSource):
+    """A file of the home folder's `weights/`, by its name without suffix, or any file by its path."""
+
+    rank: ClassVar[int] = 1
+
+    def entries(self, session: Session) -> Iterator[Entry]:
+        """Every file in `weights/`; one that holds only features goes by its architecture's name."""
+        for path in sorted((session.home / "weights").glob("*.safetensors")):
+            try:
+                about, _ = _read_header(path)
+            except InputError as error:
+                session.note(f"left out: {error}")
+                continue
+            source = about.get("source", "unknown source") + (" (features only)" if about.get("part") else "")
+            yield Entry(_name(path), about.get("architecture", ""), f"weights/{path.name}: {source}", True)
+
+    def open(self, name: str, session: Session) -> VisionModel | None:
+        """The model; features-only where the file's metadata says `part`."""
+        path = Path(name)
+        if path.suffix != ".safetensors":
+            found = [p for p in (session.home / "weights").glob("*.safetensors") if name in (p.stem, _name(p))]
+            if not found:
+                return None
+            path = found[0]
+        if not path.is_file():
+            raise InputError(f"model file {name}: no such file")
+        return read(path)
+
+
+def read(path: Path) -> VisionModel:
+    """The model that a self-describing `.safetensors` file holds.
+
+    Raises:
+        InputError: no safetensors file, no or wrong metadata, or weights of another architecture.
+    """
+    about, tensors = _read_header(path, tensors=True)
+    if "architecture" not in about:
+        raise InputError(f"{path}: its metadata names no architecture: add 'architecture': 'torchvision:NAME'")
+    spec = architectures.resolve(about["architecture"])
+    categories, wnids = _categories(about.get("categories", ""), path)
+    try:
+        network = architectures.assemble(
+            spec, tensors, classes=len(categories) or None, partial=bool(about.get("part"))
+        )
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return VisionModel(
+        name=_name(path),
+        network=network,
+        preprocessing=Preprocessing.from_json(about["preprocessing"])
+        if "preprocessing" in about
+        else architectures.preprocessing(spec),
+        categories=() if about.get("part") else categories,
+        wnids=() if about.get("part") else wnids,
+        aliases=architectures.publication_aliases(spec),
+        origin=Origin(about.get("source", ""), sha256(path), about.get("license", "")),
+    )
+
+
+def _read_header(path: Path, *, tensors: bool = False) -> tuple[dict[str, str], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = {key: file.get_tensor(key) for key in file.keys()} if tensors else {}  # noqa: SIM118
+            return dict(file.metadata() or {}), found
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a readable safetensors file ({error})") from None
+
+
+def _categories(text: str, path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if text == imagenet.NAME:
+        return imagenet.categories(), imagenet.wnids()
+    try:
+        listed = json.loads(text) if text else []
+    except ValueError:
+        listed = None
+    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+        raise InputError(f"{path}: its metadata's 'categories' is neither '{imagenet.NAME}' nor a JSON list of names")
+    return tuple(listed), ()
+
+
+def _name(path: Path) -> str:
+    return path.stem.removesuffix(_PART)
