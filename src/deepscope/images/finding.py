@@ -1,0 +1,68 @@
+"""The image files below what a person named."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from deepscope.images.decoding import FORMATS
+from deepscope.images.refusals import Skipped, label, why
+
+_REFUSED_SUFFIXES = frozenset({".heic", ".heif", ".avif"})
+"""Photographs that Pillow does not read everywhere: better refused by name than passed over."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Image files in order, and the named paths that hold none."""
+
+    paths: tuple[Path, ...]
+    skipped: tuple[Skipped, ...]
+
+
+def find(named: Iterable[str | Path]) -> Found:
+    """The image files below the named files and folders.
+
+    A named file is taken whatever its suffix. In a folder, files with an image's suffix are taken,
+    the folder's own before those of its sub-folders, both in sorted order; links are followed, hidden
+    files and folders are left out. A file met twice is taken once.
+    """
+    Image.init()
+    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS} | _REFUSED_SUFFIXES
+    paths: dict[str, Path] = {}
+    skipped: list[Skipped] = []
+    for path in map(Path, named):
+        known = len(skipped)
+        try:
+            below = list(_walk(path, suffixes, skipped)) if stat.S_ISDIR(path.stat().st_mode) else [path]
+        except (OSError, ValueError) as error:
+            skipped.append(Skipped(label(path), why(path, error)))
+            continue
+        if not below and len(skipped) == known:
+            skipped.append(Skipped(label(path), "the folder holds no image files"))
+        for file in below:
+            paths.setdefault(os.path.abspath(file), file)  # noqa: PTH100 (resolve would follow links)
+    return Found(tuple(paths.values()), tuple(skipped))
+
+
+def _walk(folder: Path, suffixes: set[str], skipped: list[Skipped]) -> Iterator[Path]:
+    def unreadable(error: OSError) -> None:
+        skipped.append(Skipped(label(error.filename), why(Path(error.filename), error)))
+
+    seen = {folder.resolve()}  # each folder once: a link to a folder above would go round for ever
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=unreadable):
+        fresh = []
+        for name in sorted(folders):
+            real = Path(parent, name).resolve()
+            if not name.startswith(".") and real not in seen:
+                seen.add(real)
+                fresh.append(name)
+        folders[:] = fresh
+        for name in sorted(files):
+            if not name.startswith(".") and Path(name).suffix.lower() in suffixes:
+                yield Path(parent, name)

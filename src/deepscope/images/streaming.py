@@ -1,0 +1,110 @@
+"""Many images: decoded ahead in threads, in order, in batches, in flat memory."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from deepscope.errors import InputError
+from deepscope.images.decoding import Limits, Source, decode
+from deepscope.images.refusals import Skipped, UnreadableImage, label
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Consecutive readable images.
+
+    Attributes:
+        rows: each image's place in the list that was given to `stream`. Empty only where not one
+            image was readable: then this is the only batch.
+        pixels: (N, ...) stacked output of the transform, N = len(rows); (0,) without rows.
+        skipped: images met while filling this batch that could not be read.
+    """
+
+    rows: tuple[int, ...]
+    pixels: torch.Tensor
+    skipped: tuple[Skipped, ...]
+
+
+def stream(
+    paths: Iterable[Source],
+    transform: Callable[[Image.Image], torch.Tensor],
+    *,
+    batch_size: int,
+    at_least: int | None = None,
+    limits: Limits = Limits(),
+    threads: int | None = None,
+) -> Iterator[Batch]:
+    """Decode and transform images in order, in batches of up to `batch_size` readable ones.
+
+    Memory stays flat: besides the batch in use, at most one batch and one image a thread are held.
+    A bad image takes no row and is listed in `skipped`; so is one that the transform refuses with
+    an `InputError` (other errors of the transform are raised). A batch ends early where the
+    transform's shape changes.
+
+    Args:
+        paths: what to decode; read lazily, so it may be endless.
+        transform: RGB image -> tensor; called from several threads.
+        batch_size: readable images in a batch, 1 or more.
+        at_least, limits: as for `decode`.
+        threads: that decode; None takes one for each core this process may use, up to 8.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}, not 1 or more")
+
+    def read(row: int, source: Source) -> torch.Tensor | Skipped:
+        try:
+            return transform(decode(source, at_least=at_least, limits=limits))
+        except InputError as error:
+            name = label(source) if isinstance(source, (str, Path)) else f"image {row}"
+            return Skipped(name, error.reason if isinstance(error, UnreadableImage) else str(error))
+
+    rows: list[int] = []
+    tensors: list[torch.Tensor] = []
+    skipped: list[Skipped] = []
+
+    def batch() -> Batch:
+        made = Batch(tuple(rows), torch.stack(tensors) if tensors else torch.empty(0), tuple(skipped))
+        for filled in (rows, tensors, skipped):
+            filled.clear()
+        return made
+
+    for row, outcome in enumerate(_ahead(read, paths, threads or _cores(), batch_size)):
+        if isinstance(outcome, Skipped):
+            skipped.append(outcome)
+            continue
+        if rows and (len(rows) == batch_size or outcome.shape != tensors[0].shape):
+            yield batch()
+        rows.append(row)
+        tensors.append(outcome)
+    if rows or skipped:
+        yield batch()
+
+
+def _ahead(
+    read: Callable[[int, Source], torch.Tensor | Skipped], sources: Iterable[Source], threads: int, ahead: int
+) -> Iterator[torch.Tensor | Skipped]:
+    """`read` of each source, in order; up to `ahead` results and one running read a thread are held."""
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="deepscope-images")
+    waiting: deque[Future[torch.Tensor | Skipped]] = deque()
+    try:
+        for row, source in enumerate(sources):
+            waiting.append(pool.submit(read, row, source))
+            if len(waiting) >= ahead + threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _cores() -> int:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, 8)
