@@ -1,0 +1,11 @@
+"""A `Result` for people and programs: terminal, JSON, HTML, and a folder of files.
+
+Importing this is cheap: matplotlib and Jinja are loaded when something is drawn.
+"""
+
+from deepscope.render.folder import load, save
+from deepscope.render.html import fragment, page
+from deepscope.render.json import dumps
+from deepscope.render.terminal import show
+
+__all__ = ["dumps", "fragment", "load", "page", "save", "show"]

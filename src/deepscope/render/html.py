@@ -1,0 +1,125 @@
+"""A `Result` as HTML that needs nothing else: styles inside, pictures as data, no script, no request."""
+
+from __future__ import annotations
+
+import base64
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from typing_extensions import assert_never
+
+from deepscope.render.terminal import describe, metrics_table, origin
+from deepscope.render.text import cell, numeric, one_line, printable
+from deepscope.results import Animation, Block, Curves, Heatmap, ImageGrid, Note, Result, Table
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_FOLDER = Path(__file__).parent / "templates"
+
+
+def fragment(result: Result, *, style: bool = True) -> str:
+    """The result as one `<article>`; `style` puts deepscope's style sheet, scoped to `.deepscope`, before it."""
+    return (
+        _environment()
+        .get_template("fragment.html.jinja")
+        .render(result=result, views=[_view(block) for block in _blocks(result)], style=styles() if style else "")
+    )
+
+
+def page(results: Sequence[Result], title: str) -> str:
+    """A whole document: the title, a table of contents, and each result."""
+    fragments = [fragment(result, style=False) for result in results]
+    return (
+        _environment()
+        .get_template("page.html.jinja")
+        .render(title=title, results=results, fragments=fragments, style=styles())
+    )
+
+
+@functools.cache
+def styles() -> str:
+    """The style sheet; every rule is below `.deepscope`."""
+    return (_FOLDER / "deepscope.css").read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class _Image:
+    """A figure: its picture as a data URI, the still of an animation, its width in CSS pixels."""
+
+    block: ImageGrid | Heatmap | Curves | Animation
+    source: str
+    still: str
+    width: int
+    alternative: str
+    kind: str = "figure"
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """A table with its cells as text; `classes` has one entry a column."""
+
+    block: Table
+    rows: list[list[str]]
+    classes: list[str]
+    kind: str = "table"
+
+
+@dataclass(frozen=True)
+class _Text:
+    block: Note
+    kind: str = "note"
+
+
+def _blocks(result: Result) -> tuple[Block, ...]:
+    if result.metrics and not any(isinstance(block, Table) for block in result.blocks):
+        return (*result.blocks, metrics_table(result))
+    return result.blocks
+
+
+def _view(block: Block) -> _Image | _Grid | _Text:
+    match block:
+        case Table():
+            rows = [[cell(value, column) for value, column in zip(row, block.columns)] for row in block.rows]
+            return _Grid(block, rows, ["number" if numeric(block, i) else "" for i in range(len(block.columns))])
+        case Note():
+            return _Text(block)
+        case ImageGrid() | Heatmap() | Curves() | Animation():
+            return _image(block)
+        case _:
+            assert_never(block)
+
+
+def _image(block: ImageGrid | Heatmap | Curves | Animation) -> _Image:
+    from deepscope.render import plots
+
+    pixels = plots.draw(block, titled=False)
+    assert pixels is not None
+    still = _data("image/png", plots.png(pixels))
+    moving = isinstance(block, Animation)
+    source = _data("image/gif", plots.gif(block)) if moving else still
+    width = pixels.shape[1] if moving else round(pixels.shape[1] / plots.DENSITY)
+    words = ". ".join(part for part in (one_line(block.title), describe(block), one_line(block.caption)) if part)
+    return _Image(block, source, still if moving else "", width, words)
+
+
+def _data(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+@functools.cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"printable": printable, "one_line": one_line, "origin": origin}
+    return environment

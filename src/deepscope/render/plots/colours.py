@@ -1,0 +1,71 @@
+"""Numbers as colours: perceptually uniform, safe for the colour-blind, and never stopped by NaN or infinity."""
+
+from __future__ import annotations
+
+import math
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deepscope.render.plots.canvas import Pixels
+from deepscope.results import Heatmap
+
+MISSING = np.array([0xC4, 0xC9, 0xCF], np.uint8)
+"""NaN's grey: in none of the colour maps."""
+
+
+def limits(heatmap: Heatmap) -> tuple[float, float]:
+    """The numbers at the ends of the scale: as given, else the finite extremes; signed ones lie around zero."""
+    values = np.asarray(heatmap.values, np.float64)
+    finite = values[np.isfinite(values)]
+    low = heatmap.low if _finite(heatmap.low) else float(finite.min(initial=np.inf)) if finite.size else 0.0
+    high = heatmap.high if _finite(heatmap.high) else float(finite.max(initial=-np.inf)) if finite.size else 1.0
+    assert low is not None and high is not None
+    if heatmap.signed:
+        reach = max(abs(low), abs(high))
+        return -reach, reach
+    return low, high
+
+
+def position(heatmap: Heatmap) -> NDArray[np.float64]:
+    """Where each value lies on the scale, 0 to 1. A flat scale puts all in its middle; NaN stays."""
+    low, high = limits(heatmap)
+    size = max(abs(low), abs(high)) or 1.0  # divided out first: the widest floats would overflow
+    with np.errstate(all="ignore"):
+        values = np.asarray(heatmap.values, np.float64) / size
+        low, high = low / size, high / size
+        if not high > low:
+            return np.where(np.isnan(values), np.nan, np.where(values > high, 1.0, np.where(values < low, 0.0, 0.5)))
+        return np.clip((values - low) / (high - low), 0.0, 1.0)
+
+
+def paint(heatmap: Heatmap) -> Pixels:
+    """The map as an image: (H, W, 3) uint8; laid over its image, which is greyed, at that image's size."""
+    places = position(heatmap)
+    colours = ramp(heatmap, places)
+    if heatmap.over is None or not heatmap.over.size or not places.size:
+        return colours
+    height, width = heatmap.over.shape[:2]
+    strength = np.abs(places - 0.5) * 2 if heatmap.signed else places
+    alpha = _stretch(0.85 * np.sqrt(np.nan_to_num(strength, nan=0.0)), width, height)[..., None]
+    smooth = ramp(heatmap, _stretch(np.nan_to_num(places, nan=0.5 if heatmap.signed else 0.0), width, height))
+    grey = heatmap.over.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+    return np.rint(smooth * alpha + grey[..., None] * (1 - alpha)).astype(np.uint8)
+
+
+def ramp(heatmap: Heatmap, places: NDArray[np.float64]) -> Pixels:
+    """Positions on the heatmap's scale (0 to 1) as colours."""
+    name = "RdBu_r" if heatmap.signed else "Blues" if heatmap.rows or heatmap.columns else "magma"
+    colours = matplotlib.colormaps[name](np.nan_to_num(places, nan=0.0), bytes=True)[..., :3]
+    return np.where(np.isnan(places)[..., None], MISSING, colours).astype(np.uint8)
+
+
+def _stretch(values: NDArray[np.float64], width: int, height: int) -> NDArray[np.float64]:
+    image = Image.fromarray(values.astype(np.float32))
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR), np.float64)
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)

@@ -1,0 +1,117 @@
+"""`Heatmap` as a figure of its own: a map beside its scale, or a matrix with names and numbers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from deepscope.render.plots.canvas import (
+    BODY,
+    CAPTION,
+    INK,
+    MUTED,
+    TITLE,
+    Canvas,
+    Pixels,
+    block_height,
+    fit,
+    fold,
+    line_height,
+    measure,
+)
+from deepscope.render.plots.colours import limits, paint, ramp
+from deepscope.render.text import number
+from deepscope.results import Heatmap
+
+_SIDE, _LABEL, _MARGIN = 420.0, 170.0, 12.0
+_SMALL = 20
+"""A matrix with up to so many rows and columns has its numbers written in."""
+
+
+def draw(heatmap: Heatmap, title: str, *, scale: bool = True) -> Pixels:
+    """The heatmap as an image, below its title where it has one, beside its colour scale where `scale`."""
+    rows, columns = heatmap.values.shape
+    labelled = bool(heatmap.rows or heatmap.columns)
+    numbers = _numbers(heatmap) if labelled and max(rows, columns) <= _SMALL else []
+    painted = paint(heatmap)
+    if labelled:
+        cell = _cell(rows, columns, numbers)
+        width, height = max(1.0, cell * columns), max(1.0, cell * rows)
+    else:
+        cell = 0.0
+        width, height = fit(painted, _SIDE)
+        width, height = max(width, 24.0), max(height, 24.0)  # a single row is stretched until it can be seen
+    names = _names(heatmap.rows, rows, cell)
+    below = _names(heatmap.columns, columns, cell)
+    longest = max(map(measure, below), default=0.0)
+    left = _MARGIN + max([*map(measure, names), 0.72 * longest - cell / 2 if below else 0.0]) + (8 if names else 0)
+    left += line_height(BODY) + 4 if heatmap.row_title else 0
+    bar = scale and not numbers
+    right = _MARGIN + (70 if bar else 0)
+    total = left + width + right
+    head = fold(title, max(120.0, total - 2 * _MARGIN), size=TITLE, lines=3, bold=True) if title else ""
+    total = max(total, 144.0 if head else 0.0)
+    top = _MARGIN + (block_height(head, TITLE) + 8 if head else 0)
+    foot = 0.72 * longest + 14 if below else 0.0
+    end = top + height + foot
+    canvas = Canvas(total, end + (line_height(BODY) + 4 if heatmap.column_title else 0) + _MARGIN)
+    if head:
+        canvas.text(_MARGIN, _MARGIN, head, size=TITLE, bold=True)
+    canvas.image(left, top, width, height, painted)
+    for index, name in enumerate(names):
+        canvas.text(left - 8, top + (index + 0.5) * cell, name, across="right", down="center")
+    for index, name in enumerate(below):
+        place = left + (index + 0.5) * cell + 4, top + height + 6
+        canvas.text(*place, name, across="right", down="top", rotation=45)
+    for index, (text, dark) in enumerate(numbers):
+        place = left + (index % columns + 0.5) * cell, top + (index // columns + 0.5) * cell
+        canvas.text(*place, text, size=CAPTION, colour="white" if dark else INK, across="center", down="center")
+    if heatmap.row_title:
+        text = fold(heatmap.row_title, max(height, 60.0))
+        canvas.text(
+            _MARGIN + line_height(BODY) / 2, top + height / 2, text, across="center", down="center", rotation=90
+        )
+    if heatmap.column_title:
+        text = fold(heatmap.column_title, max(width, 60.0))
+        canvas.text(left + width / 2, end + 4, text, across="center")
+    if bar:
+        _scale(canvas, heatmap, left + width + 12, top, height)
+    return canvas.pixels()
+
+
+def _scale(canvas: Canvas, heatmap: Heatmap, x: float, y: float, height: float) -> None:
+    low, high = limits(heatmap)
+    strip = ramp(heatmap, np.linspace(1.0, 0.0, 256)[:, None])
+    canvas.image(x, y, 9, height, strip)
+    texts = [(0.0, high), (1.0, low)] if height < 60 else [(0.0, high), (0.5, low / 2 + high / 2), (1.0, low)]
+    for place, value in texts:
+        at = y + 5 + place * (height - 10)
+        canvas.text(x + 14, at, number(float(value), ".3g"), size=CAPTION, colour=MUTED, down="center")
+
+
+def _names(labels: tuple[str, ...], count: int, cell: float) -> list[str]:
+    """The names beside the cells; none where there is no room for a line of text a cell."""
+    if cell < line_height(CAPTION) * 0.8:
+        return []
+    return [fold(label, _LABEL) for label in labels[:count]]
+
+
+def _cell(rows: int, columns: int, numbers: list[tuple[str, bool]]) -> float:
+    """The side of a cell in CSS pixels."""
+    widest = max((measure(text, CAPTION) for text, _ in numbers), default=0.0)
+    return max(widest + 8, min(34.0, _SIDE * 1.3 / max(1, rows, columns)))
+
+
+def _numbers(heatmap: Heatmap) -> list[tuple[str, bool]]:
+    """Each cell's number and whether its ground is dark, row by row. Zero is left out: the others stand out."""
+    values = np.asarray(heatmap.values, np.float64)
+    finite = values[np.isfinite(values)]
+    whole = bool((finite == np.rint(finite)).all()) and bool((np.abs(finite) < 1e6).all())
+    spec = ".0f" if whole else ".2f" if bool((np.abs(finite) <= 10).all()) else ".3g"
+    dark = (paint(heatmap).astype(np.float64) @ np.array([0.299, 0.587, 0.114])) < 140
+    flat = dark.ravel() if dark.shape == values.shape else np.zeros(values.size, bool)
+    return [
+        ("" if v == 0 else str(v) if not math.isfinite(v) else number(float(v), spec), bool(d))
+        for v, d in zip(values.ravel(), flat)
+    ]
