@@ -1,0 +1,105 @@
+"""`Dataset`: data with a name, and the one way to load any data."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from pathlib import Path
+from typing import ClassVar, TypeVar
+
+from deepscope.data.digits import DigitSplit
+from deepscope.data.download import Source
+from deepscope.data.folders import ClassFolders, subfolders
+from deepscope.data.photographs import Photographs
+from deepscope.errors import InputError, unknown
+from deepscope.registry import Registered
+from deepscope.session import Session
+
+Kind = TypeVar("Kind", ClassFolders, DigitSplit, Photographs)
+
+_WORDS = {
+    ClassFolders: "images in class folders",
+    DigitSplit: "handwritten digits",
+    Photographs: "a folder of images",
+}
+
+
+class Dataset(Registered):
+    """Data with a name: what it is, whether it is here, and how to get it."""
+
+    summary: ClassVar[str]
+    holds: ClassVar[str]
+    """How many items, in words."""
+    licence: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Files (packed with gzip or not) and folders below `HOME/data`; none where the data comes with the package."""
+    sources: ClassVar[tuple[Source, ...]] = ()
+    """What `deepscope data get` downloads."""
+
+    @classmethod
+    def missing(cls, home: Path) -> str:
+        """How to get what is not here, for the end of a sentence; empty where all is here."""
+        lacks = [need for need in cls.needs if not path_of(home, need).exists()]
+        return f"run `deepscope data get {cls.name}`, or put {', '.join(lacks)} into {home / 'data'}" if lacks else ""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, home: Path) -> ClassFolders | DigitSplit | Photographs:
+        """Read it; `home` is where `needs` are.
+
+        Raises:
+            InputError: a file is damaged.
+        """
+
+
+def path_of(home: Path, need: str) -> Path:
+    """Where a needed file or folder is, or would be: the packed file where there is only that."""
+    plain, packed = home / "data" / need, home / "data" / f"{need}.gz"
+    return packed if packed.is_file() and not plain.exists() else plain
+
+
+def load_dataset(name: str | Path, session: Session, kind: type[Kind]) -> Kind:
+    """Data by name ("15scene", "mnist") or the path of a folder.
+
+    Args:
+        name: a registered dataset; any other text is a folder's path. A folder with folders in it
+            holds a class in each; one without holds photographs.
+        session: its home is where datasets lie.
+        kind: what the caller works on.
+
+    Raises:
+        InputError: there is no such data, it is not here, it is of another kind, or it is damaged.
+    """
+    data = _named(str(name), session) if str(name) in Dataset.members() else _folder(Path(name))
+    if not isinstance(data, kind):
+        raise InputError(f"{name} holds {_WORDS[type(data)]}: here {_WORDS[kind]} are needed")
+    return data
+
+
+def first_here(names: Iterable[str], session: Session) -> str:
+    """The first of these datasets that is here: the full data, say, and else the extract in the package.
+
+    Raises:
+        InputError: none is here.
+    """
+    lacks = []
+    for name in names:
+        missing = Dataset.member(name).missing(session.home)
+        if not missing:
+            return name
+        lacks.append(f"{name}: {missing}")
+    raise InputError("; ".join(lacks))
+
+
+def _named(name: str, session: Session) -> ClassFolders | DigitSplit | Photographs:
+    dataset = Dataset.members()[name]
+    if missing := dataset.missing(session.home):
+        raise InputError(f"{name} is not here: {missing}")
+    return dataset.load(session.home)
+
+
+def _folder(path: Path) -> ClassFolders | Photographs:
+    path = path.expanduser()
+    if not path.is_dir():
+        raise unknown("dataset or folder", str(path), Dataset.members(), listing="`deepscope data`")
+    return ClassFolders.read(path) if subfolders(path) else Photographs.below(path)
