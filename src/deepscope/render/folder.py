@@ -99,7 +99,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
     with np.load(path, allow_pickle=False) as archive:
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise ValueError(f"{path.name} is no .npz file")
-        size = sum(item.file_size for item in archive.zip.infolist())
+        size = sum(item.file_size for item in archive.zip.infolist()) if archive.zip else 0
         if size > LARGEST:
             raise ValueError(f"{path.name} unpacks to {size} bytes, more than {LARGEST}")
         return {name: archive[name] for name in archive.files}

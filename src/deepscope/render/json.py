@@ -125,8 +125,7 @@ def _decode(value: Any, hint: Any, path: str, arrays: Mapping[str, NDArray[Any]]
     if hint is float and not isinstance(value, bool):
         number = _decode_free(value)
         return _checked(number, isinstance(number, (int, float)), path)
-    right = isinstance(value, hint) and (hint is not int or not isinstance(value, bool))
-    return _decode_free(_checked(value, right, path))
+    return _decode_free(_checked(value, type(value) is hint, path))
 
 
 def _choose(value: Any, hints: tuple[Any, ...], path: str) -> Any:

@@ -8,11 +8,13 @@ import math
 import numpy as np
 from PIL import Image
 
-from deepscope.render.plots.canvas import DENSITY, MUTED, Canvas, Pixels, block_height, fold, resize, style
+from deepscope.render.plots.canvas import BODY, MUTED, Canvas, Pixels, block_height, fold, resize, style
 from deepscope.results import Animation
 
 _SMALLEST, _LARGEST = 256, 640
 """Pixels: the longer side of a frame, enlarged to about the first and shrunk to the second."""
+_DENSITY = 1.25
+"""Pixels of a frame to a CSS pixel of its caption: frames are smaller than figures, and moving."""
 _SAMPLES = 24
 """Frames that the shared palette is drawn from."""
 
@@ -39,18 +41,18 @@ def frames_with_captions(animation: Animation) -> list[Pixels]:
     if not animation.captions:
         return [resize(frame, width, height) for frame in animation.frames]
     across = max(width, 160)
-    texts = [fold(caption, across / DENSITY - 8, lines=3) for caption in animation.captions]
-    strip = max(block_height(text, 8.5) for text in texts) + 8
+    texts = [fold(caption, across / _DENSITY - 8, lines=3) for caption in animation.captions]
+    strip = max(block_height(text, BODY) for text in texts) + 8
     left = (across - width) // 2
     sheets = []
     with style():
         for frame, text in zip(animation.frames, texts):
-            canvas = Canvas(across / DENSITY, strip)
-            canvas.text(across / DENSITY / 2, 4, text, colour=MUTED, across="center")
+            canvas = Canvas(across / _DENSITY, strip, _DENSITY)
+            canvas.text(across / _DENSITY / 2, 4, text, colour=MUTED, across="center")
             caption = canvas.pixels()
             sheet = np.full((height + len(caption), across, 3), 255, np.uint8)
             sheet[:height, left : left + width] = resize(frame, width, height)
-            sheet[height:] = caption[:, :across]
+            sheet[height:, :] = caption[:, :across]
             sheets.append(sheet)
     return sheets
 

@@ -6,17 +6,20 @@ Nothing here touches pyplot: a `Figure` with its own Agg canvas is drawn and dro
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias
 
 import matplotlib
 import numpy as np
 from matplotlib import font_manager
+from matplotlib.artist import Artist
+from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Rectangle
+from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -32,7 +35,7 @@ DENSITY = 2.0
 """Device pixels a CSS pixel, so that text is sharp on today's screens and in print."""
 LARGEST = 16_000
 """Device pixels a side at most: a larger sheet is drawn less densely."""
-CAPTION, BODY, TITLE = 7.5, 8.5, 10.5
+SMALL, CAPTION, BODY, TITLE = 6.0, 7.5, 8.5, 10.5
 """Font sizes in points."""
 
 _WIDER_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Microsoft YaHei", "Noto Sans", "Noto Emoji")
@@ -42,9 +45,9 @@ _BOX = "\N{WHITE SQUARE}"
 class Canvas:
     """A sheet to draw on. Coordinates and lengths are CSS pixels from the top left corner."""
 
-    def __init__(self, width: float, height: float) -> None:
+    def __init__(self, width: float, height: float, density: float = DENSITY) -> None:
         self.width, self.height = max(1.0, width), max(1.0, height)
-        self.density = min(DENSITY, LARGEST / max(self.width, self.height))
+        self.density = min(density, LARGEST / max(self.width, self.height))
         dpi = 96 * self.density
         size = (np.ceil(self.width * self.density) / dpi, np.ceil(self.height * self.density) / dpi)
         self.figure = Figure(figsize=size, dpi=dpi, facecolor="white")
@@ -84,7 +87,7 @@ class Canvas:
         size = max(1, round(width * self.density)), max(1, round(height * self.density))
         placed = resize(pixels, *size)
         bottom = round(self.figure.bbox.height) - top - size[1]
-        self.figure.figimage(placed, left, bottom, origin="upper", zorder=1)
+        self.figure.add_artist(_Stamp(placed, left, bottom))
 
     def rectangle(self, x: float, y: float, width: float, height: float, colour: str, *, line: float = 0) -> None:
         """A filled rectangle, or with `line` its outline of that many pixels."""
@@ -107,17 +110,30 @@ class Canvas:
         return np.asarray(self._agg.buffer_rgba())[..., :3].copy()
 
     def _add(self, patch: Rectangle | Circle, x: float, y: float, width: float, height: float, **style: Any) -> None:
-        from matplotlib.transforms import Affine2D
-
-        place = Affine2D().scale(width, -height).translate(x, self.height - y).scale(96 * self.density / 96)
+        place = Affine2D().scale(width, -height).translate(x, self.height - y).scale(self.density)
         patch.set(transform=place, zorder=2, **style)
         self.figure.add_artist(patch)
+
+
+class _Stamp(Artist):
+    """Pixels copied onto the sheet as they are; matplotlib's own images are resampled each time they are drawn."""
+
+    def __init__(self, pixels: Pixels, left: int, bottom: int) -> None:
+        super().__init__()
+        self.set_zorder(1)
+        self._place = left, bottom
+        opaque = np.full((*pixels.shape[:2], 1), 255, np.uint8)
+        self._rgba = np.concatenate([pixels, opaque], axis=2)[::-1]
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Copy the pixels."""
+        renderer.draw_image(renderer.new_gc(), *self._place, self._rgba)
 
 
 @contextmanager
 def style() -> Iterator[None]:
     """Draw by deepscope's rules, whatever the person's matplotlibrc says. Texts never become mathematics."""
-    settings: Mapping[str, Any] = {
+    settings: dict[Any, Any] = {
         **{key: matplotlib.rcParamsDefault[key] for key in matplotlib.rcParamsDefault if key not in _KEPT},
         "font.family": list(_families()),
         "font.size": BODY,
@@ -135,7 +151,7 @@ def style() -> Iterator[None]:
         "xtick.labelsize": CAPTION,
         "ytick.labelsize": CAPTION,
     }
-    with matplotlib.rc_context(dict(settings)):
+    with matplotlib.rc_context(settings):
         yield
 
 
@@ -165,7 +181,7 @@ def fit(pixels: Pixels, side: float) -> tuple[float, float]:
 
 
 def fold(text: str, width: float, *, size: float = BODY, lines: int = 1, bold: bool = False) -> str:
-    """The text cleaned and broken into at most `lines` lines that are `width` CSS pixels wide; the rest is an ellipsis."""
+    """The text, cleaned, in at most `lines` lines of `width` CSS pixels; an ellipsis stands for what is left over."""
     words = drawable(one_line(text[:4000])).split(" ")
     folded = [""]
     for word in words:

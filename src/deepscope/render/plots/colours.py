@@ -48,11 +48,13 @@ def paint(heatmap: Heatmap) -> Pixels:
     if heatmap.over is None or not heatmap.over.size or not places.size:
         return colours
     height, width = heatmap.over.shape[:2]
+    places = _stretch(np.nan_to_num(places, nan=0.5 if heatmap.signed else 0.0), width, height)
+    # Weak values are transparent, so their end of the ramp (white, black) is left out: it would tint the picture.
     strength = np.abs(places - 0.5) * 2 if heatmap.signed else places
-    alpha = _stretch(0.85 * np.sqrt(np.nan_to_num(strength, nan=0.0)), width, height)[..., None]
-    smooth = ramp(heatmap, _stretch(np.nan_to_num(places, nan=0.5 if heatmap.signed else 0.0), width, height))
+    vivid = 0.5 + np.sign(places - 0.5) * (0.25 + 0.2 * strength) if heatmap.signed else 0.3 + 0.7 * places
+    alpha = 0.9 * strength[..., None]
     grey = heatmap.over.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
-    return np.rint(smooth * alpha + grey[..., None] * (1 - alpha)).astype(np.uint8)
+    return np.rint(ramp(heatmap, vivid) * alpha + grey[..., None] * (1 - alpha)).astype(np.uint8)
 
 
 def ramp(heatmap: Heatmap, places: NDArray[np.float64]) -> Pixels:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 from numpy.typing import NDArray
 
 from deepscope.render.plots.canvas import (
@@ -65,7 +65,8 @@ def draw(curves: Curves, title: str) -> Pixels:
     y = top
     for text, step, look in zip(key if keyed else [], steps, looks):
         middle, start = y + line_height(BODY) / 2, left + _WIDTH + 16
-        canvas.line((start, start + 18), (middle, middle), **{"colour": look["color"], **_swatch(look)})
+        ends = (start + 9, start + 9) if look["linestyle"] == "none" else (start, start + 18)
+        canvas.line(ends, (middle, middle), look["color"], **_swatch(look))
         canvas.text(start + 26, y, text)
         y += step
     return canvas.pixels()
@@ -133,11 +134,19 @@ def _scale(axes: Axes, curves: Curves) -> None:
             axis.set_minor_formatter(NullFormatter())
         else:
             whole = name == "x" and flat.size > 0 and bool((flat == np.rint(flat)).all())
-            axis.set_major_locator(MaxNLocator(6, integer=whole, min_n_ticks=2))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: number(float(value), ".6g")))
+            axis.set_major_locator(MaxNLocator(6, integer=whole, steps=[1, 2, 5, 10], min_n_ticks=2))
+        plain = scale == "linear" and bool(flat.size) and 1e-3 <= float(np.abs(flat).max()) < 1e6
+        axis.set_major_formatter(_even() if plain else FuncFormatter(lambda value, _: number(float(value), ".4g")))
     axes.tick_params(which="both", length=3, width=0.7, color=GREY, labelsize=CAPTION, labelcolor=MUTED)
     axes.grid(axis="y", color=FAINT, linewidth=0.7)
     axes.set_axisbelow(True)
+
+
+def _even() -> ScalarFormatter:
+    """Writes all ticks with as many decimals: 0.0, 0.5, 1.0."""
+    formatter = ScalarFormatter(useOffset=False, useMathText=False)
+    formatter.set_scientific(False)
+    return formatter
 
 
 def _room(low: float, high: float, scale: str) -> tuple[float, float]:

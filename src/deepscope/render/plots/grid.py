@@ -37,7 +37,7 @@ TALLEST = 7_500.0
 _BAR, _LABEL, _VALUE, _MOST_BARS = 170.0, 190.0, 44.0, 40
 
 
-class Content(Protocol):
+class _Content(Protocol):
     """What stands in a cell, above its caption. `width` and `height` are CSS pixels."""
 
     @property
@@ -96,7 +96,7 @@ def draw(grid: ImageGrid, title: str) -> Pixels:
     return canvas.pixels()
 
 
-def _content(cell: GridCell, side: float) -> Content:
+def _content(cell: GridCell, side: float) -> _Content:
     match cell:
         case Picture():
             return _Photo(cell.pixels, *fit(cell.pixels, side), cell.points, cell.boxes)
@@ -178,7 +178,8 @@ def _side(grid: ImageGrid) -> float:
     if columns == 1 and len(grid.rows) == 1:
         return 448.0
     room = WIDTH - len(charts) * (_LABEL + _BAR + _VALUE)
-    return min(224.0, max(64.0, room / pictures - 16))
+    plain = columns > 5 and not any(cell.caption for row in grid.rows for cell in row)
+    return min(80.0 if plain else 224.0, max(64.0, room / pictures - 16))
 
 
 def _shown(heights: Sequence[float]) -> int:

@@ -9,8 +9,10 @@ import numpy as np
 from deepscope.render.plots.canvas import (
     BODY,
     CAPTION,
+    DENSITY,
     INK,
     MUTED,
+    SMALL,
     TITLE,
     Canvas,
     Pixels,
@@ -27,6 +29,8 @@ from deepscope.results import Heatmap
 _SIDE, _LABEL, _MARGIN = 420.0, 170.0, 12.0
 _SMALL = 20
 """A matrix with up to so many rows and columns has its numbers written in."""
+_NAMED = 64
+"""A matrix with up to so many rows and columns has its names beside it."""
 
 
 def draw(heatmap: Heatmap, title: str, *, scale: bool = True) -> Pixels:
@@ -44,8 +48,9 @@ def draw(heatmap: Heatmap, title: str, *, scale: bool = True) -> Pixels:
         width, height = max(width, 24.0), max(height, 24.0)  # a single row is stretched until it can be seen
     names = _names(heatmap.rows, rows, cell)
     below = _names(heatmap.columns, columns, cell)
-    longest = max(map(measure, below), default=0.0)
-    left = _MARGIN + max([*map(measure, names), 0.72 * longest - cell / 2 if below else 0.0]) + (8 if names else 0)
+    size = _size(cell)
+    longest = max((measure(name, size) for name in below), default=0.0)
+    left = _MARGIN + max([*(measure(name, size) for name in names), 0.72 * longest - cell / 2]) + (8 if names else 0)
     left += line_height(BODY) + 4 if heatmap.row_title else 0
     bar = scale and not numbers
     right = _MARGIN + (70 if bar else 0)
@@ -53,17 +58,19 @@ def draw(heatmap: Heatmap, title: str, *, scale: bool = True) -> Pixels:
     head = fold(title, max(120.0, total - 2 * _MARGIN), size=TITLE, lines=3, bold=True) if title else ""
     total = max(total, 144.0 if head else 0.0)
     top = _MARGIN + (block_height(head, TITLE) + 8 if head else 0)
-    foot = 0.72 * longest + 14 if below else 0.0
+    slanted = cell > 1.4 * line_height(size)
+    foot = (0.72 if slanted else 1.0) * longest + 14 if below else 0.0
     end = top + height + foot
     canvas = Canvas(total, end + (line_height(BODY) + 4 if heatmap.column_title else 0) + _MARGIN)
     if head:
         canvas.text(_MARGIN, _MARGIN, head, size=TITLE, bold=True)
     canvas.image(left, top, width, height, painted)
     for index, name in enumerate(names):
-        canvas.text(left - 8, top + (index + 0.5) * cell, name, across="right", down="center")
+        canvas.text(left - 8, top + (index + 0.5) * cell, name, size=size, across="right", down="center")
     for index, name in enumerate(below):
-        place = left + (index + 0.5) * cell + 4, top + height + 6
-        canvas.text(*place, name, across="right", down="top", rotation=45)
+        middle = left + (index + 0.5) * cell
+        place = (middle + 4, top + height + 6) if slanted else (middle - cell / 2, top + height + 6)
+        canvas.text(*place, name, size=size, across="right", rotation=45 if slanted else 90)
     for index, (text, dark) in enumerate(numbers):
         place = left + (index % columns + 0.5) * cell, top + (index // columns + 0.5) * cell
         canvas.text(*place, text, size=CAPTION, colour="white" if dark else INK, across="center", down="center")
@@ -92,15 +99,22 @@ def _scale(canvas: Canvas, heatmap: Heatmap, x: float, y: float, height: float) 
 
 def _names(labels: tuple[str, ...], count: int, cell: float) -> list[str]:
     """The names beside the cells; none where there is no room for a line of text a cell."""
-    if cell < line_height(CAPTION) * 0.8:
+    if cell < line_height(SMALL):
         return []
-    return [fold(label, _LABEL) for label in labels[:count]]
+    return [fold(label, _LABEL, size=_size(cell)) for label in labels[:count]]
+
+
+def _size(cell: float) -> float:
+    """The size, in points, of the names of cells of that side."""
+    return BODY if cell >= line_height(BODY) else SMALL
 
 
 def _cell(rows: int, columns: int, numbers: list[tuple[str, bool]]) -> float:
     """The side of a cell in CSS pixels."""
     widest = max((measure(text, CAPTION) for text, _ in numbers), default=0.0)
-    return max(widest + 8, min(34.0, _SIDE * 1.3 / max(1, rows, columns)))
+    longer = max(1, rows, columns)
+    least = line_height(SMALL) if longer <= _NAMED else 0.5
+    return math.ceil(max(widest + 8, least, min(34.0, _SIDE * 1.3 / longer)) * DENSITY) / DENSITY
 
 
 def _numbers(heatmap: Heatmap) -> list[tuple[str, bool]]:
