@@ -1,0 +1,8 @@
+"""The one training loop: `fit` runs a `Step` over batches, on one process or several, and can be killed at any time."""
+
+from deepscope.training.batches import Shuffled
+from deepscope.training.checkpoints import Checkpoint
+from deepscope.training.history import History
+from deepscope.training.loop import Batches, Diverged, Moment, Step, Update, fit
+
+__all__ = ["Batches", "Checkpoint", "Diverged", "History", "Moment", "Shuffled", "Step", "Update", "fit"]

@@ -1,0 +1,231 @@
+"""`fit`: the one training loop. Domain adaptation, fine-tuning and GANs bring their own `Step`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, cast
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import reduce, send_to_device
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
+
+from deepscope.errors import InputError
+from deepscope.session import Session
+from deepscope.training.checkpoints import Checkpoint, Parts, finite
+from deepscope.training.history import History, Recorder
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When and where a step happens. Whatever is random in it follows from this, so that it can be done again.
+
+    Attributes:
+        step: steps done before this one.
+        steps: of the whole training.
+        session: the seed.
+        process: this process's number.
+        processes: that train together; each sees its share of every batch.
+    """
+
+    step: int
+    steps: int
+    session: Session
+    process: int = 0
+    processes: int = 1
+
+    @property
+    def progress(self) -> float:
+        """From 0 at the first step towards 1 after the last."""
+        return self.step / self.steps
+
+    def rng(self, *stream: str) -> torch.Generator:
+        """A CPU generator of its own for each stream, step and process."""
+        return self.session.rng("training", self.step, self.process, *stream)
+
+    def share(self, rows: Tensor) -> Tensor:
+        """This process's share of a batch's rows.
+
+        Raises:
+            InputError: the rows cannot be shared out equally, and gradients would not be those of the whole batch.
+        """
+        if len(rows) % self.processes:
+            raise InputError(f"a batch of {len(rows)} cannot be shared equally among {self.processes} processes")
+        return rows.tensor_split(self.processes)[self.process]
+
+
+class Update(Protocol):
+    """Descends a loss: gradients of the optimiser's own parameters, averaged over processes, clipped, one step."""
+
+    def __call__(self, loss: Tensor, optimiser: Optimizer, /) -> None:
+        """Other parameters' gradients are neither computed nor touched."""
+        ...
+
+
+class Step(Protocol):
+    """What a training brings: what is trained, and what one batch does to it."""
+
+    @property
+    def parts(self) -> Parts:
+        """Everything with a state, by name: networks, moving averages of them, optimisers."""
+        ...
+
+    def __call__(self, batch: Any, moment: Moment, update: Update, /) -> Mapping[str, Tensor]:
+        """Do one step: call `update` once or more; return scalar figures to record."""
+        ...
+
+
+Batches: TypeAlias = Callable[[Moment], Any]
+"""The batch of a moment: nested tensors, this process's share of it. Called in a thread, one step ahead."""
+
+Observe: TypeAlias = Callable[[int], Mapping[str, float]]
+"""Called between steps with the number of steps done; gives figures to record (of held-out data, say)."""
+
+
+class Diverged(InputError):
+    """A loss or a weight is no longer a number."""
+
+
+def fit(
+    step: Step,
+    batches: Batches,
+    *,
+    steps: int,
+    session: Session,
+    folder: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    every: int = 1000,
+    record: int = 50,
+    clip: float = math.inf,
+    observe: Observe | None = None,
+    tensorboard: bool = False,
+) -> History:
+    """Train until `steps` steps are done, from the folder's checkpoint where it has one.
+
+    A training that was killed ends, when called again, with the same weights to the last bit (on a CPU, with the
+    same number of threads). Under `torchrun` or `accelerate launch` the processes share every batch, and the
+    losses are those of one process; only batch normalisation sees each share on its own. The caller's random
+    state is left as it was.
+
+    Args:
+        step: what is trained and how.
+        batches: what it is trained on.
+        steps: of the whole training.
+        session: device, precision ("bfloat16" is mixed precision), seed and progress.
+        folder: for `checkpoint.pt`, `history.jsonl` and TensorBoard's events; None keeps nothing.
+        settings: what the training is, ready for JSON: a checkpoint with others is refused, not continued.
+        every: steps between checkpoints and observations; the last step always has both.
+        record: steps whose mean figures make one row of the history.
+        clip: limit of the gradient's L2 norm over an optimiser's parameters.
+        observe: measures between steps. Networks are in train mode when it is called, and are put back into it.
+        tensorboard: also write TensorBoard's events.
+
+    Raises:
+        Diverged: a figure or weight is NaN or infinite. The checkpoint is the last good one.
+        InputError: the checkpoint is damaged or of another training, or the last state cannot be written.
+    """
+    world = PartialState(cpu=session.device.type == "cpu")
+    device = session.device if world.device is None or world.num_processes == 1 else world.device
+    networks = [part for part in step.parts.values() if isinstance(part, nn.Module)]
+    for network in networks:
+        network.to(device).train()
+    identity = {"steps": steps, "seed": session.seed, "precision": session.precision, **(settings or {})}
+    checkpoint = Checkpoint(folder / "checkpoint.pt", identity) if folder else None
+    done = checkpoint.load(step.parts) if checkpoint else 0
+    recorder = Recorder(folder if world.is_main_process else None, since=done, tensorboard=tensorboard)
+
+    def at(number: int) -> Moment:
+        return Moment(number, steps, session, world.process_index, world.num_processes)
+
+    def update(loss: Tensor, optimiser: Optimizer) -> None:
+        parameters = [p for group in optimiser.param_groups for p in group["params"]]
+        optimiser.zero_grad()
+        with torch.autocast(device.type, enabled=False):
+            loss.backward(inputs=parameters)
+        if world.num_processes > 1:
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            mean = _mean(torch.cat([gradient.flatten() for gradient in gradients]))
+            for gradient, part in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):
+                gradient.copy_(part.view_as(gradient))
+        if clip < math.inf:
+            clip_grad_norm_(parameters, clip)
+        optimiser.step()
+
+    def keep(number: int) -> None:
+        if world.num_processes > 1:  # batch statistics went apart; from here on all processes agree again
+            for buffer in (b for network in networks for b in network.buffers() if b.is_floating_point()):
+                buffer.copy_(_mean(buffer))
+        if checkpoint and world.is_main_process:
+            checkpoint.save(number, step.parts)
+
+    pending: list[Mapping[str, Tensor]] = []
+    bfloat16 = session.precision == "bfloat16"
+    with _random_state(device), session.progress("training", total=steps) as advance, ThreadPoolExecutor(1) as ahead:
+        advance(done)
+        coming = ahead.submit(batches, at(done)) if done < steps else None
+        while coming:
+            moment, batch = at(done), send_to_device(coming.result(), device)
+            done += 1
+            coming = ahead.submit(batches, at(done)) if done < steps else None
+            torch.manual_seed(moment.rng("global").initial_seed())  # dropout draws from the global generator
+            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+                pending.append(step(batch, moment, update))
+            due = done % every == 0 or done == steps
+            if due or done % record == 0:
+                figures = _figures(pending)
+                pending.clear()
+                bad = [name for name, value in figures.items() if not math.isfinite(value)]
+                if bad or (due and not finite(step.parts)):
+                    raise Diverged(_diverged(bad[0] if bad else "a weight", done, checkpoint))
+                if due and observe:
+                    figures |= observe(done)
+                    for network in networks:
+                        network.train()
+                with _forgiving(session, last=done == steps):
+                    recorder.add(done, figures)
+                    if due:
+                        keep(done)
+            advance(1)
+    recorder.close()
+    world.wait_for_everyone()
+    return recorder.history
+
+
+def _figures(pending: list[Mapping[str, Tensor]]) -> dict[str, float]:
+    """The mean of each figure over the steps that gave it, and over the processes."""
+    names = dict.fromkeys(name for figures in pending for name in figures)
+    means = [torch.stack([f[name].detach().float() for f in pending if name in f]).mean() for name in names]
+    return dict(zip(names, _mean(torch.stack(means)).tolist(), strict=True)) if names else {}
+
+
+def _mean(tensor: Tensor) -> Tensor:
+    return cast("Tensor", reduce(tensor, "mean"))
+
+
+def _diverged(what: str, step: int, checkpoint: Checkpoint | None) -> str:
+    kept = f"; {checkpoint.path} is the last good state" if checkpoint and checkpoint.path.exists() else ""
+    return f"training diverged: {what} is no longer a number after step {step}{kept}: lower the learning rate"
+
+
+@contextmanager
+def _forgiving(session: Session, *, last: bool) -> Iterator[None]:
+    """A disk that is full for a while ends no training: it is tried again at the next checkpoint."""
+    try:
+        yield
+    except OSError as error:
+        if last:
+            raise InputError(f"the trained state cannot be written ({error}): free some space and run again") from None
+        session.note(f"this state cannot be written, the last one is kept ({error})")
+
+
+@contextmanager
+def _random_state(device: torch.device) -> Iterator[None]:
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield
