@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
-from collections.abc import Iterator
+import secrets
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,23 +13,19 @@ from deepscope.errors import InputError
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[Path]:
+def atomic(path: Path) -> Generator[Path, None, None]:
     """A temporary path beside `path`, renamed onto it when the block ends without an error.
 
     Whoever reads `path` sees the old file or the whole new one, also after a crash or ctrl-C.
     The temporary name keeps the suffix, because many writers choose their format by it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    temporary.touch(exist_ok=False)
     try:
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes files private; the result is an ordinary file
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -48,9 +44,12 @@ def inside(folder: Path, name: str) -> Path:
     """`folder / name`, refused where it would lie outside `folder` (links are followed first).
 
     Raises:
-        InputError: `name` is absolute, climbs out with `..`, or follows a link to elsewhere.
+        InputError: `name` is absolute, climbs out with `..`, or follows a link to elsewhere or in a circle.
     """
-    path = (folder / name).resolve()
+    try:
+        path = (folder / name).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a circle of links, a null byte
+        raise InputError(f"{name!r} in {folder} cannot be followed ({error})") from None
     if not path.is_relative_to(folder.resolve()):
         raise InputError(f"{name!r} lies outside {folder}: names in a file from outside stay in its folder")
     return path

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar, get_args
+from typing import Literal, Protocol, TypeVar, cast, get_args
 
 import platformdirs
 import torch
@@ -32,7 +33,9 @@ T = TypeVar("T")
 class Advance(Protocol):
     """Moves a progress bar on, and renames it where a text is given."""
 
-    def __call__(self, steps: float = 1, text: str | None = None) -> None: ...
+    def __call__(self, steps: float = 1, text: str | None = None) -> None:
+        """`steps` more are done; the bar's text becomes `text`, where given."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class Session:
             raise InputError(f"precision {precision!r} is not known: use {' or '.join(get_args(Precision))}")
         return cls(
             device=_device(device),
-            precision=precision,
+            precision=cast(Precision, precision),
             seed=seed,
             home=home or default_home(),
             cache=cache or default_cache(),
@@ -117,7 +120,7 @@ class Session:
 
     @contextmanager
     def progress(self, description: str, *, total: int | None = None) -> Iterator[Advance]:
-        """A bar on stderr; call what it yields with the steps done and a new description or None."""
+        """A bar on stderr, from the first step after two seconds; call what it yields for each step done."""
         console = Console(stderr=True)
         bar = Progress(
             TextColumn("{task.description}"),
@@ -129,16 +132,18 @@ class Session:
             transient=True,
             disable=self.quiet or not sys.stderr.isatty(),
         )
-        with bar:
-            task = bar.add_task(description, total=total)
+        task = bar.add_task(description, total=total)
+        begun = time.monotonic()
 
-            def advance(steps: float = 1, text: str | None = None) -> None:
-                if text is None:
-                    bar.advance(task, steps)
-                else:
-                    bar.update(task, advance=steps, description=text)
+        def advance(steps: float = 1, text: str | None = None) -> None:
+            bar.update(task, advance=steps, description=text)
+            if time.monotonic() - begun > 2:
+                bar.start()
 
+        try:
             yield advance
+        finally:
+            bar.stop()
 
 
 def default_home() -> Path:
@@ -158,8 +163,8 @@ def _device(name: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
+        torch.zeros(1, device=device).item()  # "meta" exists, but holds no values
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = str(error).partition("\n")[0]
         raise InputError(f"device {name!r} cannot be used here ({reason}): try --device cpu") from None
     return device

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
+
+_DRAWS = 2**22
+"""Values that a bootstrap draws at a time: 32 MB."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,8 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> float:
     Args:
         first, second: (N,) booleans, whether each item was classified correctly.
     """
-    a, b = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
+    a, b = _paired(first, second)
+    a, b = a.astype(bool), b.astype(bool)
     only_first, only_second = int((a & ~b).sum()), int((~a & b).sum())
     if only_first + only_second == 0:
         return 1.0
@@ -74,16 +80,31 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> float:
 
 def difference(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95, seed: int = 0) -> Estimate:
     """Mean of first - second over paired items, with its bootstrap interval: it differs where 0 lies outside."""
-    return mean(np.asarray(first, dtype=float) - np.asarray(second, dtype=float), confidence=confidence, seed=seed)
+    a, b = _paired(first, second)
+    return mean(a - b, confidence=confidence, seed=seed)
 
 
-def _bootstrap(values: ArrayLike, statistic: object, confidence: float, resamples: int, seed: int) -> Estimate:
+def _paired(first: ArrayLike, second: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    a, b = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    if a.shape != b.shape:  # NumPy would repeat the shorter one
+        raise ValueError(f"paired items need the same shape, not {a.shape} and {b.shape}")
+    return a, b
+
+
+def _bootstrap(
+    values: ArrayLike, statistic: Callable[..., Any], confidence: float, resamples: int, seed: int
+) -> Estimate:
     array = np.asarray(values, dtype=float).ravel()
     array = array[~np.isnan(array)]
     if array.size == 0:
         return Estimate(math.nan, math.nan, math.nan)
-    assert callable(statistic)
     rng = np.random.default_rng(seed)
-    drawn = statistic(array[rng.integers(0, array.size, size=(resamples, array.size))], axis=1)
+    at_once = max(1, _DRAWS // array.size)  # resamples, so that memory does not grow with the data
+    drawn = np.concatenate(
+        [
+            statistic(array[rng.integers(0, array.size, size=(min(at_once, resamples - start), array.size))], axis=1)
+            for start in range(0, resamples, at_once)
+        ]
+    )
     low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Estimate(float(statistic(array)), float(low), float(high))

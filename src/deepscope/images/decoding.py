@@ -65,7 +65,8 @@ def decode(source: Source, *, at_least: int | None = None, limits: Limits = Limi
         source: what to decode.
         at_least: the shorter side may shrink to no less than this while decoding (JPEG files and
             bytes only, in libjpeg's own steps of 1/2, 1/4, 1/8); None decodes at full size.
-            Twice the side that is resized to afterwards keeps the pixels nearly the same.
+            The side that is resized to afterwards changes pixels by about 2/255 on average, twice
+            that side by about 0.5/255.
         limits: refuse what is larger.
 
     Raises:
@@ -83,7 +84,8 @@ def decode(source: Source, *, at_least: int | None = None, limits: Limits = Limi
     except Image.DecompressionBombError as error:
         reason = f"it is too large: {error}"
     except Exception as error:  # hostile bytes raise anything inside a decoder
-        reason = f"it does not decode: {str(error) or type(error).__name__}"
+        text = str(error) or type(error).__name__
+        reason = "it is truncated" if "truncated" in text.casefold() else f"it does not decode: {text}"
     raise UnreadableImage(label(source), reason)
 
 

@@ -1,0 +1,89 @@
+"""What a session decides: device, precision, random streams, folders, what goes to stderr."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from deepscope.errors import InputError
+from deepscope.session import Session
+
+
+@pytest.mark.parametrize("device", ["", "nonsense", "meta", "cuda:99", "xpu", "hpu", "fpga", "cpu:x"])
+def test_a_device_that_is_not_here_is_refused_in_one_line(device: str) -> None:
+    with pytest.raises(InputError, match="--device cpu") as caught:
+        Session.open(device=device)
+    assert repr(device) in str(caught.value)
+
+
+def test_devices_that_are_here() -> None:
+    assert Session.open(device="cpu").device == torch.device("cpu")
+    torch.zeros(1, device=Session.open(device="auto").device)
+
+
+def test_precisions() -> None:
+    assert Session.open(device="cpu", precision="bfloat16").precision == "bfloat16"
+    with pytest.raises(InputError, match="use float32 or bfloat16"):
+        Session.open(device="cpu", precision="float16")
+
+
+def numbers(session: Session, *stream: str | int) -> torch.Tensor:
+    return torch.rand(1000, generator=session.rng(*stream))
+
+
+def test_a_stream_is_reproducible() -> None:
+    assert numbers(Session(seed=3), "attack", 7).equal(numbers(Session(seed=3), "attack", 7))
+    first = torch.randint(0, 2**31, (3,), generator=Session(seed=0).rng("noise")).tolist()
+    assert first == torch.randint(0, 2**31, (3,), generator=Session(seed=0).rng("noise")).tolist()
+
+
+def test_streams_and_seeds_are_independent() -> None:
+    streams = [
+        numbers(Session(seed=seed), *name)
+        for seed in (0, 1, 2**63)
+        for name in (("attack",), ("attack", 0), ("attack", 1), ("noise",), ("attack0",), ())
+    ]
+    correlation = torch.corrcoef(torch.stack(streams)) - torch.eye(len(streams))
+    assert correlation.abs().max() < 5 / 1000**0.5
+
+
+def test_drawing_from_one_stream_moves_no_other_and_not_torchs_own() -> None:
+    session = Session(seed=1)
+    expected = numbers(session, "b")
+    state = torch.get_rng_state()
+    numbers(session, "a")
+    assert numbers(session, "b").equal(expected)
+    assert torch.get_rng_state().equal(state)
+
+
+def test_folders_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DEEPSCOPE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DEEPSCOPE_CACHE", str(tmp_path / "cache"))
+    session = Session.open(device="cpu")
+    assert (session.home, session.cache) == (tmp_path / "home", tmp_path / "cache")
+    assert Session.open(device="cpu", home=tmp_path).home == tmp_path
+    assert list(tmp_path.iterdir()) == []  # nothing is made before it is needed
+    monkeypatch.setenv("DEEPSCOPE_HOME", "")
+    monkeypatch.setenv("DEEPSCOPE_CACHE", "~/c")
+    session = Session.open(device="cpu")
+    assert session.home.is_absolute()
+    assert session.cache == Path.home() / "c"
+
+
+def test_notes_go_to_stderr_as_they_are_unless_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    Session().note("[bold]1 of 2[/bold] " + "long " * 60)
+    Session(quiet=True).note("nothing")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "[bold]1 of 2[/bold] " + "long " * 60 + "\n"
+
+
+def test_progress_away_from_a_terminal_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(Session().track(range(5), "counting")) == list(range(5))
+    assert list(Session().track(iter("ab"), "counting", total=2)) == ["a", "b"]
+    with Session(quiet=True).progress("steps", total=3) as advance:
+        advance()
+        advance(2, "renamed")
+    assert capsys.readouterr() == ("", "")
