@@ -11,7 +11,7 @@ from deepscope.errors import InputError
 
 
 class _Enough(Exception):
-    """Raised inside a forward pass when every wanted layer has spoken."""
+    """Raised inside a forward pass when every wanted layer has spoken; passes through captures further in."""
 
 
 def capture(network: nn.Module, inputs: Tensor, modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
@@ -27,6 +27,7 @@ def capture(network: nn.Module, inputs: Tensor, modules: Mapping[str, nn.Module]
     for name, module in modules.items():
         names.setdefault(module, []).append(name)
     found: dict[str, Tensor] = {}
+    enough = _Enough()
 
     def hook(module: nn.Module, _: Any, output: Any) -> None:
         for name in names[module]:
@@ -35,13 +36,14 @@ def capture(network: nn.Module, inputs: Tensor, modules: Mapping[str, nn.Module]
             if name not in found:
                 found[name] = output.clone()
         if len(found) == len(modules):
-            raise _Enough
+            raise enough
 
     handles = [module.register_forward_hook(hook) for module in names]
     try:
         network(inputs)
-    except _Enough:
-        pass
+    except _Enough as signal:
+        if signal is not enough:  # a network that captures inside itself is being captured
+            raise
     finally:
         for handle in handles:
             handle.remove()

@@ -1,0 +1,189 @@
+"""A classifier on top of pretrained networks: layers, pooled, normalised, then one linear layer. All differentiable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from deepscope.errors import InputError
+from deepscope.models.capture import capture
+
+Pooling = Literal["mean", "max", "flatten", "pyramid"]
+"""How a map of activations becomes a vector; "pyramid" is the means of the whole, of its quarters and of 3 x 3 parts."""
+
+NormalisationKind = Literal["raw", "l2", "power", "standard", "whiten"]
+"""See `Normalisation`."""
+
+_SMALL = 1e-6
+
+
+@dataclass(frozen=True)
+class View:
+    """What of an image a network sees; features are the mean over the views.
+
+    Attributes:
+        flip: also the mirrored image.
+        scales: sides of the input, relative to the pixels that are given.
+    """
+
+    flip: bool = False
+    scales: tuple[float, ...] = (1.0,)
+
+
+class Backbone(nn.Module):
+    """Layers of a pretrained network as feature vectors.
+
+    Args:
+        network: takes normalised (N, 3, H, W).
+        mean, std: of the pixels that the network was trained on, by channel.
+        layers: (module's name, pooling) of each feature vector; no network runs further than the last of them.
+        view: what the network sees of each image.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        mean: Sequence[float],
+        std: Sequence[float],
+        layers: Sequence[tuple[str, Pooling]],
+        view: View = View(),
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.layers = tuple(layers)
+        self.view = view
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        """(N, 3, H, W) pixels in [0, 1] -> one (N, D) float32 tensor for each of `layers`."""
+        views = [_resized(pixels, scale) for scale in self.view.scales]
+        if self.view.flip:
+            views += [view.flip(-1) for view in views]
+        seen = [self._features(view) for view in views]
+        return [torch.stack(vectors).mean(0) if len(vectors) > 1 else vectors[0] for vectors in zip(*seen, strict=True)]
+
+    def _features(self, pixels: Tensor) -> list[Tensor]:
+        inputs = (pixels - self.mean) / self.std
+        parameter = next(self.network.parameters(), None)
+        if parameter is not None:
+            inputs = inputs.to(parameter.dtype)
+        modules = {name: self.network.get_submodule(name) for name, _ in self.layers}
+        found = capture(self.network, inputs, modules)
+        return [pool(found[name].float(), pooling) for name, pooling in self.layers]
+
+
+class Normalisation(nn.Module):
+    """Feature vectors brought to a common scale. Statistics come from the training features alone.
+
+    "raw": divided by one number, the root mean square of the training vectors' norms, so that regularisation
+    means the same on every layer. "l2": each vector divided by its own norm. "power": signed square roots, then
+    "l2" (Perronnin et al. 2010). "standard": each dimension to mean 0 and deviation 1. "whiten": "l2", then
+    decorrelated principal components of equal variance, then "l2" again (Jégou and Chum 2012).
+    """
+
+    shift: Tensor
+    scale: Tensor
+    rotation: Tensor
+
+    def __init__(self, kind: NormalisationKind, shift: Tensor, scale: Tensor, rotation: Tensor) -> None:
+        super().__init__()
+        if kind not in get_args(NormalisationKind):
+            raise InputError(f"normalisation {kind!r} is not known: use {', '.join(get_args(NormalisationKind))}")
+        self.kind: NormalisationKind = kind
+        self.register_buffer("shift", shift)
+        self.register_buffer("scale", scale)
+        self.register_buffer("rotation", rotation)
+
+    @classmethod
+    def fit(cls, kind: NormalisationKind, features: Tensor) -> Normalisation:
+        """The normalisation with the statistics of (N, D) training features."""
+        nothing = torch.empty(0)
+        module = cls(kind, nothing, nothing, nothing)
+        if kind == "raw":
+            rms = features.square().sum(1).mean().sqrt().clamp(min=1e-12)
+            module.scale = (1 / rms).reshape(1)
+        elif kind == "standard":
+            module.shift = features.mean(0)
+            deviation = features.std(0, correction=0)
+            module.scale = torch.where(deviation > 0, 1 / deviation.clamp(min=1e-12), 0) / features.shape[1] ** 0.5
+        elif kind == "whiten":
+            unit = functional.normalize(features)
+            module.shift = unit.mean(0)
+            _, singular, components = torch.linalg.svd((unit - module.shift).double(), full_matrices=False)
+            kept = singular > 0.01 * singular[0]  # directions of next to no variance are noise
+            module.rotation = (components[kept].T / singular[kept]).float()
+        return module
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, D) -> (N, D), or (N, kept components) where whitened."""
+        if self.kind == "power":
+            features = features * (features.abs() + _SMALL).rsqrt()
+        if self.kind in ("l2", "power", "whiten"):
+            features = functional.normalize(features)
+        if self.shift.numel():
+            features = features - self.shift
+        if self.scale.numel():
+            features = features * self.scale
+        if self.rotation.numel():
+            features = functional.normalize(features @ self.rotation)
+        return features
+
+
+class Classifier(nn.Module):
+    """Backbones, a normalisation for each of their feature vectors, and a linear layer on all of them together.
+
+    It takes pixels, not normalised input: every backbone applies its own mean and deviation. The logits' softmax
+    gives calibrated probabilities.
+    """
+
+    def __init__(self, backbones: Sequence[Backbone], normalisations: Sequence[Normalisation], head: nn.Linear) -> None:
+        super().__init__()
+        self.backbones = nn.ModuleList(backbones)
+        self.normalisations = nn.ModuleList(normalisations)
+        self.head = head
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(N, 3, H, W) pixels in [0, 1] -> (N, C) logits."""
+        vectors = [vector for backbone in self.backbones for vector in backbone(pixels)]
+        return self.head(join(self.normalisations, vectors))
+
+
+def join(normalisations: Sequence[nn.Module] | nn.ModuleList, vectors: Sequence[Tensor]) -> Tensor:
+    """Each block of features through its normalisation, side by side; several blocks share one norm."""
+    blocks = [normalise(block) for normalise, block in zip(normalisations, vectors, strict=True)]
+    return torch.cat(blocks, 1) / len(blocks) ** 0.5
+
+
+def pool(activation: Tensor, pooling: Pooling) -> Tensor:
+    """(N, C, H, W) maps or (N, T, C) tokens -> (N, D). Vectors stay as they are.
+
+    Raises:
+        InputError: the pooling is not known, or needs maps and there are tokens.
+    """
+    if pooling not in get_args(Pooling):
+        raise InputError(f"pooling {pooling!r} is not known: use {', '.join(get_args(Pooling))}")
+    if activation.ndim == 2 or pooling == "flatten":
+        return activation.flatten(1)
+    if activation.ndim == 3 and pooling != "pyramid":
+        return activation.mean(1) if pooling == "mean" else activation.amax(1)
+    if activation.ndim != 4:
+        raise InputError(f"a layer's output of shape {tuple(activation.shape[1:])} has no {pooling} pooling: use mean")
+    if pooling == "pyramid":
+        return torch.cat([functional.adaptive_avg_pool2d(activation, parts).flatten(1) for parts in (1, 2, 3)], 1)
+    return activation.mean((2, 3)) if pooling == "mean" else activation.amax((2, 3))
+
+
+def _resized(pixels: Tensor, scale: float) -> Tensor:
+    if scale == 1:
+        return pixels
+    size = [max(1, round(side * scale)) for side in pixels.shape[2:]]
+    return functional.interpolate(pixels, size, mode="bilinear", antialias=scale < 1)
