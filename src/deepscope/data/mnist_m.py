@@ -19,7 +19,7 @@ from deepscope.data.digits import Digits
 from deepscope.errors import InputError
 
 SIDE = 28
-_CHUNK = 4096
+_CHUNK = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,10 +54,10 @@ class Backgrounds:
         which = _below(len(self.starts), counters)
         top = _below(self.heights[which] - SIDE + 1, counters + np.uint64(1))
         left = _below(self.widths[which] - SIDE + 1, counters + np.uint64(2))
-        width = self.widths[which][:, None, None]
-        corner = (self.starts[which] + top * self.widths[which] + left)[:, None, None]
-        inside = np.arange(SIDE)
-        return self.pixels[corner + inside[:, None] * width + inside]
+        corners = self.starts[which] + top * self.widths[which] + left
+        rows = corners[:, None] + np.arange(SIDE) * self.widths[which][:, None]
+        runs = np.lib.stride_tricks.sliding_window_view(self.pixels.reshape(-1), 3 * SIDE)  # a patch's row is one run
+        return runs[3 * rows].reshape(-1, SIDE, SIDE, 3)
 
 
 def blend(digits: NDArray[np.uint8], numbers: NDArray[np.integer], backgrounds: Backgrounds) -> NDArray[np.uint8]:
@@ -74,7 +74,7 @@ def blend(digits: NDArray[np.uint8], numbers: NDArray[np.integer], backgrounds: 
     blended = np.empty((len(digits), 3, SIDE, SIDE), dtype=np.uint8)
     for at in range(0, len(digits), _CHUNK):
         rows = slice(at, at + _CHUNK)
-        patches = np.moveaxis(backgrounds.patches(numbers[rows]), -1, 1)
+        patches = np.ascontiguousarray(np.moveaxis(backgrounds.patches(numbers[rows]), -1, 1))
         digit = digits[rows, None]
         blended[rows] = np.maximum(patches, digit) - np.minimum(patches, digit)
     return blended

@@ -1,0 +1,197 @@
+"""What is wrong with a folder of images: corrupt files, copies, near-copies, and those where they do harm.
+
+A copy that crosses from training to test images makes accuracy look better than it is; one that
+crosses classes has a wrong label.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.fft import dctn
+
+from deepscope import images
+from deepscope.data.folders import HELD_OUT
+from deepscope.errors import InputError
+from deepscope.files import sha256 as file_sha256
+from deepscope.session import Session
+
+BITS = 255
+NEAR = 32
+"""Bits in which near-copies differ at most. Re-encoded at JPEG quality 50 and half size, 99 % of photographs stay
+within 20; different photographs differ in about 120, and seldom in fewer than 60."""
+
+_THUMBNAIL = 32
+_FLAT = 2.0
+_TILE = 2048
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two images that are the same, or nearly.
+
+    Attributes:
+        first: the one to keep: of exact copies the first in sorted order, a training image if there is one.
+        second: the other.
+        same: "bytes" (the files), "pixels" (other files, same decoded image) or "near".
+        distance: bits in which their hashes differ, 0 to 255; 0 for exact copies.
+        across_splits: one is a training image and the other is not, or they are held out in different folders.
+        across_classes: they are in the folders of different classes.
+    """
+
+    first: Path
+    second: Path
+    same: Literal["bytes", "pixels", "near"]
+    distance: int
+    across_splits: bool
+    across_classes: bool
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was found; paths are relative to `root`.
+
+    Attributes:
+        root: the audited folder.
+        images: how many images could be read.
+        corrupt: the files that could not.
+        exact: every copy, paired with the one to keep.
+        near: all pairs of near-copies, closest first; of exact copies only the one to keep is compared.
+    """
+
+    root: Path
+    images: int
+    corrupt: tuple[images.Skipped, ...]
+    exact: tuple[Pair, ...]
+    near: tuple[Pair, ...]
+
+    @property
+    def leaked(self) -> tuple[Path, ...]:
+        """Held-out images that are also training images, exactly."""
+        return tuple(pair.second for pair in self.exact if pair.across_splits and pair.first.parts[0] == "train")
+
+
+def audit(root: str | Path, session: Session, *, near: int = NEAR) -> Audit:
+    """Look at every image below a folder. Classes and splits are read from the folders' names.
+
+    Args:
+        root: `ROOT/CLASS/...`, `ROOT/train|test/CLASS/...`, or any other folder.
+        session: shows the progress.
+        near: bits, 0 to 255, in which near-copies differ at most.
+
+    Raises:
+        InputError: there is no such folder, it holds no image files, or `near` is out of its range.
+    """
+    root = Path(root).expanduser()
+    if not 0 <= near <= BITS:
+        raise InputError(f"a hash distance of {near} does not exist: give one from 0 to {BITS}, {NEAR} is usual")
+    if not root.is_dir():
+        raise InputError(f"{root} is not a folder: name one that holds images")
+    found = images.find([root])
+    if not found.paths:
+        raise InputError(f"{root} holds no image files: name a folder that does")
+    divided = (root / "train").is_dir() and any((root / name).is_dir() for name in HELD_OUT)
+    prints: list[_Fingerprint] = []
+    corrupt = list(found.skipped)
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        try:
+            looked = zip(found.paths, threads.map(_fingerprint, found.paths), strict=True)
+            for path, seen in session.track(looked, "looking at images", total=len(found.paths)):
+                path = path.relative_to(root)
+                if isinstance(seen, str):
+                    corrupt.append(images.Skipped(str(path), seen))
+                else:
+                    prints.append(_Fingerprint(path, *_place(path, divided), *seen))
+        finally:
+            threads.shutdown(cancel_futures=True)  # ctrl-C does not wait for the rest of the folder
+    exact, kept = _copies(prints)
+    return Audit(root, len(prints), tuple(corrupt), tuple(exact), tuple(_near(kept, near)))
+
+
+def perceptual_hash(image: Image.Image) -> NDArray[np.bool_] | None:
+    """255 bits that survive resizing and re-encoding; None for a picture of one colour, which has no structure.
+
+    The signs of the 255 lowest frequencies of a 32 x 32 grey thumbnail's cosine transform (after
+    Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010).
+    """
+    grey = image.convert("L").resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)
+    thumbnail = np.asarray(grey, dtype=np.float32)
+    if thumbnail.std() < _FLAT:
+        return None
+    frequencies = np.asarray(dctn(thumbnail))
+    return frequencies[:16, :16].reshape(-1)[1:] > 0
+
+
+@dataclass(frozen=True, eq=False)
+class _Fingerprint:
+    path: Path
+    split: str
+    label: str
+    file: str
+    pixels: bytes
+    bits: NDArray[np.bool_] | None
+
+
+def _fingerprint(path: Path) -> tuple[str, bytes, NDArray[np.bool_] | None] | str:
+    """Digests of the file and of its decoded pixels, and the hash; or why the image cannot be read."""
+    try:
+        image = images.decode(path)
+        return file_sha256(path), sha256(repr(image.size).encode() + image.tobytes()).digest(), perceptual_hash(image)
+    except images.UnreadableImage as error:
+        return error.reason
+    except OSError as error:
+        return f"it cannot be read: {error}"
+
+
+def _copies(prints: Sequence[_Fingerprint]) -> tuple[list[Pair], list[_Fingerprint]]:
+    """Each copy paired with the one to keep; and everything without the copies."""
+    groups: dict[bytes, list[_Fingerprint]] = defaultdict(list)
+    for seen in prints:
+        groups[seen.pixels].append(seen)
+    pairs, kept = [], []
+    for group in groups.values():
+        first, *others = sorted(group, key=lambda seen: (seen.split != "train", seen.path))
+        kept.append(first)
+        pairs += [_pair(first, other, "bytes" if first.file == other.file else "pixels", 0) for other in others]
+    return sorted(pairs, key=lambda pair: (pair.first, pair.second)), kept
+
+
+def _near(prints: Sequence[_Fingerprint], most: int) -> Iterator[Pair]:
+    """All pairs whose hashes differ in at most `most` bits, closest first."""
+    hashed = [(seen, seen.bits) for seen in prints if seen.bits is not None]
+    if not hashed:
+        return
+    signs = np.where(np.stack([bits for _, bits in hashed]), np.float32(1), np.float32(-1))
+    pairs = []
+    for top in range(0, len(signs), _TILE):
+        for left in range(top, len(signs), _TILE):
+            # The dot product of two sign vectors is (bits that agree) - (bits that differ).
+            distances = (BITS - signs[top : top + _TILE] @ signs[left : left + _TILE].T) / 2
+            rows, columns = np.nonzero(distances <= most)
+            upper = rows + top < columns + left
+            for row, column in zip(rows[upper], columns[upper], strict=True):
+                pairs.append((int(distances[row, column]), top + row, left + column))
+    for distance, first, second in sorted(pairs):
+        yield _pair(hashed[first][0], hashed[second][0], "near", distance)
+
+
+def _pair(a: _Fingerprint, b: _Fingerprint, same: Literal["bytes", "pixels", "near"], distance: int) -> Pair:
+    return Pair(a.path, b.path, same, distance, a.split != b.split, a.label != b.label)
+
+
+def _place(path: Path, divided: bool) -> tuple[str, str]:
+    """The split and the class that a path's folders name; empty where they name none."""
+    folders = path.parts[:-1]
+    split = folders[0] if divided and folders and folders[0] in ("train", *HELD_OUT) else ""
+    below = folders[1:] if split else folders
+    return split, below[0] if below else ""
