@@ -49,8 +49,8 @@ def photograph(height: int = 384, width: int = 512, seed: int = 0) -> np.ndarray
     return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
 
 
-def pixels(source: images.Source, **options: int) -> np.ndarray:
-    image = images.decode(source, **options)
+def pixels(source: images.Source, at_least: int | None = None) -> np.ndarray:
+    image = images.decode(source, at_least=at_least)
     assert image.mode == "RGB"
     return np.asarray(image)
 

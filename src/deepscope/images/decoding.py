@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from deepscope.images.refusals import Refused, UnreadableImage, label, why
+from deepscope.images.refusals import Refused, UnreadableImage, label, printable, why
 from deepscope.images.silence import silent_pillow
 
 Source: TypeAlias = "str | Path | bytes | Image.Image | NDArray[Any]"
@@ -59,7 +59,8 @@ def decode(source: Source, *, at_least: int | None = None, limits: Limits = Limi
     white; CMYK JPEGs are read as inverted, as Adobe and the browsers do. 16-bit levels keep their
     high byte; mode I counts as 16-bit; mode F is in [0, 1],
     or in [0, 255] where a level exceeds 1.
-    ICC profiles are not applied: networks were trained on pixels as stored.
+    ICC profiles are not applied: networks were trained on pixels as stored. (Of a damaged TIFF, libtiff
+    may write a line to stderr by itself.)
 
     Args:
         source: what to decode.
@@ -84,7 +85,7 @@ def decode(source: Source, *, at_least: int | None = None, limits: Limits = Limi
     except Image.DecompressionBombError as error:
         reason = f"it is too large: {error}"
     except Exception as error:  # hostile bytes raise anything inside a decoder
-        text = str(error) or type(error).__name__
+        text = printable(str(error)) or type(error).__name__
         reason = "it is truncated" if "truncated" in text.casefold() else f"it does not decode: {text}"
     raise UnreadableImage(label(source), reason)
 

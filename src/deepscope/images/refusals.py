@@ -42,8 +42,12 @@ def why(path: Path, error: OSError | ValueError) -> str:
 
 
 def label(source: object) -> str:
-    """What to call a source in a message; control characters of a hostile file name stay out of the terminal."""
+    """What to call a source in a message."""
     if not isinstance(source, (str, Path)):
         return f"the image given as {type(source).__name__}"
-    text = os.fsencode(source).decode("utf-8", "replace")
+    return printable(os.fsencode(source).decode("utf-8", "replace"))
+
+
+def printable(text: str) -> str:
+    """The text without control characters: a hostile file or its name must not steer the terminal."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

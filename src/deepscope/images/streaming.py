@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,13 +41,13 @@ def stream(
     at_least: int | None = None,
     limits: Limits = Limits(),
     threads: int | None = None,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Decode and transform images in order, in batches of up to `batch_size` readable ones.
 
     Memory stays flat: besides the batch in use, at most one batch and one image a thread are held.
     A bad image takes no row and is listed in `skipped`; so is one that the transform refuses with
     an `InputError` (other errors of the transform are raised). A batch ends early where the
-    transform's shape changes.
+    transform's shape changes. Closing the iterator stops the threads.
 
     Args:
         paths: what to decode; read lazily, so it may be endless.
