@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from deepscope.names import plain
+
 
 class InputError(Exception):
     """What the user gave cannot be used. The command line prints it as one line and exits with 2.
@@ -18,12 +20,13 @@ class InputError(Exception):
 
 def nearest(text: str, options: Iterable[str], *, most: int = 3) -> list[str]:
     """The options closest to `text`, best first; case, spaces and underscores do not count."""
-    plain = {}
+    by_plain: dict[str, str] = {}
     for option in options:
-        plain.setdefault(_plain(option), option)
-    close = difflib.get_close_matches(_plain(text), plain, n=most, cutoff=0.5)
-    inside = [key for key in plain if _plain(text) and _plain(text) in key and key not in close]
-    return [plain[key] for key in (*close, *inside)][:most]
+        by_plain.setdefault(plain(option), option)
+    wanted = plain(text)
+    close = difflib.get_close_matches(wanted, by_plain, n=most, cutoff=0.5)
+    inside = [key for key in by_plain if wanted and wanted in key and key not in close]
+    return [by_plain[key] for key in (*close, *inside)][:most]
 
 
 def unknown(kind: str, text: str, options: Iterable[str], *, listing: str = "") -> InputError:
@@ -33,7 +36,3 @@ def unknown(kind: str, text: str, options: Iterable[str], *, listing: str = "") 
     listed = f"{listing} lists them all" if listing else ""
     mend = "; ".join(part for part in (hint, listed) if part)
     return InputError(f"no {kind} is named {text!r}" + (f": {mend}" if mend else ""))
-
-
-def _plain(text: str) -> str:
-    return text.casefold().replace("_", " ").replace("-", " ").strip()

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, TypeVar
 
 from deepscope.errors import unknown
+from deepscope.names import plain
 
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
@@ -36,7 +37,12 @@ class Registered(ABC):
     @classmethod
     def members(cls: type[T]) -> dict[str, type[T]]:
         """The family's concrete classes by name, in alphabetical order."""
-        return {member.name: member for member in sorted(_concrete(cls), key=lambda c: c.name)}
+        return {member.name: member for member in cls.concrete()}
+
+    @classmethod
+    def concrete(cls: type[T]) -> list[type[T]]:
+        """The family's concrete classes, sorted by name."""
+        return sorted(_concrete(cls), key=lambda member: member.name)
 
     @classmethod
     def member(cls: type[T], name: str) -> type[T]:
@@ -47,7 +53,7 @@ class Registered(ABC):
         """
         members = cls.members()
         for candidate, member in members.items():
-            if _plain(candidate) == _plain(name):
+            if plain(candidate).replace(" ", "") == plain(name).replace(" ", ""):
                 return member
         raise unknown(kebab_case(cls.__name__).replace("-", " "), name, members)
 
@@ -87,7 +93,3 @@ def _concrete(cls: type[T]) -> Iterator[type[T]]:
         if not inspect.isabstract(child):
             yield child
         yield from _concrete(child)
-
-
-def _plain(name: str) -> str:
-    return name.casefold().replace("-", "").replace("_", "")

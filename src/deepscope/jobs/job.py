@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import platform
+import time
 from abc import abstractmethod
+from datetime import datetime, timezone
+from importlib.metadata import version
 from typing import ClassVar
 
 from deepscope.registry import Registered
 from deepscope.results import Result
 from deepscope.session import Session
+
+_RECORDED = ("deepscope", "torch", "torchvision", "timm", "scikit-learn", "numpy", "pillow")
 
 
 class Job(Registered):
@@ -19,14 +26,40 @@ class Job(Registered):
     """
 
     area: ClassVar[str] = ""
-    """The command's group: "transfer" for `deepscope transfer fit`; empty for a command of its own."""
+    """The command's group: "transfer" for `deepscope transfer fit`; empty for a command of its own.
+
+    A job named "list" is also what the bare group does.
+    """
     example: ClassVar[str]
     """A command line that works, shown at the end of the help."""
 
     @abstractmethod
     def run(self, session: Session) -> Result:
-        """Do it.
+        """Do it. In `Result.provenance`, the job fills in its models and data; `perform` does the rest.
 
         Raises:
             InputError: what the person gave cannot be used.
         """
+
+
+def perform(job: Job, session: Session, *, command: str = "") -> Result:
+    """Run a job and record where its result came from.
+
+    Args:
+        job: what to run.
+        session: how.
+        command: the command line that does the same.
+    """
+    began, clock = datetime.now(timezone.utc), time.monotonic()
+    result = job.run(session)
+    provenance = dataclasses.replace(
+        result.provenance,
+        command=command,
+        versions={"python": platform.python_version(), **{name: version(name) for name in _RECORDED}},
+        seed=session.seed,
+        device=str(session.device),
+        precision=session.precision,
+        started=began.isoformat(timespec="seconds"),
+        seconds=round(time.monotonic() - clock, 3),
+    )
+    return dataclasses.replace(result, config=result.config or job.settings(), provenance=provenance)

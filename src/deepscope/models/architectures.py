@@ -6,13 +6,13 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from deepscope.errors import InputError, unknown
-from deepscope.models.preprocessing import Preprocessing
+from deepscope.models.preprocessing import Interpolation, Preprocessing
 
 LIBRARIES = ("torchvision", "timm")
 
@@ -47,8 +47,11 @@ def resolve(text: str) -> str:
 
 def skeleton(spec: str, *, classes: int | None = None) -> nn.Module:
     """The network `LIBRARY:NAME` on the meta device: all shapes, no numbers, no time spent."""
-    with torch.device("meta"):
-        return _build(spec, classes)
+    try:
+        with torch.device("meta"):
+            return _build(spec, classes)
+    except NotImplementedError:  # a constructor that reads its own numbers (RegNet's initialisation)
+        return _build(spec, classes).to("meta")
 
 
 def assemble(
@@ -151,10 +154,11 @@ def _timm_preprocessing(name: str) -> Preprocessing:
     if config is None:
         return Preprocessing()
     _, height, width = config.input_size
+    interpolation = cast(Interpolation, config.interpolation if config.interpolation != "random" else "bilinear")
     if config.crop_mode == "squash" or height != width:
-        return Preprocessing((height, width), None, config.interpolation, config.mean, config.std)
+        return Preprocessing((height, width), None, interpolation, tuple(config.mean), tuple(config.std))
     resize = math.floor(height / config.crop_pct)
-    return Preprocessing(resize, height, config.interpolation, tuple(config.mean), tuple(config.std))
+    return Preprocessing(resize, height, interpolation, tuple(config.mean), tuple(config.std))
 
 
 def _replace_buffer(network: nn.Module, key: str) -> None:

@@ -66,4 +66,5 @@ def _efficientnet_lite(size: int, entry: Entry) -> VisionModel:
         categories=imagenet.categories(),
         wnids=imagenet.wnids(),
         origin=Origin(f"EfficientNet-Lite{size}, Google's weights, {entry.weights}", sha256(path), "Apache-2.0"),
+        architecture=entry.architecture,
     )

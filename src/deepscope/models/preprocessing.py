@@ -46,6 +46,7 @@ class Preprocessing:
         return _pair(self.resize if self.crop is None else self.crop)
 
     def to_json(self) -> str:
+        """The description as JSON; `from_json` reads it back."""
         return json.dumps(asdict(self))
 
     @classmethod
@@ -66,7 +67,7 @@ class Preprocessing:
             raise ValueError(f"interpolation {self.interpolation!r}")
         if len(self.mean) != len(self.std) or not all(s > 0 for s in self.std):
             raise ValueError("mean and std need the same number of channels, std above 0")
-        for side in (*_pair(self.resize), *(_pair(self.crop) if self.crop else ())):
+        for side in (*_pair(self.resize), *(_pair(self.crop) if self.crop is not None else ())):
             if not 1 <= int(side) <= 8192:
                 raise ValueError(f"a side of {side} pixels")
 

@@ -49,7 +49,7 @@ class Torchvision(ModelSource):
         except (OSError, RuntimeError) as error:
             raise InputError(
                 f"the weights of torchvision:{bare} cannot be fetched ({error}): put {weights.url} at {path}"
-            )
+            ) from None
         spec = f"torchvision:{bare}"
         network = architectures.assemble(spec, _without_auxiliary(state, architectures.skeleton(spec)))
         categories = tuple(weights.meta["categories"])
@@ -61,6 +61,7 @@ class Torchvision(ModelSource):
             wnids=imagenet.wnids() if categories == imagenet.categories() else (),
             aliases=architectures.publication_aliases(spec),
             origin=Origin(weights.url, sha256(path)),
+            architecture=spec,
         )
 
 
@@ -106,6 +107,7 @@ class Timm(ModelSource):
             categories=imagenet.categories() if is_imagenet else _timm_categories(config),
             wnids=imagenet.wnids() if is_imagenet else (),
             origin=Origin(f"timm, {config.hf_hub_id or config.url}", licence=config.license or ""),
+            architecture=f"timm:{bare}",
         )
 
 

@@ -149,7 +149,9 @@ def _description(folder: Path) -> dict[str, Any]:
     if not isinstance(version, int) or description.get("format") != FORMAT:
         raise InputError(f"{path} describes no classifier of deepscope: name a folder that `transfer fit` wrote")
     if version > VERSION:
-        raise InputError(f"{folder} was saved by a newer deepscope (format {version}, {VERSION} here): upgrade deepscope")
+        raise InputError(
+            f"{folder} was saved by a newer deepscope (format {version}, {VERSION} here): upgrade deepscope"
+        )
     return description
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from deepscope.errors import InputError, unknown
+from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.vision_model import VisionModel
 from deepscope.registry import Registered
 from deepscope.session import Session
@@ -26,12 +27,14 @@ class Entry:
         architecture: `LIBRARY:NAME`.
         weights: where they come from, in words.
         here: whether loading needs no network.
+        preprocessing: of its own, where it differs from the architecture's.
     """
 
     name: str
     architecture: str
     weights: str
     here: bool
+    preprocessing: Preprocessing | None = None
 
 
 class ModelSource(Registered):
@@ -54,7 +57,8 @@ class ModelSource(Registered):
 
 def sources() -> list[ModelSource]:
     """All registered sources, in the order they are asked."""
-    return [member() for member in sorted(ModelSource.members().values(), key=lambda member: member.rank)]
+    members: list[Callable[[], ModelSource]] = sorted(ModelSource.members().values(), key=lambda member: member.rank)
+    return [member() for member in members]
 
 
 def catalogue(session: Session) -> list[Entry]:

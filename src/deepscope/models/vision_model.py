@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,6 +14,7 @@ from deepscope import images
 from deepscope.errors import InputError, unknown
 from deepscope.models.capture import capture
 from deepscope.models.preprocessing import Preprocessing
+from deepscope.names import plain
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class VisionModel:
         wnids: the classes' WordNet identifiers, where they have one.
         aliases: other names of layers, as a publication calls them ("relu6") -> the module's name.
         origin: where the weights come from.
+        architecture: `LIBRARY:NAME` that rebuilds the network; empty where it came from Python.
     """
 
     name: str
@@ -54,12 +57,14 @@ class VisionModel:
     wnids: tuple[str, ...] = ()
     aliases: dict[str, str] = field(default_factory=dict)
     origin: Origin = field(default_factory=Origin)
+    architecture: str = ""
 
     def __post_init__(self) -> None:
         self.network.eval().requires_grad_(False)
 
     @property
     def device(self) -> torch.device:
+        """Where the network's tensors live."""
         tensor = next((t for group in (self.network.parameters(), self.network.buffers()) for t in group), None)
         return torch.device("cpu") if tensor is None else tensor.device
 
@@ -139,13 +144,24 @@ class VisionModel:
         if text in self.wnids:
             return self.wnids.index(text)
         found = [i for i, name in enumerate(self.categories) if name == text]
-        found = found or [i for i, name in enumerate(self.categories) if _plain(name) == _plain(text)]
+        found = found or [i for i, name in enumerate(self.categories) if plain(name) == plain(text)]
         if len(found) > 1:
             numbers = " or ".join(str(index) for index in found)
             raise InputError(f"{self.name} has several classes named {text!r}: give the number instead, {numbers}")
         if not found:
             raise unknown("class", text, self.categories, listing=f"`deepscope models classes {self.name}`")
         return found[0]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the weights: of their file where they came from one, of the tensors otherwise."""
+        if self.origin.sha256:
+            return self.origin.sha256
+        digest = hashlib.sha256()
+        for key, value in sorted(self.network.state_dict().items()):
+            digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
     def require_classes(self) -> None:
         """Raises InputError where the model only gives features."""
@@ -162,7 +178,3 @@ class VisionModel:
     @cached_property
     def _std(self) -> Tensor:
         return torch.tensor(self.preprocessing.std).view(-1, 1, 1)
-
-
-def _plain(name: str) -> str:
-    return name.casefold().replace("_", " ").replace("-", " ").strip()

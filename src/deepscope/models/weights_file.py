@@ -40,8 +40,9 @@ class WeightsFile(ModelSource):
             except InputError as error:
                 session.note(f"left out: {error}")
                 continue
-            source = about.get("source", "unknown source") + (" (features only)" if about.get("part") else "")
-            yield Entry(_name(path), about.get("architecture", ""), f"weights/{path.name}: {source}", True)
+            part = " (features only)" if about.get("part") else ""
+            own = Preprocessing.from_json(about["preprocessing"]) if "preprocessing" in about else None
+            yield Entry(_name(path), about.get("architecture", ""), f"weights/{path.name}{part}", True, own)
 
     def open(self, name: str, session: Session) -> VisionModel | None:
         """The model; features-only where the file's metadata says `part`."""
@@ -83,6 +84,7 @@ def read(path: Path) -> VisionModel:
         wnids=() if about.get("part") else wnids,
         aliases=architectures.publication_aliases(spec),
         origin=Origin(about.get("source", ""), sha256(path), about.get("license", "")),
+        architecture=spec,
     )
 
 

@@ -1,0 +1,5 @@
+"""`python -m deepscope.cli` is `deepscope`."""
+
+from deepscope.cli.program import main
+
+main()

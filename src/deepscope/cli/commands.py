@@ -1,0 +1,173 @@
+"""Jobs become commands: fields become arguments and flags, docstrings become help."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from cyclopts import App, Parameter
+from docstring_parser import parse
+
+from deepscope.jobs import Job
+from deepscope.registry import Registered
+
+Run = Callable[[Job, "Common"], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """The flags that every command takes.
+
+    Attributes:
+        out: folder to write the result to: result.json, arrays as .npz, figures as PNG and GIF.
+        json: print the result as JSON on stdout, and nothing else there.
+        device: where to compute: auto, cpu, cuda, cuda:1, mps.
+        precision: arithmetic of forward passes that need no gradient.
+        seed: the one seed; the same seed gives the same result.
+        quiet: no progress and no notes.
+    """
+
+    out: Path | None = None
+    json: Annotated[bool, Parameter(negative=())] = False
+    device: str = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 0
+    quiet: Annotated[bool, Parameter(negative=())] = False
+
+
+def add_commands(app: App, run: Run) -> None:
+    """Give `app` one command a registered job, and one a method where a job works with a family of methods.
+
+    Args:
+        app: the root.
+        run: called with the finished job and the common flags.
+    """
+    for job in _jobs(Job):
+        parent = app
+        if job.area:
+            parent = _group(app, job.area)
+        family = _family_field(job)
+        if family is None:
+            _add(parent, job.name, _signature(job), job, run)
+            if job.area and job.name == "list":
+                parent.default(_function(_signature(job), job, run))
+        else:
+            field, base = family
+            group = _group(parent, job.name)
+            group.help = _summary(job)
+            for method in base.members().values():
+                _add(group, method.name, _signature(job, field, method), job, run, field, method)
+
+
+def _jobs(base: type[Job]) -> list[type[Job]]:
+    """All jobs, by area and name: two areas may each have a job of the same name."""
+    return sorted(base.concrete(), key=lambda job: (job.area, job.name))
+
+
+def _group(parent: App, name: str) -> App:
+    try:
+        return parent[name]
+    except KeyError:
+        group = App(name=name, help=_AREAS.get(name, ""))
+        parent.command(group)
+        return group
+
+
+_AREAS = {
+    "models": "List the models that can be named, and see what they are made of.",
+    "data": "List, get and audit data.",
+    "transfer": "Turn a folder of images into a classifier that every other command takes.",
+    "adapt": "Move a classifier to another domain without target labels.",
+    "gan": "Generate images like those of a folder.",
+}
+"""Help of the groups that are no job themselves."""
+
+
+def _add(parent: App, name: str, signature: inspect.Signature, job: type[Job], run: Run, *method: Any) -> None:
+    compact = name.replace("-", "")
+    named = [name] if compact == name else [name, compact]
+    command = App(name=named, help_epilogue=f"Example: {job.example}")
+    command.default(_function(signature, job, run, *method))
+    parent.command(command)
+
+
+def _function(
+    signature: inspect.Signature,
+    job: type[Job],
+    run: Run,
+    field: str = "",
+    method: type[Registered] | None = None,
+) -> Callable[..., None]:
+    own = {f.name for f in dataclasses.fields(job)}  # pyright: ignore[reportArgumentType]
+
+    def command(*arguments: Any, **flags: Any) -> None:
+        bound = signature.bind(*arguments, **flags)
+        bound.apply_defaults()
+        values = dict(bound.arguments)
+        common = Common(**{f.name: values.pop(f.name) for f in dataclasses.fields(Common)})
+        settings = {name: value for name, value in values.items() if name in own}
+        if method is not None:
+            settings[field] = method(**{name: value for name, value in values.items() if name not in own})
+        run(job(**settings), common)
+
+    command.__name__ = (method or job).__name__
+    command.__doc__ = _summary(job if method is None else method)
+    command.__signature__ = signature  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+    return command
+
+
+def _signature(job: type[Job], family_field: str = "", method: type[Registered] | None = None) -> inspect.Signature:
+    """Positional fields of the job first, then its flags, the method's flags, and the common ones.
+
+    Raises:
+        TypeError: two of them share a name; a flag must mean one thing.
+    """
+    parameters = [p for p in _parameters(job, "") if p.name != family_field]
+    if method is not None:
+        parameters += [p.replace(kind=p.KEYWORD_ONLY) for p in _parameters(method, "Method")]
+    parameters += [p.replace(kind=p.KEYWORD_ONLY) for p in _parameters(Common, "Common")]
+    names = [parameter.name for parameter in parameters]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise TypeError(f"{job.__name__} with {method and method.__name__}: {sorted(twice)} would be defined twice")
+    return inspect.Signature(sorted(parameters, key=lambda p: p.kind))
+
+
+def _parameters(cls: type[Any], group: str) -> Iterator[inspect.Parameter]:
+    hints = get_type_hints(cls, include_extras=True)
+    about = {p.arg_name: p.description for p in parse(inspect.getdoc(cls) or "").params}
+    positional = [f for f in dataclasses.fields(cls) if not f.kw_only]
+    for field in dataclasses.fields(cls):
+        kind, default, hint = _kind_and_default(field, field in positional[-1:], hints[field.name])
+        extra: dict[str, Any] = {"group": group} if group else {}
+        annotation = Annotated[hint, Parameter(help=about.get(field.name), **extra)]
+        yield inspect.Parameter(field.name, kind, default=default, annotation=annotation)
+
+
+def _kind_and_default(field: dataclasses.Field[Any], last: bool, hint: Any) -> tuple[Any, Any, Any]:
+    empty = inspect.Parameter.empty
+    default = field.default
+    if field.default_factory is not dataclasses.MISSING:
+        default = field.default_factory()
+    default = empty if default is dataclasses.MISSING else default
+    if field.kw_only:
+        return inspect.Parameter.KEYWORD_ONLY, default, hint
+    if last and get_origin(hint) is tuple and get_args(hint)[1:] == (...,):
+        return inspect.Parameter.VAR_POSITIONAL, empty, get_args(hint)[0]
+    return inspect.Parameter.POSITIONAL_OR_KEYWORD, default, hint
+
+
+def _family_field(job: type[Job]) -> tuple[str, type[Registered]] | None:
+    for name, hint in get_type_hints(job).items():
+        if isinstance(hint, type) and issubclass(hint, Registered) and inspect.isabstract(hint):
+            return name, hint
+    return None
+
+
+def _summary(cls: type[Any]) -> str:
+    parsed = parse(inspect.getdoc(cls) or "")
+    return "\n\n".join(part for part in (parsed.short_description, parsed.long_description) if part)

@@ -1,0 +1,109 @@
+"""`deepscope`: parse, run, print; exit status 0 done, 2 the input is wrong, 1 anything else."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+
+from deepscope import __version__, render
+from deepscope.cli.commands import Common, add_commands
+from deepscope.errors import InputError
+from deepscope.jobs import Job, perform
+from deepscope.session import Session
+
+_INTERRUPTED = 130  # what shells expect of a program that ctrl-C stopped
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command line and exit."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; returns its exit status."""
+    command = shlex.join(["deepscope", *arguments])
+    try:
+        app(command)(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        return _refuse(f"{_one_line(error)}: `deepscope --help` shows what there is")
+    except InputError as error:
+        return _refuse(str(error))
+    except KeyboardInterrupt:
+        print("deepscope: stopped; what was complete is kept, nothing is half-written", file=sys.stderr)
+        return _INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has seen enough
+        sys.stderr.close()
+        return 1
+    return 0
+
+
+def app(command: str = "") -> App:
+    """The whole command line.
+
+    Args:
+        command: what was typed, for the result's provenance.
+    """
+    root = App(
+        name="deepscope",
+        help="Use any image classifier, look inside it, break it, move it to another domain, and generate data "
+        "for it, with every claim measured.",
+        help_epilogue="Example: deepscope classify   (the photographs that come with the installation)",
+        version=__version__,
+        default_parameter=Parameter(negative_iterable=()),
+    )
+
+    def execute(job: Job, common: Common) -> None:
+        _execute(job, common, command)
+
+    add_commands(root, execute)
+    root.register_install_completion_command()
+    return root
+
+
+def _execute(job: Job, common: Common, command: str) -> None:
+    session = Session.open(
+        device=common.device,
+        precision=common.precision,
+        seed=common.seed,
+        quiet=common.quiet,
+        out=_writable(common.out),
+    )
+    with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone
+        result = perform(job, session, command=command)
+        if session.out is not None:
+            render.save(result, session.out)
+    if common.json:
+        print(render.dumps(result))
+    else:
+        render.show(result, Console(), folder=session.out)
+
+
+def _writable(folder: Path | None) -> Path | None:
+    """The folder, made if it is not there: better refused now than after hours of work."""
+    if folder is None:
+        return None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".deepscope"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"cannot write to --out {folder} ({error.strerror}): name a folder that can be written"
+        ) from None
+    return folder
+
+
+def _one_line(error: CycloptsError) -> str:
+    return " ".join(str(error).split()).rstrip(".")
+
+
+def _refuse(message: str) -> int:
+    print(f"deepscope: {message}", file=sys.stderr)
+    return 2

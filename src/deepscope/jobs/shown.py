@@ -1,0 +1,43 @@
+"""Pieces that several commands put into their results."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from deepscope.images import Skipped
+from deepscope.models import VisionModel
+from deepscope.results import Block, Column, Note, Picture, Provenance, Table
+
+
+def picture(pixels: Tensor, *, caption: str = "") -> Picture:
+    """(3, H, W) pixels in [0, 1] -> a picture, rounded to 8 bits."""
+    rounded = (pixels.detach().float().clamp(0, 1) * 255).round().byte()
+    return Picture(rounded.permute(1, 2, 0).cpu().contiguous().numpy(), caption=caption)
+
+
+def skipped_blocks(skipped: Sequence[Skipped]) -> tuple[Block, ...]:
+    """A warning and a list of the inputs that could not be used; nothing where all could."""
+    if not skipped:
+        return ()
+    rows = tuple((item.path, item.reason) for item in skipped)
+    number = f"{len(skipped)} input{'s' if len(skipped) != 1 else ''}"
+    return (
+        Note(f"{number} could not be read and {'were' if len(skipped) != 1 else 'was'} skipped.", "Skipped", "warning"),
+        Table(columns=(Column("path"), Column("reason")), rows=rows, title="Skipped"),
+    )
+
+
+def provenance(models: Iterable[VisionModel], paths: Sequence[Path]) -> Provenance:
+    """What was used and what was read: the data's digest covers every file's name and bytes."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.name.encode(errors="surrogateescape"))
+        digest.update(path.read_bytes())
+    return Provenance(
+        models={model.name: model.fingerprint for model in models},
+        data=f"{len(paths)} images, sha256 {digest.hexdigest()}",
+    )

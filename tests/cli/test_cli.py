@@ -1,0 +1,148 @@
+"""The command line as a person meets it: what is printed where, and the exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from deepscope.cli.commands import _jobs
+from deepscope.cli.program import run
+from deepscope.data.photographs import bundled_photographs
+from deepscope.jobs import Job
+
+JOBS = _jobs(Job)
+CAT = next(path for path in bundled_photographs().paths if path.name == "chelsea.png")
+
+
+@pytest.fixture(autouse=True)
+def _empty_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DEEPSCOPE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DEEPSCOPE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: f"{job.area} {job.name}".strip())
+def test_every_command_has_help_with_an_example_that_parses(
+    job: type[Job], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    performed: list[Job] = []
+    monkeypatch.setattr("deepscope.cli.program._execute", lambda job, *_: performed.append(job))
+    words = _split(job.example)
+    assert words[0] == "deepscope"
+    assert run(words[1:]) == 0, capsys.readouterr().err
+    assert isinstance(performed[0], job)
+    flag = next((i for i, word in enumerate(words) if word.startswith("--")), len(words))
+    assert run([*words[1 : min(flag, 3)], "--help"]) == 0
+    assert "Example:" in capsys.readouterr().out
+
+
+def _split(example: str) -> list[str]:
+    import shlex
+
+    return shlex.split(example)
+
+
+def test_json_stands_alone_on_stdout(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert run(["classify", str(CAT), str(tmp_path / "no.jpg"), "--json", "--out", str(tmp_path / "out")]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["metrics"]["accuracy/top1"] == 1
+    assert printed["metrics"]["skipped"] == 1
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["metrics"] == printed["metrics"]
+    assert list((tmp_path / "out").glob("*.png"))
+    assert printed["provenance"]["models"]["efficientnet_lite0"].startswith("57934424")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["classify", "nothere.jpg"], "nothere.jpg"),
+        (["classify", str(CAT), "--model", "efficientnet_lite9"], "did you mean"),
+        (["classify", str(CAT), "--top", "zero"], "--top"),
+        (["classify", str(CAT), "--top", "0"], "--top"),
+        (["classify", str(CAT), "--device", "abacus"], "--device cpu"),
+        (["classify", str(CAT), "--tpo", "3"], "--top"),
+        (["clasify"], "classify"),
+        (["activations", str(CAT), "--layer", "conv_stm"], "conv_stem"),
+        (["activations"], "image"),
+        (["models", "show", "vgg17"], "vgg1"),
+        (["models", "no-such-*"], "no-such"),
+        (["classify", str(CAT), "--out", "/proc/nowhere"], "--out"),
+    ],
+)
+def test_wrong_input_is_one_line_and_status_2(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    assert said.casefold() in err.casefold()
+
+
+def test_bad_images_are_skipped_and_listed_and_rows_stay_aligned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    Image.open(CAT).save(folder / "b.png")
+    (folder / "a.jpg").write_bytes(b"no image")
+    (folder / "c.jpg").write_bytes(b"")
+    coffee = next(path for path in bundled_photographs().paths if path.name == "coffee.png")
+    Image.open(coffee).save(folder / "d.png")
+    assert run(["classify", str(folder), "--json", "--top", "1"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    predictions, skipped = (block for block in printed["blocks"] if block["type"] == "Table")
+    assert [(row[0], "cat" in row[2], "espresso" in row[2]) for row in predictions["rows"]] == [
+        ("b.png", True, False),
+        ("d.png", False, True),
+    ]
+    assert [Path(row[0]).name for row in skipped["rows"]] == ["a.jpg", "c.jpg"]
+
+
+def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("one", "two"):
+        assert run(["classify", str(CAT), "--out", str(tmp_path / name)]) == 0
+    capsys.readouterr()
+    assert (tmp_path / "one" / "arrays.npz").read_bytes() == (tmp_path / "two" / "arrays.npz").read_bytes()
+
+
+def test_class_folders_named_like_categories_give_accuracy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("tiger_cat", "espresso"):
+        (tmp_path / "photographs" / name).mkdir(parents=True)
+        Image.open(CAT).save(tmp_path / "photographs" / name / f"{name}.png")
+    assert run(["classify", str(tmp_path / "photographs"), "--json"]) == 0
+    metrics = json.loads(capsys.readouterr().out)["metrics"]
+    assert metrics["known"] == 2
+    assert metrics["accuracy/top1"] == 0.5  # the cat is no espresso
+
+
+def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path) -> None:
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for index in range(300):
+        (folder / f"{index:03}.png").symlink_to(CAT)
+    command = [sys.executable, "-m", "deepscope.cli", "classify", str(folder), "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "out").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_the_names_of_methods_need_no_hyphens() -> None:
+    from deepscope.registry import kebab_case
+
+    assert re.fullmatch(r"[a-z0-9-]+", kebab_case("SmoothGrad"))

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from networks import tiny_model
+from PIL import Image
+from torch import nn
+from torchvision.transforms import v2
+
+from deepscope.errors import InputError
+from deepscope.models import Preprocessing, VisionModel
+
+
+def test_logits_are_those_of_the_normalised_pixels() -> None:
+    model = tiny_model()
+    pixels = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    mean, std = torch.tensor(model.preprocessing.mean), torch.tensor(model.preprocessing.std)
+    expected = model.network((pixels - mean[:, None, None]) / std[:, None, None])
+    assert torch.equal(model(pixels), expected)
+
+
+def test_the_network_is_frozen_and_the_pixels_are_not() -> None:
+    model = tiny_model()
+    pixels = torch.rand(2, 3, 16, 16, requires_grad=True)
+    model(pixels).sum().backward()
+    assert pixels.grad is not None
+    assert not model.network.training
+    assert all(parameter.grad is None and not parameter.requires_grad for parameter in model.network.parameters())
+
+
+@pytest.mark.parametrize("size", [(300, 200), (200, 300), (257, 256), (256, 256), (64, 900)])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_preprocessing_is_torchvisions(size: tuple[int, int], interpolation: str) -> None:
+    array = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    image = Image.fromarray(array)
+    ours = Preprocessing(resize=256, crop=224, interpolation=interpolation)(image)  # type: ignore[arg-type]
+    theirs = v2.Compose(
+        [v2.Resize(256, interpolation=v2.InterpolationMode(interpolation)), v2.CenterCrop(224), v2.PILToTensor()]
+    )(image)
+    assert torch.equal(ours, theirs.float() / 255)
+
+
+def test_preprocessing_survives_json() -> None:
+    made = Preprocessing((30, 40), None, "bicubic", (0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
+    assert Preprocessing.from_json(made.to_json()) == made
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", '{"crop": 0}', '{"resize": 1000000}', '{"std": [0, 1, 1]}', '{"interpolation": "magic"}', '{"x": 1}'],
+)
+def test_bad_preprocessing_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="preprocessing"):
+        Preprocessing.from_json(text)
+
+
+@pytest.mark.parametrize("text", ["bee eater", "bee_eater", "Bee-Eater", "0", 0])
+def test_a_class_has_many_spellings(text: str | int) -> None:
+    assert tiny_model().category(text) == 0
+
+
+def test_an_unknown_class_is_answered_with_the_nearest() -> None:
+    with pytest.raises(InputError, match="wombat"):
+        tiny_model().category("wombatt")
+    with pytest.raises(InputError, match="0 to 3"):
+        tiny_model().category(4)
+
+
+def test_a_name_that_two_classes_share_is_refused_with_their_numbers() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3, 3))
+    model = VisionModel("x", network, Preprocessing(1, 1), categories=("crane", "hay", "Crane"))
+    assert model.category("crane") == 0  # written exactly so
+    with pytest.raises(InputError, match="0 or 2"):
+        model.category("CRANE")
+
+
+def test_activations_stop_early_and_are_not_overwritten_in_place() -> None:
+    model = tiny_model()
+    ran = []
+    handle = model.network[7].register_forward_hook(lambda *_: ran.append(1))
+    pixels = torch.rand(2, 3, 16, 16)
+    found = model.activations(pixels, ["0", "1"])
+    handle.remove()
+    assert not ran
+    assert found["0"].min() < 0  # the ReLU that follows works in place
+    assert torch.equal(found["0"].relu(), found["1"])
+    assert not any(module._forward_hooks for module in model.network.modules())
+
+
+def test_an_unknown_layer_is_answered_with_the_nearest() -> None:
+    with pytest.raises(InputError, match="layer"):
+        tiny_model().activations(torch.rand(1, 3, 16, 16), ["conv"])
+
+
+def test_the_fingerprint_changes_with_a_weight() -> None:
+    first, second = tiny_model(), tiny_model()
+    assert first.fingerprint == second.fingerprint
+    third = tiny_model()
+    third.network[0].bias.data[0] += 1
+    assert third.fingerprint != first.fingerprint
+
+
+def test_reading_nothing_is_an_error() -> None:
+    with pytest.raises(InputError, match="no image"):
+        tiny_model().read([])
