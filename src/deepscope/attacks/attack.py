@@ -1,0 +1,81 @@
+"""`Attack`: the family of methods that change an image until a network sees something else in it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from deepscope.attacks.goals import Goal
+from deepscope.errors import InputError
+from deepscope.models import VisionModel
+from deepscope.registry import Registered
+
+Norm: TypeAlias = Literal["l0", "l2", "linf"]
+"""How a change is measured: changed pixels, Euclidean length, largest change of a channel (pixels in [0, 1])."""
+
+
+class Attack(Registered):
+    """A way to make adversarial examples. An attack's own word is not trusted: `judge` decides what succeeded."""
+
+    norm: ClassVar[Norm]
+    """What the attack keeps small."""
+
+    @abstractmethod
+    def __call__(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
+        """Perturbed pixels.
+
+        Args:
+            model: the network under attack.
+            pixels: (N, 3, H, W) in [0, 1], on the grid of 8-bit images where the result shall be saved.
+            goal: what counts as success, one row an image.
+            rng: the source of all randomness.
+
+        Returns:
+            (N, 3, H, W) in [0, 1]; a row that did not succeed may be anything within the attack's bounds.
+
+        Raises:
+            InputError: the model has no class layer.
+        """
+
+
+class Bounded(Attack):
+    """An attack that stays within a radius of the image, measured in its norm. The others minimise the change."""
+
+    radius: float
+
+
+class Shared(Attack):
+    """One perturbation learnt from many images, to be laid on any image."""
+
+    @abstractmethod
+    def fit(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
+        """The perturbation learnt from (N, 3, H, W) pixels."""
+
+    @abstractmethod
+    def apply(self, perturbation: Tensor, pixels: Tensor, *, rng: torch.Generator) -> Tensor:
+        """(N, 3, H, W) pixels with the perturbation laid on."""
+
+    def __call__(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
+        """Perturbed pixels, the perturbation learnt from these same images."""
+        return self.apply(self.fit(model, pixels, goal, rng=rng), pixels, rng=rng)
+
+
+def require_positive(**settings: float) -> None:
+    """Raises InputError where a setting is not above 0: an attack without reach or steps attacks nothing."""
+    for name, value in settings.items():
+        if not value > 0:
+            raise InputError(f"{name.replace('_', ' ')} is {value:g}, which attacks nothing: give a number above 0")
+
+
+def distance(changed: Tensor, pixels: Tensor, norm: Norm) -> Tensor:
+    """(N,) how far `changed` is from `pixels`, both (N, 3, H, W) in [0, 1].
+
+    L0 counts pixels, not channels; L2 and Linf are in pixel units, so 1/255 is one grey level.
+    """
+    change = changed - pixels
+    if norm == "l0":
+        return (change.abs().amax(1) > 0.25 / 255).flatten(1).sum(1).to(pixels)
+    return change.flatten(1).norm(dim=1) if norm == "l2" else change.abs().flatten(1).amax(1)

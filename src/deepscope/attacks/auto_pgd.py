@@ -1,0 +1,125 @@
+"""AutoPGD: PGD that chooses its own step size."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from deepscope.ascent import LinfBall, Memory, State, Streams
+from deepscope.attacks.attack import Bounded, Norm, require_positive
+from deepscope.attacks.goals import Goal
+from deepscope.attacks.grid import whole_levels
+from deepscope.attacks.search import search
+from deepscope.models import VisionModel
+
+
+@dataclass(frozen=True)
+class AutoPGD(Bounded):
+    """PGD with momentum whose step halves where progress stalls (Croce and Hein 2020, arXiv:2003.01690).
+
+    Attributes:
+        loss: what is climbed: cross-entropy, or the difference of logits ratio, which no scaling of logits hides.
+        radius: largest change of a channel, pixels in [0, 1].
+        steps: gradient steps of each start.
+        restarts: starts; an image that has succeeded takes no part in the next.
+        progress: part of the steps since the last checkpoint that must climb, or the step halves.
+        levels: grey levels of the saved image; 0 leaves pixels between levels.
+    """
+
+    name: ClassVar[str] = "auto-pgd"
+    norm: ClassVar[Norm] = "linf"
+    loss: Literal["cross-entropy", "logit-ratio"] = "cross-entropy"
+    radius: float = 4 / 255
+    steps: int = 50
+    restarts: int = 1
+    progress: float = 0.75
+    levels: int = 256
+
+    def __post_init__(self) -> None:
+        require_positive(radius=self.radius, steps=self.steps, restarts=self.restarts)
+
+    def __call__(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
+        """Perturbed pixels."""
+        radius, streams = whole_levels(self.radius, self.levels), Streams.split(rng, len(pixels))
+
+        def loss(goal: Goal, logits: Tensor) -> Tensor:
+            return goal.cross_entropy(logits) if self.loss == "cross-entropy" else goal.scaled_margin(logits)
+
+        def start(rows: Tensor) -> Tensor:
+            noise = streams.uniform(rows, *pixels.shape[1:], low=-radius, high=radius)
+            return (pixels[rows] + noise).clamp(0, 1)
+
+        return search(
+            model,
+            pixels,
+            goal,
+            norm="linf",
+            radius=radius,
+            loss=loss,
+            start=start,
+            move=lambda rows: SelfTuned(LinfBall(pixels[rows], radius), radius, checkpoints(self.steps), self.progress),
+            ball=lambda rows: LinfBall(pixels[rows], radius),
+            steps=self.steps,
+            restarts=self.restarts,
+            levels=self.levels,
+        )
+
+
+def checkpoints(steps: int) -> tuple[int, ...]:
+    """The steps at which progress is judged: 0, then 22 %, and gaps that shrink by 3 % down to 6 % of all steps."""
+    found, gap = [0.0, 0.22], 0.22
+    while found[-1] < 1:
+        gap = max(gap - 0.03, 0.06)
+        found.append(found[-1] + gap)
+    return tuple(dict.fromkeys(min(math.ceil(round(part * steps, 6)), steps) for part in found))
+
+
+@dataclass(frozen=True)
+class SelfTuned:
+    """The move of AutoPGD: a sign step with momentum inside the ball, each row with its own step size.
+
+    At a checkpoint a row whose score rose in too few steps, or whose step and best score are the same as at the last
+    checkpoint, halves its step and goes on from the best point it has seen.
+    """
+
+    ball: LinfBall
+    radius: float
+    checkpoints: tuple[int, ...]
+    progress: float
+
+    def begin(self, points: Tensor, /) -> Memory:
+        """Previous point, best point and its gradient; step size, last and best score, climbs, last checkpoint's."""
+        one = points.new_ones(len(points))
+        worst = -torch.inf * one
+        size = 2 * self.radius * one
+        return (points, points, points, size, -worst, worst, 0 * one, worst, one > 1)
+
+    def __call__(self, gradient: Tensor, state: State, memory: Memory, /) -> tuple[Tensor, Memory]:
+        """The change and the new memory."""
+        previous, best, best_gradient, size, last, top, climbs, top_before, halved_before = memory
+        points, scores = state.points, state.scores
+        climbs = climbs + (scores > last)
+        better = scores > top
+        top = torch.where(better, scores, top)
+        best, best_gradient = _where(better, points, best), _where(better, gradient, best_gradient)
+        if state.step in self.checkpoints[1:]:
+            since = state.step - self.checkpoints[self.checkpoints.index(state.step) - 1]
+            halve = (climbs < self.progress * since) | (~halved_before & (top <= top_before))
+            size = torch.where(halve, size / 2, size)
+            points, gradient = _where(halve, best, points), _where(halve, best_gradient, gradient)
+            climbs, top_before, halved_before = torch.zeros_like(climbs), top, halve
+        elif state.step == 0:
+            top_before = top
+        tried = self.ball(points + size.view(-1, 1, 1, 1) * gradient.sign(), state)
+        momentum = 0.0 if state.step == 0 else 0.25
+        target = points + (1 - momentum) * (tried - points) + momentum * (points - previous)
+        kept = (points, best, best_gradient, size, scores, top, climbs, top_before, halved_before)
+        return target - state.points, kept
+
+
+def _where(rows: Tensor, chosen: Tensor, other: Tensor) -> Tensor:
+    return torch.where(rows.view(-1, *[1] * (other.ndim - 1)), chosen, other)

@@ -1,0 +1,108 @@
+"""Changing one pixel, or a few, found by differential evolution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from deepscope.ascent import Streams
+from deepscope.attacks.attack import Attack, Norm, require_positive
+from deepscope.attacks.goals import Goal
+from deepscope.models import VisionModel
+
+_CHUNK = 64
+"""Changed images classified at once: enough to fill the processor, little enough to stay in its caches."""
+
+
+@dataclass(frozen=True)
+class OnePixel(Attack):
+    """Evolves (x, y, r, g, b) of one or a few pixels (Su et al. 2019, arXiv:1710.08864).
+
+    Every candidate is scored as the 8-bit image that it would be saved as. A child is one parent plus half the
+    difference of two others, and takes the place of its own parent where it comes nearer to the goal.
+
+    Attributes:
+        pixels: pixels to change.
+        queries: images that the network may be shown, for each image attacked.
+        population: candidates of each generation.
+        differential: weight of the difference of two parents.
+    """
+
+    norm: ClassVar[Norm] = "l0"
+    pixels: int = 1
+    queries: int = 2000
+    population: int = 100
+    differential: float = 0.5
+
+    def __post_init__(self) -> None:
+        require_positive(pixels=self.pixels, queries=self.queries, population=self.population - 3)
+
+    @torch.no_grad()
+    def __call__(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
+        """Perturbed pixels."""
+        streams = Streams.split(rng, len(pixels))
+        rows = torch.arange(len(pixels), device=pixels.device)
+        people = min(self.population, self.queries)
+        parents = self._first(streams, rows, pixels, people)
+        fitness = self._fitness(model, pixels, goal, rows, parents)
+        best = parents[rows, fitness.argmax(1)]
+        for _ in range(self.queries // people - 1):
+            best[rows] = parents[torch.arange(len(rows)), fitness.argmax(1)]
+            on = fitness.amax(1) <= 0
+            if not on.any():
+                break
+            rows, parents, fitness = rows[on], parents[on], fitness[on]
+            children = self._children(streams, rows, parents, pixels)
+            grown = self._fitness(model, pixels, goal, rows, children)
+            fitter = grown > fitness
+            parents = torch.where(fitter[:, :, None, None], children, parents)
+            fitness = torch.where(fitter, grown, fitness)
+        best[rows] = parents[torch.arange(len(rows)), fitness.argmax(1)]
+        return paint(pixels, best)
+
+    def _first(self, streams: Streams, rows: Tensor, pixels: Tensor, people: int) -> Tensor:
+        """(n, people, pixels, 5): places anywhere, colours around the middle, as in the paper."""
+        height, width = pixels.shape[2:]
+        places = streams.uniform(rows, people, self.pixels, 2).to(pixels) * pixels.new_tensor([width, height])
+        colours = 0.5 + 0.5 * streams.normal(rows, people, self.pixels, 3).to(pixels)
+        return _allowed(torch.cat([places, colours], 3), pixels)
+
+    def _children(self, streams: Streams, rows: Tensor, parents: Tensor, pixels: Tensor) -> Tensor:
+        order = streams.uniform(rows, parents.shape[1], parents.shape[1])
+        order.diagonal(dim1=1, dim2=2).fill_(2)  # nobody is a parent of the rival of his own child
+        first, second, third = order.topk(3, dim=2, largest=False).indices.unbind(2)
+        row = torch.arange(len(rows), device=parents.device)[:, None]
+        children = parents[row, first] + self.differential * (parents[row, second] - parents[row, third])
+        return _allowed(children, pixels)
+
+    def _fitness(self, model: VisionModel, pixels: Tensor, goal: Goal, rows: Tensor, people: Tensor) -> Tensor:
+        """(n, people) the margin of each candidate: above 0 where it succeeds."""
+        owners = rows[:, None].expand(people.shape[:2]).reshape(-1)
+        candidates = people.flatten(0, 1)
+        found = [
+            goal[at].margin(model(paint(pixels[at], change)))
+            for at, change in zip(owners.split(_CHUNK), candidates.split(_CHUNK), strict=True)
+        ]
+        return torch.cat(found).view(people.shape[:2])
+
+
+def paint(pixels: Tensor, changes: Tensor) -> Tensor:
+    """(N, 3, H, W) images with (N, K, 5) changes (x, y, r, g, b) painted in: places in pixels, colours in [0, 1]."""
+    painted = pixels.clone()
+    x, y = changes[..., 0].long(), changes[..., 1].long()
+    painted[torch.arange(len(pixels), device=pixels.device)[:, None], :, y, x] = _grey_levels(changes[..., 2:])
+    return painted
+
+
+def _grey_levels(colours: Tensor) -> Tensor:
+    return (colours * 255).round() / 255
+
+
+def _allowed(candidates: Tensor, pixels: Tensor) -> Tensor:
+    """Candidates inside the image and the colours that exist."""
+    height, width = pixels.shape[2:]
+    top = candidates.new_tensor([width - 1e-3, height - 1e-3, 1, 1, 1])
+    return candidates.clamp_min(0).minimum(top)

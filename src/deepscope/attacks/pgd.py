@@ -1,0 +1,196 @@
+"""Ascent of the cross-entropy within a ball: FGSM, PGD and its kin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from deepscope.ascent import L2Ball, LinfBall, Momentum, Normalised, Sign, Streams
+from deepscope.attacks.attack import Bounded, Norm, require_positive
+from deepscope.attacks.goals import Goal
+from deepscope.attacks.grid import whole_levels
+from deepscope.attacks.search import search
+from deepscope.models import VisionModel
+
+
+@dataclass(frozen=True)
+class FGSM(Bounded):
+    """One step along the sign of the gradient (Goodfellow et al. 2015, arXiv:1412.6572).
+
+    Attributes:
+        radius: largest change of a channel, pixels in [0, 1].
+        levels: grey levels of the saved image; 0 leaves pixels between levels.
+    """
+
+    norm: ClassVar[Norm] = "linf"
+    radius: float = 4 / 255
+    levels: int = 256
+
+    def __post_init__(self) -> None:
+        require_positive(radius=self.radius)
+
+    def __call__(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
+        """Perturbed pixels; nothing is random."""
+        points = pixels.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            loss = goal.cross_entropy(model(points)).sum()
+        (gradient,) = torch.autograd.grad(loss, points)
+        return (pixels + whole_levels(self.radius, self.levels) * gradient.sign()).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class PGD(Bounded):
+    """Projected gradient ascent in the Linf ball, from random starts (Madry et al. 2018, arXiv:1706.06083).
+
+    Attributes:
+        radius: largest change of a channel, pixels in [0, 1].
+        steps: gradient steps of each start.
+        step_size: length of a step as a part of the radius.
+        restarts: starts; an image that has succeeded takes no part in the next.
+        random_start: start anywhere in the ball; otherwise at the image.
+        stop_early: an image leaves the batch once it succeeds; otherwise it climbs on to the end.
+        levels: grey levels of the saved image; 0 leaves pixels between levels.
+    """
+
+    norm: ClassVar[Norm] = "linf"
+    radius: float = 4 / 255
+    steps: int = 20
+    step_size: float = 0.25
+    restarts: int = 1
+    random_start: bool = True
+    stop_early: bool = True
+    levels: int = 256
+
+    def __post_init__(self) -> None:
+        require_positive(radius=self.radius, steps=self.steps, step_size=self.step_size, restarts=self.restarts)
+
+    def __call__(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
+        """Perturbed pixels."""
+        radius, streams = whole_levels(self.radius, self.levels), Streams.split(rng, len(pixels))
+
+        def start(rows: Tensor) -> Tensor:
+            if not self.random_start:
+                return pixels[rows]
+            noise = streams.uniform(rows, *pixels.shape[1:], low=-radius, high=radius)
+            return (pixels[rows] + noise).clamp(0, 1)
+
+        return search(
+            model,
+            pixels,
+            goal,
+            norm="linf",
+            radius=radius,
+            loss=lambda goal, logits: goal.cross_entropy(logits),
+            start=start,
+            move=lambda _: Sign(self.step_size * radius),
+            ball=lambda rows: LinfBall(pixels[rows], radius),
+            steps=self.steps,
+            restarts=self.restarts,
+            stop_early=self.stop_early,
+            levels=self.levels,
+        )
+
+
+@dataclass(frozen=True)
+class PGDL2(Bounded):
+    """Projected gradient ascent in the Euclidean ball, from random starts (Madry et al. 2018, arXiv:1706.06083).
+
+    Attributes:
+        radius: Euclidean length of the change, pixels in [0, 1].
+        steps: gradient steps of each start.
+        step_size: length of a step as a part of the radius.
+        restarts: starts; an image that has succeeded takes no part in the next.
+        random_start: start anywhere in the ball; otherwise at the image.
+        stop_early: an image leaves the batch once it succeeds; otherwise it climbs on to the end.
+        levels: grey levels of the saved image; 0 leaves pixels between levels.
+    """
+
+    name: ClassVar[str] = "pgd-l2"
+    norm: ClassVar[Norm] = "l2"
+    radius: float = 1.0
+    steps: int = 20
+    step_size: float = 0.25
+    restarts: int = 1
+    random_start: bool = True
+    stop_early: bool = True
+    levels: int = 256
+
+    def __post_init__(self) -> None:
+        require_positive(radius=self.radius, steps=self.steps, step_size=self.step_size, restarts=self.restarts)
+
+    def __call__(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
+        """Perturbed pixels."""
+        streams = Streams.split(rng, len(pixels))
+
+        def start(rows: Tensor) -> Tensor:
+            if not self.random_start:
+                return pixels[rows]
+            direction = streams.normal(rows, *pixels.shape[1:])
+            length = self.radius * streams.uniform(rows) ** (1 / pixels[0].numel())  # uniform in the ball's volume
+            return (pixels[rows] + direction * (length / direction.flatten(1).norm(dim=1)).view(-1, 1, 1, 1)).clamp(
+                0, 1
+            )
+
+        return search(
+            model,
+            pixels,
+            goal,
+            norm="l2",
+            radius=self.radius,
+            loss=lambda goal, logits: goal.cross_entropy(logits),
+            start=start,
+            move=lambda _: Normalised(self.step_size * self.radius),
+            ball=lambda rows: L2Ball(pixels[rows], self.radius),
+            steps=self.steps,
+            restarts=self.restarts,
+            stop_early=self.stop_early,
+            levels=self.levels,
+        )
+
+
+@dataclass(frozen=True)
+class MomentumPGD(Bounded):
+    """PGD along the sign of the summed, normalised gradients (MI-FGSM: Dong et al. 2018, arXiv:1710.06081).
+
+    Its examples are known to transfer better to other networks than those of plain PGD.
+
+    Attributes:
+        radius: largest change of a channel, pixels in [0, 1].
+        steps: gradient steps.
+        step_size: length of a step as a part of the radius.
+        decay: what remains of the summed gradients at each step.
+        stop_early: an image leaves the batch once it succeeds; otherwise it climbs on to the end.
+        levels: grey levels of the saved image; 0 leaves pixels between levels.
+    """
+
+    norm: ClassVar[Norm] = "linf"
+    radius: float = 4 / 255
+    steps: int = 10
+    step_size: float = 0.25
+    decay: float = 1.0
+    stop_early: bool = True
+    levels: int = 256
+
+    def __post_init__(self) -> None:
+        require_positive(radius=self.radius, steps=self.steps, step_size=self.step_size)
+
+    def __call__(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
+        """Perturbed pixels; nothing is random."""
+        radius = whole_levels(self.radius, self.levels)
+        return search(
+            model,
+            pixels,
+            goal,
+            norm="linf",
+            radius=radius,
+            loss=lambda goal, logits: goal.cross_entropy(logits),
+            start=lambda rows: pixels[rows],
+            move=lambda _: Momentum(Sign(self.step_size * radius), self.decay),
+            ball=lambda rows: LinfBall(pixels[rows], radius),
+            steps=self.steps,
+            stop_early=self.stop_early,
+            levels=self.levels,
+        )

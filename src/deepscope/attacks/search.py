@@ -1,0 +1,63 @@
+"""The search inside a ball that PGD and its kin share: climb, look at what a saved image would show, restart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from deepscope.ascent import Move, Project, ascend
+from deepscope.attacks.attack import Norm, distance
+from deepscope.attacks.goals import Goal
+from deepscope.attacks.grid import rounded
+from deepscope.models import VisionModel
+
+
+def search(
+    model: VisionModel,
+    pixels: Tensor,
+    goal: Goal,
+    *,
+    norm: Norm,
+    radius: float,
+    loss: Callable[[Goal, Tensor], Tensor],
+    start: Callable[[Tensor], Tensor],
+    move: Callable[[Tensor], Move],
+    ball: Callable[[Tensor], Project],
+    steps: int,
+    restarts: int = 1,
+    stop_early: bool = True,
+    levels: int = 256,
+) -> Tensor:
+    """Climb `loss` from `start` inside `ball`; images that have not succeeded start again, up to `restarts` times.
+
+    Args:
+        norm, radius: a point further than this from its image does not count (rounding can push it out).
+        loss: the goal and (n, C) logits -> (n,) what to climb.
+        start, move, ball: what `ascend` takes, for the images in the given rows (n,).
+        stop_early: an image leaves the batch once it succeeds; otherwise it climbs on to the end.
+        levels: see `rounded`.
+
+    Returns:
+        (N, 3, H, W): for each image the point of success, or the last point.
+    """
+    found = pixels.clone()
+    open_ = torch.ones(len(pixels), dtype=torch.bool, device=pixels.device)
+    for _ in range(restarts):
+        rows = open_.nonzero()[:, 0]
+        if not len(rows):
+            break
+
+        def score(points: Tensor, places: Tensor, rows: Tensor = rows) -> tuple[Tensor, Tensor]:
+            logits = model(rounded(points, levels))
+            return loss(goal[rows[places]], logits), logits
+
+        for state in ascend(score, start(rows), move=move(rows), project=ball(rows), steps=steps):
+            at, seen = rows[state.rows], rounded(state.points, levels)
+            inside = distance(seen, pixels[at], norm) <= radius * (1 + 1e-5) + 1e-6
+            reached = goal[at].reached(state.outputs) & inside
+            found[at], open_[at] = seen, ~reached
+            if stop_early:
+                state.finish(reached)
+    return found

@@ -1,0 +1,59 @@
+"""One small change that misleads a network on most images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from deepscope.ascent import Box, Sign, ascend
+from deepscope.attacks.attack import Bounded, Norm, Shared, require_positive
+from deepscope.attacks.goals import Goal
+from deepscope.attacks.grid import rounded, whole_levels
+from deepscope.models import VisionModel
+
+
+@dataclass(frozen=True)
+class Universal(Bounded, Shared):
+    """Projected ascent of the mean, capped loss over images (Moosavi-Dezfooli et al. 2017; Shafahi et al. 2020).
+
+    Attributes:
+        radius: largest change of a channel, pixels in [0, 1].
+        steps: gradient steps.
+        batch: images of a step.
+        step_size: length of a step as a part of the radius.
+        cap: cross-entropy above which an image no longer pulls.
+        levels: grey levels of the saved image; 0 leaves pixels between levels.
+    """
+
+    norm: ClassVar[Norm] = "linf"
+    radius: float = 10 / 255
+    steps: int = 200
+    batch: int = 8
+    step_size: float = 0.1
+    cap: float = 9.0
+    levels: int = 256
+
+    def __post_init__(self) -> None:
+        require_positive(radius=self.radius, steps=self.steps, batch=self.batch, step_size=self.step_size)
+
+    def fit(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
+        """The change (1, 3, H, W), in [-radius, radius], learnt from (N, 3, H, W) pixels."""
+        radius = whole_levels(self.radius, self.levels)
+
+        def score(points: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
+            rows = torch.randint(len(pixels), (self.batch,), generator=rng).to(pixels.device)
+            logits = model((pixels[rows] + points).clamp(0, 1))
+            return goal[rows].cross_entropy(logits).clamp_max(self.cap).mean()[None], logits[None]
+
+        change = torch.zeros_like(pixels[:1])
+        move, project = Sign(self.step_size * radius), Box(-radius, radius)
+        for state in ascend(score, change, move=move, project=project, steps=self.steps):
+            change = state.points
+        return rounded(change, self.levels)
+
+    def apply(self, perturbation: Tensor, pixels: Tensor, *, rng: torch.Generator) -> Tensor:
+        """Pixels with the change added; nothing is random."""
+        return (pixels + perturbation).clamp(0, 1)

@@ -1,0 +1,168 @@
+"""What holds for every registered attack, whoever adds the next one."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import re
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from deepscope.attacks import Attack, Bounded, Goal, Shared, Targeted, Untargeted, distance
+from deepscope.errors import InputError
+from deepscope.models import Preprocessing, VisionModel
+
+METHODS = list(Attack.members().values())
+SMALL = {"steps": 5, "queries": 60, "population": 8, "searches": 5, "starts": 5, "batch": 2}
+"""Settings that make a method quick; a method takes those that it has."""
+
+
+def quick(method: type[Attack]) -> Attack:
+    assert dataclasses.is_dataclass(method)
+    return method(**{field.name: SMALL[field.name] for field in dataclasses.fields(method) if field.name in SMALL})
+
+
+def small_model(categories: int = 6) -> VisionModel:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(4),
+        nn.Flatten(),
+        nn.Linear(8 * 16, 6),
+    )
+    return VisionModel("small", network, Preprocessing(resize=16, crop=16), tuple("abcdef"[:categories]))
+
+
+def images(count: int = 4) -> Tensor:
+    return torch.randint(256, (count, 3, 16, 16), generator=torch.Generator().manual_seed(1)).float() / 255
+
+
+def goals(model: VisionModel, pixels: Tensor) -> list[Goal]:
+    predicted = model(pixels).argmax(1)
+    rarest = int(predicted.bincount(minlength=6).argmin())
+    return [Untargeted(predicted), Targeted(torch.full_like(predicted, rarest))]
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+each_method = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+
+
+@each_method
+def test_builds_with_its_defaults_and_is_a_frozen_final_dataclass(method: type[Attack]) -> None:
+    attack = method()
+    assert dataclasses.is_dataclass(attack)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        attack.norm = "l2"  # type: ignore[misc]
+    assert not method.__subclasses__()
+    assert method.norm in ("l0", "l2", "linf")
+    assert isinstance(attack, Bounded) == hasattr(attack, "radius")
+
+
+@each_method
+def test_documents_its_source_and_every_field(method: type[Attack]) -> None:
+    text = method.__doc__ or ""
+    assert re.search(r"\(.*\b(19|20)\d\d\b.*\)", text), "the docstring cites the paper"
+    for field in dataclasses.fields(method):  # type: ignore[arg-type]
+        assert re.search(rf"^ +{field.name}: \S", text, re.MULTILINE), field.name
+
+
+@each_method
+def test_gives_pixels_of_the_same_shape_and_leaves_its_input_alone(method: type[Attack]) -> None:
+    model, pixels = small_model(), images()
+    before = pixels.clone()
+    for goal in goals(model, pixels):
+        moved = quick(method)(model, pixels, goal, rng=rng())
+        assert moved.shape == pixels.shape and moved.dtype == pixels.dtype
+        assert moved.min() >= 0 and moved.max() <= 1 and not moved.requires_grad
+        assert torch.equal(pixels, before)
+
+
+@each_method
+def test_brings_saved_images_nearer_to_the_goal(method: type[Attack]) -> None:
+    model, pixels = small_model(), images(6)
+    for goal in goals(model, pixels):
+        attack = method() if issubclass(method, Shared) else quick(method)  # a shared change is learnt slowly
+        moved = attack(model, pixels, goal, rng=rng())
+        saved = (moved * 255).round() / 255
+        if method.name != "boundary" or isinstance(goal, Untargeted):  # noise need not be taken for a target
+            assert goal.margin(model(saved)).mean() > goal.margin(model(pixels)).mean()
+
+
+@each_method
+def test_the_same_rng_gives_the_same_bits(method: type[Attack]) -> None:
+    model, pixels = small_model(), images()
+    goal = goals(model, pixels)[0]
+    first, second = (quick(method)(model, pixels, goal, rng=rng(3)) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+@each_method
+def test_an_image_does_not_depend_on_its_batch(method: type[Attack]) -> None:
+    if issubclass(method, Shared):
+        pytest.skip("one change for all images depends on all of them")
+    model, pixels = small_model(), images(5).double()
+    model = VisionModel("small", model.network.double(), model.preprocessing, model.categories)
+    for goal in goals(model, pixels):
+        together = quick(method)(model, pixels, goal, rng=rng())
+        generator = rng()
+        parts = [torch.arange(0, 1), torch.arange(1, 3), torch.arange(3, 5)]
+        apart = torch.cat([quick(method)(model, pixels[rows], goal[rows], rng=generator) for rows in parts])
+        torch.testing.assert_close(together, apart, rtol=1e-7, atol=1e-7)
+
+
+@each_method
+def test_leaves_the_network_as_it_was(method: type[Attack]) -> None:
+    model, pixels = small_model(), images()
+    network = model.network
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    marker = torch.ones(8, 3, 3, 3)
+    weight = network.get_parameter("0.weight")
+    weight.grad = marker
+    quick(method)(model, pixels, goals(model, pixels)[0], rng=rng())
+    assert weight.grad is marker and marker.eq(1).all()
+    assert all(parameter.grad is None for name, parameter in network.named_parameters() if name != "0.weight")
+    assert not network.training and torch.is_grad_enabled()
+    assert not any(module._forward_hooks or module._backward_hooks for module in network.modules())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+@each_method
+def test_leaves_no_tensors_behind(method: type[Attack]) -> None:
+    model, pixels = small_model(), images(2)
+    goal = goals(model, pixels)[0]
+
+    def tensors() -> int:
+        gc.collect()
+        return sum(issubclass(type(item), Tensor) for item in gc.get_objects())
+
+    quick(method)(model, pixels, goal, rng=rng())
+    before = tensors()
+    for _ in range(3):
+        quick(method)(model, pixels, goal, rng=rng())
+    assert tensors() <= before
+
+
+@each_method
+def test_refuses_a_network_without_classes(method: type[Attack]) -> None:
+    model, pixels = small_model(categories=0), images(2)
+    with pytest.raises(InputError, match="features only"):
+        quick(method)(model, pixels, Untargeted(torch.zeros(2).long()), rng=rng())
+
+
+@each_method
+def test_a_shared_change_may_be_laid_on_other_images(method: type[Attack]) -> None:
+    attack = quick(method)
+    if not isinstance(attack, Shared):
+        pytest.skip("each image has its own change")
+    model, pixels = small_model(), images(4)
+    goal = goals(model, pixels)[0]
+    change = attack.fit(model, pixels[:3], goal[torch.arange(3)], rng=rng())
+    moved = attack.apply(change, pixels[3:], rng=rng())
+    assert moved.shape == pixels[3:].shape and distance(moved, pixels[3:], "linf") > 0
