@@ -207,3 +207,39 @@ def test_streams_depend_on_neither_batch_nor_finished_rows() -> None:
     assert torch.equal(second, parts[1].normal(rows[1:3], 4))
     assert whole.integers(rows, 7, 100).max() == 6
     assert (together >= 0).all() and (together < 1).all()
+
+
+@pytest.mark.parametrize("move", MOVES, ids=lambda move: type(move).__name__)
+def test_a_climb_continues_from_any_of_its_states_to_the_same_bits(move: Move) -> None:
+    score = bowl(torch.randn(3, 4, generator=torch.Generator().manual_seed(1)))
+    start = torch.zeros(3, 4)
+    states = list(ascend(score, start, move=move, project=Box(), steps=6))
+    for state in states:
+        continued = list(ascend(score, state, move=move, project=Box(), steps=6))
+        assert [other.step for other in continued] == list(range(state.step, 7))
+        assert torch.equal(last(continued).points, last(states).points)
+
+
+def test_projections_see_the_gradient_of_the_move() -> None:
+    seen: list[torch.Tensor | None] = []
+
+    def project(points: Tensor, state: State) -> Tensor:
+        seen.append(state.gradient)
+        return points
+
+    weights = torch.tensor([[3.0, -4.0]])
+    last(ascend(linear(weights), torch.zeros(1, 2), move=Plain(0.1), project=project, steps=1))
+    assert len(seen) == 1
+    assert seen[0] is not None
+    assert torch.equal(seen[0], weights)
+
+
+def test_streams_go_on_from_where_they_were_read() -> None:
+    rows = torch.tensor([0, 1])
+    streams = Streams.split(torch.Generator().manual_seed(0), 2)
+    streams.normal(rows, 3)
+    position = streams.position
+    expected = streams.uniform(rows, 5)
+    again = Streams.split(torch.Generator().manual_seed(9), 2)
+    again.rewind(position)
+    assert torch.equal(again.uniform(rows, 5), expected)

@@ -24,6 +24,8 @@ class State:
         scores: (n,) the score at the points.
         outputs: (n, ...) what the score was read from, logits as a rule.
         active: (n,) False for the points that shall not move on.
+        memory: what the move remembers. With `step`, `rows` and `points` it is all that a climb continues from.
+        gradient: (n, ...) of the scores; None until it is taken, so only a projection sees it.
     """
 
     step: int
@@ -32,6 +34,8 @@ class State:
     scores: Tensor
     outputs: Tensor
     active: Tensor
+    memory: Memory = ()
+    gradient: Tensor | None = None
 
     def finish(self, done: Tensor) -> None:
         """The points where `done` (n,) holds leave the climb: the next state is without them."""
@@ -61,26 +65,31 @@ class Move(Protocol):
         ...
 
 
-def ascend(score: Score, start: Tensor, *, move: Move, project: Project, steps: int) -> Iterator[State]:
+def ascend(score: Score, start: Tensor | State, *, move: Move, project: Project, steps: int) -> Iterator[State]:
     """Climb `score` from every row of `start` at once, each row on its own.
 
-    Yields `steps` + 1 states, the first at the start itself. The gradient is taken only after a state
-    was looked at: a climb that is abandoned, or whose points have all finished, does not pay for it. Nor does
-    the last state. Only gradients of the points are computed, never of a network's parameters.
+    Yields a state before every move and one after the last: `steps` + 1 from a start, the rest of them after a
+    state to continue from. The gradient is taken only after a state was looked at: a climb that is abandoned, or
+    whose points have all finished, does not pay for it. Nor does the last state. Only gradients of the points are
+    computed, never of a network's parameters.
 
     Args:
         score: what to climb; see `Score`.
-        start: (N, ...) floating point. It is left as it is.
+        start: (N, ...) floating point, or a state that an earlier climb yielded, to continue it. It is left as it is.
         move: from gradient to change; see `moves`.
         project: back to where points may be; see `projections`.
-        steps: moves to make, at least 0.
+        steps: moves to make from the first start on, at least 0.
     """
-    points, memory = start.detach().clone(), move.begin(start)
-    rows = torch.arange(len(start), device=start.device)
-    for step in range(steps + 1):
+    if isinstance(start, State):
+        first, rows, points, memory = start.step, start.rows, start.points.detach().clone(), start.memory
+    else:
+        first, rows = 0, torch.arange(len(start), device=start.device)
+        points, memory = start.detach().clone(), move.begin(start)
+    for step in range(first, steps + 1):
         with torch.set_grad_enabled(step < steps):
             scores, outputs = score(points.requires_grad_(step < steps), rows)
-        state = State(step, rows, points.detach(), scores.detach(), outputs.detach(), torch.ones_like(rows).bool())
+        active = torch.ones_like(rows).bool()
+        state = State(step, rows, points.detach(), scores.detach(), outputs.detach(), active, memory)
         yield state
         active = state.active
         if step == steps or not active.any():
@@ -89,8 +98,9 @@ def ascend(score: Score, start: Tensor, *, move: Move, project: Project, steps: 
         del scores, outputs  # the graph is freed before the next one grows
         if not active.all():
             state, gradient = _keep(state, active), gradient[active]
-            rows, memory = state.rows, tuple(part[active] for part in memory)
-        change, memory = move(gradient, state, memory)
+            rows = state.rows
+        state = replace(state, gradient=gradient)
+        change, memory = move(gradient, state, state.memory)
         points = project(state.points + change, state).detach()
 
 
@@ -102,4 +112,5 @@ def _keep(state: State, active: Tensor) -> State:
         scores=state.scores[active],
         outputs=state.outputs[active],
         active=active[active],
+        memory=tuple(part[active] for part in state.memory),
     )

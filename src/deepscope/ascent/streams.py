@@ -23,6 +23,16 @@ class Streams:
         seeds = [int(torch.randint(2**62, (), generator=rng)) for _ in range(count)]
         return cls(tuple(torch.Generator().manual_seed(seed) for seed in seeds))
 
+    @property
+    def position(self) -> Tensor:
+        """(N, bytes) uint8: where every stream stands, to go on from there another day."""
+        return torch.stack([generator.get_state() for generator in self.generators])
+
+    def rewind(self, position: Tensor) -> None:
+        """Put every stream where it stood when `position` was read."""
+        for generator, state in zip(self.generators, position, strict=True):
+            generator.set_state(state)
+
     def uniform(self, rows: Tensor, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """(n, *shape) float32 numbers in [low, high), one row for each of `rows` (n,), on its device."""
         drawn = [torch.rand(shape, generator=self.generators[row]) for row in rows.tolist()]
