@@ -21,7 +21,7 @@ Source: TypeAlias = "str | Path | bytes | Image.Image | NDArray[Any]"
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF")
 """Pillow's names of what is read. Formats without a signature, or run by other programs (EPS), are left out."""
 
-_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"}
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc"}  # "mif1" may be AVIF
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -57,10 +57,9 @@ def decode(source: Source, *, at_least: int | None = None, limits: Limits = Limi
 
     EXIF orientation is applied; of an animation the first frame is taken; transparency is laid on
     white; CMYK JPEGs are read as inverted, as Adobe and the browsers do. 16-bit levels keep their
-    high byte; mode I counts as 16-bit; mode F is in [0, 1],
-    or in [0, 255] where a level exceeds 1.
-    ICC profiles are not applied: networks were trained on pixels as stored. (Of a damaged TIFF, libtiff
-    may write a line to stderr by itself.)
+    high byte; mode I counts as 16-bit; mode F is in [0, 1], or in [0, 255] where a level exceeds 1.
+    ICC profiles are not applied: networks were trained on pixels as stored. (libtiff itself may
+    write a line about a damaged TIFF to stderr.)
 
     Args:
         source: what to decode.
