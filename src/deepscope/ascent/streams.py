@@ -31,7 +31,7 @@ class Streams:
     def rewind(self, position: Tensor) -> None:
         """Put every stream where it stood when `position` was read."""
         for generator, state in zip(self.generators, position, strict=True):
-            generator.set_state(state)
+            generator.set_state(state.clone())  # it reads from the start of the storage, so a slice would not do
 
     def uniform(self, rows: Tensor, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """(n, *shape) float32 numbers in [low, high), one row for each of `rows` (n,), on its device."""
