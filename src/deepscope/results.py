@@ -96,6 +96,10 @@ class Heatmap:
     def __post_init__(self) -> None:
         if self.values.ndim != 2:
             raise ValueError(f"a heatmap is (H, W), not {self.values.shape}")
+        if self.values.dtype.kind not in "biuf":
+            raise ValueError(f"a heatmap holds real numbers, not {self.values.dtype}")
+        if self.over is not None:
+            Picture(self.over)  # checks its shape and dtype
 
 
 GridCell: TypeAlias = "Picture | Bars | Heatmap"
@@ -122,6 +126,13 @@ class Series:
     low: NDArray[Any] | None = None
     high: NDArray[Any] | None = None
     style: Literal["line", "points", "steps"] = "line"
+
+    def __post_init__(self) -> None:
+        given = [array for array in (self.x, self.y, self.low, self.high) if array is not None]
+        if len({array.shape for array in given}) != 1 or self.x.ndim != 1:
+            raise ValueError(f"series {self.label!r}: x, y, low and high are (N,), all of one length")
+        if any(array.dtype.kind not in "biuf" for array in given):
+            raise ValueError(f"series {self.label!r} holds something else than real numbers")
 
 
 @dataclass(frozen=True)
@@ -173,8 +184,8 @@ class Provenance:
 
     command: str = ""
     """The command line that gives this result."""
-    versions: Mapping[str, str] = field(default_factory=dict)
-    models: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict[str, str])
+    models: Mapping[str, str] = field(default_factory=dict[str, str])
     """Model name -> SHA-256 of its weights."""
     data: str = ""
     """What was read: folder or names, number of items, digest of their bytes."""
@@ -201,10 +212,10 @@ class Result:
     """
 
     title: str
-    config: Mapping[str, Any] = field(default_factory=dict)
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    metrics: Mapping[str, float] = field(default_factory=dict[str, float])
     blocks: tuple[Block, ...] = ()
-    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
     provenance: Provenance = field(default_factory=Provenance)
 
     def __post_init__(self) -> None:

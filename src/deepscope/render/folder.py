@@ -59,9 +59,8 @@ def load(folder: Path) -> Result:
         document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
         arrays = _read(folder / ARRAYS)
     except OSError as error:
-        raise InputError(
-            f"{folder} holds no result ({error.strerror}: {error.filename}): name a folder of --out"
-        ) from None
+        reason = error.strerror or error
+        raise InputError(f"{folder} holds no whole result ({reason}): name a folder that --out wrote") from None
     except _DAMAGE as error:
         raise InputError(f"the result in {folder} is damaged ({error}): make it again") from None
     return decode(document, arrays)
@@ -96,7 +95,7 @@ def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
-    with np.load(path, allow_pickle=False) as archive:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise ValueError(f"{path.name} is no .npz file")
         size = sum(item.file_size for item in archive.zip.infolist()) if archive.zip else 0

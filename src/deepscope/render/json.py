@@ -124,7 +124,8 @@ def _decode(value: Any, hint: Any, path: str, arrays: Mapping[str, NDArray[Any]]
         return _build(value, hint, path, arrays)
     if hint is float and not isinstance(value, bool):
         number = _decode_free(value)
-        return _checked(number, isinstance(number, (int, float)), path)
+        right = isinstance(number, float) or (isinstance(number, int) and abs(number) < 2**1023)
+        return _checked(number, right, path)
     return _decode_free(_checked(value, type(value) is hint, path))
 
 

@@ -37,7 +37,7 @@ def number(value: float, spec: str = "") -> str:
         spec = ""
     try:
         return format(value, spec or ("d" if isinstance(value, int) else ".4g"))
-    except ValueError:
+    except (ValueError, OverflowError):  # a spec for floats, and an integer that no float can hold
         return str(value)
 
 

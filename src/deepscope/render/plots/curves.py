@@ -31,45 +31,56 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#
 _PATTERNS = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
 _DASHES = ((0, (4, 3)), (0, (1, 2)), (0, (7, 2, 1, 2)), (0, (2, 4)))
 _MARKERS = "osD^vPX"
-_WIDTH, _HEIGHT, _KEY, _MARGIN = 440.0, 270.0, 190.0, 12.0
+_WIDTH, _HEIGHT, _LEFT, _MARGIN, _INDENT = 440.0, 270.0, 62.0, 12.0, 26.0
 _REACH = 1e150
 """Beyond this, numbers are drawn at this: the axes cannot span more."""
 
 
 def draw(curves: Curves, title: str) -> Pixels:
-    """The curves as an image, below their title where they have one, beside their key where there is more than one."""
-    entries = [series.label for series in curves.series] + [label for label, _ in curves.references]
-    keyed = len(entries) > 1 or bool(curves.references)
-    key = [fold(f"{label} ({number(value)})", _KEY - 28, size=BODY, lines=3) for label, value in curves.references]
-    key = [fold(series.label, _KEY - 28, size=BODY, lines=3) for series in curves.series] + key
-    steps = [block_height(text, BODY) + 5 for text in key]
-    left, foot = 62.0, 44.0
-    width = left + _WIDTH + (_KEY if keyed else 0) + _MARGIN
+    """The curves as an image, below their title where they have one, above their key where there is one."""
+    looks = _looks(curves)
+    key = _key(curves)
+    steps = [max(block_height(text, BODY) for text in key[i : i + 2]) + 4 for i in range(0, len(key), 2)]
+    width = _LEFT + _WIDTH + _MARGIN
     head = fold(title, width - 2 * _MARGIN, size=TITLE, lines=3, bold=True) if title else ""
     top = _MARGIN + (block_height(head, TITLE) + 8 if head else 0)
-    height = top + max(_HEIGHT + foot, sum(steps) if keyed else 0) + 4
-    canvas = Canvas(width, height)
+    below = top + _HEIGHT + 26 + line_height(BODY)
+    canvas = Canvas(width, below + (sum(steps) + 10 if steps else 0) + 8)
     if head:
         canvas.text(_MARGIN, _MARGIN, head, size=TITLE, bold=True)
-    bottom = 1 - (top + _HEIGHT) / canvas.height
-    axes = canvas.figure.add_axes((left / canvas.width, bottom, _WIDTH / canvas.width, _HEIGHT / canvas.height))
-    looks = _looks(curves)
+    place = (_LEFT, canvas.height - top - _HEIGHT, _WIDTH, _HEIGHT)
+    axes = canvas.figure.add_axes(tuple(np.divide(place, (canvas.width, canvas.height) * 2)))
     for series, look in zip(curves.series, looks):
         _plot(axes, curves, series, look)
     for (_, value), look in zip(curves.references, looks[len(curves.series) :]):
         if np.isfinite(value) and not (curves.y_scale == "log" and value <= 0):
             axes.axhline(float(np.clip(value, -_REACH, _REACH)), zorder=1, **look)
     _scale(axes, curves)
-    canvas.text(left + _WIDTH / 2, top + _HEIGHT + 26, fold(curves.x_title, _WIDTH), across="center")
+    canvas.text(_LEFT + _WIDTH / 2, top + _HEIGHT + 24, fold(curves.x_title, _WIDTH), across="center")
     canvas.text(_MARGIN, top + _HEIGHT / 2, fold(curves.y_title, _HEIGHT), across="center", rotation=90)
-    y = top
-    for text, step, look in zip(key if keyed else [], steps, looks):
-        middle, start = y + line_height(BODY) / 2, left + _WIDTH + 16
-        ends = (start + 9, start + 9) if look["linestyle"] == "none" else (start, start + 18)
-        canvas.line(ends, (middle, middle), look["color"], **_swatch(look))
-        canvas.text(start + 26, y, text)
-        y += step
+    y = below + 10
+    for index, (text, look) in enumerate(zip(key, looks)):
+        start = _LEFT + index % 2 * _WIDTH / 2
+        _swatch(canvas, start, y + line_height(BODY) / 2, look)
+        canvas.text(start + _INDENT, y, text)
+        y += steps[index // 2] if index % 2 else 0
     return canvas.pixels()
+
+
+def _key(curves: Curves) -> list[str]:
+    """The key's texts: none for a single curve, which its axis already names."""
+    if len(curves.series) < 2 and not curves.references:
+        return []
+    references = [f"{label} ({number(value)})" for label, value in curves.references]
+    labels = [series.label for series in curves.series] + references
+    return [fold(label, _WIDTH / 2 - _INDENT - 8, lines=3) for label in labels]
+
+
+def _swatch(canvas: Canvas, x: float, y: float, look: dict[str, Any]) -> None:
+    """A short piece of the line, or one of the points."""
+    ends = (x + 9, x + 9) if look["linestyle"] == "none" else (x, x + 18)
+    style = {name: value for name, value in look.items() if name not in ("color", "drawstyle")}
+    canvas.line(ends, (y, y), look["color"], **style)
 
 
 def _looks(curves: Curves) -> list[dict[str, Any]]:
@@ -92,10 +103,6 @@ def _looks(curves: Curves) -> list[dict[str, Any]]:
         looks.append(look)
     dashes = cycle(_DASHES)
     return looks + [{"color": MUTED, "linewidth": 1.1, "linestyle": next(dashes)} for _ in curves.references]
-
-
-def _swatch(look: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in look.items() if name not in ("color", "drawstyle")}
 
 
 def _plot(axes: Axes, curves: Curves, series: Series, look: dict[str, Any]) -> None:
