@@ -24,7 +24,7 @@ def main() -> None:
         try:
             counted[spec] = sum(parameter.numel() for parameter in architectures.skeleton(spec).parameters())
         except (ImportError, RuntimeError, TypeError, ValueError, NotImplementedError, AttributeError) as error:
-            print(f"{spec}: {str(error).splitlines()[0]}")  # noqa: T201
+            print(f"{spec}: {str(error).splitlines()[0]}")
     TARGET.write_text(json.dumps(counted, indent=0, sort_keys=True) + "\n")
 
 

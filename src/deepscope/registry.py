@@ -14,7 +14,7 @@ import pkgutil
 import re
 from abc import ABC
 from collections.abc import Iterator
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 from deepscope.errors import unknown
 from deepscope.names import plain
@@ -82,9 +82,9 @@ def plain_value(value: Any) -> Any:
     if isinstance(value, (str, int, float, bool)) or value is None:
         return value
     if isinstance(value, (list, tuple)):
-        return [plain_value(item) for item in value]
+        return [plain_value(item) for item in cast("list[Any]", value)]
     if isinstance(value, dict):
-        return {str(key): plain_value(item) for key, item in value.items()}
+        return {str(key): plain_value(item) for key, item in cast("dict[Any, Any]", value).items()}
     return str(value)
 
 

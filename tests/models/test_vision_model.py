@@ -3,13 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from networks import tiny_model
 from PIL import Image
 from torch import nn
 from torchvision.transforms import v2
 
 from deepscope.errors import InputError
 from deepscope.models import Preprocessing, VisionModel
+from networks import tiny_model
 
 
 def test_logits_are_those_of_the_normalised_pixels() -> None:
@@ -78,7 +78,7 @@ def test_a_name_that_two_classes_share_is_refused_with_their_numbers() -> None:
 def test_activations_stop_early_and_are_not_overwritten_in_place() -> None:
     model = tiny_model()
     ran = []
-    handle = model.network[7].register_forward_hook(lambda *_: ran.append(1))
+    handle = model.layer("7").register_forward_hook(lambda *_: ran.append(1))
     pixels = torch.rand(2, 3, 16, 16)
     found = model.activations(pixels, ["0", "1"])
     handle.remove()
@@ -97,7 +97,7 @@ def test_the_fingerprint_changes_with_a_weight() -> None:
     first, second = tiny_model(), tiny_model()
     assert first.fingerprint == second.fingerprint
     third = tiny_model()
-    third.network[0].bias.data[0] += 1
+    next(third.network.parameters()).data.view(-1)[0] += 1
     assert third.fingerprint != first.fingerprint
 
 

@@ -1,4 +1,4 @@
-"""Networks by name, without their weights: `torchvision:NAME` and `timm:NAME`."""
+"""Networks by name, without their weights: `torchvision:NAME`, `timm:NAME` and `deepscope:digits`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from deepscope.errors import InputError, unknown
+from deepscope.models import digits
 from deepscope.models.preprocessing import Interpolation, Preprocessing
 
-LIBRARIES = ("torchvision", "timm")
+LIBRARIES = ("torchvision", "timm", "deepscope")
 
 
 @cache
 def names(library: str) -> tuple[str, ...]:
-    """Every classifier architecture that the library can build."""
+    """Every architecture that the library can build."""
+    if library == "deepscope":
+        return (digits.NAME,)
     if library == "timm":
         import timm
 
@@ -132,6 +135,8 @@ def publication_aliases(spec: str) -> dict[str, str]:
 
 def _build(spec: str, classes: int | None) -> nn.Module:
     library, _, name = spec.partition(":")
+    if library == "deepscope":
+        return digits.network()
     options: dict[str, int] = {} if classes is None else {"num_classes": classes}
     create: Callable[..., nn.Module]
     if library == "timm":

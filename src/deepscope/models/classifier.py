@@ -14,7 +14,7 @@ from deepscope.errors import InputError
 from deepscope.models.capture import capture
 
 Pooling = Literal["mean", "max", "flatten", "pyramid"]
-"""How a map of activations becomes a vector; "pyramid" is the means of the whole, of its quarters and of 3 x 3 parts."""
+"""How maps become a vector; "pyramid" joins the means of the whole, of its 2 x 2 and of its 3 x 3 parts."""
 
 NormalisationKind = Literal["raw", "l2", "power", "standard", "whiten"]
 """See `Normalisation`."""
@@ -24,15 +24,22 @@ _SMALL = 1e-6
 
 @dataclass(frozen=True)
 class View:
-    """What of an image a network sees; features are the mean over the views.
+    """One way that a network sees an image.
 
     Attributes:
-        flip: also the mirrored image.
-        scales: sides of the input, relative to the pixels that are given.
+        mirrored: left and right exchanged.
+        scale: sides of the input, relative to the pixels that are given.
     """
 
-    flip: bool = False
-    scales: tuple[float, ...] = (1.0,)
+    mirrored: bool = False
+    scale: float = 1.0
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """(N, 3, H, W) pixels -> (N, 3, H * scale, W * scale)."""
+        if self.scale != 1:
+            size = [max(1, round(side * self.scale)) for side in pixels.shape[2:]]
+            pixels = functional.interpolate(pixels, size, mode="bilinear", antialias=self.scale < 1)
+        return pixels.flip(-1) if self.mirrored else pixels
 
 
 class Backbone(nn.Module):
@@ -42,7 +49,7 @@ class Backbone(nn.Module):
         network: takes normalised (N, 3, H, W).
         mean, std: of the pixels that the network was trained on, by channel.
         layers: (module's name, pooling) of each feature vector; no network runs further than the last of them.
-        view: what the network sees of each image.
+        views: what the network sees of each image; features are their mean.
     """
 
     mean: Tensor
@@ -51,24 +58,21 @@ class Backbone(nn.Module):
     def __init__(
         self,
         network: nn.Module,
-        mean: Sequence[float],
-        std: Sequence[float],
+        mean: Sequence[float] | Tensor,
+        std: Sequence[float] | Tensor,
         layers: Sequence[tuple[str, Pooling]],
-        view: View = View(),
+        views: Sequence[View] = (View(),),
     ) -> None:
         super().__init__()
         self.network = network
         self.layers = tuple(layers)
-        self.view = view
-        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+        self.views = tuple(views)
+        self.register_buffer("mean", torch.as_tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.as_tensor(std).view(-1, 1, 1), persistent=False)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """(N, 3, H, W) pixels in [0, 1] -> one (N, D) float32 tensor for each of `layers`."""
-        views = [_resized(pixels, scale) for scale in self.view.scales]
-        if self.view.flip:
-            views += [view.flip(-1) for view in views]
-        seen = [self._features(view) for view in views]
+        seen = [self._features(view(pixels)) for view in self.views]
         return [torch.stack(vectors).mean(0) if len(vectors) > 1 else vectors[0] for vectors in zip(*seen, strict=True)]
 
     def _features(self, pixels: Tensor) -> list[Tensor]:
@@ -180,10 +184,3 @@ def pool(activation: Tensor, pooling: Pooling) -> Tensor:
     if pooling == "pyramid":
         return torch.cat([functional.adaptive_avg_pool2d(activation, parts).flatten(1) for parts in (1, 2, 3)], 1)
     return activation.mean((2, 3)) if pooling == "mean" else activation.amax((2, 3))
-
-
-def _resized(pixels: Tensor, scale: float) -> Tensor:
-    if scale == 1:
-        return pixels
-    size = [max(1, round(side * scale)) for side in pixels.shape[2:]]
-    return functional.interpolate(pixels, size, mode="bilinear", antialias=scale < 1)

@@ -47,7 +47,8 @@ def predict(
     logits: list[Tensor] = []
     skipped: list[images.Skipped] = []
     with session.progress("classifying", total=len(sources)) as advance:
-        for batch in images.stream(sources, model.preprocessing, batch_size=batch_size):
+        shrunk = model.preprocessing.decode_at_least
+        for batch in images.stream(sources, model.preprocessing, batch_size=batch_size, at_least=shrunk):
             skipped.extend(batch.skipped)
             advance(len(batch.rows) + len(batch.skipped))
             if batch.rows:

@@ -93,7 +93,7 @@ def save(
                 "mean": backbone.mean.flatten().tolist(),
                 "std": backbone.std.flatten().tolist(),
                 "layers": [list(layer) for layer in backbone.layers],
-                "view": asdict(backbone.view),
+                "views": [asdict(view) for view in backbone.views],
             }
             for origin, backbone in zip(origins, backbones, strict=True)
         ],
@@ -166,9 +166,9 @@ def _rebuild(description: dict[str, Any], weights: dict[str, Tensor]) -> tuple[C
         spec = architectures.resolve(about["architecture"])
         prefix = f"backbones.{number}.network."
         network = architectures.assemble(spec, _below(weights, prefix), classes=about["classes"], partial=True)
-        view = View(bool(about["view"]["flip"]), tuple(float(scale) for scale in about["view"]["scales"]))
+        views = [View(bool(view["mirrored"]), float(view["scale"])) for view in about["views"]]
         layers = [(name, pooling) for name, pooling in about["layers"]]
-        backbones.append(Backbone(network, about["mean"], about["std"], layers, view))
+        backbones.append(Backbone(network, about["mean"], about["std"], layers, views))
         for alias, layer in architectures.publication_aliases(spec).items():
             aliases.setdefault(alias, prefix + layer)
     normalisations = [

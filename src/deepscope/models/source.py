@@ -57,8 +57,8 @@ class ModelSource(Registered):
 
 def sources() -> list[ModelSource]:
     """All registered sources, in the order they are asked."""
-    members: list[Callable[[], ModelSource]] = sorted(ModelSource.members().values(), key=lambda member: member.rank)
-    return [member() for member in members]
+    members: list[Callable[[], ModelSource]] = list(ModelSource.members().values())
+    return sorted((member() for member in members), key=lambda source: source.rank)
 
 
 def catalogue(session: Session) -> list[Entry]:

@@ -78,7 +78,7 @@ class VisionModel:
         Raises:
             InputError: an image cannot be read; `images.stream` is for folders where some may be bad.
         """
-        pixels = [self.preprocessing(images.decode(picture)) for picture in pictures]
+        pixels = [self.preprocessing(images.decode(picture, at_least=self.preprocessing.decode_at_least)) for picture in pictures]
         if not pixels:
             raise InputError("no image was given: name at least one file or folder")
         return torch.stack(pixels).to(self.device)
