@@ -1,0 +1,124 @@
+"""What the ascent moves: the network's input itself, or the image's decorrelated spectrum."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from deepscope.ascent import Streams
+from deepscope.models import VisionModel
+
+
+class Canvas(ABC):
+    """A way to write images down as points that a gradient step moves."""
+
+    @abstractmethod
+    def noise(self, streams: Streams, rows: Tensor) -> Tensor:
+        """Points (n, ...) to start from where no image is given, one random stream a row."""
+
+    @abstractmethod
+    def points(self, pixels: Tensor) -> Tensor:
+        """(N, 3, H, W) pixels in [0, 1] -> points (N, ...)."""
+
+    @abstractmethod
+    def pixels(self, points: Tensor) -> Tensor:
+        """Points -> (N, 3, H, W) pixels; differentiable, and in [0, 1] for all points that `allowed` gives."""
+
+    @abstractmethod
+    def allowed(self, points: Tensor) -> Tensor:
+        """The nearest points that stand for an image."""
+
+
+@dataclass(frozen=True)
+class NetworkInput(Canvas):
+    """The normalised image, as Simonyan et al. 2014 move it: pixels stay between black and white.
+
+    Attributes:
+        model: knows the normalisation.
+        size: height and width.
+    """
+
+    model: VisionModel
+    size: tuple[int, int]
+
+    def noise(self, streams: Streams, rows: Tensor) -> Tensor:
+        """Standard normal noise."""
+        return streams.normal(rows, 3, *self.size)
+
+    def points(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels."""
+        return self.model.normalise(pixels)
+
+    def pixels(self, points: Tensor) -> Tensor:
+        """Pixels again."""
+        black, white = self._range
+        return (points - black.to(points)) / (white - black).to(points)
+
+    def allowed(self, points: Tensor) -> Tensor:
+        """Clamped between black and white."""
+        black, white = self._range
+        return points.clamp(black.to(points), white.to(points))
+
+    @cached_property
+    def _range(self) -> tuple[Tensor, Tensor]:
+        black = torch.zeros(1, 3, 1, 1, dtype=torch.float64)
+        return self.model.normalise(black), self.model.normalise(black + 1)
+
+
+# The axes along which the colours of photographs vary independently (Ohta et al. 1980), and how much: from dark to
+# light, from blue to red, from green to magenta. Rows are red, green, blue.
+_COLOURS = ((0.58, 0.19, 0.055), (0.58, 0.0, -0.11), (0.58, -0.19, 0.055))
+
+
+@dataclass(frozen=True)
+class Fourier(Canvas):
+    """The spectrum of the image, in uncorrelated colours, weighted so that low frequencies move furthest.
+
+    Steps of equal size in these coefficients change an image as photographs differ from each other, rather than
+    each pixel on its own (Olah et al. 2017, "Feature Visualization"). A sigmoid keeps pixels between 0 and 1.
+
+    Attributes:
+        size: height and width.
+        decay: the weight of a frequency of k cycles an image is 1 / k^decay.
+    """
+
+    size: tuple[int, int]
+    decay: float = 1.3
+
+    def noise(self, streams: Streams, rows: Tensor) -> Tensor:
+        """A grey image with faint noise: coefficients (n, 3, H, W // 2 + 1, 2)."""
+        return 0.02 * streams.normal(rows, 3, self.size[0], self.size[1] // 2 + 1, 2)
+
+    def points(self, pixels: Tensor) -> Tensor:
+        """The coefficients of an image; black and white become the nearest values that a sigmoid reaches."""
+        values = torch.logit(pixels, eps=0.02)
+        decorrelated = torch.einsum("nchw,dc->ndhw", values, torch.linalg.inv(self._colours).to(values))
+        spectrum = torch.fft.rfft2(decorrelated, norm="forward")
+        return torch.view_as_real(spectrum / self._weights.to(values))
+
+    def pixels(self, points: Tensor) -> Tensor:
+        """The image of a spectrum."""
+        spectrum = torch.view_as_complex(points.contiguous()) * self._weights.to(points)
+        decorrelated = torch.fft.irfft2(spectrum, s=self.size, norm="forward")
+        return torch.einsum("nchw,dc->ndhw", decorrelated, self._colours.to(points)).sigmoid()
+
+    def allowed(self, points: Tensor) -> Tensor:
+        """Every spectrum is an image."""
+        return points
+
+    @cached_property
+    def _weights(self) -> Tensor:
+        height, width = self.size
+        vertical = torch.fft.fftfreq(height, dtype=torch.float64)[:, None]
+        horizontal = torch.fft.rfftfreq(width, dtype=torch.float64)
+        cycles = (vertical.square() + horizontal.square()).sqrt() * math.sqrt(height * width)
+        return cycles.clamp_min(1) ** -self.decay
+
+    @cached_property
+    def _colours(self) -> Tensor:
+        return torch.tensor(_COLOURS, dtype=torch.float64)

@@ -1,0 +1,183 @@
+"""From recipe and objective to images: everything a recipe says, put into the holes of `ascend`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from deepscope.ascent import Adam, Move, Normalised, State, Streams, ascend
+from deepscope.errors import InputError
+from deepscope.visualization.batch_norm import StatisticsDistance, statistics_distance
+from deepscope.visualization.canvas import Canvas, Fourier, NetworkInput
+from deepscope.visualization.objectives import Objective
+from deepscope.visualization.recipe import Recipe
+from deepscope.visualization.regularisers import (
+    Blur,
+    ClipSmallContribution,
+    ClipSmallNorm,
+    squared_norm,
+    total_variation,
+)
+from deepscope.visualization.views import Jitter, RandomView, View
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where the images stand after some steps.
+
+    Attributes:
+        step: steps made so far.
+        pixels: (N, 3, H, W) in [0, 1].
+        scores: (N,) what was climbed, with penalties, on the view of this step.
+        watched: (N,) the class's probability on the view of this step; a channel's or layer's activation.
+        resume: tensors to continue from, as `torch.save` keeps them.
+    """
+
+    step: int
+    pixels: Tensor
+    scores: Tensor
+    watched: Tensor
+    resume: dict[str, Tensor]
+
+
+def climb(
+    objective: Objective,
+    recipe: Recipe,
+    streams: Streams,
+    *,
+    start: Tensor | None = None,
+    resume: dict[str, Tensor] | None = None,
+) -> Iterator[Frame]:
+    """Make images that excite `objective`, all at once; yields before every step and after the last.
+
+    Every row is on its own: its image depends on its target, its start and its random stream, not on the others.
+
+    Args:
+        objective: what each of N images shall excite.
+        recipe: complete, as presets are.
+        streams: N random streams.
+        start: (N, 3, H, W) pixels in [0, 1]; noise of the model's input size where None.
+        resume: `Frame.resume` of an earlier climb with the same arguments, which is continued to the same images.
+
+    Raises:
+        InputError: the recipe does not go with the network, or a layer or channel does not exist.
+    """
+    recipe.check()
+    model = objective.model
+    canvas = _canvas(recipe, objective, model.preprocessing.size if start is None else start.shape[-2:])
+    view = _view(recipe, streams)
+    project = _projection(recipe, canvas)
+    rows = torch.arange(len(objective), device=model.device)
+    position = streams.position
+
+    with statistics_distance(model.network) if recipe.batch_norm else nullcontext() as distance:
+
+        def score(points: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+            nonlocal position
+            position = streams.position
+            pixels = canvas.pixels(points)
+            seen = view(pixels, rows).contiguous(memory_format=torch.channels_last)
+            wanted, watched = objective(seen, rows)
+            return wanted - _penalty(recipe, model.normalise, pixels, distance), watched
+
+        if resume is not None:
+            begin = _state(resume, model.device)
+            streams.rewind(resume["position"])
+        else:
+            begin = canvas.noise(streams, rows) if start is None else canvas.points(start.to(model.device))
+        steps = recipe.iterations or 0
+        for state in ascend(score, begin, move=_move(recipe), project=project, steps=steps):
+            with torch.no_grad():
+                pixels = canvas.pixels(state.points).clamp(0, 1)
+            yield Frame(state.step, pixels, state.scores, state.outputs, _resume(state, position))
+
+
+def _canvas(recipe: Recipe, objective: Objective, size: tuple[int, ...]) -> Canvas:
+    height, width = size
+    return Fourier((height, width)) if recipe.canvas == "fourier" else NetworkInput(objective.model, (height, width))
+
+
+def _move(recipe: Recipe) -> Move:
+    rate, steps = recipe.learning_rate or 0.0, recipe.iterations or 0
+    if recipe.move == "adam":
+        return Adam(lambda state: rate * (1 + math.cos(math.pi * state.step / steps)) / 2, betas=(0.9, 0.99))
+    return Normalised(rate)
+
+
+def _view(recipe: Recipe, streams: Streams) -> View:
+    links: list[View] = []
+    if recipe.jitter:
+        links.append(Jitter(streams, recipe.jitter))
+    if recipe.view:
+        links.append(RandomView(streams, recipe.view, recipe.zoom or 1.0, recipe.rotation or 0.0, bool(recipe.flip)))
+
+    def view(pixels: Tensor, rows: Tensor) -> Tensor:
+        for link in links:
+            pixels = link(pixels, rows)
+        return pixels
+
+    return view
+
+
+def _projection(recipe: Recipe, canvas: Canvas) -> Callable[[Tensor, State], Tensor]:
+    links: list[Callable[[Tensor, State], Tensor]] = []
+    if recipe.clip_small_norm:
+        links.append(ClipSmallNorm(recipe.clip_small_norm))
+    if recipe.clip_small_contribution:
+        links.append(ClipSmallContribution(recipe.clip_small_contribution))
+    if recipe.blur_every and recipe.blur_sigma:
+        links.append(Blur(recipe.blur_every, recipe.blur_sigma))
+
+    def project(points: Tensor, state: State) -> Tensor:
+        points = canvas.allowed(points)
+        for link in links:
+            points = link(points, state)
+        return points
+
+    return project
+
+
+def _penalty(
+    recipe: Recipe, normalise: Callable[[Tensor], Tensor], pixels: Tensor, distance: StatisticsDistance | None
+) -> Tensor:
+    penalty = pixels.new_zeros(len(pixels))
+    if recipe.l2:
+        penalty = penalty + recipe.l2 * squared_norm(normalise(pixels))
+    if recipe.total_variation:
+        penalty = penalty + recipe.total_variation * total_variation(pixels)
+    if recipe.batch_norm and distance is not None:
+        penalty = penalty + recipe.batch_norm * distance.take()
+    return penalty
+
+
+def _resume(state: State, position: Tensor) -> dict[str, Tensor]:
+    memory = {f"memory.{index}": part for index, part in enumerate(state.memory)}
+    return {"step": torch.tensor(state.step), "points": state.points, "position": position, **memory}
+
+
+def _state(resume: dict[str, Tensor], device: torch.device) -> State:
+    points = resume["points"].to(device)
+    rows = torch.arange(len(points), device=device)
+    memory = tuple(resume[name].to(device) for name in sorted(resume) if name.startswith("memory."))
+    return State(int(resume["step"]), rows, points, rows, rows, rows.bool(), memory)
+
+
+def final(frames: Iterator[Frame]) -> Frame:
+    """The last frame: the finished images."""
+    *_, frame = frames
+    return frame
+
+
+def require_batch_norm(recipe: Recipe, objective: Objective) -> None:
+    """Raises InputError where the recipe wants statistics that the network does not have."""
+    if recipe.batch_norm:
+        try:
+            with statistics_distance(objective.model.network):
+                pass
+        except InputError as error:
+            raise InputError(f"{objective.model.name}: {error}") from None

@@ -1,0 +1,109 @@
+"""What an image shall excite: a class, a channel of a layer, or a whole layer."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from deepscope.errors import InputError
+from deepscope.models import VisionModel
+
+
+class Objective(ABC):
+    """What each row of a batch of images shall excite.
+
+    Attributes:
+        model: the network.
+    """
+
+    model: VisionModel
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many images are wanted."""
+
+    @abstractmethod
+    def __call__(self, pixels: Tensor, rows: Tensor, /) -> tuple[Tensor, Tensor]:
+        """(n, 3, H, W) pixels, (n,) rows -> what to climb (n,), and what to watch (n,): a class's probability."""
+
+
+@dataclass(frozen=True)
+class ClassObjective(Objective):
+    """The score of one class a row (Simonyan et al. 2014).
+
+    Attributes:
+        model: the classifier.
+        targets: (N,) class indices.
+        log_probability: climb the logarithm of the softmax probability rather than the logit. It rises also by
+            lowering other classes' logits, which says less about the class itself.
+    """
+
+    model: VisionModel
+    targets: Tensor
+    log_probability: bool = False
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __call__(self, pixels: Tensor, rows: Tensor, /) -> tuple[Tensor, Tensor]:
+        """Score and probability of each row's class."""
+        logits = self.model(pixels)
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        column = self.targets.to(rows.device)[rows, None]
+        logarithm = logits.log_softmax(1).gather(1, column)[:, 0]
+        return (logarithm if self.log_probability else logits.gather(1, column)[:, 0]), logarithm.exp()
+
+
+@dataclass(frozen=True)
+class ChannelObjective(Objective):
+    """The mean activation of one channel a row (Erhan et al. 2009).
+
+    Attributes:
+        model: the network.
+        layer: a layer whose output is (N, C, ...).
+        channels: (N,) indices.
+    """
+
+    model: VisionModel
+    layer: str
+    channels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.channels)
+
+    def __call__(self, pixels: Tensor, rows: Tensor, /) -> tuple[Tensor, Tensor]:
+        """The channel's mean over positions, twice."""
+        output = self.model.activations(pixels, [self.layer])[self.layer]
+        channels = self.channels.to(rows.device)[rows]
+        if output.ndim < 2 or int(channels.max()) >= output.shape[1]:
+            raise InputError(f"--channel {int(channels.max())}: {self.layer} gives {output.shape[1:]}, channels first")
+        chosen = output[torch.arange(len(rows), device=rows.device), channels].flatten(1)
+        mean = chosen.float().mean(1) if chosen.dtype == torch.bfloat16 else chosen.mean(1)
+        return mean, mean
+
+
+@dataclass(frozen=True)
+class LayerObjective(Objective):
+    """The mean squared activation of a layer: whatever it sees, more of it (Mordvintsev et al. 2015, "DeepDream").
+
+    Attributes:
+        model: the network.
+        layer: any layer that gives a tensor.
+        images: how many images are wanted.
+    """
+
+    model: VisionModel
+    layer: str
+    images: int = 1
+
+    def __len__(self) -> int:
+        return self.images
+
+    def __call__(self, pixels: Tensor, rows: Tensor, /) -> tuple[Tensor, Tensor]:
+        """The layer's mean square, twice."""
+        output = self.model.activations(pixels, [self.layer])[self.layer].flatten(1)
+        square = (output.float() if output.dtype == torch.bfloat16 else output).square().mean(1)
+        return square, square
