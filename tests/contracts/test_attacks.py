@@ -15,7 +15,7 @@ from deepscope.errors import InputError
 from deepscope.models import Preprocessing, VisionModel
 
 METHODS = list(Attack.members().values())
-SMALL = {"steps": 5, "queries": 60, "population": 8, "searches": 5, "starts": 5, "batch": 2}
+SMALL = {"steps": 20, "queries": 60, "population": 8, "searches": 5, "starts": 5, "batch": 2}
 """Settings that make a method quick; a method takes those that it has."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import is_dataclass, replace
 from typing import ClassVar, Literal, TypeAlias
 
 import torch
@@ -44,7 +45,18 @@ class Attack(Registered):
 class Bounded(Attack):
     """An attack that stays within a radius of the image, measured in its norm. The others minimise the change."""
 
-    radius: float
+    bound: ClassVar[str] = "radius"
+    """The field that holds the radius."""
+
+    @property
+    def reach(self) -> float:
+        """The radius."""
+        return float(getattr(self, self.bound))
+
+    def within(self, radius: float) -> Bounded:
+        """The same attack at another radius."""
+        assert is_dataclass(self)
+        return replace(self, **{self.bound: type(getattr(self, self.bound))(radius)})
 
 
 class Shared(Attack):

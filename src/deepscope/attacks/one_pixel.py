@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from deepscope.ascent import Streams
-from deepscope.attacks.attack import Attack, Norm, require_positive
+from deepscope.attacks.attack import Bounded, Norm, require_positive
 from deepscope.attacks.goals import Goal
 from deepscope.models import VisionModel
 
@@ -18,7 +18,7 @@ _CHUNK = 64
 
 
 @dataclass(frozen=True)
-class OnePixel(Attack):
+class OnePixel(Bounded):
     """Evolves (x, y, r, g, b) of one or a few pixels (Su et al. 2019, arXiv:1710.08864).
 
     Every candidate is scored as the 8-bit image that it would be saved as. A child is one parent plus half the
@@ -32,6 +32,7 @@ class OnePixel(Attack):
     """
 
     norm: ClassVar[Norm] = "l0"
+    bound: ClassVar[str] = "pixels"
     pixels: int = 1
     queries: int = 2000
     population: int = 100

@@ -1,0 +1,120 @@
+"""Running an attack on many images at growing radii, judged, with its cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from deepscope.attacks.attack import Attack, Bounded, Shared
+from deepscope.attacks.goals import Goal
+from deepscope.attacks.judge import Verdict, counted, judge
+from deepscope.models import VisionModel
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an attack did to N images.
+
+    Attributes:
+        radii: in growing order.
+        verdicts: for each radius, a verdict an image. An image that succeeded at a smaller radius keeps that verdict.
+        saved: (N, 3, H, W) uint8, each image as last judged.
+        queries, gradients: (N,) what each image cost over all radii: the mean of the batch it was attacked in.
+    """
+
+    radii: tuple[float, ...]
+    verdicts: tuple[tuple[Verdict, ...], ...]
+    saved: Tensor
+    queries: Tensor
+    gradients: Tensor
+
+
+def evaluate(
+    attack: Attack,
+    model: VisionModel,
+    images: Tensor,
+    labels: Tensor,
+    goal: Goal,
+    *,
+    rng: torch.Generator,
+    paths: Sequence[Path],
+    radii: Sequence[float] = (),
+    fit: tuple[Tensor, Goal] | None = None,
+    batch_size: int = 16,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Evaluation:
+    """Attack every image and let the judge decide.
+
+    A bounded attack is run at each radius, on the images that withstood the smaller ones. Any other is run once, and
+    has succeeded at the radii that its change does not exceed.
+
+    Args:
+        images: (N, 3, H, W) uint8, all classified correctly and none already where the goal wants it.
+        labels: (N,) true classes.
+        goal: one row an image.
+        paths: where the judge saves, one PNG an image.
+        radii: in the attack's bound; without any, its own.
+        fit: pixels in uint8 and their goal, that a shared attack learns from; these same images where None.
+        batch_size: images attacked at once; the outcome does not depend on it.
+        advance: called with the number of images done.
+    """
+    bounded = attack if isinstance(attack, Bounded) else None
+    sizes = tuple(sorted(radii)) or ((bounded.reach,) if bounded else ())
+    if not bounded:
+        sizes = (*sizes, math.inf)
+    saved = images.clone()
+    queries, gradients = torch.zeros(2, len(images))
+    latest: dict[int, Verdict] = {}
+    by_radius: list[tuple[Verdict, ...]] = []
+    for size in sizes:
+        todo = [i for i in range(len(images)) if i not in latest or (bounded and not latest[i].success)]
+        watched, cost = counted(model)
+        lay = _prepare(bounded.within(size) if bounded and todo else attack, watched, fit or (images, goal), rng)
+        queries, gradients = queries + cost.queries / len(images), gradients + cost.gradients / len(images)
+        for start in range(0, len(todo), batch_size):
+            rows = torch.tensor(todo[start : start + batch_size])
+            pixels, aim = to_pixels(images[rows], model), goal[rows.to(model.device)]
+            watched, cost = counted(model)
+            changed = lay(watched, pixels, aim)
+            queries[rows] += cost.queries / len(rows)
+            gradients[rows] += cost.gradients / len(rows)
+            verdicts, read = judge(
+                model, pixels, changed, aim, labels[rows].to(model.device), [paths[row] for row in rows.tolist()]
+            )
+            saved[rows] = to_levels(read)
+            latest.update(zip(rows.tolist(), verdicts, strict=True))
+            if bounded:
+                latest.update({row: _within(size, bounded, latest[row]) for row in rows.tolist()})
+            advance(len(rows))
+        by_radius.append(tuple(_within(size, attack, latest[row]) for row in range(len(images))))
+    return Evaluation(sizes, tuple(by_radius), saved, queries, gradients)
+
+
+def _prepare(
+    attack: Attack, model: VisionModel, fit: tuple[Tensor, Goal], rng: torch.Generator
+) -> Callable[[VisionModel, Tensor, Goal], Tensor]:
+    """What changes a batch. A shared attack learns its change first."""
+    if not isinstance(attack, Shared):
+        return lambda model, pixels, goal: attack(model, pixels, goal, rng=rng)
+    change = attack.fit(model, to_pixels(fit[0], model), fit[1], rng=rng)
+    return lambda _, pixels, __: attack.apply(change, pixels, rng=rng)
+
+
+def _within(radius: float, attack: Attack, verdict: Verdict) -> Verdict:
+    """The verdict, a success only within the radius; the margin is for the rounding of sums, not of pixels."""
+    return replace(verdict, success=verdict.success and verdict.distance(attack.norm) <= radius * (1 + 1e-4) + 1e-6)
+
+
+def to_pixels(levels: Tensor, model: VisionModel) -> Tensor:
+    """uint8 levels -> pixels in [0, 1] on the model's device."""
+    return levels.to(model.device).float().div(255)
+
+
+def to_levels(pixels: Tensor) -> Tensor:
+    """Pixels in [0, 1] -> uint8 levels on the CPU."""
+    return (pixels.clamp(0, 1) * 255).round().byte().cpu()

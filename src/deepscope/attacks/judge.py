@@ -1,0 +1,147 @@
+"""The one judge: an example is adversarial only if the saved image, read back, is classified as the goal wants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from skimage.metrics import structural_similarity
+from torch import Tensor, nn
+
+from deepscope import files, images
+from deepscope.attacks.attack import Norm, distance
+from deepscope.attacks.goals import Goal, Targeted
+from deepscope.models import VisionModel
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is so about one image.
+
+    Attributes:
+        success: the saved image is classified as the goal wants.
+        before, after: the predicted class of the original and of the saved image.
+        true_before, true_after: the true class's probability.
+        target_before, target_after: the target's probability; NaN without a target.
+        l0: pixels changed.
+        l2, linf: length and largest element of the change, pixels in [0, 1].
+        ssim: structural similarity to the original (Wang et al. 2004).
+    """
+
+    success: bool
+    before: int
+    after: int
+    true_before: float
+    true_after: float
+    target_before: float
+    target_after: float
+    l0: float
+    l2: float
+    linf: float
+    ssim: float
+
+    def distance(self, norm: Norm) -> float:
+        """How far the saved image is from the original."""
+        return {"l0": self.l0, "l2": self.l2, "linf": self.linf}[norm]
+
+
+def judge(
+    model: VisionModel, original: Tensor, changed: Tensor, goal: Goal, labels: Tensor, paths: Sequence[Path]
+) -> tuple[list[Verdict], Tensor]:
+    """Clip, round to 8 bits, save, read back, classify.
+
+    Args:
+        original, changed: (N, 3, H, W) pixels in [0, 1].
+        goal: what was wanted, one row an image.
+        labels: (N,) the true classes.
+        paths: where to save, one PNG an image.
+
+    Returns:
+        a verdict an image, and the pixels (N, 3, H, W) as read back.
+    """
+    saved = torch.stack([_through_file(image, path) for image, path in zip(changed, paths, strict=True)]).to(original)
+    with torch.inference_mode():
+        before, after = model(original), model(saved)
+    reached = goal.reached(after).tolist()
+    apart = {norm: distance(saved, original, norm).tolist() for norm in ("l0", "l2", "linf")}
+    true = [_probability(logits, labels) for logits in (before, after)]
+    if isinstance(goal, Targeted):
+        aimed = [_probability(logits, goal.classes) for logits in (before, after)]
+    else:
+        aimed = [[float("nan")] * len(labels)] * 2
+    classes = [logits.argmax(1).tolist() for logits in (before, after)]
+    verdicts = [
+        Verdict(
+            success=reached[i],
+            before=classes[0][i],
+            after=classes[1][i],
+            true_before=true[0][i],
+            true_after=true[1][i],
+            target_before=aimed[0][i],
+            target_after=aimed[1][i],
+            l0=apart["l0"][i],
+            l2=apart["l2"][i],
+            linf=apart["linf"][i],
+            ssim=_ssim(original[i], saved[i]),
+        )
+        for i in range(len(labels))
+    ]
+    return verdicts, saved
+
+
+@dataclass
+class Cost:
+    """What a network was asked, counted by the network.
+
+    Attributes:
+        queries: images it was shown.
+        gradients: images whose gradient was taken, once for each backward pass that reached them.
+    """
+
+    queries: int = 0
+    gradients: int = 0
+
+
+def counted(model: VisionModel) -> tuple[VisionModel, Cost]:
+    """The same model, and what it is asked from now on."""
+    cost = Cost()
+    return replace(model, network=_Counted(model.network, cost)), cost
+
+
+class _Counted(nn.Module):
+    def __init__(self, network: nn.Module, cost: Cost) -> None:
+        super().__init__()
+        self.network, self.cost = network, cost
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits = self.network(inputs)
+        self.cost.queries += len(inputs)
+        if logits.requires_grad:
+            logits.register_hook(self._backward)
+        return logits
+
+    def _backward(self, gradient: Tensor) -> None:
+        self.cost.gradients += int(gradient.flatten(1).any(1).sum())
+
+
+def _through_file(pixels: Tensor, path: Path) -> Tensor:
+    levels = (pixels.detach().cpu().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
+    with files.atomic(path) as temporary:
+        Image.fromarray(levels).save(temporary)
+    read = np.asarray(images.decode(path))
+    return torch.from_numpy(read.copy()).permute(2, 0, 1).float().div(255)
+
+
+def _probability(logits: Tensor, classes: Tensor) -> list[float]:
+    return logits.float().softmax(1).gather(1, classes[:, None])[:, 0].tolist()
+
+
+def _ssim(first: Tensor, second: Tensor) -> float:
+    smaller = min(first.shape[1:])
+    window = min(7, smaller - (smaller + 1) % 2)
+    arrays = (image.cpu().double().numpy() for image in (first, second))
+    return float(np.mean(structural_similarity(*arrays, channel_axis=0, data_range=1.0, win_size=window)))

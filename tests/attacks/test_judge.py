@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage.metrics import structural_similarity
+from torch import Tensor, nn
+
+from deepscope.attacks import DDN, PGD, Attack, OnePixel, Targeted, Universal, Untargeted
+from deepscope.attacks.defences import bit_depth, jpeg, resize
+from deepscope.attacks.evaluation import evaluate
+from deepscope.attacks.judge import counted, judge
+from deepscope.models import Preprocessing, VisionModel
+
+
+class Brightness(nn.Module):
+    """Two classes: dark and bright, by the mean pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.middle = nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, images: Tensor) -> Tensor:
+        mean = images.flatten(1).mean(1)
+        return 100 * torch.stack([self.middle - mean, mean - self.middle], 1)
+
+
+def brightness() -> VisionModel:
+    bare = Preprocessing(resize=16, crop=16, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    return VisionModel("brightness", Brightness(), bare, ("dark", "bright"))
+
+
+def rng() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def grey(*levels: float) -> Tensor:
+    return torch.stack([torch.full((3, 16, 16), level) for level in levels]) / 255
+
+
+def paths(folder: Path, count: int) -> list[Path]:
+    return [folder / f"{i}.png" for i in range(count)]
+
+
+def test_judge_believes_the_saved_file_alone(tmp_path: Path) -> None:
+    model, original = brightness(), grey(127)
+    claimed = original + 0.9 / 255
+    goal = Untargeted(torch.zeros(1).long())
+    (verdict,), saved = judge(model, original, claimed, goal, goal.classes, paths(tmp_path, 1))
+    read = np.asarray(Image.open(tmp_path / "0.png"))
+    assert read.dtype == np.uint8 and read.shape == (16, 16, 3) and (read == 128).all()
+    assert torch.equal(saved[0], torch.full((3, 16, 16), 128 / 255))
+    assert verdict.success and (verdict.before, verdict.after) == (0, 1)
+    assert verdict.true_before > 0.5 > verdict.true_after
+
+
+def test_a_change_that_rounding_removes_is_no_success(tmp_path: Path) -> None:
+    model = brightness()
+    original = grey(127)
+    original[:, :, 0] = 129 / 255  # mean 127.125: still dark
+    claimed = original + 0.45 / 255
+    goal = Untargeted(torch.zeros(1).long())
+    assert goal.reached(model(claimed)).item()
+    (verdict,), saved = judge(model, original, claimed, goal, goal.classes, paths(tmp_path, 1))
+    assert not verdict.success and verdict.l0 == verdict.l2 == verdict.linf == 0 and verdict.ssim == 1
+    torch.testing.assert_close(saved, original)
+
+
+def test_judge_clips_and_measures(tmp_path: Path) -> None:
+    model, original = brightness(), grey(100)
+    changed = original.clone()
+    changed[0, :, 0, 0] = torch.tensor([1.7, -3.0, 100 / 255])
+    changed[0, 1, 5, 6] = 110 / 255
+    goal = Targeted(torch.ones(1).long())
+    (verdict,), saved = judge(model, original, changed, goal, torch.zeros(1).long(), paths(tmp_path, 1))
+    assert verdict.l0 == 2
+    assert verdict.linf == pytest.approx(155 / 255)
+    assert verdict.l2 == pytest.approx((155**2 + 100**2 + 10**2) ** 0.5 / 255)
+    plain = [image[0].permute(1, 2, 0).double().numpy() for image in (original, saved)]
+    assert verdict.ssim == pytest.approx(structural_similarity(*plain, channel_axis=2, data_range=1.0))
+    assert verdict.target_before == pytest.approx(1 - verdict.true_before, abs=1e-6)
+    assert verdict.target_after > verdict.target_before and not verdict.success
+
+
+def test_the_network_counts_what_it_is_asked() -> None:
+    model, cost = counted(brightness())
+    pixels = grey(90, 120, 120).requires_grad_()
+    model(pixels[:2].detach())
+    logits = model(pixels)
+    (logits[1:, 0] - logits[1:, 1]).sum().backward()
+    assert (cost.queries, cost.gradients) == (5, 2)
+
+
+def attack_all(attack: Attack, images: Tensor, tmp_path: Path, radii: tuple[float, ...], batch_size: int = 2):
+    model = brightness()
+    labels = model(images / 255).argmax(1)
+    return evaluate(
+        attack,
+        model,
+        images.byte(),
+        labels,
+        Untargeted(labels),
+        rng=rng(),
+        paths=paths(tmp_path, len(images)),
+        radii=radii,
+        batch_size=batch_size,
+    )
+
+
+def test_radii_reuse_what_succeeded_at_smaller_ones(tmp_path: Path) -> None:
+    images = grey(126, 124, 120, 100) * 255
+    attack = PGD(steps=4, random_start=False)
+    found = attack_all(attack, images, tmp_path, (8 / 255, 2 / 255, 4 / 255))
+    assert found.radii == (2 / 255, 4 / 255, 8 / 255)
+    assert [[v.success for v in row] for row in found.verdicts] == [
+        [True, False, False, False],
+        [True, True, False, False],
+        [True, True, True, False],
+    ]
+    assert found.verdicts[2][0] == found.verdicts[0][0]
+    alone = attack_all(attack, images[:1], tmp_path, (2 / 255,))
+    together = attack_all(attack, images[:1], tmp_path, (2 / 255, 4 / 255, 8 / 255))
+    assert torch.equal(alone.queries, together.queries) and torch.equal(alone.gradients, together.gradients)
+    assert found.gradients.max() <= 12
+
+
+def test_evaluation_does_not_depend_on_the_batch(tmp_path: Path) -> None:
+    images = torch.randint(90, 165, (5, 3, 16, 16), generator=rng()).float()
+    for attack in (PGD(steps=3), OnePixel(queries=40, population=10), DDN(steps=5)):
+        one, five = (attack_all(attack, images, tmp_path, (), size) for size in (1, 5))
+        assert torch.equal(one.saved, five.saved)
+
+
+def test_minimal_attacks_succeed_at_the_radii_their_change_fits(tmp_path: Path) -> None:
+    found = attack_all(DDN(), grey(127, 120) * 255, tmp_path, (0.02, 0.3, 2.0))
+    assert found.radii == (0.02, 0.3, 2.0, float("inf"))
+    change = [v.l2 for v in found.verdicts[-1]]
+    assert all(v.success for v in found.verdicts[-1])
+    for radius, verdicts in zip(found.radii, found.verdicts):
+        assert [v.success for v in verdicts] == [l2 <= radius * 1.0001 for l2 in change]
+
+
+def test_a_shared_attack_learns_from_other_images(tmp_path: Path) -> None:
+    model = brightness()
+    images = (grey(125, 124) * 255).byte()
+    labels = torch.zeros(2).long()
+    fitted = (grey(100, 110, 90) * 255).byte(), Untargeted(torch.zeros(3).long())
+    found = evaluate(
+        Universal(radius=8 / 255, steps=20),
+        model,
+        images,
+        labels,
+        Untargeted(labels),
+        rng=rng(),
+        paths=paths(tmp_path, 2),
+        fit=fitted,
+    )
+    assert all(verdict.success for verdict in found.verdicts[0])
+    assert found.gradients.tolist() == [80.0, 80.0], "20 steps of 8 images, shared by two"
+
+
+def test_defences_are_what_they_say() -> None:
+    pixels = torch.rand(2, 3, 32, 32, generator=rng())
+    assert bit_depth(pixels).unique().numel() <= 16
+    assert (bit_depth(pixels) - pixels).abs().max() <= 0.5 / 15 + 1e-6
+    flat = torch.full((1, 3, 32, 32), 0.4)
+    torch.testing.assert_close(resize(flat), flat)
+    assert resize(pixels).var() < pixels.var() / 2
+    assert (jpeg(flat, 90) - flat).abs().max() <= 1.5 / 255
+    smooth = torch.linspace(0, 1, 32).expand(1, 3, 32, 32)
+    assert (jpeg(smooth, 90) - smooth).abs().mean() < 0.02 < (jpeg(pixels, 30) - pixels).abs().mean()
