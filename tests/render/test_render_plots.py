@@ -103,7 +103,7 @@ def test_bars_are_as_long_as_their_values_and_the_mark_stands_out() -> None:
     lengths = [int(filled[row].sum()) for row in np.flatnonzero(filled.any(axis=1))]
     assert sorted({round(length / whole, 1) for length in lengths}, reverse=True) == list(values)
     marked = where(pixels, MARK).sum(axis=1).max()
-    assert marked == pytest.approx(0.4 * whole, abs=2)
+    assert marked == pytest.approx(0.4 * whole, abs=4)  # the edges are smoothed
 
 
 @given(st.lists(texts | st.text(min_size=20, max_size=400), min_size=1, max_size=6))
@@ -225,11 +225,11 @@ def test_importing_render_loads_no_drawing_library() -> None:
 def test_drawing_needs_no_pyplot_and_changes_no_setting() -> None:
     code = """
 import numpy as np, matplotlib, sys
-before = dict(matplotlib.rcParams)
+before = matplotlib.rcParams.copy()
 from deepscope.render import plots
 from deepscope.results import Heatmap
 plots.draw(Heatmap(np.eye(3), title="t"))
-print("matplotlib.pyplot" in sys.modules, dict(matplotlib.rcParams) == before)
+print("matplotlib.pyplot" in sys.modules, matplotlib.rcParams.copy() == before)
 """
     assert _python(code) == "False True"
 

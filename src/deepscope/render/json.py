@@ -85,7 +85,7 @@ def _encode(value: Any, path: str, arrays: Arrays) -> Any:
             return {str(key): _encode(item, _join(path, key), arrays) for key, item in value.items()}
         case list() | tuple():
             return [_encode(item, _join(path, index), arrays) for index, item in enumerate(value)]
-        case _ if dataclasses.is_dataclass(value):
+        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
             fields = {
                 f.name: _encode(getattr(value, f.name), _join(path, f.name), arrays) for f in dataclasses.fields(value)
             }

@@ -37,6 +37,8 @@ LARGEST = 16_000
 """Device pixels a side at most: a larger sheet is drawn less densely."""
 SMALL, CAPTION, BODY, TITLE = 6.0, 7.5, 8.5, 10.5
 """Font sizes in points."""
+MARGIN = 12.0
+"""White around a sheet, in CSS pixels."""
 
 _WIDER_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Microsoft YaHei", "Noto Sans", "Noto Emoji")
 _BOX = "\N{WHITE SQUARE}"
@@ -80,6 +82,10 @@ class Canvas:
             rotation_mode="anchor",
             linespacing=1.2,
         )
+
+    def title(self, head: str) -> None:
+        """The sheet's title, as `heading` folded it."""
+        self.text(MARGIN, MARGIN, head, size=TITLE, bold=True)
 
     def image(self, x: float, y: float, width: float, height: float, pixels: Pixels) -> None:
         """An image resized to fill the rectangle: whole-number scales stay sharp, others are smooth."""
@@ -204,6 +210,12 @@ def fold(text: str, width: float, *, size: float = BODY, lines: int = 1, bold: b
             last = last[:-1]
         folded = [*folded[: lines - 1], last.rstrip() + "…"]
     return "\n".join(folded)
+
+
+def heading(title: str, width: float) -> tuple[str, float]:
+    """A title folded for a sheet of that width, and how far down what stands below it begins."""
+    head = fold(title, width - 2 * MARGIN, size=TITLE, lines=3, bold=True) if title else ""
+    return head, MARGIN + (block_height(head, TITLE) + 8 if head else 0)
 
 
 def line_height(size: float) -> float:

@@ -15,12 +15,13 @@ from deepscope.render.plots.canvas import (
     CAPTION,
     FAINT,
     GREY,
+    MARGIN,
     MUTED,
-    TITLE,
     Canvas,
     Pixels,
     block_height,
     fold,
+    heading,
     line_height,
 )
 from deepscope.render.text import number
@@ -31,7 +32,7 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#
 _PATTERNS = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
 _DASHES = ((0, (4, 3)), (0, (1, 2)), (0, (7, 2, 1, 2)), (0, (2, 4)))
 _MARKERS = "osD^vPX"
-_WIDTH, _HEIGHT, _LEFT, _MARGIN, _INDENT = 440.0, 270.0, 62.0, 12.0, 26.0
+_WIDTH, _HEIGHT, _LEFT, _INDENT = 440.0, 270.0, 62.0, 26.0
 _REACH = 1e150
 """Beyond this, numbers are drawn at this: the axes cannot span more."""
 
@@ -41,13 +42,11 @@ def draw(curves: Curves, title: str) -> Pixels:
     looks = _looks(curves)
     key = _key(curves)
     steps = [max(block_height(text, BODY) for text in key[i : i + 2]) + 4 for i in range(0, len(key), 2)]
-    width = _LEFT + _WIDTH + _MARGIN
-    head = fold(title, width - 2 * _MARGIN, size=TITLE, lines=3, bold=True) if title else ""
-    top = _MARGIN + (block_height(head, TITLE) + 8 if head else 0)
+    width = _LEFT + _WIDTH + MARGIN
+    head, top = heading(title, width)
     below = top + _HEIGHT + 26 + line_height(BODY)
     canvas = Canvas(width, below + (sum(steps) + 10 if steps else 0) + 8)
-    if head:
-        canvas.text(_MARGIN, _MARGIN, head, size=TITLE, bold=True)
+    canvas.title(head)
     place = (_LEFT, canvas.height - top - _HEIGHT, _WIDTH, _HEIGHT)
     axes = canvas.figure.add_axes(tuple(np.divide(place, (canvas.width, canvas.height) * 2)))
     for series, look in zip(curves.series, looks):
@@ -57,7 +56,7 @@ def draw(curves: Curves, title: str) -> Pixels:
             axes.axhline(float(np.clip(value, -_REACH, _REACH)), zorder=1, **look)
     _scale(axes, curves)
     canvas.text(_LEFT + _WIDTH / 2, top + _HEIGHT + 24, fold(curves.x_title, _WIDTH), across="center")
-    canvas.text(_MARGIN, top + _HEIGHT / 2, fold(curves.y_title, _HEIGHT), across="center", rotation=90)
+    canvas.text(MARGIN, top + _HEIGHT / 2, fold(curves.y_title, _HEIGHT), across="center", rotation=90)
     y = below + 10
     for index, (text, look) in enumerate(zip(key, looks)):
         start = _LEFT + index % 2 * _WIDTH / 2

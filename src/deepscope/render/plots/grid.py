@@ -16,14 +16,15 @@ from deepscope.render.plots.canvas import (
     DENSITY,
     FAINT,
     INK,
+    MARGIN,
     MARK,
     MUTED,
-    TITLE,
     Canvas,
     Pixels,
     block_height,
     fit,
     fold,
+    heading,
     measure,
 )
 from deepscope.render.plots.colours import paint
@@ -49,50 +50,34 @@ class _Content(Protocol):
 
 def draw(grid: ImageGrid, title: str) -> Pixels:
     """The grid as an image, below its title where it has one."""
-    side = _side(grid)
-    rows = [[(_content(cell, side), cell) for cell in row] for row in grid.rows]
-    columns = max((len(row) for row in rows), default=0)
-    widths = [max((row[c][0].width for row in rows if c < len(row)), default=0) for c in range(columns)]
-    captioned = any(cell.caption for row in grid.rows for cell in row)
-    gap = 18.0 if captioned or columns <= 4 else 4.0
-    margin = 12.0
-    width = max(margin * 2 + sum(widths) + gap * (columns - 1), 160.0)
-    head = fold(title, width - 2 * margin, size=TITLE, lines=3, bold=True) if title else ""
-    headings = [fold(text, widths[c] + gap / 2, lines=2, bold=True) for c, text in enumerate(grid.columns[:columns])]
-    captions = [
-        [
-            fold(cell.caption, widths[c], size=CAPTION, lines=4) if cell.caption else ""
-            for c, (_, cell) in enumerate(row)
-        ]
-        for row in rows
-    ]
+    columns = max((len(row) for row in grid.rows), default=0)
+    side = _side(grid, columns)
+    rows = [[_content(cell, side) for cell in row] for row in grid.rows]
+    widths = [max(row[c].width for row in rows if c < len(row)) for c in range(columns)]
+    gap = 18.0 if columns <= 4 else 10.0 if _captioned(grid) else 4.0
+    width = max(2 * MARGIN + sum(widths) + gap * (columns - 1), 160.0)
+    lefts = [MARGIN + sum(widths[:c]) + gap * c for c in range(columns)]
+    captions = [[fold(cell.caption, w, size=CAPTION, lines=4) for cell, w in zip(row, widths)] for row in grid.rows]
+    tall = [max((content.height for content in row), default=0) for row in rows]
     heights = [
-        (
-            max((content.height for content, _ in row), default=0),
-            max((block_height(t, CAPTION) for t in texts), default=0),
-        )
-        for row, texts in zip(rows, captions)
+        height + max((block_height(text, CAPTION) for text in texts), default=0) + gap
+        for height, texts in zip(tall, captions)
     ]
-    shown = _shown([sum(pair) + gap for pair in heights])
-    top = margin + (block_height(head, TITLE) + 8 if head else 0)
-    below = top + (max(block_height(text, BODY) for text in headings) + 6 if headings else 0)
+    shown = _shown(heights)
     rest = f"and {len(rows) - shown} more rows" if shown < len(rows) else ""
-    bottom = below + sum(sum(pair) + gap for pair in heights[:shown]) - (gap if shown else 0) + block_height(rest, BODY)
-    canvas = Canvas(width, bottom + margin)
-    lefts = [margin + sum(widths[:c]) + gap * c for c in range(columns)]
-    if head:
-        canvas.text(margin, margin, head, size=TITLE, bold=True)
-    for left, column_width, text in zip(lefts, widths, headings):
-        canvas.text(left + column_width / 2, below - 6, text, across="center", down="bottom", bold=True)
-    y = below
-    for row, texts, (content_height, caption_height) in zip(rows[:shown], captions, heights):
-        for left, column_width, (content, _), caption in zip(lefts, widths, row, texts):
-            content.draw(canvas, left + (column_width - content.width) / 2, y + (content_height - content.height) / 2)
-            middle = left + column_width / 2
-            canvas.text(middle, y + content_height + 4, caption, size=CAPTION, colour=MUTED, across="center")
-        y += content_height + caption_height + gap
-    if rest:
-        canvas.text(margin, y, rest, colour=MUTED)
+    headings = [fold(text, w + gap / 2, lines=2, bold=True) for text, w in zip(grid.columns, widths)]
+    head, top = heading(title, width)
+    y = top + (max(block_height(text, BODY) for text in headings) + 6 if headings else 0)
+    canvas = Canvas(width, y + sum(heights[:shown]) - (gap if shown else 0) + block_height(rest, BODY) + MARGIN)
+    canvas.title(head)
+    for left, column, text in zip(lefts, widths, headings):
+        canvas.text(left + column / 2, y - 6, text, across="center", down="bottom", bold=True)
+    for row, texts, height, step in zip(rows[:shown], captions, tall, heights):
+        for left, column, content, text in zip(lefts, widths, row, texts):
+            content.draw(canvas, left + (column - content.width) / 2, y + (height - content.height) / 2)
+            canvas.text(left + column / 2, y + height + 4, text, size=CAPTION, colour=MUTED, across="center")
+        y += step
+    canvas.text(MARGIN, y - gap, rest, colour=MUTED)
     return canvas.pixels()
 
 
@@ -170,16 +155,18 @@ def _part(value: float, limit: float) -> float:
     return min(1.0, max(0.0, part)) if part == part else 0.0
 
 
-def _side(grid: ImageGrid) -> float:
+def _side(grid: ImageGrid, columns: int) -> float:
     """The length, in CSS pixels, of a picture's longer side: what the number of columns leaves room for."""
-    columns = max((len(row) for row in grid.rows), default=1) or 1
     charts = {c for row in grid.rows for c, cell in enumerate(row) if isinstance(cell, Bars)}
     pictures = max(1, columns - len(charts))
     if columns == 1 and len(grid.rows) == 1:
         return 448.0
     room = WIDTH - len(charts) * (_LABEL + _BAR + _VALUE)
-    plain = columns > 5 and not any(cell.caption for row in grid.rows for cell in row)
-    return min(80.0 if plain else 224.0, max(64.0, room / pictures - 16))
+    return min(80.0 if columns > 5 and not _captioned(grid) else 224.0, max(64.0, room / pictures - 16))
+
+
+def _captioned(grid: ImageGrid) -> bool:
+    return any(cell.caption for row in grid.rows for cell in row)
 
 
 def _shown(heights: Sequence[float]) -> int:

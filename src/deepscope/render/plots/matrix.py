@@ -11,14 +11,14 @@ from deepscope.render.plots.canvas import (
     CAPTION,
     DENSITY,
     INK,
+    MARGIN,
     MUTED,
     SMALL,
-    TITLE,
     Canvas,
     Pixels,
-    block_height,
     fit,
     fold,
+    heading,
     line_height,
     measure,
 )
@@ -26,7 +26,7 @@ from deepscope.render.plots.colours import limits, paint, ramp
 from deepscope.render.text import number
 from deepscope.results import Heatmap
 
-_SIDE, _LABEL, _MARGIN = 420.0, 170.0, 12.0
+_SIDE, _LABEL = 420.0, 170.0
 _SMALL = 20
 """A matrix with up to so many rows and columns has its numbers written in."""
 _NAMED = 64
@@ -50,20 +50,17 @@ def draw(heatmap: Heatmap, title: str, *, scale: bool = True) -> Pixels:
     below = _names(heatmap.columns, columns, cell)
     size = _size(cell)
     longest = max((measure(name, size) for name in below), default=0.0)
-    left = _MARGIN + max([*(measure(name, size) for name in names), 0.72 * longest - cell / 2]) + (8 if names else 0)
+    left = MARGIN + max([*(measure(name, size) for name in names), 0.72 * longest - cell / 2]) + (8 if names else 0)
     left += line_height(BODY) + 4 if heatmap.row_title else 0
     bar = scale and not numbers
-    right = _MARGIN + (70 if bar else 0)
-    total = left + width + right
-    head = fold(title, max(120.0, total - 2 * _MARGIN), size=TITLE, lines=3, bold=True) if title else ""
-    total = max(total, 144.0 if head else 0.0)
-    top = _MARGIN + (block_height(head, TITLE) + 8 if head else 0)
+    total = left + width + (70 if bar else 0) + MARGIN
+    total = max(total, 144.0) if title else total
+    head, top = heading(title, total)
     slanted = cell > 1.4 * line_height(size)
     foot = (0.72 if slanted else 1.0) * longest + 14 if below else 0.0
     end = top + height + foot
-    canvas = Canvas(total, end + (line_height(BODY) + 4 if heatmap.column_title else 0) + _MARGIN)
-    if head:
-        canvas.text(_MARGIN, _MARGIN, head, size=TITLE, bold=True)
+    canvas = Canvas(total, end + (line_height(BODY) + 4 if heatmap.column_title else 0) + MARGIN)
+    canvas.title(head)
     canvas.image(left, top, width, height, painted)
     for index, name in enumerate(names):
         canvas.text(left - 8, top + (index + 0.5) * cell, name, size=size, across="right", down="center")
@@ -76,9 +73,7 @@ def draw(heatmap: Heatmap, title: str, *, scale: bool = True) -> Pixels:
         canvas.text(*place, text, size=CAPTION, colour="white" if dark else INK, across="center", down="center")
     if heatmap.row_title:
         text = fold(heatmap.row_title, max(height, 60.0))
-        canvas.text(
-            _MARGIN + line_height(BODY) / 2, top + height / 2, text, across="center", down="center", rotation=90
-        )
+        canvas.text(MARGIN + line_height(BODY) / 2, top + height / 2, text, across="center", down="center", rotation=90)
     if heatmap.column_title:
         text = fold(heatmap.column_title, max(width, 60.0))
         canvas.text(left + width / 2, end + 4, text, across="center")
@@ -113,8 +108,9 @@ def _cell(rows: int, columns: int, numbers: list[tuple[str, bool]]) -> float:
     """The side of a cell in CSS pixels."""
     widest = max((measure(text, CAPTION) for text, _ in numbers), default=0.0)
     longer = max(1, rows, columns)
-    least = line_height(SMALL) if longer <= _NAMED else 0.5
-    return math.ceil(max(widest + 8, least, min(34.0, _SIDE * 1.3 / longer)) * DENSITY) / DENSITY
+    least = widest + 8 if numbers else line_height(SMALL) if longer <= _NAMED else 0.0
+    side = max(least, min(34.0, _SIDE * 1.3 / longer))
+    return math.ceil(side * DENSITY) / DENSITY if side * DENSITY > 1 else side  # sharp edges where there can be any
 
 
 def _numbers(heatmap: Heatmap) -> list[tuple[str, bool]]:
