@@ -1,9 +1,23 @@
-"""Downloads: resumed, checked, renamed into place when whole."""
+"""`get`: a file or archive from the web, checked, and put in its place whole or not at all."""
 
 from __future__ import annotations
 
+import gzip
+import secrets
+import shutil
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from deepscope.data.fetch import Patience, Unavailable, fetch, forget
+from deepscope.data.unpack import Damaged, unpack
+from deepscope.errors import InputError
+from deepscope.files import atomic, inside
+from deepscope.session import Session
+
+_UNPACKED_MOST = 2**30
 
 
 @dataclass(frozen=True)
@@ -26,3 +40,113 @@ class Source:
     sha256: str = ""
     place: Callable[[str], str | None] | None = None
     files: int = 0
+
+
+@dataclass(frozen=True)
+class Got:
+    """A file or folder that is here now.
+
+    Attributes:
+        path: where.
+        sha256: of what was downloaded; empty where the data was here before and no digest is known.
+        checked: what the digest was compared with.
+    """
+
+    path: Path
+    sha256: str
+    checked: str
+
+
+def get(source: Source, session: Session, *, patience: Patience = Patience()) -> Got:
+    """Have a source's file or folder in the session's home; download it where it is not there.
+
+    A download that breaks off goes on at the next call. One with the wrong digest is thrown away and
+    tried once more, then at the next URL.
+
+    Raises:
+        InputError: it cannot be had, in one line that says which file to put where.
+    """
+    target = inside(session.home / "data", source.to)
+    if target.exists():
+        return _here(source, target)
+    part = target.with_name(f"{target.name}.part")
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{part.parent} cannot be made ({error.strerror}): name another DEEPSCOPE_HOME") from None
+    reasons = []
+    for url in source.urls:
+        for _ in range(2):
+            try:
+                with session.progress(f"downloading {target.name}") as advance:
+                    fetch(url, part, most=source.most, patience=patience, advance=advance)
+                return _accepted(source, target, part, url)
+            except Unavailable as error:
+                reasons.append(str(error))
+                break
+            except Damaged as error:
+                forget(part)
+                reasons.append(f"{url}: {error}")
+    how = f"unpack {source.urls[0]} into" if source.place else f"put the file {source.urls[0]} at"
+    raise InputError(
+        f"{source.to} could not be downloaded ({'; '.join(dict.fromkeys(reasons))}): by hand, {how} {target}"
+    )
+
+
+def _here(source: Source, target: Path) -> Got:
+    """Data that was here before: checked where its digest is known."""
+    if source.place or not source.sha256:
+        return Got(target, "", "was here before, not compared")
+    if (found := _digest(target)) != source.sha256:
+        raise InputError(f"{target} has the SHA-256 {found}, not {source.sha256}: remove it, then get it again")
+    return Got(target, found, "was here before, agrees with the published file")
+
+
+def _accepted(source: Source, target: Path, part: Path, url: str) -> Got:
+    """Check a whole download and move it to its place. Raises Damaged where it is not the right file."""
+    found, record = _digest(part), target.with_name(f"{target.name}.sha256")
+    expected, checked = source.sha256, "agrees with the published file"
+    if not expected and record.exists():
+        expected, checked = record.read_text().split(" ")[0], "agrees with the first download"
+    if expected and found != expected:
+        raise Damaged(f"its SHA-256 is {found}, not {expected}")
+    if source.place:
+        _unpacked(source, source.place, target, part)
+    else:
+        part.replace(target)
+    if not expected:
+        checked = f"no digest is published: recorded in {record.name}"
+        with atomic(record) as temporary:
+            temporary.write_text(f"{found}  {url}\n")
+    forget(part)
+    return Got(target, found, checked)
+
+
+def _unpacked(source: Source, place: Callable[[str], str | None], target: Path, archive: Path) -> None:
+    """Unpack beside the target, count, and rename: the folder is there whole or not at all."""
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    temporary.mkdir()
+    try:
+        count = unpack(archive, temporary, place, most=2 * source.most)
+        if count != source.files:
+            raise Damaged(f"it holds {count} of the files that are wanted, not {source.files}")
+        temporary.replace(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file's content: of what is packed in it where it is a gzip file named so."""
+    digest = sha256()
+    packed = path.name.removesuffix(".part").endswith(".gz")
+    try:
+        with gzip.open(path) if packed else path.open("rb") as file:
+            size = 0
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+                size += len(chunk)
+                if packed and size > _UNPACKED_MOST:
+                    raise Damaged(f"it unpacks to more than {_UNPACKED_MOST} bytes")
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise Damaged(f"it is damaged ({error})") from None
+    return digest.hexdigest()

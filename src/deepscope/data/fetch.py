@@ -1,0 +1,158 @@
+"""One file over HTTP: resumed where it broke off, tried again, bounded in size."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from deepscope.errors import InputError
+
+_CHUNK = 1 << 16
+_TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504)
+_NOT_SATISFIABLE = 416
+
+
+class Unavailable(Exception):
+    """This URL does not give the file; another may. The text says why."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a server is waited for.
+
+    Attributes:
+        attempts: connections that are tried.
+        timeout: seconds without a byte after which a connection is given up.
+        pause: seconds before the second attempt; doubled before each further one.
+    """
+
+    attempts: int = 5
+    timeout: float = 30.0
+    pause: float = 1.0
+
+
+def fetch(url: str, part: Path, *, most: int, patience: Patience, advance: Callable[[int], None]) -> None:
+    """Download into `part`, going on after what it already holds of the same version of the file.
+
+    What makes it the same version (the server's ETag or date) is kept in `part` + `.version`.
+
+    Args:
+        url: where it is.
+        part: where it goes; its folder has to exist.
+        most: bytes that are accepted at most.
+        patience: how often it is tried.
+        advance: told of each chunk's bytes.
+
+    Raises:
+        Unavailable: the server does not answer, says no, or keeps breaking off; `part` stays for another time.
+        InputError: the file is larger than `most` bytes, or the disk does not take it.
+    """
+    reason = ""
+    for attempt in range(patience.attempts):
+        if attempt:
+            time.sleep(patience.pause * 2 ** (attempt - 1))
+        try:
+            return _go_on(url, part, most, patience.timeout, advance)
+        except urllib.error.HTTPError as error:
+            error.close()
+            reason = f"the server answers {error.code} {error.reason}"
+            if error.code == _NOT_SATISFIABLE and part.exists():
+                if error.headers.get("Content-Range") == f"bytes */{part.stat().st_size}":
+                    return None  # all of it was here already
+                forget(part)
+            elif error.code not in _TRY_AGAIN:
+                break
+        except _TooLarge:
+            forget(part)
+            raise InputError(f"{url} gives more than {most} bytes: that is not the file it should be") from None
+        except (OSError, http.client.HTTPException) as error:
+            cause = getattr(error, "reason", error)
+            reason = str(cause) or type(cause).__name__
+            if isinstance(cause, socket.gaierror):
+                reason = "the server's name is not found: is there a network?"
+                break
+    raise Unavailable(f"{url}: {reason}")
+
+
+def forget(part: Path) -> None:
+    """Remove a partial download."""
+    part.unlink(missing_ok=True)
+    _version_file(part).unlink(missing_ok=True)
+
+
+class _TooLarge(Exception):
+    """More bytes than were agreed."""
+
+
+def _go_on(url: str, part: Path, most: int, timeout: float, advance: Callable[[int], None]) -> None:
+    """One connection: from where `part` ends to the end of the file, or an error."""
+    version = _version_file(part).read_text() if part.exists() and _version_file(part).exists() else ""
+    have = part.stat().st_size if version else 0
+    request = urllib.request.Request(url, headers={"User-Agent": "deepscope", "Accept-Encoding": "identity"})
+    if have:
+        request.add_header("Range", f"bytes={have}-")
+        request.add_header("If-Range", version)
+    with urllib.request.urlopen(request, timeout=timeout) as response:
+        start, total = _extent(response)
+        if start not in (0, have):
+            raise Unavailable(f"{url}: the server answers with another part of the file")
+        if (total or 0) > most:
+            raise _TooLarge
+        with _opened(part, start, _version(response)) as file:
+            have = start
+            while chunk := response.read1(_CHUNK):  # what there is: a stall loses nothing
+                have += len(chunk)
+                if have > most:
+                    raise _TooLarge
+                _write(file, chunk, part)
+                advance(len(chunk))
+        if total is not None and have != total:
+            raise ConnectionError(f"the connection ended after {have} of {total} bytes")
+
+
+def _extent(response: http.client.HTTPResponse) -> tuple[int, int | None]:
+    """The place in the file where the answer begins, and the file's whole size where the server tells it."""
+    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+    if response.status == http.client.PARTIAL_CONTENT and match:
+        return int(match[1]), None if match[2] == "*" else int(match[2])
+    length = response.headers.get("Content-Length", "")
+    return 0, int(length) if length.isdigit() else None
+
+
+def _version(response: http.client.HTTPResponse) -> str:
+    """What `If-Range` accepts as the file's version: a strong ETag, else its date; empty for none."""
+    tag = response.headers.get("ETag", "")
+    return tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
+
+
+def _version_file(part: Path) -> Path:
+    return part.with_name(f"{part.name}.version")
+
+
+def _opened(part: Path, start: int, version: str) -> IO[bytes]:
+    try:
+        _version_file(part).write_text(version)
+        return part.open("ab" if start else "wb")
+    except OSError as error:
+        raise _unwritable(part, error) from None
+
+
+def _write(file: IO[bytes], chunk: bytes, part: Path) -> None:
+    try:
+        file.write(chunk)
+    except OSError as error:
+        raise _unwritable(part, error) from None
+
+
+def _unwritable(part: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{part} cannot be written ({error.strerror}): make room, or name another folder in DEEPSCOPE_HOME"
+    )
