@@ -1,0 +1,56 @@
+"""Domain adaptation: from a labelled source to a target without labels."""
+
+from deepscope.adaptation.adaptation import Adaptation, Seen, View
+from deepscope.adaptation.adversarial_teacher import AdversarialTeacher
+from deepscope.adaptation.augmentation import Augmentation
+from deepscope.adaptation.coral import Coral
+from deepscope.adaptation.dann import Dann
+from deepscope.adaptation.distance import proxy_a_distance
+from deepscope.adaptation.domain_norm import SOURCE, TARGET
+from deepscope.adaptation.entropy import EntropyMinimisation
+from deepscope.adaptation.fitting import Adapted, Watch, adapt, run
+from deepscope.adaptation.gradient_reversal import reverse
+from deepscope.adaptation.mmd import MaximumMeanDiscrepancy
+from deepscope.adaptation.networks import DigitNetwork, DomainNetwork, FeatureNetwork
+from deepscope.adaptation.normalisation import AdaptiveNormalisation
+from deepscope.adaptation.pseudo_labels import PseudoLabels
+from deepscope.adaptation.recipe import PAPER, Recipe
+from deepscope.adaptation.source_only import SourceOnly
+from deepscope.adaptation.step import Labelled
+from deepscope.adaptation.validators import Outputs, Validator
+from deepscope.adaptation.vat import VirtualAdversarial
+from deepscope.registry import discover
+
+__all__ = [
+    "PAPER",
+    "SOURCE",
+    "TARGET",
+    "Adaptation",
+    "Adapted",
+    "AdaptiveNormalisation",
+    "AdversarialTeacher",
+    "Augmentation",
+    "Coral",
+    "Dann",
+    "DigitNetwork",
+    "DomainNetwork",
+    "EntropyMinimisation",
+    "FeatureNetwork",
+    "Labelled",
+    "MaximumMeanDiscrepancy",
+    "Outputs",
+    "PseudoLabels",
+    "Recipe",
+    "Seen",
+    "SourceOnly",
+    "Validator",
+    "View",
+    "VirtualAdversarial",
+    "Watch",
+    "adapt",
+    "proxy_a_distance",
+    "reverse",
+    "run",
+]
+
+discover(__name__)

@@ -1,0 +1,85 @@
+"""`Adaptation`: the family of methods that move a classifier to a domain whose images have no labels."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from deepscope.adaptation.networks import DomainNetwork
+from deepscope.registry import Registered
+from deepscope.training import Moment
+
+
+@dataclass(frozen=True)
+class View:
+    """One domain's part of a batch and what the network makes of it.
+
+    Attributes:
+        inputs: (N, ...) what the network takes.
+        features: (N, F), where domains shall become alike.
+        logits: (N, C).
+    """
+
+    inputs: Tensor
+    features: Tensor
+    logits: Tensor
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a step has seen when a method adds its loss. The target's labels are not in it, nor anywhere near.
+
+    Attributes:
+        network: in train mode, for methods that look again.
+        source: labelled images.
+        target: images without labels.
+        labels: (N,) the source's classes.
+        gentle: (M, ...) the target's inputs before they were distorted, only shifted.
+        moment: progress and random numbers.
+    """
+
+    network: DomainNetwork
+    source: View
+    target: View
+    labels: Tensor
+    gentle: Tensor
+    moment: Moment
+
+
+class Adaptation(Registered):
+    """What a method adds to the cross-entropy on the source. It holds settings alone; what it trains is kept for it."""
+
+    uses_target: ClassVar[bool] = True
+    """Whether target images pass through the network at all."""
+
+    def begin(self, network: DomainNetwork) -> nn.Module:
+        """What the method trains or remembers beside the network; nothing as a rule."""
+        del network
+        return nn.Module()
+
+    @abstractmethod
+    def loss(self, seen: Seen, own: nn.Module) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """A scalar to add to the source's loss, and scalar figures to record.
+
+        Args:
+            seen: the batch.
+            own: what `begin` made.
+        """
+
+    def after(self, network: DomainNetwork, own: nn.Module, moment: Moment) -> None:
+        """Called when the step is done: moving averages move here."""
+
+    def result(self, network: DomainNetwork, own: nn.Module) -> DomainNetwork:
+        """The network to use: the trained one, or a moving average of it."""
+        del own
+        return network
+
+
+def nothing(seen: Seen) -> Tensor:
+    """A loss of zero, on the right device."""
+    return torch.zeros((), device=seen.labels.device)

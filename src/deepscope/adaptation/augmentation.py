@@ -1,0 +1,52 @@
+"""Random changes of whole batches that leave the class as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What a network sees of pixels (N, C, H, W) in [0, 1] while it is trained.
+
+    Attributes:
+        shift: pixels that an image moves at most, up, down, left or right; its border is repeated.
+        invert: share of images that become their negative.
+        gain: each channel is multiplied by up to 1 + gain or down to 1 - gain ...
+        offset: ... and moved by up to this much.
+        noise: largest deviation of the Gaussian noise; each image has its own.
+    """
+
+    shift: int = 2
+    invert: float = 0.5
+    gain: float = 0.4
+    offset: float = 0.2
+    noise: float = 0.1
+
+    def move(self, pixels: Tensor, rng: torch.Generator) -> Tensor:
+        """Each image shifted by its own whole number of pixels."""
+        if not self.shift:
+            return pixels
+        count, _, height, width = pixels.shape
+        top, left = torch.randint(0, 2 * self.shift + 1, (2, count, 1, 1), generator=rng).to(pixels.device)
+        padded = functional.pad(pixels, [self.shift] * 4, mode="replicate")
+        rows = top + torch.arange(height, device=pixels.device).view(1, -1, 1)
+        columns = left + torch.arange(width, device=pixels.device).view(1, 1, -1)
+        images = torch.arange(count, device=pixels.device).view(-1, 1, 1)
+        return padded.permute(0, 2, 3, 1)[images, rows, columns].permute(0, 3, 1, 2)
+
+    def distort(self, pixels: Tensor, rng: torch.Generator) -> Tensor:
+        """Negatives, gain, offset and noise; the result may leave [0, 1]."""
+        count, channels = pixels.shape[:2]
+        negative = (torch.rand(count, 1, 1, 1, generator=rng) < self.invert).to(pixels)
+        gain = 1 + self.gain * (2 * torch.rand(count, channels, 1, 1, generator=rng) - 1)
+        offset = self.offset * (2 * torch.rand(count, channels, 1, 1, generator=rng) - 1)
+        deviation = self.noise * torch.rand(count, 1, 1, 1, generator=rng)
+        noise = torch.empty(pixels.shape).normal_(generator=rng).mul_(deviation).to(pixels.device)
+        # A negative is 1 - x: one multiplication and one addition an image and channel.
+        slope = gain.to(pixels) * (1 - 2 * negative)
+        return torch.addcmul(noise + (offset.to(pixels) + negative * gain.to(pixels)), pixels, slope)

@@ -1,0 +1,33 @@
+"""Correlation alignment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from deepscope.adaptation.adaptation import Adaptation, Seen
+
+
+@dataclass(frozen=True)
+class Coral(Adaptation):
+    """The domains' features shall have the same covariance (Sun and Saenko, "Deep CORAL", 2016).
+
+    Attributes:
+        weight: of the squared distance of the covariances.
+    """
+
+    weight: float = 1.0
+
+    def loss(self, seen: Seen, own: nn.Module) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The covariances' distance."""
+        del own
+        value = distance(seen.source.features.float(), seen.target.features.float())
+        return self.weight * value, {"covariance-distance": value}
+
+
+def distance(first: Tensor, second: Tensor) -> Tensor:
+    """|C1 - C2|^2 / (4 D^2), Frobenius norm, of the covariances of (N, D) and (M, D)."""
+    width = first.shape[1]
+    return (first.T.cov() - second.T.cov()).square().sum() / (4 * width**2)

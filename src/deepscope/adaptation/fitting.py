@@ -1,0 +1,135 @@
+"""`adapt`: train a network on a labelled source and an unlabelled target, and choose the best moment without labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from deepscope.adaptation.adaptation import Adaptation
+from deepscope.adaptation.domain_norm import SOURCE, TARGET
+from deepscope.adaptation.networks import DomainNetwork
+from deepscope.adaptation.recipe import Recipe
+from deepscope.adaptation.step import AdaptationStep, DomainBatches, Labelled
+from deepscope.adaptation.validators import Outputs, Validator
+from deepscope.errors import InputError
+from deepscope.session import Session
+from deepscope.training import History, fit
+
+_HELD_OUT, _MOST_HELD_OUT = 12, 5000
+_BATCH = 500
+
+Watch = Callable[[DomainNetwork], Mapping[str, float]]
+"""Measures a network in eval mode; what it says is recorded and never acted on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Adapted:
+    """An adapted network.
+
+    Attributes:
+        network: at the chosen epoch, in eval mode.
+        history: losses, every validator's score ("validator/NAME") and what `watch` measured, by step.
+        chosen: the step after which the network was chosen.
+    """
+
+    network: DomainNetwork
+    history: History
+    chosen: int
+
+
+def adapt(
+    network: Callable[[], DomainNetwork],
+    source: Labelled,
+    target: Tensor,
+    *,
+    method: Adaptation,
+    recipe: Recipe,
+    session: Session,
+    validator: str = "info-max",
+    folder: Path | None = None,
+    watch: Watch | None = None,
+    tensorboard: bool = False,
+) -> Adapted:
+    """Train, and return the network of the epoch with the best label-free score.
+
+    A twelfth of the source, at most 5000 images, is held out for the validators; they see as many target images.
+
+    Args:
+        network: makes it, fresh; its random numbers follow from the session's seed.
+        source: labelled inputs, as they are stored.
+        target: (M, ...) inputs of the other domain. Their labels are nowhere.
+        method: how the target takes part.
+        recipe: how to train.
+        session: device, precision and seed.
+        validator: the `Validator` by whose score the epoch is chosen; "last" takes the last epoch.
+        folder: for checkpoints and history; a killed run that is started again goes on from there.
+        watch: measures the network after each epoch, for the record alone.
+        tensorboard: also write TensorBoard's events.
+
+    Raises:
+        InputError: a domain has too few images, or no validator has that name.
+    """
+    judges = [member() for member in Validator.members().values()]  # pyright: ignore[reportAbstractUsage]
+    chosen = None if validator == "last" else f"validator/{Validator.member(validator).name}"
+    if min(len(source), len(target)) < 2:
+        raise InputError("adaptation needs at least two images of each domain")
+    held, trained = _held_out(source, session)
+    unlabelled = target[torch.randperm(len(target), generator=session.rng("validation"))[: max(len(held), 2)]]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(session.rng("network").initial_seed())
+        fresh = network()
+        fresh.calibrate(trained.inputs, target)
+        step = AdaptationStep(fresh, method, recipe)
+    batches = DomainBatches(trained, target, recipe.batch_size, session, uses_target=method.uses_target)
+
+    def observe(done: int) -> Mapping[str, float]:
+        result = step.result.eval()
+        seen = outputs(result, held, unlabelled, session)
+        scores = {f"validator/{judge.name}": judge.score(seen) for judge in judges}
+        step.best.consider(done, scores[chosen] if chosen else done, result)
+        return {**scores, **(watch(result) if watch else {})}
+
+    settings = {"method": {"name": method.name, **method.settings()}, "recipe": asdict(recipe), "validator": validator}
+    history = fit(
+        step,
+        batches,
+        steps=recipe.epochs * batches.steps,
+        session=session,
+        folder=folder,
+        settings=json.loads(json.dumps(settings)),
+        every=batches.steps,
+        observe=observe,
+        tensorboard=tensorboard,
+    )
+    return Adapted(step.best.network.eval(), history, int(step.best.step))
+
+
+def _held_out(source: Labelled, session: Session) -> tuple[Labelled, Labelled]:
+    """The source's images for the validators, and those to train on."""
+    order = torch.randperm(len(source), generator=session.rng("held out"))
+    count = min(max(len(source) // _HELD_OUT, 1), _MOST_HELD_OUT)
+    held, trained = order[:count].sort().values, order[count:].sort().values
+    return Labelled(source.inputs[held], source.labels[held]), Labelled(source.inputs[trained], source.labels[trained])
+
+
+def run(network: DomainNetwork, inputs: Tensor, domain: int, session: Session) -> tuple[Tensor, Tensor]:
+    """Features and logits of stored inputs (N, ...) of one domain, float32 on the CPU, in eval mode."""
+    device = next(network.parameters()).device
+    features, logits = [], []
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=session.precision == "bfloat16"):
+        for part in inputs.split(_BATCH):
+            found = network.eval()(network.stored(part.to(device)), domain)
+            features.append(found[0].float().cpu())
+            logits.append(found[1].float().cpu())
+    return torch.cat(features), torch.cat(logits)
+
+
+def outputs(network: DomainNetwork, source: Labelled, target: Tensor, session: Session) -> Outputs:
+    """What the validators judge."""
+    features, logits = run(network, source.inputs, SOURCE, session)
+    return Outputs(features, logits, source.labels, *run(network, target, TARGET, session))

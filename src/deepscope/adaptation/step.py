@@ -1,0 +1,116 @@
+"""One step of adaptation: a joined batch through the network, the source's loss and the method's."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Optimizer
+
+from deepscope.adaptation.adaptation import Adaptation, Seen, View
+from deepscope.adaptation.domain_norm import SOURCE, TARGET
+from deepscope.adaptation.networks import DomainNetwork
+from deepscope.adaptation.recipe import Recipe
+from deepscope.session import Session
+from deepscope.training import Moment, Shuffled, Update
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Inputs (N, ...) as they are stored, with their classes (N,) int64."""
+
+    inputs: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class Best(nn.Module):
+    """The network with the best score so far. It is part of the training's state, so that a resumed one knows it."""
+
+    score: Tensor
+    step: Tensor
+
+    def __init__(self, network: DomainNetwork) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network).requires_grad_(False)
+        self.register_buffer("score", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+
+    def consider(self, step: int, score: float, network: DomainNetwork) -> None:
+        """Keep a copy of the network if none was kept, or only ones with a lower score."""
+        if not self.step or score > self.score:
+            self.network.load_state_dict(network.state_dict())
+            self.step.fill_(step)
+            self.score.fill_(score)
+
+
+class AdaptationStep:
+    """What adaptation brings to `training.fit`.
+
+    Args:
+        network: to train.
+        method: adds its loss.
+        recipe: optimiser and augmentation.
+    """
+
+    def __init__(self, network: DomainNetwork, method: Adaptation, recipe: Recipe) -> None:
+        self._network, self._method, self._recipe = network, method, recipe
+        self._own = method.begin(network)
+        self._optimiser = recipe.optimise(network, self._own)
+        self.best = Best(network)
+
+    @property
+    def parts(self) -> Mapping[str, nn.Module | Optimizer]:
+        """The network, what the method keeps, the best network so far, the optimiser."""
+        return {"network": self._network, "method": self._own, "best": self.best, "optimiser": self._optimiser}
+
+    @property
+    def result(self) -> DomainNetwork:
+        """The network to use."""
+        return self._method.result(self._network, self._own)
+
+    def __call__(self, batch: tuple[Tensor, Tensor, Tensor], moment: Moment, update: Update) -> Mapping[str, Tensor]:
+        """Descend the sum of both losses on (source inputs, source labels, target inputs)."""
+        source, labels, target = batch
+        network, sizes = self._network, (len(source), len(target))
+        gentle = torch.cat([network.stored(part) for part in (source, target) if len(part)])
+        inputs = gentle
+        if self._recipe.augmentation and gentle.ndim == 4:
+            gentle = self._recipe.augmentation.move(gentle, moment.rng("shift"))
+            inputs = self._recipe.augmentation.distort(gentle, moment.rng("distortion"))
+        features = network.features(inputs, sizes)
+        logits = network.classify(features, sizes)
+        parts = zip(inputs.split(sizes), features.split(sizes), logits.split(sizes), strict=True)
+        views = [View(*part) for part in parts]
+        seen = Seen(network, views[SOURCE], views[TARGET], labels, gentle[len(source) :], moment)
+        loss = functional.cross_entropy(seen.source.logits, labels)
+        extra, figures = self._method.loss(seen, self._own)
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._recipe.rate * self._recipe.decay(moment.progress)
+        update(loss + extra, self._optimiser)
+        self._method.after(network, self._own, moment)
+        return {"loss/source": loss, **figures}
+
+
+class DomainBatches:
+    """Rows of both domains, each shuffled on its own; without target rows for a method that does not look at them."""
+
+    def __init__(self, source: Labelled, target: Tensor, size: int, session: Session, *, uses_target: bool) -> None:
+        self._source, self._target = source, target if uses_target else target[:0]
+        self._rows = Shuffled(len(source), size, session, "source")
+        self._target_rows = Shuffled(len(target), size, session, "target")
+        self.steps = max(self._rows.steps, self._target_rows.steps)
+
+    def __call__(self, moment: Moment) -> tuple[Tensor, Tensor, Tensor]:
+        """(source inputs, source labels, target inputs)."""
+        rows = moment.share(self._rows(moment.step))
+        target = self._target
+        if len(target):
+            target = target[moment.share(self._target_rows(moment.step))]
+        return self._source.inputs[rows], self._source.labels[rows], target
