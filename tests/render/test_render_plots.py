@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,13 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence
+from rich.console import Console
 
 from deepscope import render
 from deepscope.render import plots
 from deepscope.render.plots import canvas
 from deepscope.render.plots.colours import MISSING, paint, position
-from deepscope.results import Animation, Bars, Block, Curves, Heatmap, ImageGrid, Note, Picture, Series, Table
-from results_strategies import EVERYTHING, EXAMPLES, animations, blocks, members, texts
+from deepscope.results import Animation, Bars, Block, Curves, Heatmap, ImageGrid, Note, Picture, Result, Series, Table
+from results_strategies import EXAMPLES, animations, blocks, members, texts
 
 RNG = np.random.default_rng(0)
 ACCENT, FAINT, MARK = ((0x00, 0x72, 0xB2), (0xE3, 0xE6, 0xEA), (0xD5, 0x5E, 0x00))
@@ -209,8 +211,6 @@ def test_any_animation_is_written_and_opens(animation: Animation) -> None:
 
 
 def _python(code: str, **environment: str) -> str:
-    import os
-
     run = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, check=True
     )
@@ -247,6 +247,15 @@ print(hashlib.sha256(plots.file(Curves((Series("a", x, x), Series("b", x, -x)), 
     assert _python(code, MATPLOTLIBRC=str(tmp_path / "matplotlibrc")) == _python(code)
 
 
-def test_every_renderer_takes_every_block() -> None:
-    assert render.load  # the four: terminal, JSON, HTML and files each have their own test of EVERYTHING
-    assert {type(block) for block in EVERYTHING.blocks} == members("Block")
+@pytest.mark.parametrize("kind", EXAMPLES)
+def test_every_block_goes_through_all_four_renderers(kind: type, tmp_path: Path) -> None:
+    result = Result("One block", blocks=(EXAMPLES[kind],))
+    console = Console(file=io.StringIO(), width=60)
+    render.show(result, console)
+    assert isinstance(console.file, io.StringIO)
+    assert len(console.file.getvalue().split("\n")) > 4
+    assert f'"type": "{kind.__name__}"' in render.dumps(result)
+    assert len(render.fragment(result)) > len(render.fragment(Result("One block")))
+    render.save(result, tmp_path)
+    figures = [path for path in tmp_path.iterdir() if path.suffix in (".png", ".gif")]
+    assert len(figures) == (kind not in (Table, Note))
