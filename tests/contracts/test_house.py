@@ -1,0 +1,73 @@
+"""Rules of the house that hold for every module and every registered class."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import deepscope
+from deepscope.registry import Registered
+
+SOURCE = Path(deepscope.__file__).parent
+CHECKOUT = Path(__file__).parent.parent.parent
+MODULES = [module.name for module in pkgutil.walk_packages([str(SOURCE)], prefix="deepscope.")]
+
+for _name in MODULES:
+    if not _name.endswith("__main__"):
+        importlib.import_module(_name)
+
+CLASSES = [cls for family in Registered.__subclasses__() for cls in family.concrete()]
+
+
+def test_imports_run_one_way() -> None:
+    linter = shutil.which("lint-imports", path=Path(sys.executable).parent)
+    assert linter is not None
+    done = subprocess.run([linter, "--no-cache"], cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_is_a_drawer_for_everything(module: str) -> None:
+    assert module.rpartition(".")[2] not in {"utils", "util", "helpers", "common", "misc", "tools"}
+
+
+def test_only_render_imports_matplotlib() -> None:
+    guilty = [
+        path.relative_to(SOURCE).as_posix()
+        for path in SOURCE.rglob("*.py")
+        if "matplotlib" in path.read_text() and path.relative_to(SOURCE).parts[0] != "render"
+    ]
+    assert guilty == []
+
+
+def test_nothing_unpickles_what_it_was_given() -> None:
+    for path in SOURCE.rglob("*.py"):
+        text = path.read_text()
+        assert "import pickle" not in text, path
+        assert text.count("torch.load(") == text.count("weights_only=True)") or "torch.load(" not in text, path
+        assert "allow_pickle=True" not in text, path
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: f"{cls.__module__}.{cls.__name__}")
+def test_a_registered_class_is_a_final_frozen_dataclass_with_every_field_explained(cls: type[Registered]) -> None:
+    assert dataclasses.is_dataclass(cls)
+    assert cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    assert cls.__subclasses__() == [], "no method subclasses a method"
+    documentation = inspect.getdoc(cls) or ""
+    assert documentation
+    for field in dataclasses.fields(cls):
+        assert field.name in documentation, f"the docstring does not say what {field.name} is"
+
+
+@pytest.mark.parametrize("family", Registered.__subclasses__(), ids=lambda family: family.__name__)
+def test_names_within_a_family_differ(family: type[Registered]) -> None:
+    names = [(getattr(cls, "area", ""), cls.name) for cls in family.concrete()]
+    assert len(set(names)) == len(names)
