@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from deepscope.ascent import Adam, Move, Normalised, State, Streams, ascend
-from deepscope.errors import InputError
 from deepscope.visualization.batch_norm import StatisticsDistance, statistics_distance
 from deepscope.visualization.canvas import Canvas, Fourier, NetworkInput
 from deepscope.visualization.objectives import Objective
@@ -52,6 +51,7 @@ def climb(
     *,
     start: Tensor | None = None,
     resume: dict[str, Tensor] | None = None,
+    bfloat16: bool = False,
 ) -> Iterator[Frame]:
     """Make images that excite `objective`, all at once; yields before every step and after the last.
 
@@ -62,6 +62,7 @@ def climb(
         recipe: complete, as presets are.
         streams: N random streams.
         start: (N, 3, H, W) pixels in [0, 1]; noise of the model's input size where None.
+        bfloat16: the network computes in bfloat16; images and steps stay in float32.
         resume: `Frame.resume` of an earlier climb with the same arguments, which is continued to the same images.
 
     Raises:
@@ -82,7 +83,8 @@ def climb(
             position = streams.position
             pixels = canvas.pixels(points)
             seen = view(pixels, rows).contiguous(memory_format=torch.channels_last)
-            wanted, watched = objective(seen, rows)
+            with torch.autocast(points.device.type, torch.bfloat16, enabled=bfloat16):
+                wanted, watched = objective(seen, rows)
             return wanted - _penalty(recipe, model.normalise, pixels, distance), watched
 
         if resume is not None:
@@ -171,13 +173,3 @@ def final(frames: Iterator[Frame]) -> Frame:
     """The last frame: the finished images."""
     *_, frame = frames
     return frame
-
-
-def require_batch_norm(recipe: Recipe, objective: Objective) -> None:
-    """Raises InputError where the recipe wants statistics that the network does not have."""
-    if recipe.batch_norm:
-        try:
-            with statistics_distance(objective.model.network):
-                pass
-        except InputError as error:
-            raise InputError(f"{objective.model.name}: {error}") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,6 +24,10 @@ class Objective(ABC):
     @abstractmethod
     def __len__(self) -> int:
         """How many images are wanted."""
+
+    @abstractmethod
+    def part(self, rows: slice) -> Objective:
+        """The objective of some of the images alone."""
 
     @abstractmethod
     def __call__(self, pixels: Tensor, rows: Tensor, /) -> tuple[Tensor, Tensor]:
@@ -47,6 +51,10 @@ class ClassObjective(Objective):
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def part(self, rows: slice) -> ClassObjective:
+        """The objective of some of the images alone."""
+        return replace(self, targets=self.targets[rows])
 
     def __call__(self, pixels: Tensor, rows: Tensor, /) -> tuple[Tensor, Tensor]:
         """Score and probability of each row's class."""
@@ -73,6 +81,10 @@ class ChannelObjective(Objective):
 
     def __len__(self) -> int:
         return len(self.channels)
+
+    def part(self, rows: slice) -> ChannelObjective:
+        """The objective of some of the images alone."""
+        return replace(self, channels=self.channels[rows])
 
     def __call__(self, pixels: Tensor, rows: Tensor, /) -> tuple[Tensor, Tensor]:
         """The channel's mean over positions, twice."""
@@ -101,6 +113,10 @@ class LayerObjective(Objective):
 
     def __len__(self) -> int:
         return self.images
+
+    def part(self, rows: slice) -> LayerObjective:
+        """The objective of some of the images alone."""
+        return replace(self, images=len(range(self.images)[rows]))
 
     def __call__(self, pixels: Tensor, rows: Tensor, /) -> tuple[Tensor, Tensor]:
         """The layer's mean square, twice."""

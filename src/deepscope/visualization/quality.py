@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from deepscope.errors import InputError
 from deepscope.models import VisionModel
+from deepscope.statistics import mean, proportion
+from deepscope.visualization.regularisers import total_variation
 
 
 def rounded(pixels: Tensor) -> Tensor:
@@ -32,27 +36,57 @@ def diversity(pixels: Tensor) -> float:
     return float((1 - correlation.view(pairs.shape)[pairs]).mean())
 
 
-def ranks(judge: VisionModel, pixels: Tensor, targets: Tensor, *, batch_size: int = 16) -> tuple[Tensor, Tensor]:
-    """Where a network ranks the wanted class of each image: it recognises those of rank 0.
+@dataclass(frozen=True)
+class Verdict:
+    """What a network sees in images that were made to show a class.
+
+    Attributes:
+        judge: the network's name.
+        ranks: (N,) number of classes that it finds more likely than the wanted one; 0 where it recognises it.
+        probabilities: (N,) of the wanted class.
+        total_variation: (N,) see `regularisers.total_variation`.
+        saturation: (N,) share of values that are black or white.
+    """
+
+    judge: str
+    ranks: Tensor
+    probabilities: Tensor
+    total_variation: Tensor
+    saturation: Tensor
+
+    def metrics(self) -> dict[str, float]:
+        """Shares and means with their intervals; the image's own measures do not depend on the judge."""
+        count = len(self.ranks)
+        return {
+            **proportion(int((self.ranks < 1).sum()), count).metrics(f"recognised/{self.judge}/top1"),
+            **proportion(int((self.ranks < 5).sum()), count).metrics(f"recognised/{self.judge}/top5"),
+            **mean(self.probabilities.numpy()).metrics(f"probability/{self.judge}"),
+            **mean(self.total_variation.numpy()).metrics("total-variation"),
+            **mean(self.saturation.numpy()).metrics("saturation"),
+        }
+
+
+def assess(judge: VisionModel, pixels: Tensor, targets: Tensor, *, batch_size: int = 16) -> Verdict:
+    """Let a network name what images show, rounded to 8 bits as they will be seen.
 
     Args:
         judge: any classifier; images are resized to its input where that differs.
         pixels: (N, 3, H, W) in [0, 1].
         targets: (N,) the judge's class indices.
-
-    Returns:
-        (N,) number of classes with a higher logit, and (N,) the class's probability.
+        batch_size: images a forward pass.
     """
-    places, probabilities = [], []
-    for part, wanted in zip(rounded(pixels).split(batch_size), targets.split(batch_size)):
+    images = rounded(pixels)
+    ranks, probabilities = [], []
+    for part, wanted in zip(images.split(batch_size), targets.split(batch_size)):
         if part.shape[-2:] != judge.preprocessing.size:
             part = F.interpolate(part, judge.preprocessing.size, mode="bilinear", antialias=True, align_corners=False)
         with torch.inference_mode():
             logits = judge(part.to(judge.device)).float().cpu()
         own = logits.gather(1, wanted[:, None])
-        places.append((~(logits <= own)).sum(1))  # NaN is not recognised
+        others = logits.scatter(1, wanted[:, None], -torch.inf)
+        ranks.append((~(others < own)).sum(1))  # a tie counts against the image, and so does NaN
         probabilities.append(logits.softmax(1).gather(1, wanted[:, None])[:, 0])
-    return torch.cat(places), torch.cat(probabilities)
+    return Verdict(judge.name, torch.cat(ranks), torch.cat(probabilities), total_variation(images), saturation(images))
 
 
 def translate(target: int, model: VisionModel, judge: VisionModel) -> int:

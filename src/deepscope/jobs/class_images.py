@@ -1,0 +1,226 @@
+"""Making many class images: in batches, with progress, kept on ctrl-C, continued where they stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from deepscope.ascent import Streams
+from deepscope.errors import InputError
+from deepscope.files import atomic
+from deepscope.session import Advance, Session
+from deepscope.visualization import Objective, Recipe, climb
+
+_SAVED_EVERY = 10.0
+"""Seconds between two savings of what is not finished."""
+
+_FILM_FRAMES = 60
+
+
+@dataclass(frozen=True)
+class Images:
+    """What was made.
+
+    Attributes:
+        pixels: (N, 3, H, W) in [0, 1], on the CPU; fewer than wanted where ctrl-C came first.
+        watched: (T, N) the class's probability (or the activation) before every step and after the last; NaN for
+            steps that ctrl-C left out.
+        film: (F, N, 3, H, W) uint8, the images along the way; F is 0 where no film was wanted.
+        film_steps: the step of each frame.
+        complete: False where ctrl-C stopped the making.
+        seconds: spent, in this run.
+    """
+
+    pixels: Tensor
+    watched: Tensor
+    film: Tensor
+    film_steps: tuple[int, ...]
+    complete: bool
+    seconds: float
+
+
+def make_images(
+    objective: Objective,
+    recipe: Recipe,
+    labels: Sequence[str],
+    session: Session,
+    *,
+    start: Tensor | None = None,
+    batch_size: int = 8,
+    film: bool = False,
+) -> Images:
+    """Make every image of an objective.
+
+    An image depends on the session's seed and its label, not on the batch it comes in. What is not finished is saved
+    to the session's cache every few seconds and on ctrl-C; the same call goes on from there.
+
+    Args:
+        objective: what each of N images shall excite.
+        recipe: complete.
+        labels: N different names, each all that tells its image from others of the same model and recipe: the class
+            or the layer and channel, and the seed. Each gives its image a random stream of its own.
+        start: (3, H, W) pixels to start all images from; noise where None.
+        batch_size: images at a time; halved where memory runs out.
+        film: keep the images along the way.
+
+    Raises:
+        InputError: the recipe does not fit the network, or memory does not suffice for one image.
+    """
+    began = time.monotonic()
+    work = _Work(objective, recipe, tuple(labels), session, start, film)
+    steps, finished = recipe.iterations or 0, list[_Trace]()
+    first, size, complete = 0, batch_size, True
+    with session.progress("starting", total=steps * len(labels)) as advance:
+        while complete and first < len(labels):
+            rows = slice(first, min(first + size, len(labels)))
+            trace = _Trace()
+            try:
+                work.climb(rows, trace, advance)
+            except torch.OutOfMemoryError:
+                if size == 1:
+                    raise InputError("memory does not suffice for one image: use a smaller --view") from None
+                size = (size + 1) // 2
+                continue
+            except KeyboardInterrupt:
+                complete = False
+                work.save(rows, trace)
+            finished += [trace] if trace.watched else []
+            first = rows.stop
+    if not finished:
+        raise KeyboardInterrupt
+    if complete:
+        work.forget()
+    return Images(
+        pixels=torch.cat([trace.pixels for trace in finished]),
+        watched=torch.cat([_padded(torch.stack(trace.watched), steps + 1) for trace in finished], dim=1),
+        film=torch.cat([trace.whole_film(film, steps) for trace in finished], dim=1),
+        film_steps=tuple(_film_steps(steps)) if film else (),
+        complete=complete,
+        seconds=time.monotonic() - began,
+    )
+
+
+class _Trace:
+    """A batch on its way."""
+
+    def __init__(self) -> None:
+        self.pixels = torch.empty(0)
+        self.watched: list[Tensor] = []
+        self.film: list[Tensor] = []
+        self.resume: dict[str, Tensor] = {}
+
+    def whole_film(self, wanted: bool, steps: int) -> Tensor:
+        """All frames; those that ctrl-C left out show the last image."""
+        shape = (0, *self.pixels.shape)
+        if not wanted:
+            return torch.empty(shape, dtype=torch.uint8)
+        missing = len(_film_steps(steps)) - len(self.film)
+        return torch.stack([*self.film, *[_bytes(self.pixels)] * missing])
+
+
+@dataclass(frozen=True)
+class _Work:
+    objective: Objective
+    recipe: Recipe
+    labels: tuple[str, ...]
+    session: Session
+    start: Tensor | None
+    film: bool
+
+    def climb(self, rows: slice, trace: _Trace, advance: Advance) -> None:
+        """Fill `trace` with a batch's way, from where an earlier run left it."""
+        self._load(rows, trace)
+        labels = self.labels[rows]
+        steps = self.recipe.iterations or 0
+        streams = Streams(tuple(self.session.rng("visualize", label) for label in labels))
+        filmed = set(_film_steps(steps)) if self.film else set()
+        saved = time.monotonic()
+        frames = climb(
+            self.objective.part(rows),
+            self.recipe,
+            streams,
+            start=None if self.start is None else self.start.expand(len(labels), *self.start.shape),
+            resume=trace.resume or None,
+            bfloat16=self.session.precision == "bfloat16",
+        )
+        for frame in frames:
+            trace.pixels, trace.resume = frame.pixels.cpu(), frame.resume
+            del trace.watched[frame.step :]
+            trace.watched.append(frame.watched.float().cpu())
+            if frame.step in filmed:
+                del trace.film[sum(step < frame.step for step in filmed) :]
+                trace.film.append(_bytes(trace.pixels))
+            text = f"{labels[0]}{f' and {len(labels) - 1} more' if labels[1:] else ''}: {frame.watched.mean():.2f}"
+            advance(len(labels) if frame.step else 0, text)
+            if time.monotonic() - saved > _SAVED_EVERY:
+                self.save(rows, trace)
+                saved = time.monotonic()
+        self.save(rows, trace)
+
+    def save(self, rows: slice, trace: _Trace) -> None:
+        """Keep a batch for another day."""
+        if not trace.watched:
+            return
+        kept = {**trace.resume, "pixels": trace.pixels, "watched": torch.stack(trace.watched)}
+        if trace.film:
+            kept["film"] = torch.stack(trace.film)
+        with atomic(self._path(rows)) as path:
+            torch.save(kept, path)
+
+    def forget(self) -> None:
+        """Everything is finished: nothing needs to be continued."""
+        for path in self._folder.glob("*.pt"):
+            path.unlink(missing_ok=True)
+        if self._folder.is_dir():
+            self._folder.rmdir()
+
+    def _load(self, rows: slice, trace: _Trace) -> None:
+        try:
+            kept = torch.load(self._path(rows), map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            return
+        except Exception as error:  # a damaged file costs time, not the work
+            self.session.note(f"{self._path(rows)} cannot be read ({type(error).__name__}): starting afresh")
+            return
+        trace.pixels, trace.watched = kept.pop("pixels"), list(kept.pop("watched"))
+        trace.film = list(kept.pop("film", ()))
+        trace.resume = kept
+
+    def _path(self, rows: slice) -> Path:
+        return self._folder / f"{rows.start}-{rows.stop}.pt"
+
+    @property
+    def _folder(self) -> Path:
+        """One folder for each set of images that this work could mean."""
+        said = {
+            "model": self.objective.model.fingerprint,
+            "objective": type(self.objective).__name__,
+            "recipe": dataclasses.asdict(self.recipe),
+            "labels": self.labels,
+            "session": (self.session.seed, self.session.precision, str(self.session.device), self.film),
+            "start": None if self.start is None else hashlib.sha256(self.start.cpu().numpy().tobytes()).hexdigest(),
+        }
+        return self.session.cache / "visualize" / hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
+
+
+def _film_steps(steps: int) -> list[int]:
+    """The steps to film: evenly spread, the first and the last among them."""
+    count = min(_FILM_FRAMES, steps + 1)
+    return sorted({round(index * steps / max(1, count - 1)) for index in range(count)})
+
+
+def _bytes(pixels: Tensor) -> Tensor:
+    return (pixels * 255).round().byte()
+
+
+def _padded(watched: Tensor, length: int) -> Tensor:
+    missing = watched.new_full((length - len(watched), watched.shape[1]), float("nan"))
+    return torch.cat([watched, missing])

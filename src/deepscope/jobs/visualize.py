@@ -1,0 +1,230 @@
+"""`deepscope visualize`: what a network believes a class looks like."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from deepscope.errors import InputError
+from deepscope.jobs.class_images import Images, make_images
+from deepscope.jobs.job import Job
+from deepscope.jobs.shown import picture, provenance
+from deepscope.models import DEFAULT, VisionModel, load_model
+from deepscope.results import Animation, Block, Column, Curves, ImageGrid, Note, Result, Series, Table
+from deepscope.session import Session
+from deepscope.statistics import mean
+from deepscope.visualization import ChannelObjective, ClassObjective, LayerObjective, Objective, Recipe, preset
+from deepscope.visualization.quality import Verdict, assess, diversity, translate
+
+_JUDGES = (DEFAULT, "squeezenet1_0")
+_NOISE = "noise"
+
+
+@dataclass(frozen=True)
+class Visualize(Recipe, Job):
+    """Make images of what a network believes a class looks like, by climbing the class's score.
+
+    The images are judged by another network that had no part in making them. What ctrl-C stops is shown as far as
+    it came, and the same command goes on from there.
+
+    Attributes:
+        classes: names, WordNet identifiers or numbers of classes; one image each.
+        model: the network to look into.
+        preset: the settings that no flag gives: default, statistics, source, source-strong, yosinski, unregularised.
+        start: "noise", or an image file to start from.
+        seeds: images a class, from different noise.
+        layer: instead of classes: a layer, to make images that excite all of it, or its channels.
+        channel: channels of the layer, one image each.
+        animate: keep the images along the way, as an animation.
+        judge: the other network; by default the bundled one, or squeezenet1_0 for images of the bundled one.
+        batch_size: images at a time.
+    """
+
+    example: ClassVar[str] = 'deepscope visualize wombat "bee eater" --model squeezenet1_0 --animate --out wombat/'
+
+    classes: tuple[str, ...] = ()
+    _: KW_ONLY
+    model: str = DEFAULT
+    preset: str = "default"
+    start: str = _NOISE
+    seeds: int = 1
+    layer: str | None = None
+    channel: tuple[int, ...] = ()
+    animate: bool = False
+    judge: str | None = None
+    batch_size: int = 8
+
+    def run(self, session: Session) -> Result:
+        """Make, judge and show."""
+        if self.seeds < 1 or self.batch_size < 1:
+            raise InputError("--seeds and --batch-size are at least 1")
+        recipe = self.over(preset(self.preset))
+        model = load_model(self.model, session)
+        objective, labels = self._objective(model, recipe)
+        start = None if self.start == _NOISE else model.read([Path(self.start)])[0]
+        judge = self._judge(model, objective, session)
+        images = make_images(
+            objective, recipe, labels, session, start=start, batch_size=self.batch_size, film=self.animate
+        )
+        labels = labels[: len(images.pixels)]
+        verdicts = _verdicts(images.pixels, objective, model, judge)
+        return Result(
+            title=f"What {model.name} believes: {', '.join(labels[:4])}{' ...' if labels[4:] else ''}",
+            config={**self.settings(), **dataclasses.asdict(recipe)},
+            metrics={
+                "images": len(labels),
+                "iterations": int(torch.isfinite(images.watched[:, -1]).sum()) - 1,
+                "seconds-per-image": images.seconds / len(labels),
+                **{name: value for verdict in verdicts for name, value in verdict.metrics().items()},
+                **self._diversity(images.pixels),
+            },
+            blocks=(
+                *_stopped(images),
+                _gallery(images.pixels, labels, verdicts, self.seeds),
+                *_table(labels, verdicts),
+                _curves(images.watched, labels, isinstance(objective, ClassObjective)),
+                *_animations(images, labels),
+            ),
+            arrays={"images": (images.pixels * 255).round().byte().permute(0, 2, 3, 1).numpy()},
+            provenance=provenance([model, *([judge] if judge else [])], [] if start is None else [Path(self.start)]),
+        )
+
+    def _objective(self, model: VisionModel, recipe: Recipe) -> tuple[Objective, list[str]]:
+        """What to excite, and a label for each image."""
+        if self.classes and (self.layer or self.channel):
+            raise InputError("name classes, or a --layer with --channel, not both")
+        if self.layer is not None:
+            model.layer(self.layer)
+            if self.channel:
+                channels = torch.tensor(self.channel).repeat_interleave(self.seeds)
+                names = [f"{self.layer} {channel}" for channel in self.channel]
+                return ChannelObjective(model, self.layer, channels), self._seeded(names)
+            return LayerObjective(model, self.layer, self.seeds), self._seeded([self.layer])
+        if self.channel:
+            raise InputError("--channel needs a --layer: `deepscope models show MODEL` lists the layers")
+        targets = list(dict.fromkeys(model.category(name) for name in self.classes))
+        if not targets:
+            raise InputError('name at least one class, as in `deepscope visualize "bee eater"`, or a --layer')
+        names = [model.categories[target] for target in targets]
+        labels = self._seeded(names if len(set(names)) == len(names) else [f"{n} {t}" for n, t in zip(names, targets)])
+        return (
+            ClassObjective(
+                model, torch.tensor(targets).repeat_interleave(self.seeds), recipe.objective == "log-probability"
+            ),
+            labels,
+        )
+
+    def _seeded(self, names: Sequence[str]) -> list[str]:
+        return [f"{name} #{seed + 1}" if self.seeds > 1 else name for name in names for seed in range(self.seeds)]
+
+    def _judge(self, model: VisionModel, objective: Objective, session: Session) -> VisionModel | None:
+        """The other network. None where nothing can be judged, or the default one is not here."""
+        if not isinstance(objective, ClassObjective):
+            return None
+        if self.judge is not None:
+            return load_model(self.judge, session)
+        try:
+            return load_model(next(name for name in _JUDGES if name != model.name), session)
+        except InputError as error:
+            session.note(f"the images are not judged by another network: {error}")
+            return None
+
+    def _diversity(self, pixels: Tensor) -> dict[str, float]:
+        """Over classes with all their seeds."""
+        groups = [group for group in pixels.split(self.seeds) if len(group) == self.seeds > 1]
+        return mean([diversity(group) for group in groups]).metrics("diversity") if groups else {}
+
+
+def _verdicts(
+    pixels: Tensor, objective: Objective, model: VisionModel, judge: VisionModel | None
+) -> tuple[Verdict, ...]:
+    """What the network itself and the other one see; nothing for layers."""
+    if not isinstance(objective, ClassObjective):
+        return ()
+    targets = objective.targets[: len(pixels)]
+    verdicts = [assess(model, pixels, targets)]
+    if judge is not None:
+        own = torch.tensor([translate(int(target), model, judge) for target in targets])
+        verdicts.append(assess(judge, pixels, own))
+    return tuple(verdicts)
+
+
+def _gallery(pixels: Tensor, labels: Sequence[str], verdicts: Sequence[Verdict], seeds: int) -> ImageGrid:
+    cells = []
+    for row, label in enumerate(labels):
+        seen = [f"{verdict.judge} {float(verdict.probabilities[row]):.2f}" for verdict in verdicts]
+        cells.append(picture(pixels[row], caption="\n".join([label, *seen])))
+    width = seeds if seeds > 1 else math.ceil(math.sqrt(len(cells)))
+    return ImageGrid(
+        rows=tuple(tuple(cells[first : first + width]) for first in range(0, len(cells), width)),
+        title="What the network believes",
+        caption="Below each image: the probability of the class, by the network itself and by the other one."
+        if verdicts
+        else "",
+    )
+
+
+def _table(labels: Sequence[str], verdicts: Sequence[Verdict]) -> tuple[Table, ...]:
+    if not verdicts:
+        return ()
+    own = verdicts[0]
+    columns = [
+        Column("class"),
+        *(
+            Column(f"{text} {v.judge}", spec)
+            for v in verdicts
+            for text, spec in (("rank,", "d"), ("probability,", ".3f"))
+        ),
+        Column("total variation", ".4f"),
+        Column("saturation", ".3f"),
+    ]
+    rows = tuple(
+        (
+            label,
+            *(cell for v in verdicts for cell in (int(v.ranks[row]) + 1, float(v.probabilities[row]))),
+            float(own.total_variation[row]),
+            float(own.saturation[row]),
+        )
+        for row, label in enumerate(labels)
+    )
+    return (Table(tuple(columns), rows, title="Quality", caption="Rank 1: the network names the class first."),)
+
+
+def _curves(watched: Tensor, labels: Sequence[str], classes: bool) -> Curves:
+    """One line an image while they are few, else the mean of all."""
+    steps = torch.arange(len(watched)).numpy()
+    if len(labels) <= 8:
+        series = tuple(Series(label, steps, watched[:, row].numpy()) for row, label in enumerate(labels))
+    else:
+        series = (Series(f"mean of {len(labels)} images", steps, watched.nanmean(1).numpy()),)
+    title = "Probability of the class" if classes else "Activation"
+    return Curves(
+        series, "iteration", title.lower(), title=title, caption="On the view that the network was shown in each step."
+    )
+
+
+def _animations(images: Images, labels: Sequence[str]) -> list[Animation]:
+    if not len(images.film):
+        return []
+    made = []
+    for row, label in enumerate(labels):
+        values = [float(images.watched[step, row]) for step in images.film_steps]
+        captions = tuple(f"{label}: {step}, {value:.2f}" for step, value in zip(images.film_steps, values))
+        frames = images.film[:, row].permute(0, 2, 3, 1).contiguous().numpy()
+        known = sum(math.isfinite(value) for value in values)
+        made.append(Animation(frames[:known], label, "Iteration and probability.", captions=captions[:known]))
+    return made
+
+
+def _stopped(images: Images) -> tuple[Block, ...]:
+    if images.complete:
+        return ()
+    text = "Stopped before the end: what was made so far is shown. The same command goes on from there."
+    return (Note(text, "Stopped", "warning"),)
