@@ -151,17 +151,3 @@ def test_hash_survives_resizing_and_encoding(scale: float, quality: int) -> None
         assert (before != after).sum() <= NEAR
         hashes.append(before)
     assert min((a != b).sum() for a, b in itertools.combinations(hashes, 2)) > 2 * NEAR
-
-
-@pytest.mark.real
-def test_15_scene(home: Path) -> None:
-    found = look(home / "data" / "15scene")
-    assert found.images == 4485
-    assert found.corrupt == ()
-    assert len(found.exact) == 18
-    assert sum(pair.across_splits for pair in found.exact) == len(found.leaked) == 11
-    (crossing,) = [pair for pair in found.exact if pair.across_classes]
-    assert crossing.first == Path("train/insidecity/image_0305.jpg")
-    assert crossing.second == Path("test/tallbuilding/image_0300.jpg")
-    assert len(found.near) == 12
-    assert (Path("test/store/image_0292.jpg"), 0) in {(pair.first, pair.distance) for pair in found.near}

@@ -67,6 +67,7 @@ class Audit:
         corrupt: the files that could not.
         exact: every copy, paired with the one to keep.
         near: all pairs of near-copies, closest first; of exact copies only the one to keep is compared.
+        sha256: of all readable files' names and bytes.
     """
 
     root: Path
@@ -74,6 +75,7 @@ class Audit:
     corrupt: tuple[images.Skipped, ...]
     exact: tuple[Pair, ...]
     near: tuple[Pair, ...]
+    sha256: str
 
     @property
     def leaked(self) -> tuple[Path, ...]:
@@ -115,7 +117,8 @@ def audit(root: str | Path, session: Session, *, near: int = NEAR) -> Audit:
         finally:
             threads.shutdown(cancel_futures=True)  # ctrl-C does not wait for the rest of the folder
     exact, kept = _copies(prints)
-    return Audit(root, len(prints), tuple(corrupt), tuple(exact), tuple(_near(kept, near)))
+    digest = sha256("".join(f"{seen.path}\0{seen.file}\n" for seen in prints).encode(errors="surrogateescape"))
+    return Audit(root, len(prints), tuple(corrupt), tuple(exact), tuple(_near(kept, near)), digest.hexdigest())
 
 
 def perceptual_hash(image: Image.Image) -> NDArray[np.bool_] | None:
