@@ -157,11 +157,15 @@ def _part(value: float, limit: float) -> float:
 
 def _side(grid: ImageGrid, columns: int) -> float:
     """The length, in CSS pixels, of a picture's longer side: what the number of columns leaves room for."""
-    charts = {c for row in grid.rows for c, cell in enumerate(row) if isinstance(cell, Bars)}
+    charts: dict[int, float] = {}
+    for row in grid.rows:
+        for c, cell in enumerate(row):
+            if isinstance(cell, Bars):
+                charts[c] = max(charts.get(c, 0), _BarChart(cell).width)
     pictures = max(1, columns - len(charts))
     if columns == 1 and len(grid.rows) == 1:
         return 448.0
-    room = WIDTH - len(charts) * (_LABEL + _BAR + _VALUE)
+    room = WIDTH - sum(charts.values())
     return min(80.0 if columns > 5 and not _captioned(grid) else 224.0, max(64.0, room / pictures - 16))
 
 
