@@ -1,0 +1,65 @@
+"""`Attribution`: the family of methods that say which pixels a class score rests on."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torchvision.transforms.functional import gaussian_blur
+
+from deepscope.models.vision_model import VisionModel
+from deepscope.registry import Registered
+
+Baseline = Literal["black", "grey", "blurred"]
+"""What "nothing to see" looks like: all pixels 0, all pixels 1/2, or the image without its detail."""
+
+
+class Attribution(Registered):
+    """Base of the attribution methods; each is a frozen dataclass whose fields are its settings."""
+
+    signed: ClassVar[bool] = False
+    """Whether negative values mean evidence against the class; otherwise the map is never negative."""
+
+    @abstractmethod
+    def __call__(self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator) -> Tensor:
+        """Attribute the logit of each image's target class to its pixels.
+
+        Args:
+            model: any classifier. Its weights, gradients, mode and hooks are left as they are.
+            pixels: (N, 3, H, W) in [0, 1].
+            target: (N,) class indices.
+            rng: CPU generator. Methods that draw noise take one seed an image from it, in order, so that a
+                batch gives the same maps as its images one by one.
+
+        Returns:
+            (N, H, W) maps; (N, 3, H, W) where every colour channel has its own share of the logit.
+
+        Raises:
+            InputError: the model has no class layer, or the method does not apply to it.
+        """
+
+
+def per_pixel(maps: Tensor) -> Tensor:
+    """(N, H, W) maps as they are, (N, 3, H, W) shares summed over the channels: one value a pixel."""
+    return maps.sum(1) if maps.ndim == 4 else maps
+
+
+def baseline_pixels(kind: Baseline, pixels: Tensor) -> Tensor:
+    """(N, 3, H, W) pixels -> a baseline for each, of the same shape."""
+    if kind == "black":
+        return torch.zeros_like(pixels)
+    if kind == "grey":
+        return torch.full_like(pixels, 0.5)
+    radius = max(1, min(pixels.shape[-2:]) // 8)
+    return gaussian_blur(pixels, [2 * radius - 1, 2 * radius - 1], [radius / 2, radius / 2])
+
+
+def image_seeds(count: int, draws: int, rng: torch.Generator) -> Tensor:
+    """(count, draws) int64 seeds. Row i depends only on how many rows were drawn before it."""
+    rows = []
+    for _ in range(count):
+        seed = int(torch.randint(2**63 - 1, (1,), generator=rng))
+        rows.append(torch.randint(2**63 - 1, (draws,), generator=torch.Generator().manual_seed(seed)))
+    return torch.stack(rows) if rows else torch.empty(0, draws, dtype=torch.int64)

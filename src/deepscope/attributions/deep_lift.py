@@ -1,0 +1,178 @@
+"""DeepLIFT: the difference to a baseline, carried back through the network without loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from deepscope.attributions.attribution import Attribution, baseline_pixels
+from deepscope.attributions.engine import batches
+from deepscope.errors import InputError
+from deepscope.models.vision_model import VisionModel
+
+ELEMENTWISE = {
+    "relu", "relu6", "hardtanh", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu", "silu", "mish",
+    "hardswish", "hardsigmoid", "sigmoid", "logsigmoid", "tanh", "softplus", "softsign", "hardshrink", "softshrink",
+    "tanhshrink", "threshold", "clamp", "clamp_min", "clamp_max", "abs", "exp", "log", "sqrt", "rsqrt", "square",
+    "pow", "reciprocal", "sin", "cos", "erf",
+}  # fmt: skip
+"""Functions of one value at a time, by the name PyTorch calls them."""
+TOLERANCE = 0.01
+"""Largest completeness error, relative to the logits, before an operation without a rule is suspected."""
+
+
+@dataclass(frozen=True)
+class DeepLIFT(Attribution):
+    """Each channel's share of the score's difference to a baseline, by the rescale rule; the shares add up to it.
+
+    Activation functions are followed wherever they are called, as modules, reused modules or plain functions.
+    Products of two activations (squeeze-and-excitation) share their difference evenly, max pooling gives it to the
+    position that makes it. Nothing is patched: the rules hold for one forward pass.
+
+    Shrikumar, Greenside and Kundaje 2017, "Learning Important Features Through Propagating Activation Differences".
+
+    Attributes:
+        baseline: the image that shows nothing: black, or mid-grey.
+    """
+
+    signed: ClassVar[bool] = True
+
+    baseline: Literal["black", "grey"] = "black"
+
+    def __call__(self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator) -> Tensor:
+        """(N, 3, H, W) shares; each image's add up to its logit minus the baseline's.
+
+        Raises:
+            InputError: the network has an operation that DeepLIFT has no rule for.
+        """
+        shares = torch.empty_like(pixels)
+        reference = baseline_pixels(self.baseline, pixels[:1])
+        for rows, part in batches(
+            len(pixels), pixels.device, lambda rows: _shares(model, pixels[rows], reference, target[rows])
+        ):
+            shares[rows] = part
+        return shares
+
+
+def _shares(model: VisionModel, pixels: Tensor, reference: Tensor, target: Tensor) -> Tensor:
+    inputs = torch.cat([pixels, reference]).contiguous(memory_format=torch.channels_last).requires_grad_()
+    with torch.enable_grad():
+        with _Rescale(len(pixels)):
+            logits = model(inputs)
+        (multipliers,) = torch.autograd.grad(logits[:-1].gather(1, target[:, None]).sum(), inputs)
+    logit, without = logits[:-1].detach().gather(1, target[:, None])[:, 0], logits[-1].detach()[target]
+    shares = multipliers[:-1] * (pixels - reference)
+    error = (shares.sum((1, 2, 3)) - (logit - without)).abs()
+    if bool((error > TOLERANCE * torch.maximum(logit.abs(), without.abs())).any()):
+        raise InputError(
+            f"DeepLIFT has no rule for an operation of {model.name}: its shares miss the difference of the logits by "
+            f"{float(error.max()):.3g}; use integrated-gradients, which needs no rules"
+        )
+    return shares
+
+
+class _Rescale(TorchFunctionMode):
+    """Inside it, gradients are DeepLIFT's multipliers.
+
+    A batch holds `images` images and then their one baseline. Whatever bends is replaced, for the way back, by the
+    linear map that turns the difference of its inputs into the difference of its outputs.
+    """
+
+    def __init__(self, images: int) -> None:
+        super().__init__()
+        self.images = images
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        keywords = dict(kwargs or {})
+        name = getattr(func, "__name__", "")
+        plain = name if name.startswith("__") else name.rstrip("_")
+        if plain not in _HANDLED or not any(isinstance(a, Tensor) and a.requires_grad for a in args[:2]):
+            return func(*args, **keywords)
+        in_place = plain != name or keywords.get("inplace", False)
+        if plain != name:
+            func = getattr(Tensor, plain)
+        elif in_place:
+            keywords["inplace"] = False
+        operand = args[0].clone() if in_place else args[0]
+        output = self._linear(plain, func, operand, args[1:], keywords)
+        return args[0].copy_(output) if in_place else output
+
+    def _linear(self, name: str, func: Callable[..., Any], first: Any, rest: Sequence[Any], keywords: dict) -> Any:
+        if name in ELEMENTWISE:
+            return self._elementwise(lambda x: func(x, *rest, **keywords), first)
+        if name in ("max_pool2d", "adaptive_max_pool2d"):
+            return self._max_pool(lambda x: func(x, *rest, **{**keywords, "return_indices": True}), first)
+        if name in ("__rdiv__", "__rtruediv__"):
+            return self._product(rest[0], self._elementwise(torch.reciprocal, first))
+        if name in ("div", "true_divide", "__truediv__"):
+            if not (isinstance(rest[0], Tensor) and rest[0].requires_grad):
+                return func(first, *rest, **keywords)
+            return self._product(first, self._elementwise(torch.reciprocal, rest[0]))
+        return self._product(first, rest[0])
+
+    def _elementwise(self, func: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """Slope: difference of the outputs over difference of the inputs, the derivative where those agree."""
+        value = func(x.detach())
+        difference = self._difference(x.detach())
+        leaf = x.detach().requires_grad_()
+        (derivative,) = torch.autograd.grad(func(leaf).sum(), leaf)
+        same = difference.abs() <= 1e-4 * x.detach().abs()  # below this, rounding drowns the quotient
+        slope = torch.where(same, derivative, self._difference(value) / difference)
+        return _StandIn.apply(x * slope, value)
+
+    def _max_pool(self, func: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor) -> Tensor:
+        """All of the difference goes to the position that makes it: the new maximum, or the lost one."""
+        value, index = func(x.detach())
+        change = self._difference(value)
+        index = torch.where(
+            change >= 0, index, self._of_baseline(index).expand_as(self._rows(index)).reshape(index.shape)
+        )
+        moved = self._difference(x.detach()).flatten(2).gather(2, index.flatten(2)).view_as(value)
+        slope = torch.where(moved == 0, 1.0, change / moved)
+        return _StandIn.apply(x.flatten(2).gather(2, index.flatten(2)).view_as(value) * slope, value)
+
+    def _product(self, a: Any, b: Any) -> Tensor:
+        """ab - a'b' = (a - a')(b + b')/2 + (b - b')(a + a')/2, where a' and b' are the baseline's."""
+        varies = [isinstance(factor, Tensor) and factor.requires_grad for factor in (a, b)]
+        if not all(varies):
+            return a * b
+        mean_a, mean_b = (factor.detach() - self._difference(factor.detach()) / 2 for factor in (a, b))
+        return _StandIn.apply(a * mean_b + mean_a * b, a.detach() * b.detach())
+
+    def _rows(self, x: Tensor) -> Tensor:
+        return x.unflatten(0, (self.images + 1, -1))
+
+    def _of_baseline(self, x: Tensor) -> Tensor:
+        return self._rows(x)[-1:]
+
+    def _difference(self, x: Tensor) -> Tensor:
+        return (self._rows(x) - self._of_baseline(x)).flatten(0, 1)
+
+
+_HANDLED = ELEMENTWISE | {
+    "max_pool2d", "adaptive_max_pool2d", "mul", "multiply", "div", "true_divide", "__truediv__", "__rdiv__",
+    "__rtruediv__",
+}  # fmt: skip
+
+
+class _StandIn(torch.autograd.Function):
+    """`value` on the way forward, its linear stand-in on the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, linear: Tensor, value: Tensor) -> Tensor:  # noqa: ARG004
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004
+        return gradients[0], None

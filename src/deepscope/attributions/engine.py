@@ -1,0 +1,101 @@
+"""The one place where attribution methods run the network: batched to memory, never a parameter gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import psutil
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from deepscope.models.vision_model import VisionModel
+
+Output = TypeVar("Output")
+
+FIRST_BATCH = 4
+"""Rows of the first batch, which is measured; what follows is as large as memory allows."""
+CPU_BUDGET = 2**30
+"""Bytes of activations beyond which larger batches gain nothing on a CPU."""
+
+
+def gradient(model: VisionModel, pixels: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradient of each image's target logit with respect to its pixels, and the logit.
+
+    Args:
+        pixels: (N, 3, H, W).
+        target: (N,) class indices.
+
+    Returns:
+        (N, 3, H, W) gradients and (N,) logits.
+    """
+    leaf = pixels.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+    with torch.enable_grad():
+        logit = target_logit(model, leaf, target)
+        (found,) = torch.autograd.grad(logit.sum(), leaf)
+    return found, logit.detach()
+
+
+def target_logit(model: VisionModel, pixels: Tensor, target: Tensor) -> Tensor:
+    """(N,) logits of the target classes."""
+    return model(pixels).gather(1, target[:, None]).squeeze(1)
+
+
+def probability(model: VisionModel, pixels: Tensor, target: Tensor) -> Tensor:
+    """(N,) softmax probabilities of the target classes; no gradient."""
+    with torch.no_grad():
+        logits = model(pixels.contiguous(memory_format=torch.channels_last))
+        return logits.float().softmax(1).gather(1, target[:, None]).squeeze(1)
+
+
+def batches(total: int, device: torch.device, run: Callable[[slice], Output]) -> Iterator[tuple[slice, Output]]:
+    """Run rows 0 to `total` through the network in batches that fit into memory.
+
+    The first, small batch is measured. The rest is sized by it: on an accelerator to half of its memory, on a
+    CPU to a fixed budget. A batch that runs out of memory all the same is halved and tried again.
+
+    Args:
+        run: takes a slice of rows, gives what came of them. It may be called again with a shorter slice.
+
+    Yields:
+        each slice and what `run` gave for it, in order.
+    """
+    start, size = 0, min(FIRST_BATCH, total)
+    measured = total <= FIRST_BATCH
+    while start < total:
+        rows = slice(start, min(start + size, total))
+        try:
+            if measured:
+                output = run(rows)
+            else:
+                with _Written() as written:
+                    output = run(rows)
+                size = max(1, memory_budget(device) * size // max(1, written.bytes))
+                measured = True
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            size = max(1, size // 2)
+            continue
+        yield rows, output
+        start = rows.stop
+
+
+def memory_budget(device: torch.device) -> int:
+    """Bytes that the activations of one batch may take."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory // 2
+    return min(CPU_BUDGET, psutil.virtual_memory().total // 4)
+
+
+class _Written(TorchDispatchMode):
+    """Counts the bytes of what operations put out: an upper bound of what the graph of a batch holds."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        output = func(*args, **(kwargs or {}))
+        if isinstance(output, Tensor) and not func.is_view:
+            self.bytes += output.nbytes
+        return output

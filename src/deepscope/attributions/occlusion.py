@@ -1,0 +1,81 @@
+"""Occlusion: how far the score falls when a part of the image is covered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from deepscope.attributions.attribution import Attribution, Baseline, baseline_pixels
+from deepscope.attributions.engine import batches, target_logit
+from deepscope.errors import InputError
+from deepscope.models.vision_model import VisionModel
+
+
+@dataclass(frozen=True)
+class Occlusion(Attribution):
+    """How far the logit falls when a window is covered; the mean over all windows that cover a pixel.
+
+    Zeiler and Fergus 2014, "Visualizing and Understanding Convolutional Networks".
+
+    Attributes:
+        window: side of the square window in pixels.
+        stride: pixels between neighbouring windows, at most the window's side.
+        baseline: what a window is filled with.
+    """
+
+    signed: ClassVar[bool] = True
+
+    window: int = 32
+    stride: int = 16
+    baseline: Baseline = "black"
+
+    def __call__(self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator) -> Tensor:
+        """(N, H, W) falls of the logit.
+
+        Raises:
+            InputError: the window is larger than the image, or windows would leave gaps.
+        """
+        height, width = pixels.shape[-2:]
+        if not 1 <= self.stride <= self.window <= min(height, width):
+            raise InputError(
+                f"occlusion with window {self.window} and stride {self.stride} does not cover an image of {width} x "
+                f"{height} pixels: take 1 <= stride <= window <= {min(height, width)}"
+            )
+        corners = [(top, left) for top in self._starts(height) for left in self._starts(width)]
+        fill = baseline_pixels(self.baseline, pixels)
+        plain = _logits(model, pixels, target)
+        fallen, covered = pixels.new_zeros(pixels.shape[0], height, width), pixels.new_zeros(height, width)
+        for top, left in corners:
+            covered[self._window(top, left)] += 1
+
+        def logits(rows: slice) -> Tensor:
+            parts = []
+            for row in range(rows.start, rows.stop):
+                image, corner = divmod(row, len(corners))
+                window = (slice(None), *self._window(*corners[corner]))
+                part = pixels[image].clone()
+                part[window] = fill[image][window]
+                parts.append(part)
+            images = torch.arange(rows.start, rows.stop, device=pixels.device) // len(corners)
+            return _logits(model, torch.stack(parts), target[images])
+
+        for rows, found in batches(len(pixels) * len(corners), pixels.device, logits):
+            for row, logit in zip(range(rows.start, rows.stop), found):
+                image, corner = divmod(row, len(corners))
+                fallen[image][self._window(*corners[corner])] += plain[image] - logit
+        return fallen / covered
+
+    def _starts(self, side: int) -> list[int]:
+        """Where windows begin along a side; the last one begins where it ends with the image."""
+        return [*range(0, side - self.window, self.stride), side - self.window]
+
+    def _window(self, top: int, left: int) -> tuple[slice, slice]:
+        return slice(top, top + self.window), slice(left, left + self.window)
+
+
+@torch.no_grad()
+def _logits(model: VisionModel, pixels: Tensor, target: Tensor) -> Tensor:
+    return target_logit(model, pixels.contiguous(memory_format=torch.channels_last), target)

@@ -1,0 +1,153 @@
+"""DeepLIFT against a slow rescale rule, written out with Jacobian matrices; its completeness on real architectures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deepscope.attributions import DeepLIFT
+from deepscope.errors import InputError
+from deepscope.models.preprocessing import Preprocessing
+from deepscope.models.vision_model import VisionModel
+
+CATEGORIES = tuple(f"class {index}" for index in range(1000))
+
+
+def rng() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+class Gated(nn.Module):
+    """One activation module used twice, once in place; a functional one; max pooling; a gate; a residual sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3, padding=1)
+        self.second = nn.Conv2d(4, 4, 3, padding=1)
+        self.gate = nn.Conv2d(4, 4, 1)
+        self.act = nn.ReLU6(inplace=True)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.first(x) * 4)
+        x = F.max_pool2d(x, 2)
+        y = self.act(self.second(x))
+        y = y * torch.sigmoid(self.gate(F.adaptive_avg_pool2d(y, 1)))
+        y += x
+        return self.head(F.hardswish(y).mean((2, 3)))
+
+
+def jacobian(func: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
+    """(outputs, inputs) matrix of a linear map of one image."""
+    return torch.autograd.functional.jacobian(func, at).reshape(func(at).numel(), at.numel())  # type: ignore[union-attr]
+
+
+def quotient(func: Callable[[Tensor], Tensor], x: Tensor, zero: Tensor) -> Tensor:
+    """(n, n) diagonal matrix of the rescale rule; the derivative where nothing differs."""
+    leaf = x.detach().requires_grad_()
+    derivative = torch.autograd.grad(func(leaf).sum(), leaf)[0]
+    return torch.diag(torch.where(x == zero, derivative, (func(x) - func(zero)) / (x - zero)).flatten())
+
+
+def slow_multipliers(net: Gated, x: Tensor, zero: Tensor) -> Tensor:
+    """(3, inputs) multipliers of the three logits, one matrix an operation, written out for `Gated` alone."""
+
+    def pooled(values: Tensor) -> Tensor:
+        return F.max_pool2d(values, 2)
+
+    def relu6(values: Tensor) -> Tensor:
+        return values.clamp(0, 6)
+
+    first, first0 = net.first(x) * 4, net.first(zero) * 4
+    act, act0 = relu6(first), relu6(first0)
+    m_act = quotient(relu6, first, first0) @ jacobian(lambda v: net.first(v) * 4, x)
+    pool, pool0 = pooled(act), pooled(act0)
+    m_pool = torch.zeros(pool.numel(), act.numel(), dtype=x.dtype)
+    channels, height, width = pool.shape[1:]
+    for row in range(pool.numel()):
+        c, i, j = row // (height * width), row // width % height, row % width
+        window = [(c, 2 * i + a, 2 * j + b) for a in (0, 1) for b in (0, 1)]
+        change = pool[0, c, i, j] - pool0[0, c, i, j]
+        side = act if change >= 0 else act0
+        winner = max(window, key=lambda place: float(side[(0, *place)]))
+        moved = act[(0, *winner)] - act0[(0, *winner)]
+        flat = (winner[0] * 2 * height + winner[1]) * 2 * width + winner[2]
+        m_pool[row, flat] = change / moved if moved != 0 else 1.0
+    m_pool = m_pool @ m_act
+    second, second0 = net.second(pool), net.second(pool0)
+    y, y0 = relu6(second), relu6(second0)
+    m_y = quotient(relu6, second, second0) @ jacobian(net.second, pool) @ m_pool
+    mean, mean0 = F.adaptive_avg_pool2d(y, 1), F.adaptive_avg_pool2d(y0, 1)
+    pre, pre0 = net.gate(mean), net.gate(mean0)
+    m_gate = quotient(torch.sigmoid, pre, pre0) @ jacobian(lambda v: net.gate(F.adaptive_avg_pool2d(v, 1)), y) @ m_y
+    gate, gate0 = torch.sigmoid(pre), torch.sigmoid(pre0)
+    spread = torch.zeros(y.numel(), channels, dtype=x.dtype)
+    for row in range(y.numel()):
+        spread[row, row // (height * width)] = (y + y0).flatten()[row] / 2
+    m_product = torch.diag(((gate + gate0) / 2).expand_as(y).flatten()) @ m_y + spread @ m_gate
+    total, total0 = y * gate + pool, y0 * gate0 + pool0
+    m_total = m_product + m_pool
+    return jacobian(lambda v: net.head(v.mean((2, 3))), total) @ quotient(F.hardswish, total, total0) @ m_total
+
+
+def test_against_the_rescale_rule_written_out() -> None:
+    torch.manual_seed(4)
+    net = Gated().double()
+    model = VisionModel("gated", net, Preprocessing(mean=(0.5,) * 3, std=(0.25,) * 3), ("a", "b", "c"))
+    pixels = torch.rand(3, 3, 6, 8, dtype=torch.float64)
+    target = torch.tensor([2, 0, 1])
+    shares = DeepLIFT()(model, pixels, target, rng=rng())
+    zero = model.normalise(torch.zeros(1, 3, 6, 8, dtype=torch.float64))
+    for image in range(3):
+        x = model.normalise(pixels[image, None])
+        expected = slow_multipliers(net, x, zero)[target[image]].view(1, 3, 6, 8) * (x - zero)
+        torch.testing.assert_close(shares[image, None], expected)
+
+
+def with_statistics(network: nn.Module) -> nn.Module:
+    """A randomly initialised network whose batch norms have seen smooth random images."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+            module.reset_running_stats()
+    coarse = torch.rand(8, 3, 12, 12, generator=rng())
+    with torch.no_grad():
+        network.train()((F.interpolate(coarse, (96, 96), mode="bilinear") - 0.5) / 0.25)
+    return network
+
+
+def assert_complete(model: VisionModel, pixels: Tensor) -> None:
+    with torch.no_grad():
+        logits, without = model(pixels), model(torch.zeros_like(pixels))
+    target = logits.argmax(1)
+    shares = DeepLIFT()(model, pixels, target, rng=rng())
+    change = (logits - without).gather(1, target[:, None])[:, 0]
+    assert ((shares.sum((1, 2, 3)) - change).abs() <= 1e-4 * change.abs()).all()
+
+
+@pytest.mark.parametrize(
+    "name", ["torchvision:resnet18", "torchvision:mobilenet_v3_small", "timm:mobilenetv3_small_100"]
+)
+def test_completeness_with_seeded_random_weights(name: str) -> None:
+    torch.manual_seed(0)
+    library, architecture = name.split(":")
+    make = torchvision.models.get_model if library == "torchvision" else timm.create_model
+    model = VisionModel(name, with_statistics(make(architecture)), Preprocessing(), CATEGORIES)
+    coarse = torch.rand(3, 3, 24, 24, generator=rng())
+    assert_complete(model, F.interpolate(coarse, (128, 112), mode="bilinear"))
+
+
+def test_an_operation_without_a_rule_is_found_out() -> None:
+    class Strange(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cumprod(x.mean((2, 3)) * 3, dim=1)
+
+    model = VisionModel("strange", Strange(), Preprocessing(), ("a", "b", "c"))
+    with pytest.raises(InputError, match="no rule for an operation of strange"):
+        DeepLIFT()(model, torch.rand(1, 3, 8, 8), torch.tensor([2]), rng=rng())
