@@ -30,7 +30,7 @@ class DomainNetwork(nn.Module, ABC):
 
     @abstractmethod
     def classify(self, features: Tensor, sizes: Sizes) -> Tensor:
-        """(N, width) features -> (N, classes) float32 logits."""
+        """(N, width) features -> (N, classes) logits, in full precision."""
 
     @abstractmethod
     def calibrate(self, source: Tensor, target: Tensor) -> None:
@@ -97,7 +97,7 @@ class DigitNetwork(DomainNetwork):
         for number, layer in enumerate((self.hidden1, self.hidden2), start=2):
             x = functional.relu(self.norms[number](layer(x), sizes))
             x = functional.dropout(x, self.dropout, self.training)
-        return self.output(x).float()
+        return _full(self.output(x))
 
     @torch.no_grad()
     def classifier(self, domain: int) -> Classifier:
@@ -155,12 +155,12 @@ class FeatureNetwork(DomainNetwork):
         shift, scale = (torch.repeat_interleave(values, rows, dim=0) for values in (self.shift, self.scale))
         # Standardised rows have norm 1; the layers below are initialised for deviation 1.
         standard = (inputs - shift) * scale * inputs.shape[1] ** 0.5
-        return self.bottleneck(functional.dropout(standard, self.dropout, self.training)).float()
+        return _full(self.bottleneck(functional.dropout(standard, self.dropout, self.training)))
 
     def classify(self, features: Tensor, sizes: Sizes) -> Tensor:
         """(N, width) -> (N, C)."""
         del sizes
-        return self.output(features).float()
+        return _full(self.output(features))
 
     @torch.no_grad()
     def head(self, domain: int) -> tuple[Normalisation, nn.Linear]:
@@ -169,3 +169,8 @@ class FeatureNetwork(DomainNetwork):
         linear.weight.copy_(self.output.weight @ self.bottleneck.weight * self.bottleneck.in_features**0.5)
         linear.bias.copy_(self.output.weight @ self.bottleneck.bias + self.output.bias)
         return Normalisation("standard", self.shift[domain], self.scale[domain], torch.empty(0)), linear
+
+
+def _full(outputs: Tensor) -> Tensor:
+    """Losses need more digits than bfloat16 has."""
+    return outputs.float() if outputs.dtype == torch.bfloat16 else outputs
