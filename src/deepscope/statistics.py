@@ -1,4 +1,7 @@
-"""Honest numbers: intervals for proportions and means, paired comparisons."""
+"""Honest numbers: intervals for proportions and means, paired comparisons.
+
+SciPy's statistics are imported where they are needed: they take longer to load than most commands to start.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 _DRAWS = 2**22
 """Values that a bootstrap draws at a time: 32 MB."""
@@ -35,6 +37,8 @@ def proportion(successes: int, total: int, *, confidence: float = 0.95) -> Estim
     """A proportion with its Wilson score interval (Wilson 1927). NaN throughout where total is 0."""
     if total == 0:
         return Estimate(math.nan, math.nan, math.nan)
+    from scipy import stats
+
     interval = stats.binomtest(int(successes), int(total)).proportion_ci(confidence, method="wilson")
     return Estimate(successes / total, float(interval.low), float(interval.high))
 
@@ -60,6 +64,8 @@ def over_seeds(values: ArrayLike, *, confidence: float = 0.95) -> Estimate:
     centre = float(array.mean())
     if array.size == 1:
         return Estimate(centre, -math.inf, math.inf)
+    from scipy import stats
+
     half = float(stats.t.ppf((1 + confidence) / 2, array.size - 1) * array.std(ddof=1) / math.sqrt(array.size))
     return Estimate(centre, centre - half, centre + half)
 
@@ -75,6 +81,8 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> float:
     only_first, only_second = int((a & ~b).sum()), int((~a & b).sum())
     if only_first + only_second == 0:
         return 1.0
+    from scipy import stats
+
     return float(stats.binomtest(only_first, only_first + only_second).pvalue)
 
 

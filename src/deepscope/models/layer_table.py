@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
-from torch.utils.flop_counter import FlopCounterMode
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,8 @@ def layer_table(network: nn.Module, size: tuple[int, int], *, channels: int = 3)
         size: height and width of the input.
         channels: of the input.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # half a second to load, for this alone
+
     names = {module: name for name, module in network.named_modules()}
     outputs: dict[nn.Module, tuple[int, ...]] = {}
     order: dict[nn.Module, None] = {}
