@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
+hypothesis.settings.register_profile("deepscope", deadline=None)  # a busy machine is no defect
+hypothesis.settings.load_profile("deepscope")
 torch.set_num_threads(min(torch.get_num_threads(), 2))
 
 

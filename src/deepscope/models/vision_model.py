@@ -78,7 +78,8 @@ class VisionModel:
         Raises:
             InputError: an image cannot be read; `images.stream` is for folders where some may be bad.
         """
-        pixels = [self.preprocessing(images.decode(picture, at_least=self.preprocessing.decode_at_least)) for picture in pictures]
+        shrunk = self.preprocessing.decode_at_least
+        pixels = [self.preprocessing(images.decode(picture, at_least=shrunk)) for picture in pictures]
         if not pixels:
             raise InputError("no image was given: name at least one file or folder")
         return torch.stack(pixels).to(self.device)
@@ -173,8 +174,10 @@ class VisionModel:
 
     @cached_property
     def _mean(self) -> Tensor:
-        return torch.tensor(self.preprocessing.mean).view(-1, 1, 1)
+        with torch.inference_mode(False):  # kept for later passes, which may need a gradient
+            return torch.tensor(self.preprocessing.mean).view(-1, 1, 1)
 
     @cached_property
     def _std(self) -> Tensor:
-        return torch.tensor(self.preprocessing.std).view(-1, 1, 1)
+        with torch.inference_mode(False):  # kept for later passes, which may need a gradient
+            return torch.tensor(self.preprocessing.std).view(-1, 1, 1)
