@@ -46,6 +46,7 @@ def evaluate(
     radii: Sequence[float] = (),
     fit: tuple[Tensor, Goal] | None = None,
     batch_size: int = 16,
+    quick: bool = False,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Evaluation:
     """Attack every image and let the judge decide.
@@ -61,6 +62,7 @@ def evaluate(
         radii: in the attack's bound; without any, its own.
         fit: pixels in uint8 and their goal, that a shared attack learns from; these same images where None.
         batch_size: images attacked at once; the outcome does not depend on it.
+        quick: passes without a gradient run in bfloat16 during the attack, never when judging.
         advance: called with the number of images done.
     """
     bounded = attack if isinstance(attack, Bounded) else None
@@ -73,13 +75,13 @@ def evaluate(
     by_radius: list[tuple[Verdict, ...]] = []
     for size in sizes:
         todo = [i for i in range(len(images)) if i not in latest or (bounded and not latest[i].success)]
-        watched, cost = counted(model)
+        watched, cost = counted(model, quick=quick)
         lay = _prepare(bounded.within(size) if bounded and todo else attack, watched, fit or (images, goal), rng)
         queries, gradients = queries + cost.queries / len(images), gradients + cost.gradients / len(images)
         for start in range(0, len(todo), batch_size):
             rows = torch.tensor(todo[start : start + batch_size])
             pixels, aim = to_pixels(images[rows], model), goal[rows.to(model.device)]
-            watched, cost = counted(model)
+            watched, cost = counted(model, quick=quick)
             changed = lay(watched, pixels, aim)
             queries[rows] += cost.queries / len(rows)
             gradients[rows] += cost.gradients / len(rows)
@@ -111,8 +113,8 @@ def _within(radius: float, attack: Attack, verdict: Verdict) -> Verdict:
 
 
 def to_pixels(levels: Tensor, model: VisionModel) -> Tensor:
-    """uint8 levels -> pixels in [0, 1] on the model's device."""
-    return levels.to(model.device).float().div(255)
+    """uint8 levels -> pixels in [0, 1] on the model's device, channels last, which convolutions prefer."""
+    return levels.to(model.device).float().div(255).contiguous(memory_format=torch.channels_last)
 
 
 def to_levels(pixels: Tensor) -> Tensor:

@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from deepscope.ascent import Box, Normalised, ascend
+from deepscope.ascent import LinfBall, Normalised, ascend
 from deepscope.attacks.attack import Attack, Norm, require_positive
 from deepscope.attacks.goals import Goal
-from deepscope.attacks.grid import rounded
+from deepscope.attacks.grid import rounded, whole_levels
 from deepscope.models import VisionModel
 
 
@@ -22,16 +22,18 @@ class Fooling(Attack):
     Attributes:
         learning_rate: Euclidean length of a step, pixels in [0, 1].
         steps: steps before giving up.
+        largest: largest change of a channel, pixels in [0, 1]; 1 sets no limit, as in the source.
         levels: grey levels of the saved image; 0 leaves pixels between levels.
     """
 
     norm: ClassVar[Norm] = "l2"
     learning_rate: float = 0.25
     steps: int = 100
+    largest: float = 1.0
     levels: int = 256
 
     def __post_init__(self) -> None:
-        require_positive(learning_rate=self.learning_rate, steps=self.steps)
+        require_positive(learning_rate=self.learning_rate, steps=self.steps, largest=self.largest)
 
     def __call__(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
         """Perturbed pixels; nothing is random."""
@@ -40,8 +42,8 @@ class Fooling(Attack):
             logits = model(rounded(points, self.levels))
             return goal[rows].logit(logits), logits
 
-        found = pixels.clone()
-        for state in ascend(score, pixels, move=Normalised(self.learning_rate), project=Box(), steps=self.steps):
+        found, ball = pixels.clone(), LinfBall(pixels, whole_levels(self.largest, self.levels))
+        for state in ascend(score, pixels, move=Normalised(self.learning_rate), project=ball, steps=self.steps):
             found[state.rows] = rounded(state.points, self.levels)
             state.finish(goal[state.rows].reached(state.outputs))
         return found

@@ -106,19 +106,21 @@ class Cost:
     gradients: int = 0
 
 
-def counted(model: VisionModel) -> tuple[VisionModel, Cost]:
-    """The same model, and what it is asked from now on."""
+def counted(model: VisionModel, *, quick: bool = False) -> tuple[VisionModel, Cost]:
+    """The same model, and what it is asked from now on. `quick` runs passes without a gradient in bfloat16."""
     cost = Cost()
-    return replace(model, network=_Counted(model.network, cost)), cost
+    return replace(model, network=_Counted(model.network, cost, quick)), cost
 
 
 class _Counted(nn.Module):
-    def __init__(self, network: nn.Module, cost: Cost) -> None:
+    def __init__(self, network: nn.Module, cost: Cost, quick: bool) -> None:
         super().__init__()
-        self.network, self.cost = network, cost
+        self.network, self.cost, self.quick = network, cost, quick
 
     def forward(self, inputs: Tensor) -> Tensor:
-        logits = self.network(inputs)
+        quick = self.quick and not torch.is_grad_enabled()
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=quick):
+            logits = self.network(inputs).to(inputs)
         self.cost.queries += len(inputs)
         if logits.requires_grad:
             logits.register_hook(self._backward)

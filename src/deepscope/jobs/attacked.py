@@ -1,0 +1,132 @@
+"""Which images an attack may be tried on, and what the two attack commands show of the outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepscope import images
+from deepscope.attacks.evaluation import to_levels
+from deepscope.attacks.goals import Goal, Targeted, Untargeted
+from deepscope.attacks.judge import Verdict
+from deepscope.errors import InputError
+from deepscope.jobs.truth import right_answers
+from deepscope.models import VisionModel
+from deepscope.models.prediction import forward, nothing_readable
+from deepscope.results import Picture
+from deepscope.session import Session
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """Images that a model classifies correctly, and those that it does not.
+
+    Attributes:
+        paths: files of the N images that it gets right, or whose truth is not known.
+        levels: (N, 3, H, W) uint8 as the model sees them.
+        labels: (N,) the class that counts as the truth: the prediction, which is right or, where nothing says what
+            the image shows, taken as right.
+        misclassified: files that the model gets wrong without any attack; there is nothing to attack in them.
+        skipped: what could not be read.
+    """
+
+    paths: tuple[Path, ...]
+    levels: Tensor
+    labels: Tensor
+    misclassified: tuple[tuple[Path, int], ...]
+    skipped: tuple[images.Skipped, ...]
+
+    def __getitem__(self, rows: Sequence[int]) -> Subjects:
+        """Some of the correct images."""
+        index = torch.tensor(rows, dtype=torch.long)
+        return Subjects(tuple(self.paths[row] for row in rows), self.levels[index], self.labels[index], (), ())
+
+
+def subjects(
+    model: VisionModel,
+    named: Sequence[str | Path],
+    session: Session,
+    *,
+    batch_size: int,
+    limit: int | None = None,
+) -> Subjects:
+    """Read and classify the images below the named files and folders, or at most `limit` of them, drawn at random.
+
+    Raises:
+        InputError: the model has no class layer, or nothing could be read.
+    """
+    model.require_classes()
+    found = images.find(named)
+    drawn = torch.randperm(len(found.paths), generator=session.rng("limit"))[:limit].sort().values.tolist()
+    files = [found.paths[i] for i in drawn]
+    levels, predicted, rows, skipped = [], [], [], list(found.skipped)
+    for batch in images.stream(files, model.preprocessing, batch_size=batch_size):
+        skipped.extend(batch.skipped)
+        if batch.rows:
+            rows.extend(batch.rows)
+            levels.append(to_levels(batch.pixels))
+            predicted.append(forward(model, batch.pixels, session).argmax(1))
+    if not rows:
+        raise InputError(nothing_readable(skipped))
+    paths, classes = [files[row] for row in rows], torch.cat(predicted)
+    answers = right_answers(model, paths)
+    right = [i for i, answer in enumerate(answers) if not answer or int(classes[i]) in answer]
+    wrong = tuple((paths[i], int(classes[i])) for i in range(len(paths)) if i not in set(right))
+    kept = torch.tensor(right, dtype=torch.long)
+    return Subjects(tuple(paths[i] for i in right), torch.cat(levels)[kept], classes[kept], wrong, tuple(skipped))
+
+
+def aim(model: VisionModel, found: Subjects, target: str | None, session: Session) -> Goal:
+    """The goal for each image: away from its label, to the named class, or to a random other one ("random").
+
+    Raises:
+        InputError: no class has that name, or an image already shows the target.
+    """
+    if target is None:
+        return Untargeted(found.labels.to(model.device))
+    if target == "random":
+        shift = torch.randint(1, len(model.categories), (len(found.labels),), generator=session.rng("targets"))
+        return Targeted(((found.labels + shift) % len(model.categories)).to(model.device))
+    wanted = model.category(target)
+    same = [path.name for path, label in zip(found.paths, found.labels.tolist()) if label == wanted]
+    if same:
+        raise InputError(
+            f"{same[0]} already is {model.categories[wanted]!r}, the target: give another --target, or leave it out"
+        )
+    return Targeted(torch.full_like(found.labels, wanted).to(model.device))
+
+
+def difference(original: Tensor, saved: Tensor) -> tuple[Picture, int]:
+    """The change (3, H, W) of uint8 images around grey, magnified as far as its largest element allows."""
+    change = saved.int() - original.int()
+    factor = max(1, 127 // max(1, int(change.abs().max())))
+    shown = (127 + factor * change).clamp(0, 255).byte()
+    return Picture(shown.permute(1, 2, 0).contiguous().numpy(), caption=f"difference x {factor}"), factor
+
+
+def changed_places(original: Tensor, saved: Tensor, *, most: int = 12) -> tuple[tuple[float, float], ...]:
+    """(x, y) of the changed pixels, where they are few enough to be marked."""
+    y, x = (saved != original).any(0).nonzero(as_tuple=True)
+    return tuple(zip(x.tolist(), y.tolist())) if len(x) <= most else ()
+
+
+def values(verdicts: Sequence[Verdict], field: str, *, of_successes: bool = True) -> list[float]:
+    """One field of the verdicts, as a rule of the successes alone: a failed attack has no distance to speak of."""
+    return [float(getattr(verdict, field)) for verdict in verdicts if verdict.success or not of_successes]
+
+
+def file_names(paths: Sequence[Path], folder: Path) -> list[Path]:
+    """Where to save each image: under its own name, numbered where names repeat."""
+    stems = [path.stem for path in paths]
+    unique = [stem if stems.count(stem) == 1 else f"{i:03d}-{stem}" for i, stem in enumerate(stems)]
+    return [folder / f"{stem}.png" for stem in unique]
+
+
+def as_picture(levels: Tensor, *, caption: str = "", points: tuple[tuple[float, float], ...] = ()) -> Picture:
+    """(3, H, W) uint8 -> a picture."""
+    return Picture(np.ascontiguousarray(levels.permute(1, 2, 0).numpy()), caption=caption, points=points)
