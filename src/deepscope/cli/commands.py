@@ -14,6 +14,7 @@ from docstring_parser import parse
 
 from deepscope.jobs import Job
 from deepscope.registry import Registered
+from deepscope.studies import Study
 
 Run = Callable[[Job, "Common"], None]
 
@@ -59,6 +60,10 @@ def add_commands(app: App, run: Run) -> None:
             field, base = family
             group = _group(parent, job.name)
             group.help = _summary(job)
+            default = job.__dataclass_fields__[field].default
+            if isinstance(default, base):  # the job also works without a method's name
+                own = _signature(job, field, type(default))
+                group.default(_function(own, job, run, field, type(default)))
             for method in base.members().values():
                 _add(group, method.name, _signature(job, field, method), job, run, field, method)
 
@@ -83,6 +88,7 @@ _AREAS = {
     "transfer": "Turn a folder of images into a classifier that every other command takes.",
     "adapt": "Move a classifier to another domain without target labels.",
     "gan": "Generate images like those of a folder.",
+    Study.area: "Repeat an experiment of the source report, with its questions answered by numbers.",
 }
 """Help of the groups that are no job themselves."""
 

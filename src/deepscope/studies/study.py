@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from typing import Any, ClassVar
 
-from deepscope.registry import Registered
-from deepscope.results import Result
-from deepscope.session import Session
+from deepscope.jobs.job import Job
 
 
-class Study(Registered):
-    """An experiment: a frozen dataclass whose fields are its settings; `run` gives the answer with its numbers.
+class Study(Job):
+    """An experiment: a job that answers questions of the source, each with its numbers and a verdict.
 
-    A study of the source answers its questions with a verdict each: reproduced, differs, or not
-    measured here and why.
+    Verdicts are "reproduced", "differs", or "not measured here" with the reason. `deepscope study NAME` runs one;
+    `deepscope report` runs all and writes the page.
     """
 
-    @abstractmethod
-    def run(self, session: Session) -> Result:
-        """Do the experiment. Parts that cannot be done here appear as not measured, with the reason."""
+    area: ClassVar[str] = "study"
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        cls.example = f"deepscope study {cls.name} --out {cls.name}/"
