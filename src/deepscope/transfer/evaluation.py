@@ -1,0 +1,92 @@
+"""How good a classifier is, and how far its probabilities can be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from torch import Tensor
+
+from deepscope.models.classifier import NormalisationKind
+from deepscope.transfer.fitting import fit_features
+from deepscope.transfer.heads import Head
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """Confidence against accuracy (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017).
+
+    Attributes:
+        confidence, accuracy: (bins,) means over the predictions of each bin that holds any.
+        count: (bins,) predictions.
+        error: expected calibration error: the mean distance between the two, weighted by count.
+    """
+
+    confidence: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+    count: NDArray[np.int64]
+    error: float
+
+
+def reliability(probabilities: Tensor, labels: Tensor, *, bins: int = 15) -> Reliability:
+    """Bins of equal width over the confidence of (N, C) probabilities, bounds included above."""
+    top, answer = probabilities.double().max(1)
+    right = (answer == labels).double()
+    bin_ = (top * bins).ceil().long().clamp(1, bins) - 1
+    count = bin_.bincount(minlength=bins)
+    held = count > 0
+    confidence = (bin_.bincount(top, minlength=bins) / count)[held]
+    accuracy = (bin_.bincount(right, minlength=bins) / count)[held]
+    error = ((confidence - accuracy).abs() * count[held]).sum() / len(labels)
+    return Reliability(confidence.numpy(), accuracy.numpy(), count[held].numpy(), error.item())
+
+
+def few_shot(
+    train: tuple[Sequence[Tensor], Tensor],
+    test: tuple[Sequence[Tensor], Tensor],
+    head: Head,
+    normalisation: NormalisationKind,
+    *,
+    shots: Sequence[int],
+    draws: int,
+    rng: torch.Generator,
+) -> dict[int, list[float]]:
+    """Test accuracy after training on few images of each class, for several draws of them.
+
+    Numbers of images that the smallest class does not have are left out.
+
+    Args:
+        train, test: blocks of features, and labels.
+        head: fitted anew each time, its setting chosen on the few images alone.
+        normalisation: of each block.
+        shots: images of each class.
+        draws: how often they are drawn; once where all images of every class are taken.
+        rng: draws them.
+    """
+    (blocks, labels), (test_blocks, test_labels) = train, test
+    counts = labels.bincount()
+    found: dict[int, list[float]] = {}
+    for shot in (s for s in shots if s <= int(counts.min())):
+        everything = bool((counts == shot).all())
+        for _ in range(1 if everything else draws):
+            order = torch.randperm(len(labels), generator=rng)
+            rows = torch.cat([order[labels[order] == label][:shot] for label in range(len(counts))])
+            fitted = fit_features([block[rows] for block in blocks], labels[rows], head, normalisation, seed=0)
+            right = fitted.scores(test_blocks).argmax(1) == test_labels
+            found.setdefault(shot, []).append(right.double().mean().item())
+    return found
+
+
+def plane(features: Tensor, *, seed: int, tsne: bool) -> NDArray[np.float64]:
+    """(N, D) features -> (N, 2): principal components, or t-SNE on the first fifty (van der Maaten and Hinton 2008)."""
+    parts = min(50 if tsne else 2, *features.shape)
+    components = PCA(parts, svd_solver="randomized", random_state=seed).fit_transform(features.numpy())
+    if not tsne:
+        return np.pad(components, ((0, 0), (0, 2 - parts)))
+    perplexity = min(30, (len(features) - 1) / 3)
+    return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(components)

@@ -1,0 +1,207 @@
+"""The feature engine: images in, one vector an image and layer out, each computed once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from numpy.typing import NDArray
+from PIL import __version__ as pillow_version
+from PIL import features as pillow
+from torch import Tensor
+from torch.nn import functional
+
+from deepscope import images
+from deepscope.errors import InputError
+from deepscope.models import Preprocessing, VisionModel
+from deepscope.models.classifier import Backbone, Pooling, View
+from deepscope.models.prediction import in_parts, nothing_readable
+from deepscope.session import Session
+from deepscope.transfer.cache import Store, digest
+from deepscope.transfer.inference import accelerated
+
+BATCH = 32
+"""Every batch has this size, the last one filled up with black: an image's features do not depend on its company."""
+
+_ENGINE = 1
+"""Raised whenever this code changes what features are."""
+
+
+Layer: TypeAlias = "tuple[str, Pooling]"
+"""A layer's name and how its maps become a vector."""
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Features of a list of images.
+
+    Attributes:
+        rows: (n,) places in the list of the images that could be read.
+        vectors: for each layer asked for, (n, D) float32.
+        skipped: the images that could not be read, and why.
+        computed: images that went through the network now; the others were in the cache.
+    """
+
+    rows: NDArray[np.int64]
+    vectors: tuple[NDArray[np.float32], ...]
+    skipped: tuple[images.Skipped, ...]
+    computed: int
+
+
+def extract(
+    model: VisionModel,
+    layers: Sequence[Layer],
+    sources: Sequence[images.Source],
+    session: Session,
+    *,
+    views: Sequence[View] = (View(),),
+    preprocessing: Preprocessing | None = None,
+) -> Features:
+    """Features of images, from the session's cache where they are in it.
+
+    What is missing is computed in one pass for all layers that lack it, and kept batch by batch: a process that
+    is killed loses at most one batch, and the next one goes on to bit-identical features. Under `torchrun` each
+    process computes the images whose digest falls to it, and all return the same.
+
+    Args:
+        model: any network; class layers are not needed.
+        layers: (layer as `VisionModel.layer` takes it, pooling).
+        sources: images; one that cannot be read is skipped and listed.
+        session: precision "bfloat16" is quicker on processors that have it.
+        views: features are the mean over these; each is kept on its own.
+        preprocessing: makes the pixels; None takes the model's own. Its mean and std are not used.
+
+    Raises:
+        InputError: no layer has that name, its weights are not here, or no image could be read.
+    """
+    root = session.cache / "features"
+    geometry = preprocessing or model.preprocessing
+    identity = {**_identity(model, session), "pixels": geometry.to_json()}
+    keys = [digest(source) for source in session.track(sources, "looking for known images")]
+    unread: dict[bytes, str] = {}
+    computed = 0
+    seen: list[list[Store]] = []
+    for view in views:
+        backbone = backbone_of(model, layers, (view,))
+        stores = {
+            (name, pooling): Store(root, {**identity, **asdict(view), "layer": name, "pooling": pooling})
+            for name, pooling in backbone.layers
+        }
+        missing = {
+            key: source
+            for key, source in zip(keys, sources, strict=True)
+            if key not in unread and any(key not in store for store in stores.values())
+        }
+        unread |= _fill(backbone, stores, missing, geometry, session)
+        computed += len(missing.keys() - unread.keys())
+        seen.append([stores[layer] for layer in backbone.layers])
+    rows = [row for row, key in enumerate(keys) if key not in unread]
+    skipped = tuple(images.Skipped(_label(sources[r], r), unread[k]) for r, k in enumerate(keys) if k in unread)
+    if not rows:
+        raise InputError(nothing_readable(skipped))
+    readable = [keys[row] for row in rows]
+    vectors = tuple(_mean([store.read(readable) for store in stores]) for stores in zip(*seen, strict=True))
+    return Features(np.array(rows), vectors, skipped, computed)
+
+
+def backbone_of(model: VisionModel, layers: Sequence[Layer], views: Sequence[View] = (View(),)) -> Backbone:
+    """The model's network as a module from pixels to feature vectors.
+
+    Raises:
+        InputError: no layer has that name.
+    """
+    for layer, _ in layers:
+        model.layer(layer)
+    named = [(model.aliases.get(layer, layer), pooling) for layer, pooling in layers]
+    backbone = Backbone(model.network, model.preprocessing.mean, model.preprocessing.std, named, views)
+    return backbone.to(model.device).eval()
+
+
+def _fill(
+    backbone: Backbone,
+    stores: Mapping[Layer, Store],
+    missing: Mapping[bytes, images.Source],
+    geometry: Preprocessing,
+    session: Session,
+) -> dict[bytes, str]:
+    """Compute what is missing, each process its share. Returns the images that could not be read, and why."""
+    if not missing:
+        return {}
+    world = PartialState(cpu=session.device.type == "cpu")
+    keys = [key for key in missing if _shard(key, world.num_processes) == world.process_index]
+    wanted = [layer for layer, store in stores.items() if any(key not in store for key in missing)]
+    backbone = Backbone(backbone.network, backbone.mean.flatten(), backbone.std.flatten(), wanted, backbone.views)
+    quick: Backbone | None = None
+    read: set[int] = set()
+    skipped: list[images.Skipped] = []
+    with session.progress("features", total=len(keys)) as advance:
+        for batch in images.stream((missing[key] for key in keys), geometry, batch_size=BATCH):
+            skipped.extend(batch.skipped)
+            read.update(batch.rows)
+            if batch.rows:
+                pixels = batch.pixels.to(session.device)
+                quick = quick or accelerated(backbone, pixels[:1], bfloat16=session.precision == "bfloat16")
+                names = [keys[row] for row in batch.rows]
+                for layer, vectors in zip(wanted, _forward(quick, pixels), strict=True):
+                    fresh = [row for row, name in enumerate(names) if name not in stores[layer]]
+                    stores[layer].add([names[row] for row in fresh], vectors[fresh])
+            advance(len(batch.rows) + len(batch.skipped))
+    refused = (key for row, key in enumerate(keys) if row not in read)
+    reasons = {key: bad.reason for key, bad in zip(refused, skipped, strict=True)}
+    if world.num_processes > 1:
+        reasons = dict(gather_object(list(reasons.items())))  # waits until every process has added its share
+    for store in stores.values():
+        store.refresh()
+    return reasons
+
+
+def _forward(backbone: Backbone, pixels: Tensor) -> list[NDArray[np.float32]]:
+    """One (N, D) array a layer."""
+    widths: list[int] = []
+
+    def run(part: Tensor) -> Tensor:
+        with torch.inference_mode():
+            vectors = backbone(part.to(memory_format=torch.channels_last))
+        widths[:] = [vector.shape[1] for vector in vectors]
+        return torch.cat(vectors, 1).cpu()
+
+    filled = functional.pad(pixels, (0, 0, 0, 0, 0, 0, 0, BATCH - len(pixels)))
+    together = in_parts(run, filled)[: len(pixels)].numpy()
+    return np.split(together, np.cumsum(widths)[:-1], axis=1)
+
+
+def _identity(model: VisionModel, session: Session) -> dict[str, Any]:
+    """All that features depend on besides image, geometry, view and layer."""
+    weights = hashlib.sha256(str(model.network).encode())
+    for name, tensor in model.network.state_dict().items():
+        weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    libraries = {name: pillow.version(name) for name in ("jpg", "zlib", "webp", "libtiff", "jpg_2000", "avif")}
+    return {
+        "engine": _ENGINE,
+        "network": weights.hexdigest(),
+        "mean": model.preprocessing.mean,
+        "std": model.preprocessing.std,
+        "precision": session.precision,
+        "device": session.device.type,
+        "decoder": {"pillow": pillow_version, **libraries},
+    }
+
+
+def _mean(views: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return views[0] if len(views) == 1 else torch.from_numpy(np.stack(views)).mean(0).numpy()
+
+
+def _shard(key: bytes, processes: int) -> int:
+    return int.from_bytes(key[:8], "little") % processes
+
+
+def _label(source: images.Source, row: int) -> str:
+    return str(source) if isinstance(source, (str, os.PathLike)) else f"image {row}"

@@ -1,0 +1,70 @@
+"""Features for recipes: every model runs once for all the recipes that read the same pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deepscope import images
+from deepscope.models import Preprocessing, VisionModel
+from deepscope.models.classifier import View
+from deepscope.session import Session
+from deepscope.transfer.extraction import Features, Layer, extract
+from deepscope.transfer.recipe import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """Features of a list of images for several recipes.
+
+    Attributes:
+        rows: (n,) places in the list of the images that could be read.
+        skipped: the others, and why.
+    """
+
+    rows: NDArray[np.int64]
+    skipped: tuple[images.Skipped, ...]
+    _vectors: Mapping[tuple[str, Preprocessing, tuple[View, ...], Layer], NDArray[np.float32]]
+    _models: Mapping[str, VisionModel]
+
+    def blocks(self, recipe: Recipe) -> list[Tensor]:
+        """(n, D) features for each of the recipe's layers, model by model."""
+        pixels = recipe.pixels(self._models)
+        return [
+            torch.from_numpy(self._vectors[name, pixels, recipe.views, layer])
+            for name, layers in recipe.by_model()
+            for layer in layers
+        ]
+
+
+def gather(
+    recipes: Sequence[Recipe], models: Mapping[str, VisionModel], sources: Sequence[images.Source], session: Session
+) -> Gathered:
+    """Extract what the recipes need.
+
+    Args:
+        recipes: with all layers named.
+        models: every model of the recipes, by the name it has there.
+        sources: images.
+        session: device, precision and cache.
+
+    Raises:
+        InputError: as `extract`.
+    """
+    passes: dict[tuple[str, Preprocessing, tuple[View, ...]], dict[Layer, None]] = {}
+    for recipe in recipes:
+        for name, layers in recipe.by_model():
+            passes.setdefault((name, recipe.pixels(models), recipe.views), {}).update(dict.fromkeys(layers))
+    vectors, found = {}, None
+    for (name, pixels, views), layers in passes.items():
+        session.note(f"features of {name}: {', '.join(layer for layer, _ in layers)}")
+        found = extract(models[name], list(layers), sources, session, views=views, preprocessing=pixels)
+        for layer, block in zip(layers, found.vectors, strict=True):
+            vectors[name, pixels, views, layer] = block
+    assert isinstance(found, Features)
+    return Gathered(found.rows, found.skipped, vectors, models)

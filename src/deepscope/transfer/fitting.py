@@ -1,0 +1,92 @@
+"""Fitting a classifier to features: normalise, fit the head, calibrate; all on the training images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from scipy.optimize import minimize_scalar
+from torch import Tensor, nn
+from torch.nn import functional
+
+from deepscope.errors import InputError
+from deepscope.models import VisionModel
+from deepscope.models.classifier import Classifier, Normalisation, NormalisationKind, join
+from deepscope.transfer.extraction import backbone_of
+from deepscope.transfer.heads import Fitted, Head, folds_of
+from deepscope.transfer.recipe import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class FittedFeatures:
+    """A head on normalised features.
+
+    Attributes:
+        normalisations: of each block.
+        head: what was fitted, with its out-of-fold scores.
+        temperature: softmax(scores / temperature) is calibrated.
+        validation: the cross-validated accuracy on the training images.
+    """
+
+    normalisations: tuple[Normalisation, ...]
+    head: Fitted
+    temperature: float
+    validation: float
+
+    def scores(self, blocks: Sequence[Tensor]) -> Tensor:
+        """(N, C) the head's own scores."""
+        with torch.no_grad():
+            return self.head.scores(join(self.normalisations, blocks))
+
+    def probabilities(self, blocks: Sequence[Tensor]) -> Tensor:
+        """(N, C)."""
+        return (self.scores(blocks) / self.temperature).softmax(1)
+
+    def classifier(self, recipe: Recipe, models: dict[str, VisionModel]) -> Classifier:
+        """The same from pixels, as one network whose logits' softmax gives the probabilities.
+
+        Raises:
+            InputError: the head is not linear.
+        """
+        if not isinstance(self.head.scores, nn.Linear):
+            raise InputError("this head is not linear, so it cannot become the last layer of a network: choose another")
+        layer = self.head.scores
+        head = nn.Linear(layer.in_features, layer.out_features)
+        head.load_state_dict({key: value / self.temperature for key, value in layer.state_dict().items()})
+        backbones = [backbone_of(models[name], layers, recipe.views) for name, layers in recipe.by_model()]
+        return Classifier(backbones, self.normalisations, head)
+
+
+def fit_features(
+    blocks: Sequence[Tensor], labels: Tensor, head: Head, normalisation: NormalisationKind, *, seed: int
+) -> FittedFeatures:
+    """Fit to (N, D) training features.
+
+    Args:
+        blocks: one tensor for each layer.
+        labels: (N,) int64.
+        head: is told to choose its regularisation by cross-validation.
+        normalisation: of each block.
+        seed: of the folds.
+    """
+    normalisations = tuple(Normalisation.fit(normalisation, block) for block in blocks)
+    fitted = head.fit(join(normalisations, blocks), labels, folds_of(labels, seed=seed))
+    return FittedFeatures(
+        normalisations, fitted, temperature(fitted.out_of_fold, labels), fitted.accuracy_out_of_fold(labels)
+    )
+
+
+def temperature(scores: Tensor | None, labels: Tensor) -> float:
+    """What scores are divided by for their softmax to be calibrated (Guo et al. 2017); 1 where there are no scores.
+
+    The scores must come from fits that did not see the images, or confidence is overrated.
+    """
+    if scores is None:
+        return 1.0
+
+    def loss(logarithm: float) -> float:
+        return functional.cross_entropy(scores.double() / math.exp(logarithm), labels).item()
+
+    return math.exp(float(minimize_scalar(loss, bounds=(-7, 7), method="bounded").x))

@@ -1,0 +1,77 @@
+"""`Head`: the family of classifiers on feature vectors."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.model_selection import StratifiedKFold
+from torch import Tensor, nn
+
+from deepscope.registry import Registered
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A head after fitting.
+
+    Attributes:
+        scores: (N, D) features -> (N, C) scores, the highest of which is the answer. A linear head's is an
+            `nn.Linear`, which can become the last layer of a network.
+        setting: what cross-validation chose, in words; empty where there was nothing to choose.
+        out_of_fold: (N, C) scores of the training images, each by a fit that did not see it; None without folds.
+    """
+
+    scores: nn.Module
+    setting: str
+    out_of_fold: Tensor | None
+
+    def accuracy_out_of_fold(self, labels: Tensor) -> float:
+        """The cross-validated accuracy; NaN without folds."""
+        if self.out_of_fold is None:
+            return float("nan")
+        return (self.out_of_fold.argmax(1) == labels).float().mean().item()
+
+
+class Head(Registered):
+    """A classifier on feature vectors that have been normalised to norms of about 1."""
+
+    @abstractmethod
+    def fit(self, features: Tensor, labels: Tensor, folds: Tensor | None) -> Fitted:
+        """Fit, choosing regularisation by cross-validation.
+
+        Args:
+            features: (N, D) float32 training features.
+            labels: (N,) int64, every class from 0 to C - 1 among them.
+            folds: (N,) the fold that each image is left out in; None where a class has a single image: then
+                the head's middle setting is used.
+        """
+
+
+def folds_of(labels: Tensor, *, seed: int, most: int = 5) -> Tensor | None:
+    """(N,) stratified folds, as many as the smallest class has images but at most `most`; None below two."""
+    count = min(most, int(labels.bincount().min()))
+    if count < 2:
+        return None
+    folds = torch.empty(len(labels), dtype=torch.long)
+    splitter = StratifiedKFold(count, shuffle=True, random_state=seed)
+    for number, (_, rows) in enumerate(splitter.split(np.zeros(len(labels)), labels.numpy())):
+        folds[torch.from_numpy(rows)] = number
+    return folds
+
+
+def best(settings: Sequence[float], out_of_fold: Sequence[Tensor], labels: Tensor) -> int:
+    """The index of the setting with the highest accuracy; among equals the first, so list the simplest first."""
+    accuracies = [(scores.argmax(1) == labels).float().mean().item() for scores in out_of_fold]
+    assert len(accuracies) == len(settings)
+    return int(np.argmax(accuracies))
+
+
+def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    """A float32 `nn.Linear` of (C, D) weight and (C,) bias."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0])
+    layer.load_state_dict({"weight": weight.float(), "bias": bias.float()})
+    return layer.requires_grad_(False)

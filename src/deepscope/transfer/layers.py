@@ -1,0 +1,57 @@
+"""Questions about a network's layers, answered by a pass without numbers (on PyTorch's meta device)."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deepscope.errors import InputError
+from deepscope.models import VisionModel
+from deepscope.models.capture import capture
+
+
+def require(model: VisionModel, layer: str) -> None:
+    """Raises InputError where the model has no such layer, or lacks the weights to get there."""
+    model.layer(layer)
+    network = _numberless(model)
+    capture(network, _input(model), {layer: network.get_submodule(model.aliases.get(layer, layer))})
+
+
+def class_layer_input(model: VisionModel) -> str:
+    """The layer whose output the class layer reads; of a model without class layer, the last one that runs.
+
+    Raises:
+        InputError: no layer puts out a tensor.
+    """
+    network = _numberless(model)
+    names = {module: name for name, module in network.named_modules() if name}
+    finished: list[tuple[nn.Module, Tensor, Any]] = []
+
+    def after(module: nn.Module, inputs: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and not isinstance(module, nn.Dropout):
+            finished.append((module, output, inputs[0] if inputs else None))
+
+    for module in names:
+        module.register_forward_hook(after)
+    with contextlib.suppress(InputError):  # where weights are not here, the last layer that ran is the answer
+        network(_input(model))
+    classes = [at for at, (module, *_) in enumerate(finished) if isinstance(module, (nn.Linear, nn.Conv2d))]
+    if model.categories and classes:
+        read = finished[classes[-1]][2]
+        finished = finished[: classes[-1]]
+        finished = [run for run in finished if run[1] is read] or finished
+    if not finished:
+        raise InputError(f"{model.name} has no layer to take features from: name one, as {model.name}@LAYER")
+    return names[finished[-1][0]]
+
+
+def _numberless(model: VisionModel) -> nn.Module:
+    return copy.deepcopy(model.network).to("meta")
+
+
+def _input(model: VisionModel) -> Tensor:
+    return torch.empty(1, 3, *model.preprocessing.size, device="meta")

@@ -1,0 +1,110 @@
+"""`Recipe`: from an image to one feature vector, in words that a person can type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, cast, get_args
+
+from deepscope.errors import InputError, unknown
+from deepscope.models import Preprocessing, VisionModel
+from deepscope.models.classifier import NormalisationKind, Pooling, View
+from deepscope.transfer.layers import class_layer_input
+
+
+@dataclass(frozen=True)
+class Block:
+    """A layer of a model: `MODEL`, `MODEL@LAYER` or `MODEL@LAYER:POOLING` in text.
+
+    Attributes:
+        model: as `load_model` takes it.
+        layer: empty for the one that the model's class layer reads.
+        pooling: of maps to a vector.
+    """
+
+    model: str
+    layer: str = ""
+    pooling: Pooling = "mean"
+
+    @classmethod
+    def parse(cls, text: str) -> Block:
+        """Raises InputError where the text is no block."""
+        model, _, rest = text.strip().partition("@")
+        layer, _, pooling = rest.partition(":")
+        if not model:
+            raise InputError(f"features {text!r} name no model: write MODEL, MODEL@LAYER or MODEL@LAYER:POOLING")
+        if pooling and pooling not in get_args(Pooling):
+            raise unknown("pooling", pooling, get_args(Pooling))
+        return cls(model, layer, cast("Pooling", pooling or "mean"))
+
+    def __str__(self) -> str:
+        pooling = "" if self.pooling == "mean" else f":{self.pooling}"
+        return f"{self.model}@{self.layer}{pooling}" if self.layer or pooling else self.model
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What becomes the feature vector of an image.
+
+    Attributes:
+        blocks: layers whose vectors are joined. All models of a recipe see the same pixels, made as the first
+            one wants them, so that they can work as one network.
+        normalisation: of each block.
+        size: side of the input; None takes the first model's own.
+        flip: features are the mean over the image and its mirror image.
+        scales: features are the mean over inputs of these relative sizes.
+    """
+
+    blocks: tuple[Block, ...]
+    normalisation: NormalisationKind = "l2"
+    size: int | None = None
+    flip: bool = False
+    scales: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        if self.normalisation not in get_args(NormalisationKind):
+            raise unknown("normalisation", self.normalisation, get_args(NormalisationKind))
+        if not self.scales or not all(0.1 <= scale <= 10 for scale in self.scales):
+            raise InputError(f"scales {self.scales} cannot be used: give one or more between 0.1 and 10")
+        if self.size is not None and not 16 <= self.size <= 4096:
+            raise InputError(f"an input of {self.size} pixels cannot be used: give a side between 16 and 4096")
+
+    @classmethod
+    def parse(cls, text: str, **settings: Any) -> Recipe:
+        """Blocks joined by `+`: `vgg16@pool5:flatten+efficientnet_lite0`."""
+        return cls(tuple(Block.parse(part) for part in text.split("+")), **settings)
+
+    def __str__(self) -> str:
+        return "+".join(map(str, self.blocks))
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """What of each image is seen."""
+        return tuple(View(mirrored, scale) for scale in self.scales for mirrored in ((False, True)[: 1 + self.flip]))
+
+    def pixels(self, models: Mapping[str, VisionModel]) -> Preprocessing:
+        """The geometry that all models of the recipe share."""
+        own = models[self.blocks[0].model].preprocessing
+        if self.size is None:
+            return own
+        margin = own.resize / own.size[0] if isinstance(own.resize, int) else 1
+        return replace(own, resize=round(self.size * margin), crop=self.size)
+
+    def named(self, models: Mapping[str, VisionModel]) -> Recipe:
+        """The same recipe with every layer's name spelled out.
+
+        Raises:
+            InputError: a model has no layer of that name.
+        """
+        blocks = []
+        for block in self.blocks:
+            model = models[block.model]
+            if block.layer:
+                model.layer(block.layer)
+            blocks.append(block if block.layer else replace(block, layer=class_layer_input(model)))
+        return replace(self, blocks=tuple(blocks))
+
+    def by_model(self) -> Iterator[tuple[str, list[tuple[str, Pooling]]]]:
+        """Each model once, with its layers."""
+        for name in dict.fromkeys(block.model for block in self.blocks):
+            yield name, [(block.layer, block.pooling) for block in self.blocks if block.model == name]
