@@ -50,7 +50,7 @@ def add_commands(app: App, run: Run) -> None:
     for job in _jobs(Job):
         parent = app
         if job.area:
-            parent = _group(app, job.area)
+            parent = _group(app, job.area, job)
         family = _family_field(job)
         if family is None:
             _add(parent, job.name, _signature(job), job, run)
@@ -58,7 +58,7 @@ def add_commands(app: App, run: Run) -> None:
                 parent.default(_function(_signature(job), job, run))
         else:
             field, base = family
-            group = _group(parent, job.name)
+            group = _group(parent, job.name, job)
             group.help = _summary(job)
             default = job.__dataclass_fields__[field].default
             if isinstance(default, base):  # the job also works without a method's name
@@ -73,11 +73,11 @@ def _jobs(base: type[Job]) -> list[type[Job]]:
     return sorted(base.concrete(), key=lambda job: (job.area, job.name))
 
 
-def _group(parent: App, name: str) -> App:
+def _group(parent: App, name: str, job: type[Job]) -> App:
     try:
         return parent[name]
     except KeyError:
-        group = App(name=name, help=_AREAS.get(name, ""))
+        group = App(name=name, help=_AREAS.get(name, ""), help_epilogue=f"Example: {job.example}")
         parent.command(group)
         return group
 
@@ -93,11 +93,24 @@ _AREAS = {
 """Help of the groups that are no job themselves."""
 
 
-def _add(parent: App, name: str, signature: inspect.Signature, job: type[Job], run: Run, *method: Any) -> None:
+def _add(
+    parent: App,
+    name: str,
+    signature: inspect.Signature,
+    job: type[Job],
+    run: Run,
+    field: str = "",
+    method: type[Registered] | None = None,
+) -> None:
     compact = name.replace("-", "")
     named = [name] if compact == name else [name, compact]
-    command = App(name=named, help_epilogue=f"Example: {job.example}")
-    command.default(_function(signature, job, run, *method))
+    example = job.example
+    if method is not None:  # the job's example names some method; here it is this one
+        words = example.split(" ")
+        words[words.index(job.name) + 1] = name
+        example = " ".join(words)
+    command = App(name=named, help_epilogue=f"Example: {example}")
+    command.default(_function(signature, job, run, field, method))
     parent.command(command)
 
 

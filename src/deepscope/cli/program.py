@@ -101,7 +101,7 @@ def _writable(folder: Path | None) -> Path | None:
 
 
 def _one_line(error: CycloptsError) -> str:
-    return " ".join(str(error).split()).rstrip(".")
+    return " ".join(str(error).split()).rstrip(" .,")
 
 
 def _refuse(message: str) -> int:
