@@ -24,3 +24,27 @@ def tiny_model(*, classes: int = 4, seed: int = 0, size: int = 16) -> VisionMode
         )
     names = ("bee eater", "wombat", "hay", "snail", *(f"class {i}" for i in range(4, classes)))[:classes]
     return VisionModel("tiny", network, Preprocessing(resize=size, crop=size), categories=names)
+
+
+def linear_model(weights: torch.Tensor, *, size: int) -> VisionModel:
+    """Logits are `weights` (classes, 3 * size * size) times the network's input, with real means and deviations."""
+    layer = nn.Linear(weights.shape[1], len(weights), bias=False, dtype=weights.dtype)
+    layer.weight.data = weights
+    network = nn.Sequential(nn.Flatten(), layer)
+    names = tuple(f"class {index}" for index in range(len(weights)))
+    return VisionModel("linear", network, Preprocessing(resize=size, crop=size), categories=names)
+
+
+def smooth_model(*, batch_norm: bool = False, size: int = 12) -> VisionModel:
+    """A float64 network without kinks, for any input size; its batch normalisation remembers arbitrary statistics."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        first, second = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 4, 3, padding=1)
+        norms = nn.BatchNorm2d(6), nn.BatchNorm2d(4)
+        for norm in norms:
+            norm.load_state_dict({**norm.state_dict(), "running_mean": torch.randn(norm.num_features)})
+            norm.load_state_dict({**norm.state_dict(), "running_var": torch.rand(norm.num_features) + 0.5})
+    layers = (first, norms[0], nn.Softplus(), second, norms[1]) if batch_norm else (first, nn.Softplus(), second)
+    network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()).double()
+    names = ("bee eater", "wombat", "hay", "snail")
+    return VisionModel("smooth", network, Preprocessing(resize=size, crop=size), categories=names)

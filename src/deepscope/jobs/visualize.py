@@ -142,6 +142,10 @@ class Visualize(Recipe, Job):
         return mean([diversity(group) for group in groups]).metrics("diversity") if groups else {}
 
 
+# Every setting of a recipe is a flag, and explained in one place.
+Visualize.__doc__ = f"{Visualize.__doc__}".rstrip() + "\n" + f"{Recipe.__doc__}".partition("Attributes:\n")[2]
+
+
 def _verdicts(
     pixels: Tensor, objective: Objective, model: VisionModel, judge: VisionModel | None
 ) -> tuple[Verdict, ...]:

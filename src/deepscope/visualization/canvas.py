@@ -88,11 +88,11 @@ class Fourier(Canvas):
     """
 
     size: tuple[int, int]
-    decay: float = 1.3
+    decay: float = 1.0
 
     def noise(self, streams: Streams, rows: Tensor) -> Tensor:
         """A grey image with faint noise: coefficients (n, 3, H, W // 2 + 1, 2)."""
-        return 0.02 * streams.normal(rows, 3, self.size[0], self.size[1] // 2 + 1, 2)
+        return 0.005 * streams.normal(rows, 3, self.size[0], self.size[1] // 2 + 1, 2)
 
     def points(self, pixels: Tensor) -> Tensor:
         """The coefficients of an image; black and white become the nearest values that a sigmoid reaches."""

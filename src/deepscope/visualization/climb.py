@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deepscope.ascent import Adam, Move, Normalised, State, Streams, ascend
+from deepscope.ascent import Momentum, Move, Normalised, State, Streams, ascend
 from deepscope.visualization.batch_norm import StatisticsDistance, statistics_distance
 from deepscope.visualization.canvas import Canvas, Fourier, NetworkInput
 from deepscope.visualization.objectives import Objective
@@ -106,8 +106,8 @@ def _canvas(recipe: Recipe, objective: Objective, size: tuple[int, ...]) -> Canv
 
 def _move(recipe: Recipe) -> Move:
     rate, steps = recipe.learning_rate or 0.0, recipe.iterations or 0
-    if recipe.move == "adam":
-        return Adam(lambda state: rate * (1 + math.cos(math.pi * state.step / steps)) / 2, betas=(0.9, 0.99))
+    if recipe.move == "momentum":
+        return Momentum(Normalised(lambda state: rate * (1 + math.cos(math.pi * state.step / steps)) / 2), decay=0.9)
     return Normalised(rate)
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 from deepscope.errors import InputError, unknown
 
 CanvasName = Literal["network-input", "fourier"]
-MoveName = Literal["normalised", "adam"]
+MoveName = Literal["normalised", "momentum"]
 ObjectiveName = Literal["logit", "log-probability"]
 
 
@@ -20,11 +20,11 @@ class Recipe:
 
     Attributes:
         iterations: gradient steps.
-        learning_rate: length of a step in units of the network's input (move "normalised"), or of each coefficient
-            of the canvas (move "adam", falling to zero along a cosine).
+        learning_rate: length (L2 norm) of a step on the canvas; with move "momentum" of the first one.
         canvas: what the ascent moves: the "network-input" itself (Simonyan et al. 2014), or the decorrelated
             "fourier" spectrum of the image (Olah et al. 2017).
-        move: "normalised" steps along the gradient divided by its L2 norm, or "adam".
+        move: steps of one length along the gradient ("normalised"), or along a running mean of gradients, their
+            length falling to zero along a cosine ("momentum").
         objective: what is climbed: the class's "logit" (Simonyan et al. 2014), or its "log-probability".
         l2: weight of the squared L2 norm of the network's input, taken from the score.
         blur_every: steps from one Gaussian blur to the next (Yosinski et al. 2015); 0 for none.
@@ -101,12 +101,12 @@ _SOURCE = Recipe(
 )
 _DEFAULT = Recipe(
     iterations=160,
-    learning_rate=0.12,
+    learning_rate=0.75,
     canvas="fourier",
-    move="adam",
+    move="momentum",
     objective="logit",
     view=128,
-    zoom=0.6,
+    zoom=0.35,
     rotation=10,
     flip=True,
 )

@@ -77,7 +77,7 @@ def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
     """(N, C, H, W) -> blurred along both axes; sigma in pixels, 0 for no blur."""
     if sigma == 0:
         return images
-    radius = min(int(4 * sigma + 0.5), min(images.shape[-2:]) - 1)
+    radius = min(int(4 * sigma + 0.5), min(images.shape[-2:]))
     offsets = torch.arange(-radius, radius + 1, dtype=images.dtype, device=images.device)
     kernel = torch.exp(-0.5 * (offsets / sigma).square())
     kernel = (kernel / kernel.sum()).expand(images.shape[1], 1, 1, -1)
