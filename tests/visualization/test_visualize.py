@@ -1,0 +1,180 @@
+"""The command: what it makes, keeps on ctrl-C, continues, and refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from deepscope.errors import InputError
+from deepscope.jobs import class_images, visualize
+from deepscope.jobs.class_images import Images, make_images
+from deepscope.jobs.visualize import Visualize
+from deepscope.models import VisionModel
+from deepscope.results import Animation, Curves, ImageGrid, Note, Table
+from deepscope.session import Session
+from deepscope.visualization import ClassObjective, Frame, Recipe, climb, preset
+from networks import tiny_model
+
+RECIPE = Recipe(iterations=8, view=32).over(preset("default"))
+LABELS = ("bee eater", "wombat", "hay", "snail")
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    return Session(cache=tmp_path, quiet=True)
+
+
+@pytest.fixture
+def models(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(name: str, session: Session) -> VisionModel:
+        return dataclasses.replace(tiny_model(seed=len(name)), name=name)
+
+    monkeypatch.setattr(visualize, "load_model", load)
+
+
+def make(session: Session, *, labels: tuple[str, ...] = LABELS, batch_size: int = 2) -> Images:
+    targets = torch.tensor([LABELS.index(label) for label in labels])
+    objective = ClassObjective(tiny_model(), targets)
+    return make_images(objective, RECIPE, labels, session, batch_size=batch_size, film=True)
+
+
+def interrupt_after(frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ctrl-C comes in place of the frame after so many."""
+    left = frames
+
+    def interrupted(*arguments: Any, **settings: Any) -> Iterator[Frame]:
+        nonlocal left
+        for frame in climb(*arguments, **settings):
+            if left == 0:
+                raise KeyboardInterrupt
+            left -= 1
+            yield frame
+
+    monkeypatch.setattr(class_images, "climb", interrupted)
+
+
+def test_what_ctrl_c_stops_is_kept_and_goes_on_to_the_same_bits(
+    session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    whole = make(session)
+    assert whole.complete
+    assert not any((tmp_path / "visualize").rglob("*.pt"))
+
+    with monkeypatch.context() as patch:
+        interrupt_after(9 + 5, patch)  # in the second of two batches, after its frame 4
+        stopped = make(session)
+    assert not stopped.complete
+    assert stopped.pixels.shape == whole.pixels.shape
+    assert torch.equal(stopped.pixels[:2], whole.pixels[:2])
+    assert torch.isfinite(stopped.watched).sum(0).tolist() == [9, 9, 5, 5]
+    assert torch.equal(stopped.film[:5], whole.film[:5])
+
+    with monkeypatch.context() as patch:
+        interrupt_after(2 + 4, patch)  # the last frames of the first batch and of the second one are looked at again
+        continued = make(session)
+    assert continued.complete
+    for part in ("pixels", "watched", "film"):
+        assert torch.equal(getattr(continued, part), getattr(whole, part))
+    assert not any((tmp_path / "visualize").rglob("*.pt"))
+
+
+def test_ctrl_c_in_the_first_batch_leaves_out_the_others(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt_after(3, monkeypatch)
+    assert len(make(session).pixels) == 2
+    interrupt_after(0, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        make(dataclasses.replace(session, seed=1))
+
+
+def test_a_damaged_file_of_the_cache_costs_time_only(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        interrupt_after(3, patch)
+        make(session)
+    for path in session.cache.rglob("*.pt"):
+        path.write_bytes(b"no tensors")
+    assert make(session).complete
+
+
+def test_an_image_depends_on_its_label_and_the_seed_alone(session: Session) -> None:
+    together = make(session)
+    alone = make(session, labels=("hay",))
+    torch.testing.assert_close(alone.pixels[0], together.pixels[2], atol=2e-3, rtol=0)
+    assert not torch.allclose(make(dataclasses.replace(session, seed=1)).pixels, together.pixels, atol=0.05)
+
+
+@pytest.mark.usefixtures("models")
+def test_the_result_shows_images_quality_curves_and_animations(session: Session) -> None:
+    result = Visualize(("wombat", "hay"), iterations=5, view=32, seeds=2, animate=True).run(session)
+    kinds = [type(block) for block in result.blocks]
+    assert kinds == [ImageGrid, Table, Curves, *[Animation] * 4]
+    assert result.arrays["images"].shape == (4, 16, 16, 3)
+    animation = result.blocks[3]
+    assert isinstance(animation, Animation)
+    assert animation.frames.shape == (6, 16, 16, 3)
+    assert np.array_equal(animation.frames[-1], result.arrays["images"][0])
+    assert animation.captions[-1].startswith("wombat #1: 5, 0.")
+    judge = tiny_model(seed=len("squeezenet1_0"))
+    pixels = torch.from_numpy(result.arrays["images"]).permute(0, 3, 1, 2).float() / 255
+    recognised = judge(pixels).argmax(1) == torch.tensor([1, 1, 2, 2])
+    assert result.metrics["recognised/squeezenet1_0/top1"] == pytest.approx(float(recognised.float().mean()))
+    assert {"total-variation", "saturation", "diversity", "diversity/low", "seconds-per-image"} <= set(result.metrics)
+    assert result.config["iterations"] == 5
+    assert result.config["canvas"] == "fourier"
+
+
+@pytest.mark.usefixtures("models")
+def test_a_stopped_job_still_gives_its_result(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt_after(4, monkeypatch)
+    result = Visualize(("wombat",), iterations=9, view=32, animate=True).run(session)
+    assert isinstance(result.blocks[0], Note)
+    animation = result.blocks[-1]
+    assert isinstance(animation, Animation)
+    assert len(animation.frames) == 4
+    assert result.metrics["images"] == 1
+
+
+@pytest.mark.usefixtures("models")
+def test_it_starts_from_a_picture_or_excites_a_layer(session: Session, tmp_path: Path) -> None:
+    Image.new("RGB", (20, 20), (200, 40, 40)).save(tmp_path / "red.png")
+    still = Visualize(("hay",), preset="source", iterations=0, start=str(tmp_path / "red.png")).run(session)
+    assert still.arrays["images"][0, 8, 8].tolist() == [200, 40, 40]
+    channels = Visualize(layer="0", channel=(1, 4), iterations=3, view=32).run(session)
+    assert channels.arrays["images"].shape[0] == 2
+    assert not any(name.startswith("recognised") for name in channels.metrics)
+    assert Visualize(layer="3", iterations=3, view=32).run(session).metrics["images"] == 1
+
+
+@pytest.mark.usefixtures("models")
+@pytest.mark.parametrize(
+    ("job", "message"),
+    [
+        (Visualize(), "name at least one class"),
+        (Visualize(("wombat",), layer="0"), "not both"),
+        (Visualize(channel=(1,)), "needs a --layer"),
+        (Visualize(("wombatt",)), "did you mean 'wombat'"),
+        (Visualize(("wombat",), preset="best"), "no preset"),
+        (Visualize(layer="9"), "no layer"),
+        (Visualize(layer="0", channel=(99,)), "--channel 99"),
+        (Visualize(("wombat",), seeds=0), "--seeds"),
+        (Visualize(("wombat",), start="missing.jpg"), "missing.jpg"),
+        (Visualize(("wombat",), preset="statistics"), "no batch normalisation"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_cannot_be_done_is_said_in_one_line(job: Visualize, message: str, session: Session) -> None:
+    with pytest.raises(InputError, match=message):
+        job.run(session)
+
+
+@pytest.mark.real
+def test_squeezenet_recognises_what_it_was_asked_for(home: Path, tmp_path: Path) -> None:
+    session = Session(home=home, cache=tmp_path, quiet=True)
+    job = Visualize(("pug", "gondola"), model="squeezenet1_0", iterations=80, view=96)
+    assert job.run(session).metrics["recognised/squeezenet1_0/top1"] == 1
