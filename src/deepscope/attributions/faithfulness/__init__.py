@@ -1,0 +1,20 @@
+"""Whether attribution maps can be trusted: measures that need no eye."""
+
+from deepscope.attributions.faithfulness.confidence import AverageDrop, Increase
+from deepscope.attributions.faithfulness.measure import Measure
+from deepscope.attributions.faithfulness.perturbation import Deletion, Insertion
+from deepscope.attributions.faithfulness.pointing import energy_inside
+from deepscope.attributions.faithfulness.randomisation import Randomisation, rank_correlation
+from deepscope.attributions.faithfulness.sensitivity import MaxSensitivity
+
+__all__ = [
+    "AverageDrop",
+    "Deletion",
+    "Increase",
+    "Insertion",
+    "MaxSensitivity",
+    "Measure",
+    "Randomisation",
+    "energy_inside",
+    "rank_correlation",
+]

@@ -1,0 +1,105 @@
+"""Insertion and deletion: how fast the probability comes and goes with the pixels a map calls important."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from deepscope.attributions.attribution import Baseline, baseline_pixels
+from deepscope.attributions.engine import batches, probability
+from deepscope.attributions.faithfulness.measure import Explain, Measure
+from deepscope.models.vision_model import VisionModel
+
+
+@dataclass(frozen=True)
+class Deletion(Measure):
+    """Area under the class's probability while the most important pixels are taken out first; small is faithful.
+
+    Petsiuk, Das and Saenko 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models".
+
+    Attributes:
+        steps: steps from the whole image to the empty one, about.
+        substrate: what takes the place of a pixel.
+    """
+
+    higher_is_better: ClassVar[bool] = False
+
+    steps: int = 28
+    substrate: Baseline = "grey"
+
+    def __call__(
+        self,
+        model: VisionModel,
+        pixels: Tensor,
+        target: Tensor,
+        maps: Tensor,
+        *,
+        explain: Explain,
+        rng: torch.Generator,
+    ) -> Tensor:
+        """(N,) areas in [0, 1]."""
+        return area(curve(model, pixels, baseline_pixels(self.substrate, pixels), target, maps, self.steps))
+
+
+@dataclass(frozen=True)
+class Insertion(Measure):
+    """Area under the class's probability while the most important pixels come back first; large is faithful.
+
+    Petsiuk, Das and Saenko 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models".
+
+    Attributes:
+        steps: steps from the empty image to the whole one, about.
+        substrate: what the image starts from.
+    """
+
+    higher_is_better: ClassVar[bool] = True
+
+    steps: int = 28
+    substrate: Baseline = "blurred"
+
+    def __call__(
+        self,
+        model: VisionModel,
+        pixels: Tensor,
+        target: Tensor,
+        maps: Tensor,
+        *,
+        explain: Explain,
+        rng: torch.Generator,
+    ) -> Tensor:
+        """(N,) areas in [0, 1]."""
+        return area(curve(model, baseline_pixels(self.substrate, pixels), pixels, target, maps, self.steps))
+
+
+def curve(model: VisionModel, start: Tensor, finish: Tensor, target: Tensor, maps: Tensor, steps: int) -> Tensor:
+    """Probabilities of the target class while pixels change from `start` to `finish`, the largest map values first.
+
+    Each step changes the same number of pixels, the last one what is left.
+
+    Returns:
+        (N, steps + 1) from all `start` to all `finish`.
+    """
+    positions = maps[0].numel()
+    each = math.ceil(positions / steps)
+    points = math.ceil(positions / each) + 1
+    order = maps.flatten(1).argsort(dim=1, descending=True, stable=True)
+    rank = torch.empty_like(order).scatter_(1, order, torch.arange(positions, device=maps.device).expand_as(order))
+    rank = rank.view(-1, 1, *maps.shape[1:])
+    row = torch.arange(len(maps) * points, device=maps.device)
+    image, step = row // points, row % points
+
+    def seen(rows: slice) -> Tensor:
+        i = image[rows]
+        changed = rank[i] < (step[rows] * each).view(-1, 1, 1, 1)
+        return probability(model, torch.where(changed, finish[i], start[i]), target[i])
+
+    return torch.cat([part for _, part in batches(len(row), maps.device, seen)]).view(len(maps), points)
+
+
+def area(curves: Tensor) -> Tensor:
+    """(N, points) -> (N,) areas by the trapezoid rule over a unit length."""
+    return torch.trapezoid(curves, dim=1) / (curves.shape[1] - 1)

@@ -1,0 +1,96 @@
+"""The sanity check of model randomisation: a map that explains a network must change when its weights do."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+from torch import Tensor, nn
+
+from deepscope.models.vision_model import VisionModel
+
+
+@dataclass(frozen=True)
+class Randomisation:
+    """Cascading randomisation: weights are shuffled layer by layer, from the output down.
+
+    Shuffling within each tensor keeps the distribution of the weights and destroys what was learnt. The maps of the
+    shuffled networks are compared with the trained network's by Spearman's rank correlation of their absolute values.
+
+    Adebayo et al. 2018, "Sanity Checks for Saliency Maps".
+
+    Attributes:
+        depths: shares of the layers that are shuffled, in growing order.
+    """
+
+    depths: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
+
+    def __call__(
+        self,
+        explain: Callable[[VisionModel], Tensor],
+        model: VisionModel,
+        pixels: Tensor,
+        *,
+        rng: torch.Generator,
+    ) -> NDArray[np.float64]:
+        """How much of the maps survives.
+
+        Args:
+            explain: a model -> (N, H, W) maps of the same images and classes, with the same random numbers.
+            model: the trained network; it is copied, never changed.
+            pixels: (1 or more, 3, H, W), to find the order in which layers run.
+            rng: CPU generator for the shuffling.
+
+        Returns:
+            (depths, N) rank correlations; NaN where a map is the same everywhere.
+        """
+        network = copy.deepcopy(model.network)
+        shuffled = replace(model, network=network)
+        layers = _layers(shuffled, pixels[:1])[::-1]
+        first, done, rows = explain(model), 0, []
+        for depth in self.depths:
+            for layer in layers[done : round(depth * len(layers))]:
+                _shuffle(layer, rng)
+            done = round(depth * len(layers))
+            rows.append(rank_correlation(first, explain(shuffled)))
+        return np.stack(rows)
+
+
+def rank_correlation(first: Tensor, second: Tensor) -> NDArray[np.float64]:
+    """Spearman's rank correlation of the absolute values of (N, H, W) maps, image by image; NaN where one is flat."""
+    ranks = [rankdata(maps.abs().flatten(1).cpu().numpy(), axis=1) for maps in (first, second)]
+    a, b = (rank - rank.mean(1, keepdims=True) for rank in ranks)
+    scale = np.sqrt((a**2).sum(1) * (b**2).sum(1))
+    return np.divide((a * b).sum(1), scale, out=np.full(len(a), np.nan), where=scale > 0)
+
+
+def _layers(model: VisionModel, pixels: Tensor) -> list[nn.Module]:
+    """Modules with weights of their own, in the order in which they run."""
+    found: dict[nn.Module, None] = {}
+
+    def note(module: nn.Module, *_: Any) -> None:
+        found.setdefault(module)
+
+    own = [module for module in model.network.modules() if next(module.parameters(recurse=False), None) is not None]
+    handles = [module.register_forward_hook(note) for module in own]
+    try:
+        with torch.no_grad():
+            model(pixels)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return list(found)
+
+
+@torch.no_grad()
+def _shuffle(layer: nn.Module, rng: torch.Generator) -> None:
+    for tensor in (*layer.parameters(recurse=False), *layer.buffers(recurse=False)):
+        if tensor.numel() > 1:
+            order = torch.randperm(tensor.numel(), generator=rng).to(tensor.device)
+            tensor.copy_(tensor.flatten()[order].view_as(tensor))

@@ -1,0 +1,49 @@
+"""Maximum sensitivity: how far a map moves when the image moves a little."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from deepscope.attributions.attribution import image_seeds
+from deepscope.attributions.faithfulness.measure import Explain, Measure
+from deepscope.models.vision_model import VisionModel
+
+
+@dataclass(frozen=True)
+class MaxSensitivity(Measure):
+    """Largest relative change of the map over random small changes of the image; small is stable.
+
+    Yeh et al. 2019, "On the (In)fidelity and Sensitivity of Explanations".
+
+    Attributes:
+        radius: largest change of a pixel, of its range of 1.
+        samples: random changes tried.
+    """
+
+    higher_is_better: ClassVar[bool] = False
+
+    radius: float = 0.02
+    samples: int = 4
+
+    def __call__(
+        self,
+        model: VisionModel,
+        pixels: Tensor,
+        target: Tensor,
+        maps: Tensor,
+        *,
+        explain: Explain,
+        rng: torch.Generator,
+    ) -> Tensor:
+        """(N,) largest ||changed map - map|| / ||map||; 0 where both maps are empty."""
+        size = maps.flatten(1).norm(dim=1)
+        largest = torch.zeros_like(size)
+        for seeds in image_seeds(len(pixels), self.samples, rng).T.tolist():
+            noise = [torch.rand(pixels.shape[1:], generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+            moved = explain(pixels + self.radius * (2 * torch.stack(noise).to(pixels) - 1))
+            largest = torch.maximum(largest, (moved - maps).flatten(1).norm(dim=1))
+        return torch.where(largest == 0, 0.0, largest / size)
