@@ -1,0 +1,113 @@
+"""Chapter 1.1, question 4 (Figures 1.2 and 5.1 to 5.5): what the first layer puts out, and what it can be read as."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deepscope.data.photographs import bundled
+from deepscope.jobs.activations import Activations
+from deepscope.models import DEFAULT, catalogue
+from deepscope.results import ImageGrid, Picture, Result
+from deepscope.session import Session
+from deepscope.statistics import Estimate, mean
+from deepscope.studies.study import Answer, Study, answers
+
+_FIGURES = {"1.2": "tabby", "5.1": "Shih-Tzu", "5.2": "komondor", "5.4": "wombat", "5.5": "Cardigan"}
+"""The source's figures, and the images of the sample that stand for its own."""
+
+
+@dataclass(frozen=True)
+class ActivationMaps(Study):
+    """Draw the maps of the first convolution, and measure what the source reads from them by eye.
+
+    A map that follows edges correlates with the size of the image's gradient; one that follows brightness or colour
+    correlates with the channels themselves. Each map is counted for what it correlates with most.
+
+    Attributes:
+        model: network whose first convolution is looked at; the bundled one where its weights are not here.
+        images: files to look at instead of those of the figures.
+    """
+
+    chapter: ClassVar[str] = "1.1 VGG16 architecture"
+
+    images: tuple[Path, ...] = ()
+    _: KW_ONLY
+    model: str = "vgg16"
+
+    def run(self, session: Session) -> Result:
+        """Draw and correlate, image by image."""
+        here = any(entry.name == self.model and entry.here for entry in catalogue(session))
+        model = self.model if here else DEFAULT
+        grids: list[ImageGrid] = []
+        shares: dict[str, list[float]] = {"edges": [], "brightness": [], "colour": []}
+        for title, path in self._pictures(session):
+            result = Activations(path, model=model).run(session)
+            seen, maps = (block for block in result.blocks if isinstance(block, ImageGrid))
+            grids.append(replace(maps, title=f"{title}: the first convolution of {model} on {path.stem}"))
+            (picture,) = (cell for row in seen.rows for cell in row if isinstance(cell, Picture))
+            counted = explained(result.arrays["activations"], picture.pixels)
+            for name, values in shares.items():
+                values.append(counted[name])
+        estimates = {name: mean(values) for name, values in shares.items()}
+        return Result(
+            title=f"What the first convolution of {model} puts out",
+            metrics={k: v for name, estimate in estimates.items() for k, v in estimate.metrics(f"maps/{name}").items()},
+            blocks=(*grids, answers(_answers(estimates, model, self.model, len(grids)))),
+        )
+
+    def _pictures(self, session: Session) -> list[tuple[str, Path]]:
+        if self.images:
+            return [(path.name, path) for path in self.images]
+        folder = session.home / "data" / "imagenet-sample"
+        if folder.is_dir():
+            found = [(f"Figure {number}", sorted(folder.glob(f"n*_{name}.*"))) for number, name in _FIGURES.items()]
+            return [(title, paths[0]) for title, paths in found if paths]
+        return [("Figure 1.2", bundled("chelsea.png")), ("Figure 5.1", bundled("coffee.png"))]
+
+
+def explained(maps: NDArray[np.float32], pixels: NDArray[np.uint8]) -> dict[str, float]:
+    """The shares of maps that follow edges, brightness and colour most.
+
+    Args:
+        maps: (C, H, W) activations.
+        pixels: (H', W', 3), what the network saw; resized to the maps' size.
+    """
+    rgb = np.asarray(Image.fromarray(pixels).resize((maps.shape[2], maps.shape[1])), dtype=np.float64) / 255
+    brightness = rgb.mean(2)
+    down, right = np.gradient(brightness)
+    candidates = {
+        "edges": [np.hypot(down, right), down, right, np.gradient(down, axis=0) + np.gradient(right, axis=1)],
+        "brightness": [brightness],
+        "colour": [rgb[..., 0] - rgb[..., 1], rgb[..., 2] - rgb[..., :2].mean(2)],
+    }
+    names = [name for name, planes in candidates.items() for _ in planes]
+    planes = _standard(np.stack([plane for group in candidates.values() for plane in group]))
+    correlation = np.abs(_standard(maps.astype(np.float64)) @ planes.T) / planes.shape[1]
+    best = [names[index] for index in correlation.argmax(1)]
+    return {name: best.count(name) / len(best) for name in candidates}
+
+
+def _standard(planes: NDArray[np.float64]) -> NDArray[np.float64]:
+    flat = planes.reshape(len(planes), -1)
+    return (flat - flat.mean(1, keepdims=True)) / np.maximum(flat.std(1, keepdims=True), 1e-12)
+
+
+def _answers(estimates: dict[str, Estimate], model: str, wanted: str, count: int) -> Sequence[Answer]:
+    instead = "" if model == wanted else f"; {wanted}'s weights are not here, {model} stands in"
+    return [
+        Answer(
+            f"4. maps that follow {name} most",
+            "some, by eye",
+            f"{estimate.value:.0%} [{estimate.low:.0%}, {estimate.high:.0%}]",
+            "answered",
+            f"largest absolute correlation, over {count} images, bootstrap interval{instead}",
+        )
+        for name, estimate in estimates.items()
+    ]

@@ -1,0 +1,74 @@
+"""Chapter 1.1, questions 1 and 2: what VGG16 is made of."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
+
+from deepscope.jobs.models import ModelsShow
+from deepscope.results import Note, Result
+from deepscope.session import Session
+from deepscope.studies.study import Answer, Study, answers
+
+_PUBLISHED = {
+    "parameters/total": 138_357_544,
+    "parameters/convolution": 14_714_688,
+    "parameters/fully-connected": 123_642_856,
+}
+
+
+@dataclass(frozen=True)
+class Architecture(Study):
+    """Count VGG16: where its parameters are, and where its arithmetic is. Needs no weights.
+
+    Attributes:
+        model: the architecture to count; the published figures are those of vgg16.
+    """
+
+    chapter: ClassVar[str] = "1.1 VGG16 architecture"
+
+    _: KW_ONLY
+    model: str = "torchvision:vgg16"
+
+    def run(self, session: Session) -> Result:
+        """Run the network's skeleton once and compare with the source."""
+        shown = ModelsShow(self.model).run(session)
+        counted = {name: int(shown.metrics[name]) for name in _PUBLISHED}
+        is_vgg16 = self.model.rpartition(":")[2] == "vgg16"
+        share = shown.metrics["parameters/fully-connected/share"]
+        questions = [
+            Answer(
+                f"1. {name.partition('/')[2]} parameters",
+                f"{published:,}" if is_vgg16 else "—",
+                f"{counted[name]:,}",
+                "answered" if not is_vgg16 else "reproduced" if counted[name] == published else "differs",
+                "counted layer by layer, biases included",
+            )
+            for name, published in _PUBLISHED.items()
+        ]
+        questions.append(
+            Answer(
+                "1. share in the fully connected layers",
+                "89 %" if is_vgg16 else "—",
+                f"{share:.1%}",
+                "answered" if not is_vgg16 else "reproduced" if round(share, 2) == 0.89 else "differs",
+                "the first of the three alone sees 7 x 7 x 512 inputs",
+            )
+        )
+        return Result(
+            title=f"What {self.model} is made of",
+            metrics=shown.metrics,
+            blocks=(
+                *shown.blocks,
+                Note(
+                    f"The parameters are in the fully connected layers, the work is not: of "
+                    f"{shown.metrics['multiply-adds'] / 1e9:.1f} billion multiply-adds for one image, the fully "
+                    f"connected layers need {counted['parameters/fully-connected'] / 1e9:.2f} billion, one for each "
+                    f"weight; the convolutions use each weight at every position. The last layer puts out one "
+                    f"number a class (question 2).",
+                    "Parameters and arithmetic",
+                    "verdict",
+                ),
+                answers(questions),
+            ),
+        )

@@ -1,0 +1,66 @@
+"""Chapter 1.1, question 3 (Figure 1.1): the network applied to images of one's choice."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import ClassVar
+
+from deepscope.jobs.classify import Classify
+from deepscope.models import DEFAULT, catalogue
+from deepscope.results import ImageGrid, Result
+from deepscope.session import Session
+from deepscope.studies.study import Answer, Study, answers
+
+_CHOSEN = ("tabby", "Shih-Tzu", "komondor", "wombat", "Lakeland_terrier", "Egyptian_cat")
+"""The classes that the source's six images show or are taken for, where the sample has them."""
+
+
+@dataclass(frozen=True)
+class Predictions(Study):
+    """Top-5 predictions on the animals of Figure 1.1, and accuracy on all the images with known truth.
+
+    Attributes:
+        models: networks to ask; those whose weights are not here are shown as not measured.
+    """
+
+    chapter: ClassVar[str] = "1.1 VGG16 architecture"
+
+    _: KW_ONLY
+    models: tuple[str, ...] = (DEFAULT, "squeezenet1_0", "vgg16")
+
+    def run(self, session: Session) -> Result:
+        """Classify with each network that is here."""
+        folder = session.home / "data" / "imagenet-sample"
+        paths = (folder,) if folder.is_dir() else ()
+        chosen = tuple(path for name in _CHOSEN for path in sorted(folder.glob(f"*_{name}.*")))
+        data = "data/imagenet-sample" if paths else "the bundled photographs"
+        here = {entry.name for entry in catalogue(session) if entry.here and "features only" not in entry.weights}
+        metrics: dict[str, float] = {}
+        found: list[Answer] = []
+        figures: list[ImageGrid] = []
+        for name in self.models:
+            if name not in here:
+                why = f"the full weights of {name} are not here: `deepscope models {name}` says what is missing"
+                found.append(Answer(f"3. {name} on six images", "4 right", "—", "not measured here", why))
+                continue
+            result = Classify(paths, model=name).run(session)
+            metrics |= {f"{key}/{name}": value for key, value in result.metrics.items()}
+            figures.append(_figure(Classify(chosen, model=name).run(session) if chosen else result, name))
+            found.append(_answer(result, name, data))
+        return Result(title="What networks see in images", metrics=metrics, blocks=(*figures, answers(found)))
+
+
+def _figure(result: Result, model: str) -> ImageGrid:
+    grid = next(block for block in result.blocks if isinstance(block, ImageGrid))
+    return replace(grid, title=f"Figure 1.1 with {model}")
+
+
+def _answer(result: Result, model: str, data: str) -> Answer:
+    top1, low, high, top5 = (result.metrics[f"accuracy/{key}"] for key in ("top1", "top1/low", "top1/high", "top5"))
+    return Answer(
+        f"3. {model} on {result.metrics['known']:.0f} images of {data}",
+        "—",
+        f"top-1 {top1:.2f} [{low:.2f}, {high:.2f}], top-5 {top5:.2f}",
+        "answered",
+        "truth from the files' names; 95 % Wilson interval",
+    )
