@@ -91,7 +91,7 @@ class Normalisation(nn.Module):
     "raw": divided by one number, the root mean square of the training vectors' norms, so that regularisation
     means the same on every layer. "l2": each vector divided by its own norm. "power": signed square roots, then
     "l2" (Perronnin et al. 2010). "standard": each dimension to mean 0 and deviation 1. "whiten": "l2", then
-    decorrelated principal components of equal variance, then "l2" again (Jégou and Chum 2012).
+    principal components of nearly equal variance, then "l2" again (Jégou and Chum 2012).
     """
 
     shift: Tensor
@@ -123,8 +123,9 @@ class Normalisation(nn.Module):
             unit = functional.normalize(features)
             module.shift = unit.mean(0)
             _, singular, components = torch.linalg.svd((unit - module.shift).double(), full_matrices=False)
-            kept = singular > 0.01 * singular[0]  # directions of next to no variance are noise
-            module.rotation = (components[kept].T / singular[kept]).float()
+            # Directions of less than the mean variance are mostly noise, and are not blown up to the others' size.
+            spread = (singular.square() + singular.square().mean()).sqrt()
+            module.rotation = (components.T / spread).float()
         return module
 
     def forward(self, features: Tensor) -> Tensor:

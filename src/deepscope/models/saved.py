@@ -79,7 +79,7 @@ def save(
             )
     weights = {key: value.detach().cpu().contiguous() for key, value in classifier.state_dict().items()}
     with atomic(folder / _WEIGHTS) as temporary:
-        safetensors.torch.save_file(weights, temporary)
+        temporary.write_bytes(safetensors.torch.save(weights))
     backbones: list[Any] = list(classifier.backbones)
     description = {
         "format": FORMAT,

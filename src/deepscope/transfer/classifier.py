@@ -1,0 +1,154 @@
+"""From images and labels to a classifier, with scikit-learn's conventions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from deepscope import images
+from deepscope.errors import InputError
+from deepscope.models import DEFAULT, VisionModel, load_model
+from deepscope.models.classifier import NormalisationKind
+from deepscope.models.saved import BackboneOrigin, save
+from deepscope.session import Session
+from deepscope.transfer.features import gather
+from deepscope.transfer.fitting import fit_features
+from deepscope.transfer.heads import Head
+from deepscope.transfer.recipe import Recipe
+
+
+class ImageClassifier(ClassifierMixin, BaseEstimator):
+    """A classifier of images in the user's own classes, on features of pretrained networks.
+
+    Images are paths, bytes, PIL images or (H, W, 3) uint8 arrays. After `fit`: `classes_`, the labels in order;
+    `fitted_`, the head with its cross-validation; `skipped_`, training images that could not be read.
+
+    Args:
+        features: MODEL, MODEL@LAYER or MODEL@LAYER:POOLING, several joined by `+`.
+        normalisation: raw, l2, power, standard or whiten.
+        head: name of a registered `Head`.
+        size: side of the networks' input; None takes the first model's own.
+        flip: average features over each image and its mirror image.
+        scales: average features over inputs of these relative sizes.
+        session: device, precision, seed and cache; a default session where None.
+    """
+
+    def __init__(
+        self,
+        features: str = DEFAULT,
+        *,
+        normalisation: NormalisationKind = "l2",
+        head: str = "linear-svc",
+        size: int | None = None,
+        flip: bool = False,
+        scales: tuple[float, ...] = (1.0,),
+        session: Session | None = None,
+    ) -> None:
+        self.features = features
+        self.normalisation = normalisation
+        self.head = head
+        self.size = size
+        self.flip = flip
+        self.scales = scales
+        self.session = session
+
+    def fit(self, X: Sequence[images.Source], y: ArrayLike) -> ImageClassifier:
+        """Extract features and fit.
+
+        Args:
+            X: training images; those that cannot be read are skipped.
+            y: (N,) their classes: numbers or names.
+
+        Raises:
+            InputError: fewer than two classes, a class without readable image, or no such model or layer.
+        """
+        names, labels = np.unique(np.asarray(y), return_inverse=True)
+        if len(names) < 2:
+            raise InputError("a classifier needs images of at least two classes")
+        recipe, models = self.open()
+        found = gather([recipe], models, X, self._session)
+        kept = torch.from_numpy(labels)[found.rows]
+        if lost := set(range(len(names))) - set(kept.tolist()):
+            raise InputError(f"class {names[min(lost)]!r} has no readable image to train on: add some images")
+        self.skipped_ = found.skipped
+        return self.fit_blocks(found.blocks(recipe), kept, names)
+
+    def open(self) -> tuple[Recipe, dict[str, VisionModel]]:
+        """Open the models. Returns the recipe with every layer named, and the models.
+
+        Raises:
+            InputError: no such model or layer.
+        """
+        settings = {key: getattr(self, key) for key in ("normalisation", "size", "flip", "scales")}
+        recipe = Recipe.parse(self.features, **settings)
+        self.models_ = {name: load_model(name, self._session) for name, _ in recipe.by_model()}
+        self.recipe_ = recipe.named(self.models_)
+        return self.recipe_, self.models_
+
+    def fit_blocks(self, blocks: Sequence[Tensor], labels: Tensor, classes: Sequence[Any]) -> ImageClassifier:
+        """Fit to features that were extracted before, after `open`.
+
+        Args:
+            blocks: (N, D) training features of each layer of the recipe, model by model.
+            labels: (N,) int64 places in `classes`, each of which occurs.
+            classes: names.
+        """
+        head = Head.member(self.head)()
+        self.fitted_ = fit_features(blocks, labels, head, self.recipe_.normalisation, seed=self._session.seed)
+        self.classes_: NDArray[Any] = np.asarray(classes)
+        return self
+
+    def predict(self, X: Sequence[images.Source]) -> NDArray[Any]:
+        """(N,) the class of each image.
+
+        Raises:
+            InputError: an image cannot be read.
+        """
+        return self.classes_[self.fitted_.scores(self._blocks(X)).argmax(1).numpy()]
+
+    def predict_proba(self, X: Sequence[images.Source]) -> NDArray[np.float32]:
+        """(N, C) calibrated probabilities. Raises InputError where an image cannot be read."""
+        return self.fitted_.probabilities(self._blocks(X)).numpy()
+
+    def decision_function(self, X: Sequence[images.Source]) -> NDArray[np.float32]:
+        """(N, C) the head's own scores. Raises InputError where an image cannot be read."""
+        return self.fitted_.scores(self._blocks(X)).numpy()
+
+    def save(self, folder: str | Path) -> VisionModel:
+        """Write the classifier as a folder that every command opens with `--model`, and open it.
+
+        Raises:
+            InputError: the head is not linear, or a network cannot be rebuilt by name.
+        """
+        check_is_fitted(self)
+        origins = []
+        for name, _ in self.recipe_.by_model():
+            model = self.models_[name]
+            origins.append(BackboneOrigin(model.name, model.architecture, len(model.categories) or None))
+        return save(
+            Path(folder),
+            self.fitted_.classifier(self.recipe_, self.models_),
+            origins,
+            self.recipe_.pixels(self.models_),
+            [str(name) for name in self.classes_],
+            source=f"{self.head} on {self.recipe_}, {self.recipe_.normalisation}, {self.fitted_.head.setting}",
+        )
+
+    @property
+    def _session(self) -> Session:
+        return self.session or Session.open()
+
+    def _blocks(self, pictures: Sequence[images.Source]) -> list[Tensor]:
+        check_is_fitted(self)
+        found = gather([self.recipe_], self.models_, pictures, self._session)
+        if found.skipped:
+            raise InputError(f"{found.skipped[0].path} cannot be used: {found.skipped[0].reason}")
+        return found.blocks(self.recipe_)
