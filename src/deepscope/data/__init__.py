@@ -1,6 +1,6 @@
 """Data: folders of a person's own images, and the named datasets of the studies."""
 
-from deepscope.data.dataset import Dataset, first_here, load_dataset
+from deepscope.data.dataset import Dataset, first_here, load_any, load_dataset
 from deepscope.data.digits import Digits, DigitSplit
 from deepscope.data.folders import ClassFolders, Labelled
 from deepscope.data.photographs import Photographs, Truth, truth
@@ -15,6 +15,7 @@ __all__ = [
     "Photographs",
     "Truth",
     "first_here",
+    "load_any",
     "load_dataset",
     "truth",
 ]

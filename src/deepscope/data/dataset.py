@@ -58,19 +58,27 @@ def path_of(home: Path, need: str) -> Path:
     return packed if packed.is_file() and not plain.exists() else plain
 
 
-def load_dataset(name: str | Path, session: Session, kind: type[Kind]) -> Kind:
-    """Data by name ("15scene", "mnist") or the path of a folder.
+def load_any(name: str | Path, session: Session) -> ClassFolders | DigitSplit | Photographs:
+    """Data by name ("15scene", "mnist") or the path of a folder, of whatever kind it is.
 
     Args:
         name: a registered dataset; any other text is a folder's path. A folder with folders in it
             holds a class in each; one without holds photographs.
         session: its home is where datasets lie.
-        kind: what the caller works on.
 
     Raises:
-        InputError: there is no such data, it is not here, it is of another kind, or it is damaged.
+        InputError: there is no such data, it is not here, or it is damaged.
     """
-    data = _named(str(name), session) if str(name) in Dataset.members() else _folder(Path(name))
+    return _named(str(name), session) if str(name) in Dataset.members() else _folder(Path(name))
+
+
+def load_dataset(name: str | Path, session: Session, kind: type[Kind]) -> Kind:
+    """As `load_any`, where only one kind can be worked on.
+
+    Raises:
+        InputError: as `load_any`, or the data is of another kind.
+    """
+    data = load_any(name, session)
     if not isinstance(data, kind):
         raise InputError(f"{name} holds {_WORDS[type(data)]}: here {_WORDS[kind]} are needed")
     return data
