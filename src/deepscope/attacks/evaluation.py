@@ -70,14 +70,15 @@ def evaluate(
     if not bounded:
         sizes = (*sizes, math.inf)
     saved = images.clone()
-    queries, gradients = torch.zeros(2, len(images))
+    queries, gradients = torch.zeros(len(images)), torch.zeros(len(images))
     latest: dict[int, Verdict] = {}
     by_radius: list[tuple[Verdict, ...]] = []
     for size in sizes:
         todo = [i for i in range(len(images)) if i not in latest or (bounded and not latest[i].success)]
         watched, cost = counted(model, quick=quick)
         lay = _prepare(bounded.within(size) if bounded and todo else attack, watched, fit or (images, goal), rng)
-        queries, gradients = queries + cost.queries / len(images), gradients + cost.gradients / len(images)
+        queries += cost.queries / max(1, len(images))  # what learning cost, shared by all
+        gradients += cost.gradients / max(1, len(images))
         for start in range(0, len(todo), batch_size):
             rows = torch.tensor(todo[start : start + batch_size])
             pixels, aim = to_pixels(images[rows], model), goal[rows.to(model.device)]

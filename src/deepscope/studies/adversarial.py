@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from deepscope.attacks import DDN, PGD, Attack, Fooling, Goal, OnePixel, Square, Untargeted
 from deepscope.attacks.defences import DEFENCES, WARNING
 from deepscope.attacks.evaluation import Evaluation, evaluate, to_pixels
+from deepscope.attacks.judge import Verdict
 from deepscope.data.photographs import bundled_photographs
 from deepscope.errors import InputError
 from deepscope.jobs.attacked import Subjects, aim, as_picture, changed_places, difference, file_names, subjects, values
 from deepscope.jobs.shown import provenance, skipped_blocks
 from deepscope.models import DEFAULT, VisionModel, load_model
 from deepscope.models.prediction import forward
-from deepscope.results import Block, Cell, Column, GridCell, ImageGrid, Note, Result, Table
+from deepscope.results import Cell, Column, GridCell, ImageGrid, Note, Result, Table
 from deepscope.session import Session
 from deepscope.statistics import Estimate, mean, median, proportion
 from deepscope.statistics import difference as paired
-from deepscope.studies.study import Study
+from deepscope.studies.study import Answer, Study, answers
+
+_NAIVE, _PGD, _DDN = "fooling (naive)", "PGD, Linf 4/255", "DDN"
+_SQUARE, _PIXEL = "Square, Linf 8/255", "one pixel"
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,8 @@ class Adversarial(Study):
         queries: queries of the attacks without gradients.
         batch_size: images attacked at once; the outcome does not depend on it.
     """
+
+    chapter: ClassVar[str] = "2.2 Adversarial examples"
 
     paths: tuple[Path, ...] = ()
     _: KW_ONLY
@@ -63,11 +71,11 @@ class Adversarial(Study):
             raise InputError(f"{model.name} gets none of these images right: there is nothing to attack")
         targets, away = aim(model, found, "random", session), Untargeted(found.labels.to(model.device))
         ways: dict[str, tuple[Attack, Goal]] = {
-            "fooling (naive)": (Fooling(), targets),
-            "PGD, Linf 4/255": (PGD(steps=self.steps), targets),
-            "DDN": (DDN(steps=self.steps), targets),
-            "Square, Linf 8/255": (Square(queries=self.queries), away),
-            "one pixel": (OnePixel(queries=self.queries), away),
+            _NAIVE: (Fooling(), targets),
+            _PGD: (PGD(steps=self.steps), targets),
+            _DDN: (DDN(steps=self.steps), targets),
+            _SQUARE: (Square(queries=self.queries), away),
+            _PIXEL: (OnePixel(queries=self.queries), away),
         }
         with tempfile.TemporaryDirectory() as scratch:
             outcomes = {
@@ -98,7 +106,7 @@ class Adversarial(Study):
                 _figure(model, found, outcomes),
                 _table(ways, outcomes),
                 _survival_table(survival),
-                *_answers(found, outcomes, survival),
+                _answers(found, outcomes, survival),
                 Note(WARNING, "What this does not show", "warning"),
                 *skipped_blocks(found.skipped),
             ),
@@ -130,7 +138,7 @@ def _metrics(
     metrics: dict[str, float] = {}
     for title, (attack, _) in ways.items():
         verdicts, name = outcomes[title].verdicts[-1], attack.name
-        metrics |= proportion(sum(v.success for v in verdicts), len(verdicts)).metrics(f"success/{name}")
+        metrics |= _success(verdicts).metrics(f"success/{name}")
         for field in ("l0", "l2", "linf", "ssim"):
             metrics |= median(values(verdicts, field)).metrics(f"{field}/{name}")
         metrics |= mean(outcomes[title].queries).metrics(f"queries/{name}")
@@ -144,7 +152,7 @@ def _table(ways: dict[str, tuple[Attack, Goal]], outcomes: dict[str, Evaluation]
     rows: list[tuple[Cell, ...]] = []
     for title, (_, goal) in ways.items():
         outcome, verdicts = outcomes[title], outcomes[title].verdicts[-1]
-        success = proportion(sum(v.success for v in verdicts), len(verdicts))
+        success = _success(verdicts)
         l0, l2, linf, ssim = (median(values(verdicts, field)).value for field in ("l0", "l2", "linf", "ssim"))
         shown = (None if math.isnan(value) else value for value in (l0, l2, linf * 255, ssim))
         asked = (float(outcome.queries.mean()), float(outcome.gradients.mean()))
@@ -189,51 +197,57 @@ def _figure(model: VisionModel, found: Subjects, outcomes: dict[str, Evaluation]
     )
 
 
-def _answers(
-    found: Subjects, outcomes: dict[str, Evaluation], survival: dict[str, dict[str, Estimate]]
-) -> tuple[Block, ...]:
+def _answers(found: Subjects, outcomes: dict[str, Evaluation], survival: dict[str, dict[str, Estimate]]) -> Table:
     area = found.levels.shape[2] * found.levels.shape[3]
-    naive, small = (outcomes[title].verdicts[-1] for title in ("fooling (naive)", "DDN"))
+    naive, small, pixel, square = (outcomes[title].verdicts[-1] for title in (_NAIVE, _DDN, _PIXEL, _SQUARE))
+    fooled, single, blind = (_success(verdicts) for verdicts in (naive, pixel, square))
     both = [(a, b) for a, b in zip(naive, small) if a.success and b.success]
-    ratio = paired([math.log2(a.l2) for a, _ in both], [math.log2(b.l2) for _, b in both])
-    share = median([value / area for value in values(naive, "l0")])
-    worst = median([255 * value for value in values(naive, "linf")])
-    fooled = proportion(sum(v.success for v in naive), len(naive))
-    pixel, square = (outcomes[title].verdicts[-1] for title in ("one pixel", "Square, Linf 8/255"))
-    single = proportion(sum(v.success for v in pixel), len(pixel))
-    blind = proportion(sum(v.success for v in square), len(square))
-    kept = "; ".join(f"{test} {value}" for test, value in survival["fooling (naive)"].items())
-    return (
-        Note(
-            f"Question 5. The naive ascent reaches its random target in {fooled} of the images, after "
-            f"{mean(outcomes['fooling (naive)'].gradients).value:.0f} gradients an image; SSIM to the original is "
-            f"{median(values(naive, 'ssim'))}. What it changes is not seen, and it is no picture of the target.",
-            "Fooling images",
-            "verdict",
-        ),
-        Note(
-            f"Question 7, the source's limit: many pixels are changed. Reproduced: the median example changes {share} of "
-            f"all pixels. Further limits, measured: its steps pile up in few places (largest change {worst} grey levels, "
-            f"where PGD needs no more than 4); its change is 2^{ratio} times as long as DDN's for the same target; of its "
-            f"successes still reach the target {kept}.",
-            "Limits of the naive way",
-            "verdict",
-        ),
-        Note(
-            f"Question 7, the source's proposal: one pixel can deceive. With {single} of the images at most "
-            f"{float(outcomes['one pixel'].queries.max()):.0f} queries each: "
-            + ("reproduced" if single.low > 0 and single.value > 0 else "not seen here")
-            + ", yet most images withstand. It is no replacement but another question: the least pixels, not the least "
-            "change.",
-            "One pixel",
-            "verdict",
-        ),
-        Note(
-            f"Question 6 says that parameters are not needed. {'Reproduced' if blind.low > 0.05 else 'Not seen here'}: "
-            f"Square sees scores alone and succeeds in {blind} of the images with "
-            f"{mean(outcomes['Square, Linf 8/255'].queries).value:.0f} queries an image, where a gradient method takes "
-            f"{mean(outcomes['PGD, Linf 4/255'].gradients).value:.0f} gradients.",
-            "Black box",
-            "verdict",
-        ),
+    longer = paired([math.log2(a.l2) for a, _ in both], [math.log2(b.l2) for _, b in both])
+    ratio = Estimate(2**longer.value, 2**longer.low, 2**longer.high)
+    changed = median([value / area for value in values(naive, "l0")])
+    largest = median([255 * value for value in values(naive, "linf")])
+    return answers(
+        [
+            Answer(
+                "5. Show and interpret the obtained results",
+                "-",
+                f"a random target is reached in {fooled} of the images, SSIM {median(values(naive, 'ssim'))}",
+                "answered",
+                f"{mean(outcomes[_NAIVE].gradients).value:.0f} gradients an image; what is changed is hardly seen and "
+                "is no picture of the target",
+            ),
+            Answer(
+                "6. An attack needs no access to the parameters",
+                "possible",
+                f"Square, which sees scores alone, succeeds in {blind}",
+                "reproduced" if blind.low > 0.05 else "differs",
+                f"{mean(outcomes[_SQUARE].queries).value:.0f} queries an image, where PGD takes "
+                f"{mean(outcomes[_PGD].gradients).value:.0f} gradients",
+            ),
+            Answer(
+                "7. The naive way changes many pixels",
+                "many",
+                f"{changed} of all pixels in the median example",
+                "reproduced" if changed.low > 0.1 else "differs",
+            ),
+            Answer(
+                "7. Further limits of the naive way",
+                "-",
+                f"its change is {ratio} times as long as DDN's, its largest element {largest} levels",
+                "answered",
+                "still on target: " + "; ".join(f"{test} {value}" for test, value in survival[_NAIVE].items()),
+            ),
+            Answer(
+                "7. One pixel can deceive a network",
+                "possible",
+                f"{single} of the images",
+                "reproduced" if any(verdict.success for verdict in pixel) else "differs",
+                f"at most {float(outcomes[_PIXEL].queries.max()):.0f} queries an image; the fewest pixels are another aim "
+                "than the least change, and most images withstand it",
+            ),
+        ]
     )
+
+
+def _success(verdicts: Sequence[Verdict]) -> Estimate:
+    return proportion(sum(verdict.success for verdict in verdicts), len(verdicts))

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from deepscope.attacks import DDN, FGSM, PGD, Fooling, OnePixel, Patch, Untargeted
+from deepscope.attacks.watch import watch
+from deepscope.cli.program import run
+from deepscope.data.photographs import bundled
+from deepscope.errors import InputError
+from deepscope.jobs.attack import AttackImages
+from deepscope.jobs.attack_evaluate import AttackEvaluate
+from deepscope.jobs.attacked import changed_places, difference, file_names
+from deepscope.models import Preprocessing, VisionModel, load_model
+from deepscope.results import Animation, Curves, ImageGrid, Picture, Table
+from deepscope.session import Session
+from deepscope.studies.adversarial import Adversarial
+
+
+@pytest.fixture(scope="module")
+def cat() -> Path:
+    return bundled("chelsea.png")
+
+
+@pytest.fixture(scope="module")
+def coffee() -> Path:
+    return bundled("coffee.png")
+
+
+def small_model() -> VisionModel:
+    torch.manual_seed(0)
+    bare = Preprocessing(resize=16, crop=16, mean=(0.1, 0.2, 0.3), std=(1.0, 0.5, 1.0))
+    return VisionModel("small", nn.Sequential(nn.Flatten(), nn.Linear(768, 2)), bare, ("a", "b"))
+
+
+def session(folder: Path | None = None) -> Session:
+    return Session.open(device="cpu", quiet=True, out=folder)
+
+
+def test_attack_reports_what_the_saved_file_shows(cat: Path, tmp_path: Path) -> None:
+    result = AttackImages(PGD(steps=10), (cat,), target="toaster", animate=True).run(session(tmp_path))
+    assert result.metrics["success"] == 1 and result.metrics["images"] == 1
+    assert result.metrics["linf"] <= 4 / 255 + 1e-6
+    assert result.metrics["target/after"] > 0.3 > result.metrics["target/before"]
+    assert result.metrics["gradients"] >= 1
+    saved = tmp_path / "adversarial" / "chelsea.png"
+    model = load_model("efficientnet_lite0", session())
+    pixels = torch.from_numpy(np.asarray(Image.open(saved)).copy()).permute(2, 0, 1)[None].float() / 255
+    with torch.no_grad():
+        assert model.categories[int(model(pixels).argmax())] == "toaster"
+    grid = next(block for block in result.blocks if isinstance(block, ImageGrid))
+    assert len(grid.rows) == 1 and len(grid.rows[0]) == 5
+    shown = grid.rows[0][2]
+    assert isinstance(shown, Picture) and "x 31" in shown.caption
+    animation = next(block for block in result.blocks if isinstance(block, Animation))
+    assert animation.captions[-1].startswith("query ") and "toaster" in animation.captions[-1]
+    assert any(isinstance(block, Curves) for block in result.blocks)
+
+
+def test_an_image_that_already_is_the_target_is_refused(cat: Path) -> None:
+    model = load_model("efficientnet_lite0", session())
+    with torch.no_grad():
+        seen = int(model(model.read([cat])).argmax())
+    with pytest.raises(InputError, match="already is"):
+        AttackImages(FGSM(), (cat,), target=str(seen)).run(session())
+
+
+def test_a_class_that_does_not_exist_offers_the_nearest(cat: Path) -> None:
+    with pytest.raises(InputError, match="toaster"):
+        AttackImages(FGSM(), (cat,), target="toastr").run(session())
+
+
+def test_an_image_that_is_wrong_by_itself_is_reported_and_not_counted(cat: Path, tmp_path: Path) -> None:
+    mislabelled = tmp_path / "n01440764_tench.png"
+    mislabelled.write_bytes(cat.read_bytes())
+    result = AttackImages(FGSM(), (mislabelled,)).run(session())
+    assert result.metrics["misclassified"] == 1 and result.metrics["images"] == 0
+    assert "success" in result.metrics and result.metrics["success"] != result.metrics["success"]
+    tables = [block for block in result.blocks if isinstance(block, Table)]
+    assert [table.title for table in tables] == ["Wrong without any attack"]
+
+
+@pytest.mark.real
+def test_a_features_only_model_is_refused(home: Path, cat: Path) -> None:
+    with pytest.raises(InputError, match="features only"):
+        AttackImages(FGSM(), (cat,), model="vgg16").run(Session.open(device="cpu", home=home, quiet=True))
+
+
+def test_evaluate_gives_metrics_for_each_method_and_radius(cat: Path, coffee: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for source in (cat, coffee):
+        (folder / source.name).write_bytes(source.read_bytes())
+    job = AttackEvaluate(folder, methods=("fgsm, pgd",), radii=("1/255", "4/255"), transfer_to=("efficientnet_lite0",))
+    result = job.run(session())
+    for method in ("fgsm", "pgd"):
+        first, second = (result.metrics[f"success/{method}/{radius}"] for radius in ("0.003922", "0.01569"))
+        assert 0 <= first <= second <= 1
+        assert result.metrics[f"accuracy/{method}/0.01569"] == pytest.approx(1 - second)
+        assert result.metrics[f"transfer/efficientnet_lite0/{method}"] == pytest.approx(1), "to itself"
+    assert result.metrics["success/pgd/0.01569"] == 1
+    assert result.metrics["defence/jpeg-75/clean"] >= 0.5
+    assert result.metrics["queries/pgd"] >= 2
+
+
+@pytest.mark.parametrize("radius", ["0", "-1/255", "lots", "1/0"])
+def test_radii_that_attack_nothing_are_refused(cat: Path, radius: str) -> None:
+    with pytest.raises(InputError, match="radius"):
+        AttackEvaluate(cat.parent, radii=(radius,)).run(session())
+
+
+def test_an_unknown_method_offers_the_nearest(cat: Path) -> None:
+    with pytest.raises(InputError, match="deepfool"):
+        AttackEvaluate(cat.parent, methods=("deepfol",)).run(session())
+
+
+def test_the_command_line_takes_every_method(capsys: pytest.CaptureFixture[str], cat: Path) -> None:
+    assert run(["attack", "fgsm", str(cat), "--radius", "0.0157", "--json", "--device", "cpu"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["metrics"]["images"] == 1
+    assert run(["attack", "fgsm", str(cat), "--radius", "0", "--device", "cpu"]) == 2
+    assert "radius is 0" in capsys.readouterr().err
+
+
+def test_the_study_answers_with_verdicts(cat: Path) -> None:
+    study = Adversarial((cat,), steps=8, queries=60, transfer_to="efficientnet_lite0")
+    result = study.run(session())
+    answered = next(block for block in result.blocks if isinstance(block, Table) and block.title == "Answers")
+    assert [str(row[0])[0] for row in answered.rows] == ["5", "6", "7", "7", "7"]
+    for name in ("fooling", "pgd", "ddn", "square", "one-pixel"):
+        assert 0 <= result.metrics[f"success/{name}"] <= 1
+    assert result.metrics["success/fooling"] == 1
+    assert result.metrics["survival/fooling/efficientnet_lite0"] == 1, "to itself"
+
+
+def test_watching_keeps_memory_small_and_order() -> None:
+    model = small_model()
+    pixels = torch.full((1, 3, 16, 16), 100 / 255)
+    goal = Untargeted(model(pixels).argmax(1))
+    for attack in (Fooling(learning_rate=0.05), OnePixel(queries=400, population=20), DDN(steps=50)):
+        trace = watch(attack, model, pixels, goal, rng=torch.Generator().manual_seed(0), frames=10)
+        assert 1 <= len(trace.queries) <= 11 and list(trace.queries) == sorted(trace.queries)
+        torch.testing.assert_close(trace.pixels[0], pixels[0], atol=0.9, rtol=0)
+        torch.testing.assert_close(trace.logits, model(trace.pixels).detach(), atol=1e-4, rtol=1e-4)
+
+
+def test_the_difference_is_magnified_as_far_as_it_goes() -> None:
+    original = torch.full((3, 4, 4), 100, dtype=torch.uint8)
+    saved = original.clone()
+    saved[0, 1, 2] = 104
+    shown, factor = difference(original, saved)
+    assert factor == 31 and shown.pixels[1, 2].tolist() == [127 + 124, 127, 127]
+    assert changed_places(original, saved) == ((2, 1),)
+    assert changed_places(original, original + 1) == ()
+
+
+def test_saved_files_never_collide() -> None:
+    names = file_names([Path("a/x.jpg"), Path("b/x.png"), Path("y.jpg")], Path("out"))
+    assert names == [Path("out/000-x.png"), Path("out/001-x.png"), Path("out/y.png")]
+
+
+def test_a_patch_may_be_learnt_and_shown(cat: Path, coffee: Path) -> None:
+    result = AttackImages(Patch(steps=2, batch=2), (cat, coffee), target="toaster").run(session())
+    assert result.metrics["gradients"] == 2, "two steps of two images, shared by two"

@@ -1,0 +1,91 @@
+"""Agreement with foolbox at equal settings, on real weights where they are here."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from deepscope.attacks import DDN, FGSM, PGD, PGDL2, DeepFool, Untargeted, distance
+from deepscope.models import VisionModel, load_model
+from deepscope.session import Session
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # foolbox's own deprecations are not ours to mend
+    import foolbox
+    from foolbox.attacks.ddn import DDNAttack
+    from foolbox.attacks.deepfool import L2DeepFoolAttack
+    from foolbox.models.pytorch import PyTorchModel
+
+
+@pytest.fixture(scope="module")
+def real(home: Path) -> tuple[VisionModel, Tensor, Tensor]:
+    """SqueezeNet 1.0 and three photographs that it gets right."""
+    model = load_model("squeezenet1_0", Session.open(home=home, device="cpu", quiet=True))
+    names = ("n01440764_tench", "n01532829_house_finch", "n01629819_European_fire_salamander")
+    pixels = model.read([home / "data" / "imagenet-sample" / f"{name}.JPEG" for name in names])
+    with torch.no_grad():
+        labels = model(pixels).argmax(1)
+    return model, pixels, labels
+
+
+def peer(model: VisionModel) -> PyTorchModel:
+    preprocessing = {"mean": model.preprocessing.mean, "std": model.preprocessing.std, "axis": -3}
+    return PyTorchModel(model.network, bounds=(0, 1), preprocessing=preprocessing, device="cpu")
+
+
+def run_peer(attack: object, model: VisionModel, pixels: Tensor, labels: Tensor, epsilon: float | None) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _, clipped, _ = attack(peer(model), pixels, labels, epsilons=epsilon)  # type: ignore[operator]
+    return clipped
+
+
+def rng() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def agreement(ours: Tensor, theirs: Tensor) -> float:
+    """The part of all channel values that agree within float rounding."""
+    return ((ours - theirs).abs() < 1e-5).double().mean().item()
+
+
+@pytest.mark.real
+def test_fgsm_is_foolboxs(real: tuple[VisionModel, Tensor, Tensor]) -> None:
+    model, pixels, labels = real
+    ours = FGSM(4 / 255)(model, pixels, Untargeted(labels), rng=rng())
+    theirs = run_peer(foolbox.attacks.FGSM(), model, pixels, labels, 4 / 255)
+    assert agreement(ours, theirs) > 0.9999
+
+
+@pytest.mark.real
+def test_pgd_is_foolboxs_from_the_same_start(real: tuple[VisionModel, Tensor, Tensor]) -> None:
+    model, pixels, labels = real
+    settings = {"steps": 3, "step_size": 0.4, "random_start": False, "stop_early": False, "levels": 0}
+    ours = PGD(4 / 255, **settings)(model, pixels, Untargeted(labels), rng=rng())
+    attack = foolbox.attacks.LinfPGD(steps=3, rel_stepsize=0.4, random_start=False)
+    assert agreement(ours, run_peer(attack, model, pixels, labels, 4 / 255)) > 0.999
+    ours = PGDL2(1.0, **settings)(model, pixels, Untargeted(labels), rng=rng())
+    attack = foolbox.attacks.L2PGD(steps=3, rel_stepsize=0.4, random_start=False)
+    theirs = run_peer(attack, model, pixels, labels, 1.0)
+    torch.testing.assert_close(ours, theirs, atol=5e-4, rtol=0)
+
+
+@pytest.mark.real
+def test_deepfool_and_ddn_go_no_further_than_foolboxs(real: tuple[VisionModel, Tensor, Tensor]) -> None:
+    model, pixels, labels = real
+    goal = Untargeted(labels)
+    ours = DeepFool(candidates=9, steps=10, levels=0)(model, pixels, goal, rng=rng())
+    attack = L2DeepFoolAttack(steps=10, candidates=10, overshoot=0.02)
+    theirs = run_peer(attack, model, pixels, labels, None)
+    with torch.no_grad():
+        assert goal.reached(model(ours)).all()
+    assert (distance(ours, pixels, "l2") / distance(theirs, pixels, "l2")).max() < 1.02
+    ours = DDN(steps=12, levels=0)(model, pixels, goal, rng=rng())
+    theirs = run_peer(DDNAttack(steps=12), model, pixels, labels, None)
+    with torch.no_grad():
+        assert goal.reached(model(ours)).all()
+    assert (distance(ours, pixels, "l2") / distance(theirs, pixels, "l2")).median() < 1.02
