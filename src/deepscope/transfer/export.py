@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import warnings
@@ -15,12 +16,16 @@ from torch import Tensor, nn
 from deepscope.errors import InputError
 from deepscope.files import atomic
 from deepscope.models import VisionModel
+from deepscope.models.architectures import Absent
 
 
 class _Probabilities(nn.Module):
     def __init__(self, model: VisionModel) -> None:
         super().__init__()
-        self.network = model.network
+        self.network = copy.deepcopy(model.network).cpu()
+        for name, module in list(self.network.named_modules()):
+            if isinstance(module, Absent):  # the exporter runs every layer, and drops those that lead nowhere
+                self.network.set_submodule(name, nn.Identity())
         self.mean = torch.tensor(model.preprocessing.mean).view(-1, 1, 1)
         self.std = torch.tensor(model.preprocessing.std).view(-1, 1, 1)
 
@@ -44,7 +49,7 @@ def export_onnx(model: VisionModel, path: Path) -> float:
     import onnxruntime
 
     model.require_classes()
-    network = _Probabilities(model.to(torch.device("cpu"))).eval()
+    network = _Probabilities(model).eval()
     rng = torch.Generator().manual_seed(0)
     pixels = torch.rand(2, 3, *model.preprocessing.size, generator=rng)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
