@@ -13,9 +13,6 @@ from deepscope.attacks.attack import Bounded, Norm, require_positive
 from deepscope.attacks.goals import Goal
 from deepscope.models import VisionModel
 
-_CHUNK = 64
-"""Changed images classified at once: enough to fill the processor, little enough to stay in its caches."""
-
 
 @dataclass(frozen=True)
 class OnePixel(Bounded):
@@ -81,11 +78,12 @@ class OnePixel(Bounded):
 
     def _fitness(self, model: VisionModel, pixels: Tensor, goal: Goal, rows: Tensor, people: Tensor) -> Tensor:
         """(n, people) the margin of each candidate: above 0 where it succeeds."""
+        chunk = 8 if pixels.device.type == "cpu" else 256  # what a processor's caches, or a device's cores, hold
         owners = rows[:, None].expand(people.shape[:2]).reshape(-1)
         candidates = people.flatten(0, 1)
         found = [
             goal[at].margin(model(paint(pixels[at], change)))
-            for at, change in zip(owners.split(_CHUNK), candidates.split(_CHUNK), strict=True)
+            for at, change in zip(owners.split(chunk), candidates.split(chunk), strict=True)
         ]
         return torch.cat(found).view(people.shape[:2])
 

@@ -242,8 +242,8 @@ def _answers(found: Subjects, outcomes: dict[str, Evaluation], survival: dict[st
                 "possible",
                 f"{single} of the images",
                 "reproduced" if any(verdict.success for verdict in pixel) else "differs",
-                f"at most {float(outcomes[_PIXEL].queries.max()):.0f} queries an image; the fewest pixels are another aim "
-                "than the least change, and most images withstand it",
+                f"at most {float(outcomes[_PIXEL].queries.max()):.0f} queries an image; the fewest pixels are another "
+                "aim than the least change, and most images withstand it",
             ),
         ]
     )

@@ -1,0 +1,207 @@
+"""Attacks beside foolbox and torchattacks: the same network, images, radii, steps and stopping, in one process.
+
+    python benchmarks/attacks.py [--model squeezenet1_0] [--images 8] [--repeats 3] [--only pgd deepfool] [--json]
+
+Times are processor seconds, which a busy machine disturbs little; runs alternate, and a ratio is theirs by ours of the
+medians. Images are the first of `data/imagenet-sample` that the network gets right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deepscope.attacks import PGD, DeepFool, OnePixel, Untargeted, distance
+from deepscope.attacks.evaluation import evaluate, to_levels, to_pixels
+from deepscope.attacks.judge import counted
+from deepscope.jobs.attacked import subjects
+from deepscope.models import VisionModel, load_model
+from deepscope.session import Session
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import foolbox
+    import torchattacks
+    from foolbox.attacks.deepfool import L2DeepFoolAttack
+    from foolbox.models.pytorch import PyTorchModel
+
+RADII = tuple(level / 255 for level in range(1, 9))
+STEPS = 20
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network and images that it gets right, as ours and as the peers want them."""
+
+    model: VisionModel
+    levels: Tensor
+    labels: Tensor
+
+    @property
+    def pixels(self) -> Tensor:
+        """(N, 3, H, W) in [0, 1]."""
+        return to_pixels(self.levels, self.model).contiguous()
+
+    def foolbox(self) -> PyTorchModel:
+        """The network as foolbox wants it."""
+        settings = self.model.preprocessing
+        return PyTorchModel(
+            self.model.network, bounds=(0, 1), preprocessing={"mean": settings.mean, "std": settings.std, "axis": -3}
+        )
+
+    def torchattacks(self, attack: Any) -> Any:
+        """Tells an attack of torchattacks how the network wants its input."""
+        attack.set_normalization_used(mean=list(self.model.preprocessing.mean), std=list(self.model.preprocessing.std))
+        return attack
+
+
+def pgd(case: Case, repeats: int) -> dict[str, float]:
+    """Accuracy over eight radii. Ours includes saving, reading back and judging every example."""
+    curve: dict[str, list[float]] = {}
+
+    def ours() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            found = evaluate(
+                PGD(steps=STEPS),
+                case.model,
+                case.levels,
+                case.labels,
+                Untargeted(case.labels),
+                rng=torch.Generator().manual_seed(0),
+                paths=[Path(folder) / f"{i}.png" for i in range(len(case.labels))],
+                radii=RADII,
+                batch_size=8,
+            )
+        curve["ours"] = [1 - sum(v.success for v in row) / len(row) for row in found.verdicts]
+
+    def theirs() -> None:
+        attack = foolbox.attacks.LinfPGD(steps=STEPS, rel_stepsize=0.25, random_start=True)
+        _, _, won = attack(case.foolbox(), case.pixels, case.labels, epsilons=list(RADII))
+        curve["foolbox"] = (1 - won.float().mean(1)).tolist()
+
+    ours_s, theirs_s = alternate(repeats, ours, theirs)
+    return {
+        "ratio/pgd-curve/foolbox": theirs_s / ours_s,
+        "seconds/pgd-curve/ours": ours_s,
+        "seconds/pgd-curve/foolbox": theirs_s,
+        "pgd-curve/largest-excess-accuracy": max(a - b for a, b in zip(curve["ours"], curve["foolbox"])),
+    }
+
+
+def deepfool(case: Case, repeats: int) -> dict[str, float]:
+    """Ten candidates, fifty steps. torchattacks takes the gradient of every class: one image and one step of it do."""
+    goal, reached = Untargeted(case.labels), {}
+    found: dict[str, Tensor] = {}
+    first = Case(case.model, case.levels[:1], case.labels[:1])
+
+    def ours() -> None:
+        pixels = to_pixels(case.levels, case.model)
+        parts = zip(pixels.split(8), torch.arange(len(pixels)).split(8))
+        attack = DeepFool(levels=0)
+        found["ours"] = torch.cat([attack(case.model, x, goal[rows], rng=torch.Generator()) for x, rows in parts])
+
+    def theirs() -> None:
+        attack = L2DeepFoolAttack(steps=50, candidates=10, overshoot=0.02)
+        found["foolbox"] = attack(case.foolbox(), case.pixels, case.labels, epsilons=None)[1]
+
+    def one_step() -> None:
+        DeepFool(steps=1, levels=0)(
+            case.model, to_pixels(first.levels, case.model), Untargeted(first.labels), rng=torch.Generator()
+        )
+
+    def all_classes() -> None:
+        case.torchattacks(torchattacks.DeepFool(case.model.network, steps=1))(first.pixels, first.labels)
+
+    ours_s, theirs_s = alternate(repeats, ours, theirs)
+    step_s, classes_s = alternate(1, one_step, all_classes)
+    for name, moved in found.items():
+        with torch.no_grad():
+            won = goal.reached(torch.cat([case.model(part) for part in moved.split(8)]))
+        reached[name] = distance(moved, case.pixels, "l2")[won].median().item()
+    return {
+        "ratio/deepfool/foolbox": theirs_s / ours_s,
+        "ratio/deepfool/torchattacks": classes_s / step_s,
+        "seconds/deepfool/ours": ours_s,
+        "seconds/deepfool/foolbox": theirs_s,
+        "deepfool/median-l2-ratio": reached["ours"] / reached["foolbox"],
+    }
+
+
+def one_pixel(case: Case, repeats: int) -> dict[str, float]:
+    """Seconds for each query, both with a population of ten; bfloat16 is ours to choose, the judge does not use it."""
+    first = Case(case.model, case.levels[:2], case.labels[:2])
+    queries = {}
+
+    def ours() -> None:
+        watched, cost = counted(case.model, quick=True)
+        attack = OnePixel(queries=100, population=10)
+        attack(watched, to_pixels(first.levels, case.model), Untargeted(first.labels), rng=torch.Generator())
+        queries["ours"] = cost.queries
+
+    def theirs() -> None:
+        watched, cost = counted(case.model)
+        attack = torchattacks.OnePixel(watched.network, steps=9, popsize=10)
+        case.torchattacks(attack)(first.pixels, first.labels)
+        queries["theirs"] = cost.queries
+
+    ours_s, theirs_s = alternate(repeats, ours, theirs)
+    return {
+        "ratio/one-pixel/torchattacks": (theirs_s / queries["theirs"]) / (ours_s / queries["ours"]),
+        "seconds-a-query/one-pixel/ours": ours_s / queries["ours"],
+        "seconds-a-query/one-pixel/torchattacks": theirs_s / queries["theirs"],
+    }
+
+
+PARTS: dict[str, Callable[[Case, int], dict[str, float]]] = {"pgd": pgd, "deepfool": deepfool, "one-pixel": one_pixel}
+
+
+def alternate(repeats: int, *runs: Callable[[], None]) -> list[float]:
+    """The median processor seconds of each run, taken in turns."""
+    taken: list[list[float]] = [[] for _ in runs]
+    for _ in range(repeats):
+        for times, run in zip(taken, runs):
+            began = time.process_time()
+            run()
+            times.append(time.process_time() - began)
+    return [statistics.median(times) for times in taken]
+
+
+def main() -> None:
+    """Run the parts asked for and print their figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="squeezenet1_0")
+    parser.add_argument("--images", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--json", action="store_true")
+    chosen = parser.parse_args()
+    session = Session.open(device="cpu", quiet=True)
+    model = load_model(chosen.model, session)
+    found = subjects(model, [session.home / "data" / "imagenet-sample"], session, batch_size=8, limit=2 * chosen.images)
+    case = Case(model, found.levels[: chosen.images], found.labels[: chosen.images])
+    assert torch.equal(to_levels(case.pixels), case.levels)
+    figures: dict[str, float] = {"images": len(case.labels)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in chosen.only:
+            figures |= PARTS[name](case, chosen.repeats)
+    if chosen.json:
+        print(json.dumps(figures))
+    else:
+        for name, value in figures.items():
+            print(f"{name:45} {value:.3g}")
+
+
+if __name__ == "__main__":
+    main()
