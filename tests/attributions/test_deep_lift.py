@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-import timm
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,8 +14,7 @@ from deepscope.attributions import DeepLIFT
 from deepscope.errors import InputError
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.vision_model import VisionModel
-
-CATEGORIES = tuple(f"class {index}" for index in range(1000))
+from real_networks import random_weights, real_weights
 
 
 def rng() -> torch.Generator:
@@ -110,18 +108,6 @@ def test_against_the_rescale_rule_written_out() -> None:
         torch.testing.assert_close(shares[image, None], expected)
 
 
-def with_statistics(network: nn.Module) -> nn.Module:
-    """A randomly initialised network whose batch norms have seen smooth random images."""
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None
-            module.reset_running_stats()
-    coarse = torch.rand(8, 3, 12, 12, generator=rng())
-    with torch.no_grad():
-        network.train()((F.interpolate(coarse, (96, 96), mode="bilinear") - 0.5) / 0.25)
-    return network
-
-
 def assert_complete(model: VisionModel, pixels: Tensor) -> None:
     with torch.no_grad():
         logits, without = model(pixels), model(torch.zeros_like(pixels))
@@ -135,12 +121,17 @@ def assert_complete(model: VisionModel, pixels: Tensor) -> None:
     "name", ["torchvision:resnet18", "torchvision:mobilenet_v3_small", "timm:mobilenetv3_small_100"]
 )
 def test_completeness_with_seeded_random_weights(name: str) -> None:
-    torch.manual_seed(0)
-    library, architecture = name.split(":")
-    make = torchvision.models.get_model if library == "torchvision" else timm.create_model
-    model = VisionModel(name, with_statistics(make(architecture)), Preprocessing(), CATEGORIES)
+    model = random_weights(name)
     coarse = torch.rand(3, 3, 24, 24, generator=rng())
     assert_complete(model, F.interpolate(coarse, (128, 112), mode="bilinear"))
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", ["squeezenet1_0", "efficientnet_lite0"])
+def test_completeness_with_real_weights(name: str, home: Path) -> None:
+    model = real_weights(name, home)
+    paths = sorted((home / "data" / "imagenet-sample").iterdir())[10:90:40]
+    assert_complete(model, model.read(paths))
 
 
 def test_an_operation_without_a_rule_is_found_out() -> None:

@@ -1,0 +1,244 @@
+"""Attributions against captum, pytorch-grad-cam and torchcam: time, floating-point operations, memory.
+
+python benchmarks/attributions.py [--images 32] [--repeats 5] [--networks ...] [--json]
+
+Both sides explain the same images on the same threads, by turns, in one process; ratios are peer / deepscope of the
+medians, so above 1 deepscope is faster or smaller. Peers get the batch that they are given in their examples: all
+images at once for a single pass, `internal_batch_size` equal to the number of images for many.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import resource
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+import torchvision
+from captum import attr as captum
+from pytorch_grad_cam import GradCAM as PytorchGradCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from torchcam.methods import GradCAM as TorchCAM
+
+from deepscope.attributions import Attribution, GradCAM, IntegratedGradients, Saliency, SmoothGrad
+from deepscope.attributions.feature_map import feature_layer
+from deepscope.data.photographs import bundled_photographs
+from deepscope.models import Preprocessing, VisionModel, load_model
+from deepscope.session import Session
+
+SAMPLES = 8
+GRADIENTS = "gradients"
+
+
+class FromPixels(nn.Module):
+    """A model as the peers want it; its parameters ask for gradients, as those of a freshly loaded network do."""
+
+    def __init__(self, model: VisionModel, *, trainable: bool) -> None:
+        super().__init__()
+        self.model, self.network = model, model.network
+        self.network.requires_grad_(trainable)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(N, C) logits."""
+        return self.model(pixels)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One method of ours and a peer's, as functions without arguments."""
+
+    name: str
+    ours: Callable[[], object]
+    peer: Callable[[], object]
+
+
+def network(name: str, session: Session) -> VisionModel:
+    """A model with its weights; ResNet-18, whose weights nobody bundles, has random ones: time does not mind."""
+    if name == "resnet18":
+        torch.manual_seed(0)
+        return VisionModel(name, torchvision.models.resnet18(), Preprocessing(), tuple(map(str, range(1000))))
+    return load_model(name, session)
+
+
+def cases(model: VisionModel, pixels: Tensor, target: Tensor) -> list[Case]:
+    """What is compared. Parameters are frozen before ours and thawed before the peers'."""
+    labels = target.tolist()
+    layer = model.network.get_submodule(feature_layer(model, pixels))
+
+    def ours(method: Attribution) -> Callable[[], object]:
+        def run() -> object:
+            model.network.requires_grad_(False)
+            return method(model, pixels, target, rng=torch.Generator().manual_seed(0))
+
+        return run
+
+    def captum_saliency() -> object:
+        return captum.Saliency(FromPixels(model, trainable=True)).attribute(
+            pixels.clone().requires_grad_(), target=target
+        )
+
+    def captum_smoothgrad() -> object:
+        tunnel = captum.NoiseTunnel(captum.Saliency(FromPixels(model, trainable=True)))
+        return tunnel.attribute(
+            pixels.clone().requires_grad_(), target=target, nt_samples=SAMPLES, nt_samples_batch_size=1, stdevs=0.15
+        )
+
+    def pytorch_grad_cam() -> object:
+        wanted: list[Any] = [ClassifierOutputTarget(label) for label in labels]
+        with PytorchGradCAM(FromPixels(model, trainable=True), [layer]) as cam:
+            return cam(pixels, wanted)
+
+    def torchcam() -> object:
+        seen = FromPixels(model, trainable=True)
+        with TorchCAM(seen, layer) as cam:
+            return cam(labels, seen(pixels))
+
+    return [
+        Case("saliency/captum", ours(Saliency()), captum_saliency),
+        Case("smoothgrad/captum", ours(SmoothGrad(samples=SAMPLES)), captum_smoothgrad),
+        Case("grad-cam/pytorch-grad-cam", ours(GradCAM()), pytorch_grad_cam),
+        Case("grad-cam/torchcam", ours(GradCAM()), torchcam),
+    ]
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """Processor time of one call: other programs on the machine do not count."""
+    start = time.process_time()
+    run()
+    return time.process_time() - start
+
+
+def peak(run: Callable[[], object]) -> float:
+    """MiB by which resident memory grows at most during one call, sampled every 2 ms."""
+    process, done, seen = psutil.Process(), threading.Event(), [0]
+
+    def watch() -> None:
+        while not done.wait(0.002):
+            seen.append(process.memory_info().rss)
+
+    before = process.memory_info().rss
+    thread = threading.Thread(target=watch)
+    thread.start()
+    run()
+    done.set()
+    thread.join()
+    return max(0.0, max(seen) - before) / 2**20
+
+
+def operations(run: Callable[[], object]) -> int:
+    """Floating-point operations of one call."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+def compare(model: VisionModel, pixels: Tensor, target: Tensor, repeats: int) -> dict[str, float]:
+    """Ratios of every case."""
+    found: dict[str, float] = {}
+    for case in cases(model, pixels, target):
+        case.ours(), case.peer()
+        times = [(seconds(case.ours), seconds(case.peer)) for _ in range(repeats)]
+        mine, theirs = (statistics.median(column) for column in zip(*times))
+        key = f"{case.name}/{model.name}"
+        found[f"seconds/{key}"] = mine
+        found[f"ratio/time/{key}"] = theirs / mine
+        found[f"ratio/operations/{key}"] = operations(case.peer) / operations(case.ours)
+        found[f"ratio/memory/{key}"] = peak(case.peer) / max(1.0, peak(case.ours))
+    model.network.requires_grad_(False)
+    return found
+
+
+def gradients_needed(model: VisionModel, pixels: Tensor, target: Tensor, error: float = 0.01) -> dict[str, float]:
+    """Gradient evaluations an image until the completeness error is within `error`, ours and captum's.
+
+    Captum takes one number of Gauss-Legendre steps for all; it is given, image by image, the first of a growing row of
+    numbers that is good enough, and none of what it spent on the smaller ones is counted.
+    """
+    model.network.requires_grad_(False)
+    mine, theirs = [], []
+    for index in range(len(pixels)):
+        image, label = pixels[index : index + 1], target[index : index + 1]
+        with torch.no_grad():
+            change = float((model(image) - model(torch.zeros_like(image)))[0, label])
+        mine.append(_counted(model, image, label, error))
+        for steps in (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256):
+            peer = captum.IntegratedGradients(FromPixels(model, trainable=False))
+            shares = peer.attribute(image, target=label, n_steps=steps, internal_batch_size=8)
+            if abs(float(shares.sum()) - change) <= error * abs(change):
+                break
+        theirs.append(steps)
+    ratio = sum(theirs) / sum(mine)
+    return {
+        f"{GRADIENTS}/deepscope/{model.name}": float(np.mean(mine)),
+        f"{GRADIENTS}/captum/{model.name}": float(np.mean(theirs)),
+        f"ratio/{GRADIENTS}/integrated-gradients/captum/{model.name}": ratio,
+    }
+
+
+def _counted(model: VisionModel, image: Tensor, label: Tensor, error: float) -> int:
+    """Images that pass forwards while ours works."""
+    seen = [0]
+    first = next(module for module in model.network.modules() if isinstance(module, nn.Conv2d))
+    handle = first.register_forward_hook(lambda *run: seen.append(len(run[2])))
+    IntegratedGradients(error=error)(model, image, label, rng=torch.Generator())
+    handle.remove()
+    return sum(seen)
+
+
+def growth(model: VisionModel, pixels: Tensor, target: Tensor, calls: int) -> float:
+    """MiB by which resident memory grows from the first tenth of the calls to the last."""
+    model.network.requires_grad_(False)
+    process, method = psutil.Process(), GradCAM()
+    sizes = []
+    for _ in range(calls):
+        method(model, pixels[:1], target[:1], rng=torch.Generator())
+        sizes.append(process.memory_info().rss / 2**20)
+    return statistics.median(sizes[-calls // 10 :]) - statistics.median(sizes[calls // 20 : calls // 10])
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=32)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--calls", type=int, default=1000)
+    parser.add_argument("--networks", nargs="+", default=["squeezenet1_0", "resnet18", "efficientnet_lite0"])
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    logging.disable()
+    session = Session.open(quiet=True)
+    folder = session.home / "data" / "imagenet-sample"
+    files: list[Path] = sorted(folder.iterdir()) if folder.is_dir() else list(bundled_photographs().paths)
+    files = [files[index % len(files)] for index in range(arguments.images)]
+    found: dict[str, float] = {"threads": torch.get_num_threads(), "images": arguments.images}
+    for name in arguments.networks:
+        model = network(name, session)
+        pixels = model.read(files)
+        with torch.no_grad():
+            target = torch.cat([model(part).argmax(1) for part in pixels.split(8)])
+        found |= compare(model, pixels, target, arguments.repeats)
+        if name != "resnet18":  # what a random network needs says nothing
+            found |= gradients_needed(model, pixels[:4], target[:4])
+        found[f"growth/MiB/{name}"] = growth(model, pixels, target, arguments.calls)
+    found["peak/MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+    else:
+        for key, value in found.items():
+            print(f"{key:64} {value:10.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""Agreement with captum, pytorch-grad-cam and torchcam, in double precision.
+
+SqueezeNet and EfficientNet-Lite0 have their real weights; ResNet-18 has seeded random ones.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from captum import attr as captum
+from pytorch_grad_cam import GradCAM as PeerGradCAM
+from pytorch_grad_cam import GradCAMPlusPlus as PeerGradCAMPlusPlus
+from pytorch_grad_cam import LayerCAM as PeerLayerCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import Tensor
+from torch.nn import functional as F
+from torchcam import methods as torchcam
+
+from deepscope.attributions import (
+    Attribution,
+    GradCAM,
+    GradCAMPlusPlus,
+    GuidedBackpropagation,
+    IntegratedGradients,
+    LayerCAM,
+    Occlusion,
+    Saliency,
+    ScoreCAM,
+    SmoothGrad,
+)
+from deepscope.attributions.attribution import image_seeds
+from deepscope.attributions.feature_map import feature_layer
+from deepscope.models import VisionModel
+from real_networks import FromPixels, in_float64, random_weights, real_weights
+
+pytestmark = pytest.mark.real
+SIDE = 112
+
+
+@pytest.fixture(scope="module", params=["squeezenet1_0", "efficientnet_lite0", "torchvision:resnet18"])
+def model(request: pytest.FixtureRequest, home: Path) -> VisionModel:
+    name = request.param
+    return in_float64(random_weights(name) if ":" in name else real_weights(name, home))
+
+
+@pytest.fixture(scope="module")
+def pixels(model: VisionModel, home: Path) -> Tensor:
+    paths = sorted((home / "data" / "imagenet-sample").iterdir())[20:60:30]
+    return F.interpolate(model.read(paths).double(), (SIDE, SIDE), mode="area")
+
+
+@pytest.fixture(scope="module")
+def target(model: VisionModel, pixels: Tensor) -> Tensor:
+    with torch.no_grad():
+        return model(pixels).argmax(1)
+
+
+def rng() -> torch.Generator:
+    return torch.Generator().manual_seed(11)
+
+
+def assert_agrees(ours: Tensor, theirs: Tensor) -> None:
+    """Largest difference at most 1e-5 of the largest value."""
+    assert ours.shape == theirs.shape
+    assert float((ours - theirs).abs().max()) <= 1e-5 * float(theirs.abs().max())
+
+
+def test_saliency(model: VisionModel, pixels: Tensor, target: Tensor) -> None:
+    theirs = captum.Saliency(FromPixels(model)).attribute(pixels.clone().requires_grad_(), target=target)
+    assert_agrees(Saliency()(model, pixels, target, rng=rng()), theirs.amax(1))
+
+
+@pytest.mark.parametrize(
+    ("form", "name"), [("mean", "smoothgrad"), ("squared", "smoothgrad_sq"), ("variance", "vargrad")]
+)
+def test_smoothgrad_with_the_same_noise(
+    form: Any, name: str, model: VisionModel, pixels: Tensor, target: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples, image, label = 3, pixels[:1], target[:1]
+    ours = SmoothGrad(samples=samples, noise=0.1, form=form)(model, image, label, rng=rng())
+    noise = torch.stack(
+        [
+            torch.randn(image.shape[1:], generator=torch.Generator().manual_seed(seed))
+            for seed in image_seeds(1, samples, rng())[0].tolist()
+        ]
+    )
+    spread = 0.1 * float(image.max() - image.min())
+    monkeypatch.setattr(torch, "normal", lambda mean, std: noise.to(std) * std)
+    tunnel = captum.NoiseTunnel(captum.Saliency(FromPixels(model)))
+    theirs: Any = tunnel.attribute(
+        image.clone().requires_grad_(), nt_type=name, nt_samples=samples, stdevs=spread, target=label, abs=False
+    )
+    assert_agrees(ours, theirs.abs().amax(1))
+
+
+def test_integrated_gradients_at_the_same_steps(model: VisionModel, pixels: Tensor, target: Tensor) -> None:
+    theirs = captum.IntegratedGradients(FromPixels(model)).attribute(
+        pixels, torch.zeros_like(pixels), target=target, n_steps=6, method="gausslegendre", internal_batch_size=4
+    )
+    assert_agrees(IntegratedGradients(steps=6)(model, pixels, target, rng=rng()), theirs)
+
+
+@pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU:UserWarning")
+def test_guided_backpropagation(model: VisionModel, pixels: Tensor, target: Tensor) -> None:
+    if model.name == "efficientnet_lite0":
+        pytest.skip("captum guides ReLU alone, this network has ReLU6")
+    theirs = captum.GuidedBackprop(FromPixels(model)).attribute(pixels.clone().requires_grad_(), target=target)
+    assert_agrees(GuidedBackpropagation()(model, pixels, target, rng=rng()), theirs.abs().amax(1))
+
+
+def test_occlusion(model: VisionModel, pixels: Tensor, target: Tensor) -> None:
+    theirs = captum.Occlusion(FromPixels(model)).attribute(
+        pixels, sliding_window_shapes=(3, 48, 48), strides=(3, 32, 32), target=target, perturbations_per_eval=3
+    )
+    assert_agrees(Occlusion(window=48, stride=32)(model, pixels, target, rng=rng()), theirs[:, 0])
+
+
+class Louder(FromPixels):
+    """Logits so large that a peer's epsilons do not matter; a class activation map keeps its shape."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return super().forward(pixels) * 1e6
+
+
+@pytest.mark.parametrize(
+    ("method", "peer"),
+    [(GradCAM(), PeerGradCAM), (GradCAMPlusPlus(), PeerGradCAMPlusPlus), (LayerCAM(), PeerLayerCAM)],
+    ids=lambda thing: getattr(thing, "name", ""),
+)
+def test_pytorch_grad_cam(
+    method: Attribution, peer: Callable[..., Any], model: VisionModel, pixels: Tensor, target: Tensor
+) -> None:
+    seen = Louder(model)
+    layer = seen.network.get_submodule(feature_layer(model, pixels))
+    wanted = [ClassifierOutputTarget(int(label)) for label in target]
+    with peer(model=seen, target_layers=[layer]) as cam:
+        theirs = torch.from_numpy(np.asarray(cam(pixels.clone().requires_grad_(), wanted))).double()
+    ours = method(model, pixels, target, rng=rng())
+    low, high = ours.amin((1, 2), keepdim=True), ours.amax((1, 2), keepdim=True)
+    assert_agrees((ours - low) / (high - low), theirs)
+
+
+@pytest.mark.parametrize(
+    ("method", "peer", "options"),
+    [
+        (GradCAM(), torchcam.GradCAM, {}),
+        (GradCAMPlusPlus(), torchcam.GradCAMpp, {"eps": 0}),
+        (LayerCAM(), torchcam.LayerCAM, {}),
+        (ScoreCAM(), torchcam.ScoreCAM, {}),
+    ],
+    ids=lambda thing: getattr(thing, "name", ""),
+)
+def test_torchcam(
+    method: Attribution,
+    peer: Callable[..., Any],
+    options: dict[str, float],
+    model: VisionModel,
+    pixels: Tensor,
+    target: Tensor,
+) -> None:
+    if method.name == "score-cam":
+        pixels, target = F.interpolate(pixels[:1], (64, 64), mode="area"), target[:1]
+    if method.name == "grad-cam-plus-plus" and model.name == "squeezenet1_0":
+        pytest.skip(
+            "torchcam sums the third power of the gradient over positions; where it varies, the papers' does not"
+        )
+    logging.disable()
+    seen = FromPixels(model)
+    with peer(seen, "network." + feature_layer(model, pixels)) as cam:
+        leaf = pixels.clone().requires_grad_()
+        theirs = cam(target.tolist(), seen(leaf), normalized=False, **options)[0].detach()
+    logging.disable(logging.NOTSET)
+    enlarged = F.interpolate(theirs[:, None], pixels.shape[-2:], mode="bilinear")[:, 0]
+    assert_agrees(method(model, pixels, target, rng=rng()), enlarged)
