@@ -14,6 +14,7 @@ from docstring_parser import parse
 
 from deepscope.jobs import Job
 from deepscope.registry import Registered
+from deepscope.report import Report  # noqa: F401 - above studies, so that it can run them
 from deepscope.studies import Study
 
 Run = Callable[[Job, "Common"], None]
@@ -60,7 +61,7 @@ def add_commands(app: App, run: Run) -> None:
             field, base = family
             group = _group(parent, job.name, job)
             group.help = _summary(job)
-            default = job.__dataclass_fields__[field].default
+            default = getattr(job, field, None)
             if isinstance(default, base):  # the job also works without a method's name
                 own = _signature(job, field, type(default))
                 group.default(_function(own, job, run, field, type(default)))

@@ -14,7 +14,7 @@ from rich.console import Console
 from deepscope import __version__, render
 from deepscope.cli.commands import Common, add_commands
 from deepscope.errors import InputError
-from deepscope.jobs import Job, perform
+from deepscope.jobs import Job, PartFailed, perform
 from deepscope.session import Session
 
 _INTERRUPTED = 130  # what shells expect of a program that ctrl-C stopped
@@ -34,6 +34,9 @@ def run(arguments: Sequence[str]) -> int:
         return _refuse(f"{_one_line(error)}: `deepscope --help` shows what there is")
     except InputError as error:
         return _refuse(str(error))
+    except PartFailed as error:
+        print(f"deepscope: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("deepscope: stopped; what was complete is kept, nothing is half-written", file=sys.stderr)
         return _INTERRUPTED

@@ -42,6 +42,10 @@ class Job(Registered):
         """
 
 
+class PartFailed(Exception):
+    """The work was done and written, but for a part that failed; the command line says so and exits with 1."""
+
+
 def perform(job: Job, session: Session, *, command: str = "") -> Result:
     """Run a job and record where its result came from.
 

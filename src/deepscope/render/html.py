@@ -98,9 +98,9 @@ def _image(block: ImageGrid | Heatmap | Curves | Animation) -> _Image:
 
     pixels = plots.draw(block, titled=False)
     assert pixels is not None
-    still = _data("image/png", plots.png(pixels))
+    still = _data("image/webp", plots.compact(pixels))
     moving = isinstance(block, Animation)
-    source = _data("image/gif", plots.gif(block)) if moving else still
+    source = _data("image/webp", plots.webp(block)) if moving else still
     width = pixels.shape[1] if moving else round(pixels.shape[1] / plots.DENSITY)
     words = ". ".join(part for part in (one_line(block.title), describe(block), one_line(block.caption)) if part)
     return _Image(block, source, still if moving else "", width, words)

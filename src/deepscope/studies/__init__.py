@@ -1,8 +1,8 @@
 """The studies of the source report, one file each."""
 
 from deepscope.registry import discover
-from deepscope.studies.study import Answer, Study, Verdict, answers
+from deepscope.studies.study import Answer, Budget, Study, Verdict, answers
 
-__all__ = ["Answer", "Study", "Verdict", "answers"]
+__all__ = ["Answer", "Budget", "Study", "Verdict", "answers"]
 
 discover(__name__)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -17,7 +17,7 @@ from deepscope.models import DEFAULT, catalogue
 from deepscope.results import ImageGrid, Picture, Result
 from deepscope.session import Session
 from deepscope.statistics import Estimate, mean
-from deepscope.studies.study import Answer, Study, answers
+from deepscope.studies.study import Answer, Budget, Study, answers
 
 _FIGURES = {"1.2": "tabby", "5.1": "Shih-Tzu", "5.2": "komondor", "5.4": "wombat", "5.5": "Cardigan"}
 """The source's figures, and the images of the sample that stand for its own."""
@@ -36,6 +36,7 @@ class ActivationMaps(Study):
     """
 
     chapter: ClassVar[str] = "1.1 VGG16 architecture"
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.3, "full": 0.5}
 
     images: tuple[Path, ...] = ()
     _: KW_ONLY

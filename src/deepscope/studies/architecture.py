@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 from deepscope.jobs.models import ModelsShow
 from deepscope.results import Note, Result
 from deepscope.session import Session
-from deepscope.studies.study import Answer, Study, answers
+from deepscope.studies.study import Answer, Budget, Study, answers
 
 _PUBLISHED = {
     "parameters/total": 138_357_544,
@@ -26,6 +27,7 @@ class Architecture(Study):
     """
 
     chapter: ClassVar[str] = "1.1 VGG16 architecture"
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.1, "full": 0.1}
 
     _: KW_ONLY
     model: str = "torchvision:vgg16"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar
 
@@ -9,7 +10,7 @@ from deepscope.jobs.classify import Classify
 from deepscope.models import DEFAULT, catalogue
 from deepscope.results import ImageGrid, Result
 from deepscope.session import Session
-from deepscope.studies.study import Answer, Study, answers
+from deepscope.studies.study import Answer, Budget, Study, answers
 
 _CHOSEN = ("tabby", "Shih-Tzu", "komondor", "wombat", "Lakeland_terrier", "Egyptian_cat")
 """The classes that the source's six images show or are taken for, where the sample has them."""
@@ -24,6 +25,7 @@ class Predictions(Study):
     """
 
     chapter: ClassVar[str] = "1.1 VGG16 architecture"
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.3, "full": 1.0}
 
     _: KW_ONLY
     models: tuple[str, ...] = (DEFAULT, "squeezenet1_0", "vgg16")

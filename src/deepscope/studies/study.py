@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
+
+from typing_extensions import Self
 
 from deepscope.jobs.job import Job
 from deepscope.results import Column, Table
 
+Budget = Literal["quick", "full"]
+"""How long the studies of a report may take: minutes on bundled data, or as long as the real data needs."""
 Verdict = Literal["reproduced", "differs", "answered", "not measured here"]
 """How a measured figure stands to the published one; "answered" where the source gave no figure."""
 
@@ -22,6 +26,13 @@ class Study(Job):
     area: ClassVar[str] = "study"
     chapter: ClassVar[str]
     """The chapter of the source: "1.1 VGG16 architecture"."""
+    minutes: ClassVar[Mapping[Budget, float]]
+    """What it takes on two cores, roughly, for each budget."""
+
+    @classmethod
+    def within(cls, budget: Budget) -> Self:
+        """The study with the settings that the budget allows; the same for both where it is cheap."""
+        return cls()
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)

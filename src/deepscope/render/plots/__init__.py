@@ -12,7 +12,10 @@ from deepscope.render.plots.animation import frames_with_captions, gif, webp
 from deepscope.render.plots.canvas import DENSITY, Pixels, style
 from deepscope.results import Animation, Block, Curves, Heatmap, ImageGrid, Note, Table
 
-__all__ = ["draw", "file", "gif", "png", "webp"]
+_WEBP_LIMIT = 16_383
+"""Pixels a side that the format can hold."""
+
+__all__ = ["compact", "draw", "file", "gif", "png", "webp"]
 
 
 def draw(block: Block, *, titled: bool = True) -> Pixels | None:
@@ -60,4 +63,13 @@ def png(pixels: Pixels) -> bytes:
     """A drawn figure as a PNG file that knows its size on paper. Same pixels, same bytes."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG", dpi=(96 * DENSITY, 96 * DENSITY))
+    return file.getvalue()
+
+
+def compact(pixels: Pixels) -> bytes:
+    """A drawn figure as a WebP file for a page: a tenth of the PNG, to the eye the same."""
+    file = io.BytesIO()
+    image = Image.fromarray(pixels)
+    image.thumbnail((_WEBP_LIMIT, _WEBP_LIMIT))
+    image.save(file, "WEBP", quality=88, method=4)
     return file.getvalue()

@@ -1,0 +1,49 @@
+"""The page: one HTML file with everything inside, readable on a phone, on paper, by keyboard, in the dark."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from deepscope.render import fragment
+from deepscope.render.html import styles
+from deepscope.report.keeping import Outcome
+
+_FOLDER = Path(__file__).parent / "templates"
+
+
+def page(outcomes: Sequence[Outcome], *, title: str, introduction: str) -> str:
+    """The document.
+
+    Args:
+        outcomes: in the order of their chapters.
+        title: of the page.
+        introduction: a paragraph that says what was run, on what, and in which budget.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = (_FOLDER / "report.js").read_text(encoding="utf-8")
+    chapters = [
+        (chapter, [(outcome, Markup(fragment(outcome.result, style=False))) for outcome in group])
+        for chapter, group in groupby(outcomes, key=lambda outcome: outcome.study.chapter)
+    ]
+    return environment.get_template("report.html.jinja").render(
+        title=title,
+        introduction=introduction,
+        chapters=chapters,
+        style=Markup(styles() + (_FOLDER / "report.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        # The policy lets this one script run and nothing else: no request leaves the page.
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )

@@ -1,0 +1,266 @@
+"""Chapter 2.3, questions 8 to 11: class visualisation, with every claim of the source measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from deepscope.errors import InputError
+from deepscope.jobs.class_images import Images, make_images
+from deepscope.jobs.shown import picture, provenance
+from deepscope.models import DEFAULT, VisionModel, load_model
+from deepscope.results import Animation, Block, Cell, Column, ImageGrid, Result, Table
+from deepscope.session import Session
+from deepscope.statistics import Estimate, difference, mcnemar, proportion
+from deepscope.studies.study import Answer, Study, Verdict, answers
+from deepscope.visualization import ClassObjective, Recipe, preset
+from deepscope.visualization import quality as measured
+from deepscope.visualization.quality import assess, translate
+
+_SHOWN = ("wombat", "bee eater", "snail")
+_OTHER = {"snail": "hay"}
+"""The source turns hay into a snail; any other class starts from its neighbour in the list."""
+
+
+@dataclass(frozen=True)
+class ClassVisualization(Study):
+    """What makes class images better: iterations, learning rate, regularisation, start and network, judged by another.
+
+    Every way makes one image of the same classes. A network that had no part in it says what it sees.
+
+    Attributes:
+        model: the network that images are made with.
+        judge: the network that had no part, and that the last question makes images with.
+        classes: how many classes, the source's own among them; the others are drawn from data/imagenet-sample.
+        iterations: gradient steps after which images of the source's method are compared.
+        rates: learning rates of the source's method, over three decades.
+        batch_size: images at a time.
+    """
+
+    chapter: ClassVar[str] = "2.3 Class visualisation"
+
+    _: KW_ONLY
+    model: str = "squeezenet1_0"
+    judge: str = DEFAULT
+    classes: int = 16
+    iterations: tuple[int, ...] = (200, 500, 1000)
+    rates: tuple[float, ...] = (0.05, 0.5, 5, 50)
+    batch_size: int = 8
+
+    def run(self, session: Session) -> Result:
+        """Make and judge the images of every way."""
+        if self.classes < 4 or not self.iterations or sorted(set(self.iterations)) != list(self.iterations):
+            raise InputError("--classes is at least 4, and --iterations are rising numbers")
+        ways = _Ways(self, load_model(self.model, session), load_model(self.judge, session), session)
+        return Result(
+            title=f"Class images of {self.model} by {len(ways.targets)} classes, judged by {self.judge}",
+            metrics={"classes": len(ways.targets), **ways.metrics()},
+            blocks=(ways.table(), *ways.figures(), answers(ways.answers())),
+            provenance=provenance([ways.model, ways.judge], ways.photographs),
+        )
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """The images of one way after some steps, and what the two networks see in them."""
+
+    pixels: Tensor
+    own: measured.Verdict
+    other: measured.Verdict
+
+    @property
+    def recognised(self) -> Estimate:
+        return proportion(int((self.other.ranks < 1).sum()), len(self.other.ranks))
+
+
+class _Ways:
+    """All ways to make the images, made once each."""
+
+    def __init__(self, study: ClassVisualization, model: VisionModel, judge: VisionModel, session: Session) -> None:
+        self.study, self.model, self.judge, self.session = study, model, judge, session
+        self.targets, self.photographs = _choose(model, study.classes, session)
+        first, last = study.iterations[0], study.iterations[-1]
+        self.outcomes: dict[str, _Outcome] = {}
+        self.films: dict[str, Images] = {}
+        source = preset("source")
+        for name in ("source", "unregularised"):
+            for steps, outcome in self._make(
+                name, Recipe(iterations=last).over(preset(name)), study.iterations
+            ).items():
+                self.outcomes[f"{name}, {steps} iterations"] = outcome
+        for name in ("source-strong", "yosinski"):
+            made = self._make(name, Recipe(iterations=first).over(preset(name)), (first,))
+            self.outcomes[f"{name}, {first} iterations"] = made[first]
+        default = preset("default")
+        self.outcomes["default"] = self._make("default", default, (default.iterations or 0,))[default.iterations or 0]
+        for rate in study.rates:
+            recipe = Recipe(iterations=first, learning_rate=rate).over(source)
+            self.outcomes[f"source, learning rate {rate:g}"] = self._make(f"rate {rate:g}", recipe, (first,))[first]
+        if self.photographs:
+            recipe = Recipe(iterations=first).over(source)
+            photographs = self.model.read(self.photographs)
+            others = photographs[self._others()]
+            self.outcomes["the class's photograph"] = self._judged(photographs, self.model, self.judge)
+            self.outcomes["source from the class's photograph"] = self._make("own", recipe, (first,), photographs)[
+                first
+            ]
+            steps = tuple(sorted({round(first * part / 24) for part in range(25)}))
+            self.outcomes["source from another class"] = self._make("other", recipe, steps, others)[first]
+        self.outcomes[f"default, made with {judge.name}"] = self._reverse(default)
+
+    def metrics(self) -> dict[str, float]:
+        """Every measure of every way, its name made of plain words."""
+        metrics: dict[str, float] = {}
+        for way, outcome in self.outcomes.items():
+            for verdict in (outcome.own, outcome.other):
+                metrics |= {f"{key}/{way.replace(', ', '/')}": value for key, value in verdict.metrics().items()}
+        return metrics
+
+    def table(self) -> Table:
+        """One row a way."""
+        rows: list[tuple[Cell, ...]] = []
+        for way, outcome in self.outcomes.items():
+            own, other = outcome.own.metrics(), outcome.other.metrics()
+            top5 = other[f"recognised/{outcome.other.judge}/top5"]
+            self_top1 = own[f"recognised/{outcome.own.judge}/top1"]
+            rows.append((way, str(outcome.recognised), top5, self_top1, own["total-variation"], own["saturation"]))
+        columns = ("way", "top-1 by the other network", "top-5", "top-1 by its own", "total variation", "saturation")
+        specs = ("", "", ".3f", ".3f", ".4f", ".3f")
+        return Table(
+            tuple(Column(*pair) for pair in zip(columns, specs)), tuple(rows), title="Ways to make class images"
+        )
+
+    def figures(self) -> list[Block]:
+        """A strip for each class of the source, and hay turning into a snail."""
+        names = [self.model.categories[target] for target in self.targets[: len(_SHOWN)]]
+        rows = tuple(
+            tuple(picture(outcome.pixels[row], caption=way) for way, outcome in self.outcomes.items())
+            for row in range(len(names))
+        )
+        found: list[Block] = [
+            ImageGrid(rows[index : index + 1], title=f"Figures 2.5 to 2.12: {name}") for index, name in enumerate(names)
+        ]
+        if "other" in self.films and "snail" in names:
+            film, row = self.films["other"], names.index("snail")
+            frames = film.film[:, row].permute(0, 2, 3, 1).contiguous().numpy()
+            captions = tuple(f"iteration {step}, snail {film.watched[step, row]:.2f}" for step in film.film_steps)
+            found.append(Animation(frames, "Figure 2.9: hay to snail", captions=captions))
+        return found
+
+    def answers(self) -> list[Answer]:
+        """Questions 9 to 11, claim by claim."""
+        first, last = self.study.iterations[0], self.study.iterations[-1]
+        source, bare = f"source, {last} iterations", f"unregularised, {last} iterations"
+        found = [
+            self._compare("9. regularisation is crucial", source, bare),
+            self._compare("9. what regularisation can reach", "default", source, published="—"),
+            self._compare("9. more iterations give better images", source, f"source, {first} iterations"),
+        ]
+        rates = {rate: self.outcomes[f"source, learning rate {rate:g}"].recognised for rate in self.study.rates}
+        said = "; ".join(f"{rate:g}: {estimate}" for rate, estimate in rates.items())
+        found.append(Answer("9. learning rate", "TODO", said, "answered", f"top-1 by {self.judge.name}, {first} steps"))
+        if self.photographs:
+            noise, own = f"source, {first} iterations", "source from the class's photograph"
+            found.append(self._compare("10. an image of the class focuses the result", own, noise))
+            found.append(
+                self._compare("10. hay to snail: another class to start from", "source from another class", noise)
+            )
+        else:
+            why = "no data/imagenet-sample: `deepscope data get imagenet-sample`"
+            found.append(Answer("10. start from an image", "more focused", "—", "not measured here", why))
+        found.append(
+            self._compare("11. another network", f"default, made with {self.judge.name}", "default", published="—")
+        )
+        found.append(_vgg16(self.session))
+        return found
+
+    def _compare(self, question: str, better: str, worse: str, *, published: str = "yes") -> Answer:
+        """Whether the first way is recognised more often, class by class."""
+        a, b = (self.outcomes[way].other for way in (better, worse))
+        gain = difference((a.ranks < 1).float(), (b.ranks < 1).float())
+        p = mcnemar(a.ranks < 1, b.ranks < 1)
+        verdict: Verdict = "answered" if published == "—" else "reproduced" if gain.low > 0 else "differs"
+        shares = f"{self.outcomes[better].recognised.value:.2f} against {self.outcomes[worse].recognised.value:.2f}"
+        because = f"{better} against {worse}: {shares} top-1 by the other network, McNemar p = {p:.3f}"
+        return Answer(question, published, f"difference {gain}", verdict, because)
+
+    def _make(
+        self, name: str, recipe: Recipe, marks: Sequence[int], start: Tensor | None = None
+    ) -> dict[int, _Outcome]:
+        """The images of one way after each number of steps in `marks`."""
+        images = self._images(self.model, self.targets, name, recipe, marks, start)
+        self.films[name] = images
+        return {
+            step: self._judged(frame.float() / 255, self.model, self.judge)
+            for step, frame in zip(images.film_steps, images.film)
+            if step in self.study.iterations or step == recipe.iterations
+        }
+
+    def _reverse(self, recipe: Recipe) -> _Outcome:
+        """The networks change places."""
+        targets = [translate(target, self.model, self.judge) for target in self.targets]
+        images = self._images(self.judge, targets, "reverse", recipe, (), None)
+        return self._judged(images.pixels, self.judge, self.model)
+
+    def _images(
+        self,
+        model: VisionModel,
+        targets: Sequence[int],
+        name: str,
+        recipe: Recipe,
+        marks: Sequence[int],
+        start: Tensor | None,
+    ) -> Images:
+        labels = [model.categories[target] for target in targets]
+        self.session.note(f"{name}: {recipe.iterations} iterations")
+        images = make_images(
+            ClassObjective(model, torch.tensor(targets)),
+            recipe,
+            labels,
+            self.session,
+            start=start,
+            batch_size=self.study.batch_size,
+            film=marks,
+        )
+        if not images.complete:
+            raise KeyboardInterrupt  # what was made is in the cache: the study goes on from there
+        return images
+
+    def _judged(self, pixels: Tensor, maker: VisionModel, other: VisionModel) -> _Outcome:
+        own, theirs = (
+            torch.tensor([translate(target, self.model, network) for target in self.targets])
+            for network in (maker, other)
+        )
+        return _Outcome(pixels.cpu(), assess(maker, pixels, own), assess(other, pixels, theirs))
+
+    def _others(self) -> Tensor:
+        """For each class the place of the photograph of another one."""
+        names = [self.model.categories[target] for target in self.targets]
+        pairs = {names.index(a): names.index(b) for a, b in _OTHER.items() if a in names and b in names}
+        return torch.tensor([pairs.get(place, (place + 1) % len(names)) for place in range(len(names))])
+
+
+def _choose(model: VisionModel, count: int, session: Session) -> tuple[list[int], list[Path]]:
+    """The source's classes and hay, then others at random; with the photograph of each where the sample is here."""
+    named = [model.category(name) for name in (*_SHOWN, *_OTHER.values())]
+    files = {path.name.split("_")[0]: path for path in sorted((session.home / "data" / "imagenet-sample").glob("n*_*"))}
+    known = [target for target, wnid in enumerate(model.wnids) if wnid in files] or list(range(len(model.categories)))
+    order = torch.randperm(len(known), generator=session.rng("class-visualization")).tolist()
+    targets = list(dict.fromkeys([*named, *(known[place] for place in order)]))[:count]
+    photographs = [files[model.wnids[target]] for target in targets if files and model.wnids[target] in files]
+    return targets, photographs if len(photographs) == len(targets) else []
+
+
+def _vgg16(session: Session) -> Answer:
+    """The source's second network, where its class layer is here."""
+    try:
+        load_model("vgg16", session).require_classes()
+    except InputError as error:
+        return Answer("11. VGG16", "often superior", "—", "not measured here", str(error))
+    why = "its weights are here: `deepscope study class-visualization --model vgg16`"
+    return Answer("11. VGG16", "often superior", "—", "not measured here", why)
