@@ -42,7 +42,7 @@ def models(monkeypatch: pytest.MonkeyPatch) -> None:
 def make(session: Session, *, labels: tuple[str, ...] = LABELS, batch_size: int = 2) -> Images:
     targets = torch.tensor([LABELS.index(label) for label in labels])
     objective = ClassObjective(tiny_model(), targets)
-    return make_images(objective, RECIPE, labels, session, batch_size=batch_size, film=True)
+    return make_images(objective, RECIPE, labels, session, batch_size=batch_size, film=range(9))
 
 
 def interrupt_after(frames: int, monkeypatch: pytest.MonkeyPatch) -> None:

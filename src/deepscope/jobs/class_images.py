@@ -22,8 +22,6 @@ from deepscope.visualization import Objective, Recipe, climb
 _SAVED_EVERY = 10.0
 """Seconds between two savings of what is not finished."""
 
-_FILM_FRAMES = 60
-
 
 @dataclass(frozen=True)
 class Images:
@@ -55,7 +53,7 @@ def make_images(
     *,
     start: Tensor | None = None,
     batch_size: int = 8,
-    film: bool = False,
+    film: Sequence[int] = (),
 ) -> Images:
     """Make every image of an objective.
 
@@ -67,15 +65,15 @@ def make_images(
         recipe: complete.
         labels: N different names, each all that tells its image from others of the same model and recipe: the class
             or the layer and channel, and the seed. Each gives its image a random stream of its own.
-        start: (3, H, W) pixels to start all images from; noise where None.
+        start: (N, 3, H, W) pixels to start from; noise where None.
         batch_size: images at a time; halved where memory runs out.
-        film: keep the images along the way.
+        film: rising numbers of steps, the images after which are kept as well.
 
     Raises:
         InputError: the recipe does not fit the network, or memory does not suffice for one image.
     """
     began = time.monotonic()
-    work = _Work(objective, recipe, tuple(labels), session, start, film)
+    work = _Work(objective, recipe, tuple(labels), session, start, tuple(film))
     steps, finished = recipe.iterations or 0, list[_Trace]()
     first, size, complete = 0, batch_size, True
     with session.progress("starting", total=steps * len(labels)) as advance:
@@ -101,8 +99,8 @@ def make_images(
     return Images(
         pixels=torch.cat([trace.pixels for trace in finished]),
         watched=torch.cat([_padded(torch.stack(trace.watched), steps + 1) for trace in finished], dim=1),
-        film=torch.cat([trace.whole_film(film, steps) for trace in finished], dim=1),
-        film_steps=tuple(_film_steps(steps)) if film else (),
+        film=torch.cat([trace.whole_film(len(film)) for trace in finished], dim=1),
+        film_steps=tuple(film),
         complete=complete,
         seconds=time.monotonic() - began,
     )
@@ -117,13 +115,11 @@ class _Trace:
         self.film: list[Tensor] = []
         self.resume: dict[str, Tensor] = {}
 
-    def whole_film(self, wanted: bool, steps: int) -> Tensor:
-        """All frames; those that ctrl-C left out show the last image."""
-        shape = (0, *self.pixels.shape)
-        if not wanted:
-            return torch.empty(shape, dtype=torch.uint8)
-        missing = len(_film_steps(steps)) - len(self.film)
-        return torch.stack([*self.film, *[_bytes(self.pixels)] * missing])
+    def whole_film(self, frames: int) -> Tensor:
+        """(frames, n, 3, H, W) uint8; those that ctrl-C left out show the last image."""
+        missing = frames - len(self.film)
+        none = torch.empty((0, *self.pixels.shape), dtype=torch.uint8)
+        return torch.cat([none, *(frame[None] for frame in [*self.film, *[_bytes(self.pixels)] * missing])])
 
 
 @dataclass(frozen=True)
@@ -133,21 +129,19 @@ class _Work:
     labels: tuple[str, ...]
     session: Session
     start: Tensor | None
-    film: bool
+    film: tuple[int, ...]
 
     def climb(self, rows: slice, trace: _Trace, advance: Advance) -> None:
         """Fill `trace` with a batch's way, from where an earlier run left it."""
         self._load(rows, trace)
         labels = self.labels[rows]
-        steps = self.recipe.iterations or 0
         streams = Streams(tuple(self.session.rng("visualize", label) for label in labels))
-        filmed = set(_film_steps(steps)) if self.film else set()
         saved = time.monotonic()
         frames = climb(
             self.objective.part(rows),
             self.recipe,
             streams,
-            start=None if self.start is None else self.start.expand(len(labels), *self.start.shape),
+            start=None if self.start is None else self.start[rows],
             resume=trace.resume or None,
             bfloat16=self.session.precision == "bfloat16",
         )
@@ -155,8 +149,8 @@ class _Work:
             trace.pixels, trace.resume = frame.pixels.cpu(), frame.resume
             del trace.watched[frame.step :]
             trace.watched.append(frame.watched.float().cpu())
-            if frame.step in filmed:
-                del trace.film[sum(step < frame.step for step in filmed) :]
+            if frame.step in self.film:
+                del trace.film[self.film.index(frame.step) :]
                 trace.film.append(_bytes(trace.pixels))
             text = f"{labels[0]}{f' and {len(labels) - 1} more' if labels[1:] else ''}: {frame.watched.mean():.2f}"
             advance(len(labels) if frame.step else 0, text)
@@ -209,12 +203,6 @@ class _Work:
             "start": None if self.start is None else hashlib.sha256(self.start.cpu().numpy().tobytes()).hexdigest(),
         }
         return self.session.cache / "visualize" / hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
-
-
-def _film_steps(steps: int) -> list[int]:
-    """The steps to film: evenly spread, the first and the last among them."""
-    count = min(_FILM_FRAMES, steps + 1)
-    return sorted({round(index * steps / max(1, count - 1)) for index in range(count)})
 
 
 def _bytes(pixels: Tensor) -> Tensor:

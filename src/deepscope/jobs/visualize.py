@@ -25,6 +25,7 @@ from deepscope.visualization.quality import Verdict, assess, diversity, translat
 
 _JUDGES = (DEFAULT, "squeezenet1_0")
 _NOISE = "noise"
+_FRAMES = 60
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,10 @@ class Visualize(Recipe, Job):
         recipe = self.over(preset(self.preset))
         model = load_model(self.model, session)
         objective, labels = self._objective(model, recipe)
-        start = None if self.start == _NOISE else model.read([Path(self.start)])[0]
+        start = None if self.start == _NOISE else model.read([Path(self.start)]).expand(len(labels), -1, -1, -1)
         judge = self._judge(model, objective, session)
-        images = make_images(
-            objective, recipe, labels, session, start=start, batch_size=self.batch_size, film=self.animate
-        )
+        film = _evenly(recipe.iterations or 0) if self.animate else ()
+        images = make_images(objective, recipe, labels, session, start=start, batch_size=self.batch_size, film=film)
         labels = labels[: len(images.pixels)]
         verdicts = _verdicts(images.pixels, objective, model, judge)
         return Result(
@@ -212,6 +212,12 @@ def _curves(watched: Tensor, labels: Sequence[str], classes: bool) -> Curves:
     return Curves(
         series, "iteration", title.lower(), title=title, caption="On the view that the network was shown in each step."
     )
+
+
+def _evenly(steps: int) -> list[int]:
+    """The steps to animate, the first and the last among them."""
+    count = min(_FRAMES, steps + 1)
+    return sorted({round(index * steps / max(1, count - 1)) for index in range(count)})
 
 
 def _animations(images: Images, labels: Sequence[str]) -> list[Animation]:

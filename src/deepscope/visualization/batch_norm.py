@@ -26,9 +26,14 @@ class StatisticsDistance:
         self._distances: list[Tensor] = []
 
     def take(self) -> Tensor:
-        """(n,) the distance of the images that ran last: mean over channels, then over layers."""
-        distances, self._distances = self._distances, []
-        return torch.stack(distances).mean(0)
+        """(n,) the distance of the images that ran last: mean over channels, then weighted mean over layers.
+
+        Weights fall linearly from the first layer to the last: what all photographs share is known early in a
+        network, while an image of one class is right to differ from the mean of all classes late in it.
+        """
+        distances, self._distances = torch.stack(self._distances), []
+        weights = torch.arange(len(distances), 0, -1).to(distances)
+        return weights @ distances / weights.sum()
 
     def _read(self, module: _BatchNorm, inputs: tuple[Any, ...]) -> None:
         values = inputs[0].flatten(2)

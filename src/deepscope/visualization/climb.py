@@ -74,14 +74,14 @@ def climb(
     view = _view(recipe, streams)
     project = _projection(recipe, canvas)
     rows = torch.arange(len(objective), device=model.device)
-    position = streams.position
+    position, image = streams.position, torch.empty(0)
 
     with statistics_distance(model.network) if recipe.batch_norm else nullcontext() as distance:
 
         def score(points: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-            nonlocal position
-            position = streams.position
-            pixels = canvas.pixels(points)
+            nonlocal position, image
+            position, pixels = streams.position, canvas.pixels(points)
+            image = pixels.detach().clamp(0, 1)
             seen = view(pixels, rows).contiguous(memory_format=torch.channels_last)
             with torch.autocast(points.device.type, torch.bfloat16, enabled=bfloat16):
                 wanted, watched = objective(seen, rows)
@@ -94,9 +94,7 @@ def climb(
             begin = canvas.noise(streams, rows) if start is None else canvas.points(start.to(model.device))
         steps = recipe.iterations or 0
         for state in ascend(score, begin, move=_move(recipe), project=project, steps=steps):
-            with torch.no_grad():
-                pixels = canvas.pixels(state.points).clamp(0, 1)
-            yield Frame(state.step, pixels, state.scores, state.outputs, _resume(state, position))
+            yield Frame(state.step, image, state.scores, state.outputs, _resume(state, position))
 
 
 def _canvas(recipe: Recipe, objective: Objective, size: tuple[int, ...]) -> Canvas:

@@ -114,7 +114,7 @@ _DEFAULT = Recipe(
 PRESETS: Mapping[str, Recipe] = MappingProxyType(
     {
         "default": _DEFAULT,
-        "statistics": Recipe(objective="log-probability", batch_norm=10).over(_DEFAULT),
+        "statistics": Recipe(batch_norm=10).over(_DEFAULT),
         "source": _SOURCE,
         "source-strong": Recipe(l2=1e-2, blur_every=4, blur_sigma=1.0).over(_SOURCE),
         "unregularised": Recipe(l2=0, blur_every=0, jitter=0).over(_SOURCE),
