@@ -22,24 +22,13 @@ from deepscope.models import DEFAULT, Preprocessing, VisionModel, digits, load_m
 from deepscope.results import Note
 from deepscope.session import Session
 
+pytestmark = pytest.mark.usefixtures("small_extracts")
+
 FIT = AdaptFit(source="mnist-extract", target="mnist-m-extract", epochs=1)
-
-
-def first(whole: Digits, count: int) -> Digits:
-    return Digits(whole.images[:count], whole.labels[:count])
 
 
 def poisoned(clean: Digits) -> Digits:
     return Digits(clean.images, (clean.labels + 1 + np.arange(len(clean)) % 9) % 10)
-
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tenth of the extracts."""
-    for dataset in (MnistExtract, MnistMExtract):
-        whole = dataset.load(Path())
-        small = DigitSplit(first(whole.train, 500), first(whole.test, 200))
-        monkeypatch.setattr(dataset, "load", lambda home, small=small: small)
 
 
 def session(folder: Path) -> Session:

@@ -13,6 +13,7 @@ class _Decoding(threading.local):
     """The module pattern of the warnings filter below: Pillow's modules, in threads that are decoding."""
 
     active = False
+    pattern = "(?!)"  # for who copies the filters elsewhere, as scikit-learn does for its workers: matches nothing
 
     def match(self, module: str) -> bool:
         return self.active and module.startswith("PIL.")
