@@ -16,9 +16,9 @@ Defence: TypeAlias = Callable[[Tensor], Tensor]
 """(N, 3, H, W) pixels in [0, 1] -> the same, cleaned."""
 
 WARNING = (
-    "Surviving an attack is not robustness: it shows that this attack, at these settings, failed. The defences listed "
-    "were not known to the attacks; an attack that knows them breaks them (Athalye et al. 2018). Compare several "
-    "strong attacks and trust the lowest accuracy."
+    "Surviving an attack is not robustness: it shows that this attack, at these settings, failed. Compare several "
+    "strong attacks and trust the lowest accuracy. A defence that the attacks did not know of proves less still: an "
+    "attack that knows it breaks it (Athalye et al. 2018)."
 )
 
 

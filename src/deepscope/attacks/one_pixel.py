@@ -44,13 +44,15 @@ class OnePixel(Bounded):
         streams = Streams.split(rng, len(pixels))
         rows = torch.arange(len(pixels), device=pixels.device)
         people = min(self.population, self.queries)
+        generations = self.queries // people
         parents = self._first(streams, rows, pixels, people)
         fitness = self._fitness(model, pixels, goal, rows, parents)
-        best = parents[rows, fitness.argmax(1)]
-        for _ in range(self.queries // people - 1):
-            best[rows] = parents[torch.arange(len(rows)), fitness.argmax(1)]
+        found = pixels.clone()
+        for generation in range(1, generations + 1):
+            champions = parents[torch.arange(len(rows), device=rows.device), fitness.argmax(1)]
+            found[rows] = paint(pixels[rows], champions)
             on = fitness.amax(1) <= 0
-            if not on.any():
+            if generation == generations or not on.any():
                 break
             rows, parents, fitness = rows[on], parents[on], fitness[on]
             children = self._children(streams, rows, parents, pixels)
@@ -58,8 +60,7 @@ class OnePixel(Bounded):
             fitter = grown > fitness
             parents = torch.where(fitter[:, :, None, None], children, parents)
             fitness = torch.where(fitter, grown, fitness)
-        best[rows] = parents[torch.arange(len(rows)), fitness.argmax(1)]
-        return paint(pixels, best)
+        return found
 
     def _first(self, streams: Streams, rows: Tensor, pixels: Tensor, people: int) -> Tensor:
         """(n, people, pixels, 5): places anywhere, colours around the middle, as in the paper."""
