@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -35,6 +36,9 @@ from deepscope.adaptation import (
 )
 from deepscope.jobs.domains import Domains
 from deepscope.session import Session
+
+Judges: TypeAlias = "dict[str, tuple[float | None, float]]"
+"""For each validator: its rank correlation with target accuracy, and the accuracy that choosing by it loses."""
 
 FACTORS = (0.0, 0.01, 0.1, 0.3, 1.0, 3.0)
 _SAMPLE = 500
@@ -162,11 +166,11 @@ def train(arm: Arm, domains: Domains, session: Session, folder: Path | None) -> 
     return Outcome(arm, session.seed, row["accuracy/source"], row["accuracy/target"], adapted)
 
 
-def judged(outcomes: list[Outcome]) -> dict[str, tuple[float, float]]:
-    """For each validator: its rank correlation with target accuracy, and what choosing by it loses.
+def judged(outcomes: list[Outcome]) -> Judges:
+    """How far each validator can be trusted.
 
     Every epoch of every adapted arm is a candidate, and the choice is made seed by seed. Both are means over seeds; the
-    loss is the best candidate's accuracy less the chosen one's.
+    loss is the best candidate's accuracy less the chosen one's. A score that never changes has no correlation.
     """
     candidates = [o for o in outcomes if o.arm.method.uses_target and not o.arm.on_target]
     names = {name for o in candidates for name in o.adapted.history.rows[-1] if name.startswith("validator/")}
@@ -180,7 +184,8 @@ def judged(outcomes: list[Outcome]) -> dict[str, tuple[float, float]]:
             if np.ptp(accuracy) and np.ptp(score):
                 correlations.append(np.corrcoef(rankdata(score), rankdata(accuracy))[0, 1])
             losses.append(float(accuracy.max() - accuracy[score.argmax()]))
-        found[name.removeprefix("validator/")] = (float(np.mean(correlations or [np.nan])), float(np.mean(losses)))
+        correlation = float(np.mean(correlations)) if correlations else None
+        found[name.removeprefix("validator/")] = correlation, float(np.mean(losses))
     return found
 
 

@@ -17,7 +17,7 @@ from deepscope.models import DEFAULT
 from deepscope.results import Block, Column, Curves, Note, Provenance, Result, Series, Table
 from deepscope.session import Session
 from deepscope.statistics import Estimate, over_seeds
-from deepscope.studies.adaptation_runs import FACTORS, Outcome, arms, judged, run_folder, sample_features, train
+from deepscope.studies.adaptation_runs import FACTORS, Judges, Outcome, arms, judged, run_folder, sample_features, train
 from deepscope.studies.study import Answer, Budget, Study, answers
 from deepscope.training import Diverged
 
@@ -125,14 +125,16 @@ def _mean(runs: Sequence[Outcome], domain: str) -> Estimate:
     return over_seeds([getattr(run, domain) for run in runs])
 
 
-def _metrics(by_arm: Mapping[str, Sequence[Outcome]], judges: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+def _metrics(by_arm: Mapping[str, Sequence[Outcome]], judges: Judges) -> dict[str, float]:
     metrics: dict[str, float] = {}
     for name, runs in by_arm.items():
         for domain in ("source", "target"):
             metrics |= _mean(runs, domain).metrics(f"accuracy/{name}/{domain}")
         metrics[f"a-distance/{name}"] = _last(runs, "a-distance").value
     for name, (correlation, regret) in judges.items():
-        metrics |= {f"validator/{name}/correlation": correlation, f"validator/{name}/regret": regret}
+        metrics[f"validator/{name}/regret"] = regret
+        if correlation is not None:
+            metrics[f"validator/{name}/correlation"] = correlation
     return metrics
 
 
@@ -206,7 +208,7 @@ def _maps(by_arm: Mapping[str, Sequence[Outcome]], domains: Domains, session: Se
     return blocks
 
 
-def _judges(judges: Mapping[str, tuple[float, float]]) -> Table:
+def _judges(judges: Judges) -> Table:
     columns = (Column("validator"), Column("rank correlation", ".3f"), Column("regret", ".4f"))
     caption = (
         "How well label-free scores order all epochs of all adapted arms by their target accuracy, and how much "
