@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -123,14 +123,7 @@ class ExplainEvaluate(Job):
     ) -> tuple[dict[str, float], list[Block]]:
         if not self.sanity:
             return {}, []
-        some = slice(None, self.sanity)
-        few = replace(
-            photos,
-            paths=photos.paths[some],
-            pixels=photos.pixels[some],
-            probabilities=photos.probabilities[some],
-            answers=photos.answers[some],
-        )
+        few = photos[range(min(self.sanity, len(photos.paths)))]
         check, metrics, rows, series = Randomisation(), dict[str, float](), [], []
         for method in session.track(methods, "sanity check"):
             survived = survival(method, model, few, session, check)

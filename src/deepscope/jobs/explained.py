@@ -39,6 +39,12 @@ class Photos:
     answers: tuple[frozenset[int], ...]
     skipped: tuple[images.Skipped, ...] = ()
 
+    def __getitem__(self, rows: Sequence[int]) -> Photos:
+        """Some of them, without what was skipped."""
+        at = torch.tensor(rows, dtype=torch.long)
+        paths, answers = tuple(self.paths[row] for row in rows), tuple(self.answers[row] for row in rows)
+        return Photos(paths, self.pixels[at], self.probabilities[at], answers)
+
     @property
     def predicted(self) -> Tensor:
         """(N,) most probable classes."""

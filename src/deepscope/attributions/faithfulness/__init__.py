@@ -5,6 +5,7 @@ from deepscope.attributions.faithfulness.measure import Measure
 from deepscope.attributions.faithfulness.perturbation import Deletion, Insertion
 from deepscope.attributions.faithfulness.pointing import energy_inside
 from deepscope.attributions.faithfulness.randomisation import Randomisation, rank_correlation
+from deepscope.attributions.faithfulness.roughness import Roughness
 from deepscope.attributions.faithfulness.sensitivity import MaxSensitivity
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "MaxSensitivity",
     "Measure",
     "Randomisation",
+    "Roughness",
     "energy_inside",
     "rank_correlation",
 ]

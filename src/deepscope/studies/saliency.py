@@ -1,0 +1,269 @@
+"""The source's chapter 2.1: what it says of saliency maps by eye, tested by measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from deepscope.attributions import Attribution, GradCAM, GradientTimesInput, IntegratedGradients, SmoothGrad
+from deepscope.attributions import Saliency as Gradient
+from deepscope.attributions.faithfulness import Deletion, Insertion, MaxSensitivity, Roughness
+from deepscope.data.photographs import bundled_photographs
+from deepscope.errors import InputError
+from deepscope.jobs.explained import Photos, explain, heat, image_cell, read_photos
+from deepscope.jobs.faithfulness import CHANCE, measure
+from deepscope.jobs.shown import provenance
+from deepscope.models import VisionModel, load_model
+from deepscope.models.prediction import forward
+from deepscope.results import Block, Column, GridCell, ImageGrid, Note, Result, Table
+from deepscope.session import Session
+from deepscope.statistics import Estimate, difference, mean
+from deepscope.studies.study import Study
+
+Values = Mapping[str, NDArray[np.float64]]
+METHODS: tuple[Attribution, ...] = (Gradient(), SmoothGrad(samples=16), IntegratedGradients(), GradCAM())
+FAITHFULNESS, ROUGHNESS, SENSITIVITY, SATURATION = "faithfulness", "roughness", "max-sensitivity", "saturation"
+
+
+@dataclass(frozen=True)
+class Saliency(Study):
+    """Saliency maps (chapter 2.1): consistency, noise and saturation, measured on the source's claims.
+
+    Attributes:
+        models: the worse network first, the better one second, further ones after them.
+        limit: images, at most, drawn at random; those of imagenet-sample and those that come with the installation.
+        steps: steps of insertion and deletion.
+        batch_size: images at a time.
+    """
+
+    name: ClassVar[str] = "saliency"
+
+    models: tuple[str, ...] = ("squeezenet1_0", "efficientnet_lite0", "vgg16")
+    limit: int | None = None
+    steps: int = 28
+    batch_size: int = 8
+
+    def run(self, session: Session) -> Result:
+        """Measure every map of every network, then ask the source's questions."""
+        sample = session.home / "data" / "imagenet-sample"
+        named = [*([sample] if sample.is_dir() else []), *bundled_photographs().paths]
+        models, missing = _available(self.models, session)
+        metrics: dict[str, float] = {}
+        blocks: list[Block] = [*missing]
+        measured: list[dict[str, Values]] = []
+        correct: list[NDArray[np.bool_]] = []
+        paths = ()
+        for model in models:
+            photos = read_photos(model, named, session, batch_size=self.batch_size, limit=self.limit)
+            known = [index for index, answer in enumerate(photos.answers) if answer]
+            photos = photos[known]
+            paths = photos.paths
+            correct.append(np.array(photos.correct, dtype=bool))
+            measured.append(self._measured(model, photos, session))
+            metrics[f"images/{model.name}"] = len(known)
+            metrics[f"accuracy/{model.name}"] = float(correct[-1].mean())
+            for method, values in measured[-1].items():
+                for name, numbers in values.items():
+                    metrics |= mean(numbers).metrics(f"{name}/{method}/{model.name}")
+            blocks.append(_figure(model, photos, correct[-1], session))
+        asked = [
+            *(_right_or_wrong(model, values, right) for model, values, right in zip(models, measured, correct)),
+            *(_networks(models[0], model, measured[0], values) for model, values in zip(models[1:], measured[1:])),
+            *(_noise(model, values) for model, values in zip(models, measured)),
+            *(_saturation(model, values) for model, values in zip(models, measured)),
+        ]
+        for question in asked:
+            metrics |= {name: value for row in question.rows for name, value in row.estimate.metrics(row.name).items()}
+            blocks += question.blocks()
+        return Result(
+            title="Saliency maps: what the source saw, measured",
+            metrics=metrics,
+            blocks=tuple(blocks),
+            arrays={
+                f"{model.name}/{name}/{method}": numbers
+                for model, found in zip(models, measured)
+                for method, values in found.items()
+                for name, numbers in values.items()
+            },
+            provenance=provenance(models, paths),
+        )
+
+    def _measured(self, model: VisionModel, photos: Photos, session: Session) -> dict[str, Values]:
+        """Method -> figure -> (N,) values; faithfulness is what a map gains over a random one."""
+        measures = (Insertion(self.steps), Deletion(self.steps), Roughness(), MaxSensitivity(samples=1))
+        cheap = measures[:3]
+        confidence = photos.probabilities.amax(1).double().numpy()
+        found: dict[str, Values] = {}
+        chance, _ = measure(None, model, photos, cheap, session, batch_size=self.batch_size)
+        for method in METHODS:
+            asked = measures if isinstance(method, (Gradient, SmoothGrad, GradCAM)) else cheap
+            values, _ = measure(method, model, photos, asked, session, batch_size=self.batch_size)
+            gained = (values["insertion"] - values["deletion"]) - (chance["insertion"] - chance["deletion"])
+            found[method.name] = {**values, FAITHFULNESS: gained / confidence}
+        found[CHANCE] = chance
+        found["gradient-times-input"] = {SATURATION: self._saturation(model, photos, session)}
+        return found
+
+    def _saturation(self, model: VisionModel, photos: Photos, session: Session) -> NDArray[np.float64]:
+        """Share of the logit's rise from a black image that the gradient at the image does not account for."""
+        shares = explain(
+            GradientTimesInput(), model, photos.pixels, photos.predicted, session, batch_size=self.batch_size
+        )
+        logits = torch.cat([forward(model, part, session) for part in photos.pixels.split(self.batch_size)])
+        black = forward(model, torch.zeros_like(photos.pixels[:1]), session)
+        rise = (logits - black).gather(1, photos.predicted[:, None])[:, 0]
+        return ((rise - shares.sum((1, 2, 3))).abs() / rise.abs()).double().numpy()
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One measured difference, and what it would be if the claim were true: above or below 0."""
+
+    name: str
+    text: str
+    estimate: Estimate
+    claimed: int
+
+    @property
+    def answer(self) -> str:
+        if self.claimed * min(self.estimate.low, self.estimate.high, key=lambda end: self.claimed * end) > 0:
+            return "reproduced"
+        opposite = self.claimed * max(self.estimate.low, self.estimate.high, key=lambda end: self.claimed * end) < 0
+        return "differs" if opposite else "not decided"
+
+
+@dataclass(frozen=True)
+class _Question:
+    title: str
+    claim: str
+    rows: tuple[_Row, ...]
+
+    def blocks(self) -> tuple[Block, ...]:
+        rows = tuple((r.text, r.estimate.value, r.estimate.low, r.estimate.high, r.answer) for r in self.rows)
+        columns = (Column("measured"), *(Column(name, "+.3f") for name in ("value", "low", "high")), Column("claim"))
+        said = "; ".join(f"{row.text}: {row.answer} ({row.estimate})" for row in self.rows)
+        return Table(columns, rows, title=self.title, caption=self.claim), Note(said + ".", self.title, "verdict")
+
+
+def _available(names: Sequence[str], session: Session) -> tuple[list[VisionModel], list[Block]]:
+    """Networks with a class layer that are here, and a note for each other one.
+
+    Raises:
+        InputError: fewer than two are here.
+    """
+    models: list[VisionModel] = []
+    notes: list[Block] = []
+    for name in names:
+        try:
+            model = load_model(name, session)
+            model.require_classes()
+            models.append(model)
+        except InputError as error:
+            notes.append(Note(f"Not measured here: {error}.", name, "warning"))
+    if len(models) < 2:
+        raise InputError("the study compares two networks: DEEPSCOPE_HOME/weights needs squeezenet1_0.safetensors")
+    return models, notes
+
+
+def _right_or_wrong(model: VisionModel, found: Mapping[str, Values], right: NDArray[np.bool_]) -> _Question:
+    rows = [
+        _Row(
+            f"right-minus-wrong/{method.name}/{model.name}",
+            f"{method.name}, faithfulness of right minus wrong",
+            _unpaired(found[method.name][FAITHFULNESS][right], found[method.name][FAITHFULNESS][~right]),
+            1,
+        )
+        for method in METHODS
+    ]
+    title = f"Right and wrong predictions, {model.name}: {right.sum()} and {(~right).sum()} images"
+    return _Question(title, "Claim: maps of correctly classified images are more faithful.", tuple(rows))
+
+
+def _networks(
+    worse: VisionModel, better: VisionModel, first: Mapping[str, Values], second: Mapping[str, Values]
+) -> _Question:
+    pair = f"{better.name} minus {worse.name}"
+    rows = []
+    for name, claimed in ((ROUGHNESS, -1), (SENSITIVITY, -1), (FAITHFULNESS, 1)):
+        gap = difference(second["saliency"][name], first["saliency"][name])
+        rows.append(_Row(f"networks/{name}/{better.name}", f"saliency, {name}: {pair}", gap, claimed))
+    title = f"The better network, {better.name}, against {worse.name}"
+    return _Question(title, "Claim: the better network's saliency maps are less noisy and more faithful.", tuple(rows))
+
+
+def _noise(model: VisionModel, found: Mapping[str, Values]) -> _Question:
+    rows = []
+    for name, claimed in ((ROUGHNESS, -1), (SENSITIVITY, -1), (FAITHFULNESS, 1)):
+        gap = difference(found["smooth-grad"][name], found["saliency"][name])
+        rows.append(_Row(f"smooth-grad/{name}/{model.name}", f"{name}: SmoothGrad minus saliency", gap, claimed))
+    return _Question(f"SmoothGrad against noise, {model.name}", "Claim: SmoothGrad cures the noise.", tuple(rows))
+
+
+def _saturation(model: VisionModel, found: Mapping[str, Values]) -> _Question:
+    saturated = found["gradient-times-input"][SATURATION]
+    rows = [
+        _Row(
+            f"saturation/gradient-misses/{model.name}",
+            "share of the logit's rise that the gradient misses",
+            mean(saturated),
+            1,
+        )
+    ]
+    for method in ("integrated-gradients", "grad-cam"):
+        gain = found[method][FAITHFULNESS] - found["saliency"][FAITHFULNESS]
+        rows.append(_Row(f"saturation/{method}/{model.name}", f"faithfulness: {method} minus saliency", mean(gain), 1))
+        rows.append(
+            _Row(
+                f"saturation/{method}/rank-correlation/{model.name}",
+                f"{method}: rank correlation of that gain with the share missed",
+                _rank_correlation(gain, saturated),
+                1,
+            )
+        )
+    claim = (
+        "Claim: integrated gradients and Grad-CAM cure saturation; then they gain most where the gradient misses most."
+    )
+    return _Question(f"Saturation, {model.name}", claim, tuple(rows))
+
+
+def _unpaired(first: NDArray[np.float64], second: NDArray[np.float64]) -> Estimate:
+    """Difference of two groups' means with its bootstrap interval; NaN where a group is empty."""
+    if not len(first) or not len(second):
+        return Estimate(float("nan"), float("nan"), float("nan"))
+    rng = np.random.default_rng(0)
+    drawn = [group[rng.integers(0, len(group), (2000, len(group)))].mean(1) for group in (first, second)]
+    low, high = np.quantile(drawn[0] - drawn[1], [0.025, 0.975])
+    return Estimate(float(first.mean() - second.mean()), float(low), float(high))
+
+
+def _rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> Estimate:
+    """Spearman's rank correlation with its bootstrap interval over images."""
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, len(first), (500, len(first)))
+    values = [float(spearmanr(first[rows], second[rows])[0]) for rows in drawn]  # type: ignore[arg-type]
+    low, high = np.nanquantile(values, [0.025, 0.975])
+    return Estimate(float(spearmanr(first, second)[0]), float(low), float(high))  # type: ignore[arg-type]
+
+
+def _figure(model: VisionModel, photos: Photos, right: NDArray[np.bool_], session: Session) -> ImageGrid:
+    """As the source's Figures 2.1 to 2.4: some images right, some wrong, the maps of both classes."""
+    shown = photos[[*np.flatnonzero(right)[:4].tolist(), *np.flatnonzero(~right)[:4].tolist()]]
+    true = torch.tensor([shown.true_class(index) for index in range(len(shown.paths))])
+    method = Gradient()
+    maps = [explain(method, model, shown.pixels, target, session, batch_size=4) for target in (true, shown.predicted)]
+    rows: list[tuple[GridCell, ...]] = []
+    for index in range(len(shown.paths)):
+        cells = (heat(method, own[index]) for own in maps)
+        rows.append((image_cell(model, shown, index), *cells))
+    return ImageGrid(
+        tuple(rows),
+        title=f"Saliency maps of {model.name}",
+        columns=("image", "true class", "predicted class"),
+        caption="As the source's Figures 2.1 to 2.4: first correct, then wrong predictions.",
+    )
