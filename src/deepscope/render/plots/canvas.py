@@ -6,6 +6,7 @@ Nothing here touches pyplot: a `Figure` with its own Agg canvas is drawn and dro
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias
@@ -190,8 +191,8 @@ def fold(text: str, width: float, *, size: float = BODY, lines: int = 1, bold: b
     """The text, cleaned, in at most `lines` lines of `width` CSS pixels; an ellipsis stands for what is left over."""
     words = drawable(one_line(text[:4000])).split(" ")
     folded = [""]
-    for word in words:
-        joined = f"{folded[-1]} {word}".strip()
+    for word, space in _pieces(words, width, size, bold):
+        joined = f"{folded[-1]}{space}{word}".strip()
         if measure(joined, size, bold) <= width:
             folded[-1] = joined
             continue
@@ -210,6 +211,13 @@ def fold(text: str, width: float, *, size: float = BODY, lines: int = 1, bold: b
             last = last[:-1]
         folded = [*folded[: lines - 1], last.rstrip() + "…"]
     return "\n".join(folded)
+
+
+def _pieces(words: list[str], width: float, size: float, bold: bool) -> Iterator[tuple[str, str]]:
+    """Words, each with the space before it; one that is too long for a line falls apart behind its hyphens."""
+    for word in words:
+        parts = re.split(r"(?<=[-_/])(?=.)", word) if measure(word, size, bold) > width else [word]
+        yield from ((part, "" if index else " ") for index, part in enumerate(parts))
 
 
 def heading(title: str, width: float) -> tuple[str, float]:

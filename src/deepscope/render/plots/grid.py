@@ -65,13 +65,14 @@ def draw(grid: ImageGrid, title: str) -> Pixels:
     ]
     shown = _shown(heights)
     rest = f"and {len(rows) - shown} more rows" if shown < len(rows) else ""
-    headings = [fold(text, w + gap / 2, lines=2, bold=True) for text, w in zip(grid.columns, widths)]
+    size = BODY if columns <= 6 else CAPTION
+    headings = [fold(text, w + gap / 2, size=size, lines=3, bold=True) for text, w in zip(grid.columns, widths)]
     head, top = heading(title, width)
-    y = top + (max(block_height(text, BODY) for text in headings) + 6 if headings else 0)
+    y = top + (max(block_height(text, size) for text in headings) + 6 if headings else 0)
     canvas = Canvas(width, y + sum(heights[:shown]) - (gap if shown else 0) + block_height(rest, BODY) + MARGIN)
     canvas.title(head)
     for left, column, text in zip(lefts, widths, headings):
-        canvas.text(left + column / 2, y - 6, text, across="center", down="bottom", bold=True)
+        canvas.text(left + column / 2, y - 6, text, size=size, across="center", down="bottom", bold=True)
     for row, texts, height, step in zip(rows[:shown], captions, tall, heights):
         for left, column, content, text in zip(lefts, widths, row, texts):
             content.draw(canvas, left + (column - content.width) / 2, y + (height - content.height) / 2)
