@@ -7,13 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
 from deepscope.models import Preprocessing, VisionModel
 from deepscope.session import Session
-
-CLASSES = ("dots", "plain", "stripes")
+from painted import CLASSES, paint
 
 
 @pytest.fixture
@@ -40,29 +38,6 @@ def tiny() -> VisionModel:
         for _ in range(20):
             network(torch.randn(8, 3, 16, 16) * 2 + 1)
     return VisionModel("tiny", network, Preprocessing(resize=20, crop=16), tuple("abcde"))
-
-
-def paint(kind: str, rng: np.random.Generator) -> Image.Image:
-    """A 24 x 30 picture of a class."""
-    level = rng.integers(60, 200, 3)
-    pixels = np.tile(level, (24, 30, 1)) + rng.integers(-20, 20, (24, 30, 3))
-    if kind == "stripes":
-        pixels[:, rng.integers(0, 3) :: 4] += 90
-    if kind == "dots":
-        pixels[rng.integers(0, 3) :: 6, rng.integers(0, 3) :: 6] -= 120
-    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-
-
-def paint_folder(root: Path, *, train: int, test: int) -> Path:
-    """`root/train|test/CLASS/N.png`."""
-    rng = np.random.default_rng(0)
-    for part, count in (("train", train), ("test", test)):
-        for kind in CLASSES:
-            folder = root / part / kind
-            folder.mkdir(parents=True)
-            for number in range(count):
-                paint(kind, rng).save(folder / f"{number}.png")
-    return root
 
 
 @pytest.fixture

@@ -31,9 +31,9 @@ def test_features_are_the_layers_pooled(tiny: VisionModel, pictures: list[Path],
     found = extract(tiny, LAYERS, pictures, session)
     network = tiny.network.double()
     pixels = tiny.read(pictures).double()
-    inputs = (pixels - torch.tensor(tiny.preprocessing.mean).view(3, 1, 1)) / torch.tensor(
-        tiny.preprocessing.std
-    ).view(3, 1, 1)
+    inputs = (pixels - torch.tensor(tiny.preprocessing.mean).view(3, 1, 1)) / torch.tensor(tiny.preprocessing.std).view(
+        3, 1, 1
+    )
     early, late = network[:3](inputs), network[:6](inputs)
     quarters = [late.unfold(2, 4, 3).unfold(3, 4, 3).mean((4, 5)).flatten(1)]  # 7 x 7 in adaptive halves: 4 and 4
     assert np.allclose(found.vectors[0], early.mean((2, 3)).numpy(), atol=1e-5)

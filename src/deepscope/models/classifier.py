@@ -125,7 +125,7 @@ class Normalisation(nn.Module):
             _, singular, components = torch.linalg.svd((unit - module.shift).double(), full_matrices=False)
             # Directions of less than the mean variance are mostly noise, and are not blown up to the others' size.
             spread = (singular.square() + singular.square().mean()).sqrt()
-            module.rotation = (components.T / spread).float()
+            module.rotation = (components.T / spread).to(features)
         return module
 
     def forward(self, features: Tensor) -> Tensor:

@@ -175,6 +175,9 @@ def _rebuild(description: dict[str, Any], weights: dict[str, Tensor]) -> tuple[C
         Normalisation(kind, **_below(weights, f"normalisations.{number}."))
         for number, kind in enumerate(description["normalisations"])
     ]
+    blocks = sum(len(backbone.layers) for backbone in backbones)
+    if not 1 <= blocks == len(normalisations):
+        raise ValueError(f"{len(normalisations)} normalisations for {blocks} layers")
     classes, features = description["head"]
     if classes != len(description["categories"]):
         raise ValueError(f"{classes} outputs for {len(description['categories'])} categories")

@@ -77,7 +77,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         found = gather([recipe], models, X, self._session)
         kept = torch.from_numpy(labels)[found.rows]
         if lost := set(range(len(names))) - set(kept.tolist()):
-            raise InputError(f"class {names[min(lost)]!r} has no readable image to train on: add some images")
+            raise InputError(f"class {str(names[min(lost)])!r} has no readable image to train on: add some images")
         self.skipped_ = found.skipped
         return self.fit_blocks(found.blocks(recipe), kept, names)
 
@@ -126,18 +126,20 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         """Write the classifier as a folder that every command opens with `--model`, and open it.
 
         Raises:
-            InputError: the head is not linear, or a network cannot be rebuilt by name.
+            InputError: the head is not linear, a network cannot be rebuilt by name, or the networks' sizes differ.
         """
         check_is_fitted(self)
-        origins = []
-        for name, _ in self.recipe_.by_model():
-            model = self.models_[name]
-            origins.append(BackboneOrigin(model.name, model.architecture, len(model.categories) or None))
+        names = [name for name, _ in self.recipe_.by_model()]
+        pixels = {self.recipe_.pixels(self.models_, name) for name in names}
+        if len(pixels) > 1:
+            raise InputError(f"{' and '.join(names)} see images at different sizes: give one size for all (--size 224)")
+        used = [self.models_[name] for name in names]
+        origins = [BackboneOrigin(model.name, model.architecture, len(model.categories) or None) for model in used]
         return save(
             Path(folder),
             self.fitted_.classifier(self.recipe_, self.models_),
             origins,
-            self.recipe_.pixels(self.models_),
+            pixels.pop(),
             [str(name) for name in self.classes_],
             source=f"{self.head} on {self.recipe_}, {self.recipe_.normalisation}, {self.fitted_.head.setting}",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -83,7 +83,7 @@ def extract(
     """
     root = session.cache / "features"
     geometry = preprocessing or model.preprocessing
-    identity = {**_identity(model, session), "pixels": geometry.to_json()}
+    identity = {**_identity(model, session), "pixels": replace(geometry, mean=(0.0,) * 3, std=(1.0,) * 3).to_json()}
     keys = [digest(source) for source in session.track(sources, "looking for known images")]
     unread: dict[bytes, str] = {}
     computed = 0

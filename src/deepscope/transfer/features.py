@@ -34,9 +34,8 @@ class Gathered:
 
     def blocks(self, recipe: Recipe) -> list[Tensor]:
         """(n, D) features for each of the recipe's layers, model by model."""
-        pixels = recipe.pixels(self._models)
         return [
-            torch.from_numpy(self._vectors[name, pixels, recipe.views, layer])
+            torch.from_numpy(self._vectors[name, recipe.pixels(self._models, name), recipe.views, layer])
             for name, layers in recipe.by_model()
             for layer in layers
         ]
@@ -59,7 +58,7 @@ def gather(
     passes: dict[tuple[str, Preprocessing, tuple[View, ...]], dict[Layer, None]] = {}
     for recipe in recipes:
         for name, layers in recipe.by_model():
-            passes.setdefault((name, recipe.pixels(models), recipe.views), {}).update(dict.fromkeys(layers))
+            passes.setdefault((name, recipe.pixels(models, name), recipe.views), {}).update(dict.fromkeys(layers))
     vectors, found = {}, None
     for (name, pixels, views), layers in passes.items():
         session.note(f"features of {name}: {', '.join(layer for layer, _ in layers)}")

@@ -49,6 +49,29 @@ def class_layer_input(model: VisionModel) -> str:
     return names[finished[-1][0]]
 
 
+def maps(model: VisionModel) -> list[str]:
+    """The stages of a network: of the maps of each shape that its upper modules put out, the last; in order."""
+    network = _numberless(model)
+    found: dict[str, tuple[int, int]] = {}
+    seen: list[Tensor | None] = [None]
+
+    def watch(name: str, module: nn.Module) -> None:
+        def after(_: nn.Module, __: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1 and output is not seen[-1]:
+                seen.append(output)
+                found[name] = (output.shape[1], output.shape[2])
+
+        module.register_forward_hook(after)
+
+    for name, module in network.named_modules():
+        if name and name.count(".") <= 1 and not isinstance(module, nn.Conv2d):
+            watch(name, module)
+    with contextlib.suppress(InputError):
+        network(_input(model))
+    last_of_shape = {shape: name for name, shape in found.items()}
+    return list(last_of_shape.values())
+
+
 def _numberless(model: VisionModel) -> nn.Module:
     return copy.deepcopy(model.network).to("meta")
 

@@ -47,10 +47,9 @@ class Recipe:
     """What becomes the feature vector of an image.
 
     Attributes:
-        blocks: layers whose vectors are joined. All models of a recipe see the same pixels, made as the first
-            one wants them, so that they can work as one network.
+        blocks: layers whose vectors are joined.
         normalisation: of each block.
-        size: side of the input; None takes the first model's own.
+        size: side of the input of every model, made as the first one wants it; None takes each model's own.
         flip: features are the mean over the image and its mirror image.
         scales: features are the mean over inputs of these relative sizes.
     """
@@ -82,11 +81,11 @@ class Recipe:
         """What of each image is seen."""
         return tuple(View(mirrored, scale) for scale in self.scales for mirrored in ((False, True)[: 1 + self.flip]))
 
-    def pixels(self, models: Mapping[str, VisionModel]) -> Preprocessing:
-        """The geometry that all models of the recipe share."""
-        own = models[self.blocks[0].model].preprocessing
+    def pixels(self, models: Mapping[str, VisionModel], name: str) -> Preprocessing:
+        """What makes the pixels that the model of that name sees; its mean and std count for nothing."""
         if self.size is None:
-            return own
+            return replace(models[name].preprocessing, mean=(0.0,) * 3, std=(1.0,) * 3)
+        own = replace(models[self.blocks[0].model].preprocessing, mean=(0.0,) * 3, std=(1.0,) * 3)
         margin = own.resize / own.size[0] if isinstance(own.resize, int) else 1
         return replace(own, resize=round(self.size * margin), crop=self.size)
 

@@ -1,0 +1,158 @@
+"""Feature extraction and the table's SVM sweep, side by side with the plain way.
+
+    python benchmarks/transfer.py DATA [--json] [--images 96] [--rounds 3]
+
+The plain way: torchvision's transforms, eager float32, one layer a pass; scikit-learn's LinearSVC refitted for every
+C and fold. Ours: the engine in bfloat16, from empty caches; the sweep with all classes and folds at once. Same
+images, same threads, decoding included, in turn in one process; medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from sklearn.svm import LinearSVC as PlainSVC
+from torch.nn import functional
+from torchvision import transforms
+from torchvision.transforms.functional import InterpolationMode
+
+from deepscope.data import ClassFolders, load_dataset
+from deepscope.models import VisionModel, load_model
+from deepscope.models.classifier import Pooling
+from deepscope.session import Session
+from deepscope.transfer import extract
+from deepscope.transfer.heads import folds_of
+from deepscope.transfer.heads.linear_svc import LinearSVC
+
+LAYERS: dict[str, list[tuple[str, Pooling]]] = {
+    "vgg16": [("pool5", "mean")],
+    "squeezenet1_0": [("features", "mean")],
+    "efficientnet_lite0": [("global_pool", "mean")],
+}
+BATCH = 32
+
+
+def plain_features(model: VisionModel, layer: str, paths: list[Path]) -> np.ndarray:
+    """What a person writes without a library: one loop, a hook, float32."""
+    wanted = model.preprocessing
+    transform = transforms.Compose(
+        [
+            transforms.Resize(wanted.resize, InterpolationMode(wanted.interpolation)),
+            transforms.CenterCrop(wanted.crop),  # pyright: ignore[reportArgumentType]
+            transforms.ToTensor(),
+            transforms.Normalize(wanted.mean, wanted.std),
+        ]
+    )
+    found: list[torch.Tensor] = []
+    module = model.layer(layer)
+    vectors = []
+    stop = module.register_forward_hook(lambda _, __, output: found.append(output))
+    features = model.network.features if model.name == "vgg16" else model.network  # the classes' weights are not here
+    assert isinstance(features, torch.nn.Module)
+    with torch.inference_mode():
+        for start in range(0, len(paths), BATCH):
+            batch = [transform(Image.open(path).convert("RGB")) for path in paths[start : start + BATCH]]
+            features(torch.stack(batch))
+            output = found.pop()
+            vectors.append(output.mean((2, 3)) if output.ndim == 4 else output)
+    stop.remove()
+    return torch.cat(vectors).numpy()
+
+
+def our_features(model: VisionModel, layer: tuple[str, Pooling], paths: list[Path]) -> np.ndarray:
+    """The engine, its cache empty."""
+    with tempfile.TemporaryDirectory() as cache:
+        session = Session.open(device="cpu", precision="bfloat16", cache=Path(cache), quiet=True)
+        return np.array(extract(model, [layer], paths, session).vectors[0])
+
+
+def plain_sweep(features: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> float:
+    """Cross-validated grid search by refits, then one on everything. Returns the chosen C."""
+    costs, accuracies = LinearSVC().costs, []
+    for cost in costs:
+        right = 0
+        for fold in np.unique(folds):
+            seen = folds != fold
+            machine = PlainSVC(C=cost, random_state=0, max_iter=20_000).fit(features[seen], labels[seen])
+            right += (machine.predict(features[~seen]) == labels[~seen]).sum()
+        accuracies.append(right)
+    chosen = costs[int(np.argmax(accuracies))]
+    PlainSVC(C=chosen, random_state=0, max_iter=20_000).fit(features, labels)
+    return chosen
+
+
+def alternating(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median seconds of each way, one after the other in every round."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            clock = time.perf_counter()
+            way()
+            seconds[name].append(time.perf_counter() - clock)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def main() -> None:
+    """Run the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", help="class folders, or 15scene")
+    parser.add_argument("--images", type=int, default=96)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--models", nargs="*", default=list(LAYERS))
+    parser.add_argument("--sweep", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    session = Session.open(device="cpu", precision="bfloat16", quiet=arguments.json)
+    data = load_dataset(arguments.data, session, ClassFolders)
+    step = max(1, len(data.train) // arguments.images)
+    paths = list(data.train.paths[::step][: arguments.images])
+    figures: dict[str, float] = {"threads": torch.get_num_threads()}
+    for name in arguments.models:
+        model, layer = load_model(name, session), LAYERS[name][0]
+        ways = {
+            "plain": lambda m=model, at=layer: plain_features(m, at[0], paths),
+            "deepscope": lambda m=model, at=layer: our_features(m, at, paths),
+        }
+        plain, ours = (torch.from_numpy(way()) for way in ways.values())
+        figures[f"similarity/{name}"] = functional.cosine_similarity(plain, ours).min().item()
+        seconds = alternating(ways, arguments.rounds)
+        for way, median in seconds.items():
+            figures[f"images-per-second/{name}/{way}"] = len(paths) / median
+        figures[f"ratio/features/{name}"] = seconds["plain"] / seconds["deepscope"]
+    if arguments.sweep:
+        name = arguments.models[-1]
+        vectors = extract(load_model(name, session), LAYERS[name], data.train.paths, session).vectors[0]
+        features = functional.normalize(torch.from_numpy(vectors))
+        labels = torch.from_numpy(data.train.labels)
+        folds = folds_of(labels, seed=0)
+        assert folds is not None
+        chosen: dict[str, float] = {}
+
+        def plain() -> None:
+            chosen["plain"] = plain_sweep(features.double().numpy(), labels.numpy(), folds.numpy())
+
+        def ours() -> None:
+            chosen["deepscope"] = float(LinearSVC().fit(features, labels, folds).setting.removeprefix("C="))
+
+        seconds = alternating({"plain": plain, "deepscope": ours}, 1)
+        figures |= {f"seconds/sweep/{way}": value for way, value in seconds.items()}
+        figures |= {f"chosen-c/{way}": value for way, value in chosen.items()}
+        figures["ratio/sweep"] = seconds["plain"] / seconds["deepscope"]
+    if arguments.json:
+        print(json.dumps(figures))
+    else:
+        for name, value in figures.items():
+            print(f"{name:55} {value:10.3f}")
+
+
+if __name__ == "__main__":
+    main()

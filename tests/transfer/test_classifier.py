@@ -1,0 +1,122 @@
+"""From images and labels to a model, and the same answers on every way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.svm import LinearSVC
+
+from deepscope import images
+from deepscope.data import ClassFolders
+from deepscope.errors import InputError
+from deepscope.models import load_model
+from deepscope.models.prediction import predict
+from deepscope.session import Session
+from deepscope.transfer.classifier import ImageClassifier
+from deepscope.transfer.export import export_onnx
+from deepscope.transfer.recipe import Block, Recipe
+from painted import paint_folder
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> ClassFolders:
+    return ClassFolders.read(paint_folder(tmp_path / "data", train=8, test=4))
+
+
+def names(data: ClassFolders, labels: np.ndarray) -> np.ndarray:
+    return np.asarray(data.classes)[labels]
+
+
+def test_scikit_learns_conventions(data: ClassFolders, session: Session) -> None:
+    classifier = clone(ImageClassifier(size=64, flip=True, session=session))
+    assert data.test is not None
+    assert classifier.fit(data.train.paths, names(data, data.train.labels)) is classifier
+    assert classifier.classes_.tolist() == list(data.classes)
+    assert classifier.score(data.test.paths, names(data, data.test.labels)) > 0.8
+    probabilities = classifier.predict_proba(data.test.paths)
+    assert probabilities.shape == (12, 3)
+    assert np.allclose(probabilities.sum(1), 1, atol=1e-5)
+    assert np.array_equal(classifier.predict(data.test.paths), classifier.classes_[probabilities.argmax(1)])
+
+
+def test_saved_model_scikit_learn_and_onnx_agree(data: ClassFolders, session: Session, tmp_path: Path) -> None:
+    assert data.test is not None
+    features = "efficientnet_lite0@blocks.2:pyramid+efficientnet_lite0@blocks.4"
+    classifier = ImageClassifier(features, normalisation="power", size=64, session=session)
+    classifier.fit(data.train.paths, data.train.labels)
+    model = classifier.save(tmp_path / "model")
+    wanted = classifier.predict_proba(data.test.paths)
+    answers = predict(load_model(tmp_path / "model", session), data.test.paths, session)
+    assert np.abs(answers.probabilities.numpy() - wanted).max() < 1e-4
+    assert np.array_equal(answers.probabilities.numpy().argmax(1), wanted.argmax(1))
+    assert export_onnx(model, tmp_path / "model.onnx") < 1e-4
+    runner = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    found = runner.run(None, {"pixels": model.read(data.test.paths).numpy()})[0]
+    assert np.abs(np.asarray(found) - wanted).max() < 1e-4
+    assert np.array_equal(np.asarray(found).argmax(1), wanted.argmax(1))
+
+
+def test_what_cannot_be_fitted_or_read_is_one_line(data: ClassFolders, session: Session, tmp_path: Path) -> None:
+    paths, labels = list(data.train.paths), data.train.labels
+    with pytest.raises(InputError, match="at least two classes"):
+        ImageClassifier(size=64, session=session).fit(paths[:3], [0, 0, 0])
+    for path in paths[:8]:
+        path.write_bytes(b"no image")
+    with pytest.raises(InputError, match="'dots' has no readable image"):
+        ImageClassifier(size=64, session=session).fit(paths, names(data, labels))
+    classifier = ImageClassifier(size=64, head="nearest-neighbours", session=session).fit(paths[8:], labels[8:])
+    with pytest.raises(InputError, match=r"0\.png cannot be used"):
+        classifier.predict(paths[:1])
+    with pytest.raises(InputError, match="not linear"):
+        classifier.save(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("text", "blocks"),
+    [
+        ("a", (Block("a"),)),
+        ("a@b.c", (Block("a", "b.c"),)),
+        ("a@b:max+timm:c.d@e", (Block("a", "b", "max"), Block("timm:c.d", "e"))),
+        ("dir/my-model@x:pyramid", (Block("dir/my-model", "x", "pyramid"),)),
+    ],
+)
+def test_recipes_are_read_and_written(text: str, blocks: tuple[Block, ...]) -> None:
+    assert Recipe.parse(text).blocks == blocks
+    assert str(Recipe.parse(text)) == text
+
+
+@pytest.mark.parametrize("text", ["", "a+", "@b", "a@b:meen"])
+def test_bad_recipes_are_one_line(text: str) -> None:
+    with pytest.raises(InputError):
+        Recipe.parse(text)
+
+
+@pytest.mark.real
+def test_real_images_agree_with_scikit_learns_own_svm(home: Path, session: Session, tmp_path: Path) -> None:
+    """SqueezeNet on two classes of 15-Scene: saved model against LinearSVC fitted by hand on plain features."""
+    session = replace(session, home=home)
+    scenes = [home / "data" / "15scene" / part / name for part in ("train", "test") for name in ("coast", "kitchen")]
+    paths = [images.find([folder]).paths[:16] for folder in scenes]
+    labels = np.repeat([0, 1], 16)
+    classifier = ImageClassifier("squeezenet1_0", session=session).fit(paths[0] + paths[1], labels)
+    model = classifier.save(tmp_path / "model")
+    cost = float(classifier.fitted_.head.setting.removeprefix("C="))
+    plain = load_model("squeezenet1_0", session)
+    with torch.no_grad():
+        train, test = (
+            plain.activations(plain.read(part), ["features"])["features"].mean((2, 3))
+            for part in (paths[0] + paths[1], paths[2] + paths[3])
+        )
+        logits = model(model.read(paths[2] + paths[3]))
+    train, test = (torch.nn.functional.normalize(part).double().numpy() for part in (train, test))
+    machine = LinearSVC(C=cost, max_iter=100_000, random_state=0).fit(train, labels)
+    scores = machine.decision_function(test)
+    found = (logits[:, 1] * classifier.fitted_.temperature).numpy()
+    assert np.abs(found - scores).max() < 1e-3
+    assert np.array_equal(logits.argmax(1).numpy(), machine.predict(test))

@@ -1,0 +1,150 @@
+"""Heads against scikit-learn and against the long way."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import Ridge as ScikitRidge
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.svm import LinearSVC as ScikitLinearSVC
+from torch import Tensor, nn
+from torch.nn import functional
+
+from deepscope.transfer.fitting import temperature
+from deepscope.transfer.heads import Head, folds_of
+from deepscope.transfer.heads.linear_svc import LinearSVC, cross_validate
+from deepscope.transfer.heads.nearest_neighbours import NearestNeighbours
+from deepscope.transfer.heads.ridge import Ridge
+from deepscope.transfer.heads.span import span
+
+
+def blobs(count: int, dimension: int, classes: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Overlapping clouds of unit vectors."""
+    rng = torch.Generator().manual_seed(seed)
+    labels = torch.arange(classes).repeat_interleave(count)
+    centres = torch.randn(classes, dimension, generator=rng)
+    features = centres[labels] * 0.5 + torch.randn(len(labels), dimension, generator=rng)
+    return functional.normalize(features), labels
+
+
+@pytest.mark.parametrize("dimension", [20, 400])
+def test_cross_validation_is_that_of_plain_refits(dimension: int) -> None:
+    features, labels = blobs(30, dimension, 4)
+    folds = folds_of(labels, seed=0)
+    assert folds is not None
+    costs = (0.1, 1.0, 30.0)
+    coordinates, _ = span(features)
+    for cost, found in zip(costs, cross_validate(coordinates, labels, folds, costs), strict=True):
+        wanted = np.empty(found.shape)
+        for fold in range(5):
+            seen = (folds != fold).numpy()
+            machine = ScikitLinearSVC(C=cost, tol=1e-8, max_iter=200_000, random_state=0)
+            machine.fit(features.double().numpy()[seen], labels.numpy()[seen])
+            wanted[~seen] = machine.decision_function(features.double().numpy()[~seen])
+        assert np.abs(found.numpy() - wanted).max() < 5e-3
+        assert (found.argmax(1).numpy() == wanted.argmax(1)).mean() > 0.99
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_linear_svc_is_scikit_learns(classes: int) -> None:
+    features, labels = blobs(30, 300, classes)
+    fitted = LinearSVC().fit(features, labels, folds_of(labels, seed=0))
+    cost = float(fitted.setting.removeprefix("C="))
+    machine = ScikitLinearSVC(C=cost, tol=1e-8, max_iter=200_000, random_state=0)
+    machine.fit(features.double().numpy(), labels.numpy())
+    wanted = machine.decision_function(features.double().numpy())
+    found = fitted.scores(features).numpy()
+    if classes == 2:
+        wanted = np.stack([-wanted, wanted], 1)
+    assert np.abs(found - wanted).max() < 1e-3
+
+
+def test_span_keeps_inner_products() -> None:
+    features, _ = blobs(5, 100, 3)
+    coordinates, basis = span(features)
+    assert basis is not None
+    assert coordinates.shape == (15, 15)
+    torch.testing.assert_close(coordinates @ coordinates.T, features @ features.T, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(coordinates @ basis.T, features, rtol=1e-4, atol=1e-5)
+
+
+def test_ridge_leaves_each_image_out_exactly() -> None:
+    features, labels = blobs(8, 6, 3)
+    fitted = Ridge(penalties=(0.5,)).fit(features, labels, folds_of(labels, seed=0))
+    assert fitted.out_of_fold is not None
+    targets = functional.one_hot(labels).double().numpy() * 2 - 1
+    x = features.double().numpy()
+    everything = ScikitRidge(alpha=0.5).fit(x, targets)
+    assert np.allclose(fitted.scores(features).numpy(), everything.predict(x), atol=1e-5)
+    for row in range(len(x)):
+        others = np.arange(len(x)) != row
+        alone = ScikitRidge(alpha=0.5).fit(x[others], targets[others]).predict(x[row : row + 1])
+        assert np.allclose(fitted.out_of_fold[row].numpy(), alone[0], atol=1e-5)
+
+
+def test_nearest_neighbour_is_scikit_learns() -> None:
+    features, labels = blobs(20, 10, 3)
+    test, _ = blobs(20, 10, 3, seed=1)
+    fitted = NearestNeighbours(neighbours=(1,)).fit(features, labels, folds_of(labels, seed=0))
+    wanted = KNeighborsClassifier(1, metric="cosine").fit(features.numpy(), labels.numpy()).predict(test.numpy())
+    assert np.array_equal(fitted.scores(test).argmax(1).numpy(), wanted)
+
+
+@pytest.mark.parametrize("name", Head.members())
+def test_every_head_learns_and_says_how_well(name: str) -> None:
+    features, labels = blobs(40, 30, 3)
+    test, truth = blobs(40, 30, 3)
+    head = Head.member(name)()
+    assert type(head).__doc__
+    fitted = head.fit(features, labels, folds_of(labels, seed=0))
+    assert (fitted.scores(test).argmax(1) == truth).float().mean() > 0.8
+    assert 0.6 < fitted.accuracy_out_of_fold(labels) <= 1
+    assert "=" in fitted.setting
+    again = head.fit(features, labels, folds_of(labels, seed=0))
+    assert torch.equal(fitted.scores(test), again.scores(test))
+
+
+@pytest.mark.parametrize("name", Head.members())
+def test_every_head_learns_from_one_image_a_class(name: str) -> None:
+    features, labels = blobs(1, 30, 3)
+    assert folds_of(labels, seed=0) is None
+    fitted = Head.member(name)().fit(features, labels, None)
+    assert fitted.out_of_fold is None
+    assert (fitted.scores(features).argmax(1) == labels).all()
+
+
+def test_out_of_fold_scores_come_from_fits_without_the_image() -> None:
+    """On noise, a fit that had seen the image would look better than chance."""
+    features = functional.normalize(torch.randn(200, 100, generator=torch.Generator().manual_seed(0)))
+    labels = torch.arange(2).repeat(100)
+    for member in Head.members().values():
+        accuracy = member().fit(features, labels, folds_of(labels, seed=0)).accuracy_out_of_fold(labels)
+        assert 0.35 < accuracy < 0.65, member.name
+
+
+def test_folds_are_stratified() -> None:
+    labels = torch.tensor([0] * 10 + [1] * 20 + [2] * 3)
+    folds = folds_of(labels, seed=0)
+    assert folds is not None
+    assert folds.max() == 2
+    for fold in range(3):
+        assert labels[folds == fold].bincount(minlength=3).min() >= 1
+
+
+def test_temperature_undoes_a_scale() -> None:
+    rng = torch.Generator().manual_seed(0)
+    logits = torch.randn(4000, 5, generator=rng) * 2
+    labels = torch.multinomial(logits.softmax(1), 1, generator=rng)[:, 0]
+    assert temperature(logits * 7, labels) == pytest.approx(7, rel=0.1)
+    assert temperature(None, labels) == 1
+
+
+def test_linear_heads_are_linear_layers() -> None:
+    features, labels = blobs(10, 8, 3)
+    linear = {
+        name
+        for name, member in Head.members().items()
+        if isinstance(member().fit(features, labels, folds_of(labels, seed=0)).scores, nn.Linear)
+    }
+    assert linear == {"linear-svc", "logistic-regression", "ridge"}

@@ -1,0 +1,171 @@
+"""A saved classifier: the same numbers, opened anywhere; damaged ones are refused in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from deepscope.errors import InputError
+from deepscope.files import sha256
+from deepscope.models import Preprocessing, VisionModel, load_model
+from deepscope.models.classifier import Backbone, Classifier, Normalisation, NormalisationKind, View
+from deepscope.models.saved import BackboneOrigin, save
+from deepscope.session import Session
+
+KINDS: list[NormalisationKind] = ["raw", "l2", "power", "standard", "whiten"]
+ORIGIN = BackboneOrigin("squeeze", "torchvision:squeezenet1_1", 7)
+
+
+def made(views: tuple[View, ...] = (View(),)) -> Classifier:
+    """Two backbones of random weights, all kinds of normalisation, random statistics."""
+    torch.manual_seed(0)
+    networks = [torchvision.models.squeezenet1_1(weights=None, num_classes=7).eval() for _ in range(2)]
+    layers = [[("features.3", "mean"), ("features", "pyramid")], [("features", "mean"), ("classifier", "flatten")]]
+    means = [(0.5, 0.4, 0.3), (0.1, 0.2, 0.3)]
+    backbones = [
+        Backbone(network, mean, (0.2, 0.3, 0.4), layer, views)  # pyright: ignore[reportArgumentType]
+        for network, mean, layer in zip(networks, means, layers, strict=True)
+    ]
+    vectors = [v for backbone in backbones for v in backbone(torch.rand(6, 3, 64, 64))]
+    normalisations = [Normalisation.fit(kind, vector.detach()) for kind, vector in zip(KINDS[1:], vectors, strict=True)]
+    width = sum(normalise(v).shape[1] for normalise, v in zip(normalisations, vectors, strict=True))
+    return Classifier(backbones, normalisations, nn.Linear(width, 3)).eval()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save(tmp_path / "model", made(), [ORIGIN, ORIGIN], Preprocessing(70, 64), ["cat", "dog", "eel"])
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize("views", [(View(),), (View(), View(mirrored=True), View(scale=1.25), View(scale=0.75))])
+def test_opens_as_it_was_saved(tmp_path: Path, session: Session, views: tuple[View, ...]) -> None:
+    classifier = made(views)
+    save(tmp_path / "model", classifier, [ORIGIN, ORIGIN], Preprocessing(70, 64), ["cat", "dog", "eel"])
+    model = load_model(tmp_path / "model", session)
+    pixels = torch.rand(4, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(model(pixels), classifier(pixels))
+    assert model.categories == ("cat", "dog", "eel")
+    assert model.category("dog") == 1
+    assert model.preprocessing.size == (64, 64)
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {"model.json", "weights.safetensors"}
+
+
+def test_is_differentiable_and_its_inside_can_be_read(folder: Path, session: Session) -> None:
+    model = load_model(folder, session)
+    pixels = torch.rand(2, 3, 64, 64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(model(pixels).logsumexp(1).sum(), pixels)
+    assert gradient.isfinite().all()
+    assert (gradient != 0).any()
+    black = torch.zeros(1, 3, 64, 64, requires_grad=True)  # where norms and roots are hardest
+    (gradient,) = torch.autograd.grad(model(black).sum(), black)
+    assert gradient.isfinite().all()
+    layers = ["backbones.0.network.features.3", "backbones.1.network.features", "head"]
+    found = model.activations(pixels, layers)
+    assert torch.equal(found["head"], model(pixels))
+    first = model.activations(pixels, layers[:1])
+    assert torch.equal(first[layers[0]], found[layers[0]])
+
+
+def test_a_network_without_a_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no architecture by name"):
+        save(tmp_path / "m", made(), [BackboneOrigin("mine", "", None)] * 2, Preprocessing(), ["a", "b", "c"])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ({"version": 2}, "newer deepscope"),
+        ({"version": "1"}, "no classifier of deepscope"),
+        ({"format": "something"}, "no classifier of deepscope"),
+        ({"weights_sha256": "0" * 64}, "not the file that was saved"),
+        ({"categories": ["cat", "dog"]}, "3 outputs for 2 categories"),
+        ({"backbones": None}, "does not describe its weights"),
+        ({"backbones": []}, "4 normalisations for 0 layers"),
+        ({"normalisations": ["evil", "l2", "l2", "l2"]}, "normalisation 'evil'"),
+        ({"head": [3, 4]}, "does not describe its weights"),
+        ({"preprocessing": {"resize": -1}}, "not a description of preprocessing"),
+    ],
+)
+def test_a_changed_description_is_one_line(
+    folder: Path, session: Session, damage: dict[str, object], message: str
+) -> None:
+    path = folder / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **damage}))
+    with pytest.raises(InputError, match=message) as caught:
+        load_model(folder, session)(torch.rand(1, 3, 64, 64))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_architecture_is_one_line(folder: Path, session: Session) -> None:
+    path = folder / "model.json"
+    description = json.loads(path.read_text())
+    description["backbones"][0]["architecture"] = "torchvision:os.system"
+    path.write_text(json.dumps(description))
+    with pytest.raises(InputError, match="no model is named"):
+        load_model(folder, session)
+
+
+def test_tampered_and_missing_files_are_one_line(folder: Path, session: Session) -> None:
+    weights = folder / "weights.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(InputError, match="not the file that was saved"):
+        load_model(folder, session)
+    weights.unlink()
+    with pytest.raises(InputError, match=r"weights\.safetensors is missing"):
+        load_model(folder, session)
+    (folder / "model.json").write_text("{")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_model(folder, session)
+    (folder / "model.json").unlink()
+    with pytest.raises(InputError, match="holds no saved classifier"):
+        load_model(folder, session)
+
+
+def test_weights_of_other_shapes_are_one_line(folder: Path, session: Session) -> None:
+    weights = folder / "weights.safetensors"
+    tensors = load_file(weights)
+    tensors["head.weight"] = tensors["head.weight"][:, 1:].contiguous()
+    save_file(tensors, weights)
+    path = folder / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "weights_sha256": sha256(weights)}))
+    with pytest.raises(InputError, match="does not describe its weights"):
+        load_model(folder, session)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_normalisation_against_its_definition(kind: NormalisationKind) -> None:
+    torch.manual_seed(0)
+    train, test = torch.randn(50, 8).double() + 1, torch.randn(5, 8).double()
+    normalise = Normalisation.fit(kind, train)
+    found = normalise(test)
+    if kind == "raw":
+        wanted = test / (train**2).sum(1).mean() ** 0.5
+    elif kind == "standard":
+        wanted = (test - train.mean(0)) / train.std(0, correction=0) / 8**0.5
+    elif kind == "whiten":
+        unit, new = train / train.norm(dim=1, keepdim=True), test / test.norm(dim=1, keepdim=True)
+        covariance = (unit - unit.mean(0)).T @ (unit - unit.mean(0))
+        values, vectors = torch.linalg.eigh(covariance)
+        wanted = (new - unit.mean(0)) @ vectors / (values + values.mean()) ** 0.5
+        wanted /= wanted.norm(dim=1, keepdim=True)
+        found, wanted = found @ found.T, wanted @ wanted.T  # components have no sign and no order
+    else:
+        rooted = test.sign() * test.abs().sqrt() if kind == "power" else test
+        wanted = rooted / rooted.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_vision_model_of_the_whole(folder: Path, session: Session) -> None:
+    model = load_model(folder, session)
+    assert isinstance(model, VisionModel)
+    assert model.fingerprint == sha256(folder / "weights.safetensors")
