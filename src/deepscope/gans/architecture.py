@@ -1,0 +1,46 @@
+"""The settings that a pair of networks is built from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from deepscope.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """DCGAN (Radford et al. 2015) at any power of two, from 16 to 256 pixels a side.
+
+    Attributes:
+        side: of the images, in pixels; digits of 28 x 28 stand in the middle of 32 x 32.
+        latent: numbers in z.
+        width: channels of the generator's last hidden layer; each layer before has twice as many.
+        discriminator_width: channels of the discriminator's first layer; the generator's width where none is given.
+        label_in_discriminator: how a conditional discriminator is given y: planes "concatenated" to its first layer
+            (Mirza and Osindero 2014), "projected" (Miyato and Koyama 2018), or "absent".
+        normalisation: in the discriminator: "batch", "layer", or "spectral" (Miyato et al. 2018) of its weights.
+        packing: images that the discriminator judges together (PacGAN, Lin et al. 2018).
+    """
+
+    side: int = 32
+    latent: int = 64
+    width: int = 64
+    discriminator_width: int | None = None
+    label_in_discriminator: Literal["concatenated", "projected", "absent"] = "concatenated"
+    normalisation: Literal["batch", "layer", "spectral"] = "batch"
+    packing: int = 1
+
+    def check(self, *, conditional: bool = False) -> None:
+        """Raises InputError where no networks can be built so."""
+        if not 16 <= self.side <= 256 or self.side & (self.side - 1):
+            raise InputError(f"--side {self.side} is not 16, 32, 64, 128 or 256")
+        if min(self.latent, self.width, self.packing, self.discriminator_width or 1) < 1:
+            raise InputError("--latent, --width, --discriminator-width and --packing are at least 1")
+        if conditional and self.packing > 1 and self.label_in_discriminator != "absent":
+            raise InputError("--packing judges images together, which have no label in common: leave out --conditional")
+
+    @property
+    def stages(self) -> int:
+        """How often the generator doubles its first 4 x 4 pixels."""
+        return self.side.bit_length() - 3

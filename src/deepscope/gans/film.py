@@ -1,0 +1,41 @@
+"""Sheets of generated images, one a moment of the training, as PNG files that a resumed training goes on with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from deepscope.files import atomic
+
+
+@dataclass(frozen=True)
+class Film:
+    """The sheets in a folder; each file is named by the step it was made after."""
+
+    folder: Path
+
+    def add(self, step: int, images: Tensor, *, columns: int) -> None:
+        """Write (N, C, H, W) uint8 images as one sheet."""
+        with atomic(self.folder / f"{step:08}.png") as path:
+            Image.fromarray(sheet(images, columns=columns)).save(path)
+
+    def frames(self, *, most: int = 60) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
+        """At most so many sheets (T, H, W, 3), evenly chosen with the first and the last, and their steps."""
+        paths = sorted(self.folder.glob("[0-9]*.png"))
+        chosen = [paths[row] for row in sorted(set(np.linspace(0, len(paths) - 1, most).round().astype(int)))]
+        frames = [np.asarray(Image.open(path).convert("RGB")) for path in chosen]
+        return np.stack(frames), tuple(int(path.stem) for path in chosen)
+
+
+def sheet(images: Tensor, *, columns: int) -> NDArray[np.uint8]:
+    """(N, C, H, W) uint8, 1 or 3 channels -> one (H', W', 3) picture, row by row; missing places are black."""
+    count, _, height, width = images.shape
+    rows = -(-count // columns)
+    whole = np.zeros((rows * columns, height, width, 3), dtype=np.uint8)
+    whole[:count] = images.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy()
+    return whole.reshape(rows, columns, height, width, 3).swapaxes(1, 2).reshape(rows * height, columns * width, 3)

@@ -1,0 +1,121 @@
+"""DCGAN's generator and discriminator, with or without classes.
+
+The first layer of the one and the last of the other see a single pixel or give one: as matrix products they have the
+weights of the paper's (transposed) convolutions, and are faster.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.parametrizations import spectral_norm
+
+from deepscope.gans.architecture import Architecture
+
+_START = 4
+
+
+class Generator(nn.Module):
+    """z and, where there are classes, y -> images.
+
+    Args:
+        architecture: side, latent and width.
+        channels: of the images, 1 or 3.
+        classes: 0 without labels.
+    """
+
+    def __init__(self, architecture: Architecture, channels: int, classes: int) -> None:
+        super().__init__()
+        self.latent, self.classes = architecture.latent, classes
+        widths = [architecture.width << stage for stage in reversed(range(architecture.stages))]
+        self.start = nn.Linear(self.latent + classes, widths[0] * _START**2, bias=False)
+        self.layers = nn.Sequential(nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True))
+        for before, after in pairwise(widths):
+            self.layers.extend([_up(before, after), nn.BatchNorm2d(after), nn.ReLU(inplace=True)])
+        self.layers.append(_up(widths[-1], channels))
+        _initialise(self)
+
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        """(N, latent) normal numbers and (N,) int64 labels -> (N, C, H, W) in [-1, 1], float32.
+
+        Without classes the labels are not looked at.
+        """
+        if self.classes:
+            z = torch.cat([z, functional.one_hot(labels, self.classes).to(z)], dim=1)
+        first = self.start(z).unflatten(1, (-1, _START, _START))
+        return self.layers(first.contiguous(memory_format=torch.channels_last)).float().tanh()
+
+
+class Discriminator(nn.Module):
+    """Images and, where it is given them, labels -> one logit each: high for real.
+
+    Args:
+        architecture: everything but latent.
+        channels: of the images.
+        classes: 0 without labels.
+    """
+
+    def __init__(self, architecture: Architecture, channels: int, classes: int) -> None:
+        super().__init__()
+        width = architecture.discriminator_width or architecture.width
+        self.packing = architecture.packing
+        self.concatenated = classes if architecture.label_in_discriminator == "concatenated" else 0
+        kind = architecture.normalisation
+        self.first = nn.Sequential(_down(channels * self.packing, width), nn.LeakyReLU(0.2, inplace=True))
+        self.layers = nn.Sequential()
+        for stage in range(architecture.stages - 1):
+            before, after = width << stage, width << (stage + 1)
+            more = self.concatenated if stage == 0 else 0
+            self.layers.extend([_down(before + more, after), _norm(kind, after), nn.LeakyReLU(0.2, inplace=True)])
+        features = (width << (architecture.stages - 1)) * _START**2
+        self.head = nn.Linear(features, 1, bias=False)
+        projected = architecture.label_in_discriminator == "projected"
+        self.by_class = nn.Linear(features, classes, bias=False) if classes and projected else None
+        _initialise(self)
+        if kind == "spectral":
+            for module in [m for m in self.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]:
+                spectral_norm(module)
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        """(N, C, H, W) in [-1, 1] and (N,) int64 labels -> (N / packing,) logits, in the images' own precision."""
+        packed = images.reshape(len(images) // self.packing, -1, *images.shape[2:])
+        x = self.first(packed.contiguous(memory_format=torch.channels_last))
+        if self.concatenated:
+            planes = functional.one_hot(labels, self.concatenated).to(x)[:, :, None, None]
+            x = torch.cat([x, planes.expand(-1, -1, *x.shape[2:])], dim=1)
+        features = self.layers(x).flatten(1)
+        logits = self.head(features).squeeze(1)
+        if self.by_class is not None:
+            logits = logits + self.by_class(features).gather(1, labels[:, None]).squeeze(1)
+        return logits.to(images.dtype)
+
+
+def _up(before: int, after: int) -> nn.Module:
+    return nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False)
+
+
+def _down(before: int, after: int) -> nn.Module:
+    return nn.Conv2d(before, after, 4, 2, 1, bias=False)
+
+
+def _norm(kind: str, channels: int) -> nn.Module:
+    match kind:
+        case "batch":
+            return nn.BatchNorm2d(channels)
+        case "layer":
+            return nn.GroupNorm(1, channels)
+        case _:
+            return nn.Identity()
+
+
+def _initialise(network: nn.Module) -> None:
+    """As in the paper: weights from N(0, 0.02), scales from N(1, 0.02)."""
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            nn.init.normal_(module.weight, 0.0, 0.02)
+        elif isinstance(module, (nn.BatchNorm2d, nn.GroupNorm)):
+            nn.init.normal_(module.weight, 1.0, 0.02)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,0 +1,143 @@
+"""What generator and discriminator descend, as functions of the discriminator's logits."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import relu, softplus
+
+from deepscope.gans.penalties import Judge, gradient_penalty
+from deepscope.registry import Registered
+
+
+class Objective(Registered):
+    """A game of two losses. Logits are (N,), in full precision; losses are scalars."""
+
+    per_image: ClassVar[bool] = False
+    """Whether the penalty needs images that are judged one by one, so no batch normalisation in the discriminator."""
+
+    @abstractmethod
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """The discriminator's loss, from its logits of real and of generated images."""
+
+    @abstractmethod
+    def generator(self, fake: Tensor) -> Tensor:
+        """The generator's loss, from the discriminator's logits of its images."""
+
+    def penalty(self, judge: Judge, real: Tensor, fake: Tensor, rng: torch.Generator) -> Tensor | None:
+        """What is added to the discriminator's loss, from the images themselves; nothing as a rule."""
+        return None
+
+    def score(self, logits: Tensor) -> Tensor:
+        """Logits as a person reads them: D(x), the probability of "real", where the game has one."""
+        return logits
+
+
+@dataclass(frozen=True)
+class NonSaturating(Objective):
+    """Equations 4.2 and 4.3: the generator raises log D(G(z)) (Goodfellow et al. 2014).
+
+    Attributes:
+        smoothing: of real images' label 1, one-sided (Salimans et al. 2016): 0.1 makes it 0.9.
+    """
+
+    smoothing: float = 0.0
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Cross-entropy."""
+        return _cross_entropy(real, fake, self.smoothing)
+
+    def generator(self, fake: Tensor) -> Tensor:
+        """-log D(G(z)); its gradient is large where the discriminator is sure."""
+        return softplus(-fake).mean()
+
+    def score(self, logits: Tensor) -> Tensor:
+        """D, a probability."""
+        return logits.sigmoid()
+
+
+@dataclass(frozen=True)
+class Saturating(Objective):
+    """Equation 4.1 as it stands: the generator lowers log(1 - D(G(z))) (Goodfellow et al. 2014).
+
+    Attributes:
+        smoothing: of real images' label 1, one-sided (Salimans et al. 2016): 0.1 makes it 0.9.
+    """
+
+    smoothing: float = 0.0
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Cross-entropy."""
+        return _cross_entropy(real, fake, self.smoothing)
+
+    def generator(self, fake: Tensor) -> Tensor:
+        """log(1 - D(G(z))); its gradient vanishes where the discriminator is sure."""
+        return -softplus(fake).mean()
+
+    def score(self, logits: Tensor) -> Tensor:
+        """D, a probability."""
+        return logits.sigmoid()
+
+
+@dataclass(frozen=True)
+class LeastSquares(Objective):
+    """LSGAN (Mao et al. 2017), with labels 0 for generated and 1 for real."""
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Half the squared distances to the labels."""
+        return ((real - 1).square().mean() + fake.square().mean()) / 2
+
+    def generator(self, fake: Tensor) -> Tensor:
+        """Half the squared distance to "real"."""
+        return (fake - 1).square().mean() / 2
+
+
+@dataclass(frozen=True)
+class Hinge(Objective):
+    """The hinge game (Lim and Ye 2017; Miyato et al. 2018)."""
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Margins of 1 on both sides of 0."""
+        return relu(1 - real).mean() + relu(1 + fake).mean()
+
+    def generator(self, fake: Tensor) -> Tensor:
+        """The score, raised."""
+        return -fake.mean()
+
+
+@dataclass(frozen=True)
+class WassersteinGP(Objective):
+    """WGAN-GP (Gulrajani et al. 2017). It wants --normalisation layer and some 5 discriminator steps.
+
+    Attributes:
+        weight: of the gradient penalty.
+    """
+
+    name: ClassVar[str] = "wgan-gp"
+    per_image: ClassVar[bool] = True
+
+    weight: float = 10.0
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """The estimate of the Wasserstein distance, negative."""
+        return fake.mean() - real.mean()
+
+    def generator(self, fake: Tensor) -> Tensor:
+        """The score, raised."""
+        return -fake.mean()
+
+    def penalty(self, judge: Judge, real: Tensor, fake: Tensor, rng: torch.Generator) -> Tensor:
+        """Keeps the gradient's norm near 1 between real and generated images."""
+        return self.weight * gradient_penalty(judge, real, fake, rng)
+
+
+def _cross_entropy(real: Tensor, fake: Tensor, smoothing: float) -> Tensor:
+    """-log D(x) - log(1 - D(G(z))), real images' label lowered by `smoothing`."""
+    kept = softplus(-real).mean()
+    if smoothing:
+        kept = (1 - smoothing) * kept + smoothing * softplus(real).mean()
+    return kept + softplus(fake).mean()

@@ -1,0 +1,35 @@
+"""Penalties on the discriminator's gradient with respect to its images; they are differentiable once more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Judge = Callable[[Tensor], Tensor]
+"""(N, C, H, W) images -> logits."""
+
+
+def r1(judge: Judge, real: Tensor) -> Tensor:
+    """Mean of half the squared L2 norm of the gradient at real images (Mescheder et al. 2018)."""
+    return _gradients(judge, real).square().sum((1, 2, 3)).mean() / 2
+
+
+def gradient_penalty(judge: Judge, real: Tensor, fake: Tensor, rng: torch.Generator) -> Tensor:
+    """Mean of (norm - 1)^2, the gradient taken at random points between real and fake images (Gulrajani et al. 2017).
+
+    Args:
+        judge: logits of images.
+        real, fake: (N, C, H, W).
+        rng: draws where between the two, on the CPU.
+    """
+    share = torch.rand(len(real), 1, 1, 1, generator=rng).to(real)
+    return (_gradients(judge, torch.lerp(real, fake, share)).square().sum((1, 2, 3)).sqrt() - 1).square().mean()
+
+
+def _gradients(judge: Judge, images: Tensor) -> Tensor:
+    images = images.detach().requires_grad_()
+    with torch.autocast(images.device.type, enabled=False):  # a gradient's gradient needs its digits
+        (gradients,) = torch.autograd.grad(judge(images).sum(), images, create_graph=True)
+    return gradients

@@ -1,0 +1,120 @@
+"""Everything that is measured of a trained generator, each figure beside what real images get."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from deepscope.gans.pictures import Labelled, Pictures
+from deepscope.gans.quality.backbones import Features
+from deepscope.gans.quality.frechet import frechet_distance
+from deepscope.gans.quality.judge import Judge, run, train_classifier
+from deepscope.gans.quality.manifold import precision_recall
+from deepscope.gans.quality.memorisation import Nearest, memorised, nearest
+from deepscope.gans.quality.modes import Modes
+from deepscope.gans.sampling import generate, latents
+from deepscope.gans.saved import Gan
+from deepscope.session import Session
+
+_MANIFOLD, _NEAREST = 5000, 500
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Generated images (N, C, H, W) uint8 and the labels (N,) they were asked for; 0 without classes."""
+
+    images: Tensor
+    labels: Tensor
+
+
+def draw(gan: Gan, pictures: Pictures, count: int, session: Session, *, stream: str = "evaluation") -> Samples:
+    """Samples whose labels are as frequent as among the training images."""
+    rng = session.rng("samples", stream)
+    z = latents(count, gan.generator, rng)
+    labels = torch.zeros(count, dtype=torch.int64)
+    if gan.classes:
+        labels = pictures.train.labels[torch.randint(len(pictures.train), (count,), generator=rng)]
+    return Samples(generate(gan.generator, z, labels), labels)
+
+
+def likeness(features: Features, samples: Tensor, pictures: Pictures, session: Session) -> dict[str, float]:
+    """Frechet distance to held-out images with its floor (training images in the samples' place), precision, recall."""
+    count = min(len(samples), len(pictures.test))
+    real, fake = features(pictures.test.images[:count]), features(samples[:count])
+    other = features(pictures.train.some(count, session.rng("floor")).images)
+    precision, recall = precision_recall(real[:_MANIFOLD], fake[:_MANIFOLD])
+    best = precision_recall(real[:_MANIFOLD], other[:_MANIFOLD])
+    return {
+        "fid": frechet_distance(real, fake),
+        "fid-floor": frechet_distance(real, other),
+        "precision": precision,
+        "precision/real": best[0],
+        "recall": recall,
+        "recall/real": best[1],
+    }
+
+
+def recognised(judge: Judge, images: Tensor) -> Tensor:
+    """(N,) classes; three grey images in the colours of each give three digits of the class's number."""
+    if images.shape[1] == judge.channels:
+        return judge.recognise(images)
+    digits = [judge.recognise(images[:, channel : channel + 1]) for channel in range(images.shape[1])]
+    return 100 * digits[0] + 10 * digits[1] + digits[2]
+
+
+def variety(judge: Judge, samples: Samples, pictures: Pictures, *, conditional: bool) -> dict[str, float]:
+    """Modes, their divergence and balance; where classes were asked for, the share of samples that are of them.
+
+    "modes/real" and "kl/real" are what as many held-out images get by the same judge.
+    """
+    classes = len(pictures.classes)
+    found = recognised(judge, samples.images)
+    modes = Modes.of(found, pictures.train.labels, classes)
+    real = Modes.of(recognised(judge, pictures.test.images[: len(found)]), pictures.train.labels, classes)
+    figures = {
+        "modes": modes.covered,
+        "modes/real": real.covered,
+        "kl": modes.kl,
+        "kl/real": real.kl,
+        "balance": modes.balance,
+    }
+    if conditional:
+        figures["fidelity"] = float((found == samples.labels).float().mean())
+        known = recognised(judge, pictures.test.images) == pictures.test.labels
+        figures["fidelity/real"] = float(known.float().mean())
+    return figures
+
+
+def classification_accuracy_score(
+    gan: Gan, pictures: Pictures, *, epochs: int, session: Session, folder: Path | None = None
+) -> Mapping[str, float]:
+    """Accuracy on held-out real images of a classifier trained on generated ones alone (Ravuri and Vinyals 2019).
+
+    Beside it, what the same training on as many real images gives.
+
+    Args:
+        gan: conditional.
+        pictures: whose number of training images is generated.
+        epochs: of the classifier.
+        session: its seed.
+        folder: for checkpoints, so that a killed run goes on.
+    """
+    samples = draw(gan, pictures, len(pictures.train), session, stream="classifier")
+    accuracies = {}
+    for name, data in (("", Labelled(samples.images, samples.labels)), ("/real", pictures.train)):
+        own = folder / f"classifier{name}" if folder else None
+        network = train_classifier(data, len(pictures.classes), epochs=epochs, session=session, folder=own)
+        right = run(network, pictures.test.images).argmax(1) == pictures.test.labels
+        accuracies[f"classification-accuracy-score{name}"] = float(right.float().mean())
+    return accuracies
+
+
+def novelty(samples: Samples, pictures: Pictures) -> tuple[float, Nearest]:
+    """The share of samples that are suspiciously near to a training image, and the nearest ones."""
+    train = pictures.train.images
+    near = nearest(samples.images[:_NEAREST], train)
+    return memorised(near, nearest(pictures.test.images[:_NEAREST], train)), near

@@ -1,0 +1,184 @@
+"""A classifier that measures generators: one network's features, and another seed's verdict on classes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Adam, Optimizer
+
+from deepscope.errors import InputError
+from deepscope.gans.pictures import Labelled
+from deepscope.gans.saved import described, filled, read, write
+from deepscope.gans.step import as_input
+from deepscope.session import Session
+from deepscope.training import Moment, Shuffled, Update, fit
+
+_NAME = "judge"
+_SHIPPED = "digit_judge"
+_AT_ONCE = 500
+_SHIFT = 2
+_BATCH, _RATE = 128, 2e-3
+
+
+class Classifier(nn.Module):
+    """Two 5 x 5 convolutions, 128 features, one class layer; for images of 28 pixels a side or more."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(channels, 32, 5, bias=False),
+            nn.BatchNorm2d(32),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+            nn.Conv2d(32, 64, 5, bias=False),
+            nn.BatchNorm2d(64),
+            nn.ReLU(inplace=True),
+            nn.AdaptiveMaxPool2d(4),
+        )
+        self.hidden = nn.Sequential(nn.Linear(1024, 128, bias=False), nn.BatchNorm1d(128), nn.ReLU(inplace=True))
+        self.output = nn.Linear(128, classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) in [-1, 1] -> (N, 128)."""
+        return self.hidden(functional.dropout(self.convolutions(images).flatten(1), 0.3, self.training))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) in [-1, 1] -> (N, classes) logits."""
+        return self.output(self.features(images)).float()
+
+
+class Judge(nn.Module):
+    """Two classifiers of the same images, trained from different seeds: whoever wins by one is judged by the other.
+
+    Args:
+        channels: of the images.
+        classes: their names.
+    """
+
+    def __init__(self, channels: int, classes: tuple[str, ...]) -> None:
+        super().__init__()
+        self.channels, self.classes = channels, classes
+        self.measure, self.verdict = Classifier(channels, len(classes)), Classifier(channels, len(classes))
+
+    def features(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) uint8 -> (N, 128) on the CPU, of the one network."""
+        return run(self.measure, images, features=True)
+
+    def recognise(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) uint8 -> (N,) int64 classes on the CPU, by the other network."""
+        return run(self.verdict, images).argmax(1)
+
+
+@torch.inference_mode()
+def run(network: Classifier, images: Tensor, *, features: bool = False) -> Tensor:
+    """Logits, or features, of (N, C, H, W) uint8, float32 on the CPU. The network is left in eval mode."""
+    device = next(network.parameters()).device
+    function = network.eval().features if features else network.eval().forward
+    return torch.cat([function(as_input(part.to(device))).float().cpu() for part in images.split(_AT_ONCE)])
+
+
+class ClassifierStep:
+    """Cross-entropy by Adam, on images shifted by up to two pixels; the rate falls along a cosine."""
+
+    def __init__(self, network: Classifier) -> None:
+        self._network, self._adam = network, Adam(network.parameters(), _RATE, fused=True)
+
+    @property
+    def parts(self) -> Mapping[str, nn.Module | Optimizer]:
+        """The network and its optimiser."""
+        return {"network": self._network, "optimiser": self._adam}
+
+    def __call__(self, batch: tuple[Tensor, Tensor], moment: Moment, update: Update) -> Mapping[str, Tensor]:
+        """One step on (N, C, H, W) uint8 and (N,) labels."""
+        images, labels = batch
+        for group in self._adam.param_groups:
+            group["lr"] = _RATE * (1 + math.cos(math.pi * moment.progress)) / 2
+        shift = torch.randint(-_SHIFT, _SHIFT + 1, (2,), generator=moment.rng("shift")).tolist()
+        loss = functional.cross_entropy(self._network(as_input(images.roll(shift, (2, 3)))), labels)
+        update(loss, self._adam)
+        return {"loss": loss}
+
+
+def train_classifier(data: Labelled, classes: int, *, epochs: int, session: Session, folder: Path | None) -> Classifier:
+    """A classifier trained on labelled images, in eval mode.
+
+    Args:
+        data: at least two images.
+        classes: outputs.
+        epochs: passes over the data.
+        session: its seed decides weights and order.
+        folder: for the checkpoint; a killed training goes on from there.
+    """
+    rows = Shuffled(len(data), _BATCH, session, "classifier")
+
+    def batch(moment: Moment) -> tuple[Tensor, Tensor]:
+        chosen = moment.share(rows(moment.step))
+        return data.images[chosen], data.labels[chosen]
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(session.rng("classifier").initial_seed())
+        network = Classifier(data.images.shape[1], classes)
+    settings = {"classifier": len(data), "classes": classes, "epochs": epochs}
+    steps = epochs * rows.steps
+    fit(
+        ClassifierStep(network), batch, steps=steps, session=session, folder=folder, settings=settings, every=rows.steps
+    )
+    return network.eval().requires_grad_(False)
+
+
+def train_judge(data: Labelled, classes: tuple[str, ...], *, epochs: int, session: Session, folder: Path) -> Judge:
+    """Both classifiers, one after the other, from the session's seed and the next one."""
+    judge = Judge(data.images.shape[1], classes)
+    for number, name in enumerate(("measure", "verdict")):
+        own = replace(session, seed=session.seed + number)
+        network = train_classifier(data, len(classes), epochs=epochs, session=own, folder=folder / name)
+        judge.get_submodule(name).load_state_dict(network.state_dict())
+    return judge.eval().requires_grad_(False)
+
+
+def save_judge(folder: Path, judge: Judge, accuracy: Mapping[str, float]) -> None:
+    """Write a judge with its measured accuracies; they are read by people alone."""
+    write(
+        folder, _NAME, judge, {"channels": judge.channels, "classes": list(judge.classes), "accuracy": dict(accuracy)}
+    )
+
+
+def load_judge(folder: Path) -> Judge:
+    """The judge that `gan judge` wrote.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    about, weights = read(folder, _NAME, made_by="gan judge")
+    with described(folder / f"{_NAME}.json", "gan judge"):
+        channels, classes = int(about["channels"]), tuple(str(name) for name in about["classes"])
+        return filled(lambda: Judge(channels, classes), weights)
+
+
+def shipped_judge() -> Judge | None:
+    """The judge of grey digits inside the package; None where the package was built without one."""
+    with as_file(files("deepscope.gans.quality") / _SHIPPED) as folder:
+        return load_judge(folder) if folder.is_dir() else None
+
+
+def fitting_judge(folder: Path | None, channels: int, classes: tuple[str, ...]) -> Judge | None:
+    """The named judge, else the shipped one where it knows these images; None where it does not.
+
+    Raises:
+        InputError: the named one is of other images.
+    """
+    judge = load_judge(folder) if folder else shipped_judge()
+    if judge is None or (judge.channels == channels and judge.classes == classes):
+        return judge
+    if folder:
+        raise InputError(
+            f"{folder} judges other images: {judge.channels} channels, classes {', '.join(judge.classes[:10])}"
+        )
+    return None

@@ -1,0 +1,68 @@
+"""Images from a trained generator, and ways through its latent space."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from deepscope.gans.networks import Generator
+
+_AT_ONCE = 250
+_CALIBRATION = 8
+
+
+def latents(count: int, generator: Generator, rng: torch.Generator) -> Tensor:
+    """(count, latent) standard normal numbers, on the CPU."""
+    return torch.randn(count, generator.latent, generator=rng)
+
+
+@torch.inference_mode()
+def generate(generator: Generator, z: Tensor, labels: Tensor) -> Tensor:
+    """(N, latent) and (N,) int64 labels -> (N, C, H, W) uint8 on the CPU. The generator is left in eval mode."""
+    device = next(generator.parameters()).device
+    made = []
+    for part, classes in zip(z.split(_AT_ONCE), labels.split(_AT_ONCE), strict=True):
+        pixels = generator.eval()(part.to(device), classes.to(device))
+        made.append(((pixels + 1) * 127.5).round().clamp(0, 255).byte().cpu())
+    return torch.cat(made)
+
+
+def balanced(count: int, classes: int) -> Tensor:
+    """(count,) labels that go round all classes; zeros where there are none."""
+    return torch.arange(count) % max(classes, 1)
+
+
+@torch.no_grad()
+def calibrate(generator: Generator, rng: torch.Generator) -> None:
+    """Measure batch normalisation's means and variances anew: those kept in training belong to earlier weights."""
+    norms = [module for module in generator.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over the batches below
+    device = next(generator.parameters()).device
+    generator.train()
+    for _ in range(_CALIBRATION):
+        generator(latents(_AT_ONCE, generator, rng).to(device), balanced(_AT_ONCE, generator.classes).to(device))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    generator.eval()
+
+
+def interpolate(start: Tensor, end: Tensor, steps: int) -> Tensor:
+    """(L,) and (L,) -> (steps, L) along the great circle (Shoemake 1985): every point is as long as a normal sample.
+
+    The length goes linearly from the one to the other. Points in the same or in opposite directions are joined by a
+    straight line.
+    """
+    share = torch.linspace(0, 1, steps)[:, None]
+    cosine = torch.dot(start, end) / (start.norm() * end.norm())
+    angle = cosine.clamp(-1, 1).acos()
+    if float(angle.sin()) < 1e-4 or not math.isfinite(float(cosine)):
+        return torch.lerp(start, end, share)
+    directions = (start / start.norm(), end / end.norm())
+    weights = ((1 - share) * angle).sin() / angle.sin(), (share * angle).sin() / angle.sin()
+    length = torch.lerp(start.norm(), end.norm(), share)
+    return length * (weights[0] * directions[0] + weights[1] * directions[1])

@@ -1,0 +1,141 @@
+"""A network in two files of a folder: NAME.json says what it is, NAME.safetensors holds its weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from deepscope.errors import InputError, unknown
+from deepscope.files import atomic, sha256
+from deepscope.gans.architecture import Architecture
+from deepscope.gans.networks import Generator
+
+Network = TypeVar("Network", bound=nn.Module)
+
+VERSION = 1
+_NAME = "generator"
+
+
+@dataclass(frozen=True, eq=False)
+class Gan:
+    """A trained generator and what it was trained for.
+
+    Attributes:
+        generator: in eval mode.
+        architecture: it was built from.
+        channels: of its images.
+        classes: their names; empty for an unconditional one.
+        data: name of what it learnt from.
+        stacked: whether that was three images in the colours of each.
+    """
+
+    generator: Generator
+    architecture: Architecture
+    channels: int
+    classes: tuple[str, ...]
+    data: str
+    stacked: bool = False
+
+    def label(self, text: str) -> int:
+        """The number of a class by its name.
+
+        Raises:
+            InputError: no class has that name, or the generator knows none.
+        """
+        if not self.classes:
+            raise InputError(
+                "this generator was trained without classes, so --label means nothing: train --conditional"
+            )
+        if text not in self.classes:
+            raise unknown("class", text, self.classes)
+        return self.classes.index(text)
+
+
+def save(folder: Path, gan: Gan) -> None:
+    """Write a generator. Raises OSError where the disk is full, and then leaves an older one as it was."""
+    about = {
+        "architecture": asdict(gan.architecture),
+        "channels": gan.channels,
+        "classes": list(gan.classes),
+        "data": gan.data,
+        "stacked": gan.stacked,
+    }
+    write(folder, _NAME, gan.generator, about)
+
+
+def load(folder: Path) -> Gan:
+    """The generator that `gan train` wrote to a folder.
+
+    Raises:
+        InputError: there is none, or its files are damaged, changed, or of a newer version.
+    """
+    about, weights = read(folder, _NAME, made_by="gan train")
+    with described(folder / f"{_NAME}.json", "gan train"):
+        architecture = Architecture(**about["architecture"])
+        architecture.check()
+        classes = tuple(str(name) for name in about["classes"])
+        channels = int(about["channels"])
+        generator = filled(lambda: Generator(architecture, channels, len(classes)), weights)
+        return Gan(generator, architecture, channels, classes, str(about["data"]), bool(about["stacked"]))
+
+
+def write(folder: Path, name: str, network: nn.Module, about: Mapping[str, Any]) -> None:
+    """Write any network; `about` must be ready for JSON."""
+    weights = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    path = folder / f"{name}.safetensors"
+    with atomic(path) as temporary:
+        temporary.write_bytes(safetensors.torch.save(weights))
+    description = {"format": f"deepscope-{name}", "version": VERSION, **about, "weights_sha256": sha256(path)}
+    with atomic(folder / f"{name}.json") as temporary:
+        temporary.write_text(json.dumps(description, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read(folder: Path, name: str, *, made_by: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What `write` wrote: the description and the weights.
+
+    Raises:
+        InputError: a file is missing, damaged, changed, or of a newer version.
+    """
+    path, weights = folder / f"{name}.json", folder / f"{name}.safetensors"
+    if not path.is_file() or not weights.is_file():
+        raise InputError(f"{folder} holds no {name}: `deepscope {made_by}` writes one")
+    with described(path, made_by):
+        about = json.loads(path.read_text(encoding="utf-8"))
+        if about["format"] != f"deepscope-{name}":
+            raise ValueError(f"its format is {about['format']!r}")
+        if int(about["version"]) > VERSION:
+            raise InputError(f"{path} was written by a newer deepscope: upgrade deepscope")
+        if sha256(weights) != about["weights_sha256"]:
+            raise ValueError(f"{weights.name} is not the file that it describes")
+        return about, safetensors.torch.load_file(weights)
+
+
+def filled(build: Callable[[], Network], weights: dict[str, Tensor]) -> Network:
+    """The network that `build` makes, with these weights, frozen, in eval mode.
+
+    It is built without memory of its own: a description that lies about its size costs nothing.
+    """
+    with torch.device("meta"):
+        network = build()
+    network.load_state_dict(weights, assign=True)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.eval().requires_grad_(False)
+
+
+@contextmanager
+def described(path: Path, made_by: str) -> Iterator[None]:
+    """Turns what goes wrong with files from outside into one line."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OSError, SafetensorError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise InputError(f"{path} does not describe its weights ({reason}): run `deepscope {made_by}` again") from None

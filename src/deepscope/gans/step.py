@@ -1,0 +1,149 @@
+"""One step of GAN training: the discriminator's turns, then the generator's, nothing computed that is not used."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
+from torch.optim import Adam, Optimizer
+
+from deepscope.gans.networks import Discriminator, Generator
+from deepscope.gans.penalties import r1
+from deepscope.gans.pictures import Labelled
+from deepscope.gans.recipe import Recipe
+from deepscope.session import Session
+from deepscope.training import Moment, Shuffled, Update
+
+
+class GanStep:
+    """What GAN training brings to `training.fit`.
+
+    The first images of a step are generated once: the discriminator learns from them as they are, the generator through
+    them. Weights get gradients in their own turn alone.
+
+    Args:
+        generator, discriminator: to train.
+        recipe: how.
+    """
+
+    def __init__(self, generator: Generator, discriminator: Discriminator, recipe: Recipe) -> None:
+        self.generator, self.discriminator, self.recipe = generator, discriminator, recipe
+        self.average = copy.deepcopy(generator).requires_grad_(False)
+        self._optimisers = {
+            name: Adam(network.parameters(), recipe.rate, betas=(recipe.beta1, 0.999), fused=True)
+            for name, network in (("generator", generator), ("discriminator", discriminator))
+        }
+
+    @property
+    def parts(self) -> Mapping[str, nn.Module | Optimizer]:
+        """Both networks, the generator's average, both optimisers."""
+        networks = {"generator": self.generator, "discriminator": self.discriminator, "average": self.average}
+        return {**networks, **{f"optimiser/{name}": optimiser for name, optimiser in self._optimisers.items()}}
+
+    def __call__(self, batch: tuple[Tensor, Tensor], moment: Moment, update: Update) -> Mapping[str, Tensor]:
+        """One step on images (K, N, C, H, W) uint8 and labels (K, N), K >= 1 turns' worth of them.
+
+        Labels of real images are also those that images are generated for: both players see the classes equally often.
+        """
+        images, labels = batch
+        recipe, objective = self.recipe, self.recipe.objective
+        for optimiser in self._optimisers.values():
+            for group in optimiser.param_groups:
+                group["lr"] = recipe.rate_at(moment.progress)
+        figures: dict[str, Tensor] = {}
+        with torch.set_grad_enabled(recipe.generator_steps > 0):
+            first = self._generate(labels[0], moment, "0")
+        for turn in range(recipe.discriminator_steps):
+            if turn == 0:
+                fake = first.detach()
+            else:
+                with torch.no_grad():
+                    fake = self._generate(labels[turn], moment, str(turn))
+            figures |= self._teach(as_input(images[turn]), fake, labels[turn], moment, update, turn)
+        for turn in range(recipe.generator_steps):
+            fake = first if turn == 0 else self._generate(labels[0], moment, f"generator {turn}")
+            logits = self.discriminator(fake, labels[0])
+            loss = objective.generator(logits)
+            self._update(loss, "generator", update)
+            figures |= {"loss/generator": loss, "score/fooled": objective.score(logits.detach()).mean()}
+            figures["gradient/generator"] = _gradient_norm(self.generator)
+        self._move_average(moment)
+        return figures
+
+    def _teach(
+        self, real: Tensor, fake: Tensor, labels: Tensor, moment: Moment, update: Update, turn: int
+    ) -> dict[str, Tensor]:
+        """The discriminator's turn."""
+        recipe, objective = self.recipe, self.recipe.objective
+
+        def judge(images: Tensor) -> Tensor:
+            return self.discriminator(images, labels)
+
+        on_real, on_fake = judge(real), judge(fake)
+        loss = objective.discriminator(on_real, on_fake)
+        figures = {
+            "loss/discriminator": loss,
+            "score/real": objective.score(on_real.detach()).mean(),
+            "score/fake": objective.score(on_fake.detach()).mean(),
+        }
+        penalty = objective.penalty(judge, real, fake, moment.rng("penalty", str(turn)))
+        if recipe.r1:
+            own = recipe.r1 * r1(judge, real)
+            penalty = own if penalty is None else penalty + own
+        if penalty is not None:
+            loss = loss + penalty
+            figures["loss/penalty"] = penalty
+        self._update(loss, "discriminator", update)
+        return {**figures, "gradient/discriminator": _gradient_norm(self.discriminator)}
+
+    def _update(self, loss: Tensor, name: str, update: Update) -> None:
+        update(loss, self._optimisers[name])
+        torch.clear_autocast_cache()  # it holds the weights as they were before
+
+    def _generate(self, labels: Tensor, moment: Moment, stream: str) -> Tensor:
+        z = torch.randn(len(labels), self.generator.latent, generator=moment.rng("z", stream))
+        return self.generator(z.to(labels.device), labels)
+
+    @torch.no_grad()
+    def _move_average(self, moment: Moment) -> None:
+        """The decay grows with the steps: the first weights are soon forgotten."""
+        decay = min(self.recipe.average, (1 + moment.step) / (10 + moment.step))
+        for kept, new in zip(self.average.parameters(), self.generator.parameters(), strict=True):
+            kept.lerp_(new, 1 - decay)
+        for kept, new in zip(self.average.buffers(), self.generator.buffers(), strict=True):
+            kept.copy_(new)
+
+
+class GanBatches:
+    """Real images and their labels, as many turns' worth as a step needs.
+
+    Args:
+        data: to train on, at least `turns` batches of it.
+        size: images a turn.
+        turns: of the discriminator in a step; one batch is given where there are none, for its labels.
+        session: its seed decides the order.
+    """
+
+    def __init__(self, data: Labelled, size: int, turns: int, session: Session) -> None:
+        self._data, self._turns = data, max(turns, 1)
+        self._rows = Shuffled(len(data), size, session, "images")
+        self.steps = max(self._rows.steps // self._turns, 1)
+        """Steps in an epoch."""
+
+    def __call__(self, moment: Moment) -> tuple[Tensor, Tensor]:
+        """((turns, size, C, H, W) uint8, (turns, size) int64)."""
+        first = moment.step * self._turns
+        rows = torch.stack([moment.share(self._rows(first + turn)) for turn in range(self._turns)])
+        return self._data.images[rows], self._data.labels[rows]
+
+
+def as_input(images: Tensor) -> Tensor:
+    """uint8 -> float32 in [-1, 1]."""
+    return images.float() / 127.5 - 1
+
+
+def _gradient_norm(network: nn.Module) -> Tensor:
+    return get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
