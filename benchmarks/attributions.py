@@ -215,6 +215,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--calls", type=int, default=1000)
     parser.add_argument("--networks", nargs="+", default=["squeezenet1_0", "resnet18", "efficientnet_lite0"])
+    parser.add_argument(
+        "--parts", nargs="+", choices=("cost", "gradients", "growth"), default=["cost", "gradients", "growth"]
+    )
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     logging.disable()
@@ -228,10 +231,12 @@ def main() -> None:
         pixels = model.read(files)
         with torch.no_grad():
             target = torch.cat([model(part).argmax(1) for part in pixels.split(8)])
-        found |= compare(model, pixels, target, arguments.repeats)
-        if name != "resnet18":  # what a random network needs says nothing
+        if "cost" in arguments.parts:
+            found |= compare(model, pixels, target, arguments.repeats)
+        if "gradients" in arguments.parts and name != "resnet18":  # what a random network needs says nothing
             found |= gradients_needed(model, pixels[:4], target[:4])
-        found[f"growth/MiB/{name}"] = growth(model, pixels, target, arguments.calls)
+        if "growth" in arguments.parts:
+            found[f"growth/MiB/{name}"] = growth(model, pixels, target, arguments.calls)
     found["peak/MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if arguments.json:
         print(json.dumps(found, indent=2))

@@ -162,6 +162,8 @@ def test_torchcam(
 ) -> None:
     """Without its Grad-CAM++, which divides a copy (`alpha[mask].div_()`) and so leaves the coefficients out."""
     if method.name == "score-cam":
+        if model.name == "efficientnet_lite0":
+            pytest.skip("a pass for each of 1280 channels takes a minute in double precision")
         pixels, target = pixels[:1], target[:1]
     logging.disable()
     seen = FromPixels(model)

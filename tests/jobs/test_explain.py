@@ -1,0 +1,154 @@
+"""The explain commands end to end, on a small network saved nowhere and photographs that come with the installation."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from deepscope.attributions import GradCAM, IntegratedGradients, Saliency
+from deepscope.errors import InputError
+from deepscope.jobs import explain, explain_compare, explain_evaluate, faithfulness
+from deepscope.jobs.explained import Photos, heat, read_photos
+from deepscope.models import VisionModel
+from deepscope.results import Curves, Heatmap, ImageGrid, Result, Table
+from deepscope.session import Session
+from networks import tiny_model
+
+SESSION = Session(quiet=True)
+
+
+@pytest.fixture
+def model() -> VisionModel:
+    return tiny_model(size=48)
+
+
+@pytest.fixture
+def photos(tmp_path: Path, model: VisionModel, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two images in folders named by their class, one of them not square; every command opens the small network."""
+    for job in (explain, explain_compare, explain_evaluate):
+        monkeypatch.setattr(job, "load_model", lambda name, session: model)
+    rng = np.random.default_rng(0)
+    for label, size in (("wombat", (60, 48)), ("snail", (48, 48))):
+        (tmp_path / label).mkdir()
+        Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(tmp_path / label / f"{label}.png")
+    return tmp_path
+
+
+def grid(result: Result) -> ImageGrid:
+    return next(block for block in result.blocks if isinstance(block, ImageGrid))
+
+
+def test_explain_shows_the_true_and_the_predicted_class(photos: Path, model: VisionModel) -> None:
+    result = explain.Explain(Saliency(), (photos,)).run(SESSION)
+    figure, seen = grid(result), read_photos(model, [photos], SESSION, batch_size=4)
+    assert figure.columns == ("image", "true class", "predicted class", "overlay, predicted")
+    assert all(len(row) == 4 for row in figure.rows)
+    for index, row in enumerate(figure.rows):
+        true, predicted = seen.true_class(index), int(seen.predicted[index])
+        for label, cell in ((true, row[1]), (predicted, row[2])):
+            expected = Saliency()(model, seen.pixels[index, None], torch.tensor([label]), rng=torch.Generator())
+            assert isinstance(cell, Heatmap)
+            np.testing.assert_allclose(cell.values, expected[0].numpy(), rtol=1e-4, atol=1e-7)
+    maps, rows, classes = (result.arrays[name] for name in ("maps", "image", "class"))
+    assert len(maps) == len(rows) == len(classes) == result.metrics["maps"]
+    assert maps.shape[1:] == (48, 48)
+
+
+def test_explain_the_top_classes_or_a_named_one(photos: Path, model: VisionModel) -> None:
+    top = explain.Explain(GradCAM(), (photos,), top=3, batch_size=1).run(SESSION)
+    seen = read_photos(model, [photos], SESSION, batch_size=4)
+    assert top.arrays["class"].tolist() == seen.probabilities.topk(3).indices.flatten().tolist()
+    assert [len(row) for row in grid(top).rows] == [7, 7]
+    named = explain.Explain(GradCAM(), (photos,), target="bee_eater").run(SESSION)
+    assert named.arrays["class"].tolist() == [0, 0]
+
+
+def test_maps_do_not_depend_on_the_batch_size(photos: Path) -> None:
+    whole, single = (
+        explain.Explain(IntegratedGradients(), (photos,), batch_size=size).run(SESSION).arrays["maps"]
+        for size in (8, 1)
+    )
+    np.testing.assert_allclose(single, whole, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("job", "said"),
+    [
+        (explain.Explain(Saliency(), target="wombat", top=2), "not both"),
+        (explain.Explain(Saliency(), top=9), "between 1 and 4"),
+        (explain.Explain(Saliency(), target="wombta"), "did you mean 'wombat'"),
+        (explain.Explain(Saliency(), batch_size=0), "at least 1"),
+        (explain_compare.ExplainCompare(methods=("salience",)), "saliency"),
+        (explain_evaluate.ExplainEvaluate(Path(), measures=("delete",)), "deletion"),
+        (explain_evaluate.ExplainEvaluate(Path(), sanity=-1), "--sanity"),
+    ],
+)
+@pytest.mark.usefixtures("photos")
+def test_what_cannot_be_done_is_said(
+    job: explain.Explain | explain_compare.ExplainCompare | explain_evaluate.ExplainEvaluate, said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        job.run(SESSION)
+
+
+def test_compare_puts_methods_beside_each_other(photos: Path) -> None:
+    result = explain_compare.ExplainCompare((photos,), methods=("saliency,grad-cam", "saliency")).run(SESSION)
+    assert grid(result).columns == ("image", "saliency", "grad-cam")
+    agreement = next(block for block in result.blocks if isinstance(block, Heatmap))
+    np.testing.assert_allclose(np.diag(agreement.values), 1)
+    assert result.metrics["agreement/saliency/grad-cam"] == agreement.values[0, 1]
+    assert {"saliency", "grad-cam", "class"} == set(result.arrays)
+
+
+def test_evaluate_measures_methods_and_random_maps(photos: Path, tmp_path: Path) -> None:
+    with (tmp_path / "boxes.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["file", "left", "top", "right", "bottom"], ["snail.png", 0, 0, 24, 48]])
+    job = explain_evaluate.ExplainEvaluate(
+        photos, methods=("saliency", "grad-cam"), boxes=tmp_path / "boxes.csv", against="other", sanity=2
+    )
+    result = job.run(SESSION)
+    for name in ("insertion", "deletion", "average-drop", "increase", "max-sensitivity", "energy-pointing"):
+        for method in ("saliency", "grad-cam", "random"):
+            low, value, high = (result.metrics[f"{name}/{method}{end}"] for end in ("/low", "", "/high"))
+            assert low <= value <= high
+    assert abs(result.metrics["energy-pointing/random"] - 0.5) < 0.1
+    assert result.metrics["difference/insertion/saliency"] == 0  # the other network is the same one here
+    assert {"survival/grad-cam", "sanity/saliency"} <= set(result.metrics)
+    assert sum(isinstance(block, Table) for block in result.blocks) == 7
+    assert any(isinstance(block, Curves) for block in result.blocks)
+
+
+def test_verdict_needs_the_whole_interval() -> None:
+    assert faithfulness.verdict(np.array([0.9, 0.8, 0.95]))[0] == "fails"
+    assert faithfulness.verdict(np.array([0.1, 0.2, 0.3]))[0] == "passes"
+    assert faithfulness.verdict(np.array([0.1, 0.9, 0.2, 0.8]))[0] == "undecided"
+
+
+def test_boxes_follow_the_image_through_resizing_and_cropping(tmp_path: Path, model: VisionModel) -> None:
+    Image.new("RGB", (96, 192)).save(tmp_path / "tall.png")  # seen as 48 x 96, its middle 48 x 48 cut out
+    (tmp_path / "boxes.csv").write_text("file,left,top,right,bottom\ntall.png,0,0,96,96\n")
+    seen = Photos((tmp_path / "tall.png",), torch.zeros(1, 3, 48, 48), torch.zeros(1, 4), (frozenset(),))
+    inside = faithfulness.read_boxes(tmp_path / "boxes.csv", model, seen)
+    assert float(inside[0, :22].min()) > 0.99
+    assert float(inside[0, 26:].max()) < 0.01
+
+
+@pytest.mark.parametrize("text", ["", "file,left\na.png,3\n", "file,left,top,right,bottom\na.png,x,0,1,1\n"])
+def test_boxes_that_are_none_are_refused(text: str, tmp_path: Path, model: VisionModel) -> None:
+    (tmp_path / "boxes.csv").write_text(text)
+    seen = Photos((tmp_path / "a.png",), torch.zeros(1, 3, 48, 48), torch.zeros(1, 4), (frozenset(),))
+    if text:
+        with pytest.raises(InputError, match="file,left,top,right,bottom"):
+            faithfulness.read_boxes(tmp_path / "boxes.csv", model, seen)
+    else:
+        assert faithfulness.read_boxes(tmp_path / "boxes.csv", model, seen).isnan().all()
+
+
+def test_a_map_of_nothing_can_be_drawn() -> None:
+    drawn = heat(Saliency(), torch.zeros(8, 8))
+    assert (drawn.low, drawn.high) == (0, 1)
