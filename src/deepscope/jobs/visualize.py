@@ -38,7 +38,7 @@ class Visualize(Recipe, Job):
     Attributes:
         classes: names, WordNet identifiers or numbers of classes; one image each.
         model: the network to look into.
-        preset: the settings that no flag gives: default, statistics, source, source-strong, yosinski, unregularised.
+        preset: the recipe for all settings that no flag gives; a wrong name lists them.
         start: "noise", or an image file to start from.
         seeds: images a class, from different noise.
         layer: instead of classes: a layer, to make images that excite all of it, or its channels.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Literal
 
-from deepscope.errors import InputError, unknown
+from deepscope.errors import InputError
 
 CanvasName = Literal["network-input", "fourier"]
 MoveName = Literal["normalised", "momentum"]
@@ -100,7 +100,7 @@ _SOURCE = Recipe(
     jitter=16,
 )
 _DEFAULT = Recipe(
-    iterations=160,
+    iterations=320,
     learning_rate=0.75,
     canvas="fourier",
     move="momentum",
@@ -129,8 +129,8 @@ def preset(name: str) -> Recipe:
     """The preset of that name.
 
     Raises:
-        InputError: no preset has that name; the nearest are offered.
+        InputError: no preset has that name; the message gives all of them.
     """
     if name not in PRESETS:
-        raise unknown("preset", name, PRESETS, listing="`deepscope visualize --help`")
+        raise InputError(f"no preset is named {name!r}: choose from {', '.join(PRESETS)}")
     return PRESETS[name]
