@@ -16,7 +16,7 @@ torch.set_num_threads(min(torch.get_num_threads(), 2))
 
 @pytest.fixture(scope="session")
 def home() -> Path:
-    """DEEPSCOPE_HOME with real data and weights. Skips where there is none; fails where DEEPSCOPE_REAL=1 promises it."""
+    """DEEPSCOPE_HOME with real data and weights. Skips where there is none; fails where DEEPSCOPE_REAL=1."""
     folder = Path(os.environ.get("DEEPSCOPE_HOME", ""))
     if os.environ.get("DEEPSCOPE_HOME") and (folder / "data" / "imagenet-sample").is_dir():
         return folder

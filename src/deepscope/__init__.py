@@ -5,8 +5,8 @@
     pixels = model.read(["cat.jpg"])            # (1, 3, H, W) in [0, 1]
     logits = model(pixels)
 
-Packages: `models`, `attributions`, `attacks`, `visualization`, `transfer`, `adaptation`, `gans`, `data`, `jobs`, `studies`,
-`render`. They are imported when first used.
+Packages: `models`, `attributions`, `attacks`, `visualization`, `transfer`, `adaptation`, `gans`, `data`, `jobs`,
+`studies`, `render`. They are imported when first used.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class MnistExtract(Dataset):
     licence: ClassVar[str] = _LICENCE
 
     @classmethod
-    def load(cls, home: Path) -> DigitSplit:  # noqa: ARG003
+    def load(cls, home: Path) -> DigitSplit:
         """The digits inside the package."""
         with as_file(files("deepscope.data") / "mnist_extract.npz") as path, np.load(path) as held:
             return DigitSplit(

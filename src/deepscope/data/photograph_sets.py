@@ -20,7 +20,7 @@ class BundledPhotographs(Dataset):
     licence: ClassVar[str] = "public domain or CC0 (scikit-image), CC BY 2.0 (scikit-learn)"
 
     @classmethod
-    def load(cls, home: Path) -> Photographs:  # noqa: ARG003
+    def load(cls, home: Path) -> Photographs:
         """The pictures, with the truth where it is certain."""
         return bundled_photographs()
 
