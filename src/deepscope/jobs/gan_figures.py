@@ -1,0 +1,35 @@
+"""What the commands of `gan` show alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deepscope.files import sha256
+from deepscope.gans import Gan, sheet
+from deepscope.results import Picture, Provenance
+
+
+def cells(images: Tensor, columns: int, *, captions: Sequence[str] | None = None) -> tuple[tuple[Picture, ...], ...]:
+    """(N, C, H, W) uint8 as rows of pictures."""
+    pictures = [
+        Picture(sheet(image[None], columns=1), caption=captions[row] if captions else "")
+        for row, image in enumerate(images)
+    ]
+    return tuple(tuple(pictures[first : first + columns]) for first in range(0, len(pictures), columns))
+
+
+def pixel_array(images: Tensor) -> NDArray[np.uint8]:
+    """(N, C, H, W) -> (N, H, W, C)."""
+    return images.permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def generated_by(folder: Path, gan: Gan) -> Provenance:
+    """The generator's weights and the data that it learnt from."""
+    return Provenance(
+        models={str(folder): sha256(folder / "generator.safetensors")}, data=f"a generator trained on {gan.data}"
+    )

@@ -1,0 +1,73 @@
+"""`deepscope gan judge`: train the classifiers that measure generated images."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
+
+from deepscope.errors import InputError
+from deepscope.gans import load_pictures
+from deepscope.gans.quality import save_judge, train_judge
+from deepscope.gans.quality.judge import run
+from deepscope.jobs.job import Job
+from deepscope.results import Column, Note, Provenance, Result, Table
+from deepscope.session import Session
+from deepscope.statistics import proportion
+
+
+@dataclass(frozen=True)
+class GanJudge(Job):
+    """Train two classifiers of a dataset, from two seeds, to measure generators with.
+
+    The one's features give the Frechet distance, precision and recall; the other one's verdict counts classes. Both are
+    trained on real training images and measured on held-out ones.
+
+    Attributes:
+        data: mnist, mnist-extract, or a folder with a folder of images for each class.
+        side: of the images, in pixels, as the generator's.
+        epochs: passes over the training images.
+    """
+
+    area: ClassVar[str] = "gan"
+    name: ClassVar[str] = "judge"
+    example: ClassVar[str] = "deepscope gan judge mnist --out judge/"
+
+    data: str
+    _: KW_ONLY
+    side: int = 32
+    epochs: int = 6
+
+    def run(self, session: Session) -> Result:
+        """Train, save and measure."""
+        if session.out is None:
+            raise InputError("the judge needs a folder: name one with --out")
+        if self.epochs < 1 or self.side < 28:
+            raise InputError("--epochs is at least 1, --side at least 28")
+        pictures = load_pictures(self.data, self.side, session)
+        if not pictures.classes:
+            raise InputError(f"{self.data} has no classes to judge: give a folder of images for each class")
+        judge = train_judge(pictures.train, pictures.classes, epochs=self.epochs, session=session, folder=session.out)
+        total = len(pictures.test)
+        accuracy = {}
+        for name, network in (("measure", judge.measure), ("verdict", judge.verdict)):
+            right = int((run(network, pictures.test.images).argmax(1) == pictures.test.labels).sum())
+            accuracy[name] = proportion(right, total)
+        try:
+            save_judge(session.out, judge, {name: estimate.value for name, estimate in accuracy.items()})
+        except OSError as error:
+            raise InputError(f"the judge cannot be written ({error}): free some space and run again") from None
+        rows = tuple((name, found.value, found.low, found.high) for name, found in accuracy.items())
+        columns = (Column("network"), *(Column(name, ".4f") for name in ("accuracy", "low", "high")))
+        return Result(
+            title=f"A judge of {self.data}",
+            metrics={
+                key: value
+                for name, found in accuracy.items()
+                for key, value in found.metrics(f"accuracy/{name}").items()
+            },
+            blocks=(
+                Table(columns, rows, "Accuracy on held-out images", "95 % Wilson intervals."),
+                Note(f"Give it to `gan evaluate` and `gan train` with --judge {session.out}.", "Next"),
+            ),
+            provenance=Provenance(data=f"{len(pictures.train)} training and {total} held-out images of {self.data}"),
+        )
