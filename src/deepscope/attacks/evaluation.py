@@ -57,7 +57,7 @@ def evaluate(
     Args:
         images: (N, 3, H, W) uint8, all classified correctly and none already where the goal wants it.
         labels: (N,) true classes.
-        goal: one row an image.
+        goal: one row an image; like images and labels on the CPU.
         paths: where the judge saves, one PNG an image.
         radii: in the attack's bound; without any, its own.
         fit: pixels in uint8 and their goal, that a shared attack learns from; these same images where None.
@@ -81,7 +81,7 @@ def evaluate(
         gradients += cost.gradients / max(1, len(images))
         for start in range(0, len(todo), batch_size):
             rows = torch.tensor(todo[start : start + batch_size])
-            pixels, aim = to_pixels(images[rows], model), goal[rows.to(model.device)]
+            pixels, aim = to_pixels(images[rows], model), goal[rows].to(model.device)
             watched, cost = counted(model, quick=quick)
             changed = lay(watched, pixels, aim)
             queries[rows] += cost.queries / len(rows)
@@ -104,7 +104,7 @@ def _prepare(
     """What changes a batch. A shared attack learns its change first."""
     if not isinstance(attack, Shared):
         return lambda model, pixels, goal: attack(model, pixels, goal, rng=rng)
-    change = attack.fit(model, to_pixels(fit[0], model), fit[1], rng=rng)
+    change = attack.fit(model, to_pixels(fit[0], model), fit[1].to(model.device), rng=rng)
     return lambda _, pixels, __: attack.apply(change, pixels, rng=rng)
 
 

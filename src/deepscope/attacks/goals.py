@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 
+@dataclass(frozen=True)
 class Goal(ABC):
     """What counts as success, one row an image; every figure grows as the goal comes nearer.
 
-    `goal[rows]` is the goal of those rows, for attacks whose batch shrinks as images finish.
+    Attributes:
+        classes: (N,) the class to leave or to reach.
     """
 
     classes: Tensor
-    """(N,) the class to leave or to reach."""
 
-    @abstractmethod
-    def __getitem__(self, rows: Tensor) -> Goal: ...
+    def __getitem__(self, rows: Tensor) -> Goal:
+        """The goal of those rows (n,), for batches that shrink as images finish."""
+        return replace(self, classes=self.classes[rows])
+
+    def to(self, device: torch.device) -> Goal:
+        """The same goal on another device."""
+        return replace(self, classes=self.classes.to(device))
 
     @abstractmethod
     def reached(self, logits: Tensor) -> Tensor:
@@ -50,18 +56,8 @@ class Goal(ABC):
         return self.margin(logits) / (top[:, 0] - lower + 1e-12)
 
 
-@dataclass(frozen=True)
 class Untargeted(Goal):
-    """Any class but the true one.
-
-    Attributes:
-        classes: (N,) the true classes.
-    """
-
-    classes: Tensor
-
-    def __getitem__(self, rows: Tensor) -> Untargeted:
-        return Untargeted(self.classes[rows])
+    """Any class but the true one, which `classes` holds."""
 
     def reached(self, logits: Tensor) -> Tensor:
         """(N,) whether the prediction is another class."""
@@ -80,18 +76,8 @@ class Untargeted(Goal):
         return _best_but(self.classes, logits) - _of(self.classes, logits)
 
 
-@dataclass(frozen=True)
 class Targeted(Goal):
-    """One class in particular.
-
-    Attributes:
-        classes: (N,) the targets.
-    """
-
-    classes: Tensor
-
-    def __getitem__(self, rows: Tensor) -> Targeted:
-        return Targeted(self.classes[rows])
+    """One class in particular, which `classes` holds."""
 
     def reached(self, logits: Tensor) -> Tensor:
         """(N,) whether the prediction is the target."""

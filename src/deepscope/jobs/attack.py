@@ -135,7 +135,7 @@ class AttackImages(Job):
         """What the network was shown of the first image, and how sure it was."""
         if isinstance(self.method, Shared):
             return ()
-        pixels, first = to_pixels(found.levels[:1], model), goal[torch.zeros(1, dtype=torch.long, device=model.device)]
+        pixels, first = to_pixels(found.levels[:1], model), goal[torch.zeros(1, dtype=torch.long)].to(model.device)
         trace = watch(self.method, model, pixels, first, rng=session.rng("attack", self.method.name))
         probabilities = trace.logits.softmax(1)
         end = int(first.classes) if isinstance(first, Targeted) else int(trace.logits[-1].argmax())

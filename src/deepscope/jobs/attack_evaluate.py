@@ -86,7 +86,7 @@ class AttackEvaluate(Job):
                     model,
                     found.levels[rows],
                     found.labels[rows],
-                    goal[torch.tensor(rows).to(model.device)],
+                    goal[torch.tensor(rows)],
                     rng=session.rng("attack", attack.name),
                     paths=file_names([found.paths[row] for row in rows], folder / attack.name),
                     radii=radii[attack.norm],

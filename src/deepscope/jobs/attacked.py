@@ -88,17 +88,17 @@ def aim(model: VisionModel, found: Subjects, target: str | None, session: Sessio
         InputError: no class has that name, or an image already shows the target.
     """
     if target is None:
-        return Untargeted(found.labels.to(model.device))
+        return Untargeted(found.labels)
     if target == "random":
         shift = torch.randint(1, len(model.categories), (len(found.labels),), generator=session.rng("targets"))
-        return Targeted(((found.labels + shift) % len(model.categories)).to(model.device))
+        return Targeted((found.labels + shift) % len(model.categories))
     wanted = model.category(target)
     same = [path.name for path, label in zip(found.paths, found.labels.tolist()) if label == wanted]
     if same:
         raise InputError(
             f"{same[0]} already is {model.categories[wanted]!r}, the target: give another --target, or leave it out"
         )
-    return Targeted(torch.full_like(found.labels, wanted).to(model.device))
+    return Targeted(torch.full_like(found.labels, wanted))
 
 
 def difference(original: Tensor, saved: Tensor) -> tuple[Picture, int]:

@@ -69,7 +69,7 @@ class Adversarial(Study):
         found = subjects(model, named, session, batch_size=self.batch_size, limit=self.limit)
         if not found.paths:
             raise InputError(f"{model.name} gets none of these images right: there is nothing to attack")
-        targets, away = aim(model, found, "random", session), Untargeted(found.labels.to(model.device))
+        targets, away = aim(model, found, "random", session), Untargeted(found.labels)
         ways: dict[str, tuple[Attack, Goal]] = {
             _NAIVE: (Fooling(), targets),
             _PGD: (PGD(steps=self.steps), targets),
@@ -121,11 +121,11 @@ def _survival(
     won = np.array([verdict.success for verdict in outcome.verdicts[-1]])
     saved, kept = to_pixels(outcome.saved, model), {}
     for name, clean in DEFENCES.items():
-        reached = goal.reached(forward(model, clean(saved), session).to(model.device)).cpu().numpy()
+        reached = goal.reached(forward(model, clean(saved), session)).numpy()
         kept[f"after {name}"] = proportion(int((reached & won).sum()), int(won.sum()))
     if other is not None and other.preprocessing.size == model.preprocessing.size:
         right = (forward(other, to_pixels(found.levels, other), session).argmax(1) == found.labels).numpy()
-        reached = goal.reached(forward(other, saved, session).to(model.device)).cpu().numpy()
+        reached = goal.reached(forward(other, saved, session)).numpy()
         kept[f"on {other.name}"] = proportion(int((reached & won & right).sum()), int((won & right).sum()))
     return kept
 
