@@ -29,7 +29,8 @@ from captum import attr as captum
 from pytorch_grad_cam import GradCAM as PytorchGradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 from torchcam.methods import GradCAM as TorchCAM
 
 from deepscope.attributions import Attribution, GradCAM, IntegratedGradients, Saliency, SmoothGrad
@@ -137,11 +138,23 @@ def peak(run: Callable[[], object]) -> float:
     return max(0.0, max(seen) - before) / 2**20
 
 
+class Operations(TorchDispatchMode):
+    """Counts floating-point operations of whatever runs inside it."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if func.overloadpacket in flop_registry:
+            self.total += flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=output)
+        return output
+
+
 def operations(run: Callable[[], object]) -> int:
     """Floating-point operations of one call."""
-    with FlopCounterMode(display=False) as counter:
+    with Operations() as counter:
         run()
-    return counter.get_total_flops()
+    return counter.total
 
 
 def compare(model: VisionModel, pixels: Tensor, target: Tensor, repeats: int) -> dict[str, float]:
