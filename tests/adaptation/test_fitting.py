@@ -120,6 +120,18 @@ def test_an_interrupted_adaptation_goes_on_to_the_same_bits(tmp_path: Path) -> N
     assert resumed.chosen == whole.chosen and resumed.history.rows == whole.history.rows
 
 
+def test_a_folder_with_a_training_on_other_data_is_refused(tmp_path: Path) -> None:
+    source, target = digits()
+
+    def train(seen: Tensor) -> None:
+        network = lambda: SHORT.digit_network(Dann())  # noqa: E731
+        adapt(network, source, seen, method=Dann(), recipe=SHORT, session=QUIET, folder=tmp_path)
+
+    train(target)
+    with pytest.raises(InputError, match=r"of another training \(data"):
+        train(target.flip(0))
+
+
 def test_watching_changes_nothing() -> None:
     def watch(network: DomainNetwork) -> Mapping[str, float]:
         torch.rand(7)
@@ -163,7 +175,7 @@ def test_source_only_never_sees_the_target() -> None:
 
 def test_too_few_images_are_refused() -> None:
     source, target = digits()
-    with pytest.raises(InputError, match="at least two images"):
+    with pytest.raises(InputError, match="at least three labelled images"):
         adapt(lambda: SHORT.digit_network(Dann()), source, target[:1], method=Dann(), recipe=SHORT, session=QUIET)
 
 

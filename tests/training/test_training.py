@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from toy_training import Data, Toy, train
 
+import toy_training
 from deepscope.errors import InputError
 from deepscope.session import Session
 from deepscope.training import Diverged, History, Moment, Shuffled, Update, fit
+from toy_training import Data, Toy, train
 
-SCRIPT = Path(__file__).with_name("toy_training.py")
+SCRIPT = Path(toy_training.__file__)
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 QUIET = Session(seed=3, quiet=True)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -76,8 +76,8 @@ def adapt(
     """
     judges = [member() for member in Validator.members().values()]  # pyright: ignore[reportAbstractUsage]
     chosen = None if validator == "last" else f"validator/{Validator.member(validator).name}"
-    if min(len(source), len(target)) < 2:
-        raise InputError("adaptation needs at least two images of each domain")
+    if len(source) < 3 or len(target) < 2:
+        raise InputError("adaptation needs at least three labelled images of the source and two of the target")
     held, trained = _held_out(source, session)
     unlabelled = target[torch.randperm(len(target), generator=session.rng("validation"))[: max(len(held), 2)]]
     with torch.random.fork_rng(devices=[]):
@@ -94,14 +94,19 @@ def adapt(
         step.best.consider(done, scores[chosen] if chosen else done, result)
         return {**scores, **(watch(result) if watch else {})}
 
-    settings = {"method": {"name": method.name, **method.settings()}, "recipe": asdict(recipe), "validator": validator}
+    settings = {
+        "method": {"name": method.name, **method.settings()},
+        "recipe": asdict(recipe),
+        "validator": validator,
+        "data": _digest(source.inputs, source.labels, target),
+    }
     history = fit(
         step,
         batches,
         steps=recipe.epochs * batches.steps,
         session=session,
         folder=folder,
-        settings=json.loads(json.dumps(settings)),
+        settings=settings,
         every=batches.steps,
         observe=observe,
         tensorboard=tensorboard,
@@ -115,6 +120,15 @@ def _held_out(source: Labelled, session: Session) -> tuple[Labelled, Labelled]:
     count = min(max(len(source) // _HELD_OUT, 1), _MOST_HELD_OUT)
     held, trained = order[:count].sort().values, order[count:].sort().values
     return Labelled(source.inputs[held], source.labels[held]), Labelled(source.inputs[trained], source.labels[trained])
+
+
+def _digest(*tensors: Tensor) -> str:
+    """SHA-256 of what is trained on: a checkpoint of other data is no state of this training."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(str((tensor.dtype, tuple(tensor.shape))).encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def run(network: DomainNetwork, inputs: Tensor, domain: int, session: Session) -> tuple[Tensor, Tensor]:

@@ -158,16 +158,15 @@ def fit(
             clip_grad_norm_(parameters, clip)
         optimiser.step()
 
-    def keep(number: int) -> None:
-        if world.num_processes > 1:  # batch statistics went apart; from here on all processes agree again
+    def agree() -> None:
+        if world.num_processes > 1:  # batch statistics went apart
             for buffer in (b for network in networks for b in network.buffers() if b.is_floating_point()):
                 buffer.copy_(_mean(buffer))
-        if checkpoint and world.is_main_process:
-            checkpoint.save(number, step.parts)
 
     pending: list[Mapping[str, Tensor]] = []
     bfloat16 = session.precision == "bfloat16"
-    with _random_state(device), session.progress("training", total=steps) as advance, ThreadPoolExecutor(1) as ahead:
+    random_state = torch.random.fork_rng([device] if device.type == "cuda" else [])
+    with random_state, session.progress("training", total=steps) as advance, ThreadPoolExecutor(1) as ahead:
         advance(done)
         coming = ahead.submit(batches, at(done)) if done < steps else None
         while coming:
@@ -181,6 +180,8 @@ def fit(
             if due or done % record == 0:
                 figures = _figures(pending)
                 pending.clear()
+                if due:
+                    agree()
                 bad = [name for name, value in figures.items() if not math.isfinite(value)]
                 if bad or (due and not finite(step.parts)):
                     raise Diverged(_diverged(bad[0] if bad else "a weight", done, checkpoint))
@@ -190,8 +191,8 @@ def fit(
                         network.train()
                 with _forgiving(session, last=done == steps):
                     recorder.add(done, figures)
-                    if due:
-                        keep(done)
+                    if due and checkpoint and world.is_main_process:
+                        checkpoint.save(done, step.parts)
             advance(1)
     recorder.close()
     world.wait_for_everyone()
@@ -223,9 +224,3 @@ def _forgiving(session: Session, *, last: bool) -> Iterator[None]:
         if last:
             raise InputError(f"the trained state cannot be written ({error}): free some space and run again") from None
         session.note(f"this state cannot be written, the last one is kept ({error})")
-
-
-@contextmanager
-def _random_state(device: torch.device) -> Iterator[None]:
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        yield
