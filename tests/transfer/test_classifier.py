@@ -15,11 +15,11 @@ from sklearn.svm import LinearSVC
 from deepscope import images
 from deepscope.data import ClassFolders
 from deepscope.errors import InputError
+from deepscope.jobs.transfer_export import TransferExport
 from deepscope.models import load_model
 from deepscope.models.prediction import predict
 from deepscope.session import Session
 from deepscope.transfer.classifier import ImageClassifier
-from deepscope.transfer.export import export_onnx
 from deepscope.transfer.recipe import Block, Recipe
 from painted import paint_folder
 
@@ -55,8 +55,9 @@ def test_saved_model_scikit_learn_and_onnx_agree(data: ClassFolders, session: Se
     answers = predict(load_model(tmp_path / "model", session), data.test.paths, session)
     assert np.abs(answers.probabilities.numpy() - wanted).max() < 1e-4
     assert np.array_equal(answers.probabilities.numpy().argmax(1), wanted.argmax(1))
-    assert export_onnx(model, tmp_path / "model.onnx") < 1e-4
-    runner = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    export = TransferExport(str(tmp_path / "model")).run(session)
+    assert export.metrics["difference"] < 1e-4
+    runner = onnxruntime.InferenceSession(str(tmp_path / "model" / "model.onnx"), providers=["CPUExecutionProvider"])
     found = runner.run(None, {"pixels": model.read(data.test.paths).numpy()})[0]
     assert np.abs(np.asarray(found) - wanted).max() < 1e-4
     assert np.array_equal(np.asarray(found).argmax(1), wanted.argmax(1))
@@ -72,7 +73,7 @@ def test_what_cannot_be_fitted_or_read_is_one_line(data: ClassFolders, session: 
         ImageClassifier(size=64, session=session).fit(paths, names(data, labels))
     classifier = ImageClassifier(size=64, head="nearest-neighbours", session=session).fit(paths[8:], labels[8:])
     with pytest.raises(InputError, match=r"0\.png cannot be used"):
-        classifier.predict(paths[:1])
+        classifier.predict([paths[8], paths[0]])
     with pytest.raises(InputError, match="not linear"):
         classifier.save(tmp_path / "model")
 

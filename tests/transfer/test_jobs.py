@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from deepscope.errors import InputError
-from deepscope.jobs.transfer_export import TransferExport
 from deepscope.jobs.transfer_fit import TransferFit
 from deepscope.jobs.transfer_predict import TransferPredict
 from deepscope.jobs.transfer_table import TransferTable
@@ -78,7 +77,7 @@ def test_rows_without_weights_are_not_measured_beside_the_published_figure(data:
     assert result.metrics["accuracy/efficientnet_lite0/global_pool/l2"] > 0.4
 
 
-def test_fit_predict_export(data: Path, session: Session, tmp_path: Path) -> None:
+def test_fit_and_predict(data: Path, session: Session, tmp_path: Path) -> None:
     out = tmp_path / "model"
     fit = TransferFit(str(data), features=FEATURES[1], size=64).run(replace(session, out=out))
     kinds = [type(block) for block in fit.blocks]
@@ -95,9 +94,6 @@ def test_fit_predict_export(data: Path, session: Session, tmp_path: Path) -> Non
         torch.from_numpy(said.arrays["probabilities"]), torch.from_numpy(fit.arrays["probabilities"]), atol=1e-4
     )
     assert load_model(out, session).categories == ("dots", "plain", "stripes")
-    export = TransferExport(str(out)).run(session)
-    assert export.metrics["difference"] < 1e-4
-    assert (out / "model.onnx").stat().st_size == export.metrics["bytes"]
 
 
 def _one_class(data: Path) -> None:

@@ -19,6 +19,7 @@ from deepscope.results import Block as ShownBlock
 from deepscope.results import Cell, Column, Note, Result, Table
 from deepscope.session import Session
 from deepscope.transfer.features import gather
+from deepscope.transfer.greyscale import Grey, fold_greyscale
 from deepscope.transfer.heads import Head
 from deepscope.transfer.layers import require
 from deepscope.transfer.recipe import Recipe
@@ -65,6 +66,8 @@ class TransferTable(Job):
         size: side of the networks' input; by default each network's own.
         flip: average features over each image and its mirror image.
         scales: average features over inputs of these relative sizes.
+        grey: how grey images meet a network for colour: replicate copies them into its three channels; fold and
+            average give its first convolution one channel, with the sum or the mean of the three's weights.
     """
 
     area: ClassVar[str] = "transfer"
@@ -81,6 +84,7 @@ class TransferTable(Job):
     size: int | None = None
     flip: bool = False
     scales: tuple[float, ...] = (1.0,)
+    grey: Grey = "replicate"
 
     def run(self, session: Session) -> Result:
         """Extract, fit, compare."""
@@ -94,6 +98,7 @@ class TransferTable(Job):
             raise InputError("nothing to compare: give at least one of --features, --normalisations and --heads")
         data = load_dataset(self.data, session, ClassFolders)
         models, absent = _open(recipes, session)
+        models = {name: fold_greyscale(model, self.grey) for name, model in models.items()}
         measurable = [r.named(models) if r not in absent else r for r in recipes]
         wanted = [recipe for recipe in measurable if recipe not in absent]
         if not wanted:
