@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -242,6 +243,29 @@ def test_occlusion_window_by_window() -> None:
 def test_occlusion_refuses_windows_that_do_not_cover(linear: VisionModel, window: int, stride: int) -> None:
     with pytest.raises(InputError, match="does not cover"):
         Occlusion(window=window, stride=stride)(linear, images(), TARGET, rng=rng())
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        (SmoothGrad, {"samples": 0}),
+        (SmoothGrad, {"noise": -1.0}),
+        (RISE, {"masks": 0}),
+        (RISE, {"visible": 0.0}),
+        (IntegratedGradients, {"error": 0.0}),
+        (IntegratedGradients, {"steps": -1}),
+    ],
+)
+def test_settings_out_of_range_are_refused(method: Callable[..., object], settings: dict[str, float]) -> None:
+    with pytest.raises(InputError, match=f"--{next(iter(settings))}"):
+        method(**settings)
+
+
+def test_an_error_out_of_reach_is_said() -> None:
+    with pytest.raises(InputError, match="raise --error or --most"):
+        IntegratedGradients(error=1e-9, most=20)(
+            vision_model(convolutional()), images(height=16, width=12), TARGET, rng=rng()
+        )
 
 
 def test_rise_is_the_mean_of_masks_weighted_by_probability() -> None:

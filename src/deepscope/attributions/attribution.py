@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
+from deepscope.errors import InputError
 from deepscope.models.vision_model import VisionModel
 from deepscope.registry import Registered
 
@@ -39,6 +40,12 @@ class Attribution(Registered):
         Raises:
             InputError: the model has no class layer, or the method does not apply to it.
         """
+
+
+def require(holds: bool, rule: str) -> None:
+    """Raises InputError with the rule that a setting breaks."""
+    if not holds:
+        raise InputError(f"this setting is out of range: {rule}")
 
 
 def per_pixel(maps: Tensor) -> Tensor:

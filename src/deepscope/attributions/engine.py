@@ -16,7 +16,7 @@ Output = TypeVar("Output")
 
 FIRST_BATCH = 4
 """Rows of the first batch, which is measured; what follows is as large as memory allows."""
-CPU_BUDGET = 2**30
+CPU_BUDGET = 2**29
 """Bytes of activations beyond which larger batches gain nothing on a CPU."""
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepscope.attributions.attribution import Attribution, Baseline, baseline_pixels
+from deepscope.attributions.attribution import Attribution, Baseline, baseline_pixels, require
 from deepscope.attributions.engine import batches, gradient, memory_budget
 from deepscope.errors import InputError
 from deepscope.models.vision_model import VisionModel
@@ -42,6 +42,13 @@ class IntegratedGradients(Attribution):
     error: float = 0.01
     steps: int = 0
     most: int = 1024
+
+    def __post_init__(self) -> None:
+        require(self.error > 0, "--error is above 0")
+        require(
+            self.steps >= 0 and self.most >= len(FIRST_POINTS),
+            f"--steps is 0 or more, --most {len(FIRST_POINTS)} or more",
+        )
 
     def __call__(self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator) -> Tensor:
         """(N, 3, H, W) shares; each image's add up to its logit minus the baseline's, up to `error`.
@@ -92,7 +99,7 @@ class IntegratedGradients(Attribution):
                 for (index, at), share, rise, logit in zip(wanted[rows], shares, rises.tolist(), logits.tolist()):
                     paths[index].add(at, share, rise, logit)
             wanted = [(index, at) for index, path in enumerate(paths) for at in path.refine(self.error)]
-            if any(len(path.places) >= self.most for path in paths) and wanted:
+            if any(len(paths[index].places) >= self.most for index, _ in wanted):
                 raise InputError(
                     f"integrated gradients of {model.name} miss a completeness error of {self.error:g} after "
                     f"{self.most} gradients an image: raise --error or --most, or choose another --baseline"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deepscope.attributions.attribution import Attribution, image_seeds
+from deepscope.attributions.attribution import Attribution, image_seeds, require
 from deepscope.attributions.engine import batches, probability
 from deepscope.models.vision_model import VisionModel
 
@@ -31,6 +31,10 @@ class RISE(Attribution):
     masks: int = 1000
     cells: int = 7
     visible: float = 0.5
+
+    def __post_init__(self) -> None:
+        require(self.masks >= 1 and self.cells >= 1, "--masks and --cells are 1 or more")
+        require(0 < self.visible <= 1, "--visible is above 0 and at most 1")
 
     def __call__(self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator) -> Tensor:
         """(N, H, W) expected probabilities of the class, given that the pixel is visible."""

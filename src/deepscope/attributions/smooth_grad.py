@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from deepscope.attributions.attribution import Attribution, image_seeds
+from deepscope.attributions.attribution import Attribution, image_seeds, require
 from deepscope.attributions.engine import batches, gradient
 from deepscope.models.vision_model import VisionModel
 
@@ -30,6 +30,9 @@ class SmoothGrad(Attribution):
     samples: int = 32
     noise: float = 0.15
     form: Literal["mean", "squared", "variance"] = "mean"
+
+    def __post_init__(self) -> None:
+        require(self.samples >= 1 and self.noise >= 0, "--samples is 1 or more, --noise 0 or more")
 
     def __call__(self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator) -> Tensor:
         """(N, H, W) maps, the maximum over the channels."""
