@@ -106,6 +106,14 @@ def make_images(
     )
 
 
+def watch_film(images: Images, objective: Objective) -> Tensor:
+    """(F, N): the class's probability (or the activation) on each whole image of the film; views differ from it."""
+    device, count = objective.model.device, images.film.shape[1]
+    part, rows = objective.part(slice(0, count)), torch.arange(count, device=device)
+    with torch.inference_mode():
+        return torch.stack([part(frame.to(device).float() / 255, rows)[1].float().cpu() for frame in images.film])
+
+
 class _Trace:
     """A batch on its way."""
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from deepscope.errors import InputError
-from deepscope.jobs.class_images import Images, make_images
+from deepscope.jobs.class_images import Images, make_images, watch_film
 from deepscope.jobs.job import Job
 from deepscope.jobs.shown import picture, provenance
 from deepscope.models import DEFAULT, VisionModel, load_model
@@ -90,7 +90,7 @@ class Visualize(Recipe, Job):
                 _gallery(images.pixels, labels, verdicts, self.seeds),
                 *_table(labels, verdicts),
                 _curves(images.watched, labels, isinstance(objective, ClassObjective)),
-                *_animations(images, labels),
+                *_animations(images, objective, labels),
             ),
             arrays={"images": (images.pixels * 255).round().byte().permute(0, 2, 3, 1).numpy()},
             provenance=provenance([model, *([judge] if judge else [])], [] if start is None else [Path(self.start)]),
@@ -220,16 +220,15 @@ def _evenly(steps: int) -> list[int]:
     return sorted({round(index * steps / max(1, count - 1)) for index in range(count)})
 
 
-def _animations(images: Images, labels: Sequence[str]) -> list[Animation]:
+def _animations(images: Images, objective: Objective, labels: Sequence[str]) -> list[Animation]:
     if not len(images.film):
         return []
-    made = []
+    watched, made = watch_film(images, objective), []
     for row, label in enumerate(labels):
-        values = [float(images.watched[step, row]) for step in images.film_steps]
-        captions = tuple(f"{label}: {step}, {value:.2f}" for step, value in zip(images.film_steps, values))
-        frames = images.film[:, row].permute(0, 2, 3, 1).contiguous().numpy()
-        known = sum(math.isfinite(value) for value in values)
-        made.append(Animation(frames[:known], label, "Iteration and probability.", captions=captions[:known]))
+        known = [place for place, step in enumerate(images.film_steps) if torch.isfinite(images.watched[step, row])]
+        captions = tuple(f"{label}: {images.film_steps[place]}, {watched[place, row]:.2f}" for place in known)
+        frames = images.film[known, row].permute(0, 2, 3, 1).contiguous().numpy()
+        made.append(Animation(frames, label, "Iteration, and what the network makes of the image.", captions=captions))
     return made
 
 

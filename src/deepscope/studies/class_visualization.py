@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from deepscope.errors import InputError
-from deepscope.jobs.class_images import Images, make_images
+from deepscope.jobs.class_images import Images, make_images, watch_film
 from deepscope.jobs.shown import picture, provenance
 from deepscope.models import DEFAULT, VisionModel, load_model
 from deepscope.results import Animation, Block, Cell, Column, ImageGrid, Result, Table
@@ -148,7 +148,8 @@ class _Ways:
         if "other" in self.films and "snail" in names:
             film, row = self.films["other"], names.index("snail")
             frames = film.film[:, row].permute(0, 2, 3, 1).contiguous().numpy()
-            captions = tuple(f"iteration {step}, snail {film.watched[step, row]:.2f}" for step in film.film_steps)
+            watched = watch_film(film, ClassObjective(self.model, torch.tensor(self.targets)))[:, row].tolist()
+            captions = tuple(f"iteration {step}, snail {p:.2f}" for step, p in zip(film.film_steps, watched))
             found.append(Animation(frames, "Figure 2.9: hay to snail", captions=captions))
         return found
 
