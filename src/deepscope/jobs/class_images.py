@@ -187,12 +187,12 @@ class _Work:
     def _load(self, rows: slice, trace: _Trace) -> None:
         try:
             kept = torch.load(self._path(rows), map_location="cpu", weights_only=True)
+            trace.pixels, trace.watched = kept.pop("pixels"), list(kept.pop("watched"))
         except FileNotFoundError:
             return
         except Exception as error:  # a damaged file costs time, not the work
             self.session.note(f"{self._path(rows)} cannot be read ({type(error).__name__}): starting afresh")
             return
-        trace.pixels, trace.watched = kept.pop("pixels"), list(kept.pop("watched"))
         trace.film = list(kept.pop("film", ()))
         trace.resume = kept
 
