@@ -6,7 +6,7 @@ from deepscope.gans.fitting import Trained, train_gan
 from deepscope.gans.networks import Discriminator, Generator
 from deepscope.gans.objectives import Hinge, LeastSquares, NonSaturating, Objective, Saturating, WassersteinGP
 from deepscope.gans.penalties import gradient_penalty, r1
-from deepscope.gans.pictures import Labelled, Pictures, load_pictures, stacked
+from deepscope.gans.pictures import DIGITS, Labelled, Pictures, load_pictures, stacked
 from deepscope.gans.recipe import Recipe
 from deepscope.gans.sampling import balanced, calibrate, generate, interpolate, latents
 from deepscope.gans.saved import Gan, load, save
@@ -15,6 +15,7 @@ from deepscope.gans.step import GanBatches, GanStep
 from deepscope.registry import discover
 
 __all__ = [
+    "DIGITS",
     "Architecture",
     "Discriminator",
     "Film",

@@ -31,7 +31,7 @@ class Architecture:
     normalisation: Literal["batch", "layer", "spectral"] = "batch"
     packing: int = 1
 
-    def check(self, *, conditional: bool = False) -> None:
+    def require_buildable(self, *, conditional: bool = False) -> None:
         """Raises InputError where no networks can be built so."""
         if not 16 <= self.side <= 256 or self.side & (self.side - 1):
             raise InputError(f"--side {self.side} is not 16, 32, 64, 128 or 256")

@@ -16,7 +16,7 @@ from deepscope.gans.architecture import Architecture
 from deepscope.gans.film import Film
 from deepscope.gans.networks import Discriminator, Generator
 from deepscope.gans.pictures import Pictures
-from deepscope.gans.quality import Judge, Samples, draw, variety
+from deepscope.gans.quality import Judge, Samples, draw, frechet_distance, variety
 from deepscope.gans.recipe import Recipe
 from deepscope.gans.sampling import balanced, calibrate, generate, latents
 from deepscope.gans.saved import Gan, save
@@ -38,7 +38,7 @@ class Trained:
     Attributes:
         gan: the generator to use.
         history: losses, scores and gradient norms by step; "diversity" (over the real images') and, with a judge,
-            "modes" and "fidelity" after each epoch.
+            "modes", "fidelity" and "watched-fid" after each epoch.
     """
 
     gan: Gan
@@ -76,8 +76,8 @@ def train_gan(
         InputError: settings that cannot be, too few images, no classes where they are wanted, or a folder that holds
             a training of another kind.
     """
-    architecture.check(conditional=conditional)
-    recipe.check(architecture)
+    architecture.require_buildable(conditional=conditional)
+    recipe.require_trainable(architecture)
     _check(pictures, recipe, conditional=conditional)
     names = pictures.classes if conditional else ()
     with torch.random.fork_rng(devices=[]):
@@ -102,7 +102,7 @@ def train_gan(
             _keep(folder, done, gan, generate(gan.generator, z, labels), columns, session)
         return {
             "diversity": diversity(samples.images, samples.labels) / spread,
-            **_seen(judge, samples, pictures, conditional=conditional),
+            **(_seen(judge, samples, pictures, conditional=conditional) if judge else {}),
         }
 
     settings = {
@@ -164,5 +164,10 @@ def _keep(folder: Path, done: int, gan: Gan, images: Tensor, columns: int, sessi
         session.note(f"the generator of this epoch cannot be written, the last one is kept ({error})")
 
 
-def _seen(judge: Judge | None, samples: Samples, pictures: Pictures, *, conditional: bool) -> dict[str, float]:
-    return variety(judge, samples, pictures, conditional=conditional) if judge else {}
+def _seen(judge: Judge, samples: Samples, pictures: Pictures, *, conditional: bool) -> dict[str, float]:
+    """What the judge sees; a Frechet distance of so few images is too high, and compares epochs alone."""
+    figures = variety(judge, samples, pictures, conditional=conditional)
+    if judge.channels == pictures.channels:
+        real = judge.features(pictures.test.images[:_WATCHED])
+        figures["watched-fid"] = frechet_distance(real, judge.features(samples.images))
+    return figures

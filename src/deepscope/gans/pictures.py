@@ -20,6 +20,9 @@ from deepscope.errors import InputError
 from deepscope.models import Preprocessing
 from deepscope.session import Session
 
+DIGITS = tuple(str(digit) for digit in range(10))
+"""The classes of handwritten digits."""
+
 _HELD_OUT = 0.1
 _READ_AT_ONCE = 64
 
@@ -87,8 +90,7 @@ def load_pictures(name: str, side: int, session: Session) -> Pictures:
     if isinstance(data, DigitSplit):
         if side != 32:
             raise InputError(f"digits are generated at --side 32, not {side}")
-        classes = tuple(str(digit) for digit in range(10))
-        return Pictures(name, classes, _framed(data.train), _framed(data.test))
+        return Pictures(name, DIGITS, _framed(data.train), _framed(data.test))
     rng = session.rng("held out", name)
     if isinstance(data, Photographs):
         found, remarks = _read(data.paths, np.zeros(len(data), dtype=np.int64), side)
@@ -113,8 +115,8 @@ def stacked(pictures: Pictures, count: int, session: Session) -> Pictures:
     Raises:
         InputError: the pictures are no grey digits.
     """
-    if pictures.channels != 1 or len(pictures.classes) != 10:
-        raise InputError(f"{pictures.name} cannot be stacked: that needs grey images of ten classes, as mnist has")
+    if pictures.channels != 1 or pictures.classes != DIGITS:
+        raise InputError(f"{pictures.name} cannot be stacked: that needs grey digits, as mnist has")
     classes = tuple(f"{number:03}" for number in range(1000))
 
     def stack(part: Labelled, size: int, name: str) -> Labelled:

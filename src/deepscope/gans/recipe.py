@@ -35,7 +35,7 @@ class Recipe:
     r1: float = 0.0
     average: float = 0.995
 
-    def check(self, architecture: Architecture) -> None:
+    def require_trainable(self, architecture: Architecture) -> None:
         """Raises InputError where nothing can be trained so."""
         if self.epochs < 1 or self.rate <= 0 or self.batch_size < 2:
             raise InputError("--epochs is at least 1, --batch-size at least 2, --rate above 0")

@@ -81,7 +81,7 @@ def load(folder: Path) -> Gan:
     about, weights = read(folder, _NAME, made_by="gan train")
     with described(folder / f"{_NAME}.json", "gan train"):
         architecture = Architecture(**about["architecture"])
-        architecture.check()
+        architecture.require_buildable()
         classes = tuple(str(name) for name in about["classes"])
         channels = int(about["channels"])
         generator = filled(lambda: Generator(architecture, channels, len(classes)), weights)

@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 
 from deepscope.errors import InputError
-from deepscope.gans import Gan, Pictures, load, load_pictures, stacked
+from deepscope.gans import DIGITS, Gan, Pictures, load, load_pictures, stacked
 from deepscope.gans.quality import (
     Judge,
     Nearest,
@@ -115,15 +115,15 @@ def measure(
             "Classes and features of a judge: none is here for these images. "
             "`deepscope gan judge DATA --out judge/` trains one; give it with --judge judge/."
         )
-        metrics |= likeness(bundled_features(session), samples.images, pictures, session)
+        metrics |= likeness("bundled", bundled_features(session), samples.images, pictures, session)
     else:
         metrics |= variety(judge, samples, pictures, conditional=bool(gan.classes))
         if not gan.stacked:
-            found = likeness(judge.features, samples.images, pictures, session)
-            metrics |= {f"digit-{name}" if name.startswith("fid") else name: value for name, value in found.items()}
+            name = "digit" if pictures.classes == DIGITS else "judge"
+            metrics |= likeness(name, judge.features, samples.images, pictures, session)
     try:
-        found = likeness(inception_features(session), samples.images, pictures, session)
-        metrics |= {"inception-fid": found["fid"], "inception-fid-floor": found["fid-floor"]}
+        found = likeness("inception", inception_features(session), samples.images, pictures, session)
+        metrics |= {name: value for name, value in found.items() if name.startswith("inception")}
     except InputError as error:
         notes.append(f"{error}.")
     if gan.classes and score_epochs:

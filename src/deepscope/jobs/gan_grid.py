@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from deepscope.errors import InputError
-from deepscope.gans import Gan, generate, latents, load
+from deepscope.gans import DIGITS, Gan, generate, latents, load
 from deepscope.gans.style import agreement, slant, thickness
 from deepscope.jobs.gan_figures import cells, generated_by, pixel_array
 from deepscope.jobs.job import Job
@@ -18,7 +18,6 @@ from deepscope.results import ImageGrid, Note, Result
 from deepscope.session import Session
 
 _MEASURED = 200
-_DIGITS = tuple(str(digit) for digit in range(10))
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class GanGrid(Job):
             raise InputError(f"{self.folder} was trained without classes: a grid needs `gan train --conditional`")
         gan.generator.to(session.device)
         images = shared(gan, self.columns, session)
-        styles = style_agreement(gan, session) if gan.classes == _DIGITS and gan.channels == 1 else {}
+        styles = style_agreement(gan, session) if gan.classes == DIGITS and gan.channels == 1 else {}
         captions = [name for name in gan.classes for _ in range(self.columns)]
         notes = (
             []

@@ -22,6 +22,7 @@ _CURVES = {
     "Gradient norms": ("L2 norm", ("gradient/discriminator", "gradient/generator")),
     "Diversity of the samples": ("of the real images'", ("diversity",)),
     "Modes": ("classes", ("modes", "modes/real")),
+    "Frechet distance of 1000 samples": ("distance", ("watched-fid",)),
     "Samples of the class that was asked for": ("share", ("fidelity", "fidelity/real")),
 }
 
@@ -59,8 +60,8 @@ class GanTrain(Architecture, Recipe, Job):
         if self.stack is not None and (self.stack < 2 or self.conditional):
             raise InputError("--stack is at least 2, and goes without --conditional")
         architecture, recipe = self._settings(Architecture), self._settings(Recipe)
-        architecture.check(conditional=self.conditional)
-        recipe.check(architecture)
+        architecture.require_buildable(conditional=self.conditional)
+        recipe.require_trainable(architecture)
         pictures = load_pictures(self.data, self.side, session)
         judge = fitting_judge(self.judge, pictures.channels, pictures.classes)
         if self.stack is not None:

@@ -41,16 +41,19 @@ def draw(gan: Gan, pictures: Pictures, count: int, session: Session, *, stream: 
     return Samples(generate(gan.generator, z, labels), labels)
 
 
-def likeness(features: Features, samples: Tensor, pictures: Pictures, session: Session) -> dict[str, float]:
-    """Frechet distance to held-out images with its floor (training images in the samples' place), precision, recall."""
+def likeness(name: str, features: Features, samples: Tensor, pictures: Pictures, session: Session) -> dict[str, float]:
+    """Frechet distance to held-out images ("NAME-fid"), precision and recall.
+
+    "NAME-fid-floor", "precision/real" and "recall/real" are what training images in the samples' place get.
+    """
     count = min(len(samples), len(pictures.test))
     real, fake = features(pictures.test.images[:count]), features(samples[:count])
     other = features(pictures.train.some(count, session.rng("floor")).images)
     precision, recall = precision_recall(real[:_MANIFOLD], fake[:_MANIFOLD])
     best = precision_recall(real[:_MANIFOLD], other[:_MANIFOLD])
     return {
-        "fid": frechet_distance(real, fake),
-        "fid-floor": frechet_distance(real, other),
+        f"{name}-fid": frechet_distance(real, fake),
+        f"{name}-fid-floor": frechet_distance(real, other),
         "precision": precision,
         "precision/real": best[0],
         "recall": recall,

@@ -1,0 +1,278 @@
+"""The commands, on a handful of digits and on painted photographs; trainings of a few steps."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from deepscope.data import Digits, DigitSplit
+from deepscope.data.mnist import MnistExtract
+from deepscope.errors import InputError
+from deepscope.gans import load, load_pictures, stacked
+from deepscope.gans import saved as saved_module
+from deepscope.gans.quality import load_judge
+from deepscope.jobs.gan_evaluate import GanEvaluate
+from deepscope.jobs.gan_grid import GanGrid
+from deepscope.jobs.gan_interpolate import GanInterpolate
+from deepscope.jobs.gan_judge import GanJudge
+from deepscope.jobs.gan_sample import GanSample
+from deepscope.jobs.gan_train import GanTrain
+from deepscope.results import Animation, ImageGrid, Note
+from deepscope.session import Session
+
+TRAIN = GanTrain("mnist-extract", width=2, latent=4, epochs=2, batch_size=20)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_digits() -> object:
+    """80 training and 40 test digits, each class equally often."""
+    whole = MnistExtract.load(Path())
+
+    def few(digits: Digits, count: int) -> Digits:
+        rows = np.concatenate([np.flatnonzero(digits.labels == label)[: count // 10] for label in range(10)])
+        return Digits(digits.images[rows], digits.labels[rows])
+
+    with pytest.MonkeyPatch.context() as patch:
+        small = DigitSplit(few(whole.train, 80), few(whole.test, 40))
+        patch.setattr(MnistExtract, "load", lambda home: small)
+        yield
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A judge, a conditional generator that it watched, and a plain one."""
+    root = tmp_path_factory.mktemp("runs")
+    GanJudge("mnist-extract", epochs=1).run(session(root / "judge"))
+    replace(TRAIN, conditional=True, judge=root / "judge").run(session(root / "conditional"))
+    TRAIN.run(session(root / "plain"))
+    return root
+
+
+def session(out: Path | None = None) -> Session:
+    return Session(quiet=True, out=out, home=Path("/nowhere"))
+
+
+def photographs(folder: Path, names: tuple[str, ...], *, count: int = 12, size: tuple[int, int] = (40, 30)) -> Path:
+    rng = np.random.default_rng(0)
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+def test_a_training_is_watched(runs: Path) -> None:
+    result = replace(TRAIN, conditional=True, judge=runs / "judge").run(
+        session(runs / "conditional")
+    )  # nothing is left
+    rows = [json.loads(line) for line in (runs / "conditional" / "history.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "diversity" in row] == [4, 8]
+    assert {
+        "score/real",
+        "score/fake",
+        "gradient/generator",
+        "loss/discriminator",
+        "modes",
+        "fidelity",
+        "watched-fid",
+    } <= rows[-1].keys()
+    assert result.metrics["modes"] <= 10
+    grid = next(block for block in result.blocks if isinstance(block, ImageGrid))
+    film = next(block for block in result.blocks if isinstance(block, Animation))
+    assert film.captions == ("step 4", "step 8")
+    assert film.frames.shape == (2, 8 * 32, 10 * 32, 3)  # a row for each z, a column for each class
+    assert "A column for each of 0, 1" in grid.caption
+
+
+def test_the_same_seed_gives_the_same_generator_also_when_resumed(runs: Path, tmp_path: Path) -> None:
+    class Stopped(Exception):
+        pass
+
+    real = saved_module.write
+    calls = []
+
+    def stop(*arguments: object, **keywords: object) -> None:
+        real(*arguments, **keywords)  # type: ignore[arg-type]
+        calls.append(1)
+        if len(calls) == 2:
+            raise Stopped
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(saved_module, "write", stop)
+        TRAIN.run(session(tmp_path))
+    TRAIN.run(session(tmp_path))
+    first, second = ((folder / "generator.safetensors").read_bytes() for folder in (runs / "plain", tmp_path))
+    assert first == second
+
+
+def test_sampling(runs: Path) -> None:
+    sevens = GanSample(runs / "conditional", label="7", count=12).run(session())
+    assert sevens.arrays["images"].shape == (12, 32, 32, 1)
+    assert sevens.arrays["labels"].tolist() == [7] * 12
+    again = GanSample(runs / "conditional", label="7", count=12).run(session())
+    assert np.array_equal(sevens.arrays["images"], again.arrays["images"])
+    with pytest.raises(InputError, match="no class is named 'seven'"):
+        GanSample(runs / "conditional", label="seven").run(session())
+    with pytest.raises(InputError, match="train --conditional"):
+        GanSample(runs / "plain", label="7").run(session())
+    with pytest.raises(InputError, match="`deepscope gan train` writes one"):
+        GanSample(runs).run(session())
+
+
+def test_interpolation_and_grid(runs: Path) -> None:
+    way = GanInterpolate(runs / "plain", ways=2, steps=5).run(session())
+    assert way.arrays["images"].shape == (10, 32, 32, 1)
+    film = next(block for block in way.blocks if isinstance(block, Animation))
+    assert film.frames.shape == (5, 32, 64, 3)
+    grid = GanGrid(runs / "conditional", columns=3).run(session())
+    assert len(grid.blocks[0].rows) == 10 and len(grid.blocks[0].rows[0]) == 3  # type: ignore[union-attr]
+    assert {"style/slant", "style/thickness"} == grid.metrics.keys()
+    with pytest.raises(InputError, match="gan train --conditional"):
+        GanGrid(runs / "plain").run(session())
+
+
+def test_evaluation(runs: Path) -> None:
+    job = GanEvaluate(runs / "conditional", judge=runs / "judge", samples=60, score_epochs=1)
+    found = job.run(session())
+    expected = {
+        "fidelity",
+        "digit-fid",
+        "digit-fid-floor",
+        "precision",
+        "recall",
+        "modes",
+        "kl",
+        "balance",
+        "memorised",
+    }
+    assert expected | {"classification-accuracy-score", "classification-accuracy-score/real"} <= found.metrics.keys()
+    assert found.metrics["digit-fid"] > found.metrics["digit-fid-floor"]  # two epochs make no digits
+    notes = [block.text for block in found.blocks if isinstance(block, Note)]
+    assert any("torch-fidelity" in text or "pt_inception" in text for text in notes)
+    plain = GanEvaluate(runs / "plain", judge=runs / "judge", samples=40).run(session())
+    assert "fidelity" not in plain.metrics and "modes" in plain.metrics
+
+
+def test_without_a_judge_the_way_to_one_is_said(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from deepscope.jobs import gan_evaluate
+
+    monkeypatch.setattr(gan_evaluate, "fitting_judge", lambda *_: None)
+    monkeypatch.setattr(
+        gan_evaluate, "bundled_features", lambda _: lambda images: images[:, 0, ::9, ::9].flatten(1).float()
+    )
+    found = GanEvaluate(runs / "plain", samples=40).run(session())
+    assert {"bundled-fid", "bundled-fid-floor", "precision"} <= found.metrics.keys()
+    assert any("deepscope gan judge" in b.text for b in found.blocks if isinstance(b, Note))
+
+
+def test_a_thousand_modes(runs: Path, tmp_path: Path) -> None:
+    replace(TRAIN, stack=40, judge=runs / "judge", epochs=1).run(session(tmp_path))
+    found = GanEvaluate(tmp_path, judge=runs / "judge", samples=50).run(session())
+    assert 1 <= found.metrics["modes"] <= 50
+    pictures = load_pictures("mnist-extract", 32, session())
+    made = stacked(pictures, 30, session())
+    hundreds = pictures.train.images[:, 0][pictures.train.labels == made.train.labels[0] // 100]
+    assert made.train.images.shape == (30, 3, 32, 32)
+    assert (hundreds == made.train.images[0, 0]).all((1, 2)).any()
+
+
+def test_digits_stand_whole_in_the_middle() -> None:
+    pictures = load_pictures("mnist-extract", 32, session())
+    assert np.array_equal(pictures.train.images[:, 0, 2:30, 2:30], MnistExtract.load(Path()).train.images)
+    assert int(pictures.train.images[:, :, [0, 1, 30, 31]].sum()) == 0
+
+
+def test_photographs_of_a_folder(tmp_path: Path) -> None:
+    folder = photographs(tmp_path / "photos", ("red", "green"))
+    (folder / "red" / "broken.png").write_bytes(b"no image")
+    pictures = load_pictures(str(folder), 32, session())
+    assert pictures.classes == ("green", "red") and pictures.channels == 3 and pictures.side == 32
+    remarks = " ".join(pictures.remarks)
+    assert "middle square" in remarks and "fewer than 32" in remarks and "cannot be read" in remarks
+    result = replace(TRAIN, data=str(folder), conditional=True, side=32, batch_size=8).run(session(tmp_path / "out"))
+    assert any("middle square" in block.text for block in result.blocks if isinstance(block, Note))
+    assert load(tmp_path / "out").classes == ("green", "red")
+    flat = load_pictures(str(folder / "green"), 16, session())
+    assert flat.classes == () and len(flat.train) + len(flat.test) == 12
+
+
+Refusal = Callable[[Path], GanTrain]
+REFUSED: list[tuple[Refusal, str]] = [
+    (lambda _: replace(TRAIN, batch_size=81), "80 training images, fewer than a batch of 81"),
+    (lambda _: replace(TRAIN, discriminator_steps=5), "5 batches of 20"),
+    (
+        lambda path: replace(TRAIN, data=str(photographs(path, ("only",)) / "only"), conditional=True, batch_size=4),
+        "no classes",
+    ),
+    (lambda path: replace(TRAIN, data=str(photographs(path, ("only",))), conditional=True, batch_size=4), "no classes"),
+    (lambda _: replace(TRAIN, side=64), "digits are generated at --side 32"),
+    (lambda _: replace(TRAIN, epochs=0), "at least 1"),
+    (lambda _: replace(TRAIN, r1=1.0), "--normalisation layer"),
+    (lambda _: replace(TRAIN, generator_steps=0, discriminator_steps=0), "at least 1"),
+    (lambda _: replace(TRAIN, batch_size=21, packing=2), "no multiple of --packing"),
+    (lambda _: replace(TRAIN, data="mnist"), "mnist is not here"),
+]
+
+
+@pytest.mark.parametrize(("job", "words"), REFUSED, ids=[words for _, words in REFUSED])
+def test_what_cannot_be_trained_says_so(tmp_path: Path, job: Refusal, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        job(tmp_path / "photos").run(session(tmp_path / "out"))
+
+
+def test_another_architecture_is_not_continued(runs: Path) -> None:
+    with pytest.raises(InputError, match=r"another training .*width 2, now 3"):
+        replace(TRAIN, width=3).run(session(runs / "plain"))
+    with pytest.raises(InputError, match="name one with --out"):
+        TRAIN.run(session())
+
+
+def test_a_full_disk_keeps_the_last_good_generator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    TRAIN.run(session(tmp_path))
+    before = (tmp_path / "generator.safetensors").read_bytes()
+
+    def full(*_: object) -> bytes:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(saved_module.safetensors.torch, "save", full)
+    with pytest.raises(InputError, match="free some space and run again"):
+        TRAIN.run(session(tmp_path))
+    assert (tmp_path / "generator.safetensors").read_bytes() == before
+    assert load(tmp_path).generator.latent == 4
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"version": 99}, "newer deepscope"),
+        ({"channels": 3}, "does not describe its weights"),
+        ({"architecture": {"width": 10**9}}, "does not describe its weights"),
+        ({"weights_sha256": "0"}, "not the file that it describes"),
+        ({"classes": None}, "does not describe"),
+    ],
+)
+def test_a_run_from_outside_is_not_believed(runs: Path, tmp_path: Path, changed: dict[str, object], words: str) -> None:
+    about = json.loads((runs / "plain" / "generator.json").read_text())
+    (tmp_path / "generator.safetensors").write_bytes((runs / "plain" / "generator.safetensors").read_bytes())
+    (tmp_path / "generator.json").write_text(json.dumps({**about, **changed}))
+    with pytest.raises(InputError, match=words):
+        load(tmp_path)
+
+
+def test_a_judge_of_other_images_is_refused(runs: Path, tmp_path: Path) -> None:
+    folder = photographs(tmp_path / "photos", ("red", "green"))
+    with pytest.raises(InputError, match="judges other images"):
+        replace(TRAIN, data=str(folder), batch_size=4, judge=runs / "judge").run(session(tmp_path / "out"))
+    judge = load_judge(runs / "judge")
+    assert judge.recognise(torch.zeros(2, 1, 32, 32, dtype=torch.uint8)).shape == (2,)
+    assert not torch.equal(judge.measure.output.weight, judge.verdict.output.weight)

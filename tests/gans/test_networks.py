@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from deepscope.errors import InputError
+from deepscope.gans import Architecture, Discriminator, Generator
+
+
+def parameters(network: torch.nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def test_parameters_of_the_published_dcgan() -> None:
+    # 64 x 64 RGB with z of 100 and 64 filters, as in the paper; the figures are PyTorch's example's.
+    published = Architecture(side=64, latent=100, width=64)
+    assert parameters(Generator(published, 3, 0)) == 3_576_704
+    assert parameters(Discriminator(published, 3, 0)) == 2_765_568
+
+
+@pytest.mark.parametrize("side", [32, 64, 128])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("label", ["concatenated", "projected", "absent"])
+def test_shapes_at_every_size(side: int, channels: int, label: str) -> None:
+    architecture = Architecture(side=side, latent=5, width=2, label_in_discriminator=label)  # type: ignore[arg-type]
+    labels = torch.tensor([0, 2])
+    images = Generator(architecture, channels, 3)(torch.randn(2, 5), labels)
+    assert images.shape == (2, channels, side, side)
+    assert images.abs().max() <= 1
+    assert Discriminator(architecture, channels, 3)(images, labels).shape == (2,)
+
+
+@pytest.mark.parametrize("label", ["concatenated", "projected", "absent"])
+def test_the_discriminator_sees_y_unless_it_is_removed(label: str) -> None:
+    torch.manual_seed(0)
+    network = Discriminator(Architecture(side=16, width=4, label_in_discriminator=label), 1, 3).eval()  # type: ignore[arg-type]
+    images = torch.randn(1, 1, 16, 16)
+    first, second = (network(images, torch.tensor([y])) for y in (0, 1))
+    assert torch.equal(first, second) == (label == "absent")
+
+
+def test_the_first_layer_is_the_papers_transposed_convolution() -> None:
+    torch.manual_seed(0)
+    generator = Generator(Architecture(side=16, latent=6, width=3), 1, 0)
+    z = torch.randn(4, 6)
+    weight = generator.start.weight.T.unflatten(1, (-1, 4, 4))
+    expected = torch.nn.functional.conv_transpose2d(z[:, :, None, None], weight)
+    torch.testing.assert_close(generator.start(z).unflatten(1, (-1, 4, 4)), expected)
+
+
+def test_spectral_norm_brings_every_weight_matrix_to_norm_one() -> None:
+    torch.manual_seed(0)
+    network = Discriminator(Architecture(side=16, width=4, normalisation="spectral"), 1, 0)
+    images, labels = torch.randn(2, 1, 16, 16), torch.zeros(2, dtype=torch.int64)
+    for _ in range(100):  # one power iteration each
+        network(images, labels)
+    network.eval()
+    weights = [m.weight for m in network.modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear))]
+    assert len(weights) == 3
+    for weight in weights:
+        assert float(torch.linalg.svdvals(weight.detach().flatten(1))[0]) == pytest.approx(1, abs=0.02)
+
+
+def test_packing_judges_images_together() -> None:
+    network = Discriminator(Architecture(side=16, width=2, packing=2), 1, 0).eval()
+    images, labels = torch.randn(6, 1, 16, 16), torch.zeros(6, dtype=torch.int64)
+    logits = network(images, labels)
+    assert logits.shape == (3,)
+    torch.testing.assert_close(network(images[2:4], labels[:2]), logits[1:2])
+
+
+@pytest.mark.parametrize(("settings", "words"), [({"side": 48}, "--side 48"), ({"width": 0}, "at least 1")])
+def test_what_cannot_be_built(settings: dict[str, int], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        Architecture(**settings).require_buildable()  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="no label in common"):
+        Architecture(packing=2).require_buildable(conditional=True)

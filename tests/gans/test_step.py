@@ -1,0 +1,172 @@
+"""The step, against the plain loop of PyTorch's example re-implemented with its own optimisers."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
+from torch.optim import Optimizer
+
+from deepscope.errors import InputError
+from deepscope.gans import (
+    Architecture,
+    Discriminator,
+    GanBatches,
+    GanStep,
+    Generator,
+    Hinge,
+    Labelled,
+    Recipe,
+    WassersteinGP,
+)
+from deepscope.session import Session
+from deepscope.training import Moment
+
+TINY = Architecture(side=16, latent=3, width=2)
+MOMENT = Moment(0, 10, Session(quiet=True))
+
+
+def networks(*, classes: int = 0) -> tuple[Generator, Discriminator]:
+    torch.manual_seed(0)
+    return Generator(TINY, 1, classes), Discriminator(TINY, 1, classes)
+
+
+def data(turns: int = 1) -> tuple[Tensor, Tensor]:
+    rng = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 256, (turns, 4, 1, 16, 16), dtype=torch.uint8, generator=rng)
+    return images, torch.tensor([0, 1, 2, 0]).repeat(turns, 1)
+
+
+def update(loss: Tensor, optimiser: Optimizer) -> None:
+    optimiser.zero_grad()
+    loss.backward(inputs=[p for group in optimiser.param_groups for p in group["params"]])
+    optimiser.step()
+
+
+def test_a_step_is_that_of_the_plain_loop() -> None:
+    generator, discriminator = networks(classes=3)
+    plain_g, plain_d = copy.deepcopy(generator), copy.deepcopy(discriminator)
+    step = GanStep(generator, discriminator, Recipe(batch_size=4))
+    images, labels = data()
+    figures = step((images, labels), MOMENT, update)
+
+    adam_g, adam_d = (torch.optim.Adam(n.parameters(), 5e-4, betas=(0.5, 0.999)) for n in (plain_g, plain_d))
+    real, y = images[0].float() / 127.5 - 1, labels[0]
+    fake = plain_g(torch.randn(4, 3, generator=MOMENT.rng("z", "0")), y)
+    one, zero = torch.ones(4), torch.zeros(4)
+    loss_d = cross_entropy(plain_d(real, y), one) + cross_entropy(plain_d(fake.detach(), y), zero)
+    loss_d.backward()
+    adam_d.step()
+    loss_g = cross_entropy(plain_d(fake, y), one)
+    loss_g.backward()
+    adam_g.step()
+
+    assert figures["loss/discriminator"].item() == pytest.approx(loss_d.item())
+    assert figures["loss/generator"].item() == pytest.approx(loss_g.item())
+    for ours, plain in ((generator, plain_g), (discriminator, plain_d)):
+        for key, value in plain.state_dict().items():
+            torch.testing.assert_close(ours.state_dict()[key], value, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("d_steps", "g_steps", "expected"), [(1, 1, (1, 3)), (5, 1, (5, 11)), (1, 5, (5, 7))])
+def test_no_image_is_generated_or_judged_in_vain(d_steps: int, g_steps: int, expected: tuple[int, int]) -> None:
+    generator, discriminator = networks()
+    calls = [0, 0]
+    for row, network in enumerate((generator, discriminator)):
+
+        def count(*_: object, row: int = row) -> None:
+            calls[row] += 1
+
+        network.register_forward_pre_hook(count)
+    recipe = Recipe(batch_size=4, discriminator_steps=d_steps, generator_steps=g_steps)
+    GanStep(generator, discriminator, recipe)(data(d_steps), MOMENT, update)
+    assert tuple(calls) == expected
+
+
+def test_weights_get_gradients_in_their_own_turn_alone() -> None:
+    generator, discriminator = networks()
+    step = GanStep(generator, discriminator, Recipe(batch_size=4))
+
+    def watched(loss: Tensor, optimiser: Optimizer) -> None:
+        own = {id(p) for group in optimiser.param_groups for p in group["params"]}
+        others = [p for n in (generator, discriminator) for p in n.parameters() if id(p) not in own]
+        before = [None if p.grad is None else p.grad.clone() for p in others]
+        update(loss, optimiser)
+        for p, old in zip(others, before, strict=True):
+            assert (p.grad is None) if old is None else torch.equal(p.grad, old)  # type: ignore[arg-type]
+
+    step(data(), MOMENT, watched)
+
+
+@pytest.mark.parametrize(
+    ("left", "settings"), [("generator", {"generator_steps": 0}), ("discriminator", {"discriminator_steps": 0})]
+)
+def test_with_one_equation_alone_the_other_network_stays(left: str, settings: dict[str, int]) -> None:
+    generator, discriminator = networks()
+    step = GanStep(generator, discriminator, replace(Recipe(batch_size=4), **settings))  # type: ignore[arg-type]
+    before = {
+        name: [p.clone() for p in n.parameters()]
+        for name, n in (("generator", generator), ("discriminator", discriminator))
+    }
+    step(data(), MOMENT, update)
+    for name, network in (("generator", generator), ("discriminator", discriminator)):
+        same = [torch.equal(p, old) for p, old in zip(network.parameters(), before[name], strict=True)]
+        assert all(same) == (name == left)
+
+
+def test_mixed_precision_judges_with_the_weights_as_they_are_now() -> None:
+    # Autocast keeps the weights that it has rounded: the generator must not be judged by those before the update.
+    generator, discriminator = networks()
+    step = GanStep(generator, discriminator, Recipe(batch_size=4, rate=0.5, generator_steps=1))
+    seen = []
+
+    def watched(loss: Tensor, optimiser: Optimizer) -> None:
+        update(loss, optimiser)
+        seen.append(copy.deepcopy(discriminator))
+
+    with torch.autocast("cpu", torch.bfloat16):
+        fresh = copy.deepcopy(generator)
+        figures = step(data(), MOMENT, watched)
+    z = torch.randn(4, 3, generator=MOMENT.rng("z", "0"))
+    labels = torch.zeros(4, dtype=torch.int64)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        expected = step.recipe.objective.generator(seen[0](fresh(z, labels), labels))
+    assert figures["loss/generator"].item() == pytest.approx(expected.item(), rel=1e-3)
+
+
+def test_the_average_follows_the_generator() -> None:
+    generator, discriminator = networks()
+    step = GanStep(generator, discriminator, Recipe(batch_size=4, average=0.9))
+    start = [p.clone() for p in generator.parameters()]
+    step(data(), MOMENT, update)
+    for kept, new, old in zip(step.average.parameters(), generator.parameters(), start, strict=True):
+        torch.testing.assert_close(kept, old + 0.9 * (new - old))  # the first decay is 1 / 10
+
+
+@pytest.mark.parametrize(
+    "recipe", [Recipe(objective=WassersteinGP()), Recipe(r1=1.0), Recipe(r1=1.0, objective=Hinge())]
+)
+def test_penalties_need_images_judged_one_by_one(recipe: Recipe) -> None:
+    with pytest.raises(InputError, match="--normalisation layer"):
+        recipe.require_trainable(TINY)
+    layered = replace(TINY, normalisation="layer")
+    recipe.require_trainable(layered)
+    torch.manual_seed(0)
+    step = GanStep(Generator(layered, 1, 0), Discriminator(layered, 1, 0), replace(recipe, batch_size=4))
+    assert step(data(), MOMENT, update)["loss/penalty"].item() > 0
+
+
+def test_the_rate_falls_over_the_second_half() -> None:
+    assert [Recipe(rate=2.0).rate_at(p) for p in (0, 0.5, 0.75, 1)] == [2, 2, 1, 0]
+
+
+def test_every_turn_has_images_of_its_own() -> None:
+    labels = torch.arange(40)
+    rows = GanBatches(Labelled(torch.zeros(40, 1, 1, 1), labels), 4, 5, Session(quiet=True))
+    assert rows.steps == 2
+    seen = torch.cat([rows(replace(MOMENT, step=step))[1].flatten() for step in range(2)])
+    assert sorted(seen.tolist()) == labels.tolist()
