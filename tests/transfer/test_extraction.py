@@ -66,6 +66,15 @@ def test_only_what_changed_is_computed(tiny: VisionModel, pictures: list[Path], 
     assert extract(tiny, LAYERS, pictures, session).computed == 40
 
 
+def test_layers_that_miss_different_images(tiny: VisionModel, pictures: list[Path], session: Session) -> None:
+    extract(tiny, LAYERS[:1], pictures[:35], session)
+    extract(tiny, LAYERS[1:2], pictures[35:], session)
+    found = extract(tiny, LAYERS, pictures, session)
+    fresh = extract(tiny, LAYERS, pictures, replace(session, cache=session.cache / "fresh"))
+    for a, b in zip(found.vectors, fresh.vectors, strict=True):
+        assert np.array_equal(a, b)
+
+
 def test_another_decoder_invalidates(
     tiny: VisionModel, pictures: list[Path], session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -132,9 +132,8 @@ def _fill(
     session: Session,
 ) -> dict[bytes, str]:
     """Compute what is missing, each process its share. Returns the images that could not be read, and why."""
-    if not missing:
-        return {}
     world = PartialState(cpu=session.device.type == "cpu")
+    world.wait_for_everyone()  # all have seen the same stores, and miss the same images, before any is added
     keys = [key for key in missing if _shard(key, world.num_processes) == world.process_index]
     wanted = [layer for layer, store in stores.items() if any(key not in store for key in missing)]
     backbone = Backbone(backbone.network, backbone.mean.flatten(), backbone.std.flatten(), wanted, backbone.views)
@@ -151,7 +150,8 @@ def _fill(
                 names = [keys[row] for row in batch.rows]
                 for layer, vectors in zip(wanted, _forward(quick, pixels), strict=True):
                     fresh = [row for row, name in enumerate(names) if name not in stores[layer]]
-                    stores[layer].add([names[row] for row in fresh], vectors[fresh])
+                    if fresh:
+                        stores[layer].add([names[row] for row in fresh], vectors[fresh])
             advance(len(batch.rows) + len(batch.skipped))
     refused = (key for row, key in enumerate(keys) if row not in read)
     reasons = {key: bad.reason for key, bad in zip(refused, skipped, strict=True)}
