@@ -157,20 +157,17 @@ def operations(run: Callable[[], object]) -> int:
     return counter.total
 
 
-def compare(model: VisionModel, pixels: Tensor, target: Tensor, repeats: int) -> dict[str, float]:
-    """Ratios of every case."""
-    found: dict[str, float] = {}
-    for case in cases(model, pixels, target):
-        case.ours(), case.peer()
-        times = [(seconds(case.ours), seconds(case.peer)) for _ in range(repeats)]
-        mine, theirs = (statistics.median(column) for column in zip(*times))
-        key = f"{case.name}/{model.name}"
-        found[f"seconds/{key}"] = mine
-        found[f"ratio/time/{key}"] = theirs / mine
-        found[f"ratio/operations/{key}"] = operations(case.peer) / operations(case.ours)
-        found[f"ratio/memory/{key}"] = peak(case.peer) / max(1.0, peak(case.ours))
-    model.network.requires_grad_(False)
-    return found
+def compare(case: Case, name: str, repeats: int) -> dict[str, float]:
+    """One case's ratios on the named network."""
+    case.ours(), case.peer()
+    times = [(seconds(case.ours), seconds(case.peer)) for _ in range(repeats)]
+    mine, theirs = (statistics.median(column) for column in zip(*times))
+    return {
+        f"seconds/{case.name}/{name}": mine,
+        f"ratio/time/{case.name}/{name}": theirs / mine,
+        f"ratio/operations/{case.name}/{name}": operations(case.peer) / operations(case.ours),
+        f"ratio/memory/{case.name}/{name}": peak(case.peer) / max(1.0, peak(case.ours)),
+    }
 
 
 def gradients_needed(model: VisionModel, pixels: Tensor, target: Tensor, error: float = 0.01) -> dict[str, float]:
@@ -238,24 +235,29 @@ def main() -> None:
     folder = session.home / "data" / "imagenet-sample"
     files: list[Path] = sorted(folder.iterdir()) if folder.is_dir() else list(bundled_photographs().paths)
     files = [files[index % len(files)] for index in range(arguments.images)]
-    found: dict[str, float] = {"threads": torch.get_num_threads(), "images": arguments.images}
+    found: dict[str, float] = {}
+
+    def report(new: dict[str, float]) -> None:
+        found.update(new)
+        if not arguments.json:  # as they come: a long run that is stopped has said something
+            print("\n".join(f"{key:64} {value:10.3f}" for key, value in new.items()), flush=True)
+
+    report({"threads": torch.get_num_threads(), "images": arguments.images})
     for name in arguments.networks:
         model = network(name, session)
         pixels = model.read(files)
         with torch.no_grad():
             target = torch.cat([model(part).argmax(1) for part in pixels.split(8)])
         if "cost" in arguments.parts:
-            found |= compare(model, pixels, target, arguments.repeats)
+            for case in cases(model, pixels, target):
+                report(compare(case, model.name, arguments.repeats))
         if "gradients" in arguments.parts and name != "resnet18":  # what a random network needs says nothing
-            found |= gradients_needed(model, pixels[:4], target[:4])
+            report(gradients_needed(model, pixels[:4], target[:4]))
         if "growth" in arguments.parts:
-            found[f"growth/MiB/{name}"] = growth(model, pixels, target, arguments.calls)
-    found["peak/MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            report({f"growth/MiB/{name}": growth(model, pixels, target, arguments.calls)})
+    report({"peak/MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024})
     if arguments.json:
         print(json.dumps(found, indent=2))
-    else:
-        for key, value in found.items():
-            print(f"{key:64} {value:10.3f}")
 
 
 if __name__ == "__main__":

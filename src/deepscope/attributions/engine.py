@@ -14,7 +14,7 @@ from deepscope.models.vision_model import VisionModel
 
 Output = TypeVar("Output")
 
-FIRST_BATCH = 4
+FIRST_BATCH = 8
 """Rows of the first batch, which is measured; what follows is as large as memory allows."""
 CPU_BUDGET = 2**29
 """Bytes of activations beyond which larger batches gain nothing on a CPU."""
@@ -46,7 +46,7 @@ def probability(model: VisionModel, pixels: Tensor, target: Tensor) -> Tensor:
     """(N,) softmax probabilities of the target classes; no gradient."""
     with torch.no_grad():
         logits = model(pixels.contiguous(memory_format=torch.channels_last))
-        return logits.float().softmax(1).gather(1, target[:, None]).squeeze(1)
+        return logits.softmax(1).gather(1, target[:, None]).squeeze(1)
 
 
 def batches(total: int, device: torch.device, run: Callable[[slice], Output]) -> Iterator[tuple[slice, Output]]:
