@@ -123,7 +123,7 @@ class Saliency(Study):
 
 @dataclass(frozen=True)
 class _Row:
-    """One measured difference, and what it would be if the claim were true: above or below 0."""
+    """One measured figure, and where it would be if the claim were true: above (1) or below (-1) 0; 0 claims nothing."""
 
     name: str
     text: str
@@ -132,6 +132,8 @@ class _Row:
 
     @property
     def answer(self) -> str:
+        if self.claimed == 0:  # never negative: its sign would say nothing
+            return "measured"
         if self.claimed * min(self.estimate.low, self.estimate.high, key=lambda end: self.claimed * end) > 0:
             return "reproduced"
         opposite = self.claimed * max(self.estimate.low, self.estimate.high, key=lambda end: self.claimed * end) < 0
@@ -212,7 +214,7 @@ def _saturation(model: VisionModel, found: Mapping[str, Values]) -> _Question:
             f"saturation/gradient-misses/{model.name}",
             "share of the logit's rise that the gradient misses",
             mean(saturated),
-            1,
+            0,
         )
     ]
     for method in ("integrated-gradients", "grad-cam"):
