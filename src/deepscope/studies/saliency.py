@@ -123,7 +123,7 @@ class Saliency(Study):
 
 @dataclass(frozen=True)
 class _Row:
-    """One measured figure, and where it would be if the claim were true: above (1) or below (-1) 0; 0 claims nothing."""
+    """One figure, and where it would be if the claim were true: above (1) or below (-1) 0; 0 claims nothing."""
 
     name: str
     text: str
