@@ -14,8 +14,9 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,7 +45,7 @@ BATCH = 32
 def plain_features(model: VisionModel, layer: str, paths: list[Path]) -> np.ndarray:
     """What a person writes without a library: one loop, a hook, float32."""
     wanted = model.preprocessing
-    transform = transforms.Compose(
+    transform: Any = transforms.Compose(
         [
             transforms.Resize(wanted.resize, InterpolationMode(wanted.interpolation)),
             transforms.CenterCrop(wanted.crop),  # pyright: ignore[reportArgumentType]
@@ -55,12 +56,14 @@ def plain_features(model: VisionModel, layer: str, paths: list[Path]) -> np.ndar
     found: list[torch.Tensor] = []
     module = model.layer(layer)
     vectors = []
-    stop = module.register_forward_hook(lambda _, __, output: found.append(output))
+    stop = module.register_forward_hook(lambda *seen: found.append(seen[2]))
     features = model.network.features if model.name == "vgg16" else model.network  # the classes' weights are not here
     assert isinstance(features, torch.nn.Module)
     with torch.inference_mode():
         for start in range(0, len(paths), BATCH):
-            batch = [transform(Image.open(path).convert("RGB")) for path in paths[start : start + BATCH]]
+            batch: list[torch.Tensor] = [
+                transform(Image.open(path).convert("RGB")) for path in paths[start : start + BATCH]
+            ]
             features(torch.stack(batch))
             output = found.pop()
             vectors.append(output.mean((2, 3)) if output.ndim == 4 else output)
@@ -83,14 +86,14 @@ def plain_sweep(features: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> 
         for fold in np.unique(folds):
             seen = folds != fold
             machine = PlainSVC(C=cost, random_state=0, max_iter=20_000).fit(features[seen], labels[seen])
-            right += (machine.predict(features[~seen]) == labels[~seen]).sum()
+            right += int(np.sum(machine.predict(features[~seen]) == labels[~seen]))
         accuracies.append(right)
     chosen = costs[int(np.argmax(accuracies))]
     PlainSVC(C=chosen, random_state=0, max_iter=20_000).fit(features, labels)
     return chosen
 
 
-def alternating(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+def alternating(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Median seconds of each way, one after the other in every round."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
@@ -118,12 +121,12 @@ def main() -> None:
     figures: dict[str, float] = {"threads": torch.get_num_threads()}
     for name in arguments.models:
         model, layer = load_model(name, session), LAYERS[name][0]
-        ways = {
+        ways: dict[str, Callable[[], np.ndarray]] = {
             "plain": lambda m=model, at=layer: plain_features(m, at[0], paths),
             "deepscope": lambda m=model, at=layer: our_features(m, at, paths),
         }
-        plain, ours = (torch.from_numpy(way()) for way in ways.values())
-        figures[f"similarity/{name}"] = functional.cosine_similarity(plain, ours).min().item()
+        one, other = (torch.from_numpy(way()) for way in ways.values())
+        figures[f"similarity/{name}"] = functional.cosine_similarity(one, other).min().item()
         seconds = alternating(ways, arguments.rounds)
         for way, median in seconds.items():
             figures[f"images-per-second/{name}/{way}"] = len(paths) / median

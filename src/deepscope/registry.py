@@ -57,6 +57,11 @@ class Registered(ABC):
                 return member
         raise unknown(kebab_case(cls.__name__).replace("-", " "), name, members)
 
+    @classmethod
+    def named(cls: type[T], name: str) -> T:
+        """The member of that name with its default settings. Raises InputError as `member` does."""
+        return cls.member(name)()
+
     def settings(self) -> dict[str, Any]:
         """The fields and their values, ready for JSON."""
         assert dataclasses.is_dataclass(self)

@@ -34,7 +34,7 @@ def names(data: ClassFolders, labels: np.ndarray) -> np.ndarray:
 
 
 def test_scikit_learns_conventions(data: ClassFolders, session: Session) -> None:
-    classifier = clone(ImageClassifier(size=64, flip=True, session=session))
+    classifier: ImageClassifier = clone(ImageClassifier(size=64, flip=True, session=session))  # pyright: ignore
     assert data.test is not None
     assert classifier.fit(data.train.paths, names(data, data.train.labels)) is classifier
     assert classifier.classes_.tolist() == list(data.classes)

@@ -34,6 +34,7 @@ def test_features_are_the_layers_pooled(tiny: VisionModel, pictures: list[Path],
     inputs = (pixels - torch.tensor(tiny.preprocessing.mean).view(3, 1, 1)) / torch.tensor(tiny.preprocessing.std).view(
         3, 1, 1
     )
+    assert isinstance(network, nn.Sequential)
     early, late = network[:3](inputs), network[:6](inputs)
     quarters = [late.unfold(2, 4, 3).unfold(3, 4, 3).mean((4, 5)).flatten(1)]  # 7 x 7 in adaptive halves: 4 and 4
     assert np.allclose(found.vectors[0], early.mean((2, 3)).numpy(), atol=1e-5)
@@ -157,6 +158,7 @@ def test_one_pass_that_stops_after_the_last_layer(
             runs[self.name] = runs.get(self.name, 0) + 1
             return self.inner(x)
 
+    assert isinstance(tiny.network, nn.Sequential)
     network = nn.Sequential(*(Counted(str(n), module) for n, module in enumerate(tiny.network)))
     monkeypatch.setattr(extraction, "accelerated", lambda backbone, pixels, bfloat16: backbone)
     extract(replace(tiny, network=network), LAYERS, pictures[: extraction.BATCH], session)

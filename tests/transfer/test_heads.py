@@ -95,7 +95,7 @@ def test_nearest_neighbour_is_scikit_learns() -> None:
 def test_every_head_learns_and_says_how_well(name: str) -> None:
     features, labels = blobs(40, 30, 3)
     test, truth = blobs(40, 30, 3)
-    head = Head.member(name)()
+    head = Head.named(name)
     assert type(head).__doc__
     fitted = head.fit(features, labels, folds_of(labels, seed=0))
     assert (fitted.scores(test).argmax(1) == truth).float().mean() > 0.8
@@ -109,7 +109,7 @@ def test_every_head_learns_and_says_how_well(name: str) -> None:
 def test_every_head_learns_from_one_image_a_class(name: str) -> None:
     features, labels = blobs(1, 30, 3)
     assert folds_of(labels, seed=0) is None
-    fitted = Head.member(name)().fit(features, labels, None)
+    fitted = Head.named(name).fit(features, labels, None)
     assert fitted.out_of_fold is None
     assert (fitted.scores(features).argmax(1) == labels).all()
 
@@ -118,9 +118,9 @@ def test_out_of_fold_scores_come_from_fits_without_the_image() -> None:
     """On noise, a fit that had seen the image would look better than chance."""
     features = functional.normalize(torch.randn(200, 100, generator=torch.Generator().manual_seed(0)))
     labels = torch.arange(2).repeat(100)
-    for member in Head.members().values():
-        accuracy = member().fit(features, labels, folds_of(labels, seed=0)).accuracy_out_of_fold(labels)
-        assert 0.35 < accuracy < 0.65, member.name
+    for name in Head.members():
+        accuracy = Head.named(name).fit(features, labels, folds_of(labels, seed=0)).accuracy_out_of_fold(labels)
+        assert 0.35 < accuracy < 0.65, name
 
 
 def test_folds_are_stratified() -> None:
@@ -144,7 +144,7 @@ def test_linear_heads_are_linear_layers() -> None:
     features, labels = blobs(10, 8, 3)
     linear = {
         name
-        for name, member in Head.members().items()
-        if isinstance(member().fit(features, labels, folds_of(labels, seed=0)).scores, nn.Linear)
+        for name in Head.members()
+        if isinstance(Head.named(name).fit(features, labels, folds_of(labels, seed=0)).scores, nn.Linear)
     }
     assert linear == {"linear-svc", "logistic-regression", "ridge"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from fractions import Fraction
 from functools import partial
@@ -66,8 +66,7 @@ class AttackEvaluate(Job):
 
     def run(self, session: Session) -> Result:
         """Run every method on every image that the network gets right."""
-        methods: list[Callable[[], Attack]] = [Attack.member(name) for name in _split(self.methods)]
-        attacks = [method() for method in methods]
+        attacks = [Attack.named(name) for name in _split(self.methods)]
         radii = {"linf": _numbers(self.radii), "l2": _numbers(self.l2_radii), "l0": ()}
         model = load_model(self.model, session)
         others = [load_model(name, session) for name in self.transfer_to]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -106,5 +105,4 @@ def named_methods(names: tuple[str, ...]) -> list[Attribution]:
         InputError: no method has that name.
     """
     wanted = [part for text in names for part in text.replace(",", " ").split()]
-    found: list[Callable[[], Attribution]] = [Attribution.member(name) for name in wanted or Attribution.members()]
-    return [method() for method in dict.fromkeys(found)]
+    return list(dict.fromkeys(Attribution.named(name) for name in wanted or Attribution.members()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -164,8 +164,7 @@ def named_measures(names: Sequence[str]) -> list[Measure]:
         InputError: no measure has that name.
     """
     wanted = [part for text in names for part in text.replace(",", " ").split()]
-    found: list[Callable[[], Measure]] = [Measure.member(name) for name in wanted or Measure.members()]
-    return [make() for make in dict.fromkeys(found)]
+    return list(dict.fromkeys(Measure.named(name) for name in wanted or Measure.members()))
 
 
 def better(name: str) -> int:

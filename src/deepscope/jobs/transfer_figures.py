@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
@@ -13,7 +14,7 @@ from torch import Tensor
 from deepscope import images, statistics
 from deepscope.jobs.shown import picture
 from deepscope.models import Preprocessing
-from deepscope.models.classifier import join
+from deepscope.models.classifier import NormalisationKind, join
 from deepscope.results import Block, Column, Curves, Heatmap, ImageGrid, Series, Table
 from deepscope.session import Session
 from deepscope.transfer.classifier import ImageClassifier
@@ -61,9 +62,8 @@ def few_shot_curve(
     sides = [([block[rows] for block in blocks], labels[rows]) for rows in (train, test)]
     smallest = int(labels[train].bincount().min())
     shots = sorted({shot for shot in _SHOTS if shot < smallest} | {min(smallest, _SHOTS[-1])})
-    found = few_shot(
-        sides[0], sides[1], head, classifier.normalisation, shots=shots, draws=_DRAWS, rng=session.rng("few-shot")
-    )
+    kind = cast("NormalisationKind", classifier.normalisation)
+    found = few_shot(sides[0], sides[1], head, kind, shots=shots, draws=_DRAWS, rng=session.rng("few-shot"))
     means = np.array([np.mean(values) for values in found.values()])
     intervals = [
         statistics.over_seeds(v) if len(v) > 1 else statistics.Estimate(v[0], v[0], v[0]) for v in found.values()
@@ -110,7 +110,7 @@ def map_of_features(
 
 def _per_class(answers: Answers, said: Tensor) -> Table:
     numbers = range(len(answers.classes))
-    columns = precision_recall_fscore_support(answers.labels, said, labels=list(numbers), zero_division=0.0)  # pyright: ignore[reportArgumentType]
+    columns: Any = precision_recall_fscore_support(answers.labels, said, labels=list(numbers), zero_division=0.0)  # pyright: ignore[reportArgumentType]
     rows = tuple(
         (name, *(float(column[number]) for column in columns[:3]), int(columns[3][number]))
         for number, name in enumerate(answers.classes)

@@ -90,7 +90,7 @@ class TransferFit(Job):
         right = (probabilities.argmax(1) == labels[test]).numpy()
         clean = right[~split.copied]
         calibration = reliability(probabilities, labels[test])
-        curve, few = few_shot_curve(classifier, blocks, labels, train, test, Head.member(self.head)(), session)
+        curve, few = few_shot_curve(classifier, blocks, labels, train, test, Head.named(self.head), session)
         return Result(
             title=f"{data.root.name} in {len(data.classes)} classes, on {recipe}",
             metrics={

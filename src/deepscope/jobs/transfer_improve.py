@@ -60,7 +60,7 @@ class TransferImprove(Job):
         labels = everything.labels[features.rows]
         splits = divide(data, features.rows, session, splits=self.splits, test_fraction=self.test_fraction)
         rows = [
-            measure(idea.recipe, Head.member(idea.head)(), features, labels, splits, session)
+            measure(idea.recipe, Head.named(idea.head), features, labels, splits, session)
             for idea in session.track(ideas, "fitting")
         ]
         mark = chosen(rows)

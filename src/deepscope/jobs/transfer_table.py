@@ -88,7 +88,7 @@ class TransferTable(Job):
 
     def run(self, session: Session) -> Result:
         """Extract, fit, compare."""
-        heads = [Head.member(name)() for name in self.heads]
+        heads = [Head.named(name) for name in self.heads]
         recipes = [
             Recipe.parse(text, normalisation=kind, size=self.size, flip=self.flip, scales=self.scales)
             for text in self.features

@@ -73,13 +73,13 @@ class Backbone(nn.Module):
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """(N, 3, H, W) pixels in [0, 1] -> one (N, D) float32 tensor for each of `layers`."""
         seen = [self._features(view(pixels)) for view in self.views]
-        return [torch.stack(vectors).mean(0) if len(vectors) > 1 else vectors[0] for vectors in zip(*seen, strict=True)]
+        return [torch.stack(list(vectors)).mean(0) for vectors in zip(*seen, strict=True)] if len(seen) > 1 else seen[0]
 
     def _features(self, pixels: Tensor) -> list[Tensor]:
         inputs = (pixels - self.mean) / self.std
-        parameter = next(self.network.parameters(), None)
-        if parameter is not None:
+        for parameter in self.network.parameters():
             inputs = inputs.to(parameter.dtype)
+            break
         modules = {name: self.network.get_submodule(name) for name, _ in self.layers}
         found = capture(self.network, inputs, modules)
         return [pool(found[name].float(), pooling) for name, pooling in self.layers]

@@ -79,7 +79,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         if lost := set(range(len(names))) - set(kept.tolist()):
             raise InputError(f"class {str(names[min(lost)])!r} has no readable image to train on: add some images")
         self.skipped_ = found.skipped
-        return self.fit_blocks(found.blocks(recipe), kept, names)
+        return self.fit_blocks(found.blocks(recipe), kept, list(names))
 
     def open(self) -> tuple[Recipe, dict[str, VisionModel]]:
         """Open the models. Returns the recipe with every layer named, and the models.
@@ -101,7 +101,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             labels: (N,) int64 places in `classes`, each of which occurs.
             classes: names.
         """
-        head = Head.member(self.head)()
+        head = Head.named(self.head)
         self.fitted_ = fit_features(blocks, labels, head, self.recipe_.normalisation, seed=self._session.seed)
         self.classes_: NDArray[Any] = np.asarray(classes)
         return self

@@ -72,7 +72,7 @@ def export_onnx(model: VisionModel, path: Path) -> float:
     with atomic(path) as temporary:
         onnx.save(proto, temporary)
         runner = onnxruntime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])
-        found = np.concatenate([runner.run(None, {"pixels": pixels[n : n + 1].numpy()})[0] for n in range(2)])
+        found = np.concatenate([np.asarray(runner.run(None, {"pixels": p.numpy()})[0]) for p in pixels.split(1)])
         difference = float(np.abs(found - wanted).max())
         if difference > 1e-3:
             raise InputError(f"{model.name} does not survive the export to ONNX: it differs by {difference:.2g}")

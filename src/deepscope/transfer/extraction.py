@@ -90,7 +90,7 @@ def extract(
     seen: list[list[Store]] = []
     for view in views:
         backbone = backbone_of(model, layers, (view,))
-        stores = {
+        stores: dict[Layer, Store] = {
             (name, pooling): Store(root, {**identity, **asdict(view), "layer": name, "pooling": pooling})
             for name, pooling in backbone.layers
         }
@@ -119,7 +119,7 @@ def backbone_of(model: VisionModel, layers: Sequence[Layer], views: Sequence[Vie
     """
     for layer, _ in layers:
         model.layer(layer)
-    named = [(model.aliases.get(layer, layer), pooling) for layer, pooling in layers]
+    named: list[Layer] = [(model.aliases.get(layer, layer), pooling) for layer, pooling in layers]
     backbone = Backbone(model.network, model.preprocessing.mean, model.preprocessing.std, named, views)
     return backbone.to(model.device).eval()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from scipy.optimize import minimize_scalar
@@ -89,4 +90,5 @@ def temperature(scores: Tensor | None, labels: Tensor) -> float:
     def loss(logarithm: float) -> float:
         return functional.cross_entropy(scores.double() / math.exp(logarithm), labels).item()
 
-    return math.exp(float(minimize_scalar(loss, bounds=(-7, 7), method="bounded").x))
+    found: Any = minimize_scalar(loss, bounds=(-7, 7), method="bounded")
+    return math.exp(float(found.x))

@@ -117,7 +117,7 @@ class Fourier(Canvas):
     @property
     def _padded(self) -> tuple[int, int]:
         """The next sizes that are quick to transform: 227 is prime, and takes three times as long as 231."""
-        height, width = (int(next_fast_len(side, real=True)) for side in self.size)
+        height, width = (int(next_fast_len(side, real=True) or side) for side in self.size)
         return height, width
 
     @cached_property

@@ -35,7 +35,7 @@ class LinearSVC(Head):
             candidates = cross_validate(coordinates, labels, folds, self.costs)
             chosen = best(self.costs, candidates, labels)
             cost, out_of_fold = self.costs[chosen], candidates[chosen]
-        machine = ScikitLinearSVC(C=cost, dual=True, max_iter=20_000, random_state=0)
+        machine = ScikitLinearSVC(C=cost, dual=True, max_iter=20_000, random_state=0)  # pyright: ignore[reportArgumentType]
         machine.fit(coordinates.double().numpy(), labels.numpy())
         weight, bias = torch.from_numpy(machine.coef_), torch.from_numpy(machine.intercept_)
         if len(weight) == 1:  # two classes: scikit-learn keeps one machine
