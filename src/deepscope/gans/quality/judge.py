@@ -44,10 +44,12 @@ class Classifier(nn.Module):
         )
         self.hidden = nn.Sequential(nn.Linear(1024, 128, bias=False), nn.BatchNorm1d(128), nn.ReLU(inplace=True))
         self.output = nn.Linear(128, classes)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def features(self, images: Tensor) -> Tensor:
         """(N, C, H, W) in [-1, 1] -> (N, 128)."""
-        return self.hidden(functional.dropout(self.convolutions(images).flatten(1), 0.3, self.training))
+        found = self.convolutions(images.contiguous(memory_format=torch.channels_last))
+        return self.hidden(functional.dropout(found.flatten(1), 0.3, self.training))
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) in [-1, 1] -> (N, classes) logits."""
