@@ -15,8 +15,8 @@ from deepscope.errors import InputError
 from deepscope.gans.architecture import Architecture
 from deepscope.gans.film import Film
 from deepscope.gans.networks import Discriminator, Generator
-from deepscope.gans.pictures import Pictures
-from deepscope.gans.quality import Judge, Samples, draw, frechet_distance, variety
+from deepscope.gans.pictures import Labelled, Pictures
+from deepscope.gans.quality import Judge, draw, frechet_distance, variety
 from deepscope.gans.recipe import Recipe
 from deepscope.gans.sampling import balanced, calibrate, generate, latents
 from deepscope.gans.saved import Gan, save
@@ -164,7 +164,7 @@ def _keep(folder: Path, done: int, gan: Gan, images: Tensor, columns: int, sessi
         session.note(f"the generator of this epoch cannot be written, the last one is kept ({error})")
 
 
-def _seen(judge: Judge, samples: Samples, pictures: Pictures, *, conditional: bool) -> dict[str, float]:
+def _seen(judge: Judge, samples: Labelled, pictures: Pictures, *, conditional: bool) -> dict[str, float]:
     """What the judge sees; a Frechet distance of so few images is too high, and compares epochs alone."""
     figures = variety(judge, samples, pictures, conditional=conditional)
     if judge.channels == pictures.channels:

@@ -10,11 +10,10 @@ from typing import ClassVar
 import torch
 
 from deepscope.errors import InputError
-from deepscope.gans import DIGITS, Gan, Pictures, load, load_pictures, stacked
+from deepscope.gans import DIGITS, Gan, Labelled, Pictures, load, load_pictures, stacked
 from deepscope.gans.quality import (
     Judge,
     Nearest,
-    Samples,
     bundled_features,
     classification_accuracy_score,
     draw,
@@ -100,7 +99,7 @@ def material(gan: Gan, data: str | None, judge: Path | None, session: Session) -
 def measure(
     gan: Gan,
     pictures: Pictures,
-    samples: Samples,
+    samples: Labelled,
     judge: Judge | None,
     session: Session,
     *,
@@ -141,7 +140,7 @@ def _table(metrics: Mapping[str, float]) -> Table:
     return Table(columns, tuple(rows), "Quality", caption)
 
 
-def _nearest(samples: Samples, near: Nearest, pictures: Pictures) -> ImageGrid:
+def _nearest(samples: Labelled, near: Nearest, pictures: Pictures) -> ImageGrid:
     closest = near.distances.argsort()[:_SHOWN]
     pairs = torch.stack([samples.images[closest], pictures.train.images[near.rows[closest]]]).flatten(0, 1)
     captions = [f"{float(near.distances[row]):.3f}" for row in closest] + [""] * len(closest)

@@ -2,7 +2,6 @@
 
 from deepscope.gans.quality.backbones import Features, bundled_features, inception_features
 from deepscope.gans.quality.evaluation import (
-    Samples,
     classification_accuracy_score,
     draw,
     likeness,
@@ -21,7 +20,6 @@ __all__ = [
     "Judge",
     "Modes",
     "Nearest",
-    "Samples",
     "bundled_features",
     "classification_accuracy_score",
     "draw",

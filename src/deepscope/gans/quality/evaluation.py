@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -23,22 +22,14 @@ from deepscope.session import Session
 _MANIFOLD, _NEAREST = 5000, 500
 
 
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """Generated images (N, C, H, W) uint8 and the labels (N,) they were asked for; 0 without classes."""
-
-    images: Tensor
-    labels: Tensor
-
-
-def draw(gan: Gan, pictures: Pictures, count: int, session: Session, *, stream: str = "evaluation") -> Samples:
-    """Samples whose labels are as frequent as among the training images."""
+def draw(gan: Gan, pictures: Pictures, count: int, session: Session, *, stream: str = "evaluation") -> Labelled:
+    """Samples with the labels they were asked for, which are as frequent as among the training images."""
     rng = session.rng("samples", stream)
     z = latents(count, gan.generator, rng)
     labels = torch.zeros(count, dtype=torch.int64)
     if gan.classes:
         labels = pictures.train.labels[torch.randint(len(pictures.train), (count,), generator=rng)]
-    return Samples(generate(gan.generator, z, labels), labels)
+    return Labelled(generate(gan.generator, z, labels), labels)
 
 
 def likeness(name: str, features: Features, samples: Tensor, pictures: Pictures, session: Session) -> dict[str, float]:
@@ -69,7 +60,7 @@ def recognised(judge: Judge, images: Tensor) -> Tensor:
     return 100 * digits[0] + 10 * digits[1] + digits[2]
 
 
-def variety(judge: Judge, samples: Samples, pictures: Pictures, *, conditional: bool) -> dict[str, float]:
+def variety(judge: Judge, samples: Labelled, pictures: Pictures, *, conditional: bool) -> dict[str, float]:
     """Modes, their divergence and balance; where classes were asked for, the share of samples that are of them.
 
     "modes/real" and "kl/real" are what as many held-out images get by the same judge.
@@ -108,7 +99,7 @@ def classification_accuracy_score(
     """
     samples = draw(gan, pictures, len(pictures.train), session, stream="classifier")
     accuracies = {}
-    for name, data in (("", Labelled(samples.images, samples.labels)), ("/real", pictures.train)):
+    for name, data in (("", samples), ("/real", pictures.train)):
         own = folder / f"classifier{name}" if folder else None
         network = train_classifier(data, len(pictures.classes), epochs=epochs, session=session, folder=own)
         right = run(network, pictures.test.images).argmax(1) == pictures.test.labels
@@ -116,7 +107,7 @@ def classification_accuracy_score(
     return accuracies
 
 
-def novelty(samples: Samples, pictures: Pictures) -> tuple[float, Nearest]:
+def novelty(samples: Labelled, pictures: Pictures) -> tuple[float, Nearest]:
     """The share of samples that are suspiciously near to a training image, and the nearest ones."""
     train = pictures.train.images
     near = nearest(samples.images[:_NEAREST], train)

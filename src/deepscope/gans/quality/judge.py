@@ -137,12 +137,12 @@ def train_classifier(data: Labelled, classes: int, *, epochs: int, session: Sess
 
 def train_judge(data: Labelled, classes: tuple[str, ...], *, epochs: int, session: Session, folder: Path) -> Judge:
     """Both classifiers, one after the other, from the session's seed and the next one."""
-    judge = Judge(data.images.shape[1], classes)
+    weights: dict[str, Tensor] = {}
     for number, name in enumerate(("measure", "verdict")):
         own = replace(session, seed=session.seed + number)
         network = train_classifier(data, len(classes), epochs=epochs, session=own, folder=folder / name)
-        judge.get_submodule(name).load_state_dict(network.state_dict())
-    return judge.eval().requires_grad_(False)
+        weights |= {f"{name}.{key}": value for key, value in network.state_dict().items()}
+    return filled(lambda: Judge(data.images.shape[1], classes), weights)
 
 
 def save_judge(folder: Path, judge: Judge, accuracy: Mapping[str, float]) -> None:

@@ -26,7 +26,7 @@ class Nearest:
 def nearest(images: Tensor, train: Tensor) -> Nearest:
     """The nearest of `train` (M, C, H, W) uint8 for each of `images` (N, C, H, W) uint8.
 
-    Memory grows with M alone by the training set's own float pixels of one part at a time.
+    A part of the training set is compared at a time, so memory does not grow with M.
     """
     queries = images.flatten(1).float() / 255
     best = torch.full((len(queries),), torch.inf)
