@@ -32,7 +32,7 @@ from deepscope.session import Session
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import foolbox
-    import torchattacks
+    import torchattacks  # pyright: ignore[reportMissingImports]
     from foolbox.attacks.deepfool import L2DeepFoolAttack
     from foolbox.models.pytorch import PyTorchModel
 

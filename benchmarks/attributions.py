@@ -159,7 +159,8 @@ def operations(run: Callable[[], object]) -> int:
 
 def compare(case: Case, name: str, repeats: int) -> dict[str, float]:
     """One case's ratios on the named network."""
-    case.ours(), case.peer()
+    case.ours()
+    case.peer()
     times = [(seconds(case.ours), seconds(case.peer)) for _ in range(repeats)]
     mine, theirs = (statistics.median(column) for column in zip(*times))
     return {

@@ -52,9 +52,11 @@ def inception_features(session: Session) -> Features:
         raise InputError("the Inception FID needs torch-fidelity: pip install torch-fidelity")
     if not weights.is_file():
         raise InputError(f"the Inception FID needs its weights: put {INCEPTION} into {weights.parent}")
-    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    import torch_fidelity.feature_extractor_inceptionv3 as inception  # pyright: ignore[reportMissingImports]
 
-    network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=str(weights))
+    network = inception.FeatureExtractorInceptionV3(
+        "inception-v3-compat", ["2048"], feature_extractor_weights_path=str(weights)
+    )
     network.to(session.device).eval()
 
     @torch.inference_mode()
