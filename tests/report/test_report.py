@@ -150,6 +150,19 @@ def test_a_study_that_fails_does_not_sink_the_report(session: Session, studies: 
     assert 'id="works"' in text
 
 
+def test_what_is_not_here_is_not_measured_and_no_failure(session: Session) -> None:
+    class Lacks(_Tiny):
+        def run(self, session: Session) -> Result:
+            raise InputError("the weights are not here: put them there")
+
+    study: Study = Lacks()  # type: ignore[assignment]
+    outcome = run_or_keep(study, session, session.home.parent / "lacks")
+    assert outcome.failure == ""
+    (note,) = outcome.result.blocks
+    assert isinstance(note, Note)
+    assert (note.title, note.text) == ("Not measured here", "the weights are not here: put them there")
+
+
 def test_the_list_runs_nothing_and_says_what_it_costs(session: Session, studies: None) -> None:
     listed = Report(list=True, budget="quick").run(session)
     assert listed.metrics == {"studies": 2, "minutes": 1}

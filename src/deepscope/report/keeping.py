@@ -32,7 +32,8 @@ class Outcome:
 def run_or_keep(study: Study, session: Session, folder: Path) -> Outcome:
     """The study's result: the one in `folder` where nothing changed since, else a new one, saved there.
 
-    An error does not travel further: it becomes a result that says what happened. Ctrl-C does.
+    An error does not travel further: it becomes a result that says what happened. Ctrl-C does. What the study
+    needs and is not here is no failure: the result says that it was not measured, and why.
     """
     key = _inputs(study, session)
     if (folder / _KEY).is_file() and (folder / _KEY).read_text() == key:
@@ -43,6 +44,8 @@ def run_or_keep(study: Study, session: Session, folder: Path) -> Outcome:
     try:
         result = perform(study, session, command=study.example)
         render.save(result, folder)
+    except InputError as error:  # weights or data that are not here: no defect, but nothing to keep either
+        return Outcome(study, Result(study.name, blocks=(Note(str(error), "Not measured here", "warning"),)))
     except Exception as error:
         traceback.print_exc()
         said = f"{type(error).__name__}: {error}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -25,7 +25,7 @@ from deepscope.results import Cell, Column, GridCell, ImageGrid, Note, Result, T
 from deepscope.session import Session
 from deepscope.statistics import Estimate, mean, median, proportion
 from deepscope.statistics import difference as paired
-from deepscope.studies.study import Answer, Study, answers
+from deepscope.studies.study import Answer, Budget, Study, answers
 
 _NAIVE, _PGD, _DDN = "fooling (naive)", "PGD, Linf 4/255", "DDN"
 _SQUARE, _PIXEL = "Square, Linf 8/255", "one pixel"
@@ -50,6 +50,7 @@ class Adversarial(Study):
     """
 
     chapter: ClassVar[str] = "2.2 Adversarial examples"
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 3, "full": 40}
 
     paths: tuple[Path, ...] = ()
     _: KW_ONLY
@@ -59,6 +60,11 @@ class Adversarial(Study):
     steps: int = 40
     queries: int = 400
     batch_size: int = 8
+
+    @classmethod
+    def within(cls, budget: Budget) -> Adversarial:
+        """A few images and queries, or every image."""
+        return cls(limit=100, queries=2000) if budget == "full" else cls(limit=8, steps=20, queries=200)
 
     def run(self, session: Session) -> Result:
         """Attack the same images in five ways."""

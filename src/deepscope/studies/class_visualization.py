@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -17,7 +17,7 @@ from deepscope.models import DEFAULT, VisionModel, load_model
 from deepscope.results import Animation, Block, Cell, Column, ImageGrid, Result, Table
 from deepscope.session import Session
 from deepscope.statistics import Estimate, difference, mcnemar, proportion
-from deepscope.studies.study import Answer, Study, Verdict, answers
+from deepscope.studies.study import Answer, Budget, Study, Verdict, answers
 from deepscope.visualization import ClassObjective, Recipe, preset
 from deepscope.visualization import quality as measured
 from deepscope.visualization.quality import assess, translate
@@ -43,6 +43,7 @@ class ClassVisualization(Study):
     """
 
     chapter: ClassVar[str] = "2.3 Class visualisation"
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 6, "full": 90}
 
     _: KW_ONLY
     model: str = "squeezenet1_0"
@@ -51,6 +52,11 @@ class ClassVisualization(Study):
     iterations: tuple[int, ...] = (200, 500, 1000)
     rates: tuple[float, ...] = (0.05, 0.5, 5, 50)
     batch_size: int = 8
+
+    @classmethod
+    def within(cls, budget: Budget) -> ClassVisualization:
+        """Few classes and short climbs, or all that the source shows."""
+        return cls() if budget == "full" else cls(classes=4, iterations=(50, 100), rates=(0.5, 5))
 
     def run(self, session: Session) -> Result:
         """Make and judge the images of every way."""

@@ -19,12 +19,12 @@ from deepscope.errors import InputError
 from deepscope.jobs.explained import Photos, explain, heat, image_cell, read_photos
 from deepscope.jobs.faithfulness import CHANCE, measure
 from deepscope.jobs.shown import provenance
-from deepscope.models import VisionModel, load_model
+from deepscope.models import DEFAULT, VisionModel, load_model
 from deepscope.models.prediction import forward
 from deepscope.results import Block, Column, GridCell, ImageGrid, Note, Result, Table
 from deepscope.session import Session
 from deepscope.statistics import Estimate, difference, mean
-from deepscope.studies.study import Study
+from deepscope.studies.study import Budget, Study
 
 Values = Mapping[str, NDArray[np.float64]]
 METHODS: tuple[Attribution, ...] = (Gradient(), SmoothGrad(samples=16), IntegratedGradients(), GradCAM())
@@ -43,11 +43,18 @@ class Saliency(Study):
     """
 
     name: ClassVar[str] = "saliency"
+    chapter: ClassVar[str] = "2.1 Saliency maps"
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 2, "full": 30}
 
     models: tuple[str, ...] = ("squeezenet1_0", "efficientnet_lite0", "vgg16")
     limit: int | None = None
     steps: int = 28
     batch_size: int = 8
+
+    @classmethod
+    def within(cls, budget: Budget) -> Saliency:
+        """A few images and coarse steps, or every image."""
+        return cls() if budget == "full" else cls(models=(DEFAULT,), limit=8, steps=14)
 
     def run(self, session: Session) -> Result:
         """Measure every map of every network, then ask the source's questions."""
