@@ -17,7 +17,7 @@ from torch import nn
 
 from deepscope import images
 from deepscope.errors import InputError
-from deepscope.models import Preprocessing, VisionModel
+from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.models.classifier import Backbone, Pooling, View
 from deepscope.session import Session
 from deepscope.transfer import extract, extraction
@@ -93,7 +93,7 @@ def test_killed_between_batches_loses_at_most_one(
     script = f"""
 import os, torch
 from pathlib import Path
-from deepscope.models import Preprocessing, VisionModel
+from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.session import Session
 from deepscope.transfer import cache, extract
 network = torch.load({str(tmp_path / "network.pt")!r}, weights_only=False)
@@ -221,7 +221,7 @@ def test_torchrun_gives_what_one_process_gives(
     script.write_text(f"""
 import os, sys, numpy as np, torch
 from pathlib import Path
-from deepscope.models import Preprocessing, VisionModel
+from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.session import Session
 from deepscope.transfer import extract
 network = torch.load({str(tmp_path / "network.pt")!r}, weights_only=False)
@@ -248,7 +248,6 @@ torch.distributed.destroy_process_group()
 @pytest.mark.real
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_real_features_do_not_depend_on_company(home: Path, session: Session, precision: str) -> None:
-    from deepscope.models import load_model
 
     session = replace(session, home=home, precision=precision)
     paths = images.find([home / "data" / "15scene" / "test" / "bedroom"]).paths[:6]
@@ -257,3 +256,13 @@ def test_real_features_do_not_depend_on_company(home: Path, session: Session, pr
     together = extract(model, layers, paths, session)
     backwards = extract(model, layers, paths[:2:-1], replace(session, cache=session.cache / "backwards"))
     assert np.array_equal(together.vectors[0][:2:-1], backwards.vectors[0])
+
+
+def test_layers_inside_a_folded_norm_keep_their_names(session: Session) -> None:
+    """timm's batch norms hold their activation: folding must leave both to be asked for."""
+    model = load_model("efficientnet_lite0", session)
+    backbone = extraction.backbone_of(model, [("bn1", "mean"), ("blocks.1.0.bn1.act", "mean"), ("bn2.drop", "mean")])
+    pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        wanted, found = backbone(pixels), accelerated(backbone, pixels, bfloat16=False)(pixels)
+    assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(wanted, found, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from typing import Any
 
 import torch
@@ -27,17 +28,6 @@ def accelerated(backbone: Backbone, pixels: Tensor, *, bfloat16: bool) -> Backbo
             quick = copy.deepcopy(backbone)  # its modules are joined in a way that folding does not see
     quick.network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return quick.to(torch.bfloat16) if bfloat16 else quick
-
-
-class _Folded(nn.Module):
-    """Stands where a batch norm was, and keeps the activation that timm puts inside it."""
-
-    def __init__(self, norm: nn.Module) -> None:
-        super().__init__()
-        self.act = getattr(norm, "act", nn.Identity())
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.act(inputs)
 
 
 def _fold_batch_norms(backbone: Backbone, pixels: Tensor) -> None:
@@ -72,7 +62,8 @@ def _fold_batch_norms(backbone: Backbone, pixels: Tensor) -> None:
             and norm.running_var is not None
         ):
             _fold(norm, convolution)
-            backbone.network.set_submodule(names[norm], _Folded(norm))
+            inside = OrderedDict(norm.named_children())  # timm puts dropout and activation into it
+            backbone.network.set_submodule(names[norm], nn.Sequential(inside))
 
 
 def _fold(norm: nn.BatchNorm2d, convolution: nn.Conv2d) -> None:

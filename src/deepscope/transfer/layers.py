@@ -53,12 +53,10 @@ def maps(model: VisionModel) -> list[str]:
     """The stages of a network: of the maps of each shape that its upper modules put out, the last; in order."""
     network = _numberless(model)
     found: dict[str, tuple[int, int]] = {}
-    seen: list[Tensor | None] = [None]
 
     def watch(name: str, module: nn.Module) -> None:
         def after(_: nn.Module, __: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1 and output is not seen[-1]:
-                seen.append(output)
+            if isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1:
                 found[name] = (output.shape[1], output.shape[2])
 
         module.register_forward_hook(after)
