@@ -248,7 +248,6 @@ torch.distributed.destroy_process_group()
 @pytest.mark.real
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_real_features_do_not_depend_on_company(home: Path, session: Session, precision: str) -> None:
-
     session = replace(session, home=home, precision=precision)
     paths = images.find([home / "data" / "15scene" / "test" / "bedroom"]).paths[:6]
     model = load_model("squeezenet1_0", session)
