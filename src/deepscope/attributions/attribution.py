@@ -7,7 +7,6 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
-from torchvision.transforms.functional import gaussian_blur
 
 from deepscope.errors import InputError
 from deepscope.models.vision_model import VisionModel
@@ -59,6 +58,8 @@ def baseline_pixels(kind: Baseline, pixels: Tensor) -> Tensor:
         return torch.zeros_like(pixels)
     if kind == "grey":
         return torch.full_like(pixels, 0.5)
+    from torchvision.transforms.functional import gaussian_blur  # slow to load, and needed for this baseline alone
+
     radius = max(1, min(pixels.shape[-2:]) // 8)
     return gaussian_blur(pixels, [2 * radius - 1, 2 * radius - 1], [radius / 2, radius / 2])
 
