@@ -109,15 +109,22 @@ class Cost:
 def counted(model: VisionModel, *, quick: bool = False) -> tuple[VisionModel, Cost]:
     """The same model, and what it is asked from now on. `quick` runs passes without a gradient in bfloat16."""
     cost = Cost()
-    return replace(model, network=_Counted(model.network, cost, quick)), cost
+    return replace(model, network=Counted(model.network, cost, quick)), cost
 
 
-class _Counted(nn.Module):
+class Counted(nn.Module):
+    """A network that counts what it is asked; see `counted`."""
+
     def __init__(self, network: nn.Module, cost: Cost, quick: bool) -> None:
         super().__init__()
         self.network, self.cost, self.quick = network, cost, quick
 
+    def over(self, network: nn.Module) -> Counted:
+        """Another network that is counted together with this one."""
+        return Counted(network, self.cost, self.quick)
+
     def forward(self, inputs: Tensor) -> Tensor:
+        """(N, C) logits."""
         quick = self.quick and not torch.is_grad_enabled()
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=quick):
             logits = self.network(inputs).to(inputs)

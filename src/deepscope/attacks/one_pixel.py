@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from deepscope.ascent import Streams
 from deepscope.attacks.attack import Bounded, Norm, require_positive
 from deepscope.attacks.goals import Goal
+from deepscope.attacks.nearby import around
 from deepscope.models import VisionModel
 
 
@@ -46,7 +48,8 @@ class OnePixel(Bounded):
         people = min(self.population, self.queries)
         generations = self.queries // people
         parents = self._first(streams, rows, pixels, people)
-        fitness = self._fitness(model, pixels, goal, rows, parents)
+        models = around(model, pixels) if self.pixels == 1 else [model] * len(pixels)
+        fitness = self._fitness(models, pixels, goal, rows, parents)
         found = pixels.clone()
         for generation in range(1, generations + 1):
             champions = parents[torch.arange(len(rows), device=rows.device), fitness.argmax(1)]
@@ -56,7 +59,7 @@ class OnePixel(Bounded):
                 break
             rows, parents, fitness = rows[on], parents[on], fitness[on]
             children = self._children(streams, rows, parents, pixels)
-            grown = self._fitness(model, pixels, goal, rows, children)
+            grown = self._fitness(models, pixels, goal, rows, children)
             fitter = grown > fitness
             parents = torch.where(fitter[:, :, None, None], children, parents)
             fitness = torch.where(fitter, grown, fitness)
@@ -77,15 +80,17 @@ class OnePixel(Bounded):
         children = parents[row, first] + self.differential * (parents[row, second] - parents[row, third])
         return _allowed(children, pixels)
 
-    def _fitness(self, model: VisionModel, pixels: Tensor, goal: Goal, rows: Tensor, people: Tensor) -> Tensor:
+    def _fitness(
+        self, models: Sequence[VisionModel], pixels: Tensor, goal: Goal, rows: Tensor, people: Tensor
+    ) -> Tensor:
         """(n, people) the margin of each candidate: above 0 where it succeeds."""
-        chunk = 8 if pixels.device.type == "cpu" else 256  # what a processor's caches, or a device's cores, hold
-        owners = rows[:, None].expand(people.shape[:2]).reshape(-1)
-        candidates = people.flatten(0, 1)
-        found = [
-            goal[at].margin(model(paint(pixels[at], change)))
-            for at, change in zip(owners.split(chunk), candidates.split(chunk), strict=True)
-        ]
+        # what a processor's caches, or a device's cores, hold
+        chunk = 256 if pixels.device.type != "cpu" else 32 if self.pixels == 1 else 8
+        found = []
+        for row, candidates in zip(rows, people):
+            for part in candidates.split(chunk):
+                same = row.expand(len(part))
+                found.append(goal[same].margin(models[int(row)](paint(pixels[same], part))))
         return torch.cat(found).view(people.shape[:2])
 
 
