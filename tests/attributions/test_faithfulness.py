@@ -18,6 +18,7 @@ from deepscope.attributions.attribution import baseline_pixels, image_seeds
 from deepscope.attributions.faithfulness import (
     AverageDrop,
     Deletion,
+    Explanation,
     Increase,
     Insertion,
     MaxSensitivity,
@@ -81,8 +82,8 @@ def test_insertion_and_deletion_are_rises_causal_metric(
     steps: int, model: VisionModel, pixels: Tensor, target: Tensor, maps: Tensor
 ) -> None:
     each = math.ceil(SIDE * SIDE / steps)
-    deleted = Deletion(steps)(model, pixels, target, maps, explain=no_explanation, rng=rng())
-    inserted = Insertion(steps)(model, pixels, target, maps, explain=no_explanation, rng=rng())
+    deleted = Deletion(steps)(Explanation(model, pixels, target, maps, no_explanation, rng()))
+    inserted = Insertion(steps)(Explanation(model, pixels, target, maps, no_explanation, rng()))
     grey, blurred = torch.full_like(pixels, 0.5), baseline_pixels("blurred", pixels)
     for i in range(COUNT):
         label = int(target[i])
@@ -91,8 +92,8 @@ def test_insertion_and_deletion_are_rises_causal_metric(
 
 
 def test_average_drop_and_increase(model: VisionModel, pixels: Tensor, target: Tensor, maps: Tensor) -> None:
-    drop = AverageDrop()(model, pixels, target, maps, explain=no_explanation, rng=rng())
-    rise = Increase()(model, pixels, target, maps, explain=no_explanation, rng=rng())
+    drop = AverageDrop()(Explanation(model, pixels, target, maps, no_explanation, rng()))
+    rise = Increase()(Explanation(model, pixels, target, maps, no_explanation, rng()))
     for i in range(COUNT):
         scaled = (maps[i] - maps[i].min()) / (maps[i].max() - maps[i].min())
         whole = float(model(pixels[i, None]).softmax(1)[0, target[i]])
@@ -105,7 +106,7 @@ def test_max_sensitivity(model: VisionModel, pixels: Tensor, target: Tensor) -> 
     def explain(seen: Tensor) -> Tensor:
         return Saliency()(model, seen, target, rng=rng())
 
-    found = MaxSensitivity(radius=0.1, samples=3)(model, pixels, target, explain(pixels), explain=explain, rng=rng())
+    found = MaxSensitivity(radius=0.1, samples=3)(Explanation(model, pixels, target, explain(pixels), explain, rng()))
     seeds = image_seeds(COUNT, 3, rng())
     for i in range(COUNT):
         original = Saliency()(model, pixels[i, None], target[i, None], rng=rng())
@@ -136,24 +137,34 @@ def test_randomisation_shuffles_a_copy_from_the_output_down(model: VisionModel, 
     before = copy.deepcopy(model.network.state_dict())
     changed: list[list[bool]] = []
 
-    def explain(network: VisionModel) -> Tensor:
+    def explain(network: VisionModel) -> list[Tensor]:
         weights = network.network.state_dict()
         changed.append([not torch.equal(weights[f"{layer}.weight"], before[f"{layer}.weight"]) for layer in (0, 3, 7)])
         for layer in (0, 3, 7):
             kept, shuffled = before[f"{layer}.weight"].flatten(), weights[f"{layer}.weight"].flatten()
             assert torch.equal(kept.sort().values, shuffled.sort().values)
-        return Saliency()(network, pixels, torch.tensor([0, 1, 2]), rng=rng())
+        return [Saliency()(network, pixels, torch.tensor([0, 1, 2]), rng=rng())]
 
     survived = Randomisation((1 / 3, 2 / 3, 1.0))(explain, model, pixels, rng=rng())
-    assert survived.shape == (3, COUNT)
+    assert survived.shape == (1, 3, COUNT)
     assert changed == [[False] * 3, [False, False, True], [False, True, True], [True] * 3]
     for key, weight in model.network.state_dict().items():
         assert torch.equal(weight, before[key])
 
 
 def test_a_map_that_ignores_the_network_survives_randomisation(model: VisionModel, pixels: Tensor) -> None:
-    survived = Randomisation()(lambda _: pixels.mean(1), model, pixels, rng=rng())
+    survived = Randomisation()(lambda _: [pixels.mean(1)], model, pixels, rng=rng())
     np.testing.assert_allclose(survived, 1)
+
+
+def test_a_map_that_goes_flat_has_nothing_left(model: VisionModel, pixels: Tensor) -> None:
+    def explain(network: VisionModel) -> list[Tensor]:
+        kept, flat = pixels.mean(1), torch.zeros_like(pixels[:, 0])
+        return [kept if network is model else flat, flat]
+
+    lost, never = Randomisation()(explain, model, pixels, rng=rng())
+    assert (lost == 0).all()
+    assert np.isnan(never).all()
 
 
 measures = pytest.mark.parametrize("measure", [member() for member in Measure.members().values()], ids=lambda m: m.name)  # type: ignore[abstract]
@@ -169,7 +180,7 @@ def test_every_measure_cites_its_source_and_does_not_depend_on_the_batch(
         def explain(seen: Tensor) -> Tensor:
             return Saliency()(model, seen, target[rows], rng=rng())
 
-        return measure(model, pixels[rows], target[rows], maps[rows], explain=explain, rng=random)
+        return measure(Explanation(model, pixels[rows], target[rows], maps[rows], explain, random))
 
     random = rng()
     parts = torch.cat([one(slice(i, i + 1), random) for i in range(COUNT)])
@@ -187,7 +198,8 @@ def test_insertion_and_deletion_know_the_true_pixels_of_a_linear_score(pixels: T
     bright, target = torch.ones_like(pixels), torch.ones(COUNT, dtype=torch.long)
     corner = torch.zeros(COUNT, SIDE, SIDE, dtype=torch.float64)
     corner[:, :4, :4] = 1
-    arguments = {"explain": no_explanation, "rng": rng()}
     for measure in (Deletion(), Insertion(substrate="black")):
-        right, wrong = (measure(model, bright, target, sign * corner, **arguments) for sign in (1, -1))
+        right, wrong = (
+            measure(Explanation(model, bright, target, sign * corner, no_explanation, rng())) for sign in (1, -1)
+        )
         assert ((right > wrong) == measure.higher_is_better).all()

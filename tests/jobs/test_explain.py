@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,18 @@ import pytest
 import torch
 from PIL import Image
 
-from deepscope.attributions import GradCAM, IntegratedGradients, Saliency
+from deepscope.attributions import GradCAM, IntegratedGradients, Saliency, SmoothGrad
+from deepscope.attributions.faithfulness import Insertion, MaxSensitivity
 from deepscope.errors import InputError
 from deepscope.jobs import explain, explain_compare, explain_evaluate, faithfulness
 from deepscope.jobs.explained import Photos, heat, read_photos
+from deepscope.jobs.kept import kept
 from deepscope.models import VisionModel
 from deepscope.results import Curves, Heatmap, ImageGrid, Result, Table
 from deepscope.session import Session
 from networks import tiny_model
 
-SESSION = Session(quiet=True)
+SESSION = Session(quiet=True, cache=Path(tempfile.mkdtemp()))
 
 
 @pytest.fixture
@@ -123,10 +126,50 @@ def test_evaluate_measures_methods_and_random_maps(photos: Path, tmp_path: Path)
     assert any(isinstance(block, Curves) for block in result.blocks)
 
 
-def test_verdict_needs_the_whole_interval() -> None:
-    assert faithfulness.verdict(np.array([0.9, 0.8, 0.95]))[0] == "fails"
-    assert faithfulness.verdict(np.array([0.1, 0.2, 0.3]))[0] == "passes"
-    assert faithfulness.verdict(np.array([0.1, 0.9, 0.2, 0.8]))[0] == "undecided"
+@pytest.mark.parametrize(
+    ("upper", "unrelated", "said"),
+    [
+        ([0.9, 0.8, 0.95], [0.1, 0.2, 0.0], "fails"),
+        ([0.1, 0.2, 0.3], [0.0, 0.1, 0.2], "passes"),
+        ([0.6, 0.65, 0.62], [0.1, 0.2, 0.0], "fails"),
+        ([0.6, 0.65, 0.62], [0.4, 0.5, 0.45], "passes"),  # an unrelated network's map is as near
+        ([0.1, 0.9, 0.2, 0.8], [0.0] * 4, "undecided"),
+    ],
+)
+def test_a_verdict_asks_what_the_maps_are_nearer_to(upper: list[float], unrelated: list[float], said: str) -> None:
+    survived = np.array([upper, upper, np.zeros(len(upper)), unrelated])
+    assert faithfulness.Sanity.of(survived, (0.25, 0.5, 0.75, 1.0)).verdict == said
+
+
+def test_figures_do_not_depend_on_the_batch_size_and_are_kept(
+    photos: Path, model: VisionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = read_photos(model, [photos], SESSION, batch_size=4)
+    found: dict[int, dict[str, np.ndarray]] = {}
+    for size in (1, 2):
+        session = Session(quiet=True, cache=tmp_path / str(size))
+        for method in (SmoothGrad(samples=2), None):
+            of_method = faithfulness.measure(
+                method, model, seen, [Insertion(steps=5), MaxSensitivity(samples=2)], session, batch_size=size
+            )
+            found.setdefault(size, {}).update({f"{method}/{name}": values for name, values in of_method.items()})
+    for name, values in found[1].items():
+        np.testing.assert_allclose(values, found[2][name], rtol=1e-4)
+    monkeypatch.setattr(faithfulness, "_measured", None)  # not computed again
+    again = faithfulness.measure(
+        None, model, seen, [Insertion(steps=5), MaxSensitivity(samples=2)], session, batch_size=2
+    )
+    np.testing.assert_array_equal(again["insertion"], found[2]["None/insertion"])
+
+
+def test_a_file_of_the_cache_that_is_not_whole_is_made_again(tmp_path: Path) -> None:
+    session = Session(quiet=True, cache=tmp_path)
+    for content in (b"", b"PK"):
+        assert kept(session, {"a": 1}, lambda: {"x": np.arange(3)})["x"].tolist() == [0, 1, 2]
+        (file,) = (tmp_path / "figures").iterdir()
+        file.write_bytes(content)
+    assert kept(session, {"a": 1}, lambda: {"x": np.arange(4)})["x"].tolist() == [0, 1, 2, 3]
+    assert kept(session, {"a": 1}, dict)["x"].tolist() == [0, 1, 2, 3]
 
 
 def test_boxes_follow_the_image_through_resizing_and_cropping(tmp_path: Path, model: VisionModel) -> None:

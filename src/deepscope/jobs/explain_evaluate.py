@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepscope.attributions import Attribution
-from deepscope.attributions.faithfulness import Measure, Randomisation, energy_inside
+from deepscope.attributions.faithfulness import Measure, Randomisation
 from deepscope.errors import InputError
 from deepscope.jobs.explain_compare import named_methods
 from deepscope.jobs.explained import Photos, read_photos
-from deepscope.jobs.faithfulness import CHANCE, UPPER, measure, read_boxes, survival, verdict
+from deepscope.jobs.faithfulness import CHANCE, POINTING, Sanity, measure, read_boxes, survival
 from deepscope.jobs.job import Job
 from deepscope.jobs.shown import provenance, skipped_blocks
 from deepscope.models import DEFAULT, VisionModel, load_model
@@ -112,9 +112,7 @@ class ExplainEvaluate(Job):
         inside = None if self.boxes is None else read_boxes(self.boxes, model, photos)
         found: dict[str, dict[str, NDArray[np.float64]]] = {}
         for method in (*methods, None):
-            values, maps = measure(method, model, photos, measures, session, batch_size=self.batch_size)
-            if inside is not None:
-                values["energy-pointing"] = energy_inside(maps, inside).double().numpy()
+            values = measure(method, model, photos, measures, session, batch_size=self.batch_size, inside=inside)
             found[CHANCE if method is None else method.name] = values
         return found
 
@@ -125,11 +123,13 @@ class ExplainEvaluate(Job):
             return {}, []
         few = photos[range(min(self.sanity, len(photos.paths)))]
         check, metrics, rows, series = Randomisation(), dict[str, float](), [], []
-        for method in session.track(methods, "sanity check"):
-            survived = survival(method, model, few, session, check)
-            said, upper = verdict(survived[check.depths.index(UPPER)])
-            rows.append((method.name, upper.value, upper.low, upper.high, said))
-            metrics |= upper.metrics(f"survival/{method.name}") | {f"sanity/{method.name}": float(said == "passes")}
+        for method, survived in zip(methods, survival(methods, model, few, session, check)):
+            said = Sanity.of(survived, check.depths)
+            rows.append((method.name, str(said.upper), str(said.unrelated), str(said.margin), said.verdict))
+            metrics |= said.upper.metrics(f"survival/{method.name}")
+            metrics |= said.unrelated.metrics(f"unrelated/{method.name}")
+            metrics |= said.margin.metrics(f"sanity-margin/{method.name}")
+            metrics[f"sanity/{method.name}"] = float(said.verdict == "passes")
             estimates = [mean(numbers) for numbers in survived]
             series.append(
                 Series(
@@ -140,10 +140,11 @@ class ExplainEvaluate(Job):
                     np.array([1.0, *(e.high for e in estimates)]),
                 )
             )
-        columns = (Column("method"), *(Column(text, ".2f") for text in ("survives", "low", "high")), Column("verdict"))
+        columns = tuple(Column(text) for text in ("method", "upper half shuffled", "all shuffled", "margin", "verdict"))
         caption = (
-            f"Spearman's rank correlation of a map with that of the network whose upper {UPPER:.0%} of layers are "
-            f"shuffled, on {len(few.paths)} images: a map that explains the network keeps less than half."
+            f"Spearman's rank correlation of a map with the trained network's, on {len(few.paths)} images, each with a "
+            "shuffling of its own. Margin: how much nearer than the middle between an unrelated network's map and the "
+            "same map the maps stay while the upper half of the layers knows nothing. Below 0 passes."
         )
         return metrics, [
             Table(columns, tuple(rows), title=f"Sanity check, {model.name}", caption=caption),
@@ -169,7 +170,7 @@ def named_measures(names: Sequence[str]) -> list[Measure]:
 
 def better(name: str) -> int:
     """1 where larger values of a measure are better, -1 where smaller ones are."""
-    return 1 if name == "energy-pointing" or Measure.member(name).higher_is_better else -1
+    return 1 if name == POINTING or Measure.member(name).higher_is_better else -1
 
 
 def measures_table(model: VisionModel, values: Values) -> Table:

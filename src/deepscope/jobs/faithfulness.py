@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,17 +16,22 @@ from torch import Tensor
 
 from deepscope import images
 from deepscope.attributions import Attribution, per_pixel
-from deepscope.attributions.faithfulness import Measure, Randomisation
+from deepscope.attributions.attribution import image_seeds
+from deepscope.attributions.faithfulness import Explanation, Measure, Randomisation, energy_inside
 from deepscope.errors import InputError
 from deepscope.jobs.explained import Photos
+from deepscope.jobs.kept import Arrays, digest, kept
 from deepscope.models import VisionModel
+from deepscope.registry import plain_value
 from deepscope.session import Session
 from deepscope.statistics import Estimate, mean
 
 CHANCE = "random"
 """Stands in the place of a method: maps of random numbers, which any method has to beat."""
-UPPER = 0.25
-"""Share of the layers, from the output down, whose loss a map has to show."""
+POINTING = "energy-pointing"
+"""The pointing game's name among the measures; it is none of them, because it needs boxes."""
+
+Explain = Callable[[VisionModel], list[Tensor]]
 
 
 def measure(
@@ -35,67 +42,134 @@ def measure(
     session: Session,
     *,
     batch_size: int,
-) -> tuple[dict[str, NDArray[np.float64]], Tensor]:
-    """Every measure of every photograph's map of its predicted class.
+    inside: Tensor | None = None,
+) -> dict[str, NDArray[np.float64]]:
+    """Every measure of every photograph's map of its predicted class. Each batch is kept in the cache.
 
     Args:
         method: None measures random maps.
+        inside: (N, H, W), how much of each pixel lies on the object, adds the pointing game.
 
     Returns:
-        measure's name -> (N,) values, and the (N, H, W) maps on the CPU.
+        measure's name -> (N,) values.
     """
     name = CHANCE if method is None else method.name
-    found: dict[str, list[Tensor]] = {one.name: [] for one in measures}
-    rngs = {one.name: session.rng("measure", one.name) for one in measures}
-    maps: list[Tensor] = []
+    parts: list[dict[str, NDArray[np.float64]]] = []
     with session.progress(f"measuring {name}", total=len(photos.paths)) as advance:
         for first in range(0, len(photos.paths), batch_size):
-            rows = slice(first, first + batch_size)
-            pixels, target = photos.pixels[rows].to(model.device), photos.predicted[rows].to(model.device)
+            rows = range(first, min(first + batch_size, len(photos.paths)))
+            part, boxes = photos[rows], None if inside is None else inside[rows.start : rows.stop]
+            about = {
+                "model": model.fingerprint,
+                "method": plain_value(method),
+                "measures": plain_value(measures),
+                "images": digest(part.pixels, part.predicted, *([] if boxes is None else [boxes])),
+                "first": first,
+            }
 
-            def explain(changed: Tensor, target: Tensor = target, first: int = first) -> Tensor:
-                rng = session.rng("explain", name, first)  # the same numbers for the changed image as for the image
-                if method is None:
-                    return torch.rand(len(changed), *changed.shape[-2:], generator=rng).to(changed)
-                return per_pixel(method(model, changed, target, rng=rng))
+            def compute(part: Photos = part, boxes: Tensor | None = boxes, first: int = first) -> Arrays:
+                return _measured(method, model, part, measures, session, boxes, first)
 
-            own = explain(pixels)
-            maps.append(own.cpu())
-            for one in measures:
-                values = one(model, pixels, target, own, explain=explain, rng=rngs[one.name])
-                found[one.name].append(values.cpu())
-            advance(len(pixels))
-    return {name: torch.cat(parts).double().numpy() for name, parts in found.items()}, torch.cat(maps)
+            parts.append(kept(session, about, compute))
+            advance(len(rows))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _measured(
+    method: Attribution | None,
+    model: VisionModel,
+    photos: Photos,
+    measures: Sequence[Measure],
+    session: Session,
+    inside: Tensor | None,
+    first: int,
+) -> Arrays:
+    """One batch, the images from number `first` on."""
+    pixels, target = photos.pixels.to(model.device), photos.predicted.to(model.device)
+
+    def stream(*names: str) -> torch.Generator:
+        """Each image has its own place in a stream, so that figures do not depend on the batch size."""
+        rng = session.rng(*names)
+        image_seeds(first, 0, rng)
+        return rng
+
+    def explain(changed: Tensor) -> Tensor:
+        if method is not None:
+            return per_pixel(method(model, changed, target, rng=stream("explain", method.name)))
+        seeds = image_seeds(len(changed), 1, stream("explain", CHANCE)).flatten().tolist()
+        return torch.stack(
+            [torch.rand(changed.shape[2:], generator=torch.Generator().manual_seed(s)) for s in seeds]
+        ).to(changed)
+
+    maps = explain(pixels)
+    found = {
+        one.name: one(Explanation(model, pixels, target, maps, explain, stream("measure", one.name)))
+        for one in measures
+    }
+    if inside is not None:
+        found[POINTING] = energy_inside(maps, inside.to(maps))
+    return {name: values.double().cpu().numpy() for name, values in found.items()}
 
 
 def survival(
-    method: Attribution, model: VisionModel, photos: Photos, session: Session, check: Randomisation
+    methods: Sequence[Attribution], model: VisionModel, photos: Photos, session: Session, check: Randomisation
 ) -> NDArray[np.float64]:
-    """(depths, N) rank correlations of the maps with those of ever more shuffled networks.
+    """(methods, depths, N) rank correlations of the maps with those of ever more shuffled networks.
 
-    A shuffled network explains the class that it now predicts: the old one may be out of its reach.
+    Every image has a shuffling of its own, so that an interval over images holds the chance of both. A shuffled
+    network explains the class that it now predicts: the old one may be out of its reach.
     """
-    pixels = photos.pixels.to(model.device)
+    survived: list[NDArray[np.float64]] = []
+    for index in session.track(range(len(photos.paths)), "sanity check"):
+        pixels, predicted = photos.pixels[[index]].to(model.device), photos.predicted[[index]].to(model.device)
+        about = {
+            "model": model.fingerprint,
+            "methods": plain_value(methods),
+            "check": plain_value(check.depths),
+            "image": digest(pixels, predicted),
+            "first": index,
+        }
 
-    def explain(network: VisionModel) -> Tensor:
-        with torch.no_grad():
-            target = photos.predicted.to(model.device) if network is model else network(pixels).argmax(1)
-        return per_pixel(method(network, pixels, target, rng=session.rng("explain", method.name)))
+        def explain(network: VisionModel, pixels: Tensor = pixels, target: Tensor = predicted) -> list[Tensor]:
+            if network is not model:
+                with torch.no_grad():
+                    target = network(pixels).argmax(1)
+            return [per_pixel(one(network, pixels, target, rng=session.rng("explain", one.name))) for one in methods]
 
-    return check(explain, model, pixels, rng=session.rng("randomisation"))
+        def compute(pixels: Tensor = pixels, index: int = index, explain: Explain = explain) -> Arrays:
+            return {"survived": check(explain, model, pixels, rng=session.rng("randomisation", index))}
+
+        survived.append(kept(session, about, compute)["survived"])
+    return np.concatenate(survived, axis=-1)
 
 
-def verdict(survived: NDArray[np.float64]) -> tuple[str, Estimate]:
-    """Whether a map notices that the upper layers know nothing, from its rank correlations with the trained one's.
+@dataclass(frozen=True)
+class Sanity:
+    """What the sanity check says of a method.
 
-    Returns:
-        "passes" where less than half survives, "fails" where more does, "undecided" where the interval of the mean
-        holds one half; and the mean.
+    Attributes:
+        upper: rank correlation with the trained network's maps while at most half of the layers are shuffled.
+        unrelated: the same once every layer is shuffled: what the image alone gives.
+        margin: `upper` minus the middle between `unrelated` and 1, image by image.
     """
-    estimate = mean(survived)
-    if estimate.high < 0.5:
-        return "passes", estimate
-    return ("fails" if estimate.low > 0.5 else "undecided"), estimate
+
+    upper: Estimate
+    unrelated: Estimate
+    margin: Estimate
+
+    @classmethod
+    def of(cls, survived: NDArray[np.float64], depths: Sequence[float]) -> Sanity:
+        """From a method's (depths, N) rank correlations; the last depth is 1."""
+        upper = survived[np.array(depths) <= 0.5].mean(0)
+        unrelated = survived[-1]
+        return cls(mean(upper), mean(unrelated), mean(upper - (1 + unrelated) / 2))
+
+    @property
+    def verdict(self) -> Literal["passes", "fails", "undecided"]:
+        """Whether the maps are nearer to an unrelated network's ("passes") than to the trained one's ("fails")."""
+        if self.margin.high < 0:
+            return "passes"
+        return "fails" if self.margin.low > 0 else "undecided"
 
 
 def read_boxes(path: Path, model: VisionModel, photos: Photos) -> Tensor:

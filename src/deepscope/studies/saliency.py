@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from deepscope.attributions import Attribution, GradCAM, GradientTimesInput, IntegratedGradients, SmoothGrad
 from deepscope.attributions import Saliency as Gradient
@@ -19,7 +19,7 @@ from deepscope.errors import InputError
 from deepscope.jobs.explained import Photos, explain, heat, image_cell, read_photos
 from deepscope.jobs.faithfulness import CHANCE, measure
 from deepscope.jobs.shown import provenance
-from deepscope.models import DEFAULT, VisionModel, load_model
+from deepscope.models import VisionModel, load_model
 from deepscope.models.prediction import forward
 from deepscope.results import Block, Column, GridCell, ImageGrid, Note, Result, Table
 from deepscope.session import Session
@@ -48,13 +48,13 @@ class Saliency(Study):
 
     models: tuple[str, ...] = ("squeezenet1_0", "efficientnet_lite0", "vgg16")
     limit: int | None = None
-    steps: int = 28
+    steps: int = 14
     batch_size: int = 8
 
     @classmethod
     def within(cls, budget: Budget) -> Saliency:
         """A few images and coarse steps, or every image."""
-        return cls() if budget == "full" else cls(models=(DEFAULT,), limit=8, steps=14)
+        return cls() if budget == "full" else cls(limit=8)
 
     def run(self, session: Session) -> Result:
         """Measure every map of every network, then ask the source's questions."""
@@ -107,10 +107,10 @@ class Saliency(Study):
         cheap = measures[:3]
         confidence = photos.probabilities.amax(1).double().numpy()
         found: dict[str, Values] = {}
-        chance, _ = measure(None, model, photos, cheap, session, batch_size=self.batch_size)
+        chance = measure(None, model, photos, cheap, session, batch_size=self.batch_size)
         for method in METHODS:
             asked = measures if isinstance(method, (Gradient, SmoothGrad, GradCAM)) else cheap
-            values, _ = measure(method, model, photos, asked, session, batch_size=self.batch_size)
+            values = measure(method, model, photos, asked, session, batch_size=self.batch_size)
             gained = (values["insertion"] - values["deletion"]) - (chance["insertion"] - chance["deletion"])
             found[method.name] = {**values, FAITHFULNESS: gained / confidence}
         found[CHANCE] = chance
@@ -164,7 +164,7 @@ def _available(names: Sequence[str], session: Session) -> tuple[list[VisionModel
     """Networks with a class layer that are here, and a note for each other one.
 
     Raises:
-        InputError: fewer than two are here.
+        InputError: none is here.
     """
     models: list[VisionModel] = []
     notes: list[Block] = []
@@ -175,8 +175,8 @@ def _available(names: Sequence[str], session: Session) -> tuple[list[VisionModel
             models.append(model)
         except InputError as error:
             notes.append(Note(f"Not measured here: {error}.", name, "warning"))
-    if len(models) < 2:
-        raise InputError("the study compares two networks: DEEPSCOPE_HOME/weights needs squeezenet1_0.safetensors")
+    if not models:
+        raise InputError(f"none of the networks {', '.join(names)} is here: name others with --models")
     return models, notes
 
 
@@ -252,12 +252,19 @@ def _unpaired(first: NDArray[np.float64], second: NDArray[np.float64]) -> Estima
 
 
 def _rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> Estimate:
-    """Spearman's rank correlation with its bootstrap interval over images."""
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(0, len(first), (500, len(first)))
-    values = [float(spearmanr(first[rows], second[rows])[0]) for rows in drawn]  # type: ignore[arg-type]
-    low, high = np.nanquantile(values, [0.025, 0.975])
-    return Estimate(float(spearmanr(first, second)[0]), float(low), float(high))  # type: ignore[arg-type]
+    """Spearman's rank correlation with its bootstrap interval over images; NaN where one is the same everywhere."""
+    drawn = np.random.default_rng(0).integers(0, len(first), (2000, len(first)))
+    rows = np.concatenate([np.arange(len(first))[None], drawn])
+    a, b = (
+        ranks - ranks.mean(1, keepdims=True)
+        for ranks in (rankdata(first[rows], axis=1), rankdata(second[rows], axis=1))
+    )
+    scale = np.sqrt((a**2).sum(1) * (b**2).sum(1))
+    values = np.divide((a * b).sum(1), scale, out=np.full(len(rows), np.nan), where=scale > 0)
+    if np.isnan(values).all():
+        return Estimate(float("nan"), float("nan"), float("nan"))
+    low, high = np.nanquantile(values[1:], [0.025, 0.975])
+    return Estimate(float(values[0]), float(low), float(high))
 
 
 def _figure(model: VisionModel, photos: Photos, right: NDArray[np.bool_], session: Session) -> ImageGrid:

@@ -1,7 +1,7 @@
 """Whether attribution maps can be trusted: measures that need no eye."""
 
 from deepscope.attributions.faithfulness.confidence import AverageDrop, Increase
-from deepscope.attributions.faithfulness.measure import Measure
+from deepscope.attributions.faithfulness.measure import Explanation, Measure
 from deepscope.attributions.faithfulness.perturbation import Deletion, Insertion
 from deepscope.attributions.faithfulness.pointing import energy_inside
 from deepscope.attributions.faithfulness.randomisation import Randomisation, rank_correlation
@@ -11,6 +11,7 @@ from deepscope.attributions.faithfulness.sensitivity import MaxSensitivity
 __all__ = [
     "AverageDrop",
     "Deletion",
+    "Explanation",
     "Increase",
     "Insertion",
     "MaxSensitivity",

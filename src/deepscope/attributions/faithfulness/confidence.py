@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from deepscope.attributions.engine import batches, probability
-from deepscope.attributions.faithfulness.measure import Explain, Measure
-from deepscope.models.vision_model import VisionModel
+from deepscope.attributions.faithfulness.measure import Explanation, Measure
 
 
 @dataclass(frozen=True)
@@ -22,18 +21,9 @@ class AverageDrop(Measure):
 
     higher_is_better: ClassVar[bool] = False
 
-    def __call__(
-        self,
-        model: VisionModel,
-        pixels: Tensor,
-        target: Tensor,
-        maps: Tensor,
-        *,
-        explain: Explain,
-        rng: torch.Generator,
-    ) -> Tensor:
+    def __call__(self, given: Explanation) -> Tensor:
         """(N,) losses in [0, 1]; an image that gains loses 0."""
-        whole, dimmed = _probabilities(model, pixels, target, maps)
+        whole, dimmed = _probabilities(given)
         return ((whole - dimmed) / whole).clamp_min(0)
 
 
@@ -46,27 +36,18 @@ class Increase(Measure):
 
     higher_is_better: ClassVar[bool] = True
 
-    def __call__(
-        self,
-        model: VisionModel,
-        pixels: Tensor,
-        target: Tensor,
-        maps: Tensor,
-        *,
-        explain: Explain,
-        rng: torch.Generator,
-    ) -> Tensor:
+    def __call__(self, given: Explanation) -> Tensor:
         """(N,) 1 where it does, else 0."""
-        whole, dimmed = _probabilities(model, pixels, target, maps)
-        return (dimmed > whole).to(pixels)
+        whole, dimmed = _probabilities(given)
+        return (dimmed > whole).to(given.pixels)
 
 
-def _probabilities(model: VisionModel, pixels: Tensor, target: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
+def _probabilities(given: Explanation) -> tuple[Tensor, Tensor]:
     """(N,) probabilities of the class on the image, and on the image times its map scaled to [0, 1]."""
+    maps, smallest = given.maps, torch.finfo(given.maps.dtype).tiny
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
-    dimmed = pixels * ((maps - low) / (high - low).clamp_min(torch.finfo(maps.dtype).tiny))[:, None]
-    both = torch.cat([pixels, dimmed])
-    twice = target.repeat(2)
-    found = [part for _, part in batches(len(both), both.device, lambda r: probability(model, both[r], twice[r]))]
+    dimmed = given.pixels * ((maps - low) / (high - low).clamp_min(smallest))[:, None]
+    both, twice = torch.cat([given.pixels, dimmed]), given.target.repeat(2)
+    found = [part for _, part in batches(len(both), both.device, lambda r: probability(given.model, both[r], twice[r]))]
     whole, seen = torch.cat(found).chunk(2)
     return whole, seen

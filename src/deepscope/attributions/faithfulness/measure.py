@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, TypeAlias
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,8 +13,27 @@ from torch import Tensor
 from deepscope.models.vision_model import VisionModel
 from deepscope.registry import Registered
 
-Explain: TypeAlias = Callable[[Tensor], Tensor]
-"""(N, 3, H, W) pixels -> (N, H, W) maps of the same target classes, with the same random numbers in each call."""
+
+@dataclass(frozen=True)
+class Explanation:
+    """Maps of N images, and how they came about.
+
+    Attributes:
+        model: the classifier that was explained.
+        pixels: (N, 3, H, W) in [0, 1].
+        target: (N,) the classes that were explained.
+        maps: (N, H, W), one value a pixel.
+        explain: (N, 3, H, W) changed images -> (N, H, W) maps of the same classes, with the same random numbers in
+            each call.
+        rng: CPU generator of the measure; noise takes one seed an image from it, in order.
+    """
+
+    model: VisionModel
+    pixels: Tensor
+    target: Tensor
+    maps: Tensor
+    explain: Callable[[Tensor], Tensor]
+    rng: torch.Generator
 
 
 class Measure(Registered):
@@ -22,26 +42,5 @@ class Measure(Registered):
     higher_is_better: ClassVar[bool]
 
     @abstractmethod
-    def __call__(
-        self,
-        model: VisionModel,
-        pixels: Tensor,
-        target: Tensor,
-        maps: Tensor,
-        *,
-        explain: Explain,
-        rng: torch.Generator,
-    ) -> Tensor:
-        """One number an image.
-
-        Args:
-            model: the classifier that was explained.
-            pixels: (N, 3, H, W) in [0, 1].
-            target: (N,) the classes that were explained.
-            maps: (N, H, W), one value a pixel.
-            explain: makes maps of changed images.
-            rng: CPU generator; noise takes one seed an image from it, in order.
-
-        Returns:
-            (N,) float tensor.
-        """
+    def __call__(self, given: Explanation) -> Tensor:
+        """One number an image: (N,) floats, NaN where the measure says nothing of a map."""

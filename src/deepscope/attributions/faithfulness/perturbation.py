@@ -11,8 +11,7 @@ from torch import Tensor
 
 from deepscope.attributions.attribution import Baseline, baseline_pixels
 from deepscope.attributions.engine import batches, probability
-from deepscope.attributions.faithfulness.measure import Explain, Measure
-from deepscope.models.vision_model import VisionModel
+from deepscope.attributions.faithfulness.measure import Explanation, Measure
 
 
 @dataclass(frozen=True)
@@ -31,18 +30,9 @@ class Deletion(Measure):
     steps: int = 28
     substrate: Baseline = "grey"
 
-    def __call__(
-        self,
-        model: VisionModel,
-        pixels: Tensor,
-        target: Tensor,
-        maps: Tensor,
-        *,
-        explain: Explain,
-        rng: torch.Generator,
-    ) -> Tensor:
+    def __call__(self, given: Explanation) -> Tensor:
         """(N,) areas in [0, 1]."""
-        return area(curve(model, pixels, baseline_pixels(self.substrate, pixels), target, maps, self.steps))
+        return area(curve(given, given.pixels, baseline_pixels(self.substrate, given.pixels), self.steps))
 
 
 @dataclass(frozen=True)
@@ -61,21 +51,12 @@ class Insertion(Measure):
     steps: int = 28
     substrate: Baseline = "blurred"
 
-    def __call__(
-        self,
-        model: VisionModel,
-        pixels: Tensor,
-        target: Tensor,
-        maps: Tensor,
-        *,
-        explain: Explain,
-        rng: torch.Generator,
-    ) -> Tensor:
+    def __call__(self, given: Explanation) -> Tensor:
         """(N,) areas in [0, 1]."""
-        return area(curve(model, baseline_pixels(self.substrate, pixels), pixels, target, maps, self.steps))
+        return area(curve(given, baseline_pixels(self.substrate, given.pixels), given.pixels, self.steps))
 
 
-def curve(model: VisionModel, start: Tensor, finish: Tensor, target: Tensor, maps: Tensor, steps: int) -> Tensor:
+def curve(given: Explanation, start: Tensor, finish: Tensor, steps: int) -> Tensor:
     """Probabilities of the target class while pixels change from `start` to `finish`, the largest map values first.
 
     Each step changes the same number of pixels, the last one what is left.
@@ -83,6 +64,7 @@ def curve(model: VisionModel, start: Tensor, finish: Tensor, target: Tensor, map
     Returns:
         (N, steps + 1) from all `start` to all `finish`.
     """
+    maps = given.maps
     positions = maps[0].numel()
     each = math.ceil(positions / steps)
     points = math.ceil(positions / each) + 1
@@ -95,7 +77,7 @@ def curve(model: VisionModel, start: Tensor, finish: Tensor, target: Tensor, map
     def seen(rows: slice) -> Tensor:
         i = image[rows]
         changed = rank[i] < (step[rows] * each).view(-1, 1, 1, 1)
-        return probability(model, torch.where(changed, finish[i], start[i]), target[i])
+        return probability(given.model, torch.where(changed, finish[i], start[i]), given.target[i])
 
     return torch.cat([part for _, part in batches(len(row), maps.device, seen)]).view(len(maps), points)
 

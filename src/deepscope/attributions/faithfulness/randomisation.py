@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ class Randomisation:
 
     Shuffling within each tensor keeps the distribution of the weights and destroys what was learnt. The maps of the
     shuffled networks are compared with the trained network's by Spearman's rank correlation of their absolute values.
+    A map that turns out flat has nothing left of the trained network's: 0.
 
     Adebayo et al. 2018, "Sanity Checks for Saliency Maps".
 
@@ -33,7 +34,7 @@ class Randomisation:
 
     def __call__(
         self,
-        explain: Callable[[VisionModel], Tensor],
+        explain: Callable[[VisionModel], Sequence[Tensor]],
         model: VisionModel,
         pixels: Tensor,
         *,
@@ -42,13 +43,13 @@ class Randomisation:
         """How much of the maps survives.
 
         Args:
-            explain: a model -> (N, H, W) maps of the same images and classes, with the same random numbers.
+            explain: a model -> each method's (N, H, W) maps of the same images, with the same random numbers.
             model: the trained network; it is copied, never changed.
             pixels: (1 or more, 3, H, W), to find the order in which layers run.
             rng: CPU generator for the shuffling.
 
         Returns:
-            (depths, N) rank correlations; NaN where a map is the same everywhere.
+            (methods, depths, N) rank correlations; NaN where the trained network's map is the same everywhere.
         """
         network = copy.deepcopy(model.network)
         shuffled = replace(model, network=network)
@@ -58,8 +59,18 @@ class Randomisation:
             for layer in layers[done : round(depth * len(layers))]:
                 _shuffle(layer, rng)
             done = round(depth * len(layers))
-            rows.append(rank_correlation(first, explain(shuffled)))
-        return np.stack(rows)
+            rows.append([_survived(*pair) for pair in zip(first, explain(shuffled))])
+        return np.array(rows).swapaxes(0, 1)
+
+
+def _survived(trained: Tensor, shuffled: Tensor) -> NDArray[np.float64]:
+    gone = (_flat(shuffled) & ~_flat(trained)).cpu().numpy()
+    return np.where(gone, 0.0, rank_correlation(trained, shuffled))
+
+
+def _flat(maps: Tensor) -> Tensor:
+    values = maps.abs().flatten(1)
+    return values.amax(1) == values.amin(1)
 
 
 def rank_correlation(first: Tensor, second: Tensor) -> NDArray[np.float64]:

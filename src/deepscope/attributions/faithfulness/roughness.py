@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from deepscope.attributions.faithfulness.measure import Explain, Measure
-from deepscope.models.vision_model import VisionModel
+from deepscope.attributions.faithfulness.measure import Explanation, Measure
 
 
 @dataclass(frozen=True)
@@ -21,16 +19,8 @@ class Roughness(Measure):
 
     higher_is_better: ClassVar[bool] = False
 
-    def __call__(
-        self,
-        model: VisionModel,
-        pixels: Tensor,
-        target: Tensor,
-        maps: Tensor,
-        *,
-        explain: Explain,
-        rng: torch.Generator,
-    ) -> Tensor:
+    def __call__(self, given: Explanation) -> Tensor:
         """(N,) 0 for a flat map; about 1.3 for independent uniform noise; NaN for an empty map."""
+        maps = given.maps
         variation = maps.diff(dim=1).abs().sum((1, 2)) + maps.diff(dim=2).abs().sum((1, 2))
         return variation / maps.abs().sum((1, 2))

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from deepscope.attributions.attribution import image_seeds
-from deepscope.attributions.faithfulness.measure import Explain, Measure
-from deepscope.models.vision_model import VisionModel
+from deepscope.attributions.faithfulness.measure import Explanation, Measure
 
 
 @dataclass(frozen=True)
@@ -29,21 +28,13 @@ class MaxSensitivity(Measure):
     radius: float = 0.02
     samples: int = 4
 
-    def __call__(
-        self,
-        model: VisionModel,
-        pixels: Tensor,
-        target: Tensor,
-        maps: Tensor,
-        *,
-        explain: Explain,
-        rng: torch.Generator,
-    ) -> Tensor:
+    def __call__(self, given: Explanation) -> Tensor:
         """(N,) largest ||changed map - map|| / ||map||; 0 where both maps are empty."""
+        pixels, maps = given.pixels, given.maps
         size = maps.flatten(1).norm(dim=1)
         largest = torch.zeros_like(size)
-        for seeds in image_seeds(len(pixels), self.samples, rng).T.tolist():
+        for seeds in image_seeds(len(pixels), self.samples, given.rng).T.tolist():
             noise = [torch.rand(pixels.shape[1:], generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-            moved = explain(pixels + self.radius * (2 * torch.stack(noise).to(pixels) - 1))
+            moved = given.explain(pixels + self.radius * (2 * torch.stack(noise).to(pixels) - 1))
             largest = torch.maximum(largest, (moved - maps).flatten(1).norm(dim=1))
         return torch.where(largest == 0, 0.0, largest / size)
