@@ -50,6 +50,7 @@ class Session:
         cache: folder that deepscope may write derived files to.
         quiet: no progress and no notes on stderr.
         out: folder that the result is written to, where the person named one.
+        part: of a larger whole, what this is: stands before the text of progress bars.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -59,6 +60,7 @@ class Session:
     cache: Path = field(default_factory=lambda: default_cache())
     quiet: bool = False
     out: Path | None = None
+    part: str = ""
 
     @classmethod
     def open(
@@ -122,6 +124,7 @@ class Session:
     def progress(self, description: str, *, total: int | None = None) -> Iterator[Advance]:
         """A bar on stderr, from the first step after two seconds; call what it yields for each step done."""
         console = Console(stderr=True)
+        before = f"{self.part}: " if self.part else ""
         bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -132,11 +135,11 @@ class Session:
             transient=True,
             disable=self.quiet or not sys.stderr.isatty(),
         )
-        task = bar.add_task(description, total=total)
+        task = bar.add_task(before + description, total=total)
         begun = time.monotonic()
 
         def advance(steps: float = 1, text: str | None = None) -> None:
-            bar.update(task, advance=steps, description=text)
+            bar.update(task, advance=steps, description=None if text is None else before + text)
             if time.monotonic() - begun > 2:
                 bar.start()
 

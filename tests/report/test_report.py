@@ -1,24 +1,21 @@
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import ClassVar
 
-import numpy as np
 import pytest
 
+from deepscope.checks import Check
 from deepscope.errors import InputError
 from deepscope.jobs import PartFailed
 from deepscope.report import Report
-from deepscope.report.keeping import Outcome, run_or_keep
+from deepscope.report.keeping import Outcome, Shelf
 from deepscope.report.page import page
-from deepscope.results import Animation, Column, ImageGrid, Note, Picture, Result, Table
+from deepscope.results import Note, Result
 from deepscope.session import Session
-from deepscope.studies import Answer, Budget, Study, answers
-
-RAN: list[str] = []
+from deepscope.studies import Study
+from toy_sections import RAN, Breaks, Works, study
 
 
 @pytest.fixture
@@ -34,53 +31,6 @@ def studies(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patched:
         patched.setattr(Study, "members", classmethod(lambda cls: {"works": Works, "breaks": Breaks}))
         yield
-
-
-def _study(base: type[Study]) -> type[Study]:
-    base.__module__ = __name__
-    return base
-
-
-@dataclass(frozen=True)
-class _Tiny:
-    chapter: ClassVar[str] = "9.9 Tests"
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.5, "full": 90.0}
-    name: ClassVar[str] = "works"
-    example: ClassVar[str] = "deepscope study works"
-    text: str = "<b>&</b>"
-
-    @classmethod
-    def within(cls, budget: Budget) -> _Tiny:
-        return cls()
-
-    def settings(self) -> dict[str, str]:
-        return {"text": self.text}
-
-    def run(self, session: Session) -> Result:
-        RAN.append(self.name)
-        pixels = np.zeros((8, 8, 3), np.uint8)
-        return Result(
-            "A <i>title</i>",
-            metrics={"figure": 1.5},
-            blocks=(
-                ImageGrid(((Picture(pixels, "a & b"),),), title="Grid"),
-                Animation(np.zeros((3, 8, 8, 3), np.uint8), title="Moving"),
-                Table((Column("n", "d"), Column("text")), ((2, "b"), (10, "a"), (None, "c"))),
-                Note(self.text),
-                answers([Answer("1. Why?", "0.9", "0.91 [0.90, 0.92]", "reproduced")]),
-            ),
-        )
-
-
-class Works(_Tiny):
-    """Stands outside the registry: it looks like a study, and `deepscope study` does not list it."""
-
-
-class Breaks(_Tiny):
-    name: ClassVar[str] = "breaks"
-
-    def run(self, session: Session) -> Result:
-        raise RuntimeError("the disk caught <fire>")
 
 
 class _Reader(HTMLParser):
@@ -114,7 +64,7 @@ def test_the_page_is_well_formed_and_asks_for_nothing(session: Session, studies:
     assert session.out is not None
     reader = _read(session.out / "index.html")
     assert all(address.startswith(("data:", "#")) for address in reader.addresses)
-    assert len(reader.images) == 2
+    assert len(reader.images) == 3  # the animation as a still, and as a sheet of frames
     assert all(image["alt"] for image in reader.images)
     text = (session.out / "index.html").read_text()
     assert "<b>&</b>" not in text
@@ -133,10 +83,9 @@ def test_a_finished_study_is_kept_until_an_input_changes(session: Session, studi
 
 def test_a_damaged_result_is_made_again(session: Session) -> None:
     folder = session.home.parent / "one"
-    study: Study = Works()  # type: ignore[assignment]
-    run_or_keep(study, session, folder)
-    (folder / "result.json").write_text("{")
-    outcome = run_or_keep(study, session, folder)
+    Shelf(folder, session).get(study())
+    (folder / "works" / "result.json").write_text("{")
+    outcome = Shelf(folder, session).get(study())
     assert not outcome.kept
     assert outcome.failure == ""
 
@@ -151,12 +100,11 @@ def test_a_study_that_fails_does_not_sink_the_report(session: Session, studies: 
 
 
 def test_what_is_not_here_is_not_measured_and_no_failure(session: Session) -> None:
-    class Lacks(_Tiny):
+    class Lacks(Works):
         def run(self, session: Session) -> Result:
             raise InputError("the weights are not here: put them there")
 
-    study: Study = Lacks()  # type: ignore[assignment]
-    outcome = run_or_keep(study, session, session.home.parent / "lacks")
+    outcome = Shelf(session.home.parent, session).get(study(Lacks))
     assert outcome.failure == ""
     (note,) = outcome.result.blocks
     assert isinstance(note, Note)
@@ -183,14 +131,13 @@ def test_what_does_not_exist_is_refused(session: Session) -> None:
 
 
 def test_every_study_says_its_chapter_and_cost() -> None:
-    for study in Study.concrete():
-        assert study.chapter[0].isdigit()
-        assert set(study.minutes) == {"quick", "full"}
+    for section in (*Study.concrete(), *Check.concrete()):
+        assert section.chapter[0].isdigit()
+        assert set(section.minutes) == {"quick", "full"}
 
 
 def test_the_script_may_run_and_nothing_else() -> None:
-    study: Study = Works()  # type: ignore[assignment]
-    text = page([Outcome(study, Result("t"))], title="T", introduction="I")
+    text = page([Outcome(study(), Result("t"))], title="T", introduction="I")
     assert text.count("<script>") == 1
     assert "script-src 'sha256-" in text
     assert "default-src 'none'" in text

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from cyclopts import App, Parameter
 from docstring_parser import parse
 
+from deepscope.checks import Check
 from deepscope.jobs import Job
 from deepscope.registry import Registered
 from deepscope.report import Report  # noqa: F401 - above studies, so that it can run them
@@ -89,6 +90,7 @@ _AREAS = {
     "transfer": "Turn a folder of images into a classifier that every other command takes.",
     "adapt": "Move a classifier to another domain without target labels.",
     "gan": "Generate images like those of a folder.",
+    Check.area: "Examine a classifier of your own, one question at a time; `deepscope report --data` asks them all.",
     Study.area: "Repeat an experiment of the source report, with its questions answered by numbers.",
 }
 """Help of the groups that are no job themselves."""

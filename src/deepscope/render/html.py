@@ -12,21 +12,37 @@ from typing import TYPE_CHECKING
 from typing_extensions import assert_never
 
 from deepscope.render.terminal import describe, metrics_table, origin
-from deepscope.render.text import cell, numeric, one_line, printable
+from deepscope.render.text import cell, number, numeric, one_line, printable
 from deepscope.results import Animation, Block, Curves, Heatmap, ImageGrid, Note, Result, Table
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+    from deepscope.render.plots.animation import Film
+
 _FOLDER = Path(__file__).parent / "templates"
+_LONGEST = 400
+"""Characters of settings below a figure."""
 
 
-def fragment(result: Result, *, style: bool = True) -> str:
-    """The result as one `<article>`; `style` puts deepscope's style sheet, scoped to `.deepscope`, before it."""
+def fragment(result: Result, *, style: bool = True, films: bool = False) -> str:
+    """The result as one `<article>`.
+
+    Args:
+        result: what to show.
+        style: put deepscope's style sheet, scoped to `.deepscope`, before it.
+        films: an animation does not move: it is its last frame, with all frames in a `<template class="film">` beside
+            it, for a page whose script makes players of them.
+    """
     return (
         _environment()
         .get_template("fragment.html.jinja")
-        .render(result=result, views=[_view(block) for block in _blocks(result)], style=styles() if style else "")
+        .render(
+            result=result,
+            views=[_view(block, films) for block in _blocks(result)],
+            settings=_settings(result),
+            style=styles() if style else "",
+        )
     )
 
 
@@ -48,14 +64,20 @@ def styles() -> str:
 
 @dataclass(frozen=True)
 class _Image:
-    """A figure: its picture as a data URI, the still of an animation, its width in CSS pixels."""
+    """A figure: its picture as a data URI, the still of an animation or all its frames, its width in CSS pixels."""
 
     block: ImageGrid | Heatmap | Curves | Animation
     source: str
     still: str
+    film: Film | None
     width: int
+    height: int
     alternative: str
     kind: str = "figure"
+
+    @property
+    def film_source(self) -> str:
+        return _data("image/webp", self.film.webp) if self.film else ""
 
 
 @dataclass(frozen=True)
@@ -80,7 +102,7 @@ def _blocks(result: Result) -> tuple[Block, ...]:
     return result.blocks
 
 
-def _view(block: Block) -> _Image | _Grid | _Text:
+def _view(block: Block, films: bool) -> _Image | _Grid | _Text:
     match block:
         case Table():
             rows = [[cell(value, column) for value, column in zip(row, block.columns)] for row in block.rows]
@@ -88,22 +110,49 @@ def _view(block: Block) -> _Image | _Grid | _Text:
         case Note():
             return _Text(block)
         case ImageGrid() | Heatmap() | Curves() | Animation():
-            return _image(block)
+            return _image(block, films)
         case _:
             assert_never(block)
 
 
-def _image(block: ImageGrid | Heatmap | Curves | Animation) -> _Image:
+def _image(block: ImageGrid | Heatmap | Curves | Animation, films: bool) -> _Image:
     from deepscope.render import plots
 
     pixels = plots.draw(block, titled=False)
     assert pixels is not None
     still = _data("image/webp", plots.compact(pixels))
     moving = isinstance(block, Animation)
-    source = _data("image/webp", plots.webp(block)) if moving else still
-    width = pixels.shape[1] if moving else round(pixels.shape[1] / plots.DENSITY)
+    density = 1 if moving else plots.DENSITY
     words = ". ".join(part for part in (one_line(block.title), describe(block), one_line(block.caption)) if part)
-    return _Image(block, source, still if moving else "", width, words)
+    return _Image(
+        block,
+        source=_data("image/webp", plots.webp(block)) if moving and not films else still,
+        still=still if moving and not films else "",
+        film=plots.film(block) if moving and films and len(block.frames) > 1 else None,
+        width=round(pixels.shape[1] / density),
+        height=round(pixels.shape[0] / density),
+        alternative=words,
+    )
+
+
+def _settings(result: Result) -> str:
+    """What made the figures, in one line: the settings that were given, and the seed."""
+    said = [f"{name} {_setting(value)}" for name, value in result.config.items() if value not in (None, "", [], ())]
+    return one_line("; ".join([*said, f"seed {result.provenance.seed}"]))[:_LONGEST]
+
+
+def _setting(value: object) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return number(value)
+        case list() | tuple():
+            return ", ".join(_setting(item) for item in value)
+        case dict():
+            return str(value.get("method", "..."))
+        case _:
+            return str(value)
 
 
 def _data(kind: str, content: bytes) -> str:

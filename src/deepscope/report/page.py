@@ -14,6 +14,7 @@ from markupsafe import Markup
 from deepscope.render import fragment
 from deepscope.render.html import styles
 from deepscope.report.keeping import Outcome
+from deepscope.report.overview import overview
 
 _FOLDER = Path(__file__).parent / "templates"
 
@@ -33,14 +34,16 @@ def page(outcomes: Sequence[Outcome], *, title: str, introduction: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    glance = overview(outcomes)
     script = (_FOLDER / "report.js").read_text(encoding="utf-8")
     chapters = [
-        (chapter, [(outcome, Markup(fragment(outcome.result, style=False))) for outcome in group])
-        for chapter, group in groupby(outcomes, key=lambda outcome: outcome.study.chapter)
+        (chapter, [(outcome, Markup(fragment(outcome.result, style=False, films=True))) for outcome in group])
+        for chapter, group in groupby(outcomes, key=lambda outcome: outcome.section.chapter)
     ]
     return environment.get_template("report.html.jinja").render(
         title=title,
         introduction=introduction,
+        overview=Markup(fragment(glance, style=False)) if glance.blocks else "",
         chapters=chapters,
         style=Markup(styles() + (_FOLDER / "report.css").read_text(encoding="utf-8")),
         script=Markup(script),

@@ -1,4 +1,4 @@
-"""`deepscope report`: run the studies of the source and write the page."""
+"""`deepscope report`: the studies of the source, or the checks of a person's own classifier, on one page."""
 
 from __future__ import annotations
 
@@ -6,126 +6,176 @@ import time
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
+from deepscope.checks import Check
+from deepscope.checks.held_out import held_out
 from deepscope.errors import InputError, unknown
 from deepscope.files import atomic
 from deepscope.jobs import Job, PartFailed
-from deepscope.report.keeping import Outcome, run_or_keep
+from deepscope.jobs.section import Budget, Section
+from deepscope.models import DEFAULT
+from deepscope.report.keeping import Outcome, Shelf
 from deepscope.report.page import page
 from deepscope.results import Column, Note, Result, Table
 from deepscope.session import Session
-from deepscope.studies import Budget, Study
+from deepscope.studies import Study
 
 _FOLDER = Path("deepscope-report")
+
+Family = TypeVar("Family", bound=Section)
 
 
 @dataclass(frozen=True)
 class Report(Job):
-    """Run the studies of the source report and write one self-contained HTML page.
+    """Write one self-contained HTML page: the source report reproduced, or a classifier of your own examined.
 
-    Every question is answered from measured numbers, the published figure beside the measured one. Finished studies
-    are kept: a report that was interrupted goes on where it stopped, and only studies whose inputs changed run again.
+    Without --data the studies of the source run: every question is answered from measured numbers, the published
+    figure beside the measured one. With --data (and --model) it is the page to read before a classifier is shipped.
+    Finished sections are kept: a report that was interrupted goes on where it stopped, and only what its inputs
+    changed for runs again.
 
     Attributes:
-        budget: "quick" takes minutes on bundled data, "full" runs everything on the data of DEEPSCOPE_HOME; by
-            default quick where there is no home, full where there is.
+        model: your classifier: anything that `deepscope models` lists, or a folder of `deepscope transfer fit`.
+        data: your images: a folder with a folder for each class, with `train/` and `test/` or without.
+        budget: "quick" takes minutes, "full" as long as all of the data needs; by default full for the studies where
+            DEEPSCOPE_HOME has data, and quick otherwise.
         chapters: only the chapters whose numbers begin like this ("1", "2.1").
-        studies: only the studies of these names.
+        studies: only the studies or checks of these names.
         list: say what would run and what it costs, and run nothing.
     """
 
     name: ClassVar[str] = "report"
-    example: ClassVar[str] = "deepscope report --chapters 1.1 --out report/"
+    example: ClassVar[str] = "deepscope report --model my-model --data holiday-photos/ --out report/"
 
     _: KW_ONLY
+    model: str | None = None
+    data: str | None = None
     budget: Literal["auto", "quick", "full"] = "auto"
     chapters: tuple[str, ...] = ()
     studies: tuple[str, ...] = ()
     list: bool = False
 
     def run(self, session: Session) -> Result:
-        """Run or keep each study, write the page after each, so that there always is one.
+        """Make or keep each section, and write the page after each, so that there always is one.
 
         Raises:
-            PartFailed: the page is written, but a study in it failed.
+            PartFailed: the page is written, but a section of it failed.
         """
         budget = self._budget(session)
         chosen = self._chosen(budget)
-        if self.list:
-            return _listing(chosen, budget)
+        if self.data is not None:
+            judged = held_out(self.model or DEFAULT, self.data, session)  # refused now rather than in every section
+            title = f"{judged.model.name} on {Path(self.data).name}"
+        else:
+            title = "Deep learning applications, measured"
         folder = session.out or _FOLDER
+        shelf = Shelf(folder / "studies", session)
+        if self.list:
+            return _listing(chosen, budget, shelf)
         outcomes: list[Outcome] = []
-        began, planned = time.monotonic(), sum(study.minutes[budget] for study in chosen)
-        for place, study in enumerate(chosen, start=1):
-            left = sum(later.minutes[budget] for later in chosen[place - 1 :])
-            session.note(f"[{place}/{len(chosen)}] {study.name}: about {_span(left)} left of {_span(planned)}")
-            outcomes.append(run_or_keep(study, session, folder / "studies" / study.name))
-            _write(folder / "index.html", outcomes, budget, session, time.monotonic() - began)
+        clock = _Clock([section for section in chosen if not shelf.has(section)], budget)
+        for place, section in enumerate(chosen, start=1):
+            part = f"[{place}/{len(chosen)}] {section.name}"
+            session.note(f"{part}: about {span(clock.left())} left")
+            outcomes.append(shelf.get(section, part=part))
+            clock.done(section)
+            said = _introduction(outcomes, budget, session, clock)
+            with atomic(folder / "index.html") as path:
+                path.write_text(page(outcomes, title=title, introduction=said), encoding="utf-8")
         session.note(f"the page is {(folder / 'index.html').resolve()}")
-        failed = [outcome for outcome in outcomes if outcome.failure]
-        if failed:
-            names = ", ".join(outcome.study.name for outcome in failed)
-            raise PartFailed(
-                f"{len(failed)} of {len(outcomes)} studies failed ({names}); {folder / 'index.html'} has the rest"
-            )
+        if failed := [outcome.section.name for outcome in outcomes if outcome.failure]:
+            where = f"{folder / 'index.html'} has the rest"
+            raise PartFailed(f"{len(failed)} of {len(outcomes)} sections failed ({', '.join(failed)}); {where}")
         return _summary(outcomes, folder / "index.html")
 
     def _budget(self, session: Session) -> Budget:
         if self.budget != "auto":
             return self.budget
-        return "full" if (session.home / "data").is_dir() else "quick"
+        return "full" if self.data is None and (session.home / "data").is_dir() else "quick"
 
-    def _chosen(self, budget: Budget) -> list[Study]:
-        members = Study.members()
+    def _chosen(self, budget: Budget) -> Sequence[Section]:
+        if self.data is not None:
+            model = self.model or DEFAULT
+            return [check.within(budget, data=self.data, model=model) for check in self._wanted(Check)]
+        if self.model is not None:
+            raise InputError("which images shall judge the model? name their folder with --data")
+        return [study.within(budget) for study in self._wanted(Study)]
+
+    def _wanted(self, family: type[Family]) -> Sequence[type[Family]]:
+        """The studies or checks that were asked for, in the order of the page."""
+        members = family.members()
         for name in self.studies:
             if name not in members:
-                raise unknown("study", name, members, listing="`deepscope report --list`")
+                raise unknown(family.area, name, members, listing="`deepscope report --list`")
         wanted = [
-            study
-            for name, study in members.items()
+            member
+            for name, member in members.items()
             if (not self.studies or name in self.studies)
-            and (not self.chapters or study.chapter.startswith(self.chapters))
+            and (not self.chapters or member.chapter.startswith(self.chapters))
         ]
         if not wanted:
-            chapters = sorted({study.chapter for study in members.values()})
-            raise InputError(f"no study is of chapter {' or '.join(self.chapters)}: there are {'; '.join(chapters)}")
-        return [study.within(budget) for study in sorted(wanted, key=lambda study: (study.chapter, study.name))]
+            chapters = "; ".join(sorted({member.chapter for member in members.values()}))
+            raise InputError(f"no {family.area} is of chapter {' or '.join(self.chapters)}: there are {chapters}")
+        return sorted(wanted, key=lambda member: (member.chapter, member.name))
 
 
-def _listing(chosen: Sequence[Study], budget: Budget) -> Result:
-    rows = tuple((study.chapter, study.name, study.minutes[budget]) for study in chosen)
-    columns = (Column("chapter"), Column("study"), Column("minutes on two cores", ".1f"))
-    total = sum(study.minutes[budget] for study in chosen)
+class _Clock:
+    """How much longer it takes: the sections' own estimates, scaled by how the finished ones compared with theirs."""
+
+    def __init__(self, waiting: Sequence[Section], budget: Budget) -> None:
+        self._minutes = {section.name: section.minutes[budget] for section in waiting}
+        self._planned = 0.0
+        self._began = time.monotonic()
+
+    @property
+    def minutes(self) -> float:
+        """Since the beginning."""
+        return (time.monotonic() - self._began) / 60
+
+    def done(self, section: Section) -> None:
+        """The section is finished, or was already."""
+        self._planned += self._minutes.pop(section.name, 0.0)
+
+    def left(self) -> float:
+        """Minutes."""
+        pace = self.minutes / self._planned if self._planned else 1.0
+        return sum(self._minutes.values()) * pace
+
+
+def _listing(chosen: Sequence[Section], budget: Budget, shelf: Shelf) -> Result:
+    """What would run, by its cost on two cores; what lies finished costs nothing."""
+    minutes = {section: 0.0 if shelf.has(section) else section.minutes[budget] for section in chosen}
+    rows = tuple((s.chapter, s.name, cost, "kept" if shelf.has(s) else "") for s, cost in minutes.items())
+    columns = (Column("chapter"), Column("study"), Column("minutes on two cores", ".1f"), Column(""))
+    total = sum(minutes.values())
     return Result(
         title=f"What the {budget} report runs",
         metrics={"studies": len(chosen), "minutes": total},
-        blocks=(Table(columns, rows), Note(f"About {_span(total)} in all; studies already finished take no time.")),
+        blocks=(Table(columns, rows), Note(f"About {span(total)} in all; what is already finished takes no time.")),
     )
 
 
-def _write(path: Path, outcomes: Sequence[Outcome], budget: Budget, session: Session, seconds: float) -> None:
+def _introduction(outcomes: Sequence[Outcome], budget: Budget, session: Session, clock: _Clock) -> str:
     where = "the data and weights of DEEPSCOPE_HOME" if (session.home / "data").is_dir() else "bundled data and weights"
-    introduction = (
-        f"The {budget} budget, on {where}; seed {session.seed}, {session.device}. {len(outcomes)} studies, "
-        f"{sum(outcome.kept for outcome in outcomes)} of them kept from an earlier run, {_span(seconds / 60)}."
+    if any(isinstance(outcome.section, Check) for outcome in outcomes):
+        where = "your images"
+    few = ": few images and short trainings, for a first look; --budget full measures in earnest" * (budget == "quick")
+    kept = sum(outcome.kept for outcome in outcomes)
+    return (
+        f"The {budget} budget, on {where}{few}. Seed {session.seed}, {session.device}, {session.precision}. "
+        f"{len(outcomes)} sections, {kept} of them kept from an earlier run; this run took {span(clock.minutes)}."
     )
-    with atomic(path) as temporary:
-        text = page(outcomes, title="Deep learning applications, measured", introduction=introduction)
-        temporary.write_text(text, encoding="utf-8")
 
 
 def _summary(outcomes: Sequence[Outcome], path: Path) -> Result:
-    rows = tuple(
-        (outcome.study.chapter, outcome.study.name, outcome.result.title, "kept" if outcome.kept else "run")
-        for outcome in outcomes
-    )
+    rows = tuple((o.section.chapter, o.section.name, o.result.title, "kept" if o.kept else "run") for o in outcomes)
     return Result(
         title="Report",
         metrics={
             "studies": len(outcomes),
             "kept": sum(outcome.kept for outcome in outcomes),
-            **{f"{o.study.name}/{name}": value for o in outcomes for name, value in o.result.metrics.items()},
+            **{f"{o.section.name}/{name}": value for o in outcomes for name, value in o.result.metrics.items()},
         },
         blocks=(
             Table((Column("chapter"), Column("study"), Column("found"), Column("")), rows),
@@ -134,7 +184,8 @@ def _summary(outcomes: Sequence[Outcome], path: Path) -> Result:
     )
 
 
-def _span(minutes: float) -> str:
+def span(minutes: float) -> str:
+    """A time as people say it: "40 s", "12 min", "3.5 h"."""
     if minutes < 1:
         return f"{minutes * 60:.0f} s"
     return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

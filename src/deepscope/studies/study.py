@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from typing_extensions import Self
 
-from deepscope.jobs.job import Job
+from deepscope.jobs.section import Budget, Section
 from deepscope.results import Column, Table
 
-Budget = Literal["quick", "full"]
-"""How long the studies of a report may take: minutes on bundled data, or as long as the real data needs."""
+__all__ = ["ANSWERS", "Answer", "Budget", "Study", "Verdict", "answers"]
+
+ANSWERS = "Answers"
+"""The title of the table that closes every study; a report collects its rows."""
 Verdict = Literal["reproduced", "differs", "answered", "not measured here"]
 """How a measured figure stands to the published one; "answered" where the source gave no figure."""
 
 
-class Study(Job):
-    """An experiment: a job that answers questions of the source, each with its numbers and a verdict.
+class Study(Section):
+    """An experiment: it answers questions of the source, each with its numbers and a verdict.
 
-    `deepscope study NAME` runs one.
+    Its chapter is that of the source. `deepscope study NAME` runs one.
     """
 
     area: ClassVar[str] = "study"
-    chapter: ClassVar[str]
-    """The chapter of the source: "1.1 VGG16 architecture"."""
-    minutes: ClassVar[Mapping[Budget, float]]
-    """What it takes on two cores, roughly, for each budget."""
 
     @classmethod
     def within(cls, budget: Budget) -> Self:
@@ -64,5 +62,5 @@ def answers(items: Sequence[Answer]) -> Table:
     return Table(
         columns=tuple(Column(name) for name in columns),
         rows=tuple(tuple(getattr(item, name) for name in columns) for item in items),
-        title="Answers",
+        title=ANSWERS,
     )

@@ -8,14 +8,14 @@ from PIL import Image
 from typing_extensions import assert_never
 
 from deepscope.render.plots import curves, grid, matrix
-from deepscope.render.plots.animation import frames_with_captions, gif, webp
+from deepscope.render.plots.animation import film, frames_with_captions, gif, webp
 from deepscope.render.plots.canvas import DENSITY, Pixels, style
 from deepscope.results import Animation, Block, Curves, Heatmap, ImageGrid, Note, Table
 
 _WEBP_LIMIT = 16_383
 """Pixels a side that the format can hold."""
 
-__all__ = ["compact", "draw", "file", "gif", "png", "webp"]
+__all__ = ["DENSITY", "compact", "draw", "file", "film", "gif", "png", "webp"]
 
 
 def draw(block: Block, *, titled: bool = True) -> Pixels | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -17,6 +18,25 @@ _DENSITY = 1.25
 """Pixels of a frame to a CSS pixel of its caption: frames are smaller than figures, and moving."""
 _SAMPLES = 24
 """Frames that the shared palette is drawn from."""
+_MOST = 60
+"""Frames of a film; of more, so many are taken evenly, the first and the last among them."""
+
+
+@dataclass(frozen=True)
+class Film:
+    """The frames of an animation on one sheet, for a player.
+
+    Attributes:
+        webp: the sheet as a WebP file: the frames from left to right, then downwards, all of one size.
+        frames, columns, rows: how many.
+        seconds: that a frame is shown for.
+    """
+
+    webp: bytes
+    frames: int
+    columns: int
+    rows: int
+    seconds: float
 
 
 def gif(animation: Animation) -> bytes:
@@ -31,6 +51,23 @@ def webp(animation: Animation) -> bytes:
     """The animation as a WebP that loops for ever: full colour, and a fraction of the GIF's size."""
     frames = [Image.fromarray(frame) for frame in frames_with_captions(animation)]
     return _save(frames, animation.seconds, "WEBP", quality=85, method=4)
+
+
+def film(animation: Animation) -> Film:
+    """The animation's frames on one sheet."""
+    frames = frames_with_captions(animation)
+    count = min(len(frames), _MOST)
+    frames = [frames[round(place * (len(frames) - 1) / max(1, count - 1))] for place in range(count)]
+    height, width = frames[0].shape[:2]
+    columns = math.ceil(math.sqrt(count * height / width))
+    rows = math.ceil(count / columns)
+    sheet = np.full((rows * height, columns * width, 3), 255, np.uint8)
+    for place, frame in enumerate(frames):
+        top, left = place // columns * height, place % columns * width
+        sheet[top : top + height, left : left + width] = frame
+    file = io.BytesIO()
+    Image.fromarray(sheet).save(file, "WEBP", quality=82, method=4)
+    return Film(file.getvalue(), count, columns, rows, _duration(animation.seconds) / 1000)
 
 
 def frames_with_captions(animation: Animation) -> list[Pixels]:
@@ -75,7 +112,11 @@ def _palette(frames: list[Image.Image]) -> Image.Image:
 
 
 def _save(frames: list[Image.Image], seconds: float, form: str, **options: int | bool) -> bytes:
-    duration = round(min(max(seconds, 0.02), 60.0) * 1000) if math.isfinite(seconds) else 100
     file = io.BytesIO()
-    frames[0].save(file, form, save_all=True, append_images=frames[1:], duration=duration, loop=0, **options)
+    frames[0].save(file, form, save_all=True, append_images=frames[1:], duration=_duration(seconds), loop=0, **options)
     return file.getvalue()
+
+
+def _duration(seconds: float) -> int:
+    """Milliseconds of a frame."""
+    return round(min(max(seconds, 0.02), 60.0) * 1000) if math.isfinite(seconds) else 100

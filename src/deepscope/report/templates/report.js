@@ -32,3 +32,61 @@ for (const table of document.querySelectorAll("table")) {
     });
   });
 }
+// Animations become players: a sheet of frames behind a window, moved by a slider or by time.
+for (const film of document.querySelectorAll("template.film")) {
+  const figure = film.parentElement;
+  const [frames, columns, rows, seconds, width, height] = ["frames", "columns", "rows", "seconds", "width", "height"]
+    .map((name) => Number(film.dataset[name]));
+  const stage = document.createElement("span");
+  stage.className = "stage";
+  stage.style.width = `${width}px`;
+  stage.style.aspectRatio = `${width} / ${height}`;
+  stage.append(film.content.cloneNode(true));
+  const sheet = stage.firstElementChild;
+  sheet.style.width = `${columns * 100}%`;
+  const controls = document.createElement("div");
+  controls.className = "controls";
+  const play = document.createElement("button");
+  play.type = "button";
+  const slider = document.createElement("input");
+  Object.assign(slider, { type: "range", min: 0, max: frames - 1, value: frames - 1 });
+  slider.setAttribute("aria-label", `Frame of: ${sheet.alt}`);
+  const count = document.createElement("output");
+  let timer = 0;
+  const show = (frame) => {
+    slider.value = frame;
+    count.textContent = `${frame + 1} / ${frames}`;
+    const [across, down] = [frame % columns, Math.floor(frame / columns)];
+    sheet.style.transform = `translate(${(-100 * across) / columns}%, ${(-100 * down) / rows}%)`;
+  };
+  const stop = () => {
+    clearInterval(timer);
+    timer = 0;
+    play.textContent = "Play";
+  };
+  play.addEventListener("click", () => {
+    if (timer) return stop();
+    if (Number(slider.value) === frames - 1) show(0);
+    play.textContent = "Pause";
+    timer = setInterval(() => {
+      const next = Number(slider.value) + 1;
+      if (next < frames) show(next);
+      else stop();
+    }, seconds * 1000);
+  });
+  slider.addEventListener("input", () => {
+    stop();
+    show(Number(slider.value));
+  });
+  stop();
+  show(frames - 1);
+  controls.append(play, slider, count);
+  figure.classList.add("player");
+  figure.querySelector("label").append(stage);
+  figure.insertBefore(controls, film);
+}
+// A figure that is open large closes with Escape.
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  for (const open of document.querySelectorAll(".open input:checked")) open.checked = false;
+});

@@ -1,0 +1,8 @@
+"""One file a section of the page about a person's own classifier: `Check.run(session) -> Result`."""
+
+from deepscope.checks.check import Check
+from deepscope.registry import discover
+
+__all__ = ["Check"]
+
+discover(__name__)

@@ -1,0 +1,149 @@
+"""How often the classifier is right, where it errs, and whether its confidence can be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepscope.checks.check import Check
+from deepscope.checks.held_out import held_out
+from deepscope.jobs.section import Budget
+from deepscope.jobs.shown import provenance, skipped_blocks
+from deepscope.jobs.transfer_figures import Answers, evaluation_blocks
+from deepscope.jobs.truth import right_answers
+from deepscope.models.prediction import predict
+from deepscope.results import Block, Curves, Note, Result, Series, Table
+from deepscope.session import Session
+from deepscope.statistics import Estimate, mean, proportion
+from deepscope.transfer.evaluation import reliability
+
+_DRAWS = 500
+
+
+@dataclass(frozen=True)
+class Accuracy(Check):
+    """Accuracy with its interval, each class, confusion, the most confident mistakes, and calibration.
+
+    Attributes:
+        data: a folder with a folder of images for each class, divided into `train/` and `test/` or not; or a
+            dataset's name.
+        model: the classifier; `deepscope models` lists them.
+        limit: images, at most, drawn at random.
+    """
+
+    chapter: ClassVar[str] = "1 Accuracy and calibration"
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.5, "full": 3}
+
+    _: KW_ONLY
+    limit: int | None = None
+
+    @classmethod
+    def within(cls, budget: Budget, *, data: str, model: str) -> Accuracy:
+        """Some hundred images, or all."""
+        return cls(data, model=model, limit=500 if budget == "quick" else None)
+
+    def run(self, session: Session) -> Result:
+        """Classify the held-out images."""
+        judged = held_out(self.model, self.data, session)
+        model = judged.model
+        drawn = torch.randperm(len(judged.paths), generator=session.rng("limit"))[: self.limit].sort().values.tolist()
+        paths = [judged.paths[row] for row in drawn]
+        predictions = predict(model, paths, session)
+        paths = [paths[row] for row in predictions.rows]
+        labels = torch.tensor([min(answer) for answer in right_answers(model, paths)])
+        probabilities = predictions.probabilities
+        right = probabilities.argmax(1) == labels
+        seen, classes, reduced = _reduced(probabilities, labels, model.categories)
+        calibration = reliability(reduced, seen)
+        error = _calibration_error(reduced, seen, session)
+        accuracy = proportion(int(right.sum()), len(right))
+        confidence = float(probabilities.amax(1).mean())
+        brier = mean((probabilities.square().sum(1) - 2 * probabilities.gather(1, labels[:, None])[:, 0] + 1).numpy())
+        metrics = {"images": float(len(right)), **accuracy.metrics("accuracy/top1")}
+        if len(model.categories) > 5:
+            first_five = (probabilities.topk(5, 1).indices == labels[:, None]).any(1)
+            metrics |= proportion(int(first_five.sum()), len(right)).metrics("accuracy/top5")
+        return Result(
+            title=f"How often {model.name} is right",
+            metrics={
+                **metrics,
+                **error.metrics("expected-calibration-error"),
+                **brier.metrics("brier"),
+                "confidence": confidence,
+            },
+            blocks=(
+                Note(f"{accuracy} of {len(right)} images are classified right (95 % Wilson).", "Accuracy", "verdict"),
+                Note(_believed(accuracy, confidence, error), "Calibration", "verdict"),
+                *judged.notes,
+                *_of_classes_seen(evaluation_blocks(Answers(classes, seen, reduced, tuple(paths)), calibration)),
+                _coverage(probabilities.amax(1), right),
+                *skipped_blocks(predictions.skipped),
+            ),
+            arrays={"probabilities": probabilities.numpy(), "labels": labels.numpy()},
+            provenance=provenance([model], paths),
+        )
+
+
+def _reduced(
+    probabilities: Tensor, labels: Tensor, categories: tuple[str, ...]
+) -> tuple[Tensor, tuple[str, ...], Tensor]:
+    """Labels, classes and probabilities over the classes that the images show; the likeliest other one is the last.
+
+    The most probable class and its probability stay what they are.
+    """
+    shown = labels.unique()
+    names = tuple(categories[label] for label in shown.tolist())
+    found = torch.searchsorted(shown, labels)
+    rest = torch.ones(len(categories), dtype=torch.bool)
+    rest[shown] = False
+    if not rest.any():
+        return found, names, probabilities
+    others = probabilities[:, rest].amax(1, keepdim=True)
+    return found, (*names, "any other class"), torch.cat([probabilities[:, shown], others], 1)
+
+
+def _of_classes_seen(blocks: tuple[Block, ...]) -> list[Block]:
+    """Without the rows of tables on classes that no image shows."""
+    return [
+        replace(block, rows=tuple(row for row in block.rows if row[-1] != 0)) if isinstance(block, Table) else block
+        for block in blocks
+    ]
+
+
+def _calibration_error(probabilities: Tensor, labels: Tensor, session: Session) -> Estimate:
+    """The expected calibration error with its bootstrap interval over images."""
+    rng = session.rng("calibration")
+    drawn = torch.randint(len(labels), (_DRAWS, len(labels)), generator=rng)
+    errors = [reliability(probabilities[rows], labels[rows]).error for rows in drawn]
+    low, high = np.quantile(errors, [0.025, 0.975])
+    return Estimate(reliability(probabilities, labels).error, float(low), float(high))
+
+
+def _believed(accuracy: Estimate, confidence: float, error: Estimate) -> str:
+    if accuracy.low <= confidence <= accuracy.high:
+        verdict = "as much as it keeps"
+    else:
+        verdict = "more than it keeps" if confidence > accuracy.value else "less than it keeps"
+    return (
+        f"Its mean confidence is {confidence:.3f}: it promises {verdict}. Expected calibration error {error} "
+        "(15 bins; a bootstrap interval, which lies high where images are few)."
+    )
+
+
+def _coverage(confidence: Tensor, right: Tensor) -> Curves:
+    """Accuracy on the part of the images that the classifier is surest of."""
+    order = confidence.argsort(descending=True)
+    count = torch.arange(1, len(right) + 1)
+    held = right[order].double().cumsum(0) / count
+    return Curves(
+        (Series("accuracy", (count / len(right)).numpy(), held.numpy()),),
+        "share of images that are answered, the surest first",
+        "accuracy of the answers",
+        title="What abstaining would bring",
+        caption="A classifier that answers only where it is sure gives up images to be right more often.",
+    )

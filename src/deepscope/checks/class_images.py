@@ -1,0 +1,114 @@
+"""What the classifier believes its classes look like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
+
+import torch
+
+from deepscope.checks.check import Check
+from deepscope.checks.held_out import held_out
+from deepscope.jobs.class_images import make_images
+from deepscope.jobs.explained import Photos, read_photos
+from deepscope.jobs.section import Budget
+from deepscope.jobs.shown import picture, provenance
+from deepscope.models import VisionModel
+from deepscope.results import Column, ImageGrid, Note, Picture, Result, Table
+from deepscope.session import Session
+from deepscope.statistics import proportion
+from deepscope.visualization import ClassObjective, Recipe, preset
+from deepscope.visualization.quality import Verdict, assess
+
+
+@dataclass(frozen=True)
+class ClassImages(Check):
+    """An image that excites each class most, beside the photograph of it that the classifier is surest of.
+
+    What stands in a class image and not in its class is what the classifier has learnt by mistake.
+
+    Attributes:
+        data: a folder with a folder of images for each class, divided into `train/` and `test/` or not; or a
+            dataset's name.
+        model: the classifier; `deepscope models` lists them.
+        classes: how many, the most frequent first.
+        iterations: steps of the default recipe of `deepscope visualize`.
+        limit: photographs to choose from, at most, drawn at random.
+    """
+
+    chapter: ClassVar[str] = "4 What it believes"
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.7, "full": 4}
+
+    _: KW_ONLY
+    classes: int = 16
+    iterations: int = 320
+    limit: int = 400
+
+    @classmethod
+    def within(cls, budget: Budget, *, data: str, model: str) -> ClassImages:
+        """A few classes and shorter climbs, or more."""
+        few = {"classes": 4, "iterations": 120, "limit": 100} if budget == "quick" else {}
+        return cls(data, model=model, **few)
+
+    def run(self, session: Session) -> Result:
+        """Make the images."""
+        judged = held_out(self.model, self.data, session)
+        model = judged.model
+        photos = read_photos(model, judged.paths, session, batch_size=16, limit=self.limit)
+        true = torch.tensor([photos.true_class(row) or 0 for row in range(len(photos.paths))])
+        classes, counts = true.unique(return_counts=True)
+        targets = classes[counts.argsort(descending=True, stable=True)[: self.classes]]
+        labels = [model.categories[target] for target in targets.tolist()]
+        recipe = Recipe(iterations=self.iterations).over(preset("default"))
+        images = make_images(ClassObjective(model, targets), recipe, labels, session)
+        if not images.complete:
+            raise KeyboardInterrupt  # what was made is in the cache: the same call goes on from there
+        seen = assess(model, images.pixels, targets)
+        named = proportion(int((seen.ranks < 1).sum()), len(targets))
+        text = f"The classifier recognises {named.value:.0%} of its own {len(targets)} class images."
+        return Result(
+            title=f"What {model.name} believes its classes look like",
+            metrics={"classes": len(targets), **seen.metrics()},
+            blocks=(
+                Note(f"{text} Whether they show the class is for a person to say.", "Class images", "verdict"),
+                _gallery(model, photos, true, targets, [picture(pixels) for pixels in images.pixels], seen),
+                _table(labels, seen),
+            ),
+            provenance=provenance([model], photos.paths),
+        )
+
+
+def _gallery(
+    model: VisionModel, photos: Photos, true: torch.Tensor, targets: torch.Tensor, made: list[Picture], seen: Verdict
+) -> ImageGrid:
+    cells: list[Picture] = []
+    for row, target in enumerate(targets.tolist()):
+        name = model.categories[target]
+        own = photos.probabilities[:, target].masked_fill(true != target, -1)
+        best = int(own.argmax())
+        cells += [
+            Picture(made[row].pixels, f"{name}, as believed ({float(seen.probabilities[row]):.2f})"),
+            picture(photos.pixels[best], caption=f"{name}, surest photograph ({float(own[best]):.2f})"),
+        ]
+    return ImageGrid(
+        tuple(tuple(cells[at : at + 4]) for at in range(0, len(cells), 4)),
+        title="Believed and photographed",
+        caption="In brackets the probability that the classifier gives to the class.",
+    )
+
+
+def _table(labels: list[str], seen: Verdict) -> Table:
+    columns = (
+        *(Column("class"), Column("rank", "d"), Column("probability", ".3f")),
+        *(Column("total variation", ".4f"), Column("saturation", ".3f")),
+    )
+    rows = tuple(
+        (label, int(rank) + 1, float(probability), float(variation), float(saturated))
+        for label, rank, probability, variation, saturated in zip(
+            labels, seen.ranks, seen.probabilities, seen.total_variation, seen.saturation
+        )
+    )
+    return Table(
+        columns, rows, title="Class images in numbers", caption="Rank 1: the classifier names the class first."
+    )

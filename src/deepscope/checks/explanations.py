@@ -1,0 +1,153 @@
+"""What the classifier looks at where it is right and where it is wrong, and how far the maps can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from deepscope.attributions import Attribution
+from deepscope.attributions.faithfulness import Deletion, Insertion
+from deepscope.checks.check import Check
+from deepscope.checks.held_out import held_out
+from deepscope.jobs.explain_compare import named_methods
+from deepscope.jobs.explained import Photos, explain, heat, image_cell, read_photos
+from deepscope.jobs.faithfulness import CHANCE, measure
+from deepscope.jobs.section import Budget
+from deepscope.jobs.shown import provenance, skipped_blocks
+from deepscope.jobs.truth import right_answers
+from deepscope.models import VisionModel
+from deepscope.models.prediction import predict
+from deepscope.results import Block, Cell, Column, GridCell, ImageGrid, Note, Result, Table
+from deepscope.session import Session
+from deepscope.statistics import Estimate, mean
+
+_SHOWN = 4
+Rows = Mapping[str, NDArray[np.bool_]]
+
+
+@dataclass(frozen=True)
+class Explanations(Check):
+    """Attribution maps of right and of wrong predictions, and their faithfulness against random maps.
+
+    Faithfulness is insertion minus deletion, less that of random maps: how much faster the probability comes and goes
+    with the pixels that a map calls important.
+
+    Attributes:
+        data: a folder with a folder of images for each class, divided into `train/` and `test/` or not; or a
+            dataset's name.
+        model: the classifier; `deepscope models` lists them.
+        methods: names of attribution methods.
+        limit: images to explain, at most; half of them are wrong predictions, where there are so many.
+        search: images, drawn at random, that are classified to find these.
+        steps: steps of insertion and deletion.
+        batch_size: images at a time; the figures do not depend on it.
+    """
+
+    chapter: ClassVar[str] = "2 What it looks at"
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 1, "full": 8}
+
+    _: KW_ONLY
+    methods: tuple[str, ...] = ("saliency", "integrated-gradients", "grad-cam")
+    limit: int = 100
+    search: int = 1000
+    steps: int = 28
+    batch_size: int = 8
+
+    @classmethod
+    def within(cls, budget: Budget, *, data: str, model: str) -> Explanations:
+        """A few images and coarse steps, or many."""
+        return cls(data, model=model) if budget == "full" else cls(data, model=model, limit=12, search=200, steps=10)
+
+    def run(self, session: Session) -> Result:
+        """Measure each method's maps of the predicted class."""
+        methods = named_methods(self.methods)
+        judged = held_out(self.model, self.data, session)
+        model = judged.model
+        chosen = self._balanced(model, judged.paths, session)
+        photos = read_photos(model, chosen, session, batch_size=self.batch_size)
+        right = np.array(photos.correct, dtype=bool)
+        groups: Rows = {"right": right, "wrong": ~right}
+        asked = (Insertion(self.steps), Deletion(self.steps))
+        found: dict[str, NDArray[np.float64]] = {}
+        for method in (None, *methods):
+            values = measure(method, model, photos, asked, session, batch_size=self.batch_size)
+            found[CHANCE if method is None else method.name] = values["insertion"] - values["deletion"]
+        gained = {name: values - found[CHANCE] for name, values in found.items() if name != CHANCE}
+        metrics = {"images": float(len(right)), "right": float(right.sum()), "wrong": float((~right).sum())}
+        for name, values in gained.items():
+            for group, rows in groups.items():
+                if rows.any():
+                    metrics |= mean(values[rows]).metrics(f"faithfulness/{name}/{group}")
+        return Result(
+            title=f"What {model.name} looks at",
+            metrics=metrics,
+            blocks=(
+                Note(_trusted({name: mean(values) for name, values in gained.items()}), "Attributions", "verdict"),
+                *judged.notes,
+                *self._figures(methods, model, photos, groups, session),
+                _table(gained, groups),
+                *skipped_blocks(photos.skipped),
+            ),
+            arrays={f"faithfulness/{name}": values for name, values in gained.items()},
+            provenance=provenance([model], photos.paths),
+        )
+
+    def _balanced(self, model: VisionModel, paths: Sequence[Path], session: Session) -> list[Path]:
+        """Half of the images from wrong predictions, as far as there are any, the rest from right ones."""
+        order = torch.randperm(len(paths), generator=session.rng("limit"))[: self.search].tolist()
+        files = [paths[row] for row in order]
+        predictions = predict(model, files, session, batch_size=self.batch_size)
+        answers = right_answers(model, files)
+        predicted = zip(predictions.rows, predictions.logits.argmax(1).tolist())
+        right = {row: label in answers[row] for row, label in predicted}
+        wrong = [row for row in right if not right[row]][: self.limit // 2]
+        rest = [row for row in right if right[row]][: self.limit - len(wrong)]
+        return [files[row] for row in sorted((*wrong, *rest))]
+
+    def _figures(
+        self, methods: list[Attribution], model: VisionModel, photos: Photos, groups: Rows, session: Session
+    ) -> list[Block]:
+        """Some right and some wrong predictions with each method's map of the predicted class."""
+        grids: list[Block] = []
+        for group, chosen in groups.items():
+            if not chosen.any():
+                grids.append(Note(f"No prediction among these {len(chosen)} is {group}.", f"Maps, {group}"))
+                continue
+            shown = photos[np.flatnonzero(chosen)[:_SHOWN].tolist()]
+            maps = [explain(m, model, shown.pixels, shown.predicted, session, batch_size=4) for m in methods]
+            rows: list[tuple[GridCell, ...]] = [
+                (image_cell(model, shown, row), *(heat(m, own[row]) for m, own in zip(methods, maps)))
+                for row in range(len(shown.paths))
+            ]
+            columns = ("image", *(method.name for method in methods))
+            caption = "Maps of the predicted class."
+            grids.append(ImageGrid(tuple(rows), f"Where the prediction is {group}", caption, columns))
+        return grids
+
+
+def _trusted(gains: Mapping[str, Estimate]) -> str:
+    best = max(gains, key=lambda name: gains[name].value)
+    beaten = [name for name, gain in gains.items() if gain.low <= 0]
+    useless = f" No better than random maps here: {', '.join(beaten)}." if beaten else ""
+    return f"The most faithful maps are those of {best}: {gains[best]} above random maps.{useless}"
+
+
+def _table(gained: Mapping[str, NDArray[np.float64]], groups: Rows) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for name, values in gained.items():
+        for group, chosen in groups.items():
+            if chosen.any():
+                estimate = mean(values[chosen])
+                rows.append((name, group, int(chosen.sum()), estimate.value, estimate.low, estimate.high))
+    columns = (
+        *(Column("method"), Column("predictions"), Column("images", "d")),
+        *(Column(text, "+.3f") for text in ("faithfulness", "low", "high")),
+    )
+    caption = "Insertion minus deletion, less that of random maps; 95 % bootstrap interval. Above 0: the map helps."
+    return Table(columns, tuple(rows), title="How far the maps can be trusted", caption=caption)

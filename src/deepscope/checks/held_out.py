@@ -1,0 +1,101 @@
+"""Which images a classifier may be judged by: those that it was not fitted to, as far as anyone can know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepscope import images, render
+from deepscope.data import ClassFolders, load_dataset
+from deepscope.errors import InputError
+from deepscope.jobs.shown import provenance
+from deepscope.jobs.truth import right_answers
+from deepscope.models import VisionModel, load_model
+from deepscope.results import Block, Note
+from deepscope.session import Session
+from deepscope.transfer.splits import divide
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A classifier, and the images that judge it.
+
+    Attributes:
+        model: the classifier.
+        paths: images whose folder is named like one of its classes.
+        notes: what to know about the choice.
+    """
+
+    model: VisionModel
+    paths: tuple[Path, ...]
+    notes: tuple[Block, ...]
+
+
+def held_out(name: str, data: str, session: Session) -> HeldOut:
+    """The test images of the data; where it came undivided, those that `transfer fit` kept aside.
+
+    Args:
+        name: of the model.
+        data: a folder's path, or a dataset's name.
+
+    Raises:
+        InputError: the model or the data cannot be opened, or no folder is named like one of the model's classes.
+    """
+    model, folders = load_model(name, session), load_dataset(data, session, ClassFolders)
+    model.require_classes()
+    paths, note = _chosen(Path(name), folders, session)
+    known = tuple(path for path, answer in zip(paths, right_answers(model, paths)) if answer)
+    if not known:
+        classes = ", ".join(model.categories[:4])
+        raise InputError(
+            f"{folders.root}: no folder is named like a class of {model.name} ({classes}, ...): rename the folders, "
+            f"or fit a classifier to them with `deepscope transfer fit {folders.root} --out my-model`"
+        )
+    notes = [note]
+    if len(known) < len(paths):
+        strange = sorted({path.parent.name for path in paths} - {path.parent.name for path in known})
+        said = ", ".join(strange[:6]) + (" and others" if strange[6:] else "")
+        text = f"{len(paths) - len(known)} images are left out: {model.name} has no class of the name {said}."
+        notes.append(Note(text, "Unknown classes", "warning"))
+    return HeldOut(model, known, tuple(notes))
+
+
+def _chosen(model: Path, folders: ClassFolders, session: Session) -> tuple[tuple[Path, ...], Note]:
+    if folders.test is not None:
+        return folders.test.paths, Note(f"The {len(folders.test)} images of the data's own test set.", "Judged by")
+    rows = _kept_aside(model, folders, session)
+    paths = folders.everything.paths
+    if rows is not None:
+        kept = tuple(paths[row] for row in rows)
+        return kept, Note(f"The {len(kept)} images that `transfer fit` kept aside.", "Judged by")
+    text = (
+        f"All {len(paths)} images are used, since the folder has no train/ and test/: if the classifier was fitted to "
+        "any of them, it looks better here than it is."
+    )
+    return paths, Note(text, "Judged by", "warning")
+
+
+def _kept_aside(model: Path, folders: ClassFolders, session: Session) -> NDArray[np.int64] | None:
+    """Rows of the test images that `transfer fit` drew; None where the model does not come from exactly this data."""
+    everything = folders.everything
+    try:
+        fitted = render.load(model)
+    except InputError:
+        return None
+    fraction = fitted.config.get("test_fraction")
+    if not isinstance(fraction, float) or fitted.provenance.data != provenance([], everything.paths).data:
+        return None
+    readable = np.array([row for row, path in enumerate(everything.paths) if _reads(path)])
+    own = Session(seed=fitted.provenance.seed, cache=session.cache, quiet=True)
+    return readable[divide(folders, readable, own, splits=1, test_fraction=fraction)[0].test]
+
+
+def _reads(path: Path) -> bool:
+    try:
+        images.decode(path)
+    except InputError:
+        return False
+    return True

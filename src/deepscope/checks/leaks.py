@@ -1,0 +1,47 @@
+"""What is wrong with the data: corrupt files, copies, leaks from train to test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from deepscope.checks.check import Check
+from deepscope.data import ClassFolders, load_dataset
+from deepscope.jobs.data import DataAudit
+from deepscope.jobs.section import Budget
+from deepscope.results import Note, Result
+from deepscope.session import Session
+
+
+@dataclass(frozen=True)
+class Leaks(Check):
+    """Corrupt files, copies, one picture in two classes, and pictures that are in both train and test.
+
+    Attributes:
+        data: a folder with a folder of images for each class, divided into `train/` and `test/` or not; or a
+            dataset's name.
+        model: not asked: the data is the same for every classifier.
+    """
+
+    chapter: ClassVar[str] = "5 The data"
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.5, "full": 0.5}
+
+    @classmethod
+    def within(cls, budget: Budget, *, data: str, model: str) -> Leaks:
+        """All of the data either way."""
+        return cls(data, model=model)
+
+    def run(self, session: Session) -> Result:
+        """Look at every image."""
+        root = load_dataset(self.data, session, ClassFolders).root
+        result = DataAudit(root).run(session)
+        count = {name: round(value) for name, value in result.metrics.items()}
+        text = (
+            f"{count['images']} images: {count['corrupt']} corrupt; {count['duplicates/exact']} exact copies, "
+            f"{count['duplicates/exact-across-splits']} of them across the splits and "
+            f"{count['duplicates/exact-across-classes']} across classes; {count['duplicates/near']} near-copies, "
+            f"{count['duplicates/near-across-splits']} across the splits."
+        )
+        advice = (block for block in result.blocks if not (isinstance(block, Note) and block.level == "verdict"))
+        return replace(result, blocks=(Note(text, "Leaks", "verdict"), *advice))

@@ -1,0 +1,57 @@
+"""Which code a section's result depends on, as a digest: a change elsewhere does not make it run again."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+from pathlib import Path
+
+import deepscope
+
+_BY_MODULE = {"jobs", "studies", "checks"}
+"""Packages whose modules do not depend on each other unless they say so. Any other package counts as a whole."""
+
+
+def code_digest(module: str, root: Path | None = None) -> str:
+    """A digest of a module's source and of all of deepscope that it imports, directly or not.
+
+    Args:
+        module: its full name; one outside deepscope gives the digest of nothing.
+        root: the folder of the package.
+    """
+    root = root or Path(deepscope.__file__).parent
+    found: set[Path] = set()
+    waiting = _files(module, root)
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            waiting |= {file for name in _imports(path) for file in _files(name, root)}
+    digest = hashlib.sha256()
+    for path in sorted(found):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _files(module: str, root: Path) -> set[Path]:
+    """The files that a name stands for: a module's, or every file of the package that counts as a whole."""
+    package, *below = module.split(".")
+    if package != "deepscope" or not below:
+        return set()
+    if below[0] not in _BY_MODULE and (root / below[0]).is_dir():
+        return set((root / below[0]).rglob("*.py"))
+    path = root.joinpath(*below)
+    return {file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()}
+
+
+@functools.cache
+def _imports(path: Path) -> frozenset[str]:
+    """What a file imports, a name within a module counted as a module too: `_files` drops what is none."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return frozenset(names)

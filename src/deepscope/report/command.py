@@ -1,0 +1,48 @@
+"""The command line that runs a job again, from the job itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from typing import Any
+
+from deepscope.jobs import Job
+from deepscope.session import Session
+
+
+def command_line(job: Job, session: Session) -> str:
+    """What to type for this job in this session: only what differs from the defaults is said.
+
+    Args:
+        job: without a method among its fields.
+        session: its seed and precision are said too.
+    """
+    assert dataclasses.is_dataclass(job)
+    words, flags = ["deepscope", *job.area.split(), job.name], list[str]()
+    positional = [field.name for field in dataclasses.fields(job) if not field.kw_only]
+    for field in dataclasses.fields(job):
+        value = getattr(job, field.name)
+        if field.default is dataclasses.MISSING:
+            words.append(str(value))
+        elif isinstance(value, tuple) and field.name in positional[-1:]:
+            words += [str(item) for item in value]
+        elif value != field.default:
+            flags += _flag(field.name, value)
+    standard = Session()
+    for name in ("seed", "precision"):
+        if getattr(session, name) != getattr(standard, name):
+            flags += _flag(name, getattr(session, name))
+    return shlex.join([*words, *flags])
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    name = f"--{name.replace('_', '-')}"
+    match value:
+        case True:
+            return [name]
+        case False:
+            return [f"--no-{name[2:]}"]
+        case tuple():
+            return [word for item in value for word in (name, str(item))]
+        case _:
+            return [name, str(value)]

@@ -1,0 +1,259 @@
+"""Chapter 1.2, questions 5 to 11 and Table 1.1: features of pretrained networks for other images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from deepscope import images
+from deepscope.data import ClassFolders, Dataset, load_dataset
+from deepscope.errors import InputError
+from deepscope.jobs.transfer_improve import TransferImprove
+from deepscope.jobs.transfer_table import PUBLISHED, TransferTable
+from deepscope.models import DEFAULT, catalogue, load_model
+from deepscope.results import Block, Column, Note, Result, Table
+from deepscope.session import Session
+from deepscope.statistics import Estimate, mcnemar, proportion
+from deepscope.studies.study import Answer, Budget, Study, Verdict, answers
+from deepscope.studies.transfer_data import digit_folders, untrained
+from deepscope.transfer.fitting import fit_features
+from deepscope.transfer.heads.linear_svc import LinearSVC
+from deepscope.transfer.layers import maps
+
+_SCENES = "15scene"
+_ALIKE = 0.01
+"""Accuracies that differ by no more count as the same."""
+_HEADS = ("linear-svc", "logistic-regression", "ridge", "nearest-neighbours")
+_GREYS = ("replicate", "fold", "average")
+_GREY_REASON = (
+    "summing the first convolution's weights (fold) is the same as replicating the image, averaging them a third of it"
+)
+_BLANK, _FAR, _PIXELS = "initial weights", "features of digits", "pixels of digits"
+_OTHERS = ("vgg16@pool5", "squeezenet1_0", "efficientnet_lite1", "efficientnet_lite2")
+_JOINED = ("efficientnet_lite2", "vgg16")
+
+
+@dataclass(frozen=True)
+class TransferLearning(Study):
+    """Which layer of which network makes the best features, what pre-training is worth, and what improves them.
+
+    On 15-Scene where it is here; else on handwritten digits, which are as far from ImageNet as images can be.
+
+    Attributes:
+        data: a dataset or a folder instead.
+        model: whose layers and improvements are measured.
+        digits: of each class, to train on and as many to test with, where digits stand in.
+        fine_tune: epochs of the improvement that trains the whole network; 0 leaves it out.
+        thorough: also the other networks that are here.
+    """
+
+    chapter: ClassVar[str] = "1.2 Transfer learning with VGG16 on 15-Scene"
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 1, "full": 150}
+
+    _: KW_ONLY
+    data: str | None = None
+    model: str = DEFAULT
+    digits: int = 30
+    fine_tune: int = 6
+    thorough: bool = True
+
+    @classmethod
+    def within(cls, budget: Budget) -> TransferLearning:
+        """One network on few digits, or every network here, and fine-tuning."""
+        return cls() if budget == "full" else cls(digits=8, fine_tune=0, thorough=False)
+
+    def inputs(self, home: Path) -> Sequence[Path]:
+        """The scenes and the weights."""
+        return [home / "data" / "15scene", home / "weights", *([Path(self.data)] if self.data else [])]
+
+    def run(self, session: Session) -> Result:
+        """Measure the table, the heads, pre-training, its limits, the ways to be grey, and the improvements."""
+        if self.digits < 2:
+            raise InputError("--digits is at least 2")
+        own = replace(session, out=None if session.out is None else session.out / "transfer-learning")
+        digits = digit_folders(self.digits, session)
+        data, words = self._data(digits, session)
+        trained = len(load_dataset(data, session, ClassFolders).train)
+        model, here = load_model(self.model, session), {entry.name for entry in catalogue(session) if entry.here}
+        blank = str(untrained(model, session))
+        layers = [f"{self.model}@{layer}" for layer in maps(model)]
+        others = [name for name in _OTHERS if self.thorough and name.partition("@")[0] in here]
+        joined = tuple(name for name in _JOINED if self.thorough and name in here)
+        relus = dict.fromkeys(name for name, _ in PUBLISHED)
+
+        def measured(where: str, *features: str, **settings: Any) -> Result:
+            kinds = settings.pop("normalisations", ("l2",))
+            return TransferTable(where, features=features, normalisations=kinds, **settings).run(own)
+
+        table = measured(data, *relus, self.model, *layers, *others, normalisations=("raw", "l2"))
+        parts = {
+            **{f"head {head}": measured(data, self.model, heads=(head,)) for head in _HEADS},
+            **{f"grey {how}": measured(data, self.model, grey=how) for how in _GREYS},
+            _BLANK: measured(data, blank),
+            _FAR: measured(str(digits), self.model),
+        }
+        found = {name: _Measured.of(result) for name, result in parts.items()}
+        found[_PIXELS] = _of_pixels(digits, own)
+        better = TransferImprove(data, model=self.model, others=joined, fine_tune=self.fine_tune).run(own)
+        metrics = {**table.metrics, **{f"improve/{name}": value for name, value in better.metrics.items()}}
+        for name, one in found.items():
+            metrics |= one.accuracy.metrics(f"accuracy/{name.replace(' ', '/', 1)}")
+        return Result(
+            title=f"Features of pretrained networks for {words}",
+            metrics=metrics,
+            blocks=(
+                *(_titled(block) for block in table.blocks),
+                _table(found, words),
+                *(block for block in better.blocks if isinstance(block, Table) or _is_verdict(block)),
+                answers(self._answers(words, trained, table, found, better)),
+            ),
+            provenance=table.provenance,
+        )
+
+    def _data(self, digits: Path, session: Session) -> tuple[str, str]:
+        """What is classified, and how to call it."""
+        if self.data is not None:
+            return self.data, Path(self.data).name
+        if not Dataset.member(_SCENES).missing(session.home):
+            return _SCENES, "15-Scene"
+        return str(digits), f"{self.digits} handwritten digits of each class"
+
+    def _answers(
+        self, words: str, trained: int, table: Result, found: Mapping[str, _Measured], better: Result
+    ) -> list[Answer]:
+        images = len(next(iter(found.values())).right)
+        svm, blank, far, pixels = (found[name] for name in ("head linear-svc", _BLANK, _FAR, _PIXELS))
+        layers = {
+            name: value
+            for name, value in table.metrics.items()
+            if name.startswith(f"accuracy/{self.model}/") and name.endswith("/l2")
+        }
+        said = ", ".join(f"{name.split('/')[2]} {value:.3f}" for name, value in layers.items())
+        heads = ", ".join(f"{head} {found[f'head {head}'].accuracy.value:.3f}" for head in _HEADS)
+        greys = ", ".join(f"{how} {found[f'grey {how}'].accuracy.value:.3f}" for how in _GREYS)
+        tuned = better.metrics.get("accuracy/fine-tuning")
+        rose = better.metrics["accuracy"] - better.metrics["accuracy/baseline"]
+        deep, shallow = next(iter(layers.values())), min(layers.values())
+        return [
+            *(_published(layer, kind, value, table, words) for (layer, kind), value in PUBLISHED.items()),
+            Answer(
+                "5. why not train VGG16 on the scenes directly",
+                "too few images",
+                f"VGG16 has 138,357,544 parameters for {trained} training images; features of an untrained network "
+                f"give {blank.accuracy}",
+                "answered",
+                f"{self.model} on {words}; a training from scratch was not made",
+            ),
+            Answer(
+                "6. what pre-training is worth",
+                "it helps",
+                f"{svm.accuracy} with, {blank.accuracy} without",
+                _verdict(svm, blank),
+                f"the same layer of {self.model}, with initial weights; McNemar p = {svm.p_against(blank):.2g}, "
+                f"{images} images",
+            ),
+            Answer(
+                "7. limits of feature extraction",
+                "images unlike ImageNet",
+                f"on handwritten digits {far.accuracy}; a linear SVM on the bare pixels {pixels.accuracy}",
+                _verdict(pixels, far),
+                f"a limit would show as features that lose to pixels; McNemar p = {far.p_against(pixels):.2g}",
+            ),
+            Answer(
+                "8. the layer",
+                "deeper is more specific",
+                said,
+                "reproduced" if deep - shallow > _ALIKE else "differs",
+                f"of {self.model}, L2-normalised, the layer below the classes first; test images of {words}",
+            ),
+            Answer("9. grey images", "replicate, or average the weights", greys, "answered", _GREY_REASON),
+            Answer(
+                "10. the network itself instead of an SVM",
+                "possible",
+                heads + ("" if tuned is None else f"; fine-tuned {tuned:.3f}"),
+                "answered",
+                "logistic regression is the network's own kind of last layer",
+            ),
+            Answer(
+                "11. improvements",
+                "TODO",
+                f"{better.metrics['accuracy/baseline']:.3f} to {better.metrics['accuracy']:.3f} ({rose:+.3f})",
+                "answered",
+                "with the idea that cross-validation on the training images prefers; the notes above say why and what "
+                "came of each",
+            ),
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """One row of a table: its accuracy, and whether each test image was right."""
+
+    accuracy: Estimate
+    right: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, result: Result) -> _Measured:
+        """A result of `transfer table` with a single row."""
+        (right,) = result.arrays.values()
+        return cls(proportion(int(right.sum()), right.size), right[0])
+
+    def p_against(self, other: _Measured) -> float:
+        """McNemar's p on the same test images; NaN where they are others."""
+        return mcnemar(self.right, other.right) if self.right.shape == other.right.shape else float("nan")
+
+
+def _of_pixels(folder: Path, session: Session) -> _Measured:
+    """A linear SVM on the bare pixels."""
+    data = load_dataset(folder, session, ClassFolders)
+    assert data.test is not None
+    train, test = (
+        torch.from_numpy(np.stack([np.asarray(images.decode(path).convert("L")) for path in part.paths])).float()
+        for part in (data.train, data.test)
+    )
+    labels = torch.from_numpy(data.train.labels)
+    fitted = fit_features([train.flatten(1)], labels, LinearSVC(), "l2", seed=session.seed)
+    right = (fitted.scores([test.flatten(1)]).argmax(1) == torch.from_numpy(data.test.labels)).numpy()
+    return _Measured(proportion(int(right.sum()), len(right)), right)
+
+
+def _verdict(better: _Measured, worse: _Measured) -> Verdict:
+    """Whether the first is better, on the same images."""
+    return (
+        "reproduced" if better.accuracy.value > worse.accuracy.value and better.p_against(worse) < 0.05 else "differs"
+    )
+
+
+def _published(layer: str, kind: str, published: float, table: Result, words: str) -> Answer:
+    name = f"accuracy/{layer.replace('@', '/')}/{kind}"
+    question = f"Table 1.1, {layer.partition('@')[2]}, {'normalised' if kind == 'l2' else 'not normalised'}"
+    if name not in table.metrics or words != "15-Scene":
+        why = "VGG16's fully connected weights, or 15-Scene, are not here; what is here stands in the table above"
+        return Answer(question, f"{published:.3f}", "—", "not measured here", why)
+    found = Estimate(*(table.metrics[f"{name}{end}"] for end in ("", "/low", "/high")))
+    alike = abs(found.value - published) <= _ALIKE or found.low <= published <= found.high
+    return Answer(question, f"{published:.3f}", str(found), "reproduced" if alike else "differs", "95 % interval")
+
+
+def _is_verdict(block: Block) -> bool:
+    return isinstance(block, Note) and block.level == "verdict"
+
+
+def _titled(block: Block) -> Block:
+    shown = isinstance(block, Table) and block.title.startswith("Features for")
+    return replace(block, title="Table 1.1, with other layers and networks") if shown else block
+
+
+def _table(found: Mapping[str, _Measured], words: str) -> Table:
+    rows = tuple((name, one.accuracy.value, one.accuracy.low, one.accuracy.high) for name, one in found.items())
+    columns = (Column("what"), *(Column(name, ".3f") for name in ("test accuracy", "low", "high")))
+    caption = (
+        f"On {words}, one thing changed at a time; the last two rows on handwritten digits. 95 % Wilson intervals."
+    )
+    return Table(columns, rows, title="Heads, grey images, and pre-training", caption=caption)

@@ -1,0 +1,209 @@
+"""The page in a real browser: nothing broken, nothing asked for, readable everywhere, operable by keyboard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page
+
+from browser import browser
+from deepscope.report.keeping import Outcome
+from deepscope.report.page import page as write
+from deepscope.results import Animation, Column, Curves, Note, Provenance, Result, Series, Table
+from deepscope.studies import Answer, answers
+from results_strategies import EVERYTHING
+from toy_sections import study
+
+_LONG = "a_file_name_without_any_place_to_break_it_" * 6
+
+
+@dataclass(frozen=True)
+class Visit:
+    """An open page, what its console said, and what it asked for."""
+
+    page: Page
+    said: list[str]
+    asked: list[str]
+
+    def evaluate(self, script: str) -> Any:
+        return self.page.evaluate(script)
+
+
+@pytest.fixture(scope="module")
+def visit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visit]:
+    wide = Table(tuple(Column(f"column {i}") for i in range(14)), ((_LONG, *range(13)), ("b", *range(13, 0, -1))))
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 20, 300, 3), dtype=np.uint8)
+    many = tuple(Series(f"series {i}", np.arange(4), np.arange(4) * i) for i in range(30))
+    hostile = Result(
+        "<img src=x onerror=alert(1)>",
+        blocks=(
+            wide,
+            Note(_LONG, "</script><script>alert(1)</script>"),
+            Animation(pixels, "A film", seconds=0.02, captions=tuple(f"frame {i}" for i in range(7))),
+            Curves(many, "x", "y"),
+            answers([Answer("1. Why?", "0.9", "0.91", "reproduced", _LONG)]),
+        ),
+        provenance=Provenance(command=f"deepscope study works {_LONG}"),
+    )
+    outcomes = [Outcome(study(), EVERYTHING), Outcome(study(), hostile)]
+    file = tmp_path_factory.mktemp("page") / "index.html"
+    file.write_text(write(outcomes, title="Title", introduction="Introduction."), encoding="utf-8")
+    with browser() as chromium:
+        page = chromium.new_page(viewport={"width": 1280, "height": 900})
+        said, asked = list[str](), list[str]()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(file.as_uri())
+        yield Visit(page, said, asked)
+
+
+@pytest.fixture(autouse=True)
+def _as_at_first(visit: Visit) -> None:
+    visit.page.emulate_media(media="screen", color_scheme="light", reduced_motion="no-preference")
+    visit.page.set_viewport_size({"width": 1280, "height": 900})
+    visit.evaluate("document.querySelectorAll('.open input').forEach(box => box.checked = false); scrollTo(0, 0)")
+
+
+def test_every_picture_shows_and_nothing_is_asked_for(visit: Visit) -> None:
+    broken = visit.evaluate(
+        """Promise.all([...document.images].map(async (image) => {
+            image.loading = 'eager';
+            try { await image.decode(); } catch { return image.alt; }
+            return image.naturalWidth && image.alt.trim() ? '' : 'no width or no text: ' + image.alt;
+        })).then((found) => found.filter(Boolean))"""
+    )
+    assert broken == []
+    assert visit.evaluate("document.images.length") >= 8
+    assert [url for url in visit.asked if not url.startswith(("data:", "file:"))] == []
+    assert sum(url.startswith("file:") for url in visit.asked) == 1
+    assert visit.said == []
+
+
+def test_the_policy_refuses_every_request(visit: Visit) -> None:
+    blocked = visit.evaluate("fetch('https://example.org/').then(() => false, () => true)")
+    assert blocked
+    assert any("Content Security Policy" in text for text in visit.said)
+    visit.said.clear()
+
+
+@pytest.mark.parametrize("width", [320, 375, 768, 1280])
+def test_nothing_overflows(visit: Visit, width: int) -> None:
+    visit.page.set_viewport_size({"width": width, "height": 700})
+    assert visit.evaluate("document.documentElement.scrollWidth") <= width
+    outside = visit.evaluate(
+        """[...document.querySelectorAll('main *, header *, nav *')].filter((one) =>
+            !one.closest('.scroll, pre, .stage') && one.getBoundingClientRect().right > innerWidth + 1
+        ).map((one) => one.outerHTML.slice(0, 120))"""
+    )
+    assert outside == []
+
+
+def test_everything_is_reached_by_keyboard(visit: Visit) -> None:
+    wanted = visit.evaluate(
+        """[...document.querySelectorAll('a[href], button, input, [tabindex="0"]')].filter((one) =>
+            one.checkVisibility()).map((one, place) => one.dataset.place = `${place}`)"""
+    )
+    visit.evaluate("document.activeElement.blur()")
+    reached = []
+    for _ in wanted:
+        visit.page.keyboard.press("Tab")
+        reached.append(visit.evaluate("document.activeElement.dataset.place"))
+        seen = visit.evaluate(
+            """[document.activeElement, document.activeElement.parentElement].some((one) => {
+                const style = getComputedStyle(one);
+                return style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0;
+            }) || document.activeElement.matches('.skip')"""
+        )
+        assert seen, visit.evaluate("document.activeElement.outerHTML.slice(0, 200)")
+    assert reached == wanted
+
+
+def test_a_figure_opens_large_by_keyboard_and_closes(visit: Visit) -> None:
+    box = visit.page.locator(".open input").first
+    box.focus()
+    visit.page.keyboard.press("Space")
+    large = visit.page.locator(".open img").first.bounding_box()
+    assert large is not None
+    assert (large["width"], large["height"]) == (1280, 900)
+    visit.page.keyboard.press("Escape")
+    small = visit.page.locator(".open img").first.bounding_box()
+    assert small is not None
+    assert small["width"] < 1280
+
+
+def test_a_film_plays_and_slides(visit: Visit) -> None:
+    player = visit.page.locator(".player").last
+    slider, count, button = player.locator("input[type=range]"), player.locator("output"), player.locator("button")
+    assert count.text_content() == "7 / 7"
+    slider.focus()
+    before = player.locator(".stage img").evaluate("one => one.style.transform")
+    visit.page.keyboard.press("ArrowLeft")
+    assert count.text_content() == "6 / 7"
+    assert player.locator(".stage img").evaluate("one => one.style.transform") != before
+    button.click()
+    visit.page.wait_for_function("one => one.textContent === '7 / 7'", arg=count.element_handle())
+    visit.page.wait_for_function("one => one.textContent === 'Play'", arg=button.element_handle())
+
+
+def test_nothing_moves_by_itself(visit: Visit) -> None:
+    assert visit.evaluate("document.getAnimations().length") == 0
+    counts = "[...document.querySelectorAll('output')].map((one) => one.textContent)"
+    before = visit.evaluate(counts)
+    visit.page.wait_for_timeout(100)
+    assert visit.evaluate(counts) == before == ["3 / 3", "7 / 7"]
+
+
+def test_tables_sort(visit: Visit) -> None:
+    table = visit.page.locator("table", has_text="squeezenet1_0").first
+    heading = table.locator("th button").nth(1)
+    first = table.locator("tbody tr td:first-child")
+    for order in (["squeezenet1_0", "efficientnet_lite0", "vgg16"], ["efficientnet_lite0", "squeezenet1_0", "vgg16"]):
+        heading.focus()
+        visit.page.keyboard.press("Enter")
+        assert first.all_text_contents() == order  # what was not measured stays last
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_in_light_and_dark(visit: Visit, scheme: Any) -> None:
+    visit.page.emulate_media(color_scheme=scheme)
+    ground = visit.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (_luminance(ground) > 0.5) == (scheme == "light")
+    for chosen in ("p", "figcaption", "nav a", "footer p", "td", ".note strong", "small", ".controls button"):
+        colour = visit.evaluate(f"getComputedStyle(document.querySelector('main {chosen}, {chosen}')).color")
+        assert _contrast(colour, ground) >= 4.5, chosen
+
+
+def test_paper(visit: Visit) -> None:
+    visit.page.emulate_media(media="print", color_scheme="dark")
+    assert _luminance(visit.evaluate("getComputedStyle(document.body).backgroundColor")) == 1
+    shown = "[...document.querySelectorAll('{}')].filter((one) => one.checkVisibility()).length"
+    assert visit.evaluate(shown.format("nav, .controls, .stage")) == 0
+    assert visit.evaluate(shown.format(".player label > img")) == 2
+    assert visit.page.pdf()[:5] == b"%PDF-"
+
+
+def test_without_scripts_a_film_is_a_still(visit: Visit) -> None:
+    chromium = visit.page.context.browser
+    assert chromium is not None
+    plain = chromium.new_context(java_script_enabled=False).new_page()
+    plain.goto(visit.page.url)
+    assert plain.locator("img:visible").count() == plain.locator(".open").count() == 6
+
+
+def _channels(colour: str) -> list[float]:
+    return [float(text) / 255 for text in colour[colour.index("(") + 1 : -1].split(",")[:3]]
+
+
+def _luminance(colour: str) -> float:
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in _channels(colour)]
+    return round(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2], 6)
+
+
+def _contrast(first: str, second: str) -> float:
+    low, high = sorted((_luminance(first), _luminance(second)))
+    return (high + 0.05) / (low + 0.05)
