@@ -17,6 +17,7 @@ from deepscope.errors import InputError
 from deepscope.jobs import explain, explain_compare, explain_evaluate, faithfulness
 from deepscope.jobs.explained import Photos, heat, read_photos
 from deepscope.jobs.kept import kept
+from deepscope.jobs.sanity import Sanity
 from deepscope.models import VisionModel
 from deepscope.results import Curves, Heatmap, ImageGrid, Result, Table
 from deepscope.session import Session
@@ -138,7 +139,7 @@ def test_evaluate_measures_methods_and_random_maps(photos: Path, tmp_path: Path)
 )
 def test_a_verdict_asks_what_the_maps_are_nearer_to(upper: list[float], unrelated: list[float], said: str) -> None:
     survived = np.array([upper, upper, np.zeros(len(upper)), unrelated])
-    assert faithfulness.Sanity.of(survived, (0.25, 0.5, 0.75, 1.0)).verdict == said
+    assert Sanity.of(survived, (0.25, 0.5, 0.75, 1.0)).verdict == said
 
 
 def test_figures_do_not_depend_on_the_batch_size_and_are_kept(

@@ -11,15 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepscope.attributions import Attribution
-from deepscope.attributions.faithfulness import Measure, Randomisation
+from deepscope.attributions.faithfulness import Measure
 from deepscope.errors import InputError
 from deepscope.jobs.explain_compare import named_methods
 from deepscope.jobs.explained import Photos, read_photos
-from deepscope.jobs.faithfulness import CHANCE, POINTING, Sanity, measure, read_boxes, survival
+from deepscope.jobs.faithfulness import CHANCE, POINTING, measure, read_boxes
 from deepscope.jobs.job import Job
+from deepscope.jobs.sanity import check_sanity
 from deepscope.jobs.shown import provenance, skipped_blocks
 from deepscope.models import DEFAULT, VisionModel, load_model
-from deepscope.results import Block, Cell, Column, Curves, Result, Series, Table
+from deepscope.results import Block, Cell, Column, Result, Table
 from deepscope.session import Session
 from deepscope.statistics import difference, mean
 
@@ -80,9 +81,11 @@ class ExplainEvaluate(Job):
                 for name, numbers in of_method.items():
                     metrics |= mean(numbers).metrics(f"{prefix}{name}/{method}")
             blocks += [measures_table(model, values), pairs_table(model, values)]
-            checked, more = self._sanity(model, photos, methods, session)
-            metrics |= {f"{prefix}{name}": value for name, value in checked.items()}
-            blocks += more
+            if self.sanity:
+                few = photos[range(min(self.sanity, len(photos.paths)))]
+                checked = check_sanity(methods, model, few, session)
+                metrics |= {f"{prefix}{name}": value for name, value in checked.metrics().items()}
+                blocks += checked.blocks()
         if len(models) == 2:
             compared, table = networks_table(models, found)
             metrics |= compared
@@ -115,47 +118,6 @@ class ExplainEvaluate(Job):
             values = measure(method, model, photos, measures, session, batch_size=self.batch_size, inside=inside)
             found[CHANCE if method is None else method.name] = values
         return found
-
-    def _sanity(
-        self, model: VisionModel, photos: Photos, methods: Sequence[Attribution], session: Session
-    ) -> tuple[dict[str, float], list[Block]]:
-        if not self.sanity:
-            return {}, []
-        few = photos[range(min(self.sanity, len(photos.paths)))]
-        check, metrics, rows, series = Randomisation(), dict[str, float](), [], []
-        for method, survived in zip(methods, survival(methods, model, few, session, check)):
-            said = Sanity.of(survived, check.depths)
-            rows.append((method.name, str(said.upper), str(said.unrelated), str(said.margin), said.verdict))
-            metrics |= said.upper.metrics(f"survival/{method.name}")
-            metrics |= said.unrelated.metrics(f"unrelated/{method.name}")
-            metrics |= said.margin.metrics(f"sanity-margin/{method.name}")
-            metrics[f"sanity/{method.name}"] = float(said.verdict == "passes")
-            estimates = [mean(numbers) for numbers in survived]
-            series.append(
-                Series(
-                    method.name,
-                    np.array([0.0, *check.depths]),
-                    np.array([1.0, *(e.value for e in estimates)]),
-                    np.array([1.0, *(e.low for e in estimates)]),
-                    np.array([1.0, *(e.high for e in estimates)]),
-                )
-            )
-        columns = tuple(Column(text) for text in ("method", "upper half shuffled", "all shuffled", "margin", "verdict"))
-        caption = (
-            f"Spearman's rank correlation of a map with the trained network's, on {len(few.paths)} images, each with a "
-            "shuffling of its own. Margin: how much nearer than the middle between an unrelated network's map and the "
-            "same map the maps stay while the upper half of the layers knows nothing. Below 0 passes."
-        )
-        return metrics, [
-            Table(columns, tuple(rows), title=f"Sanity check, {model.name}", caption=caption),
-            Curves(
-                tuple(series),
-                x_title="share of the layers shuffled, from the output down",
-                y_title="rank correlation",
-                title=f"What survives of the maps, {model.name}",
-                caption="Bands are 95 % intervals over images (Adebayo et al. 2018).",
-            ),
-        ]
 
 
 def named_measures(names: Sequence[str]) -> list[Measure]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,21 +15,18 @@ from torch import Tensor
 from deepscope import images
 from deepscope.attributions import Attribution, per_pixel
 from deepscope.attributions.attribution import image_seeds
-from deepscope.attributions.faithfulness import Explanation, Measure, Randomisation, energy_inside
+from deepscope.attributions.faithfulness import Explanation, Measure, energy_inside
 from deepscope.errors import InputError
 from deepscope.jobs.explained import Photos
 from deepscope.jobs.kept import Arrays, digest, kept
 from deepscope.models import VisionModel
 from deepscope.registry import plain_value
 from deepscope.session import Session
-from deepscope.statistics import Estimate, mean
 
 CHANCE = "random"
 """Stands in the place of a method: maps of random numbers, which any method has to beat."""
 POINTING = "energy-pointing"
 """The pointing game's name among the measures; it is none of them, because it needs boxes."""
-
-Explain = Callable[[VisionModel], list[Tensor]]
 
 
 def measure(
@@ -109,67 +104,6 @@ def _measured(
     if inside is not None:
         found[POINTING] = energy_inside(maps, inside.to(maps))
     return {name: values.double().cpu().numpy() for name, values in found.items()}
-
-
-def survival(
-    methods: Sequence[Attribution], model: VisionModel, photos: Photos, session: Session, check: Randomisation
-) -> NDArray[np.float64]:
-    """(methods, depths, N) rank correlations of the maps with those of ever more shuffled networks.
-
-    Every image has a shuffling of its own, so that an interval over images holds the chance of both. A shuffled
-    network explains the class that it now predicts: the old one may be out of its reach.
-    """
-    survived: list[NDArray[np.float64]] = []
-    for index in session.track(range(len(photos.paths)), "sanity check"):
-        pixels, predicted = photos.pixels[[index]].to(model.device), photos.predicted[[index]].to(model.device)
-        about = {
-            "model": model.fingerprint,
-            "methods": plain_value(methods),
-            "check": plain_value(check.depths),
-            "image": digest(pixels, predicted),
-            "first": index,
-        }
-
-        def explain(network: VisionModel, pixels: Tensor = pixels, target: Tensor = predicted) -> list[Tensor]:
-            if network is not model:
-                with torch.no_grad():
-                    target = network(pixels).argmax(1)
-            return [per_pixel(one(network, pixels, target, rng=session.rng("explain", one.name))) for one in methods]
-
-        def compute(pixels: Tensor = pixels, index: int = index, explain: Explain = explain) -> Arrays:
-            return {"survived": check(explain, model, pixels, rng=session.rng("randomisation", index))}
-
-        survived.append(kept(session, about, compute)["survived"])
-    return np.concatenate(survived, axis=-1)
-
-
-@dataclass(frozen=True)
-class Sanity:
-    """What the sanity check says of a method.
-
-    Attributes:
-        upper: rank correlation with the trained network's maps while at most half of the layers are shuffled.
-        unrelated: the same once every layer is shuffled: what the image alone gives.
-        margin: `upper` minus the middle between `unrelated` and 1, image by image.
-    """
-
-    upper: Estimate
-    unrelated: Estimate
-    margin: Estimate
-
-    @classmethod
-    def of(cls, survived: NDArray[np.float64], depths: Sequence[float]) -> Sanity:
-        """From a method's (depths, N) rank correlations; the last depth is 1."""
-        upper = survived[np.array(depths) <= 0.5].mean(0)
-        unrelated = survived[-1]
-        return cls(mean(upper), mean(unrelated), mean(upper - (1 + unrelated) / 2))
-
-    @property
-    def verdict(self) -> Literal["passes", "fails", "undecided"]:
-        """Whether the maps are nearer to an unrelated network's ("passes") than to the trained one's ("fails")."""
-        if self.margin.high < 0:
-            return "passes"
-        return "fails" if self.margin.low > 0 else "undecided"
 
 
 def read_boxes(path: Path, model: VisionModel, photos: Photos) -> Tensor:

@@ -4,29 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from deepscope.attributions import Attribution, GradCAM, GradientTimesInput, IntegratedGradients, SmoothGrad
+from deepscope.attributions import (
+    Attribution,
+    GradCAM,
+    GradientTimesInput,
+    GuidedBackpropagation,
+    IntegratedGradients,
+    SmoothGrad,
+)
 from deepscope.attributions import Saliency as Gradient
 from deepscope.attributions.faithfulness import Deletion, Insertion, MaxSensitivity, Roughness
 from deepscope.data.photographs import bundled_photographs
 from deepscope.errors import InputError
 from deepscope.jobs.explained import Photos, explain, heat, image_cell, read_photos
 from deepscope.jobs.faithfulness import CHANCE, measure
+from deepscope.jobs.sanity import Checked, check_sanity
 from deepscope.jobs.shown import provenance
 from deepscope.models import VisionModel, load_model
 from deepscope.models.prediction import forward
-from deepscope.results import Block, Column, GridCell, ImageGrid, Note, Result, Table
+from deepscope.results import Block, Column, GridCell, ImageGrid, Result, Table
 from deepscope.session import Session
 from deepscope.statistics import Estimate, difference, mean
-from deepscope.studies.study import Budget, Study
+from deepscope.studies.study import Answer, Budget, Study, answers
 
 Values = Mapping[str, NDArray[np.float64]]
+CHECKED: tuple[Attribution, ...] = (Gradient(), GuidedBackpropagation(), GradCAM())
 METHODS: tuple[Attribution, ...] = (Gradient(), SmoothGrad(samples=16), IntegratedGradients(), GradCAM())
 FAITHFULNESS, ROUGHNESS, SENSITIVITY, SATURATION = "faithfulness", "roughness", "max-sensitivity", "saturation"
 
@@ -62,9 +71,10 @@ class Saliency(Study):
         named = [*([sample] if sample.is_dir() else []), *bundled_photographs().paths]
         models, missing = _available(self.models, session)
         metrics: dict[str, float] = {}
-        blocks: list[Block] = [*missing]
+        blocks: list[Block] = []
         measured: list[dict[str, Values]] = []
         correct: list[NDArray[np.bool_]] = []
+        checked: list[Checked] = []
         paths = ()
         for model in models:
             photos = read_photos(model, named, session, batch_size=self.batch_size, limit=self.limit)
@@ -79,6 +89,8 @@ class Saliency(Study):
                 for name, numbers in values.items():
                     metrics |= mean(numbers).metrics(f"{name}/{method}/{model.name}")
             blocks.append(_figure(model, photos, correct[-1], session))
+            checked.append(check_sanity(CHECKED, model, photos, session))
+            metrics |= checked[-1].metrics(f"/{model.name}")
         asked = [
             *(_right_or_wrong(model, values, right) for model, values, right in zip(models, measured, correct)),
             *(_networks(models[0], model, measured[0], values) for model, values in zip(models[1:], measured[1:])),
@@ -87,7 +99,11 @@ class Saliency(Study):
         ]
         for question in asked:
             metrics |= {name: value for row in question.rows for name, value in row.estimate.metrics(row.name).items()}
-            blocks += question.blocks()
+            blocks.append(question.table())
+        for one in checked:
+            blocks += one.blocks()
+        given = [question.answer() for question in asked]
+        blocks.append(answers([*given, *(_trusted(one) for one in checked), *missing]))
         return Result(
             title="Saliency maps: what the source saw, measured",
             metrics=metrics,
@@ -138,7 +154,7 @@ class _Row:
     claimed: int
 
     @property
-    def answer(self) -> str:
+    def answer(self) -> Literal["measured", "reproduced", "differs", "not decided"]:
         if self.claimed == 0:  # never negative: its sign would say nothing
             return "measured"
         if self.claimed * min(self.estimate.low, self.estimate.high, key=lambda end: self.claimed * end) > 0:
@@ -153,31 +169,49 @@ class _Question:
     claim: str
     rows: tuple[_Row, ...]
 
-    def blocks(self) -> tuple[Block, ...]:
+    def table(self) -> Table:
         rows = tuple((r.text, r.estimate.value, r.estimate.low, r.estimate.high, r.answer) for r in self.rows)
         columns = (Column("measured"), *(Column(name, "+.3f") for name in ("value", "low", "high")), Column("claim"))
-        said = "; ".join(f"{row.text}: {row.answer} ({row.estimate})" for row in self.rows)
-        return Table(columns, rows, title=self.title, caption=self.claim), Note(said + ".", self.title, "verdict")
+        return Table(columns, rows, title=self.title, caption=f"Claim: {self.claim}.")
+
+    def answer(self) -> Answer:
+        """Reproduced or different where every row says so; else answered, row by row."""
+        found = {row.answer for row in self.rows if row.claimed}
+        verdict = "reproduced" if found == {"reproduced"} else "differs" if found == {"differs"} else "answered"
+        said = "; ".join(f"{row.text} {row.estimate}: {row.answer}" for row in self.rows)
+        return Answer(self.title, self.claim, said, verdict)
 
 
-def _available(names: Sequence[str], session: Session) -> tuple[list[VisionModel], list[Block]]:
-    """Networks with a class layer that are here, and a note for each other one.
+def _trusted(checked: Checked) -> Answer:
+    verdicts = {name: said.verdict for name, said in checked.said.items()}
+    wanted = {method.name: "fails" if isinstance(method, GuidedBackpropagation) else "passes" for method in CHECKED}
+    return Answer(
+        f"Sanity check of the maps, {checked.model.name}",
+        "gradient and Grad-CAM pass, guided backpropagation fails (Adebayo et al. 2018)",
+        "; ".join(f"{name} {verdict}" for name, verdict in verdicts.items()),
+        "reproduced" if verdicts == wanted else "answered",
+        "; ".join(f"{name}: margin {said.margin}" for name, said in checked.said.items()),
+    )
+
+
+def _available(names: Sequence[str], session: Session) -> tuple[list[VisionModel], list[Answer]]:
+    """Networks with a class layer that are here, and an answer for each other one.
 
     Raises:
         InputError: none is here.
     """
     models: list[VisionModel] = []
-    notes: list[Block] = []
+    missing: list[Answer] = []
     for name in names:
         try:
             model = load_model(name, session)
             model.require_classes()
             models.append(model)
         except InputError as error:
-            notes.append(Note(f"Not measured here: {error}.", name, "warning"))
+            missing.append(Answer(f"The maps of {name}", "shown", "—", "not measured here", str(error)))
     if not models:
         raise InputError(f"none of the networks {', '.join(names)} is here: name others with --models")
-    return models, notes
+    return models, missing
 
 
 def _right_or_wrong(model: VisionModel, found: Mapping[str, Values], right: NDArray[np.bool_]) -> _Question:
@@ -191,7 +225,7 @@ def _right_or_wrong(model: VisionModel, found: Mapping[str, Values], right: NDAr
         for method in METHODS
     ]
     title = f"Right and wrong predictions, {model.name}: {right.sum()} and {(~right).sum()} images"
-    return _Question(title, "Claim: maps of correctly classified images are more faithful.", tuple(rows))
+    return _Question(title, "maps of correctly classified images are more faithful", tuple(rows))
 
 
 def _networks(
@@ -203,7 +237,7 @@ def _networks(
         gap = difference(second["saliency"][name], first["saliency"][name])
         rows.append(_Row(f"networks/{name}/{better.name}", f"saliency, {name}: {pair}", gap, claimed))
     title = f"The better network, {better.name}, against {worse.name}"
-    return _Question(title, "Claim: the better network's saliency maps are less noisy and more faithful.", tuple(rows))
+    return _Question(title, "the better network's saliency maps are less noisy and more faithful", tuple(rows))
 
 
 def _noise(model: VisionModel, found: Mapping[str, Values]) -> _Question:
@@ -211,7 +245,7 @@ def _noise(model: VisionModel, found: Mapping[str, Values]) -> _Question:
     for name, claimed in ((ROUGHNESS, -1), (SENSITIVITY, -1), (FAITHFULNESS, 1)):
         gap = difference(found["smooth-grad"][name], found["saliency"][name])
         rows.append(_Row(f"smooth-grad/{name}/{model.name}", f"{name}: SmoothGrad minus saliency", gap, claimed))
-    return _Question(f"SmoothGrad against noise, {model.name}", "Claim: SmoothGrad cures the noise.", tuple(rows))
+    return _Question(f"SmoothGrad against noise, {model.name}", "SmoothGrad cures the noise", tuple(rows))
 
 
 def _saturation(model: VisionModel, found: Mapping[str, Values]) -> _Question:
@@ -235,9 +269,7 @@ def _saturation(model: VisionModel, found: Mapping[str, Values]) -> _Question:
                 1,
             )
         )
-    claim = (
-        "Claim: integrated gradients and Grad-CAM cure saturation; then they gain most where the gradient misses most."
-    )
+    claim = "integrated gradients and Grad-CAM cure saturation; then they gain most where the gradient misses most"
     return _Question(f"Saturation, {model.name}", claim, tuple(rows))
 
 

@@ -1,0 +1,101 @@
+"""The study of saliency on two small networks: its figures from theirs, its answers from its figures."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.stats import spearmanr
+
+from deepscope.errors import InputError
+from deepscope.models import VisionModel
+from deepscope.results import ImageGrid, Table
+from deepscope.session import Session
+from deepscope.statistics import Estimate
+from deepscope.studies import saliency
+from deepscope.studies.saliency import Saliency
+from networks import tiny_model
+
+WNIDS = ("n00000000", "n00000001", "n00000002", "n00000003")
+
+
+@pytest.fixture
+def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """Four photographs of each of four classes, and nothing but tiny networks to look at them."""
+
+    def load(name: str, session: Session) -> VisionModel:
+        if name == "vgg16":
+            raise InputError("vgg16 has features only")
+        return dataclasses.replace(tiny_model(seed=len(name)), name=name, wnids=WNIDS)
+
+    monkeypatch.setattr(saliency, "load_model", load)
+    folder, rng = tmp_path / "data" / "imagenet-sample", np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    for index in range(8):
+        coarse = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+        coarse.resize((20, 20)).save(folder / f"{WNIDS[index % 4]}_{index}.png")
+    return Session(home=tmp_path, cache=tmp_path / "cache", quiet=True)
+
+
+def test_every_claim_is_answered_from_its_figures(session: Session) -> None:
+    result = Saliency(models=("one", "second", "vgg16"), steps=4, batch_size=3).run(session)
+    table = result.blocks[-1]
+    assert isinstance(table, Table)
+    verdicts = {str(row[0]): row[3] for row in table.rows}
+    assert [question for question, said in verdicts.items() if said == "not measured here"] == ["The maps of vgg16"]
+    for name in ("one", "second"):
+        for asked in ("Right and wrong predictions", "SmoothGrad against noise", "Saturation", "Sanity check"):
+            assert any(question.startswith(asked) and name in question for question in verdicts)
+    assert result.metrics["images/one"] == 8
+    arrays, metrics = result.arrays, result.metrics
+    gap = arrays["second/roughness/saliency"] - arrays["one/roughness/saliency"]
+    assert np.isclose(metrics["networks/roughness/second"], gap.mean())
+    gained = arrays["one/insertion/grad-cam"] - arrays["one/deletion/grad-cam"]
+    chance = arrays["one/insertion/random"] - arrays["one/deletion/random"]
+    faithfulness = arrays["one/faithfulness/grad-cam"]
+    assert (np.sign(gained - chance) == np.sign(faithfulness)).all()
+    assert (np.abs(faithfulness) >= np.abs(gained - chance)).all()  # a share of a probability
+    assert sum(isinstance(block, ImageGrid) for block in result.blocks) == 2
+
+
+def test_what_was_measured_is_not_measured_again(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = Saliency(models=("one",), steps=4)
+    first = study.run(session)
+    monkeypatch.setattr("deepscope.jobs.faithfulness._measured", None)
+    monkeypatch.setattr("deepscope.attributions.faithfulness.Randomisation.__call__", None)
+    assert study.run(session).metrics == pytest.approx(dict(first.metrics), nan_ok=True)
+
+
+def test_without_any_network_it_says_so(session: Session) -> None:
+    with pytest.raises(InputError, match="none of the networks vgg16 is here"):
+        Saliency(models=("vgg16",)).run(session)
+
+
+@pytest.mark.parametrize(
+    ("claimed", "low", "high", "said"),
+    [
+        (1, 0.1, 0.3, "reproduced"),
+        (1, -0.3, -0.1, "differs"),
+        (-1, -0.3, -0.1, "reproduced"),
+        (-1, 0.1, 0.3, "differs"),
+        (1, -0.1, 0.3, "not decided"),
+        (1, float("nan"), float("nan"), "not decided"),
+        (0, 0.1, 0.3, "measured"),
+    ],
+)
+def test_a_claim_needs_the_whole_interval(claimed: int, low: float, high: float, said: str) -> None:
+    row = saliency._Row("name", "text", Estimate((low + high) / 2, low, high), claimed)
+    assert row.answer == said
+
+
+def test_rank_correlation_is_spearmans_within_its_interval() -> None:
+    rng = np.random.default_rng(1)
+    first = rng.normal(size=40)
+    second = np.round(first + rng.normal(size=40), 1)
+    found = saliency._rank_correlation(first, second)
+    assert found.low < found.value < found.high
+    assert np.isclose(found.value, spearmanr(first, second)[0])  # type: ignore[arg-type]
+    assert np.isnan(saliency._rank_correlation(first, np.ones(40)).value)
