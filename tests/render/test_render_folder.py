@@ -23,7 +23,11 @@ from results_strategies import EVERYTHING, results, same
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+    """MP4 files differ by what was in memory before: only that they are there is said."""
+    return {
+        path.name: "" if path.suffix == ".mp4" else hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.iterdir())
+    }
 
 
 def test_a_folder_holds_the_result_its_arrays_and_its_figures(tmp_path: Path) -> None:
@@ -35,6 +39,8 @@ def test_a_folder_holds_the_result_its_arrays_and_its_figures(tmp_path: Path) ->
         "03-attribution.png",
         "04-adaptation.png",
         "05-ascent.gif",
+        "05-ascent.webp",
+        "05-ascent.mp4",
     }
     assert same(render.load(tmp_path), EVERYTHING)
     with np.load(tmp_path / "arrays.npz", allow_pickle=False) as arrays:

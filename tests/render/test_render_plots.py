@@ -47,14 +47,15 @@ def test_every_block_is_drawn_or_is_for_reading(kind: type) -> None:
     pixels = plots.draw(EXAMPLES[kind])
     if kind in (Table, Note):
         assert pixels is None
-        with pytest.raises(ValueError, match="no figure"):
-            plots.file(EXAMPLES[kind])
+        assert plots.files(EXAMPLES[kind]) == {}
     else:
         assert pixels is not None
         assert pixels.dtype == np.uint8
         assert pixels.ndim == 3
         assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 3
-        assert plots.file(EXAMPLES[kind]) == plots.file(EXAMPLES[kind])
+        first, second = ({**plots.files(EXAMPLES[kind]), ".mp4": b""} for _ in range(2))
+        assert first == second
+        assert {".gif", ".png"} & set(first)
 
 
 @given(st.one_of(*blocks.values()))
@@ -202,6 +203,26 @@ def test_a_gif_has_its_frames_and_times() -> None:
         assert getattr(image, "n_frames", 1) == 4
 
 
+def test_an_mp4_shows_the_frames_at_their_times() -> None:
+    av = pytest.importorskip("av")
+    frames = np.stack([np.full((31, 20, 3), level, np.uint8) for level in (30, 120, 220)])
+    content = plots.mp4(Animation(frames, seconds=0.25))
+    assert content is not None
+    with av.open(io.BytesIO(content)) as film:
+        shown = [(float(frame.time), frame.to_ndarray(format="rgb24")) for frame in film.decode(video=0)]
+    assert [time for time, _ in shown] == [0, 0.25, 0.5]
+    for (_, seen), level in zip(shown, (30, 120, 220)):
+        assert seen.shape == (248, 160, 3)
+        np.testing.assert_allclose(seen[:248, :160], level, atol=4)
+
+
+def test_without_pyav_there_is_no_mp4(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    animation = Animation(RNG.integers(0, 256, (2, 8, 8, 3), np.uint8))
+    assert plots.mp4(animation) is None
+    assert set(plots.files(animation)) == {".gif", ".webp"}
+
+
 @given(animations())
 @settings(max_examples=30, deadline=None)
 def test_any_animation_is_written_and_opens(animation: Animation) -> None:
@@ -242,7 +263,8 @@ import hashlib, numpy as np
 from deepscope.render import plots
 from deepscope.results import Curves, Series
 x = np.arange(5)
-print(hashlib.sha256(plots.file(Curves((Series("a", x, x), Series("b", x, -x)), "x", "y", title="t"))).hexdigest())
+figure = Curves((Series("a", x, x), Series("b", x, -x)), "x", "y", title="t")
+print(hashlib.sha256(plots.files(figure)[".png"]).hexdigest())
 """
     assert _python(code, MATPLOTLIBRC=str(tmp_path / "matplotlibrc")) == _python(code)
 

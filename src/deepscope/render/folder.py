@@ -1,4 +1,4 @@
-"""A `Result` as a folder: `result.json`, `arrays.npz`, and its figures as PNG and GIF files."""
+"""A `Result` as a folder: `result.json`, `arrays.npz`, and its figures as PNG, or GIF, WebP and MP4 files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ LARGEST = 8 * 2**30
 def save(result: Result, folder: Path) -> None:
     """Write the result into `folder`, each file whole or not at all; `result.json` comes last.
 
-    The same result gives the same bytes.
+    The same result gives the same bytes. An animation is also written as WebP, in full colour, and where PyAV is
+    installed as MP4, whose encoder promises the same picture but not the same bytes.
 
     Raises:
         InputError: the folder cannot be written to.
@@ -40,9 +41,9 @@ def save(result: Result, folder: Path) -> None:
         with atomic(folder / ARRAYS) as path:
             _write(path, arrays)
         for name, block in zip(figures(result), result.blocks):
-            if name:
-                with atomic(folder / name) as path:
-                    path.write_bytes(plots.file(block))
+            for suffix, content in plots.files(block).items():
+                with atomic((folder / name).with_suffix(suffix)) as path:
+                    path.write_bytes(content)
         with atomic(folder / DOCUMENT) as path:
             path.write_text(text(document) + "\n", encoding="utf-8")
     except OSError as error:

@@ -10,12 +10,13 @@ from typing_extensions import assert_never
 from deepscope.render.plots import curves, grid, matrix
 from deepscope.render.plots.animation import film, frames_with_captions, gif, webp
 from deepscope.render.plots.canvas import DENSITY, Pixels, style
+from deepscope.render.plots.mp4 import mp4
 from deepscope.results import Animation, Block, Curves, Heatmap, ImageGrid, Note, Table
 
 _WEBP_LIMIT = 16_383
 """Pixels a side that the format can hold."""
 
-__all__ = ["DENSITY", "compact", "draw", "file", "film", "gif", "png", "webp"]
+__all__ = ["DENSITY", "compact", "draw", "files", "film", "gif", "mp4", "png", "webp"]
 
 
 def draw(block: Block, *, titled: bool = True) -> Pixels | None:
@@ -45,18 +46,13 @@ def draw(block: Block, *, titled: bool = True) -> Pixels | None:
                 assert_never(block)
 
 
-def file(block: Block, *, titled: bool = True) -> bytes:
-    """The block's figure as a file: GIF for an animation, PNG for the rest.
-
-    Raises:
-        ValueError: the block is not a picture.
-    """
+def files(block: Block) -> dict[str, bytes]:
+    """The block's figure as files, by suffix: an animation in every format there is, the rest as PNG, text as none."""
     if isinstance(block, Animation):
-        return gif(block)
-    pixels = draw(block, titled=titled)
-    if pixels is None:
-        raise ValueError(f"a {type(block).__name__} has no figure")
-    return png(pixels)
+        films = {".gif": gif(block), ".webp": webp(block), ".mp4": mp4(block)}
+        return {suffix: content for suffix, content in films.items() if content}
+    pixels = draw(block)
+    return {} if pixels is None else {".png": png(pixels)}
 
 
 def png(pixels: Pixels) -> bytes:
