@@ -55,8 +55,9 @@ def test_saved_model_scikit_learn_and_onnx_agree(data: ClassFolders, session: Se
     answers = predict(load_model(tmp_path / "model", session), data.test.paths, session)
     assert np.abs(answers.probabilities.numpy() - wanted).max() < 1e-4
     assert np.array_equal(answers.probabilities.numpy().argmax(1), wanted.argmax(1))
-    export = TransferExport(str(tmp_path / "model")).run(session)
+    export = TransferExport(str(tmp_path / "model"), check=(data.root / "test",)).run(session)
     assert export.metrics["difference"] < 1e-4
+    assert export.metrics["same-top-1"] == export.metrics["images"] == 12
     runner = onnxruntime.InferenceSession(str(tmp_path / "model" / "model.onnx"), providers=["CPUExecutionProvider"])
     found = runner.run(None, {"pixels": model.read(data.test.paths).numpy()})[0]
     assert np.abs(np.asarray(found) - wanted).max() < 1e-4

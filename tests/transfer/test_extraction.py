@@ -16,11 +16,13 @@ from PIL import Image
 from torch import nn
 
 from deepscope import images
+from deepscope.data import ClassFolders, load_dataset
 from deepscope.errors import InputError
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.models.classifier import Backbone, Pooling, View
 from deepscope.session import Session
 from deepscope.transfer import extract, extraction
+from deepscope.transfer.classifier import ImageClassifier
 from deepscope.transfer.inference import accelerated
 
 LAYERS: list[tuple[str, Pooling]] = [("2", "mean"), ("5", "flatten"), ("5", "pyramid")]
@@ -265,3 +267,21 @@ def test_layers_inside_a_folded_norm_keep_their_names(session: Session) -> None:
     with torch.inference_mode():
         wanted, found = backbone(pixels), accelerated(backbone, pixels, bfloat16=False)(pixels)
     assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(wanted, found, strict=True))
+
+
+@pytest.mark.real
+def test_bfloat16_costs_no_accuracy(home: Path, session: Session) -> None:
+    """The same classifier on features of half the precision: 0.2 points at most. Small pictures, to take seconds."""
+    data = load_dataset("15scene", replace(session, home=home), ClassFolders)
+    assert data.test is not None
+    rows = [np.flatnonzero(data.test.labels == label)[:70] for label in range(len(data.classes))]
+    test = np.concatenate(rows)
+    train = np.concatenate([np.flatnonzero(data.train.labels == label)[:30] for label in range(len(data.classes))])
+    classifier = ImageClassifier("efficientnet_lite0", size=112, session=session)
+    classifier.fit([data.train.paths[row] for row in train], data.train.labels[train])
+    accuracies = []
+    for precision in ("float32", "bfloat16"):
+        classifier.session = replace(session, precision=precision)
+        accuracies.append(classifier.score([data.test.paths[row] for row in test], data.test.labels[test]))
+    assert accuracies[0] > 0.8
+    assert abs(accuracies[1] - accuracies[0]) <= 0.002

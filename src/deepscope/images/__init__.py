@@ -9,6 +9,18 @@ from __future__ import annotations
 from deepscope.images.decoding import FORMATS, Limits, Source, decode
 from deepscope.images.finding import Found, find
 from deepscope.images.refusals import Skipped, UnreadableImage
-from deepscope.images.streaming import Batch, stream
+from deepscope.images.streaming import Batch, decoding_threads, stream
 
-__all__ = ["FORMATS", "Batch", "Found", "Limits", "Skipped", "Source", "UnreadableImage", "decode", "find", "stream"]
+__all__ = [
+    "FORMATS",
+    "Batch",
+    "Found",
+    "Limits",
+    "Skipped",
+    "Source",
+    "UnreadableImage",
+    "decode",
+    "decoding_threads",
+    "find",
+    "stream",
+]

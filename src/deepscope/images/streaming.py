@@ -54,7 +54,7 @@ def stream(
         transform: RGB image -> tensor; called from several threads.
         batch_size: readable images in a batch, 1 or more.
         at_least, limits: as for `decode`.
-        threads: that decode; None takes one for each core this process may use, up to 8.
+        threads: that decode; None takes `decoding_threads()`.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}, not 1 or more")
@@ -76,7 +76,7 @@ def stream(
             filled.clear()
         return made
 
-    for row, outcome in enumerate(_ahead(read, paths, threads or _cores(), batch_size)):
+    for row, outcome in enumerate(_ahead(read, paths, threads or decoding_threads(), batch_size)):
         if isinstance(outcome, Skipped):
             skipped.append(outcome)
             continue
@@ -105,6 +105,7 @@ def _ahead(
         pool.shutdown(cancel_futures=True)
 
 
-def _cores() -> int:
+def decoding_threads() -> int:
+    """One for each core this process may use, up to 8."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(usable, 8)

@@ -6,12 +6,14 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from deepscope import images
 from deepscope.errors import InputError
 from deepscope.jobs.job import Job
+from deepscope.jobs.shown import skipped_blocks
 from deepscope.models import load_model
-from deepscope.results import Note, Provenance, Result
+from deepscope.results import Block, Note, Provenance, Result
 from deepscope.session import Session
-from deepscope.transfer.export import export_onnx
+from deepscope.transfer.export import compare_onnx, export_onnx
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class TransferExport(Job):
 
     Attributes:
         model: the folder that `transfer fit` wrote, or any classifier.
+        check: images, or folders of them, that the file and the model both answer, to be compared.
         file: where to write; by default `model.onnx` in the folder given by --out, or else in the model's own.
     """
 
@@ -33,6 +36,7 @@ class TransferExport(Job):
 
     model: str
     _: KW_ONLY
+    check: tuple[Path, ...] = ()
     file: Path | None = None
 
     def run(self, session: Session) -> Result:
@@ -43,10 +47,18 @@ class TransferExport(Job):
             raise InputError(f"where shall the ONNX file of {self.model} go? name it with --file")
         path = self.file or folder / "model.onnx"
         difference = export_onnx(model, path)
+        metrics = {"bytes": float(path.stat().st_size), "difference": difference}
         text = f"{path} gives the model's probabilities to within {difference:.1g}, run by onnxruntime."
+        blocks: tuple[Block, ...] = (Note(text),)
+        if self.check:
+            found = images.find(self.check)
+            seen = compare_onnx(model, path, found.paths, session)
+            metrics |= {"images": seen.images, "same-top-1": seen.same, "difference": seen.difference}
+            text = f"Same class for {seen.same} of {seen.images}, probabilities to within {seen.difference:.1g}."
+            blocks += (Note(text, "On images"), *skipped_blocks((*found.skipped, *seen.skipped)))
         return Result(
             title=f"{model.name} as ONNX",
-            metrics={"bytes": path.stat().st_size, "difference": difference},
-            blocks=(Note(text),),
+            metrics=metrics,
+            blocks=blocks,
             provenance=Provenance(models={model.name: model.fingerprint}),
         )

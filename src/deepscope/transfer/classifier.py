@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,15 @@ from torch import Tensor
 
 from deepscope import images
 from deepscope.errors import InputError
-from deepscope.models import DEFAULT, VisionModel, load_model
+from deepscope.models import DEFAULT, Origin, Preprocessing, VisionModel, load_model
 from deepscope.models.classifier import NormalisationKind
 from deepscope.models.saved import BackboneOrigin, save
 from deepscope.session import Session
+from deepscope.training import History
 from deepscope.transfer.features import gather
-from deepscope.transfer.fitting import fit_features
-from deepscope.transfer.heads import Head
+from deepscope.transfer.fine_tuning import FineTuning, fine_tune
+from deepscope.transfer.fitting import FittedFeatures, fit_features, temperature
+from deepscope.transfer.heads import Fitted, Head, folds_of
 from deepscope.transfer.recipe import Recipe
 
 
@@ -38,6 +41,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         size: side of the networks' input; None takes the first model's own.
         flip: average features over each image and its mirror image.
         scales: average features over inputs of these relative sizes.
+        fine_tuning: how the networks are trained further, a tenth of the images held out; None keeps them as they are.
         session: device, precision, seed and cache; a default session where None.
     """
 
@@ -50,6 +54,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         size: int | None = None,
         flip: bool = False,
         scales: tuple[float, ...] = (1.0,),
+        fine_tuning: FineTuning | None = None,
         session: Session | None = None,
     ) -> None:
         self.features = features
@@ -58,6 +63,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         self.size = size
         self.flip = flip
         self.scales = scales
+        self.fine_tuning = fine_tuning
         self.session = session
 
     def fit(self, X: Sequence[images.Source], y: ArrayLike) -> ImageClassifier:
@@ -79,7 +85,10 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         if lost := set(range(len(names))) - set(kept.tolist()):
             raise InputError(f"class {str(names[min(lost)])!r} has no readable image to train on: add some images")
         self.skipped_ = found.skipped
-        return self.fit_blocks(found.blocks(recipe), kept, list(names))
+        self.fit_blocks(found.blocks(recipe), kept, list(names))
+        if self.fine_tuning:
+            self.tune([X[row] for row in found.rows], found.blocks(recipe), kept)
+        return self
 
     def open(self) -> tuple[Recipe, dict[str, VisionModel]]:
         """Open the models. Returns the recipe with every layer named, and the models.
@@ -106,6 +115,54 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         self.classes_: NDArray[Any] = np.asarray(classes)
         return self
 
+    def tune(
+        self, X: Sequence[images.Source], blocks: Sequence[Tensor], labels: Tensor, *, folder: Path | None = None
+    ) -> History:
+        """Train networks and head further, after `fit_blocks`; from then on features are those of the new networks.
+
+        A tenth of the images of every class is held out: it calibrates the probabilities and says
+        how good the classifier is, in `fitted_.validation`.
+
+        Args:
+            X: training images, all readable.
+            blocks: their features, as for `fit_blocks`.
+            labels: (N,) int64.
+            folder: for checkpoints: a killed training goes on from there.
+
+        Raises:
+            InputError: the networks see images at different sizes, the head is not linear, or training diverged.
+        """
+        folds = folds_of(labels, seed=self._session.seed, most=10)
+        kept = torch.ones(len(labels), dtype=torch.bool) if folds is None else folds > 0
+        settings, known = self.fine_tuning or FineTuning(), [block[kept] for block in blocks]
+        fitted = fit_features(
+            known, labels[kept], Head.named(self.head), self.recipe_.normalisation, seed=self._session.seed
+        )
+        tuned, history = fine_tune(
+            fitted.classifier(self.recipe_, self.models_).to(self._session.device),
+            self._pixels(),
+            [X[row] for row in kept.nonzero().flatten().tolist()],
+            labels[kept],
+            settings,
+            self._session,
+            folder=folder,
+        )
+        networks = dict(zip([name for name, _ in self.recipe_.by_model()], tuned.backbones, strict=True))
+        self.models_ = {
+            name: replace(model, network=networks[name].network, origin=Origin(f"{model.name}, fine-tuned"))
+            for name, model in self.models_.items()
+        }
+        head = Fitted(tuned.head, f"{fitted.head.setting}, then {settings.epochs} epochs", None)
+        self.fitted_ = FittedFeatures(fitted.normalisations, head, 1.0, float("nan"))
+        if held := (~kept).nonzero().flatten().tolist():
+            scores = self.fitted_.scores(self._blocks([X[row] for row in held]))
+            self.fitted_ = replace(
+                self.fitted_,
+                temperature=temperature(scores, labels[~kept]),
+                validation=(scores.argmax(1) == labels[~kept]).float().mean().item(),
+            )
+        return history
+
     def predict(self, X: Sequence[images.Source]) -> NDArray[Any]:
         """(N,) the class of each image.
 
@@ -129,17 +186,13 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             InputError: the head is not linear, a network cannot be rebuilt by name, or the networks' sizes differ.
         """
         check_is_fitted(self)
-        names = [name for name, _ in self.recipe_.by_model()]
-        pixels = {self.recipe_.pixels(self.models_, name) for name in names}
-        if len(pixels) > 1:
-            raise InputError(f"{' and '.join(names)} see images at different sizes: give one size for all (--size 224)")
-        used = [self.models_[name] for name in names]
+        used = [self.models_[name] for name, _ in self.recipe_.by_model()]
         origins = [BackboneOrigin(model.name, model.architecture, len(model.categories) or None) for model in used]
         return save(
             Path(folder),
             self.fitted_.classifier(self.recipe_, self.models_),
             origins,
-            pixels.pop(),
+            self._pixels(),
             [str(name) for name in self.classes_],
             source=f"{self.head} on {self.recipe_}, {self.recipe_.normalisation}, {self.fitted_.head.setting}",
         )
@@ -147,6 +200,14 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
     @property
     def _session(self) -> Session:
         return self.session or Session.open()
+
+    def _pixels(self) -> Preprocessing:
+        """What makes the pixels that all the networks see."""
+        names = [name for name, _ in self.recipe_.by_model()]
+        pixels = {self.recipe_.pixels(self.models_, name) for name in names}
+        if len(pixels) > 1:
+            raise InputError(f"{' and '.join(names)} see images at different sizes: give one size for all (--size 224)")
+        return pixels.pop()
 
     def _blocks(self, pictures: Sequence[images.Source]) -> list[Tensor]:
         check_is_fitted(self)

@@ -6,6 +6,8 @@ import copy
 import json
 import logging
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,10 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from deepscope import images
 from deepscope.errors import InputError
 from deepscope.files import atomic
 from deepscope.models import VisionModel
 from deepscope.models.architectures import Absent
+from deepscope.models.prediction import nothing_readable
+from deepscope.session import Session
 
 
 class _Probabilities(nn.Module):
@@ -77,3 +82,47 @@ def export_onnx(model: VisionModel, path: Path) -> float:
         if difference > 1e-3:
             raise InputError(f"{model.name} does not survive the export to ONNX: it differs by {difference:.2g}")
     return difference
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How an ONNX file answers images that the model has answered.
+
+    Attributes:
+        images: compared.
+        same: of these, with the same most probable class.
+        difference: the largest between two probabilities.
+        skipped: images that could not be read, and why.
+    """
+
+    images: int
+    same: int
+    difference: float
+    skipped: tuple[images.Skipped, ...]
+
+
+def compare_onnx(model: VisionModel, path: Path, sources: Sequence[images.Source], session: Session) -> Agreement:
+    """Run the file that `export_onnx` wrote and the model, in float32, on the same images.
+
+    Raises:
+        InputError: no image could be read.
+    """
+    import onnxruntime
+
+    runner = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    count, same, difference, skipped = 0, 0, 0.0, []
+    with session.progress("comparing", total=len(sources)) as advance:
+        shrunk = model.preprocessing.decode_at_least
+        for batch in images.stream(sources, model.preprocessing, batch_size=32, at_least=shrunk):
+            skipped.extend(batch.skipped)
+            if batch.rows:
+                with torch.inference_mode():
+                    wanted = model(batch.pixels.to(model.device)).softmax(1).cpu().numpy()
+                found = np.asarray(runner.run(None, {"pixels": batch.pixels.numpy()})[0])
+                count += len(found)
+                same += int((found.argmax(1) == wanted.argmax(1)).sum())
+                difference = max(difference, float(np.abs(found - wanted).max()))
+            advance(len(batch.rows) + len(batch.skipped))
+    if not count:
+        raise InputError(nothing_readable(skipped))
+    return Agreement(count, same, difference, tuple(skipped))

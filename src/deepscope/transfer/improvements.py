@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from deepscope.models import VisionModel
+from deepscope.transfer.fine_tuning import FineTuning
 from deepscope.transfer.layers import class_layer_input, maps
 from deepscope.transfer.recipe import Block, Recipe
 
@@ -18,30 +20,29 @@ class Improvement:
         name: in a few words, stable.
         reasoning: why it should help.
         recipe, head: the idea, ready to be measured.
+        fine_tuning: of the networks; None keeps them as they are.
     """
 
     name: str
     reasoning: str
     recipe: Recipe
     head: str = "linear-svc"
+    fine_tuning: FineTuning | None = None
 
 
-def improvements(model: VisionModel, models: Sequence[str]) -> list[Improvement]:
+def improvements(models: Mapping[str, VisionModel], fine_tuning: FineTuning | None) -> list[Improvement]:
     """The baseline and ideas that each change one thing in it; then the ideas that add up, together.
 
     Args:
-        model: whose last layer, L2-normalised, below a linear SVM is the baseline.
-        models: names that can be joined, `model`'s first.
+        models: the first is improved: its last layer, L2-normalised, below a linear SVM is the baseline. The others
+            can be joined to it.
+        fine_tuning: how the first is trained further; None leaves that idea out.
     """
-    name, *others = models
-    last = Block(name, class_layer_input(model))
-    base = Recipe((last,))
-    deep = [layer for layer in maps(model) if layer != last.layer]
-    several = (last, *(Block(name, layer) for layer in deep[-4:-1]))
-    pyramid = Block(name, deep[-1], "pyramid") if deep else last
-    side = model.preprocessing.size[0]
+    name = next(iter(models))
+    stages = {each: _stages(each, model) for each, model in models.items()}
+    base, top = Recipe(stages[name][:1]), maps(models[name])
+    side = models[name].preprocessing.size[0]
     larger = round(side * 9 / 7 / 32) * 32
-    joined = (last, *(Block(other) for other in others))
     found = [
         Improvement("baseline", "", base),
         Improvement(
@@ -86,42 +87,56 @@ def improvements(model: VisionModel, models: Sequence[str]) -> list[Improvement]
             "nearest-neighbours",
         ),
     ]
-    if deep:
+    if len(stages[name]) > 1:
         found += [
             Improvement(
                 "several layers",
                 "Earlier layers keep textures and parts that the last one has traded for ImageNet's objects.",
-                replace(base, blocks=several),
+                replace(base, blocks=stages[name]),
             ),
             Improvement(
                 "spatial pyramid",
                 "Scenes have a layout (sky above, road below) that averaging over the whole image forgets.",
-                replace(base, blocks=(pyramid,)),
+                replace(base, blocks=(Block(name, top[-1], "pyramid"),)),
             ),
         ]
-    if others:
+    if fine_tuning:
         found.append(
             Improvement(
-                "several networks",
-                "Networks of other design and training make other mistakes.",
-                replace(base, blocks=joined),
+                "fine-tuning",
+                "Features learned for ImageNet's objects can become features for scenes.",
+                base,
+                fine_tuning=fine_tuning,
             )
         )
-    best = replace(base, flip=True, size=larger, normalisation="power")
     found.append(
         Improvement(
             "one network, together",
             "Ideas that help for different reasons should add up.",
-            replace(best, blocks=several),
+            replace(base, flip=True, size=larger, normalisation="power", blocks=stages[name]),
         )
     )
-    if others:
-        everything = (*several, *joined[1:])
-        found.append(
+    if len(models) > 1:
+        found += [
+            Improvement(
+                "several networks",
+                "Networks of other design and training make other mistakes.",
+                replace(base, blocks=tuple(blocks[0] for blocks in stages.values())),
+            ),
             Improvement(
                 "everything",
-                "The layers of one network and the last ones of the others.",
-                replace(base, normalisation="power", blocks=everything),
-            )
-        )
+                "Both: several layers of every network that is here as a whole, the last of the others.",
+                replace(base, blocks=tuple(chain(*stages.values()))),
+            ),
+        ]
     return found
+
+
+def _stages(name: str, model: VisionModel) -> tuple[Block, ...]:
+    """The layer that the class layer reads, then up to three stages of maps before the last, in order.
+
+    A network that is here without its class layer gives its last layer alone.
+    """
+    last = class_layer_input(model)
+    deep = [layer for layer in maps(model) if layer != last] if model.categories else []
+    return (Block(name, last), *(Block(name, layer) for layer in deep[-4:-1]))

@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import stats
 
-from deepscope import statistics
+from deepscope import images, statistics
 from deepscope.session import Session
 from deepscope.statistics import Estimate
+from deepscope.transfer.classifier import ImageClassifier
 from deepscope.transfer.features import Gathered
+from deepscope.transfer.fine_tuning import FineTuning
 from deepscope.transfer.fitting import fit_features
 from deepscope.transfer.heads import Head
 from deepscope.transfer.recipe import Recipe
@@ -63,13 +66,69 @@ def measure(
         validation.append(fitted.validation)
         setting = setting or fitted.head.setting
     seconds = time.monotonic() - clock
+    dimension = sum(block.shape[1] for block in blocks)
+    return _row(recipe, head, setting, dimension, float(np.mean(validation)), right, splits, seconds)
+
+
+def measure_tuned(
+    recipe: Recipe,
+    head: Head,
+    fine_tuning: FineTuning,
+    features: Gathered,
+    sources: Sequence[images.Source],
+    labels: NDArray[np.int64],
+    split: Split,
+    session: Session,
+    *,
+    folder: Path | None = None,
+) -> Row:
+    """Fine-tune on a split's training images but the held-out tenth, answer its test images.
+
+    The row's `validation` is the accuracy on the held-out tenth.
+
+    Args:
+        sources: the images that `features` has rows for.
+        folder: for checkpoints.
+    """
+    clock = time.monotonic()
+    train, test, answers = torch.from_numpy(split.train), torch.from_numpy(split.test), torch.from_numpy(labels)
+    classifier = ImageClassifier(
+        str(recipe),
+        normalisation=recipe.normalisation,
+        head=head.name,
+        size=recipe.size,
+        flip=recipe.flip,
+        scales=recipe.scales,
+        fine_tuning=fine_tuning,
+        session=session,
+    )
+    classifier.open()
+    blocks = [block[train] for block in features.blocks(recipe)]
+    classifier.tune([sources[row] for row in split.train], blocks, answers[train], folder=folder)
+    scores = torch.from_numpy(classifier.decision_function([sources[row] for row in split.test]))
+    right = [(scores.argmax(1) == answers[test]).numpy()]
+    fitted, seconds = classifier.fitted_, time.monotonic() - clock
+    dimension = sum(block.shape[1] for block in blocks)
+    return _row(recipe, head, fitted.head.setting, dimension, fitted.validation, right, [split], seconds)
+
+
+def _row(
+    recipe: Recipe,
+    head: Head,
+    setting: str,
+    dimension: int,
+    validation: float,
+    right: Sequence[NDArray[np.bool_]],
+    splits: Sequence[Split],
+    seconds: float,
+) -> Row:
     clean = [r[~split.copied] for r, split in zip(right, splits, strict=True)]
     return Row(
         recipe=recipe,
         head=head,
         setting=setting,
-        dimension=sum(block.shape[1] for block in blocks),
-        validation=float(np.mean(validation)),
+        dimension=dimension,
+        validation=validation,
         trained=len(splits[0].train),
         right=tuple(right),
         accuracy=_accuracy(right),

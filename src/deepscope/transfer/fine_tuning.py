@@ -1,0 +1,165 @@
+"""Fine-tuning: every weight of a fitted classifier, networks included, trained further on the images themselves."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import AdamW, Optimizer
+
+from deepscope import images
+from deepscope.errors import InputError
+from deepscope.models import Preprocessing
+from deepscope.models.classifier import Classifier
+from deepscope.session import Session
+from deepscope.training import History, Moment, Shuffled, Update, fit
+from deepscope.transfer.cache import digest
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """How a classifier's networks are trained further.
+
+    Training starts from a head that was fitted on the networks as they are: a random one would send gradients
+    through them that spoil what they know (Kumar et al., "Fine-Tuning can Distort Pretrained Features and
+    Underperform Out-of-Distribution", ICLR 2022). Batch norms keep their statistics, which a small set of images
+    would make noisier.
+
+    Attributes:
+        epochs: passes over the training images.
+        rate: AdamW's learning rate of the networks; it falls to 0 along half a cosine. The head's is ten times that.
+        batch_size: images a step.
+        smallest: share of an image's area that a training crop has at least.
+        smoothing: of the labels (Szegedy et al. 2016).
+    """
+
+    epochs: int = 6
+    rate: float = 1e-4
+    batch_size: int = 32
+    smallest: float = 0.35
+    smoothing: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise InputError(f"{self.epochs} epochs of fine-tuning are none: give 1 or more")
+        if not self.rate > 0:
+            raise InputError(f"a learning rate of {self.rate} cannot train: give one above 0, such as 1e-4")
+
+
+def fine_tune(
+    classifier: Classifier,
+    preprocessing: Preprocessing,
+    sources: Sequence[images.Source],
+    labels: Tensor,
+    settings: FineTuning,
+    session: Session,
+    *,
+    folder: Path | None = None,
+) -> tuple[Classifier, History]:
+    """Train a copy of the classifier on random crops and mirror images.
+
+    Args:
+        classifier: fitted; is left as it is.
+        preprocessing: says how large its input is.
+        sources: training images, all readable.
+        labels: (N,) int64.
+        settings: how.
+        session: device, precision and seed.
+        folder: for the checkpoint, from which a killed training goes on, and the history.
+
+    Returns:
+        the trained classifier in eval mode, and its losses.
+
+    Raises:
+        InputError: training diverged, or the folder holds the checkpoint of another training.
+    """
+    step = _Step(copy.deepcopy(classifier), settings)
+    crops = _Crops(sources, labels, preprocessing, settings, session)
+    history = fit(
+        step,
+        crops,
+        steps=settings.epochs * crops.rows.steps,
+        session=session,
+        folder=folder,
+        settings={**asdict(settings), "data": [digest(source).hex() for source in sources]} if folder else None,
+        every=crops.rows.steps,
+        record=10,
+        clip=1.0,
+    )
+    return step.classifier.eval().requires_grad_(False), history
+
+
+class _Step:
+    """What fine-tuning brings to `training.fit`."""
+
+    def __init__(self, classifier: Classifier, settings: FineTuning) -> None:
+        self.classifier, self._settings = classifier.requires_grad_(True), settings
+        self.classifier.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self._optimiser = AdamW(
+            [
+                {"params": list(classifier.backbones.parameters()), "full": settings.rate},
+                {"params": list(classifier.head.parameters()), "full": 10 * settings.rate},
+            ]
+        )
+
+    @property
+    def parts(self) -> Mapping[str, nn.Module | Optimizer]:
+        return {"classifier": self.classifier, "optimiser": self._optimiser}
+
+    def __call__(self, batch: tuple[Tensor, Tensor], moment: Moment, update: Update) -> Mapping[str, Tensor]:
+        pixels, labels = batch
+        self.classifier.eval()  # batch norms keep their statistics
+        for group in self._optimiser.param_groups:
+            group["lr"] = group["full"] * (1 + math.cos(math.pi * moment.progress)) / 2
+        logits = self.classifier(pixels.contiguous(memory_format=torch.channels_last)).float()
+        loss = functional.cross_entropy(logits, labels, label_smoothing=self._settings.smoothing)
+        update(loss, self._optimiser)
+        return {"loss": loss, "accuracy/training": (logits.argmax(1) == labels).float().mean()}
+
+
+class _Crops:
+    """Batches of random crops (Szegedy et al., "Going deeper with convolutions", 2015), mirrored half of the time."""
+
+    def __init__(
+        self,
+        sources: Sequence[images.Source],
+        labels: Tensor,
+        preprocessing: Preprocessing,
+        settings: FineTuning,
+        session: Session,
+    ) -> None:
+        self.rows = Shuffled(len(sources), settings.batch_size, session)
+        self._sources, self._labels = sources, labels
+        self._preprocessing, self._smallest = preprocessing, settings.smallest
+        self._threads = ThreadPoolExecutor(images.decoding_threads(), thread_name_prefix="deepscope-crops")
+
+    def __call__(self, moment: Moment) -> tuple[Tensor, Tensor]:
+        rows = moment.share(self.rows(moment.step))
+        chances = torch.rand(len(rows), 5, generator=moment.rng("crops")).tolist()
+        pixels = self._threads.map(self._crop, rows.tolist(), chances)
+        return torch.stack(list(pixels)), self._labels[rows]
+
+    def _crop(self, row: int, chances: Sequence[float]) -> Tensor:
+        """(3, H, W) of one image; five numbers in [0, 1) decide which part of it."""
+        area, aspect, left, top, mirrored = chances
+        height, width = self._preprocessing.size
+        image = images.decode(self._sources[row], at_least=2 * max(height, width))
+        share = self._smallest + area * (1 - self._smallest)
+        stretch = (3 / 4) ** (1 - 2 * aspect)
+        wide = min(image.width, math.sqrt(share * image.width * image.height * stretch))
+        high = min(image.height, math.sqrt(share * image.width * image.height / stretch))
+        x, y = left * (image.width - wide), top * (image.height - high)
+        filtered = getattr(Image.Resampling, self._preprocessing.interpolation.upper())
+        part = image.resize((width, height), filtered, box=(x, y, x + wide, y + high))
+        if mirrored < 0.5:
+            part = part.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return torch.from_numpy(np.asarray(part).copy()).permute(2, 0, 1).float().div_(255)
