@@ -105,9 +105,11 @@ class Explanations(Check):
         predictions = predict(model, files, session, batch_size=self.batch_size)
         answers = right_answers(model, files)
         predicted = zip(predictions.rows, predictions.logits.argmax(1).tolist())
-        right = {row: label in answers[row] for row, label in predicted}
-        wrong = [row for row in right if not right[row]][: self.limit // 2]
-        rest = [row for row in right if right[row]][: self.limit - len(wrong)]
+        right: dict[bool, list[int]] = {True: [], False: []}
+        for row, label in predicted:
+            right[label in answers[row]].append(row)
+        wrong = right[False][: max(self.limit // 2, self.limit - len(right[True]))]
+        rest = right[True][: self.limit - len(wrong)]
         return [files[row] for row in sorted((*wrong, *rest))]
 
     def _figures(

@@ -85,7 +85,7 @@ class TransferLearning(Study):
         layers = [f"{self.model}@{layer}" for layer in maps(model)]
         others = [name for name in _OTHERS if self.thorough and name.partition("@")[0] in here]
         joined = tuple(name for name in _JOINED if self.thorough and name in here)
-        relus = dict.fromkeys(name for name, _ in PUBLISHED)
+        relus = dict.fromkeys(name for name, _ in PUBLISHED if "vgg16" in here)
 
         def measured(where: str, *features: str, **settings: Any) -> Result:
             kinds = settings.pop("normalisations", ("l2",))
@@ -108,7 +108,7 @@ class TransferLearning(Study):
             title=f"Features of pretrained networks for {words}",
             metrics=metrics,
             blocks=(
-                *(_titled(block) for block in table.blocks),
+                *(_complete(block) for block in table.blocks),
                 _table(found, words),
                 *(block for block in better.blocks if isinstance(block, Table) or _is_verdict(block)),
                 answers(self._answers(words, trained, table, found, better)),
@@ -245,9 +245,15 @@ def _is_verdict(block: Block) -> bool:
     return isinstance(block, Note) and block.level == "verdict"
 
 
-def _titled(block: Block) -> Block:
-    shown = isinstance(block, Table) and block.title.startswith("Features for")
-    return replace(block, title="Table 1.1, with other layers and networks") if shown else block
+def _complete(block: Block) -> Block:
+    """The table of features under its name, with the rows of Table 1.1 that nothing here can measure."""
+    if not isinstance(block, Table) or not block.title.startswith("Features for"):
+        return block
+    missing = [case for case in PUBLISHED if case not in {(row[0], row[1]) for row in block.rows}]
+    unmeasured = tuple((*case, "linear-svc", *(None,) * 7, PUBLISHED[case], None) for case in missing)
+    mark = None if block.mark is None else block.mark + len(unmeasured)
+    title = "Table 1.1, with other layers and networks"
+    return replace(block, rows=(*unmeasured, *block.rows), mark=mark, title=title)
 
 
 def _table(found: Mapping[str, _Measured], words: str) -> Table:
