@@ -109,6 +109,11 @@ def test_compare_puts_methods_beside_each_other(photos: Path) -> None:
     assert {"saliency", "grad-cam", "class"} == set(result.arrays)
 
 
+def test_compare_leaves_costly_methods_out_unless_asked() -> None:
+    usual, every = (explain_compare.named_methods(names) for names in ((), ("all",)))
+    assert {method.name for method in every} - {method.name for method in usual} == {"occlusion", "rise", "score-cam"}
+
+
 def test_evaluate_measures_methods_and_random_maps(photos: Path, tmp_path: Path) -> None:
     with (tmp_path / "boxes.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["file", "left", "top", "right", "bottom"], ["snail.png", 0, 0, 24, 48]])

@@ -21,6 +21,8 @@ class Attribution(Registered):
 
     signed: ClassVar[bool] = False
     """Whether negative values mean evidence against the class; otherwise the map is never negative."""
+    costly: ClassVar[bool] = False
+    """Whether an image takes a hundred passes or more."""
 
     @abstractmethod
     def __call__(self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator) -> Tensor:

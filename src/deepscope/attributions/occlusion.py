@@ -27,6 +27,7 @@ class Occlusion(Attribution):
     """
 
     signed: ClassVar[bool] = True
+    costly: ClassVar[bool] = True
 
     window: int = 32
     stride: int = 16

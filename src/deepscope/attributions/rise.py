@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -27,6 +28,8 @@ class RISE(Attribution):
         cells: cells along each side of the coarse grid that a mask is enlarged from.
         visible: probability that a cell is visible.
     """
+
+    costly: ClassVar[bool] = True
 
     masks: int = 1000
     cells: int = 7

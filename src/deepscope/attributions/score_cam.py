@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,6 +27,8 @@ class ScoreCAM(Attribution):
     Attributes:
         layer: the layer whose output is weighed; found by itself where empty.
     """
+
+    costly: ClassVar[bool] = True
 
     layer: str = ""
 

@@ -26,7 +26,8 @@ class ExplainCompare(Job):
 
     Attributes:
         paths: image files and folders; without any, the photographs that come with the installation.
-        methods: names of methods, by default all of them; each with its default settings.
+        methods: names of methods, each with its default settings; by default those that take less than a hundred
+            passes an image, `all` for all of them.
         target: explain this class, by name or number; the predicted one by default.
         model: the classifier; `deepscope models` lists them.
         figures: how many images the figure shows, at most.
@@ -99,10 +100,16 @@ class ExplainCompare(Job):
 
 
 def named_methods(names: tuple[str, ...]) -> list[Attribution]:
-    """Methods by name (also several in one text, with commas), with their default settings; all where none is named.
+    """Methods by name (also several in one text, with commas), with their default settings; "all" is all of them.
+
+    Where none is named, those that are not costly.
 
     Raises:
         InputError: no method has that name.
     """
     wanted = [part for text in names for part in text.replace(",", " ").split()]
-    return list(dict.fromkeys(Attribution.named(name) for name in wanted or Attribution.members()))
+    if not wanted:
+        wanted = [name for name, method in Attribution.members().items() if not method.costly]
+    elif "all" in wanted:
+        wanted = list(Attribution.members())
+    return list(dict.fromkeys(Attribution.named(name) for name in wanted))
