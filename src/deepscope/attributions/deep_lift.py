@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from deepscope.attributions.attribution import Attribution, baseline_pixels
@@ -31,8 +32,8 @@ class DeepLIFT(Attribution):
     """Each channel's share of the score's difference to a baseline, by the rescale rule; the shares add up to it.
 
     Activation functions are followed wherever they are called, as modules, reused modules or plain functions.
-    Products of two activations (squeeze-and-excitation) share their difference evenly, max pooling gives it to the
-    position that makes it. Nothing is patched: the rules hold for one forward pass.
+    Products of two activations (squeeze-and-excitation, vectors over their length) share their difference evenly, max
+    pooling gives it to the position that makes it. Nothing is patched: the rules hold for one forward pass.
 
     Shrikumar, Greenside and Kundaje 2017, "Learning Important Features Through Propagating Activation Differences".
 
@@ -113,6 +114,8 @@ class _Rescale(TorchFunctionMode):
             return self._elementwise(lambda x: func(x, *rest, **keywords), first)
         if name in ("max_pool2d", "adaptive_max_pool2d"):
             return self._max_pool(lambda x: func(x, *rest, **{**keywords, "return_indices": True}), first)
+        if name == "normalize":
+            return self._normalized(first, **keywords)
         if name in ("__rdiv__", "__rtruediv__"):
             return self._product(rest[0], self._elementwise(torch.reciprocal, first))
         if name in ("div", "true_divide", "__truediv__"):
@@ -142,6 +145,14 @@ class _Rescale(TorchFunctionMode):
         slope = torch.where(moved == 0, 1.0, change / moved)
         return _StandIn.apply(x.flatten(2).gather(2, index.flatten(2)).view_as(value) * slope, value)
 
+    def _normalized(self, x: Tensor, p: float, dim: int, eps: float, out: None = None) -> Tensor:
+        """Vectors over their lengths: squares, a sum, a root and a quotient."""
+        if p != 2:
+            return functional.normalize(x, p, dim, eps)  # without a rule, which the check on completeness finds out
+        energy = self._elementwise(torch.square, x).sum(dim, keepdim=True)
+        length = self._elementwise(lambda squares: squares.sqrt().clamp_min(eps), energy)
+        return self._product(x, self._elementwise(torch.reciprocal, length))
+
     def _product(self, a: Any, b: Any) -> Tensor:
         """ab - a'b' = (a - a')(b + b')/2 + (b - b')(a + a')/2, where a' and b' are the baseline's."""
         varies = [isinstance(factor, Tensor) and factor.requires_grad for factor in (a, b)]
@@ -162,7 +173,7 @@ class _Rescale(TorchFunctionMode):
 
 _HANDLED = ELEMENTWISE | {
     "max_pool2d", "adaptive_max_pool2d", "mul", "multiply", "div", "true_divide", "__truediv__", "__rdiv__",
-    "__rtruediv__",
+    "__rtruediv__", "normalize",
 }  # fmt: skip
 
 
