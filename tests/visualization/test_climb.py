@@ -52,9 +52,7 @@ def test_on_a_linear_network_the_ascent_ends_at_the_optimum_of_score_minus_l2() 
     size, l2 = 6, 0.05
     weights = 0.05 * torch.randn(3, 3 * size * size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     model = linear_model(weights, size=size)
-    recipe = Recipe(
-        iterations=600, learning_rate=0.1, canvas="network-input", move="momentum", objective="logit", l2=l2
-    )
+    recipe = Recipe(iterations=600, learning_rate=0.1, canvas="pixels", move="momentum", objective="logit", l2=l2)
     frame = final(climb(classes(model, 3), recipe, streams(3), start=starts(3, size)))
     reached = model.normalise(frame.pixels).flatten(1)
     torch.testing.assert_close(reached, weights / (2 * l2), atol=1e-4, rtol=0)
@@ -66,14 +64,17 @@ def test_the_source_preset_is_its_plain_loop() -> None:
     model, recipe, steps = smooth_model(), preset("source"), 23
     assert (recipe.iterations, recipe.learning_rate, recipe.l2, recipe.blur_every) == (1000, 5, 1e-3, 10)
     frames = list(climb(classes(model, 2), Recipe(iterations=steps).over(recipe), streams(2), start=starts(2)))
-    black, white = (model.normalise(torch.full((1, 3, 1, 1), value, dtype=torch.float64)) for value in (0.0, 1.0))
+    mean, std = (
+        torch.tensor(v, dtype=torch.float64).view(3, 1, 1) for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    )
+    black, white = -mean / std, (1 - mean) / std
     for row in range(2):
-        image = model.normalise(starts(2)[row : row + 1])
+        image = (starts(2)[row : row + 1] - mean) / std
         own = Streams(streams(2).generators[row : row + 1])
         for step in range(steps):
             down, right = own.integers(torch.tensor([0]), 17, 2)[0].tolist()
             shifted = torch.from_numpy(np.roll(image.numpy(), (down, right), (2, 3))).requires_grad_()
-            score = model.network(shifted)[0, row] - 1e-3 * shifted.norm() ** 2
+            score = model(shifted * std + mean)[0, row] - 1e-3 * shifted.norm() ** 2
             score.backward()
             assert shifted.grad is not None
             assert float(frames[step].scores[row]) == pytest.approx(float(score.detach()))
@@ -82,13 +83,12 @@ def test_the_source_preset_is_its_plain_loop() -> None:
             image = torch.maximum(torch.minimum(image, white), black)
             if step % 10 == 0:
                 image = torch.from_numpy(ndimage.gaussian_filter(image.numpy(), (0, 0, 0.5, 0.5), mode="reflect"))
-        torch.testing.assert_close(model.normalise(frames[-1].pixels[row : row + 1]), image)
+        torch.testing.assert_close(frames[-1].pixels[row : row + 1], image * std + mean)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", sorted({*PRESETS} - {"statistics"}))
 def test_an_image_does_not_depend_on_its_batch(name: str) -> None:
-    model = smooth_model(batch_norm=name == "statistics")
-    objective = classes(model)
+    objective = classes(smooth_model())
     together = final(climb(objective, SHORT[name], streams(4), start=starts(4))).pixels
     for rows in (slice(0, 1), slice(1, 4)):
         part = Streams(streams(4).generators[rows])
@@ -128,8 +128,8 @@ def test_statistics_matching_brings_statistics_closer() -> None:
     for frame in (with_them, without):
         with statistics_distance(objective.model.network) as distance:
             objective.model(frame.pixels)
-            distances.append(distance.take())
-    assert bool((distances[0] < distances[1]).all())
+            distances.append(float(distance.take()))
+    assert distances[0] < 0.9 * distances[1]
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_what_a_recipe_leaves_open_the_preset_decides() -> None:
         (Recipe(clip_small_norm=101), "--clip-small-norm"),
         (Recipe(zoom=0), "--zoom"),
         (Recipe(view=8), "--view"),
-        (Recipe(canvas="fourier"), "network-input"),
+        (Recipe(canvas="fourier"), "pixels"),
     ],
 )
 def test_settings_without_sense_are_refused(recipe: Recipe, message: str) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from deepscope.ascent import State, Streams
 from deepscope.errors import InputError
 from deepscope.visualization.batch_norm import statistics_distance
-from deepscope.visualization.canvas import Fourier, NetworkInput
+from deepscope.visualization.canvas import Fourier, Standardised
 from deepscope.visualization.regularisers import (
     Blur,
     ClipSmallContribution,
@@ -108,11 +108,10 @@ def test_fourier_images_of_awkward_sizes_come_back_too() -> None:
     torch.testing.assert_close(canvas.pixels(canvas.points(pixels)), pixels)
 
 
-def test_network_input_is_the_normalised_image_between_black_and_white() -> None:
-    model = smooth_model()
-    canvas = NetworkInput(model, (12, 12))
-    pixels = images(2, 12, 12)
-    torch.testing.assert_close(canvas.points(pixels), model.normalise(pixels))
+def test_standardised_pixels_are_in_the_usual_units_between_black_and_white() -> None:
+    canvas, pixels = Standardised((12, 12)), images(2, 12, 12)
+    mean, std = (np.array(values).reshape(1, 3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    np.testing.assert_allclose(canvas.points(pixels).numpy(), (pixels.numpy() - mean) / std)
     torch.testing.assert_close(canvas.pixels(canvas.points(pixels)), pixels)
     allowed = canvas.pixels(canvas.allowed(5 * torch.randn(2, 3, 12, 12, dtype=torch.float64)))
     assert float(allowed.min()) == pytest.approx(0, abs=1e-12)
@@ -157,29 +156,26 @@ def test_a_view_of_everything_is_the_image() -> None:
 
 def test_statistics_distance_is_the_plain_formula_and_leaves_no_hook() -> None:
     model = smooth_model(batch_norm=True)
-    pixels = images(2, 12, 12)
+    pixels = images(2, 12, 12).requires_grad_()
     with statistics_distance(model.network) as distance:
         model(pixels)
         found = distance.take()
     assert isinstance(model.network, nn.Sequential)
-    expected = np.zeros(2)
-    values = model.normalise(pixels)
-    layers = 0
+    values, expected, layers = model.normalise(pixels), torch.zeros((), dtype=torch.float64), 0
     for module in model.network:
         if isinstance(module, nn.BatchNorm2d):
             assert module.running_mean is not None
             assert module.running_var is not None
             layers += 1
-            for row in range(2):
-                terms = []
-                for channel in range(values.shape[1]):
-                    usual = float(module.running_var[channel]) + module.eps
-                    map_ = values[row, channel].numpy()
-                    shift = (map_.mean() - float(module.running_mean[channel])) ** 2 / usual
-                    terms.append(shift + np.log((map_.var() + module.eps) / usual) ** 2 / 4)
-                expected[row] += (3 - layers) * np.mean(terms)  # the first of two layers counts twice as much
+            usual = module.running_var + module.eps
+            maps = values.transpose(0, 1).flatten(1)  # each channel over both images and all places
+            shift = (maps.mean(1) - module.running_mean) ** 2 / usual
+            spread = torch.log((maps.var(1, correction=0) + module.eps) / usual) ** 2 / 4
+            expected = expected + (3 - layers) * (shift + spread).mean() / 3  # the first of two layers counts twice
         values = module(values)
-    np.testing.assert_allclose(found.numpy(), expected / 3, rtol=1e-9)
+    torch.testing.assert_close(found, expected)
+    gradients = [torch.autograd.grad(value, pixels, retain_graph=True)[0] for value in (found, expected)]
+    torch.testing.assert_close(*gradients)
     assert not any(module._forward_pre_hooks for module in model.network.modules())
 
 

@@ -20,7 +20,7 @@ from deepscope.models import VisionModel
 from deepscope.results import Animation, Curves, ImageGrid, Note, Table
 from deepscope.session import Session
 from deepscope.visualization import ClassObjective, Frame, Recipe, climb, preset
-from networks import tiny_model
+from networks import smooth_model, tiny_model
 
 RECIPE = Recipe(iterations=8, view=32).over(preset("default"))
 LABELS = ("bee eater", "wombat", "hay", "snail")
@@ -83,6 +83,27 @@ def test_what_ctrl_c_stops_is_kept_and_goes_on_to_the_same_bits(
     for part in ("pixels", "watched", "film"):
         assert torch.equal(getattr(continued, part), getattr(whole, part))
     assert not any((tmp_path / "visualize").rglob("*.pt"))
+
+
+def test_statistics_are_shared_by_parts_of_equal_size_whatever_the_batch(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(class_images, "_SHARED", 3)
+    objective, recipe = (
+        ClassObjective(smooth_model(batch_norm=True), torch.arange(4)),
+        Recipe(batch_norm=1).over(RECIPE),
+    )
+    objective.model.network.float()
+    sizes = []
+
+    def counted(part: ClassObjective, *arguments: Any, **settings: Any) -> Iterator[Frame]:
+        sizes.append(len(part))
+        return climb(part, *arguments, **settings)
+
+    monkeypatch.setattr(class_images, "climb", counted)
+    one, four = (make_images(objective, recipe, LABELS, session, batch_size=size).pixels for size in (1, 4))
+    assert torch.equal(one, four)
+    assert sizes == [2, 2, 2, 2]
 
 
 def test_ctrl_c_in_the_first_batch_leaves_out_the_others(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:

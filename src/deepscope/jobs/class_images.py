@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from deepscope.visualization import Objective, Recipe, climb
 
 _SAVED_EVERY = 10.0
 """Seconds between two savings of what is not finished."""
+_SHARED = 16
+"""Images whose statistics are matched as one batch: each class is a small part of it, and memory suffices."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ def make_images(
 ) -> Images:
     """Make every image of an objective.
 
-    An image depends on the session's seed and its label, not on the batch it comes in. What is not finished is saved
+    An image depends on the session's seed and its label, not on the batch it comes in, unless the recipe matches
+    statistics of a batch. What is not finished is saved
     to the session's cache every few seconds and on ctrl-C; the same call goes on from there.
 
     Args:
@@ -66,16 +70,17 @@ def make_images(
         labels: N different names, each all that tells its image from others of the same model and recipe: the class
             or the layer and channel, and the seed. Each gives its image a random stream of its own.
         start: (N, 3, H, W) pixels to start from; noise where None.
-        batch_size: images at a time; halved where memory runs out.
+        batch_size: images at a time; halved where memory runs out. Where the recipe matches statistics, parts of about
+            16 images take its place.
         film: rising numbers of steps, the images after which are kept as well.
 
     Raises:
-        InputError: the recipe does not fit the network, or memory does not suffice for one image.
+        InputError: the recipe does not fit the network, or memory does not suffice.
     """
     began = time.monotonic()
     work = _Work(objective, recipe, tuple(labels), session, start, tuple(film))
     steps, finished = recipe.iterations or 0, list[_Trace]()
-    first, size, complete = 0, batch_size, True
+    first, size, complete = 0, _together(len(labels)) if recipe.batch_norm else batch_size, True
     with session.progress("starting", total=steps * len(labels)) as advance:
         while complete and first < len(labels):
             rows = slice(first, min(first + size, len(labels)))
@@ -83,8 +88,9 @@ def make_images(
             try:
                 work.climb(rows, trace, advance)
             except torch.OutOfMemoryError:
-                if size == 1:
-                    raise InputError("memory does not suffice for one image: use a smaller --view") from None
+                if size == 1 or recipe.batch_norm:
+                    count = rows.stop - first
+                    raise InputError(f"memory does not suffice for {count} images: use a smaller --view") from None
                 size = (size + 1) // 2
                 continue
             except KeyboardInterrupt:
@@ -211,6 +217,11 @@ class _Work:
             "start": None if self.start is None else hashlib.sha256(self.start.cpu().numpy().tobytes()).hexdigest(),
         }
         return self.session.cache / "visualize" / hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
+
+
+def _together(images: int) -> int:
+    """How many images share statistics: parts of equal size, of about 16."""
+    return math.ceil(images / math.ceil(images / _SHARED))
 
 
 def _bytes(pixels: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
-"""What the ascent moves: the network's input itself, or the image's decorrelated spectrum."""
+"""What the ascent moves: the pixels themselves, or the image's decorrelated spectrum."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,7 +14,6 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 
 from deepscope.ascent import Streams
-from deepscope.models import VisionModel
 
 
 class Canvas(ABC):
@@ -36,16 +36,20 @@ class Canvas(ABC):
         """The nearest points that stand for an image."""
 
 
+_MEAN, _STD = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
 @dataclass(frozen=True)
-class NetworkInput(Canvas):
-    """The normalised image, as Simonyan et al. 2014 move it: pixels stay between black and white.
+class Standardised(Canvas):
+    """The image in units of the deviation of photographs, zero their mean colour: what Simonyan et al. 2014 move.
+
+    The units are ImageNet's usual ones for every network, so that a learning rate and an L2 weight mean the same
+    also for networks whose own input is scaled otherwise. Pixels stay between black and white.
 
     Attributes:
-        model: knows the normalisation.
         size: height and width.
     """
 
-    model: VisionModel
     size: tuple[int, int]
 
     def noise(self, streams: Streams, rows: Tensor) -> Tensor:
@@ -53,23 +57,26 @@ class NetworkInput(Canvas):
         return streams.normal(rows, 3, *self.size)
 
     def points(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels."""
-        return self.model.normalise(pixels)
+        """Standardised pixels."""
+        return standardised(pixels)
 
     def pixels(self, points: Tensor) -> Tensor:
         """Pixels again."""
-        black, white = self._range
-        return (points - black.to(points)) / (white - black).to(points)
+        return points * _column(_STD, points) + _column(_MEAN, points)
 
     def allowed(self, points: Tensor) -> Tensor:
         """Clamped between black and white."""
-        black, white = self._range
-        return points.clamp(black.to(points), white.to(points))
+        black = torch.zeros_like(points[:1, :, :1, :1])
+        return points.clamp(standardised(black), standardised(black + 1))
 
-    @cached_property
-    def _range(self) -> tuple[Tensor, Tensor]:
-        black = torch.zeros(1, 3, 1, 1, dtype=torch.float64)
-        return self.model.normalise(black), self.model.normalise(black + 1)
+
+def standardised(pixels: Tensor) -> Tensor:
+    """(N, 3, H, W) pixels in [0, 1] -> the same in units of photographs' deviation from their mean colour."""
+    return (pixels - _column(_MEAN, pixels)) / _column(_STD, pixels)
+
+
+def _column(values: Sequence[float], like: Tensor) -> Tensor:
+    return like.new_tensor(values).view(1, 3, 1, 1)
 
 
 # The axes along which the colours of photographs vary independently (Ohta et al. 1980), and how much: from dark to

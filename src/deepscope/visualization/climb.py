@@ -12,7 +12,7 @@ from torch import Tensor
 
 from deepscope.ascent import Momentum, Move, Normalised, State, Streams, ascend
 from deepscope.visualization.batch_norm import StatisticsDistance, statistics_distance
-from deepscope.visualization.canvas import Canvas, Fourier, NetworkInput
+from deepscope.visualization.canvas import Canvas, Fourier, Standardised, standardised
 from deepscope.visualization.objectives import Objective
 from deepscope.visualization.recipe import Recipe
 from deepscope.visualization.regularisers import (
@@ -56,6 +56,7 @@ def climb(
     """Make images that excite `objective`, all at once; yields before every step and after the last.
 
     Every row is on its own: its image depends on its target, its start and its random stream, not on the others.
+    Only where the recipe matches statistics, they are those of all rows together.
 
     Args:
         objective: what each of N images shall excite.
@@ -70,7 +71,7 @@ def climb(
     """
     recipe.check()
     model = objective.model
-    canvas = _canvas(recipe, objective, model.preprocessing.size if start is None else start.shape[-2:])
+    canvas = _canvas(recipe, model.preprocessing.size if start is None else start.shape[-2:])
     view = _view(recipe, streams)
     project = _projection(recipe, canvas)
     rows = torch.arange(len(objective), device=model.device)
@@ -85,7 +86,7 @@ def climb(
             seen = view(pixels, rows).contiguous(memory_format=torch.channels_last)
             with torch.autocast(points.device.type, torch.bfloat16, enabled=bfloat16):
                 wanted, watched = objective(seen, rows)
-            return wanted - _penalty(recipe, model.normalise, pixels, distance), watched
+            return wanted - _penalty(recipe, pixels, distance), watched
 
         if resume is not None:
             begin = _state(resume, model.device)
@@ -97,9 +98,9 @@ def climb(
             yield Frame(state.step, image, state.scores, state.outputs, _resume(state, position))
 
 
-def _canvas(recipe: Recipe, objective: Objective, size: tuple[int, ...]) -> Canvas:
+def _canvas(recipe: Recipe, size: tuple[int, ...]) -> Canvas:
     height, width = size
-    return Fourier((height, width)) if recipe.canvas == "fourier" else NetworkInput(objective.model, (height, width))
+    return Fourier((height, width)) if recipe.canvas == "fourier" else Standardised((height, width))
 
 
 def _move(recipe: Recipe) -> Move:
@@ -142,12 +143,10 @@ def _projection(recipe: Recipe, canvas: Canvas) -> Callable[[Tensor, State], Ten
     return project
 
 
-def _penalty(
-    recipe: Recipe, normalise: Callable[[Tensor], Tensor], pixels: Tensor, distance: StatisticsDistance | None
-) -> Tensor:
+def _penalty(recipe: Recipe, pixels: Tensor, distance: StatisticsDistance | None) -> Tensor:
     penalty = pixels.new_zeros(len(pixels))
     if recipe.l2:
-        penalty = penalty + recipe.l2 * squared_norm(normalise(pixels))
+        penalty = penalty + recipe.l2 * squared_norm(standardised(pixels))
     if recipe.total_variation:
         penalty = penalty + recipe.total_variation * total_variation(pixels)
     if recipe.batch_norm and distance is not None:

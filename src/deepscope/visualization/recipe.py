@@ -9,7 +9,7 @@ from typing import Literal
 
 from deepscope.errors import InputError
 
-CanvasName = Literal["network-input", "fourier"]
+CanvasName = Literal["pixels", "fourier"]
 MoveName = Literal["normalised", "momentum"]
 ObjectiveName = Literal["logit", "log-probability"]
 
@@ -21,12 +21,12 @@ class Recipe:
     Attributes:
         iterations: gradient steps.
         learning_rate: length (L2 norm) of a step on the canvas; with move "momentum" of the first one.
-        canvas: what the ascent moves: the "network-input" itself (Simonyan et al. 2014), or the decorrelated
-            "fourier" spectrum of the image (Olah et al. 2017).
+        canvas: what the ascent moves: the "pixels" (Simonyan et al. 2014), in units of the deviation of photographs, or
+            the decorrelated "fourier" spectrum of the image (Olah et al. 2017).
         move: steps of one length along the gradient ("normalised"), or along a running mean of gradients, their
             length falling to zero along a cosine ("momentum").
         objective: what is climbed: the class's "logit" (Simonyan et al. 2014), or its "log-probability".
-        l2: weight of the squared L2 norm of the network's input, taken from the score.
+        l2: weight of the squared L2 norm of the pixels in those units, taken from the score.
         blur_every: steps from one Gaussian blur to the next (Yosinski et al. 2015); 0 for none.
         blur_sigma: standard deviation of that blur, in pixels.
         jitter: random shift before each step, up to so many pixels both ways, wrapping around.
@@ -38,7 +38,8 @@ class Recipe:
         rotation: views are turned by up to so many degrees either way.
         flip: half of the views are mirrored.
         batch_norm: weight of the distance to the statistics that batch normalisation kept from training (DeepInversion,
-            Yin et al. 2020), for networks that have it.
+            Yin et al. 2020), for networks that have it. Statistics are those of about 16 images together, whatever
+            the batch size, so an image then depends on those that it is made with: best for many classes at once.
     """
 
     iterations: int | None = None
@@ -85,13 +86,13 @@ class Recipe:
             raise InputError(f"--view {self.view} is too small for a network: at least 32 pixels, or 0 for all")
         spatial = self.blur_every or self.clip_small_norm or self.clip_small_contribution
         if self.canvas == "fourier" and spatial:
-            raise InputError("blurring and clipping act on pixels: use them with --canvas network-input")
+            raise InputError("blurring and clipping act on pixels: use them with --canvas pixels")
 
 
 _SOURCE = Recipe(
     iterations=1000,
     learning_rate=5,
-    canvas="network-input",
+    canvas="pixels",
     move="normalised",
     objective="logit",
     l2=1e-3,
@@ -100,7 +101,7 @@ _SOURCE = Recipe(
     jitter=16,
 )
 _DEFAULT = Recipe(
-    iterations=320,
+    iterations=160,
     learning_rate=0.75,
     canvas="fourier",
     move="momentum",
@@ -114,15 +115,16 @@ _DEFAULT = Recipe(
 PRESETS: Mapping[str, Recipe] = MappingProxyType(
     {
         "default": _DEFAULT,
-        "statistics": Recipe(batch_norm=10).over(_DEFAULT),
+        "statistics": Recipe(batch_norm=3).over(_DEFAULT),
         "source": _SOURCE,
         "source-strong": Recipe(l2=1e-2, blur_every=4, blur_sigma=1.0).over(_SOURCE),
-        "unregularised": Recipe(l2=0, blur_every=0, jitter=0).over(_SOURCE),
+        "unregularised": Recipe(l2=0, blur_every=0).over(_SOURCE),
         "yosinski": Recipe(l2=1e-3, blur_every=4, blur_sigma=0.5, jitter=0, clip_small_norm=50).over(_SOURCE),
     }
 )
-"""Complete recipes by name. "source" is the method of the report that deepscope follows; "yosinski" one of the settings
-of Yosinski et al. 2015; "statistics" is for networks with batch normalisation."""
+"""Complete recipes by name. "source" is the method of the report that deepscope follows, "unregularised" the same
+without L2 and blur, as the report compares them; "yosinski" one of the settings of Yosinski et al. 2015; "statistics"
+is for networks with batch normalisation."""
 
 
 def preset(name: str) -> Recipe:
