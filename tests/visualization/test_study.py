@@ -52,6 +52,7 @@ def test_every_question_is_answered_with_its_number(tmp_path: Path) -> None:
     photographs(tmp_path)
     study, session = run(tmp_path)
     result = study.run(session)
+    assert not any((tmp_path / "cache" / "visualize").glob("*"))
     table = result.blocks[-1]
     assert isinstance(table, Table)
     verdicts = {row[0]: row[3] for row in table.rows}

@@ -39,10 +39,10 @@ def models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(visualize, "load_model", load)
 
 
-def make(session: Session, *, labels: tuple[str, ...] = LABELS, batch_size: int = 2) -> Images:
+def make(session: Session, *, labels: tuple[str, ...] = LABELS, batch_size: int = 2, keep: bool = False) -> Images:
     targets = torch.tensor([LABELS.index(label) for label in labels])
     objective = ClassObjective(tiny_model(), targets)
-    return make_images(objective, RECIPE, labels, session, batch_size=batch_size, film=range(9))
+    return make_images(objective, RECIPE, labels, session, batch_size=batch_size, film=range(9), keep=keep)
 
 
 def interrupt_after(frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,6 +114,23 @@ def test_ctrl_c_in_the_first_batch_leaves_out_the_others(session: Session, monke
         make(dataclasses.replace(session, seed=1))
 
 
+def test_what_is_kept_is_given_again_without_a_step(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = make(session, keep=True)
+    steps = []
+
+    def counted(*arguments: Any, **settings: Any) -> Iterator[Frame]:
+        for frame in climb(*arguments, **settings):
+            steps.append(frame.step)
+            yield frame
+
+    monkeypatch.setattr(class_images, "climb", counted)
+    again = make(session, keep=True)
+    assert steps == [8, 8]
+    for part in ("pixels", "watched", "film"):
+        assert torch.equal(getattr(again, part), getattr(first, part))
+    assert again.kept.is_dir()
+
+
 def test_a_damaged_file_of_the_cache_costs_time_only(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         interrupt_after(3, patch)
@@ -141,7 +158,7 @@ def test_the_result_shows_images_quality_curves_and_animations(session: Session)
     assert animation.frames.shape == (6, 16, 16, 3)
     assert np.array_equal(animation.frames[-1], result.arrays["images"][0])
     seen = tiny_model(seed=len("efficientnet_lite0"))(torch.from_numpy(animation.frames[3:4]).permute(0, 3, 1, 2) / 255)
-    assert animation.captions[3] == f"wombat #1: 3, {float(seen.softmax(1)[0, 1]):.2f}"
+    assert animation.captions[3] == f"wombat #1\niteration 3, probability {float(seen.softmax(1)[0, 1]):.2f}"
     judge = tiny_model(seed=len("squeezenet1_0"))
     pixels = torch.from_numpy(result.arrays["images"]).permute(0, 3, 1, 2).float() / 255
     recognised = judge(pixels).argmax(1) == torch.tensor([1, 1, 2, 2])
@@ -149,6 +166,12 @@ def test_the_result_shows_images_quality_curves_and_animations(session: Session)
     assert {"total-variation", "saturation", "diversity", "diversity/low", "seconds-per-image"} <= set(result.metrics)
     assert result.config["iterations"] == 5
     assert result.config["canvas"] == "fourier"
+
+
+@pytest.mark.usefixtures("models")
+def test_several_networks_judge(session: Session) -> None:
+    result = Visualize(("wombat",), iterations=2, view=32, judge=("one", "number two")).run(session)
+    assert {f"recognised/{name}/top1" for name in ("efficientnet_lite0", "one", "number two")} <= set(result.metrics)
 
 
 @pytest.mark.usefixtures("models")
@@ -185,6 +208,7 @@ def test_it_starts_from_a_picture_or_excites_a_layer(session: Session, tmp_path:
         (Visualize(layer="9"), "no layer"),
         (Visualize(layer="0", channel=(99,)), "--channel 99"),
         (Visualize(("wombat",), seeds=0), "--seeds"),
+        (Visualize(layer="0", judge=("squeezenet1_0",)), "--judge"),
         (Visualize(("wombat",), start="missing.jpg"), "missing.jpg"),
         (Visualize(("wombat",), preset="statistics"), "no batch normalisation"),
     ],

@@ -38,6 +38,7 @@ class Images:
         film_steps: the step of each frame.
         complete: False where ctrl-C stopped the making.
         seconds: spent, in this run.
+        kept: the folder of the cache that the same call goes on from; it is gone once all is made, unless `keep`.
     """
 
     pixels: Tensor
@@ -46,6 +47,7 @@ class Images:
     film_steps: tuple[int, ...]
     complete: bool
     seconds: float
+    kept: Path
 
 
 def make_images(
@@ -57,6 +59,7 @@ def make_images(
     start: Tensor | None = None,
     batch_size: int = 8,
     film: Sequence[int] = (),
+    keep: bool = False,
 ) -> Images:
     """Make every image of an objective.
 
@@ -73,6 +76,7 @@ def make_images(
         batch_size: images at a time; halved where memory runs out. Where the recipe matches statistics, parts of about
             16 images take its place.
         film: rising numbers of steps, the images after which are kept as well.
+        keep: leave what is finished in the cache, so that the same call gives it again at once.
 
     Raises:
         InputError: the recipe does not fit the network, or memory does not suffice.
@@ -100,7 +104,7 @@ def make_images(
             first = rows.stop
     if not finished:
         raise KeyboardInterrupt
-    if complete:
+    if complete and not keep:
         work.forget()
     return Images(
         pixels=torch.cat([trace.pixels for trace in finished]),
@@ -109,6 +113,7 @@ def make_images(
         film_steps=tuple(film),
         complete=complete,
         seconds=time.monotonic() - began,
+        kept=work.folder,
     )
 
 
@@ -185,10 +190,10 @@ class _Work:
 
     def forget(self) -> None:
         """Everything is finished: nothing needs to be continued."""
-        for path in self._folder.glob("*.pt"):
+        for path in self.folder.glob("*.pt"):
             path.unlink(missing_ok=True)
-        if self._folder.is_dir():
-            self._folder.rmdir()
+        if self.folder.is_dir():
+            self.folder.rmdir()
 
     def _load(self, rows: slice, trace: _Trace) -> None:
         try:
@@ -203,10 +208,10 @@ class _Work:
         trace.resume = kept
 
     def _path(self, rows: slice) -> Path:
-        return self._folder / f"{rows.start}-{rows.stop}.pt"
+        return self.folder / f"{rows.start}-{rows.stop}.pt"
 
     @property
-    def _folder(self) -> Path:
+    def folder(self) -> Path:
         """One folder for each set of images that this work could mean."""
         said = {
             "model": self.objective.model.fingerprint,

@@ -44,7 +44,7 @@ class Visualize(Recipe, Job):
         layer: instead of classes: a layer, to make images that excite all of it, or its channels.
         channel: channels of the layer, one image each.
         animate: keep the images along the way, as an animation.
-        judge: the other network; by default the bundled one, or squeezenet1_0 for images of the bundled one.
+        judge: other networks; by default the bundled one, or squeezenet1_0 for images of the bundled one.
         batch_size: images at a time.
     """
 
@@ -59,22 +59,24 @@ class Visualize(Recipe, Job):
     layer: str | None = None
     channel: tuple[int, ...] = ()
     animate: bool = False
-    judge: str | None = None
+    judge: tuple[str, ...] = ()
     batch_size: int = 8
 
     def run(self, session: Session) -> Result:
         """Make, judge and show."""
         if self.seeds < 1 or self.batch_size < 1:
             raise InputError("--seeds and --batch-size are at least 1")
+        if self.judge and not self.classes:
+            raise InputError("--judge names classes in images: it goes with classes, not with a --layer")
         recipe = self.over(preset(self.preset))
         model = load_model(self.model, session)
         objective, labels = self._objective(model, recipe)
         start = None if self.start == _NOISE else model.read([Path(self.start)]).expand(len(labels), -1, -1, -1)
-        judge = self._judge(model, objective, session)
+        judges = self._judges(model, objective, session)
         film = _evenly(recipe.iterations or 0) if self.animate else ()
         images = make_images(objective, recipe, labels, session, start=start, batch_size=self.batch_size, film=film)
         labels = labels[: len(images.pixels)]
-        verdicts = _verdicts(images.pixels, objective, model, judge)
+        verdicts = _verdicts(images.pixels, objective, model, judges)
         return Result(
             title=f"What {model.name} believes: {', '.join(labels[:4])}{' ...' if labels[4:] else ''}",
             config={**self.settings(), **dataclasses.asdict(recipe)},
@@ -93,7 +95,7 @@ class Visualize(Recipe, Job):
                 *_animations(images, objective, labels),
             ),
             arrays={"images": (images.pixels * 255).round().byte().permute(0, 2, 3, 1).numpy()},
-            provenance=provenance([model, *([judge] if judge else [])], [] if start is None else [Path(self.start)]),
+            provenance=provenance([model, *judges], [] if start is None else [Path(self.start)]),
         )
 
     def _objective(self, model: VisionModel, recipe: Recipe) -> tuple[Objective, list[str]]:
@@ -124,17 +126,15 @@ class Visualize(Recipe, Job):
     def _seeded(self, names: Sequence[str]) -> list[str]:
         return [f"{name} #{seed + 1}" if self.seeds > 1 else name for name in names for seed in range(self.seeds)]
 
-    def _judge(self, model: VisionModel, objective: Objective, session: Session) -> VisionModel | None:
-        """The other network. None where nothing can be judged, or the default one is not here."""
-        if not isinstance(objective, ClassObjective):
-            return None
-        if self.judge is not None:
-            return load_model(self.judge, session)
+    def _judges(self, model: VisionModel, objective: Objective, session: Session) -> list[VisionModel]:
+        """The other networks. None where nothing can be judged, or the default one is not here."""
+        if self.judge or not isinstance(objective, ClassObjective):
+            return [load_model(name, session) for name in self.judge]
         try:
-            return load_model(next(name for name in _JUDGES if name != model.name), session)
+            return [load_model(next(name for name in _JUDGES if name != model.name), session)]
         except InputError as error:
             session.note(f"the images are not judged by another network: {error}")
-            return None
+            return []
 
     def _diversity(self, pixels: Tensor) -> dict[str, float]:
         """Over classes with all their seeds."""
@@ -147,17 +147,14 @@ Visualize.__doc__ = f"{Visualize.__doc__}".rstrip() + "\n" + f"{Recipe.__doc__}"
 
 
 def _verdicts(
-    pixels: Tensor, objective: Objective, model: VisionModel, judge: VisionModel | None
+    pixels: Tensor, objective: Objective, model: VisionModel, judges: Sequence[VisionModel]
 ) -> tuple[Verdict, ...]:
-    """What the network itself and the other one see; nothing for layers."""
+    """What the network itself and the others see; nothing for layers."""
     if not isinstance(objective, ClassObjective):
         return ()
     targets = objective.targets[: len(pixels)]
-    verdicts = [assess(model, pixels, targets)]
-    if judge is not None:
-        own = torch.tensor([translate(int(target), model, judge) for target in targets])
-        verdicts.append(assess(judge, pixels, own))
-    return tuple(verdicts)
+    theirs = (torch.tensor([translate(int(target), model, judge) for target in targets]) for judge in judges)
+    return (assess(model, pixels, targets), *(assess(judge, pixels, own) for judge, own in zip(judges, theirs)))
 
 
 def _gallery(pixels: Tensor, labels: Sequence[str], verdicts: Sequence[Verdict], seeds: int) -> ImageGrid:
@@ -169,7 +166,7 @@ def _gallery(pixels: Tensor, labels: Sequence[str], verdicts: Sequence[Verdict],
     return ImageGrid(
         rows=tuple(tuple(cells[first : first + width]) for first in range(0, len(cells), width)),
         title="What the network believes",
-        caption="Below each image: the probability of the class, by the network itself and by the other one."
+        caption="Below each image: the probability of the class, by the network itself and by others."
         if verdicts
         else "",
     )
@@ -223,10 +220,13 @@ def _evenly(steps: int) -> list[int]:
 def _animations(images: Images, objective: Objective, labels: Sequence[str]) -> list[Animation]:
     if not len(images.film):
         return []
+    what = "probability" if isinstance(objective, ClassObjective) else "activation"
     watched, made = watch_film(images, objective), []
     for row, label in enumerate(labels):
         known = [place for place, step in enumerate(images.film_steps) if torch.isfinite(images.watched[step, row])]
-        captions = tuple(f"{label}: {images.film_steps[place]}, {watched[place, row]:.2f}" for place in known)
+        captions = tuple(
+            f"{label}\niteration {images.film_steps[place]}, {what} {watched[place, row]:.2f}" for place in known
+        )
         frames = images.film[known, row].permute(0, 2, 3, 1).contiguous().numpy()
         made.append(Animation(frames, label, "Iteration, and what the network makes of the image.", captions=captions))
     return made

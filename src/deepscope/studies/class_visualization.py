@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -63,12 +64,14 @@ class ClassVisualization(Study):
         if self.classes < 4 or not self.iterations or sorted(set(self.iterations)) != list(self.iterations):
             raise InputError("--classes is at least 4, and --iterations are rising numbers")
         ways = _Ways(self, load_model(self.model, session), load_model(self.judge, session), session)
-        return Result(
+        result = Result(
             title=f"Class images of {self.model} by {len(ways.targets)} classes, judged by {self.judge}",
             metrics={"classes": len(ways.targets), **ways.metrics()},
             blocks=(ways.table(), *ways.figures(), answers(ways.answers())),
             provenance=provenance([ways.model, ways.judge], ways.photographs),
         )
+        ways.forget()
+        return result
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ class _Ways:
         first, last = study.iterations[0], study.iterations[-1]
         self.outcomes: dict[str, _Outcome] = {}
         self.films: dict[str, Images] = {}
+        self._kept: set[Path] = set()
         source = preset("source")
         for name in ("source", "unregularised"):
             for steps, outcome in self._make(
@@ -233,10 +237,17 @@ class _Ways:
             start=start,
             batch_size=self.study.batch_size,
             film=marks,
+            keep=True,
         )
+        self._kept.add(images.kept)
         if not images.complete:
             raise KeyboardInterrupt  # what was made is in the cache: the study goes on from there
         return images
+
+    def forget(self) -> None:
+        """The study is done: nothing of it needs to be made again."""
+        for folder in self._kept:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _judged(self, pixels: Tensor, maker: VisionModel, other: VisionModel) -> _Outcome:
         own, theirs = (
