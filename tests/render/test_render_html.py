@@ -3,63 +3,18 @@ from __future__ import annotations
 import base64
 import io
 import re
-from html.parser import HTMLParser
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from PIL import Image
 
 from deepscope import render
 from deepscope.render.html import styles
 from deepscope.render.text import one_line
-from deepscope.results import Column, Result, Table
+from deepscope.results import Animation, Column, Heatmap, ImageGrid, Picture, Result, Table
+from html_pages import check
 from results_strategies import EVERYTHING, EXAMPLES, results
-
-VOID = {"img", "input", "source", "meta", "link", "br"}
-
-
-class Page(HTMLParser):
-    """Parses a page and keeps what the tests ask about; fails on a tag that does not balance."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.text: list[str] = []
-        self.feed(html)
-        self.close()
-        assert not self.open, f"never closed: {self.open}"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert len(dict(attrs)) == len(attrs), f"an attribute twice: {attrs}"
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open, f"</{tag}> closes nothing"
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-
-    def all(self, tag: str) -> list[dict[str, str]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-
-def check(html: str) -> Page:
-    html.encode("utf-8")
-    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]", html)
-    page = Page(html)
-    names = {tag for tag, _ in page.tags}
-    assert not names & {"script", "iframe", "object", "embed", "base", "form"}
-    for _, attributes in page.tags:
-        assert not any(name.startswith("on") for name in attributes)
-        for name in ("src", "srcset", "href"):
-            assert attributes.get(name, "data:").startswith(("data:", "#"))
-    assert all(image["alt"].strip() for image in page.all("img"))
-    assert len(page.all("thead")) == len(page.all("table"))
-    return page
 
 
 @given(results)
@@ -68,6 +23,34 @@ def test_any_result_is_escaped_and_well_formed(result: Result) -> None:
     page = check(render.fragment(result))
     assert one_line(result.title) in " ".join(" ".join(page.text).split()) or not result.title.strip()
     assert len(page.all("article")) == 1
+
+
+@given(results)
+@settings(max_examples=15, deadline=None)
+def test_films_of_any_animation_are_well_formed(result: Result) -> None:
+    page = check(render.fragment(result, films=True))
+    moving = [block for block in result.blocks if isinstance(block, Animation) and len(block.frames) > 1]
+    assert len(page.all("template")) == len([block for block in moving if block.frames.size])
+    for film in page.all("template"):
+        count, columns, rows = (int(film[f"data-{name}"]) for name in ("frames", "columns", "rows"))
+        assert columns * (rows - 1) < count <= columns * rows
+        assert float(film["data-seconds"]) > 0
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (3000, 1), (2000, 1500)])
+def test_pictures_of_any_size_are_shown(shape: tuple[int, int]) -> None:
+    pixels = np.zeros((*shape, 3), np.uint8)
+    heat = Heatmap(np.full(shape, np.nan), over=pixels, title="nothing but NaN")
+    blocks = (ImageGrid(((Picture(pixels, "a"), heat),)), heat, Animation(np.stack([pixels[:900, :900]] * 3)))
+    page = check(render.fragment(Result("r", blocks=blocks), films=True))
+    assert len(page.all("img")) == 4
+    for image in page.all("img"):
+        assert 0 < int(image.get("width", 1)) < 4000
+
+
+def test_captions_say_settings_and_seed() -> None:
+    page = check(render.fragment(EVERYTHING))
+    assert "top 5; seed 0" in " ".join(page.text)
 
 
 def test_every_block_is_in_the_fragment() -> None:

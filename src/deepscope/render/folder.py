@@ -28,7 +28,7 @@ LARGEST = 8 * 2**30
 def save(result: Result, folder: Path) -> None:
     """Write the result into `folder`, each file whole or not at all; `result.json` comes last.
 
-    The same result gives the same bytes. An animation is also written as WebP, in full colour, and where PyAV is
+    Figures of an earlier result in the folder go. The same result gives the same bytes. An animation is also written as WebP, in full colour, and where PyAV is
     installed as MP4, whose encoder promises the same picture but not the same bytes.
 
     Raises:
@@ -37,15 +37,20 @@ def save(result: Result, folder: Path) -> None:
     from deepscope.render import plots
 
     document, arrays = encode(result)
+    earlier = _earlier_figures(folder)
     try:
         with atomic(folder / ARRAYS) as path:
             _write(path, arrays)
         for name, block in zip(figures(result), result.blocks):
             for suffix, content in plots.files(block).items():
-                with atomic((folder / name).with_suffix(suffix)) as path:
+                file = (folder / name).with_suffix(suffix)
+                with atomic(file) as path:
                     path.write_bytes(content)
+                earlier.discard(file)
         with atomic(folder / DOCUMENT) as path:
             path.write_text(text(document) + "\n", encoding="utf-8")
+        for file in earlier:
+            file.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"cannot write to {folder} ({error.strerror}): name another folder with --out") from None
 
@@ -77,6 +82,17 @@ _DAMAGE = (
     TypeError, struct.error, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 """What the readers of JSON, ZIP and NPY raise over hostile bytes."""
+
+
+def _earlier_figures(folder: Path) -> set[Path]:
+    """The figures of the result that the folder holds; nothing where it holds none."""
+    if not (folder / DOCUMENT).is_file():
+        return set()
+    try:
+        stems = [Path(name).stem for name in figures(load(folder)) if name]
+    except InputError:
+        return set()
+    return {path for stem in stems for path in folder.glob(f"{stem}.*")}
 
 
 def _name(index: int, block: Block) -> str:

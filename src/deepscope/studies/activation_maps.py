@@ -19,7 +19,7 @@ from deepscope.session import Session
 from deepscope.statistics import Estimate, mean
 from deepscope.studies.study import Answer, Budget, Study, answers
 
-_FIGURES = {"1.2": "tabby", "5.1": "Shih-Tzu", "5.2": "komondor", "5.4": "wombat", "5.5": "Cardigan"}
+_FIGURES = {"1.2": "tabby", "5.1": "Shih-Tzu", "5.2": "komondor", "5.3": "swab", "5.4": "wombat", "5.5": "Cardigan"}
 """The source's figures, and the images of the sample that stand for its own."""
 
 
@@ -41,6 +41,10 @@ class ActivationMaps(Study):
     images: tuple[Path, ...] = ()
     _: KW_ONLY
     model: str = "vgg16"
+
+    def inputs(self, home: Path) -> Sequence[Path]:
+        """The sample of ImageNet, or the named files, and the weights."""
+        return [*(self.images or [home / "data" / "imagenet-sample"]), home / "weights"]
 
     def run(self, session: Session) -> Result:
         """Draw and correlate, image by image."""

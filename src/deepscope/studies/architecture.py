@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from deepscope.jobs.models import ModelsShow
-from deepscope.results import Note, Result
+from deepscope.results import Note, Result, Table
 from deepscope.session import Session
 from deepscope.studies.study import Answer, Budget, Study, answers
 
@@ -31,6 +32,10 @@ class Architecture(Study):
 
     _: KW_ONLY
     model: str = "torchvision:vgg16"
+
+    def inputs(self, home: Path) -> Sequence[Path]:
+        """None: the architecture is in the code."""
+        return []
 
     def run(self, session: Session) -> Result:
         """Run the network's skeleton once and compare with the source."""
@@ -57,6 +62,17 @@ class Architecture(Study):
                 "the first of the three alone sees 7 x 7 x 512 inputs",
             )
         )
+        layers = next(block for block in shown.blocks if isinstance(block, Table))
+        outputs = str(layers.rows[-1][2])
+        questions.append(
+            Answer(
+                "2. size of the last layer's output",
+                "1000" if is_vgg16 else "—",
+                outputs,
+                "answered" if not is_vgg16 else "reproduced" if outputs == "1000" else "differs",
+                "one number for each class of ImageNet; the largest names the predicted class",
+            )
+        )
         return Result(
             title=f"What {self.model} is made of",
             metrics=shown.metrics,
@@ -66,8 +82,7 @@ class Architecture(Study):
                     f"The parameters are in the fully connected layers, the work is not: of "
                     f"{shown.metrics['multiply-adds'] / 1e9:.1f} billion multiply-adds for one image, the fully "
                     f"connected layers need {counted['parameters/fully-connected'] / 1e9:.2f} billion, one for each "
-                    f"weight; the convolutions use each weight at every position. The last layer puts out one "
-                    f"number a class (question 2).",
+                    f"weight; the convolutions use each weight at every position.",
                     "Parameters and arithmetic",
                     "verdict",
                 ),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
+from pathlib import Path
 from typing import ClassVar
 
 from deepscope.jobs.classify import Classify
@@ -12,7 +13,7 @@ from deepscope.results import ImageGrid, Result
 from deepscope.session import Session
 from deepscope.studies.study import Answer, Budget, Study, answers
 
-_CHOSEN = ("tabby", "Shih-Tzu", "komondor", "wombat", "Lakeland_terrier", "Egyptian_cat")
+_CHOSEN = ("tabby", "Shih-Tzu", "komondor", "swab", "wombat", "Cardigan")
 """The classes that the source's six images show or are taken for, where the sample has them."""
 
 
@@ -29,6 +30,10 @@ class Predictions(Study):
 
     _: KW_ONLY
     models: tuple[str, ...] = (DEFAULT, "squeezenet1_0", "vgg16")
+
+    def inputs(self, home: Path) -> Sequence[Path]:
+        """The sample of ImageNet, and the weights."""
+        return [home / "data" / "imagenet-sample", home / "weights"]
 
     def run(self, session: Session) -> Result:
         """Classify with each network that is here."""

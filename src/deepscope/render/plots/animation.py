@@ -59,7 +59,7 @@ def film(animation: Animation) -> Film:
     count = min(len(frames), _MOST)
     frames = [frames[round(place * (len(frames) - 1) / max(1, count - 1))] for place in range(count)]
     height, width = frames[0].shape[:2]
-    columns = math.ceil(math.sqrt(count * height / width))
+    columns = min(count, math.ceil(math.sqrt(count * height / width)))
     rows = math.ceil(count / columns)
     sheet = np.full((rows * height, columns * width, 3), 255, np.uint8)
     for place, frame in enumerate(frames):

@@ -27,8 +27,11 @@ from deepscope.render.plots.canvas import (
 from deepscope.render.text import number
 from deepscope.results import Curves, Series
 
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-"""Okabe and Ito's palette; the line's pattern changes with each round of it."""
+_COLOURS = (
+    *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"),
+    *("#8c510a", "#762a83", "#7f7f7f"),
+)
+"""Okabe and Ito's palette and three more; the line's pattern and the points' shape change with each round of it."""
 _PATTERNS = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
 _DASHES = ((0, (4, 3)), (0, (1, 2)), (0, (7, 2, 1, 2)), (0, (2, 4)))
 _MARKERS = "osD^vPX"
@@ -91,7 +94,7 @@ def _looks(curves: Curves) -> list[dict[str, Any]]:
         if series.style == "points":
             look |= {
                 "linestyle": "none",
-                "marker": _MARKERS[index % len(_MARKERS)],
+                "marker": _MARKERS[around % len(_MARKERS)],
                 "markersize": 4.5,
                 "markeredgewidth": 0,
             }

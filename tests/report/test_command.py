@@ -1,0 +1,54 @@
+"""The command line that a page shows makes the very same section."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+from cyclopts import App, Parameter
+
+from deepscope.checks import Check
+from deepscope.cli.commands import Common, add_commands
+from deepscope.jobs import Job
+from deepscope.jobs.section import Section
+from deepscope.report.command import command_line
+from deepscope.session import Session
+from deepscope.studies import Study
+
+
+@pytest.fixture(scope="module")
+def parsed() -> list[tuple[Job, Common]]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def app(parsed: list[tuple[Job, Common]]) -> App:
+    root = App(default_parameter=Parameter(negative_iterable=()))
+    add_commands(root, lambda job, common: parsed.append((job, common)))
+    return root
+
+
+SECTIONS: list[Section] = [
+    *(study.within(budget) for study in Study.members().values() for budget in ("quick", "full")),
+    *(
+        check.within(budget, data="my photos", model="my-model")
+        for check in Check.members().values()
+        for budget in ("quick", "full")
+    ),
+]
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.name)
+def test_a_section_is_its_command_line(section: Section, app: App, parsed: list[tuple[Job, Common]]) -> None:
+    parsed.clear()
+    words = shlex.split(command_line(section, Session(seed=3, precision="bfloat16")))
+    assert words[0] == "deepscope"
+    app(words[1:], exit_on_error=False, result_action="return_value")
+    ((job, common),) = parsed
+    assert job == section
+    assert (common.seed, common.precision) == (3, "bfloat16")
+
+
+def test_defaults_are_not_said() -> None:
+    architecture = Study.members()["architecture"].within("full")
+    assert command_line(architecture, Session()) == "deepscope study architecture"
