@@ -158,7 +158,7 @@ def test_the_result_shows_images_quality_curves_and_animations(session: Session)
     assert animation.frames.shape == (6, 16, 16, 3)
     assert np.array_equal(animation.frames[-1], result.arrays["images"][0])
     seen = tiny_model(seed=len("efficientnet_lite0"))(torch.from_numpy(animation.frames[3:4]).permute(0, 3, 1, 2) / 255)
-    assert animation.captions[3] == f"wombat #1\niteration 3, probability {float(seen.softmax(1)[0, 1]):.2f}"
+    assert animation.captions[3] == f"wombat #1: iteration 3, probability {float(seen.softmax(1)[0, 1]):.2f}"
     judge = tiny_model(seed=len("squeezenet1_0"))
     pixels = torch.from_numpy(result.arrays["images"]).permute(0, 3, 1, 2).float() / 255
     recognised = judge(pixels).argmax(1) == torch.tensor([1, 1, 2, 2])

@@ -161,7 +161,7 @@ def _gallery(pixels: Tensor, labels: Sequence[str], verdicts: Sequence[Verdict],
     cells = []
     for row, label in enumerate(labels):
         seen = [f"{verdict.judge} {float(verdict.probabilities[row]):.2f}" for verdict in verdicts]
-        cells.append(picture(pixels[row], caption="\n".join([label, *seen])))
+        cells.append(picture(pixels[row], caption=", ".join([label, *seen])))
     width = seeds if seeds > 1 else math.ceil(math.sqrt(len(cells)))
     return ImageGrid(
         rows=tuple(tuple(cells[first : first + width]) for first in range(0, len(cells), width)),
@@ -178,24 +178,27 @@ def _table(labels: Sequence[str], verdicts: Sequence[Verdict]) -> tuple[Table, .
     own = verdicts[0]
     columns = [
         Column("class"),
-        *(
-            Column(f"{text} {v.judge}", spec)
-            for v in verdicts
-            for text, spec in (("rank,", "d"), ("probability,", ".3f"))
-        ),
+        *(Column(verdict.judge) for verdict in verdicts),
         Column("total variation", ".4f"),
         Column("saturation", ".3f"),
     ]
     rows = tuple(
         (
             label,
-            *(cell for v in verdicts for cell in (int(v.ranks[row]) + 1, float(v.probabilities[row]))),
+            *(f"rank {int(v.ranks[row]) + 1}, {float(v.probabilities[row]):.2f}" for v in verdicts),
             float(own.total_variation[row]),
             float(own.saturation[row]),
         )
         for row, label in enumerate(labels)
     )
-    return (Table(tuple(columns), rows, title="Quality", caption="Rank 1: the network names the class first."),)
+    return (
+        Table(
+            tuple(columns),
+            rows,
+            title="Quality",
+            caption="Rank 1: the network names the class first; the class's probability.",
+        ),
+    )
 
 
 def _curves(watched: Tensor, labels: Sequence[str], classes: bool) -> Curves:
@@ -225,7 +228,7 @@ def _animations(images: Images, objective: Objective, labels: Sequence[str]) -> 
     for row, label in enumerate(labels):
         known = [place for place, step in enumerate(images.film_steps) if torch.isfinite(images.watched[step, row])]
         captions = tuple(
-            f"{label}\niteration {images.film_steps[place]}, {what} {watched[place, row]:.2f}" for place in known
+            f"{label}: iteration {images.film_steps[place]}, {what} {watched[place, row]:.2f}" for place in known
         )
         frames = images.film[known, row].permute(0, 2, 3, 1).contiguous().numpy()
         made.append(Animation(frames, label, "Iteration, and what the network makes of the image.", captions=captions))
