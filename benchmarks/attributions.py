@@ -1,10 +1,10 @@
 """Attributions against captum, pytorch-grad-cam and torchcam: time, floating-point operations, memory.
 
-python benchmarks/attributions.py [--images 32] [--repeats 5] [--networks ...] [--json]
+python benchmarks/attributions.py [--images 32] [--repeats 3] [--networks ...] [--parts ...] [--cases ...] [--json]
 
 Both sides explain the same images on the same threads, by turns, in one process; ratios are peer / deepscope of the
 medians, so above 1 deepscope is faster or smaller. Peers get the batch that they are given in their examples: all
-images at once for a single pass, `internal_batch_size` equal to the number of images for many.
+images at once for a single pass, one noisy copy of every image at once for SmoothGrad.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ import json
 import logging
 import resource
 import statistics
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,8 +38,9 @@ from deepscope.data.photographs import bundled_photographs
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.session import Session
 
-SAMPLES = 8
+SAMPLES = 4
 GRADIENTS = "gradients"
+Reported = Iterator[dict[str, float]]
 
 
 class FromPixels(nn.Module):
@@ -114,28 +114,20 @@ def cases(model: VisionModel, pixels: Tensor, target: Tensor) -> list[Case]:
     ]
 
 
-def seconds(run: Callable[[], object]) -> float:
-    """Processor time of one call: other programs on the machine do not count."""
-    start = time.process_time()
+def clock(run: Callable[[], object]) -> tuple[float, float]:
+    """Seconds of processor time, which other programs on the machine take little of, and of wall time of one call."""
+    processor, wall = time.process_time(), time.perf_counter()
     run()
-    return time.process_time() - start
+    return time.process_time() - processor, time.perf_counter() - wall
 
 
 def peak(run: Callable[[], object]) -> float:
-    """MiB by which resident memory grows at most during one call, sampled every 2 ms."""
-    process, done, seen = psutil.Process(), threading.Event(), [0]
-
-    def watch() -> None:
-        while not done.wait(0.002):
-            seen.append(process.memory_info().rss)
-
-    before = process.memory_info().rss
-    thread = threading.Thread(target=watch)
-    thread.start()
+    """MiB by which resident memory grows at most during one call, as Linux keeps count."""
+    Path("/proc/self/clear_refs").write_text("5")  # the highest mark falls to what is resident now
+    before = psutil.Process().memory_info().rss / 2**20
     run()
-    done.set()
-    thread.join()
-    return max(0.0, max(seen) - before) / 2**20
+    status = Path("/proc/self/status").read_text()
+    return max(0.0, int(status.partition("VmHWM:")[2].split()[0]) / 2**10 - before)
 
 
 class Operations(TorchDispatchMode):
@@ -157,18 +149,27 @@ def operations(run: Callable[[], object]) -> int:
     return counter.total
 
 
-def compare(case: Case, name: str, repeats: int) -> dict[str, float]:
-    """One case's ratios on the named network."""
-    case.ours()
-    case.peer()
-    times = [(seconds(case.ours), seconds(case.peer)) for _ in range(repeats)]
-    mine, theirs = (statistics.median(column) for column in zip(*times))
-    return {
-        f"seconds/{case.name}/{name}": mine,
-        f"ratio/time/{case.name}/{name}": theirs / mine,
-        f"ratio/operations/{case.name}/{name}": operations(case.peer) / operations(case.ours),
-        f"ratio/memory/{case.name}/{name}": peak(case.peer) / max(1.0, peak(case.ours)),
-    }
+def compare(model: VisionModel, pixels: Tensor, target: Tensor, chosen: Sequence[str], repeats: int) -> Reported:
+    """The ratios of each case; the first call of each side warms it up and shows its memory.
+
+    Operations grow with the number of images alone, and are counted on two of them.
+    """
+    few = {case.name: case for case in cases(model, pixels[:2], target[:2])}
+    for case in cases(model, pixels, target):
+        if not case.name.startswith(tuple(chosen)):
+            continue
+        memory = peak(case.ours), peak(case.peer)
+        times = np.array([(*clock(case.ours), *clock(case.peer)) for _ in range(repeats)])
+        name, counted = f"{case.name}/{model.name}", few[case.name]
+        mine_cpu, mine_wall, their_cpu, their_wall = np.median(times, axis=0)
+        yield {
+            f"seconds/{name}": mine_cpu,
+            f"ratio/time/{name}": their_cpu / mine_cpu,
+            f"ratio/wall/{name}": their_wall / mine_wall,
+            f"ratio/operations/{name}": operations(counted.peer) / operations(counted.ours),
+            f"MiB/{name}": memory[0],
+            f"ratio/memory/{name}": memory[1] / max(1.0, memory[0]),
+        }
 
 
 def gradients_needed(model: VisionModel, pixels: Tensor, target: Tensor, error: float = 0.01) -> dict[str, float]:
@@ -223,9 +224,10 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=32)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--calls", type=int, default=1000)
     parser.add_argument("--networks", nargs="+", default=["squeezenet1_0", "resnet18", "efficientnet_lite0"])
+    parser.add_argument("--cases", nargs="+", default=["saliency", "smoothgrad", "grad-cam"], help="how names begin")
     parser.add_argument(
         "--parts", nargs="+", choices=("cost", "gradients", "growth"), default=["cost", "gradients", "growth"]
     )
@@ -250,10 +252,10 @@ def main() -> None:
         with torch.no_grad():
             target = torch.cat([model(part).argmax(1) for part in pixels.split(8)])
         if "cost" in arguments.parts:
-            for case in cases(model, pixels, target):
-                report(compare(case, model.name, arguments.repeats))
+            for found_now in compare(model, pixels, target, arguments.cases, arguments.repeats):
+                report(found_now)
         if "gradients" in arguments.parts and name != "resnet18":  # what a random network needs says nothing
-            report(gradients_needed(model, pixels[:4], target[:4]))
+            report(gradients_needed(model, pixels, target))
         if "growth" in arguments.parts:
             report({f"growth/MiB/{name}": growth(model, pixels, target, arguments.calls)})
     report({"peak/MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024})

@@ -109,6 +109,14 @@ def test_compare_puts_methods_beside_each_other(photos: Path) -> None:
     assert {"saliency", "grad-cam", "class"} == set(result.arrays)
 
 
+def test_compare_of_many_methods_takes_several_rows(photos: Path) -> None:
+    methods = ("saliency", "grad-cam", "layer-cam", "deep-lift", "gradient-times-input", "guided-backpropagation")
+    figure = grid(explain_compare.ExplainCompare((photos,), methods=methods).run(SESSION))
+    assert figure.columns == ()
+    assert [len(row) for row in figure.rows] == [5, 2, 5, 2]
+    assert [cell.caption for row in figure.rows[:2] for cell in row][1:] == list(methods)  # type: ignore[union-attr]
+
+
 def test_compare_leaves_costly_methods_out_unless_asked() -> None:
     usual, every = (explain_compare.named_methods(names) for names in ((), ("all",)))
     assert {method.name for method in every} - {method.name for method in usual} == {"occlusion", "rise", "score-cam"}

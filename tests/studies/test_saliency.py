@@ -16,6 +16,7 @@ from deepscope.results import ImageGrid, Table
 from deepscope.session import Session
 from deepscope.statistics import Estimate
 from deepscope.studies import saliency
+from deepscope.studies.claims import Row, rank_correlation
 from deepscope.studies.saliency import Saliency
 from networks import tiny_model
 
@@ -87,7 +88,7 @@ def test_without_any_network_it_says_so(session: Session) -> None:
     ],
 )
 def test_a_claim_needs_the_whole_interval(claimed: int, low: float, high: float, said: str) -> None:
-    row = saliency._Row("name", "text", Estimate((low + high) / 2, low, high), claimed)
+    row = Row("name", "text", Estimate((low + high) / 2, low, high), claimed)
     assert row.answer == said
 
 
@@ -95,7 +96,7 @@ def test_rank_correlation_is_spearmans_within_its_interval() -> None:
     rng = np.random.default_rng(1)
     first = rng.normal(size=40)
     second = np.round(first + rng.normal(size=40), 1)
-    found = saliency._rank_correlation(first, second)
+    found = rank_correlation(first, second)
     assert found.low < found.value < found.high
     assert np.isclose(found.value, spearmanr(first, second)[0])  # type: ignore[arg-type]
-    assert np.isnan(saliency._rank_correlation(first, np.ones(40)).value)
+    assert np.isnan(rank_correlation(first, np.ones(40)).value)

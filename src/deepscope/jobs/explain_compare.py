@@ -19,6 +19,9 @@ from deepscope.models import DEFAULT, load_model
 from deepscope.results import GridCell, Heatmap, ImageGrid, Result
 from deepscope.session import Session
 
+ACROSS = 5
+"""Pictures in a row of the figure: more would be too small to compare."""
+
 
 @dataclass(frozen=True)
 class ExplainCompare(Job):
@@ -57,11 +60,12 @@ class ExplainCompare(Job):
             method.name: explain(method, model, photos.pixels, target, session, batch_size=self.batch_size)
             for method in methods
         }
+        names, many = tuple(maps), len(maps) >= ACROSS
         grid: list[tuple[GridCell, ...]] = []
         for index in range(min(self.figures, len(photos.paths))):
-            cells = (heat(method, maps[method.name][index]) for method in methods)
-            grid.append((image_cell(model, photos, index), *cells))
-        names = tuple(maps)
+            named = (heat(one, maps[one.name][index], caption=one.name if many else "") for one in methods)
+            cells = (image_cell(model, photos, index), *named)
+            grid += [cells[first : first + ACROSS] for first in range(0, len(cells), ACROSS)]
         flat = [per_pixel(found) for found in maps.values()]
         agreement = np.array([[np.nanmean(rank_correlation(a, b)) for b in flat] for a in flat])
         return Result(
@@ -79,7 +83,7 @@ class ExplainCompare(Job):
                 ImageGrid(
                     tuple(grid),
                     title=f"Methods compared, {model.name}",
-                    columns=("image", *names),
+                    columns=() if many else ("image", *names),
                     caption="Each map has its own scale, up to its 99th percentile.",
                 ),
                 Heatmap(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from deepscope.attributions import (
     Attribution,
@@ -29,9 +28,10 @@ from deepscope.jobs.sanity import Checked, check_sanity
 from deepscope.jobs.shown import provenance
 from deepscope.models import VisionModel, load_model
 from deepscope.models.prediction import forward
-from deepscope.results import Block, Column, GridCell, ImageGrid, Result, Table
+from deepscope.results import Block, GridCell, ImageGrid, Result
 from deepscope.session import Session
-from deepscope.statistics import Estimate, difference, mean
+from deepscope.statistics import difference, mean
+from deepscope.studies.claims import Question, Row, rank_correlation, unpaired
 from deepscope.studies.study import Answer, Budget, Study, answers
 
 Values = Mapping[str, NDArray[np.float64]]
@@ -144,44 +144,6 @@ class Saliency(Study):
         return ((rise - shares.sum((1, 2, 3))).abs() / rise.abs()).double().numpy()
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One figure, and where it would be if the claim were true: above (1) or below (-1) 0; 0 claims nothing."""
-
-    name: str
-    text: str
-    estimate: Estimate
-    claimed: int
-
-    @property
-    def answer(self) -> Literal["measured", "reproduced", "differs", "not decided"]:
-        if self.claimed == 0:  # never negative: its sign would say nothing
-            return "measured"
-        if self.claimed * min(self.estimate.low, self.estimate.high, key=lambda end: self.claimed * end) > 0:
-            return "reproduced"
-        opposite = self.claimed * max(self.estimate.low, self.estimate.high, key=lambda end: self.claimed * end) < 0
-        return "differs" if opposite else "not decided"
-
-
-@dataclass(frozen=True)
-class _Question:
-    title: str
-    claim: str
-    rows: tuple[_Row, ...]
-
-    def table(self) -> Table:
-        rows = tuple((r.text, r.estimate.value, r.estimate.low, r.estimate.high, r.answer) for r in self.rows)
-        columns = (Column("measured"), *(Column(name, "+.3f") for name in ("value", "low", "high")), Column("claim"))
-        return Table(columns, rows, title=self.title, caption=f"Claim: {self.claim}.")
-
-    def answer(self) -> Answer:
-        """Reproduced or different where every row says so; else answered, row by row."""
-        found = {row.answer for row in self.rows if row.claimed}
-        verdict = "reproduced" if found == {"reproduced"} else "differs" if found == {"differs"} else "answered"
-        said = "; ".join(f"{row.text} {row.estimate}: {row.answer}" for row in self.rows)
-        return Answer(self.title, self.claim, said, verdict)
-
-
 def _trusted(checked: Checked) -> Answer:
     verdicts = {name: said.verdict for name, said in checked.said.items()}
     wanted = {method.name: "fails" if isinstance(method, GuidedBackpropagation) else "passes" for method in CHECKED}
@@ -214,44 +176,44 @@ def _available(names: Sequence[str], session: Session) -> tuple[list[VisionModel
     return models, missing
 
 
-def _right_or_wrong(model: VisionModel, found: Mapping[str, Values], right: NDArray[np.bool_]) -> _Question:
+def _right_or_wrong(model: VisionModel, found: Mapping[str, Values], right: NDArray[np.bool_]) -> Question:
     rows = [
-        _Row(
+        Row(
             f"right-minus-wrong/{method.name}/{model.name}",
             f"{method.name}, faithfulness of right minus wrong",
-            _unpaired(found[method.name][FAITHFULNESS][right], found[method.name][FAITHFULNESS][~right]),
+            unpaired(found[method.name][FAITHFULNESS][right], found[method.name][FAITHFULNESS][~right]),
             1,
         )
         for method in METHODS
     ]
     title = f"Right and wrong predictions, {model.name}: {right.sum()} and {(~right).sum()} images"
-    return _Question(title, "maps of correctly classified images are more faithful", tuple(rows))
+    return Question(title, "maps of correctly classified images are more faithful", tuple(rows))
 
 
 def _networks(
     worse: VisionModel, better: VisionModel, first: Mapping[str, Values], second: Mapping[str, Values]
-) -> _Question:
+) -> Question:
     pair = f"{better.name} minus {worse.name}"
     rows = []
     for name, claimed in ((ROUGHNESS, -1), (SENSITIVITY, -1), (FAITHFULNESS, 1)):
         gap = difference(second["saliency"][name], first["saliency"][name])
-        rows.append(_Row(f"networks/{name}/{better.name}", f"saliency, {name}: {pair}", gap, claimed))
+        rows.append(Row(f"networks/{name}/{better.name}", f"saliency, {name}: {pair}", gap, claimed))
     title = f"The better network, {better.name}, against {worse.name}"
-    return _Question(title, "the better network's saliency maps are less noisy and more faithful", tuple(rows))
+    return Question(title, "the better network's saliency maps are less noisy and more faithful", tuple(rows))
 
 
-def _noise(model: VisionModel, found: Mapping[str, Values]) -> _Question:
+def _noise(model: VisionModel, found: Mapping[str, Values]) -> Question:
     rows = []
     for name, claimed in ((ROUGHNESS, -1), (SENSITIVITY, -1), (FAITHFULNESS, 1)):
         gap = difference(found["smooth-grad"][name], found["saliency"][name])
-        rows.append(_Row(f"smooth-grad/{name}/{model.name}", f"{name}: SmoothGrad minus saliency", gap, claimed))
-    return _Question(f"SmoothGrad against noise, {model.name}", "SmoothGrad cures the noise", tuple(rows))
+        rows.append(Row(f"smooth-grad/{name}/{model.name}", f"{name}: SmoothGrad minus saliency", gap, claimed))
+    return Question(f"SmoothGrad against noise, {model.name}", "SmoothGrad cures the noise", tuple(rows))
 
 
-def _saturation(model: VisionModel, found: Mapping[str, Values]) -> _Question:
+def _saturation(model: VisionModel, found: Mapping[str, Values]) -> Question:
     saturated = found["gradient-times-input"][SATURATION]
     rows = [
-        _Row(
+        Row(
             f"saturation/gradient-misses/{model.name}",
             "share of the logit's rise that the gradient misses",
             mean(saturated),
@@ -260,43 +222,17 @@ def _saturation(model: VisionModel, found: Mapping[str, Values]) -> _Question:
     ]
     for method in ("integrated-gradients", "grad-cam"):
         gain = found[method][FAITHFULNESS] - found["saliency"][FAITHFULNESS]
-        rows.append(_Row(f"saturation/{method}/{model.name}", f"faithfulness: {method} minus saliency", mean(gain), 1))
+        rows.append(Row(f"saturation/{method}/{model.name}", f"faithfulness: {method} minus saliency", mean(gain), 1))
         rows.append(
-            _Row(
+            Row(
                 f"saturation/{method}/rank-correlation/{model.name}",
                 f"{method}: rank correlation of that gain with the share missed",
-                _rank_correlation(gain, saturated),
+                rank_correlation(gain, saturated),
                 1,
             )
         )
     claim = "integrated gradients and Grad-CAM cure saturation; then they gain most where the gradient misses most"
-    return _Question(f"Saturation, {model.name}", claim, tuple(rows))
-
-
-def _unpaired(first: NDArray[np.float64], second: NDArray[np.float64]) -> Estimate:
-    """Difference of two groups' means with its bootstrap interval; NaN where a group is empty."""
-    if not len(first) or not len(second):
-        return Estimate(float("nan"), float("nan"), float("nan"))
-    rng = np.random.default_rng(0)
-    drawn = [group[rng.integers(0, len(group), (2000, len(group)))].mean(1) for group in (first, second)]
-    low, high = np.quantile(drawn[0] - drawn[1], [0.025, 0.975])
-    return Estimate(float(first.mean() - second.mean()), float(low), float(high))
-
-
-def _rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> Estimate:
-    """Spearman's rank correlation with its bootstrap interval over images; NaN where one is the same everywhere."""
-    drawn = np.random.default_rng(0).integers(0, len(first), (2000, len(first)))
-    rows = np.concatenate([np.arange(len(first))[None], drawn])
-    a, b = (
-        ranks - ranks.mean(1, keepdims=True)
-        for ranks in (rankdata(first[rows], axis=1), rankdata(second[rows], axis=1))
-    )
-    scale = np.sqrt((a**2).sum(1) * (b**2).sum(1))
-    values = np.divide((a * b).sum(1), scale, out=np.full(len(rows), np.nan), where=scale > 0)
-    if np.isnan(values).all():
-        return Estimate(float("nan"), float("nan"), float("nan"))
-    low, high = np.nanquantile(values[1:], [0.025, 0.975])
-    return Estimate(float(values[0]), float(low), float(high))
+    return Question(f"Saturation, {model.name}", claim, tuple(rows))
 
 
 def _figure(model: VisionModel, photos: Photos, right: NDArray[np.bool_], session: Session) -> ImageGrid:

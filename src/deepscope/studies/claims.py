@@ -1,0 +1,80 @@
+"""Claims of the source and the figures they rest on, each with its interval and what it says of the claim."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from deepscope.results import Column, Table
+from deepscope.statistics import Estimate
+from deepscope.studies.study import Answer
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure, and where it would be if the claim were true: above (1) or below (-1) 0; 0 claims nothing."""
+
+    name: str
+    text: str
+    estimate: Estimate
+    claimed: int
+
+    @property
+    def answer(self) -> Literal["measured", "reproduced", "differs", "not decided"]:
+        """Decided where the whole interval lies on one side of 0."""
+        if self.claimed == 0:  # never negative: its sign would say nothing
+            return "measured"
+        near, far = sorted(self.claimed * end for end in (self.estimate.low, self.estimate.high))
+        return "reproduced" if near > 0 else "differs" if far < 0 else "not decided"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A claim of the source and the figures that it rests on."""
+
+    title: str
+    claim: str
+    rows: tuple[Row, ...]
+
+    def table(self) -> Table:
+        """The figures with their intervals, and what each says of the claim."""
+        rows = tuple((r.text, r.estimate.value, r.estimate.low, r.estimate.high, r.answer) for r in self.rows)
+        columns = (Column("measured"), *(Column(name, "+.3f") for name in ("value", "low", "high")), Column("claim"))
+        return Table(columns, rows, title=self.title, caption=f"Claim: {self.claim}.")
+
+    def answer(self) -> Answer:
+        """Reproduced or different where every row says so; else answered, row by row."""
+        found = {row.answer for row in self.rows if row.claimed}
+        verdict = "reproduced" if found == {"reproduced"} else "differs" if found == {"differs"} else "answered"
+        said = "; ".join(f"{row.text} {row.estimate}: {row.answer}" for row in self.rows)
+        return Answer(self.title, self.claim, said, verdict)
+
+
+def unpaired(first: NDArray[np.float64], second: NDArray[np.float64]) -> Estimate:
+    """Difference of two groups' means with its bootstrap interval; NaN where a group is empty."""
+    if not len(first) or not len(second):
+        return Estimate(float("nan"), float("nan"), float("nan"))
+    rng = np.random.default_rng(0)
+    drawn = [group[rng.integers(0, len(group), (2000, len(group)))].mean(1) for group in (first, second)]
+    low, high = np.quantile(drawn[0] - drawn[1], [0.025, 0.975])
+    return Estimate(float(first.mean() - second.mean()), float(low), float(high))
+
+
+def rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> Estimate:
+    """Spearman's rank correlation with its bootstrap interval over images; NaN where one is the same everywhere."""
+    drawn = np.random.default_rng(0).integers(0, len(first), (2000, len(first)))
+    rows = np.concatenate([np.arange(len(first))[None], drawn])
+    a, b = (
+        ranks - ranks.mean(1, keepdims=True)
+        for ranks in (rankdata(first[rows], axis=1), rankdata(second[rows], axis=1))
+    )
+    scale = np.sqrt((a**2).sum(1) * (b**2).sum(1))
+    values = np.divide((a * b).sum(1), scale, out=np.full(len(rows), np.nan), where=scale > 0)
+    if np.isnan(values).all():
+        return Estimate(float("nan"), float("nan"), float("nan"))
+    low, high = np.nanquantile(values[1:], [0.025, 0.975])
+    return Estimate(float(values[0]), float(low), float(high))
