@@ -44,10 +44,11 @@ def session(folder: Path | None = None) -> Session:
 
 
 def test_attack_reports_what_the_saved_file_shows(cat: Path, tmp_path: Path) -> None:
-    result = AttackImages(PGD(steps=10), (cat,), target="toaster", animate=True).run(session(tmp_path))
+    climb = PGD(steps=10, stop_early=False)  # on beyond the first success, to where the target is certain
+    result = AttackImages(climb, (cat,), target="toaster", animate=True).run(session(tmp_path))
     assert result.metrics["success"] == 1 and result.metrics["images"] == 1
     assert result.metrics["linf"] <= 4 / 255 + 1e-6
-    assert result.metrics["target/after"] > 10 * result.metrics["target/before"]  # it stops once it is the largest
+    assert result.metrics["target/after"] > 0.9 > 0.01 > result.metrics["target/before"]
     assert result.metrics["gradients"] >= 1
     saved = tmp_path / "adversarial" / "chelsea.png"
     model = load_model("efficientnet_lite0", session())

@@ -175,7 +175,7 @@ def test_fooling_takes_normalised_steps_until_the_prediction_changes() -> None:
     for i in range(len(pixels)):
         while model(expected[[i]]).argmax(1) != target[i]:
             expected[i] = (expected[i] + 0.05 * step[i]).clamp(0, 1)
-    moved = Fooling(learning_rate=0.05, levels=0)(model, pixels, Targeted(target), rng=rng())
+    moved = Fooling(learning_rate=0.05, largest=1, levels=0)(model, pixels, Targeted(target), rng=rng())
     torch.testing.assert_close(moved, expected)
 
 

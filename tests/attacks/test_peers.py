@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,10 +70,20 @@ def test_pgd_is_foolboxs_from_the_same_start(real: tuple[VisionModel, Tensor, Te
     ours = PGD(4 / 255, **settings)(model, pixels, Untargeted(labels), rng=rng())
     attack = foolbox.attacks.LinfPGD(steps=3, rel_stepsize=0.4, random_start=False)
     assert agreement(ours, run_peer(attack, model, pixels, labels, 4 / 255)) > 0.999
-    ours = PGDL2(1.0, **settings)(model, pixels, Untargeted(labels), rng=rng())
-    attack = foolbox.attacks.L2PGD(steps=3, rel_stepsize=0.4, random_start=False)
-    theirs = run_peer(attack, model, pixels, labels, 1.0)
-    assert ((ours - theirs).abs() <= 5e-4).float().mean() > 0.999  # threads round a gradient's norm differently
+
+
+@pytest.mark.real
+def test_pgd_l2_is_foolboxs_from_the_same_start(real: tuple[VisionModel, Tensor, Tensor]) -> None:
+    """One step in float32; more in float64, for what float32 rounds grows a hundredfold in three steps over kinks."""
+    model, pixels, labels = real
+    doubled = replace(model, network=deepcopy(model.network).double())
+    for network, steps, images, most in ((model, 1, pixels, 1e-6), (doubled, 2, pixels[:1].double(), 1e-12)):
+        attack = PGDL2(1.0, steps=steps, step_size=0.4, random_start=False, stop_early=False, levels=0)
+        ours = attack(network, images, Untargeted(labels[: len(images)]), rng=rng())
+        attack = foolbox.attacks.L2PGD(steps=steps, rel_stepsize=0.4, random_start=False)
+        theirs = run_peer(attack, network, images, labels[: len(images)], 1.0)
+        assert distance(ours, images, "l2").min() > 0.35
+        assert (ours - theirs).abs().max() < most
 
 
 @pytest.mark.real

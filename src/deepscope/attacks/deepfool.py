@@ -40,19 +40,24 @@ class DeepFool(Attack):
         found, total = pixels.clone(), torch.zeros_like(pixels)
         rows = torch.arange(len(pixels), device=pixels.device)
         rivals: Tensor | None = None
-        for step in range(self.steps + 1):
+
+        def look() -> tuple[Tensor, Tensor]:
             points = (pixels[rows] + (1 + self.overshoot) * total[rows]).clamp(0, 1)
             with torch.enable_grad():
-                points.requires_grad_()
-                logits = model(rounded(points, self.levels))
+                return points, model(rounded(points.requires_grad_(), self.levels))
+
+        for step in range(self.steps + 1):
+            points, logits = look()
             found[rows] = rounded(points.detach(), self.levels)
             on = ~goal[rows].reached(logits)
             if step == self.steps or not on.any():
                 break
             if rivals is None:
                 rivals = self._rivals(logits.detach(), goal)
-            total[rows[on]] += self._nearest(points, logits, goal[rows], rivals[rows], on)
-            rows = rows[on]
+            if not on.all():
+                rows = rows[on]
+                points, logits = look()  # one more pass forward is cheaper than those back through who has finished
+            total[rows] += self._nearest(points, logits, goal[rows], rivals[rows])
         return found
 
     def _rivals(self, logits: Tensor, goal: Goal) -> Tensor:
@@ -62,19 +67,19 @@ class DeepFool(Attack):
         others = logits.scatter(1, goal.classes[:, None], -torch.inf)
         return others.topk(min(self.candidates, logits.shape[1] - 1), dim=1).indices
 
-    def _nearest(self, points: Tensor, logits: Tensor, goal: Goal, rivals: Tensor, on: Tensor) -> Tensor:
-        """The shortest of the projections onto each rival's boundary, for the rows that go on."""
+    def _nearest(self, points: Tensor, logits: Tensor, goal: Goal, rivals: Tensor) -> Tensor:
+        """The shortest of the projections onto each rival's boundary."""
         own = logits.argmax(1) if isinstance(goal, Targeted) else goal.classes
         gaps = logits.gather(1, rivals) - logits.gather(1, own[:, None])
         shortest = torch.full((len(points),), torch.inf, device=points.device, dtype=points.dtype)
         change = torch.zeros_like(points)
         for k in range(rivals.shape[1]):
             last = k == rivals.shape[1] - 1
-            (normal,) = torch.autograd.grad(gaps[:, k], points, on.to(gaps), retain_graph=not last)
+            (normal,) = torch.autograd.grad(gaps[:, k].sum(), points, retain_graph=not last)
             square = normal.flatten(1).square().sum(1).clamp_min(torch.finfo(points.dtype).tiny)
             gap = gaps[:, k].detach().abs().clamp_min(1e-6)  # on the boundary itself there is still a way to go
             length = gap / square.sqrt()
             nearer = length < shortest
             shortest = torch.where(nearer, length, shortest)
             change = torch.where(nearer.view(-1, 1, 1, 1), (gap / square).view(-1, 1, 1, 1) * normal, change)
-        return change[on]
+        return change

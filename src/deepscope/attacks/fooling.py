@@ -22,14 +22,14 @@ class Fooling(Attack):
     Attributes:
         learning_rate: Euclidean length of a step, pixels in [0, 1].
         steps: steps before giving up.
-        largest: largest change of a channel, pixels in [0, 1]; 1 sets no limit, as in the source.
+        largest: largest change of a channel, pixels in [0, 1]; 1 sets no limit, which is the source's naive way.
         levels: grey levels of the saved image; 0 leaves pixels between levels.
     """
 
     norm: ClassVar[Norm] = "l2"
     learning_rate: float = 0.25
     steps: int = 100
-    largest: float = 1.0
+    largest: float = 4 / 255
     levels: int = 256
 
     def __post_init__(self) -> None:

@@ -21,7 +21,7 @@ from deepscope.models import VisionModel
 
 _POINTWISE = (nn.BatchNorm2d, nn.Dropout, nn.Identity, nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.Sigmoid)
 _JOINING = (torch.cat, operator.add, operator.iadd, torch.add)
-_WHOLE = 0.5
+_WHOLE = 0.75
 """The part of a layer's output above which computing all of it is no dearer."""
 
 

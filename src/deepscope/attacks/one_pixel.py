@@ -34,7 +34,7 @@ class OnePixel(Bounded):
     bound: ClassVar[str] = "pixels"
     pixels: int = 1
     queries: int = 2000
-    population: int = 100
+    population: int = 20
     differential: float = 0.5
 
     def __post_init__(self) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from deepscope.ascent import L2Ball, LinfBall, Momentum, Normalised, Sign, Streams
+from deepscope.ascent import L2Ball, LinfBall, Momentum, Move, Normalised, Sign, Streams
 from deepscope.attacks.attack import Bounded, Norm, require_positive
 from deepscope.attacks.goals import Goal
 from deepscope.attacks.grid import whole_levels
@@ -42,7 +43,60 @@ class FGSM(Bounded):
 
 
 @dataclass(frozen=True)
-class PGD(Bounded):
+class _FromRandomStarts(Bounded):
+    """PGD in any ball: a step is a part of the radius, a start anywhere in the ball."""
+
+    radius: float
+    steps: int = 20
+    step_size: float = 0.25
+    restarts: int = 1
+    random_start: bool = True
+    stop_early: bool = True
+    levels: int = 256
+
+    def __post_init__(self) -> None:
+        require_positive(radius=self.radius, steps=self.steps, step_size=self.step_size, restarts=self.restarts)
+
+    @abstractmethod
+    def _ball(self, pixels: Tensor) -> LinfBall | L2Ball:
+        """Where the changed pixels may be."""
+
+    @abstractmethod
+    def _inside(self, streams: Streams, rows: Tensor, shape: torch.Size) -> Tensor:
+        """(n, *shape) changes, anywhere in the ball."""
+
+    @abstractmethod
+    def _move(self) -> Move:
+        """A step."""
+
+    def __call__(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
+        """Perturbed pixels."""
+        streams = Streams.split(rng, len(pixels))
+
+        def start(rows: Tensor) -> Tensor:
+            if not self.random_start:
+                return pixels[rows]
+            return (pixels[rows] + self._inside(streams, rows, pixels.shape[1:])).clamp(0, 1)
+
+        return search(
+            model,
+            pixels,
+            goal,
+            norm=self.norm,
+            radius=self.radius,
+            loss=lambda goal, logits: goal.cross_entropy(logits),
+            start=start,
+            move=lambda _: self._move(),
+            ball=lambda rows: self._ball(pixels[rows]),
+            steps=self.steps,
+            restarts=self.restarts,
+            stop_early=self.stop_early,
+            levels=self.levels,
+        )
+
+
+@dataclass(frozen=True)
+class PGD(_FromRandomStarts):
     """Projected gradient ascent in the Linf ball, from random starts (Madry et al. 2018, arXiv:1706.06083).
 
     Attributes:
@@ -57,45 +111,23 @@ class PGD(Bounded):
 
     norm: ClassVar[Norm] = "linf"
     radius: float = 4 / 255
-    steps: int = 20
-    step_size: float = 0.25
-    restarts: int = 1
-    random_start: bool = True
-    stop_early: bool = True
-    levels: int = 256
 
-    def __post_init__(self) -> None:
-        require_positive(radius=self.radius, steps=self.steps, step_size=self.step_size, restarts=self.restarts)
+    @property
+    def _whole(self) -> float:
+        return whole_levels(self.radius, self.levels)
 
-    def __call__(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
-        """Perturbed pixels."""
-        radius, streams = whole_levels(self.radius, self.levels), Streams.split(rng, len(pixels))
+    def _ball(self, pixels: Tensor) -> LinfBall:
+        return LinfBall(pixels, self._whole)
 
-        def start(rows: Tensor) -> Tensor:
-            if not self.random_start:
-                return pixels[rows]
-            noise = streams.uniform(rows, *pixels.shape[1:], low=-radius, high=radius)
-            return (pixels[rows] + noise).clamp(0, 1)
+    def _inside(self, streams: Streams, rows: Tensor, shape: torch.Size) -> Tensor:
+        return streams.uniform(rows, *shape, low=-self._whole, high=self._whole)
 
-        return search(
-            model,
-            pixels,
-            goal,
-            norm="linf",
-            radius=radius,
-            loss=lambda goal, logits: goal.cross_entropy(logits),
-            start=start,
-            move=lambda _: Sign(self.step_size * radius),
-            ball=lambda rows: LinfBall(pixels[rows], radius),
-            steps=self.steps,
-            restarts=self.restarts,
-            stop_early=self.stop_early,
-            levels=self.levels,
-        )
+    def _move(self) -> Sign:
+        return Sign(self.step_size * self._whole)
 
 
 @dataclass(frozen=True)
-class PGDL2(Bounded):
+class PGDL2(_FromRandomStarts):
     """Projected gradient ascent in the Euclidean ball, from random starts (Madry et al. 2018, arXiv:1706.06083).
 
     Attributes:
@@ -111,44 +143,17 @@ class PGDL2(Bounded):
     name: ClassVar[str] = "pgd-l2"
     norm: ClassVar[Norm] = "l2"
     radius: float = 1.0
-    steps: int = 20
-    step_size: float = 0.25
-    restarts: int = 1
-    random_start: bool = True
-    stop_early: bool = True
-    levels: int = 256
 
-    def __post_init__(self) -> None:
-        require_positive(radius=self.radius, steps=self.steps, step_size=self.step_size, restarts=self.restarts)
+    def _ball(self, pixels: Tensor) -> L2Ball:
+        return L2Ball(pixels, self.radius)
 
-    def __call__(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
-        """Perturbed pixels."""
-        streams = Streams.split(rng, len(pixels))
+    def _inside(self, streams: Streams, rows: Tensor, shape: torch.Size) -> Tensor:
+        direction = streams.normal(rows, *shape)
+        length = self.radius * streams.uniform(rows) ** (1 / shape.numel())  # uniform in the ball's volume
+        return direction * (length / direction.flatten(1).norm(dim=1)).view(-1, 1, 1, 1)
 
-        def start(rows: Tensor) -> Tensor:
-            if not self.random_start:
-                return pixels[rows]
-            direction = streams.normal(rows, *pixels.shape[1:])
-            length = self.radius * streams.uniform(rows) ** (1 / pixels[0].numel())  # uniform in the ball's volume
-            return (pixels[rows] + direction * (length / direction.flatten(1).norm(dim=1)).view(-1, 1, 1, 1)).clamp(
-                0, 1
-            )
-
-        return search(
-            model,
-            pixels,
-            goal,
-            norm="l2",
-            radius=self.radius,
-            loss=lambda goal, logits: goal.cross_entropy(logits),
-            start=start,
-            move=lambda _: Normalised(self.step_size * self.radius),
-            ball=lambda rows: L2Ball(pixels[rows], self.radius),
-            steps=self.steps,
-            restarts=self.restarts,
-            stop_early=self.stop_early,
-            levels=self.levels,
-        )
+    def _move(self) -> Normalised:
+        return Normalised(self.step_size * self.radius)
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class Adversarial(Study):
             raise InputError(f"{model.name} gets none of these images right: there is nothing to attack")
         targets, away = aim(model, found, "random", session), Untargeted(found.labels)
         ways: dict[str, tuple[Attack, Goal]] = {
-            _NAIVE: (Fooling(), targets),
+            _NAIVE: (Fooling(largest=1), targets),
             _PGD: (PGD(steps=self.steps), targets),
             _DDN: (DDN(steps=self.steps), targets),
             _SQUARE: (Square(queries=self.queries), away),
