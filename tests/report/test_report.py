@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
 from deepscope.checks import Check
 from deepscope.errors import InputError
@@ -15,6 +16,8 @@ from deepscope.report.page import page
 from deepscope.results import Note, Result
 from deepscope.session import Session
 from deepscope.studies import Study
+from html_pages import check
+from results_strategies import results, texts
 from toy_sections import RAN, Breaks, Works, study
 
 
@@ -33,39 +36,52 @@ def studies(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-class _Reader(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.images: list[dict[str, str | None]] = []
-        self.addresses: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = dict(attrs)
-        if tag not in {"meta", "link", "img", "input", "source", "br"}:
-            self.open.append(tag)
-        if tag == "img":
-            self.images.append(values)
-        self.addresses += [value or "" for key, value in attrs if key in {"src", "href", "srcset"}]
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
+GOLDEN = """
+a.skip header
+h1 nav
+a#at-a-glance a#works
+main#content section#at-a-glance
+article h2 table footer
+section section#works
+article h2 figure figure table note table footer
+"""
 
 
-def _read(path: Path) -> _Reader:
-    reader = _Reader()
-    reader.feed(path.read_text())
-    assert reader.open == []
-    return reader
+def test_the_structure_of_the_page(session: Session, studies: None) -> None:
+    Report(studies=("works",)).run(session)
+    assert session.out is not None
+    page = check((session.out / "index.html").read_text(), scripts=1)
+    assert [_outlined(tag, values) for tag, values in page.tags if _outlined(tag, values)] == GOLDEN.split()
+
+
+def _outlined(tag: str, values: dict[str, str]) -> str:
+    """A tag as the golden structure writes it; nothing for what it leaves out."""
+    classes = values.get("class", "").split()
+    if tag == "div" and "note" in classes:
+        return "note"
+    if tag == "figure" and "table" in classes:
+        return "table"
+    if tag == "a":
+        return f"a{values['href']}" if "href" in values and "skip" not in classes else "a.skip"
+    name = f"#{values['id']}" if "id" in values else ""
+    return (
+        f"{tag}{name}" if tag in {"header", "h1", "nav", "main", "section", "article", "h2", "figure", "footer"} else ""
+    )
+
+
+@given(st.lists(results, max_size=3), texts, texts)
+@settings(max_examples=12, deadline=None, phases=[Phase.explicit, Phase.generate])  # shrinking takes minutes
+def test_any_results_make_a_whole_page(found: list[Result], title: str, words: str) -> None:
+    text = page([Outcome(study(), result) for result in found], title=title, introduction=words)
+    checked = check(text, scripts=1)
+    assert len(checked.all("article")) >= len(found)
 
 
 def test_the_page_is_well_formed_and_asks_for_nothing(session: Session, studies: None) -> None:
     result = Report(studies=("works",)).run(session)
     assert session.out is not None
-    reader = _read(session.out / "index.html")
-    assert all(address.startswith(("data:", "#")) for address in reader.addresses)
-    assert len(reader.images) == 3  # the animation as a still, and as a sheet of frames
-    assert all(image["alt"] for image in reader.images)
+    page = check((session.out / "index.html").read_text(), scripts=1)
+    assert len(page.all("img")) == 3  # the animation as a still, and as a sheet of frames
     text = (session.out / "index.html").read_text()
     assert "<b>&</b>" not in text
     assert "<i>title" not in text

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from deepscope.render import fragment
 from deepscope.render.html import styles
+from deepscope.render.text import one_line
 from deepscope.report.keeping import Outcome
 from deepscope.report.overview import overview
 
@@ -34,6 +35,7 @@ def page(outcomes: Sequence[Outcome], *, title: str, introduction: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["one_line"] = one_line
     glance = overview(outcomes)
     script = (_FOLDER / "report.js").read_text(encoding="utf-8")
     chapters = [
