@@ -195,15 +195,21 @@ def test_boxes_follow_the_image_through_resizing_and_cropping(tmp_path: Path, mo
     assert float(inside[0, 26:].max()) < 0.01
 
 
-@pytest.mark.parametrize("text", ["", "file,left\na.png,3\n", "file,left,top,right,bottom\na.png,x,0,1,1\n"])
-def test_boxes_that_are_none_are_refused(text: str, tmp_path: Path, model: VisionModel) -> None:
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no box of any"),
+        ("file,left,top,right,bottom\nb.png,0,0,1,1\n", "no box of any"),
+        ("file,left\na.png,3\n", "file,left,top,right,bottom"),
+        ("file,left,top,right,bottom\na.png,x,0,1,1\n", "file,left,top,right,bottom"),
+        ("file,left,top,right,bottom\na.png,nan,0,1,1\n", "not finite"),
+    ],
+)
+def test_boxes_that_are_none_are_refused(text: str, said: str, tmp_path: Path, model: VisionModel) -> None:
     (tmp_path / "boxes.csv").write_text(text)
     seen = Photos((tmp_path / "a.png",), torch.zeros(1, 3, 48, 48), torch.zeros(1, 4), (frozenset(),))
-    if text:
-        with pytest.raises(InputError, match="file,left,top,right,bottom"):
-            faithfulness.read_boxes(tmp_path / "boxes.csv", model, seen)
-    else:
-        assert faithfulness.read_boxes(tmp_path / "boxes.csv", model, seen).isnan().all()
+    with pytest.raises(InputError, match=said):
+        faithfulness.read_boxes(tmp_path / "boxes.csv", model, seen)
 
 
 def test_a_map_of_nothing_can_be_drawn() -> None:

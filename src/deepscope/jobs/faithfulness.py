@@ -116,18 +116,22 @@ def read_boxes(path: Path, model: VisionModel, photos: Photos) -> Tensor:
         (N, H, W) in [0, 1]: how much of each pixel lies in one of the image's boxes; NaN for images without a box.
 
     Raises:
-        InputError: the file cannot be read, or is no such table.
+        InputError: the file cannot be read, is no such table, or has no box of any of these images.
     """
     boxes: dict[str, list[tuple[float, ...]]] = {}
     try:
         with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 corners = tuple(float(row[side]) for side in ("left", "top", "right", "bottom"))
+                if not np.isfinite(corners).all():
+                    raise ValueError(f"{row['file']}: a corner is not finite")
                 boxes.setdefault(row["file"], []).append(corners)
     except (OSError, KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path} gives no boxes ({error!r}): it needs the header file,left,top,right,bottom and numbers"
         ) from None
+    if not any(photo.name in boxes for photo in photos.paths):
+        raise InputError(f"{path} has no box of any of the images: its column file holds their names, without folders")
     inside = torch.full((len(photos.paths), *photos.pixels.shape[-2:]), float("nan"))
     for index, photo in enumerate(photos.paths):
         if photo.name in boxes:

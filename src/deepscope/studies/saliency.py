@@ -82,6 +82,8 @@ class Saliency(Study):
             photos = photos[known]
             paths = photos.paths
             correct.append(np.array(photos.correct, dtype=bool))
+            checked.append(check_sanity(CHECKED, model, photos, session))
+            metrics |= checked[-1].metrics(f"/{model.name}")
             measured.append(self._measured(model, photos, session))
             metrics[f"images/{model.name}"] = len(known)
             metrics[f"accuracy/{model.name}"] = float(correct[-1].mean())
@@ -89,8 +91,6 @@ class Saliency(Study):
                 for name, numbers in values.items():
                     metrics |= mean(numbers).metrics(f"{name}/{method}/{model.name}")
             blocks.append(_figure(model, photos, correct[-1], session))
-            checked.append(check_sanity(CHECKED, model, photos, session))
-            metrics |= checked[-1].metrics(f"/{model.name}")
         asked = [
             *(_right_or_wrong(model, values, right) for model, values, right in zip(models, measured, correct)),
             *(_networks(models[0], model, measured[0], values) for model, values in zip(models[1:], measured[1:])),
