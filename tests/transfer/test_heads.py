@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from deepscope.transfer.fitting import temperature
 from deepscope.transfer.heads import Head, folds_of
+from deepscope.transfer.heads import squared_hinge
 from deepscope.transfer.heads.linear_svc import LinearSVC, cross_validate
 from deepscope.transfer.heads.nearest_neighbours import NearestNeighbours
 from deepscope.transfer.heads.ridge import Ridge
@@ -28,8 +29,14 @@ def blobs(count: int, dimension: int, classes: int, *, seed: int = 0) -> tuple[T
     return functional.normalize(features), labels
 
 
+@pytest.mark.parametrize(("few", "most"), [(512, 8192), (0, 8192), (512, 0)])
 @pytest.mark.parametrize("dimension", [20, 400])
-def test_cross_validation_is_that_of_plain_refits(dimension: int) -> None:
+def test_cross_validation_is_that_of_plain_refits(
+    dimension: int, few: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By exact steps and by conjugate gradients."""
+    monkeypatch.setattr(squared_hinge, "_FEW", few)
+    monkeypatch.setattr(squared_hinge, "_MOST_IMAGES", most)
     features, labels = blobs(30, dimension, 4)
     folds = folds_of(labels, seed=0)
     assert folds is not None

@@ -42,7 +42,7 @@ class FineTuning:
         smoothing: of the labels (Szegedy et al. 2016).
     """
 
-    epochs: int = 6
+    epochs: int = 3
     rate: float = 1e-4
     batch_size: int = 32
     smallest: float = 0.35

@@ -21,11 +21,12 @@ def accelerated(backbone: Backbone, pixels: Tensor, *, bfloat16: bool) -> Backbo
         bfloat16: also halve the numbers' precision.
     """
     quick = copy.deepcopy(backbone)
-    with torch.inference_mode():
-        wanted = backbone(pixels)
-        _fold_batch_norms(quick, pixels)
-        if not all(torch.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(wanted, quick(pixels), strict=True)):
-            quick = copy.deepcopy(backbone)  # its modules are joined in a way that folding does not see
+    if any(isinstance(module, nn.BatchNorm2d) for module in quick.modules()):
+        with torch.inference_mode():
+            wanted = backbone(pixels)
+            _fold_batch_norms(quick, pixels)
+            if not all(torch.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(wanted, quick(pixels), strict=True)):
+                quick = copy.deepcopy(backbone)  # its modules are joined in a way that folding does not see
     quick.network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return quick.to(torch.bfloat16) if bfloat16 else quick
 
