@@ -56,7 +56,7 @@ def test_every_question_is_answered_with_its_number(tmp_path: Path) -> None:
     table = result.blocks[-1]
     assert isinstance(table, Table)
     verdicts = {row[0]: row[3] for row in table.rows}
-    assert len(verdicts) == 8
+    assert len(verdicts) == 9
     assert [question for question, verdict in verdicts.items() if verdict == "not measured here"] == ["11. VGG16"]
     assert set(verdicts.values()) <= {"reproduced", "differs", "answered", "not measured here"}
     ways, grids = result.blocks[0], [block for block in result.blocks if isinstance(block, ImageGrid)]

@@ -10,20 +10,24 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from deepscope.errors import InputError
 from deepscope.jobs.class_images import Images, make_images, watch_film
 from deepscope.jobs.shown import picture, provenance
-from deepscope.models import DEFAULT, VisionModel, load_model
+from deepscope.models import DEFAULT, VisionModel, catalogue, load_model
 from deepscope.results import Animation, Block, Cell, Column, ImageGrid, Result, Table
 from deepscope.session import Session
 from deepscope.statistics import Estimate, difference, mcnemar, proportion
+from deepscope.studies.class_images_alone import unjudged
 from deepscope.studies.study import Answer, Budget, Study, Verdict, answers
 from deepscope.visualization import ClassObjective, Recipe, preset
 from deepscope.visualization import quality as measured
 from deepscope.visualization.quality import assess, translate
 
 _SHOWN = ("wombat", "bee eater", "snail")
+_STRIP = 6
+"""Images side by side: with three numbers of iterations, regularised and not, fill the first strip."""
 _OTHER = {"snail": "hay"}
 """The source turns hay into a snail; any other class starts from its neighbour in the list."""
 
@@ -57,13 +61,20 @@ class ClassVisualization(Study):
     @classmethod
     def within(cls, budget: Budget) -> ClassVisualization:
         """Few classes and short climbs, or all that the source shows."""
-        return cls() if budget == "full" else cls(classes=4, iterations=(50, 100), rates=(0.5, 5))
+        if budget == "full":
+            return cls()
+        return cls(model=DEFAULT, judge="efficientnet_lite1", classes=4, iterations=(20, 40), rates=(0.5, 5))
 
     def run(self, session: Session) -> Result:
         """Make and judge the images of every way."""
         if self.classes < 4 or not self.iterations or sorted(set(self.iterations)) != list(self.iterations):
             raise InputError("--classes is at least 4, and --iterations are rising numbers")
-        ways = _Ways(self, load_model(self.model, session), load_model(self.judge, session), session)
+        model = load_model(self.model, session)
+        try:
+            judge = load_model(self.judge, session)
+        except InputError as error:
+            return unjudged(model, _SHOWN, str(error), session)
+        ways = _Ways(self, model, judge, session)
         result = Result(
             title=f"Class images of {self.model} by {len(ways.targets)} classes, judged by {self.judge}",
             metrics={"classes": len(ways.targets), **ways.metrics()},
@@ -110,7 +121,10 @@ class _Ways:
         self.outcomes["default"] = self._make("default", default, (default.iterations or 0,))[default.iterations or 0]
         for rate in study.rates:
             recipe = Recipe(iterations=first, learning_rate=rate).over(source)
-            self.outcomes[f"source, learning rate {rate:g}"] = self._make(f"rate {rate:g}", recipe, (first,))[first]
+            known = self.outcomes[f"source, {first} iterations"] if rate == source.learning_rate else None
+            self.outcomes[f"source, learning rate {rate:g}"] = (
+                known or self._make(f"rate {rate:g}", recipe, (first,))[first]
+            )
         if self.photographs:
             recipe = Recipe(iterations=first).over(source)
             photographs = self.model.read(self.photographs)
@@ -121,7 +135,9 @@ class _Ways:
             ]
             steps = tuple(sorted({round(first * part / 24) for part in range(25)}))
             self.outcomes["source from another class"] = self._make("other", recipe, steps, others)[first]
-        self.outcomes[f"default, made with {judge.name}"] = self._reverse(default)
+        self.outcomes[f"default, made with {judge.name}"] = self._reverse("default")
+        if any(isinstance(module, _BatchNorm) for module in judge.network.modules()):
+            self.outcomes[f"statistics, made with {judge.name}"] = self._reverse("statistics")
 
     def metrics(self) -> dict[str, float]:
         """Every measure of every way, its name made of plain words."""
@@ -148,13 +164,11 @@ class _Ways:
     def figures(self) -> list[Block]:
         """A strip for each class of the source, and hay turning into a snail."""
         names = [self.model.categories[target] for target in self.targets[: len(_SHOWN)]]
-        rows = tuple(
-            tuple(picture(outcome.pixels[row], caption=way) for way, outcome in self.outcomes.items())
-            for row in range(len(names))
-        )
-        found: list[Block] = [
-            ImageGrid(rows[index : index + 1], title=f"Figures 2.5 to 2.12: {name}") for index, name in enumerate(names)
-        ]
+        found: list[Block] = []
+        for row, name in enumerate(names):
+            cells = [picture(outcome.pixels[row], caption=way) for way, outcome in self.outcomes.items()]
+            strips = tuple(tuple(cells[first : first + _STRIP]) for first in range(0, len(cells), _STRIP))
+            found.append(ImageGrid(strips, title=f"Figures 2.5 to 2.12: {name}"))
         if "other" in self.films and "snail" in names:
             film, row = self.films["other"], names.index("snail")
             frames = film.film[:, row].permute(0, 2, 3, 1).contiguous().numpy()
@@ -164,10 +178,19 @@ class _Ways:
         return found
 
     def answers(self) -> list[Answer]:
-        """Questions 9 to 11, claim by claim."""
+        """Questions 8 to 11, claim by claim."""
         first, last = self.study.iterations[0], self.study.iterations[-1]
         source, bare = f"source, {last} iterations", f"unregularised, {last} iterations"
+        own = self.outcomes[source].own
+        seen = proportion(int((own.ranks < 1).sum()), len(own.ranks))
         found = [
+            Answer(
+                "8. the image shows the class",
+                "yes, to the eye",
+                f"to {own.judge} itself {seen}, to {self.judge.name} {self.outcomes[source].recognised}",
+                "answered",
+                f"top-1 after {last} iterations of the source's method",
+            ),
             self._compare("9. regularisation is crucial", source, bare),
             self._compare("9. what regularisation can reach", "default", source, published="—"),
             self._compare("9. more iterations give better images", source, f"source, {first} iterations"),
@@ -212,10 +235,10 @@ class _Ways:
             if step in self.study.iterations or step == recipe.iterations
         }
 
-    def _reverse(self, recipe: Recipe) -> _Outcome:
+    def _reverse(self, name: str) -> _Outcome:
         """The networks change places."""
         targets = [translate(target, self.model, self.judge) for target in self.targets]
-        images = self._images(self.judge, targets, "reverse", recipe, (), None)
+        images = self._images(self.judge, targets, f"{name}, {self.judge.name}", preset(name), (), None)
         return self._judged(images.pixels, self.judge, self.model)
 
     def _images(
@@ -275,10 +298,9 @@ def _choose(model: VisionModel, count: int, session: Session) -> tuple[list[int]
 
 
 def _vgg16(session: Session) -> Answer:
-    """The source's second network, where its class layer is here."""
-    try:
-        load_model("vgg16", session).require_classes()
-    except InputError as error:
-        return Answer("11. VGG16", "often superior", "—", "not measured here", str(error))
-    why = "its weights are here: `deepscope study class-visualization --model vgg16`"
+    """The source's second network: how to ask it, where its class layer is here. Nothing is downloaded for that."""
+    whole = any(e.name == "vgg16" and e.here and "features only" not in e.weights for e in catalogue(session))
+    why = "the weights of VGG16's class layer are not here"
+    if whole:
+        why = "its weights are here: `deepscope study class-visualization --model vgg16`"
     return Answer("11. VGG16", "often superior", "—", "not measured here", why)
