@@ -19,12 +19,13 @@ from PIL import Image
 
 from deepscope.files import atomic
 from deepscope.studies import Study
-from deepscope.studies.study import ANSWERS
+from deepscope.studies.study import ANSWERS, Verdict
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- measured: written by tools/keep_study.py -->", "<!-- end of measured -->"
-_SIDE, _QUALITY = 1100, 72
-"""Pixels of a kept figure's longer side, and its WebP quality."""
+_COMPARED: tuple[Verdict, ...] = ("reproduced", "differs")
+_SIZE, _QUALITY = (960, 4000), 70
+"""Pixels that a kept figure is at most wide and high, and its WebP quality."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class Kept:
     def chapter(self) -> str:
         """The chapter of the source."""
         return Study.member(self.name).chapter
+
+    def title_of(self, figure: str) -> str:
+        """A figure's title: its file's number is its place among the blocks."""
+        block = self.result["blocks"][int(figure.partition("-")[0]) - 1]
+        return block["title"] or f"{self.name}, {figure}"
 
     def answers(self) -> Iterator[list[str]]:
         """Question, published, measured, verdict and reason of each answer."""
@@ -73,11 +79,12 @@ def kept(study: Path) -> list[Kept]:
 
 
 def measured_table(studies: list[Kept]) -> str:
-    """The README's table: every answer that has a published figure or claim to stand beside, and how it came out."""
+    """The README's table: every answer that was compared with a published figure or claim."""
     rows = [
         (one.chapter.partition(" ")[0], *row[:4], f"[{one.name}](docs/study/README.md#{one.name})")
         for one in studies
         for row in one.answers()
+        if row[3] in _COMPARED
     ]
     return _table(("chapter", "question", "published", "measured", "verdict", "study"), rows)
 
@@ -93,7 +100,7 @@ def index(studies: list[Kept]) -> str:
         parts.append(f'<a id="{one.name}"></a>\n\n## {one.chapter}: {_plain(one.result["title"])}\n')
         parts.append(f"`{about['command']}` ({where}), [result.json]({one.name}/result.json)\n")
         parts.append(_table(("question", "published", "measured", "verdict", "because"), list(one.answers())))
-        parts += [f"![{_plain(_words(name))}]({one.name}/{name})\n" for name in one.figures]
+        parts += [f"![{_plain(one.title_of(name))}]({one.name}/{name})\n" for name in one.figures]
     return "\n".join(parts)
 
 
@@ -115,7 +122,7 @@ def _reduced(path: Path) -> bytes:
     with Image.open(path) as image:
         image.seek(getattr(image, "n_frames", 1) - 1)
         small = image.convert("RGB")
-    small.thumbnail((_SIDE, _SIDE))
+    small.thumbnail(_SIZE)
     file = io.BytesIO()
     small.save(file, "WEBP", quality=_QUALITY, method=6)
     return file.getvalue()
@@ -128,10 +135,6 @@ def _table(columns: tuple[str, ...], rows: list[Any]) -> str:
 
 def _plain(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
-
-
-def _words(name: str) -> str:
-    return Path(name).stem.partition("-")[2].replace("-", " ")
 
 
 def main() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +16,23 @@ from browser import browser
 from deepscope.report.keeping import Outcome
 from deepscope.report.page import page as write
 from deepscope.results import Animation, Column, Curves, Note, Provenance, Result, Series, Table
-from deepscope.studies import Answer, answers
+from deepscope.studies import Answer, Study, answers
 from results_strategies import EVERYTHING
 from toy_sections import study
 
 _LONG = "a_file_name_without_any_place_to_break_it_" * 6
+
+
+_BROKEN = """Promise.all([...document.images].map(async (image) => {
+    image.loading = 'eager';
+    try { await image.decode(); } catch { return image.alt; }
+    return image.naturalWidth && image.alt.trim() ? '' : 'no width or no text: ' + image.alt;
+})).then((found) => found.filter(Boolean))"""
+"""Pictures that do not show, or say nothing to those who cannot see them."""
+_OUTSIDE = """[...document.querySelectorAll('main *, header *, nav *')].filter((one) =>
+    !one.closest('.scroll, pre, .stage') && one.getBoundingClientRect().right > innerWidth + 1
+).map((one) => one.outerHTML.slice(0, 120))"""
+"""What stands out of the window to the right and cannot be scrolled on its own."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +84,7 @@ def _as_at_first(visit: Visit) -> None:
 
 
 def test_every_picture_shows_and_nothing_is_asked_for(visit: Visit) -> None:
-    broken = visit.evaluate(
-        """Promise.all([...document.images].map(async (image) => {
-            image.loading = 'eager';
-            try { await image.decode(); } catch { return image.alt; }
-            return image.naturalWidth && image.alt.trim() ? '' : 'no width or no text: ' + image.alt;
-        })).then((found) => found.filter(Boolean))"""
-    )
-    assert broken == []
+    assert visit.page.evaluate(_BROKEN) == []
     assert visit.evaluate("document.images.length") >= 8
     assert [url for url in visit.asked if not url.startswith(("data:", "file:"))] == []
     assert sum(url.startswith("file:") for url in visit.asked) == 1
@@ -95,12 +102,7 @@ def test_the_policy_refuses_every_request(visit: Visit) -> None:
 def test_nothing_overflows(visit: Visit, width: int) -> None:
     visit.page.set_viewport_size({"width": width, "height": 700})
     assert visit.evaluate("document.documentElement.scrollWidth") <= width
-    outside = visit.evaluate(
-        """[...document.querySelectorAll('main *, header *, nav *')].filter((one) =>
-            !one.closest('.scroll, pre, .stage') && one.getBoundingClientRect().right > innerWidth + 1
-        ).map((one) => one.outerHTML.slice(0, 120))"""
-    )
-    assert outside == []
+    assert visit.evaluate(_OUTSIDE) == []
 
 
 def test_everything_is_reached_by_keyboard(visit: Visit) -> None:
@@ -193,6 +195,29 @@ def test_without_scripts_a_film_is_a_still(visit: Visit) -> None:
     plain = chromium.new_context(java_script_enabled=False).new_page()
     plain.goto(visit.page.url)
     assert plain.locator("img:visible").count() == plain.locator(".open").count() == 6
+
+
+def test_a_whole_report(visit: Visit) -> None:
+    """The one that DEEPSCOPE_TEST_REPORT names: the gate makes the quick report and lets this look at it."""
+    if not (folder := os.environ.get("DEEPSCOPE_TEST_REPORT")):
+        pytest.skip("no report to look at: DEEPSCOPE_TEST_REPORT names the folder of one")
+    file = Path(folder) / "index.html"
+    assert file.stat().st_size < 25 * 2**20
+    chromium = visit.page.context.browser
+    assert chromium is not None
+    page = chromium.new_page(viewport={"width": 375, "height": 700})
+    said, asked = list[str](), list[str]()
+    page.on("console", lambda message: said.append(message.text))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(file.as_uri())
+    assert page.evaluate(_BROKEN) == []
+    assert page.evaluate(_OUTSIDE) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+    assert said == []
+    assert [url for url in asked if not url.startswith(("data:", "file:"))] == []
+    assert page.locator("main section[id]").count() == len(Study.members()) + 1
+    assert page.locator("text=This section failed").count() == 0
+    page.close()
 
 
 def _channels(colour: str) -> list[float]:
