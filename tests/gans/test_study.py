@@ -18,7 +18,7 @@ from deepscope.studies import generation, generation_runs
 from deepscope.studies.generation import Generation
 from deepscope.studies.generation_runs import arms
 
-STUDY = Generation(seeds=2, epochs=1, width=2, thorough=False)
+STUDY = Generation(seeds=2, epochs=1, width=2, samples=40, thorough=False)
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr(MnistExtract, "load", lambda home: small)
     monkeypatch.setattr(generation, "_JUDGE_EPOCHS", 1)
-    for name, count in (("_SAMPLES", 40), ("_STACKED_SAMPLES", 40), ("_STYLED", 40)):
+    for name, count in (("_STACKED_SAMPLES", 40), ("_STYLED", 40)):
         monkeypatch.setattr(generation_runs, name, count)
 
 

@@ -36,7 +36,7 @@ class ActivationMaps(Study):
     """
 
     chapter: ClassVar[str] = "1.1 VGG16 architecture"
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.3, "full": 0.5}
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.2, "full": 0.5}
 
     images: tuple[Path, ...] = ()
     _: KW_ONLY

@@ -35,7 +35,7 @@ from deepscope.jobs.gan_grid import style_agreement
 from deepscope.session import Session
 from deepscope.training import History
 
-_SAMPLES, _STACKED_SAMPLES = 10_000, 26_000
+_STACKED_SAMPLES = 26_000
 _STYLED, _TAIL = 2000, 0.1
 
 
@@ -116,8 +116,17 @@ def arms(architecture: Architecture, recipe: Recipe, *, thorough: bool) -> list[
     ]
 
 
-def train(arm: Arm, pictures: Pictures, judge: Judge, session: Session, folder: Path, *, score_epochs: int) -> Outcome:
-    """Train and measure one arm, or go on with it, or only read what was found already."""
+def train(
+    arm: Arm,
+    pictures: Pictures,
+    judge: Judge,
+    session: Session,
+    folder: Path,
+    *,
+    samples: int,
+    score_epochs: int,
+) -> Outcome:
+    """Train one arm and measure it by so many samples, or go on with it, or only read what was found already."""
     if arm.stacked:
         pictures = stacked(pictures, len(pictures.train), session)
     trained = train_gan(
@@ -130,9 +139,10 @@ def train(arm: Arm, pictures: Pictures, judge: Judge, session: Session, folder: 
         stacked=arm.stacked,
         judge=judge,
     )
-    path = folder / "quality.json"
+    path = folder / f"quality-{samples}.json"
     if not path.is_file():
-        found = _figures(trained.gan, pictures, judge, session, folder, score_epochs=score_epochs)
+        samples = _STACKED_SAMPLES if arm.stacked else samples
+        found = _figures(trained.gan, pictures, judge, session, folder, count=samples, score_epochs=score_epochs)
         with atomic(path) as temporary:
             temporary.write_text(json.dumps(found, indent=1), encoding="utf-8")
     figures = json.loads(path.read_text(encoding="utf-8"))
@@ -143,9 +153,9 @@ def train(arm: Arm, pictures: Pictures, judge: Judge, session: Session, folder: 
 
 
 def _figures(
-    gan: Gan, pictures: Pictures, judge: Judge, session: Session, folder: Path, *, score_epochs: int
+    gan: Gan, pictures: Pictures, judge: Judge, session: Session, folder: Path, *, count: int, score_epochs: int
 ) -> dict[str, float]:
-    samples = draw(gan, pictures, _STACKED_SAMPLES if gan.stacked else _SAMPLES, session)
+    samples = draw(gan, pictures, count, session)
     figures, _ = measure(gan, pictures, samples, judge, session, score_epochs=score_epochs, folder=folder)
     figures["memorised"], _ = novelty(samples, pictures)
     if gan.classes == DIGITS:

@@ -22,6 +22,7 @@ from deepscope.session import Session
 from deepscope.statistics import Estimate, mcnemar, proportion
 from deepscope.studies.study import Answer, Budget, Study, Verdict, answers
 from deepscope.studies.transfer_data import digit_folders, untrained
+from deepscope.transfer.fine_tuning import FineTuning
 from deepscope.transfer.fitting import fit_features
 from deepscope.transfer.heads.linear_svc import LinearSVC
 from deepscope.transfer.layers import maps
@@ -54,13 +55,13 @@ class TransferLearning(Study):
     """
 
     chapter: ClassVar[str] = "1.2 Transfer learning with VGG16 on 15-Scene"
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 1, "full": 150}
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.8, "full": 150}
 
     _: KW_ONLY
     data: str | None = None
     model: str = DEFAULT
     digits: int = 30
-    fine_tune: int = 6
+    fine_tune: int = FineTuning.epochs
     thorough: bool = True
 
     @classmethod
