@@ -150,7 +150,12 @@ class AttackImages(Job):
         name = found.paths[0].name
         frames = to_levels(trace.pixels).permute(0, 2, 3, 1).contiguous().numpy()
         return (
-            Animation(frames, title=f"{self.method.name} on {name}, query by query", captions=captions, seconds=0.15),
+            Animation(
+                frames,
+                title=f"{self.method.name} on {name}, query by query",
+                captions=captions,
+                seconds=max(0.15, 3 / len(frames)),
+            ),
             Curves(series, x_title="query", y_title="probability", title=f"Probability along the attack on {name}"),
         )
 
