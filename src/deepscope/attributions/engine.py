@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from deepscope.attributions.stem import FastStem
+from deepscope.attributions.fast_backward import FastBackward
 from deepscope.models.vision_model import VisionModel
 
 Output = TypeVar("Output")
@@ -33,7 +33,7 @@ def gradient(model: VisionModel, pixels: Tensor, target: Tensor) -> tuple[Tensor
     """
     leaf = pixels.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
     with torch.enable_grad():
-        with FastStem():
+        with FastBackward():
             logit = target_logit(model, leaf, target)
         (found,) = torch.autograd.grad(logit.sum(), leaf)
     return found, logit.detach()

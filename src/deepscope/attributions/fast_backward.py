@@ -1,4 +1,4 @@
-"""The way back through a network's first convolution, which costs more than all others where it is done as usual."""
+"""Faster ways back through a network on a CPU: the same sums, without what the usual ways waste."""
 
 from __future__ import annotations
 
@@ -14,14 +14,8 @@ FEW_CHANNELS = 4
 """Libraries compute gradients by blocks of 8 or 16 input channels; three colours leave most of a block empty."""
 
 
-class FastStem(TorchFunctionMode):
-    """Inside it, a strided convolution of a few channels has, on a CPU, a faster gradient with respect to its input.
-
-    That gradient is a transposed convolution with stride s. Each of its s x s phases is an ordinary convolution of
-    the output's gradient; together they are one, whose channels are then shuffled into place (Shi et al. 2016,
-    "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural Network").
-    The sums are the same, only faster: there are s x s times as many channels to fill the blocks with.
-    """
+class FastBackward(TorchFunctionMode):
+    """Inside it, gradients with respect to an input come faster on a CPU; parameters get none."""
 
     def __torch_function__(
         self,
@@ -36,11 +30,21 @@ class FastStem(TorchFunctionMode):
             plain = strided and dilation == (1, 1) and groups == 1 and x.device.type == "cpu"
             if plain and x.shape[1] <= FEW_CHANNELS and x.requires_grad:
                 return StridedConvolution.apply(x, weight, bias, stride[0], padding)
+        if func is F.batch_norm and args[0].requires_grad and args[0].device.type == "cpu":
+            settings = kwargs or {}
+            if not settings["training"] and args[2] is not None:
+                return BatchNorm.apply(*args, settings["weight"], settings["bias"], settings["eps"])
         return func(*args, **(kwargs or {}))
 
 
 class StridedConvolution(torch.autograd.Function):
-    """conv2d with one stride s, whose backward is a sub-pixel convolution; weights get no gradient."""
+    """conv2d with one stride s, whose backward is a sub-pixel convolution.
+
+    It is a transposed convolution with stride s. Each of its s x s phases is an ordinary convolution of the output's
+    gradient; together they are one, whose channels are then shuffled into place (Shi et al. 2016, "Real-Time Single
+    Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural Network"). With three input
+    channels it is faster, because there are s x s times as many channels to fill blocks with.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, s: int, padding: Sequence[int]) -> Tensor:
@@ -64,3 +68,22 @@ class StridedConvolution(torch.autograd.Function):
             margins += [first, -(-size[axis] // s) + taps - 1 - first - gradient.shape[2 + axis]]
         found = F.conv2d(F.pad(gradient, margins), phases.reshape(-1, len(weight), rows, columns))
         return F.pixel_shuffle(found, s)[..., : size[0], : size[1]], None, None, None, None
+
+
+class BatchNorm(torch.autograd.Function):
+    """batch_norm with fixed statistics: its backward is one multiplication, not a reduction over the batch as well."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    ) -> Tensor:
+        """(N, C, ...) -> (N, C, ...)."""
+        scale = (variance + eps).rsqrt()
+        ctx.save_for_backward(scale if weight is None else scale * weight)
+        return F.batch_norm(x, mean, variance, weight, bias, eps=eps)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """(N, C, ...) -> (N, C, ...)."""
+        (scale,), (gradient,) = ctx.saved_tensors, gradients
+        return gradient * scale.view(-1, *[1] * (gradient.ndim - 2)), None, None, None, None, None

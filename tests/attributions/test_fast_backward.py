@@ -1,4 +1,4 @@
-"""The fast way back through a first convolution against PyTorch's own, in double precision."""
+"""The fast ways back against PyTorch's own, in double precision."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from deepscope.attributions.engine import gradient
-from deepscope.attributions.stem import StridedConvolution
+from deepscope.attributions.fast_backward import BatchNorm, StridedConvolution
 from deepscope.models import Preprocessing, VisionModel
 
 
@@ -42,3 +42,34 @@ def test_gradient_takes_it_where_it_is_faster(stride: int, taken: bool, monkeypa
     network(pixels)
     gradient(VisionModel("two", network, Preprocessing(), ("a", "b")), pixels, torch.tensor([1]))
     assert bool(calls) == taken
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("shape", [(2, 3, 5, 4), (4, 3)])
+def test_batch_norm_with_fixed_statistics(affine: bool, shape: tuple[int, ...]) -> None:
+    rng = torch.Generator().manual_seed(0)
+    x, slope = (torch.randn(shape, generator=rng).double() for _ in range(2))
+    mean, variance, weight, bias = (torch.rand(3, generator=rng).double() for _ in range(4))
+    given = (mean, variance, weight, bias) if affine else (mean, variance, None, None)
+    x.requires_grad_()
+    plain, fast = nn.functional.batch_norm(x, *given, eps=1e-3), BatchNorm.apply(x, *given, 1e-3)
+    assert isinstance(fast, torch.Tensor) and torch.equal(fast, plain)
+    (expected,), (found,) = torch.autograd.grad(plain, x, slope), torch.autograd.grad(fast, x, slope)
+    torch.testing.assert_close(found, expected)
+
+
+def test_gradient_takes_it_for_fixed_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    apply = BatchNorm.apply
+    monkeypatch.setattr(BatchNorm, "apply", lambda *given: calls.append(1) or apply(*given))
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Flatten(), nn.LazyLinear(2)
+    )
+    pixels = torch.rand(2, 3, 6, 6)
+    network(pixels)
+    model = VisionModel("normed", network, Preprocessing(), ("a", "b"))
+    found, _ = gradient(model, pixels, torch.tensor([1, 0]))
+    leaf = pixels.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(model(leaf).gather(1, torch.tensor([[1], [0]])).sum(), leaf)
+    assert calls == [1]
+    torch.testing.assert_close(found, expected)
