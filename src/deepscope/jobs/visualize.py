@@ -160,13 +160,13 @@ def _verdicts(
 def _gallery(pixels: Tensor, labels: Sequence[str], verdicts: Sequence[Verdict], seeds: int) -> ImageGrid:
     cells = []
     for row, label in enumerate(labels):
-        seen = [f"{verdict.judge} {float(verdict.probabilities[row]):.2f}" for verdict in verdicts]
-        cells.append(picture(pixels[row], caption=", ".join([label, *seen])))
+        seen = ", ".join(f"{float(verdict.probabilities[row]):.2f}" for verdict in verdicts)
+        cells.append(picture(pixels[row], caption=f"{label}: {seen}" if seen else label))
     width = seeds if seeds > 1 else math.ceil(math.sqrt(len(cells)))
     return ImageGrid(
         rows=tuple(tuple(cells[first : first + width]) for first in range(0, len(cells), width)),
         title="What the network believes",
-        caption="Below each image: the probability of the class, by the network itself and by others."
+        caption=f"Below each image: the class's probability by {', '.join(v.judge for v in verdicts)}."
         if verdicts
         else "",
     )
