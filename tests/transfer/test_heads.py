@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from deepscope.transfer.fitting import temperature
-from deepscope.transfer.heads import Head, folds_of
-from deepscope.transfer.heads import squared_hinge
+from deepscope.transfer.heads import Head, folds_of, squared_hinge
 from deepscope.transfer.heads.linear_svc import LinearSVC, cross_validate
 from deepscope.transfer.heads.nearest_neighbours import NearestNeighbours
 from deepscope.transfer.heads.ridge import Ridge
@@ -65,6 +64,23 @@ def test_linear_svc_is_scikit_learns(classes: int) -> None:
     if classes == 2:
         wanted = np.stack([-wanted, wanted], 1)
     assert np.abs(found - wanted).max() < 1e-3
+
+
+def test_the_primal_solver_takes_over_where_the_dual_one_does_not_converge(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels = blobs(30, 20, 4)
+    own, tried = ScikitLinearSVC.fit, []
+
+    def stubborn(machine: ScikitLinearSVC, *data: object) -> ScikitLinearSVC:
+        tried.append(machine.dual)
+        if machine.dual:
+            machine.set_params(max_iter=1)
+        return own(machine, *data)  # pyright: ignore[reportArgumentType]
+
+    wanted = LinearSVC().fit(features, labels, folds_of(labels, seed=0)).scores(features)
+    monkeypatch.setattr(ScikitLinearSVC, "fit", stubborn)
+    found = LinearSVC().fit(features, labels, folds_of(labels, seed=0)).scores(features)
+    assert tried == [True, False]
+    torch.testing.assert_close(found, wanted, rtol=0, atol=5e-3)
 
 
 def test_span_keeps_inner_products() -> None:

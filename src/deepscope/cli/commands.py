@@ -26,7 +26,7 @@ class Common:
     """The flags that every command takes.
 
     Attributes:
-        out: folder to write the result to: result.json, arrays as .npz, figures as PNG, animations as GIF, WebP and MP4.
+        out: folder to write the result to: result.json, arrays as .npz, figures as PNG, animations as GIF, WebP, MP4.
         json: print the result as JSON on stdout, and nothing else there.
         device: where to compute: auto, cpu, cuda, cuda:1, mps.
         precision: arithmetic of forward passes that need no gradient.

@@ -164,7 +164,7 @@ def _mistakes(answers: Answers, said: Tensor) -> tuple[ImageGrid, ...]:
     cells = [
         picture(
             show(images.decode(answers.paths[row])),
-            caption=f"said {answers.classes[said[row]]} ({confidence[row]:.0%}), is {answers.classes[answers.labels[row]]}",
+            caption=f"{answers.classes[said[row]]} ({confidence[row]:.0%}), is {answers.classes[answers.labels[row]]}",
         )
         for row in worst
     ]

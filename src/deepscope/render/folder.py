@@ -28,8 +28,9 @@ LARGEST = 8 * 2**30
 def save(result: Result, folder: Path) -> None:
     """Write the result into `folder`, each file whole or not at all; `result.json` comes last.
 
-    Figures of an earlier result in the folder go. The same result gives the same bytes. An animation is also written as WebP, in full colour, and where PyAV is
-    installed as MP4, whose encoder promises the same picture but not the same bytes.
+    Figures of an earlier result in the folder go. The same result gives the same bytes. An animation is also written
+    as WebP, in full colour, and where PyAV is installed as MP4, whose encoder promises the same picture but not the
+    same bytes.
 
     Raises:
         InputError: the folder cannot be written to.

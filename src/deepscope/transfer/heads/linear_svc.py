@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC as ScikitLinearSVC
 from torch import Tensor
 from torch.nn import functional
@@ -35,14 +37,24 @@ class LinearSVC(Head):
             candidates = cross_validate(coordinates, labels, folds, self.costs)
             chosen = best(self.costs, candidates, labels)
             cost, out_of_fold = self.costs[chosen], candidates[chosen]
-        machine = ScikitLinearSVC(C=cost, dual=True, max_iter=20_000, random_state=0)  # pyright: ignore[reportArgumentType]
-        machine.fit(coordinates.double().numpy(), labels.numpy())
+        machine = _fit(coordinates, labels, cost)
         weight, bias = torch.from_numpy(machine.coef_), torch.from_numpy(machine.intercept_)
         if len(weight) == 1:  # two classes: scikit-learn keeps one machine
             weight, bias = torch.cat([-weight, weight]), torch.cat([-bias, bias])
         if basis is not None:
             weight = weight.float() @ basis.T
         return Fitted(linear(weight, bias), f"C={cost:g}", out_of_fold)
+
+
+def _fit(features: Tensor, labels: Tensor, cost: float) -> ScikitLinearSVC:
+    """LIBLINEAR's dual solver; where that does not converge (nearly equal features, large C), its primal one."""
+    x, y = features.double().numpy(), labels.numpy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        try:
+            return ScikitLinearSVC(C=cost, dual=True, max_iter=20_000, random_state=0).fit(x, y)  # pyright: ignore[reportArgumentType]
+        except ConvergenceWarning:
+            return ScikitLinearSVC(C=cost, dual=False, max_iter=20_000, random_state=0).fit(x, y)  # pyright: ignore[reportArgumentType]
 
 
 def cross_validate(features: Tensor, labels: Tensor, folds: Tensor, costs: tuple[float, ...]) -> list[Tensor]:
