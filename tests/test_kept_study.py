@@ -43,6 +43,7 @@ def test_what_is_kept_is_small_and_whole() -> None:
     for path in STUDY.glob("*/result.json"):
         assert json.loads(path.read_text(encoding="utf-8"))["type"] == "Result"
         assert path.parent.name in (STUDY / "README.md").read_text(encoding="utf-8")
+        assert " --out" not in json.loads(path.read_text(encoding="utf-8"))["provenance"]["command"]
 
 
 def test_a_report_is_reduced_and_written_out(tool: ModuleType, tmp_path: Path) -> None:

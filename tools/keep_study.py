@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from deepscope.studies.study import ANSWERS, Verdict
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- measured: written by tools/keep_study.py -->", "<!-- end of measured -->"
+_OUT = re.compile(r'("command": "[^"\n]*?) --out(?:=| )[^ "\n]+')
+"""Where a command wrote to is nobody else's business."""
 _COMPARED: tuple[Verdict, ...] = ("reproduced", "differs")
 _SIZE, _QUALITY = (960, 4000), 70
 """Pixels that a kept figure is at most wide and high, and its WebP quality."""
@@ -61,8 +64,9 @@ def keep(report: Path, study: Path) -> None:
         for path in sorted([*source.glob("*.png"), *source.glob("*.gif")]):
             with atomic(target / f"{path.stem}.webp") as temporary:
                 temporary.write_bytes(_reduced(path))
+        text = document.read_text(encoding="utf-8")
         with atomic(target / "result.json") as temporary:
-            shutil.copyfile(document, temporary)
+            temporary.write_text(_OUT.sub(r"\1", text), encoding="utf-8")
 
 
 def kept(study: Path) -> list[Kept]:
