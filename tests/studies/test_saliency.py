@@ -16,7 +16,7 @@ from deepscope.results import ImageGrid, Table
 from deepscope.session import Session
 from deepscope.statistics import Estimate
 from deepscope.studies import saliency
-from deepscope.studies.claims import Row, rank_correlation
+from deepscope.studies.claims import Question, Row, rank_correlation
 from deepscope.studies.saliency import Saliency
 from networks import tiny_model
 
@@ -90,6 +90,14 @@ def test_without_any_network_it_says_so(session: Session) -> None:
 def test_a_claim_needs_the_whole_interval(claimed: int, low: float, high: float, said: str) -> None:
     row = Row("name", "text", Estimate((low + high) / 2, low, high), claimed)
     assert row.answer == said
+
+
+def test_what_has_no_figure_is_not_measured() -> None:
+    nothing, something = Estimate(*[float("nan")] * 3), Estimate(0.2, 0.1, 0.3)
+    none, some = Row("a", "one", nothing, 1), Row("b", "two", something, 1)
+    assert Question("?", "claim", (none, none)).answer().verdict == "not measured here"
+    answer = Question("?", "claim", (none, some)).answer()
+    assert (answer.verdict, answer.measured) == ("reproduced", f"two {something}: reproduced")
 
 
 def test_rank_correlation_is_spearmans_within_its_interval() -> None:

@@ -47,10 +47,13 @@ class Question:
         return Table(columns, rows, title=self.title, caption=f"Claim: {self.claim}.")
 
     def answer(self) -> Answer:
-        """Reproduced or different where every row says so; else answered, row by row."""
-        found = {row.answer for row in self.rows if row.claimed}
+        """Reproduced or different where every row says so; else answered, row by row that has a figure."""
+        known = [row for row in self.rows if not np.isnan(row.estimate.value)]
+        if not known:
+            return Answer(self.title, self.claim, "—", "not measured here", "too few images of one kind to compare")
+        found = {row.answer for row in known if row.claimed}
         verdict = "reproduced" if found == {"reproduced"} else "differs" if found == {"differs"} else "answered"
-        said = "; ".join(f"{row.text} {row.estimate}: {row.answer}" for row in self.rows)
+        said = "; ".join(f"{row.text} {row.estimate}: {row.answer}" for row in known)
         return Answer(self.title, self.claim, said, verdict)
 
 
