@@ -9,14 +9,14 @@ import torch
 from PIL import Image
 from torch import nn
 
-from deepscope.attacks import DDN, FGSM, PGD, Fooling, OnePixel, Patch, Untargeted
+from deepscope.attacks import DDN, FGSM, PGD, Fooling, OnePixel, Patch, Targeted, Untargeted
 from deepscope.attacks.watch import watch
 from deepscope.cli.program import run
-from deepscope.data.photographs import bundled
+from deepscope.data.photographs import bundled, bundled_photographs
 from deepscope.errors import InputError
 from deepscope.jobs.attack import AttackImages
 from deepscope.jobs.attack_evaluate import AttackEvaluate
-from deepscope.jobs.attacked import changed_places, difference, file_names
+from deepscope.jobs.attacked import aim, changed_places, difference, file_names, subjects
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.results import Animation, Curves, ImageGrid, Picture, Table
 from deepscope.session import Session
@@ -70,6 +70,18 @@ def test_an_image_that_already_is_the_target_is_refused(cat: Path) -> None:
         seen = int(model(model.read([cat])).argmax())
     with pytest.raises(InputError, match="already is"):
         AttackImages(FGSM(), (cat,), target=str(seen)).run(session())
+
+
+def test_of_a_folder_only_the_other_images_are_aimed_at_the_target() -> None:
+    model = load_model("efficientnet_lite0", session())
+    found = subjects(model, bundled_photographs().paths, session(), batch_size=4)
+    wanted = int(found.labels[0])
+    kept, goal = aim(model, found, model.categories[wanted], session())
+    assert isinstance(goal, Targeted)
+    assert wanted not in kept.labels.tolist()
+    assert len(kept.paths) == len(goal.classes) == int((found.labels != wanted).sum())
+    assert torch.equal(kept.levels, found.levels[found.labels != wanted])
+    assert [skipped.reason for skipped in kept.skipped] == [f"already is {model.categories[wanted]!r}, the target"]
 
 
 def test_a_class_that_does_not_exist_offers_the_nearest(cat: Path) -> None:

@@ -73,7 +73,7 @@ class AttackImages(Job):
         """Attack every image that the network gets right."""
         model = load_model(self.model, session)
         found = subjects(model, self.paths or bundled_photographs().paths, session, batch_size=self.batch_size)
-        goal = aim(model, found, self.target, session)
+        found, goal = aim(model, found, self.target, session)
         with tempfile.TemporaryDirectory() as scratch, session.progress("attacking", total=len(found.paths)) as advance:
             outcome = evaluate(
                 self.method,

@@ -71,10 +71,10 @@ class AttackEvaluate(Job):
         model = load_model(self.model, session)
         others = [load_model(name, session) for name in self.transfer_to]
         found = subjects(model, [self.folder], session, batch_size=self.batch_size, limit=self.limit)
-        right, wrong = len(found.paths), len(found.misclassified)
         if not found.paths:
             raise InputError(f"{model.name} gets none of these images right: there is nothing to attack")
-        goal = aim(model, found, self.target, session)
+        found, goal = aim(model, found, self.target, session)
+        right, wrong = len(found.paths), len(found.misclassified)
         outcomes: dict[str, _Outcome] = {}
         with tempfile.TemporaryDirectory() as scratch:
             folder = (session.out or Path(scratch)) / "adversarial"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -81,24 +81,30 @@ def subjects(
     return Subjects(tuple(paths[i] for i in right), torch.cat(levels)[kept], classes[kept], wrong, tuple(skipped))
 
 
-def aim(model: VisionModel, found: Subjects, target: str | None, session: Session) -> Goal:
+def aim(model: VisionModel, found: Subjects, target: str | None, session: Session) -> tuple[Subjects, Goal]:
     """The goal for each image: away from its label, to the named class, or to a random other one ("random").
 
+    Returns:
+        the images to attack, without those that already are the named class (they are listed as skipped), and the goal.
+
     Raises:
-        InputError: no class has that name, or an image already shows the target.
+        InputError: no class has that name, or every image already is the target.
     """
     if target is None:
-        return Untargeted(found.labels)
+        return found, Untargeted(found.labels)
     if target == "random":
         shift = torch.randint(1, len(model.categories), (len(found.labels),), generator=session.rng("targets"))
-        return Targeted((found.labels + shift) % len(model.categories))
+        return found, Targeted((found.labels + shift) % len(model.categories))
     wanted = model.category(target)
-    same = [path.name for path, label in zip(found.paths, found.labels.tolist()) if label == wanted]
+    reason = f"already is {model.categories[wanted]!r}, the target"
+    others = (found.labels != wanted).nonzero().flatten().tolist()
+    same = [path for path, label in zip(found.paths, found.labels.tolist()) if label == wanted]
+    if same and not others:
+        raise InputError(f"{same[0].name} {reason}: give another --target, or leave it out")
     if same:
-        raise InputError(
-            f"{same[0]} already is {model.categories[wanted]!r}, the target: give another --target, or leave it out"
-        )
-    return Targeted(torch.full_like(found.labels, wanted))
+        skipped = (*found.skipped, *(images.Skipped(str(path), reason) for path in same))
+        found = replace(found[others], misclassified=found.misclassified, skipped=skipped)
+    return found, Targeted(torch.full_like(found.labels, wanted))
 
 
 def difference(original: Tensor, saved: Tensor) -> tuple[Picture, int]:

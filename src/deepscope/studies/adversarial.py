@@ -75,7 +75,7 @@ class Adversarial(Study):
         found = subjects(model, named, session, batch_size=self.batch_size, limit=self.limit)
         if not found.paths:
             raise InputError(f"{model.name} gets none of these images right: there is nothing to attack")
-        targets, away = aim(model, found, "random", session), Untargeted(found.labels)
+        (_, targets), away = aim(model, found, "random", session), Untargeted(found.labels)
         ways: dict[str, tuple[Attack, Goal]] = {
             _NAIVE: (Fooling(largest=1), targets),
             _PGD: (PGD(steps=self.steps), targets),
