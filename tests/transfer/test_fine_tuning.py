@@ -130,6 +130,33 @@ def test_a_fine_tuned_classifier_is_a_model_and_goes_on_from_its_checkpoint(
         replace(fit, learning_rate=1e-3).run(replace(session, out=out))
 
 
+@pytest.mark.parametrize("changed", ["labels", "images", "networks", "size"])
+def test_a_checkpoint_of_another_training_is_refused(
+    tiny: VisionModel, pictures: list[Path], session: Session, tmp_path: Path, changed: str
+) -> None:
+    labels, settings = torch.arange(40) % 3, FineTuning(epochs=1, batch_size=20)
+
+    def train(model: VisionModel, pictures: list[Path], labels: Tensor, crop: int = 16) -> None:
+        pixels = Preprocessing(resize=20, crop=crop)
+        fine_tune(classifier_on(model, 3), pixels, pictures, labels, settings, session, folder=tmp_path / "training")
+
+    train(tiny, pictures, labels)
+    train(tiny, pictures, labels)  # the same one is gone on from
+    other = replace(tiny, network=copy.deepcopy(tiny.network))
+    with torch.no_grad():
+        next(other.network.parameters())[0, 0, 0, 0] += 1
+    with pytest.raises(InputError, match="checkpoint"):
+        match changed:
+            case "labels":
+                train(tiny, pictures, labels.flip(0))
+            case "images":
+                train(tiny, pictures[::-1], labels)
+            case "networks":
+                train(other, pictures, labels)
+            case _:
+                train(tiny, pictures, labels, crop=20)
+
+
 def test_improve_measures_fine_tuning_beside_the_other_ideas(
     tiny: VisionModel, data: ClassFolders, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -158,11 +158,7 @@ class VisionModel:
         """SHA-256 of the weights: of their file where they came from one, of the tensors otherwise."""
         if self.origin.sha256:
             return self.origin.sha256
-        digest = hashlib.sha256()
-        for key, value in sorted(self.network.state_dict().items()):
-            digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        return weights_sha256(self.network)
 
     def require_classes(self) -> None:
         """Raises InputError where the model only gives features."""
@@ -181,3 +177,12 @@ class VisionModel:
     def _std(self) -> Tensor:
         with torch.inference_mode(False):  # kept for later passes, which may need a gradient
             return torch.tensor(self.preprocessing.std).view(-1, 1, 1)
+
+
+def weights_sha256(network: nn.Module) -> str:
+    """SHA-256 of a network's parameters and buffers: names, types, shapes and numbers."""
+    digest = hashlib.sha256()
+    for key, value in sorted(network.state_dict().items()):
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()

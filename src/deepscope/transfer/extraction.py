@@ -23,6 +23,7 @@ from deepscope.errors import InputError
 from deepscope.models import Preprocessing, VisionModel
 from deepscope.models.classifier import Backbone, Pooling, View
 from deepscope.models.prediction import in_parts, nothing_readable
+from deepscope.models.vision_model import weights_sha256
 from deepscope.session import Session
 from deepscope.transfer.cache import Store, digest
 from deepscope.transfer.inference import accelerated
@@ -179,14 +180,10 @@ def _forward(backbone: Backbone, pixels: Tensor) -> list[NDArray[np.float32]]:
 
 def _identity(model: VisionModel, session: Session) -> dict[str, Any]:
     """All that features depend on besides image, geometry, view and layer."""
-    weights = hashlib.sha256(str(model.network).encode())
-    for name, tensor in model.network.state_dict().items():
-        weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     libraries = {name: pillow.version(name) for name in ("jpg", "zlib", "webp", "libtiff", "jpg_2000", "avif")}
     return {
         "engine": _ENGINE,
-        "network": weights.hexdigest(),
+        "network": hashlib.sha256(f"{model.network} {weights_sha256(model.network)}".encode()).hexdigest(),
         "mean": model.preprocessing.mean,
         "std": model.preprocessing.std,
         "precision": session.precision,

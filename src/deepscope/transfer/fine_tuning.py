@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ from deepscope import images
 from deepscope.errors import InputError
 from deepscope.models import Preprocessing
 from deepscope.models.classifier import Classifier
+from deepscope.models.vision_model import weights_sha256
 from deepscope.session import Session
 from deepscope.training import History, Moment, Shuffled, Update, fit
 from deepscope.transfer.cache import digest
@@ -90,12 +93,29 @@ def fine_tune(
         steps=settings.epochs * crops.rows.steps,
         session=session,
         folder=folder,
-        settings={**asdict(settings), "data": [digest(source).hex() for source in sources]} if folder else None,
+        settings=_identity(classifier, preprocessing, sources, labels, settings) if folder else None,
         every=crops.rows.steps,
         record=10,
         clip=1.0,
     )
     return step.classifier.eval().requires_grad_(False), history
+
+
+def _identity(
+    classifier: Classifier,
+    preprocessing: Preprocessing,
+    sources: Sequence[images.Source],
+    labels: Tensor,
+    settings: FineTuning,
+) -> dict[str, Any]:
+    """What a checkpoint must be of to be gone on from. The head follows from the rest, to the last bits of rounding."""
+    return {
+        **asdict(settings),
+        "networks": weights_sha256(classifier.backbones),
+        "preprocessing": preprocessing.to_json(),
+        "images": hashlib.sha256(b"".join(map(digest, sources))).hexdigest(),
+        "labels": hashlib.sha256(labels.numpy().tobytes()).hexdigest(),
+    }
 
 
 class _Step:
