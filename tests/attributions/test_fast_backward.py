@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from deepscope.attributions.engine import gradient
-from deepscope.attributions.fast_backward import BatchNorm, StridedConvolution
+from deepscope.attributions.fast_backward import WORTH_FOLDING, BatchNorm, FastBackward, StridedConvolution
 from deepscope.models import Preprocessing, VisionModel
 
 
@@ -73,3 +73,57 @@ def test_gradient_takes_it_for_fixed_statistics(monkeypatch: pytest.MonkeyPatch)
     (expected,) = torch.autograd.grad(model(leaf).gather(1, torch.tensor([[1], [0]])).sum(), leaf)
     assert calls == [1]
     torch.testing.assert_close(found, expected)
+
+
+class Normed(nn.Module):
+    """A convolution and its batch norm; what the convolution puts out may serve elsewhere too, or it may run twice."""
+
+    def __init__(self, *, affine: bool, bias: bool, way: str) -> None:
+        super().__init__()
+        self.stem, self.conv = nn.Conv2d(3, 4, 3, 2, bias=False), nn.Conv2d(4, 4, 3, padding=1, bias=bias)
+        self.first, self.norm = nn.BatchNorm2d(4), nn.BatchNorm2d(4, affine=affine, eps=1e-2)
+        self.head, self.way = nn.Linear(4, 3), way
+        for norm in (self.first, self.norm):
+            for tensor in (norm.running_mean, norm.running_var):
+                assert tensor is not None
+                tensor.uniform_(0.2, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, 3, H, W) -> (N, 3)."""
+        x = self.first(self.stem(x)).relu()
+        between = self.conv(x)
+        x = self.norm(between).relu()
+        if self.way == "output used again":
+            x = torch.cat([x, between], 2)
+        if self.way == "run again":
+            x = self.norm(self.conv(x)).tanh()
+        return self.head(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("way", ["plain", "output used again", "run again"])
+def test_batch_norms_are_folded_only_where_that_changes_nothing(affine: bool, bias: bool, way: str) -> None:
+    torch.manual_seed(0)
+    network = Normed(affine=affine, bias=bias, way=way).double()
+    model = VisionModel("normed", network, Preprocessing(), ("a", "b", "c"))
+    pixels, target = torch.rand(3, 3, 11, 9).double(), torch.tensor([2, 0, 1])
+    kept = [tensor.clone() for tensor in network.state_dict().values()]
+    fast, ran = FastBackward.of(model, pixels, WORTH_FOLDING), []
+    for norm in (network.first, network.norm):
+        norm.register_forward_hook(lambda module, given, output: ran.append(output is not given[0]))
+    found, logit = gradient(model, pixels, target, fast=fast)
+    assert sum(ran) == {"plain": 0, "output used again": 1, "run again": 2}[way]
+    expected, plain = gradient(model, pixels, target)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(logit, plain)
+    assert all(torch.equal(a, b) for a, b in zip(kept, network.state_dict().values()))
+
+
+def test_few_gradients_do_not_pay_for_folding() -> None:
+    network, passes = nn.Conv2d(3, 2, 4), []
+    network.register_forward_hook(lambda *_: passes.append(1))
+    model = VisionModel("one", network, Preprocessing(), ("a", "b"))
+    for count in (WORTH_FOLDING - 1, WORTH_FOLDING):
+        FastBackward.of(model, torch.rand(1, 3, 4, 4), count)
+        assert len(passes) == (count == WORTH_FOLDING)

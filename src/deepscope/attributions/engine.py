@@ -21,19 +21,22 @@ CPU_BUDGET = 3 * 2**27
 """Bytes of activations beyond which larger batches lose on a CPU: memory is then asked for anew in each of them."""
 
 
-def gradient(model: VisionModel, pixels: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def gradient(
+    model: VisionModel, pixels: Tensor, target: Tensor, *, fast: FastBackward | None = None
+) -> tuple[Tensor, Tensor]:
     """The gradient of each image's target logit with respect to its pixels, and the logit.
 
     Args:
         pixels: (N, 3, H, W).
         target: (N,) class indices.
+        fast: what was prepared for many gradients of this model.
 
     Returns:
         (N, 3, H, W) gradients and (N,) logits.
     """
     leaf = pixels.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
     with torch.enable_grad():
-        with FastBackward():
+        with fast or FastBackward():
             logit = target_logit(model, leaf, target)
         (found,) = torch.autograd.grad(logit.sum(), leaf)
     return found, logit.detach()

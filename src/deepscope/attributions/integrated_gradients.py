@@ -11,6 +11,7 @@ from torch import Tensor
 
 from deepscope.attributions.attribution import Attribution, Baseline, baseline_pixels, require
 from deepscope.attributions.engine import batches, gradient, memory_budget
+from deepscope.attributions.fast_backward import FastBackward
 from deepscope.errors import InputError
 from deepscope.models.vision_model import VisionModel
 
@@ -70,13 +71,14 @@ class IntegratedGradients(Attribution):
             torch.from_numpy(values).to(pixels) / 2 for values in np.polynomial.legendre.leggauss(self.steps)
         )
         along, total = nodes + 0.5, torch.zeros_like(pixels)
+        fast = FastBackward.of(model, pixels, len(pixels) * self.steps)
         image = torch.arange(len(pixels), device=pixels.device).repeat_interleave(self.steps)
         place, weight = along.repeat(len(pixels)), weights.repeat(len(pixels))
 
         def slopes(rows: slice) -> Tensor:
             at = image[rows]
             points = start[at].lerp(pixels[at], place[rows, None, None, None])
-            return gradient(model, points, target[at])[0] * weight[rows, None, None, None]
+            return gradient(model, points, target[at], fast=fast)[0] * weight[rows, None, None, None]
 
         for rows, found in batches(len(image), pixels.device, slopes):
             total.index_add_(0, image[rows], found)
@@ -84,6 +86,7 @@ class IntegratedGradients(Attribution):
 
     def _adaptive(self, model: VisionModel, pixels: Tensor, start: Tensor, target: Tensor) -> Tensor:
         paths = [_Path() for _ in pixels]
+        fast = FastBackward.of(model, pixels, self.most)
         wanted = [(index, place) for index in range(len(paths)) for place in FIRST_POINTS]
         while wanted:
             image = torch.tensor([index for index, _ in wanted], device=pixels.device)
@@ -91,7 +94,8 @@ class IntegratedGradients(Attribution):
 
             def slopes(rows: slice, image: Tensor = image, place: Tensor = place) -> tuple[Tensor, Tensor]:
                 at = image[rows]
-                return gradient(model, start[at].lerp(pixels[at], place[rows, None, None, None]), target[at])
+                points = start[at].lerp(pixels[at], place[rows, None, None, None])
+                return gradient(model, points, target[at], fast=fast)
 
             for rows, (gradients, logits) in batches(len(wanted), pixels.device, slopes):
                 shares = gradients * (pixels - start)[image[rows]]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from deepscope.attributions.attribution import Attribution
 from deepscope.attributions.engine import batches, gradient
+from deepscope.attributions.fast_backward import FastBackward
 from deepscope.models.vision_model import VisionModel
 
 
@@ -41,9 +42,9 @@ class GradientTimesInput(Attribution):
 
 def gradients(model: VisionModel, pixels: Tensor, target: Tensor) -> Tensor:
     """(N, 3, H, W) gradients of the target logits with respect to the pixels, in batches."""
-    found = torch.empty_like(pixels)
+    found, fast = torch.empty_like(pixels), FastBackward.of(model, pixels, len(pixels))
     for rows, (part, _) in batches(
-        len(pixels), pixels.device, lambda rows: gradient(model, pixels[rows], target[rows])
+        len(pixels), pixels.device, lambda rows: gradient(model, pixels[rows], target[rows], fast=fast)
     ):
         found[rows] = part
     return found

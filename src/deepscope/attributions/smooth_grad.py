@@ -10,6 +10,7 @@ from torch import Tensor
 
 from deepscope.attributions.attribution import Attribution, image_seeds, require
 from deepscope.attributions.engine import batches, gradient
+from deepscope.attributions.fast_backward import FastBackward
 from deepscope.models.vision_model import VisionModel
 
 
@@ -38,6 +39,7 @@ class SmoothGrad(Attribution):
         """(N, H, W) maps, the maximum over the channels."""
         seeds = image_seeds(len(pixels), self.samples, rng).flatten()
         image = torch.arange(len(pixels), device=pixels.device).repeat_interleave(self.samples)
+        fast = FastBackward.of(model, pixels, len(image))
         spread = self.noise * (pixels.amax((1, 2, 3)) - pixels.amin((1, 2, 3)))
 
         def noisy_gradient(rows: slice) -> Tensor:
@@ -45,7 +47,7 @@ class SmoothGrad(Attribution):
                 torch.randn(pixels.shape[1:], generator=torch.Generator().manual_seed(s)) for s in seeds[rows].tolist()
             ]
             noisy = torch.stack(noise).to(pixels) * spread[image[rows], None, None, None] + pixels[image[rows]]
-            return gradient(model, noisy, target[image[rows]])[0]
+            return gradient(model, noisy, target[image[rows]], fast=fast)[0]
 
         total, squares = torch.zeros_like(pixels), torch.zeros_like(pixels)
         for rows, found in batches(len(image), pixels.device, noisy_gradient):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from deepscope.models.classifier import Backbone
+from deepscope.models.folding import folded
 
 
 def accelerated(backbone: Backbone, pixels: Tensor, *, bfloat16: bool) -> Backbone:
@@ -70,11 +71,8 @@ def _fold_batch_norms(backbone: Backbone, pixels: Tensor) -> None:
 def _fold(norm: nn.BatchNorm2d, convolution: nn.Conv2d) -> None:
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    gain = (norm.running_var + norm.eps).rsqrt()
-    shift = -norm.running_mean * gain
-    if norm.affine:
-        gain, shift = gain * norm.weight, shift * norm.weight + norm.bias
-    if convolution.bias is not None:
-        shift = shift + convolution.bias * gain
-    convolution.weight = nn.Parameter(convolution.weight * gain.view(-1, 1, 1, 1), requires_grad=False)
-    convolution.bias = nn.Parameter(shift, requires_grad=False)
+    weight, bias = folded(
+        convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.eps
+    )
+    convolution.weight = nn.Parameter(weight, requires_grad=False)
+    convolution.bias = nn.Parameter(bias, requires_grad=False)
