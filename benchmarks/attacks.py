@@ -1,6 +1,6 @@
 """Attacks beside foolbox and torchattacks: the same network, images, radii, steps and stopping, in one process.
 
-    python benchmarks/attacks.py [--model squeezenet1_0] [--images 8] [--repeats 3] [--only pgd deepfool] [--json]
+    python benchmarks/attacks.py [--model squeezenet1_0] [--images 8] [--repeats 3] [--only pgd smallest] [--json]
 
 Times are processor seconds, which a busy machine disturbs little; runs alternate, and a ratio is theirs by ours of the
 medians. Images are drawn from `data/imagenet-sample`, those that the network gets right. `--model resnet18` has random
@@ -23,7 +23,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from deepscope.attacks import PGD, DeepFool, OnePixel, Untargeted, distance
+from deepscope.attacks import DDN, PGD, Attack, CarliniWagner, DeepFool, OnePixel, Untargeted, distance
 from deepscope.attacks.evaluation import evaluate, to_levels, to_pixels
 from deepscope.attacks.judge import counted
 from deepscope.jobs.attacked import subjects
@@ -34,6 +34,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import foolbox
     import torchattacks  # pyright: ignore[reportMissingImports]
+    from foolbox.attacks.carlini_wagner import L2CarliniWagnerAttack
+    from foolbox.attacks.ddn import DDNAttack
     from foolbox.attacks.deepfool import L2DeepFoolAttack
     from foolbox.models.pytorch import PyTorchModel
 
@@ -175,7 +177,48 @@ def one_pixel(case: Case, repeats: int) -> dict[str, float]:
     }
 
 
-PARTS: dict[str, Callable[[Case, int], dict[str, float]]] = {"pgd": pgd, "deepfool": deepfool, "one-pixel": one_pixel}
+def smallest(case: Case, _: int) -> dict[str, float]:
+    """Length of the smallest change found with 100 gradients an image, between grey levels as the peers look for it.
+
+    An image that an attack does not mislead counts as infinitely far. Carlini and Wagner's 100 gradients are five
+    searches of 20 steps on both sides.
+    """
+    goal, steps, searches = Untargeted(case.labels), 100, 5
+    lengths: dict[str, Tensor] = {}
+    mine: dict[str, Attack] = {
+        "ours/ddn": DDN(steps=steps, levels=0),
+        "ours/carlini-wagner": CarliniWagner(steps=steps // searches, searches=searches, levels=0),
+    }
+    theirs = {
+        "foolbox/ddn": DDNAttack(steps=steps),
+        "foolbox/carlini-wagner": L2CarliniWagnerAttack(binary_search_steps=searches, steps=steps // searches),
+    }
+    rows = torch.arange(len(case.labels)).split(8)
+    for name, attack in mine.items():
+        found = [attack(case.model, case.pixels[part], goal[part], rng=torch.Generator()) for part in rows]
+        lengths[name] = _lengths(case, torch.cat(found))
+    for name, peer in theirs.items():
+        found = [peer(case.foolbox(), case.pixels[part], case.labels[part], epsilons=None)[0] for part in rows]
+        lengths[name] = _lengths(case, torch.cat(found))
+    median = {f"median-l2/{name}": values.median().item() for name, values in lengths.items()}
+    ours, best = (
+        min(median[f"median-l2/{who}/{name}"] for name in ("ddn", "carlini-wagner")) for who in ("ours", "foolbox")
+    )
+    return {**median, "median-l2/best-of-ours-by-best-of-foolbox": ours / best}
+
+
+def _lengths(case: Case, moved: Tensor) -> Tensor:
+    with torch.no_grad():
+        right = torch.cat([case.model(part).argmax(1) for part in moved.split(8)]) == case.labels
+    return distance(moved, case.pixels, "l2").where(~right, torch.tensor(torch.inf))
+
+
+PARTS: dict[str, Callable[[Case, int], dict[str, float]]] = {
+    "pgd": pgd,
+    "deepfool": deepfool,
+    "one-pixel": one_pixel,
+    "smallest": smallest,
+}
 
 
 def alternate(repeats: int, *runs: Callable[[], None]) -> list[float]:
@@ -208,16 +251,20 @@ def main() -> None:
     found = subjects(model, [session.home / "data" / "imagenet-sample"], session, batch_size=8, limit=2 * chosen.images)
     case = Case(model, found.levels[: chosen.images], found.labels[: chosen.images])
     assert torch.equal(to_levels(case.pixels), case.levels)
-    figures: dict[str, float] = {"images": len(case.labels)}
+    figures: dict[str, float] = {}
+
+    def report(found: dict[str, float]) -> None:
+        figures.update(found)
+        if not chosen.json:  # as they come: a long run that is stopped has said something
+            print("\n".join(f"{name:45} {value:.3g}" for name, value in found.items()), flush=True)
+
+    report({"threads": torch.get_num_threads(), "images": len(case.labels)})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name in chosen.only:
-            figures |= PARTS[name](case, chosen.repeats)
+            report(PARTS[name](case, chosen.repeats))
     if chosen.json:
         print(json.dumps(figures))
-    else:
-        for name, value in figures.items():
-            print(f"{name:45} {value:.3g}")
 
 
 if __name__ == "__main__":

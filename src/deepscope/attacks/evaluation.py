@@ -14,6 +14,7 @@ from deepscope.attacks.attack import Attack, Bounded, Shared
 from deepscope.attacks.goals import Goal
 from deepscope.attacks.judge import Verdict, counted, judge
 from deepscope.models import VisionModel
+from deepscope.models.fast_backward import FastBackward
 
 
 @dataclass(frozen=True)
@@ -70,19 +71,20 @@ def evaluate(
     if not bounded:
         sizes = (*sizes, math.inf)
     saved = images.clone()
+    fast = FastBackward.of(model, to_pixels(images[:1], model))
     queries, gradients = torch.zeros(len(images)), torch.zeros(len(images))
     latest: dict[int, Verdict] = {}
     by_radius: list[tuple[Verdict, ...]] = []
     for size in sizes:
         todo = [i for i in range(len(images)) if i not in latest or (bounded and not latest[i].success)]
-        watched, cost = counted(model, quick=quick)
+        watched, cost = counted(model, quick=quick, fast=fast)
         lay = _prepare(bounded.within(size) if bounded and todo else attack, watched, fit or (images, goal), rng)
         queries += cost.queries / max(1, len(images))  # what learning cost, shared by all
         gradients += cost.gradients / max(1, len(images))
         for start in range(0, len(todo), batch_size):
             rows = torch.tensor(todo[start : start + batch_size])
             pixels, aim = to_pixels(images[rows], model), goal[rows].to(model.device)
-            watched, cost = counted(model, quick=quick)
+            watched, cost = counted(model, quick=quick, fast=fast)
             changed = lay(watched, pixels, aim)
             queries[rows] += cost.queries / len(rows)
             gradients[rows] += cost.gradients / len(rows)

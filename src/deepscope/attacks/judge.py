@@ -16,6 +16,7 @@ from deepscope import files, images
 from deepscope.attacks.attack import Norm, distance
 from deepscope.attacks.goals import Goal, Targeted
 from deepscope.models import VisionModel
+from deepscope.models.fast_backward import FastBackward
 
 
 @dataclass(frozen=True)
@@ -106,27 +107,30 @@ class Cost:
     gradients: int = 0
 
 
-def counted(model: VisionModel, *, quick: bool = False) -> tuple[VisionModel, Cost]:
-    """The same model, and what it is asked from now on. `quick` runs passes without a gradient in bfloat16."""
+def counted(model: VisionModel, *, quick: bool = False, fast: FastBackward | None = None) -> tuple[VisionModel, Cost]:
+    """The same model, and what it is asked from now on.
+
+    `quick` runs passes without a gradient in bfloat16; `fast` is what was prepared for many gradients of this model.
+    """
     cost = Cost()
-    return replace(model, network=Counted(model.network, cost, quick)), cost
+    return replace(model, network=Counted(model.network, cost, quick, fast or FastBackward())), cost
 
 
 class Counted(nn.Module):
     """A network that counts what it is asked; see `counted`."""
 
-    def __init__(self, network: nn.Module, cost: Cost, quick: bool) -> None:
+    def __init__(self, network: nn.Module, cost: Cost, quick: bool, fast: FastBackward) -> None:
         super().__init__()
-        self.network, self.cost, self.quick = network, cost, quick
+        self.network, self.cost, self.quick, self.fast = network, cost, quick, fast
 
     def over(self, network: nn.Module) -> Counted:
         """Another network that is counted together with this one."""
-        return Counted(network, self.cost, self.quick)
+        return Counted(network, self.cost, self.quick, self.fast)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(N, C) logits."""
         quick = self.quick and not torch.is_grad_enabled()
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=quick):
+        with self.fast, torch.autocast(inputs.device.type, torch.bfloat16, enabled=quick):
             logits = self.network(inputs).to(inputs)
         self.cost.queries += len(inputs)
         if logits.requires_grad:

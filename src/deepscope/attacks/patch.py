@@ -43,7 +43,7 @@ class Patch(Shared):
 
     def fit(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
         """The patch (1, 3, S, S) learnt from (N, 3, H, W) pixels."""
-        side = max(1, round((self.area * pixels.shape[2] * pixels.shape[3]) ** 0.5))
+        side = max(1, int((self.area * pixels.shape[2] * pixels.shape[3]) ** 0.5))  # never more than `area`
 
         def score(points: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
             rows = torch.randint(len(pixels), (self.batch,), generator=rng).to(pixels.device)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from deepscope.attributions.fast_backward import FastBackward
+from deepscope.models.fast_backward import FastBackward
 from deepscope.models.vision_model import VisionModel
 
 Output = TypeVar("Output")

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from deepscope.attributions.attribution import Attribution, Baseline, baseline_pixels, require
 from deepscope.attributions.engine import batches, gradient, memory_budget
-from deepscope.attributions.fast_backward import FastBackward
 from deepscope.errors import InputError
+from deepscope.models.fast_backward import FastBackward
 from deepscope.models.vision_model import VisionModel
 
 FIRST_POINTS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -71,7 +71,7 @@ class IntegratedGradients(Attribution):
             torch.from_numpy(values).to(pixels) / 2 for values in np.polynomial.legendre.leggauss(self.steps)
         )
         along, total = nodes + 0.5, torch.zeros_like(pixels)
-        fast = FastBackward.of(model, pixels, len(pixels) * self.steps)
+        fast = FastBackward.of(model, pixels)
         image = torch.arange(len(pixels), device=pixels.device).repeat_interleave(self.steps)
         place, weight = along.repeat(len(pixels)), weights.repeat(len(pixels))
 
@@ -86,7 +86,7 @@ class IntegratedGradients(Attribution):
 
     def _adaptive(self, model: VisionModel, pixels: Tensor, start: Tensor, target: Tensor) -> Tensor:
         paths = [_Path() for _ in pixels]
-        fast = FastBackward.of(model, pixels, self.most)
+        fast = FastBackward.of(model, pixels)
         wanted = [(index, place) for index in range(len(paths)) for place in FIRST_POINTS]
         while wanted:
             image = torch.tensor([index for index, _ in wanted], device=pixels.device)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deepscope.attributions.attribution import Attribution
 from deepscope.attributions.engine import batches, gradient
-from deepscope.attributions.fast_backward import FastBackward
+from deepscope.models.fast_backward import WORTH_PREPARING, FastBackward
 from deepscope.models.vision_model import VisionModel
 
 
@@ -42,7 +42,8 @@ class GradientTimesInput(Attribution):
 
 def gradients(model: VisionModel, pixels: Tensor, target: Tensor) -> Tensor:
     """(N, 3, H, W) gradients of the target logits with respect to the pixels, in batches."""
-    found, fast = torch.empty_like(pixels), FastBackward.of(model, pixels, len(pixels))
+    found, many = torch.empty_like(pixels), len(pixels) >= WORTH_PREPARING
+    fast = FastBackward.of(model, pixels) if many else FastBackward()
     for rows, (part, _) in batches(
         len(pixels), pixels.device, lambda rows: gradient(model, pixels[rows], target[rows], fast=fast)
     ):

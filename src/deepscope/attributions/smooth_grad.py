@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deepscope.attributions.attribution import Attribution, image_seeds, require
 from deepscope.attributions.engine import batches, gradient
-from deepscope.attributions.fast_backward import FastBackward
+from deepscope.models.fast_backward import FastBackward
 from deepscope.models.vision_model import VisionModel
 
 
@@ -39,7 +39,7 @@ class SmoothGrad(Attribution):
         """(N, H, W) maps, the maximum over the channels."""
         seeds = image_seeds(len(pixels), self.samples, rng).flatten()
         image = torch.arange(len(pixels), device=pixels.device).repeat_interleave(self.samples)
-        fast = FastBackward.of(model, pixels, len(image))
+        fast = FastBackward.of(model, pixels)
         spread = self.noise * (pixels.amax((1, 2, 3)) - pixels.amin((1, 2, 3)))
 
         def noisy_gradient(rows: slice) -> Tensor:

@@ -228,14 +228,18 @@ def _table(outcomes: Mapping[str, _Outcome]) -> Table:
 def _curves(outcomes: Mapping[str, _Outcome], clean: float) -> tuple[Curves, ...]:
     curves = []
     for norm, title in (("linf", "Linf radius x 255"), ("l2", "L2 radius")):
-        series = []
+        names: dict[tuple[float, ...], list[str]] = {}  # equal curves would hide one another: they share a name
         for name, outcome in outcomes.items():
-            radii = [radius for radius in outcome.evaluation.radii if math.isfinite(radius)]
-            if outcome.attack.norm != norm or not radii:
-                continue
-            held = [1 - np.mean(outcome.successes(place)) for place in range(len(radii))]
-            scale = 255 if norm == "linf" else 1
-            series.append(Series(name, scale * np.array([0.0, *radii]), clean * np.array([1.0, *held])))
+            radii = outcome.evaluation.radii
+            if outcome.attack.norm == norm and math.isfinite(radii[0]):
+                held = [clean * (1 - float(np.mean(outcome.successes(place)))) for place in range(len(radii))]
+                names.setdefault((0.0, *radii, clean, *held), []).append(name)
+        scale = 255 if norm == "linf" else 1
+        series = [
+            Series(", ".join(equal), scale * x, y)
+            for numbers, equal in names.items()
+            for x, y in [np.split(np.array(numbers), 2)]
+        ]
         if series:
             curves.append(
                 Curves(

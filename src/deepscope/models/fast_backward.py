@@ -16,8 +16,8 @@ from deepscope.models.vision_model import VisionModel
 
 FEW_CHANNELS = 4
 """Libraries compute gradients by blocks of 8 or 16 input channels; three colours leave most of a block empty."""
-WORTH_FOLDING = 8
-"""Gradients that pay for one more forward pass, of one image, which looks for batch norms to fold."""
+WORTH_PREPARING = 8
+"""Gradients that pay for what `FastBackward.of` costs: about one."""
 
 
 class FastBackward(TorchFunctionMode):
@@ -33,10 +33,10 @@ class FastBackward(TorchFunctionMode):
         self._dropped: set[int] = set()
 
     @classmethod
-    def of(cls, model: VisionModel, pixels: Tensor, count: int) -> FastBackward:
-        """For up to `count` gradients of one model, whose weights stay as they are, at images such as `pixels`."""
+    def of(cls, model: VisionModel, pixels: Tensor) -> FastBackward:
+        """For many gradients of one model, whose weights stay as they are, at images such as `pixels` (N, 3, H, W)."""
         fast = cls()
-        if count < WORTH_FOLDING or pixels.device.type != "cpu":
+        if pixels.device.type != "cpu":
             return fast
         with torch.no_grad(), _Watch() as watch:
             model(pixels[:1].contiguous(memory_format=torch.channels_last))

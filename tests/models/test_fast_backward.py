@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from deepscope.attributions.engine import gradient
-from deepscope.attributions.fast_backward import WORTH_FOLDING, BatchNorm, FastBackward, StridedConvolution
 from deepscope.models import Preprocessing, VisionModel
+from deepscope.models.fast_backward import BatchNorm, FastBackward, StridedConvolution
 
 
 @given(
@@ -109,7 +109,7 @@ def test_batch_norms_are_folded_only_where_that_changes_nothing(affine: bool, bi
     model = VisionModel("normed", network, Preprocessing(), ("a", "b", "c"))
     pixels, target = torch.rand(3, 3, 11, 9).double(), torch.tensor([2, 0, 1])
     kept = [tensor.clone() for tensor in network.state_dict().values()]
-    fast, ran = FastBackward.of(model, pixels, WORTH_FOLDING), []
+    fast, ran = FastBackward.of(model, pixels), []
     for norm in (network.first, network.norm):
         norm.register_forward_hook(lambda module, given, output: ran.append(output is not given[0]))
     found, logit = gradient(model, pixels, target, fast=fast)
@@ -118,12 +118,3 @@ def test_batch_norms_are_folded_only_where_that_changes_nothing(affine: bool, bi
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(logit, plain)
     assert all(torch.equal(a, b) for a, b in zip(kept, network.state_dict().values()))
-
-
-def test_few_gradients_do_not_pay_for_folding() -> None:
-    network, passes = nn.Conv2d(3, 2, 4), []
-    network.register_forward_hook(lambda *_: passes.append(1))
-    model = VisionModel("one", network, Preprocessing(), ("a", "b"))
-    for count in (WORTH_FOLDING - 1, WORTH_FOLDING):
-        FastBackward.of(model, torch.rand(1, 3, 4, 4), count)
-        assert len(passes) == (count == WORTH_FOLDING)
