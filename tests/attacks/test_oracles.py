@@ -28,7 +28,7 @@ from deepscope.attacks import (
     distance,
 )
 from deepscope.attacks.auto_pgd import checkpoints
-from deepscope.attacks.grid import rounded
+from deepscope.attacks.grid import rounded, rounded_within
 from deepscope.attacks.one_pixel import paint
 from deepscope.attacks.patch import Patch
 from deepscope.errors import InputError
@@ -120,8 +120,35 @@ def test_bounded_attacks_stay_in_their_ball(radius: int, seed: int, levels: int)
         moved = attack(model, pixels, goal, rng=generator)
         assert moved.min() >= 0 and moved.max() <= 1
         assert (moved - pixels).abs().max() <= size + 1e-6, attack
-    moved = PGDL2(size, steps=4, levels=0, stop_early=False)(model, pixels, goal, rng=generator)
+    moved = PGDL2(size, steps=4, levels=levels, stop_early=False)(model, pixels, goal, rng=generator)
     assert distance(moved, pixels, "l2").max() <= size * (1 + 1e-5) + 1e-6
+
+
+@given(radius=st.floats(0.001, 2), spread=st.floats(0.001, 0.5), seed=st.integers(0, 9))
+def test_rounding_within_a_ball(radius: float, spread: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    centre = rounded(torch.rand(3, 3, SIDE, SIDE, generator=generator, dtype=torch.float64))
+    change = spread * torch.randn(centre.shape, generator=generator, dtype=torch.float64)
+    points = (centre + change).clamp(0, 1).requires_grad_()
+    seen = rounded_within(points, centre, radius)
+    torch.testing.assert_close(seen, rounded(seen), atol=1e-12, rtol=0)
+    assert (distance(seen, centre, "l2") <= radius * (1 + 1e-5)).all()
+    free = rounded(points)
+    fits = distance(free, centre, "l2") <= radius
+    assert torch.equal(seen[fits], free[fits])
+    assert torch.autograd.grad(seen.sum(), points)[0].eq(1).all()
+
+
+def test_pgd_l2_succeeds_on_the_grid_where_rounding_alone_would_leave_the_ball() -> None:
+    model, pixels = linear_model(2), rounded(middling(4))
+    w = weights(model)
+    own = model(pixels).argmax(1)
+    logits = model(pixels)
+    margin = (logits.gather(1, own[:, None])[:, 0] - logits.gather(1, 1 - own[:, None])[:, 0]) / (w[0] - w[1]).norm()
+    radius = 2 * float(margin.max())
+    moved = PGDL2(radius, random_start=False)(model, pixels, Untargeted(own), rng=rng())
+    assert (model(moved).argmax(1) != own).all()
+    assert (distance(moved, pixels, "l2") <= radius * (1 + 1e-5)).all()
 
 
 def test_deepfool_is_the_projection_onto_the_nearest_boundary() -> None:

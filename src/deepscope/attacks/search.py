@@ -10,7 +10,7 @@ from torch import Tensor
 from deepscope.ascent import Move, Project, ascend
 from deepscope.attacks.attack import Norm, distance
 from deepscope.attacks.goals import Goal
-from deepscope.attacks.grid import rounded
+from deepscope.attacks.grid import rounded, rounded_within
 from deepscope.models import VisionModel
 
 
@@ -33,7 +33,7 @@ def search(
     """Climb `loss` from `start` inside `ball`; images that have not succeeded start again, up to `restarts` times.
 
     Args:
-        norm, radius: a point further than this from its image does not count (rounding can push it out).
+        norm, radius: a point further than this from its image does not count.
         loss: the goal and (n, C) logits -> (n,) what to climb.
         start, move, ball: what `ascend` takes, for the images in the given rows (n,).
         stop_early: an image leaves the batch once it succeeds; otherwise it climbs on to the end.
@@ -42,6 +42,10 @@ def search(
     Returns:
         (N, 3, H, W): for each image the point of success, or the last point.
     """
+
+    def shown(points: Tensor, at: Tensor) -> Tensor:
+        return rounded_within(points, pixels[at], radius, levels) if norm == "l2" else rounded(points, levels)
+
     found = pixels.clone()
     open_ = torch.ones(len(pixels), dtype=torch.bool, device=pixels.device)
     for _ in range(restarts):
@@ -50,11 +54,12 @@ def search(
             break
 
         def score(points: Tensor, places: Tensor, rows: Tensor = rows) -> tuple[Tensor, Tensor]:
-            logits = model(rounded(points, levels))
+            logits = model(shown(points, rows[places]))
             return loss(goal[rows[places]], logits), logits
 
         for state in ascend(score, start(rows), move=move(rows), project=ball(rows), steps=steps):
-            at, seen = rows[state.rows], rounded(state.points, levels)
+            at = rows[state.rows]
+            seen = shown(state.points, at)
             inside = distance(seen, pixels[at], norm) <= radius * (1 + 1e-5) + 1e-6
             reached = goal[at].reached(state.outputs) & inside
             found[at], open_[at] = seen, ~reached

@@ -104,12 +104,13 @@ class AttackImages(Job):
         )
 
     def _figure(self, model: VisionModel, found: Subjects, outcome: Evaluation) -> tuple[Block, ...]:
-        shown = range(min(self.figures, len(found.paths)))
+        verdicts = outcome.verdicts[-1]
+        shown = sorted(range(len(found.paths)), key=lambda i: not verdicts[i].success)[: self.figures]
         if not shown:
             return ()
         rows: list[tuple[GridCell, ...]] = []
         for i in shown:
-            original, saved, verdict = found.levels[i], outcome.saved[i], outcome.verdicts[-1][i]
+            original, saved, verdict = found.levels[i], outcome.saved[i], verdicts[i]
             magnified, _ = difference(original, saved)
             points = changed_places(original, saved)
             rows.append(
@@ -127,7 +128,7 @@ class AttackImages(Job):
                 columns=("original", "prediction", "difference", "adversarial", "prediction"),
                 title=f"{self.method.name} on {model.name}",
                 caption="The difference is drawn around grey, magnified by the factor below it; the true class's bar "
-                "stands out. Single changed pixels are ringed.",
+                "stands out. Single changed pixels are ringed. Images that were fooled come first.",
             ),
         )
 

@@ -167,7 +167,8 @@ def _side(grid: ImageGrid, columns: int) -> float:
     if columns == 1 and len(grid.rows) == 1:
         return 448.0
     room = WIDTH - sum(charts.values())
-    return min(80.0 if columns > 5 and not _captioned(grid) else 224.0, max(64.0, room / pictures - 16))
+    least = 112.0 if charts else 64.0  # beside charts there are few pictures, and they matter
+    return min(80.0 if columns > 5 and not _captioned(grid) else 224.0, max(least, room / pictures - 16))
 
 
 def _captioned(grid: ImageGrid) -> bool:
