@@ -146,3 +146,10 @@ def test_the_names_of_methods_need_no_hyphens() -> None:
     from deepscope.registry import kebab_case
 
     assert re.fullmatch(r"[a-z0-9-]+", kebab_case("SmoothGrad"))
+
+
+def test_starting_loads_no_library_that_only_some_commands_need() -> None:
+    slow = {"accelerate", "matplotlib", "pandas", "scipy.stats", "skimage", "sklearn", "timm", "torchvision"}
+    program = "import deepscope.cli, sys; print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not slow & set(found.stdout.split())

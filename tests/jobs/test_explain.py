@@ -23,7 +23,8 @@ from deepscope.results import Curves, Heatmap, ImageGrid, Result, Table
 from deepscope.session import Session
 from networks import tiny_model
 
-SESSION = Session(quiet=True, cache=Path(tempfile.mkdtemp()))
+CACHE = tempfile.TemporaryDirectory()
+SESSION = Session(quiet=True, cache=Path(CACHE.name))
 
 
 @pytest.fixture

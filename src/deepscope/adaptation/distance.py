@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 
@@ -17,6 +13,11 @@ def proxy_a_distance(first: Tensor, second: Tensor) -> float:
     From 0 (alike; chance may bring it slightly below) to 2. Ben-David et al., "Analysis of Representations for Domain
     Adaptation", 2007.
     """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     features = torch.cat([first, second]).double().numpy()
     domains = np.repeat([0, 1], [len(first), len(second)])
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=1e-2, max_iter=200, class_weight="balanced"))

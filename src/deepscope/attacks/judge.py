@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
 from deepscope import files, images
@@ -154,6 +153,8 @@ def _probability(logits: Tensor, classes: Tensor) -> list[float]:
 
 
 def _ssim(first: Tensor, second: Tensor) -> float:
+    from skimage.metrics import structural_similarity
+
     smaller = min(first.shape[1:])
     window = min(7, smaller - (smaller + 1) % 2)
     arrays = (image.cpu().double().numpy() for image in (first, second))

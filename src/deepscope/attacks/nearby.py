@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
@@ -184,6 +183,8 @@ class _Slide:
 
 def _slide(module: nn.Module, given: torch.Size, gives: torch.Size) -> _Slide | None:
     """How a convolution or pooling goes over a map; None for what is neither."""
+    from timm.layers.conv2d_same import Conv2dSame
+
     if isinstance(module, nn.Conv2d) and type(module) in (nn.Conv2d, Conv2dSame) and module.padding_mode == "zeros":
         reach = tuple(d * (k - 1) + 1 for d, k in zip(module.dilation, module.kernel_size))
         before = module.padding

@@ -18,7 +18,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.fft import dctn
 
 from deepscope import images
 from deepscope.data.folders import HELD_OUT
@@ -127,6 +126,8 @@ def perceptual_hash(image: Image.Image) -> NDArray[np.bool_] | None:
     The signs of the 255 lowest frequencies of a 32 x 32 grey thumbnail's cosine transform (after
     Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010).
     """
+    from scipy.fft import dctn
+
     grey = image.convert("L").resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)
     thumbnail = np.asarray(grey, dtype=np.float32)
     if thumbnail.std() < _FLAT:

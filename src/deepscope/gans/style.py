@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from skimage.morphology import skeletonize
 from torch import Tensor
 
 
@@ -25,6 +24,8 @@ def slant(images: Tensor) -> Tensor:
 
 def thickness(images: Tensor) -> Tensor:
     """(N, 1, H, W) uint8 bright strokes on black -> (N,) float64: ink over the skeleton's length, in pixels."""
+    from skimage.morphology import skeletonize
+
     found = [image.sum() / 255 / max(int(skeletonize(image > 127).sum()), 1) for image in images[:, 0].numpy()]
     return torch.tensor(found, dtype=torch.float64)
 

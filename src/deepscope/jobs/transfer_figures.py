@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from torch import Tensor
 
 from deepscope import images, statistics
@@ -17,9 +16,11 @@ from deepscope.models import Preprocessing
 from deepscope.models.classifier import NormalisationKind, join
 from deepscope.results import Block, Column, Curves, Heatmap, ImageGrid, Series, Table
 from deepscope.session import Session
-from deepscope.transfer.classifier import ImageClassifier
 from deepscope.transfer.evaluation import Reliability, few_shot, plane
 from deepscope.transfer.heads import Head
+
+if TYPE_CHECKING:
+    from deepscope.transfer.classifier import ImageClassifier
 
 _SHOTS = (1, 5, 10, 25, 50, 100)
 _DRAWS = 5
@@ -109,6 +110,8 @@ def map_of_features(
 
 
 def _per_class(answers: Answers, said: Tensor) -> Table:
+    from sklearn.metrics import precision_recall_fscore_support
+
     numbers = range(len(answers.classes))
     columns: Any = precision_recall_fscore_support(answers.labels, said, labels=list(numbers), zero_division=0.0)  # pyright: ignore[reportArgumentType]
     rows = tuple(
@@ -129,6 +132,8 @@ def _per_class(answers: Answers, said: Tensor) -> Table:
 
 
 def _confusion(answers: Answers, said: Tensor) -> Heatmap:
+    from sklearn.metrics import confusion_matrix
+
     matrix = confusion_matrix(answers.labels, said, labels=list(range(len(answers.classes))))
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     return Heatmap(

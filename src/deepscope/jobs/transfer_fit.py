@@ -19,7 +19,6 @@ from deepscope.results import Curves, Note, Result, Series
 from deepscope.session import Session
 from deepscope.statistics import proportion
 from deepscope.training import History
-from deepscope.transfer.classifier import ImageClassifier
 from deepscope.transfer.evaluation import reliability
 from deepscope.transfer.features import gather
 from deepscope.transfer.fine_tuning import FineTuning
@@ -69,6 +68,8 @@ class TransferFit(Job):
 
     def run(self, session: Session) -> Result:
         """Fit on the training images, save, and measure on the test images."""
+        from deepscope.transfer.classifier import ImageClassifier
+
         if session.out is None:
             raise InputError("where shall the model go? name a folder with --out")
         data = load_dataset(self.data, session, ClassFolders)

@@ -11,7 +11,6 @@ from typing import TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 from torch import Tensor
 
 from deepscope.adaptation import (
@@ -172,6 +171,8 @@ def judged(outcomes: list[Outcome]) -> Judges:
     Every epoch of every adapted arm is a candidate, and the choice is made seed by seed. Both are means over seeds; the
     loss is the best candidate's accuracy less the chosen one's. A score that never changes has no correlation.
     """
+    from scipy.stats import rankdata
+
     candidates = [o for o in outcomes if o.arm.method.uses_target and not o.arm.on_target]
     names = {name for o in candidates for name in o.adapted.history.rows[-1] if name.startswith("validator/")}
     found = {}

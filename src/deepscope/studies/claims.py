@@ -7,7 +7,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from deepscope.results import Column, Table
 from deepscope.statistics import Estimate
@@ -69,6 +68,8 @@ def unpaired(first: NDArray[np.float64], second: NDArray[np.float64]) -> Estimat
 
 def rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> Estimate:
     """Spearman's rank correlation with its bootstrap interval over images; NaN where one is the same everywhere."""
+    from scipy.stats import rankdata
+
     drawn = np.random.default_rng(0).integers(0, len(first), (2000, len(first)))
     rows = np.concatenate([np.arange(len(first))[None], drawn])
     a, b = (

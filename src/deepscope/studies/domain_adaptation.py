@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from sklearn.manifold import TSNE
 
 from deepscope.adaptation import PAPER, Recipe
 from deepscope.data import first_here
@@ -199,6 +198,8 @@ def _factors(by_arm: Mapping[str, Sequence[Outcome]]) -> list[Block]:
 
 def _maps(by_arm: Mapping[str, Sequence[Outcome]], domains: Domains, session: Session) -> list[Block]:
     """t-SNE of test features before and after adaptation, by domain and by class."""
+    from sklearn.manifold import TSNE
+
     blocks: list[Block] = []
     for name in (_SOURCE_ONLY, _DANN, _TEACHER):
         features, labels, side = sample_features(by_arm[name][0], domains, session)

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias, cast
 
 import torch
-from accelerate import PartialState
-from accelerate.utils import reduce, send_to_device
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
@@ -131,6 +129,9 @@ def fit(
         Diverged: a figure or weight is NaN or infinite. The checkpoint is the last good one.
         InputError: the checkpoint is damaged or of another training, or the last state cannot be written.
     """
+    from accelerate import PartialState
+    from accelerate.utils import send_to_device
+
     world = PartialState(cpu=session.device.type == "cpu")
     device = session.device if world.device is None or world.num_processes == 1 else world.device
     networks = [part for part in step.parts.values() if isinstance(part, nn.Module)]
@@ -207,6 +208,8 @@ def _figures(pending: list[Mapping[str, Tensor]]) -> dict[str, float]:
 
 
 def _mean(tensor: Tensor) -> Tensor:
+    from accelerate.utils import reduce
+
     return cast("Tensor", reduce(tensor, "mean"))
 
 

@@ -1,8 +1,5 @@
 """Transfer: from folders of images to a classifier in the user's own categories."""
 
-from deepscope.registry import discover
 from deepscope.transfer.extraction import Features, extract
 
 __all__ = ["Features", "extract"]
-
-discover(__name__)

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
 from torch import Tensor
 
 from deepscope.models.classifier import NormalisationKind
@@ -84,6 +82,9 @@ def few_shot(
 
 def plane(features: Tensor, *, seed: int, tsne: bool) -> NDArray[np.float64]:
     """(N, D) features -> (N, 2): principal components, or t-SNE on the first fifty (van der Maaten and Hinton 2008)."""
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
     parts = min(50 if tsne else 2, *features.shape)
     components = PCA(parts, svd_solver="randomized", random_state=seed).fit_transform(features.numpy())
     if not tsne:

@@ -10,8 +10,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from accelerate import PartialState
-from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from PIL import __version__ as pillow_version
 from PIL import features as pillow
@@ -133,6 +131,9 @@ def _fill(
     session: Session,
 ) -> dict[bytes, str]:
     """Compute what is missing, each process its share. Returns the images that could not be read, and why."""
+    from accelerate import PartialState
+    from accelerate.utils import gather_object
+
     world = PartialState(cpu=session.device.type == "cpu")
     world.wait_for_everyone()  # all have seen the same stores, and miss the same images, before any is added
     keys = [key for key in missing if _shard(key, world.num_processes) == world.process_index]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -84,6 +83,8 @@ def temperature(scores: Tensor | None, labels: Tensor) -> float:
 
     The scores must come from fits that did not see the images, or confidence is overrated.
     """
+    from scipy.optimize import minimize_scalar
+
     if scores is None:
         return 1.0
 

@@ -10,12 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 
 from deepscope import images, statistics
 from deepscope.session import Session
 from deepscope.statistics import Estimate
-from deepscope.transfer.classifier import ImageClassifier
 from deepscope.transfer.features import Gathered
 from deepscope.transfer.fine_tuning import FineTuning
 from deepscope.transfer.fitting import fit_features
@@ -90,6 +88,8 @@ def measure_tuned(
         sources: the images that `features` has rows for.
         folder: for checkpoints.
     """
+    from deepscope.transfer.classifier import ImageClassifier
+
     clock = time.monotonic()
     train, test, answers = torch.from_numpy(split.train), torch.from_numpy(split.test), torch.from_numpy(labels)
     classifier = ImageClassifier(
@@ -148,6 +148,8 @@ def p_value(row: Row, other: Row) -> float:
     One split: McNemar's exact test. Several: the paired t test over splits with the variance that overlapping
     training sets need (Nadeau and Bengio, "Inference for the Generalization Error", Machine Learning 2003).
     """
+    from scipy import stats
+
     if len(row.right) == 1:
         return statistics.mcnemar(row.right[0], other.right[0])
     differences = np.array([a.mean() - b.mean() for a, b in zip(row.right, other.right, strict=True)])

@@ -10,7 +10,6 @@ from functools import cached_property
 
 import torch
 import torch.nn.functional as F
-from scipy.fft import next_fast_len
 from torch import Tensor
 
 from deepscope.ascent import Streams
@@ -124,6 +123,8 @@ class Fourier(Canvas):
     @property
     def _padded(self) -> tuple[int, int]:
         """The next sizes that are quick to transform: 227 is prime, and takes three times as long as 231."""
+        from scipy.fft import next_fast_len
+
         height, width = (int(next_fast_len(side, real=True) or side) for side in self.size)
         return height, width
 

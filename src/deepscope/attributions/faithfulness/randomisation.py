@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from deepscope.models.vision_model import VisionModel
@@ -75,6 +74,8 @@ def _flat(maps: Tensor) -> Tensor:
 
 def rank_correlation(first: Tensor, second: Tensor) -> NDArray[np.float64]:
     """Spearman's rank correlation of the absolute values of (N, H, W) maps, image by image; NaN where one is flat."""
+    from scipy.stats import rankdata
+
     ranks = [rankdata(maps.abs().flatten(1).cpu().numpy(), axis=1) for maps in (first, second)]
     a, b = (rank - rank.mean(1, keepdims=True) for rank in ranks)
     scale = np.sqrt((a**2).sum(1) * (b**2).sum(1))

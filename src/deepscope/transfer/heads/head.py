@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.model_selection import StratifiedKFold
 from torch import Tensor, nn
 
 from deepscope.registry import Registered
@@ -53,6 +52,8 @@ class Head(Registered):
 
 def folds_of(labels: Tensor, *, seed: int, most: int = 5) -> Tensor | None:
     """(N,) stratified folds, as many as the smallest class has images but at most `most`; None below two."""
+    from sklearn.model_selection import StratifiedKFold
+
     count = min(most, int(labels.bincount().min()))
     if count < 2:
         return None

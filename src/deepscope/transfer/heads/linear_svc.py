@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.svm import LinearSVC as ScikitLinearSVC
 from torch import Tensor
 from torch.nn import functional
 
 from deepscope.transfer.heads.head import Fitted, Head, best, linear
 from deepscope.transfer.heads.span import span
 from deepscope.transfer.heads.squared_hinge import path
+
+if TYPE_CHECKING:
+    from sklearn.svm import LinearSVC as ScikitLinearSVC
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,9 @@ class LinearSVC(Head):
 
 def _fit(features: Tensor, labels: Tensor, cost: float) -> ScikitLinearSVC:
     """LIBLINEAR's dual solver; where that does not converge (nearly equal features, large C), its primal one."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.svm import LinearSVC as ScikitLinearSVC
+
     x, y = features.double().numpy(), labels.numpy()
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from sklearn.linear_model import LogisticRegression as ScikitLogisticRegression
 from torch import Tensor, nn
 
 from deepscope.transfer.heads.head import Fitted, Head, best, linear
@@ -45,6 +44,8 @@ def _left_out(features: Tensor, labels: Tensor, folds: Tensor, cost: float) -> T
 
 
 def _fit(features: Tensor, labels: Tensor, cost: float) -> nn.Linear:
+    from sklearn.linear_model import LogisticRegression as ScikitLogisticRegression
+
     model = ScikitLogisticRegression(C=cost, max_iter=2000)
     model.fit(features.double().numpy(), labels.numpy())
     weight, bias = torch.from_numpy(model.coef_), torch.from_numpy(model.intercept_)
