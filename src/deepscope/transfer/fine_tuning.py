@@ -86,18 +86,19 @@ def fine_tune(
         InputError: training diverged, or the folder holds the checkpoint of another training.
     """
     step = _Step(copy.deepcopy(classifier), settings)
-    crops = _Crops(sources, labels, preprocessing, settings, session)
-    history = fit(
-        step,
-        crops,
-        steps=settings.epochs * crops.rows.steps,
-        session=session,
-        folder=folder,
-        settings=_identity(classifier, preprocessing, sources, labels, settings) if folder else None,
-        every=crops.rows.steps,
-        record=10,
-        clip=1.0,
-    )
+    with ThreadPoolExecutor(images.decoding_threads(), thread_name_prefix="deepscope-crops") as threads:
+        crops = _Crops(sources, labels, preprocessing, settings, session, threads)
+        history = fit(
+            step,
+            crops,
+            steps=settings.epochs * crops.rows.steps,
+            session=session,
+            folder=folder,
+            settings=_identity(classifier, preprocessing, sources, labels, settings) if folder else None,
+            every=crops.rows.steps,
+            record=10,
+            clip=1.0,
+        )
     return step.classifier.eval().requires_grad_(False), history
 
 
@@ -156,11 +157,12 @@ class _Crops:
         preprocessing: Preprocessing,
         settings: FineTuning,
         session: Session,
+        threads: ThreadPoolExecutor,
     ) -> None:
         self.rows = Shuffled(len(sources), settings.batch_size, session)
         self._sources, self._labels = sources, labels
         self._preprocessing, self._smallest = preprocessing, settings.smallest
-        self._threads = ThreadPoolExecutor(images.decoding_threads(), thread_name_prefix="deepscope-crops")
+        self._threads = threads
 
     def __call__(self, moment: Moment) -> tuple[Tensor, Tensor]:
         rows = moment.share(self.rows(moment.step))
