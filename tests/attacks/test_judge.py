@@ -172,3 +172,18 @@ def test_defences_are_what_they_say() -> None:
     assert (jpeg(flat, 90) - flat).abs().max() <= 1.5 / 255
     smooth = torch.linspace(0, 1, 32).expand(1, 3, 32, 32)
     assert (jpeg(smooth, 90) - smooth).abs().mean() < 0.02 < (jpeg(pixels, 30) - pixels).abs().mean()
+
+
+def test_quick_passes_are_run_in_full_where_bfloat16_cannot_tell_two_classes_apart() -> None:
+    layer = nn.Linear(3, 3, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[1.0, 1.0, 0.0], [1.001, 1.0, 0.0], [0.0, 0.0, 1.0]]))
+    bare = Preprocessing(resize=1, crop=1, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    model = VisionModel("close", nn.Sequential(nn.Flatten(), layer), bare, ("a", "b", "c"))
+    pixels = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.1, 0.9], [0.7, 0.2, 0.1]]).view(3, 3, 1, 1)
+    watched, cost = counted(model, quick=True)
+    with torch.no_grad():
+        found, exact = watched(pixels), model(pixels)
+    assert found.argmax(1).tolist() == [1, 2, 1] == exact.argmax(1).tolist()
+    assert torch.equal(found[[0, 2]], exact[[0, 2]])
+    assert cost.queries == 3 and cost.gradients == 0

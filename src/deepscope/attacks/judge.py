@@ -17,6 +17,12 @@ from deepscope.attacks.goals import Goal, Targeted
 from deepscope.models import VisionModel
 from deepscope.models.fast_backward import FastBackward
 
+QUICK_ERROR = 0.03
+"""By how much bfloat16 may move the difference of two logits, as a part of the largest.
+
+Seen on 40 photographs: at most 0.011 with SqueezeNet 1.0, 0.028 with EfficientNet-Lite0.
+"""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -109,7 +115,8 @@ class Cost:
 def counted(model: VisionModel, *, quick: bool = False, fast: FastBackward | None = None) -> tuple[VisionModel, Cost]:
     """The same model, and what it is asked from now on.
 
-    `quick` runs passes without a gradient in bfloat16; `fast` is what was prepared for many gradients of this model.
+    `quick` runs passes without a gradient in bfloat16, and again in full where that does not decide; `fast` is what
+    was prepared for many gradients of this model.
     """
     cost = Cost()
     return replace(model, network=Counted(model.network, cost, quick, fast or FastBackward())), cost
@@ -129,15 +136,28 @@ class Counted(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """(N, C) logits."""
         quick = self.quick and not torch.is_grad_enabled()
-        with self.fast, torch.autocast(inputs.device.type, torch.bfloat16, enabled=quick):
-            logits = self.network(inputs).to(inputs)
+        logits = self._run(inputs, quick=quick)
+        if quick and logits.shape[1] > 1:
+            close = _undecided(logits)
+            if close.any():
+                logits[close] = self._run(inputs[close], quick=False)
         self.cost.queries += len(inputs)
         if logits.requires_grad:
             logits.register_hook(self._backward)
         return logits
 
+    def _run(self, inputs: Tensor, *, quick: bool) -> Tensor:
+        with self.fast, torch.autocast(inputs.device.type, torch.bfloat16, enabled=quick):
+            return self.network(inputs).to(inputs)
+
     def _backward(self, gradient: Tensor) -> None:
         self.cost.gradients += int(gradient.flatten(1).any(1).sum())
+
+
+def _undecided(logits: Tensor) -> Tensor:
+    """(N,) where bfloat16 may have taken the second class for the first: an attack that ends there proves nothing."""
+    first, second = logits.topk(2, dim=1).values.unbind(1)
+    return first - second < QUICK_ERROR * logits.abs().amax(1)
 
 
 def _through_file(pixels: Tensor, path: Path) -> Tensor:
