@@ -40,6 +40,7 @@ def test_an_estimate_names_its_metrics_and_prints() -> None:
         "accuracy/top1/high": 0.74,
     }
     assert str(estimate) == "0.650 [0.550, 0.740]"
+    assert str(Estimate(0.65, -math.inf, math.inf)) == "0.650"
 
 
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 20))

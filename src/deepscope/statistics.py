@@ -30,7 +30,8 @@ class Estimate:
         return {name: self.value, f"{name}/low": self.low, f"{name}/high": self.high}
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        ends = f" [{self.low:.3f}, {self.high:.3f}]" if math.isfinite(self.high - self.low) else ""
+        return f"{self.value:.3f}{ends}"
 
 
 def proportion(successes: int, total: int, *, confidence: float = 0.95) -> Estimate:

@@ -10,7 +10,7 @@ from torch import Tensor
 def proxy_a_distance(first: Tensor, second: Tensor) -> float:
     """2 (1 - 2 e), where e is a linear classifier's balanced error in telling (N, F) from (M, F), cross-validated.
 
-    From 0 (alike; chance may bring it slightly below) to 2. Ben-David et al., "Analysis of Representations for Domain
+    From 0 (alike) to 2. Ben-David et al., "Analysis of Representations for Domain
     Adaptation", 2007.
     """
     from sklearn.linear_model import LogisticRegression
@@ -23,4 +23,4 @@ def proxy_a_distance(first: Tensor, second: Tensor) -> float:
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=1e-2, max_iter=200, class_weight="balanced"))
     folds = StratifiedKFold(3, shuffle=True, random_state=0)
     accuracy = cross_val_score(classifier, features, domains, cv=folds, scoring="balanced_accuracy").mean()
-    return float(2 * (2 * accuracy - 1))
+    return max(0.0, float(2 * (2 * accuracy - 1)))  # by chance the classifier may do worse than guess
