@@ -27,6 +27,7 @@ from deepscope.attributions.faithfulness import (
     energy_inside,
     rank_correlation,
 )
+from deepscope.attributions.faithfulness.confidence import _probabilities
 from deepscope.models import VisionModel
 from networks import tiny_model
 
@@ -203,3 +204,14 @@ def test_insertion_and_deletion_know_the_true_pixels_of_a_linear_score(pixels: T
             measure(Explanation(model, bright, target, sign * corner, no_explanation, rng())) for sign in (1, -1)
         )
         assert ((right > wrong) == measure.higher_is_better).all()
+
+
+def test_what_speaks_against_the_class_is_hidden_as_what_is_silent_is(
+    model: VisionModel, pixels: Tensor, target: Tensor, maps: Tensor
+) -> None:
+    signed = maps - maps.mean()
+    _, seen = _probabilities(Explanation(model, pixels, target, signed, no_explanation, rng()))
+    scaled = torch.stack([values / values.max() for values in signed.clamp_min(0)])[:, None]
+    expected = model(pixels * scaled).softmax(1).gather(1, target[:, None])[:, 0]
+    torch.testing.assert_close(seen, expected)
+    assert not torch.allclose(seen, _probabilities(Explanation(model, pixels, target, maps, no_explanation, rng()))[1])

@@ -43,8 +43,12 @@ class Increase(Measure):
 
 
 def _probabilities(given: Explanation) -> tuple[Tensor, Tensor]:
-    """(N,) probabilities of the class on the image, and on the image times its map scaled to [0, 1]."""
-    maps, smallest = given.maps, torch.finfo(given.maps.dtype).tiny
+    """(N,) probabilities of the class on the image, and on the image times its map scaled to [0, 1].
+
+    What speaks against the class hides its pixel, as what is silent does: scaled with its negative part, a signed map
+    would leave half of every pixel in sight and pass for faithful.
+    """
+    maps, smallest = given.maps.clamp_min(0), torch.finfo(given.maps.dtype).tiny
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
     dimmed = given.pixels * ((maps - low) / (high - low).clamp_min(smallest))[:, None]
     both, twice = torch.cat([given.pixels, dimmed]), given.target.repeat(2)
