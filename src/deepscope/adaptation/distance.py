@@ -10,8 +10,7 @@ from torch import Tensor
 def proxy_a_distance(first: Tensor, second: Tensor) -> float:
     """2 (1 - 2 e), where e is a linear classifier's balanced error in telling (N, F) from (M, F), cross-validated.
 
-    From 0 (alike) to 2. Ben-David et al., "Analysis of Representations for Domain
-    Adaptation", 2007.
+    From 0 (alike) to 2. Ben-David et al., "Analysis of Representations for Domain Adaptation", 2007.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_score

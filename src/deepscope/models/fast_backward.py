@@ -156,7 +156,7 @@ class StridedConvolution(torch.autograd.Function):
         ]
         margin = [max(0, *ends) for ends in zip(before_first, beyond)]  # the same on both ends, so nothing is copied
         found = F.conv2d(gradient, phases.reshape(-1, len(weight), rows, columns), padding=margin)
-        (top, left) = (m - f for m, f in zip(margin, before_first))
+        top, left = (m - f for m, f in zip(margin, before_first))
         found = F.pixel_shuffle(found[..., top : top + blocks[0], left : left + blocks[1]], s)
         return found[..., : size[0], : size[1]], None, None, None, None
 
