@@ -122,6 +122,17 @@ def test_evaluate_gives_metrics_for_each_method_and_radius(cat: Path, coffee: Pa
     assert result.metrics["queries/pgd"] >= 2
 
 
+def test_curves_hold_finite_radii_and_equal_ones_share_a_name(cat: Path) -> None:
+    result = AttackEvaluate(cat, methods=("fgsm,pgd,ddn,fooling",), radii=("8/255", "16/255")).run(session())
+    curves = {block.title: block.series for block in result.blocks if isinstance(block, Curves)}
+    (linf,) = (series for title, series in curves.items() if any("pgd" in one.label for one in series))
+    assert not any("fooling" in one.label or "ddn" in one.label for one in linf), "they have no radius"
+    for series in curves.values():
+        assert all(np.isfinite(one.x).all() and one.y[0] == 1 for one in series)
+        drawn = [(*one.x, *one.y) for one in series]
+        assert len(set(drawn)) == len(drawn)
+
+
 @pytest.mark.parametrize("radius", ["0", "-1/255", "lots", "1/0"])
 def test_radii_that_attack_nothing_are_refused(cat: Path, radius: str) -> None:
     with pytest.raises(InputError, match="radius"):

@@ -228,17 +228,16 @@ def _table(outcomes: Mapping[str, _Outcome]) -> Table:
 def _curves(outcomes: Mapping[str, _Outcome], clean: float) -> tuple[Curves, ...]:
     curves = []
     for norm, title in (("linf", "Linf radius x 255"), ("l2", "L2 radius")):
-        names: dict[tuple[float, ...], list[str]] = {}  # equal curves would hide one another: they share a name
+        equal: dict[tuple[tuple[float, ...], ...], list[str]] = {}  # such curves would hide one another
         for name, outcome in outcomes.items():
-            radii = outcome.evaluation.radii
-            if outcome.attack.norm == norm and math.isfinite(radii[0]):
-                held = [clean * (1 - float(np.mean(outcome.successes(place)))) for place in range(len(radii))]
-                names.setdefault((0.0, *radii, clean, *held), []).append(name)
+            radii = [radius for radius in outcome.evaluation.radii if math.isfinite(radius)]
+            if outcome.attack.norm == norm and radii:
+                held = (1 - float(np.mean(outcome.successes(place))) for place in range(len(radii)))
+                equal.setdefault(((0.0, *radii), (1.0, *held)), []).append(name)
         scale = 255 if norm == "linf" else 1
         series = [
-            Series(", ".join(equal), scale * x, y)
-            for numbers, equal in names.items()
-            for x, y in [np.split(np.array(numbers), 2)]
+            Series(", ".join(names), scale * np.array(radii), clean * np.array(held))
+            for (radii, held), names in equal.items()
         ]
         if series:
             curves.append(
