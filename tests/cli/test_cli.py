@@ -76,6 +76,7 @@ def test_json_stands_alone_on_stdout(capsys: pytest.CaptureFixture[str], tmp_pat
         (["models", "show", "vgg17"], "vgg1"),
         (["models", "no-such-*"], "no-such"),
         (["classify", str(CAT), "--out", "/proc/nowhere"], "--out"),
+        (["explain", "evaluate", str(CAT), "--measures", "insertion", "deletion"], "nothing takes deletion"),
     ],
 )
 def test_wrong_input_is_one_line_and_status_2(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

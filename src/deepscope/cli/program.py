@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 from rich.console import Console
 
 from deepscope import __version__, render
@@ -30,6 +30,9 @@ def run(arguments: Sequence[str]) -> int:
     command = shlex.join(["deepscope", *arguments])
     try:
         app(command)(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except UnusedCliTokensError as error:
+        left = shlex.join(error.unused_tokens or ())
+        return _refuse(f"nothing takes {left}: a flag takes one value, and is given again for another one")
     except CycloptsError as error:
         return _refuse(f"{_one_line(error)}: `deepscope --help` shows what there is")
     except InputError as error:
