@@ -357,5 +357,18 @@ def test_distortion_is_negative_gain_offset_and_noise() -> None:
     assert torch.equal(settings.distort(pixels, rng(1)), found)
 
 
+def test_clutter_is_a_mirrored_target_image_without_its_mean() -> None:
+    pixels, target = torch.rand(30, 3, 8, 8, generator=rng()), torch.rand(5, 3, 8, 8, generator=rng(2))
+    plain = Augmentation(invert=0, gain=0, offset=0, noise=0, clutter=0.5)
+    added = (plain.distort(pixels, rng(1), target=target) - plain.distort(pixels, rng(1))).flatten(1)
+    shapes = torch.stack([image.flip(2) - image.flip(2).mean((1, 2), keepdim=True) for image in target]).flatten(1)
+    weights = (added @ shapes.T) / shapes.square().sum(1)
+    left = (added[:, None] - weights[..., None] * shapes).norm(dim=2).min(1)  # one of the targets explains it all
+    assert left.values.max() < 1e-4 and len(left.indices.unique()) == 5
+    used = weights.gather(1, left.indices[:, None])
+    assert used.min() >= 0 and 0.4 < used.max() <= 0.5
+    assert torch.equal(plain.distort(pixels, rng(1), target=target[:0]), plain.distort(pixels, rng(1)))
+
+
 def test_labelled_knows_its_length() -> None:
     assert len(Labelled(torch.zeros(3, 2), torch.zeros(3))) == 3

@@ -19,6 +19,7 @@ class Augmentation:
         gain: each channel is multiplied by up to 1 + gain or down to 1 - gain ...
         offset: ... and moved by up to this much.
         noise: largest deviation of the Gaussian noise; each image has its own.
+        clutter: largest weight at which a target image, mirrored and without its mean, is added to an image.
     """
 
     shift: int = 2
@@ -26,6 +27,7 @@ class Augmentation:
     gain: float = 0.4
     offset: float = 0.2
     noise: float = 0.1
+    clutter: float = 0.5
 
     def move(self, pixels: Tensor, rng: torch.Generator) -> Tensor:
         """Each image shifted by its own whole number of pixels."""
@@ -39,8 +41,8 @@ class Augmentation:
         images = torch.arange(count, device=pixels.device).view(-1, 1, 1)
         return padded.permute(0, 2, 3, 1)[images, rows, columns].permute(0, 3, 1, 2)
 
-    def distort(self, pixels: Tensor, rng: torch.Generator) -> Tensor:
-        """Negatives, gain, offset and noise; the result may leave [0, 1]."""
+    def distort(self, pixels: Tensor, rng: torch.Generator, *, target: Tensor | None = None) -> Tensor:
+        """Negatives, gain, offset, noise and clutter from `target` (M, C, H, W); the result may leave [0, 1]."""
         count, channels = pixels.shape[:2]
         negative = (torch.rand(count, 1, 1, 1, generator=rng) < self.invert).to(pixels)
         gain = 1 + self.gain * (2 * torch.rand(count, channels, 1, 1, generator=rng) - 1)
@@ -49,4 +51,9 @@ class Augmentation:
         noise = torch.empty(pixels.shape).normal_(generator=rng).mul_(deviation).to(pixels.device)
         # A negative is 1 - x: one multiplication and one addition an image and channel.
         slope = gain.to(pixels) * (1 - 2 * negative)
-        return torch.addcmul(noise + (offset.to(pixels) + negative * gain.to(pixels)), pixels, slope)
+        distorted = torch.addcmul(noise + (offset.to(pixels) + negative * gain.to(pixels)), pixels, slope)
+        if not self.clutter or target is None or not len(target):
+            return distorted
+        weight = self.clutter * torch.rand(count, 1, 1, 1, generator=rng)
+        clutter = target[torch.randint(len(target), (count,), generator=rng).to(target.device)].flip(3)
+        return distorted.addcmul_(clutter - clutter.mean((2, 3), keepdim=True), weight.to(pixels))

@@ -83,7 +83,7 @@ class AdaptationStep:
         inputs = gentle
         if self._recipe.augmentation and gentle.ndim == 4:
             gentle = self._recipe.augmentation.move(gentle, moment.rng("shift"))
-            inputs = self._recipe.augmentation.distort(gentle, moment.rng("distortion"))
+            inputs = self._recipe.augmentation.distort(gentle, moment.rng("distortion"), target=gentle[len(source) :])
         features = network.features(inputs, sizes)
         logits = network.classify(features, sizes)
         parts = zip(inputs.split(sizes), features.split(sizes), logits.split(sizes), strict=True)

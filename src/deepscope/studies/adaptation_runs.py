@@ -123,6 +123,7 @@ def arms(paper: Recipe, modern: Recipe, *, thorough: bool) -> list[Arm]:
             "inversion": replace(modern, augmentation=replace(augmentation, invert=0.0)),
             "shift": replace(modern, augmentation=replace(augmentation, shift=0)),
             "noise": replace(modern, augmentation=replace(augmentation, noise=0.0)),
+            "clutter": replace(modern, augmentation=replace(augmentation, clutter=0.0)),
             "dropout": replace(modern, dropout=0.0),
             "domain-statistics": replace(modern, statistics="batch"),
             "normalisation": replace(modern, statistics="none"),
