@@ -189,6 +189,9 @@ def test_saved_files_never_collide() -> None:
     assert names == [Path("out/000-x.png"), Path("out/001-x.png"), Path("out/y.png")]
 
 
-def test_a_patch_may_be_learnt_and_shown(cat: Path, coffee: Path) -> None:
+def test_a_patch_is_judged_on_an_image_that_it_was_not_learnt_from(cat: Path, coffee: Path) -> None:
     result = AttackImages(Patch(steps=2, batch=2), (cat, coffee), target="toaster").run(session())
-    assert result.metrics["gradients"] == 2, "two steps of two images, shared by two"
+    assert result.metrics["images"] == 1 and "learnt from 1 other image" in str(result.blocks[0])
+    assert result.metrics["gradients"] == 4, "two steps of two images"
+    with pytest.raises(InputError, match="at least 2"):
+        AttackImages(Patch(steps=2, batch=2), (cat,), target="toaster").run(session())

@@ -18,7 +18,17 @@ from deepscope.attacks.evaluation import Evaluation, evaluate, to_levels, to_pix
 from deepscope.attacks.judge import Verdict
 from deepscope.attacks.watch import watch
 from deepscope.data.photographs import bundled_photographs
-from deepscope.jobs.attacked import Subjects, aim, as_picture, changed_places, difference, file_names, subjects, values
+from deepscope.jobs.attacked import (
+    Subjects,
+    aim,
+    as_picture,
+    changed_places,
+    difference,
+    division,
+    file_names,
+    subjects,
+    values,
+)
 from deepscope.jobs.job import Job
 from deepscope.jobs.shown import provenance, skipped_blocks
 from deepscope.models import DEFAULT, VisionModel, load_model
@@ -45,7 +55,8 @@ class AttackImages(Job):
     """Change images until a network sees something else in them, judged from the saved files.
 
     Every example is clipped, rounded to 8 bits, saved as PNG, read back and classified; only then it counts. An image
-    that the network gets wrong without any attack is reported and not counted.
+    that the network gets wrong without any attack is reported and not counted. A patch or a universal change is
+    learnt from a random half of the images, and judged on the other.
 
     Attributes:
         method: how.
@@ -74,6 +85,7 @@ class AttackImages(Job):
         model = load_model(self.model, session)
         found = subjects(model, self.paths or bundled_photographs().paths, session, batch_size=self.batch_size)
         found, goal = aim(model, found, self.target, session)
+        found, goal, fit = division(self.method, found, goal, session)
         with tempfile.TemporaryDirectory() as scratch, session.progress("attacking", total=len(found.paths)) as advance:
             outcome = evaluate(
                 self.method,
@@ -83,6 +95,7 @@ class AttackImages(Job):
                 goal,
                 rng=session.rng("attack", self.method.name),
                 paths=file_names(found.paths, (session.out or Path(scratch)) / "adversarial"),
+                fit=fit,
                 batch_size=self.batch_size,
                 quick=session.precision == "bfloat16",
                 advance=advance,
@@ -92,7 +105,7 @@ class AttackImages(Job):
             title=f"{self.method.name} on {model.name}: {_goal_text(model, goal, self.target)}",
             metrics=_metrics(found, outcome),
             blocks=(
-                Note(_summary(found, verdicts), "Judged from the saved files"),
+                Note(_summary(found, verdicts, learnt=len(fit[0]) if fit else 0), "Judged from the saved files"),
                 *_table(model, found, outcome),
                 *self._figure(model, found, outcome),
                 *(self._climb(model, found, goal, session) if self.animate and len(found.paths) else ()),
@@ -182,9 +195,11 @@ def _metrics(found: Subjects, outcome: Evaluation) -> dict[str, float]:
     return metrics | mean(outcome.queries).metrics("queries") | mean(outcome.gradients).metrics("gradients")
 
 
-def _summary(found: Subjects, verdicts: tuple[Verdict, ...]) -> str:
+def _summary(found: Subjects, verdicts: tuple[Verdict, ...], *, learnt: int) -> str:
     won = sum(verdict.success for verdict in verdicts)
     said = f"{won} of {len(verdicts)} attacked images succeeded."
+    if learnt:
+        said += f" What was added to them was learnt from {learnt} other image{'s' if learnt != 1 else ''}."
     if found.misclassified:
         count = len(found.misclassified)
         said += f" {count} image{'s' if count != 1 else ''} that the network gets wrong without any attack "

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from deepscope.attacks import Attack, Goal, Shared
+from deepscope.attacks import Attack, Goal
 from deepscope.attacks.defences import DEFENCES, WARNING, Defence
 from deepscope.attacks.evaluation import Evaluation, evaluate, to_pixels
 from deepscope.errors import InputError
-from deepscope.jobs.attacked import Subjects, aim, file_names, subjects, values
+from deepscope.jobs.attacked import Subjects, aim, division, file_names, subjects, values
 from deepscope.jobs.job import Job
 from deepscope.jobs.shown import provenance, skipped_blocks
 from deepscope.models import DEFAULT, VisionModel, load_model
@@ -79,21 +79,21 @@ class AttackEvaluate(Job):
         with tempfile.TemporaryDirectory() as scratch:
             folder = (session.out or Path(scratch)) / "adversarial"
             for attack in session.track(attacks, "attacking"):
-                rows, fit = _division(attack, found, goal, session)
+                judged, wanted, fit = division(attack, found, goal, session)
                 outcome = evaluate(
                     attack,
                     model,
-                    found.levels[rows],
-                    found.labels[rows],
-                    goal[torch.tensor(rows)],
+                    judged.levels,
+                    judged.labels,
+                    wanted,
                     rng=session.rng("attack", attack.name),
-                    paths=file_names([found.paths[row] for row in rows], folder / attack.name),
+                    paths=file_names(judged.paths, folder / attack.name),
                     radii=radii[attack.norm],
                     fit=fit,
                     batch_size=self.batch_size,
                     quick=session.precision == "bfloat16",
                 )
-                outcomes[attack.name] = _Outcome(attack, found[rows], goal[torch.tensor(rows)], outcome)
+                outcomes[attack.name] = _Outcome(attack, judged, wanted, outcome)
         defended, defence_table = _defences(model, found, outcomes, session)
         moved, transfer_table = _transfer(others, outcomes, session)
         return Result(
@@ -145,20 +145,6 @@ def _numbers(texts: Sequence[str]) -> tuple[float, ...]:
             raise InputError(f"radius {text} attacks nothing: give numbers above 0")
         found.append(number)
     return tuple(sorted(set(found)))
-
-
-def _division(
-    attack: Attack, found: Subjects, goal: Goal, session: Session
-) -> tuple[list[int], tuple[Tensor, Goal] | None]:
-    """The images to judge, and for a shared attack those to learn from."""
-    count = len(found.paths)
-    if not isinstance(attack, Shared):
-        return list(range(count)), None
-    if count < 2:
-        raise InputError(f"{attack.name} learns from some images and is judged on others: give at least 2")
-    order = torch.randperm(count, generator=session.rng("division")).tolist()
-    learn, rows = sorted(order[: count // 2]), sorted(order[count // 2 :])
-    return rows, (found.levels[learn], goal[torch.tensor(learn)])
 
 
 def radius_name(radius: float) -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from deepscope import images
+from deepscope.attacks.attack import Attack, Shared
 from deepscope.attacks.evaluation import to_levels
 from deepscope.attacks.goals import Goal, Targeted, Untargeted
 from deepscope.attacks.judge import Verdict
@@ -105,6 +106,25 @@ def aim(model: VisionModel, found: Subjects, target: str | None, session: Sessio
         skipped = (*found.skipped, *(images.Skipped(str(path), reason) for path in same))
         found = replace(found[others], misclassified=found.misclassified, skipped=skipped)
     return found, Targeted(torch.full_like(found.labels, wanted))
+
+
+def division(
+    attack: Attack, found: Subjects, goal: Goal, session: Session
+) -> tuple[Subjects, Goal, tuple[Tensor, Goal] | None]:
+    """The images to judge with their goal, and what a shared attack learns from: a random half that is not judged.
+
+    Raises:
+        InputError: there is one image, and a shared attack needs others to learn from.
+    """
+    if not isinstance(attack, Shared) or not found.paths:
+        return found, goal, None
+    count = len(found.paths)
+    if count < 2:
+        raise InputError(f"{attack.name} learns from some images and is judged on others: give at least 2")
+    order = torch.randperm(count, generator=session.rng("division")).tolist()
+    learn, rows = sorted(order[: count // 2]), sorted(order[count // 2 :])
+    judged = replace(found[rows], misclassified=found.misclassified, skipped=found.skipped)
+    return judged, goal[torch.tensor(rows)], (found.levels[learn], goal[torch.tensor(learn)])
 
 
 def difference(original: Tensor, saved: Tensor) -> tuple[Picture, int]:
