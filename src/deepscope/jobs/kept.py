@@ -6,15 +6,13 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Callable, Mapping
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-import deepscope
+from deepscope.code import code_digest
 from deepscope.files import atomic
 from deepscope.session import Session
 
@@ -25,10 +23,10 @@ def kept(session: Session, about: Mapping[str, Any], compute: Callable[[], Array
     """What `compute` gives, read from the cache where it was computed before.
 
     Args:
-        about: everything that the figures depend on besides the session's seed and device and deepscope's own code,
+        about: everything that the figures depend on besides the session's seed and device and the code of `compute`,
             ready for JSON.
     """
-    depends = {**about, "code": _code(), "seed": session.seed, "device": session.device.type}
+    depends = {**about, "code": code_digest(compute.__module__), "seed": session.seed, "device": session.device.type}
     key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
     path = session.cache / "figures" / f"{key}.npz"
     try:
@@ -39,15 +37,6 @@ def kept(session: Session, about: Mapping[str, Any], compute: Callable[[], Array
     with atomic(path) as temporary:
         np.savez(temporary, allow_pickle=False, **found)
     return found
-
-
-@cache
-def _code() -> str:
-    """SHA-256 of deepscope's own source: figures of a measure that was mended since are not the measure's."""
-    content = hashlib.sha256()
-    for path in sorted(Path(deepscope.__file__).parent.rglob("*.py")):
-        content.update(path.read_bytes())
-    return content.hexdigest()
 
 
 def digest(*tensors: Tensor) -> str:

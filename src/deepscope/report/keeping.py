@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from deepscope import render
+from deepscope.code import code_digest
 from deepscope.errors import InputError
 from deepscope.files import atomic
 from deepscope.jobs import perform
 from deepscope.jobs.section import Section
-from deepscope.report.code import code_digest
 from deepscope.report.command import command_line
 from deepscope.results import Note, Result
 from deepscope.session import Session

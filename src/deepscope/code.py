@@ -1,4 +1,4 @@
-"""Which code a section's result depends on, as a digest: a change elsewhere does not make it run again."""
+"""Which code a result depends on, as a digest: what was kept is still good after a change elsewhere."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import ast
 import functools
 import hashlib
 from pathlib import Path
-
-import deepscope
 
 _BY_MODULE = {"jobs", "studies", "checks"}
 """Packages whose modules do not depend on each other unless they say so. Any other package counts as a whole."""
@@ -20,7 +18,7 @@ def code_digest(module: str, root: Path | None = None) -> str:
         module: its full name; one outside deepscope gives the digest of nothing.
         root: the folder of the package.
     """
-    root = root or Path(deepscope.__file__).parent
+    root = root or Path(__file__).parent
     found: set[Path] = set()
     waiting = _files(module, root)
     while waiting:

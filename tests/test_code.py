@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import deepscope
-from deepscope.report.code import code_digest
+from deepscope.code import code_digest
 
 
 @pytest.fixture(scope="module")
