@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,9 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
-from deepscope.attacks import DDN, PGD, Attack, OnePixel, Targeted, Universal, Untargeted
+from deepscope.attacks import DDN, PGD, Attack, Boundary, OnePixel, Targeted, Universal, Untargeted
 from deepscope.attacks.defences import bit_depth, jpeg, resize
-from deepscope.attacks.evaluation import evaluate
+from deepscope.attacks.evaluation import Evaluation, evaluate
 from deepscope.attacks.judge import counted, judge
 from deepscope.models import Preprocessing, VisionModel
 
@@ -94,7 +95,15 @@ def test_the_network_counts_what_it_is_asked() -> None:
     assert (cost.queries, cost.gradients) == (5, 2)
 
 
-def attack_all(attack: Attack, images: Tensor, tmp_path: Path, radii: tuple[float, ...], batch_size: int = 2):
+def attack_all(
+    attack: Attack,
+    images: Tensor,
+    tmp_path: Path,
+    radii: tuple[float, ...],
+    batch_size: int = 2,
+    *,
+    quick: bool = False,
+) -> Evaluation:
     model = brightness()
     labels = model(images / 255).argmax(1)
     return evaluate(
@@ -107,6 +116,7 @@ def attack_all(attack: Attack, images: Tensor, tmp_path: Path, radii: tuple[floa
         paths=paths(tmp_path, len(images)),
         radii=radii,
         batch_size=batch_size,
+        quick=quick,
     )
 
 
@@ -132,6 +142,27 @@ def test_evaluation_does_not_depend_on_the_batch(tmp_path: Path) -> None:
     for attack in (PGD(steps=3), OnePixel(queries=40, population=10), DDN(steps=5)):
         one, five = (attack_all(attack, images, tmp_path, (), size) for size in (1, 5))
         assert torch.equal(one.saved, five.saved)
+
+
+def test_an_attack_along_the_boundary_does_without_bfloat16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(Brightness, "forward", record(Brightness.forward, asked))
+    attack_all(Boundary(queries=60), grey(120) * 255, tmp_path, (), quick=True)
+    assert asked and not any(asked)
+    attack_all(OnePixel(queries=20), grey(120) * 255, tmp_path, (), quick=True)
+    assert any(asked)
+
+
+def record(
+    forward: Callable[[Brightness, Tensor], Tensor], asked: list[bool]
+) -> Callable[[Brightness, Tensor], Tensor]:
+    """The same, and whether bfloat16 was on."""
+
+    def watched(network: Brightness, images: Tensor) -> Tensor:
+        asked.append(torch.is_autocast_enabled("cpu"))
+        return forward(network, images)
+
+    return watched
 
 
 def test_minimal_attacks_succeed_at_the_radii_their_change_fits(tmp_path: Path) -> None:

@@ -63,7 +63,8 @@ def evaluate(
         radii: in the attack's bound; without any, its own.
         fit: pixels in uint8 and their goal, that a shared attack learns from; these same images where None.
         batch_size: images attacked at once; the outcome does not depend on it.
-        quick: passes without a gradient run in bfloat16 during the attack, never when judging.
+        quick: passes without a gradient run in bfloat16 during the attack, never when judging, and not for an attack
+            that works at the boundary.
         advance: called with the number of images done.
     """
     bounded = attack if isinstance(attack, Bounded) else None
@@ -71,6 +72,7 @@ def evaluate(
     if not bounded:
         sizes = (*sizes, math.inf)
     saved = images.clone()
+    quick = quick and not attack.at_boundary
     fast = FastBackward.of(model, to_pixels(images[:1], model))
     queries, gradients = torch.zeros(len(images)), torch.zeros(len(images))
     latest: dict[int, Verdict] = {}
