@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from deepscope.ascent import Adam, Box, Streams, ascend
+from deepscope.ascent import Box, Momentum, Sign, State, Streams, ascend
 from deepscope.attacks.attack import Norm, Shared, require_positive
 from deepscope.attacks.goals import Goal
 from deepscope.attacks.grid import rounded
@@ -25,21 +25,24 @@ class Patch(Shared):
         area: part of the image that the patch covers at its mean size.
         steps: gradient steps.
         batch: images of a step, each with its own place, size and turn.
-        learning_rate: Adam's, pixels in [0, 1].
+        step_size: length of the first step, pixels in [0, 1]; steps shorten to nothing along a cosine.
+        momentum: what is kept of the gradients before. Signs of their sum reach what Adam needs several times the
+            steps for.
         rotation: largest turn to either side, in degrees.
         scale: largest change of the patch's side, as a part of it.
     """
 
     norm: ClassVar[Norm] = "l0"
     area: float = 0.05
-    steps: int = 200
+    steps: int = 400
     batch: int = 8
-    learning_rate: float = 0.05
+    step_size: float = 0.03
+    momentum: float = 0.9
     rotation: float = 20.0
     scale: float = 0.1
 
     def __post_init__(self) -> None:
-        require_positive(area=self.area, steps=self.steps, batch=self.batch, learning_rate=self.learning_rate)
+        require_positive(area=self.area, steps=self.steps, batch=self.batch, step_size=self.step_size)
 
     def fit(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
         """The patch (1, 3, S, S) learnt from (N, 3, H, W) pixels."""
@@ -50,8 +53,12 @@ class Patch(Shared):
             logits = model(self.apply(points, pixels[rows], rng=rng))
             return goal[rows].cross_entropy(logits).mean()[None], logits[None]
 
+        def size(state: State) -> float:
+            return self.step_size * (1 + math.cos(math.pi * state.step / self.steps)) / 2
+
         patch = pixels.new_full((1, 3, side, side), 0.5)
-        for state in ascend(score, patch, move=Adam(self.learning_rate), project=Box(), steps=self.steps):
+        move = Momentum(Sign(size), decay=self.momentum)
+        for state in ascend(score, patch, move=move, project=Box(), steps=self.steps):
             patch = state.points
         return rounded(patch)
 
