@@ -99,6 +99,17 @@ def test_an_image_that_is_wrong_by_itself_is_reported_and_not_counted(cat: Path,
     assert [table.title for table in tables] == ["Wrong without any attack"]
 
 
+def test_bfloat16_does_not_decide_which_images_are_right(tmp_path: Path) -> None:
+    layer = nn.Linear(3, 2, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[1.0, 1.0, 0.0], [1.001, 1.0, 0.0]]))
+    bare = Preprocessing(resize=1, crop=1, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    model = VisionModel("close", nn.Sequential(nn.Flatten(), layer), bare, ("a", "b"))
+    Image.new("RGB", (1, 1), (128, 128, 0)).save(tmp_path / "x.png")
+    quick = Session.open(device="cpu", quiet=True, precision="bfloat16")
+    assert subjects(model, [tmp_path], quick, batch_size=1).labels.tolist() == [1]
+
+
 @pytest.mark.real
 def test_a_features_only_model_is_refused(home: Path, cat: Path) -> None:
     with pytest.raises(InputError, match="features only"):

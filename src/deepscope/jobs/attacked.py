@@ -65,13 +65,14 @@ def subjects(
     found = images.find(named)
     drawn = torch.randperm(len(found.paths), generator=session.rng("limit"))[:limit].sort().values.tolist()
     files = [found.paths[i] for i in drawn]
+    exact = replace(session, precision="float32")  # as the judge classifies: else an image that is wrong counts as won
     levels, predicted, rows, skipped = [], [], [], list(found.skipped)
     for batch in images.stream(files, model.preprocessing, batch_size=batch_size):
         skipped.extend(batch.skipped)
         if batch.rows:
             rows.extend(batch.rows)
             levels.append(to_levels(batch.pixels))
-            predicted.append(forward(model, batch.pixels, session).argmax(1))
+            predicted.append(forward(model, batch.pixels, exact).argmax(1))
     if not rows:
         raise InputError(nothing_readable(skipped))
     paths, classes = [files[row] for row in rows], torch.cat(predicted)
