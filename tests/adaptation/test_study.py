@@ -55,4 +55,4 @@ def test_the_thorough_study_has_every_factor_method_and_ablation() -> None:
     assert all(f"paper/factor-{factor:g}" in names for factor in FACTORS if factor != 1)
     for method in Adaptation.concrete():
         assert any(isinstance(arm.method, method) for arm in arms(PAPER, Recipe(), thorough=True))
-    assert sum("without" in name for name in names) == 9
+    assert sum("without" in name for name in names) == 10
