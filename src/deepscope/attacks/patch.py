@@ -26,8 +26,7 @@ class Patch(Shared):
         steps: gradient steps.
         batch: images of a step, each with its own place, size and turn.
         step_size: length of the first step, pixels in [0, 1]; steps shorten to nothing along a cosine.
-        momentum: what is kept of the gradients before. Signs of their sum reach what Adam needs several times the
-            steps for.
+        momentum: what is kept of the gradients before. In equal steps, signs of their sum get further than Adam.
         rotation: largest turn to either side, in degrees.
         scale: largest change of the patch's side, as a part of it.
     """
