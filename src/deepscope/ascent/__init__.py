@@ -1,7 +1,7 @@
 """The one gradient-ascent loop, and what fits into its holes: moves and projections."""
 
 from deepscope.ascent.loop import Memory, Move, Project, Score, State, ascend
-from deepscope.ascent.moves import Adam, Momentum, Normalised, Plain, Sign, Size
+from deepscope.ascent.moves import Adam, Momentum, Normalised, Plain, Sign, Size, cosine
 from deepscope.ascent.projections import Box, Chain, L2Ball, LinfBall, anywhere
 from deepscope.ascent.streams import Streams
 
@@ -24,4 +24,5 @@ __all__ = [
     "Streams",
     "anywhere",
     "ascend",
+    "cosine",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -13,6 +14,11 @@ from deepscope.ascent.loop import Memory, Move, State
 
 Size: TypeAlias = "float | Callable[[State], float | Tensor]"
 """How long a step is: a number, or a schedule that gives a number, or one (n,) for each row, from the state."""
+
+
+def cosine(first: float, steps: int) -> Callable[[State], float]:
+    """A schedule that falls from `first` to 0 over `steps` along a cosine."""
+    return lambda state: first * (1 + math.cos(math.pi * state.step / steps)) / 2
 
 
 class _Memoryless:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from deepscope.ascent import L2Ball, Normalised, State, ascend
+from deepscope.ascent import L2Ball, Normalised, ascend, cosine
 from deepscope.attacks.attack import Attack, Norm, distance, require_positive
 from deepscope.attacks.best import Best
 from deepscope.attacks.goals import Goal
@@ -44,13 +43,13 @@ class DDN(Attack):
             logits = model(rounded(points, self.levels))
             return goal[rows].cross_entropy(logits), logits
 
-        def cosine(state: State) -> float:
-            return 0.01 + 0.99 * (1 + math.cos(math.pi * state.step / self.steps)) / 2
-
+        falling = cosine(0.99, self.steps)
         best = Best(pixels)
         radius = pixels.new_full((len(pixels),), self.initial)
         sphere = L2Ball(pixels, radius, surface=True)  # sees the radius change below
-        for state in ascend(score, pixels, move=Normalised(cosine), project=sphere, steps=self.steps):
+        for state in ascend(
+            score, pixels, move=Normalised(lambda state: 0.01 + falling(state)), project=sphere, steps=self.steps
+        ):
             reached = goal.reached(state.outputs)
             seen = rounded(state.points, self.levels)
             best.offer(state.rows, seen, torch.where(reached, -distance(seen, pixels, "l2"), -torch.inf))

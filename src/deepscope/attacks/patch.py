@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from deepscope.ascent import Box, Momentum, Sign, State, Streams, ascend
+from deepscope.ascent import Box, Momentum, Sign, Streams, ascend, cosine
 from deepscope.attacks.attack import Norm, Shared, require_positive
 from deepscope.attacks.goals import Goal
 from deepscope.attacks.grid import rounded
@@ -52,11 +52,8 @@ class Patch(Shared):
             logits = model(self.apply(points, pixels[rows], rng=rng))
             return goal[rows].cross_entropy(logits).mean()[None], logits[None]
 
-        def size(state: State) -> float:
-            return self.step_size * (1 + math.cos(math.pi * state.step / self.steps)) / 2
-
         patch = pixels.new_full((1, 3, side, side), 0.5)
-        move = Momentum(Sign(size), decay=self.momentum)
+        move = Momentum(Sign(cosine(self.step_size, self.steps)), decay=self.momentum)
         for state in ascend(score, patch, move=move, project=Box(), steps=self.steps):
             patch = state.points
         return rounded(patch)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from deepscope.session import Session
 
 Arrays = dict[str, NDArray[Any]]
 
+_code = cache(code_digest)  # it reads the package, and every image asks
+
 
 def kept(session: Session, about: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
     """What `compute` gives, read from the cache where it was computed before.
@@ -26,7 +29,7 @@ def kept(session: Session, about: Mapping[str, Any], compute: Callable[[], Array
         about: everything that the figures depend on besides the session's seed and device and the code of `compute`,
             ready for JSON.
     """
-    depends = {**about, "code": code_digest(compute.__module__), "seed": session.seed, "device": session.device.type}
+    depends = {**about, "code": _code(compute.__module__), "seed": session.seed, "device": session.device.type}
     key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
     path = session.cache / "figures" / f"{key}.npz"
     try:

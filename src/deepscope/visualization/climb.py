@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deepscope.ascent import Momentum, Move, Normalised, State, Streams, ascend
+from deepscope.ascent import Momentum, Move, Normalised, State, Streams, ascend, cosine
 from deepscope.visualization.batch_norm import StatisticsDistance, statistics_distance
 from deepscope.visualization.canvas import Canvas, Fourier, Standardised, standardised
 from deepscope.visualization.objectives import Objective
@@ -106,7 +105,7 @@ def _canvas(recipe: Recipe, size: tuple[int, ...]) -> Canvas:
 def _move(recipe: Recipe) -> Move:
     rate, steps = recipe.learning_rate or 0.0, recipe.iterations or 0
     if recipe.move == "momentum":
-        return Momentum(Normalised(lambda state: rate * (1 + math.cos(math.pi * state.step / steps)) / 2), decay=0.9)
+        return Momentum(Normalised(cosine(rate, steps)), decay=0.9)
     return Normalised(rate)
 
 
