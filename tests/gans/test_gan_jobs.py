@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -112,6 +115,22 @@ def test_the_same_seed_gives_the_same_generator_also_when_resumed(runs: Path, tm
     TRAIN.run(session(tmp_path))
     first, second = ((folder / "generator.safetensors").read_bytes() for folder in (runs / "plain", tmp_path))
     assert first == second
+
+
+def test_two_processes_train_one_generator_and_speak_with_one_voice(tmp_path: Path) -> None:
+    folder = photographs(tmp_path / "photos", ("a", "b"), count=20)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    words = ["gan", "train", folder, "--conditional", "--side", 16, "--width", 2, "--latent", 4, "--epochs", 2]
+    rest = ["--batch-size", 8, "--out", tmp_path / "run", "--json", "--quiet"]
+    command = [*launcher, "-m", "deepscope.cli", *map(str, words + rest)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=300)
+    assert json.loads(done.stdout)["metrics"]["loss/generator"] > 0  # one document, of one process
+    gan = load(tmp_path / "run")
+    state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["parts"]["average"]
+    torch.testing.assert_close(
+        dict(gan.generator.named_parameters()), {name: state[name] for name, _ in gan.generator.named_parameters()}
+    )
 
 
 def test_sampling(runs: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -73,17 +75,20 @@ def app(command: str = "") -> App:
 
 
 def _execute(job: Job, common: Common, command: str) -> None:
+    speaks = os.environ.get("RANK", "0") == "0"  # of the processes under `torchrun` the first, for all
     session = Session.open(
         device=common.device,
         precision=common.precision,
         seed=common.seed,
-        quiet=common.quiet,
+        quiet=common.quiet or not speaks,
         out=_writable(common.out),
     )
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone
         result = perform(job, session, command=command)
-        if session.out is not None:
+        if speaks and session.out is not None:
             render.save(result, session.out)
+    if not speaks:
+        return
     if common.json:
         print(render.dumps(result))
     else:
@@ -96,9 +101,7 @@ def _writable(folder: Path | None) -> Path | None:
         return None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".deepscope"
-        probe.touch()
-        probe.unlink()
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise InputError(
             f"cannot write to --out {folder} ({error.strerror}): name a folder that can be written"
