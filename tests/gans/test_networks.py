@@ -39,6 +39,20 @@ def test_the_discriminator_sees_y_unless_it_is_removed(label: str) -> None:
     assert torch.equal(first, second) == (label == "absent")
 
 
+def test_labels_are_planes_behind_the_first_features() -> None:
+    torch.manual_seed(0)
+    network = Discriminator(Architecture(side=16, width=4, normalisation="layer"), 1, 3).double()
+    images, labels = torch.randn(5, 1, 16, 16, dtype=torch.float64), torch.tensor([0, 2, 1, 2, 2])
+    features = network.first(images)
+    planes = torch.nn.functional.one_hot(labels, 3).to(features)[:, :, None, None].expand(-1, -1, 8, 8)
+    last = network.layers(torch.cat([features, planes], dim=1))
+    expected = network.head(last.permute(0, 2, 3, 1).flatten(1)).squeeze(1)
+    found = network(images, labels)
+    torch.testing.assert_close(found, expected)
+    gradients, theirs = (torch.autograd.grad(out.sum(), list(network.parameters())) for out in (found, expected))
+    torch.testing.assert_close(gradients, theirs)
+
+
 def test_the_first_layer_is_the_papers_transposed_convolution() -> None:
     torch.manual_seed(0)
     generator = Generator(Architecture(side=16, latent=6, width=3), 1, 0)
