@@ -31,12 +31,12 @@ from deepscope.adaptation import (
 )
 from deepscope.adaptation.coral import distance
 from deepscope.adaptation.domain_norm import DomainNorm
-from deepscope.adaptation.gradient_reversal import cosine_decay, inverse_decay, ramp
+from deepscope.adaptation.gradient_reversal import inverse_decay, ramp
 from deepscope.adaptation.mmd import discrepancy
 from deepscope.adaptation.networks import DigitNetwork, FeatureNetwork
 from deepscope.adaptation.step import AdaptationStep
 from deepscope.session import Session
-from deepscope.training import Moment
+from deepscope.training import Moment, cosine_decay
 
 QUIET = Session(quiet=True)
 

@@ -36,8 +36,3 @@ def ramp(progress: float, *, steepness: float = 10.0) -> float:
 def inverse_decay(progress: float) -> float:
     """1 / (1 + 10 p)^0.75: what the learning rate is multiplied by in Ganin and Lempitsky."""
     return (1 + 10 * progress) ** -0.75
-
-
-def cosine_decay(progress: float) -> float:
-    """(1 + cos(pi p)) / 2: Loshchilov and Hutter, "SGDR", 2017."""
-    return (1 + math.cos(math.pi * progress)) / 2

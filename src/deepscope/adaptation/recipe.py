@@ -13,8 +13,9 @@ from torch.optim import Optimizer
 from deepscope.adaptation.adaptation import Adaptation
 from deepscope.adaptation.augmentation import Augmentation
 from deepscope.adaptation.domain_norm import Statistics
-from deepscope.adaptation.gradient_reversal import cosine_decay, inverse_decay
+from deepscope.adaptation.gradient_reversal import inverse_decay
 from deepscope.adaptation.networks import DigitNetwork, FeatureNetwork
+from deepscope.training import cosine_decay
 
 
 @dataclass(frozen=True)

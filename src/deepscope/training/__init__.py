@@ -4,5 +4,17 @@ from deepscope.training.batches import Shuffled
 from deepscope.training.checkpoints import Checkpoint
 from deepscope.training.history import History
 from deepscope.training.loop import Batches, Diverged, Moment, Step, Update, fit
+from deepscope.training.schedules import cosine_decay
 
-__all__ = ["Batches", "Checkpoint", "Diverged", "History", "Moment", "Shuffled", "Step", "Update", "fit"]
+__all__ = [
+    "Batches",
+    "Checkpoint",
+    "Diverged",
+    "History",
+    "Moment",
+    "Shuffled",
+    "Step",
+    "Update",
+    "cosine_decay",
+    "fit",
+]

@@ -24,7 +24,7 @@ from deepscope.models import Preprocessing
 from deepscope.models.classifier import Classifier
 from deepscope.models.vision_model import weights_sha256
 from deepscope.session import Session
-from deepscope.training import History, Moment, Shuffled, Update, fit
+from deepscope.training import History, Moment, Shuffled, Update, cosine_decay, fit
 from deepscope.transfer.cache import digest
 
 
@@ -140,7 +140,7 @@ class _Step:
         pixels, labels = batch
         self.classifier.eval()  # batch norms keep their statistics
         for group in self._optimiser.param_groups:
-            group["lr"] = group["full"] * (1 + math.cos(math.pi * moment.progress)) / 2
+            group["lr"] = group["full"] * cosine_decay(moment.progress)
         logits = self.classifier(pixels.contiguous(memory_format=torch.channels_last)).float()
         loss = functional.cross_entropy(logits, labels, label_smoothing=self._settings.smoothing)
         update(loss, self._optimiser)

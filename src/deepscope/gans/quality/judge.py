@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.resources import as_file, files
@@ -18,7 +17,7 @@ from deepscope.gans.pictures import Labelled
 from deepscope.gans.saved import described, filled, read, write
 from deepscope.gans.step import as_input
 from deepscope.session import Session
-from deepscope.training import Moment, Shuffled, Update, fit
+from deepscope.training import Moment, Shuffled, Update, cosine_decay, fit
 
 _NAME = "judge"
 _SHIPPED = "digit_judge"
@@ -101,7 +100,7 @@ class ClassifierStep:
         """One step on (N, C, H, W) uint8 and (N,) labels."""
         images, labels = batch
         for group in self._adam.param_groups:
-            group["lr"] = _RATE * (1 + math.cos(math.pi * moment.progress)) / 2
+            group["lr"] = _RATE * cosine_decay(moment.progress)
         shift = torch.randint(-_SHIFT, _SHIFT + 1, (2,), generator=moment.rng("shift")).tolist()
         loss = functional.cross_entropy(self._network(as_input(images.roll(shift, (2, 3)))), labels)
         update(loss, self._adam)
