@@ -107,8 +107,8 @@ def _down(before: int, after: int) -> nn.Module:
 def _with_planes(convolution: nn.Conv2d, x: Tensor, one_hot: Tensor) -> Tensor:
     """The convolution of x (N, C, H, W) with a constant plane for each of K classes joined to it, (N, K) their values.
 
-    What the planes add is the same for all images of a class: it is computed once a class, which is exact and halves
-    the cost of the step, since so many channels as C + K suit no processor.
+    What the planes add is the same for all images of a class: it is computed once a class, which is exact and takes a
+    fifth off a training step, since so many channels as C + K suit no processor.
     """
     own, planes = convolution.weight.split([x.shape[1], one_hot.shape[1]], dim=1)
     classes = torch.eye(one_hot.shape[1], dtype=x.dtype, device=x.device)[:, :, None, None].expand(-1, -1, *x.shape[2:])
