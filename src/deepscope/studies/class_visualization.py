@@ -214,14 +214,20 @@ class _Ways:
         return found
 
     def _compare(self, question: str, better: str, worse: str, *, published: str = "yes") -> Answer:
-        """Whether the first way is recognised more often, class by class."""
+        """Whether the first way shows the class better, class by class.
+
+        By the other network's log-probability: top-1 alone cannot tell ways apart on a few classes.
+        """
         a, b = (self.outcomes[way].other for way in (better, worse))
-        gain = difference((a.ranks < 1).float(), (b.ranks < 1).float())
-        p = mcnemar(a.ranks < 1, b.ranks < 1)
-        verdict: Verdict = "answered" if published == "—" else "reproduced" if gain.low > 0 else "differs"
+        gain = difference(_log(a.probabilities), _log(b.probabilities))
+        decided = "reproduced" if gain.low > 0 else "differs" if gain.high < 0 else "not decided"
+        verdict: Verdict = "answered" if published == "—" or decided == "not decided" else decided
         shares = f"{self.outcomes[better].recognised.value:.2f} against {self.outcomes[worse].recognised.value:.2f}"
+        p = mcnemar(a.ranks < 1, b.ranks < 1)
         because = f"{better} against {worse}: {shares} top-1 by the other network, McNemar p = {p:.3f}"
-        return Answer(question, published, f"difference {gain}", verdict, because)
+        if decided == "not decided":
+            because += f"; {len(a.ranks)} classes do not decide it"
+        return Answer(question, published, f"log-probability {gain}", verdict, because)
 
     def _make(
         self, name: str, recipe: Recipe, marks: Sequence[int], start: Tensor | None = None
@@ -284,6 +290,11 @@ class _Ways:
         names = [self.model.categories[target] for target in self.targets]
         pairs = {names.index(a): names.index(b) for a, b in _OTHER.items() if a in names and b in names}
         return torch.tensor([pairs.get(place, (place + 1) % len(names)) for place in range(len(names))])
+
+
+def _log(probabilities: Tensor) -> Tensor:
+    """Logarithms, of which none is lower than float32's precision of a sum of probabilities allows."""
+    return probabilities.clamp_min(1e-7).log()
 
 
 def _choose(model: VisionModel, count: int, session: Session) -> tuple[list[int], list[Path]]:
