@@ -86,9 +86,9 @@ class Discriminator(nn.Module):
         x = self.first(packed.contiguous(memory_format=torch.channels_last))
         layers = self.layers
         if self.concatenated:
-            second, *rest = layers
+            second, layers = layers[0], layers[1:]
             assert isinstance(second, nn.Conv2d)
-            x, layers = _with_planes(second, x, functional.one_hot(labels, self.concatenated)), nn.Sequential(*rest)
+            x = _with_planes(second, x, functional.one_hot(labels, self.concatenated))
         features = layers(x).permute(0, 2, 3, 1).flatten(1)  # as channels_last has them: no copy
         logits = self.head(features).squeeze(1)
         if self.by_class is not None:

@@ -19,6 +19,7 @@ from deepscope.models import DEFAULT, VisionModel, catalogue, load_model
 from deepscope.results import Animation, Block, Cell, Column, ImageGrid, Result, Table
 from deepscope.session import Session
 from deepscope.statistics import Estimate, difference, mcnemar, proportion
+from deepscope.studies.claims import Row
 from deepscope.studies.class_images_alone import unjudged
 from deepscope.studies.study import Answer, Budget, Study, Verdict, answers
 from deepscope.visualization import ClassObjective, Recipe, preset
@@ -220,8 +221,10 @@ class _Ways:
         """
         a, b = (self.outcomes[way].other for way in (better, worse))
         gain = difference(_log(a.probabilities), _log(b.probabilities))
-        decided = "reproduced" if gain.low > 0 else "differs" if gain.high < 0 else "not decided"
-        verdict: Verdict = "answered" if published == "—" or decided == "not decided" else decided
+        decided = Row(better, question, gain, 1).answer
+        verdict: Verdict = "answered"
+        if published != "—" and decided in ("reproduced", "differs"):
+            verdict = decided
         shares = f"{self.outcomes[better].recognised.value:.2f} against {self.outcomes[worse].recognised.value:.2f}"
         p = mcnemar(a.ranks < 1, b.ranks < 1)
         because = f"{better} against {worse}: {shares} top-1 by the other network, McNemar p = {p:.3f}"
