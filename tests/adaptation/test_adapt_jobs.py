@@ -124,7 +124,7 @@ def test_two_folders_of_photographs(tmp_path: Path) -> None:
     assert model.categories == ("deep_blue", "green", "red")
     evaluated = AdaptEvaluate(str(tmp_path / "adapted"), target=str(target)).run(session(tmp_path / "adapted"))
     assert evaluated.metrics["accuracy/target"] > 0.6
-    assert "black" in warnings(evaluated.blocks)
+    assert "black" in warnings(evaluated.blocks) and "no train/ and test/" in warnings(evaluated.blocks)
 
 
 @pytest.mark.usefixtures("_tiny_model")

@@ -22,7 +22,7 @@ from deepscope.errors import InputError
 from deepscope.gans import load, load_pictures, stacked
 from deepscope.gans import saved as saved_module
 from deepscope.gans.quality import load_judge
-from deepscope.jobs.gan_evaluate import GanEvaluate
+from deepscope.jobs.gan_evaluate import GanEvaluate, material
 from deepscope.jobs.gan_grid import GanGrid
 from deepscope.jobs.gan_interpolate import GanInterpolate
 from deepscope.jobs.gan_judge import GanJudge
@@ -204,6 +204,23 @@ def test_a_thousand_modes(runs: Path, tmp_path: Path) -> None:
     assert (hundreds == made.train.images[0, 0]).all((1, 2)).any()
 
 
+def test_a_generator_is_measured_by_what_it_never_saw(runs: Path, tmp_path: Path) -> None:
+    """Whatever the seed: a folder's test images and what --hold-out kept back are the same for all."""
+    folder = photographs(tmp_path / "photos", ("red", "green"))
+    first, other = (load_pictures(str(folder), 16, Session(seed=seed, quiet=True)) for seed in (0, 1))
+    assert torch.equal(first.test.images, other.test.images) and torch.equal(first.train.images, other.train.images)
+    whole = load_pictures("mnist-extract", 32, session())
+    replace(TRAIN, hold_out=20, epochs=1).run(session(tmp_path / "out"))
+    gan = load(tmp_path / "out")
+    assert gan.held_out == 20
+    pictures, _ = material(gan, None, runs / "judge", Session(seed=7, quiet=True))
+    assert len(pictures.test) == 20 and len(pictures.train) == len(whole.train) - 20
+    both = torch.cat([pictures.train.images, pictures.test.images]).flatten(1)
+    assert sorted(map(tuple, both.tolist())) == sorted(map(tuple, whole.train.images.flatten(1).tolist()))
+    named, _ = material(gan, "mnist-extract", runs / "judge", session())
+    assert len(named.test) == 20
+
+
 def test_digits_stand_whole_in_the_middle() -> None:
     pictures = load_pictures("mnist-extract", 32, session())
     assert np.array_equal(pictures.train.images[:, 0, 2:30, 2:30], MnistExtract.load(Path()).train.images)
@@ -235,6 +252,7 @@ REFUSED: list[tuple[Refusal, str]] = [
     (lambda path: replace(TRAIN, data=str(photographs(path, ("only",))), conditional=True, batch_size=4), "no classes"),
     (lambda _: replace(TRAIN, side=64), "digits are generated at --side 32"),
     (lambda _: replace(TRAIN, epochs=0), "at least 1"),
+    (lambda _: replace(TRAIN, hold_out=60), "--hold-out 60: from 2 to half"),
     (lambda _: replace(TRAIN, r1=1.0), "--normalisation layer"),
     (lambda _: replace(TRAIN, generator_steps=0, discriminator_steps=0), "at least 1"),
     (lambda _: replace(TRAIN, batch_size=21, packing=2), "no multiple of --packing"),

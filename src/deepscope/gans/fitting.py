@@ -53,7 +53,6 @@ def train_gan(
     conditional: bool,
     session: Session,
     folder: Path | None = None,
-    stacked: bool = False,
     judge: Judge | None = None,
     tensorboard: bool = False,
 ) -> Trained:
@@ -68,7 +67,6 @@ def train_gan(
         conditional: give both networks the pictures' classes.
         session: device, precision ("bfloat16" is mixed precision) and seed.
         folder: for checkpoint, history, sheets and generator; None keeps nothing.
-        stacked: the pictures are three in the colours of each; kept with the generator.
         judge: recognises classes along the training; nothing is decided by it.
         tensorboard: also write TensorBoard's events.
 
@@ -93,7 +91,7 @@ def train_gan(
     def result() -> Gan:
         made = copy.deepcopy(step.average if recipe.average else step.generator)
         calibrate(made, session.rng("calibration"))
-        return Gan(made, architecture, pictures.channels, names, pictures.name, stacked)
+        return Gan(made, architecture, pictures.channels, names, pictures.name, pictures.stacked, pictures.held_out)
 
     def observe(done: int) -> Mapping[str, float]:
         gan = result()

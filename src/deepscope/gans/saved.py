@@ -36,6 +36,7 @@ class Gan:
         classes: their names; empty for an unconditional one.
         data: name of what it learnt from.
         stacked: whether that was three images in the colours of each.
+        held_out: training images that were kept back to measure it by.
     """
 
     generator: Generator
@@ -44,6 +45,7 @@ class Gan:
     classes: tuple[str, ...]
     data: str
     stacked: bool = False
+    held_out: int = 0
 
     def label(self, text: str) -> int:
         """The number of a class by its name.
@@ -68,6 +70,7 @@ def save(folder: Path, gan: Gan) -> None:
         "classes": list(gan.classes),
         "data": gan.data,
         "stacked": gan.stacked,
+        "held_out": gan.held_out,
     }
     write(folder, _NAME, gan.generator, about)
 
@@ -85,7 +88,8 @@ def load(folder: Path) -> Gan:
         classes = tuple(str(name) for name in about["classes"])
         channels = int(about["channels"])
         generator = filled(lambda: Generator(architecture, channels, len(classes)), weights)
-        return Gan(generator, architecture, channels, classes, str(about["data"]), bool(about["stacked"]))
+        held_out = int(about.get("held_out", 0))
+        return Gan(generator, architecture, channels, classes, str(about["data"]), bool(about["stacked"]), held_out)
 
 
 def write(folder: Path, name: str, network: nn.Module, about: Mapping[str, Any]) -> None:

@@ -55,7 +55,7 @@ class AdaptEvaluate(Job):
         for domain, name in named.items():
             if name is None:
                 continue
-            sources, labels, strangers = test_images(name, model, session)
+            sources, labels, remarks = test_images(name, model, session)
             predictions = predict(model, sources, session, batch_size=256)
             truth = labels[list(predictions.rows)]
             predicted = predictions.logits.argmax(1).numpy()
@@ -63,8 +63,7 @@ class AdaptEvaluate(Job):
             metrics |= accuracy.metrics(f"accuracy/{domain}")
             rows.append((domain, name, len(truth), accuracy.value, accuracy.low, accuracy.high))
             blocks.append(_confusion(model, truth, predicted, f"{domain}: {name}"))
-            if strangers:
-                blocks.append(Note(f"no classes of the model, left out: {', '.join(strangers)}.", name, "warning"))
+            blocks.extend(Note(remark, name, "warning") for remark in remarks)
         columns = (Column("domain"), Column("images"), Column("number", "d"))
         columns += tuple(Column(name, ".4f") for name in ("accuracy", "low", "high"))
         table = Table(columns, tuple(rows), caption="95 % Wilson intervals.")
@@ -75,12 +74,13 @@ class AdaptEvaluate(Job):
 def test_images(
     name: str, model: VisionModel, session: Session
 ) -> tuple[Sequence[images.Source], np.ndarray, tuple[str, ...]]:
-    """The test images of some data (all, where it is not divided), their classes in the model, and unknown classes.
+    """The test images of some data (all, where it is not divided), their classes in the model, and remarks.
 
     Raises:
         InputError: the data has no labels, or none of its classes is the model's.
     """
     data = load_any(name, session)
+    remarks = []
     if isinstance(data, DigitSplit):
         pixels = data.test.images if data.test.images.ndim == 4 else data.test.images[:, None].repeat(3, axis=1)
         sources: Sequence[images.Source] = list(np.moveaxis(pixels, 1, 3))
@@ -88,6 +88,11 @@ def test_images(
     elif isinstance(data, ClassFolders):
         part = data.everything if data.test is None else data.test
         sources, names, labels = part.paths, list(data.classes), part.labels
+        if data.test is None:
+            remarks.append(
+                "All images are measured, since the folder has no train/ and test/: on those that the model was "
+                "trained on it looks better than it is."
+            )
     else:
         raise InputError(f"{name} has no labels to measure by: give a folder with a folder of images for each class")
     known = {plain(category): index for index, category in enumerate(model.categories)}
@@ -95,8 +100,10 @@ def test_images(
     if (indices < 0).all():
         raise InputError(f"none of the classes of {name} ({', '.join(names[:5])}) is one of {model.name}'s")
     kept = np.flatnonzero(indices[labels] >= 0)
-    strangers = tuple(category for category, index in zip(names, indices, strict=True) if index < 0)
-    return [sources[row] for row in kept], indices[labels[kept]], strangers
+    strangers = [category for category, index in zip(names, indices, strict=True) if index < 0]
+    if strangers:
+        remarks.append(f"No classes of the model, left out: {', '.join(strangers)}.")
+    return [sources[row] for row in kept], indices[labels[kept]], tuple(remarks)
 
 
 def _confusion(model: VisionModel, truth: np.ndarray, predicted: np.ndarray, title: str) -> Heatmap:

@@ -35,6 +35,8 @@ _SHOWN = 8
 class GanEvaluate(Job):
     """Measure a trained generator against held-out images of its data; real images give each figure's bound.
 
+    Those are the test images, or what `gan train --hold-out` kept back.
+
     Attributes:
         folder: of `gan train`.
         data: what to measure against; what the generator learnt from where none is named.
@@ -84,7 +86,8 @@ def material(gan: Gan, data: str | None, judge: Path | None, session: Session) -
     Raises:
         InputError: they are not like the generator's.
     """
-    pictures = load_pictures(data or gan.data, gan.architecture.side, session)
+    held_out = gan.held_out if data in (None, gan.data) else 0
+    pictures = load_pictures(data or gan.data, gan.architecture.side, session, hold_out=held_out)
     found = fitting_judge(judge, pictures.channels, pictures.classes)
     if gan.stacked:
         pictures = stacked(pictures, len(pictures.train), session)

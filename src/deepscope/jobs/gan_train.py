@@ -38,6 +38,8 @@ class GanTrain(Architecture, Recipe, Job):
         data: mnist, mnist-extract, mnist-m, or a folder of images or of a folder for each class.
         conditional: learn the classes too, so that images of one can be asked for.
         stack: put three random grey digits into the colours of each image, 1000 modes, and train on so many.
+        hold_out: training images to keep back: `gan evaluate` measures by them, not by the test images, so that
+            settings can be compared without a look at those.
         judge: folder of `gan judge`, to count modes along the training; the one in the package where it fits.
         tensorboard: also write TensorBoard's events.
     """
@@ -50,6 +52,7 @@ class GanTrain(Architecture, Recipe, Job):
     _: KW_ONLY
     conditional: bool = False
     stack: int | None = None
+    hold_out: int = 0
     judge: Path | None = None
     tensorboard: bool = False
 
@@ -62,7 +65,7 @@ class GanTrain(Architecture, Recipe, Job):
         architecture, recipe = self._settings(Architecture), self._settings(Recipe)
         architecture.require_buildable(conditional=self.conditional)
         recipe.require_trainable(architecture)
-        pictures = load_pictures(self.data, self.side, session)
+        pictures = load_pictures(self.data, self.side, session, hold_out=self.hold_out)
         judge = fitting_judge(self.judge, pictures.channels, pictures.classes)
         if self.stack is not None:
             pictures = stacked(pictures, self.stack, session)
@@ -73,7 +76,6 @@ class GanTrain(Architecture, Recipe, Job):
             conditional=self.conditional,
             session=session,
             folder=session.out,
-            stacked=self.stack is not None,
             judge=judge.to(session.device) if judge else None,
             tensorboard=self.tensorboard,
         )

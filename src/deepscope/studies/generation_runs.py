@@ -136,7 +136,6 @@ def train(
         conditional=arm.conditional,
         session=session,
         folder=folder,
-        stacked=arm.stacked,
         judge=judge,
     )
     path = folder / f"quality-{samples}.json"
