@@ -204,6 +204,21 @@ def test_a_thousand_modes(runs: Path, tmp_path: Path) -> None:
     assert (hundreds == made.train.images[0, 0]).all((1, 2)).any()
 
 
+def test_clusters_in_the_place_of_classes(runs: Path, tmp_path: Path) -> None:
+    settings = replace(TRAIN, clusters=4, label_in_discriminator="projected", judge=runs / "judge")
+    settings.run(session(tmp_path))
+    gan = load(tmp_path)
+    assert gan.classes == tuple(f"cluster-{number}" for number in range(4)) and not gan.labelled
+    assert sum(gan.shares) == pytest.approx(1)
+    found = GanSample(tmp_path, count=400).run(session())
+    often = np.bincount(found.arrays["labels"], minlength=4) / 400
+    np.testing.assert_allclose(often, gan.shares, atol=0.1)
+    assert set(GanSample(tmp_path, label="cluster-2", count=3).run(session()).arrays["labels"].tolist()) == {2}
+    measured = GanEvaluate(tmp_path, judge=runs / "judge", samples=40).run(session()).metrics
+    assert {"digit-fid", "modes"} <= measured.keys() and "fidelity" not in measured
+    assert not any(name.startswith("classification-accuracy") for name in measured)
+
+
 def test_a_generator_is_measured_by_what_it_never_saw(runs: Path, tmp_path: Path) -> None:
     """Whatever the seed: a folder's test images and what --hold-out kept back are the same for all."""
     folder = photographs(tmp_path / "photos", ("red", "green"))
@@ -252,6 +267,8 @@ REFUSED: list[tuple[Refusal, str]] = [
     (lambda path: replace(TRAIN, data=str(photographs(path, ("only",))), conditional=True, batch_size=4), "no classes"),
     (lambda _: replace(TRAIN, side=64), "digits are generated at --side 32"),
     (lambda _: replace(TRAIN, epochs=0), "at least 1"),
+    (lambda _: replace(TRAIN, clusters=4, conditional=True), "leave out --conditional"),
+    (lambda _: replace(TRAIN, clusters=9), "--clusters 9: from 2 to 8"),
     (lambda _: replace(TRAIN, hold_out=60), "--hold-out 60: from 2 to half"),
     (lambda _: replace(TRAIN, r1=1.0), "--normalisation layer"),
     (lambda _: replace(TRAIN, generator_steps=0, discriminator_steps=0), "at least 1"),

@@ -1,6 +1,7 @@
 """Generative adversarial networks: DCGAN with and without classes, its games, and what its images are worth."""
 
 from deepscope.gans.architecture import Architecture
+from deepscope.gans.clusters import clusters
 from deepscope.gans.film import Film, sheet
 from deepscope.gans.fitting import Trained, train_gan
 from deepscope.gans.networks import Discriminator, Generator
@@ -8,7 +9,7 @@ from deepscope.gans.objectives import Hinge, LeastSquares, NonSaturating, Object
 from deepscope.gans.penalties import gradient_penalty, r1
 from deepscope.gans.pictures import DIGITS, Labelled, Pictures, load_pictures, stacked
 from deepscope.gans.recipe import Recipe
-from deepscope.gans.sampling import balanced, calibrate, generate, interpolate, latents
+from deepscope.gans.sampling import balanced, calibrate, drawn, generate, interpolate, latents
 from deepscope.gans.saved import Gan, load, save
 from deepscope.gans.stability import diagnose, diversity
 from deepscope.gans.step import GanBatches, GanStep
@@ -35,8 +36,10 @@ __all__ = [
     "WassersteinGP",
     "balanced",
     "calibrate",
+    "clusters",
     "diagnose",
     "diversity",
+    "drawn",
     "generate",
     "gradient_penalty",
     "interpolate",

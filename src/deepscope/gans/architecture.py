@@ -21,6 +21,8 @@ class Architecture:
             (Mirza and Osindero 2014), "projected" (Miyato and Koyama 2018), or "absent".
         normalisation: in the discriminator: "batch", "layer", or "spectral" (Miyato et al. 2018) of its weights.
         packing: images that the discriminator judges together (PacGAN, Lin et al. 2018).
+        clusters: put the images into so many clusters by how they look, and give the networks these in the place of
+            classes: no label is used. 0 does without.
     """
 
     side: int = 32
@@ -30,6 +32,7 @@ class Architecture:
     label_in_discriminator: Literal["concatenated", "projected", "absent"] = "concatenated"
     normalisation: Literal["batch", "layer", "spectral"] = "batch"
     packing: int = 1
+    clusters: int = 0
 
     def require_buildable(self, *, conditional: bool = False) -> None:
         """Raises InputError where no networks can be built so."""
@@ -37,8 +40,11 @@ class Architecture:
             raise InputError(f"--side {self.side} is not 16, 32, 64, 128 or 256")
         if min(self.latent, self.width, self.packing, self.discriminator_width or 1) < 1:
             raise InputError("--latent, --width, --discriminator-width and --packing are at least 1")
+        if self.clusters and conditional:
+            raise InputError("--clusters are for images without classes: leave out --conditional")
+        conditional = conditional or self.clusters > 0
         if conditional and self.packing > 1 and self.label_in_discriminator != "absent":
-            raise InputError("--packing judges images together, which have no label in common: leave out --conditional")
+            raise InputError("--packing judges images together, which have no label in common: leave it out")
 
     @property
     def stages(self) -> int:

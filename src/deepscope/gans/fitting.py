@@ -13,6 +13,7 @@ from torch import Tensor
 
 from deepscope.errors import InputError
 from deepscope.gans.architecture import Architecture
+from deepscope.gans.clusters import clusters
 from deepscope.gans.film import Film
 from deepscope.gans.networks import Discriminator, Generator
 from deepscope.gans.pictures import Labelled, Pictures
@@ -77,21 +78,30 @@ def train_gan(
     architecture.require_buildable(conditional=conditional)
     recipe.require_trainable(architecture)
     _check(pictures, recipe, conditional=conditional)
-    names = pictures.classes if conditional else ()
+    data, names, shares = pictures.train, pictures.classes if conditional else (), ()
+    if architecture.clusters:
+        data = Labelled(data.images, clusters(data.images, architecture.clusters, session))
+        counts = torch.bincount(data.labels, minlength=architecture.clusters)
+        names = tuple(f"cluster-{number}" for number in range(len(counts)))
+        shares = tuple((counts / len(data)).tolist())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(session.rng("networks").initial_seed())
         generator = Generator(architecture, pictures.channels, len(names))
         discriminator = Discriminator(architecture, pictures.channels, len(names))
     step = GanStep(generator, discriminator, recipe)
-    batches = GanBatches(pictures.train, recipe.batch_size, recipe.discriminator_steps, session)
+    batches = GanBatches(data, recipe.batch_size, recipe.discriminator_steps, session)
     z, labels, columns = _fixed(generator, session)
-    real = pictures.train.some(_WATCHED, session.rng("diversity"))
-    spread = diversity(real.images, real.labels if conditional else torch.zeros_like(real.labels))
+
+    def varied(part: Labelled) -> float:
+        return diversity(part.images, part.labels if conditional else torch.zeros_like(part.labels))
+
+    spread = varied(pictures.train.some(_WATCHED, session.rng("diversity")))
 
     def result() -> Gan:
         made = copy.deepcopy(step.average if recipe.average else step.generator)
-        calibrate(made, session.rng("calibration"))
-        return Gan(made, architecture, pictures.channels, names, pictures.name, pictures.stacked, pictures.held_out)
+        calibrate(made, session.rng("calibration"), shares)
+        facts = pictures.name, pictures.stacked, pictures.held_out
+        return Gan(made, architecture, pictures.channels, names, *facts, shares)
 
     def observe(done: int) -> Mapping[str, float]:
         gan = result()
@@ -99,7 +109,7 @@ def train_gan(
         if folder:
             _keep(folder, done, gan, generate(gan.generator, z, labels), columns, session)
         return {
-            "diversity": diversity(samples.images, samples.labels) / spread,
+            "diversity": varied(samples) / spread,
             **(_seen(judge, samples, pictures, conditional=conditional) if judge else {}),
         }
 

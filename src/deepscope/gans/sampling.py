@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -34,9 +35,17 @@ def balanced(count: int, classes: int) -> Tensor:
     return torch.arange(count) % max(classes, 1)
 
 
+def drawn(count: int, shares: Sequence[float], rng: torch.Generator) -> Tensor:
+    """(count,) random labels, each as often as its share."""
+    return torch.multinomial(torch.tensor(shares), count, replacement=True, generator=rng)
+
+
 @torch.no_grad()
-def calibrate(generator: Generator, rng: torch.Generator) -> None:
-    """Measure batch normalisation's means and variances anew: those kept in training belong to earlier weights."""
+def calibrate(generator: Generator, rng: torch.Generator, shares: Sequence[float] = ()) -> None:
+    """Measure batch normalisation's means and variances anew: those kept in training belong to earlier weights.
+
+    Classes are seen equally often, or as often as their shares.
+    """
     norms = [module for module in generator.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -45,7 +54,8 @@ def calibrate(generator: Generator, rng: torch.Generator) -> None:
     device = next(generator.parameters()).device
     generator.train()
     for _ in range(_CALIBRATION):
-        generator(latents(_AT_ONCE, generator, rng).to(device), balanced(_AT_ONCE, generator.classes).to(device))
+        labels = drawn(_AT_ONCE, shares, rng) if shares else balanced(_AT_ONCE, generator.classes)
+        generator(latents(_AT_ONCE, generator, rng).to(device), labels.to(device))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     generator.eval()

@@ -33,10 +33,11 @@ class Gan:
         generator: in eval mode.
         architecture: it was built from.
         channels: of its images.
-        classes: their names; empty for an unconditional one.
+        classes: what it is asked for by name: the data's classes or clusters; empty where there is nothing to ask for.
         data: name of what it learnt from.
         stacked: whether that was three images in the colours of each.
         held_out: training images that were kept back to measure it by.
+        shares: of the training images in each cluster; empty where the classes are the data's own.
     """
 
     generator: Generator
@@ -46,6 +47,12 @@ class Gan:
     data: str
     stacked: bool = False
     held_out: int = 0
+    shares: tuple[float, ...] = ()
+
+    @property
+    def labelled(self) -> bool:
+        """Whether its classes are the data's own."""
+        return bool(self.classes) and not self.shares
 
     def label(self, text: str) -> int:
         """The number of a class by its name.
@@ -71,6 +78,7 @@ def save(folder: Path, gan: Gan) -> None:
         "data": gan.data,
         "stacked": gan.stacked,
         "held_out": gan.held_out,
+        "shares": list(gan.shares),
     }
     write(folder, _NAME, gan.generator, about)
 
@@ -88,8 +96,16 @@ def load(folder: Path) -> Gan:
         classes = tuple(str(name) for name in about["classes"])
         channels = int(about["channels"])
         generator = filled(lambda: Generator(architecture, channels, len(classes)), weights)
-        held_out = int(about.get("held_out", 0))
-        return Gan(generator, architecture, channels, classes, str(about["data"]), bool(about["stacked"]), held_out)
+        return Gan(
+            generator,
+            architecture,
+            channels,
+            classes,
+            str(about["data"]),
+            bool(about["stacked"]),
+            int(about.get("held_out", 0)),
+            tuple(float(share) for share in about.get("shares", ())),
+        )
 
 
 def write(folder: Path, name: str, network: nn.Module, about: Mapping[str, Any]) -> None:

@@ -91,7 +91,7 @@ def material(gan: Gan, data: str | None, judge: Path | None, session: Session) -
     found = fitting_judge(judge, pictures.channels, pictures.classes)
     if gan.stacked:
         pictures = stacked(pictures, len(pictures.train), session)
-    if pictures.channels != gan.channels or (gan.classes and pictures.classes != gan.classes):
+    if pictures.channels != gan.channels or (gan.labelled and pictures.classes != gan.classes):
         raise InputError(
             f"{pictures.name} is not like what the generator makes ({gan.channels} channels, "
             f"{len(gan.classes)} classes; {pictures.channels} and {len(pictures.classes)} there): name its own data"
@@ -119,7 +119,7 @@ def measure(
         )
         metrics |= likeness("bundled", bundled_features(session), samples.images, pictures, session)
     else:
-        metrics |= variety(judge, samples, pictures, conditional=bool(gan.classes))
+        metrics |= variety(judge, samples, pictures, conditional=gan.labelled)
         if not gan.stacked:
             name = "digit" if pictures.classes == DIGITS else "judge"
             metrics |= likeness(name, judge.features, samples.images, pictures, session)
@@ -128,7 +128,7 @@ def measure(
         metrics |= {name: value for name, value in found.items() if name.startswith("inception")}
     except InputError as error:
         notes.append(f"{error}.")
-    if gan.classes and score_epochs:
+    if gan.labelled and score_epochs:
         metrics |= classification_accuracy_score(gan, pictures, epochs=score_epochs, session=session, folder=folder)
     return metrics, notes
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 
 from deepscope.errors import InputError
-from deepscope.gans import balanced, generate, latents, load
+from deepscope.gans import balanced, drawn, generate, latents, load
 from deepscope.jobs.gan_figures import cells, generated_by, pixel_array
 from deepscope.jobs.job import Job
 from deepscope.results import ImageGrid, Result
@@ -26,7 +26,7 @@ class GanSample(Job):
 
     Attributes:
         folder: of `gan train`.
-        label: class to make, of a conditional generator; all in turn where none is named.
+        label: class or cluster to make; where none is named, classes in turn, and clusters as often as they come.
         count: images.
         truncation: z is scaled by it: below 1 gives safer images, more alike.
     """
@@ -47,6 +47,8 @@ class GanSample(Job):
             raise InputError("--count is at least 1, --truncation above 0")
         gan = load(self.folder)
         labels = balanced(self.count, len(gan.classes))
+        if gan.shares:
+            labels = drawn(self.count, gan.shares, session.rng("labels"))
         if self.label is not None:
             labels = torch.full((self.count,), gan.label(self.label))
         gan.generator.to(session.device)

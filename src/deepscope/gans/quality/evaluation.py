@@ -15,7 +15,7 @@ from deepscope.gans.quality.judge import Judge, run, train_classifier
 from deepscope.gans.quality.manifold import precision_recall
 from deepscope.gans.quality.memorisation import Nearest, memorised, nearest
 from deepscope.gans.quality.modes import Modes
-from deepscope.gans.sampling import generate, latents
+from deepscope.gans.sampling import drawn, generate, latents
 from deepscope.gans.saved import Gan
 from deepscope.session import Session
 
@@ -27,7 +27,9 @@ def draw(gan: Gan, pictures: Pictures, count: int, session: Session, *, stream: 
     rng = session.rng("samples", stream)
     z = latents(count, gan.generator, rng)
     labels = torch.zeros(count, dtype=torch.int64)
-    if gan.classes:
+    if gan.shares:
+        labels = drawn(count, gan.shares, rng)
+    elif gan.classes:
         labels = pictures.train.labels[torch.randint(len(pictures.train), (count,), generator=rng)]
     return Labelled(generate(gan.generator, z, labels), labels)
 
