@@ -41,7 +41,8 @@ def test_the_discriminator_sees_y_unless_it_is_removed(label: str) -> None:
 
 def test_labels_are_planes_behind_the_first_features() -> None:
     torch.manual_seed(0)
-    network = Discriminator(Architecture(side=16, width=4, normalisation="layer"), 1, 3).double()
+    architecture = Architecture(side=16, width=4, normalisation="layer", label_in_discriminator="concatenated")
+    network = Discriminator(architecture, 1, 3).double()
     images, labels = torch.randn(5, 1, 16, 16, dtype=torch.float64), torch.tensor([0, 2, 1, 2, 2])
     features = network.first(images)
     planes = torch.nn.functional.one_hot(labels, 3).to(features)[:, :, None, None].expand(-1, -1, 8, 8)
