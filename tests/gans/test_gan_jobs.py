@@ -313,6 +313,7 @@ def test_a_full_disk_keeps_the_last_good_generator(tmp_path: Path, monkeypatch: 
         ({"architecture": {"width": 10**9}}, "does not describe its weights"),
         ({"weights_sha256": "0"}, "not the file that it describes"),
         ({"classes": None}, "does not describe"),
+        ({"shares": [0.5, -0.5]}, "shares are not those"),
     ],
 )
 def test_a_run_from_outside_is_not_believed(runs: Path, tmp_path: Path, changed: dict[str, object], words: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -95,6 +96,9 @@ def load(folder: Path) -> Gan:
         architecture.require_buildable()
         classes = tuple(str(name) for name in about["classes"])
         channels = int(about["channels"])
+        shares = tuple(float(share) for share in about.get("shares", ()))
+        if shares and not (len(shares) == len(classes) and min(shares) >= 0 and 0 < sum(shares) < math.inf):
+            raise ValueError("its shares are not those of its clusters")
         generator = filled(lambda: Generator(architecture, channels, len(classes)), weights)
         return Gan(
             generator,
@@ -104,7 +108,7 @@ def load(folder: Path) -> Gan:
             str(about["data"]),
             bool(about["stacked"]),
             int(about.get("held_out", 0)),
-            tuple(float(share) for share in about.get("shares", ())),
+            shares,
         )
 
 
