@@ -52,6 +52,7 @@ def test_fit_evaluate_predict(tmp_path: Path) -> None:
     # The saved model is the adapted network, as it is for the target; a few digits lie on the edge.
     assert evaluated.metrics["accuracy/target"] == pytest.approx(fitted.metrics["accuracy/target"], abs=0.011)
 
+    assert {"accuracy/target/one-view", "accuracy/source/one-view"} <= fitted.metrics.keys()
     images = MnistMExtract.load(Path()).test.images[:12]
     (tmp_path / "digits").mkdir()
     for number, pixels in enumerate(images):

@@ -17,6 +17,7 @@ from deepscope.adaptation import (
     Adaptation,
     Adapted,
     AdversarialTeacher,
+    Augmentation,
     Dann,
     DomainNetwork,
     Labelled,
@@ -29,6 +30,7 @@ from deepscope.adaptation import (
     run,
 )
 from deepscope.errors import InputError
+from deepscope.models.classifier import View
 from deepscope.session import Session
 
 QUIET = Session(quiet=True)
@@ -211,3 +213,21 @@ def test_proxy_a_distance_is_2_apart_and_0_together() -> None:
     assert proxy_a_distance(first, second + 20) == pytest.approx(2)
     assert abs(proxy_a_distance(first, second)) < 0.25
     assert 0.3 < proxy_a_distance(first, second + 0.5) < 1.2
+
+
+def test_a_saved_network_averages_over_the_views_of_its_training() -> None:
+    recipe = Recipe()
+    torch.manual_seed(0)
+    network = recipe.digit_network(AdversarialTeacher())
+    inputs = torch.randint(0, 256, (6, 3, 28, 28), dtype=torch.uint8)
+    pixels = network.stored(inputs)
+    network(pixels, TARGET)  # statistics of its own
+    views = recipe.views
+    assert len(set(views)) == 10 and views[0] == View()
+    _, logits = run(network, inputs, TARGET, QUIET, views)
+    with torch.no_grad():
+        alone = [network.eval()(view(pixels), TARGET)[1] for view in views]
+        saved = network.classifier(TARGET, views)(pixels)
+    torch.testing.assert_close(logits, torch.stack(alone).mean(0))
+    torch.testing.assert_close(saved, logits, atol=1e-4, rtol=1e-4)
+    assert Augmentation(shift=0, invert=0.0).views == PAPER.views == (View(),)

@@ -44,7 +44,31 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-@pytest.mark.parametrize("views", [(View(),), (View(), View(mirrored=True), View(scale=1.25), View(scale=0.75))])
+def test_a_view_moves_repeats_the_border_and_inverts() -> None:
+    pixels = torch.arange(12.0).view(1, 1, 3, 4)
+    moved = torch.tensor([[1.0, 2, 3, 3], [1, 2, 3, 3], [5, 6, 7, 7]])
+    assert torch.equal(View(down=1, right=-1)(pixels)[0, 0], moved)
+    assert torch.equal(View(right=1, negative=True)(pixels)[0, 0, 0], 1 - torch.tensor([0.0, 0, 1, 2]))
+    assert View().key == {"mirrored": False, "scale": 1.0}
+    assert View(right=1, negative=True).key == {"mirrored": False, "scale": 1.0, "right": 1, "negative": True}
+
+
+def test_a_view_from_outside_moves_no_further_than_images_are_wide(folder: Path, session: Session) -> None:
+    about = json.loads((folder / "model.json").read_text())
+    about["backbones"][0]["views"] = [{"mirrored": False, "scale": 1.0, "down": 10**6}]
+    (folder / "model.json").write_text(json.dumps(about))
+    with pytest.raises(InputError, match="moved by 1000000"):
+        load_model(folder, session)
+
+
+@pytest.mark.parametrize(
+    "views",
+    [
+        (View(),),
+        (View(), View(mirrored=True), View(scale=1.25), View(scale=0.75)),
+        (View(), View(down=2, right=-1), View(negative=True)),
+    ],
+)
 def test_opens_as_it_was_saved(tmp_path: Path, session: Session, views: tuple[View, ...]) -> None:
     classifier = made(views)
     save(tmp_path / "model", classifier, [ORIGIN, ORIGIN], Preprocessing(70, 64), ["cat", "dog", "eel"])

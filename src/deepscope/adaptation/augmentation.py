@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from deepscope.models.classifier import View
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -28,6 +30,16 @@ class Augmentation:
     offset: float = 0.2
     noise: float = 0.1
     clutter: float = 0.5
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """What leaves a class as it is: the image itself, moved by a pixel to each side, and negatives of these."""
+        moves = [(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)][: 5 if self.shift else 1]
+        return tuple(
+            View(down=down, right=right, negative=negative)
+            for negative in (False, True)[: 2 if self.invert else 1]
+            for down, right in moves
+        )
 
     def move(self, pixels: Tensor, rng: torch.Generator) -> Tensor:
         """Each image shifted by its own whole number of pixels."""

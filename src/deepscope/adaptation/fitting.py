@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from deepscope.adaptation.recipe import Recipe
 from deepscope.adaptation.step import AdaptationStep, DomainBatches, Labelled
 from deepscope.adaptation.validators import Outputs, Validator
 from deepscope.errors import InputError
+from deepscope.models.classifier import View
 from deepscope.session import Session
 from deepscope.training import History, fit
 
@@ -131,15 +132,21 @@ def _digest(*tensors: Tensor) -> str:
     return digest.hexdigest()
 
 
-def run(network: DomainNetwork, inputs: Tensor, domain: int, session: Session) -> tuple[Tensor, Tensor]:
-    """Features and logits of stored inputs (N, ...) of one domain, float32 on the CPU, in eval mode."""
+def run(
+    network: DomainNetwork, inputs: Tensor, domain: int, session: Session, views: Sequence[View] = (View(),)
+) -> tuple[Tensor, Tensor]:
+    """Features and logits of stored inputs (N, ...) of one domain, float32 on the CPU, in eval mode.
+
+    Both are means over the views of each image; vectors of features have none but themselves.
+    """
     device = next(network.parameters()).device
     features, logits = [], []
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=session.precision == "bfloat16"):
         for part in inputs.split(_BATCH):
-            found = network.eval()(network.stored(part.to(device)), domain)
-            features.append(found[0].float().cpu())
-            logits.append(found[1].float().cpu())
+            pixels = network.stored(part.to(device))
+            found = [network.eval()(view(pixels), domain) for view in views]
+            for kept, each in zip((features, logits), zip(*found, strict=True), strict=True):
+                kept.append(torch.stack(each).float().mean(0).cpu())
     return torch.cat(features), torch.cat(logits)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch.nn import functional
 
 from deepscope.adaptation.domain_norm import SOURCE, DomainNorm, Sizes, Statistics
 from deepscope.models import digits
-from deepscope.models.classifier import Backbone, Classifier, Normalisation
+from deepscope.models.classifier import Backbone, Classifier, Normalisation, View
 
 
 class DomainNetwork(nn.Module, ABC):
@@ -100,8 +101,11 @@ class DigitNetwork(DomainNetwork):
         return _full(self.output(x))
 
     @torch.no_grad()
-    def classifier(self, domain: int) -> Classifier:
-        """The network for one domain alone, normalisation folded into its weights: the paper's plain layers."""
+    def classifier(self, domain: int, views: Sequence[View] = (View(),)) -> Classifier:
+        """The network for one domain alone, normalisation folded into its weights: the paper's plain layers.
+
+        Its last hidden layer is the mean over the views.
+        """
         plain = digits.network()
         for name, norm in zip(("conv1", "conv2", "hidden1", "hidden2"), self.norms, strict=True):
             layer = plain.get_submodule(name)
@@ -110,7 +114,7 @@ class DigitNetwork(DomainNetwork):
             norm.fold(layer, domain)
         head = nn.Linear(100, self.classes)
         head.load_state_dict(self.output.state_dict())
-        backbone = Backbone(plain, self.means[domain].tolist(), (1.0, 1.0, 1.0), [("relu4", "flatten")])
+        backbone = Backbone(plain, self.means[domain].tolist(), (1.0, 1.0, 1.0), [("relu4", "flatten")], views)
         nothing = torch.empty(0)
         return Classifier([backbone], [Normalisation("raw", nothing, nothing, nothing)], head).eval()
 

@@ -15,6 +15,7 @@ from deepscope.adaptation.augmentation import Augmentation
 from deepscope.adaptation.domain_norm import Statistics
 from deepscope.adaptation.gradient_reversal import inverse_decay
 from deepscope.adaptation.networks import DigitNetwork, FeatureNetwork
+from deepscope.models.classifier import View
 from deepscope.training import cosine_decay
 
 
@@ -57,6 +58,11 @@ class Recipe:
         if self.optimiser == "sgd":
             return torch.optim.SGD(parameters, self.rate, momentum=0.9)
         return torch.optim.Adam(parameters, self.rate)
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """Of an image, over which an adapted network of digits may average: what training has taught it to ignore."""
+        return self.augmentation.views if self.augmentation else (View(),)
 
     @property
     def decay(self) -> Callable[[float], float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar, Literal
 
@@ -12,6 +13,7 @@ from deepscope.errors import InputError
 from deepscope.jobs.domains import Domains, load_domains
 from deepscope.jobs.job import Job
 from deepscope.models import DEFAULT
+from deepscope.models.classifier import View
 from deepscope.results import Block, Column, Curves, Note, Provenance, Result, Series, Table
 from deepscope.session import Session
 from deepscope.statistics import Estimate, proportion
@@ -35,6 +37,8 @@ class AdaptFit(Job):
         model: whose features photographs are described by; digits are learnt from their pixels.
         validator: label-free score by which the epoch is chosen: info-max, entropy, bnm, class-discrepancy,
             source-accuracy, or last.
+        views: the model averages over what training has taught it to ignore: ten views of a digit, moved by a pixel
+            and negative; --no-views keeps the network alone.
         tensorboard: also write TensorBoard's events.
     """
 
@@ -50,6 +54,7 @@ class AdaptFit(Job):
     epochs: int | None = None
     model: str = DEFAULT
     validator: str = "info-max"
+    views: bool = True
     tensorboard: bool = False
 
     def run(self, session: Session) -> Result:
@@ -74,8 +79,9 @@ class AdaptFit(Job):
             tensorboard=self.tensorboard,
         )
         about = f"{self.method.name} from {self.source} to {self.target}"
-        model = domains.save(session.out, adapted.network, about=about)
-        measured = accuracies(domains, adapted, session)
+        views = domains.views(recipe) if self.views else (View(),)
+        model = domains.save(session.out, adapted.network, views, about=about)
+        measured = accuracies(domains, adapted, session, views)
         return Result(
             title=f"Adapted from {self.source} to {self.target} by {self.method.name}",
             metrics={
@@ -95,13 +101,19 @@ class AdaptFit(Job):
         )
 
 
-def accuracies(domains: Domains, adapted: Adapted, session: Session) -> dict[str, Estimate]:
-    """Accuracy on held-out images of each domain, each with its own statistics; without the target's where unknown."""
+def accuracies(domains: Domains, adapted: Adapted, session: Session, views: Sequence[View]) -> dict[str, Estimate]:
+    """Accuracy on held-out images of each domain, each with its own statistics; without the target's where unknown.
+
+    "/one-view" is that of the network alone, where the model averages over several.
+    """
+    ways = {"": views, "/one-view": views[:1]} if len(views) > 1 else {"": views}
     found = {}
     for name, domain, test in (("source", SOURCE, domains.source_test), ("target", TARGET, domains.target_test)):
-        if test is not None:
-            _, logits = run(adapted.network, test.inputs, domain, session)
-            found[f"accuracy/{name}"] = proportion(right(logits, test.labels), len(test))
+        if test is None:
+            continue
+        for key, seen in ways.items():
+            _, logits = run(adapted.network, test.inputs, domain, session, seen)
+            found[f"accuracy/{name}{key}"] = proportion(right(logits, test.labels), len(test))
     return found
 
 

@@ -17,7 +17,7 @@ from deepscope.data import ClassFolders, DigitSplit, Photographs, load_any
 from deepscope.errors import InputError
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.models import digits as digit_model
-from deepscope.models.classifier import Classifier
+from deepscope.models.classifier import Classifier, View
 from deepscope.models.saved import BackboneOrigin, save
 from deepscope.names import plain
 from deepscope.session import Session
@@ -54,7 +54,11 @@ class Domains(ABC):
         """A fresh network for these domains."""
 
     @abstractmethod
-    def save(self, folder: Path, network: DomainNetwork, *, about: str) -> VisionModel:
+    def views(self, recipe: Recipe) -> tuple[View, ...]:
+        """Of an image, over which the adapted network may average."""
+
+    @abstractmethod
+    def save(self, folder: Path, network: DomainNetwork, views: Sequence[View], *, about: str) -> VisionModel:
         """Write the network, as it is for target images, as a model that every command takes."""
 
 
@@ -65,12 +69,16 @@ class DigitDomains(Domains):
         """The network of Ganin and Lempitsky (2015)."""
         return recipe.digit_network(method)
 
-    def save(self, folder: Path, network: DomainNetwork, *, about: str) -> VisionModel:
+    def views(self, recipe: Recipe) -> tuple[View, ...]:
+        """What training has taught the network to ignore."""
+        return recipe.views
+
+    def save(self, folder: Path, network: DomainNetwork, views: Sequence[View], *, about: str) -> VisionModel:
         """As the paper's plain layers: normalisation goes into their weights."""
         assert isinstance(network, DigitNetwork)
         origin = BackboneOrigin("digits", f"deepscope:{digit_model.NAME}", None)
         preprocessing = Preprocessing((digit_model.SIDE, digit_model.SIDE), None)
-        return save(folder, network.classifier(TARGET), [origin], preprocessing, self.classes, source=about)
+        return save(folder, network.classifier(TARGET, views), [origin], preprocessing, self.classes, source=about)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,11 +97,16 @@ class PhotographDomains(Domains):
         """A bottleneck and a classifier on the features."""
         return recipe.feature_network(self.source.inputs.shape[1], len(self.classes), method)
 
-    def save(self, folder: Path, network: DomainNetwork, *, about: str) -> VisionModel:
+    def views(self, recipe: Recipe) -> tuple[View, ...]:
+        """The image itself: features were computed once, of nothing else."""
+        del recipe
+        return (View(),)
+
+    def save(self, folder: Path, network: DomainNetwork, views: Sequence[View], *, about: str) -> VisionModel:
         """The pretrained network with one linear layer on its features."""
         assert isinstance(network, FeatureNetwork)
         normalisation, linear = network.head(TARGET)
-        classifier = Classifier([backbone_of(self.model, [(self.layer, "mean")])], [normalisation], linear)
+        classifier = Classifier([backbone_of(self.model, [(self.layer, "mean")], views)], [normalisation], linear)
         origin = BackboneOrigin(self.model.name, self.model.architecture, len(self.model.categories) or None)
         return save(folder, classifier, [origin], self.model.preprocessing, self.classes, source=about)
 

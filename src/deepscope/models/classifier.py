@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
 import torch
@@ -29,13 +29,31 @@ class View:
     Attributes:
         mirrored: left and right exchanged.
         scale: sides of the input, relative to the pixels that are given.
+        down, right: whole pixels that the image is moved by; its border is repeated.
+        negative: black for white.
     """
 
     mirrored: bool = False
     scale: float = 1.0
+    down: int = 0
+    right: int = 0
+    negative: bool = False
+
+    @property
+    def key(self) -> dict[str, object]:
+        """What tells it from other views."""
+        kept = ("mirrored", "scale")
+        return {name: value for name, value in asdict(self).items() if name in kept or value}
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """(N, 3, H, W) pixels -> (N, 3, H * scale, W * scale)."""
+        """(N, 3, H, W) pixels in [0, 1] -> (N, 3, H * scale, W * scale)."""
+        if self.down or self.right:
+            reach = max(abs(self.down), abs(self.right))
+            padded = functional.pad(pixels, [reach] * 4, mode="replicate")
+            height, width = pixels.shape[2:]
+            pixels = padded[..., reach - self.down :, reach - self.right :][..., :height, :width]
+        if self.negative:
+            pixels = 1 - pixels
         if self.scale != 1:
             size = [max(1, round(side * self.scale)) for side in pixels.shape[2:]]
             pixels = functional.interpolate(pixels, size, mode="bilinear", antialias=self.scale < 1)

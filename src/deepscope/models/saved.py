@@ -23,6 +23,7 @@ from deepscope.session import Session
 
 FORMAT, VERSION = "deepscope-classifier", 1
 _DESCRIPTION, _WEIGHTS = "model.json", "weights.safetensors"
+_MOST_MOVED = 64
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def save(
                 "mean": backbone.mean.flatten().tolist(),
                 "std": backbone.std.flatten().tolist(),
                 "layers": [list(layer) for layer in backbone.layers],
-                "views": [asdict(view) for view in backbone.views],
+                "views": [view.key for view in backbone.views],
             }
             for origin, backbone in zip(origins, backbones, strict=True)
         ],
@@ -166,7 +167,7 @@ def _rebuild(description: dict[str, Any], weights: dict[str, Tensor]) -> tuple[C
         spec = architectures.resolve(about["architecture"])
         prefix = f"backbones.{number}.network."
         network = architectures.assemble(spec, _below(weights, prefix), classes=about["classes"], partial=True)
-        views = [View(bool(view["mirrored"]), float(view["scale"])) for view in about["views"]]
+        views = [_view(view) for view in about["views"]]
         layers = [(name, pooling) for name, pooling in about["layers"]]
         backbones.append(Backbone(network, about["mean"], about["std"], layers, views))
         for alias, layer in architectures.publication_aliases(spec).items():
@@ -184,6 +185,14 @@ def _rebuild(description: dict[str, Any], weights: dict[str, Tensor]) -> tuple[C
     head = nn.Linear(features, classes)
     head.load_state_dict(_below(weights, "head."))
     return Classifier(backbones, normalisations, head), aliases
+
+
+def _view(about: dict[str, Any]) -> View:
+    """Moves are bounded: a description from outside decides how much memory they take."""
+    down, right = int(about.get("down", 0)), int(about.get("right", 0))
+    if max(abs(down), abs(right)) > _MOST_MOVED:
+        raise ValueError(f"a view moved by {down} and {right} pixels")
+    return View(bool(about["mirrored"]), float(about["scale"]), down, right, bool(about.get("negative", False)))
 
 
 def _below(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -90,7 +90,7 @@ def extract(
     for view in views:
         backbone = backbone_of(model, layers, (view,))
         stores: dict[Layer, Store] = {
-            (name, pooling): Store(root, {**identity, **asdict(view), "layer": name, "pooling": pooling})
+            (name, pooling): Store(root, {**identity, **view.key, "layer": name, "pooling": pooling})
             for name, pooling in backbone.layers
         }
         missing = {
