@@ -17,8 +17,8 @@ class Architecture:
         latent: numbers in z.
         width: channels of the generator's last hidden layer; each layer before has twice as many.
         discriminator_width: channels of the discriminator's first layer; the generator's width where none is given.
-        label_in_discriminator: how a conditional discriminator is given y: "projected" (Miyato and Koyama 2018), planes
-            "concatenated" to its first layer (Mirza and Osindero 2014), or "absent".
+        label_in_discriminator: how a conditional discriminator is given y: planes "concatenated" to its first layer
+            (Mirza and Osindero 2014), "projected" (Miyato and Koyama 2018), or "absent".
         normalisation: in the discriminator: "batch", "layer", or "spectral" (Miyato et al. 2018) of its weights.
         packing: images that the discriminator judges together (PacGAN, Lin et al. 2018).
         clusters: put the images into so many clusters by how they look, and give the networks these in the place of
@@ -29,7 +29,7 @@ class Architecture:
     latent: int = 64
     width: int = 64
     discriminator_width: int | None = None
-    label_in_discriminator: Literal["projected", "concatenated", "absent"] = "projected"
+    label_in_discriminator: Literal["concatenated", "projected", "absent"] = "concatenated"
     normalisation: Literal["batch", "layer", "spectral"] = "batch"
     packing: int = 1
     clusters: int = 0

@@ -63,7 +63,7 @@ class Generation(Study):
     seeds: int = 3
     epochs: int = 20
     width: int = 32
-    rate: float = 2e-3
+    rate: float = Recipe.rate
     images: int | None = None
     samples: int = 10_000
     judge: Path | None = None

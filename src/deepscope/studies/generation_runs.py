@@ -102,8 +102,8 @@ def arms(architecture: Architecture, recipe: Recipe, *, thorough: bool) -> list[
     wide = replace(layered, packing=2)
     return [
         *found,
-        replace(built("y-concatenated", label_in_discriminator="concatenated"), conditional=True),
-        built("clusters", clusters=_CLUSTERS),
+        replace(built("y-projected", label_in_discriminator="projected"), conditional=True),
+        built("clusters", clusters=_CLUSTERS, label_in_discriminator="projected"),
         *(trained(f"rate-x{factor:g}", rate=factor * recipe.rate) for factor in (10, 0.1)),
         *(built(f"width-x{factor:g}", width=round(factor * architecture.width)) for factor in (0.5, 2)),
         trained("steps-5:1", discriminator_steps=5),
