@@ -7,6 +7,7 @@ import pytest
 
 from deepscope.adaptation import PAPER, Adaptation, Recipe
 from deepscope.adaptation.validators import Validator
+from deepscope.data.mnist import MnistMExtract
 from deepscope.results import Curves, Table
 from deepscope.session import Session
 from deepscope.studies.adaptation_runs import FACTORS, arms
@@ -36,9 +37,12 @@ def test_the_study_trains_answers_and_resumes(tmp_path: Path) -> None:
         assert -1 <= result.metrics.get(f"validator/{name}/correlation", 0) <= 1
         assert result.metrics[f"validator/{name}/regret"] >= 0
     answers = result.blocks[0]
-    assert isinstance(answers, Table) and len(answers.rows) == 7
+    assert isinstance(answers, Table) and len(answers.rows) == 8
     assert "not measured here" in str(answers.rows[5])  # the factors belong to the thorough study
     assert all("not measured here" in str(row) for row in answers.rows[:3])  # nor are 200 images what the paper took
+    count = len(MnistMExtract.load(tmp_path).test.labels)
+    right = count * result.metrics["accuracy/modern/adversarial-teacher/target/ten-views"]
+    assert right == pytest.approx(round(right)) and 0 < right <= count
     titles = [block.title for block in result.blocks if isinstance(block, Curves)]
     assert {"Target accuracy", "Domain classifier", "Proxy A-distance"} <= set(titles)
     assert sum(title.startswith("Features of") for title in titles) == 6

@@ -166,6 +166,14 @@ def train(arm: Arm, domains: Domains, session: Session, folder: Path | None) -> 
     return Outcome(arm, session.seed, row["accuracy/source"], row["accuracy/target"], adapted)
 
 
+def over_views(outcome: Outcome, domains: Domains, session: Session) -> float:
+    """Target accuracy of the model that `adapt fit` saves, which averages over views of each image."""
+    test = domains.target_test
+    assert test is not None
+    _, logits = run(outcome.adapted.network, test.inputs, TARGET, session, domains.views(outcome.arm.recipe))
+    return _accuracy(logits, test.labels)
+
+
 def judged(outcomes: list[Outcome]) -> Judges:
     """How far each validator can be trusted.
 
