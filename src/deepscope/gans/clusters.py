@@ -21,7 +21,8 @@ _AT_ONCE, _ATTEMPTS = 4000, 3
 def clusters(images: Tensor, count: int, session: Session) -> Tensor:
     """Put images together by the directions of their edges: k-means of the principal components of `edges`.
 
-    On MNIST a hundred clusters hold 94 % digits of one class each; of raw pixels, 50 clusters hold 78 %, of edges 91 %.
+    Of MNIST's training digits, 90 % are of their cluster's most frequent class where there are 50, 94 % where there are
+    100; with clusters of raw pixels it is 78 % of 50.
 
     Args:
         images: (N, C, H, W) uint8.

@@ -100,8 +100,16 @@ def train_gan(
     def result() -> Gan:
         made = copy.deepcopy(step.average if recipe.average else step.generator)
         calibrate(made, session.rng("calibration"), shares)
-        facts = pictures.name, pictures.stacked, pictures.held_out
-        return Gan(made, architecture, pictures.channels, names, *facts, shares)
+        return Gan(
+            made,
+            architecture,
+            channels=pictures.channels,
+            classes=names,
+            data=pictures.name,
+            stacked=pictures.stacked,
+            held_out=pictures.held_out,
+            shares=shares,
+        )
 
     def observe(done: int) -> Mapping[str, float]:
         gan = result()

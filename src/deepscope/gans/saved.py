@@ -103,12 +103,12 @@ def load(folder: Path) -> Gan:
         return Gan(
             generator,
             architecture,
-            channels,
-            classes,
-            str(about["data"]),
-            bool(about["stacked"]),
-            int(about.get("held_out", 0)),
-            shares,
+            channels=channels,
+            classes=classes,
+            data=str(about["data"]),
+            stacked=bool(about["stacked"]),
+            held_out=int(about.get("held_out", 0)),
+            shares=shares,
         )
 
 

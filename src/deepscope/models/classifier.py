@@ -41,7 +41,10 @@ class View:
 
     @property
     def key(self) -> dict[str, object]:
-        """What tells it from other views."""
+        """What tells it from other views, and what it does not change is left out.
+
+        But for mirrored and scale, which are always named: features and models kept under that name stay good.
+        """
         kept = ("mirrored", "scale")
         return {name: value for name, value in asdict(self).items() if name in kept or value}
 
