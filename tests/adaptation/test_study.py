@@ -5,26 +5,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepscope.adaptation import PAPER, Adaptation, Recipe
+from deepscope.adaptation import Adaptation
 from deepscope.adaptation.validators import Validator
 from deepscope.data.mnist import MnistMExtract
-from deepscope.results import Curves, Table
+from deepscope.results import Curves, Result, Table
 from deepscope.session import Session
-from deepscope.studies.adaptation_runs import FACTORS, arms
+from deepscope.studies.adaptation_questions import FACTORS, AdaptationQuestions
+from deepscope.studies.adaptation_runs import run_folder
 from deepscope.studies.domain_adaptation import DomainAdaptation
 from deepscope.training import History
 
 
+def _tables(result: Result) -> dict[str, Table]:
+    return {block.title: block for block in result.blocks if isinstance(block, Table)}
+
+
+def _history(folder: Path) -> History:
+    return History.read(folder / "history.jsonl")
+
+
 @pytest.mark.usefixtures("small_extracts")
-def test_the_study_trains_answers_and_resumes(tmp_path: Path) -> None:
+def test_the_comparison_trains_answers_and_resumes(tmp_path: Path) -> None:
     session = Session(quiet=True, out=tmp_path, home=tmp_path)
-    study = DomainAdaptation(seeds=1, epochs=2, paper_epochs=2, images=200, thorough=False)
+    study = DomainAdaptation(seeds=1, epochs=2, paper_epochs=2, images=200)
     result = study.run(session)
-    names = [arm.name for arm in arms(PAPER, Recipe(), thorough=False)]
-    files = {name: tmp_path / "domain-adaptation" / "200-images" / name / "seed-0" for name in names}
+    folders = {arm.name: run_folder(session, arm, 0, 200) for arm in study.arms}
     chosen, scores = [], []
-    for name, folder in files.items():
-        history = History.read(folder / "history.jsonl")
+    for name, folder in folders.items():
+        history = _history(folder)
         accuracy = history.column("accuracy/target")[1]
         assert result.metrics[f"accuracy/{name}/target"] in accuracy
         assert result.metrics[f"a-distance/{name}"] == history.column("a-distance")[1][-1]
@@ -36,10 +44,9 @@ def test_the_study_trains_answers_and_resumes(tmp_path: Path) -> None:
     for name in Validator.members():
         assert -1 <= result.metrics.get(f"validator/{name}/correlation", 0) <= 1
         assert result.metrics[f"validator/{name}/regret"] >= 0
-    answers = result.blocks[0]
-    assert isinstance(answers, Table) and len(answers.rows) == 8
-    assert "not measured here" in str(answers.rows[5])  # the factors belong to the thorough study
-    assert all("not measured here" in str(row) for row in answers.rows[:3])  # nor are 200 images what the paper took
+    found = _tables(result)["Answers"].rows
+    assert len(found) == 6
+    assert all("not measured here" in row for row in (*found[:3], *found[4:]))  # 200 images are not what the paper took
     count = len(MnistMExtract.load(tmp_path).test.labels)
     right = count * result.metrics["accuracy/modern/adversarial-teacher/target/ten-views"]
     assert right == pytest.approx(round(right)) and 0 < right <= count
@@ -47,16 +54,48 @@ def test_the_study_trains_answers_and_resumes(tmp_path: Path) -> None:
     assert {"Target accuracy", "Domain classifier", "Proxy A-distance"} <= set(titles)
     assert sum(title.startswith("Features of") for title in titles) == 6
 
-    times = {name: (folder / "history.jsonl").read_bytes() for name, folder in files.items()}
+    times = {name: (folder / "history.jsonl").read_bytes() for name, folder in folders.items()}
     again = study.run(session)  # everything was trained already: it is read, not trained again
     assert dict(again.metrics) == pytest.approx(dict(result.metrics), nan_ok=True)
-    assert times == {name: (folder / "history.jsonl").read_bytes() for name, folder in files.items()}
+    assert times == {name: (folder / "history.jsonl").read_bytes() for name, folder in folders.items()}
 
 
-def test_the_thorough_study_has_every_factor_method_and_ablation() -> None:
-    names = [arm.name for arm in arms(PAPER, Recipe(), thorough=True)]
+@pytest.mark.usefixtures("small_extracts")
+def test_the_questions_are_answered_seed_by_seed(tmp_path: Path) -> None:
+    session = Session(quiet=True, out=tmp_path, home=tmp_path)
+    study = AdaptationQuestions(seeds=2, epochs=1, images=150)
+    result = study.run(session)
+    tables = _tables(result)
+    answers = tables["Answers"].rows
+    assert len(answers) == 4
+    assert not any("not measured here" in row for row in answers)
+    target = {
+        (arm.name, seed): _history(run_folder(session, arm, seed, 150)).column("accuracy/target")[1][-1]
+        for arm in study.arms
+        for seed in range(2)
+    }
+    for title, base, prefix, rows in (
+        ("Without one ingredient", "adversarial-teacher", "without-", 11),
+        ("The paper's network, changed", "paper", "paper-", 6),
+    ):
+        assert len(tables[title].rows) == rows
+        for change, accuracy, difference, low, high in tables[title].rows:
+            each = [target[f"{prefix}{change}", seed] - target[base, seed] for seed in range(2)]
+            assert difference == pytest.approx(np.mean(each))
+            assert accuracy == pytest.approx(np.mean([target[f"{prefix}{change}", seed] for seed in range(2)]))
+            # Student's t for two values: the mean, and 12.706 times half their distance.
+            half = 12.7062 * abs(each[0] - each[1]) / 2
+            assert (low, high) == pytest.approx((np.mean(each) - half, np.mean(each) + half), abs=1e-4)
+    curve = next(block for block in result.blocks if getattr(block, "title", "") == "Influence of the factor")
+    assert isinstance(curve, Curves)
+    assert curve.series[0].y == pytest.approx([result.metrics[f"accuracy/factor-{f:g}/target"] for f in FACTORS])
+
+
+def test_the_questions_cover_every_factor_method_and_choice() -> None:
+    everything, few = AdaptationQuestions().arms, AdaptationQuestions(thorough=False).arms
+    names = [arm.name for arm in everything]
     assert len(set(names)) == len(names)
-    assert all(f"paper/factor-{factor:g}" in names for factor in FACTORS if factor != 1)
+    assert {arm.name for arm in few} < set(names)
+    assert all(f"factor-{factor:g}" in names for factor in FACTORS)
     for method in Adaptation.concrete():
-        assert any(isinstance(arm.method, method) for arm in arms(PAPER, Recipe(), thorough=True))
-    assert sum("without" in name for name in names) == 10
+        assert any(isinstance(arm.method, method) for arm in everything)

@@ -16,9 +16,11 @@ from deepscope import render
 from deepscope.checks import Check, class_images, held_out
 from deepscope.checks.accuracy import Accuracy, _reduced
 from deepscope.checks.class_images import ClassImages
+from deepscope.checks.corruptions import Corruptions
 from deepscope.checks.explanations import Explanations
 from deepscope.checks.leaks import Leaks
 from deepscope.checks.robustness import Robustness
+from deepscope.data.corruptions import Corruption
 from deepscope.errors import InputError
 from deepscope.jobs import perform
 from deepscope.jobs.transfer_fit import TransferFit
@@ -133,6 +135,24 @@ def test_accuracy_falls_with_the_radius(data: str, session: Session) -> None:
 
 
 @pytest.mark.usefixtures("tiny")
+def test_ordinary_damage_is_compared_with_the_same_images(data: str, session: Session) -> None:
+    (Path(data) / "test" / CLASSES[0] / "bad.png").write_bytes(b"no image")
+    result = Corruptions(data, severities=(5, 1)).run(session)
+    assert (result.metrics["images"], len(result.metrics) - 1) == (18, 3 * (2 + 2 * len(Corruption.members())))
+    assert result.metrics["accuracy/clean"] == pytest.approx(Accuracy(data).run(session).metrics["accuracy/top1"])
+    table = _first(result, Table, "Each kind of damage")
+    assert isinstance(table, Table)
+    assert {row[0]: row[1:] for row in table.rows} == {
+        name: tuple(result.metrics[f"accuracy/{name}/{severity}"] for severity in (1, 5))
+        for name in Corruption.members()
+    }
+    everything = [result.metrics[f"accuracy/{name}/{severity}"] for name in Corruption.members() for severity in (1, 5)]
+    assert result.metrics["accuracy/corrupted"] == pytest.approx(np.mean(everything))
+    worst = min(Corruption.members(), key=lambda name: result.metrics[f"accuracy/{name}/5"])
+    assert f"the worst is {worst}" in _notes(result, "verdict")[0].text
+
+
+@pytest.mark.usefixtures("tiny")
 def test_class_images_stand_beside_photographs_of_the_class(data: str, session: Session) -> None:
     result = ClassImages(data, classes=2, iterations=2).run(session)
     (grid,) = (block for block in result.blocks if isinstance(block, ImageGrid))
@@ -218,4 +238,4 @@ def test_a_model_without_images_is_refused(session: Session) -> None:
 @pytest.mark.usefixtures("tiny")
 def test_the_list_names_every_check(data: str, session: Session) -> None:
     listed = Report(data=data, list=True).run(session)
-    assert listed.metrics["studies"] == len(Check.members()) == 5
+    assert listed.metrics["studies"] == len(Check.members()) == 6

@@ -1,12 +1,12 @@
-"""What the study of domain adaptation trains, and what it keeps of each training."""
+"""What the studies of domain adaptation train, and what they keep of each training."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -18,28 +18,25 @@ from deepscope.adaptation import (
     TARGET,
     Adaptation,
     Adapted,
-    AdaptiveNormalisation,
-    AdversarialTeacher,
-    Coral,
-    Dann,
     DomainNetwork,
-    EntropyMinimisation,
-    MaximumMeanDiscrepancy,
-    PseudoLabels,
+    Labelled,
     Recipe,
     SourceOnly,
-    VirtualAdversarial,
     adapt,
     proxy_a_distance,
     run,
 )
-from deepscope.jobs.domains import Domains
+from deepscope.data import first_here
+from deepscope.errors import InputError
+from deepscope.jobs.domains import Domains, load_domains
+from deepscope.models import DEFAULT
 from deepscope.session import Session
+from deepscope.statistics import Estimate, over_seeds
+from deepscope.training import Diverged
 
 Judges: TypeAlias = "dict[str, tuple[float | None, float]]"
 """For each validator: its rank correlation with target accuracy, and the accuracy that choosing by it loses."""
 
-FACTORS = (0.0, 0.01, 0.1, 0.3, 1.0, 3.0)
 _SAMPLE = 500
 
 
@@ -83,57 +80,77 @@ class Outcome:
         return self.adapted.history.column("accuracy/target")[1]
 
 
-def arms(paper: Recipe, modern: Recipe, *, thorough: bool) -> list[Arm]:
-    """The paper's comparison and the modern one; with every factor, variant, method and ablation where `thorough`."""
-    found = [
-        Arm("paper/source-only", SourceOnly(), paper),
-        Arm("paper/dann", Dann(), paper),
-        Arm("paper/no-reversal", Dann(reversal=False), paper),
-        Arm("paper/target-only", SourceOnly(), paper, on_target=True),
-        Arm("modern/source-only", SourceOnly(), modern),
-        Arm("modern/dann", Dann(0.3), modern),
-        Arm("modern/adversarial-teacher", AdversarialTeacher(), modern),
-        Arm("modern/target-only", SourceOnly(), modern, on_target=True),
-    ]
-    if thorough:
-        found += [Arm(f"paper/factor-{factor:g}", Dann(factor), paper) for factor in FACTORS if factor != 1]
-        found += [Arm(f"paper/constant-{factor:g}", Dann(factor, "constant"), paper) for factor in (0.1, 0.3, 1.0)]
-        variants = {
-            "uncentred": replace(paper, centre=False),
-            "batch-statistics": replace(paper, statistics="batch"),
-            "domain-statistics": replace(paper, statistics="domain"),
-            "dropout": replace(paper, dropout=0.1),
-            "adam": replace(paper, optimiser="adam", rate=modern.rate),
-            "augmented": replace(paper, augmentation=modern.augmentation),
-        }
-        found += [Arm(f"paper/dann-{name}", Dann(), recipe) for name, recipe in variants.items()]
-        others = (
-            AdaptiveNormalisation(),
-            MaximumMeanDiscrepancy(),
-            Coral(),
-            EntropyMinimisation(),
-            VirtualAdversarial(),
-            PseudoLabels(),
-        )
-        found += [Arm(f"modern/{method.name}", method, modern) for method in others]
-        augmentation = modern.augmentation
-        assert augmentation is not None
-        without = {
-            "augmentation": replace(modern, augmentation=None),
-            "inversion": replace(modern, augmentation=replace(augmentation, invert=0.0)),
-            "shift": replace(modern, augmentation=replace(augmentation, shift=0)),
-            "noise": replace(modern, augmentation=replace(augmentation, noise=0.0)),
-            "clutter": replace(modern, augmentation=replace(augmentation, clutter=0.0)),
-            "dropout": replace(modern, dropout=0.0),
-            "domain-statistics": replace(modern, statistics="batch"),
-            "normalisation": replace(modern, statistics="none"),
-        }
-        found += [Arm(f"modern/without-{name}", AdversarialTeacher(), recipe) for name, recipe in without.items()]
-        found += [
-            Arm("modern/without-warmup", AdversarialTeacher(warmup=0.0), modern),
-            Arm("modern/without-confidence", AdversarialTeacher(confidence=0.0), modern),
-        ]
-    return found
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """Every arm from every seed.
+
+    Attributes:
+        pair: the two domains.
+        outcomes: by the arm's name, one a seed.
+        diverged: what did not come to an end, in words.
+    """
+
+    pair: Domains
+    outcomes: Mapping[str, list[Outcome]]
+    diverged: tuple[str, ...]
+
+    @property
+    def data(self) -> str:
+        """What was trained on, in words."""
+        return f"{len(self.pair.source)} images of the source, {len(self.pair.target)} of the target"
+
+    def mean(self, name: str, domain: Literal["source", "target"] = "target") -> Estimate:
+        """Accuracy of an arm over its seeds, with Student's interval."""
+        return over_seeds([getattr(run, domain) for run in self.outcomes[name]])
+
+    def last(self, name: str, figure: str) -> Estimate:
+        """A recorded figure of an arm after its last step, over its seeds."""
+        return over_seeds([run.adapted.history.column(figure)[1][-1] for run in self.outcomes[name]])
+
+
+def train_all(
+    arms: Sequence[Arm], session: Session, *, seeds: int, images: int | None, needed: Collection[str]
+) -> Trained:
+    """Train every arm from the session's seed and the next ones, on MNIST and MNIST-M or the extracts in the package.
+
+    Args:
+        arms: what to train.
+        session: where trainings are kept, and how they are computed.
+        seeds: trainings of each arm.
+        images: training images of each domain; None takes all.
+        needed: names of the arms that must not diverge.
+
+    Raises:
+        InputError: there are fewer than one seed or 100 images.
+        Diverged: a needed arm did.
+    """
+    if seeds < 1 or (images is not None and images < 100):
+        raise InputError("--seeds is at least 1, --images at least 100")
+    target = first_here(["mnist-m", "mnist-m-extract"], session)
+    source = "mnist" if target == "mnist-m" else "mnist-extract"
+    pair = _fewer(load_domains(source, target, DEFAULT, session), images)
+    bound = _fewer(load_domains(target, target, DEFAULT, session), images)
+    outcomes: dict[str, list[Outcome]] = {}
+    diverged = []
+    planned = [(arm, session.seed + seed) for seed in range(seeds) for arm in arms]
+    for arm, seed in session.track(planned, "training"):
+        own = replace(session, seed=seed, quiet=True)
+        try:
+            outcome = train(arm, bound if arm.on_target else pair, own, run_folder(session, arm, seed, images))
+        except Diverged as error:
+            if arm.name in needed:
+                raise
+            diverged.append(f"{arm.name}, seed {seed}: {error}")
+        else:
+            outcomes.setdefault(arm.name, []).append(outcome)
+    return Trained(pair, outcomes, tuple(diverged))
+
+
+def _fewer(domains: Domains, images: int | None) -> Domains:
+    if images is None:
+        return domains
+    source = Labelled(domains.source.inputs[:images], domains.source.labels[:images])
+    return replace(domains, source=source, target=domains.target[:images])
 
 
 def train(arm: Arm, domains: Domains, session: Session, folder: Path | None) -> Outcome:
@@ -174,7 +191,7 @@ def over_views(outcome: Outcome, domains: Domains, session: Session) -> float:
     return _accuracy(logits, test.labels)
 
 
-def judged(outcomes: list[Outcome]) -> Judges:
+def judged(outcomes: Iterable[Outcome]) -> Judges:
     """How far each validator can be trusted.
 
     Every epoch of every adapted arm is a candidate, and the choice is made seed by seed. Both are means over seeds; the

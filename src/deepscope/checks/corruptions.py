@@ -1,0 +1,164 @@
+"""How much of its accuracy the classifier keeps when images are noisy, blurred, pale or badly compressed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from PIL import Image
+
+from deepscope import images
+from deepscope.checks.check import Check
+from deepscope.checks.held_out import held_out
+from deepscope.data.corruptions import SIDE, Corruption, shrunk
+from deepscope.errors import InputError
+from deepscope.jobs.section import Budget
+from deepscope.jobs.shown import provenance, skipped_blocks
+from deepscope.jobs.truth import right_answers
+from deepscope.models import VisionModel
+from deepscope.models.prediction import nothing_readable, predict
+from deepscope.results import Column, Curves, ImageGrid, Note, Picture, Result, Series, Table
+from deepscope.session import Session
+from deepscope.statistics import Estimate, mean, proportion
+
+
+@dataclass(frozen=True)
+class Corruptions(Check):
+    """Accuracy under ordinary damage: noise, blur, lost contrast, compression, at the strengths of ImageNet-C.
+
+    Attributes:
+        data: a folder with a folder of images for each class, divided into `train/` and `test/` or not; or a
+            dataset's name.
+        model: the classifier; `deepscope models` lists them.
+        severities: strengths to try, of 1 to 5.
+        limit: images, at most, drawn at random.
+    """
+
+    chapter: ClassVar[str] = "3 What it withstands"
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.5, "full": 5}
+
+    _: KW_ONLY
+    severities: tuple[int, ...] = (1, 2, 3, 4, 5)
+    limit: int = 100
+
+    @classmethod
+    def within(cls, budget: Budget, *, data: str, model: str) -> Corruptions:
+        """A few images and strengths, or many."""
+        return cls(data, model=model) if budget == "full" else cls(data, model=model, severities=(1, 3, 5), limit=24)
+
+    def run(self, session: Session) -> Result:
+        """Damage the held-out images in every way, and classify them."""
+        if not self.severities:
+            raise InputError("--severities needs at least one number from 1 to 5")
+        severities = sorted(set(self.severities))
+        kinds = [Corruption.named(name) for name in Corruption.members()]
+        corruptions = [[replace(kind, severity=severity) for severity in severities] for kind in kinds]
+        judged = held_out(self.model, self.data, session)
+        model = judged.model
+        drawn = torch.randperm(len(judged.paths), generator=session.rng("limit"))[: self.limit].sort().values
+        pictures, skipped = _opened([judged.paths[row] for row in drawn.tolist()])
+        answers = right_answers(model, list(pictures))
+        originals = list(pictures.values())
+
+        def right(shown: list[Image.Image]) -> list[bool]:
+            logits = predict(model, shown, replace(session, quiet=True)).logits
+            return [label in answer for label, answer in zip(logits.argmax(1).tolist(), answers, strict=True)]
+
+        clean = _share(right(originals))
+        held = {
+            grades[0].name: [right(_damaged(originals, grade, session)) for grade in grades]
+            for grades in session.track(corruptions, "damaging")
+        }
+        shares = {name: [_share(at) for at in kept] for name, kept in held.items()}
+        together = mean(np.mean([at for kept in held.values() for at in kept], axis=0))
+        return Result(
+            title=f"What ordinary damage does to {model.name}",
+            metrics={
+                "images": len(originals),
+                **clean.metrics("accuracy/clean"),
+                **together.metrics("accuracy/corrupted"),
+                **{
+                    key: value
+                    for name, kept in shares.items()
+                    for severity, share in zip(severities, kept, strict=True)
+                    for key, value in share.metrics(f"accuracy/{name}/{severity}").items()
+                },
+            },
+            blocks=(
+                Note(_said(clean, together, severities, shares), "Ordinary damage", "verdict"),
+                *judged.notes,
+                _curves(severities, clean, shares),
+                _table(severities, shares),
+                _figure(model, originals[0], corruptions, session),
+                *skipped_blocks(skipped),
+            ),
+            provenance=provenance([model], list(pictures)),
+        )
+
+
+def _opened(paths: Sequence[Path]) -> tuple[dict[Path, Image.Image], list[images.Skipped]]:
+    """The images that can be read, at the size at which they are damaged, and the others."""
+    opened, skipped = {}, []
+    for path in paths:
+        try:
+            image = images.decode(path, at_least=SIDE)
+        except images.UnreadableImage as error:
+            skipped.append(images.Skipped(str(path), error.reason))
+        else:
+            opened[path] = shrunk(image)
+    if not opened:
+        raise InputError(nothing_readable(skipped))
+    return opened, skipped
+
+
+def _damaged(originals: Sequence[Image.Image], corruption: Corruption, session: Session) -> list[Image.Image]:
+    rng = session.rng("corruption", corruption.name, corruption.severity)
+    return [corruption(image, rng) for image in originals]
+
+
+def _share(right: Sequence[bool]) -> Estimate:
+    return proportion(sum(right), len(right))
+
+
+def _said(clean: Estimate, together: Estimate, severities: list[int], shares: Mapping[str, list[Estimate]]) -> str:
+    worst = min(shares, key=lambda name: shares[name][-1].value)
+    return (
+        f"Noise, blur, pale or badly compressed images take accuracy from {clean} to {together} in the mean over all "
+        f"kinds and strengths; the worst is {worst}: {shares[worst][-1]} at severity {severities[-1]}."
+    )
+
+
+def _curves(severities: list[int], clean: Estimate, shares: Mapping[str, list[Estimate]]) -> Curves:
+    series = []
+    for name, kept in shares.items():
+        found = [clean, *kept]
+        low, high = (np.array([getattr(share, end) for share in found]) for end in ("low", "high"))
+        series.append(Series(name, np.array([0, *severities]), np.array([share.value for share in found]), low, high))
+    caption = "0 is the image as it is, its shorter side at most 256 pixels. Bands are 95 % Wilson intervals."
+    return Curves(tuple(series), "severity", "accuracy", "Accuracy under ordinary damage", caption)
+
+
+def _table(severities: list[int], shares: Mapping[str, list[Estimate]]) -> Table:
+    columns = (Column("damage"), *(Column(f"severity {severity}", ".3f") for severity in severities))
+    rows = tuple((name, *(share.value for share in kept)) for name, kept in shares.items())
+    return Table(columns, rows, title="Each kind of damage")
+
+
+def _figure(
+    model: VisionModel, image: Image.Image, corruptions: Sequence[Sequence[Corruption]], session: Session
+) -> ImageGrid:
+    """One image in every state, with what the classifier says of it."""
+    states = [_damaged([image], grade, session)[0] for grades in corruptions for grade in grades]
+    seen = predict(model, states, replace(session, quiet=True)).logits.argmax(1).tolist()
+    pictures = iter(
+        Picture(np.asarray(state), caption=model.categories[label]) for state, label in zip(states, seen, strict=True)
+    )
+    rows = tuple(tuple(next(pictures) for _ in grades) for grades in corruptions)
+    named = ", ".join(grades[0].name for grades in corruptions)
+    headings = tuple(f"severity {grade.severity}" for grade in corruptions[0])
+    caption = f"From the top: {named}. Below each picture stands what the classifier sees."
+    return ImageGrid(rows, "What the damage looks like", caption, headings)

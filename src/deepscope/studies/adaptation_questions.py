@@ -1,0 +1,253 @@
+"""Chapter 3 of the source, its four questions, and what each ingredient of the strongest method does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from deepscope.adaptation import (
+    PAPER,
+    AdaptiveNormalisation,
+    AdversarialTeacher,
+    Coral,
+    Dann,
+    EntropyMinimisation,
+    MaximumMeanDiscrepancy,
+    PseudoLabels,
+    Recipe,
+    SourceOnly,
+    VirtualAdversarial,
+)
+from deepscope.errors import InputError
+from deepscope.results import Block, Column, Curves, Provenance, Result, Series, Table
+from deepscope.session import Session
+from deepscope.statistics import over_seeds
+from deepscope.studies import adaptation_shown as shown
+from deepscope.studies.adaptation_runs import Arm, Outcome, Trained, train_all
+from deepscope.studies.study import Answer, Budget, Study, answers
+
+FACTORS = (0.0, 0.01, 0.1, 0.3, 1.0, 3.0)
+CONSTANT = (0.1, 0.3, 1.0)
+
+_SOURCE_ONLY, _DANN, _NO_REVERSAL, _TEACHER = "source-only", "factor-0.3", "no-reversal", "adversarial-teacher"
+_PAPER = "paper"
+_NEEDED = (_SOURCE_ONLY, _DANN, _NO_REVERSAL, _TEACHER, _PAPER)
+
+
+@dataclass(frozen=True)
+class AdaptationQuestions(Study):
+    """What the reversal, its factor, pseudo-labels and every other ingredient do, from MNIST to MNIST-M.
+
+    The questions are asked of the modern recipe, which takes a tenth of the steps of the paper's; what the choices in
+    the paper's own network do is in a table of its own. Every training is kept (below --out, else in the cache): the
+    same command goes on where it was stopped.
+
+    Attributes:
+        seeds: trainings of each arm, with the session's seed and the next ones.
+        epochs: of every training.
+        images: training images of each domain.
+        thorough: also every factor, variant of the network, rival method and ablation.
+    """
+
+    chapter: ClassVar[str] = "3 Domain adaptation"
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.4, "full": 70}
+
+    _: KW_ONLY
+    seeds: int = 3
+    epochs: int = 6
+    images: int = 10000
+    thorough: bool = True
+
+    @classmethod
+    def within(cls, budget: Budget) -> AdaptationQuestions:
+        """A few epochs on some hundred digits from one seed, or everything."""
+        return cls() if budget == "full" else cls(seeds=1, epochs=2, images=1500, thorough=False)
+
+    def inputs(self, home: Path) -> Sequence[Path]:
+        """Digits and photographs."""
+        return [home / "data" / name for name in ("mnist", "bsds500")]
+
+    @property
+    def arms(self) -> list[Arm]:
+        """What the questions need; with everything else where `thorough`."""
+        modern, paper = Recipe(epochs=self.epochs), replace(PAPER, epochs=self.epochs)
+        found = [
+            Arm(_SOURCE_ONLY, SourceOnly(), modern),
+            Arm(_NO_REVERSAL, Dann(0.3, reversal=False), modern),
+            Arm(_DANN, Dann(0.3), modern),
+            Arm(_TEACHER, AdversarialTeacher(), modern),
+            Arm(_PAPER, Dann(), paper),
+        ]
+        if not self.thorough:
+            return found
+        found += [Arm(f"factor-{factor:g}", Dann(factor), modern) for factor in FACTORS if factor != 0.3]
+        found += [Arm(f"constant-{factor:g}", Dann(factor, "constant"), modern) for factor in CONSTANT]
+        rivals = (
+            AdaptiveNormalisation(),
+            MaximumMeanDiscrepancy(),
+            Coral(),
+            EntropyMinimisation(),
+            VirtualAdversarial(),
+            PseudoLabels(),
+        )
+        found += [Arm(method.name, method, modern) for method in rivals]
+        found += [Arm(f"without-{name}", *changed) for name, changed in _ablations(modern).items()]
+        return found + [Arm(f"{_PAPER}-{name}", Dann(), recipe) for name, recipe in _variants(paper, modern).items()]
+
+    def run(self, session: Session) -> Result:
+        """Train every arm from every seed, and answer the questions."""
+        if self.epochs < 1:
+            raise InputError("--epochs is at least 1")
+        trained = train_all(self.arms, session, seeds=self.seeds, images=self.images, needed=_NEEDED)
+        judges = shown.judges_of(trained)
+        return Result(
+            title="What each part of domain adaptation does",
+            metrics=shown.metrics(trained, judges),
+            blocks=(
+                answers(self._answers(trained)),
+                *_factors(trained),
+                *_compared(trained, _TEACHER, "without-", "Without one ingredient", "the strongest method as it is"),
+                *_compared(trained, _PAPER, f"{_PAPER}-", "The paper's network, changed", "the network as published"),
+                shown.arms_table(trained, {}),
+                *shown.along(trained, _NEEDED, {}),
+                shown.judges_table(judges),
+                *shown.notes(trained),
+            ),
+            provenance=Provenance(data=trained.data),
+        )
+
+    def _answers(self, trained: Trained) -> list[Answer]:
+        target = {name: trained.mean(name) for name in trained.outcomes}
+        known = trained.last(_NO_REVERSAL, "domain/accuracy"), trained.last(_DANN, "domain/accuracy")
+        worse = target[_NO_REVERSAL].value < target[_DANN].value and known[0].value > known[1].value
+        before, after = trained.mean(_SOURCE_ONLY, "source"), trained.mean(_DANN, "source")
+        return [
+            Answer(
+                "1. without the reversal",
+                "the domain classifier becomes proficient",
+                f"target {target[_NO_REVERSAL]} (with {target[_DANN]}, no domain loss {target[_SOURCE_ONLY]}); domain "
+                f"accuracy {known[0].value:.3f} (with {known[1].value:.3f})",
+                "reproduced" if worse else "differs",
+            ),
+            Answer(
+                "2. source accuracy, modern recipe",
+                "a minor decrease",
+                f"{after} after, {before} before",
+                "reproduced" if 0 < before.value - after.value <= 0.01 else "differs",
+                "a decrease of at most one point counts as minor",
+            ),
+            self._factor(trained),
+            Answer(
+                "4. pseudo-labels",
+                "help by narrowing the gap",
+                f"target {target[_TEACHER]} with a teacher's pseudo-labels, {target[_DANN]} without",
+                "reproduced" if target[_TEACHER].value > target[_DANN].value else "differs",
+                _confident(trained.outcomes[_TEACHER]),
+            ),
+        ]
+
+    def _factor(self, trained: Trained) -> Answer:
+        question, published = "3. the factor's influence", "an optimal value is crucial"
+        found = {factor: f"factor-{factor:g}" for factor in FACTORS}
+        if not all(name in trained.outcomes for name in found.values()):
+            return Answer(question, published, "-", "not measured here", "run it with --thorough")
+        by_factor = {factor: trained.mean(name).value for factor, name in found.items()}
+        best = max(by_factor, key=lambda factor: by_factor[factor])
+        measured = ", ".join(f"{factor:g}: {value:.3f}" for factor, value in by_factor.items())
+        constant = ", ".join(
+            f"{factor:g}: {trained.mean(name).value:.3f}"
+            for factor in CONSTANT
+            if (name := f"constant-{factor:g}") in trained.outcomes
+        )
+        crucial = 0 < best < max(FACTORS)
+        because = f"best at {best:g}, with the paper's rising schedule; constant from the start: {constant}"
+        return Answer(question, published, measured, "reproduced" if crucial else "differs", because)
+
+
+def _confident(runs: Sequence[Outcome]) -> str:
+    """How much of the target the teacher is sure of after the first and the last epoch, and how much of that is right.
+
+    There is no precision where it is sure of nothing.
+    """
+    parts = []
+    for place, when in ((0, "after the first epoch"), (-1, "in the end")):
+        rows = [[row for row in run.adapted.history.rows if "confident/coverage" in row][place] for run in runs]
+        coverage = np.mean([row["confident/coverage"] for row in rows])
+        precision = [row["confident/precision"] for row in rows if "confident/precision" in row]
+        right = f", {np.mean(precision):.3f} of them right" if precision else ""
+        parts.append(f"{when} {coverage:.2f} of the labels are confident{right}")
+    return "; ".join(parts)
+
+
+def _ablations(modern: Recipe) -> dict[str, tuple[AdversarialTeacher, Recipe]]:
+    """The strongest method, each time without one ingredient."""
+    augmentation = modern.augmentation
+    assert augmentation is not None
+    recipes = {
+        "augmentation": replace(modern, augmentation=None),
+        "inversion": replace(modern, augmentation=replace(augmentation, invert=0.0)),
+        "shift": replace(modern, augmentation=replace(augmentation, shift=0)),
+        "noise": replace(modern, augmentation=replace(augmentation, noise=0.0)),
+        "clutter": replace(modern, augmentation=replace(augmentation, clutter=0.0)),
+        "dropout": replace(modern, dropout=0.0),
+        "domain-statistics": replace(modern, statistics="batch"),
+        "normalisation": replace(modern, statistics="none"),
+    }
+    teachers = {
+        "warmup": AdversarialTeacher(warmup=0.0),
+        "confidence": AdversarialTeacher(confidence=0.0),
+        "reversal": AdversarialTeacher(factor=0.0),
+    }
+    return {
+        **{name: (AdversarialTeacher(), recipe) for name, recipe in recipes.items()},
+        **{name: (teacher, modern) for name, teacher in teachers.items()},
+    }
+
+
+def _variants(paper: Recipe, modern: Recipe) -> dict[str, Recipe]:
+    """The paper's recipe with one choice changed, which published re-implementations often do without a word."""
+    return {
+        "uncentred": replace(paper, centre=False),
+        "batch-statistics": replace(paper, statistics="batch"),
+        "domain-statistics": replace(paper, statistics="domain"),
+        "dropout": replace(paper, dropout=0.1),
+        "adam": replace(paper, optimiser="adam", rate=modern.rate),
+        "augmented": replace(paper, augmentation=modern.augmentation),
+    }
+
+
+def _factors(trained: Trained) -> list[Block]:
+    names = {factor: f"factor-{factor:g}" for factor in FACTORS}
+    if not all(name in trained.outcomes for name in names.values()):
+        return []
+    series = []
+    for domain in ("target", "source"):
+        found = [trained.mean(name, domain) for name in names.values()]
+        x = np.array([max(factor, 1e-3) for factor in names])
+        low, high = (np.array([getattr(e, end) for e in found]) for end in ("low", "high"))
+        band = (low, high) if np.isfinite(low).all() else (None, None)
+        series.append(Series(domain, x, np.array([e.value for e in found]), *band))
+    caption = "Accuracy by the largest factor of the reversal; 0 is drawn at 0.001."
+    return [Curves(tuple(series), "factor", "accuracy", "Influence of the factor", caption, x_scale="log")]
+
+
+def _compared(trained: Trained, base: str, prefix: str, title: str, called: str) -> list[Block]:
+    """What each change does to target accuracy, compared seed by seed."""
+    by_seed = {run.seed: run.target for run in trained.outcomes[base]}
+    rows = []
+    for name, runs in trained.outcomes.items():
+        if name.startswith(prefix):
+            change = over_seeds([run.target - by_seed[run.seed] for run in runs])
+            interval = (change.low, change.high) if len(runs) > 1 else (None, None)
+            rows.append((name.removeprefix(prefix), trained.mean(name).value, change.value, *interval))
+    if not rows:
+        return []
+    columns = (Column("change"), Column("target", ".4f"))
+    columns += tuple(Column(word, "+.4f") for word in ("difference", "low", "high"))
+    whole = trained.mean(base)
+    caption = f"Target accuracy against {called} ({whole}), paired by seed, 95 % Student intervals."
+    return [Table(columns, tuple(rows), title=title, caption=caption)]
