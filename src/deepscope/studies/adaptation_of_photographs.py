@@ -47,7 +47,7 @@ class AdaptationOfPhotographs(Study):
     """
 
     chapter: ClassVar[str] = "3 Domain adaptation"
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 4, "full": 10}
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 4, "full": 15}
 
     _: KW_ONLY
     seeds: int = 3
