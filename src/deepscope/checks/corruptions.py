@@ -133,13 +133,13 @@ def _said(clean: Estimate, together: Estimate, severities: list[int], shares: Ma
 
 
 def _curves(severities: list[int], clean: Estimate, shares: Mapping[str, list[Estimate]]) -> Curves:
-    series = []
-    for name, kept in shares.items():
-        found = [clean, *kept]
-        low, high = (np.array([getattr(share, end) for share in found]) for end in ("low", "high"))
-        series.append(Series(name, np.array([0, *severities]), np.array([share.value for share in found]), low, high))
-    caption = "0 is the image as it is, its shorter side at most 256 pixels. Bands are 95 % Wilson intervals."
-    return Curves(tuple(series), "severity", "accuracy", "Accuracy under ordinary damage", caption)
+    series = tuple(
+        Series(name, np.array([0, *severities]), np.array([clean.value, *(share.value for share in kept)]))
+        for name, kept in shares.items()
+    )
+    width = max((share.high - share.low) / 2 for kept in shares.values() for share in kept)
+    caption = f"0: the image as it is, its shorter side at most 256 pixels. 95 % intervals are up to ±{width:.2f} wide."
+    return Curves(series, "severity", "accuracy", "Accuracy under ordinary damage", caption)
 
 
 def _table(severities: list[int], shares: Mapping[str, list[Estimate]]) -> Table:
@@ -152,13 +152,14 @@ def _figure(
     model: VisionModel, image: Image.Image, corruptions: Sequence[Sequence[Corruption]], session: Session
 ) -> ImageGrid:
     """One image in every state, with what the classifier says of it."""
-    states = [_damaged([image], grade, session)[0] for grades in corruptions for grade in grades]
-    seen = predict(model, states, replace(session, quiet=True)).logits.argmax(1).tolist()
-    pictures = iter(
-        Picture(np.asarray(state), caption=model.categories[label]) for state, label in zip(states, seen, strict=True)
-    )
-    rows = tuple(tuple(next(pictures) for _ in grades) for grades in corruptions)
-    named = ", ".join(grades[0].name for grades in corruptions)
+    rows = []
+    for grades in corruptions:
+        states = [_damaged([image], grade, session)[0] for grade in grades]
+        seen = predict(model, states, replace(session, quiet=True)).logits.argmax(1).tolist()
+        captions = [model.categories[label] for label in seen]
+        captions[0] = f"{grades[0].name}: {captions[0]}"
+        shown = zip(states, captions, strict=True)
+        rows.append(tuple(Picture(np.asarray(state), caption=caption) for state, caption in shown))
     headings = tuple(f"severity {grade.severity}" for grade in corruptions[0])
-    caption = f"From the top: {named}. Below each picture stands what the classifier sees."
-    return ImageGrid(rows, "What the damage looks like", caption, headings)
+    caption = "Below each picture: what the classifier sees."
+    return ImageGrid(tuple(rows), "What the damage looks like", caption, headings)
