@@ -58,7 +58,7 @@ class AdaptationQuestions(Study):
 
     _: KW_ONLY
     seeds: int = 3
-    epochs: int = 6
+    epochs: int = 5
     images: int = 10000
     thorough: bool = True
 
