@@ -32,12 +32,12 @@ def skipped_blocks(skipped: Sequence[Skipped]) -> tuple[Block, ...]:
 
 
 def provenance(models: Iterable[VisionModel], paths: Sequence[Path]) -> Provenance:
-    """What was used and what was read: the data's digest covers every file's name and bytes."""
+    """What was used and what was read, if anything: the data's digest covers every file's name and bytes."""
     digest = hashlib.sha256()
     for path in paths:
         digest.update(path.name.encode(errors="surrogateescape"))
         digest.update(path.read_bytes())
     return Provenance(
         models={model.name: model.fingerprint for model in models},
-        data=f"{len(paths)} images, sha256 {digest.hexdigest()}",
+        data=f"{len(paths)} images, sha256 {digest.hexdigest()}" if paths else "",
     )
