@@ -34,7 +34,7 @@ class Recipe:
         augmentation: of images of both domains; None does without.
     """
 
-    epochs: int = 14
+    epochs: int = 24
     batch_size: int = 128
     optimiser: Literal["sgd", "adam"] = "adam"
     rate: float = 2e-3
