@@ -252,7 +252,9 @@ def write_corrupted(
 
 def _pixels(image: Image.Image) -> NDArray[np.float32]:
     """(H, W, 3) in [0, 1]."""
-    return np.asarray(image, dtype=np.float32) / np.float32(255)
+    pixels: NDArray[np.float32] = np.asarray(image).astype(np.float32)
+    pixels /= 255
+    return pixels
 
 
 def _image(pixels: NDArray[np.floating]) -> Image.Image:
