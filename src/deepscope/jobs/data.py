@@ -7,20 +7,15 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-from PIL import Image
-
 from deepscope import images
 from deepscope.data import Dataset
 from deepscope.data.audit import BITS, NEAR, Audit, Pair, audit
 from deepscope.data.download import get
 from deepscope.errors import InputError, unknown
 from deepscope.jobs.job import Job
-from deepscope.jobs.shown import skipped_blocks
+from deepscope.jobs.shown import THUMBNAIL, skipped_blocks, thumbnail
 from deepscope.results import Block, Column, ImageGrid, Note, Picture, Provenance, Result, Table
 from deepscope.session import Session
-
-_SHOWN_SIDE = 256
 
 
 @dataclass(frozen=True)
@@ -194,6 +189,4 @@ def _figure(root: Path, pairs: Sequence[Pair], most: int) -> list[Block]:
 
 
 def _picture(root: Path, path: Path) -> Picture:
-    image: Image.Image = images.decode(root / path, at_least=_SHOWN_SIDE)
-    image.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE))
-    return Picture(np.asarray(image), caption=str(path))
+    return thumbnail(images.decode(root / path, at_least=THUMBNAIL), caption=str(path))

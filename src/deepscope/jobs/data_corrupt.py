@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from PIL import Image
 
 from deepscope import images
 from deepscope.data import ClassFolders, DigitSplit, load_any
 from deepscope.data.corruptions import Corruption, GaussianNoise, write_corrupted
 from deepscope.errors import InputError
 from deepscope.jobs.job import Job
-from deepscope.jobs.shown import provenance, skipped_blocks
-from deepscope.results import ImageGrid, Note, Picture, Result
+from deepscope.jobs.shown import provenance, skipped_blocks, thumbnail
+from deepscope.results import ImageGrid, Note, Result
 from deepscope.session import Session
 
 
@@ -76,12 +75,6 @@ class DataCorrupt(Job):
         for path in shown:
             image = images.decode(path)
             damaged = [grade(image, session.rng("figure", grade.name)) for grade in grades]
-            rows.append((_picture(image, path.name), *map(_picture, damaged)))
+            rows.append((thumbnail(image, caption=path.name), *map(thumbnail, damaged)))
         headings = ("image", *(f"severity {grade.severity}" for grade in grades))
         return [ImageGrid(tuple(rows), f"What {self.corruption.name} does", columns=headings)] if rows else []
-
-
-def _picture(image: Image.Image, caption: str = "") -> Picture:
-    small = image.copy()
-    small.thumbnail((256, 256))
-    return Picture(np.asarray(small), caption=caption)

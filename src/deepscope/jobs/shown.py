@@ -6,17 +6,29 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
 from torch import Tensor
 
 from deepscope.images import Skipped
 from deepscope.models import VisionModel
 from deepscope.results import Block, Column, Note, Picture, Provenance, Table
 
+THUMBNAIL = 256
+"""Longer side of a small picture, in pixels."""
+
 
 def picture(pixels: Tensor, *, caption: str = "") -> Picture:
     """(3, H, W) pixels in [0, 1] -> a picture, rounded to 8 bits."""
     rounded = (pixels.detach().float().clamp(0, 1) * 255).round().byte()
     return Picture(rounded.permute(1, 2, 0).cpu().contiguous().numpy(), caption=caption)
+
+
+def thumbnail(image: Image.Image, *, caption: str = "") -> Picture:
+    """An RGB image, made small for a figure; the image itself stays as it is."""
+    small = image.copy()
+    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    return Picture(np.asarray(small), caption=caption)
 
 
 def skipped_blocks(skipped: Sequence[Skipped]) -> tuple[Block, ...]:

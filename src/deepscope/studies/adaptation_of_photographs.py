@@ -17,8 +17,9 @@ from deepscope.data.corruptions import Corruption, write_corrupted
 from deepscope.errors import InputError
 from deepscope.jobs.adapt_fit import right
 from deepscope.jobs.domains import Domains, load_domains
+from deepscope.jobs.shown import thumbnail
 from deepscope.models import DEFAULT
-from deepscope.results import Column, ImageGrid, Note, Picture, Provenance, Result, Table
+from deepscope.results import Column, ImageGrid, Note, Provenance, Result, Table
 from deepscope.session import Session
 from deepscope.statistics import Estimate, over_seeds
 from deepscope.studies.study import Answer, Budget, Study, answers
@@ -75,7 +76,7 @@ class AdaptationOfPhotographs(Study):
         if data.test is None:
             raise InputError(f"{self.data} has no train and test folders: divide it first")
         found: dict[str, dict[str, Accuracies]] = {}
-        grid = [[_picture(data.test.paths[row])] for row in _spread(len(data.test))]
+        grid = [[thumbnail(images.decode(data.test.paths[row]))] for row in _spread(len(data.test))]
         for corruption in wanted:
             with tempfile.TemporaryDirectory() as scratch:
                 folder = Path(scratch) / "damaged"
@@ -85,7 +86,7 @@ class AdaptationOfPhotographs(Study):
                 damaged = load_dataset(folder, session, ClassFolders).test
                 assert damaged is not None
                 for row, pictures in zip(_spread(len(damaged)), grid, strict=True):
-                    pictures.append(_picture(damaged.paths[row]))
+                    pictures.append(thumbnail(images.decode(damaged.paths[row])))
             found[corruption.name] = self._adapt(corruption.name, pair, bound, session)
         return Result(
             title=f"Domain adaptation of photographs: {self.data} to {self.data} damaged",
@@ -169,9 +170,3 @@ def _table(corruption: str, methods: Mapping[str, Accuracies]) -> Table:
 def _spread(count: int) -> list[int]:
     """A few places from the whole list."""
     return np.linspace(0, count - 1, _SHOWN).astype(int).tolist()
-
-
-def _picture(path: Path) -> Picture:
-    image = images.decode(path)
-    image.thumbnail((256, 256))
-    return Picture(np.asarray(image))
