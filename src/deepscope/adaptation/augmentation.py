@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from deepscope.models.classifier import View
 
@@ -45,13 +44,13 @@ class Augmentation:
         """Each image shifted by its own whole number of pixels."""
         if not self.shift:
             return pixels
-        count, _, height, width = pixels.shape
-        top, left = torch.randint(0, 2 * self.shift + 1, (2, count, 1, 1), generator=rng).to(pixels.device)
-        padded = functional.pad(pixels, [self.shift] * 4, mode="replicate")
-        rows = top + torch.arange(height, device=pixels.device).view(1, -1, 1)
-        columns = left + torch.arange(width, device=pixels.device).view(1, 1, -1)
-        images = torch.arange(count, device=pixels.device).view(-1, 1, 1)
-        return padded.permute(0, 2, 3, 1)[images, rows, columns].permute(0, 3, 1, 2)
+        count, channels, height, width = pixels.shape
+        down, right = torch.randint(-self.shift, self.shift + 1, (2, count, 1, 1), generator=rng).to(pixels.device)
+        # A repeated border is what the nearest pixel inside shows.
+        rows = (torch.arange(height, device=pixels.device)[:, None] + down).clamp_(0, height - 1)
+        columns = (torch.arange(width, device=pixels.device) + right).clamp_(0, width - 1)
+        places = (rows * width + columns).flatten(1)[:, None].expand(-1, channels, -1)
+        return pixels.flatten(2).gather(2, places).view_as(pixels)
 
     def distort(self, pixels: Tensor, rng: torch.Generator, *, target: Tensor | None = None) -> Tensor:
         """Negatives, gain, offset, noise and clutter from `target` (M, C, H, W); the result may leave [0, 1]."""

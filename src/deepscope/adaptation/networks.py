@@ -77,7 +77,8 @@ class DigitNetwork(DomainNetwork):
     def calibrate(self, source: Tensor, target: Tensor) -> None:
         """The domains' mean colours, of (N, 1 or 3, 28, 28) uint8."""
         if self.centre:
-            colours = [pixels.double().mean((0, 2, 3)).expand(3) / 255 for pixels in (source, target)]
+            sums = [pixels.sum((2, 3), dtype=torch.int32) for pixels in (source, target)]
+            colours = [each.double().mean(0).expand(3) / (255 * source.shape[2] * source.shape[3]) for each in sums]
             self.means.copy_(torch.stack(colours))
 
     def stored(self, inputs: Tensor) -> Tensor:

@@ -56,8 +56,8 @@ class Recipe:
         """The optimiser of all their parameters that are trained."""
         parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
         if self.optimiser == "sgd":
-            return torch.optim.SGD(parameters, self.rate, momentum=0.9)
-        return torch.optim.Adam(parameters, self.rate)
+            return torch.optim.SGD(parameters, self.rate, momentum=0.9, fused=True)
+        return torch.optim.Adam(parameters, self.rate, fused=True)
 
     @property
     def views(self) -> tuple[View, ...]:

@@ -174,7 +174,7 @@ def fit(
             moment, batch = at(done), send_to_device(coming.result(), device)
             done += 1
             coming = ahead.submit(batches, at(done)) if done < steps else None
-            torch.manual_seed(moment.rng("global").initial_seed())  # dropout draws from the global generator
+            _seed(device, moment.rng("global").initial_seed())
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
                 pending.append(step(batch, moment, update))
             due = done % every == 0 or done == steps
@@ -198,6 +198,13 @@ def fit(
     recorder.close()
     world.wait_for_everyone()
     return recorder.history
+
+
+def _seed(device: torch.device, seed: int) -> None:
+    """For dropout, which draws from the global generators: only this device's, since each costs time every step."""
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)
 
 
 def _figures(pending: list[Mapping[str, Tensor]]) -> dict[str, float]:
