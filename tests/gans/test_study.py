@@ -1,4 +1,4 @@
-"""The study, on digits enough for every branch and trainings of a few steps."""
+"""The studies, on digits enough for every branch and trainings of a few steps."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ import pytest
 from deepscope.data import Digits, DigitSplit
 from deepscope.data.mnist import MnistExtract
 from deepscope.errors import InputError
-from deepscope.gans import Architecture, Recipe
-from deepscope.results import Table
+from deepscope.results import Result, Table
 from deepscope.session import Session
-from deepscope.studies import generation, generation_runs
+from deepscope.studies import generation_questions, generation_runs
 from deepscope.studies.generation import Generation
-from deepscope.studies.generation_runs import arms
+from deepscope.studies.generation_questions import GenerationQuestions
+from deepscope.studies.stacked_digits import StackedDigits
+from deepscope.studies.study import ANSWERS
 
-STUDY = Generation(seeds=2, epochs=1, width=2, samples=40, thorough=False)
+LONG = Generation(seeds=2, epochs=1, width=2, discriminator_width=2, clusters=3, samples=40)
+QUESTIONS = GenerationQuestions(seeds=2, epochs=1, width=2, images=None, samples=40, thorough=False)
+STACKED = StackedDigits(seeds=1, epochs=1, width=2, samples=40)
 
 
 @pytest.fixture(autouse=True)
@@ -29,37 +32,68 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
         *(Digits(part.images[r], part.labels[r]) for part, r in ((whole.train, rows), (whole.test, rows[:33])))
     )
     monkeypatch.setattr(MnistExtract, "load", lambda home: small)
-    monkeypatch.setattr(generation, "_JUDGE_EPOCHS", 1)
-    for name, count in (("_STACKED_SAMPLES", 40), ("_STYLED", 40)):
+    for name, count in (("_STYLED", 40), ("_JUDGE_EPOCHS", 1)):
         monkeypatch.setattr(generation_runs, name, count)
 
 
-def test_every_question_is_answered_and_a_second_run_only_reads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    return Session(quiet=True, out=tmp_path, home=Path("/nowhere"))
+
+
+def answers(result: Result) -> dict[str, tuple[object, ...]]:
+    """Rows of the table of answers by the question's first character."""
+    table = next(block for block in result.blocks if isinstance(block, Table) and block.title == ANSWERS)
+    return {str(row[0])[0]: row for row in table.rows}
+
+
+def test_the_long_trainings_are_answered_and_a_second_run_only_reads(
+    session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = Session(quiet=True, out=tmp_path, home=Path("/nowhere"))
-    result = STUDY.run(session)
-    table = next(block for block in result.blocks if isinstance(block, Table) and block.title == "Answers")
-    assert {str(row[0])[0] for row in table.rows} == set("123456789")
-    verdicts = {row[3] for row in table.rows}
-    assert verdicts == {"answered", "not measured here"}
+    result = LONG.run(session)
+    assert set(answers(result)) == set("24689b")
     assert result.metrics["fidelity/conditional/low"] <= result.metrics["fidelity/conditional"]
-    assert {"style/slant/conditional", "arithmetic/moved/conditional"} <= result.metrics.keys()
+    assert {"style/slant/conditional", "arithmetic/moved/conditional", "kl/clusters"} <= result.metrics.keys()
+    assert "classification-accuracy-score/unconditional" not in result.metrics
 
     monkeypatch.setattr(generation_runs, "_figures", None)  # nothing is measured twice
-    assert STUDY.run(session).metrics == result.metrics
+    assert LONG.run(session).metrics == result.metrics
+
+
+def test_every_choice_is_answered(session: Session) -> None:
+    found = answers(QUESTIONS.run(session))
+    assert set(found) == set("1357")
+    assert found["7"][3] == "answered"
+    assert found["5"][3] == "not measured here"  # the experiments were left out
+
+
+def test_stacked_digits_are_counted_and_few_of_them_are_compared_with_nobody(session: Session) -> None:
+    result = STACKED.run(session)
+    assert 1 <= result.metrics["modes/stacked"] <= 40
+    assert "PacDCGAN2 1000" in str(answers(result)["5"][1])
+    assert answers(result)["5"][3] == "answered"
+    assert replace(STACKED, images=1000)._answer(_Counted()).verdict == "not measured here"  # type: ignore[arg-type]
+
+
+class _Counted:
+    def mean(self, arm: str, figure: str) -> float:
+        return 7.0
 
 
 def test_every_experiment_of_the_source_is_planned() -> None:
-    planned = arms(Architecture(), Recipe(), thorough=True)
+    planned = GenerationQuestions().arms
     names = [arm.name for arm in planned]
     assert len(set(names)) == len(names)
-    assert {name for group in generation._SUGGESTED.values() for name in group} | set(generation._NEEDED) <= set(names)
-    for arm in planned:
+    suggested = {name for group in generation_questions._SUGGESTED.values() for name in group}
+    assert suggested | set(generation_questions._NEEDED) <= set(names)
+    for arm in [*planned, *Generation().arms, *StackedDigits().arms]:
         arm.architecture.require_buildable(conditional=arm.conditional)
         arm.recipe.require_trainable(arm.architecture)
 
 
-def test_refusals() -> None:
-    with pytest.raises(InputError, match="at least 1000"):
-        replace(STUDY, images=5).run(Session(quiet=True))
+@pytest.mark.parametrize("study", [LONG, QUESTIONS, STACKED])
+def test_refusals(study: Generation | GenerationQuestions | StackedDigits) -> None:
+    with pytest.raises(InputError, match="at least 1, --samples 30, --images 1000"):
+        replace(study, images=5).run(Session(quiet=True))
+    with pytest.raises(InputError, match="at least 1"):
+        replace(study, epochs=0).run(Session(quiet=True))

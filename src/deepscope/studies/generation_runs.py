@@ -1,43 +1,43 @@
-"""What the study of generation trains, and what it keeps of each training."""
+"""What the studies of generation train, and what they keep of each training."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from deepscope.data import first_here
+from deepscope.errors import InputError
 from deepscope.files import atomic
 from deepscope.gans import (
     DIGITS,
     Architecture,
     Gan,
-    Hinge,
-    LeastSquares,
     Pictures,
     Recipe,
-    Saturating,
-    WassersteinGP,
     balanced,
     diagnose,
     generate,
     latents,
+    load_pictures,
     stacked,
     train_gan,
 )
-from deepscope.gans.quality import Judge, draw, novelty
+from deepscope.gans.quality import Judge, draw, fitting_judge, novelty, train_judge
 from deepscope.gans.style import slant
 from deepscope.jobs.gan_evaluate import measure
 from deepscope.jobs.gan_grid import style_agreement
 from deepscope.session import Session
-from deepscope.training import History
+from deepscope.statistics import Estimate, over_seeds
+from deepscope.training import Diverged, History
 
-_STACKED_SAMPLES = 26_000
+_SIDE, _JUDGE_EPOCHS = 32, 6
 _STYLED, _TAIL = 2000, 0.1
-_CLUSTERS = 50
 
 
 @dataclass(frozen=True)
@@ -77,45 +77,84 @@ class Outcome:
     trouble: tuple[str, ...]
 
 
-def arms(architecture: Architecture, recipe: Recipe, *, thorough: bool) -> list[Arm]:
-    """What the questions need; where `thorough`, also every experiment that the source suggests, and stacked digits."""
-    base = Arm("unconditional", architecture, recipe)
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """Every arm from every seed.
 
-    def trained(name: str, **changes: object) -> Arm:
-        return replace(base, name=name, recipe=replace(recipe, **changes))  # type: ignore[arg-type]
+    Attributes:
+        outcomes: by the arm's name, one a seed.
+        diverged: what did not come to an end, in words.
+        data: what was trained on, in words.
+    """
 
-    def built(name: str, **changes: object) -> Arm:
-        return replace(base, name=name, architecture=replace(architecture, **changes))  # type: ignore[arg-type]
+    outcomes: Mapping[str, list[Outcome]]
+    diverged: tuple[str, ...]
+    data: str
 
-    conditional = replace(base, name="conditional", conditional=True)
-    found = [
-        base,
-        conditional,
-        replace(built("y-absent-from-d", label_in_discriminator="absent"), conditional=True),
-        trained("saturating", objective=Saturating()),
-        trained("only-4.2", discriminator_steps=0),
-        trained("only-4.3", generator_steps=0),
-    ]
-    if not thorough:
-        return found
-    layered = replace(architecture, normalisation="layer")
-    wide = replace(layered, packing=2)
-    return [
-        *found,
-        replace(built("y-projected", label_in_discriminator="projected"), conditional=True),
-        built("clusters", clusters=_CLUSTERS, label_in_discriminator="projected"),
-        *(trained(f"rate-x{factor:g}", rate=factor * recipe.rate) for factor in (10, 0.1)),
-        *(built(f"width-x{factor:g}", width=round(factor * architecture.width)) for factor in (0.5, 2)),
-        trained("steps-5:1", discriminator_steps=5),
-        trained("steps-1:5", generator_steps=5),
-        trained("least-squares", objective=LeastSquares()),
-        trained("hinge", objective=Hinge()),
-        replace(trained("wgan-gp", objective=WassersteinGP(), discriminator_steps=5), architecture=layered),
-        replace(trained("r1", r1=1.0), architecture=layered),
-        *(built(f"z-{size}", latent=size) for size in (2, 10, 100, 1000)),
-        replace(base, name="stacked", stacked=True),
-        replace(trained("stacked-packed", r1=1.0), architecture=wide, stacked=True),
-    ]
+    def mean(self, arm: str, figure: str) -> Estimate:
+        """A figure of an arm over its seeds, with Student's interval."""
+        values = [run.figures[figure] for run in self.outcomes[arm] if figure in run.figures]
+        if math.inf in values:  # an infinite divergence has no spread
+            return Estimate(math.inf, -math.inf, math.inf)
+        return over_seeds(values)
+
+
+def train_all(
+    arms: Sequence[Arm],
+    session: Session,
+    *,
+    seeds: int,
+    images: int | None,
+    samples: int,
+    judge: Path | None,
+    needed: Collection[str],
+    scored: Collection[str] = (),
+) -> Trained:
+    """Train every arm from the session's seed and the next ones, on MNIST or the extract in the package.
+
+    Args:
+        arms: what to train.
+        session: where trainings are kept, and how they are computed.
+        seeds: trainings of each arm.
+        images: training digits; None takes all.
+        samples: by which each arm is measured.
+        judge: folder of `gan judge`; else the one in the package, else one is trained first.
+        needed: names of the arms that must not diverge.
+        scored: names of the arms that are also measured by a classifier trained on their samples.
+
+    Raises:
+        InputError: there are fewer than one seed, 30 samples or 1000 images.
+        Diverged: a needed arm did.
+    """
+    if seeds < 1 or samples < 30 or (images is not None and images < 1000):
+        raise InputError("--seeds is at least 1, --samples 30, --images 1000")
+    name = first_here(["mnist", "mnist-extract"], session)
+    pictures = load_pictures(name, _SIDE, session)
+    root = (session.out or session.cache) / "generation"
+    expert = fitting_judge(judge, pictures.channels, pictures.classes)
+    if expert is None:  # trained from a seed of its own: never one of the generators'
+        own = replace(session, seed=session.seed + 1000)
+        expert = train_judge(pictures.train, pictures.classes, epochs=_JUDGE_EPOCHS, session=own, folder=root / "judge")
+    expert = expert.to(session.device)
+    if images is not None:
+        pictures = replace(pictures, train=pictures.train.some(images, session.rng("images")))
+    outcomes: dict[str, list[Outcome]] = {}
+    diverged = []
+    planned = [(arm, session.seed + seed) for seed in range(seeds) for arm in arms]
+    for arm, seed in session.track(planned, "training"):
+        kind = f"{images or name}-{arm.recipe.epochs}-{arm.architecture.width}-{arm.recipe.rate:g}"
+        folder = root / kind / arm.name.replace(":", "-") / f"seed-{seed}"
+        epochs = _JUDGE_EPOCHS if arm.name in scored else 0
+        try:
+            own = replace(session, seed=seed, quiet=True)
+            outcome = train(arm, pictures, expert, own, folder, samples=samples, score_epochs=epochs)
+        except Diverged as error:
+            if arm.name in needed:
+                raise
+            diverged.append(f"{arm.name}, seed {seed}: {error}")
+        else:
+            outcomes.setdefault(arm.name, []).append(outcome)
+    return Trained(outcomes, tuple(diverged), f"{len(pictures.train)} images of {name}")
 
 
 def train(
@@ -142,7 +181,6 @@ def train(
     )
     path = folder / f"quality-{samples}.json"
     if not path.is_file():
-        samples = _STACKED_SAMPLES if arm.stacked else samples
         found = _figures(trained.gan, pictures, judge, session, folder, count=samples, score_epochs=score_epochs)
         with atomic(path) as temporary:
             temporary.write_text(json.dumps(found, indent=1), encoding="utf-8")

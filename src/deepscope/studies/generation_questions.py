@@ -1,0 +1,175 @@
+"""Chapter 4 of the source, its experiments: what each choice in training a DCGAN does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+from deepscope.errors import InputError
+from deepscope.gans import Architecture, Hinge, LeastSquares, Recipe, Saturating, WassersteinGP
+from deepscope.results import Provenance, Result
+from deepscope.session import Session
+from deepscope.statistics import Estimate
+from deepscope.studies import generation_shown as shown
+from deepscope.studies.generation_runs import Arm, Trained, train_all
+from deepscope.studies.study import Answer, Budget, Study, answers
+
+_NEEDED = ("unconditional", "conditional", "y-absent-from-d", "saturating", "only-4.2", "only-4.3")
+_SUGGESTED = {
+    "learning rate": ("rate-x10", "rate-x0.1"),
+    "width": ("width-x0.5", "width-x2"),
+    "steps of D to G": ("steps-5:1", "steps-1:5"),
+    "loss": ("least-squares", "hinge", "wgan-gp", "r1"),
+    "size of z": ("z-2", "z-10", "z-100", "z-1000"),
+}
+
+
+@dataclass(frozen=True)
+class GenerationQuestions(Study):
+    """What each choice in training a DCGAN does: objectives, rates, widths, steps, z, and the label in D.
+
+    Trainings are short: arms can be compared, but none is as good as it could be. `generation` has the long ones. All
+    is kept (below --out, else in the cache), and the same command goes on where it was stopped.
+
+    Attributes:
+        seeds: trainings of each arm, with the session's seed and the next ones.
+        epochs: of each training.
+        width: of the networks.
+        rate: learning rate.
+        images: training digits; all where no number is given.
+        samples: by which each arm is measured.
+        judge: folder of `gan judge`; else the one in the package, else one is trained first.
+        thorough: also every experiment that the source suggests.
+    """
+
+    chapter: ClassVar[str] = "4 Generative adversarial networks"
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.8, "full": 130}
+
+    _: KW_ONLY
+    seeds: int = 3
+    epochs: int = 6
+    width: int = 32
+    rate: float = 2e-3
+    images: int | None = 12_000
+    samples: int = 10_000
+    judge: Path | None = None
+    thorough: bool = True
+
+    @classmethod
+    def within(cls, budget: Budget) -> GenerationQuestions:
+        """Two epochs of small networks on a thousand digits from one seed, or everything."""
+        if budget == "full":
+            return cls()
+        return cls(seeds=1, epochs=2, width=8, rate=5e-4, images=1000, samples=1000, thorough=False)
+
+    def inputs(self, home: Path) -> Sequence[Path]:
+        """Digits, and the judge."""
+        return [home / "data" / "mnist", *([self.judge] if self.judge else [])]
+
+    @property
+    def arms(self) -> list[Arm]:
+        """What the questions need; where thorough, also every experiment that the source suggests."""
+        recipe, architecture = Recipe(epochs=self.epochs, rate=self.rate), Architecture(width=self.width)
+        base = Arm("unconditional", architecture, recipe)
+
+        def trained(name: str, **changes: object) -> Arm:
+            return replace(base, name=name, recipe=replace(recipe, **changes))  # type: ignore[arg-type]
+
+        def built(name: str, **changes: object) -> Arm:
+            return replace(base, name=name, architecture=replace(architecture, **changes))  # type: ignore[arg-type]
+
+        layered = replace(architecture, normalisation="layer")
+        found = [
+            base,
+            replace(base, name="conditional", conditional=True),
+            replace(built("y-absent-from-d", label_in_discriminator="absent"), conditional=True),
+            trained("saturating", objective=Saturating()),
+            trained("only-4.2", discriminator_steps=0),
+            trained("only-4.3", generator_steps=0),
+        ]
+        if not self.thorough:
+            return found
+        return [
+            *found,
+            replace(built("y-projected", label_in_discriminator="projected"), conditional=True),
+            *(trained(f"rate-x{factor:g}", rate=factor * self.rate) for factor in (10, 0.1)),
+            *(built(f"width-x{factor:g}", width=round(factor * self.width)) for factor in (0.5, 2)),
+            trained("steps-5:1", discriminator_steps=5),
+            trained("steps-1:5", generator_steps=5),
+            trained("least-squares", objective=LeastSquares()),
+            trained("hinge", objective=Hinge()),
+            replace(trained("wgan-gp", objective=WassersteinGP(), discriminator_steps=5), architecture=layered),
+            replace(trained("r1", r1=1.0), architecture=layered),
+            *(built(f"z-{size}", latent=size) for size in (2, 10, 100, 1000)),
+        ]
+
+    def run(self, session: Session) -> Result:
+        """Train and measure every arm from every seed, and answer the questions."""
+        if min(self.epochs, self.width) < 1 or self.rate <= 0:
+            raise InputError("--epochs and --width are at least 1, --rate is above 0")
+        trained = train_all(
+            self.arms,
+            session,
+            seeds=self.seeds,
+            images=self.images,
+            samples=self.samples,
+            judge=self.judge,
+            needed=_NEEDED,
+        )
+        return Result(
+            title="What each choice does to a DCGAN",
+            metrics=shown.metrics(trained),
+            blocks=(
+                answers(_answers(trained)),
+                shown.quality(trained),
+                *shown.along(trained, _NEEDED),
+                *shown.grids(trained, ("conditional", "y-absent-from-d"), session),
+                *shown.notes(trained),
+            ),
+            provenance=Provenance(data=trained.data),
+        )
+
+
+def _answers(trained: Trained) -> list[Answer]:
+    fid = {arm: trained.mean(arm, "digit-fid") for arm in trained.outcomes}
+    early = {arm: trained.mean(arm, "early-gradient") for arm in ("unconditional", "saturating")}
+    fidelity = {arm: trained.mean(arm, "fidelity") for arm in ("conditional", "y-absent-from-d")}
+    return [
+        Answer(
+            "1. only 4.2, or only 4.3",
+            "-",
+            f"digit-FID {fid['only-4.2']} and {fid['only-4.3']}, {fid['unconditional']} with both",
+            "answered",
+            "4.2 alone fools a discriminator that never learnt; 4.3 alone leaves the generator as it was made",
+        ),
+        Answer(
+            "3. the true equation",
+            "-",
+            f"early gradient norm of G {early['saturating']} saturating, {early['unconditional']} non-saturating; "
+            f"digit-FID {fid['saturating']} and {fid['unconditional']}",
+            "answered",
+            "min over G of E[log(1 - D(G(z)))], whose gradient is small where D is sure",
+        ),
+        *(_suggested(question, names, fid) for question, names in _SUGGESTED.items()),
+        Answer(
+            "7. y removed from D",
+            "-",
+            f"fidelity {fidelity['y-absent-from-d']} without, {fidelity['conditional']} with; 0.1 is chance",
+            "answered",
+            "D then never learns whether an image fits its label",
+        ),
+    ]
+
+
+def _suggested(question: str, names: Sequence[str], fid: Mapping[str, Estimate]) -> Answer:
+    title = f"5. {question}"
+    if not any(name in fid for name in names):
+        return Answer(title, "-", "-", "not measured here", "run it with --thorough")
+    found = {name: fid[name] for name in ("unconditional", *names) if name in fid}
+    best = min(found, key=lambda name: found[name].value)
+    measured = ", ".join(f"{name} {estimate}" for name, estimate in found.items())
+    lost = [name for name in names if name not in fid]
+    because = f"lowest with {best}" + (f"; {', '.join(lost)} diverged" if lost else "")
+    return Answer(title, "-", f"digit-FID: {measured}", "answered", because)

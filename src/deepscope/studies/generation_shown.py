@@ -1,0 +1,87 @@
+"""What the studies of generation show of their trainings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from deepscope.jobs.gan_figures import cells
+from deepscope.jobs.gan_grid import shared
+from deepscope.results import Block, Column, Curves, ImageGrid, Note, Series, Table
+from deepscope.session import Session
+from deepscope.studies.generation_runs import Trained
+
+_TABLE = ("digit-fid", "precision", "recall", "modes", "kl", "fidelity", "classification-accuracy-score", "memorised")
+_ALONG = {
+    "watched-fid": ("Frechet distance of 1000 samples", "distance"),
+    "loss/generator": ("Generator's loss", "loss"),
+    "loss/discriminator": ("Discriminator's loss", "loss"),
+    "score/real": ("D(x)", "probability"),
+    "score/fake": ("D(G(z))", "probability"),
+    "gradient/generator": ("Generator's gradient", "L2 norm"),
+    "modes": ("Classes among 1000 samples", "classes"),
+    "diversity": ("Diversity", "of the real images'"),
+}
+_COLUMNS = 10
+
+
+def metrics(trained: Trained) -> dict[str, float]:
+    """Every figure of every arm, with its interval."""
+    found: dict[str, float] = {}
+    for arm, runs in trained.outcomes.items():
+        for name in runs[0].figures:
+            found |= trained.mean(arm, name).metrics(f"{name}/{arm}")
+    return found
+
+
+def quality(trained: Trained) -> Table:
+    """Each arm in a row, real images in the last."""
+    names = [name for name in _TABLE if any(name in runs[0].figures for runs in trained.outcomes.values())]
+    rows = [(arm, *(_known(trained.mean(arm, name).value) for name in names)) for arm in trained.outcomes]
+    real = {name: value for runs in trained.outcomes.values() for name, value in runs[0].figures.items()}
+    bounds = {"digit-fid": real.get("digit-fid-floor")}
+    rows.append(("real images", *(bounds.get(name, real.get(f"{name}/real")) for name in names)))
+    columns = (Column("arm"), *(Column(name, ".4g") for name in names))
+    return Table(columns, tuple(rows), "Quality of every arm", mark=len(rows) - 1)
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def along(trained: Trained, arms: Iterable[str]) -> list[Block]:
+    """What changes along the training, from the first seed."""
+    arms = list(arms)
+    blocks: list[Block] = []
+    for name, (title, y_title) in _ALONG.items():
+        columns = [(arm, *trained.outcomes[arm][0].history.column(name)) for arm in arms]
+        series = tuple(Series(arm, steps, values) for arm, steps, values in columns if len(steps))
+        blocks.append(Curves(series, "step", y_title, title))
+    return blocks
+
+
+def grids(trained: Trained, arms: Iterable[str], session: Session) -> list[Block]:
+    """Digits of conditional generators, a z for each column."""
+    return [
+        ImageGrid(
+            cells(shared(trained.outcomes[arm][0].gan, _COLUMNS, session).flatten(0, 1), _COLUMNS),
+            arm,
+            "A z for each column.",
+        )
+        for arm in arms
+    ]
+
+
+def notes(trained: Trained) -> list[Block]:
+    """What went wrong along the trainings, and how to read the figures."""
+    rows = [
+        (arm, text)
+        for arm, runs in trained.outcomes.items()
+        for text in dict.fromkeys(text for run in runs for text in run.trouble)
+    ]
+    trouble = [Table((Column("arm"), Column("trouble")), tuple(rows), "Trouble along the trainings")] if rows else []
+    return [
+        *trouble,
+        *(Note(text, "Diverged", "warning") for text in trained.diverged),
+        Note("Means over seeds with 95 % Student intervals; one seed has none.", "How to read this"),
+    ]
