@@ -87,3 +87,11 @@ def test_progress_away_from_a_terminal_prints_nothing(capsys: pytest.CaptureFixt
         advance()
         advance(2, "renamed")
     assert capsys.readouterr() == ("", "")
+
+
+def test_some_are_drawn_by_the_seed_and_stay_in_order() -> None:
+    letters = "abcdefghij"
+    drawn = Session(seed=1).some(letters, 4)
+    assert len(drawn) == 4 and sorted(set(drawn)) == drawn
+    assert drawn == Session(seed=1).some(letters, 4) != Session(seed=2).some(letters, 4)
+    assert Session().some(letters, None) == list(letters) == Session().some(letters, 99)

@@ -6,7 +6,7 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,6 +105,11 @@ class Session:
         text = "\0".join(str(part) for part in (self.seed, *stream))
         seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
         return torch.Generator().manual_seed(seed)
+
+    def some(self, items: Sequence[T], limit: int | None) -> list[T]:
+        """At most so many of the items, drawn without replacement and in their order; all where there is no limit."""
+        rows = torch.randperm(len(items), generator=self.rng("limit"))[:limit].sort().values
+        return [items[row] for row in rows.tolist()]
 
     def note(self, text: str) -> None:
         """One line for the person, on stderr."""

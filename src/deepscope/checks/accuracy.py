@@ -51,8 +51,7 @@ class Accuracy(Check):
         """Classify the held-out images."""
         judged = held_out(self.model, self.data, session)
         model = judged.model
-        drawn = torch.randperm(len(judged.paths), generator=session.rng("limit"))[: self.limit].sort().values.tolist()
-        paths = [judged.paths[row] for row in drawn]
+        paths = session.some(judged.paths, self.limit)
         predictions = predict(model, paths, session)
         paths = [paths[row] for row in predictions.rows]
         labels = torch.tensor([min(answer) for answer in right_answers(model, paths)])

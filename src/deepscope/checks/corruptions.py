@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import torch
 from PIL import Image
 
 from deepscope import images
@@ -59,8 +58,7 @@ class Corruptions(Check):
         corruptions = [[replace(kind, severity=severity) for severity in severities] for kind in kinds]
         judged = held_out(self.model, self.data, session)
         model = judged.model
-        drawn = torch.randperm(len(judged.paths), generator=session.rng("limit"))[: self.limit].sort().values
-        pictures, skipped = _opened([judged.paths[row] for row in drawn.tolist()])
+        pictures, skipped = _opened(session.some(judged.paths, self.limit))
         answers = right_answers(model, list(pictures))
         originals = list(pictures.values())
 

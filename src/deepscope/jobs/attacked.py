@@ -63,8 +63,7 @@ def subjects(
     """
     model.require_classes()
     found = images.find(named)
-    drawn = torch.randperm(len(found.paths), generator=session.rng("limit"))[:limit].sort().values.tolist()
-    files = [found.paths[i] for i in drawn]
+    files = session.some(found.paths, limit)
     exact = replace(session, precision="float32")  # as the judge classifies: else an image that is wrong counts as won
     levels, predicted, rows, skipped = [], [], [], list(found.skipped)
     for batch in images.stream(files, model.preprocessing, batch_size=batch_size):

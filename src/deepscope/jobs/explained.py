@@ -78,8 +78,7 @@ def read_photos(
     if batch_size < 1 or (limit is not None and limit < 1):
         raise InputError("--batch-size and --limit are at least 1")
     found = images.find(named)
-    drawn = torch.randperm(len(found.paths), generator=session.rng("limit"))[:limit].sort().values.tolist()
-    files = [found.paths[row] for row in drawn]
+    files = session.some(found.paths, limit)
     rows, pixels, probabilities, skipped = [], [], [], list(found.skipped)
     for batch in images.stream(files, model.preprocessing, batch_size=batch_size):
         skipped.extend(batch.skipped)
