@@ -72,7 +72,7 @@ def test_stacked_digits_are_counted_and_few_of_them_are_compared_with_nobody(ses
     assert 1 <= result.metrics["modes/stacked"] <= 40
     assert "PacDCGAN2 1000" in str(answers(result)["5"][1])
     assert answers(result)["5"][3] == "answered"
-    assert replace(STACKED, images=1000)._answer(_Counted()).verdict == "not measured here"  # type: ignore[arg-type]
+    assert replace(STACKED, images=1000).answered(_Counted())[0].verdict == "not measured here"  # type: ignore[arg-type]
 
 
 class _Counted:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from deepscope.errors import InputError
 from deepscope.gans import Architecture, Recipe
-from deepscope.results import Provenance, Result
+from deepscope.results import Block
 from deepscope.session import Session
 from deepscope.studies import generation_shown as shown
-from deepscope.studies.generation_runs import Arm, Trained, epochs_until, train_all
-from deepscope.studies.study import Answer, Budget, Study, answers
+from deepscope.studies.generation_runs import Arm, Trained, epochs_until
+from deepscope.studies.generation_study import GenerationStudy
+from deepscope.studies.study import Answer, Budget
 
 _PLAIN, _CONDITIONAL, _CLUSTERS = "unconditional", "conditional", "clusters"
 
 
 @dataclass(frozen=True)
-class Generation(Study):
-    """DCGAN and conditional DCGAN on MNIST with the settings that held-out digits favoured, and what they are worth.
+class Generation(GenerationStudy):
+    """DCGAN and conditional DCGAN on MNIST, and what their images are worth.
 
     Every training and measurement is kept (below --out, else in the cache): the same command goes on where it was
     stopped, and more seeds add to what is there. --precision bfloat16 is faster.
@@ -30,26 +30,22 @@ class Generation(Study):
     Attributes:
         seeds: trainings of each arm, with the session's seed and the next ones.
         epochs: of each training.
-        width: channels of the generator's last hidden layer.
-        discriminator_width: channels of the discriminator's first layer.
-        clusters: that stand in for classes in the arm without labels.
         images: training digits; all where no number is given.
         samples: by which each arm is measured.
         judge: folder of `gan judge`; else the one in the package, else one is trained first.
+        width: channels of the generator's last hidden layer.
+        discriminator_width: channels of the discriminator's first layer.
+        clusters: that stand in for classes in the arm without labels.
     """
 
-    chapter: ClassVar[str] = "4 Generative adversarial networks"
+    title: ClassVar[str] = "Generation of MNIST's digits"
+    scored = (_CONDITIONAL,)
     minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.5, "full": 260}
 
     _: KW_ONLY
-    seeds: int = 3
-    epochs: int = 20
     width: int = 48
     discriminator_width: int = 32
     clusters: int = 50
-    images: int | None = None
-    samples: int = 10_000
-    judge: Path | None = None
 
     @classmethod
     def within(cls, budget: Budget) -> Generation:
@@ -58,13 +54,11 @@ class Generation(Study):
             return cls()
         return cls(seeds=1, epochs=2, width=8, discriminator_width=8, clusters=10, images=1000, samples=1000)
 
-    def inputs(self, home: Path) -> Sequence[Path]:
-        """Digits, and the judge."""
-        return [home / "data" / "mnist", *([self.judge] if self.judge else [])]
-
     @property
     def arms(self) -> list[Arm]:
         """Without classes, with them, and with clusters in their place."""
+        if min(self.epochs, self.width, self.discriminator_width) < 1 or self.clusters < 2:
+            raise InputError("--epochs, --width and --discriminator-width are at least 1, --clusters 2")
         recipe = Recipe(epochs=self.epochs)
 
         def networks(clusters: int = 0) -> Architecture:
@@ -76,33 +70,13 @@ class Generation(Study):
             Arm(_CLUSTERS, networks(self.clusters), recipe),
         ]
 
-    def run(self, session: Session) -> Result:
-        """Train and measure every arm from every seed, and answer the questions."""
-        if min(self.epochs, self.width, self.discriminator_width) < 1 or self.clusters < 2:
-            raise InputError("--epochs, --width and --discriminator-width are at least 1, --clusters 2")
-        names = [arm.name for arm in self.arms]
-        trained = train_all(
-            self.arms,
-            session,
-            seeds=self.seeds,
-            images=self.images,
-            samples=self.samples,
-            judge=self.judge,
-            needed=names,
-            scored=[_CONDITIONAL],
-        )
-        return Result(
-            title="Generation of MNIST's digits",
-            metrics=shown.metrics(trained),
-            blocks=(
-                answers(_answers(trained)),
-                shown.quality(trained),
-                *shown.along(trained, names),
-                *shown.grids(trained, [_CONDITIONAL], session),
-                *shown.notes(trained),
-            ),
-            provenance=Provenance(data=trained.data),
-        )
+    def drawn(self, trained: Trained, session: Session) -> list[Block]:
+        """The conditional generator's digits."""
+        return shown.grids(trained, [_CONDITIONAL], session)
+
+    def answered(self, trained: Trained) -> list[Answer]:
+        """What was found by the long trainings."""
+        return _answers(trained)
 
 
 def _answers(trained: Trained) -> list[Answer]:

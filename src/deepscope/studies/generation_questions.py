@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from pathlib import Path
 from typing import ClassVar
 
 from deepscope.errors import InputError
 from deepscope.gans import Architecture, Hinge, LeastSquares, Recipe, Saturating, WassersteinGP
-from deepscope.results import Provenance, Result
+from deepscope.results import Block
 from deepscope.session import Session
 from deepscope.statistics import Estimate
 from deepscope.studies import generation_shown as shown
-from deepscope.studies.generation_runs import Arm, Trained, train_all
-from deepscope.studies.study import Answer, Budget, Study, answers
+from deepscope.studies.generation_runs import Arm, Trained
+from deepscope.studies.generation_study import GenerationStudy
+from deepscope.studies.study import Answer, Budget
 
 _NEEDED = ("unconditional", "conditional", "y-absent-from-d", "saturating", "only-4.2", "only-4.3")
 _SUGGESTED = {
@@ -27,7 +27,7 @@ _SUGGESTED = {
 
 
 @dataclass(frozen=True)
-class GenerationQuestions(Study):
+class GenerationQuestions(GenerationStudy):
     """What each choice in training a DCGAN does: objectives, rates, widths, steps, z, and the label in D.
 
     Trainings are short: arms can be compared, but none is as good as it could be. `generation` has the long ones. All
@@ -36,25 +36,22 @@ class GenerationQuestions(Study):
     Attributes:
         seeds: trainings of each arm, with the session's seed and the next ones.
         epochs: of each training.
-        width: of the networks.
-        rate: learning rate.
         images: training digits; all where no number is given.
         samples: by which each arm is measured.
         judge: folder of `gan judge`; else the one in the package, else one is trained first.
+        width: of the networks.
+        rate: learning rate.
         thorough: also every experiment that the source suggests.
     """
 
-    chapter: ClassVar[str] = "4 Generative adversarial networks"
+    title: ClassVar[str] = "What each choice does to a DCGAN"
     minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.8, "full": 130}
 
     _: KW_ONLY
-    seeds: int = 3
     epochs: int = 6
+    images: int | None = 12_000
     width: int = 32
     rate: float = 2e-3
-    images: int | None = 12_000
-    samples: int = 10_000
-    judge: Path | None = None
     thorough: bool = True
 
     @classmethod
@@ -64,13 +61,16 @@ class GenerationQuestions(Study):
             return cls()
         return cls(seeds=1, epochs=2, width=8, rate=5e-4, images=1000, samples=1000, thorough=False)
 
-    def inputs(self, home: Path) -> Sequence[Path]:
-        """Digits, and the judge."""
-        return [home / "data" / "mnist", *([self.judge] if self.judge else [])]
+    @property
+    def needed(self) -> Sequence[str]:
+        """What the questions need, whatever the experiments."""
+        return _NEEDED
 
     @property
     def arms(self) -> list[Arm]:
         """What the questions need; where thorough, also every experiment that the source suggests."""
+        if min(self.epochs, self.width) < 1 or self.rate <= 0:
+            raise InputError("--epochs and --width are at least 1, --rate is above 0")
         recipe, architecture = Recipe(epochs=self.epochs, rate=self.rate), Architecture(width=self.width)
         base = Arm("unconditional", architecture, recipe)
 
@@ -105,31 +105,13 @@ class GenerationQuestions(Study):
             *(built(f"z-{size}", latent=size) for size in (2, 10, 100, 1000)),
         ]
 
-    def run(self, session: Session) -> Result:
-        """Train and measure every arm from every seed, and answer the questions."""
-        if min(self.epochs, self.width) < 1 or self.rate <= 0:
-            raise InputError("--epochs and --width are at least 1, --rate is above 0")
-        trained = train_all(
-            self.arms,
-            session,
-            seeds=self.seeds,
-            images=self.images,
-            samples=self.samples,
-            judge=self.judge,
-            needed=_NEEDED,
-        )
-        return Result(
-            title="What each choice does to a DCGAN",
-            metrics=shown.metrics(trained),
-            blocks=(
-                answers(_answers(trained)),
-                shown.quality(trained),
-                *shown.along(trained, _NEEDED),
-                *shown.grids(trained, ("conditional", "y-absent-from-d"), session),
-                *shown.notes(trained),
-            ),
-            provenance=Provenance(data=trained.data),
-        )
+    def drawn(self, trained: Trained, session: Session) -> list[Block]:
+        """What a label makes of a generator whose discriminator was told it, and of one whose was not."""
+        return shown.grids(trained, ("conditional", "y-absent-from-d"), session)
+
+    def answered(self, trained: Trained) -> list[Answer]:
+        """What was found by the short trainings."""
+        return _answers(trained)
 
 
 def _answers(trained: Trained) -> list[Answer]:
