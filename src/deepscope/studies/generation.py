@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -35,6 +35,7 @@ class Generation(GenerationStudy):
         judge: folder of `gan judge`; else the one in the package, else one is trained first.
         width: channels of the generator's last hidden layer.
         discriminator_width: channels of the discriminator's first layer.
+        rate: learning rate.
         clusters: that stand in for classes in the arm without labels.
     """
 
@@ -45,21 +46,25 @@ class Generation(GenerationStudy):
     _: KW_ONLY
     width: int = 48
     discriminator_width: int = 32
+    rate: float = Recipe.rate
     clusters: int = 50
 
     @classmethod
     def within(cls, budget: Budget) -> Generation:
-        """Two epochs of small networks on a thousand digits from one seed, or everything."""
+        """A few epochs of small networks on two thousand digits from one seed, or everything."""
         if budget == "full":
             return cls()
-        return cls(seeds=1, epochs=2, width=8, discriminator_width=8, clusters=10, images=1000, samples=1000)
+        small = cls(seeds=1, epochs=8, images=2000, samples=1000, width=8, discriminator_width=8)
+        return replace(small, rate=2e-3, clusters=20)
 
     @property
     def arms(self) -> list[Arm]:
         """Without classes, with them, and with clusters in their place."""
-        if min(self.epochs, self.width, self.discriminator_width) < 1 or self.clusters < 2:
-            raise InputError("--epochs, --width and --discriminator-width are at least 1, --clusters 2")
-        recipe = Recipe(epochs=self.epochs)
+        if min(self.epochs, self.width, self.discriminator_width) < 1 or self.clusters < 2 or self.rate <= 0:
+            raise InputError(
+                "--epochs, --width and --discriminator-width are at least 1, --clusters 2, --rate is above 0"
+            )
+        recipe = Recipe(epochs=self.epochs, rate=self.rate)
 
         def networks(clusters: int = 0) -> Architecture:
             return Architecture(width=self.width, discriminator_width=self.discriminator_width, clusters=clusters)

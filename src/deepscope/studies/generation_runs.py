@@ -102,6 +102,7 @@ class Trained:
 def train_all(
     arms: Sequence[Arm],
     session: Session,
+    study: str,
     *,
     seeds: int,
     images: int | None,
@@ -115,6 +116,7 @@ def train_all(
     Args:
         arms: what to train.
         session: where trainings are kept, and how they are computed.
+        study: names the folder that they are kept in.
         seeds: trainings of each arm.
         images: training digits; None takes all.
         samples: by which each arm is measured.
@@ -130,7 +132,7 @@ def train_all(
         raise InputError("--seeds is at least 1, --samples 30, --images 1000")
     name = first_here(["mnist", "mnist-extract"], session)
     pictures = load_pictures(name, _SIDE, session)
-    root = (session.out or session.cache) / "generation"
+    root = (session.out or session.cache) / study
     expert = fitting_judge(judge, pictures.channels, pictures.classes)
     if expert is None:  # trained from a seed of its own: never one of the generators'
         own = replace(session, seed=session.seed + 1000)

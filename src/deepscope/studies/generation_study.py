@@ -67,6 +67,7 @@ class GenerationStudy(Study):
         trained = train_all(
             self.arms,
             session,
+            self.name,
             seeds=self.seeds,
             images=self.images,
             samples=self.samples,

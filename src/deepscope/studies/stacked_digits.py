@@ -43,8 +43,8 @@ class StackedDigits(GenerationStudy):
 
     @classmethod
     def within(cls, budget: Budget) -> StackedDigits:
-        """Two epochs of small networks on a thousand stacks from one seed, or everything."""
-        return cls() if budget == "full" else cls(seeds=1, epochs=2, width=8, rate=5e-4, images=1000, samples=2600)
+        """A small network on two thousand stacks from one seed, or everything."""
+        return cls() if budget == "full" else cls(seeds=1, epochs=4, images=2000, samples=2600, width=8)
 
     @property
     def arms(self) -> list[Arm]:
