@@ -30,6 +30,7 @@ class Generation(GenerationStudy):
     Attributes:
         seeds: trainings of each arm, with the session's seed and the next ones.
         epochs: of each training.
+        batch_size: images a turn.
         images: training digits; all where no number is given.
         samples: by which each arm is measured.
         judge: folder of `gan judge`; else the one in the package, else one is trained first.
@@ -54,7 +55,7 @@ class Generation(GenerationStudy):
         """A few epochs of small networks on two thousand digits from one seed, or everything."""
         if budget == "full":
             return cls()
-        small = cls(seeds=1, epochs=8, images=2000, samples=1000, width=8, discriminator_width=8)
+        small = cls(seeds=1, epochs=4, batch_size=16, images=2000, samples=1000, width=8, discriminator_width=8)
         return replace(small, rate=2e-3, clusters=20)
 
     @property
@@ -64,7 +65,7 @@ class Generation(GenerationStudy):
             raise InputError(
                 "--epochs, --width and --discriminator-width are at least 1, --clusters 2, --rate is above 0"
             )
-        recipe = Recipe(epochs=self.epochs, rate=self.rate)
+        recipe = Recipe(epochs=self.epochs, batch_size=self.batch_size, rate=self.rate)
 
         def networks(clusters: int = 0) -> Architecture:
             return Architecture(width=self.width, discriminator_width=self.discriminator_width, clusters=clusters)

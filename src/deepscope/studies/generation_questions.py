@@ -36,6 +36,7 @@ class GenerationQuestions(GenerationStudy):
     Attributes:
         seeds: trainings of each arm, with the session's seed and the next ones.
         epochs: of each training.
+        batch_size: images a turn.
         images: training digits; all where no number is given.
         samples: by which each arm is measured.
         judge: folder of `gan judge`; else the one in the package, else one is trained first.
@@ -59,7 +60,7 @@ class GenerationQuestions(GenerationStudy):
         """Small networks on two thousand digits from one seed, without the suggested experiments, or everything."""
         if budget == "full":
             return cls()
-        return cls(seeds=1, epochs=4, images=2000, samples=1000, width=8, thorough=False)
+        return cls(seeds=1, epochs=2, batch_size=16, images=2000, samples=1000, width=8, thorough=False)
 
     @property
     def needed(self) -> Sequence[str]:
@@ -71,7 +72,8 @@ class GenerationQuestions(GenerationStudy):
         """What the questions need; where thorough, also every experiment that the source suggests."""
         if min(self.epochs, self.width) < 1 or self.rate <= 0:
             raise InputError("--epochs and --width are at least 1, --rate is above 0")
-        recipe, architecture = Recipe(epochs=self.epochs, rate=self.rate), Architecture(width=self.width)
+        recipe = Recipe(epochs=self.epochs, batch_size=self.batch_size, rate=self.rate)
+        architecture = Architecture(width=self.width)
         base = Arm("unconditional", architecture, recipe)
 
         def trained(name: str, **changes: object) -> Arm:

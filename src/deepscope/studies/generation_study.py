@@ -8,6 +8,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from deepscope.gans import Recipe
 from deepscope.results import Block, Provenance, Result
 from deepscope.session import Session
 from deepscope.studies import generation_shown as shown
@@ -22,6 +23,7 @@ class GenerationStudy(Study):
     Attributes:
         seeds: trainings of each arm, with the session's seed and the next ones.
         epochs: of each training.
+        batch_size: images a turn.
         images: training digits; all where no number is given.
         samples: by which each arm is measured.
         judge: folder of `gan judge`; else the one in the package, else one is trained first.
@@ -35,6 +37,7 @@ class GenerationStudy(Study):
     _: KW_ONLY
     seeds: int = 3
     epochs: int = 20
+    batch_size: int = Recipe.batch_size
     images: int | None = None
     samples: int = 10_000
     judge: Path | None = None

@@ -25,6 +25,7 @@ class StackedDigits(GenerationStudy):
     Attributes:
         seeds: trainings of each arm, with the session's seed and the next ones.
         epochs: of each training.
+        batch_size: images a turn.
         images: training digits; all where no number is given.
         samples: by which each arm is measured.
         judge: folder of `gan judge`; else the one in the package, else one is trained first.
@@ -44,14 +45,14 @@ class StackedDigits(GenerationStudy):
     @classmethod
     def within(cls, budget: Budget) -> StackedDigits:
         """A small network on two thousand stacks from one seed, or everything."""
-        return cls() if budget == "full" else cls(seeds=1, epochs=4, images=2000, samples=2600, width=8)
+        return cls() if budget == "full" else cls(seeds=1, epochs=2, batch_size=16, images=2000, samples=2600, width=8)
 
     @property
     def arms(self) -> list[Arm]:
         """The plain network, and one whose discriminator judges two images together."""
         if min(self.epochs, self.width) < 1 or self.rate <= 0:
             raise InputError("--epochs and --width are at least 1, --rate is above 0")
-        recipe = Recipe(epochs=self.epochs, rate=self.rate)
+        recipe = Recipe(epochs=self.epochs, batch_size=self.batch_size, rate=self.rate)
         return [
             Arm(_PLAIN, Architecture(width=self.width), recipe, stacked=True),
             Arm(_PACKED, Architecture(width=self.width, packing=2), recipe, stacked=True),
