@@ -104,7 +104,7 @@ def main() -> None:
 
     def batched(recipe: Recipe, *, bfloat16: bool) -> Tensor:
         streams = Streams(tuple(session.rng("batched", name) for name in _CLASSES))
-        return final(climb(ClassObjective(model, targets), recipe, streams, bfloat16=bfloat16)).pixels
+        return final(climb(ClassObjective.of(model, targets, recipe), recipe, streams, bfloat16=bfloat16)).pixels
 
     def by_lucent() -> Tensor:
         images = [lucent(model, network, int(target), arguments.iterations) for target in targets]

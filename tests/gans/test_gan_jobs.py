@@ -270,7 +270,7 @@ REFUSED: list[tuple[Refusal, str]] = [
     (lambda _: replace(TRAIN, clusters=4, conditional=True), "leave out --conditional"),
     (lambda _: replace(TRAIN, clusters=9), "--clusters 9: from 2 to 8"),
     (lambda _: replace(TRAIN, hold_out=60), "--hold-out 60: from 2 to half"),
-    (lambda _: replace(TRAIN, r1=1.0), "--normalisation layer"),
+    (lambda _: replace(TRAIN, r1=1.0), "--normalisation none, layer"),
     (lambda _: replace(TRAIN, generator_steps=0, discriminator_steps=0), "at least 1"),
     (lambda _: replace(TRAIN, batch_size=21, packing=2), "no multiple of --packing"),
     (lambda _: replace(TRAIN, data="mnist"), "mnist is not here"),

@@ -76,6 +76,15 @@ def test_spectral_norm_brings_every_weight_matrix_to_norm_one() -> None:
         assert float(torch.linalg.svdvals(weight.detach().flatten(1))[0]) == pytest.approx(1, abs=0.02)
 
 
+def test_without_normalisation_nothing_grows_or_shrinks_on_its_way() -> None:
+    torch.manual_seed(0)
+    network = Discriminator(Architecture(side=32, width=64, normalisation="none"), 1, 0)
+    with torch.no_grad():
+        first = network.first(torch.randn(16, 1, 32, 32))
+        last = network.layers(first)
+    assert 0.7 < float(last.square().mean().sqrt() / first.square().mean().sqrt()) < 1.4
+
+
 def test_packing_judges_images_together() -> None:
     network = Discriminator(Architecture(side=16, width=2, packing=2), 1, 0).eval()
     images, labels = torch.randn(6, 1, 16, 16), torch.zeros(6, dtype=torch.int64)

@@ -151,13 +151,52 @@ def test_the_average_follows_the_generator() -> None:
     "recipe", [Recipe(objective=WassersteinGP()), Recipe(r1=1.0), Recipe(r1=1.0, objective=Hinge())]
 )
 def test_penalties_need_images_judged_one_by_one(recipe: Recipe) -> None:
-    with pytest.raises(InputError, match="--normalisation layer"):
+    with pytest.raises(InputError, match="--normalisation none, layer"):
         recipe.require_trainable(TINY)
-    layered = replace(TINY, normalisation="layer")
-    recipe.require_trainable(layered)
+    recipe.require_trainable(replace(TINY, normalisation="layer"))
+
+
+def unnormalised(recipe: Recipe) -> GanStep:
+    plain = replace(TINY, normalisation="none")
     torch.manual_seed(0)
-    step = GanStep(Generator(layered, 1, 0), Discriminator(layered, 1, 0), replace(recipe, batch_size=4))
-    assert step(data(), MOMENT, update)["loss/penalty"].item() > 0
+    return GanStep(Generator(plain, 1, 0), Discriminator(plain, 1, 0), replace(recipe, batch_size=4))
+
+
+def test_the_gradient_penalty_is_part_of_the_loss() -> None:
+    assert unnormalised(Recipe(objective=WassersteinGP()))(data(), MOMENT, update)["loss/penalty"].item() > 0
+
+
+def test_r1_is_a_step_of_its_own_every_16_steps() -> None:
+    losses: list[float] = []
+
+    def watched(loss: Tensor, optimiser: Optimizer) -> None:
+        losses.append(loss.item())
+        update(loss, optimiser)
+
+    step, plain = unnormalised(Recipe(r1=0.5)), unnormalised(Recipe())
+    plain(data(), MOMENT, update)
+    step(data(), MOMENT, watched)
+    assert len(losses) == 3  # the discriminator's, the penalty, the generator's
+    real = (data()[0][0].float() / 127.5 - 1).requires_grad_()
+    twin = unnormalised(Recipe())
+    # after the discriminator's own step, before the generator's, both discriminators are the same
+    twin.discriminator.load_state_dict(plain.discriminator.state_dict())
+    (gradient,) = torch.autograd.grad(twin.discriminator(real, data()[1][0]).sum(), real)
+    assert losses[1] == pytest.approx(16 * 0.5 * float(gradient.square().sum((1, 2, 3)).mean()) / 2, rel=1e-5)
+    losses.clear()
+    step(data(), replace(MOMENT, step=1, steps=100), watched)
+    assert len(losses) == 2
+
+
+def test_r1_falls_by_the_same_factor_each_step_to_its_last_weight() -> None:
+    recipe = Recipe(r1=1.0, r1_last=0.01)
+    found = [recipe.r1_at(16, share) for share in (0, 0.1, 0.2, 0.9)]
+    assert found == pytest.approx([16, 1.6, 0.16, 0.16])
+    assert recipe.r1_at(17, 0) == 0
+    assert Recipe(r1=2.0).r1_at(32, 0.9) == 32
+    for wrong in (Recipe(r1=1.0, r1_last=2.0), Recipe(r1_last=0.1), Recipe(beta2=1.0)):
+        with pytest.raises(InputError, match="--r1-last|--beta2"):
+            wrong.require_trainable(replace(TINY, normalisation="none"))
 
 
 def test_the_rate_falls_over_the_second_half() -> None:

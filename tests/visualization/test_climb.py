@@ -157,6 +157,20 @@ def test_objectives_are_what_they_say(objective: Objective) -> None:
     torch.testing.assert_close(objective.part(slice(1, 2))(pixels[1:], torch.tensor([0]))[0], expected[1:])
 
 
+def test_rivals_are_the_five_highest_other_logits() -> None:
+    model, targets = smooth_model(), torch.tensor([1, 2])
+    pixels, count = starts(2), len(model.categories)
+    objective = ClassObjective.of(model, targets, Recipe(objective="logit", rivals=0.7))
+    score, probability = objective(pixels, torch.arange(2))
+    logits = model(pixels)
+    for row, target in enumerate(targets.tolist()):
+        others = sorted((float(logits[row, k]) for k in range(count) if k != target), reverse=True)[:5]
+        assert float(score[row]) == pytest.approx(float(logits[row, target]) - 0.7 * sum(others) / len(others))
+    torch.testing.assert_close(probability, logits.softmax(1)[torch.arange(2), targets])
+    part = objective.part(slice(1, 2))
+    torch.testing.assert_close(part(pixels[1:], torch.tensor([0]))[0], score[1:])
+
+
 def test_bfloat16_ends_at_nearly_the_same_image() -> None:
     objective = classes(tiny_model())
     recipe = dataclasses.replace(SHORT["source"], learning_rate=0.5)

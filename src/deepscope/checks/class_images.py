@@ -61,7 +61,7 @@ class ClassImages(Check):
         targets = classes[counts.argsort(descending=True, stable=True)[: self.classes]]
         labels = [model.categories[target] for target in targets.tolist()]
         recipe = Recipe(iterations=self.iterations).over(preset("default"))
-        images = make_images(ClassObjective(model, targets), recipe, labels, session)
+        images = make_images(ClassObjective.of(model, targets, recipe), recipe, labels, session)
         if not images.complete:
             raise KeyboardInterrupt  # what was made is in the cache: the same call goes on from there
         seen = assess(model, images.pixels, targets)

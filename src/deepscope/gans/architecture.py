@@ -19,7 +19,8 @@ class Architecture:
         discriminator_width: channels of the discriminator's first layer; the generator's width where none is given.
         label_in_discriminator: how a conditional discriminator is given y: planes "concatenated" to its first layer
             (Mirza and Osindero 2014), "projected" (Miyato and Koyama 2018), or "absent".
-        normalisation: in the discriminator: "batch", "layer", or "spectral" (Miyato et al. 2018) of its weights.
+        normalisation: in the discriminator: "batch", "layer", "spectral" (Miyato et al. 2018) of its weights, or "none",
+            with weights to begin with that keep the size of what passes through (He et al. 2015); it goes with --r1.
         packing: images that the discriminator judges together (PacGAN, Lin et al. 2018).
         clusters: put the images into so many clusters by how they look, and give the networks these in the place of
             classes: no label is used. 0 does without.
@@ -30,7 +31,7 @@ class Architecture:
     width: int = 64
     discriminator_width: int | None = None
     label_in_discriminator: Literal["concatenated", "projected", "absent"] = "concatenated"
-    normalisation: Literal["batch", "layer", "spectral"] = "batch"
+    normalisation: Literal["batch", "layer", "spectral", "none"] = "batch"
     packing: int = 1
     clusters: int = 0
 

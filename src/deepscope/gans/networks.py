@@ -17,6 +17,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from deepscope.gans.architecture import Architecture
 
 _START = 4
+_LEAK = 0.2
 
 
 class Generator(nn.Module):
@@ -65,17 +66,19 @@ class Discriminator(nn.Module):
         self.packing = architecture.packing
         self.concatenated = classes if architecture.label_in_discriminator == "concatenated" else 0
         kind = architecture.normalisation
-        self.first = nn.Sequential(_down(channels * self.packing, width), nn.LeakyReLU(0.2, inplace=True))
+        self.first = nn.Sequential(_down(channels * self.packing, width), nn.LeakyReLU(_LEAK, inplace=True))
         self.layers = nn.Sequential()
         for stage in range(architecture.stages - 1):
             before, after = width << stage, width << (stage + 1)
             more = self.concatenated if stage == 0 else 0
-            self.layers.extend([_down(before + more, after), _norm(kind, after), nn.LeakyReLU(0.2, inplace=True)])
+            self.layers.extend([_down(before + more, after), _norm(kind, after), nn.LeakyReLU(_LEAK, inplace=True)])
         features = (width << (architecture.stages - 1)) * _START**2
         self.head = nn.Linear(features, 1, bias=False)
         projected = architecture.label_in_discriminator == "projected"
         self.by_class = nn.Linear(features, classes, bias=False) if classes and projected else None
         _initialise(self)
+        if kind == "none":
+            _keep_size(self)
         if kind == "spectral":
             for module in [m for m in self.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]:
                 spectral_norm(module)
@@ -137,3 +140,14 @@ def _initialise(network: nn.Module) -> None:
         elif isinstance(module, (nn.BatchNorm2d, nn.GroupNorm)):
             nn.init.normal_(module.weight, 1.0, 0.02)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _keep_size(network: Discriminator) -> None:
+    """Weights that neither enlarge nor shrink what passes through (He et al. 2015); the first logits are half as large."""
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_normal_(module.weight, _LEAK)
+    with torch.no_grad():
+        for head in (network.head, network.by_class):
+            if head is not None:
+                head.weight.mul_(0.5)

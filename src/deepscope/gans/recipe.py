@@ -8,6 +8,8 @@ from deepscope.errors import InputError
 from deepscope.gans.architecture import Architecture
 from deepscope.gans.objectives import NonSaturating, Objective
 
+_R1_EVERY, _R1_FALLS = 16, 0.2
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -19,9 +21,14 @@ class Recipe:
         batch_size: images a turn.
         rate: learning rate of Adam for both networks; falls linearly to 0 over the second half.
         beta1: Adam's momentum.
+        beta2: how slowly Adam forgets the size of gradients.
         discriminator_steps: turns of the discriminator a step, each with new images; 0 leaves it as it was made.
         generator_steps: turns of the generator a step; 0 leaves it as it was made.
-        r1: weight of the R1 penalty (Mescheder et al. 2018) on the discriminator; 0 does without.
+        r1: weight of the R1 penalty (Mescheder et al. 2018) on the discriminator; 0 does without. It is taken every 16
+            steps, 16 times as strong (Karras et al. 2020).
+        r1_last: the weight to which it falls, by the same factor each step, over the first fifth of the training: strong
+            at first, when the discriminator would win, and weak when fine differences are to be learnt. By default it
+            stays as it is.
         average: decay of the moving average of the generator, which makes the images; 0 takes the last one.
     """
 
@@ -30,9 +37,11 @@ class Recipe:
     batch_size: int = 128
     rate: float = 5e-4
     beta1: float = 0.5
+    beta2: float = 0.999
     discriminator_steps: int = 1
     generator_steps: int = 1
     r1: float = 0.0
+    r1_last: float | None = None
     average: float = 0.995
 
     def require_trainable(self, architecture: Architecture) -> None:
@@ -44,15 +53,24 @@ class Recipe:
             or self.discriminator_steps + self.generator_steps < 1
         ):
             raise InputError("one of --discriminator-steps and --generator-steps is at least 1, none below 0")
-        if not (0 <= self.average < 1 and 0 <= self.beta1 < 1 and self.r1 >= 0):
-            raise InputError("--average and --beta1 are at least 0 and below 1, --r1 is not negative")
+        if not all(0 <= share < 1 for share in (self.average, self.beta1, self.beta2)) or self.r1 < 0:
+            raise InputError("--average, --beta1 and --beta2 are at least 0 and below 1, --r1 is not negative")
+        if self.r1_last is not None and not 0 < self.r1_last <= self.r1:
+            raise InputError("--r1-last is above 0 and no more than --r1, from which the weight falls")
         if self.batch_size % architecture.packing:
             raise InputError(f"--batch-size {self.batch_size} is no multiple of --packing {architecture.packing}")
         if architecture.normalisation == "batch" and (self.r1 or self.objective.per_image):
             what = "--r1" if self.r1 else self.objective.name
             raise InputError(
-                f"{what} needs a discriminator that judges each image by itself: --normalisation layer or spectral"
+                f"{what} needs a discriminator that judges each image by itself: --normalisation none, layer or spectral"
             )
+
+    def r1_at(self, step: int, progress: float) -> float:
+        """The weight of the R1 penalty at a step, which is a share of the training; 0 where it is not taken."""
+        if step % _R1_EVERY:
+            return 0.0
+        fall = 1.0 if self.r1_last is None else (self.r1_last / self.r1) ** min(1.0, progress / _R1_FALLS)
+        return _R1_EVERY * self.r1 * fall
 
     def rate_at(self, progress: float) -> float:
         """The learning rate at a share of the training."""

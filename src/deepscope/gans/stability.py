@@ -53,7 +53,7 @@ def _collapse(history: History) -> list[str]:
     if values[-1] < _SAME:
         return [
             f"Mode collapse: generated images of a class differ from each other only {values[-1]:.0%} as much as "
-            f"real ones. Try --r1 with --normalisation layer, another objective, or --packing 2."
+            f"real ones. Try --r1 with --normalisation none, another objective, or --packing 2."
         ]
     if values[-1] < _LOST * values.max():
         return [f"Diversity is being lost: it was {values.max():.0%} of the real images' and is {values[-1]:.0%} now."]

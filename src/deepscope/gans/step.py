@@ -33,7 +33,7 @@ class GanStep:
         self.generator, self.discriminator, self.recipe = generator, discriminator, recipe
         self.average = copy.deepcopy(generator).requires_grad_(False)
         self._optimisers = {
-            name: Adam(network.parameters(), recipe.rate, betas=(recipe.beta1, 0.999), fused=True)
+            name: Adam(network.parameters(), recipe.rate, betas=(recipe.beta1, recipe.beta2), fused=True)
             for name, network in (("generator", generator), ("discriminator", discriminator))
         }
 
@@ -90,14 +90,14 @@ class GanStep:
             "score/fake": objective.score(on_fake.detach()).mean(),
         }
         penalty = objective.penalty(judge, real, fake, moment.rng("penalty", str(turn)))
-        if recipe.r1:
-            own = recipe.r1 * r1(judge, real)
-            penalty = own if penalty is None else penalty + own
         if penalty is not None:
             loss = loss + penalty
             figures["loss/penalty"] = penalty
         self._update(loss, "discriminator", update)
-        return {**figures, "gradient/discriminator": _gradient_norm(self.discriminator)}
+        figures["gradient/discriminator"] = _gradient_norm(self.discriminator)
+        if weight := recipe.r1_at(moment.step, moment.progress):
+            self._update(weight * r1(judge, real), "discriminator", update)
+        return figures
 
     def _update(self, loss: Tensor, name: str, update: Update) -> None:
         update(loss, self._optimisers[name])

@@ -116,12 +116,7 @@ class Visualize(Recipe, Job):
             raise InputError('name at least one class, as in `deepscope visualize "bee eater"`, or a --layer')
         names = [model.categories[target] for target in targets]
         labels = self._seeded(names if len(set(names)) == len(names) else [f"{n} {t}" for n, t in zip(names, targets)])
-        return (
-            ClassObjective(
-                model, torch.tensor(targets).repeat_interleave(self.seeds), recipe.objective == "log-probability"
-            ),
-            labels,
-        )
+        return ClassObjective.of(model, torch.tensor(targets).repeat_interleave(self.seeds), recipe), labels
 
     def _seeded(self, names: Sequence[str]) -> list[str]:
         return [f"{name} #{seed + 1}" if self.seeds > 1 else name for name in names for seed in range(self.seeds)]

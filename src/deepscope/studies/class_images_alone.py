@@ -33,7 +33,7 @@ def unjudged(model: VisionModel, classes: Sequence[str], why: str, session: Sess
     """
     targets = torch.tensor([model.category(name) for name in classes])
     recipe = preset("default")
-    images = make_images(ClassObjective(model, targets), recipe, list(classes), session)
+    images = make_images(ClassObjective.of(model, targets, recipe), recipe, list(classes), session)
     if not images.complete:
         raise KeyboardInterrupt  # what was made is in the cache: the study goes on from there
     seen = assess(model, images.pixels, targets)

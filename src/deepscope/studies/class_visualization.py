@@ -262,7 +262,7 @@ class _Ways:
         labels = [model.categories[target] for target in targets]
         self.session.note(f"{name}: {recipe.iterations} iterations")
         images = make_images(
-            ClassObjective(model, torch.tensor(targets)),
+            ClassObjective.of(model, torch.tensor(targets), recipe),
             recipe,
             labels,
             self.session,

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from deepscope.errors import InputError
 from deepscope.models import VisionModel
+from deepscope.visualization.recipe import Recipe
+
+_RIVALS = 5
 
 
 class Objective(ABC):
@@ -43,11 +46,19 @@ class ClassObjective(Objective):
         targets: (N,) class indices.
         log_probability: climb the logarithm of the softmax probability rather than the logit. It rises also by
             lowering other classes' logits, which says less about the class itself.
+        rivals: share of the mean of the five highest other logits that is taken from the score: what tells the class
+            from those it is taken for counts more.
     """
 
     model: VisionModel
     targets: Tensor
     log_probability: bool = False
+    rivals: float = 0.0
+
+    @classmethod
+    def of(cls, model: VisionModel, targets: Tensor, recipe: Recipe) -> ClassObjective:
+        """What a recipe climbs."""
+        return cls(model, targets, recipe.objective == "log-probability", recipe.rivals or 0.0)
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -62,7 +73,11 @@ class ClassObjective(Objective):
         logits = logits if logits.dtype == torch.float64 else logits.float()
         column = self.targets.to(rows.device)[rows, None]
         logarithm = logits.log_softmax(1).gather(1, column)[:, 0]
-        return (logarithm if self.log_probability else logits.gather(1, column)[:, 0]), logarithm.exp()
+        score = logarithm if self.log_probability else logits.gather(1, column)[:, 0]
+        if self.rivals and logits.shape[1] > 1:
+            others = logits.scatter(1, column, -torch.inf)
+            score = score - self.rivals * others.topk(min(_RIVALS, logits.shape[1] - 1)).values.mean(1)
+        return score, logarithm.exp()
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ class Recipe:
         move: steps of one length along the gradient ("normalised"), or along a running mean of gradients, their
             length falling to zero along a cosine ("momentum").
         objective: what is climbed: the class's "logit" (Simonyan et al. 2014), or its "log-probability".
+        rivals: share of the mean of the five highest other logits that is taken from the score, so that the image shows what
+            tells the class from those it is taken for.
         l2: weight of the squared L2 norm of the pixels in those units, taken from the score.
         blur_every: steps from one Gaussian blur to the next (Yosinski et al. 2015); 0 for none.
         blur_sigma: standard deviation of that blur, in pixels.
@@ -47,6 +49,7 @@ class Recipe:
     canvas: CanvasName | None = None
     move: MoveName | None = None
     objective: ObjectiveName | None = None
+    rivals: float | None = None
     l2: float | None = None
     blur_every: int | None = None
     blur_sigma: float | None = None
@@ -106,6 +109,7 @@ _DEFAULT = Recipe(
     canvas="fourier",
     move="momentum",
     objective="logit",
+    rivals=0.7,
     view=128,
     zoom=0.35,
     rotation=10,
