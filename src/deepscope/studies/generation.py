@@ -45,9 +45,9 @@ class Generation(GenerationStudy):
     minutes: ClassVar[Mapping[Budget, float]] = {"quick": 1.0, "full": 260}
 
     _: KW_ONLY
-    width: int = 48
+    width: int = 32
     discriminator_width: int = 32
-    rate: float = Recipe.rate
+    rate: float = 2e-3
     clusters: int = 50
 
     @classmethod
@@ -65,10 +65,24 @@ class Generation(GenerationStudy):
             raise InputError(
                 "--epochs, --width and --discriminator-width are at least 1, --clusters 2, --rate is above 0"
             )
-        recipe = Recipe(epochs=self.epochs, batch_size=self.batch_size, rate=self.rate)
+        recipe = Recipe(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            rate=self.rate,
+            beta1=0.0,
+            beta2=0.99,
+            r1=1.0,
+            r1_last=0.05,
+        )
 
         def networks(clusters: int = 0) -> Architecture:
-            return Architecture(width=self.width, discriminator_width=self.discriminator_width, clusters=clusters)
+            return Architecture(
+                width=self.width,
+                discriminator_width=self.discriminator_width,
+                clusters=clusters,
+                normalisation="none",
+                label_in_discriminator="projected",
+            )
 
         return [
             Arm(_PLAIN, networks(), recipe),

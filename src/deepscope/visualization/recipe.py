@@ -104,7 +104,7 @@ _SOURCE = Recipe(
     jitter=16,
 )
 _DEFAULT = Recipe(
-    iterations=160,
+    iterations=320,
     learning_rate=0.75,
     canvas="fourier",
     move="momentum",
@@ -119,7 +119,7 @@ _DEFAULT = Recipe(
 PRESETS: Mapping[str, Recipe] = MappingProxyType(
     {
         "default": _DEFAULT,
-        "statistics": Recipe(batch_norm=3).over(_DEFAULT),
+        "statistics": Recipe(iterations=160, batch_norm=3).over(_DEFAULT),
         "source": _SOURCE,
         "source-strong": Recipe(l2=1e-2, blur_every=4, blur_sigma=1.0).over(_SOURCE),
         "unregularised": Recipe(l2=0, blur_every=0).over(_SOURCE),
