@@ -273,6 +273,7 @@ REFUSED: list[tuple[Refusal, str]] = [
     (lambda _: replace(TRAIN, r1=1.0), "--normalisation none, layer"),
     (lambda _: replace(TRAIN, generator_steps=0, discriminator_steps=0), "at least 1"),
     (lambda _: replace(TRAIN, batch_size=21, packing=2), "no multiple of --packing"),
+    (lambda _: replace(TRAIN, steady=True, rate=1e-3), "--steady decides --rate itself"),
     (lambda _: replace(TRAIN, data="mnist"), "mnist is not here"),
 ]
 
@@ -281,6 +282,15 @@ REFUSED: list[tuple[Refusal, str]] = [
 def test_what_cannot_be_trained_says_so(tmp_path: Path, job: Refusal, words: str) -> None:
     with pytest.raises(InputError, match=words):
         job(tmp_path / "photos").run(session(tmp_path / "out"))
+
+
+def test_a_steady_training_is_the_one_of_its_settings(tmp_path: Path) -> None:
+    replace(TRAIN, steady=True, conditional=True).run(session(tmp_path / "word"))
+    spelt = replace(TRAIN, normalisation="none", label_in_discriminator="projected", rate=2e-3, beta1=0.0, beta2=0.99)
+    replace(spelt, conditional=True, r1=1.0, r1_last=0.05).run(session(tmp_path / "spelt"))
+    weights = [(tmp_path / name / "generator.safetensors").read_bytes() for name in ("word", "spelt")]
+    assert weights[0] == weights[1]
+    assert load(tmp_path / "word").architecture.normalisation == "none"
 
 
 def test_another_architecture_is_not_continued(runs: Path) -> None:

@@ -195,7 +195,7 @@ def test_r1_falls_by_the_same_factor_each_step_to_its_last_weight() -> None:
     assert recipe.r1_at(17, 0) == 0
     assert Recipe(r1=2.0).r1_at(32, 0.9) == 32
     for wrong in (Recipe(r1=1.0, r1_last=2.0), Recipe(r1_last=0.1), Recipe(beta2=1.0)):
-        with pytest.raises(InputError, match="--r1-last|--beta2"):
+        with pytest.raises(InputError, match=r"--r1-last|--beta2"):
             wrong.require_trainable(replace(TINY, normalisation="none"))
 
 

@@ -8,7 +8,7 @@ from deepscope.gans.networks import Discriminator, Generator
 from deepscope.gans.objectives import Hinge, LeastSquares, NonSaturating, Objective, Saturating, WassersteinGP
 from deepscope.gans.penalties import gradient_penalty, r1
 from deepscope.gans.pictures import DIGITS, Labelled, Pictures, load_pictures, stacked
-from deepscope.gans.recipe import Recipe
+from deepscope.gans.recipe import Recipe, steady
 from deepscope.gans.sampling import balanced, calibrate, drawn, generate, interpolate, latents
 from deepscope.gans.saved import Gan, load, save
 from deepscope.gans.stability import diagnose, diversity
@@ -50,6 +50,7 @@ __all__ = [
     "save",
     "sheet",
     "stacked",
+    "steady",
     "train_gan",
 ]
 

@@ -19,8 +19,8 @@ class Architecture:
         discriminator_width: channels of the discriminator's first layer; the generator's width where none is given.
         label_in_discriminator: how a conditional discriminator is given y: planes "concatenated" to its first layer
             (Mirza and Osindero 2014), "projected" (Miyato and Koyama 2018), or "absent".
-        normalisation: in the discriminator: "batch", "layer", "spectral" (Miyato et al. 2018) of its weights, or "none",
-            with weights to begin with that keep the size of what passes through (He et al. 2015); it goes with --r1.
+        normalisation: in the discriminator: "batch", "layer", "spectral" (Miyato et al. 2018) of its weights, or
+            "none", with first weights that keep the size of what passes through (He et al. 2015); it goes with --r1.
         packing: images that the discriminator judges together (PacGAN, Lin et al. 2018).
         clusters: put the images into so many clusters by how they look, and give the networks these in the place of
             classes: no label is used. 0 does without.

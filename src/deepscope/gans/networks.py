@@ -143,7 +143,7 @@ def _initialise(network: nn.Module) -> None:
 
 
 def _keep_size(network: Discriminator) -> None:
-    """Weights that neither enlarge nor shrink what passes through (He et al. 2015); the first logits are half as large."""
+    """Weights that neither enlarge nor shrink what passes through (He et al. 2015); first logits are half as large."""
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(module.weight, _LEAK)

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from deepscope.errors import InputError
-from deepscope.gans import Architecture, Recipe
+from deepscope.gans import Architecture, Recipe, steady
 from deepscope.results import Block
 from deepscope.session import Session
 from deepscope.studies import generation_shown as shown
@@ -24,6 +24,9 @@ _PLAIN, _CONDITIONAL, _CLUSTERS = "unconditional", "conditional", "clusters"
 class Generation(GenerationStudy):
     """DCGAN and conditional DCGAN on MNIST, and what their images are worth.
 
+    The discriminator has no normalisation and is kept in check by R1, as `gan train --steady` has it;
+    `generation-questions` trains with DCGAN's own settings.
+
     Every training and measurement is kept (below --out, else in the cache): the same command goes on where it was
     stopped, and more seeds add to what is there. --precision bfloat16 is faster.
 
@@ -36,7 +39,6 @@ class Generation(GenerationStudy):
         judge: folder of `gan judge`; else the one in the package, else one is trained first.
         width: channels of the generator's last hidden layer.
         discriminator_width: channels of the discriminator's first layer.
-        rate: learning rate.
         clusters: that stand in for classes in the arm without labels.
     """
 
@@ -47,7 +49,6 @@ class Generation(GenerationStudy):
     _: KW_ONLY
     width: int = 32
     discriminator_width: int = 32
-    rate: float = 2e-3
     clusters: int = 50
 
     @classmethod
@@ -55,39 +56,22 @@ class Generation(GenerationStudy):
         """A few epochs of small networks on two thousand digits from one seed, or everything."""
         if budget == "full":
             return cls()
-        small = cls(seeds=1, epochs=4, batch_size=16, images=2000, samples=1000, width=8, discriminator_width=8)
-        return replace(small, rate=2e-3, clusters=20)
+        few = cls(seeds=1, epochs=4, batch_size=16, images=2000, samples=1000)
+        return replace(few, width=8, discriminator_width=8, clusters=20)
 
     @property
     def arms(self) -> list[Arm]:
         """Without classes, with them, and with clusters in their place."""
-        if min(self.epochs, self.width, self.discriminator_width) < 1 or self.clusters < 2 or self.rate <= 0:
-            raise InputError(
-                "--epochs, --width and --discriminator-width are at least 1, --clusters 2, --rate is above 0"
-            )
-        recipe = Recipe(
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            rate=self.rate,
-            beta1=0.0,
-            beta2=0.99,
-            r1=1.0,
-            r1_last=0.05,
+        if min(self.epochs, self.width, self.discriminator_width) < 1 or self.clusters < 2:
+            raise InputError("--epochs, --width and --discriminator-width are at least 1, --clusters 2")
+        networks, recipe = steady(
+            Architecture(width=self.width, discriminator_width=self.discriminator_width),
+            Recipe(epochs=self.epochs, batch_size=self.batch_size),
         )
-
-        def networks(clusters: int = 0) -> Architecture:
-            return Architecture(
-                width=self.width,
-                discriminator_width=self.discriminator_width,
-                clusters=clusters,
-                normalisation="none",
-                label_in_discriminator="projected",
-            )
-
         return [
-            Arm(_PLAIN, networks(), recipe),
-            Arm(_CONDITIONAL, networks(), recipe, conditional=True),
-            Arm(_CLUSTERS, networks(self.clusters), recipe),
+            Arm(_PLAIN, networks, recipe),
+            Arm(_CONDITIONAL, networks, recipe, conditional=True),
+            Arm(_CLUSTERS, replace(networks, clusters=self.clusters), recipe),
         ]
 
     def drawn(self, trained: Trained, session: Session) -> list[Block]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar
 
 from deepscope.errors import InputError
-from deepscope.gans import Architecture, Recipe
+from deepscope.gans import Architecture, Recipe, steady
 from deepscope.studies.generation_runs import Arm, Trained
 from deepscope.studies.generation_study import GenerationStudy
 from deepscope.studies.study import Answer, Budget
 
-_PLAIN, _PACKED = "stacked", "stacked-packed"
+_PLAIN, _PACKED, _STEADY = "stacked", "stacked-packed", "stacked-steady"
 
 
 @dataclass(frozen=True)
@@ -49,20 +49,26 @@ class StackedDigits(GenerationStudy):
 
     @property
     def arms(self) -> list[Arm]:
-        """The plain network, and one whose discriminator judges two images together."""
+        """The plain network, one whose discriminator judges two images together, and one that R1 keeps in check."""
         if min(self.epochs, self.width) < 1 or self.rate <= 0:
             raise InputError("--epochs and --width are at least 1, --rate is above 0")
         recipe = Recipe(epochs=self.epochs, batch_size=self.batch_size, rate=self.rate)
+        plain = Architecture(width=self.width)
         return [
-            Arm(_PLAIN, Architecture(width=self.width), recipe, stacked=True),
-            Arm(_PACKED, Architecture(width=self.width, packing=2), recipe, stacked=True),
+            Arm(_PLAIN, plain, recipe, stacked=True),
+            Arm(_PACKED, replace(plain, packing=2), recipe, stacked=True),
+            Arm(_STEADY, *steady(plain, recipe), stacked=True),
         ]
 
     def answered(self, trained: Trained) -> list[Answer]:
         """How many modes, beside what others published."""
         found = [
             f"{trained.mean(arm, 'modes')} modes with KL {trained.mean(arm, 'kl')} {words}"
-            for arm, words in ((_PLAIN, "plain"), (_PACKED, "with pairs judged together"))
+            for arm, words in (
+                (_PLAIN, "plain"),
+                (_PACKED, "with pairs judged together"),
+                (_STEADY, "without normalisation, under R1"),
+            )
         ]
         question = "5. modes of 1000, three digits in the colours"
         published = "DCGAN 99, VEEGAN 150, PacDCGAN2 1000 modes (Lin et al. 2018)"

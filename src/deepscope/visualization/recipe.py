@@ -26,8 +26,8 @@ class Recipe:
         move: steps of one length along the gradient ("normalised"), or along a running mean of gradients, their
             length falling to zero along a cosine ("momentum").
         objective: what is climbed: the class's "logit" (Simonyan et al. 2014), or its "log-probability".
-        rivals: share of the mean of the five highest other logits that is taken from the score, so that the image shows what
-            tells the class from those it is taken for.
+        rivals: share of the mean of the five highest other logits that is taken from the score, so that the image shows
+            what tells the class from those it is taken for.
         l2: weight of the squared L2 norm of the pixels in those units, taken from the score.
         blur_every: steps from one Gaussian blur to the next (Yosinski et al. 2015); 0 for none.
         blur_sigma: standard deviation of that blur, in pixels.
