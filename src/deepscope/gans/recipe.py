@@ -83,4 +83,4 @@ def steady(architecture: Architecture, recipe: Recipe) -> tuple[Architecture, Re
     which of its images gave it away. Without it the images are better and more varied. Chosen on digits of 32 x 32.
     """
     architecture = replace(architecture, normalisation="none", label_in_discriminator="projected")
-    return architecture, replace(recipe, rate=2e-3, beta1=0.0, beta2=0.99, r1=1.0, r1_last=0.05)
+    return architecture, replace(recipe, rate=2e-3, beta1=0.0, beta2=0.99, r1=10.0, r1_last=0.05)
