@@ -49,15 +49,19 @@ class StackedDigits(GenerationStudy):
 
     @property
     def arms(self) -> list[Arm]:
-        """The plain network, one whose discriminator judges two images together, and one that R1 keeps in check."""
+        """The plain network, one whose discriminator judges two images together, and one that R1 keeps in check.
+
+        Here R1 keeps its weight: where it falls, the discriminator wins over most modes.
+        """
         if min(self.epochs, self.width) < 1 or self.rate <= 0:
             raise InputError("--epochs and --width are at least 1, --rate is above 0")
         recipe = Recipe(epochs=self.epochs, batch_size=self.batch_size, rate=self.rate)
         plain = Architecture(width=self.width)
+        networks, kept = steady(plain, recipe)
         return [
             Arm(_PLAIN, plain, recipe, stacked=True),
             Arm(_PACKED, replace(plain, packing=2), recipe, stacked=True),
-            Arm(_STEADY, *steady(plain, recipe), stacked=True),
+            Arm(_STEADY, networks, replace(kept, r1_last=None), stacked=True),
         ]
 
     def answered(self, trained: Trained) -> list[Answer]:
