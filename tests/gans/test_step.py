@@ -190,10 +190,10 @@ def test_r1_is_a_step_of_its_own_every_16_steps() -> None:
 
 def test_r1_falls_by_the_same_factor_each_step_to_its_last_weight() -> None:
     recipe = Recipe(r1=1.0, r1_last=0.01)
-    found = [recipe.r1_at(16, share) for share in (0, 0.1, 0.2, 0.9)]
-    assert found == pytest.approx([16, 1.6, 0.16, 0.16])
-    assert recipe.r1_at(17, 0) == 0
-    assert Recipe(r1=2.0).r1_at(32, 0.9) == 32
+    found = [recipe.r1_at(step) for step in (0, 624, 1872, 9008)]
+    assert found == pytest.approx([16, 16 * 0.01 ** (1 / 3), 0.16, 0.16])
+    assert recipe.r1_at(17) == 0
+    assert Recipe(r1=2.0).r1_at(32) == 32
     for wrong in (Recipe(r1=1.0, r1_last=2.0), Recipe(r1_last=0.1), Recipe(beta2=1.0)):
         with pytest.raises(InputError, match=r"--r1-last|--beta2"):
             wrong.require_trainable(replace(TINY, normalisation="none"))

@@ -88,13 +88,14 @@ def test_without_any_network_it_says_so(session: Session) -> None:
     ],
 )
 def test_a_claim_needs_the_whole_interval(claimed: int, low: float, high: float, said: str) -> None:
-    row = Row("name", "text", Estimate((low + high) / 2, low, high), claimed)
+    row = Row("name", "text", Estimate((low + high) / 2, low, high), claimed, 6)
     assert row.answer == said
+    assert dataclasses.replace(row, images=5).answer in ("measured", "not decided")
 
 
 def test_what_has_no_figure_is_not_measured() -> None:
     nothing, something = Estimate(*[float("nan")] * 3), Estimate(0.2, 0.1, 0.3)
-    none, some = Row("a", "one", nothing, 1), Row("b", "two", something, 1)
+    none, some = Row("a", "one", nothing, 1, 9), Row("b", "two", something, 1, 9)
     assert Question("?", "claim", (none, none)).answer().verdict == "not measured here"
     answer = Question("?", "claim", (none, some)).answer()
     assert (answer.verdict, answer.measured) == ("reproduced", f"two {something}: reproduced")

@@ -95,7 +95,7 @@ class GanStep:
             figures["loss/penalty"] = penalty
         self._update(loss, "discriminator", update)
         figures["gradient/discriminator"] = _gradient_norm(self.discriminator)
-        if weight := recipe.r1_at(moment.step, moment.progress):
+        if weight := recipe.r1_at(moment.step):
             self._update(weight * r1(judge, real), "discriminator", update)
         return figures
 

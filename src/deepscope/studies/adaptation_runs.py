@@ -219,7 +219,8 @@ def judged(outcomes: Iterable[Outcome]) -> Judges:
 def run_folder(session: Session, arm: Arm, seed: int, images: int | None) -> Path:
     """Where an arm's training is kept, so that the study goes on where it was stopped."""
     root = (session.out or session.cache) / "domain-adaptation"
-    return root / f"{images or 'all'}-images" / arm.name.replace("/", os.sep) / f"seed-{seed}"
+    kind = f"{images or 'all'}-images-{arm.recipe.batch_size}"
+    return root / kind / arm.name.replace("/", os.sep) / f"seed-{seed}"
 
 
 def _accuracy(logits: Tensor, labels: Tensor) -> float:

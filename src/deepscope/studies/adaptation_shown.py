@@ -62,6 +62,8 @@ def along(trained: Trained, names: Iterable[str], published: Mapping[str, float]
             if len(steps):
                 series.append(Series(name, steps / history.rows[-1]["step"], values))
         references = tuple((f"{k} (published)", v) for k, v in published.items()) if key == "accuracy/target" else ()
+        if not series:  # as of confident predictions, where there is none
+            continue
         blocks.append(Curves(tuple(series), "share of the training", y_title, title, references=references))
     return blocks
 

@@ -12,21 +12,33 @@ from deepscope.results import Column, Table
 from deepscope.statistics import Estimate
 from deepscope.studies.study import Answer
 
+_FEWEST = 6
+
 
 @dataclass(frozen=True)
 class Row:
-    """One figure, and where it would be if the claim were true: above (1) or below (-1) 0; 0 claims nothing."""
+    """One figure, and where it would be if the claim were true: above (1) or below (-1) 0; 0 claims nothing.
+
+    Attributes:
+        name, text: of the figure, for programs and for readers.
+        estimate: the figure.
+        claimed: the side of 0.
+        images: that it was measured on; fewer than 6 decide nothing, whatever the interval.
+    """
 
     name: str
     text: str
     estimate: Estimate
     claimed: int
+    images: int
 
     @property
     def answer(self) -> Literal["measured", "reproduced", "differs", "not decided"]:
-        """Decided where the whole interval lies on one side of 0."""
+        """Decided where the whole interval lies on one side of 0, and rests on enough images to be believed."""
         if self.claimed == 0:  # never negative: its sign would say nothing
             return "measured"
+        if self.images < _FEWEST:
+            return "not decided"
         near, far = sorted(self.claimed * end for end in (self.estimate.low, self.estimate.high))
         return "reproduced" if near > 0 else "differs" if far < 0 else "not decided"
 

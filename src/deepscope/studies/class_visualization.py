@@ -221,7 +221,7 @@ class _Ways:
         """
         a, b = (self.outcomes[way].other for way in (better, worse))
         gain = difference(_log(a.probabilities), _log(b.probabilities))
-        decided = Row(better, question, gain, 1).answer
+        decided = Row(better, question, gain, 1, len(a.ranks)).answer
         verdict: Verdict = "answered"
         if published != "—" and decided in ("reproduced", "differs"):
             verdict = decided

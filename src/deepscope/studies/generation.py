@@ -56,7 +56,7 @@ class Generation(GenerationStudy):
         """A few epochs of small networks on two thousand digits from one seed, or everything."""
         if budget == "full":
             return cls()
-        few = cls(seeds=1, epochs=4, batch_size=16, images=2000, samples=1000)
+        few = cls(seeds=1, epochs=6, batch_size=16, images=2000, samples=1000)
         return replace(few, width=8, discriminator_width=8, clusters=20)
 
     @property

@@ -183,6 +183,7 @@ def _right_or_wrong(model: VisionModel, found: Mapping[str, Values], right: NDAr
             f"{method.name}, faithfulness of right minus wrong",
             unpaired(found[method.name][FAITHFULNESS][right], found[method.name][FAITHFULNESS][~right]),
             1,
+            int(min(right.sum(), (~right).sum())),
         )
         for method in METHODS
     ]
@@ -193,11 +194,11 @@ def _right_or_wrong(model: VisionModel, found: Mapping[str, Values], right: NDAr
 def _networks(
     worse: VisionModel, better: VisionModel, first: Mapping[str, Values], second: Mapping[str, Values]
 ) -> Question:
-    pair = f"{better.name} minus {worse.name}"
+    pair, count = f"{better.name} minus {worse.name}", len(first["saliency"][FAITHFULNESS])
     rows = []
     for name, claimed in ((ROUGHNESS, -1), (SENSITIVITY, -1), (FAITHFULNESS, 1)):
         gap = difference(second["saliency"][name], first["saliency"][name])
-        rows.append(Row(f"networks/{name}/{better.name}", f"saliency, {name}: {pair}", gap, claimed))
+        rows.append(Row(f"networks/{name}/{better.name}", f"saliency, {name}: {pair}", gap, claimed, count))
     title = f"The better network, {better.name}, against {worse.name}"
     return Question(title, "the better network's saliency maps are less noisy and more faithful", tuple(rows))
 
@@ -206,29 +207,34 @@ def _noise(model: VisionModel, found: Mapping[str, Values]) -> Question:
     rows = []
     for name, claimed in ((ROUGHNESS, -1), (SENSITIVITY, -1), (FAITHFULNESS, 1)):
         gap = difference(found["smooth-grad"][name], found["saliency"][name])
-        rows.append(Row(f"smooth-grad/{name}/{model.name}", f"{name}: SmoothGrad minus saliency", gap, claimed))
+        text = f"{name}: SmoothGrad minus saliency"
+        rows.append(Row(f"smooth-grad/{name}/{model.name}", text, gap, claimed, len(found["saliency"][name])))
     return Question(f"SmoothGrad against noise, {model.name}", "SmoothGrad cures the noise", tuple(rows))
 
 
 def _saturation(model: VisionModel, found: Mapping[str, Values]) -> Question:
     saturated = found["gradient-times-input"][SATURATION]
+    count = len(saturated)
     rows = [
         Row(
             f"saturation/gradient-misses/{model.name}",
             "share of the logit's rise that the gradient misses",
             mean(saturated),
             0,
+            count,
         )
     ]
     for method in ("integrated-gradients", "grad-cam"):
         gain = found[method][FAITHFULNESS] - found["saliency"][FAITHFULNESS]
-        rows.append(Row(f"saturation/{method}/{model.name}", f"faithfulness: {method} minus saliency", mean(gain), 1))
+        text = f"faithfulness: {method} minus saliency"
+        rows.append(Row(f"saturation/{method}/{model.name}", text, mean(gain), 1, count))
         rows.append(
             Row(
                 f"saturation/{method}/rank-correlation/{model.name}",
                 f"{method}: rank correlation of that gain with the share missed",
                 rank_correlation(gain, saturated),
                 1,
+                count,
             )
         )
     claim = "integrated gradients and Grad-CAM cure saturation; then they gain most where the gradient misses most"
