@@ -57,6 +57,9 @@ def test_a_report_is_reduced_and_written_out(tool: ModuleType, tmp_path: Path) -
                 [
                     Answer("1. Why | not?", "0.9", "0.91", "reproduced", "because"),
                     Answer("2. And?", "-", "0.2", "answered"),
+                    Answer("3. Seen?", "some, by eye", "0.3", "answered"),
+                    Answer("beyond: more", "0.98 (another)", "0.99", "answered"),
+                    Answer("4. Where?", "-", "-", "not measured here"),
                 ]
             ),
         ),
@@ -74,7 +77,8 @@ def test_a_report_is_reduced_and_written_out(tool: ModuleType, tmp_path: Path) -
     assert sum(path.stat().st_size for path in (tmp_path / "study").rglob("*.webp")) < original / 4
     table = tool.measured_table([one])
     assert "| 1.1 | 1. Why \\| not? | 0.9 | 0.91 | reproduced |" in table
-    assert "2. And?" not in table
+    assert "2. And?" in table and "beyond: more" in table
+    assert "3. Seen?" not in table and "4. Where?" not in table
     text = tool.index([one])
     for part in (
         "2. And?",

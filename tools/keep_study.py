@@ -27,6 +27,10 @@ BEGIN, END = "<!-- measured: written by tools/keep_study.py -->", "<!-- end of m
 _OUT = re.compile(r'("command": "[^"\n]*?) --out(?:=| )[^ "\n]+')
 """Where a command wrote to is nobody else's business."""
 _COMPARED: tuple[Verdict, ...] = ("reproduced", "differs")
+_OPEN = ("-", "TODO")
+"""What stands for a figure where the source left a question open."""
+_BEYOND = "beyond"
+"""How a question begins that the source did not ask."""
 _SIZE, _QUALITY = (960, 4000), 70
 """Pixels that a kept figure is at most wide and high, and its WebP quality."""
 
@@ -83,12 +87,12 @@ def kept(study: Path) -> list[Kept]:
 
 
 def measured_table(studies: list[Kept]) -> str:
-    """The README's table: every answer that was compared with a published figure or claim."""
+    """The README's table: every answer that is compared with what was published, or that it left open, or beyond it."""
     rows = [
         (one.chapter.partition(" ")[0], *row[:4], f"[{one.name}](docs/study/README.md#{one.name})")
         for one in studies
         for row in one.answers()
-        if row[3] in _COMPARED
+        if row[3] in _COMPARED or (row[3] == "answered" and (row[1] in _OPEN or row[0].startswith(_BEYOND)))
     ]
     return _table(("chapter", "question", "published", "measured", "verdict", "study"), rows)
 

@@ -75,8 +75,8 @@ class Generation(GenerationStudy):
         ]
 
     def drawn(self, trained: Trained, session: Session) -> list[Block]:
-        """The conditional generator's digits."""
-        return shown.grids(trained, [_CONDITIONAL], session)
+        """Digits of every generator."""
+        return shown.grids(trained, [arm.name for arm in self.arms], session)
 
     def answered(self, trained: Trained) -> list[Answer]:
         """What was found by the long trainings."""

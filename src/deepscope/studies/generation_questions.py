@@ -108,8 +108,8 @@ class GenerationQuestions(GenerationStudy):
         ]
 
     def drawn(self, trained: Trained, session: Session) -> list[Block]:
-        """What a label makes of a generator whose discriminator was told it, and of one whose was not."""
-        return shown.grids(trained, ("conditional", "y-absent-from-d"), session)
+        """Digits of what the questions need: with one equation alone, and with a label that D sees or does not."""
+        return shown.grids(trained, self.needed, session)
 
     def answered(self, trained: Trained) -> list[Answer]:
         """What was found by the short trainings."""

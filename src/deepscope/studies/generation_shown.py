@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from deepscope.gans import balanced, drawn, generate, latents
 from deepscope.jobs.gan_figures import cells
 from deepscope.jobs.gan_grid import shared
 from deepscope.results import Block, Column, Curves, ImageGrid, Note, Series, Table
@@ -22,7 +23,7 @@ _ALONG = {
     "modes": ("Classes among 1000 samples", "classes"),
     "diversity": ("Diversity", "of the real images'"),
 }
-_COLUMNS = 10
+_COLUMNS, _ROWS = 10, 4
 
 
 def metrics(trained: Trained) -> dict[str, float]:
@@ -38,11 +39,17 @@ def quality(trained: Trained) -> Table:
     """Each arm in a row, real images in the last."""
     names = [name for name in _TABLE if any(name in runs[0].figures for runs in trained.outcomes.values())]
     rows = [(arm, *(_known(trained.mean(arm, name).value) for name in names)) for arm in trained.outcomes]
-    real = {name: value for runs in trained.outcomes.values() for name, value in runs[0].figures.items()}
-    bounds = {"digit-fid": real.get("digit-fid-floor")}
-    rows.append(("real images", *(bounds.get(name, real.get(f"{name}/real")) for name in names)))
+    rows.append(("real images", *(_of_real_images(trained, name) for name in names)))
     columns = (Column("arm"), *(Column(name, ".4g") for name in names))
     return Table(columns, tuple(rows), "Quality of every arm", mark=len(rows) - 1)
+
+
+def _of_real_images(trained: Trained, name: str) -> float | None:
+    """What real images get in the samples' place, by the first arm that has it."""
+    real = f"{name}-floor" if name.endswith("-fid") else f"{name}/real"
+    return next(
+        (trained.mean(arm, real).value for arm, runs in trained.outcomes.items() if real in runs[0].figures), None
+    )
 
 
 def _known(value: float) -> float | None:
@@ -56,20 +63,24 @@ def along(trained: Trained, arms: Iterable[str]) -> list[Block]:
     for name, (title, y_title) in _ALONG.items():
         columns = [(arm, *trained.outcomes[arm][0].history.column(name)) for arm in arms]
         series = tuple(Series(arm, steps, values) for arm, steps, values in columns if len(steps))
-        blocks.append(Curves(series, "step", y_title, title))
+        if series:  # stacked digits have no features to measure a distance by
+            blocks.append(Curves(series, "step", y_title, title))
     return blocks
 
 
 def grids(trained: Trained, arms: Iterable[str], session: Session) -> list[Block]:
-    """Digits of conditional generators, a z for each column."""
-    return [
-        ImageGrid(
-            cells(shared(trained.outcomes[arm][0].gan, _COLUMNS, session).flatten(0, 1), _COLUMNS),
-            arm,
-            "A z for each column.",
-        )
-        for arm in arms
-    ]
+    """Images of each arm's first seed: with classes a z for each column, else drawn as the data are."""
+    blocks: list[Block] = []
+    for arm in arms:
+        gan = trained.outcomes[arm][0].gan
+        if gan.labelled:
+            images, caption = shared(gan, _COLUMNS, session).flatten(0, 1), "A z for each column."
+        else:
+            rng = session.rng("grid")
+            labels = drawn(_COLUMNS * _ROWS, gan.shares, rng) if gan.shares else balanced(_COLUMNS * _ROWS, 0)
+            images, caption = generate(gan.generator, latents(len(labels), gan.generator, rng), labels), "Not selected."
+        blocks.append(ImageGrid(cells(images, _COLUMNS), arm, caption))
+    return blocks
 
 
 def notes(trained: Trained) -> list[Block]:
