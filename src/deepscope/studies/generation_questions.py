@@ -46,7 +46,7 @@ class GenerationQuestions(GenerationStudy):
     """
 
     title: ClassVar[str] = "What each choice does to a DCGAN"
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.8, "full": 130}
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 1.5, "full": 110}
 
     _: KW_ONLY
     epochs: int = 6
