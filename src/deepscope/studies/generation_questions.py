@@ -10,7 +10,6 @@ from deepscope.errors import InputError
 from deepscope.gans import Architecture, Hinge, LeastSquares, Recipe, Saturating, WassersteinGP
 from deepscope.results import Block
 from deepscope.session import Session
-from deepscope.statistics import Estimate
 from deepscope.studies import generation_shown as shown
 from deepscope.studies.generation_runs import Arm, Trained
 from deepscope.studies.generation_study import GenerationStudy
@@ -136,7 +135,7 @@ def _answers(trained: Trained) -> list[Answer]:
             "answered",
             "min over G of E[log(1 - D(G(z)))], whose gradient is small where D is sure",
         ),
-        *(_suggested(question, names, fid) for question, names in _SUGGESTED.items()),
+        *(_suggested(question, names, trained) for question, names in _SUGGESTED.items()),
         Answer(
             "7. y removed from D",
             "-",
@@ -147,13 +146,17 @@ def _answers(trained: Trained) -> list[Answer]:
     ]
 
 
-def _suggested(question: str, names: Sequence[str], fid: Mapping[str, Estimate]) -> Answer:
-    title = f"5. {question}"
-    if not any(name in fid for name in names):
+def _suggested(question: str, names: Sequence[str], trained: Trained) -> Answer:
+    """Each choice beside the plain arm, from which the seeds tell it apart or do not."""
+    title, base = f"5. {question}", "unconditional"
+    present = [name for name in names if name in trained.outcomes]
+    if not present:
         return Answer(title, "-", "-", "not measured here", "run it with --thorough")
-    found = {name: fid[name] for name in ("unconditional", *names) if name in fid}
-    best = min(found, key=lambda name: found[name].value)
-    measured = ", ".join(f"{name} {estimate}" for name, estimate in found.items())
-    lost = [name for name in names if name not in fid]
-    because = f"lowest with {best}" + (f"; {', '.join(lost)} diverged" if lost else "")
-    return Answer(title, "-", f"digit-FID: {measured}", "answered", because)
+    measured = ", ".join(f"{name} {trained.mean(name, 'digit-fid')}" for name in (base, *present))
+    sides: dict[str, list[str]] = {"better": [], "worse": [], "not decided": []}
+    for name in present:
+        gap = trained.gap(name, base, "digit-fid")
+        sides["better" if gap.high < 0 else "worse" if gap.low > 0 else "not decided"].append(name)
+    sides["diverged"] = [name for name in names if name not in present]
+    said = "; ".join(f"{side}: {', '.join(members)}" for side, members in sides.items() if members)
+    return Answer(title, "-", f"digit-FID: {measured}", "answered", f"against {base}, seed by seed: {said}")

@@ -64,6 +64,7 @@ class Outcome:
 
     Attributes:
         arm: what was trained.
+        seed: of the training.
         gan: the generator.
         history: along the training.
         figures: as `gan evaluate` names them, and "early-gradient", "style/..." and "arithmetic/...".
@@ -71,6 +72,7 @@ class Outcome:
     """
 
     arm: Arm
+    seed: int
     gan: Gan
     history: History
     figures: Mapping[str, float]
@@ -97,6 +99,11 @@ class Trained:
         if math.inf in values:  # an infinite divergence has no spread
             return Estimate(math.inf, -math.inf, math.inf)
         return over_seeds(values)
+
+    def gap(self, arm: str, other: str, figure: str) -> Estimate:
+        """How far a figure of an arm lies above another arm's, seed by seed, with Student's interval."""
+        theirs = {run.seed: run.figures[figure] for run in self.outcomes[other]}
+        return over_seeds([run.figures[figure] - theirs[run.seed] for run in self.outcomes[arm] if run.seed in theirs])
 
 
 def train_all(
@@ -190,7 +197,7 @@ def train(
     early = trained.history.column("gradient/generator")[1][:1]
     if len(early):
         figures["early-gradient"] = float(early[0])
-    return Outcome(arm, trained.gan, trained.history, figures, diagnose(trained.history))
+    return Outcome(arm, session.seed, trained.gan, trained.history, figures, diagnose(trained.history))
 
 
 def _figures(
