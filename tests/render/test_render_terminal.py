@@ -70,6 +70,11 @@ def test_a_table_wider_than_the_console_becomes_records() -> None:
     assert all(re.search(rf"column {index} +{1000 + index}\b", text) for index in range(20))
 
 
+def test_long_names_of_numbers_leave_room_for_the_names_of_rows() -> None:
+    columns = (Column("arm"), *(Column(f"measured-{index}") for index in range(4)))
+    assert "unconditional" in shown(Result("r", blocks=(Table(columns, (("unconditional", 1, 2, 3, 4),)),)))
+
+
 def test_markup_is_text() -> None:
     assert "[red]not markup[/red]" in shown(Result("[red]not markup[/red]", blocks=(Note("[bold]"),)), colour=True)
 

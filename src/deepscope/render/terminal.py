@@ -97,9 +97,8 @@ class _Plain:
         """Whether the console is too narrow for the table even with its texts folded."""
         needed = 0
         for index, column in enumerate(table.columns):
-            widths = [len(cell(row[index], column)) for row in table.rows]
-            widest = max([len(column.name), *widths])
-            needed += 2 + (max([*widths, 4]) if numeric(table, index) else min(widest, 12))
+            widest = max([len(column.name), *(len(cell(row[index], column)) for row in table.rows)])
+            needed += 2 + (widest if numeric(table, index) else min(widest, 12))  # numbers and their names never fold
         return needed > self.width
 
     def note(self, note: Note) -> RenderableType:
