@@ -128,8 +128,8 @@ def test_class_folders_named_like_categories_give_accuracy(tmp_path: Path, capsy
 def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path) -> None:
     folder = tmp_path / "photographs"
     folder.mkdir()
-    for index in range(300):
-        (folder / f"{index:03}.png").symlink_to(CAT)
+    for index in range(5000):  # more than a second's work, wherever this runs
+        (folder / f"{index:04}.png").symlink_to(CAT)
     command = [sys.executable, "-m", "deepscope.cli", "classify", str(folder), "--out", str(tmp_path / "out")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     deadline = time.monotonic() + 60
