@@ -101,6 +101,7 @@ def index(studies: list[Kept]) -> str:
     """docs/study/README.md: each study with its command, its answers and its figures."""
     parts = [
         "# The studies\n\nWritten by `tools/keep_study.py` from the `result.json` beside it. Nothing here is typed.\n"
+        "Seconds are those of the last run: a study whose trainings were kept from earlier runs only read them.\n"
     ]
     for one in studies:
         about = one.result["provenance"]

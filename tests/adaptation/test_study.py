@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from deepscope.adaptation import Adaptation
 from deepscope.adaptation.validators import Validator
 from deepscope.data.mnist import MnistMExtract
+from deepscope.errors import InputError
 from deepscope.results import Curves, Result, Table
 from deepscope.session import Session
 from deepscope.studies.adaptation_questions import FACTORS, AdaptationQuestions
@@ -99,3 +101,10 @@ def test_the_questions_cover_every_factor_method_and_choice() -> None:
     assert all(f"factor-{factor:g}" in names for factor in FACTORS)
     for method in Adaptation.concrete():
         assert any(isinstance(arm.method, method) for arm in everything)
+
+
+@pytest.mark.parametrize("study", [DomainAdaptation(batch_size=1), AdaptationQuestions(batch_size=0)])
+def test_a_step_takes_two_images_or_more(study: DomainAdaptation | AdaptationQuestions, tmp_path: Path) -> None:
+    assert {arm.recipe.batch_size for arm in study.arms} == {study.batch_size}
+    with pytest.raises(InputError, match="--batch-size at least 2"):
+        replace(study, images=150).run(Session(home=tmp_path, cache=tmp_path / "cache", quiet=True))

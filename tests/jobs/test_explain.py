@@ -16,8 +16,8 @@ from deepscope.attributions.faithfulness import Insertion, MaxSensitivity
 from deepscope.errors import InputError
 from deepscope.jobs import explain, explain_compare, explain_evaluate, faithfulness
 from deepscope.jobs.explained import Photos, heat, read_photos
-from deepscope.jobs.kept import kept
 from deepscope.jobs.sanity import Sanity
+from deepscope.kept import kept
 from deepscope.models import VisionModel
 from deepscope.results import Curves, Heatmap, ImageGrid, Result, Table
 from deepscope.session import Session

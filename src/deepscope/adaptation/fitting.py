@@ -73,8 +73,9 @@ def adapt(
         tensorboard: also write TensorBoard's events.
 
     Raises:
-        InputError: a domain has too few images, or no validator has that name.
+        InputError: a domain has too few images, no validator has that name, or nothing can be trained by the recipe.
     """
+    recipe.require_trainable()
     judges = [member() for member in Validator.members().values()]  # pyright: ignore[reportAbstractUsage]
     chosen = None if validator == "last" else f"validator/{Validator.member(validator).name}"
     if len(source) < 3 or len(target) < 2:

@@ -64,8 +64,7 @@ class AdaptFit(Job):
         recipe = PAPER if self.recipe == "paper" else Recipe()
         if self.epochs is not None:
             recipe = replace(recipe, epochs=self.epochs)
-        if recipe.epochs < 1:
-            raise InputError("--epochs is at least 1")
+        recipe.require_trainable()
         domains = load_domains(self.source, self.target, self.model, session)
         adapted = adapt(
             lambda: domains.network(recipe, self.method),

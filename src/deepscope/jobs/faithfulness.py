@@ -18,7 +18,7 @@ from deepscope.attributions.attribution import image_seeds
 from deepscope.attributions.faithfulness import Explanation, Measure, energy_inside
 from deepscope.errors import InputError
 from deepscope.jobs.explained import Photos
-from deepscope.jobs.kept import Arrays, digest, kept
+from deepscope.kept import Arrays, digest, kept
 from deepscope.models import VisionModel
 from deepscope.registry import plain_value
 from deepscope.session import Session

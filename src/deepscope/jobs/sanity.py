@@ -14,7 +14,7 @@ from torch import Tensor
 from deepscope.attributions import Attribution, per_pixel
 from deepscope.attributions.faithfulness import Randomisation
 from deepscope.jobs.explained import Photos
-from deepscope.jobs.kept import Arrays, digest, kept
+from deepscope.kept import Arrays, digest, kept
 from deepscope.models import VisionModel
 from deepscope.registry import plain_value
 from deepscope.results import Block, Column, Curves, Series, Table

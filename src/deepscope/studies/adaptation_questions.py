@@ -10,7 +10,6 @@ from typing import ClassVar
 import numpy as np
 
 from deepscope.adaptation import (
-    PAPER,
     AdaptiveNormalisation,
     AdversarialTeacher,
     Coral,
@@ -27,7 +26,7 @@ from deepscope.results import Block, Column, Curves, Provenance, Result, Series,
 from deepscope.session import Session
 from deepscope.statistics import over_seeds
 from deepscope.studies import adaptation_shown as shown
-from deepscope.studies.adaptation_runs import Arm, Outcome, Trained, train_all
+from deepscope.studies.adaptation_runs import Arm, Outcome, Trained, recipes, train_all
 from deepscope.studies.study import Answer, Budget, Study, Verdict, answers
 
 FACTORS = (0.0, 0.01, 0.1, 0.3, 1.0, 3.0)
@@ -76,9 +75,7 @@ class AdaptationQuestions(Study):
     @property
     def arms(self) -> list[Arm]:
         """What the questions need; with everything else where `thorough`."""
-        modern, paper = Recipe(epochs=self.epochs), replace(PAPER, epochs=self.epochs)
-        if self.batch_size is not None:
-            modern, paper = (replace(recipe, batch_size=self.batch_size) for recipe in (modern, paper))
+        modern, paper = recipes(self.epochs, self.epochs, self.batch_size)
         found = [
             Arm(_SOURCE_ONLY, SourceOnly(), modern),
             Arm(_NO_REVERSAL, Dann(0.3, reversal=False), modern),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepscope.adaptation import (
+    PAPER,
     SOURCE,
     TARGET,
     Adaptation,
@@ -106,6 +107,14 @@ class Trained:
     def last(self, name: str, figure: str) -> Estimate:
         """A recorded figure of an arm after its last step, over its seeds."""
         return over_seeds([run.adapted.history.column(figure)[1][-1] for run in self.outcomes[name]])
+
+
+def recipes(epochs: int, paper_epochs: int, batch_size: int | None) -> tuple[Recipe, Recipe]:
+    """The modern recipe and the paper's; each has its own batches where no size is given."""
+    modern, paper = Recipe(epochs=epochs), replace(PAPER, epochs=paper_epochs)
+    if batch_size is None:
+        return modern, paper
+    return replace(modern, batch_size=batch_size), replace(paper, batch_size=batch_size)
 
 
 def train_all(

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from deepscope.adaptation import PAPER, AdversarialTeacher, Dann, Recipe, SourceOnly
+from deepscope.adaptation import AdversarialTeacher, Dann, SourceOnly
 from deepscope.errors import InputError
 from deepscope.results import Provenance, Result
 from deepscope.session import Session
 from deepscope.statistics import Estimate, over_seeds
 from deepscope.studies import adaptation_shown as shown
-from deepscope.studies.adaptation_runs import Arm, Trained, over_views, train_all
+from deepscope.studies.adaptation_runs import Arm, Trained, over_views, recipes, train_all
 from deepscope.studies.study import Answer, Budget, Study, Verdict, answers
 
 _SOURCE_ONLY, _DANN, _TARGET_ONLY = "paper/source-only", "paper/dann", "paper/target-only"
@@ -58,9 +58,7 @@ class DomainAdaptation(Study):
     @property
     def arms(self) -> list[Arm]:
         """The paper's comparison, the strongest method, and what that one's augmentation does alone."""
-        paper, modern = replace(PAPER, epochs=self.paper_epochs), Recipe(epochs=self.epochs)
-        if self.batch_size is not None:
-            paper, modern = (replace(recipe, batch_size=self.batch_size) for recipe in (paper, modern))
+        modern, paper = recipes(self.epochs, self.paper_epochs, self.batch_size)
         return [
             Arm(_SOURCE_ONLY, SourceOnly(), paper),
             Arm(_DANN, Dann(), paper),

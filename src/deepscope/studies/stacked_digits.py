@@ -69,7 +69,7 @@ class StackedDigits(GenerationStudy):
 
     def answered(self, trained: Trained) -> list[Answer]:
         """How many modes, beside what others published, of networks of their own."""
-        because = f"{self.samples} samples; within 50 modes counts as reproduced; Lin et al. 2018, VEEGAN 150"
+        because = f"{self.samples} samples; within 50 modes counts as reproduced; VEEGAN finds 150 (Lin et al. 2018)"
         if self.images is not None:
             because = f"{self.images} digits and {self.samples} samples: others take all of MNIST and 26,000"
         answers = []

@@ -1,4 +1,4 @@
-"""Figures that take long, kept in the cache: work that was interrupted goes on where it stopped."""
+"""What takes long to compute, kept in the cache: work that was interrupted goes on where it stopped."""
 
 from __future__ import annotations
 
