@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from deepscope.studies.class_visualization import ClassVisualization
 from deepscope.visualization import Recipe, preset
 from networks import tiny_model
 
-WNIDS = tuple(f"n{index:08d}" for index in range(5))
+WNIDS = tuple(f"n{index:08d}" for index in range(6))
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +26,7 @@ def models(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(name: str, session: Session) -> VisionModel:
         if name == "vgg16":
             raise InputError("vgg16 has features only")
-        return dataclasses.replace(tiny_model(classes=5, seed=len(name)), name=name, wnids=WNIDS)
+        return dataclasses.replace(tiny_model(classes=6, seed=len(name)), name=name, wnids=WNIDS)
 
     def short(name: str) -> Recipe:
         return Recipe(iterations=3, view=32 if name == "default" else None).over(preset(name))
@@ -36,7 +38,7 @@ def models(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(home: Path) -> tuple[ClassVisualization, Session]:
     session = Session(home=home, cache=home / "cache", quiet=True)
     return ClassVisualization(
-        model="maker", judge="judge two", classes=5, iterations=(1, 2, 4), rates=(0.5, 5)
+        model="maker", judge="judge two", classes=6, iterations=(1, 2, 4), rates=(0.5, 5)
     ), session
 
 
@@ -60,9 +62,10 @@ def test_every_question_is_answered_with_its_number(tmp_path: Path) -> None:
     assert [question for question, verdict in verdicts.items() if verdict == "not measured here"] == ["11. VGG16"]
     assert set(verdicts.values()) <= {"reproduced", "differs", "answered", "not measured here"}
     for _, _, measured, verdict, because in (map(str, row) for row in table.rows):
-        compared = measured.startswith("log-probability")
-        assert ("do not decide" in because) == compared  # so few classes never do
-        assert not compared or verdict == "answered"
+        found = re.match(r"log-probability \S+ \[(\S+), (\S+)\]", measured)
+        low, high = map(float, found.groups()) if found else (math.nan, math.nan)
+        assert {"reproduced": low > 0, "differs": high < 0}.get(verdict, True)
+        assert ("do not decide" in because) == (low <= 0 <= high)
     ways, grids = result.blocks[0], [block for block in result.blocks if isinstance(block, ImageGrid)]
     assert isinstance(ways, Table)
     assert len(ways.rows) == 3 + 3 + 2 + 1 + 2 + 3 + 1
@@ -82,3 +85,12 @@ def test_without_photographs_the_question_about_them_stays_open(tmp_path: Path) 
 def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--classes"):
         ClassVisualization(classes=1).run(Session(home=tmp_path, cache=tmp_path, quiet=True))
+
+
+def test_fewer_than_six_classes_decide_nothing(tmp_path: Path) -> None:
+    photographs(tmp_path)
+    study, session = run(tmp_path)
+    table = dataclasses.replace(study, classes=5).run(session).blocks[-1]
+    assert isinstance(table, Table)
+    compared = [row for row in table.rows if str(row[2]).startswith("log-probability")]
+    assert compared and all(row[3] == "answered" and "5 classes do not decide it" in str(row[4]) for row in compared)
