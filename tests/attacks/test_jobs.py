@@ -16,7 +16,7 @@ from deepscope.data.photographs import bundled, bundled_photographs
 from deepscope.errors import InputError
 from deepscope.jobs.attack import AttackImages
 from deepscope.jobs.attack_evaluate import AttackEvaluate
-from deepscope.jobs.attacked import aim, changed_places, difference, file_names, subjects
+from deepscope.jobs.attacked import aim, another, changed_places, difference, file_names, logits, subjects
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.results import Animation, Curves, ImageGrid, Picture, Table
 from deepscope.session import Session
@@ -164,14 +164,28 @@ def test_the_command_line_takes_every_method(capsys: pytest.CaptureFixture[str],
 
 
 def test_the_study_answers_with_verdicts(cat: Path) -> None:
-    study = Adversarial((cat,), steps=8, queries=60, transfer_to="efficientnet_lite0")
+    study = Adversarial((cat,), steps=8, queries=60, transfer_to="efficientnet_lite1")  # of another size
     result = study.run(session())
     answered = next(block for block in result.blocks if isinstance(block, Table) and block.title == "Answers")
     assert [str(row[0])[0] for row in answered.rows] == ["5", "6", "7", "7", "7"]
     for name in ("fooling", "pgd", "ddn", "square", "one-pixel"):
         assert 0 <= result.metrics[f"success/{name}"] <= 1
     assert result.metrics["success/fooling"] == 1
-    assert result.metrics["survival/fooling/efficientnet_lite0"] == 1, "to itself"
+    assert "on efficientnet_lite1" in [c.name for b in result.blocks if isinstance(b, Table) for c in b.columns]
+
+
+def test_another_network_is_shown_the_images_at_its_own_size() -> None:
+    model, flat = small_model(), torch.tensor([20, 90, 200], dtype=torch.uint8)[:, None, None]
+    small, large = (flat.expand(40, 3, side, side).contiguous() for side in (16, 24))
+    assert large.shape[2:] != model.preprocessing.size
+    torch.testing.assert_close(logits(model, large, session()), logits(model, small, session()))
+    black = logits(model, large, session(), clean=torch.zeros_like)
+    torch.testing.assert_close(black, logits(model, torch.zeros_like(small), session()))
+
+
+def test_another_network_must_know_the_same_classes() -> None:
+    with pytest.raises(InputError, match="efficientnet_lite0 knows other classes than small"):
+        another(small_model(), "efficientnet_lite0", session())
 
 
 def test_watching_keeps_memory_small_and_order() -> None:

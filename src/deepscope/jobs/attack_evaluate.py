@@ -7,24 +7,20 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional
 
 from deepscope.attacks import Attack, Goal
-from deepscope.attacks.defences import DEFENCES, WARNING, Defence
-from deepscope.attacks.evaluation import Evaluation, evaluate, to_pixels
+from deepscope.attacks.defences import DEFENCES, WARNING
+from deepscope.attacks.evaluation import Evaluation, evaluate
 from deepscope.errors import InputError
-from deepscope.jobs.attacked import Subjects, aim, division, file_names, subjects, values
+from deepscope.jobs.attacked import Subjects, aim, another, division, file_names, logits, subjects, values
 from deepscope.jobs.job import Job
 from deepscope.jobs.shown import provenance, skipped_blocks
 from deepscope.models import DEFAULT, VisionModel, load_model
-from deepscope.models.prediction import forward
 from deepscope.results import Block, Cell, Column, Curves, Note, Result, Series, Table
 from deepscope.session import Session
 from deepscope.statistics import mean, median, proportion
@@ -69,7 +65,7 @@ class AttackEvaluate(Job):
         attacks = [Attack.named(name) for name in _split(self.methods)]
         radii = {"linf": _numbers(self.radii), "l2": _numbers(self.l2_radii), "l0": ()}
         model = load_model(self.model, session)
-        others = [load_model(name, session) for name in self.transfer_to]
+        others = [another(model, name, session) for name in self.transfer_to]
         found = subjects(model, [self.folder], session, batch_size=self.batch_size, limit=self.limit)
         if not found.paths:
             raise InputError(f"{model.name} gets none of these images right: there is nothing to attack")
@@ -249,8 +245,8 @@ def _defences(
     rows: list[tuple[Cell, ...]] = []
     for name, (levels, labels) in groups.items():
         row: list[Cell] = [name]
-        for defence, clean in {"none": _as_it_is, **DEFENCES}.items():
-            right = _logits(model, levels, session, clean).argmax(1) == labels
+        for defence, clean in {"none": None, **DEFENCES}.items():
+            right = logits(model, levels, session, clean=clean).argmax(1) == labels
             kept = proportion(int(right.sum()), len(labels))
             row.append(kept.value)
             metrics |= kept.metrics(f"defence/{defence}/{name}") if defence != "none" else {}
@@ -268,9 +264,8 @@ def _transfer(
     rows: list[tuple[Cell, ...]] = []
     for other in others:
         for name, outcome in outcomes.items():
-            fit = partial(_fitted, other)
-            before = _logits(other, outcome.found.levels, session, fit)
-            after = _logits(other, outcome.evaluation.saved, session, fit)
+            before = logits(other, outcome.found.levels, session)
+            after = logits(other, outcome.evaluation.saved, session)
             usable = torch.tensor(outcome.successes(-1)) & (before.argmax(1) == outcome.found.labels)
             also = outcome.goal.reached(after) & usable
             share = proportion(int(also.sum()), int(usable.sum()))
@@ -285,20 +280,3 @@ def _transfer(
     )
     caption = "Of the examples that mislead the attacked network, where the other gets the original right."
     return metrics, (Table(columns, tuple(rows), title="Transfer to other networks", caption=caption),)
-
-
-def _logits(model: VisionModel, levels: Tensor, session: Session, clean: Defence) -> Tensor:
-    """(N, C) for uint8 images, in parts, each cleaned first."""
-    return torch.cat([forward(model, clean(to_pixels(part, model)), session) for part in levels.split(32)])
-
-
-def _as_it_is(pixels: Tensor) -> Tensor:
-    return pixels
-
-
-def _fitted(model: VisionModel, pixels: Tensor) -> Tensor:
-    """Pixels at the size that another network takes."""
-    size = model.preprocessing.size
-    if tuple(pixels.shape[2:]) == size:
-        return pixels
-    return functional.interpolate(pixels, size, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)

@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from deepscope import images
 from deepscope.attacks.attack import Attack, Shared
-from deepscope.attacks.evaluation import to_levels
+from deepscope.attacks.defences import Defence
+from deepscope.attacks.evaluation import to_levels, to_pixels
 from deepscope.attacks.goals import Goal, Targeted, Untargeted
 from deepscope.attacks.judge import Verdict
 from deepscope.errors import InputError
 from deepscope.jobs.truth import right_answers
-from deepscope.models import VisionModel
+from deepscope.models import VisionModel, load_model
 from deepscope.models.prediction import forward, nothing_readable
 from deepscope.results import Picture
 from deepscope.session import Session
@@ -125,6 +127,33 @@ def division(
     learn, rows = sorted(order[: count // 2]), sorted(order[count // 2 :])
     judged = replace(found[rows], misclassified=found.misclassified, skipped=found.skipped)
     return judged, goal[torch.tensor(rows)], (found.levels[learn], goal[torch.tensor(learn)])
+
+
+def another(model: VisionModel, name: str, session: Session) -> VisionModel:
+    """The network of that name, to show examples to that were made against `model`.
+
+    Raises:
+        InputError: there is no such network, or it knows other classes.
+    """
+    other = load_model(name, session)
+    if other.categories != model.categories:
+        raise InputError(f"{other.name} knows other classes than {model.name}: give a network of the same classes")
+    return other
+
+
+def logits(model: VisionModel, levels: Tensor, session: Session, *, clean: Defence | None = None) -> Tensor:
+    """(N, classes) for (N, 3, H, W) uint8 images, cleaned first and brought to the size that the model takes."""
+    return torch.cat([forward(model, _prepared(model, part, clean), session) for part in levels.split(32)])
+
+
+def _prepared(model: VisionModel, levels: Tensor, clean: Defence | None) -> Tensor:
+    pixels = to_pixels(levels, model)
+    if clean is not None:
+        pixels = clean(pixels)
+    size = model.preprocessing.size
+    if tuple(pixels.shape[2:]) == size:
+        return pixels
+    return functional.interpolate(pixels, size, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
 
 
 def difference(original: Tensor, saved: Tensor) -> tuple[Picture, int]:

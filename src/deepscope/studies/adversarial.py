@@ -13,14 +13,24 @@ import numpy as np
 
 from deepscope.attacks import DDN, PGD, Attack, Fooling, Goal, OnePixel, Square, Untargeted
 from deepscope.attacks.defences import DEFENCES, WARNING
-from deepscope.attacks.evaluation import Evaluation, evaluate, to_pixels
+from deepscope.attacks.evaluation import Evaluation, evaluate
 from deepscope.attacks.judge import Verdict
 from deepscope.data.photographs import bundled_photographs
 from deepscope.errors import InputError
-from deepscope.jobs.attacked import Subjects, aim, as_picture, changed_places, difference, file_names, subjects, values
+from deepscope.jobs.attacked import (
+    Subjects,
+    aim,
+    another,
+    as_picture,
+    changed_places,
+    difference,
+    file_names,
+    logits,
+    subjects,
+    values,
+)
 from deepscope.jobs.shown import provenance, skipped_blocks
 from deepscope.models import DEFAULT, VisionModel, load_model
-from deepscope.models.prediction import forward
 from deepscope.results import Cell, Column, GridCell, ImageGrid, Note, Result, Table
 from deepscope.session import Session
 from deepscope.statistics import Estimate, mean, median, proportion
@@ -63,13 +73,14 @@ class Adversarial(Study):
 
     @classmethod
     def within(cls, budget: Budget) -> Adversarial:
-        """A few images and queries, or every image."""
-        return cls(limit=100, queries=2000) if budget == "full" else cls(limit=8, steps=20, queries=200)
+        """A few images and queries, or every image and a second network."""
+        many = cls(limit=100, queries=2000, transfer_to="efficientnet_lite1")
+        return many if budget == "full" else cls(limit=8, steps=20, queries=200)
 
     def run(self, session: Session) -> Result:
         """Attack the same images in five ways."""
         model = load_model(self.model, session)
-        other = load_model(self.transfer_to, session) if self.transfer_to else None
+        other = another(model, self.transfer_to, session) if self.transfer_to else None
         sample = session.home / "data" / "imagenet-sample"
         named = self.paths or ((sample,) if sample.is_dir() else bundled_photographs().paths)
         found = subjects(model, named, session, batch_size=self.batch_size, limit=self.limit)
@@ -125,13 +136,13 @@ def _survival(
 ) -> dict[str, Estimate]:
     """The part of the successes that still reach the goal behind each defence, and on the other network."""
     won = np.array([verdict.success for verdict in outcome.verdicts[-1]])
-    saved, kept = to_pixels(outcome.saved, model), {}
+    saved, kept = outcome.saved, {}
     for name, clean in DEFENCES.items():
-        reached = goal.reached(forward(model, clean(saved), session)).numpy()
+        reached = goal.reached(logits(model, saved, session, clean=clean)).numpy()
         kept[f"after {name}"] = proportion(int((reached & won).sum()), int(won.sum()))
-    if other is not None and other.preprocessing.size == model.preprocessing.size:
-        right = (forward(other, to_pixels(found.levels, other), session).argmax(1) == found.labels).numpy()
-        reached = goal.reached(forward(other, saved, session)).numpy()
+    if other is not None:
+        right = (logits(other, found.levels, session).argmax(1) == found.labels).numpy()
+        reached = goal.reached(logits(other, saved, session)).numpy()
         kept[f"on {other.name}"] = proportion(int((reached & won & right).sum()), int((won & right).sum()))
     return kept
 
@@ -186,8 +197,10 @@ def _survival_table(survival: dict[str, dict[str, Estimate]]) -> Table:
 
 
 def _figure(model: VisionModel, found: Subjects, outcomes: dict[str, Evaluation], *, most: int = 3) -> ImageGrid:
+    won = np.sum([[verdict.success for verdict in outcome.verdicts[-1]] for outcome in outcomes.values()], axis=0)
+    shown = np.argsort(-won, kind="stable")[:most].tolist()
     rows: list[tuple[GridCell, ...]] = []
-    for i in range(min(most, len(found.paths))):
+    for i in shown:
         cells: list[GridCell] = [as_picture(found.levels[i], caption=model.categories[int(found.labels[i])])]
         for outcome in outcomes.values():
             saved, after = outcome.saved[i], model.categories[outcome.verdicts[-1][i].after]
@@ -199,7 +212,8 @@ def _figure(model: VisionModel, found: Subjects, outcomes: dict[str, Evaluation]
         rows=tuple(rows),
         columns=("original", *outcomes),
         title=f"The same images, changed in {len(outcomes)} ways",
-        caption="Below each example its class as predicted from the saved file; under it the change, magnified.",
+        caption="Those images that the most ways fool. Below each example its class as predicted from the saved file; "
+        "under it the change, magnified.",
     )
 
 
