@@ -22,6 +22,7 @@ from deepscope.gans import (
     Labelled,
     Recipe,
     WassersteinGP,
+    convolution,
 )
 from deepscope.session import Session
 from deepscope.training import Moment
@@ -100,6 +101,22 @@ def test_weights_get_gradients_in_their_own_turn_alone() -> None:
             assert (p.grad is None) if old is None else torch.equal(p.grad, old)  # type: ignore[arg-type]
 
     step(data(), MOMENT, watched)
+
+
+def test_the_generator_s_turn_computes_no_gradient_of_the_discriminator(monkeypatch: pytest.MonkeyPatch) -> None:
+    channels = []
+    product = convolution._to_weight
+
+    def counted(large: Tensor, small: Tensor) -> Tensor:
+        channels.append(small.shape[1])
+        return product(large, small)
+
+    monkeypatch.setattr(convolution, "_to_weight", counted)
+    step = GanStep(*networks(), Recipe(batch_size=4))
+    with torch.autocast("cpu", torch.bfloat16):
+        step(data(), MOMENT, update)
+    assert len(channels) == 3, "the discriminator's for real and generated images, then the generator's"
+    assert all(p.requires_grad for p in step.discriminator.parameters())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from deepscope.gans import convolution
+from deepscope.gans.convolution import Down, Up, down
+
+
+def whole_numbers(*size: int) -> Tensor:
+    """Few and small enough that bfloat16 makes no error in any sum here."""
+    return torch.randint(-1, 2, size, generator=torch.Generator().manual_seed(sum(size))).double()
+
+
+@pytest.mark.parametrize("small", [2, 4, 8])
+@pytest.mark.parametrize("layer", [Down, Up])
+def test_gradients_in_bfloat16_are_the_library_s_in_float64(layer: type[Down] | type[Up], small: int) -> None:
+    with torch.random.fork_rng():
+        ours = layer(5, 3)
+    side = small if layer is Up else 2 * small
+    plain = functional.conv_transpose2d if layer is Up else functional.conv2d
+    images, weights = whole_numbers(2, 5, side, side).requires_grad_(), whole_numbers(*ours.weight.shape)
+    expected = plain(images, weights.requires_grad_(), None, 2, 1)
+    back = whole_numbers(*expected.shape)
+    expected.backward(back)
+    ours.weight.data.copy_(weights.detach())
+    ours.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    seen = images.detach().float().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        made = ours(seen)
+    made.backward(back.bfloat16())
+    for got, wanted in ((made, expected), (seen.grad, images.grad), (ours.weight.grad, weights.grad)):
+        assert got is not None and wanted is not None
+        assert wanted.abs().max() <= 256, "bfloat16 would round"
+        torch.testing.assert_close(got.double(), wanted, rtol=0, atol=0)
+
+
+def test_only_small_images_in_bfloat16_become_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    product = convolution._to_weight
+
+    def counted(large: Tensor, small: Tensor) -> Tensor:
+        sizes.append(small.shape[3])
+        return product(large, small)
+
+    monkeypatch.setattr(convolution, "_to_weight", counted)
+    stages = nn.Sequential(Down(1, 2), Down(2, 3), Down(3, 4), Up(4, 3), Up(3, 2), Up(2, 1))
+    stages(torch.randn(2, 1, 32, 32)).sum().backward()
+    assert not sizes, "in float32 the library does it all"
+    with torch.autocast("cpu", torch.bfloat16):
+        stages(torch.randn(2, 1, 32, 32)).sum().backward()
+    assert sizes == [4, 4]
+
+
+def test_it_can_be_differentiated_twice() -> None:
+    images, weights = whole_numbers(2, 3, 8, 8), whole_numbers(4, 3, 4, 4)
+
+    def second(convolved: Callable[[Tensor, Tensor], Tensor], dtype: torch.dtype) -> Tensor:
+        x, w = images.to(dtype).requires_grad_(), weights.to(dtype).requires_grad_()
+        (first,) = torch.autograd.grad(convolved(x, w).square().sum() / 16, x, create_graph=True)
+        return torch.autograd.grad(first.sum() / 16, w)[0].double()
+
+    with torch.autocast("cpu", torch.bfloat16):
+        got = second(down, torch.float32)
+    expected = second(lambda x, w: functional.conv2d(x, w, None, 2, 1), torch.float64)
+    torch.testing.assert_close(got, expected, rtol=0.02, atol=0.02 * expected.abs().max().item())
