@@ -16,30 +16,34 @@ def whole_numbers(*size: int) -> Tensor:
     return torch.randint(-1, 2, size, generator=torch.Generator().manual_seed(sum(size))).double()
 
 
-@pytest.mark.parametrize("small", [2, 4, 8])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize(("small", "grey"), [(2, False), (4, False), (8, False), (2, True), (8, True)])
 @pytest.mark.parametrize("layer", [Down, Up])
-def test_gradients_in_bfloat16_are_the_library_s_in_float64(layer: type[Down] | type[Up], small: int) -> None:
+def test_images_and_gradients_are_the_library_s_in_float64(
+    layer: type[Down] | type[Up], small: int, grey: bool, dtype: torch.dtype
+) -> None:
+    before, after = (1 if grey and layer is Down else 5), (1 if grey and layer is Up else 3)
     with torch.random.fork_rng():
-        ours = layer(5, 3)
+        ours = layer(before, after)
     side = small if layer is Up else 2 * small
     plain = functional.conv_transpose2d if layer is Up else functional.conv2d
-    images, weights = whole_numbers(2, 5, side, side).requires_grad_(), whole_numbers(*ours.weight.shape)
+    images, weights = whole_numbers(2, before, side, side).requires_grad_(), whole_numbers(*ours.weight.shape)
     expected = plain(images, weights.requires_grad_(), None, 2, 1)
     back = whole_numbers(*expected.shape)
     expected.backward(back)
     ours.weight.data.copy_(weights.detach())
     ours.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     seen = images.detach().float().requires_grad_()
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
         made = ours(seen)
-    made.backward(back.bfloat16())
+    made.backward(back.to(made.dtype))
     for got, wanted in ((made, expected), (seen.grad, images.grad), (ours.weight.grad, weights.grad)):
         assert got is not None and wanted is not None
         assert wanted.abs().max() <= 256, "bfloat16 would round"
         torch.testing.assert_close(got.double(), wanted, rtol=0, atol=0)
 
 
-def test_only_small_images_in_bfloat16_become_products(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_grey_images_become_products_and_small_ones_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
     product = convolution._to_weight
 
@@ -50,14 +54,16 @@ def test_only_small_images_in_bfloat16_become_products(monkeypatch: pytest.Monke
     monkeypatch.setattr(convolution, "_to_weight", counted)
     stages = nn.Sequential(Down(1, 2), Down(2, 3), Down(3, 4), Up(4, 3), Up(3, 2), Up(2, 1))
     stages(torch.randn(2, 1, 32, 32)).sum().backward()
-    assert not sizes, "in float32 the library does it all"
+    assert sizes == [16, 16], "the library does the rest"
+    sizes.clear()
     with torch.autocast("cpu", torch.bfloat16):
         stages(torch.randn(2, 1, 32, 32)).sum().backward()
-    assert sizes == [4, 4]
+    assert sizes == [16, 4, 4, 16]
 
 
-def test_it_can_be_differentiated_twice() -> None:
-    images, weights = whole_numbers(2, 3, 8, 8), whole_numbers(4, 3, 4, 4)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_it_can_be_differentiated_twice(channels: int) -> None:
+    images, weights = whole_numbers(2, channels, 8, 8), whole_numbers(4, channels, 4, 4)
 
     def second(convolved: Callable[[Tensor, Tensor], Tensor], dtype: torch.dtype) -> Tensor:
         x, w = images.to(dtype).requires_grad_(), weights.to(dtype).requires_grad_()

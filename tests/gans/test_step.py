@@ -115,7 +115,7 @@ def test_the_generator_s_turn_computes_no_gradient_of_the_discriminator(monkeypa
     step = GanStep(*networks(), Recipe(batch_size=4))
     with torch.autocast("cpu", torch.bfloat16):
         step(data(), MOMENT, update)
-    assert len(channels) == 3, "the discriminator's for real and generated images, then the generator's"
+    assert channels == [4, 2, 4, 2, 2, 4], "the discriminator's for generated and real images, then the generator's"
     assert all(p.requires_grad for p in step.discriminator.parameters())
 
 

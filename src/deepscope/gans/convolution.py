@@ -1,7 +1,7 @@
 """DCGAN's convolutions, 4 x 4 in steps of 2: to half the side, or to twice.
 
-The library's weights' gradient of small images in bfloat16 leaves a CPU half idle. It is one matrix product here, which
-takes some 4 % off a training step.
+Where the library's kernels leave a CPU half idle, the same sums are matrix products here: for grey images, and for the
+weights' gradients of small images in bfloat16. Together they take some 7 % off a training step.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, conv_transpose2d, pad
+from torch.nn.functional import conv2d, conv_transpose2d, fold, pad
 
 _SIDE, _STRIDE, _PADDING = 4, 2, 1
 _SMALL = 4
-"""The smaller side, in pixels, up to which the product is the faster."""
+"""The smaller side, in pixels, up to which products are the faster."""
 
 
 class Down(nn.Conv2d):
@@ -36,16 +36,35 @@ class Up(nn.ConvTranspose2d):
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """The transposed convolution, always to twice the side."""
-        if _in_bfloat16(input) and input.shape[3] <= _SMALL:
-            return _Up.apply(input.bfloat16(), self.weight.bfloat16())
+        if _as_products(input, self.weight, input.shape[3]):
+            return _Up.apply(*_rounded(input, self.weight))
         return _doubled(input, self.weight)
 
 
 def down(images: Tensor, weight: Tensor) -> Tensor:
     """(N, C, 2H, 2W) images, (O, C, 4, 4) weights -> (N, O, H, W)."""
-    if _in_bfloat16(images) and images.shape[3] <= _SMALL * _STRIDE:
-        return _Down.apply(images.bfloat16(), weight.bfloat16())
+    if _as_products(images, weight, images.shape[3] // _STRIDE):
+        return _Down.apply(*_rounded(images, weight))
     return _halved(images, weight)
+
+
+def _as_products(images: Tensor, weight: Tensor, small: int) -> bool:
+    if images.device.type != "cpu":
+        return False
+    bfloat16 = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return _grey(weight) or (bfloat16 and small <= _SMALL)
+
+
+def _grey(weight: Tensor) -> bool:
+    return weight.shape[1] == 1 and weight.device.type == "cpu"
+
+
+def _rounded(images: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """As autocast rounds what a convolution sees."""
+    if not torch.is_autocast_enabled("cpu"):
+        return images, weight
+    dtype = torch.get_autocast_dtype("cpu")
+    return images.to(dtype), weight.to(dtype)
 
 
 class _Down(torch.autograd.Function):
@@ -57,10 +76,11 @@ class _Down(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
         images, weight = ctx.saved_tensors
+        gradient = gradients[0].to(weight.dtype)
         to_images, to_weight = ctx.needs_input_grad
         return (
-            _doubled(gradients[0], weight) if to_images else None,
-            _to_weight(images, gradients[0]) if to_weight else None,
+            _doubled(gradient, weight) if to_images else None,
+            _to_weight(images, gradient) if to_weight else None,
         )
 
 
@@ -73,38 +93,49 @@ class _Up(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
         images, weight = ctx.saved_tensors
+        gradient = gradients[0].to(weight.dtype)
         to_images, to_weight = ctx.needs_input_grad
         return (
-            _halved(gradients[0], weight) if to_images else None,
-            _to_weight(gradients[0], images) if to_weight else None,
+            _halved(gradient, weight) if to_images else None,
+            _to_weight(gradient, images) if to_weight else None,
         )
 
 
-def _in_bfloat16(images: Tensor) -> bool:
-    enabled = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-    return enabled and images.device.type == "cpu"
+def _halved(large: Tensor, weight: Tensor) -> Tensor:
+    """(N, C, 2H, 2W) -> (N, O, H, W)."""
+    if not _grey(weight):
+        return conv2d(large, weight, None, _STRIDE, _PADDING)
+    n, _, height, width = large.shape
+    small = _windows(large) @ weight.flatten(1).t()
+    return small.view(n, height // _STRIDE, width // _STRIDE, -1).permute(0, 3, 1, 2)
 
 
-def _halved(images: Tensor, weight: Tensor) -> Tensor:
-    return conv2d(images, weight, None, _STRIDE, _PADDING)
-
-
-def _doubled(images: Tensor, weight: Tensor) -> Tensor:
-    return conv_transpose2d(images, weight, None, _STRIDE, _PADDING)
+def _doubled(small: Tensor, weight: Tensor) -> Tensor:
+    """(N, O, H, W) -> (N, C, 2H, 2W); grey ones in float32 at least, since there windows are laid on each other."""
+    if not _grey(weight):
+        return conv_transpose2d(small, weight, None, _STRIDE, _PADDING)
+    n, _, height, width = small.shape
+    windows = (_pixels(small) @ weight.flatten(1)).view(n, height * width, -1).transpose(1, 2)
+    exact = windows.to(torch.promote_types(windows.dtype, torch.float32))
+    return fold(exact, (height * _STRIDE, width * _STRIDE), _SIDE, padding=_PADDING, stride=_STRIDE)
 
 
 def _to_weight(large: Tensor, small: Tensor) -> Tensor:
-    """The weights' gradient in both directions: (N, C, 2H, 2W) and (N, O, H, W) -> (O, C, 4, 4).
+    """The weights' gradient in both directions: (N, C, 2H, 2W) and (N, O, H, W) -> (O, C, 4, 4)."""
+    product = _pixels(small).t() @ _windows(large)
+    return product.unflatten(1, (_SIDE, _SIDE, -1)).permute(0, 3, 1, 2)
 
-    All that comes back, times all that the windows see.
-    """
+
+def _pixels(images: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N * H * W, C)."""
+    return images.permute(0, 2, 3, 1).reshape(-1, images.shape[1])
+
+
+def _windows(large: Tensor) -> Tensor:
+    """(N, C, 2H, 2W) -> (N * H * W, 16 * C), what each output of a convolution sees."""
+    n, channels, height, width = large.shape
     padded = pad(large, (_PADDING,) * 4).permute(0, 2, 3, 1).contiguous()
     image, row, column, channel = padded.stride()
-    n, back, height, width = small.shape
-    windows = padded.as_strided(
-        (n, height, width, _SIDE, _SIDE, large.shape[1]),
-        (image, _STRIDE * row, _STRIDE * column, row, column, channel),
-    )
-    by_place = small.permute(0, 2, 3, 1).reshape(-1, back)
-    product = by_place.t() @ windows.reshape(len(by_place), -1)
-    return product.unflatten(1, (_SIDE, _SIDE, -1)).permute(0, 3, 1, 2)
+    size = (n, height // _STRIDE, width // _STRIDE, _SIDE, _SIDE, channels)
+    seen = padded.as_strided(size, (image, _STRIDE * row, _STRIDE * column, row, column, channel))
+    return seen.reshape(-1, _SIDE * _SIDE * channels)

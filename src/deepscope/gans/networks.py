@@ -66,7 +66,7 @@ class Discriminator(nn.Module):
         self.packing = architecture.packing
         self.concatenated = classes if architecture.label_in_discriminator == "concatenated" else 0
         kind = architecture.normalisation
-        self.first = nn.Sequential(Down(channels * self.packing, width), nn.LeakyReLU(_LEAK, inplace=True))
+        self.first = nn.Sequential(Down(channels * self.packing, width), nn.LeakyReLU(_LEAK))
         self.layers = nn.Sequential()
         for stage in range(architecture.stages - 1):
             before, after = width << stage, width << (stage + 1)
