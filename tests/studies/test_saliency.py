@@ -97,6 +97,7 @@ def test_what_has_no_figure_is_not_measured() -> None:
     nothing, something = Estimate(*[float("nan")] * 3), Estimate(0.2, 0.1, 0.3)
     none, some = Row("a", "one", nothing, 1, 9), Row("b", "two", something, 1, 9)
     assert Question("?", "claim", (none, none)).answer().verdict == "not measured here"
+    assert Question("?", "claim", (none, some)).table().rows[0] == ("one", None, None, None, "not decided")
     answer = Question("?", "claim", (none, some)).answer()
     assert (answer.verdict, answer.measured) == ("reproduced", f"two {something}: reproduced")
 

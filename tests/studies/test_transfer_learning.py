@@ -12,9 +12,10 @@ from deepscope.errors import InputError
 from deepscope.models import load_model
 from deepscope.results import Table
 from deepscope.session import Session
+from deepscope.statistics import proportion
 from deepscope.studies.study import ANSWERS
 from deepscope.studies.transfer_data import digit_folders, untrained
-from deepscope.studies.transfer_learning import TransferLearning
+from deepscope.studies.transfer_learning import TransferLearning, _Measured, _verdict
 
 
 @pytest.fixture
@@ -68,3 +69,12 @@ def test_digits_become_files_and_an_untrained_network_a_weights_file(session: Se
 def test_too_few_digits_are_refused(session: Session) -> None:
     with pytest.raises(InputError, match="--digits"):
         TransferLearning(digits=1).run(session)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "verdict"),
+    [(90, 40, "reproduced"), (40, 90, "differs"), (52, 50, "answered"), (50, 50, "answered")],
+)
+def test_chance_decides_nothing(first: int, second: int, verdict: str) -> None:
+    better, worse = (_Measured(proportion(right, 100), np.arange(100) < right) for right in (first, second))
+    assert _verdict(better, worse) == verdict

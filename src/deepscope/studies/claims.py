@@ -53,7 +53,7 @@ class Question:
 
     def table(self) -> Table:
         """The figures with their intervals, and what each says of the claim."""
-        rows = tuple((r.text, r.estimate.value, r.estimate.low, r.estimate.high, r.answer) for r in self.rows)
+        rows = tuple((row.text, *_cells(row.estimate), row.answer) for row in self.rows)
         columns = (Column("measured"), *(Column(name, "+.3f") for name in ("value", "low", "high")), Column("claim"))
         return Table(columns, rows, title=self.title, caption=f"Claim: {self.claim}.")
 
@@ -66,6 +66,11 @@ class Question:
         verdict = "reproduced" if found == {"reproduced"} else "differs" if found == {"differs"} else "answered"
         said = "; ".join(f"{row.text} {row.estimate}: {row.answer}" for row in known)
         return Answer(self.title, self.claim, said, verdict)
+
+
+def _cells(estimate: Estimate) -> tuple[float | None, ...]:
+    """Value and interval, empty where there is none."""
+    return tuple(None if np.isnan(x) else x for x in (estimate.value, estimate.low, estimate.high))
 
 
 def unpaired(first: NDArray[np.float64], second: NDArray[np.float64]) -> Estimate:

@@ -225,10 +225,10 @@ def _of_pixels(folder: Path, session: Session) -> _Measured:
 
 
 def _verdict(better: _Measured, worse: _Measured) -> Verdict:
-    """Whether the first is better, on the same images."""
-    return (
-        "reproduced" if better.accuracy.value > worse.accuracy.value and better.p_against(worse) < 0.05 else "differs"
-    )
+    """Whether the first is better, on the same images; chance decides nothing."""
+    if not better.p_against(worse) < 0.05:
+        return "answered"
+    return "reproduced" if better.accuracy.value > worse.accuracy.value else "differs"
 
 
 def _published(layer: str, kind: str, published: float, table: Result, words: str) -> Answer:
