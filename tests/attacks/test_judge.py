@@ -10,7 +10,7 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
-from deepscope.attacks import DDN, PGD, Attack, Boundary, OnePixel, Targeted, Universal, Untargeted
+from deepscope.attacks import DDN, PGD, Attack, Boundary, OnePixel, Square, Targeted, Universal, Untargeted
 from deepscope.attacks.defences import bit_depth, jpeg, resize
 from deepscope.attacks.evaluation import Evaluation, evaluate
 from deepscope.attacks.judge import counted, judge
@@ -144,11 +144,15 @@ def test_evaluation_does_not_depend_on_the_batch(tmp_path: Path) -> None:
         assert torch.equal(one.saved, five.saved)
 
 
-def test_an_attack_along_the_boundary_does_without_bfloat16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attacks_that_go_by_small_differences_do_without_bfloat16(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = []
     monkeypatch.setattr(Brightness, "forward", record(Brightness.forward, asked))
-    attack_all(Boundary(queries=60), grey(120) * 255, tmp_path, (), quick=True)
-    assert asked and not any(asked)
+    for attack in (Boundary(queries=60), Square(queries=20)):
+        attack_all(attack, grey(120) * 255, tmp_path, (), quick=True)
+        assert asked and not any(asked)
+        asked.clear()
     attack_all(OnePixel(queries=20), grey(120) * 255, tmp_path, (), quick=True)
     assert any(asked)
 

@@ -23,8 +23,8 @@ class Attack(Registered):
 
     norm: ClassVar[Norm]
     """What the attack keeps small."""
-    at_boundary: ClassVar[bool] = False
-    """Whether it asks about points between two classes, which bfloat16 does not decide: it would only cost time."""
+    exact: ClassVar[bool] = False
+    """Whether it goes by differences of logits that bfloat16 does not show, and so does without it."""
 
     @abstractmethod
     def __call__(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:

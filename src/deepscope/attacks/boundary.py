@@ -36,7 +36,7 @@ class Boundary(Attack):
     """
 
     norm: ClassVar[Norm] = "l2"
-    at_boundary: ClassVar[bool] = True
+    exact: ClassVar[bool] = True
     queries: int = 1000
     starts: int = 20
     spherical: float = 0.01

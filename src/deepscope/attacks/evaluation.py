@@ -64,7 +64,7 @@ def evaluate(
         fit: pixels in uint8 and their goal, that a shared attack learns from; these same images where None.
         batch_size: images attacked at once; the outcome does not depend on it.
         quick: passes without a gradient run in bfloat16 during the attack, never when judging, and not for an attack
-            that works at the boundary.
+            that goes by differences too small for it.
         advance: called with the number of images done.
     """
     bounded = attack if isinstance(attack, Bounded) else None
@@ -72,7 +72,7 @@ def evaluate(
     if not bounded:
         sizes = (*sizes, math.inf)
     saved = images.clone()
-    quick = quick and not attack.at_boundary
+    quick = quick and not attack.exact
     fast = FastBackward.of(model, to_pixels(images[:1], model))
     queries, gradients = torch.zeros(len(images)), torch.zeros(len(images))
     latest: dict[int, Verdict] = {}
