@@ -1,7 +1,7 @@
 """DCGAN's convolutions, 4 x 4 in steps of 2: to half the side, or to twice.
 
 Where the library's kernels leave a CPU half idle, the same sums are matrix products here: for grey images, and for the
-weights' gradients of small images in bfloat16. Together they take some 7 % off a training step.
+weights' gradients of small images in bfloat16. Together they take about 5 % off a training step of width 64.
 """
 
 from __future__ import annotations
