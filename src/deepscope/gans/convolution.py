@@ -37,14 +37,14 @@ class Up(nn.ConvTranspose2d):
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """The transposed convolution, always to twice the side."""
         if _as_products(input, self.weight, input.shape[3]):
-            return _Up.apply(*_rounded(input, self.weight))
+            return _Products.apply(*_rounded(input, self.weight), True)
         return _doubled(input, self.weight)
 
 
 def down(images: Tensor, weight: Tensor) -> Tensor:
     """(N, C, 2H, 2W) images, (O, C, 4, 4) weights -> (N, O, H, W)."""
     if _as_products(images, weight, images.shape[3] // _STRIDE):
-        return _Down.apply(*_rounded(images, weight))
+        return _Products.apply(*_rounded(images, weight), False)
     return _halved(images, weight)
 
 
@@ -67,38 +67,23 @@ def _rounded(images: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     return images.to(dtype), weight.to(dtype)
 
 
-class _Down(torch.autograd.Function):
+class _Products(torch.autograd.Function):
+    """The convolution, or with `up` the transposed one: each is the other's gradient of its images."""
+
     @staticmethod
-    def forward(ctx: Any, images: Tensor, weight: Tensor) -> Tensor:
+    def forward(ctx: Any, images: Tensor, weight: Tensor, up: bool) -> Tensor:
         ctx.save_for_backward(images, weight)
-        return _halved(images, weight)
+        ctx.up = up
+        return _doubled(images, weight) if up else _halved(images, weight)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         images, weight = ctx.saved_tensors
+        to_images, to_weight, _ = ctx.needs_input_grad
         gradient = gradients[0].to(weight.dtype)
-        to_images, to_weight = ctx.needs_input_grad
-        return (
-            _doubled(gradient, weight) if to_images else None,
-            _to_weight(images, gradient) if to_weight else None,
-        )
-
-
-class _Up(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, images: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(images, weight)
-        return _doubled(images, weight)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        images, weight = ctx.saved_tensors
-        gradient = gradients[0].to(weight.dtype)
-        to_images, to_weight = ctx.needs_input_grad
-        return (
-            _halved(gradient, weight) if to_images else None,
-            _to_weight(gradient, images) if to_weight else None,
-        )
+        back = _halved if ctx.up else _doubled
+        large, small = (gradient, images) if ctx.up else (images, gradient)
+        return back(gradient, weight) if to_images else None, _to_weight(large, small) if to_weight else None, None
 
 
 def _halved(large: Tensor, weight: Tensor) -> Tensor:
