@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
+import timm
 import torch
+import torchvision
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.utils import parametrizations
 
 from deepscope.attributions.engine import gradient
 from deepscope.models import Preprocessing, VisionModel
@@ -118,3 +123,178 @@ def test_batch_norms_are_folded_only_where_that_changes_nothing(affine: bool, bi
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(logit, plain)
     assert all(torch.equal(a, b) for a, b in zip(kept, network.state_dict().values()))
+
+
+def assert_as_autograd(network: nn.Module, pixels: torch.Tensor, *, classes: int = 3, tolerance: float = 1e-9) -> None:
+    """Prepared or not, logits and gradients are those of autograd."""
+    model = VisionModel("any", network, Preprocessing(), tuple(map(str, range(classes))))
+    target = torch.arange(len(pixels)) % classes
+    leaf = pixels.clone().requires_grad_()
+    expected = model(leaf).gather(1, target[:, None])[:, 0]
+    (slope,) = torch.autograd.grad(expected.sum(), leaf)
+    for fast in (None, FastBackward.of(model, pixels)):
+        found, logit = gradient(model, pixels, target, fast=fast)
+        assert (found - slope).norm() <= tolerance * slope.norm()
+        torch.testing.assert_close(logit, expected.detach(), rtol=tolerance, atol=tolerance)
+
+
+def shaken(network: nn.Module) -> nn.Module:
+    """In double precision, with batch norms that do something."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None and module.running_var is not None:
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 1.5)
+    return network.double().eval()
+
+
+def closed(*layers: nn.Module) -> nn.Sequential:
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3))
+
+
+def norm() -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(6)
+
+
+def convolution(inputs: int = 6, groups: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, 6, 3, padding=1, groups=groups)
+
+
+class Residual(nn.Module):
+    """`x + body(x)`: a ConvMixer's or pre-activation ResNet's block."""
+
+    def __init__(self, *body: nn.Module) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*body)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.body(x)
+
+
+ORDERS: dict[str, Callable[[], nn.Module]] = {
+    "convolution, ReLU, norm": lambda: closed(
+        convolution(3), *(m for _ in range(6) for m in (nn.ReLU(), norm(), convolution()))
+    ),
+    "pre-activation": lambda: closed(
+        convolution(3), *(Residual(norm(), nn.ReLU(), convolution(), norm(), nn.ReLU(), convolution()) for _ in "abc")
+    ),
+    "ConvMixer": lambda: closed(
+        convolution(3),
+        nn.GELU(),
+        norm(),
+        *(m for _ in "abc" for m in (Residual(convolution(groups=6), nn.GELU(), norm()), nn.Conv2d(6, 6, 1), norm())),
+    ),
+    "norms side by side": lambda: closed(
+        convolution(3), Residual(convolution(), norm()), Residual(convolution(), norm())
+    ),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("images", [1, 8])
+def test_any_order_of_layers(order: str, images: int) -> None:
+    torch.manual_seed(0)
+    for _ in range(5):  # what is freed in between may be found again at the same address
+        assert_as_autograd(shaken(ORDERS[order]()), torch.rand(images, 3, 12, 12).double())
+
+
+@pytest.mark.parametrize(
+    "reparametrised",
+    [parametrizations.weight_norm, parametrizations.spectral_norm, nn.utils.weight_norm, nn.utils.spectral_norm],
+)
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated")
+def test_weights_that_are_made_in_each_pass(reparametrised: Callable[[nn.Module], nn.Module]) -> None:
+    torch.manual_seed(0)
+    layers = [m for inputs in (3, 6, 6) for m in (reparametrised(convolution(inputs)), norm(), nn.ReLU())]
+    assert_as_autograd(shaken(closed(*layers)), torch.rand(4, 3, 12, 12).double())
+
+
+class Steered(nn.Module):
+    """A network whose layers depend on the image in ways that one pass does not show.
+
+    `way`: "weight", a convolution's weight comes from the image; "scale", a batch norm's does; "branch", the batch
+    norm is left out for dark images; "hidden", an operation that PyTorch does not announce reads the convolution.
+    """
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way, self.conv, self.norm, self.rest = way, nn.Conv2d(3, 6, 3, 2), norm(), closed(nn.ReLU())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight, scale = self.conv.weight, self.norm.weight
+        if self.way == "weight":
+            weight = weight * x.mean()
+        if self.way == "scale":
+            scale = scale * x.mean()
+        between = nn.functional.conv2d(x, weight, self.conv.bias, (2, 2), (0, 0), (1, 1), 1)
+        if self.way == "branch" and x.mean() < 0:
+            return self.rest(between)
+        after = nn.functional.batch_norm(between, self.norm.running_mean, self.norm.running_var, scale, self.norm.bias)
+        return self.rest(after + Doubled.apply(between) if self.way == "hidden" else after)  # pyright: ignore
+
+
+class Doubled(torch.autograd.Function):
+    """Twice the input; a custom function's call reaches no `TorchFunctionMode`."""
+
+    @staticmethod
+    def forward(ctx: object, x: torch.Tensor) -> torch.Tensor:
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx: object, *slopes: torch.Tensor) -> torch.Tensor:
+        return 2 * slopes[0]
+
+
+@pytest.mark.parametrize("way", ["weight", "scale", "branch", "hidden"])
+def test_networks_that_take_another_way(way: str) -> None:
+    torch.manual_seed(0)
+    network = shaken(Steered(way))
+    pixels = torch.rand(4, 3, 12, 12).double()
+    assert_as_autograd(network, pixels)
+    model = VisionModel("steered", network, Preprocessing(), ("a", "b", "c"))
+    fast = FastBackward.of(model, pixels + 10)
+    dark = torch.zeros(2, 3, 12, 12).double()
+    leaf, target = dark.clone().requires_grad_(), torch.tensor([0, 1])
+    (slope,) = torch.autograd.grad(model(leaf).gather(1, target[:, None]).sum(), leaf)
+    torch.testing.assert_close(gradient(model, dark, target, fast=fast)[0], slope)
+
+
+def test_a_network_that_differs_is_not_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model = VisionModel("normed", shaken(closed(convolution(3), norm())), Preprocessing(), ("a", "b", "c"))
+    pixels = torch.rand(2, 3, 9, 9).double()
+    assert len(FastBackward.of(model, pixels)._norms) == 1
+    wrong = lambda weight, bias, *_: (2 * weight, weight.new_zeros(len(weight)))  # noqa: E731
+    monkeypatch.setattr("deepscope.models.fast_backward.folded", wrong)
+    assert not len(FastBackward.of(model, pixels)._convolutions)
+
+
+LIBRARY = {
+    "torchvision:densenet121": 64, "torchvision:resnet18": 48, "timm:test_resnet": 48, "timm:test_efficientnet": 48,
+    "timm:test_byobnet": 48, "timm:test_nfnet": 48, "timm:test_convnext": 48, "timm:test_vit": 160,
+    "timm:mobileone_s0": 48, "timm:nf_regnet_b0": 64, "timm:resnetv2_50x1_bit": 48, "timm:ghostnet_100": 48,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_networks_of_the_libraries(name: str) -> None:
+    torch.manual_seed(0)
+    library, _, architecture = name.partition(":")
+    create = timm.create_model if library == "timm" else torchvision.models.get_model
+    network = shaken(create(architecture, num_classes=3))
+    assert_as_autograd(network, torch.rand(2, 3, LIBRARY[name], LIBRARY[name]).double(), tolerance=1e-7)
+
+
+def test_a_network_without_a_gradient_is_left_alone() -> None:
+    network = nn.Sequential(nn.Flatten(), Rounded(), nn.LazyLinear(3))
+    pixels = torch.rand(2, 3, 4, 4)
+    network(pixels)
+    model = VisionModel("rounded", network, Preprocessing(), ("a", "b", "c"))
+    fast = FastBackward.of(model, pixels)
+    assert torch.equal(fast.run(lambda: model(pixels)), model(pixels))
+
+
+class Rounded(nn.Module):
+    """Cuts the graph."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.detach().round()

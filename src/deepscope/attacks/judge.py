@@ -147,8 +147,8 @@ class Counted(nn.Module):
         return logits
 
     def _run(self, inputs: Tensor, *, quick: bool) -> Tensor:
-        with self.fast, torch.autocast(inputs.device.type, torch.bfloat16, enabled=quick):
-            return self.network(inputs).to(inputs)
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=quick):
+            return self.fast.run(lambda: self.network(inputs)).to(inputs)
 
     def _backward(self, gradient: Tensor) -> None:
         self.cost.gradients += int(gradient.flatten(1).any(1).sum())

@@ -36,8 +36,7 @@ def gradient(
     """
     leaf = pixels.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
     with torch.enable_grad():
-        with fast or FastBackward():
-            logit = target_logit(model, leaf, target)
+        logit = (fast or FastBackward()).run(lambda: target_logit(model, leaf, target))
         (found,) = torch.autograd.grad(logit.sum(), leaf)
     return found, logit.detach()
 

@@ -1,8 +1,7 @@
-"""Faster ways back through a network on a CPU: the same sums, without what the usual ways waste."""
+"""Faster backward passes through a network on a CPU: the same sums, without the work that the usual ways waste."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,45 +9,101 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from deepscope.models.folding import folded
 from deepscope.models.vision_model import VisionModel
 
 FEW_CHANNELS = 4
 """Libraries compute gradients by blocks of 8 or 16 input channels; three colours leave most of a block empty."""
-WORTH_PREPARING = 8
-"""Gradients that pay for what `FastBackward.of` costs: about one."""
+WORTH_PREPARING = 16
+"""Gradients that repay `FastBackward.of`, which costs two to three of them."""
+SAME_LOGITS, SAME_GRADIENTS = 1e-4, 2e-2
+"""Relative differences above which a prepared network counts as another one.
+
+A wrongly paired layer moves both by 0.1 and more. Rounding moves logits by 1e-6, and gradients by up to 1e-2 where a
+ReLU's input is almost zero: plain float32 is as far from float64 there.
+"""
+
+Convolution = tuple[Tensor, "Tensor | None"]
+"""A convolution's weight and bias."""
 
 
-class FastBackward(TorchFunctionMode):
-    """Inside it, gradients with respect to an input come faster on a CPU; parameters get none.
+class FastBackward:
+    """Runs a network so that gradients with respect to its input come faster on a CPU; parameters get none.
 
-    Made by `of`, it also runs without the batch norms that follow a convolution: their scale and shift are in the
+    Made by `of`, it also leaves out the batch norms that follow a convolution: their scale and shift are in the
     convolution's weights. The model itself stays as it is.
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self._weights: dict[int, tuple[Tensor, Tensor | None]] = {}
-        self._dropped: set[int] = set()
+        self._convolutions = WeakTensorKeyDictionary()  # a parameter -> what runs in its place
+        self._norms = WeakTensorKeyDictionary()  # the weight of a folded convolution -> the mean of its batch norm
 
     @classmethod
     def of(cls, model: VisionModel, pixels: Tensor) -> FastBackward:
-        """For many gradients of one model, whose weights stay as they are, at images such as `pixels` (N, 3, H, W)."""
+        """For many gradients of one model, whose weights stay as they are, at images such as `pixels` (N, 3, H, W).
+
+        The prepared network is compared with the plain one, on the first image; where logits or gradients differ by
+        more than rounding, nothing is prepared.
+        """
         fast = cls()
         if pixels.device.type != "cpu":
             return fast
-        with torch.no_grad(), _Watch() as watch:
-            model(pixels[:1].contiguous(memory_format=torch.channels_last))
-        ready: dict[int, tuple[Tensor, Tensor | None]] = {
-            id(weight): (weight, bias) for weight, bias in watch.weights()
-        }
+        with torch.inference_mode(False), torch.enable_grad():
+            leaf = pixels[:1].clone(memory_format=torch.channels_last).requires_grad_()
+            with _Watch() as watch:
+                logits = model(leaf)
+            if not logits.requires_grad:
+                return fast
+            (slope,) = torch.autograd.grad(logits.square().sum(), leaf)
+            fast._prepare(watch, own={id(t) for t in (*model.network.parameters(), *model.network.buffers())})
+            try:
+                found = fast.run(lambda: model(leaf))
+                (fast_slope,) = torch.autograd.grad(found.square().sum(), leaf)
+            except RuntimeError:
+                return cls()
+        same = _close(found, logits, SAME_LOGITS) and _close(fast_slope, slope, SAME_GRADIENTS)
+        return fast if same else cls()
+
+    def run(self, forward: Callable[[], Tensor]) -> Tensor:
+        """What `forward` returns, its operations on the faster paths.
+
+        A network that takes another way than it took when it was prepared (one that branches on its input, say) runs
+        a second time, as it is.
+        """
+        try:
+            with _Faster(self._convolutions, self._norms) as faster:
+                output = forward()
+            faster.require_all_normed()
+        except _OtherWay:
+            with _Faster(WeakTensorKeyDictionary(), WeakTensorKeyDictionary()):
+                return forward()
+        return output
+
+    def _prepare(self, watch: _Watch, own: set[int]) -> None:
+        """Fold and lay out what the pass showed. `own`: ids of the network's tensors, which outlive this call."""
+        for weight, bias in watch.convolutions():
+            if id(weight) in own:  # a weight made anew in each pass is another tensor in the next
+                self._convolutions[weight] = _channels_last(weight.detach()), bias
         for weight, bias, norm in watch.pairs():
-            ready[id(weight)] = folded(weight.contiguous(memory_format=torch.channels_last), bias, *norm)
-            fast._dropped.add(id(norm[0]))
-        for key, (weight, bias) in ready.items():
-            fast._weights[key] = weight.contiguous(memory_format=torch.channels_last), bias  # else done in each pass
-        return fast
+            if id(weight) in own and id(norm[0]) in own:
+                self._convolutions[weight] = _detached(folded(_channels_last(weight.detach()), bias, *norm))
+                self._norms[weight] = norm[0]
+
+
+class _OtherWay(Exception):
+    """A folded convolution's output went elsewhere than into its batch norm."""
+
+
+class _Faster(TorchFunctionMode):
+    """Convolutions and batch norms on the faster paths, one pass long."""
+
+    def __init__(self, convolutions: WeakTensorKeyDictionary, norms: WeakTensorKeyDictionary) -> None:
+        super().__init__()
+        self._convolutions, self._norms = convolutions, norms
+        self._waiting = WeakTensorKeyDictionary()  # output of a folded convolution -> the mean of its batch norm
+        self._folded = self._normed = 0
 
     def __torch_function__(
         self,
@@ -58,29 +113,56 @@ class FastBackward(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         if func is torch.conv2d and len(args) == 7 and not kwargs:  # as nn.Conv2d calls it
-            x, weight, bias, stride, padding, dilation, groups = args
-            weight, bias = self._weights.get(id(weight), (weight, bias))
-            strided = not isinstance(padding, str) and stride[0] == stride[1] > 1
-            plain = strided and dilation == (1, 1) and groups == 1 and x.device.type == "cpu"
-            if plain and x.shape[1] <= FEW_CHANNELS and x.requires_grad:
-                return StridedConvolution.apply(x, weight, bias, stride[0], padding)
-            return func(x, weight, bias, stride, padding, dilation, groups)
-        if func is F.batch_norm and id(args[1]) in self._dropped:
-            return args[0]
-        if func is F.batch_norm and args[0].requires_grad and args[0].device.type == "cpu":
-            settings = kwargs or {}
-            if not settings["training"] and args[2] is not None:
-                return BatchNorm.apply(*args, settings["weight"], settings["bias"], settings["eps"])
+            return self._convolution(*args)
+        if func is F.batch_norm:
+            return self._batch_norm(args[0], args[1], args[2], **(kwargs or {}))
         return func(*args, **(kwargs or {}))
+
+    def _convolution(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int
+    ) -> Tensor:
+        ready, own_bias = self._convolutions.get(weight) or (weight, bias)
+        strided = not isinstance(padding, str) and stride[0] == stride[1] > 1
+        plain = strided and tuple(dilation) == (1, 1) and groups == 1 and x.device.type == "cpu"
+        if plain and x.shape[1] <= FEW_CHANNELS and x.requires_grad and _constant(ready, own_bias):
+            output = StridedConvolution.apply(x, ready, own_bias, stride[0], padding)
+        else:
+            output = torch.conv2d(x, ready, own_bias, stride, padding, dilation, groups)
+        if weight in self._norms:
+            self._waiting[output] = self._norms[weight]
+            self._folded += 1
+        return output  # pyright: ignore[reportReturnType]
+
+    def _batch_norm(self, x: Tensor, mean: Tensor | None, variance: Tensor | None, **settings: Any) -> Tensor:
+        waiting = self._waiting.get(x)
+        if waiting is not None:
+            if waiting is not mean:
+                raise _OtherWay
+            self._normed += 1
+            return x
+        weight, bias = settings["weight"], settings["bias"]
+        fixed = not settings["training"] and mean is not None and x.requires_grad and x.device.type == "cpu"
+        if fixed and _constant(mean, variance, weight, bias):
+            return BatchNorm.apply(x, mean, variance, weight, bias, settings["eps"])  # pyright: ignore[reportReturnType]
+        return F.batch_norm(x, mean, variance, **settings)
+
+    def require_all_normed(self) -> None:
+        """Raises _OtherWay where a folded convolution's batch norm did not follow."""
+        if self._folded != self._normed:
+            raise _OtherWay
 
 
 class _Watch(TorchFunctionMode):
-    """Sees in one pass which convolution feeds a batch norm with fixed statistics, and nothing else."""
+    """Sees in one pass which convolution feeds a batch norm with fixed statistics, and nothing else.
+
+    Every tensor that it meets is held until it goes, so that no two of them share an id.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._outputs: dict[int, tuple[Tensor, Tensor, Tensor | None]] = {}  # the output is held, and with it its id
-        self._uses: Counter[int] = Counter()
+        self._held: dict[int, Tensor] = {}
+        self._uses: dict[int, int] = {}
+        self._outputs: dict[int, Convolution] = {}
         self._norms: list[tuple[int, tuple[Any, ...]]] = []
 
     def __torch_function__(
@@ -92,26 +174,28 @@ class _Watch(TorchFunctionMode):
     ) -> Any:
         settings = kwargs or {}
         output = func(*args, **settings)
+        made = list(_tensors([output]))
+        if made:  # asking for a size is no use
+            for tensor in _tensors((*args, *settings.values())):
+                self._uses[id(tensor)] = self._uses.get(id(tensor), 0) + 1
+                self._held[id(tensor)] = tensor
+        self._held.update((id(tensor), tensor) for tensor in made)
         if func is torch.conv2d and len(args) == 7 and not settings:
-            self._outputs[id(output)] = output, args[1], args[2]
-            self._uses[id(output)] = 0  # whatever had that id before is gone
-        if next(_tensors([output]), None) is not None:  # asking for a size is no use
-            self._uses.update(map(id, _tensors((*args, *settings.values()))))
+            self._outputs[id(output)] = args[1], args[2]
         if func is F.batch_norm and not settings["training"] and args[1] is not None:
             statistics = (args[1], args[2], settings["weight"], settings["bias"], settings["eps"])
             self._norms.append((id(args[0]), statistics))
         return output
 
-    def weights(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def convolutions(self) -> Iterator[Convolution]:
         """Weight and bias of every convolution."""
-        for _, weight, bias in self._outputs.values():
-            yield weight, bias
+        yield from self._outputs.values()
 
     def pairs(self) -> Iterator[tuple[Tensor, Tensor | None, tuple[Any, ...]]]:
         """A convolution's weight and bias, and the mean, variance, scale, shift and epsilon that follow it."""
         for came_from, norm in self._norms:
             if came_from in self._outputs and self._uses[came_from] == 1:
-                _, weight, bias = self._outputs[came_from]
+                weight, bias = self._outputs[came_from]
                 if self._uses[id(weight)] == self._uses[id(norm[0])] == 1:
                     yield weight, bias, norm
 
@@ -122,6 +206,27 @@ def _tensors(values: Sequence[Any]) -> Iterator[Tensor]:
             yield value
         elif isinstance(value, (tuple, list)):
             yield from _tensors(value)
+        elif isinstance(value, dict):
+            yield from _tensors(list(value.values()))
+
+
+def _channels_last(weight: Tensor) -> Tensor:
+    return weight.contiguous(memory_format=torch.channels_last)
+
+
+def _detached(convolution: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    weight, bias = convolution
+    return _channels_last(weight).detach(), bias.detach()
+
+
+def _constant(*tensors: Tensor | None) -> bool:
+    """Whether none of them depends on the input: the faster paths give them no gradient."""
+    return not any(tensor is not None and tensor.requires_grad for tensor in tensors)
+
+
+def _close(found: Tensor, expected: Tensor, tolerance: float) -> bool:
+    """Whether the relative difference is within the tolerance; NaN never is."""
+    return bool((found - expected).norm() <= tolerance * expected.norm())
 
 
 class StridedConvolution(torch.autograd.Function):
