@@ -16,6 +16,7 @@ from torch.nn.utils import parametrizations
 from deepscope.attributions.engine import gradient
 from deepscope.models import Preprocessing, VisionModel
 from deepscope.models.fast_backward import BatchNorm, FastBackward, StridedConvolution
+from layer_orders import ORDERS, closed, convolution, norm, shaken
 
 
 @given(
@@ -88,8 +89,8 @@ class Normed(nn.Module):
         self.stem, self.conv = nn.Conv2d(3, 4, 3, 2, bias=False), nn.Conv2d(4, 4, 3, padding=1, bias=bias)
         self.first, self.norm = nn.BatchNorm2d(4), nn.BatchNorm2d(4, affine=affine, eps=1e-2)
         self.head, self.way = nn.Linear(4, 3), way
-        for norm in (self.first, self.norm):
-            for tensor in (norm.running_mean, norm.running_var):
+        for fixed in (self.first, self.norm):
+            for tensor in (fixed.running_mean, fixed.running_var):
                 assert tensor is not None
                 tensor.uniform_(0.2, 2)
 
@@ -115,8 +116,8 @@ def test_batch_norms_are_folded_only_where_that_changes_nothing(affine: bool, bi
     pixels, target = torch.rand(3, 3, 11, 9).double(), torch.tensor([2, 0, 1])
     kept = [tensor.clone() for tensor in network.state_dict().values()]
     fast, ran = FastBackward.of(model, pixels), []
-    for norm in (network.first, network.norm):
-        norm.register_forward_hook(lambda module, given, output: ran.append(output is not given[0]))
+    for fixed in (network.first, network.norm):
+        fixed.register_forward_hook(lambda module, given, output: ran.append(output is not given[0]))
     found, logit = gradient(model, pixels, target, fast=fast)
     assert sum(ran) == {"plain": 0, "output used again": 1, "run again": 2}[way]
     expected, plain = gradient(model, pixels, target)
@@ -136,57 +137,6 @@ def assert_as_autograd(network: nn.Module, pixels: torch.Tensor, *, classes: int
         found, logit = gradient(model, pixels, target, fast=fast)
         assert (found - slope).norm() <= tolerance * slope.norm()
         torch.testing.assert_close(logit, expected.detach(), rtol=tolerance, atol=tolerance)
-
-
-def shaken(network: nn.Module) -> nn.Module:
-    """In double precision, with batch norms that do something."""
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None and module.running_var is not None:
-            module.running_mean.normal_(0, 0.2)
-            module.running_var.uniform_(0.5, 1.5)
-    return network.double().eval()
-
-
-def closed(*layers: nn.Module) -> nn.Sequential:
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3))
-
-
-def norm() -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(6)
-
-
-def convolution(inputs: int = 6, groups: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, 6, 3, padding=1, groups=groups)
-
-
-class Residual(nn.Module):
-    """`x + body(x)`: a ConvMixer's or pre-activation ResNet's block."""
-
-    def __init__(self, *body: nn.Module) -> None:
-        super().__init__()
-        self.body = nn.Sequential(*body)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.body(x)
-
-
-ORDERS: dict[str, Callable[[], nn.Module]] = {
-    "convolution, ReLU, norm": lambda: closed(
-        convolution(3), *(m for _ in range(6) for m in (nn.ReLU(), norm(), convolution()))
-    ),
-    "pre-activation": lambda: closed(
-        convolution(3), *(Residual(norm(), nn.ReLU(), convolution(), norm(), nn.ReLU(), convolution()) for _ in "abc")
-    ),
-    "ConvMixer": lambda: closed(
-        convolution(3),
-        nn.GELU(),
-        norm(),
-        *(m for _ in "abc" for m in (Residual(convolution(groups=6), nn.GELU(), norm()), nn.Conv2d(6, 6, 1), norm())),
-    ),
-    "norms side by side": lambda: closed(
-        convolution(3), Residual(convolution(), norm()), Residual(convolution(), norm())
-    ),
-}
 
 
 @pytest.mark.parametrize("order", ORDERS)
