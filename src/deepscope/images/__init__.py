@@ -6,14 +6,17 @@ in batches, decoding ahead in threads, skipping and listing bad ones.
 
 from __future__ import annotations
 
-from deepscope.images.decoding import FORMATS, Limits, Source, decode
+from deepscope.images.bounds import Limits
+from deepscope.images.decoding import FORMATS, decode
+from deepscope.images.files import Source, digest
 from deepscope.images.finding import Found, find
-from deepscope.images.refusals import Skipped, UnreadableImage
+from deepscope.images.refusals import Exhausted, Skipped, UnreadableImage
 from deepscope.images.streaming import Batch, decoding_threads, stream
 
 __all__ = [
     "FORMATS",
     "Batch",
+    "Exhausted",
     "Found",
     "Limits",
     "Skipped",
@@ -21,6 +24,7 @@ __all__ = [
     "UnreadableImage",
     "decode",
     "decoding_threads",
+    "digest",
     "find",
     "stream",
 ]

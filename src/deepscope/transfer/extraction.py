@@ -23,7 +23,7 @@ from deepscope.models.classifier import Backbone, Pooling, View
 from deepscope.models.prediction import in_parts, nothing_readable
 from deepscope.models.vision_model import weights_sha256
 from deepscope.session import Session
-from deepscope.transfer.cache import Store, digest
+from deepscope.transfer.cache import Store
 from deepscope.transfer.inference import accelerated
 
 BATCH = 32
@@ -83,7 +83,7 @@ def extract(
     root = session.cache / "features"
     geometry = preprocessing or model.preprocessing
     identity = {**_identity(model, session), "pixels": replace(geometry, mean=(0.0,) * 3, std=(1.0,) * 3).to_json()}
-    keys = [digest(source) for source in session.track(sources, "looking for known images")]
+    keys = [images.digest(source) for source in session.track(sources, "looking for known images")]
     unread: dict[bytes, str] = {}
     computed = 0
     seen: list[list[Store]] = []
