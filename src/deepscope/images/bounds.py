@@ -132,6 +132,8 @@ def _check_tags(data: bytes) -> None:
         for place in range(start, min(start + entries * size, len(data) - size), size):
             tag, kind, count = struct.unpack_from(order + entry, data, place)
             if kind not in (1, 2, 7) and count > _TIFF_VALUES:
-                raise Refused(f"it is a TIFF whose tag {tag} claims {count:,} values, over the limit of {_TIFF_VALUES:,}")
+                raise Refused(
+                    f"it is a TIFF whose tag {tag} claims {count:,} values, over the limit of {_TIFF_VALUES:,}"
+                )
     except struct.error:
         return  # cut off: decoding says so

@@ -108,7 +108,9 @@ def _decoded(source: Source, at_least: int | None, limits: Limits) -> Image.Imag
     factor = _factor(image.size, at_least)
     needed = memory_needed(image, source, full, -(-image.width // factor) * -(-image.height // factor))
     if needed > limits.memory:
-        raise Refused(f"decoding it needs {needed / 2**20:,.0f} MiB of memory, over the limit of {limits.memory >> 20:,}")
+        raise Refused(
+            f"decoding it needs {needed / 2**20:,.0f} MiB of memory, over the limit of {limits.memory >> 20:,}"
+        )
     with _ONE_LARGE_AT_A_TIME if needed > _LARGE else nullcontext():
         try:
             image.load()
@@ -173,7 +175,9 @@ def _rgb(image: Image.Image, factor: int) -> Image.Image:
             return white
         return strip if strip.mode == "RGB" else strip.convert("RGB")
 
-    if factor == 1 and (image.width * image.height <= STRIP or (image.mode == "RGB" and not image.has_transparency_data)):
+    if factor == 1 and (
+        image.width * image.height <= STRIP or (image.mode == "RGB" and not image.has_transparency_data)
+    ):
         return opaque(image)
     made = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
     for top, strip in strips(image, max(1, STRIP // image.width // factor) * factor):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deepscope.images.refusals import Refused, why
+from deepscope.images.refusals import Refused, UnreadableImage, label, why
 
 Source: TypeAlias = "str | Path | bytes | Image.Image | NDArray[Any]"
 """A path, a file's bytes, a decoded image, or an (H, W, 3) or (H, W) uint8 array."""
@@ -46,6 +46,24 @@ def _require_regular(status: os.stat_result) -> None:
         raise Refused(f"it is {kind}, not a file")
 
 
+def parts(path: str | Path) -> Iterator[bytes]:
+    """The bytes of a file, a mebibyte at a time.
+
+    Raises:
+        UnreadableImage: it is no regular file, or cannot be read.
+        Exhausted: file handles, memory or the disk failed.
+    """
+    reason = ""
+    try:
+        with opened(path) as file:
+            while part := file.read(1 << 20):
+                yield part
+    except Refused as refused:
+        reason = str(refused)
+    if reason:
+        raise UnreadableImage(label(path), reason)
+
+
 def digest(source: Source) -> bytes:
     """SHA-256 of an image's file or pixels; of its name where it cannot be read (decoding says why).
 
@@ -55,14 +73,13 @@ def digest(source: Source) -> bytes:
     content = hashlib.sha256()
     try:
         if isinstance(source, (str, os.PathLike)):
-            with opened(source) as file:
-                while chunk := file.read(1 << 20):
-                    content.update(chunk)
+            for part in parts(source):
+                content.update(part)
         elif isinstance(source, bytes):
             content.update(source)
         else:
             array = np.asarray(source.convert("RGB") if isinstance(source, Image.Image) else source)
             content.update(f"{array.shape} {array.dtype}".encode() + array.tobytes())
-    except (Refused, OSError, ValueError):
+    except (UnreadableImage, OSError, ValueError):
         content = hashlib.sha256(repr(source).encode())
     return content.digest()
