@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from deepscope.images.bounds import Limits
 from deepscope.images.decoding import FORMATS, decode
-from deepscope.images.files import Source, digest, parts
+from deepscope.images.files import Source, content, digest, parts
 from deepscope.images.finding import Found, find
 from deepscope.images.refusals import Exhausted, Skipped, UnreadableImage
 from deepscope.images.streaming import Batch, decoding_threads, stream
@@ -22,6 +22,7 @@ __all__ = [
     "Skipped",
     "Source",
     "UnreadableImage",
+    "content",
     "decode",
     "decoding_threads",
     "digest",

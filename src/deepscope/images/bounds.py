@@ -110,7 +110,7 @@ def _tiff_part(image: Any) -> int:
 
 
 def _scans(data: bytes) -> int:
-    """The scans of the first image in a JPEG file: what its segments hold, thumbnails say, and what follows it is left out."""
+    """The scans of the first image in a JPEG file, without those of thumbnails and of what follows it."""
     found, position = 0, 2
     while (marker := _MARKER.search(data, position)) is not None and data[marker.start() + 1] != 0xD9:
         start = marker.start()
@@ -132,8 +132,6 @@ def _check_tags(data: bytes) -> None:
         for place in range(start, min(start + entries * size, len(data) - size), size):
             tag, kind, count = struct.unpack_from(order + entry, data, place)
             if kind not in (1, 2, 7) and count > _TIFF_VALUES:
-                raise Refused(
-                    f"it is a TIFF whose tag {tag} claims {count:,} values, over the limit of {_TIFF_VALUES:,}"
-                )
+                raise Refused(f"its TIFF tag {tag} claims {count:,} values, over the limit of {_TIFF_VALUES:,}")
     except struct.error:
         return  # cut off: decoding says so

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from deepscope.images.bounds import Limits, check_bytes, check_size, memory_needed
-from deepscope.images.files import Source, opened
+from deepscope.images.files import Source, content
 from deepscope.images.levels import STRIP, strips, to_eight_bits
 from deepscope.images.refusals import Exhausted, Refused, UnreadableImage, label, printable, shortage
 from deepscope.images.silence import silent_pillow
@@ -38,7 +38,7 @@ _TURNS = {
 
 _LARGE = 128 * 2**20
 _ONE_LARGE_AT_A_TIME = threading.Lock()
-"""Decodes that need more than `_LARGE` bytes wait for each other: eight threads do not need eight times `Limits.memory`."""
+"""Decodes of more than `_LARGE` bytes wait for each other: eight threads do not need eight times `Limits.memory`."""
 
 
 def decode(source: Source, *, at_least: int | None = None, limits: Limits = Limits()) -> Image.Image:
@@ -76,6 +76,8 @@ def decode(source: Source, *, at_least: int | None = None, limits: Limits = Limi
 
 def _reason(error: Exception) -> str:
     text = printable(str(error)) or type(error).__name__
+    if isinstance(error, UnreadableImage):
+        return error.reason
     if isinstance(error, Refused):
         return str(error)
     if isinstance(error, UnidentifiedImageError):
@@ -98,8 +100,7 @@ def _decoded(source: Source, at_least: int | None, limits: Limits) -> Image.Imag
     if not isinstance(source, bytes):
         if not isinstance(source, (str, Path)):
             raise Refused("an image is given as a path, a file's bytes, a PIL image or a uint8 array")
-        with opened(source) as file:
-            source = file.read(limits.bytes + 1)
+        source = content(source, limits.bytes + 1)
     image = _with_header(source, limits)
     full = image.size
     if at_least is not None:
@@ -109,7 +110,7 @@ def _decoded(source: Source, at_least: int | None, limits: Limits) -> Image.Imag
     needed = memory_needed(image, source, full, -(-image.width // factor) * -(-image.height // factor))
     if needed > limits.memory:
         raise Refused(
-            f"decoding it needs {needed / 2**20:,.0f} MiB of memory, over the limit of {limits.memory >> 20:,}"
+            f"decoding it takes {needed >> 20:,} MiB of memory, over the limit of {limits.memory >> 20:,} MiB"
         )
     with _ONE_LARGE_AT_A_TIME if needed > _LARGE else nullcontext():
         try:
@@ -175,9 +176,8 @@ def _rgb(image: Image.Image, factor: int) -> Image.Image:
             return white
         return strip if strip.mode == "RGB" else strip.convert("RGB")
 
-    if factor == 1 and (
-        image.width * image.height <= STRIP or (image.mode == "RGB" and not image.has_transparency_data)
-    ):
+    as_it_is = image.mode == "RGB" and not image.has_transparency_data
+    if factor == 1 and (as_it_is or image.width * image.height <= STRIP):
         return opaque(image)
     made = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
     for top, strip in strips(image, max(1, STRIP // image.width // factor) * factor):

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deepscope.images.refusals import Refused, UnreadableImage, label, why
+from deepscope.images.bounds import Limits
+from deepscope.images.refusals import UnreadableImage, label, why
 
 Source: TypeAlias = "str | Path | bytes | Image.Image | NDArray[Any]"
 """A path, a file's bytes, a decoded image, or an (H, W, 3) or (H, W) uint8 array."""
@@ -28,40 +29,43 @@ def opened(path: str | Path) -> Generator[BinaryIO, None, None]:
     """A regular file, open for reading.
 
     Raises:
-        Refused: it is missing, a folder, a device, a pipe or a socket, or the system does not let it be read.
+        UnreadableImage: it is missing, a folder, a device, a pipe or a socket, or the system does not let it be read.
         Exhausted: file handles, memory or the disk failed.
     """
     try:
-        _require_regular(os.stat(path))  # noqa: PTH116 (a str too)
-        with open(os.open(path, _FLAGS), "rb") as file:
-            _require_regular(os.fstat(file.fileno()))
+        _require_regular(path, os.stat(path))  # noqa: PTH116 (a str too)
+        with open(os.open(path, _FLAGS), "rb") as file:  # noqa: PTH123 (of a file descriptor)
+            _require_regular(path, os.fstat(file.fileno()))
             yield file
     except (OSError, ValueError) as error:
-        raise Refused(why(Path(path), error)) from None
+        raise UnreadableImage(label(path), why(Path(path), error)) from None
 
 
-def _require_regular(status: os.stat_result) -> None:
+def _require_regular(path: str | Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device, pipe or socket"
-        raise Refused(f"it is {kind}, not a file")
+        raise UnreadableImage(label(path), f"it is {kind}, not a file")
+
+
+def content(path: str | Path, most: int = Limits.bytes + 1) -> bytes:
+    """The first bytes of a file; by default one more than `decode` takes, so that it refuses what is too large.
+
+    Raises:
+        UnreadableImage, Exhausted: as `opened`.
+    """
+    with opened(path) as file:
+        return file.read(most)
 
 
 def parts(path: str | Path) -> Iterator[bytes]:
     """The bytes of a file, a mebibyte at a time.
 
     Raises:
-        UnreadableImage: it is no regular file, or cannot be read.
-        Exhausted: file handles, memory or the disk failed.
+        UnreadableImage, Exhausted: as `opened`.
     """
-    reason = ""
-    try:
-        with opened(path) as file:
-            while part := file.read(1 << 20):
-                yield part
-    except Refused as refused:
-        reason = str(refused)
-    if reason:
-        raise UnreadableImage(label(path), reason)
+    with opened(path) as file:
+        while part := file.read(1 << 20):
+            yield part
 
 
 def digest(source: Source) -> bytes:
@@ -70,16 +74,16 @@ def digest(source: Source) -> bytes:
     Raises:
         Exhausted: file handles, memory or the disk failed.
     """
-    content = hashlib.sha256()
+    found = hashlib.sha256()
     try:
         if isinstance(source, (str, os.PathLike)):
             for part in parts(source):
-                content.update(part)
+                found.update(part)
         elif isinstance(source, bytes):
-            content.update(source)
+            found.update(source)
         else:
             array = np.asarray(source.convert("RGB") if isinstance(source, Image.Image) else source)
-            content.update(f"{array.shape} {array.dtype}".encode() + array.tobytes())
+            found.update(f"{array.shape} {array.dtype}".encode() + array.tobytes())
     except (UnreadableImage, OSError, ValueError):
-        content = hashlib.sha256(repr(source).encode())
-    return content.digest()
+        found = hashlib.sha256(repr(source).encode())
+    return found.digest()
