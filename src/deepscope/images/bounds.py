@@ -14,6 +14,9 @@ from deepscope.images.refusals import Refused
 SCANS = 100
 """Scans that a JPEG may have, as in libtiff. Encoders write about 10; each further one is a pass over all pixels."""
 
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""How a TIFF or a BigTIFF begins."""
+
 _TIFF_VALUES = 1_000_000
 """Values of one TIFF tag. A strip for each row of the largest image is far below."""
 
@@ -54,7 +57,7 @@ def check_bytes(data: bytes, limits: Limits) -> None:
         raise Refused(f"it has more than {limits.bytes:,} bytes, the limit")
     if data[:2] == b"\xff\xd8" and data.count(b"\xff\xda") > SCANS and _scans(data) > SCANS:
         raise Refused(f"it is a JPEG of more than {SCANS} scans, the limit")
-    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+    if data[:4] in TIFF:
         _check_tags(data)
     start = data.find(b"\xff\x4f\xff\x51", 0, 1 << 16)  # JPEG 2000's own size, which its container may belie
     if start >= 0 and len(data) >= start + 24:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from deepscope.images.bounds import Limits, check_bytes, check_size, memory_needed
+from deepscope.images.bounds import TIFF, Limits, check_bytes, check_size, memory_needed
 from deepscope.images.files import Source, content
 from deepscope.images.levels import STRIP, strips, to_eight_bits
 from deepscope.images.refusals import Exhausted, Refused, UnreadableImage, label, printable, shortage
@@ -128,7 +128,15 @@ def _with_header(data: bytes, limits: Limits) -> Image.Image:
     if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
         raise Refused("it is HEIC, which is not read here: convert it to JPEG or PNG")
     Image.init()
-    image = Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN])
+    try:
+        image = Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN])
+    except UnidentifiedImageError:
+        if data[:4] not in TIFF:
+            raise
+        kinds = "64-bit levels, several channels of floating point or of more than 16 bits"
+        raise Refused(
+            f"it is a damaged TIFF, or of a kind that is not read here ({kinds}): save it with 8 bits"
+        ) from None
     check_size(image.size, limits)
     return image
 

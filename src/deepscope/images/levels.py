@@ -80,7 +80,7 @@ def _top(image: Image.Image) -> float:
         tops = (255.0, 65535.0, 2.0**32 - 1 if _unsigned(image) else 2.0**31 - 1)
     slack = 1 + _OVERSHOOT if image.mode == "F" else 1
     white = next((top for top in tops if high <= top * slack), 0.0)
-    outside = low < (-_OVERSHOOT * white if image.mode == "F" else 0)
+    outside = low < (-_OVERSHOOT * min(white, high) if image.mode == "F" else 0)
     faint = white > tops[0] and high < white * _FAINT
     if not white or outside or faint:
         ranges = " nor ".join(f"[0, {top:.0f}]" for top in tops)
