@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from deepscope import images
+from deepscope.ascent import Streams
 from deepscope.attacks import Attack
 from deepscope.attacks.goals import Untargeted
 from deepscope.attributions import Attribution
@@ -19,8 +22,10 @@ from deepscope.models import VisionModel
 from deepscope.models.capture import capture
 from deepscope.models.classifier import Backbone
 from deepscope.models.prediction import in_parts
+from deepscope.registry import Registered
+from deepscope.visualization import PRESETS, ClassObjective, Recipe, climb, final
 from image_files import blocks
-from networks import tiny_model
+from networks import smooth_model, tiny_model
 
 
 @pytest.fixture
@@ -45,6 +50,30 @@ def left_behind(run: Callable[[], object]) -> int:
     for _ in range(3):
         run()
     return (held() - before) // 3
+
+
+BRIEF = {
+    "steps": 3,
+    "queries": 30,
+    "population": 4,
+    "searches": 2,
+    "starts": 2,
+    "batch": 2,
+    "restarts": 1,
+    "iterations": 3,
+    "samples": 4,
+    "masks": 8,
+    "count": 8,
+    "window": 8,
+    "stride": 8,
+    "most": 16,
+}
+"""Settings that make a method quick; a method takes those that it has."""
+
+
+def brief(method: type[Registered]) -> Any:
+    assert dataclasses.is_dataclass(method)
+    return method(**{f.name: BRIEF[f.name] for f in dataclasses.fields(method) if f.name in BRIEF})
 
 
 @pytest.fixture
@@ -98,7 +127,7 @@ def test_a_capture_that_fails_frees_too(model: VisionModel) -> None:
 @pytest.mark.usefixtures("no_collector")
 @pytest.mark.parametrize("name", Attribution.members())
 def test_attributions(name: str, model: VisionModel) -> None:
-    method = Attribution.named(name)
+    method = brief(Attribution.member(name))
     pixels, target = torch.rand(2, 3, 16, 16), torch.tensor([0, 1])
 
     def run() -> None:
@@ -110,12 +139,26 @@ def test_attributions(name: str, model: VisionModel) -> None:
 @pytest.mark.usefixtures("no_collector")
 @pytest.mark.parametrize("name", Attack.members())
 def test_attacks(name: str, model: VisionModel) -> None:
-    attack = Attack.named(name)
+    attack = brief(Attack.member(name))
     pixels = torch.rand(2, 3, 16, 16)
     goal = Untargeted(model(pixels).argmax(1))
 
     def run() -> None:
         attack(model, pixels, goal, rng=torch.Generator().manual_seed(0))
+
+    assert left_behind(run) == 0
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("name", PRESETS)
+def test_class_images(name: str) -> None:
+    model = smooth_model(batch_norm=name == "statistics")
+    model.network.float()
+    objective = ClassObjective(model, torch.tensor([0, 1]))
+    recipe = Recipe(iterations=2).over(PRESETS[name])
+
+    def run() -> None:
+        final(climb(objective, recipe, Streams.split(torch.Generator().manual_seed(0), 2)))
 
     assert left_behind(run) == 0
 
