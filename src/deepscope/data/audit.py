@@ -28,12 +28,12 @@ NEAR = 32
 """Bits in which near-copies differ at most. Re-encoded at JPEG quality 50 and half size, 99 % of photographs stay
 within 20; different photographs differ in about 120, and seldom in fewer than 60. The hash is of grey levels."""
 
-NEAR_COLOUR = 12
-"""Levels, of 255, by which a colour difference (Cb or Cr) of near-copies may differ in any of 8 x 8 parts of the image.
-Photographs re-encoded at JPEG quality 10, or at quality 30 and half size, stay within 6; a disc in red instead of green
-is at 14 or more as soon as it takes 6 of 96 pixels."""
+NEAR_COLOUR = 16
+"""Levels, of 255, by which a colour difference (Cb or Cr) of near-copies may differ in any of 16 x 16 parts of the
+image. Photographs re-encoded at JPEG quality 10, or at quality 30 and half size, stay within 12; a red disc instead of
+a green one, 6 of 96 pixels wide, is at 54, and photographs with red and blue exchanged are above 16 in 95 %."""
 
-_COLOURS = 8
+_COLOURS = 16
 _THUMBNAIL = 32
 _FLAT = 2.0
 _TILE = 2048
@@ -141,7 +141,7 @@ def perceptual_hash(image: Image.Image) -> NDArray[np.bool_] | None:
 
 
 def colours(image: Image.Image) -> NDArray[np.int16]:
-    """(128,) the two colour differences, Cb and Cr in [0, 255], of the means of 8 x 8 parts of an image."""
+    """(512,) the two colour differences, Cb and Cr in [0, 255], of the means of 16 x 16 parts of an image."""
     parts = image.resize((_COLOURS, _COLOURS), Image.Resampling.BOX).convert("YCbCr")
     return np.asarray(parts, dtype=np.int16)[..., 1:].reshape(-1)
 
