@@ -36,3 +36,14 @@ def unknown(kind: str, text: str, options: Iterable[str], *, listing: str = "") 
     listed = f"{listing} lists them all" if listing else ""
     mend = "; ".join(part for part in (hint, listed) if part)
     return InputError(f"no {kind} is named {text!r}" + (f": {mend}" if mend else ""))
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: Python's, an accelerator's, or that of PyTorch's CPU allocator."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SHORTAGES)
+
+
+_SHORTAGES = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "STATUS_ALLOC_FAILED")
+"""What PyTorch's plain RuntimeErrors say on Linux, on Windows, from C++ and from CUDA's libraries."""

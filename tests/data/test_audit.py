@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from deepscope.data.audit import NEAR, Audit, audit, perceptual_hash
+from deepscope import images
+from deepscope.data.audit import NEAR, NEAR_COLOUR, Audit, audit, colours, perceptual_hash
 from deepscope.data.photographs import bundled_photographs
 from deepscope.errors import InputError
 from deepscope.session import Session
@@ -86,7 +88,7 @@ def test_near_copy_is_found_with_its_distance(folder: Path) -> None:
 
 def test_near_pairs_are_all_pairs_of_the_slow_search(tmp_path: Path) -> None:
     for number in range(12):
-        save(picture(number // 2, side=64 + number), tmp_path / f"{number:02}.png")
+        save(picture(number // 2, side=64 + number).convert("L"), tmp_path / f"{number:02}.png")
     hashes = {path.name: perceptual_hash(Image.open(path)) for path in sorted(tmp_path.iterdir())}
     slow = set()
     for one, two in itertools.combinations(hashes, 2):
@@ -99,6 +101,50 @@ def test_near_pairs_are_all_pairs_of_the_slow_search(tmp_path: Path) -> None:
     fast = look(tmp_path, near=120).near
     assert {(str(pair.first), str(pair.second), pair.distance) for pair in fast} == slow
     assert [pair.distance for pair in fast] == sorted(pair.distance for pair in fast)
+
+
+def discs(colour: tuple[int, int, int], folder: Path, side: int, size: int = 30) -> None:
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(7)
+    for number in range(4):
+        image = Image.new("RGB", (side, side), (20, 20, 20))
+        x, y = rng.integers(side // 10, side // 2, 2).tolist()
+        ImageDraw.Draw(image).ellipse((x, y, x + size * side // 96, y + size * side // 96), fill=colour)
+        image.save(folder / f"{number}.png")
+
+
+@pytest.mark.parametrize("other", [(30, 160, 30), (30, 30, 240), (120, 120, 120), (200, 140, 20)])
+@pytest.mark.parametrize("size", [8, 12, 40])
+def test_pictures_that_only_colour_tells_apart_are_no_copies(
+    other: tuple[int, int, int], size: int, tmp_path: Path
+) -> None:
+    discs((220, 30, 30), tmp_path / "red", 96, size)
+    discs(other, tmp_path / "other", 96, size)
+    assert not [pair for pair in look(tmp_path).near if pair.across_classes]
+
+
+def test_a_copy_of_a_coloured_picture_is_found_at_another_size_and_quality(tmp_path: Path) -> None:
+    discs((220, 30, 30), tmp_path / "red", 96)
+    for number in range(4):
+        image = Image.open(tmp_path / "red" / f"{number}.png").resize((64, 64))
+        save(image, tmp_path / "green" / f"{number}.jpg", quality=60)
+    found = {(pair.first.stem, pair.second.stem) for pair in look(tmp_path).near if pair.across_classes}
+    assert {(str(number), str(number)) for number in range(4)} <= found
+
+
+@pytest.mark.real
+def test_colour_of_photographs_survives_encoding_and_tells_tinted_ones_apart(home: Path) -> None:
+    """Measured on ImageNet photographs; see `NEAR_COLOUR`."""
+    kept, tinted = [], []
+    for path in images.find([home / "data" / "imagenet-sample"]).paths[:30]:
+        image = images.decode(path)
+        file = io.BytesIO()
+        image.resize((image.width // 2, image.height // 2)).save(file, "JPEG", quality=30)
+        kept.append(np.abs(colours(image) - colours(images.decode(file.getvalue()))).max())
+        red, green, blue = image.split()
+        tinted.append(np.abs(colours(image) - colours(Image.merge("RGB", (blue, green, red)))).max())
+    assert max(kept) <= 12 < NEAR_COLOUR
+    assert np.mean(np.array(tinted) > NEAR_COLOUR) > 0.9  # the others are grey photographs
 
 
 def test_plain_pictures_are_near_nothing(tmp_path: Path) -> None:
@@ -118,6 +164,15 @@ def test_corrupt_files_are_listed_with_a_reason(folder: Path) -> None:
         f"train/a/{n}" for n in ("empty.jpg", "half.png", "text.png")
     ]
     assert all(skipped.reason for skipped in found.corrupt)
+    assert found.images == 8
+
+
+def test_pipes_links_and_folders_named_like_images_are_listed(folder: Path) -> None:
+    os.mkfifo(folder / "train" / "a" / "pipe.jpg")
+    (folder / "train" / "a" / "dangling.jpg").symlink_to("nowhere")
+    (folder / "train" / "a" / "folder.jpg").mkdir()
+    found = look(folder)
+    assert [Path(skipped.path).name for skipped in found.corrupt] == ["dangling.jpg", "pipe.jpg"]
     assert found.images == 8
 
 

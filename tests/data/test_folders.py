@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,15 @@ import pytest
 import torch
 from PIL import Image
 
+from deepscope import images
 from deepscope.data import ClassFolders, DigitSplit, Photographs, load_dataset
+from deepscope.data.audit import audit
 from deepscope.errors import InputError
+from deepscope.jobs.attacked import subjects
+from deepscope.jobs.explained import read_photos
+from deepscope.jobs.truth import right_answers
 from deepscope.session import Session
+from networks import tiny_model
 
 
 def fill(folder: Path, count: int) -> None:
@@ -130,3 +137,107 @@ def test_official_split_of_15_scene(home: Path) -> None:
     assert len(data.classes) == 15
     assert np.bincount(data.train.labels).tolist() == [100] * 15
     assert (len(data.train), len(data.test)) == (1500, 2985)
+
+
+# ---------------------------------------------------------------- the first level below the root is the class
+
+
+@pytest.fixture(params=["undivided", "divided"])
+def nested(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, dict[Path, str]]:
+    """Class folders with folders in them, some named like other classes; and what is in no class folder."""
+    parts = [tmp_path] if request.param == "undivided" else [tmp_path / "train", tmp_path / "test"]
+    truth: dict[Path, str] = {}
+    for part in parts:
+        for place in ("wombat/2020/may", "wombat", "wombat/hay", "hay/deep/wombat", "hay", "snail/x.jpg"):
+            fill(part / place, 2)
+            truth |= {part / place / f"{number:03}.png": place.split("/")[0] for number in range(2)}
+        for left_out in ("wombat/.hidden", "__MACOSX/wombat", "snail/__MACOSX"):
+            fill(part / left_out, 1)
+    fill(tmp_path, 1)
+    return tmp_path, truth
+
+
+def test_class_folders_with_folders_in_them(nested: tuple[Path, dict[Path, str]]) -> None:
+    root, truth = nested
+    data = ClassFolders.read(root)
+    found = data.everything
+    assert data.classes == ("hay", "snail", "wombat")
+    assert {path: data.classes[label] for path, label in zip(found.paths, found.labels, strict=True)} == truth
+    assert [(item.path, item.reason) for item in data.skipped] == [
+        (str(root / "000.png"), "it is in no class folder"),
+    ]
+
+
+def test_every_loader_sees_the_same_classes_and_counts(nested: tuple[Path, dict[Path, str]]) -> None:
+    """`classify`, `explain` and `attack` (truth), `data audit` (pairs), `check` (held-out images), `find`."""
+    root, truth = nested
+    model, session = tiny_model(), Session(quiet=True)
+    found = images.find([root]).paths
+    assert set(found) == {*truth, root / "000.png"}
+    answers = right_answers(model, found, [root])
+    said = {path: model.categories[min(answer)] for path, answer in zip(found, answers, strict=True) if answer}
+    assert said == truth
+    photos = read_photos(model, [root], session, batch_size=8)
+    assert {path: min(answer) for path, answer in zip(photos.paths, photos.answers, strict=True) if answer} == {
+        path: model.categories.index(name) for path, name in truth.items()
+    }
+    attacked = subjects(model, [root], session, batch_size=8)
+    wrong = {path for path, _ in attacked.misclassified}
+    assert {*attacked.paths, *wrong} == set(found)
+    for path in wrong:
+        assert truth[path]
+    for path, label in zip(attacked.paths, attacked.labels.tolist(), strict=True):
+        assert truth.get(path) in (model.categories[label], None)
+    looked = audit(root, session)
+    assert looked.images == len(found)
+    folder = {path.relative_to(root): name for path, name in truth.items()}
+    for pair in looked.exact:
+        if pair.first in folder and pair.second in folder:
+            assert pair.across_classes == (folder[pair.first] != folder[pair.second])
+    for part in (ClassFolders.read(root).train, ClassFolders.read(root).test):
+        for path in part.paths if part else ():
+            assert right_answers(model, [path], [root]) == [frozenset({model.categories.index(truth[path])})]
+
+
+def test_a_class_folder_that_is_named_itself(tmp_path: Path) -> None:
+    """`deepscope classify photos/wombat`, with folders in it or not; and single files."""
+    model = tiny_model()
+    wombat = frozenset({model.categories.index("wombat")})
+    for place in ("wombat", "wombat/2020"):
+        fill(tmp_path / place, 1)
+        found = images.find([tmp_path / "wombat"]).paths
+        assert right_answers(model, found, [tmp_path / "wombat"]) == [wombat] * len(found)
+    assert right_answers(model, [tmp_path / "wombat" / "000.png"]) == [wombat]
+    assert right_answers(model, [tmp_path / "wombat" / "2020" / "000.png"]) == [frozenset()]
+
+
+def test_the_folder_of_a_wordnet_identifier_holds_its_class_at_any_depth(tmp_path: Path) -> None:
+    model = replace(tiny_model(), wnids=("n00000001", "n00000002", "n00000003", "n00000004"))
+    fill(tmp_path / "n00000003" / "a" / "b", 1)
+    fill(tmp_path / "n00000002", 1)
+    found = images.find([tmp_path]).paths
+    assert right_answers(model, found, [tmp_path]) == [frozenset({1}), frozenset({2})]
+
+
+def test_images_in_no_class_folder_are_listed(divided: Path) -> None:
+    fill(divided, 1)
+    fill(divided / "test", 2)
+    fill(divided / "val" / "dog", 3)
+    fill(divided / "val", 1)
+    data = ClassFolders.read(divided)
+    assert len(data.everything) == 8
+    assert [(Path(item.path).relative_to(divided).as_posix(), item.reason) for item in data.skipped] == [
+        ("000.png", "it is in no class folder"),
+        ("test/000.png", "it is in no class folder"),
+        ("test/001.png", "it is in no class folder"),
+        ("val", "the folder is not used, with 4 images: train/ and test/ are"),
+    ]
+
+
+def test_a_folder_that_cannot_be_listed_is_one_line(divided: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deny(self: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "iterdir", deny)
+    with pytest.raises(InputError, match="cannot be listed: Permission denied"):
+        ClassFolders.read(divided)

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from deepscope.errors import out_of_memory
 from deepscope.models.fast_backward import FastBackward
+from deepscope.models.prediction import smaller
 from deepscope.models.vision_model import VisionModel
 
 Output = TypeVar("Output")
@@ -62,6 +64,9 @@ def batches(total: int, device: torch.device, run: Callable[[slice], Output]) ->
     Args:
         run: takes a slice of rows, gives what came of them. It may be called again with a shorter slice.
 
+    Raises:
+        InputError: memory does not suffice for a single row.
+
     Yields:
         each slice and what `run` gave for it, in order.
     """
@@ -77,10 +82,10 @@ def batches(total: int, device: torch.device, run: Callable[[slice], Output]) ->
                     output = run(rows)
                 size = max(1, memory_budget(device) * size // max(1, written.bytes))
                 measured = True
-        except torch.OutOfMemoryError:
-            if size == 1:
+        except Exception as error:
+            if not out_of_memory(error):
                 raise
-            size = max(1, size // 2)
+            size = smaller(rows.stop - rows.start)
             continue
         yield rows, output
         start = rows.stop

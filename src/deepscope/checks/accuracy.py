@@ -54,7 +54,7 @@ class Accuracy(Check):
         paths = session.some(judged.paths, self.limit)
         predictions = predict(model, paths, session)
         paths = [paths[row] for row in predictions.rows]
-        labels = torch.tensor([min(answer) for answer in right_answers(model, paths)])
+        labels = torch.tensor([min(answer) for answer in right_answers(model, paths, [judged.root])])
         probabilities = predictions.probabilities
         right = probabilities.argmax(1) == labels
         seen, classes, reduced = _reduced(probabilities, labels, model.categories)

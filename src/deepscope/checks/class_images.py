@@ -55,7 +55,7 @@ class ClassImages(Check):
         """Make the images."""
         judged = held_out(self.model, self.data, session)
         model = judged.model
-        photos = read_photos(model, judged.paths, session, batch_size=16, limit=self.limit)
+        photos = read_photos(model, judged.paths, session, batch_size=16, limit=self.limit, below=[judged.root])
         true = torch.tensor([photos.true_class(row) or 0 for row in range(len(photos.paths))])
         classes, counts = true.unique(return_counts=True)
         targets = classes[counts.argsort(descending=True, stable=True)[: self.classes]]

@@ -59,7 +59,7 @@ class Corruptions(Check):
         judged = held_out(self.model, self.data, session)
         model = judged.model
         pictures, skipped = _opened(session.some(judged.paths, self.limit))
-        answers = right_answers(model, list(pictures))
+        answers = right_answers(model, list(pictures), [judged.root])
         originals = list(pictures.values())
 
         def right(shown: list[Image.Image]) -> list[bool]:

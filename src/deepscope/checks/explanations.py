@@ -69,8 +69,8 @@ class Explanations(Check):
         methods = named_methods(self.methods)
         judged = held_out(self.model, self.data, session)
         model = judged.model
-        chosen = self._balanced(model, judged.paths, session)
-        photos = read_photos(model, chosen, session, batch_size=self.batch_size)
+        chosen = self._balanced(model, judged.paths, judged.root, session)
+        photos = read_photos(model, chosen, session, batch_size=self.batch_size, below=[judged.root])
         right = np.array(photos.correct, dtype=bool)
         groups: Rows = {"right": right, "wrong": ~right}
         asked = (Insertion(self.steps), Deletion(self.steps))
@@ -98,12 +98,12 @@ class Explanations(Check):
             provenance=provenance([model], photos.paths),
         )
 
-    def _balanced(self, model: VisionModel, paths: Sequence[Path], session: Session) -> list[Path]:
+    def _balanced(self, model: VisionModel, paths: Sequence[Path], root: Path, session: Session) -> list[Path]:
         """Half of the images from wrong predictions, as far as there are any, the rest from right ones."""
         order = torch.randperm(len(paths), generator=session.rng("limit"))[: self.search].tolist()
         files = [paths[row] for row in order]
         predictions = predict(model, files, session, batch_size=self.batch_size)
-        answers = right_answers(model, files)
+        answers = right_answers(model, files, [root])
         predicted = zip(predictions.rows, predictions.logits.argmax(1).tolist())
         right: dict[bool, list[int]] = {True: [], False: []}
         for row, label in predicted:

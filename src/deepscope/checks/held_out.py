@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from deepscope import images, render
 from deepscope.data import ClassFolders, load_dataset
+from deepscope.data.folders import class_folders
 from deepscope.errors import InputError
 from deepscope.jobs.shown import provenance
 from deepscope.jobs.truth import right_answers
@@ -26,11 +27,13 @@ class HeldOut:
     Attributes:
         model: the classifier.
         paths: images whose folder is named like one of its classes.
+        root: the folder of class folders that they are below.
         notes: what to know about the choice.
     """
 
     model: VisionModel
     paths: tuple[Path, ...]
+    root: Path
     notes: tuple[Block, ...]
 
 
@@ -47,7 +50,7 @@ def held_out(name: str, data: str, session: Session) -> HeldOut:
     model, folders = load_model(name, session), load_dataset(data, session, ClassFolders)
     model.require_classes()
     paths, note = _chosen(Path(name), folders, session)
-    known = tuple(path for path, answer in zip(paths, right_answers(model, paths)) if answer)
+    known = tuple(path for path, answer in zip(paths, right_answers(model, paths, [folders.root])) if answer)
     if not known:
         classes = ", ".join(model.categories[:4])
         raise InputError(
@@ -56,11 +59,12 @@ def held_out(name: str, data: str, session: Session) -> HeldOut:
         )
     notes = [note]
     if len(known) < len(paths):
-        strange = sorted({path.parent.name for path in paths} - {path.parent.name for path in known})
+        rest = class_folders([path for path in paths if path not in set(known)], [folders.root])
+        strange = sorted({folder.name for folder in rest if folder is not None})
         said = ", ".join(strange[:6]) + (" and others" if strange[6:] else "")
         text = f"{len(paths) - len(known)} images are left out: {model.name} has no class of the name {said}."
         notes.append(Note(text, "Unknown classes", "warning"))
-    return HeldOut(model, known, tuple(notes))
+    return HeldOut(model, known, folders.root, tuple(notes))
 
 
 def _chosen(model: Path, folders: ClassFolders, session: Session) -> tuple[tuple[Path, ...], Note]:
@@ -95,7 +99,7 @@ def _kept_aside(model: Path, folders: ClassFolders, session: Session) -> NDArray
 
 def _reads(path: Path) -> bool:
     try:
-        images.decode(path)
-    except InputError:
+        images.decode(path, at_least=512)
+    except images.UnreadableImage:
         return False
     return True

@@ -62,7 +62,9 @@ class Robustness(Check):
             raise InputError("--levels are numbers above 0")
         judged = held_out(self.model, self.data, session)
         model = judged.model
-        found = subjects(model, judged.paths, session, batch_size=self.batch_size, limit=self.limit)
+        found = subjects(
+            model, judged.paths, session, batch_size=self.batch_size, limit=self.limit, below=[judged.root]
+        )
         if not found.paths:
             raise InputError(f"{model.name} gets none of these images right: there is nothing to attack")
         total = len(found.paths) + len(found.misclassified)

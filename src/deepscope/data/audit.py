@@ -6,30 +6,34 @@ crosses classes has a wrong label.
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from deepscope import images
-from deepscope.data.folders import HELD_OUT
+from deepscope.data.folders import held_out_folder, place
 from deepscope.errors import InputError
-from deepscope.files import sha256 as file_sha256
 from deepscope.session import Session
 
 BITS = 255
 NEAR = 32
 """Bits in which near-copies differ at most. Re-encoded at JPEG quality 50 and half size, 99 % of photographs stay
-within 20; different photographs differ in about 120, and seldom in fewer than 60."""
+within 20; different photographs differ in about 120, and seldom in fewer than 60. The hash is of grey levels."""
 
+NEAR_COLOUR = 16
+"""Levels, of 255, by which a colour difference (Cb or Cr) of near-copies may differ in any of 16 x 16 parts of the
+image. Photographs re-encoded at JPEG quality 10, or at quality 30 and half size, stay within 12; a red disc instead of
+a green one, 6 of 96 pixels wide, is at 54, and photographs with red and blue exchanged are above 16 in 95 %."""
+
+_COLOURS = 16
 _THUMBNAIL = 32
 _FLAT = 2.0
 _TILE = 2048
@@ -101,10 +105,10 @@ def audit(root: str | Path, session: Session, *, near: int = NEAR) -> Audit:
     found = images.find([root])
     if not found.paths:
         raise InputError(f"{root} holds no image files: name a folder that does")
-    divided = (root / "train").is_dir() and any((root / name).is_dir() for name in HELD_OUT)
+    divided = held_out_folder(root) is not None
     prints: list[_Fingerprint] = []
     corrupt = list(found.skipped)
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(images.decoding_threads()) as threads:
         try:
             looked = zip(found.paths, threads.map(_fingerprint, found.paths), strict=True)
             for path, seen in session.track(looked, "looking at images", total=len(found.paths)):
@@ -112,7 +116,7 @@ def audit(root: str | Path, session: Session, *, near: int = NEAR) -> Audit:
                 if isinstance(seen, str):
                     corrupt.append(images.Skipped(str(path), seen))
                 else:
-                    prints.append(_Fingerprint(path, *_place(path, divided), *seen))
+                    prints.append(_Fingerprint(path, *place(path, divided), *seen))
         finally:
             threads.shutdown(cancel_futures=True)  # ctrl-C does not wait for the rest of the folder
     exact, kept = _copies(prints)
@@ -136,6 +140,12 @@ def perceptual_hash(image: Image.Image) -> NDArray[np.bool_] | None:
     return frequencies[:16, :16].reshape(-1)[1:] > 0
 
 
+def colours(image: Image.Image) -> NDArray[np.int16]:
+    """(512,) the two colour differences, Cb and Cr in [0, 255], of the means of 16 x 16 parts of an image."""
+    parts = image.resize((_COLOURS, _COLOURS), Image.Resampling.BOX).convert("YCbCr")
+    return np.asarray(parts, dtype=np.int16)[..., 1:].reshape(-1)
+
+
 @dataclass(frozen=True, eq=False)
 class _Fingerprint:
     path: Path
@@ -144,17 +154,22 @@ class _Fingerprint:
     file: str
     pixels: bytes
     bits: NDArray[np.bool_] | None
+    colours: NDArray[np.int16]
 
 
-def _fingerprint(path: Path) -> tuple[str, bytes, NDArray[np.bool_] | None] | str:
-    """Digests of the file and of its decoded pixels, and the hash; or why the image cannot be read."""
+_Seen: TypeAlias = "tuple[str, bytes, NDArray[np.bool_] | None, NDArray[np.int16]]"
+
+
+def _fingerprint(path: Path) -> _Seen | str:
+    """Digests of the file and of its decoded pixels, the hash and the colours; or why the image cannot be read."""
     try:
-        image = images.decode(path)
-        return file_sha256(path), sha256(repr(image.size).encode() + image.tobytes()).digest(), perceptual_hash(image)
+        file = images.content(path)
+        image = images.decode(file)
     except images.UnreadableImage as error:
         return error.reason
-    except OSError as error:
-        return f"it cannot be read: {error}"
+    pixels = sha256(repr(image.size).encode())
+    pixels.update(image.tobytes())
+    return sha256(file).hexdigest(), pixels.digest(), perceptual_hash(image), colours(image)
 
 
 def _copies(prints: Sequence[_Fingerprint]) -> tuple[list[Pair], list[_Fingerprint]]:
@@ -171,7 +186,7 @@ def _copies(prints: Sequence[_Fingerprint]) -> tuple[list[Pair], list[_Fingerpri
 
 
 def _near(prints: Sequence[_Fingerprint], most: int) -> Iterator[Pair]:
-    """All pairs whose hashes differ in at most `most` bits, closest first."""
+    """All pairs whose hashes differ in at most `most` bits and whose colours are alike, closest first."""
     hashed = [(seen, seen.bits) for seen in prints if seen.bits is not None]
     if not hashed:
         return
@@ -184,18 +199,12 @@ def _near(prints: Sequence[_Fingerprint], most: int) -> Iterator[Pair]:
             rows, columns = np.nonzero(distances <= most)
             upper = rows + top < columns + left
             for row, column in zip(rows[upper], columns[upper], strict=True):
-                pairs.append((int(distances[row, column]), top + row, left + column))
+                first, second = top + row, left + column
+                if np.abs(hashed[first][0].colours - hashed[second][0].colours).max() <= NEAR_COLOUR:
+                    pairs.append((int(distances[row, column]), first, second))
     for distance, first, second in sorted(pairs):
         yield _pair(hashed[first][0], hashed[second][0], "near", distance)
 
 
 def _pair(a: _Fingerprint, b: _Fingerprint, same: Literal["bytes", "pixels", "near"], distance: int) -> Pair:
     return Pair(a.path, b.path, same, distance, a.split != b.split, a.label != b.label)
-
-
-def _place(path: Path, divided: bool) -> tuple[str, str]:
-    """The split and the class that a path's folders name; empty where they name none."""
-    folders = path.parts[:-1]
-    split = folders[0] if divided and folders and folders[0] in ("train", *HELD_OUT) else ""
-    below = folders[1:] if split else folders
-    return split, below[0] if below else ""

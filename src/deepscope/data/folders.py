@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,14 +35,17 @@ class Labelled:
 
 @dataclass(frozen=True, eq=False)
 class ClassFolders:
-    """Images in one folder a class.
+    """Images in one folder per class.
+
+    The folders directly below the root are the classes (or those below its `train` and `test`). Images in deeper
+    folders belong to the class above them; those directly in the root belong to none.
 
     Attributes:
         root: the folder that was named.
         classes: the class folders' names, sorted; a label is its place here.
         train: the training images; all images where the data came undivided.
         test: the test images; None where the data came undivided.
-        skipped: files that are no images.
+        skipped: files that cannot be listed, and images that are in no class folder.
     """
 
     root: Path
@@ -51,7 +56,7 @@ class ClassFolders:
 
     @classmethod
     def read(cls, root: str | Path) -> ClassFolders:
-        """List the images; none is decoded. Hidden folders are no classes.
+        """List the images; none is decoded. Hidden folders are not classes.
 
         Raises:
             InputError: no folder, fewer than two classes, a class without an image (training: with fewer
@@ -60,18 +65,19 @@ class ClassFolders:
         root = Path(root).expanduser()
         if not root.is_dir():
             raise InputError(f"{root} is not a folder: name one that holds a folder of images for each class")
-        held_out = next((root / name for name in HELD_OUT if (root / name).is_dir()), None)
-        if held_out is None or not (root / "train").is_dir():
-            classes, train, skipped = _listed(root, at_least=2)
-            return cls(root, classes, train, None, skipped)
-        classes, train, skipped = _listed(root / "train", at_least=2)
-        others, test, skipped_test = _listed(held_out, at_least=1)
+        found, held_out = images.find([root]), held_out_folder(root)
+        if held_out is None:
+            classes, train = _listed(root, found.paths, at_least=2)
+            return cls(root, classes, train, None, (*found.skipped, *_outside(root, found.paths, [root])))
+        classes, train = _listed(root / "train", found.paths, at_least=2)
+        others, test = _listed(held_out, found.paths, at_least=1)
         if different := set(classes) ^ set(others):
             name = min(different)
             has, lacks = (root / "train", held_out) if name in classes else (held_out, root / "train")
             more = f" (and {len(different) - 1} more)" if len(different) > 1 else ""
             raise InputError(f"class {name!r}{more} is in {has} but not in {lacks}: give both the same class folders")
-        return cls(root, classes, train, test, (*skipped, *skipped_test))
+        outside = _outside(root, found.paths, [root / "train", held_out])
+        return cls(root, classes, train, test, (*found.skipped, *outside))
 
     def divide(self, test_fraction: float, *, rng: torch.Generator) -> ClassFolders:
         """All images, divided anew and at random into train and test, class by class (stratified).
@@ -105,25 +111,91 @@ class ClassFolders:
         return Labelled(self.train.paths + self.test.paths, np.concatenate([self.train.labels, self.test.labels]))
 
 
+def held_out_folder(root: Path) -> Path | None:
+    """The folder of test images; None where the root is not divided into training and test images."""
+    if not (root / "train").is_dir():
+        return None
+    return next((root / name for name in HELD_OUT if (root / name).is_dir()), None)
+
+
+def class_folders(paths: Sequence[Path], roots: Iterable[str | Path]) -> list[Path | None]:
+    """For each image the folder whose name is its class: the rule of `ClassFolders`, for any named files and folders.
+
+    Of a file that was named itself, or lies below none of the roots, it is the folder that it is in. Where a root holds
+    images but no folder of images, it is a class folder itself.
+
+    Returns:
+        folders; None for an image that is in no class folder.
+    """
+    folders = {Path(root).absolute(): held_out_folder(Path(root)) for root in roots if Path(root).is_dir()}
+    flat = {root for root in folders if not any(_depth(path, root) > 1 for path in paths)}
+    found: list[Path | None] = []
+    for path in (path.absolute() for path in paths):
+        root = next((root for root in folders if path.is_relative_to(root)), None)
+        if root is None or root in flat:
+            found.append(path.parent)
+            continue
+        split, label = place(path.relative_to(root), folders[root] is not None)
+        found.append(root / split / label if label else None)
+    return found
+
+
+def place(path: Path, divided: bool) -> tuple[str, str]:
+    """The split and the class that a path, relative to the root, is in; empty where it is in none."""
+    folders = path.parts[:-1]
+    split = folders[0] if divided and folders and folders[0] in ("train", *HELD_OUT) else ""
+    below = folders[1:] if split else folders
+    return split, below[0] if below else ""
+
+
 def subfolders(folder: Path) -> list[Path]:
-    """The folders in a folder, sorted by name, without hidden ones and what archivers leave behind."""
-    return sorted(
-        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".") and path.name != "__MACOSX"
-    )
+    """The folders in a folder, sorted by name, without hidden ones and what archivers leave behind.
+
+    Raises:
+        InputError: the folder cannot be listed.
+    """
+    try:
+        inside = [path for path in folder.iterdir() if path.is_dir()]
+    except OSError as error:
+        raise InputError(f"{folder} cannot be listed: {error.strerror}") from None
+    return sorted(path for path in inside if not path.name.startswith(".") and path.name != "__MACOSX")
 
 
-def _listed(folder: Path, *, at_least: int) -> tuple[tuple[str, ...], Labelled, tuple[images.Skipped, ...]]:
-    """The classes of one folder, their images, and what is no image."""
-    found = {sub.name: images.find([sub]) for sub in subfolders(folder)}
+def _depth(path: Path, root: Path) -> int:
+    """Folders from the root to the image; 0 for an image elsewhere."""
+    path = path.absolute()
+    return len(path.relative_to(root).parts) if path.is_relative_to(root) else 0
+
+
+def _listed(folder: Path, paths: Sequence[Path], *, at_least: int) -> tuple[tuple[str, ...], Labelled]:
+    """The classes of one folder and their images, of those that were found."""
+    found: dict[str, list[Path]] = {sub.name: [] for sub in subfolders(folder)}
+    for path in paths:
+        if path.is_relative_to(folder) and (name := place(path.relative_to(folder), False)[1]):
+            found[name].append(path)
     if len(found) < 2:
         there = f"only {next(iter(found))!r}" if found else "none"
         raise InputError(f"{folder} needs a folder of images for each of at least two classes, and has {there}")
     for name, files in found.items():
-        if len(files.paths) < at_least:
-            count = "only one image" if files.paths else "no image"
+        if len(files) < at_least:
+            count = "only one image" if files else "no image"
             need = f"at least {at_least}" if at_least > 1 else "some"
             raise InputError(f"class {name!r} in {folder} has {count}: give it {need}, or remove the folder")
-    labels = np.repeat(np.arange(len(found)), [len(files.paths) for files in found.values()])
-    paths = tuple(path for files in found.values() for path in files.paths)
-    skipped = tuple(file for files in found.values() for file in files.skipped)
-    return tuple(found), Labelled(paths, labels), skipped
+    labels = np.repeat(np.arange(len(found)), [len(files) for files in found.values()])
+    return tuple(found), Labelled(tuple(path for files in found.values() for path in files), labels)
+
+
+def _outside(root: Path, paths: Sequence[Path], used: Sequence[Path]) -> list[images.Skipped]:
+    """What lies in no class folder: single images, and folders beside the two that are used."""
+    skipped: list[images.Skipped] = []
+    beside: Counter[str] = Counter()
+    for path in paths:
+        if path.parent in (root, *used):
+            skipped.append(images.Skipped(str(path), "it is in no class folder"))
+        elif not any(path.is_relative_to(folder) for folder in used):
+            beside[path.relative_to(root).parts[0]] += 1
+    names = " and ".join(f"{folder.name}/" for folder in used)
+    for name, count in beside.items():
+        reason = f"the folder is not used, with {count} image{'s' if count > 1 else ''}: {names} are"
+        skipped.append(images.Skipped(str(root / name), reason))
+    return skipped

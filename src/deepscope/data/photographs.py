@@ -52,14 +52,19 @@ class Photographs:
         return len(self.paths)
 
 
-def truth(path: Path) -> Truth | None:
+def truth(path: Path, folder: Path | None = None) -> Truth | None:
     """What a file's name or folder says that it shows: `n01440764_tench.JPEG`, `n01440764/any.JPEG`, a bundled picture.
 
-    None where neither says anything.
+    Args:
+        path: the file.
+        folder: whose name is its class; None takes the folder that it is in.
+
+    Returns:
+        None where neither says anything.
     """
     if path.name in _BUNDLED and path == bundled(path.name):
         return _BUNDLED[path.name]
-    match = _WNID.fullmatch(path.stem) or _WNID.fullmatch(path.parent.name)
+    match = _WNID.fullmatch(path.stem) or _WNID.fullmatch((folder or path.parent).name)
     return Truth((match[2] or match[1]).replace("_", " "), (match[1],)) if match else None
 
 

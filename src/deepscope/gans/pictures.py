@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -167,14 +166,15 @@ def _read(paths: Sequence[Path], labels: NDArray[np.int64], side: int) -> tuple[
     shapes: set[bool] = set()  # written by several threads, in one step each
     small: set[bool] = set()
 
-    def square(image: Image.Image) -> Tensor:
+    def square(source: images.Source) -> Tensor:
+        image = images.decode(source, at_least=2 * side)
         shapes.add(image.width == image.height)
         small.add(min(image.size) < side)
         short = min(image.size)
         left, top = (image.width - short) // 2, (image.height - short) // 2
         return (preprocessing(image.crop((left, top, left + short, top + short))) * 255).round().byte()
 
-    batches = list(images.stream(paths, square, batch_size=_READ_AT_ONCE, at_least=2 * side))
+    batches = list(images.stream(paths, square, batch_size=_READ_AT_ONCE))
     rows = [row for batch in batches for row in batch.rows]
     skipped = [item for batch in batches for item in batch.skipped]
     if len(rows) < 2:

@@ -6,21 +6,27 @@ in batches, decoding ahead in threads, skipping and listing bad ones.
 
 from __future__ import annotations
 
-from deepscope.images.decoding import FORMATS, Limits, Source, decode
+from deepscope.images.bounds import Limits
+from deepscope.images.decoding import FORMATS, decode
+from deepscope.images.files import Source, content, digest, parts
 from deepscope.images.finding import Found, find
-from deepscope.images.refusals import Skipped, UnreadableImage
+from deepscope.images.refusals import Exhausted, Skipped, UnreadableImage
 from deepscope.images.streaming import Batch, decoding_threads, stream
 
 __all__ = [
     "FORMATS",
     "Batch",
+    "Exhausted",
     "Found",
     "Limits",
     "Skipped",
     "Source",
     "UnreadableImage",
+    "content",
     "decode",
     "decoding_threads",
+    "digest",
     "find",
+    "parts",
     "stream",
 ]

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import io
-import stat
-from dataclasses import dataclass
+import mmap
+import threading
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from deepscope.images.refusals import Refused, UnreadableImage, label, printable, why
+from deepscope.images.bounds import TIFF, Limits, check_bytes, check_size, memory_needed
+from deepscope.images.files import Source, content
+from deepscope.images.levels import STRIP, strips, to_eight_bits
+from deepscope.images.refusals import Exhausted, Refused, UnreadableImage, label, printable, shortage
 from deepscope.images.silence import silent_pillow
-
-Source: TypeAlias = "str | Path | bytes | Image.Image | NDArray[Any]"
-"""A path, a file's bytes, a decoded image, or an (H, W, 3) or (H, W) uint8 array."""
 
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF")
 """Pillow's names of what is read. Formats without a signature, or run by other programs (EPS), are left out."""
+
+REDUCED = 2**25
+"""Pixels above which an image that will be made small is made smaller strip by strip, before it is converted."""
 
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc"}  # "mif1" may be AVIF
 
@@ -34,146 +36,167 @@ _TURNS = {
 }
 """EXIF orientation -> what sets the image upright."""
 
-
-@dataclass(frozen=True)
-class Limits:
-    """What is refused before it costs memory.
-
-    Attributes:
-        bytes: in the file.
-        pixels: as the header states them, before any scaled decoding. The default is Pillow's own
-            hard limit, which holds whatever is given here.
-        aspect: longer side over shorter side. Resizing the shorter side of a 1-pixel strip to a
-            network's input would make gigabytes of it.
-    """
-
-    bytes: int = 256 * 2**20
-    pixels: int = 178_956_970
-    aspect: int = 200
+_LARGE = 128 * 2**20
+_ONE_LARGE_AT_A_TIME = threading.Lock()
+"""Decodes of more than `_LARGE` bytes wait for each other: eight threads do not need eight times `Limits.memory`."""
 
 
 def decode(source: Source, *, at_least: int | None = None, limits: Limits = Limits()) -> Image.Image:
     """One image as upright 8-bit RGB. May be called from any thread.
 
     EXIF orientation is applied; of an animation the first frame is taken; transparency is laid on
-    white; CMYK JPEGs are read as inverted, as Adobe and the browsers do. 16-bit levels keep their
-    high byte; mode I counts as 16-bit; mode F is in [0, 1], or in [0, 255] where a level exceeds 1.
-    ICC profiles are not applied: networks were trained on pixels as stored. (libtiff itself may
-    write a line about a damaged TIFF to stderr.)
+    white; CMYK JPEGs are read as inverted, as Adobe and the browsers do. Grey levels of more than 8 bits
+    are brought to 8 as `levels.to_eight_bits` says. ICC profiles are not applied: networks were trained
+    on pixels as stored. (libtiff itself may write a line about a damaged TIFF to stderr.)
+
+    For a model, call its `Preprocessing` on the source instead: it knows what `at_least` must be.
 
     Args:
         source: what to decode.
-        at_least: the shorter side may shrink to no less than this while decoding (JPEG files and
-            bytes only, in libjpeg's own steps of 1/2, 1/4, 1/8); None decodes at full size.
-            The side that is resized to afterwards changes pixels by about 2/255 on average, twice
-            that side by about 0.5/255.
+        at_least: the shorter side may shrink to no less than this while decoding: JPEG files and
+            bytes in libjpeg's own steps of 1/2, 1/4, 1/8; other images of more than 32 megapixels by the
+            mean of squares of pixels. None decodes at full size. The side that is resized to afterwards
+            changes pixels by about 2/255 on average, twice that side by about 0.5/255.
         limits: refuse what is larger.
 
     Raises:
         UnreadableImage: it is missing, no regular file, empty, truncated, no image, or over a limit.
+        Exhausted: memory or file handles ran out, or the disk failed: the image may be good.
     """
+    name = label(source)
     try:
         with silent_pillow():
-            image = _open(source, at_least, limits)
-            image.load()
-            return _rgb(_upright(image))
-    except Refused as refused:
-        reason = str(refused)
-    except UnidentifiedImageError:
-        reason = "it is no image, or a damaged one, in a format that is read here (" + ", ".join(FORMATS) + ")"
-    except Image.DecompressionBombError as error:
-        reason = f"it is too large: {error}"
+            return _decoded(source, at_least, limits)
     except Exception as error:  # hostile bytes raise anything inside a decoder
-        text = printable(str(error)) or type(error).__name__
-        reason = "it is truncated" if "truncated" in text.casefold() else f"it does not decode: {text}"
-    raise UnreadableImage(label(source), reason)
+        stop, reason = shortage(name, error), _reason(error)
+    if stop:  # raised here, where nothing holds the decoder's frames any more
+        raise Exhausted(stop)
+    raise UnreadableImage(name, reason)
 
 
-def _open(source: Source, at_least: int | None, limits: Limits) -> Image.Image:
-    """An image with its header read and checked, its pixels not yet decoded."""
-    if isinstance(source, (str, Path)):
-        source = _bytes(Path(source), limits)
-    if isinstance(source, bytes):
-        if not source:
-            raise Refused("it is empty")
-        if len(source) > limits.bytes:
-            raise Refused(f"it has more than {limits.bytes:,} bytes, the limit")
-        if source[4:8] == b"ftyp" and source[8:12] in _HEIF_BRANDS:
-            raise Refused("it is HEIC, which is not read here: convert it to JPEG or PNG")
-        Image.init()
-        image = Image.open(io.BytesIO(source), formats=[name for name in FORMATS if name in Image.OPEN])
-        _check_size(image.size, limits)
-        if at_least is not None:
-            side = max(1, at_least)
-            image.draft(None, (side, side))  # other formats than JPEG ignore it
-        return image
+def _reason(error: Exception) -> str:
+    text = printable(str(error)) or type(error).__name__
+    if isinstance(error, UnreadableImage):
+        return error.reason
+    if isinstance(error, Refused):
+        return str(error)
+    if isinstance(error, UnidentifiedImageError):
+        return "it is no image, or a damaged one, in a format that is read here (" + ", ".join(FORMATS) + ")"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"it is too large: {text}"
+    return "it is truncated" if "truncated" in text.casefold() else f"it does not decode: {text}"
+
+
+def _decoded(source: Source, at_least: int | None, limits: Limits) -> Image.Image:
     if isinstance(source, np.ndarray):
         if source.dtype != np.uint8 or source.ndim not in (2, 3) or source.shape[2:] not in ((), (3,)):
             raise Refused(f"an array must be (H, W, 3) or (H, W) uint8, not {source.shape} {source.dtype}")
-        _check_size((source.shape[1], source.shape[0]), limits)
-        return Image.fromarray(np.array(source, order="C"))
+        check_size((source.shape[1], source.shape[0]), limits)
+        return _finished(Image.fromarray(np.array(source, order="C")), at_least)
     if isinstance(source, Image.Image):
-        _check_size(source.size, limits)
-        return source.copy()
-    raise Refused("an image is given as a path, a file's bytes, a PIL image or a uint8 array")
+        check_size(source.size, limits)
+        source.load()
+        return _finished(source, at_least, own=False)
+    if not isinstance(source, bytes):
+        if not isinstance(source, (str, Path)):
+            raise Refused("an image is given as a path, a file's bytes, a PIL image or a uint8 array")
+        source = content(source, limits.bytes + 1)
+    image = _with_header(source, limits)
+    full = image.size
+    if at_least is not None:
+        side = max(1, at_least)
+        image.draft(None, (side, side))  # other formats than JPEG ignore it
+    factor = _factor(image.size, at_least)
+    needed = memory_needed(image, source, full, -(-image.width // factor) * -(-image.height // factor))
+    if needed > limits.memory:
+        raise Refused(
+            f"decoding it takes {needed >> 20:,} MiB of memory, over the limit of {limits.memory >> 20:,} MiB"
+        )
+    with _ONE_LARGE_AT_A_TIME if needed > _LARGE else nullcontext():
+        try:
+            image.load()
+        except Exception:
+            if not _available(needed):  # libjpeg, libwebp and others call a shortage a broken image
+                raise MemoryError from None
+            raise
+        return _finished(image, at_least)
 
 
-def _bytes(path: Path, limits: Limits) -> bytes:
-    """A regular file's bytes. Nothing else is even opened: a named pipe would block."""
+def _with_header(data: bytes, limits: Limits) -> Image.Image:
+    """An image with its header read and checked, its pixels not yet decoded."""
+    check_bytes(data, limits)
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+        raise Refused("it is HEIC, which is not read here: convert it to JPEG or PNG")
+    Image.init()
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device, pipe or socket"
-            raise Refused(f"it is {kind}, not a file")
-        with path.open("rb") as file:
-            return file.read(limits.bytes + 1)
-    except (OSError, ValueError) as error:
-        raise Refused(why(path, error)) from None
-
-
-def _check_size(size: tuple[int, int], limits: Limits) -> None:
-    short, long = sorted(size)
-    if short < 1:
-        raise Refused("it has no pixels")
-    if short * long > limits.pixels:
-        raise Refused(f"it has {size[0]} x {size[1]} pixels, over the limit of {limits.pixels:,}")
-    if long > limits.aspect * short:
-        raise Refused(f"it is a strip of {size[0]} x {size[1]} pixels, over the limit of {limits.aspect} to 1")
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # broken EXIF does not make the picture unreadable
-        return image
-    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
-    return image if turn is None else image.transpose(turn)
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):
-        image = Image.fromarray(_eight_bits(image))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGB", image.size, "white")
-        white.paste(image, mask=image.getchannel("A"))
-        image = white
-    elif image.mode != "RGB":
-        image = image.convert("RGB")
-    image.info.clear()  # its orientation has been applied, its colour key and profile belong to the file
+        image = Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN])
+    except UnidentifiedImageError:
+        if data[:4] not in TIFF:
+            raise
+        kinds = "64-bit levels, several channels of floating point or of more than 16 bits"
+        raise Refused(
+            f"it is a damaged TIFF, or of a kind that is not read here ({kinds}): save it with 8 bits"
+        ) from None
+    check_size(image.size, limits)
     return image
 
 
-def _eight_bits(image: Image.Image) -> NDArray[np.uint8]:
-    """(H, W) levels of a 16-bit, 32-bit or floating-point grey image; its colour key becomes white."""
-    values = np.asarray(image)
-    if image.mode == "F":
-        values = np.nan_to_num(values, nan=0.0)
-        top = 1.0 if values.max() <= 1 else 255.0
-        levels = (np.clip(values / top, 0, 1) * 255 + 0.5).astype(np.uint8)
-    else:
-        levels = (np.clip(values, 0, 0xFFFF) >> 8).astype(np.uint8)
-    key = image.info.get("transparency")
-    if isinstance(key, int):
-        levels[values == key] = 255
-    return levels
+def _factor(size: tuple[int, int], at_least: int | None) -> int:
+    """The side of the squares of pixels that become one; 1 for images that are not huge."""
+    if at_least is None or size[0] * size[1] <= REDUCED:
+        return 1
+    return max(1, min(size) // max(1, at_least))
+
+
+def _finished(image: Image.Image, at_least: int | None, *, own: bool = True) -> Image.Image:
+    """A loaded image as upright RGB; a new one unless it is our own."""
+    turn = _turn(image)
+    made = _rgb(image, _factor(image.size, at_least))
+    if turn is not None:
+        made = made.transpose(turn)
+    elif made is image and not own:
+        made = image.copy()
+    made.info.clear()  # its orientation has been applied, its colour key and profile belong to the file
+    return made
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except MemoryError:
+        raise
+    except Exception:  # broken EXIF does not make the picture unreadable
+        return None
+    return _TURNS.get(orientation) if isinstance(orientation, int) else None
+
+
+def _rgb(image: Image.Image, factor: int) -> Image.Image:
+    """An image in RGB, squares of `factor` pixels a side made one. Strip by strip: only the result is as large."""
+    convert = to_eight_bits(image)
+
+    def opaque(strip: Image.Image) -> Image.Image:
+        if convert is not None:
+            strip = convert(strip)
+        if strip.has_transparency_data:
+            strip = strip.convert("RGBA")
+            white = Image.new("RGB", strip.size, "white")
+            white.paste(strip, mask=strip.getchannel("A"))
+            return white
+        return strip if strip.mode == "RGB" else strip.convert("RGB")
+
+    as_it_is = image.mode == "RGB" and not image.has_transparency_data
+    if factor == 1 and (as_it_is or image.width * image.height <= STRIP):
+        return opaque(image)
+    made = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
+    for top, strip in strips(image, max(1, STRIP // image.width // factor) * factor):
+        made.paste(opaque(strip).reduce(factor) if factor > 1 else opaque(strip), (0, top // factor))
+    return made
+
+
+def _available(size: int) -> bool:
+    """Whether the system would give the process that much memory."""
+    try:
+        mmap.mmap(-1, max(1, size)).close()
+    except (OSError, ValueError, OverflowError, MemoryError):
+        return False
+    return True

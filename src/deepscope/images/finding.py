@@ -30,7 +30,10 @@ def find(named: Iterable[str | Path]) -> Found:
 
     A named file is taken whatever its suffix. In a folder, files with an image's suffix are taken,
     the folder's own before those of its sub-folders, both in sorted order; links are followed, hidden
-    files and folders are left out. A file met twice is taken once.
+    files and folders and what archivers leave behind (`__MACOSX`) are left out. A file met twice is taken once.
+
+    Raises:
+        Exhausted: file handles, memory or the disk failed.
     """
     Image.init()
     suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS} | _REFUSED_SUFFIXES
@@ -59,7 +62,7 @@ def _walk(folder: Path, suffixes: set[str], skipped: list[Skipped]) -> Iterator[
         fresh = []
         for name in sorted(folders):
             real = Path(parent, name).resolve()
-            if not name.startswith(".") and real not in seen:
+            if not name.startswith(".") and name != "__MACOSX" and real not in seen:
                 seen.add(real)
                 fresh.append(name)
         folders[:] = fresh

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepscope.errors import InputError
+from deepscope.errors import InputError, out_of_memory
+
+_NOT_THE_FILES_FAULT = {
+    errno.EMFILE: "raise the limit of open files (`ulimit -n 4096`)",
+    errno.ENFILE: "close other programs",
+    errno.ENOMEM: "close other programs, or use a machine with more memory",
+    errno.ENOBUFS: "close other programs, or use a machine with more memory",
+    errno.EIO: "check the disk or the network share",
+    errno.ETIMEDOUT: "check the disk or the network share",
+}
+"""Errors that say nothing about the file that was being read -> what to do."""
 
 
 @dataclass(frozen=True)
@@ -29,16 +40,37 @@ class UnreadableImage(InputError):
         self.reason = " ".join(reason.split())
 
 
+class Exhausted(InputError):
+    """Memory, file handles or the disk failed while an image was read. It stops the run: the image may be good."""
+
+
 class Refused(Exception):
     """Why a source is not even given to a decoder; becomes an `UnreadableImage`."""
 
 
 def why(path: Path, error: OSError | ValueError) -> str:
-    """Why a path cannot be read."""
+    """Why a path cannot be read.
+
+    Raises:
+        Exhausted: the computer is at fault, not the file.
+    """
+    if text := shortage(label(path), error):
+        raise Exhausted(text) from None
     if isinstance(error, FileNotFoundError):
         return "it is a link to a file that does not exist" if path.is_symlink() else "there is no such file or folder"
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return f"it cannot be read: {reason}"
+
+
+def shortage(name: str, error: BaseException) -> str:
+    """What to say where a failure is not the image's fault and must stop the run; nothing where it is."""
+    if isinstance(error, Exhausted):
+        return str(error)
+    if out_of_memory(error):
+        return f"memory ran out while {name} was read: {_NOT_THE_FILES_FAULT[errno.ENOMEM]}, and run again"
+    if isinstance(error, OSError) and error.errno in _NOT_THE_FILES_FAULT:
+        return f"{name} could not be read: {error.strerror}: {_NOT_THE_FILES_FAULT[error.errno]}, and run again"
+    return ""
 
 
 def label(source: object) -> str:

@@ -1,4 +1,4 @@
-"""Many images: decoded ahead in threads, in order, in batches, in flat memory."""
+"""Many images: read ahead in threads, in order, in batches, in flat memory."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
 
 from deepscope.errors import InputError
-from deepscope.images.decoding import Limits, Source, decode
-from deepscope.images.refusals import Skipped, UnreadableImage, label
+from deepscope.images.files import Source
+from deepscope.images.refusals import Exhausted, Skipped, UnreadableImage, label, shortage
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Batch:
     Attributes:
         rows: each image's place in the list that was given to `stream`. Empty only where not one
             image was readable: then this is the only batch.
-        pixels: (N, ...) stacked output of the transform, N = len(rows); (0,) without rows.
+        pixels: (N, ...) stacked output of `read`, N = len(rows); (0,) without rows.
         skipped: images met while filling this batch that could not be read.
     """
 
@@ -34,37 +33,43 @@ class Batch:
 
 
 def stream(
-    paths: Iterable[Source],
-    transform: Callable[[Image.Image], torch.Tensor],
+    sources: Iterable[Source],
+    read: Callable[[Source], torch.Tensor],
     *,
     batch_size: int,
-    at_least: int | None = None,
-    limits: Limits = Limits(),
     threads: int | None = None,
 ) -> Generator[Batch, None, None]:
-    """Decode and transform images in order, in batches of up to `batch_size` readable ones.
+    """Read images in order, in batches of up to `batch_size` readable ones.
 
-    Memory stays flat: besides the batch in use, at most one batch and one image a thread are held.
-    A bad image takes no row and is listed in `skipped`; so is one that the transform refuses with
-    an `InputError` (other errors of the transform are raised). A batch ends early where the
-    transform's shape changes. Closing the iterator stops the threads.
+    Memory stays flat: besides the batch in use, at most one batch and one image per thread are held.
+    A bad image takes no row and is listed in `skipped`: one for which `read` raises an `InputError`. Other
+    errors are raised, and so is `Exhausted`: the image may be good. A batch ends early where the shape
+    changes. Closing the iterator stops the threads.
 
     Args:
-        paths: what to decode; read lazily, so it may be endless.
-        transform: RGB image -> tensor; called from several threads.
+        sources: what to read; drawn lazily, so it may be endless.
+        read: source -> tensor, such as a model's `Preprocessing`; called from several threads.
         batch_size: readable images in a batch, 1 or more.
-        at_least, limits: as for `decode`.
-        threads: that decode; None takes `decoding_threads()`.
+        threads: that read; None takes `decoding_threads()`.
+
+    Raises:
+        Exhausted: memory or file handles ran out, or the disk failed.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}, not 1 or more")
 
-    def read(row: int, source: Source) -> torch.Tensor | Skipped:
+    def attempt(row: int, source: Source) -> torch.Tensor | Skipped:
+        name = label(source) if isinstance(source, (str, Path)) else f"image {row}"
         try:
-            return transform(decode(source, at_least=at_least, limits=limits))
+            return read(source)
+        except Exhausted:
+            raise
         except InputError as error:
-            name = label(source) if isinstance(source, (str, Path)) else f"image {row}"
             return Skipped(name, error.reason if isinstance(error, UnreadableImage) else str(error))
+        except Exception as error:
+            if not (text := shortage(name, error)):
+                raise
+        raise Exhausted(text)
 
     rows: list[int] = []
     tensors: list[torch.Tensor] = []
@@ -76,7 +81,7 @@ def stream(
             filled.clear()
         return made
 
-    for row, outcome in enumerate(_ahead(read, paths, threads or decoding_threads(), batch_size)):
+    for row, outcome in enumerate(_ahead(attempt, sources, threads or decoding_threads(), batch_size)):
         if isinstance(outcome, Skipped):
             skipped.append(outcome)
             continue
@@ -91,7 +96,7 @@ def stream(
 def _ahead(
     read: Callable[[int, Source], torch.Tensor | Skipped], sources: Iterable[Source], threads: int, ahead: int
 ) -> Iterator[torch.Tensor | Skipped]:
-    """`read` of each source, in order; up to `ahead` results and one running read a thread are held."""
+    """`read` of each source, in order; up to `ahead` results and one running read per thread are held."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="deepscope-images")
     waiting: deque[Future[torch.Tensor | Skipped]] = deque()
     try:

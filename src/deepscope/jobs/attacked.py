@@ -57,8 +57,17 @@ def subjects(
     *,
     batch_size: int,
     limit: int | None = None,
+    below: Sequence[str | Path] = (),
 ) -> Subjects:
     """Read and classify the images below the named files and folders, or at most `limit` of them, drawn at random.
+
+    Args:
+        model: a classifier.
+        named: image files and folders.
+        session: the seed of the draw.
+        batch_size: images per forward pass.
+        limit: how many, at most.
+        below: folders of class folders that named files come from.
 
     Raises:
         InputError: the model has no class layer, or nothing could be read.
@@ -77,7 +86,7 @@ def subjects(
     if not rows:
         raise InputError(nothing_readable(skipped))
     paths, classes = [files[row] for row in rows], torch.cat(predicted)
-    answers = right_answers(model, paths)
+    answers = right_answers(model, paths, [*named, *below])
     right = [i for i, answer in enumerate(answers) if not answer or int(classes[i]) in answer]
     wrong = tuple((paths[i], int(classes[i])) for i in range(len(paths)) if i not in set(right))
     kept = torch.tensor(right, dtype=torch.long)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from deepscope.ascent import Streams
-from deepscope.errors import InputError
+from deepscope.errors import InputError, out_of_memory
 from deepscope.files import atomic
 from deepscope.session import Advance, Session
 from deepscope.visualization import Objective, Recipe, climb
@@ -91,7 +91,9 @@ def make_images(
             trace = _Trace()
             try:
                 work.climb(rows, trace, advance)
-            except torch.OutOfMemoryError:
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
                 if size == 1 or recipe.batch_norm:
                     count = rows.stop - first
                     raise InputError(f"memory does not suffice for {count} images: use a smaller --view") from None

@@ -56,9 +56,9 @@ class Classify(Job):
         found = images.find(self.paths) if self.paths else images.Found(bundled_photographs().paths, ())
         if not found.paths:
             raise InputError(nothing_readable(found.skipped))
-        predictions = predict(model, found.paths, session, batch_size=self.batch_size)
+        predictions = predict(model, found.paths, session, batch_size=self.batch_size, keep=max(self.figures, 0))
         paths = [found.paths[row] for row in predictions.rows]
-        answers = right_answers(model, paths)
+        answers = right_answers(model, paths, self.paths)
         top = predictions.probabilities.topk(min(self.top, len(model.categories)), dim=1)
         skipped = (*found.skipped, *predictions.skipped)
         accuracy = _accuracy(predictions, answers)
@@ -78,10 +78,10 @@ class Classify(Job):
     def _figure(
         self, model: VisionModel, paths: Sequence[Path], answers: Sequence[frozenset[int]], predictions: Predictions
     ) -> ImageGrid:
-        shown = list(paths[: self.figures])
+        shown = paths[: len(predictions.pixels)]
         top = predictions.probabilities[: len(shown)].topk(min(5, len(model.categories)), dim=1)
         cells: list[tuple[GridCell, GridCell]] = []
-        for index, (path, pixels) in enumerate(zip(shown, model.read(shown).cpu())):
+        for index, (path, pixels) in enumerate(zip(shown, predictions.pixels)):
             classes = top.indices[index].tolist()
             right = next((place for place, label in enumerate(classes) if label in answers[index]), None)
             bars = Bars(

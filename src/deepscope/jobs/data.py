@@ -7,13 +7,12 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from deepscope import images
 from deepscope.data import Dataset
 from deepscope.data.audit import BITS, NEAR, Audit, Pair, audit
 from deepscope.data.download import get
 from deepscope.errors import InputError, unknown
 from deepscope.jobs.job import Job
-from deepscope.jobs.shown import THUMBNAIL, skipped_blocks, thumbnail
+from deepscope.jobs.shown import photograph, skipped_blocks
 from deepscope.results import Block, Column, ImageGrid, Note, Picture, Provenance, Result, Table
 from deepscope.session import Session
 
@@ -189,4 +188,4 @@ def _figure(root: Path, pairs: Sequence[Pair], most: int) -> list[Block]:
 
 
 def _picture(root: Path, path: Path) -> Picture:
-    return thumbnail(images.decode(root / path, at_least=THUMBNAIL), caption=str(path))
+    return photograph(root / path, caption=str(path))

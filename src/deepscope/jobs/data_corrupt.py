@@ -13,7 +13,7 @@ from deepscope.data import ClassFolders, DigitSplit, load_any
 from deepscope.data.corruptions import Corruption, GaussianNoise, write_corrupted
 from deepscope.errors import InputError
 from deepscope.jobs.job import Job
-from deepscope.jobs.shown import provenance, skipped_blocks, thumbnail
+from deepscope.jobs.shown import missing, provenance, skipped_blocks, thumbnail
 from deepscope.results import ImageGrid, Note, Result
 from deepscope.session import Session
 
@@ -73,7 +73,11 @@ class DataCorrupt(Job):
         ]
         rows = []
         for path in shown:
-            image = images.decode(path)
+            try:
+                image = images.decode(path)
+            except images.UnreadableImage:  # gone since its copy was written
+                rows.append((missing(caption=path.name), *(missing() for _ in grades)))
+                continue
             damaged = [grade(image, session.rng("figure", grade.name)) for grade in grades]
             rows.append((thumbnail(image, caption=path.name), *map(thumbnail, damaged)))
         headings = ("image", *(f"severity {grade.severity}" for grade in grades))

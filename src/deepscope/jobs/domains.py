@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deepscope import images
 from deepscope.adaptation import TARGET, Adaptation, DigitNetwork, DomainNetwork, FeatureNetwork, Labelled, Recipe
 from deepscope.data import ClassFolders, DigitSplit, Photographs, load_any
 from deepscope.errors import InputError
@@ -21,7 +22,6 @@ from deepscope.models.classifier import Classifier, View
 from deepscope.models.saved import BackboneOrigin, save
 from deepscope.names import plain
 from deepscope.session import Session
-from deepscope.transfer.cache import digest
 from deepscope.transfer.extraction import backbone_of, extract
 from deepscope.transfer.layers import class_layer_input
 
@@ -191,7 +191,7 @@ def _target(
     """
     if isinstance(target, Photographs):
         remark = "the target's images have no class folders: its accuracy cannot be measured"
-        return sorted(target.paths, key=digest), None, (remark,)
+        return sorted(target.paths, key=images.digest), None, (remark,)
     known = {plain(name): label for label, name in enumerate(classes)}
     label_of = [known.get(plain(name)) for name in target.classes]
     missing = [name for name, label in zip(target.classes, label_of, strict=True) if label is None]
@@ -204,10 +204,10 @@ def _target(
     if absent:
         remarks.append(f"only in the source: {', '.join(absent)}")
     if target.test is not None:
-        trained, tested = sorted(target.train.paths, key=digest), target.test
+        trained, tested = sorted(target.train.paths, key=images.digest), target.test
     else:
         everything = target.everything
-        order = sorted(range(len(everything)), key=lambda row: digest(everything.paths[row]))
+        order = sorted(range(len(everything)), key=lambda row: images.digest(everything.paths[row]))
         shuffled = [order[at] for at in torch.randperm(len(order), generator=session.rng("division", "target"))]
         count = max(round(_TEST_FRACTION * len(order)), 1)
         trained = [everything.paths[row] for row in shuffled[count:]]

@@ -67,9 +67,23 @@ class Photos:
 
 
 def read_photos(
-    model: VisionModel, named: Sequence[str | Path], session: Session, *, batch_size: int, limit: int | None = None
+    model: VisionModel,
+    named: Sequence[str | Path],
+    session: Session,
+    *,
+    batch_size: int,
+    limit: int | None = None,
+    below: Sequence[str | Path] = (),
 ) -> Photos:
     """Read and classify the images below the named files and folders, or `limit` of them drawn at random.
+
+    Args:
+        model: a classifier.
+        named: image files and folders.
+        session: precision, and the seed of the draw.
+        batch_size: images per forward pass.
+        limit: how many, at most.
+        below: folders of class folders that named files come from.
 
     Raises:
         InputError: the model has no class layer, a setting is out of range, or no image could be read.
@@ -89,7 +103,7 @@ def read_photos(
     if not rows:
         raise InputError(nothing_readable(skipped))
     paths = tuple(files[row] for row in rows)
-    answers = tuple(right_answers(model, paths))
+    answers = tuple(right_answers(model, paths, [*named, *below]))
     return Photos(paths, torch.cat(pixels), torch.cat(probabilities), answers, tuple(skipped))
 
 

@@ -10,8 +10,10 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from deepscope import images
+from deepscope.errors import InputError
 from deepscope.images import Skipped
-from deepscope.models import VisionModel
+from deepscope.models import Preprocessing, VisionModel
 from deepscope.results import Block, Column, Note, Picture, Provenance, Table
 
 THUMBNAIL = 256
@@ -31,6 +33,22 @@ def thumbnail(image: Image.Image, *, caption: str = "") -> Picture:
     return Picture(np.asarray(small), caption=caption)
 
 
+def photograph(path: Path, *, caption: str = "", show: Preprocessing | None = None) -> Picture:
+    """An image file made small for a figure, or as `show` makes it; where it is gone by now, a grey square."""
+    try:
+        if show is not None:
+            return picture(show(path), caption=caption)
+        return thumbnail(images.decode(path, at_least=THUMBNAIL), caption=caption)
+    except InputError:
+        return missing(caption=caption)
+
+
+def missing(*, caption: str = "") -> Picture:
+    """What stands for an image whose file cannot be read any more: the work that was done on it is still shown."""
+    square = np.full((THUMBNAIL // 4, THUMBNAIL // 4, 3), 128, np.uint8)
+    return Picture(square, caption=f"{caption} (the file cannot be read any more)".strip())
+
+
 def skipped_blocks(skipped: Sequence[Skipped]) -> tuple[Block, ...]:
     """A warning and a list of the inputs that could not be used; nothing where all could."""
     if not skipped:
@@ -44,12 +62,20 @@ def skipped_blocks(skipped: Sequence[Skipped]) -> tuple[Block, ...]:
 
 
 def provenance(models: Iterable[VisionModel], paths: Sequence[Path]) -> Provenance:
-    """What was used and what was read, if anything: the data's digest covers every file's name and bytes."""
-    digest = hashlib.sha256()
+    """What was used and what was read, if anything: the data's digest covers every file's name and bytes.
+
+    It is computed when the work is done. Of a file that cannot be read by then it covers the name alone, and says so.
+    """
+    digest, gone = hashlib.sha256(), 0
     for path in paths:
         digest.update(path.name.encode(errors="surrogateescape"))
-        digest.update(path.read_bytes())
+        try:
+            for part in images.parts(path):
+                digest.update(part)
+        except InputError:
+            gone += 1
+    unread = f" ({gone} of them unreadable)" if gone else ""
     return Provenance(
         models={model.name: model.fingerprint for model in models},
-        data=f"{len(paths)} images, sha256 {digest.hexdigest()}" if paths else "",
+        data=f"{len(paths)} images{unread}, sha256 {digest.hexdigest()}" if paths else "",
     )

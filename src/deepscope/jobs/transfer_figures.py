@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from torch import Tensor
 
-from deepscope import images, statistics
-from deepscope.jobs.shown import picture
+from deepscope import statistics
+from deepscope.jobs.shown import photograph
 from deepscope.models import Preprocessing
 from deepscope.models.classifier import NormalisationKind, join
 from deepscope.results import Block, Column, Curves, Heatmap, ImageGrid, Series, Table
@@ -165,11 +165,11 @@ def _reliability(calibration: Reliability) -> Curves:
 def _mistakes(answers: Answers, said: Tensor) -> tuple[ImageGrid, ...]:
     confidence = answers.probabilities.max(1).values.masked_fill(said == answers.labels, -1)
     worst = [row for row in confidence.argsort(descending=True)[:_MISTAKES].tolist() if confidence[row] >= 0]
-    show = Preprocessing(resize=160, crop=160)
     cells = [
-        picture(
-            show(images.decode(answers.paths[row])),
+        photograph(
+            answers.paths[row],
             caption=f"{answers.classes[said[row]]} ({confidence[row]:.0%}), is {answers.classes[answers.labels[row]]}",
+            show=Preprocessing(resize=160, crop=160),
         )
         for row in worst
     ]

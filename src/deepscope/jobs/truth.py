@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from deepscope.data.folders import class_folders
 from deepscope.data.photographs import truth
 from deepscope.models import VisionModel
 from deepscope.names import plain
 
 
-def right_answers(model: VisionModel, paths: Sequence[Path]) -> list[frozenset[int]]:
-    """For each file, the classes that count as right; an empty set where the truth is not known."""
+def right_answers(model: VisionModel, paths: Sequence[Path], below: Iterable[str | Path] = ()) -> list[frozenset[int]]:
+    """For each file, the classes that count as right; an empty set where the truth is not known.
+
+    Args:
+        model: whose classes they are.
+        paths: image files.
+        below: the folders in which they were found. The folders directly below them are the classes, as in
+            `ClassFolders`; where none of these is a class of the model, the named folder itself may be.
+    """
     by_wnid = {wnid: index for index, wnid in enumerate(model.wnids)}
     by_name: dict[str, int] = {plain(name): index for index, name in enumerate(model.categories)}
     answers: list[frozenset[int]] = []
-    for path in paths:
-        known = truth(path)
+    for path, folder in zip(paths, _folders(by_name, paths, below), strict=True):
+        known = truth(path, folder)
         if known is not None and by_wnid:
             answers.append(frozenset(by_wnid[wnid] for wnid in known.wnids if wnid in by_wnid))
         else:
-            folder = by_name.get(plain(path.absolute().parent.name))
-            answers.append(frozenset() if folder is None else frozenset({folder}))
+            label = None if folder is None else by_name.get(plain(folder.name))
+            answers.append(frozenset() if label is None else frozenset({label}))
     return answers
+
+
+def _folders(by_name: dict[str, int], paths: Sequence[Path], below: Iterable[str | Path]) -> list[Path | None]:
+    """The class folder of each file; of files below a folder that holds no class folder but is one, that folder."""
+    roots = [Path(root).absolute() for root in below]
+    folders = class_folders(paths, roots)
+    for root in roots:
+        rows = [row for row, path in enumerate(paths) if path.absolute().is_relative_to(root)]
+        names = [folder.name for row in rows if (folder := folders[row]) is not None]
+        if plain(root.name) in by_name and not any(plain(name) in by_name for name in names):
+            for row in rows:
+                folders[row] = root
+    return folders

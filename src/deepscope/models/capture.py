@@ -12,7 +12,15 @@ from deepscope.errors import InputError
 
 
 class _Enough(Exception):
-    """Raised inside a forward pass when every wanted layer has spoken; passes through captures further in."""
+    """Raised inside a forward pass when every wanted layer has spoken; passes through captures further in.
+
+    It says whose it is by what was found. No frame that it passes through may hold it: its traceback holds them, and
+    all their tensors would stay until the garbage collector runs.
+    """
+
+    def __init__(self, found: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.found = found
 
 
 def capture(network: nn.Module, inputs: Tensor, modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
@@ -28,7 +36,6 @@ def capture(network: nn.Module, inputs: Tensor, modules: Mapping[str, nn.Module]
     for name, module in modules.items():
         names.setdefault(module, []).append(name)
     found: dict[str, Tensor] = {}
-    enough = _Enough()
 
     def hook(module: nn.Module, _: Any, output: Any) -> None:
         for name in names[module]:
@@ -37,13 +44,13 @@ def capture(network: nn.Module, inputs: Tensor, modules: Mapping[str, nn.Module]
             if name not in found:
                 found[name] = output.clone()
         if len(found) == len(modules) and not torch.compiler.is_compiling():  # an export follows no exceptions
-            raise enough
+            raise _Enough(found)
 
     handles = [module.register_forward_hook(hook) for module in names]
     try:
         network(inputs)
     except _Enough as signal:
-        if signal is not enough:  # a network that captures inside itself is being captured
+        if signal.found is not found:  # a network that captures inside itself is being captured
             raise
     finally:
         for handle in handles:

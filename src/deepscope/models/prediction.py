@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from deepscope import images
-from deepscope.errors import InputError
+from deepscope.errors import InputError, out_of_memory
 from deepscope.models.vision_model import VisionModel
 from deepscope.session import Session
 
@@ -21,11 +21,13 @@ class Predictions:
     Attributes:
         rows: (n,) places in the list of the images that could be read.
         logits: (n, C) float32, on the CPU.
+        pixels: (3, H, W) in [0, 1] of the first of these images, as many as were to be kept.
         skipped: the images that could not be read, and why.
     """
 
     rows: tuple[int, ...]
     logits: Tensor
+    pixels: tuple[Tensor, ...]
     skipped: tuple[images.Skipped, ...]
 
     @property
@@ -35,9 +37,16 @@ class Predictions:
 
 
 def predict(
-    model: VisionModel, sources: Sequence[images.Source], session: Session, *, batch_size: int = 32
+    model: VisionModel, sources: Sequence[images.Source], session: Session, *, batch_size: int = 32, keep: int = 0
 ) -> Predictions:
     """Classify images in one pass over them. Memory does not grow with their number, but for the logits.
+
+    Args:
+        model: a classifier.
+        sources: images.
+        session: precision and progress.
+        batch_size: images per forward pass.
+        keep: images whose pixels are kept, for a figure: by then a file may be gone.
 
     Raises:
         InputError: the model has no class layer, or no image could be read.
@@ -45,18 +54,19 @@ def predict(
     model.require_classes()
     rows: list[int] = []
     logits: list[Tensor] = []
+    pixels: list[Tensor] = []
     skipped: list[images.Skipped] = []
     with session.progress("classifying", total=len(sources)) as advance:
-        shrunk = model.preprocessing.decode_at_least
-        for batch in images.stream(sources, model.preprocessing, batch_size=batch_size, at_least=shrunk):
+        for batch in images.stream(sources, model.preprocessing, batch_size=batch_size):
             skipped.extend(batch.skipped)
             advance(len(batch.rows) + len(batch.skipped))
             if batch.rows:
                 rows.extend(batch.rows)
+                pixels.extend(image.clone() for image in batch.pixels[: max(keep - len(pixels), 0)])
                 logits.append(forward(model, batch.pixels, session))
     if not rows:
         raise InputError(nothing_readable(skipped))
-    return Predictions(tuple(rows), torch.cat(logits), tuple(skipped))
+    return Predictions(tuple(rows), torch.cat(logits), tuple(pixels), tuple(skipped))
 
 
 def forward(model: VisionModel, pixels: Tensor, session: Session) -> Tensor:
@@ -80,12 +90,21 @@ def in_parts(run: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
     while True:
         try:
             return torch.cat([run(part) for part in pixels.split(max(size, 1))])
-        except (torch.OutOfMemoryError, MemoryError):
-            if size <= 1:
-                raise InputError(
-                    "not even one image fits into memory: choose a smaller model or --device cpu"
-                ) from None
-            size //= 2
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            size = smaller(size)
+
+
+def smaller(size: int) -> int:
+    """Half a batch for which memory did not suffice.
+
+    Raises:
+        InputError: it was a single image.
+    """
+    if size <= 1:
+        raise InputError("not even one image fits into memory: choose a smaller model or --device cpu") from None
+    return size // 2
 
 
 def nothing_readable(skipped: Sequence[images.Skipped]) -> str:

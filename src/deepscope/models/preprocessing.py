@@ -1,4 +1,4 @@
-"""From a decoded image to the pixels a network was trained on."""
+"""From an image to the pixels a network was trained on."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from deepscope import images
 from deepscope.errors import InputError
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
@@ -32,12 +33,20 @@ class Preprocessing:
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
 
-    def __call__(self, image: Image.Image) -> torch.Tensor:
-        """An RGB image -> (3, H, W) float32 pixels in [0, 1], not yet normalised."""
+    def __call__(self, source: images.Source) -> torch.Tensor:
+        """Any image -> (3, H, W) float32 pixels in [0, 1], not yet normalised.
+
+        The one way to read an image for a model: how far a large JPEG shrinks while it is decoded is part of it. An
+        image that is given decoded (PIL, array) is taken at its own size.
+
+        Raises:
+            UnreadableImage: it cannot be read.
+        """
+        image = images.decode(source, at_least=self.decode_at_least)
         image = image.resize(self._resized(image.size), getattr(Image.Resampling, self.interpolation.upper()))
         if self.crop is not None:
             image = _centre(image, *_pair(self.crop))
-        array = np.asarray(image.convert("RGB"), dtype=np.uint8)
+        array = np.asarray(image, dtype=np.uint8)
         return torch.from_numpy(array.copy()).permute(2, 0, 1).contiguous().float().div_(255)
 
     @property

@@ -78,8 +78,7 @@ class VisionModel:
         Raises:
             InputError: an image cannot be read; `images.stream` is for folders where some may be bad.
         """
-        shrunk = self.preprocessing.decode_at_least
-        pixels = [self.preprocessing(images.decode(picture, at_least=shrunk)) for picture in pictures]
+        pixels = [self.preprocessing(picture) for picture in pictures]
         if not pixels:
             raise InputError("no image was given: name at least one file or folder")
         return torch.stack(pixels).to(self.device)

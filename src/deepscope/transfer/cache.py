@@ -17,30 +17,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from deepscope.files import atomic
-from deepscope.images import Source
 
 _SEGMENT = ".rows"
-
-
-def digest(source: Source) -> bytes:
-    """SHA-256 of an image's file or pixels; of its name where it cannot be read (decoding will say why)."""
-    content = hashlib.sha256()
-    try:
-        if isinstance(source, (str, os.PathLike)):
-            with open(source, "rb") as file:  # noqa: PTH123 (a str too)
-                while chunk := file.read(1 << 20):
-                    content.update(chunk)
-        elif isinstance(source, bytes):
-            content.update(source)
-        else:
-            array = np.asarray(source.convert("RGB") if isinstance(source, Image.Image) else source)
-            content.update(f"{array.shape} {array.dtype}".encode() + array.tobytes())
-    except (OSError, ValueError):
-        content.update(repr(source).encode())
-    return content.digest()
 
 
 class Store:

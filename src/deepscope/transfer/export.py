@@ -112,8 +112,7 @@ def compare_onnx(model: VisionModel, path: Path, sources: Sequence[images.Source
     runner = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     count, same, difference, skipped = 0, 0, 0.0, []
     with session.progress("comparing", total=len(sources)) as advance:
-        shrunk = model.preprocessing.decode_at_least
-        for batch in images.stream(sources, model.preprocessing, batch_size=32, at_least=shrunk):
+        for batch in images.stream(sources, model.preprocessing, batch_size=32):
             skipped.extend(batch.skipped)
             if batch.rows:
                 with torch.inference_mode():

@@ -23,7 +23,7 @@ from deepscope.models.classifier import Backbone, Pooling, View
 from deepscope.models.prediction import in_parts, nothing_readable
 from deepscope.models.vision_model import weights_sha256
 from deepscope.session import Session
-from deepscope.transfer.cache import Store, digest
+from deepscope.transfer.cache import Store
 from deepscope.transfer.inference import accelerated
 
 BATCH = 32
@@ -83,7 +83,7 @@ def extract(
     root = session.cache / "features"
     geometry = preprocessing or model.preprocessing
     identity = {**_identity(model, session), "pixels": replace(geometry, mean=(0.0,) * 3, std=(1.0,) * 3).to_json()}
-    keys = [digest(source) for source in session.track(sources, "looking for known images")]
+    keys = [images.digest(source) for source in session.track(sources, "looking for known images")]
     unread: dict[bytes, str] = {}
     computed = 0
     seen: list[list[Store]] = []
@@ -140,12 +140,17 @@ def _fill(
     wanted = [layer for layer, store in stores.items() if any(key not in store for key in missing)]
     backbone = Backbone(backbone.network, backbone.mean.flatten(), backbone.std.flatten(), wanted, backbone.views)
     quick: Backbone | None = None
-    read: set[int] = set()
+    found: set[int] = set()
     skipped: list[images.Skipped] = []
+
+    def read(key: images.Source) -> Tensor:
+        assert isinstance(key, bytes)
+        return _pixels(missing[key], key, geometry)
+
     with session.progress("features", total=len(keys)) as advance:
-        for batch in images.stream((missing[key] for key in keys), geometry, batch_size=BATCH):
+        for batch in images.stream(keys, read, batch_size=BATCH):
             skipped.extend(batch.skipped)
-            read.update(batch.rows)
+            found.update(batch.rows)
             if batch.rows:
                 pixels = batch.pixels.to(session.device)
                 quick = quick or accelerated(backbone, pixels[:1], bfloat16=session.precision == "bfloat16")
@@ -155,13 +160,28 @@ def _fill(
                     if fresh:
                         stores[layer].add([names[row] for row in fresh], vectors[fresh])
             advance(len(batch.rows) + len(batch.skipped))
-    refused = (key for row, key in enumerate(keys) if row not in read)
+    refused = (key for row, key in enumerate(keys) if row not in found)
     reasons = {key: bad.reason for key, bad in zip(refused, skipped, strict=True)}
     if world.num_processes > 1:
         reasons = dict(gather_object(list(reasons.items())))  # waits until every process has added its share
     for store in stores.values():
         store.refresh()
     return reasons
+
+
+def _pixels(source: images.Source, key: bytes, geometry: Preprocessing) -> Tensor:
+    """An image's pixels, from the same bytes as its digest: what is kept under it is never of another image.
+
+    Raises:
+        UnreadableImage: it cannot be read, or is another one by now.
+    """
+    if not isinstance(source, (str, os.PathLike)):
+        return geometry(source)
+    content = images.content(source)
+    pixels = geometry(content)
+    if hashlib.sha256(content).digest() != key:
+        raise images.UnreadableImage(str(source), "it changed while it was read: run again")
+    return pixels
 
 
 def _forward(backbone: Backbone, pixels: Tensor) -> list[NDArray[np.float32]]:

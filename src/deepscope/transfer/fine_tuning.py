@@ -25,7 +25,6 @@ from deepscope.models.classifier import Classifier
 from deepscope.models.vision_model import weights_sha256
 from deepscope.session import Session
 from deepscope.training import History, Moment, Shuffled, Update, cosine_decay, fit
-from deepscope.transfer.cache import digest
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def _identity(
         **asdict(settings),
         "networks": weights_sha256(classifier.backbones),
         "preprocessing": preprocessing.to_json(),
-        "images": hashlib.sha256(b"".join(map(digest, sources))).hexdigest(),
+        "images": hashlib.sha256(b"".join(map(images.digest, sources))).hexdigest(),
         "labels": hashlib.sha256(labels.numpy().tobytes()).hexdigest(),
     }
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from deepscope import images
 from deepscope.data import ClassFolders
 from deepscope.data.audit import audit
 from deepscope.errors import InputError
 from deepscope.files import atomic
 from deepscope.session import Session
-from deepscope.transfer.cache import digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,7 @@ def divide(
 
 def _twins(data: ClassFolders, place: dict[Path, int], session: Session) -> dict[int, Collection[int]]:
     """Rows of images -> rows of their copies, as the audit of the data's folder finds them."""
-    content = hashlib.sha256(b"".join(digest(path) for path in data.everything.paths))
+    content = hashlib.sha256(b"".join(images.digest(path) for path in data.everything.paths))
     content.update("\n".join(map(str, data.everything.paths)).encode())
     remembered = session.cache / "copies" / f"{content.hexdigest()[:32]}.json"
     try:

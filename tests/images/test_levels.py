@@ -1,0 +1,164 @@
+"""Grey levels of more than 8 bits: as scikit-image and NumPy read them, or refused; never a silent black picture."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from skimage.util import img_as_ubyte
+
+from deepscope import images
+from deepscope.images import decoding
+from deepscope.images import levels as converting
+from image_files import pixels, reason
+
+RAMP = np.arange(6 * 256).reshape(6, 256)
+"""0 to 1535 in order."""
+
+
+def tiff(levels: np.ndarray, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, levels, **{"photometric": "minisblack", **options})
+    return buffer.getvalue()
+
+
+def grey(source: images.Source) -> np.ndarray:
+    """(H, W) levels of a picture whose channels are equal."""
+    read = pixels(source)
+    assert (read == read[..., :1]).all()
+    return read[..., 0]
+
+
+def spread(kind: str) -> np.ndarray:
+    """(6, 256) levels from 0 to the highest of an integer type."""
+    return np.linspace(0, np.iinfo(kind).max, RAMP.size).astype(kind).reshape(RAMP.shape)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "int16", "uint32", "int32"])
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"byteorder": ">"}, {"rowsperstrip": 1}])
+def test_integers_that_fill_their_type_are_read_as_scikit_image_reads_them(
+    kind: str, options: dict[str, object]
+) -> None:
+    levels = spread(kind)
+    data = tiff(levels, **options)
+    assert (tifffile.imread(io.BytesIO(data)) == levels).all()
+    try:
+        read = grey(data)
+    except images.UnreadableImage as refused:  # Pillow knows no such TIFF
+        assert (kind, options.get("byteorder")) == ("uint32", ">")
+        assert "TIFF" in refused.reason
+    else:
+        assert (read == img_as_ubyte(levels)).all()
+
+
+@pytest.mark.parametrize("kind", ["uint32", "int32", "int16", "float32"])
+def test_wide_levels_that_hold_8_or_16_bits(kind: str) -> None:
+    eight = (RAMP % 256).astype(kind)
+    assert (grey(tiff(eight)) == RAMP % 256).all()
+    if kind != "int16":
+        sixteen = (RAMP % 256) * 257
+        assert (np.abs(grey(tiff(sixteen.astype(kind))).astype(int) - RAMP % 256) <= 1).all()
+
+
+def test_floating_point_between_0_and_1_is_as_scikit_image_reads_it() -> None:
+    levels = np.linspace(0, 1, RAMP.size).reshape(RAMP.shape).astype(np.float32)
+    assert (np.abs(grey(tiff(levels)).astype(int) - img_as_ubyte(levels).astype(int)) <= 1).all()  # they round to even
+    ringing = levels * 1.06 - 0.03  # a filter's overshoot is clipped: the rest stays where it is
+    wanted = np.clip(np.round(ringing.clip(0, 1) * 255), 0, 255)
+    assert (np.abs(grey(tiff(ringing.astype(np.float32))) - wanted) <= 1).all()
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [
+        pytest.param(np.float32([[0, 1], [np.nan, 0.5]]), id="NaN"),
+        pytest.param(np.float32([[0, 1], [np.inf, 0.5]]), id="infinite"),
+        pytest.param(np.float32([[-1, 0], [1, 0.5]]), id="from -1 to 1"),
+        pytest.param(np.float32([[-1024, 0], [3000, 40]]), id="Hounsfield units"),
+        pytest.param(np.float32([[0, 1.5], [1, 0.5]]), id="brighter than white"),
+        pytest.param(np.float32([[0, 1e6], [1e7, 0.5]]), id="counts"),
+        pytest.param(np.int16([[-1024, 0], [3000, 40]]), id="signed 16 bits"),
+        pytest.param(np.int16([[0, 256], [400, 40]]), id="signed, faint"),
+        pytest.param(np.int32([[-1, 0], [3000, 40]]), id="signed 32 bits"),
+        pytest.param(np.int8([[-1, 0], [100, 40]]), id="signed 8 bits"),
+        pytest.param(np.uint32([[0, 70000], [80000, 40]]), id="17 bits of 32"),
+    ],
+)
+def test_levels_of_which_nobody_knows_what_is_white_are_refused(levels: np.ndarray) -> None:
+    said = reason(tiff(levels))
+    assert "levels" in said
+    assert "save it" in said
+
+
+def test_signed_8_bits_without_a_negative_level() -> None:
+    levels = (RAMP % 128).astype(np.int8)
+    assert (np.abs(grey(tiff(levels)).astype(int) - img_as_ubyte(levels).astype(int)) <= 1).all()
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "float32", "bool"])
+def test_where_white_is_zero_levels_are_inverted(kind: str) -> None:
+    levels = RAMP % 2 > 0 if kind == "bool" else (RAMP % 256 / 255).astype(kind)
+    if kind.startswith("u"):
+        levels = (RAMP % 256 * (257 if kind == "uint16" else 1)).astype(kind)
+    wanted = 255 - np.round(levels.astype(float) / levels.max() * 255)
+    assert (np.abs(grey(tiff(levels, photometric="miniswhite")) - wanted) <= 1).all()
+
+
+def test_twelve_bits_are_packed_or_padded() -> None:
+    levels = np.array([[0, 1000, 2048, 4095]], np.uint16)
+    packed = bytes([0, 0x03, 0xE8, 0x80, 0x0F, 0xFF])
+    head = io.BytesIO()
+    tifffile.imwrite(head, np.frombuffer(packed, np.uint8)[None], photometric="minisblack")
+    data = bytearray(head.getvalue())
+    for tag, value in ((256, 4), (258, 12)):  # width and bits of what is stored
+        place = data.index(tag.to_bytes(2, "little"))
+        data[place + 8 : place + 10] = value.to_bytes(2, "little")
+    assert grey(bytes(data)).tolist() == (levels >> 4).tolist()
+
+
+def test_sixteen_bits_in_three_channels_and_floating_point_colour() -> None:
+    colour = np.stack([spread("uint16"), spread("uint16")[::-1], spread("uint16")[:, ::-1]], axis=2)
+    assert (pixels(tiff(colour, photometric="rgb")) == img_as_ubyte(colour)).all()
+    for kind in ("float32", "uint32", "int16"):
+        assert "TIFF" in reason(tiff((colour / 65535).astype(kind), photometric="rgb"))
+    assert "TIFF" in reason(tiff(colour[..., 0] / 65535))  # 64 bits
+
+
+def test_dark_16_bit_images_stay_dark() -> None:
+    """Their type says what is white, so nothing is guessed."""
+    dark = (RAMP % 200).astype(np.uint16)
+    assert grey(tiff(dark)).max() == 0
+    for name in ("PNG", "PPM", "JPEG2000"):
+        buffer = io.BytesIO()
+        Image.fromarray((RAMP % 200 + 512).astype(np.uint16)).save(buffer, name)
+        assert set(np.unique(grey(buffer.getvalue()))) == {2}, name
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+@pytest.mark.parametrize(
+    "picture",
+    [
+        pytest.param(tiff(np.float32(RAMP % 256) / 255), id="float"),
+        pytest.param(tiff(np.int32(RAMP)), id="int32"),  # only its last row is above 1279
+        pytest.param(tiff(np.uint16(RAMP * 40), photometric="miniswhite"), id="white is zero"),
+        pytest.param(Image.fromarray(np.uint8(RAMP % 256)).convert("LA"), id="LA"),
+        pytest.param(Image.fromarray(np.uint8(RAMP % 256)).quantize(7), id="palette"),
+        pytest.param(Image.fromarray(np.uint8(np.stack([RAMP % 256] * 4, axis=2)), "RGBA"), id="RGBA"),
+        pytest.param(Image.fromarray(np.uint8(np.stack([RAMP % 256] * 4, axis=2)), "CMYK"), id="CMYK"),
+    ],
+)
+def test_conversion_in_strips_is_that_of_the_whole(
+    picture: images.Source, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = pixels(picture)
+    for module in (decoding, converting):
+        monkeypatch.setattr(module, "STRIP", 256 * rows)
+    assert (pixels(picture) == whole).all()
+    monkeypatch.setattr(decoding, "REDUCED", 256)
+    reduced = pixels(picture, at_least=3)  # half of 6
+    wanted = whole.reshape(3, 2, 128, 2, 3).mean((1, 3))
+    assert reduced.shape == (3, 128, 3)
+    assert np.abs(reduced - wanted).max() <= 1
