@@ -64,7 +64,7 @@ class Description:
     weights_sha256: str
 
 
-def checked(about: Any) -> Description:
+def described(about: Any) -> Description:
     """The description that a JSON document holds. Raises ValueError where a value has another type or range."""
     top = {field.name: None for field in fields(Description)}
     about = mapping(about, "it", optional={**top, "format": None, "version": None})

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from deepscope.errors import InputError, unknown
 from deepscope.files import atomic, sha256
-from deepscope.models import architectures, description, documents
+from deepscope.models import architectures, documents
 from deepscope.models.classifier import Backbone, Classifier, Normalisation
+from deepscope.models.description import Description, described
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.source import Entry, ModelSource, exists
 from deepscope.models.vision_model import Origin, VisionModel
@@ -82,7 +83,7 @@ def save(
     with atomic(folder / _WEIGHTS) as temporary:
         temporary.write_bytes(safetensors.torch.save(weights))
     backbones: list[Any] = list(classifier.backbones)
-    written = {
+    description = {
         "format": FORMAT,
         "version": VERSION,
         "source": source,
@@ -103,7 +104,7 @@ def save(
         "weights_sha256": sha256(folder / _WEIGHTS),
     }
     with atomic(folder / _DESCRIPTION) as temporary:
-        temporary.write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(description, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return load(folder)
 
 
@@ -137,7 +138,7 @@ def load(folder: Path) -> VisionModel:
         raise InputError(f"{folder / _DESCRIPTION} does not describe its weights ({reason}): fit it again") from None
 
 
-def _description(folder: Path) -> description.Description:
+def _description(folder: Path) -> Description:
     path = folder / _DESCRIPTION
     if not path.is_file():
         raise InputError(f"{folder} holds no saved classifier: {_DESCRIPTION} is missing; `transfer fit` writes one")
@@ -153,14 +154,14 @@ def _description(folder: Path) -> description.Description:
             f"{folder} was saved by a newer deepscope (format {version}, {VERSION} here): upgrade deepscope"
         )
     try:
-        return description.checked(about)
+        return described(about)
     except ValueError as error:
         raise InputError(
             f"{path} is damaged or was changed ({error}): copy the folder again, or fit it again"
         ) from None
 
 
-def _rebuild(about: description.Description, weights: dict[str, Tensor]) -> tuple[Classifier, dict[str, str]]:
+def _rebuild(about: Description, weights: dict[str, Tensor]) -> tuple[Classifier, dict[str, str]]:
     """The network, and the layers' names in publications. Shapes are compared before anything is allocated."""
     held = weights.get("head.weight")
     if held is None or tuple(held.shape) != about.head:
