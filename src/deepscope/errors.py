@@ -20,13 +20,13 @@ class InputError(Exception):
 
 def nearest(text: str, options: Iterable[str], *, most: int = 3) -> list[str]:
     """The options closest to `text`, best first; case, spaces and underscores do not count."""
-    by_plain: dict[str, str] = {}
+    by_plain: dict[str, dict[str, None]] = {}
     for option in options:
-        by_plain.setdefault(plain(option), option)
+        by_plain.setdefault(plain(option), {})[option] = None
     wanted = plain(text)
     close = difflib.get_close_matches(wanted, by_plain, n=most, cutoff=0.5)
     inside = [key for key in by_plain if wanted and wanted in key and key not in close]
-    return [by_plain[key] for key in (*close, *inside)][:most]
+    return [option for key in (*close, *inside) for option in by_plain[key]][:most]
 
 
 def unknown(kind: str, text: str, options: Iterable[str], *, listing: str = "") -> InputError:

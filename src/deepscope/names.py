@@ -2,7 +2,65 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Callable, Iterable
+
 
 def plain(text: str) -> str:
     """A name without case, and with spaces where it has hyphens or underscores: `Bee_eater` -> `bee eater`."""
-    return " ".join(text.casefold().replace("_", " ").replace("-", " ").split())
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return " ".join(folded.replace("_", " ").replace("-", " ").split())
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+_FOLDS: tuple[Callable[[str], str], ...] = (str, _composed, plain)
+"""Ways to compare two names, the strictest first."""
+
+
+class Names:
+    """Looks names up in a list: exactly as written, then in any Unicode composition, then by `plain`.
+
+    A looser comparison is used only where every stricter one finds nothing, so that ImageNet's Cardigan (a dog) and
+    cardigan stay apart.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        names = list(names)
+        self._known: list[dict[str, list[int]]] = []
+        for fold in _FOLDS:
+            places: dict[str, list[int]] = {}
+            for place, name in enumerate(names):
+                places.setdefault(fold(name), []).append(place)
+            self._known.append(places)
+
+    def places(self, text: str) -> list[int]:
+        """Every place that the name may mean; empty where it means none."""
+        return self._found(text)[1]
+
+    def paired(self, names: Iterable[str]) -> dict[str, int | None]:
+        """The place of each of several different names; None where it has none, or where several are possible.
+
+        No two names get the same place: of `dog` and `Dog`, only the one that is spelled like the listed name has it.
+        """
+        found = {name: self._found(name) for name in names}
+        claims: dict[int, list[int]] = {}
+        for strictness, places in found.values():
+            if len(places) == 1:
+                claims.setdefault(places[0], []).append(strictness)
+
+        def wins(strictness: int, place: int) -> bool:
+            return strictness == min(claims[place]) and claims[place].count(strictness) == 1
+
+        return {
+            name: places[0] if len(places) == 1 and wins(strictness, places[0]) else None
+            for name, (strictness, places) in found.items()
+        }
+
+    def _found(self, text: str) -> tuple[int, list[int]]:
+        for strictness, (fold, known) in enumerate(zip(_FOLDS, self._known, strict=True)):
+            if places := known.get(fold(text)):
+                return strictness, places
+        return len(_FOLDS), []

@@ -16,6 +16,7 @@ from deepscope.attacks.attack import Norm, distance
 from deepscope.attacks.goals import Goal, Targeted
 from deepscope.models import VisionModel
 from deepscope.models.fast_backward import FastBackward
+from deepscope.models.outputs import Outputs
 
 QUICK_ERROR = 0.03
 """By how much bfloat16 may move the difference of two logits, as a part of the largest.
@@ -119,19 +120,19 @@ def counted(model: VisionModel, *, quick: bool = False, fast: FastBackward | Non
     was prepared for many gradients of this model.
     """
     cost = Cost()
-    return replace(model, network=Counted(model.network, cost, quick, fast or FastBackward())), cost
+    return replace(model, network=Counted(model.network, model.outputs, cost, quick, fast or FastBackward())), cost
 
 
 class Counted(nn.Module):
     """A network that counts what it is asked; see `counted`."""
 
-    def __init__(self, network: nn.Module, cost: Cost, quick: bool, fast: FastBackward) -> None:
+    def __init__(self, network: nn.Module, outputs: Outputs, cost: Cost, quick: bool, fast: FastBackward) -> None:
         super().__init__()
-        self.network, self.cost, self.quick, self.fast = network, cost, quick, fast
+        self.network, self.outputs, self.cost, self.quick, self.fast = network, outputs, cost, quick, fast
 
     def over(self, network: nn.Module) -> Counted:
         """Another network that is counted together with this one."""
-        return Counted(network, self.cost, self.quick, self.fast)
+        return Counted(network, self.outputs, self.cost, self.quick, self.fast)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(N, C) logits."""
@@ -148,7 +149,7 @@ class Counted(nn.Module):
 
     def _run(self, inputs: Tensor, *, quick: bool) -> Tensor:
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=quick):
-            return self.fast.run(lambda: self.network(inputs)).to(inputs)
+            return self.fast.run(lambda: self.outputs(self.network, inputs))
 
     def _backward(self, gradient: Tensor) -> None:
         self.cost.gradients += int(gradient.flatten(1).any(1).sum())

@@ -15,7 +15,7 @@ from deepscope.errors import InputError
 from deepscope.jobs.job import Job
 from deepscope.models import VisionModel, load_model
 from deepscope.models.prediction import predict
-from deepscope.names import plain
+from deepscope.names import Names
 from deepscope.results import Block, Column, Heatmap, Note, Provenance, Result, Table
 from deepscope.session import Session
 from deepscope.statistics import proportion
@@ -95,8 +95,8 @@ def test_images(
             )
     else:
         raise InputError(f"{name} has no labels to measure by: give a folder with a folder of images for each class")
-    known = {plain(category): index for index, category in enumerate(model.categories)}
-    indices = np.array([known.get(plain(category), -1) for category in names])
+    found = Names(model.categories).paired(names)
+    indices = np.array([-1 if (index := found[name]) is None else index for name in names])
     if (indices < 0).all():
         raise InputError(f"none of the classes of {name} ({', '.join(names[:5])}) is one of {model.name}'s")
     kept = np.flatnonzero(indices[labels] >= 0)

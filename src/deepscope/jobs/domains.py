@@ -20,7 +20,7 @@ from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.models import digits as digit_model
 from deepscope.models.classifier import Classifier, View
 from deepscope.models.saved import BackboneOrigin, save
-from deepscope.names import plain
+from deepscope.names import Names
 from deepscope.session import Session
 from deepscope.transfer.extraction import backbone_of, extract
 from deepscope.transfer.layers import class_layer_input
@@ -192,8 +192,8 @@ def _target(
     if isinstance(target, Photographs):
         remark = "the target's images have no class folders: its accuracy cannot be measured"
         return sorted(target.paths, key=images.digest), None, (remark,)
-    known = {plain(name): label for label, name in enumerate(classes)}
-    label_of = [known.get(plain(name)) for name in target.classes]
+    found = Names(classes).paired(target.classes)
+    label_of = [found[name] for name in target.classes]
     missing = [name for name, label in zip(target.classes, label_of, strict=True) if label is None]
     absent = [name for label, name in enumerate(classes) if label not in label_of]
     if len(missing) == len(target.classes):

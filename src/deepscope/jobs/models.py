@@ -7,13 +7,17 @@ from collections import Counter
 from dataclasses import KW_ONLY, dataclass
 from fnmatch import fnmatch
 from importlib.resources import files
+from pathlib import Path
 from typing import ClassVar
+
+from torch import nn
 
 from deepscope.errors import InputError, unknown
 from deepscope.jobs.job import Job
-from deepscope.models import DEFAULT, Entry, catalogue, load_model
+from deepscope.models import DEFAULT, Entry, Preprocessing, catalogue, load_model
 from deepscope.models.architectures import preprocessing, resolve, skeleton
 from deepscope.models.layer_table import Layer, layer_table
+from deepscope.models.source import exists
 from deepscope.names import plain
 from deepscope.results import Column, Note, Result, Table
 from deepscope.session import Session
@@ -63,10 +67,10 @@ class ModelsList(Job):
 
 @dataclass(frozen=True)
 class ModelsShow(Job):
-    """Show what a network is made of, layer by layer. Needs no weights.
+    """Show what a network is made of, layer by layer. Needs no weights where a name says the architecture.
 
     Attributes:
-        model: any name that `deepscope models` lists, or a bare architecture ("vgg16").
+        model: whatever other commands take as --model, or a bare architecture ("vgg16").
     """
 
     area: ClassVar[str] = "models"
@@ -77,9 +81,10 @@ class ModelsShow(Job):
 
     def run(self, session: Session) -> Result:
         """Run the skeleton of the network once."""
-        spec, size = _architecture(self.model, session)
+        spec, network, taken = _network(self.model, session)
+        channels, size = len(taken.mean), taken.size
         try:
-            layers = layer_table(skeleton(spec), size)
+            layers = layer_table(network, size, channels=channels)
         except (RuntimeError, NotImplementedError) as error:
             raise InputError(f"{spec} cannot run without weights ({str(error).splitlines()[0]})") from None
         parameters: Counter[str] = Counter()
@@ -88,7 +93,7 @@ class ModelsShow(Job):
         total = sum(parameters.values())
         connected = parameters["fully-connected"]
         return Result(
-            title=f"{self.model}: {spec}, input 3 x {size[0]} x {size[1]}",
+            title=f"{self.model}: {spec}, input {channels} x {size[0]} x {size[1]}",
             metrics={
                 "parameters/total": total,
                 "parameters/convolution": parameters["convolution"],
@@ -149,14 +154,24 @@ def _row(layer: Layer) -> tuple[str, str, str, int, int]:
     return layer.name, layer.kind, " x ".join(map(str, layer.output)), layer.parameters, layer.multiply_adds
 
 
-def _architecture(name: str, session: Session) -> tuple[str, tuple[int, int]]:
-    """`LIBRARY:NAME` and the input's height and width."""
-    for entry in catalogue(session):
-        if plain(name) == plain(entry.name) and entry.architecture:
-            spec = resolve(entry.architecture)
-            return spec, (entry.preprocessing or preprocessing(spec)).size
-    spec = resolve(name)
-    return spec, preprocessing(spec).size
+def _network(name: str, session: Session) -> tuple[str, nn.Module, Preprocessing]:
+    """What it is, on the meta device, and what it takes. A file or folder is opened, a name needs no weights."""
+    if Path(name).suffix != ".safetensors" and not exists(Path(name) / "model.json"):
+        for entry in catalogue(session):
+            if plain(name) == plain(entry.name) and entry.architecture:
+                return _named(entry.architecture, entry.preprocessing)
+        if not exists(Path(name)) and "/" not in name:
+            return _named(resolve(name), None)
+    model = load_model(name, session)
+    if model.architecture:
+        network = skeleton(model.architecture, classes=len(model.categories) or None)
+        return model.architecture, network, model.preprocessing
+    return "a saved classifier", model.network.to("meta"), model.preprocessing
+
+
+def _named(architecture: str, taken: Preprocessing | None) -> tuple[str, nn.Module, Preprocessing]:
+    spec = resolve(architecture)
+    return spec, skeleton(spec), taken or preprocessing(spec)
 
 
 def _size(entry: Entry) -> str:

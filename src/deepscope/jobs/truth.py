@@ -8,11 +8,13 @@ from pathlib import Path
 from deepscope.data.folders import class_folders
 from deepscope.data.photographs import truth
 from deepscope.models import VisionModel
-from deepscope.names import plain
+from deepscope.names import Names
 
 
 def right_answers(model: VisionModel, paths: Sequence[Path], below: Iterable[str | Path] = ()) -> list[frozenset[int]]:
     """For each file, the classes that count as right; an empty set where the truth is not known.
+
+    Folders side by side are classes of their own: two of them never mean the same class of the model.
 
     Args:
         model: whose classes they are.
@@ -21,26 +23,39 @@ def right_answers(model: VisionModel, paths: Sequence[Path], below: Iterable[str
             `ClassFolders`; where none of these is a class of the model, the named folder itself may be.
     """
     by_wnid = {wnid: index for index, wnid in enumerate(model.wnids)}
-    by_name: dict[str, int] = {plain(name): index for index, name in enumerate(model.categories)}
+    categories = Names(model.categories)
+    folders = _folders(categories, paths, below)
+    label_of = _classes_of_folders(categories, {folder for folder in folders if folder is not None})
     answers: list[frozenset[int]] = []
-    for path, folder in zip(paths, _folders(by_name, paths, below), strict=True):
+    for path, folder in zip(paths, folders, strict=True):
         known = truth(path, folder)
         if known is not None and by_wnid:
             answers.append(frozenset(by_wnid[wnid] for wnid in known.wnids if wnid in by_wnid))
         else:
-            label = None if folder is None else by_name.get(plain(folder.name))
+            label = None if folder is None else label_of[folder]
             answers.append(frozenset() if label is None else frozenset({label}))
     return answers
 
 
-def _folders(by_name: dict[str, int], paths: Sequence[Path], below: Iterable[str | Path]) -> list[Path | None]:
+def _folders(categories: Names, paths: Sequence[Path], below: Iterable[str | Path]) -> list[Path | None]:
     """The class folder of each file; of files below a folder that holds no class folder but is one, that folder."""
     roots = [Path(root).absolute() for root in below]
     folders = class_folders(paths, roots)
     for root in roots:
         rows = [row for row, path in enumerate(paths) if path.absolute().is_relative_to(root)]
-        names = [folder.name for row in rows if (folder := folders[row]) is not None]
-        if plain(root.name) in by_name and not any(plain(name) in by_name for name in names):
+        names = {folder.name for row in rows if (folder := folders[row]) is not None}
+        if categories.places(root.name) and not any(categories.places(name) for name in names):
             for row in rows:
                 folders[row] = root
     return folders
+
+
+def _classes_of_folders(categories: Names, folders: set[Path]) -> dict[Path, int | None]:
+    side_by_side: dict[Path, list[str]] = {}
+    for folder in folders:
+        side_by_side.setdefault(folder.parent, []).append(folder.name)
+    return {
+        parent / name: label
+        for parent, names in side_by_side.items()
+        for name, label in categories.paired(names).items()
+    }

@@ -6,7 +6,8 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, cast
+from inspect import signature
+from typing import Any, cast, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from deepscope.errors import InputError, unknown
 from deepscope.models import digits
 from deepscope.models.preprocessing import Interpolation, Preprocessing
+from deepscope.models.weights import checked
 
 LIBRARIES = ("torchvision", "timm", "deepscope")
 
@@ -53,8 +55,8 @@ def skeleton(spec: str, *, classes: int | None = None) -> nn.Module:
     try:
         with torch.device("meta"):
             return _build(spec, classes)
-    except NotImplementedError:  # a constructor that reads its own numbers (RegNet's initialisation)
-        return _build(spec, classes).to("meta")
+    except NotImplementedError:  # a constructor that computes with tensors (RegNet's widths)
+        return _with_own_buffers(spec, classes).to("meta")
 
 
 def assemble(
@@ -64,23 +66,30 @@ def assemble(
 
     Args:
         spec: `LIBRARY:NAME`.
-        weights: the state dict.
-        classes: outputs of the class layer; None keeps the architecture's own number.
+        weights: the state dict; half precision becomes float32.
+        classes: number of categories; None keeps the architecture's own number. Two may share a single logit.
         partial: where True, layers whose weights are absent are replaced by ones that refuse to run.
 
     Raises:
-        InputError: weights are missing, left over, or of other shapes than the architecture's.
+        InputError: weights are missing, left over, NaN or infinite, or of other shapes or types than the
+            architecture's.
     """
+    weights = checked(weights)
     network = skeleton(spec, classes=classes)
-    if set(dict(network.named_buffers())) - set(network.state_dict()):
-        network = _build(spec, classes)  # buffers that no weights file holds must be computed
+    if classes == 2 and _misfits(network, weights):
+        binary = skeleton(spec, classes=1)
+        if not _misfits(binary, weights):
+            network, classes = binary, 1
+    wrong = _misfits(network, weights)
     wanted = network.state_dict()
-    shapes = {key: tuple(value.shape) for key, value in wanted.items()}
-    wrong = [key for key, value in weights.items() if shapes.get(key) != tuple(value.shape)]
     missing = [key for key in wanted if key not in weights and not key.endswith("num_batches_tracked")]
     if wrong or (missing and not partial):
         first = f"{wrong[0]} does not fit" if wrong else f"{missing[0]} is missing"
         raise InputError(f"these weights are not those of {spec}: {first} ({len(wrong) + len(missing)} such tensors)")
+    if alone := [key for key in missing if "." not in key]:
+        raise InputError(f"these weights are not those of {spec}: {alone[0]}, which the whole network uses, is missing")
+    if set(dict(network.named_buffers())) - set(wanted):
+        network = _with_own_buffers(spec, classes)  # buffers that no weights file holds must be computed
     network.load_state_dict(dict(weights), strict=False, assign=True)
     for key in wanted.keys() - weights.keys():
         if key.endswith("num_batches_tracked"):
@@ -88,6 +97,12 @@ def assemble(
     for layer in {key.rpartition(".")[0] for key in missing}:
         network.set_submodule(layer, Absent(layer))
     return network
+
+
+def _misfits(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
+    """The weights that have no place in the network, or another shape or kind of numbers there."""
+    places = {key: (value.shape, value.is_floating_point()) for key, value in network.state_dict().items()}
+    return [key for key, value in weights.items() if places.get(key) != (value.shape, value.is_floating_point())]
 
 
 class Absent(nn.Module):
@@ -107,10 +122,7 @@ def preprocessing(spec: str) -> Preprocessing:
     library, _, name = spec.partition(":")
     if library == "timm":
         return _timm_preprocessing(name)
-    import torchvision
-
-    weights = torchvision.models.get_model_weights(name).DEFAULT  # pyright: ignore[reportAttributeAccessIssue]
-    preset: Any = weights.transforms()
+    preset: Any = published_weights(name).transforms()
     return Preprocessing(
         resize=int(preset.resize_size[0]),
         crop=int(preset.crop_size[0]),
@@ -118,6 +130,13 @@ def preprocessing(spec: str) -> Preprocessing:
         mean=tuple(preset.mean),
         std=tuple(preset.std),
     )
+
+
+def published_weights(name: str) -> Any:
+    """torchvision's default weights of an architecture: their address, what they were trained with, preprocessing."""
+    import torchvision
+
+    return torchvision.models.get_model_weights(name).DEFAULT  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def publication_aliases(spec: str) -> dict[str, str]:
@@ -137,7 +156,7 @@ def _build(spec: str, classes: int | None) -> nn.Module:
     library, _, name = spec.partition(":")
     if library == "deepscope":
         return digits.network()
-    options: dict[str, int] = {} if classes is None else {"num_classes": classes}
+    options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
     create: Callable[..., nn.Module]
     if library == "timm":
         import timm
@@ -146,10 +165,25 @@ def _build(spec: str, classes: int | None) -> nn.Module:
         return create(name, pretrained=False, **options)
     import torchvision
 
-    create = torchvision.models.get_model
-    if name in ("googlenet", "inception_v3"):
-        return create(name, weights=None, init_weights=False, **options)
-    return create(name, weights=None, **options)
+    return torchvision.models.get_model(name, weights=None, **_implied_by_weights(name), **options)
+
+
+def _implied_by_weights(name: str) -> dict[str, Any]:
+    """What torchvision's builder sets where it is given published weights; without them it builds another network."""
+    import torchvision
+
+    settings = signature(get_type_hints(torchvision.models.get_model_builder(name))["return"]).parameters
+    height, width = published_weights(name).meta["min_size"]
+    implied = {"transform_input": True, "init_weights": False, "input_size": (height, width), "image_size": height}
+    return {setting: value for setting, value in implied.items() if setting in settings}
+
+
+def _with_own_buffers(spec: str, classes: int | None) -> nn.Module:
+    """The network with parameters on the meta device and real buffers: no time and memory go into random numbers."""
+    from accelerate import init_empty_weights
+
+    with init_empty_weights(include_buffers=False):
+        return _build(spec, classes)
 
 
 def _timm_preprocessing(name: str) -> Preprocessing:

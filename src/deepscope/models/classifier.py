@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from deepscope.errors import InputError
 from deepscope.models.capture import capture
+from deepscope.models.preprocessing import normalised
 
 Pooling = Literal["mean", "max", "flatten", "pyramid"]
 """How maps become a vector; "pyramid" joins the means of the whole, of its 2 x 2 and of its 3 x 3 parts."""
@@ -67,7 +68,7 @@ class Backbone(nn.Module):
     """Layers of a pretrained network as feature vectors.
 
     Args:
-        network: takes normalised (N, 3, H, W).
+        network: takes normalised (N, 3, H, W), or (N, 1, H, W) where mean and std have one channel.
         mean, std: of the pixels that the network was trained on, by channel.
         layers: (module's name, pooling) of each feature vector; no network runs further than the last of them.
         views: what the network sees of each image; features are their mean.
@@ -97,7 +98,7 @@ class Backbone(nn.Module):
         return [torch.stack(list(vectors)).mean(0) for vectors in zip(*seen, strict=True)] if len(seen) > 1 else seen[0]
 
     def _features(self, pixels: Tensor) -> list[Tensor]:
-        inputs = (pixels - self.mean) / self.std
+        inputs = normalised(pixels, self.mean, self.std)
         for parameter in self.network.parameters():
             inputs = inputs.to(parameter.dtype)
             break

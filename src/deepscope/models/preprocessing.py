@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -12,8 +13,14 @@ from PIL import Image
 
 from deepscope import images
 from deepscope.errors import InputError
+from deepscope.models import documents
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+
+MOST_PIXELS = 2240**2
+"""That a file's description may ask a network to take per image: 224 x 224, ten times larger."""
+_LUMA = (0.299, 0.587, 0.114)
+"""ITU-R BT.601, as in Pillow's `convert("L")`."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +31,8 @@ class Preprocessing:
         resize: the shorter side after resizing (aspect kept), or exact (height, width).
         crop: side of the central square cut out, or (height, width); None keeps everything.
         interpolation: filter of the resize, always with antialiasing.
-        mean, std: per channel, of pixels in [0, 1]; applied inside the graph by `VisionModel`.
+        mean, std: per channel, of pixels in [0, 1]; applied inside the graph by `VisionModel`. A network for grey
+            images has one of each; its pixels are still RGB, and `normalised` makes them grey.
     """
 
     resize: int | tuple[int, int] = 256
@@ -70,23 +78,32 @@ class Preprocessing:
     def from_json(cls, text: str) -> Preprocessing:
         """Raises InputError where the text is not such a description."""
         try:
-            fields: dict[str, Any] = {
-                key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(text).items()
-            }
-            made = cls(**fields)
-            made._check()
-        except (TypeError, ValueError, AttributeError) as error:
+            return cls.from_fields(documents.parse(text))
+        except ValueError as error:
             raise InputError(f"not a description of preprocessing ({error}): {text[:200]}") from None
+
+    @classmethod
+    def from_fields(cls, fields: Any) -> Preprocessing:
+        """From JSON that was read. Raises ValueError where it is no such description."""
+        known = documents.mapping(fields, "preprocessing", optional=asdict(cls()))
+        mean, std = (documents.numbers(known[name], name, low=-1e3, high=1e3) for name in ("mean", "std"))
+        interpolation = documents.choice(known["interpolation"], "interpolation", get_args(Interpolation))
+        resize = _side(known["resize"], "resize")
+        crop = None if known["crop"] is None else _side(known["crop"], "crop")
+        made = cls(resize, crop, cast(Interpolation, interpolation), mean, std)
+        if len(mean) not in (1, 3) or len(std) != len(mean) or min(std) < 1e-4:
+            raise ValueError("mean and std need 3 numbers each, or 1 of a network for grey images, std above 0")
+        if math.prod(made.size) > MOST_PIXELS or math.prod(_pair(resize)) > 4 * MOST_PIXELS:
+            raise ValueError(f"an input of {made.size[0]} x {made.size[1]} pixels, above {MOST_PIXELS} in all")
         return made
 
-    def _check(self) -> None:
-        if not hasattr(Image.Resampling, str(self.interpolation).upper()):
-            raise ValueError(f"interpolation {self.interpolation!r}")
-        if len(self.mean) != len(self.std) or not all(s > 0 for s in self.std):
-            raise ValueError("mean and std need the same number of channels, std above 0")
-        for side in (*_pair(self.resize), *(_pair(self.crop) if self.crop is not None else ())):
-            if not 1 <= int(side) <= 8192:
-                raise ValueError(f"a side of {side} pixels")
+    def require_channels(self, name: str) -> None:
+        """Raises InputError where the network `name` takes neither grey nor RGB images."""
+        if len(self.mean) not in (1, 3) or len(self.mean) != len(self.std):
+            raise InputError(
+                f"{name} has {len(self.mean)} means and {len(self.std)} standard deviations: networks for RGB images "
+                "have 3 of each, those for grey images 1; other channels are not supported"
+            )
 
     def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
         """(width, height) after resizing; truncated as torchvision does, so that pixels agree."""
@@ -96,6 +113,24 @@ class Preprocessing:
         short, long = sorted(size)
         other = int(self.resize * long / short)
         return (self.resize, other) if width <= height else (other, self.resize)
+
+
+def normalised(pixels: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
+    """(N, 3, H, W) RGB pixels in [0, 1] -> what a network takes; where `mean` has one channel, (N, 1, H, W) of grey.
+
+    Args:
+        mean, std: (3, 1, 1) or (1, 1, 1).
+    """
+    if len(mean) == 1:
+        pixels = (pixels * pixels.new_tensor(_LUMA).view(3, 1, 1)).sum(1, keepdim=True)
+    return (pixels - mean) / std
+
+
+def _side(value: Any, name: str) -> int | tuple[int, int]:
+    if isinstance(value, (list, tuple)):
+        height, width = documents.integers(value, name, low=1, high=8192, count=2)
+        return height, width
+    return documents.integer(value, name, low=1, high=8192)
 
 
 def _pair(side: int | tuple[int, int]) -> tuple[int, int]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
+import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +19,7 @@ from deepscope.files import sha256
 from deepscope.models import architectures, imagenet
 from deepscope.models.source import Entry, ModelSource
 from deepscope.models.vision_model import Origin, VisionModel
+from deepscope.models.weights import checked
 from deepscope.session import Session
 
 
@@ -29,8 +32,8 @@ class Torchvision(ModelSource):
     def entries(self, session: Session) -> Iterator[Entry]:
         """Every classifier of torchvision."""
         for name in architectures.names("torchvision"):
-            path = _checkpoint(_weights(name).url)
-            where = f"{path}" if path.is_file() else f"download: {_weights(name).url}"
+            path = _checkpoint(architectures.published_weights(name).url)
+            where = f"{path}" if path.is_file() else f"download: {architectures.published_weights(name).url}"
             yield Entry(f"torchvision:{name}", f"torchvision:{name}", where, path.is_file())
 
     def open(self, name: str, session: Session) -> VisionModel | None:
@@ -40,17 +43,21 @@ class Torchvision(ModelSource):
             if bare != name:
                 architectures.resolve(name)
             return None
-        weights = _weights(bare)
+        spec = f"torchvision:{bare}"
+        weights = architectures.published_weights(bare)
         path = _checkpoint(weights.url)
-        if not path.is_file():
-            _require_network(f"torchvision:{bare}", weights.url, path)
+        if path.is_file():
+            _require_digest(path)
+        else:
+            _require_network(spec, weights.url, path)
         try:
             state = weights.get_state_dict(progress=not session.quiet, check_hash=True, weights_only=True)
-        except (OSError, RuntimeError) as error:
+        except _UNREADABLE as error:
             raise InputError(
-                f"the weights of torchvision:{bare} cannot be fetched ({error}): put {weights.url} at {path}"
+                f"the weights of {spec} cannot be read ({_reason(error)}): put {weights.url} at {path}"
             ) from None
-        spec = f"torchvision:{bare}"
+        if not isinstance(state, Mapping):
+            raise InputError(f"{path} holds {type(state).__name__}, not weights: put {weights.url} there")
         network = architectures.assemble(spec, _without_auxiliary(state, architectures.skeleton(spec)))
         categories = tuple(weights.meta["categories"])
         return VisionModel(
@@ -92,36 +99,59 @@ class Timm(ModelSource):
         config: Any = timm.get_pretrained_cfg(bare, allow_unregistered=False)
         if config is None or not config.has_weights:
             raise InputError(f"timm publishes no weights for {bare}: choose another with `deepscope models --all`")
-        if not _in_hub_cache(bare):
-            folder = f"models--{config.hf_hub_id.replace('/', '--')}"
-            _require_network(f"timm:{bare}", f"https://huggingface.co/{config.hf_hub_id}", _hub_cache() / folder)
+        downloaded = not _in_hub_cache(bare)
+        if not downloaded:
+            _require_digests(_cached(config))
+        else:
+            url = f"https://huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else config.url
+            _require_network(f"timm:{bare}", url, _cached(config))
         try:
             network: nn.Module = timm.create_model(bare, pretrained=True)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise InputError(f"the weights of timm:{bare} cannot be fetched ({str(error).splitlines()[0]})") from None
-        is_imagenet = config.num_classes == len(imagenet.categories())
+        except _UNREADABLE as error:
+            raise InputError(f"the weights of timm:{bare} cannot be read ({_reason(error)})") from None
+        if downloaded:
+            _require_digests(_cached(config))
+        checked(network.state_dict())
+        categories = _timm_categories(config)
         return VisionModel(
             name=f"timm:{bare}",
             network=network,
             preprocessing=architectures.preprocessing(f"timm:{bare}"),
-            categories=imagenet.categories() if is_imagenet else _timm_categories(config),
-            wnids=imagenet.wnids() if is_imagenet else (),
+            categories=categories,
+            wnids=_timm_wnids(config) if categories else (),
             origin=Origin(f"timm, {config.hf_hub_id or config.url}", licence=config.license or ""),
             architecture=f"timm:{bare}",
         )
 
 
-def _weights(name: str) -> Any:
-    import torchvision
+_UNREADABLE = (OSError, RuntimeError, ValueError, EOFError, LookupError, TypeError, AttributeError, pickle.PickleError)
+"""What loading a file raises that is missing, damaged, or something else than weights."""
 
-    return torchvision.models.get_model_weights(name).DEFAULT  # pyright: ignore[reportAttributeAccessIssue]
+_DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.[a-z]+")
+_BLOB = re.compile(r"[0-9a-f]{64}")
 
 
 def _checkpoint(url: str) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
 
 
-def _without_auxiliary(state: dict[str, Any], network: nn.Module) -> dict[str, Any]:
+def _require_digest(path: Path) -> None:
+    """torch.hub checks the digest in a file's name only when it downloads the file; here, whenever it is read."""
+    match = _DIGEST_IN_NAME.search(path.name)
+    if match and not sha256(path).startswith(match[1]):
+        raise InputError(f"{path} is not the published file: its SHA-256 does not begin with {match[1]}; remove it")
+
+
+def _require_digests(path: Path) -> None:
+    """The same of a file of torch.hub's, or of Hugging Face's folder, where large files have digests as names."""
+    if path.is_file():
+        _require_digest(path)
+    for blob in path.glob("blobs/*") if path.is_dir() else ():
+        if _BLOB.fullmatch(blob.name) and blob.is_file() and sha256(blob) != blob.name:
+            raise InputError(f"{blob} is damaged: its SHA-256 is not its name; remove it, so that it is fetched again")
+
+
+def _without_auxiliary(state: Mapping[str, Any], network: nn.Module) -> dict[str, Any]:
     """GoogLeNet and Inception publish auxiliary classifiers that only training uses."""
     wanted = network.state_dict()
     return {key: value for key, value in state.items() if key in wanted}
@@ -133,22 +163,47 @@ def _hub_cache() -> Path:
     return Path(HF_HUB_CACHE)
 
 
+def _cached(config: Any) -> Path:
+    """Where timm's weights are kept: the hub's folder of the model, or torch.hub's file."""
+    if config.hf_hub_id:
+        return _hub_cache() / f"models--{config.hf_hub_id.replace('/', '--')}"
+    return _checkpoint(config.url or "")
+
+
 def _in_hub_cache(name: str) -> bool:
     import timm
 
     config: Any = timm.get_pretrained_cfg(name)
-    repository = (config.hf_hub_id or "").replace("/", "--") if config is not None else ""
-    return bool(repository) and (_hub_cache() / f"models--{repository}").is_dir()
+    return config is not None and bool(config.hf_hub_id or config.url) and _cached(config).exists()
 
 
 def _timm_categories(config: Any) -> tuple[str, ...]:
-    from timm.data.imagenet_info import ImageNetInfo
+    """Names of a network's outputs, as far as timm knows them; none of an embedding, which has no classes."""
+    if config.num_classes == len(imagenet.categories()):
+        return imagenet.categories()
+    if config.label_names and len(config.label_names) == config.num_classes:
+        described = config.label_descriptions or {}
+        return tuple(str(described.get(name, name)) for name in config.label_names)
+    info = _timm_labels(config)
+    return () if info is None else tuple(info.index_to_description(index) for index in range(config.num_classes))
 
-    for subset in ("imagenet-12k", "imagenet-21k", "imagenet-22k"):
-        info = ImageNetInfo(subset)
-        if len(info.label_names()) == config.num_classes:
-            return tuple(info.index_to_description(index) for index in range(config.num_classes))
-    return tuple(config.label_names or (f"class {index}" for index in range(config.num_classes)))
+
+def _timm_wnids(config: Any) -> tuple[str, ...]:
+    """WordNet identifiers of the classes of one of ImageNet's subsets."""
+    info = None if config.label_names else _timm_labels(config)
+    return () if info is None else tuple(info.label_names())
+
+
+def _timm_labels(config: Any) -> Any:
+    """timm's table of the subset of ImageNet that a network was trained on; None where it was none."""
+    from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
+
+    subset = infer_imagenet_subset(config.to_dict())
+    return ImageNetInfo(subset) if subset else None
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _require_network(name: str, url: str, path: Path) -> None:

@@ -12,18 +12,19 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from deepscope.errors import InputError
+from deepscope.errors import InputError, unknown
 from deepscope.files import atomic, sha256
-from deepscope.models import architectures
-from deepscope.models.classifier import Backbone, Classifier, Normalisation, View
+from deepscope.models import architectures, documents
+from deepscope.models.classifier import Backbone, Classifier, Normalisation
+from deepscope.models.description import Description, described
 from deepscope.models.preprocessing import Preprocessing
-from deepscope.models.source import Entry, ModelSource
+from deepscope.models.source import Entry, ModelSource, exists
 from deepscope.models.vision_model import Origin, VisionModel
+from deepscope.models.weights import checked
 from deepscope.session import Session
 
 FORMAT, VERSION = "deepscope-classifier", 1
 _DESCRIPTION, _WEIGHTS = "model.json", "weights.safetensors"
-_MOST_MOVED = 64
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class SavedFolder(ModelSource):
 
     def open(self, name: str, session: Session) -> VisionModel | None:
         """The classifier in the folder of that path."""
-        return load(Path(name)) if Path(name).is_dir() else None
+        return load(Path(name)) if exists(Path(name) / _DESCRIPTION) else None
 
 
 @dataclass(frozen=True)
@@ -113,23 +114,22 @@ def load(folder: Path) -> VisionModel:
     Raises:
         InputError: no such classifier, one of a newer version, or files that are missing, damaged or changed.
     """
-    description = _description(folder)
+    about = _description(folder)
     path = folder / _WEIGHTS
     if not path.is_file():
         raise InputError(f"{folder} is not whole: {_WEIGHTS} is missing; copy the folder again, or fit it again")
     digest = sha256(path)
-    if digest != description.get("weights_sha256"):
+    if digest != about.weights_sha256:
         raise InputError(f"{path} is not the file that was saved: its SHA-256 differs from {_DESCRIPTION}'s")
     try:
-        weights = safetensors.torch.load_file(path)
-        network, aliases = _rebuild(description, weights)
+        network, aliases = _rebuild(about, checked(safetensors.torch.load_file(path)))
         return VisionModel(
             name=str(folder),
             network=network,
-            preprocessing=_preprocessing(description),
-            categories=tuple(str(name) for name in description["categories"]),
+            preprocessing=about.preprocessing,
+            categories=about.categories,
             aliases=aliases,
-            origin=Origin(str(description["source"]), digest),
+            origin=Origin(about.source, digest),
         )
     except InputError as error:
         raise InputError(f"{folder}: {error}") from None
@@ -138,61 +138,61 @@ def load(folder: Path) -> VisionModel:
         raise InputError(f"{folder / _DESCRIPTION} does not describe its weights ({reason}): fit it again") from None
 
 
-def _description(folder: Path) -> dict[str, Any]:
+def _description(folder: Path) -> Description:
     path = folder / _DESCRIPTION
     if not path.is_file():
         raise InputError(f"{folder} holds no saved classifier: {_DESCRIPTION} is missing; `transfer fit` writes one")
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
+        about = documents.read(path)
     except (ValueError, OSError) as error:
         raise InputError(f"{path} cannot be read ({error}): copy the folder again, or fit it again") from None
-    version = description.get("version") if isinstance(description, dict) else None
-    if not isinstance(version, int) or description.get("format") != FORMAT:
+    version = about.get("version") if isinstance(about, dict) else None
+    if type(version) is not int or about.get("format") != FORMAT:
         raise InputError(f"{path} describes no classifier of deepscope: name a folder that `transfer fit` wrote")
     if version > VERSION:
         raise InputError(
             f"{folder} was saved by a newer deepscope (format {version}, {VERSION} here): upgrade deepscope"
         )
-    return description
+    try:
+        return described(about)
+    except ValueError as error:
+        raise InputError(
+            f"{path} is damaged or was changed ({error}): copy the folder again, or fit it again"
+        ) from None
 
 
-def _preprocessing(description: dict[str, Any]) -> Preprocessing:
-    """Geometry as described; mean 0 and deviation 1, because the backbones normalise."""
-    return Preprocessing.from_json(json.dumps({**description["preprocessing"], "mean": [0.0] * 3, "std": [1.0] * 3}))
-
-
-def _rebuild(description: dict[str, Any], weights: dict[str, Tensor]) -> tuple[Classifier, dict[str, str]]:
+def _rebuild(about: Description, weights: dict[str, Tensor]) -> tuple[Classifier, dict[str, str]]:
+    """The network, and the layers' names in publications. Shapes are compared before anything is allocated."""
+    held = weights.get("head.weight")
+    if held is None or tuple(held.shape) != about.head:
+        shape = None if held is None else tuple(held.shape)
+        raise ValueError(f"a head of {about.head[0]} x {about.head[1]}, and weights for {shape}")
     backbones, aliases = [], {}
-    for number, about in enumerate(description["backbones"]):
-        spec = architectures.resolve(about["architecture"])
+    for number, backbone in enumerate(about.backbones):
+        spec = architectures.resolve(backbone.architecture)
         prefix = f"backbones.{number}.network."
-        network = architectures.assemble(spec, _below(weights, prefix), classes=about["classes"], partial=True)
-        views = [_view(view) for view in about["views"]]
-        layers = [(name, pooling) for name, pooling in about["layers"]]
-        backbones.append(Backbone(network, about["mean"], about["std"], layers, views))
+        network = architectures.assemble(spec, _below(weights, prefix), classes=backbone.classes, partial=True)
+        known = dict(network.named_modules())
+        for name, _ in backbone.layers:
+            if not name or name not in known:
+                raise unknown(f"layer of {spec}", name, filter(None, known))
+        backbones.append(Backbone(network, backbone.mean, backbone.std, backbone.layers, backbone.views))
         for alias, layer in architectures.publication_aliases(spec).items():
             aliases.setdefault(alias, prefix + layer)
     normalisations = [
-        Normalisation(kind, **_below(weights, f"normalisations.{number}."))
-        for number, kind in enumerate(description["normalisations"])
+        Normalisation(kind, **_statistics(_below(weights, f"normalisations.{number}.")))
+        for number, kind in enumerate(about.normalisations)
     ]
-    blocks = sum(len(backbone.layers) for backbone in backbones)
-    if not 1 <= blocks == len(normalisations):
-        raise ValueError(f"{len(normalisations)} normalisations for {blocks} layers")
-    classes, features = description["head"]
-    if classes != len(description["categories"]):
-        raise ValueError(f"{classes} outputs for {len(description['categories'])} categories")
-    head = nn.Linear(features, classes)
-    head.load_state_dict(_below(weights, "head."))
+    classes, features = about.head
+    head = nn.Linear(features, classes, device="meta")
+    head.load_state_dict(_below(weights, "head."), assign=True)
     return Classifier(backbones, normalisations, head), aliases
 
 
-def _view(about: dict[str, Any]) -> View:
-    """Moves are bounded: a description from outside decides how much memory they take."""
-    down, right = int(about.get("down", 0)), int(about.get("right", 0))
-    if max(abs(down), abs(right)) > _MOST_MOVED:
-        raise ValueError(f"a view moved by {down} and {right} pixels")
-    return View(bool(about["mirrored"]), float(about["scale"]), down, right, bool(about.get("negative", False)))
+def _statistics(held: dict[str, Tensor]) -> dict[str, Tensor]:
+    if held.keys() != {"shift", "scale", "rotation"} or not all(value.is_floating_point() for value in held.values()):
+        raise ValueError(f"a normalisation with the weights {', '.join(held)[:100]}")
+    return held
 
 
 def _below(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -83,6 +83,41 @@ def load_model(name: str | Path = DEFAULT, session: Session | None = None) -> Vi
         model = source.open(str(name), session)
         if model is not None:
             return model.to(session.device)
+    if exists(Path(name)):
+        raise InputError(f"model {str(name)!r} {_unsupported(Path(name))}")
     if "/" in str(name) or Path(name).suffix:
         raise InputError(f"model {str(name)!r}: no such file or folder")
     raise unknown("model", str(name), [entry.name for entry in catalogue(session)], listing="`deepscope models --all`")
+
+
+def exists(path: Path) -> bool:
+    """Whether there is a file or folder; False for what cannot be a path, such as a name of 1,000 characters."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+_OTHER_FORMATS = {
+    ".pt": "a PyTorch file",
+    ".pth": "a PyTorch file",
+    ".bin": "a PyTorch file",
+    ".tar": "an archive or a PyTorch file",
+    ".ckpt": "a checkpoint",
+    ".onnx": "an ONNX model",
+    ".h5": "a Keras model",
+    ".keras": "a Keras model",
+    ".tflite": "a TensorFlow Lite model",
+    ".pb": "a TensorFlow model",
+    ".gguf": "a GGUF file",
+}
+
+
+def _unsupported(path: Path) -> str:
+    """What a file or folder that no source opens seems to be, and what can be done."""
+    readable = "a .safetensors file that names its architecture, or a folder that `transfer fit` wrote"
+    if path.is_dir():
+        kind = "a folder of transformers" if (path / "config.json").is_file() else "a folder without model.json"
+    else:
+        kind = _OTHER_FORMATS.get(path.suffix.lower(), "a file of an unknown kind")
+    return f"exists, but is {kind}, which is not supported yet: give {readable}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,8 +14,10 @@ from torch import Tensor, nn
 from deepscope import images
 from deepscope.errors import InputError, unknown
 from deepscope.models.capture import capture
-from deepscope.models.preprocessing import Preprocessing
-from deepscope.names import plain
+from deepscope.models.outputs import Outputs
+from deepscope.models.preprocessing import Preprocessing, normalised
+from deepscope.models.weights import HALF
+from deepscope.names import Names
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,18 @@ class VisionModel:
 
     Attributes:
         name: what `--model` calls it.
-        network: takes normalised (N, 3, H, W), gives (N, C). Put into eval mode, its parameters frozen.
+        network: takes normalised (N, 3 or 1, H, W), gives logits or probabilities in any form that `Outputs` reads.
+            Put into eval mode, its parameters frozen. One in half precision is replaced by a float32 copy.
         preprocessing: makes pixels from images.
-        categories: one name a class; empty where the network has no class layer.
+        categories: one name per class; empty where the network has no class layer.
         wnids: the classes' WordNet identifiers, where they have one.
         aliases: other names of layers, as a publication calls them ("relu6") -> the module's name.
         origin: where the weights come from.
         architecture: `LIBRARY:NAME` that rebuilds the network; empty where it came from Python.
+        outputs: reads what this network returns; not an argument, each model makes its own.
+
+    Raises:
+        InputError: the preprocessing has neither one nor three channels.
     """
 
     name: str
@@ -58,9 +66,17 @@ class VisionModel:
     aliases: dict[str, str] = field(default_factory=dict)
     origin: Origin = field(default_factory=Origin)
     architecture: str = ""
+    outputs: Outputs = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.network.eval().requires_grad_(False)
+        self.preprocessing.require_channels(self.name)
+        network = self.network
+        if any(tensor.dtype in HALF for tensor in (*network.parameters(), *network.buffers())):
+            network = copy.deepcopy(network).float()
+        object.__setattr__(self, "network", network.eval())
+        for parameter in network.parameters():  # ScriptModule has no requires_grad_ for all of them
+            parameter.requires_grad_(False)
+        object.__setattr__(self, "outputs", Outputs(self.name, len(self.categories)))
 
     @property
     def device(self) -> torch.device:
@@ -84,17 +100,18 @@ class VisionModel:
         return torch.stack(pixels).to(self.device)
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """(N, 3, H, W) pixels in [0, 1] -> the network's input; part of the graph."""
-        return (pixels - self._mean.to(pixels)) / self._std.to(pixels)
+        """(N, 3, H, W) pixels in [0, 1] -> the network's input, in its dtype; part of the graph."""
+        parameter = next(self.network.parameters(), pixels)
+        return normalised(pixels, self._mean.to(pixels), self._std.to(pixels)).to(parameter.dtype)
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """(N, 3, H, W) pixels in [0, 1] -> (N, C) logits, differentiable with respect to the pixels.
+        """(N, 3, H, W) pixels in [0, 1] -> (N, C) logits in their dtype, differentiable with respect to them.
 
         Raises:
-            InputError: the model has no class layer.
+            InputError: the model has no class layer, or its network returns no finite scores of its categories.
         """
         self.require_classes()
-        return self.network(self.normalise(pixels))
+        return self.outputs(self.network, self.normalise(pixels)).to(pixels.dtype)
 
     def activations(self, pixels: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         """What the named layers put out, in one pass that stops after the last of them.
@@ -143,8 +160,7 @@ class VisionModel:
             return index
         if text in self.wnids:
             return self.wnids.index(text)
-        found = [i for i, name in enumerate(self.categories) if name == text]
-        found = found or [i for i, name in enumerate(self.categories) if plain(name) == plain(text)]
+        found = self._names.places(text)
         if len(found) > 1:
             numbers = " or ".join(str(index) for index in found)
             raise InputError(f"{self.name} has several classes named {text!r}: give the number instead, {numbers}")
@@ -166,6 +182,10 @@ class VisionModel:
                 f"{self.name} has features only, no class layer: use it with `activations` or `transfer`, "
                 f"or choose a classifier with --model"
             )
+
+    @cached_property
+    def _names(self) -> Names:
+        return Names(self.categories)
 
     @cached_property
     def _mean(self) -> Tensor:

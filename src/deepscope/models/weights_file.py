@@ -6,7 +6,6 @@ The metadata says `architecture` ("torchvision:squeezenet1_0"), `preprocessing` 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,9 @@ from torch import Tensor
 
 from deepscope.errors import InputError
 from deepscope.files import sha256
-from deepscope.models import architectures, imagenet
+from deepscope.models import architectures, documents, imagenet
 from deepscope.models.preprocessing import Preprocessing
-from deepscope.models.source import Entry, ModelSource
+from deepscope.models.source import Entry, ModelSource, exists
 from deepscope.models.vision_model import Origin, VisionModel
 from deepscope.session import Session
 
@@ -36,24 +35,19 @@ class WeightsFile(ModelSource):
         """Every file in `weights/`; one that holds only features goes by its architecture's name."""
         for path in sorted((session.home / "weights").glob("*.safetensors")):
             try:
-                about, _ = _read_header(path)
+                yield _entry(path)
             except InputError as error:
                 session.note(f"left out: {error}")
-                continue
-            part = " (features only)" if about.get("part") else ""
-            own = Preprocessing.from_json(about["preprocessing"]) if "preprocessing" in about else None
-            yield Entry(_name(path), about.get("architecture", ""), f"weights/{path.name}{part}", True, own)
 
     def open(self, name: str, session: Session) -> VisionModel | None:
         """The model; features-only where the file's metadata says `part`."""
         path = Path(name)
         if path.suffix != ".safetensors":
-            found = [p for p in (session.home / "weights").glob("*.safetensors") if name in (p.stem, _name(p))]
+            here = sorted((session.home / "weights").glob("*.safetensors"))
+            found = [p for p in here if p.stem == name] or [p for p in here if _name(p) == name]
             if not found:
                 return None
             path = found[0]
-        if not path.is_file():
-            raise InputError(f"model file {name}: no such file")
         return read(path)
 
 
@@ -64,11 +58,10 @@ def read(path: Path) -> VisionModel:
         InputError: no safetensors file, no or wrong metadata, or weights of another architecture.
     """
     about, tensors = _read_header(path, tensors=True)
-    if "architecture" not in about:
-        raise InputError(f"{path}: its metadata names no architecture: add 'architecture': 'torchvision:NAME'")
-    spec = architectures.resolve(about["architecture"])
     categories, wnids = _categories(about.get("categories", ""), path)
     try:
+        spec = _architecture(about)
+        preprocessing = _preprocessing(about) or architectures.preprocessing(spec)
         network = architectures.assemble(
             spec, tensors, classes=len(categories) or None, partial=bool(about.get("part"))
         )
@@ -77,9 +70,7 @@ def read(path: Path) -> VisionModel:
     return VisionModel(
         name=_name(path),
         network=network,
-        preprocessing=Preprocessing.from_json(about["preprocessing"])
-        if "preprocessing" in about
-        else architectures.preprocessing(spec),
+        preprocessing=preprocessing,
         categories=() if about.get("part") else categories,
         wnids=() if about.get("part") else wnids,
         aliases=architectures.publication_aliases(spec),
@@ -88,12 +79,33 @@ def read(path: Path) -> VisionModel:
     )
 
 
+def _entry(path: Path) -> Entry:
+    about, _ = _read_header(path)
+    part = " (features only)" if about.get("part") else ""
+    try:
+        return Entry(_name(path), _architecture(about), f"weights/{path.name}{part}", True, _preprocessing(about))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _architecture(about: dict[str, str]) -> str:
+    if "architecture" not in about:
+        raise InputError("its metadata names no architecture: add 'architecture': 'torchvision:NAME'")
+    return architectures.resolve(about["architecture"])
+
+
+def _preprocessing(about: dict[str, str]) -> Preprocessing | None:
+    return Preprocessing.from_json(about["preprocessing"]) if "preprocessing" in about else None
+
+
 def _read_header(path: Path, *, tensors: bool = False) -> tuple[dict[str, str], dict[str, Tensor]]:
+    if not exists(path) or not path.is_file():  # a folder, or a pipe that would never end
+        raise InputError(f"model file {path}: " + ("not an ordinary file" if exists(path) else "no such file"))
     try:
         with safe_open(path, framework="pt") as file:
             found = {key: file.get_tensor(key) for key in file.keys()} if tensors else {}  # noqa: SIM118
             return dict(file.metadata() or {}), found
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise InputError(f"{path}: not a readable safetensors file ({error})") from None
 
 
@@ -101,12 +113,12 @@ def _categories(text: str, path: Path) -> tuple[tuple[str, ...], tuple[str, ...]
     if text == imagenet.NAME:
         return imagenet.categories(), imagenet.wnids()
     try:
-        listed = json.loads(text) if text else []
+        listed = documents.sequence(documents.parse(text) if text else [], "categories", high=100_000)
+        return tuple(documents.text(name, "a category") for name in listed), ()
     except ValueError:
-        listed = None
-    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
-        raise InputError(f"{path}: its metadata's 'categories' is neither '{imagenet.NAME}' nor a JSON list of names")
-    return tuple(listed), ()
+        raise InputError(
+            f"{path}: its metadata's 'categories' is neither '{imagenet.NAME}' nor a JSON list of names"
+        ) from None
 
 
 def _name(path: Path) -> str:

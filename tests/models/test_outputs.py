@@ -1,0 +1,239 @@
+"""What networks return, against the probabilities that plain PyTorch gives."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import namedtuple
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from deepscope.attacks import PGD
+from deepscope.attacks.goals import Untargeted
+from deepscope.attacks.judge import counted
+from deepscope.errors import InputError
+from deepscope.models import Preprocessing, VisionModel
+from deepscope.models.outputs import Outputs
+
+ABC = ("a", "b", "c")
+Named = namedtuple("Named", "logits features")
+Make = Callable[[Tensor], Any]
+
+
+@dataclass
+class Held:
+    logits: Tensor
+
+
+class Anything:
+    def __init__(self, logits: Tensor) -> None:
+        self.logits = logits
+
+
+class Network(nn.Module):
+    """A random convolutional network whose last values `make` turns into its output."""
+
+    def __init__(self, make: Make, out: int = 3, channels: int = 3, gain: float = 20) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.body = nn.Sequential(
+                nn.Conv2d(channels, 8, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, out)
+            )
+        self.body[-1].weight.data *= gain
+        self.make = make
+
+    def forward(self, x: Tensor) -> Any:
+        return self.make(self.body(x))
+
+
+def model_of(network: nn.Module, categories: tuple[str, ...] = ABC, **preprocessing: Any) -> VisionModel:
+    return VisionModel("mine", network, Preprocessing(16, 16, **preprocessing), categories)
+
+
+@pytest.fixture
+def pixels() -> Tensor:
+    return torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
+def plain_logits(pixels: Tensor, out: int = 3) -> Tensor:
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (Preprocessing().mean, Preprocessing().std))
+    with torch.no_grad():
+        return Network(lambda z: z, out)((pixels - mean) / std)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda z: z,
+        lambda z: (z,),
+        lambda z: [z],
+        lambda z: (z, z.new_zeros(len(z), 9)),
+        lambda z: {"logits": z, "loss": z.clone()},
+        lambda z: {"out": z, "none": None},
+        lambda z: Named(z, z.new_zeros(len(z), 3)),
+        Held,
+        Anything,
+        lambda z: z[:, :, None, None],
+        lambda z: z.log_softmax(1) + 5,
+        lambda z: z.softmax(1),
+        lambda z: (z.softmax(1), None),
+        lambda z: nn.functional.pad(z.softmax(1), (0, 0)) * 1.0,
+    ],
+)
+def test_probabilities_are_the_networks_own(make: Make, pixels: Tensor) -> None:
+    model = model_of(Network(make))
+    wanted = plain_logits(pixels).softmax(1)
+    for _ in range(2):  # the second pass relies on what the first decided
+        torch.testing.assert_close(model(pixels).softmax(1), wanted)
+    with torch.inference_mode():
+        torch.testing.assert_close(replace(model, name="again")(pixels[:1]).softmax(1), wanted[:1])
+
+
+@pytest.mark.parametrize(
+    "make", [lambda z: z, lambda z: z.sigmoid(), lambda z: torch.cat([1 - z.sigmoid(), z.sigmoid()], 1)]
+)
+def test_one_logit_decides_between_two_categories(make: Make, pixels: Tensor) -> None:
+    model = model_of(Network(make, out=1), ("good", "defect"))
+    wanted = plain_logits(pixels, 1).sigmoid()
+    torch.testing.assert_close(model(pixels).softmax(1), torch.cat([1 - wanted, wanted], 1))
+
+
+@pytest.mark.parametrize(
+    ("make", "categories", "said"),
+    [
+        (lambda z: z[:, :1], ("defect",), "single logit"),
+        (lambda z: z[:, :1], ABC, "single logit"),
+        (lambda z: z, ("a", "b"), "3 logits"),
+        (lambda z: z, tuple("abcde"), "3 logits"),
+        (lambda z: (z, z + 1), ABC, "'0'.*'1'"),
+        (lambda z: {"main": z, "aux": z + 1}, ABC, "'main'.*'aux'"),
+        (lambda z: {}, ABC, "no tensor"),
+        (lambda z: None, ABC, "no tensor"),
+        (lambda z: z.argmax(1), ABC, "int64"),
+        (lambda z: z.argmax(1, keepdim=True).expand(-1, 3), ABC, "int64"),
+        (lambda z: z[0], ABC, "shape"),
+        (lambda z: z[:2], ABC, "for 4 images"),
+        (lambda z: z[:, :, None, None].expand(-1, -1, 5, 5), ABC, r"\(4, 3, 5, 5\)"),
+        (lambda z: z * float("nan"), ABC, "NaN or infinite for 4 of 4"),
+        (lambda z: z.index_fill(0, torch.tensor([2]), float("inf")), ABC, "NaN or infinite for 1 of 4"),
+        (lambda z: z.sigmoid(), ABC, "several labels"),
+        (lambda z: z @ z.new_zeros(7, 2), ABC, "cannot run"),
+    ],
+)
+def test_what_is_no_classifier_is_refused_in_one_line(
+    make: Make, categories: tuple[str, ...], said: str, pixels: Tensor
+) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        model_of(Network(make), categories)(pixels)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_pass_is_looked_at(pixels: Tensor) -> None:
+    model = model_of(Network(lambda z: z))
+    model(pixels)
+    model.network.body[-1].bias.data[0] = float("nan")
+    with pytest.raises(InputError, match="NaN"):
+        model(pixels)
+
+
+@pytest.mark.parametrize("bias", [[0.25, 0.25, 0.5], [0.0, 0.0, 1.0], [0.3, 0.3, 0.3]])
+@pytest.mark.parametrize("gain", [0.0, 1e-3, 1.0])
+def test_logits_that_look_like_probabilities_stay_logits(bias: list[float], gain: float, pixels: Tensor) -> None:
+    """A linear head whose first outputs lie in [0, 1], and may sum to 1."""
+    network = Network(lambda z: z, gain=gain)
+    network.body[-1].bias.data = torch.tensor(bias)
+    model = model_of(network)
+    with torch.no_grad():
+        wanted = network(model.normalise(pixels))
+    assert torch.equal(model(pixels), wanted)
+
+
+def test_a_saturated_softmax_is_still_probabilities(pixels: Tensor) -> None:
+    network = Network(lambda z: (z * 0 + torch.tensor([0.0, 200.0, 0.0])).softmax(1))
+    assert model_of(network)(pixels).softmax(1)[:, 1].min() > 0.999
+
+
+def test_gradients_are_those_of_the_logarithm(pixels: Tensor) -> None:
+    logits, own = (model_of(Network(make, gain=1)) for make in (lambda z: z.log_softmax(1), lambda z: z.softmax(1)))
+    found = []
+    for model in (logits, own):
+        leaf = pixels.clone().requires_grad_()
+        found.append(torch.autograd.grad(model(leaf)[:, 1].sum(), leaf)[0])
+    torch.testing.assert_close(found[1], found[0])
+    assert found[0].abs().max() > 0
+
+
+@pytest.mark.parametrize("make", [lambda z: {"logits": z}, lambda z: z.softmax(1)])
+def test_attacks_read_outputs_the_same_way(make: Make, pixels: Tensor) -> None:
+    """The attack's own wrapper counts, and finds what it finds on a network that returns logits."""
+    changed = []
+    for network in (Network(make, gain=1), Network(lambda z: z.log_softmax(1), gain=1)):
+        model, cost = counted(model_of(network), quick=True)
+        labels = model(pixels).argmax(1)
+        assert cost.queries == len(pixels)
+        attack = PGD(steps=3)
+        changed.append(attack(model, pixels, Untargeted(labels), rng=torch.Generator().manual_seed(0)))
+        assert cost.gradients == 3 * len(pixels)
+    torch.testing.assert_close(changed[0], changed[1])
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_any_precision_answers_as_float32_does(kind: torch.dtype, pixels: Tensor) -> None:
+    given = Network(lambda z: z).to(kind)
+    model = model_of(given)
+    assert next(given.parameters()).dtype == kind  # the caller's module stays as it is
+    assert next(model.network.parameters()).dtype == (kind if kind == torch.float64 else torch.float32)
+    assert model(pixels).dtype == torch.float32
+    torch.testing.assert_close(model(pixels).softmax(1), plain_logits(pixels).softmax(1), atol=2e-2, rtol=0)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning", "ignore:.torch.jit:DeprecationWarning")
+def test_torchscript_answers_as_the_module_does(pixels: Tensor) -> None:
+    for layer in (nn.Identity(), nn.Softmax(1)):
+        network = nn.Sequential(*Network(lambda z: z).body, layer)
+        model = model_of(torch.jit.script(network))
+        for _ in range(3):  # TorchScript optimises after its first runs
+            torch.testing.assert_close(model(pixels).softmax(1), plain_logits(pixels).softmax(1))
+
+
+def test_grey_networks_see_the_luma_that_pillow_computes() -> None:
+    array = torch.randint(0, 256, (16, 16, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    image = Image.fromarray(array.numpy())
+    model = model_of(Network(lambda z: z, channels=1), mean=(0.5,), std=(0.25,))
+    grey = torch.from_numpy(np.array(image.convert("L"))).view(1, 1, 16, 16) / 255
+    seen = model.normalise(model.read([image]))
+    assert seen.shape == (1, 1, 16, 16)
+    torch.testing.assert_close(seen, (grey - 0.5) / 0.25, atol=0.51 / 255 / 0.25, rtol=0)
+    assert model(model.read([image])).shape == (1, 3)
+
+
+@pytest.mark.parametrize("channels", [0, 2, 4])
+def test_other_channels_are_refused(channels: int) -> None:
+    with pytest.raises(InputError, match="channels"):
+        model_of(Network(lambda z: z), mean=(0.5,) * channels, std=(0.5,) * channels)
+    with pytest.raises(InputError, match="cannot run on an input"):
+        model_of(Network(lambda z: z, channels=4))(torch.rand(1, 3, 16, 16))
+
+
+def test_memory_shortage_is_no_bad_network(pixels: Tensor) -> None:
+    def short(_: Tensor) -> Tensor:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] not enough memory: you tried to allocate 9 bytes.")
+
+    with pytest.raises(RuntimeError, match="not enough memory"):
+        model_of(Network(short))(pixels)
+
+
+def test_a_model_reads_its_own_networks_outputs() -> None:
+    """What one network returns is never taken for what another does."""
+    model = model_of(Network(lambda z: z.softmax(1)))
+    other = replace(model, network=Network(lambda z: z))
+    assert isinstance(model.outputs, Outputs)
+    assert other.outputs is not model.outputs
+    assert not next(field for field in dataclasses.fields(VisionModel) if field.name == "outputs").init
