@@ -7,12 +7,13 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import struct
 import tempfile
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from deepscope.results import Animation, Block, Note, Result, Table
 DOCUMENT, ARRAYS = "result.json", "arrays.npz"
 _FOLDER, _DIGEST = "folder", "sha256"
 """Keys of `result.json` that are no part of the result: what else lies in the folder, and a digest of all the rest."""
-_UNFINISHED = "Unfinished"
+_UNFINISHED, _DRAFTS = "Unfinished", ".drafts-"
 _ANIMATED = (".gif", ".webp", ".mp4")
 _SUFFIXES = (".png", *_ANIMATED)
 LARGEST = 8 * 2**30
@@ -133,27 +134,34 @@ def drafts(folder: Path | None) -> Iterator[Path]:
     Raises:
         InputError: the folder cannot be written to.
     """
-    with tempfile.TemporaryDirectory(prefix=".drafts-", dir=folder) as scratch:
-        yield Path(scratch)
-        if folder is None:
-            return
-        new = sorted(path.relative_to(scratch) for path in Path(scratch).rglob("*") if path.is_file())
-        try:
-            _replace_files(folder, Path(scratch), new)
-        except OSError as error:
-            raise InputError(f"cannot write to {folder} ({_reason(error)}): name another folder with --out") from None
-
-
-def _replace_files(folder: Path, scratch: Path, new: Sequence[Path]) -> None:
+    if folder is None:
+        with tempfile.TemporaryDirectory() as scratch:
+            yield Path(scratch)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
     with lock(folder):
-        old = _files(folder)
-        about = {"files": sorted(old | {path.as_posix() for path in new}), "writer": written_by(folder)}
-        with atomic(folder / DOCUMENT) as path:
-            path.write_text(text({"type": _UNFINISHED, _FOLDER: about}), encoding="utf-8")
-        _remove(folder, old)
-        for path in new:
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (scratch / path).replace(folder / path)
+        for left in folder.glob(f"{_DRAFTS}*"):  # of a job that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=_DRAFTS, dir=folder) as scratch:
+            yield Path(scratch)
+            try:
+                _replace_files(folder, Path(scratch))
+            except OSError as error:
+                raise InputError(
+                    f"cannot write to {folder} ({_reason(error)}): name another folder with --out"
+                ) from None
+
+
+def _replace_files(folder: Path, scratch: Path) -> None:
+    """What lies in `scratch` takes the place of the result in `folder`; a stub lists it until `save` does."""
+    old, new = _files(folder), sorted(path.relative_to(scratch) for path in scratch.rglob("*") if path.is_file())
+    about = {"files": sorted(old | {path.as_posix() for path in new}), "writer": written_by(folder)}
+    with atomic(folder / DOCUMENT) as path:
+        path.write_text(text({"type": _UNFINISHED, _FOLDER: about}), encoding="utf-8")
+    _remove(folder, old)
+    for path in new:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (scratch / path).replace(folder / path)
 
 
 def figures(result: Result) -> list[str]:
