@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import secrets
@@ -85,9 +86,16 @@ def replace_together(
             raise
         if waiting.exists():
             waiting.replace(content)
-        leftovers = _waiting(content, _DIGIT * 64).name, *(_temporary(path, _DIGIT * 8) for path in (content, index))
-        for left in (path for pattern in leftovers for path in content.parent.glob(pattern)):  # of killed saves
+        for left in content.parent.glob(_waiting(content, _DIGIT * 64).name):  # of a save that was killed
             left.unlink(missing_ok=True)
+        for path in (content, index):
+            sweep(path)
+
+
+def sweep(path: Path) -> None:
+    """Remove what killed writers of `path` left beside it; no other one may be at work."""
+    for left in path.parent.glob(_temporary(path.with_name(glob.escape(path.name)), _DIGIT * 8)):
+        left.unlink(missing_ok=True)
 
 
 def matching(content: Path, digest: object) -> Path | None:

@@ -23,7 +23,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from deepscope.errors import InputError
-from deepscope.files import atomic, inside, lock, matching, replace_together
+from deepscope.files import atomic, inside, lock, matching, replace_together, sweep
 from deepscope.render.json import decode, encode, text
 from deepscope.results import Animation, Block, Note, Result, Table
 
@@ -216,13 +216,19 @@ def _files(folder: Path) -> set[str]:
 
 def _remove(folder: Path, names: Iterable[str]) -> None:
     """The list comes from a file: whatever it says, nothing outside the folder is removed."""
+    root = folder.resolve()
     for name in names:
-        with suppress(InputError):
+        try:
             path = inside(folder, name)
+        except InputError:
+            continue
+        if path != root:
             if path.is_file():
                 path.unlink()
-            while (path := path.parent) != folder.resolve() and not any(path.iterdir()):
-                path.rmdir()
+            sweep(path)
+            with suppress(OSError):  # until the first folder that is not empty
+                while (path := path.parent) != root:
+                    path.rmdir()
 
 
 def _figure_files(result: Result) -> Iterator[Path]:

@@ -109,7 +109,10 @@ class Checkpoint:
 
     def _older_rows(self, step: int) -> list[dict[str, float]]:
         """Version 0.1 kept the history only in its own file."""
-        return History.read(self.path.with_name("history.jsonl"), until=step).rows
+        rows = History.read(self.path.with_name("history.jsonl"), until=step).rows
+        if step and not rows:
+            raise ValueError("history.jsonl, which belongs to it, is missing or damaged")
+        return rows
 
 
 def _bytes(parts: Parts) -> int:

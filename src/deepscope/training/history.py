@@ -111,7 +111,7 @@ class Recorder:
 def _number(value: Any) -> float:
     if value is None:
         return math.nan
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or (isinstance(value, int) and value >= 2**63):
         raise TypeError(f"{value!r} is no number")
     return value
 
