@@ -209,6 +209,7 @@ class Result:
         blocks: what to show, in order.
         arrays: raw arrays for people who go on with them; saved as `.npz`.
         provenance: filled in by the session that ran the job.
+        files: that the job itself wrote to its output folder, by their path in it (adversarial images, say).
     """
 
     title: str
@@ -217,6 +218,7 @@ class Result:
     blocks: tuple[Block, ...] = ()
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
     provenance: Provenance = field(default_factory=Provenance)
+    files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metrics", MappingProxyType({k: float(v) for k, v in self.metrics.items()}))

@@ -154,6 +154,19 @@ class Session:
             bar.stop()
 
 
+def first_process() -> bool:
+    """Whether this is the process that writes and speaks: the only one, or under `torchrun` the first."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def wait_for_others() -> None:
+    """Under `torchrun`, wait until every process has come this far."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from accelerate import PartialState
+
+        PartialState().wait_for_everyone()
+
+
 def default_home() -> Path:
     """`$DEEPSCOPE_HOME`, else the platform's data folder. It need not exist."""
     return Path(os.environ.get("DEEPSCOPE_HOME") or platformdirs.user_data_path("deepscope")).expanduser()

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from deepscope import render
 from deepscope.attacks import DDN, FGSM, PGD, Fooling, OnePixel, Patch, Targeted, Untargeted
 from deepscope.attacks.watch import watch
 from deepscope.cli.program import run
@@ -220,3 +221,14 @@ def test_a_patch_is_judged_on_an_image_that_it_was_not_learnt_from(cat: Path, co
     assert result.metrics["gradients"] == 4, "two steps of two images"
     with pytest.raises(InputError, match="at least 2"):
         AttackImages(Patch(steps=2, batch=2), (cat,), target="toaster").run(session())
+
+
+def test_the_images_of_an_earlier_attack_go(cat: Path, coffee: Path, tmp_path: Path) -> None:
+    out, quick = tmp_path / "out", PGD(steps=1)
+    for paths in ((cat, coffee), (coffee,)):
+        result = AttackImages(quick, paths).run(session(out))
+        render.save(result, out)
+        assert set(result.files) == {f"adversarial/{path.name}" for path in paths}
+        assert sorted(path.name for path in (out / "adversarial").iterdir()) == sorted(path.name for path in paths)
+    own = AttackImages(quick, (out / "adversarial",)).run(session(out))  # its own output is its input
+    assert own.metrics["images"] + own.metrics["misclassified"] == 1

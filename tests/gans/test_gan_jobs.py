@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from deepscope import render
 from deepscope.data import Digits, DigitSplit
 from deepscope.data.mnist import MnistExtract
 from deepscope.errors import InputError
@@ -28,8 +29,9 @@ from deepscope.jobs.gan_interpolate import GanInterpolate
 from deepscope.jobs.gan_judge import GanJudge
 from deepscope.jobs.gan_sample import GanSample
 from deepscope.jobs.gan_train import GanTrain
-from deepscope.results import Animation, ImageGrid, Note
+from deepscope.results import Animation, ImageGrid, Note, Picture, Result
 from deepscope.session import Session
+from kills import every_kill
 
 TRAIN = GanTrain("mnist-extract", width=2, latent=4, epochs=2, batch_size=20)
 
@@ -341,3 +343,45 @@ def test_a_judge_of_other_images_is_refused(runs: Path, tmp_path: Path) -> None:
     judge = load_judge(runs / "judge")
     assert judge.recognise(torch.zeros(2, 1, 32, 32, dtype=torch.uint8)).shape == (2,)
     assert not torch.equal(judge.measure.output.weight, judge.verdict.output.weight)
+
+
+def test_a_new_training_in_an_old_folder_shows_its_own_samples(tmp_path: Path) -> None:
+    replace(TRAIN, epochs=3).run(session(tmp_path))
+    mine = tmp_path / "sheets" / "mine.png"
+    mine.touch()
+    (tmp_path / "checkpoint.pt").unlink()
+    result = replace(TRAIN, epochs=1).run(replace(session(tmp_path), seed=1))
+    grid = next(block for block in result.blocks if isinstance(block, ImageGrid))
+    cell = grid.rows[0][0]
+    assert isinstance(cell, Picture) and cell.caption == "step 4"
+    assert sorted(path.name for path in (tmp_path / "sheets").iterdir()) == ["00000004.png", "mine.png"]
+    assert [row["step"] for row in map(json.loads, (tmp_path / "history.jsonl").read_text().splitlines())] == [4]
+
+
+def test_a_damaged_sheet_costs_only_its_frame(tmp_path: Path) -> None:
+    replace(TRAIN, epochs=2).run(session(tmp_path))
+    (tmp_path / "sheets" / "00000004.png").write_bytes(b"no image")
+    result = replace(TRAIN, epochs=2).run(session(tmp_path))
+    film = next(block for block in result.blocks if isinstance(block, Animation))
+    assert film.captions == ("step 8",)
+
+
+def test_a_save_that_is_killed_leaves_the_old_generator_or_the_new_one(runs: Path, tmp_path: Path) -> None:
+    old, new = load(runs / "plain"), load(runs / "conditional")
+    seen = []
+
+    def begin() -> None:
+        saved_module.save(tmp_path, old)
+        render.save(Result("the old training"), tmp_path)
+
+    def look() -> None:
+        gan = load(tmp_path)
+        expected = new if gan.classes else old
+        for key, value in expected.generator.state_dict().items():
+            assert torch.equal(gan.generator.state_dict()[key], value)
+        assert not ((tmp_path / "result.json").exists() and gan.classes), "the record of another training"
+        seen.append(gan.classes)
+
+    every_kill(lambda: saved_module.save(tmp_path, new), begin, look)
+    assert set(seen) == {(), new.classes} and seen[-1] == new.classes
+    assert {path.name for path in tmp_path.iterdir()} == {"generator.json", "generator.safetensors"}

@@ -11,12 +11,15 @@ import torchvision
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from deepscope import render
 from deepscope.errors import InputError
 from deepscope.files import sha256
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.models.classifier import Backbone, Classifier, Normalisation, NormalisationKind, View
 from deepscope.models.saved import BackboneOrigin, save
+from deepscope.results import Result
 from deepscope.session import Session
+from kills import every_kill
 
 KINDS: list[NormalisationKind] = ["raw", "l2", "power", "standard", "whiten"]
 ORIGIN = BackboneOrigin("squeeze", "torchvision:squeezenet1_1", 7)
@@ -193,3 +196,48 @@ def test_vision_model_of_the_whole(folder: Path, session: Session) -> None:
     model = load_model(folder, session)
     assert isinstance(model, VisionModel)
     assert model.fingerprint == sha256(folder / "weights.safetensors")
+
+
+def tiny(classes: int) -> Classifier:
+    torch.manual_seed(classes)
+    network = torchvision.models.squeezenet1_1(weights=None, num_classes=7).eval()
+    backbone = Backbone(network, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), [("features.3", "mean")], (View(),))
+    return Classifier([backbone], [Normalisation.fit("l2", torch.rand(4, 64))], nn.Linear(64, classes)).eval()
+
+
+def test_a_save_that_is_killed_leaves_the_old_classifier_or_the_new_one(tmp_path: Path, session: Session) -> None:
+    old, new, seen = tiny(2), tiny(3), []
+    names = {2: ["a", "b"], 3: ["c", "d", "e"]}
+
+    def put(classifier: Classifier) -> None:
+        count = classifier.head.out_features
+        save(tmp_path, classifier, [ORIGIN], Preprocessing(64, 64), names[count])
+
+    def begin() -> None:
+        put(old)
+        render.save(Result("the fit", metrics={"classes": 2}), tmp_path)
+
+    def look() -> None:
+        model = load_model(tmp_path, session)
+        count = len(model.categories)
+        assert list(model.categories) == names[count]
+        weight = model.network.get_parameter("head.weight")
+        assert torch.equal(weight, {2: old, 3: new}[count].head.weight)
+        if (tmp_path / "result.json").exists():
+            assert count == 2, "the record of another fit"
+        seen.append(count)
+
+    every_kill(lambda: put(new), begin, look)
+    assert set(seen) == {2, 3} and seen[-1] == 3
+    assert {path.name for path in tmp_path.iterdir()} == {"model.json", "weights.safetensors"}
+
+
+def test_a_full_disk_leaves_the_old_classifier(folder: Path, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> bytes:
+        raise OSError(28, "No space left on device")
+
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.setattr("safetensors.torch.save", full)
+    with pytest.raises(InputError, match="No space left on device"):
+        save(folder, tiny(2), [ORIGIN], Preprocessing(64, 64), ["a", "b"])
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shlex
 import sys
@@ -17,7 +18,9 @@ from deepscope import __version__, render
 from deepscope.cli.commands import Common, add_commands
 from deepscope.errors import InputError
 from deepscope.jobs import Job, PartFailed, perform
-from deepscope.session import Session
+from deepscope.jobs.output import output_folder
+from deepscope.results import Result
+from deepscope.session import Session, first_process
 
 _INTERRUPTED = 130  # what shells expect of a program that ctrl-C stopped
 
@@ -75,7 +78,7 @@ def app(command: str = "") -> App:
 
 
 def _execute(job: Job, common: Common, command: str) -> None:
-    speaks = os.environ.get("RANK", "0") == "0"  # of the processes under `torchrun` the first, for all
+    speaks = first_process()  # for all processes under `torchrun`
     session = Session.open(
         device=common.device,
         precision=common.precision,
@@ -83,16 +86,41 @@ def _execute(job: Job, common: Common, command: str) -> None:
         quiet=common.quiet or not speaks,
         out=_writable(common.out),
     )
-    with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone
-        result = perform(job, session, command=command)
-        if speaks and session.out is not None:
-            render.save(result, session.out)
-    if not speaks:
-        return
-    if common.json:
-        print(render.dumps(result))
-    else:
-        render.show(result, Console(), folder=session.out)
+    folder = session.out if speaks else None
+    failure: Exception | None = None
+    with output_folder(folder, type(job), session) if folder else contextlib.nullcontext():
+        with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone
+            result = perform(job, session, command=command)
+            try:
+                if folder:
+                    render.save(result, folder, writer=job.command())
+            except Exception as error:  # what was computed is shown all the same
+                failure = error
+        if speaks:
+            _print(result, common, None if failure else folder)
+    if failure:
+        raise failure
+
+
+def _print(result: Result, common: Common, folder: Path | None) -> None:
+    """Write the result to stdout, where nothing but a full disk can lose it."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks
+    try:
+        if common.json:
+            print(render.dumps(result))
+        else:
+            render.show(result, Console(), folder=folder)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if sys.stdout is sys.__stdout__:  # or Python would try again when it ends
+            with Path(os.devnull).open("w") as nowhere:
+                os.dup2(nowhere.fileno(), 1)
+        kept = f"it is kept in {folder}" if folder else "free some space, or keep it with --out"
+        raise InputError(f"the result cannot be written to standard output ({error.strerror}): {kept}") from None
 
 
 def _writable(folder: Path | None) -> Path | None:

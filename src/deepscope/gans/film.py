@@ -19,17 +19,36 @@ class Film:
 
     folder: Path
 
+    def clear(self) -> None:
+        """Remove the sheets: they are those of an earlier training."""
+        for path in self._paths():
+            path.unlink(missing_ok=True)
+
     def add(self, step: int, images: Tensor, *, columns: int) -> None:
         """Write (N, C, H, W) uint8 images as one sheet."""
         with atomic(self.folder / f"{step:08}.png") as path:
             Image.fromarray(sheet(images, columns=columns)).save(path)
 
     def frames(self, *, most: int = 60) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
-        """At most so many sheets (T, H, W, 3), evenly chosen with the first and the last, and their steps."""
-        paths = sorted(self.folder.glob("[0-9]*.png"))
+        """At most so many sheets (T, H, W, 3), evenly chosen with the first and the last, and their steps.
+
+        A damaged one is left out. Raises ValueError where there are none, or where they differ in size.
+        """
+        paths = self._paths()
         chosen = [paths[row] for row in sorted(set(np.linspace(0, len(paths) - 1, most).round().astype(int)))]
-        frames = [np.asarray(Image.open(path).convert("RGB")) for path in chosen]
-        return np.stack(frames), tuple(int(path.stem) for path in chosen)
+        frames = {int(path.stem): frame for path in chosen if (frame := _read(path)) is not None}
+        return np.stack(list(frames.values())), tuple(frames)
+
+    def _paths(self) -> list[Path]:
+        return sorted(path for path in self.folder.glob("[0-9]*.png") if path.stem.isdecimal())
+
+
+def _read(path: Path) -> NDArray[np.uint8] | None:
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
 
 
 def sheet(images: Tensor, *, columns: int) -> NDArray[np.uint8]:

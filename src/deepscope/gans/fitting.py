@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from deepscope.errors import InputError
+from deepscope.files import lock
 from deepscope.gans.architecture import Architecture
 from deepscope.gans.clusters import clusters
 from deepscope.gans.film import Film
@@ -24,8 +25,8 @@ from deepscope.gans.saved import Gan, save
 from deepscope.gans.stability import diversity
 from deepscope.gans.step import GanBatches, GanStep
 from deepscope.registry import plain_value
-from deepscope.session import Session
-from deepscope.training import History, fit
+from deepscope.session import Session, first_process
+from deepscope.training import CHECKPOINT, History, fit
 
 _WATCHED = 1000
 _ROWS = 8
@@ -78,6 +79,9 @@ def train_gan(
     architecture.require_buildable(conditional=conditional)
     recipe.require_trainable(architecture)
     _check(pictures, recipe, conditional=conditional)
+    if folder and folder.is_dir() and not (folder / CHECKPOINT).exists() and first_process():
+        with lock(folder):
+            Film(folder / "sheets").clear()  # those of an earlier training
     data, names, shares = pictures.train, pictures.classes if conditional else (), ()
     if architecture.clusters:
         data = Labelled(data.images, clusters(data.images, architecture.clusters, session))
@@ -114,7 +118,7 @@ def train_gan(
     def observe(done: int) -> Mapping[str, float]:
         gan = result()
         samples = draw(gan, pictures, _WATCHED, session, stream="watched")
-        if folder:
+        if folder and first_process():
             _keep(folder, done, gan, generate(gan.generator, z, labels), columns, session)
         return {
             "diversity": varied(samples) / spread,

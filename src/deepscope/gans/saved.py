@@ -16,9 +16,11 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from deepscope.errors import InputError, unknown
-from deepscope.files import atomic, sha256
+from deepscope.files import matching, replace_together
 from deepscope.gans.architecture import Architecture
 from deepscope.gans.networks import Generator
+from deepscope.render.folder import retire
+from deepscope.session import first_process
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -113,14 +115,25 @@ def load(folder: Path) -> Gan:
 
 
 def write(folder: Path, name: str, network: nn.Module, about: Mapping[str, Any]) -> None:
-    """Write any network; `about` must be ready for JSON."""
+    """Write any network; `about` must be ready for JSON.
+
+    A write that is killed leaves the earlier network or the new one; a result in the folder is removed, because it
+    belongs to the earlier one. Under `torchrun` the first process writes.
+
+    Raises:
+        OSError: the disk is full, say; the earlier network is left as it was.
+    """
+    if not first_process():
+        return
     weights = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    path = folder / f"{name}.safetensors"
-    with atomic(path) as temporary:
-        temporary.write_bytes(safetensors.torch.save(weights))
-    description = {"format": f"deepscope-{name}", "version": VERSION, **about, "weights_sha256": sha256(path)}
-    with atomic(folder / f"{name}.json") as temporary:
-        temporary.write_text(json.dumps(description, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    description = {"format": f"deepscope-{name}", "version": VERSION, **about}
+    replace_together(
+        folder / f"{name}.safetensors",
+        lambda path: path.write_bytes(safetensors.torch.save(weights)),
+        folder / f"{name}.json",
+        lambda digest: json.dumps({**description, "weights_sha256": digest}, indent=1, ensure_ascii=False) + "\n",
+        retire=lambda: retire(folder),
+    )
 
 
 def read(folder: Path, name: str, *, made_by: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -129,8 +142,8 @@ def read(folder: Path, name: str, *, made_by: str) -> tuple[dict[str, Any], dict
     Raises:
         InputError: a file is missing, damaged, changed, or of a newer version.
     """
-    path, weights = folder / f"{name}.json", folder / f"{name}.safetensors"
-    if not path.is_file() or not weights.is_file():
+    path = folder / f"{name}.json"
+    if not path.is_file():
         raise InputError(f"{folder} holds no {name}: `deepscope {made_by}` writes one")
     with described(path, made_by):
         about = json.loads(path.read_text(encoding="utf-8"))
@@ -138,8 +151,9 @@ def read(folder: Path, name: str, *, made_by: str) -> tuple[dict[str, Any], dict
             raise ValueError(f"its format is {about['format']!r}")
         if int(about["version"]) > VERSION:
             raise InputError(f"{path} was written by a newer deepscope: upgrade deepscope")
-        if sha256(weights) != about["weights_sha256"]:
-            raise ValueError(f"{weights.name} is not the file that it describes")
+        weights = matching(folder / f"{name}.safetensors", about["weights_sha256"])
+        if weights is None:
+            raise ValueError(f"{name}.safetensors is missing, or is not the file that it describes")
         return about, safetensors.torch.load_file(weights)
 
 

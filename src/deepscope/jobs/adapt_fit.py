@@ -17,7 +17,7 @@ from deepscope.models.classifier import View
 from deepscope.results import Block, Column, Curves, Note, Provenance, Result, Series, Table
 from deepscope.session import Session
 from deepscope.statistics import Estimate, proportion
-from deepscope.training import History
+from deepscope.training import CHECKPOINT, History
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class AdaptFit(Job):
     area: ClassVar[str] = "adapt"
     name: ClassVar[str] = "fit"
     example: ClassVar[str] = "deepscope adapt fit --source mnist --target mnist-m --precision bfloat16 --out adapted/"
+    makes: ClassVar[tuple[str, ...]] = ("model.json", CHECKPOINT)
 
     _: KW_ONLY
     source: str

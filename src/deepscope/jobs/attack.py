@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deepscope import render
 from deepscope.attacks import Attack, Goal, Shared, Targeted
 from deepscope.attacks.defences import WARNING
 from deepscope.attacks.evaluation import Evaluation, evaluate, to_levels, to_pixels
@@ -86,7 +86,8 @@ class AttackImages(Job):
         found = subjects(model, self.paths or bundled_photographs().paths, session, batch_size=self.batch_size)
         found, goal = aim(model, found, self.target, session)
         found, goal, fit = division(self.method, found, goal, session)
-        with tempfile.TemporaryDirectory() as scratch, session.progress("attacking", total=len(found.paths)) as advance:
+        saved = file_names(found.paths, Path("adversarial"))
+        with render.drafts(session.out) as drafts, session.progress("attacking", total=len(found.paths)) as advance:
             outcome = evaluate(
                 self.method,
                 model,
@@ -94,7 +95,7 @@ class AttackImages(Job):
                 found.labels,
                 goal,
                 rng=session.rng("attack", self.method.name),
-                paths=file_names(found.paths, (session.out or Path(scratch)) / "adversarial"),
+                paths=[drafts / path for path in saved],
                 fit=fit,
                 batch_size=self.batch_size,
                 quick=session.precision == "bfloat16",
@@ -114,6 +115,7 @@ class AttackImages(Job):
             ),
             arrays={"adversarial": outcome.saved.numpy(), "original": found.levels.numpy()},
             provenance=provenance([model], [*found.paths, *(path for path, _ in found.misclassified)]),
+            files=tuple(path.as_posix() for path in saved) if session.out else (),
         )
 
     def _figure(self, model: VisionModel, found: Subjects, outcome: Evaluation) -> tuple[Block, ...]:

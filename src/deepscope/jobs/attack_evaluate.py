@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from fractions import Fraction
@@ -13,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from deepscope import render
 from deepscope.attacks import Attack, Goal
 from deepscope.attacks.defences import DEFENCES, WARNING
 from deepscope.attacks.evaluation import Evaluation, evaluate
@@ -72,10 +72,12 @@ class AttackEvaluate(Job):
         found, goal = aim(model, found, self.target, session)
         right, wrong = len(found.paths), len(found.misclassified)
         outcomes: dict[str, _Outcome] = {}
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = (session.out or Path(scratch)) / "adversarial"
+        saved: list[Path] = []
+        with render.drafts(session.out) as drafts:
             for attack in session.track(attacks, "attacking"):
                 judged, wanted, fit = division(attack, found, goal, session)
+                names = file_names(judged.paths, Path("adversarial", attack.name))
+                saved += names
                 outcome = evaluate(
                     attack,
                     model,
@@ -83,7 +85,7 @@ class AttackEvaluate(Job):
                     judged.labels,
                     wanted,
                     rng=session.rng("attack", attack.name),
-                    paths=file_names(judged.paths, folder / attack.name),
+                    paths=[drafts / name for name in names],
                     radii=radii[attack.norm],
                     fit=fit,
                     batch_size=self.batch_size,
@@ -111,6 +113,7 @@ class AttackEvaluate(Job):
                 *skipped_blocks(found.skipped),
             ),
             provenance=provenance([model, *others], [*found.paths, *(path for path, _ in found.misclassified)]),
+            files=tuple(path.as_posix() for path in saved) if session.out else (),
         )
 
 

@@ -31,6 +31,7 @@ class GanJudge(Job):
     area: ClassVar[str] = "gan"
     name: ClassVar[str] = "judge"
     example: ClassVar[str] = "deepscope gan judge mnist --out judge/"
+    makes: ClassVar[tuple[str, ...]] = ("judge.json",)
 
     data: str
     _: KW_ONLY

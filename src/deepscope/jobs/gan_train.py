@@ -23,7 +23,7 @@ from deepscope.gans.quality import fitting_judge
 from deepscope.jobs.job import Job
 from deepscope.results import Animation, Block, Curves, ImageGrid, Note, Picture, Provenance, Result, Series
 from deepscope.session import Session
-from deepscope.training import History
+from deepscope.training import CHECKPOINT, History
 
 Settings = TypeVar("Settings", Architecture, Recipe)
 
@@ -60,6 +60,7 @@ class GanTrain(Architecture, Recipe, Job):
     area: ClassVar[str] = "gan"
     name: ClassVar[str] = "train"
     example: ClassVar[str] = "deepscope gan train mnist --conditional --precision bfloat16 --out digits/"
+    makes: ClassVar[tuple[str, ...]] = ("generator.json", CHECKPOINT)
 
     data: str
     _: KW_ONLY

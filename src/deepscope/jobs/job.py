@@ -32,6 +32,13 @@ class Job(Registered):
     """
     example: ClassVar[str]
     """A command line that works, shown at the end of the help."""
+    makes: ClassVar[tuple[str, ...]] = ()
+    """Files of a model or a training that it writes to its output folder: no other command writes there."""
+
+    @classmethod
+    def command(cls) -> str:
+        """How the command is called: "transfer fit"."""
+        return f"{cls.area} {cls.name}".strip()
 
     @abstractmethod
     def run(self, session: Session) -> Result:

@@ -52,6 +52,7 @@ class TransferFit(Job):
     area: ClassVar[str] = "transfer"
     name: ClassVar[str] = "fit"
     example: ClassVar[str] = "deepscope transfer fit holiday-photos/ --out my-model"
+    makes: ClassVar[tuple[str, ...]] = ("model.json",)
 
     data: str
     _: KW_ONLY

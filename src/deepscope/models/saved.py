@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from deepscope.errors import InputError, unknown
-from deepscope.files import atomic, sha256
+from deepscope.files import matching, replace_together
 from deepscope.models import architectures, documents
 from deepscope.models.classifier import Backbone, Classifier, Normalisation
 from deepscope.models.description import Description, described
@@ -21,7 +21,8 @@ from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.source import Entry, ModelSource, exists
 from deepscope.models.vision_model import Origin, VisionModel
 from deepscope.models.weights import checked
-from deepscope.session import Session
+from deepscope.render.folder import retire
+from deepscope.session import Session, first_process, wait_for_others
 
 FORMAT, VERSION = "deepscope-classifier", 1
 _DESCRIPTION, _WEIGHTS = "model.json", "weights.safetensors"
@@ -62,8 +63,10 @@ def save(
 ) -> VisionModel:
     """Write the classifier so that it opens anywhere, and open it.
 
+    A save that is killed leaves the earlier classifier or the new one. Under `torchrun` the first process writes.
+
     Args:
-        folder: made where it does not exist; an earlier classifier in it is replaced.
+        folder: made where it does not exist; an earlier classifier in it is replaced, and its result removed.
         classifier: on any device.
         origins: one for each backbone.
         preprocessing: makes pixels from images; each backbone normalises them itself.
@@ -71,7 +74,7 @@ def save(
         source: in words, what it was fitted on.
 
     Raises:
-        InputError: a backbone has no architecture that a name can rebuild.
+        InputError: a backbone has no architecture that a name can rebuild, or the folder cannot be written to.
     """
     for origin in origins:
         if not origin.architecture:
@@ -80,8 +83,6 @@ def save(
                 f"so nothing could rebuild it; use a model of torchvision or timm"
             )
     weights = {key: value.detach().cpu().contiguous() for key, value in classifier.state_dict().items()}
-    with atomic(folder / _WEIGHTS) as temporary:
-        temporary.write_bytes(safetensors.torch.save(weights))
     backbones: list[Any] = list(classifier.backbones)
     description = {
         "format": FORMAT,
@@ -101,10 +102,23 @@ def save(
         ],
         "normalisations": [module.kind for module in classifier.normalisations],
         "head": [classifier.head.out_features, classifier.head.in_features],
-        "weights_sha256": sha256(folder / _WEIGHTS),
     }
-    with atomic(folder / _DESCRIPTION) as temporary:
-        temporary.write_text(json.dumps(description, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if first_process():
+        try:
+            replace_together(
+                folder / _WEIGHTS,
+                lambda path: path.write_bytes(safetensors.torch.save(weights)),
+                folder / _DESCRIPTION,
+                lambda digest: (
+                    json.dumps({**description, "weights_sha256": digest}, indent=1, ensure_ascii=False) + "\n"
+                ),
+                retire=lambda: retire(folder),
+            )
+        except OSError as error:
+            raise InputError(
+                f"the classifier cannot be written to {folder} ({error.strerror}): free some space"
+            ) from None
+    wait_for_others()
     return load(folder)
 
 
@@ -115,12 +129,13 @@ def load(folder: Path) -> VisionModel:
         InputError: no such classifier, one of a newer version, or files that are missing, damaged or changed.
     """
     about = _description(folder)
-    path = folder / _WEIGHTS
-    if not path.is_file():
+    path = matching(folder / _WEIGHTS, about.weights_sha256)
+    if path is None and not (folder / _WEIGHTS).is_file():
         raise InputError(f"{folder} is not whole: {_WEIGHTS} is missing; copy the folder again, or fit it again")
-    digest = sha256(path)
-    if digest != about.weights_sha256:
-        raise InputError(f"{path} is not the file that was saved: its SHA-256 differs from {_DESCRIPTION}'s")
+    if path is None:
+        raise InputError(
+            f"{folder / _WEIGHTS} is not the file that was saved: its SHA-256 differs from {_DESCRIPTION}'s"
+        )
     try:
         network, aliases = _rebuild(about, checked(safetensors.torch.load_file(path)))
         return VisionModel(
@@ -129,7 +144,7 @@ def load(folder: Path) -> VisionModel:
             preprocessing=about.preprocessing,
             categories=about.categories,
             aliases=aliases,
-            origin=Origin(about.source, digest),
+            origin=Origin(about.source, about.weights_sha256),
         )
     except InputError as error:
         raise InputError(f"{folder}: {error}") from None

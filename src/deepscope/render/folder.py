@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
+import os
 import re
+import shutil
 import struct
+import tempfile
 import unicodedata
 import zipfile
 import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,61 +23,145 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from deepscope.errors import InputError
-from deepscope.files import atomic
+from deepscope.files import atomic, inside, lock, matching, replace_together, sweep
 from deepscope.render.json import decode, encode, text
 from deepscope.results import Animation, Block, Note, Result, Table
 
 DOCUMENT, ARRAYS = "result.json", "arrays.npz"
+_FOLDER, _DIGEST = "folder", "sha256"
+"""Keys of `result.json` that are no part of the result: what else lies in the folder, and a digest of all the rest."""
+_UNFINISHED, _DRAFTS = "Unfinished", ".drafts-"
+_ANIMATED = (".gif", ".webp", ".mp4")
+_SUFFIXES = (".png", *_ANIMATED)
 LARGEST = 8 * 2**30
 """Bytes of arrays that `load` takes into memory at most."""
 
 
-def save(result: Result, folder: Path) -> None:
-    """Write the result into `folder`, each file whole or not at all; `result.json` comes last.
+def save(result: Result, folder: Path, *, writer: str = "") -> None:
+    """Write the result into `folder`: `result.json` and `arrays.npz` first and together, then the figures.
 
-    Figures of an earlier result in the folder go. The same result gives the same bytes. An animation is also written
-    as WebP, in full colour, and where PyAV is installed as MP4, whose encoder promises the same picture but not the
-    same bytes.
+    Files of an earlier result in the folder are removed, other files are left alone. The same result gives the same
+    bytes. An animation is also written as WebP, in full colour, and where PyAV is installed as MP4, whose encoder
+    promises the same picture but not the same bytes.
+
+    Args:
+        result: what to write.
+        folder: made where it does not exist.
+        writer: the command that made it; see `written_by`.
 
     Raises:
-        InputError: the folder cannot be written to.
+        InputError: the folder cannot be written to, or a figure cannot. The result itself is then there all the same.
     """
-    from deepscope.render import plots
-
     document, arrays = encode(result)
-    earlier = _earlier_figures(folder)
+    names = [*(str(name) for name in _figure_files(result)), *result.files]
+
+    def describe(digest: str) -> str:
+        document[_FOLDER] = {"arrays_sha256": digest, "files": names, "writer": writer}
+        return text({**document, _DIGEST: _digest(document)}) + "\n"
+
     try:
-        with atomic(folder / ARRAYS) as path:
-            _write(path, arrays)
-        for name, block in zip(figures(result), result.blocks):
-            for suffix, content in plots.files(block).items():
-                file = (folder / name).with_suffix(suffix)
-                with atomic(file) as path:
-                    path.write_bytes(content)
-                earlier.discard(file)
-        with atomic(folder / DOCUMENT) as path:
-            path.write_text(text(document) + "\n", encoding="utf-8")
-        for file in earlier:
-            file.unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        with lock(folder):
+            old = _files(folder) - set(result.files)
+            replace_together(
+                folder / ARRAYS,
+                lambda path: _write(path, arrays),
+                folder / DOCUMENT,
+                describe,
+                retire=lambda: _remove(folder, old),
+            )
+            failure = _draw(result, folder)
     except OSError as error:
-        raise InputError(f"cannot write to {folder} ({error.strerror}): name another folder with --out") from None
+        raise InputError(f"cannot write to {folder} ({_reason(error)}): name another folder with --out") from None
+    if failure:
+        raise InputError(f"the result is in {folder}, but its figures are not all there ({_reason(failure)})")
 
 
 def load(folder: Path) -> Result:
     """The result that `save` wrote. Nothing in the folder is trusted or run.
 
     Raises:
-        InputError: the folder holds no result, or one that is damaged or too large.
+        InputError: the folder holds no result, or one that is unfinished, damaged, too large, or beside the arrays of
+            another one.
     """
     try:
-        document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
-        arrays = _read(folder / ARRAYS)
+        document = _document(folder)
+        digest = document.pop(_DIGEST, None)
+        expected, about = _digest(document), document.pop(_FOLDER, None)
+        if document.get("type") == _UNFINISHED:
+            raise InputError(f"{folder} holds no whole result: the command that began to write it did not end")
+        path = folder / ARRAYS
+        if about is not None:  # older versions wrote none
+            path = matching(path, about["arrays_sha256"])
+            if path is None:
+                raise ValueError(f"{ARRAYS} is missing, or is not the file that was saved with {DOCUMENT}")
+        arrays = _read(path)
     except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"{folder} holds no whole result ({reason}): name a folder that --out wrote") from None
+        raise InputError(f"{folder} holds no whole result ({_reason(error)}): name a folder that --out wrote") from None
     except _DAMAGE as error:
         raise InputError(f"the result in {folder} is damaged ({error}): make it again") from None
-    return decode(document, arrays)
+    result = decode(document, arrays)
+    if about is not None and digest != expected:
+        raise InputError(
+            f"the result in {folder} is damaged ({DOCUMENT} has changed since it was saved): make it again"
+        )
+    return result
+
+
+def written_by(folder: Path) -> str:
+    """The command that wrote the result in the folder, as given to `save`; empty where that is not known."""
+    return str(_about(folder).get("writer", ""))
+
+
+def retire(folder: Path) -> None:
+    """Remove the result that the folder holds, because what it describes is about to be replaced.
+
+    Raises OSError where a file cannot be removed.
+    """
+    _remove(folder, _files(folder))
+    if _about(folder) or (folder / ARRAYS).is_file():
+        for name in (DOCUMENT, ARRAYS):
+            (folder / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def drafts(folder: Path | None) -> Iterator[Path]:
+    """A scratch folder for files that a job writes; they move to `folder` when the block ends without an error.
+
+    The earlier result in `folder` and its files are removed then: never do files of two results lie side by side. A
+    job names these files in `Result.files`. Without a folder they are only scratch.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    if folder is None:
+        with tempfile.TemporaryDirectory() as scratch:
+            yield Path(scratch)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock(folder):
+        for left in folder.glob(f"{_DRAFTS}*"):  # of a job that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=_DRAFTS, dir=folder) as scratch:
+            yield Path(scratch)
+            try:
+                _replace_files(folder, Path(scratch))
+            except OSError as error:
+                raise InputError(
+                    f"cannot write to {folder} ({_reason(error)}): name another folder with --out"
+                ) from None
+
+
+def _replace_files(folder: Path, scratch: Path) -> None:
+    """What lies in `scratch` takes the place of the result in `folder`; a stub lists it until `save` does."""
+    old, new = _files(folder), sorted(path.relative_to(scratch) for path in scratch.rglob("*") if path.is_file())
+    about = {"files": sorted(old | {path.as_posix() for path in new}), "writer": written_by(folder)}
+    with atomic(folder / DOCUMENT) as path:
+        path.write_text(text({"type": _UNFINISHED, _FOLDER: about}), encoding="utf-8")
+    _remove(folder, old)
+    for path in new:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (scratch / path).replace(folder / path)
 
 
 def figures(result: Result) -> list[str]:
@@ -85,15 +176,87 @@ _DAMAGE = (
 """What the readers of JSON, ZIP and NPY raise over hostile bytes."""
 
 
-def _earlier_figures(folder: Path) -> set[Path]:
-    """The figures of the result that the folder holds; nothing where it holds none."""
-    if not (folder / DOCUMENT).is_file():
-        return set()
+def _document(folder: Path) -> dict[str, Any]:
+    path = folder / DOCUMENT
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"{DOCUMENT} has more than {LARGEST} bytes")
+    document = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(document, dict):
+        raise ValueError(f"{DOCUMENT} holds no object")
+    return document
+
+
+def _digest(document: dict[str, Any]) -> str:
+    """Of everything that the document says, the arrays' digest included."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    """What `save` noted about the folder; empty where there is no result, a damaged one, or one of an older version."""
     try:
-        stems = [Path(name).stem for name in figures(load(folder)) if name]
+        about = _document(folder).get(_FOLDER)
+    except (OSError, *_DAMAGE):
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def _files(folder: Path) -> set[str]:
+    """The figures and other files of the result that the folder holds."""
+    names = _about(folder).get("files")
+    if isinstance(names, list):
+        return {name for name in names if isinstance(name, str) and Path(name).suffix in _SUFFIXES}
+    try:
+        stems = [Path(name).stem for name in figures(load(folder)) if name]  # of a version that kept no list
     except InputError:
         return set()
-    return {path for stem in stems for path in folder.glob(f"{stem}.*")}
+    return {path.name for stem in stems for path in folder.glob(f"{stem}.*")}
+
+
+def _remove(folder: Path, names: Iterable[str]) -> None:
+    """The list comes from a file: whatever it says, nothing outside the folder is removed."""
+    root = folder.resolve()
+    for name in names:
+        try:
+            path = inside(folder, name)
+        except InputError:
+            continue
+        if path != root:
+            if path.is_file():
+                path.unlink()
+            sweep(path)
+            with suppress(OSError):  # until the first folder that is not empty
+                while (path := path.parent) != root:
+                    path.rmdir()
+
+
+def _figure_files(result: Result) -> Iterator[Path]:
+    """Every file that `_draw` may write."""
+    for name in filter(None, figures(result)):
+        path = Path(name)
+        yield from map(path.with_suffix, _ANIMATED) if path.suffix == ".gif" else (path,)
+
+
+def _draw(result: Result, folder: Path) -> Exception | None:
+    """Write the figures; the first error, if any: one figure that cannot be drawn costs none of the others."""
+    from deepscope.render import plots
+
+    failure = None
+    for name, block in zip(figures(result), result.blocks):
+        try:
+            for suffix, content in plots.files(block).items():
+                with atomic((folder / name).with_suffix(suffix)) as path:
+                    path.write_bytes(content)
+        except Exception as error:
+            failure = failure or error
+    return failure
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def _name(index: int, block: Block) -> str:

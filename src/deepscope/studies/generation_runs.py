@@ -34,7 +34,7 @@ from deepscope.jobs.gan_evaluate import measure
 from deepscope.jobs.gan_grid import style_agreement
 from deepscope.session import Session
 from deepscope.statistics import Estimate, over_seeds
-from deepscope.training import Diverged, History
+from deepscope.training import CHECKPOINT, Diverged, History
 
 _SIDE, _JUDGE_EPOCHS = 32, 6
 _STYLED, _TAIL = 2000, 0.1
@@ -179,6 +179,9 @@ def train(
     """Train one arm and measure it by so many samples, or go on with it, or only read what was found already."""
     if arm.stacked:
         pictures = stacked(pictures, len(pictures.train), session)
+    if not (folder / CHECKPOINT).exists():  # a new training: what was measured of an earlier one goes
+        for stale in folder.glob("quality-*.json"):
+            stale.unlink(missing_ok=True)
     trained = train_gan(
         pictures,
         architecture=arm.architecture,

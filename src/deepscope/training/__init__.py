@@ -1,12 +1,13 @@
 """The one training loop: `fit` runs a `Step` over batches, on one process or several, and can be killed at any time."""
 
 from deepscope.training.batches import Shuffled
-from deepscope.training.checkpoints import Checkpoint
+from deepscope.training.checkpoints import CHECKPOINT, Checkpoint
 from deepscope.training.history import History
 from deepscope.training.loop import Batches, Diverged, Moment, Step, Update, fit
 from deepscope.training.schedules import cosine_decay
 
 __all__ = [
+    "CHECKPOINT",
     "Batches",
     "Checkpoint",
     "Diverged",

@@ -29,15 +29,27 @@ class History:
 
     @classmethod
     def read(cls, path: Path, *, until: int | None = None) -> History:
-        """The rows of a JSON-lines file, up to step `until`; a line that was cut off in the writing is left out."""
+        """The rows of a JSON-lines file, up to step `until`; see `parse`."""
+        found = cls.parse(path.read_text(encoding="utf-8", errors="replace") if path.is_file() else "")
+        return cls([row for row in found.rows if until is None or row["step"] <= until])
+
+    @classmethod
+    def parse(cls, text: str) -> History:
+        """The rows of JSON lines. A line that is damaged or was cut off while it was written is left out.
+
+        So is one whose step does not come after the line before it.
+        """
         rows: list[dict[str, float]] = []
-        if path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                with suppress(ValueError):
-                    row = {name: math.nan if value is None else value for name, value in json.loads(line).items()}
-                    if until is None or row["step"] <= until:
-                        rows.append(row)
+        for line in text.splitlines():
+            with suppress(ValueError, TypeError, AttributeError, KeyError, RecursionError):
+                row = {str(name): _number(value) for name, value in json.loads(line).items()}
+                if type(row["step"]) is int and row["step"] > (rows[-1]["step"] if rows else -1):
+                    rows.append(row)
         return cls(rows)
+
+    def text(self) -> str:
+        """The rows as JSON lines."""
+        return "".join(map(_line, self.rows))
 
     def column(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The steps at which `name` was measured, and the figures."""
@@ -47,20 +59,20 @@ class History:
 
 
 class Recorder:
-    """Keeps a `History` and writes it to a folder as it grows.
+    """Writes a `History` to a folder as it grows.
+
+    The file is written anew from the history, which may be that of a checkpoint: what an earlier training, or this one
+    after its checkpoint, left in it is gone.
 
     Raises:
         InputError: TensorBoard is wanted and not installed.
     """
 
-    def __init__(self, folder: Path | None, *, since: int, tensorboard: bool) -> None:
-        self.history = History()
+    def __init__(self, folder: Path | None, history: History, *, since: int, tensorboard: bool) -> None:
+        self.history = history
         self._path = folder / "history.jsonl" if folder else None
         self._board: Any = None
-        if self._path:
-            self.history = History.read(self._path, until=since)
-            with atomic(self._path) as path:  # what was measured after the checkpoint is measured again
-                path.write_text("".join(_line(row) for row in self.history.rows), encoding="utf-8")
+        self._rewrite()
         if tensorboard:
             if find_spec("tensorboard") is None:
                 raise InputError("TensorBoard is not installed: pip install tensorboard")
@@ -68,7 +80,7 @@ class Recorder:
                 raise InputError("TensorBoard's events need a folder: name one with --out")
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(folder), purge_step=since or None)
+            self._board = SummaryWriter(str(folder), purge_step=since)
 
     def add(self, step: int, figures: Mapping[str, float]) -> None:
         """Raises OSError where the disk is full; the figures are kept in memory all the same."""
@@ -76,14 +88,32 @@ class Recorder:
         self.history.rows.append(row)
         for name, value in figures.items() if self._board else ():
             self._board.add_scalar(name, value, step)
-        if self._path:
+        if self._path and not self._whole:
+            self._rewrite()
+        elif self._path:
+            self._whole = False
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(_line(row))
+            self._whole = True
+
+    def _rewrite(self) -> None:
+        if self._path:
+            with atomic(self._path) as path:
+                path.write_text(self.history.text(), encoding="utf-8")
+        self._whole = True
 
     def close(self) -> None:
         """Let TensorBoard write what it holds."""
         if self._board:
             self._board.close()
+
+
+def _number(value: Any) -> float:
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or (isinstance(value, int) and value >= 2**63):
+        raise TypeError(f"{value!r} is no number")
+    return value
 
 
 def _line(row: Mapping[str, float]) -> str:

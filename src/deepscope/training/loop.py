@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, cast
@@ -16,8 +16,9 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
 from deepscope.errors import InputError
+from deepscope.files import lock
 from deepscope.session import Session
-from deepscope.training.checkpoints import Checkpoint, Parts, finite
+from deepscope.training.checkpoints import CHECKPOINT, Checkpoint, Parts, finite
 from deepscope.training.history import History, Recorder
 
 
@@ -127,7 +128,8 @@ def fit(
 
     Raises:
         Diverged: a figure or weight is NaN or infinite. The checkpoint is the last good one.
-        InputError: the checkpoint is damaged or of another training, or the last state cannot be written.
+        InputError: the checkpoint is damaged or of another training, another process trains in the folder, or the
+            last state cannot be written.
     """
     from accelerate import PartialState
     from accelerate.utils import send_to_device
@@ -138,9 +140,9 @@ def fit(
     for network in networks:
         network.to(device).train()
     identity = {"steps": steps, "seed": session.seed, "precision": session.precision, **(settings or {})}
-    checkpoint = Checkpoint(folder / "checkpoint.pt", identity) if folder else None
-    done = checkpoint.load(step.parts) if checkpoint else 0
-    recorder = Recorder(folder if world.is_main_process else None, since=done, tensorboard=tensorboard)
+    checkpoint = Checkpoint(folder / CHECKPOINT, identity) if folder else None
+    history = History()
+    writes = folder if world.is_main_process else None
 
     def at(number: int) -> Moment:
         return Moment(number, steps, session, world.process_index, world.num_processes)
@@ -167,7 +169,15 @@ def fit(
     pending: list[Mapping[str, Tensor]] = []
     bfloat16 = session.precision == "bfloat16"
     random_state = torch.random.fork_rng([device] if device.type == "cuda" else [])
-    with random_state, session.progress("training", total=steps) as advance, ThreadPoolExecutor(1) as ahead:
+    with (
+        _alone(writes, session),
+        random_state,
+        session.progress("training", total=steps) as advance,
+        ThreadPoolExecutor(1) as ahead,
+    ):
+        done = checkpoint.load(step.parts, history) if checkpoint else 0
+        with _forgiving(session, last=True):
+            recorder = Recorder(writes, history, since=done, tensorboard=tensorboard)
         advance(done)
         coming = ahead.submit(batches, at(done)) if done < steps else None
         while coming:
@@ -193,11 +203,22 @@ def fit(
                 with _forgiving(session, last=done == steps):
                     recorder.add(done, figures)
                     if due and checkpoint and world.is_main_process:
-                        checkpoint.save(done, step.parts)
+                        checkpoint.save(done, step.parts, history)
             advance(1)
-    recorder.close()
+        recorder.close()
     world.wait_for_everyone()
-    return recorder.history
+    return history
+
+
+def _alone(folder: Path | None, session: Session) -> AbstractContextManager[None]:
+    """No other process trains in the folder meanwhile."""
+    if folder is None:
+        return nullcontext()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot train in {folder} ({error.strerror}): name another folder") from None
+    return lock(folder, unsupported=session.note)
 
 
 def _seed(device: torch.device, seed: int) -> None:

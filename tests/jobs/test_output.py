@@ -1,0 +1,178 @@
+"""--out: for one command at a time, never over another command's model, and no result is lost because it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepscope import render
+from deepscope.cli.commands import Common
+from deepscope.cli.program import _execute
+from deepscope.errors import InputError
+from deepscope.files import lock
+from deepscope.jobs import Job
+from deepscope.jobs.classify import Classify
+from deepscope.jobs.gan_train import GanTrain
+from deepscope.jobs.output import output_folder
+from deepscope.jobs.transfer_fit import TransferFit
+from deepscope.results import Heatmap, Result
+from deepscope.session import Session
+
+JOBS = sorted(Job.concrete(), key=lambda job: job.command())
+MAKERS = [job for job in JOBS if job.makes]
+QUIET = Session(quiet=True)
+
+
+def name(job: type[Job]) -> str:
+    return job.command()
+
+
+def test_every_command_that_makes_a_model_says_so() -> None:
+    made = {file for job in MAKERS for file in job.makes}
+    assert {"model.json", "generator.json", "judge.json", "checkpoint.pt"} == made
+
+
+@pytest.mark.parametrize("maker", MAKERS, ids=name)
+@pytest.mark.parametrize("job", JOBS, ids=name)
+def test_a_model_is_for_the_command_that_made_it(tmp_path: Path, maker: type[Job], job: type[Job]) -> None:
+    for file in maker.makes:
+        (tmp_path / file).touch()
+    render.save(Result("the record"), tmp_path, writer=maker.command())
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    if job is maker:
+        with output_folder(tmp_path, job, QUIET):
+            pass
+    else:
+        with pytest.raises(InputError, match=rf"{maker.command()}.*--out"), output_folder(tmp_path, job, QUIET):
+            pytest.fail("it began")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_training_that_was_stopped_before_its_record_is_for_its_own_kind(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").touch()
+    with output_folder(tmp_path, GanTrain, QUIET):
+        pass
+    for other in (TransferFit, Classify):
+        with pytest.raises(InputError, match=r"holds checkpoint\.pt of another command"):
+            output_folder(tmp_path, other, QUIET).__enter__()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"folder": 3}', '{"folder": {"writer": 3}}'])
+def test_a_plain_result_may_be_replaced_though_it_is_damaged(tmp_path: Path, content: str) -> None:
+    (tmp_path / "result.json").write_text(content)
+    for job in (Classify, TransferFit):
+        with output_folder(tmp_path, job, QUIET):
+            pass
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Stands for any command: what it found, and what it does first."""
+
+    fails: bool = False
+
+    @classmethod
+    def command(cls) -> str:
+        return "classify"
+
+    makes = ()
+
+    def settings(self) -> dict[str, object]:
+        return {}
+
+    def run(self, session: Session) -> Result:
+        return Result("what it found", metrics={"accuracy": 0.75}, blocks=(Heatmap(np.eye(2), title="figure"),))
+
+
+def execute(*, out: Path | None, as_json: bool = True) -> None:
+    _execute(Shown(), Common(out=out, json=as_json, device="cpu", quiet=True), "deepscope")  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), OSError(122, "Disk quota exceeded")])
+def test_a_result_that_cannot_be_saved_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, as_json: bool, error: OSError
+) -> None:
+    def full(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("deepscope.render.folder._write", full)
+    with pytest.raises(InputError, match=f"cannot write to .*{error.strerror}"):
+        execute(out=tmp_path / "o", as_json=as_json)
+    assert "what it found" in capsys.readouterr().out
+    with lock(tmp_path / "o"):
+        pass
+    assert list((tmp_path / "o").iterdir()) == []
+
+
+def test_figures_that_fail_lose_neither_what_is_saved_nor_what_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> dict[str, bytes]:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("deepscope.render.plots.files", broken)
+    with pytest.raises(InputError, match="figures are not all there"):
+        execute(out=tmp_path)
+    assert json.loads(capsys.readouterr().out)["metrics"]["accuracy"] == 0.75
+    assert render.load(tmp_path).metrics["accuracy"] == 0.75
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_result_that_cannot_be_printed_is_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_json: bool
+) -> None:
+    class Full:
+        encoding = "utf-8"
+
+        def write(self, text: str) -> int:
+            return len(text)
+
+        def flush(self) -> None:
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", Full())
+        with pytest.raises(InputError, match=r"standard output \(No space left on device\): it is kept in"):
+            execute(out=tmp_path, as_json=as_json)
+    assert render.load(tmp_path).title == "what it found"
+
+
+def test_a_closed_or_narrow_standard_output_loses_nothing(tmp_path: Path) -> None:
+    """A file name that ASCII lacks, and a command that was started without any standard output."""
+    code = "from deepscope.cli import main; main(['models', 'list', '--quiet', '--out', 'é'])"
+    for how in (
+        f'"{sys.executable}" -c "{code}" >&-',
+        f'PYTHONIOENCODING=ascii "{sys.executable}" -c "{code}" >/dev/null',
+    ):
+        done = subprocess.run(
+            how, shell=True, cwd=tmp_path, capture_output=True, text=True, env=os.environ, timeout=120
+        )
+        assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+        assert render.load(tmp_path / "é").title
+        (tmp_path / "é" / "result.json").unlink()
+
+
+def test_a_folder_is_for_one_command_at_a_time(tmp_path: Path) -> None:
+    with lock(tmp_path):
+        found: list[Exception] = []
+
+        def other() -> None:
+            try:
+                execute(out=tmp_path)
+            except InputError as error:
+                found.append(error)
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+    assert len(found) == 1 and str(tmp_path) in str(found[0])
+    assert list(tmp_path.iterdir()) == []
