@@ -65,7 +65,7 @@ def test_what_ctrl_c_stops_is_kept_and_goes_on_to_the_same_bits(
 ) -> None:
     whole = make(session)
     assert whole.complete
-    assert not any((tmp_path / "visualize").rglob("*.pt"))
+    assert not any((tmp_path / "visualize").rglob("*.kept"))
 
     with monkeypatch.context() as patch:
         interrupt_after(9 + 5, patch)  # in the second of two batches, after its frame 4
@@ -82,7 +82,7 @@ def test_what_ctrl_c_stops_is_kept_and_goes_on_to_the_same_bits(
     assert continued.complete
     for part in ("pixels", "watched", "film"):
         assert torch.equal(getattr(continued, part), getattr(whole, part))
-    assert not any((tmp_path / "visualize").rglob("*.pt"))
+    assert not any((tmp_path / "visualize").rglob("*.kept"))
 
 
 def test_statistics_are_shared_by_parts_of_equal_size_whatever_the_batch(
@@ -135,7 +135,7 @@ def test_a_damaged_file_of_the_cache_costs_time_only(session: Session, monkeypat
     with monkeypatch.context() as patch:
         interrupt_after(3, patch)
         make(session)
-    for path in session.cache.rglob("*.pt"):
+    for path in session.cache.rglob("*.kept"):
         path.write_bytes(b"no tensors")
     assert make(session).complete
 
