@@ -135,9 +135,12 @@ def test_a_damaged_file_of_the_cache_costs_time_only(session: Session, monkeypat
     with monkeypatch.context() as patch:
         interrupt_after(3, patch)
         make(session)
-    for path in session.cache.rglob("*.kept"):
-        path.write_bytes(b"no tensors")
-    assert make(session).complete
+    wanted, (path,) = make(dataclasses.replace(session, cache=Path("/dev/null/none"))), session.cache.rglob("*.kept")
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    for at in [*range(0, 100, 7), *rng.integers(len(whole), size=6)]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 64]) + whole[at + 1 :])
+        assert torch.equal(make(session).pixels, wanted.pixels)
 
 
 def test_an_image_depends_on_its_label_and_the_seed_alone(session: Session) -> None:

@@ -105,7 +105,7 @@ def _check_directory(raw: IO[bytes]) -> None:
 
 def _tarred(archive: Path, most: int) -> Iterator[tuple[str, IO[bytes]]]:
     with archive.open("rb") as raw, _decompressed(raw) as content:
-        stream = _Bounded(content, most)
+        stream = _Bounded(content, most + _AT_ONCE)  # headers and padding count too
         try:
             opened = tarfile.TarFile(fileobj=stream)  # pyright: ignore[reportArgumentType]
         except tarfile.ReadError as error:
