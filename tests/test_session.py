@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pwd
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from deepscope.errors import InputError
-from deepscope.session import Session
+from deepscope.kept import Cache
+from deepscope.session import Session, default_cache, default_home, temporary_cache
 
 
 @pytest.mark.parametrize("device", ["", "nonsense", "meta", "cuda:99", "xpu", "hpu", "fpga", "cpu:x"])
@@ -95,3 +98,61 @@ def test_some_are_drawn_by_the_seed_and_stay_in_order() -> None:
     assert len(drawn) == 4 and sorted(set(drawn)) == drawn
     assert drawn == Session(seed=1).some(letters, 4) != Session(seed=2).some(letters, 4)
     assert Session().some(letters, None) == list(letters) == Session().some(letters, 99)
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process without HOME, of a user without an entry in passwd."""
+
+    def unknown(who: object) -> None:
+        raise KeyError(who)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.setattr(pwd, "getpwnam", unknown)
+    for name in ("HOME", "DEEPSCOPE_HOME", "DEEPSCOPE_CACHE", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_without_a_home_data_is_looked_for_where_all_users_have_it(nobody: None) -> None:
+    session = Session.open(device="cpu")
+    assert session.home.is_absolute()
+    assert "~" not in str(session.home)
+    assert session.cache == temporary_cache()
+    assert not session.cache.exists()  # until it is used
+
+
+def test_a_temporary_cache_is_said_once(nobody: None, capsys: pytest.CaptureFixture[str]) -> None:
+    session = Session.open(device="cpu")
+    for name in ("one", "two"):
+        cache = Cache(session, session.cache / name)
+        cache.write("x", b"1")
+        assert cache.read("x") == b"1"
+    assert capsys.readouterr().err.count("the cache is temporary") == 1
+
+
+@pytest.mark.parametrize("given", ["~nobody-of-this-name/data", "~nobody-of-this-name"])
+def test_the_home_of_a_user_that_does_not_exist(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPSCOPE_HOME", given)
+    monkeypatch.setenv("DEEPSCOPE_CACHE", given)
+    with pytest.raises(InputError, match=r"DEEPSCOPE_HOME is ~nobody-of-this-name.*no such user"):
+        default_home()
+    assert default_cache() == temporary_cache()
+
+
+@pytest.mark.parametrize("given", ["", "relative", "relative/", "/no/such/place", "/dev/null"])
+def test_folders_of_any_spelling_are_only_looked_at(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    for name, default in (("DEEPSCOPE_HOME", default_home), ("DEEPSCOPE_CACHE", default_cache)):
+        monkeypatch.setenv(name, given)
+        assert default() == Path(given) if given else default().is_absolute()
+
+
+def test_a_note_of_one_topic_is_given_once_by_all_sessions_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    session = Session()
+    replace(session, quiet=True).note_once("cache", "unheard")
+    replace(session, seed=1).note_once("cache", "first")
+    session.note_once("cache", "second")
+    Session().note_once("cache", "of another command")
+    assert capsys.readouterr().err.split("\n") == ["first", "of another command", ""]

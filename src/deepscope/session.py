@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import hashlib
 import os
+import secrets
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -51,6 +56,7 @@ class Session:
         quiet: no progress and no notes on stderr.
         out: folder that the result is written to, where the person named one.
         part: of a larger whole, what this is: stands before the text of progress bars.
+        said: topics of the notes that are given once per command; sessions made with `replace` share them.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -61,6 +67,7 @@ class Session:
     quiet: bool = False
     out: Path | None = None
     part: str = ""
+    said: set[str] = field(default_factory=set[str], repr=False, compare=False)
 
     @classmethod
     def open(
@@ -116,6 +123,12 @@ class Session:
         if not self.quiet:
             Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
 
+    def note_once(self, topic: str, text: str) -> None:
+        """As `note`, for the first text of each topic only."""
+        if not self.quiet and topic not in self.said:
+            self.said.add(topic)
+            self.note(text)
+
     def track(self, items: Iterable[T], description: str, *, total: int | None = None) -> Iterator[T]:
         """Yield the items, with a progress bar on stderr once they take more than two seconds."""
         if total is None and hasattr(items, "__len__"):
@@ -168,13 +181,38 @@ def wait_for_others() -> None:
 
 
 def default_home() -> Path:
-    """`$DEEPSCOPE_HOME`, else the platform's data folder. It need not exist."""
-    return Path(os.environ.get("DEEPSCOPE_HOME") or platformdirs.user_data_path("deepscope")).expanduser()
+    """`$DEEPSCOPE_HOME`, else the platform's data folder, else the one that all users share. It need not exist.
+
+    Raises:
+        InputError: the variable names the home of a user that does not exist.
+    """
+    given = os.environ.get("DEEPSCOPE_HOME")
+    try:
+        return (Path(given) if given else platformdirs.user_data_path("deepscope")).expanduser()
+    except RuntimeError:  # no HOME and no entry in passwd, as in some containers
+        if given:
+            raise InputError(f"DEEPSCOPE_HOME is {given}, and there is no such user: name a folder") from None
+        return platformdirs.site_data_path("deepscope")
 
 
 def default_cache() -> Path:
-    """`$DEEPSCOPE_CACHE`, else the platform's cache folder. It need not exist."""
-    return Path(os.environ.get("DEEPSCOPE_CACHE") or platformdirs.user_cache_path("deepscope")).expanduser()
+    """`$DEEPSCOPE_CACHE`, else the platform's cache folder, else `temporary_cache`. It need not exist."""
+    given = os.environ.get("DEEPSCOPE_CACHE")
+    try:
+        return (Path(given) if given else platformdirs.user_cache_path("deepscope")).expanduser()
+    except RuntimeError:
+        return temporary_cache()
+
+
+@functools.cache
+def temporary_cache() -> Path:
+    """A cache for this process alone, for want of a better one; it is removed at the end. It need not exist."""
+    try:
+        folder = Path(tempfile.gettempdir()) / f"deepscope-{secrets.token_hex(8)}"
+    except OSError:  # no folder for temporary files can be written
+        return Path(os.devnull) / "deepscope"
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _device(name: str) -> torch.device:

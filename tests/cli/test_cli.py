@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -154,3 +155,40 @@ def test_starting_loads_no_library_that_only_some_commands_need() -> None:
     program = "import deepscope.cli, sys; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not slow & set(found.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/a/b"), "/a/b: No space left on device"),
+        (PermissionError(errno.EACCES, "Permission denied", b"/a/b"), "/a/b: Permission denied"),
+        (FileNotFoundError(errno.ENOENT, "Not here", "/a", None, "/b"), "/a and /b: Not here"),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+        (OSError("no number\nand two lines"), "no number and two lines"),
+        (OSError(errno.EIO, "bad", "a\x1b]0;title\x07\nb"), r"a\x1b]0;title\x07 b: bad"),
+        (OSError(errno.EIO, "bad", 3), "bad"),
+        (ConnectionResetError(), "ConnectionResetError"),
+        (MemoryError(), "not enough memory"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(
+    error: Exception, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("deepscope.cli.program._execute", fail)
+    assert run(["classify"]) == 2
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert printed.count("\n") == 1
+    assert printed.rstrip("\n").isprintable()
+
+
+def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise AttributeError("a defect")
+
+    monkeypatch.setattr("deepscope.cli.program._execute", fail)
+    with pytest.raises(AttributeError):
+        run(["classify"])

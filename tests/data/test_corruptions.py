@@ -23,10 +23,12 @@ from deepscope.data.corruptions import (
     JpegCompression,
     Pixelate,
     ShotNoise,
+    check_outside,
     write_corrupted,
 )
 from deepscope.data.photographs import bundled
 from deepscope.errors import InputError
+from deepscope.jobs.data_corrupt import DataCorrupt
 from deepscope.session import Session
 
 GREY = Image.new("RGB", (120, 100), (102, 102, 102))
@@ -129,3 +131,56 @@ def test_copies_keep_their_folders_and_bad_files_are_listed(tmp_path: Path, cat:
     with pytest.raises(InputError, match="none of the 1"):
         write_corrupted(paths[-1:], GaussianNoise(), tmp_path / "none", session)
     assert {path.name for path in tmp_path.iterdir()} == {"photos", "noisy", "fewer"}
+
+
+def _tree(root: Path) -> list[str]:
+    return sorted(str(path) for path in root.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    "out",
+    ["", ".", "a", "a/deeper/still", "new", "new/deeper", "link", "link/new", "../photos/new", "a/../b/x", "outside/x"],
+)
+def test_copies_are_never_written_into_their_own_data(tmp_path: Path, cat: Image.Image, out: str) -> None:
+    """By whatever name: `link` leads back to the data, and class folder b to a folder outside of it."""
+    data, outside = tmp_path / "photos", tmp_path / "outside"
+    for folder in (data / "a", outside):
+        folder.mkdir(parents=True)
+        cat.save(folder / "1.png")
+        cat.save(folder / "2.png")
+    (data / "b").symlink_to(outside)
+    (tmp_path / "link").symlink_to(data)
+    place = tmp_path / out if out.startswith(("link", "outside")) else data / out
+    before = _tree(tmp_path)
+    place.mkdir(parents=True, exist_ok=True)  # as the command line does, to see whether it can
+    with pytest.raises(InputError, match="lies in the data itself"):
+        DataCorrupt(str(data)).run(Session(out=place, quiet=True))
+    assert _tree(tmp_path) == before
+    paths = [path / f"{number}.png" for path in (data / "a", data / "b") for number in (1, 2)]
+    if not out.startswith(("new", "../photos/new")) and out not in ("", ".", "link", "link/new"):
+        with pytest.raises(InputError, match="lies in the data itself"):
+            write_corrupted(paths, GaussianNoise(), place / "images", Session(quiet=True))
+    assert _tree(tmp_path) == before
+
+
+def test_another_spelling_of_the_same_folder_is_the_same_folder(
+    tmp_path: Path, cat: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk that does not tell A from a, both have one number."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "PHOTOS").symlink_to("photos")
+    monkeypatch.setattr(Path, "resolve", lambda self, strict=False: self)  # there is no link to follow on such a disk
+    with pytest.raises(InputError, match="lies in the data itself"):
+        check_outside(tmp_path / "PHOTOS" / "out" / "images", [tmp_path / "photos"])
+    check_outside(tmp_path / "photos-2", [tmp_path / "photos"])
+    check_outside(tmp_path, [tmp_path / "photos", tmp_path / "none"])
+
+
+def test_copies_beside_the_data_or_around_it_are_written(tmp_path: Path, cat: Image.Image) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in (1, 2):
+            cat.save(tmp_path / "photos" / name / f"{number}.png")
+    for out in (tmp_path / "photos2", tmp_path):
+        result = DataCorrupt(str(tmp_path / "photos"), figures=0).run(Session(out=out, quiet=True))
+        assert result.metrics["images"] == 4

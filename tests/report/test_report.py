@@ -1,6 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -157,3 +161,102 @@ def test_the_script_may_run_and_nothing_else() -> None:
     assert text.count("<script>") == 1
     assert "script-src 'sha256-" in text
     assert "default-src 'none'" in text
+
+
+def _replaced(path: Path) -> None:
+    """Other content of the same size under the same name, with the same time of change, as `rsync -t` leaves it."""
+    about, other = path.stat(), path.with_name("other")
+    other.write_bytes(bytes(about.st_size))
+    os.utime(other, ns=(about.st_atime_ns, about.st_mtime_ns))
+    other.replace(path)
+
+
+def _rewritten(path: Path) -> None:
+    about = path.stat()
+    path.write_bytes(bytes(about.st_size))
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+
+
+def _relinked(path: Path, target: Path) -> None:
+    path.unlink()
+    path.symlink_to(target)
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "new file": lambda data: (data / "a" / "new.jpg").write_bytes(b"x"),
+    "new file behind a link": lambda data: (data / "b" / "new.jpg").write_bytes(b"x"),
+    "removed file": lambda data: (data / "a" / "1.jpg").unlink(),
+    "renamed file": lambda data: (data / "a" / "1.jpg").rename(data / "a" / "3.jpg"),
+    "renamed class": lambda data: (data / "a").rename(data / "A"),
+    "new empty class": lambda data: (data / "c").mkdir(),
+    "replaced file": lambda data: _replaced(data / "a" / "1.jpg"),
+    "replaced file behind a link": lambda data: _replaced(data / "b" / "1.jpg"),
+    "rewritten file": lambda data: _rewritten(data / "a" / "1.jpg"),
+    "rewritten file that a link names": lambda data: _rewritten(data / "a" / "link.jpg"),
+    "link to another folder": lambda data: _relinked(data / "b", data.parent / "second"),
+    "link to another file": lambda data: _relinked(data / "a" / "link.jpg", Path("1.jpg")),
+    "link to nothing, which now leads somewhere": lambda data: (data.parent / "nowhere").write_bytes(b"x"),
+    "file in the place of a folder": lambda data: ((data / "empty").rmdir(), (data / "empty").touch()),
+    "data that is gone": lambda data: data.rename(data.with_name("moved")),
+}
+
+
+@pytest.fixture
+def linked(session: Session) -> Path:
+    """Data whose folders and files are links in part, one of them to nothing and one in a circle."""
+    data, outside = session.home / "data", session.home / "real"
+    for folder in (data / "a", outside, data.parent / "second", data / "empty"):
+        folder.mkdir()
+        for number in range(3 if folder.name != "empty" else 0):
+            (folder / f"{number}.jpg").write_bytes(b"content")
+    (data / "b").symlink_to(outside)
+    (data / "a" / "link.jpg").symlink_to(outside / "2.jpg")
+    (data / "dangling.jpg").symlink_to(session.home / "nowhere")
+    (data / "a" / "circle").symlink_to(data)
+    (data / "a" / "self").symlink_to("self")
+    return data
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_any_change_of_what_was_read_is_noticed(session: Session, linked: Path, change: str) -> None:
+    folder = session.home.parent / "one"
+    Shelf(folder, session).get(study())
+    assert Shelf(folder, session).has(study())
+    CHANGES[change](linked)
+    assert not Shelf(folder, session).has(study())
+    assert not Shelf(folder, session).get(study()).kept
+
+
+def test_what_is_not_read_changes_nothing(session: Session, linked: Path) -> None:
+    folder = session.home.parent / "one"
+    Shelf(folder, session).get(study())
+    (session.home / "beside").write_bytes(b"x")
+    (linked / "a" / "1.jpg").read_bytes()
+    assert Shelf(folder, replace(session, part="again")).get(study()).kept
+
+
+def test_another_home_model_seed_or_damaged_key_makes_a_section_again(
+    session: Session, linked: Path, tmp_path: Path
+) -> None:
+    folder = session.home.parent / "one"
+    Shelf(folder, session, "weights").get(study())
+    assert Shelf(folder, session, "weights").has(study())
+    shutil.copytree(session.home, tmp_path / "home2", symlinks=True)  # same names, sizes and times
+    for other in (replace(session, home=tmp_path / "home2"), replace(session, seed=1)):
+        assert not Shelf(folder, other, "weights").has(study())
+    assert not Shelf(folder, session, "other weights").has(study())
+    for content in (b"\xff\xfe", b"", b"x" * 64):
+        (folder / "works" / "inputs.sha256").write_bytes(content)
+        assert not Shelf(folder, session, "weights").has(study())
+    (folder / "works" / "inputs.sha256").unlink()
+    (folder / "works" / "inputs.sha256").mkdir()
+    assert not Shelf(folder, session, "weights").has(study())
+
+
+def test_a_disk_that_is_full_is_no_defect_of_a_section(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("deepscope.render.save", full)
+    with pytest.raises(OSError, match="No space left"):
+        Shelf(session.home.parent / "one", session).get(study())

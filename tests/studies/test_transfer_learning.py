@@ -52,7 +52,11 @@ def test_digits_become_files_and_an_untrained_network_a_weights_file(session: Se
     files = sorted(root.rglob("*.png"))
     assert len(files) == 2 * 10 * 3
     assert np.asarray(Image.open(files[0])).shape == (28, 28)
+    whole = {path: path.read_bytes() for path in root.rglob("*.png")}
+    for path in whole:
+        path.write_bytes(path.read_bytes()[:-20])
     assert digit_folders(3, session) == root
+    assert {path: path.read_bytes() for path in root.rglob("*.png")} == whole  # a damaged one is written anew
     model = load_model(session=session)
     path = untrained(model, session)
     weights = load_file(path)
@@ -61,7 +65,7 @@ def test_digits_become_files_and_an_untrained_network_a_weights_file(session: Se
     pixels = model.read([files[0]])
     assert not torch.allclose(blank(pixels), model(pixels))
     assert torch.isfinite(blank(pixels)).all()
-    path.unlink()
+    path.write_bytes(path.read_bytes()[:-4] + b"\0\0\x80\x7f")  # an infinity
     again = load_file(untrained(model, session))  # the seed decides
     assert all(again[key].equal(value) for key, value in weights.items())
 

@@ -65,7 +65,7 @@ def test_what_ctrl_c_stops_is_kept_and_goes_on_to_the_same_bits(
 ) -> None:
     whole = make(session)
     assert whole.complete
-    assert not any((tmp_path / "visualize").rglob("*.pt"))
+    assert not any((tmp_path / "visualize").rglob("*.kept"))
 
     with monkeypatch.context() as patch:
         interrupt_after(9 + 5, patch)  # in the second of two batches, after its frame 4
@@ -82,7 +82,7 @@ def test_what_ctrl_c_stops_is_kept_and_goes_on_to_the_same_bits(
     assert continued.complete
     for part in ("pixels", "watched", "film"):
         assert torch.equal(getattr(continued, part), getattr(whole, part))
-    assert not any((tmp_path / "visualize").rglob("*.pt"))
+    assert not any((tmp_path / "visualize").rglob("*.kept"))
 
 
 def test_statistics_are_shared_by_parts_of_equal_size_whatever_the_batch(
@@ -135,9 +135,12 @@ def test_a_damaged_file_of_the_cache_costs_time_only(session: Session, monkeypat
     with monkeypatch.context() as patch:
         interrupt_after(3, patch)
         make(session)
-    for path in session.cache.rglob("*.pt"):
-        path.write_bytes(b"no tensors")
-    assert make(session).complete
+    wanted, (path,) = make(dataclasses.replace(session, cache=Path("/dev/null/none"))), session.cache.rglob("*.kept")
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    for at in [*range(0, 100, 7), *rng.integers(len(whole), size=6)]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 64]) + whole[at + 1 :])
+        assert torch.equal(make(session).pixels, wanted.pixels)
 
 
 def test_an_image_depends_on_its_label_and_the_seed_alone(session: Session) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -134,7 +135,7 @@ class _Path:
         parent = next((ends for ends in self.halved if ends[0] < place < ends[1]), None)
         if parent is None:  # the first grid
             places = sorted(self.shares)
-            self.halved = dict.fromkeys(zip(places, places[1:]))
+            self.halved = dict.fromkeys(itertools.pairwise(places))
             return
         left, right = parent
         del self.halved[parent]

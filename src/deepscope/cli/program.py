@@ -51,6 +51,10 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of our output has seen enough
         sys.stderr.close()
         return 1
+    except OSError as error:
+        return _refuse(_what_failed(error))
+    except MemoryError:
+        return _refuse("there is not enough memory: give fewer or smaller images, or close other programs")
     return 0
 
 
@@ -139,6 +143,16 @@ def _writable(folder: Path | None) -> Path | None:
 
 def _one_line(error: CycloptsError) -> str:
     return " ".join(str(error).split()).rstrip(" .,")
+
+
+def _what_failed(error: OSError) -> str:
+    """What the system refused, and for which file."""
+    reason = error.strerror or str(error) or type(error).__name__
+    names = " and ".join(
+        os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)
+    )
+    line = " ".join(f"{names}: {reason}".removeprefix(": ").split())
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)
 
 
 def _refuse(message: str) -> int:

@@ -12,7 +12,7 @@ import secrets
 import shutil
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,6 +200,19 @@ def shrunk(image: Image.Image) -> Image.Image:
     return image.resize((width, height), Image.Resampling.BICUBIC)
 
 
+def check_outside(folder: Path, data: Iterable[Path]) -> None:
+    """Refuse a folder to write to that is one of the data's, or lies in one: by links and other spellings too.
+
+    Raises:
+        InputError: it is.
+    """
+    owned = {(found.st_dev, found.st_ino) for found in (own.stat() for own in data if own.exists())}
+    place = folder.resolve()
+    for parent in (place, *place.parents):
+        if parent.exists() and (parent.stat().st_dev, parent.stat().st_ino) in owned:
+            raise InputError(f"{folder} lies in the data itself ({parent}): name a folder outside of it")
+
+
 def write_corrupted(
     paths: Sequence[Path], corruption: Corruption, folder: Path, session: Session
 ) -> tuple[images.Skipped, ...]:
@@ -217,8 +230,9 @@ def write_corrupted(
         what could not be read, with the reason.
 
     Raises:
-        InputError: there is a folder of that name, or no image could be read.
+        InputError: there is a folder of that name, it lies in the images' own, or no image could be read.
     """
+    check_outside(folder, {path.parent for path in paths})
     if folder.exists():
         raise InputError(f"{folder} is there already: remove it, or name another folder")
     root = Path(os.path.commonpath([path.parent for path in paths]))

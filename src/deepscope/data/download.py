@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import secrets
 import shutil
 import zlib
@@ -67,13 +68,14 @@ def get(source: Source, session: Session, *, patience: Patience = Patience()) ->
         InputError: it cannot be had, in one line that says which file to put where.
     """
     target = inside(session.home / "data", source.to)
-    if target.exists():
+    if target.exists() and not _empty(target):
         return _here(source, target)
     part = target.with_name(f"{target.name}.part")
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{part.parent} cannot be made ({error.strerror}): name another DEEPSCOPE_HOME") from None
+    _check_leftovers(target, part)
     reasons = []
     for url in source.urls:
         for _ in range(2):
@@ -93,23 +95,56 @@ def get(source: Source, session: Session, *, patience: Patience = Patience()) ->
     )
 
 
+def _empty(target: Path) -> bool:
+    return target.is_dir() and not any(target.iterdir())
+
+
+def _check_leftovers(target: Path, part: Path) -> None:
+    """Refuse to write through a link, or over a pipe, a device or a folder."""
+    for path in (part, part.with_name(f"{part.name}.version"), _record(target), target):
+        if path.is_symlink() or (path.exists() and not path.is_file() and path != target):
+            raise InputError(f"{path} is in the way: it is no regular file; remove it, then get it again")
+
+
+def _record(target: Path) -> Path:
+    """Where the digest of a first download is kept."""
+    return target.with_name(f"{target.name}.sha256")
+
+
+def _recorded(target: Path) -> str:
+    """The digest of a first download; empty where there is none."""
+    if not _record(target).is_file():
+        return ""
+    with _record(target).open("rb") as file:
+        found = re.match(rb"[0-9a-f]{64}(?= )", file.read(100))
+    return found[0].decode() if found else ""
+
+
 def _here(source: Source, target: Path) -> Got:
     """Data that was here before: checked where its digest is known."""
+    if target.is_dir() != bool(source.place):
+        kind = "a folder, not a file" if target.is_dir() else "a file, not a folder"
+        raise InputError(f"{target} is {kind}: remove it, then get it again")
     if source.place or not source.sha256:
         return Got(target, "", "was here before, not compared")
-    if (found := _digest(target)) != source.sha256:
+    try:
+        found = _digest(target)
+    except Damaged as error:
+        raise InputError(f"{target} cannot be used, {error}: remove it, then get it again") from None
+    if found != source.sha256:
         raise InputError(f"{target} has the SHA-256 {found}, not {source.sha256}: remove it, then get it again")
     return Got(target, found, "was here before, agrees with the published file")
 
 
 def _accepted(source: Source, target: Path, part: Path, url: str) -> Got:
     """Check a whole download and move it to its place. Raises Damaged where it is not the right file."""
-    found, record = _digest(part), target.with_name(f"{target.name}.sha256")
+    found, record = _digest(part), _record(target)
     expected, checked = source.sha256, "agrees with the published file"
-    if not expected and record.exists():
-        expected, checked = record.read_text().split(" ")[0], "agrees with the first download"
+    if not expected and (expected := _recorded(target)):
+        checked = "agrees with the first download"
     if expected and found != expected:
-        raise Damaged(f"its SHA-256 is {found}, not {expected}")
+        where = "" if source.sha256 else f" as in {record}: remove that file where the published one has changed"
+        raise Damaged(f"its SHA-256 is {found}, not {expected}{where}")
     if source.place:
         _unpacked(source, source.place, target, part)
     else:
@@ -140,7 +175,7 @@ def _digest(path: Path) -> str:
     digest = sha256()
     packed = path.name.removesuffix(".part").endswith(".gz")
     try:
-        with gzip.open(path) if packed else path.open("rb") as file:
+        with gzip.open(path) if packed else path.open("rb") as file:  # gzip compares its check sum at the end
             size = 0
             while chunk := file.read(1 << 20):
                 digest.update(chunk)

@@ -18,6 +18,8 @@ from deepscope.errors import InputError
 _CHUNK = 1 << 16
 _TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504)
 _NOT_SATISFIABLE = 416
+_NUMBER = "[0-9]{1,18}"
+_VERSION = re.compile(r"[ -~]{1,500}")
 
 
 class Unavailable(Exception):
@@ -73,7 +75,7 @@ def fetch(url: str, part: Path, *, most: int, patience: Patience, advance: Calla
         except _TooLarge:
             forget(part)
             raise InputError(f"{url} gives more than {most} bytes: that is not the file it should be") from None
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:  # a ValueError: an address, a header
             cause = getattr(error, "reason", error)
             reason = str(cause) or type(cause).__name__
             if isinstance(cause, socket.gaierror):
@@ -94,7 +96,7 @@ class _TooLarge(Exception):
 
 def _go_on(url: str, part: Path, most: int, timeout: float, advance: Callable[[int], None]) -> None:
     """One connection: from where `part` ends to the end of the file, or an error."""
-    version = _version_file(part).read_text() if part.exists() and _version_file(part).exists() else ""
+    version = _kept_version(part)
     have = part.stat().st_size if version else 0
     request = urllib.request.Request(url, headers={"User-Agent": "deepscope", "Accept-Encoding": "identity"})
     if have:
@@ -120,17 +122,30 @@ def _go_on(url: str, part: Path, most: int, timeout: float, advance: Callable[[i
 
 def _extent(response: http.client.HTTPResponse) -> tuple[int, int | None]:
     """The place in the file where the answer begins, and the file's whole size where the server tells it."""
-    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
-    if response.status == http.client.PARTIAL_CONTENT and match:
+    if response.status == http.client.PARTIAL_CONTENT:
+        match = re.fullmatch(f"bytes ({_NUMBER})-{_NUMBER}/({_NUMBER}|\\*)", response.headers.get("Content-Range", ""))
+        if not match:
+            raise Unavailable(f"{response.url}: the server answers with a part of the file, and does not say which")
         return int(match[1]), None if match[2] == "*" else int(match[2])
     length = response.headers.get("Content-Length", "")
-    return 0, int(length) if length.isdigit() else None
+    return 0, int(length) if re.fullmatch(_NUMBER, length) else None
 
 
 def _version(response: http.client.HTTPResponse) -> str:
     """What `If-Range` accepts as the file's version: a strong ETag, else its date; empty for none."""
     tag = response.headers.get("ETag", "")
-    return tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
+    version = tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
+    return version if _VERSION.fullmatch(version) else ""
+
+
+def _kept_version(part: Path) -> str:
+    """The version of what `part` holds; empty where there is nothing to resume."""
+    file = _version_file(part)
+    if not (part.is_file() and file.is_file()):
+        return ""
+    with file.open("rb") as held:
+        version = held.read(1000).decode("latin-1")
+    return version if _VERSION.fullmatch(version) else ""
 
 
 def _version_file(part: Path) -> Path:
@@ -140,14 +155,16 @@ def _version_file(part: Path) -> Path:
 def _opened(part: Path, start: int, version: str) -> IO[bytes]:
     try:
         _version_file(part).write_text(version)
-        return part.open("ab" if start else "wb")
+        return part.open("ab" if start else "wb", buffering=0)  # a full disk shows at once, not when it is closed
     except OSError as error:
         raise _unwritable(part, error) from None
 
 
 def _write(file: IO[bytes], chunk: bytes, part: Path) -> None:
     try:
-        file.write(chunk)
+        rest = memoryview(chunk)
+        while rest:
+            rest = rest[file.write(rest) :]
     except OSError as error:
         raise _unwritable(part, error) from None
 

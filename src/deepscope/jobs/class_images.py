@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
 import math
 import time
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from deepscope.ascent import Streams
 from deepscope.errors import InputError, out_of_memory
-from deepscope.files import atomic
+from deepscope.kept import Cache, code_of
 from deepscope.session import Advance, Session
 from deepscope.visualization import Objective, Recipe, climb
 
@@ -187,30 +188,25 @@ class _Work:
         kept = {**trace.resume, "pixels": trace.pixels, "watched": torch.stack(trace.watched)}
         if trace.film:
             kept["film"] = torch.stack(trace.film)
-        with atomic(self._path(rows)) as path:
-            torch.save(kept, path)
+        memory = io.BytesIO()
+        torch.save(kept, memory)
+        self._cache.write(_name(rows), memory.getvalue())
 
     def forget(self) -> None:
         """Everything is finished: nothing needs to be continued."""
-        for path in self.folder.glob("*.pt"):
-            path.unlink(missing_ok=True)
-        if self.folder.is_dir():
-            self.folder.rmdir()
+        self._cache.remove("*.kept")
 
     def _load(self, rows: slice, trace: _Trace) -> None:
-        try:
-            kept = torch.load(self._path(rows), map_location="cpu", weights_only=True)
-            trace.pixels, trace.watched = kept.pop("pixels"), list(kept.pop("watched"))
-        except FileNotFoundError:
+        if (content := self._cache.read(_name(rows))) is None:
             return
-        except Exception as error:  # a damaged file costs time, not the work
-            self.session.note(f"{self._path(rows)} cannot be read ({type(error).__name__}): starting afresh")
-            return
+        kept = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        trace.pixels, trace.watched = kept.pop("pixels"), list(kept.pop("watched"))
         trace.film = list(kept.pop("film", ()))
         trace.resume = kept
 
-    def _path(self, rows: slice) -> Path:
-        return self.folder / f"{rows.start}-{rows.stop}.pt"
+    @property
+    def _cache(self) -> Cache:
+        return Cache(self.session, self.folder)
 
     @property
     def folder(self) -> Path:
@@ -221,6 +217,7 @@ class _Work:
             "recipe": dataclasses.asdict(self.recipe),
             "labels": self.labels,
             "session": (self.session.seed, self.session.precision, str(self.session.device), self.film),
+            "code": code_of("deepscope.visualization"),
             "start": None if self.start is None else hashlib.sha256(self.start.cpu().numpy().tobytes()).hexdigest(),
         }
         return self.session.cache / "visualize" / hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
@@ -229,6 +226,11 @@ class _Work:
 def _together(images: int) -> int:
     """How many images share statistics: parts of equal size, of about 16."""
     return math.ceil(images / math.ceil(images / _SHARED))
+
+
+def _name(rows: slice) -> str:
+    """Of a batch's entry in the cache."""
+    return f"{rows.start}-{rows.stop}.kept"
 
 
 def _bytes(pixels: Tensor) -> Tensor:

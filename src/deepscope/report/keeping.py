@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from stat import S_ISDIR
 
 from deepscope import render
 from deepscope.code import code_digest
@@ -39,16 +40,21 @@ class Shelf:
     Attributes:
         folder: holds them.
         session: that they are made in; the inputs' digests are taken once and hold for its time.
+        about: what else all sections depend on.
     """
 
     folder: Path
     session: Session
+    about: str = ""
     _keys: dict[Section, str] = field(default_factory=dict[Section, str], repr=False)
 
     def has(self, section: Section) -> bool:
         """Whether the section is here and nothing that went into it has changed."""
         path = self.folder / section.name / _KEY
-        return path.is_file() and path.read_text(encoding="utf-8") == self._key(section)
+        try:
+            return path.is_file() and path.read_bytes() == self._key(section).encode()
+        except OSError:
+            return False
 
     def get(self, section: Section, *, part: str = "") -> Outcome:
         """The section's result: the kept one, or one that is made now and kept.
@@ -67,16 +73,16 @@ class Shelf:
             except InputError as error:
                 session.note(f"{section.name} is made again: {error}")
         try:
-            (folder / _KEY).unlink(missing_ok=True)  # from here on, what lies there may be of two minds
+            (folder / _KEY).unlink(missing_ok=True)  # from here on, what lies there may be inconsistent
             own = replace(session, part=part)
             result = perform(section, own, command=command_line(section, session))
-            render.save(result, folder)
         except InputError as error:  # weights or data that are not here: no defect, but nothing to keep either
             return Outcome(section, _said(section, "Not measured here", str(error)))
         except Exception as error:
             traceback.print_exc()
             text = f"{type(error).__name__}: {error}"
             return Outcome(section, _said(section, "This section failed", text), failure=text)
+        render.save(result, folder)
         with atomic(folder / _KEY) as path:
             path.write_text(self._key(section), encoding="utf-8")
         return Outcome(section, result)
@@ -85,21 +91,36 @@ class Shelf:
         """A digest of what the result depends on: settings, seed, arithmetic, code, and the files that it reads."""
         if section not in self._keys:
             session = self.session
-            said = [section.settings(), session.seed, session.precision, session.device.type]
+            said = [section.settings(), self.about, session.seed, session.precision, session.device.type]
             code = code_digest(type(section).__module__)
             files = _files(section.inputs(session.home))
             self._keys[section] = hashlib.sha256(json.dumps([section.name, said, code, files]).encode()).hexdigest()
         return self._keys[section]
 
 
-def _files(inputs: Sequence[Path]) -> list[tuple[str, int, int]]:
-    """Every file by path, size and time of change: hashing gigabytes would cost more than some sections."""
-    found = []
-    for root in inputs:
-        for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
-            if path.is_file():
-                about = path.stat()
-                found.append((path.relative_to(root.parent).as_posix(), about.st_size, about.st_mtime_ns))
+def _files(inputs: Sequence[Path]) -> list[tuple[str, ...]]:
+    """All that is in the inputs, behind links too: names, and of each file what changes when it is written or replaced.
+
+    Files are not read: hashing gigabytes would cost more than some sections.
+    """
+    found: list[tuple[str, ...]] = []
+    entered: set[tuple[int, int]] = set()  # links can lead in a circle
+    waiting = [(path, str(number)) for number, path in enumerate(inputs)]
+    while waiting:
+        path, name = waiting.pop()
+        try:
+            about = path.stat()
+            if not S_ISDIR(about.st_mode):
+                times = (about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino)
+                found.append((name, *map(str, times)))
+                continue
+            place = (about.st_dev, about.st_ino)
+            found.append((name, "folder", str(place[1]) if place in entered else ""))
+            if place not in entered:
+                entered.add(place)
+                waiting += [(child, f"{name}/{child.name}") for child in sorted(path.iterdir(), reverse=True)]
+        except OSError as error:  # not there, a link to nothing, not ours to read
+            found.append((name, str(error.errno)))
     return found
 
 

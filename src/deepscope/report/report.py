@@ -66,11 +66,12 @@ class Report(Job):
         chosen = self._chosen(budget)
         if self.data is not None:
             judged = held_out(self.model or DEFAULT, self.data, session)  # refused now rather than in every section
+            about = judged.model.fingerprint
             title = f"{judged.model.name} on {Path(self.data).name}"
         else:
-            title = "Deep learning applications, measured"
+            title, about = "Deep learning applications, measured", ""
         folder = session.out or _FOLDER
-        shelf = Shelf(folder / "studies", session)
+        shelf = Shelf(folder / "studies", session, about)
         if self.list:
             return _listing(chosen, budget, shelf)
         outcomes: list[Outcome] = []

@@ -30,6 +30,7 @@ from deepscope.adaptation import (
 from deepscope.data import first_here
 from deepscope.errors import InputError
 from deepscope.jobs.domains import Domains, load_domains
+from deepscope.kept import workspace
 from deepscope.models import DEFAULT
 from deepscope.session import Session
 from deepscope.statistics import Estimate, over_seeds
@@ -227,7 +228,7 @@ def judged(outcomes: Iterable[Outcome]) -> Judges:
 
 def run_folder(session: Session, arm: Arm, seed: int, images: int | None) -> Path:
     """Where an arm's training is kept, so that the study goes on where it was stopped."""
-    root = (session.out or session.cache) / "domain-adaptation"
+    root = (session.out or workspace(session)) / "domain-adaptation"
     kind = f"{images or 'all'}-images-{arm.recipe.batch_size}"
     return root / kind / arm.name.replace("/", os.sep) / f"seed-{seed}"
 

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from deepscope.data import first_here
 from deepscope.errors import InputError
-from deepscope.files import atomic
 from deepscope.gans import (
     DIGITS,
     Architecture,
@@ -32,6 +31,8 @@ from deepscope.gans.quality import Judge, draw, fitting_judge, novelty, train_ju
 from deepscope.gans.style import slant
 from deepscope.jobs.gan_evaluate import measure
 from deepscope.jobs.gan_grid import style_agreement
+from deepscope.kept import Cache, workspace
+from deepscope.models.vision_model import weights_sha256
 from deepscope.session import Session
 from deepscope.statistics import Estimate, over_seeds
 from deepscope.training import CHECKPOINT, Diverged, History
@@ -139,7 +140,7 @@ def train_all(
         raise InputError("--seeds is at least 1, --samples 30, --images 1000")
     name = first_here(["mnist", "mnist-extract"], session)
     pictures = load_pictures(name, _SIDE, session)
-    root = (session.out or session.cache) / study
+    root = (session.out or workspace(session)) / study
     expert = fitting_judge(judge, pictures.channels, pictures.classes)
     if expert is None:  # trained from a seed of its own: never one of the generators'
         own = replace(session, seed=session.seed + 1000)
@@ -191,12 +192,12 @@ def train(
         folder=folder,
         judge=judge,
     )
-    path = folder / f"quality-{samples}.json"
-    if not path.is_file():
-        found = _figures(trained.gan, pictures, judge, session, folder, count=samples, score_epochs=score_epochs)
-        with atomic(path) as temporary:
-            temporary.write_text(json.dumps(found, indent=1), encoding="utf-8")
-    figures = json.loads(path.read_text(encoding="utf-8"))
+    weights = weights_sha256(trained.gan.generator)[:16]  # a measurement is of this training alone
+    measured, name = Cache(session, folder), f"quality-{samples}-{score_epochs}-{weights}.kept"
+    if (found := measured.read(name)) is None:
+        fresh = _figures(trained.gan, pictures, judge, session, folder, count=samples, score_epochs=score_epochs)
+        measured.write(name, found := json.dumps(fresh).encode())
+    figures = json.loads(found)
     early = trained.history.column("gradient/generator")[1][:1]
     if len(early):
         figures["early-gradient"] = float(early[0])

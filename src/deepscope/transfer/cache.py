@@ -1,8 +1,9 @@
 """Features on disk, found again by what they depend on and by the bytes of the image.
 
-A store is a folder for one kind of features: `about.json` says which, and every process that adds features
-appends them to a segment of its own, one record (SHA-256 of the image, vector) an image. A record that was cut
-off by a kill is not seen; the store is the union of its segments, in whatever order and number they were written.
+A store is a folder for one kind of features: `about.json` tells a reader which. Every process that adds features
+appends them to a segment of its own, one record per image: the SHA-256 of the image, the vector, and a digest of both
+and of the kind. The store is the union of its segments. A record that was cut off, damaged, or made for another store
+does not match its digest, and counts as missing.
 """
 
 from __future__ import annotations
@@ -10,8 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import secrets
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -19,69 +24,125 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepscope.files import atomic
+from deepscope.kept import Cache
 
-_SEGMENT = ".rows"
+_SEGMENT = re.compile(r"\d+-[0-9a-f]+-(\d{1,9})\.rows")
+_KEY, _CHECK = 32, 16
 
 
 class Store:
     """The cached vectors of one kind of features.
 
     Args:
-        root: of all stores.
+        cache: holds all stores.
         about: everything that the features depend on besides the image, ready for JSON.
     """
 
-    def __init__(self, root: Path, about: Mapping[str, Any]) -> None:
-        self._about = dict(about)
-        self._folder = root / hashlib.sha256(json.dumps(self._about, sort_keys=True).encode()).hexdigest()[:32]
+    def __init__(self, cache: Cache, about: Mapping[str, Any]) -> None:
+        self._cache, self._about = cache, dict(about)
+        self._identity = hashlib.sha256(json.dumps(self._about, sort_keys=True).encode()).digest()
+        self._folder = cache.folder / self._identity.hex()[:32]
         self._mine: Path | None = None
-        self._segments: list[NDArray[Any]] = []
-        self._found: dict[bytes, tuple[int, int]] = {}
+        self._segments: list[tuple[Path, int]] = []
+        self._found: dict[bytes, list[tuple[int, int]]] = {}
+        self._open: FileIO | None = None
+        self._held: dict[bytes, NDArray[np.float32]] = {}
+        self.hold = False
+        """Whether what is added is also held in memory, because the disk has lost some of it."""
         self.refresh()
 
     def __contains__(self, key: bytes) -> bool:
-        return key in self._found
+        return key in self._found or key in self._held
 
     def refresh(self) -> None:
         """See what this and other processes have added."""
         self._segments, self._found = [], {}
-        try:
-            dimension = int(json.loads((self._folder / "about.json").read_text())["dimension"])
-        except (OSError, ValueError, KeyError):
-            return  # nothing was added yet
-        record = _record(dimension)
-        for path in sorted(self._folder.glob(f"*{_SEGMENT}")):
-            whole = path.stat().st_size // record.itemsize
-            if whole:
-                segment = np.memmap(path, record, "r", shape=(whole,))
-                self._found.update(
-                    (key.tobytes(), (len(self._segments), row)) for row, key in enumerate(segment["key"])
-                )
-                self._segments.append(segment)
+        with self._cache.guarded():
+            for path in sorted(self._folder.glob("*.rows")):
+                if (named := _SEGMENT.fullmatch(path.name)) and path.is_file():
+                    self._index(path, int(named[1]))
+
+    def _index(self, path: Path, dimension: int) -> None:
+        """Find the keys of a segment's whole records; they are not verified yet."""
+        size = _size(dimension)
+        segment = len(self._segments)
+        self._segments.append((path, size))
+        with path.open("rb", buffering=0) as file:
+            for row in range(os.fstat(file.fileno()).st_size // size):
+                file.seek(row * size)
+                self._found.setdefault(file.read(_KEY), []).append((segment, row))
 
     def add(self, keys: Sequence[bytes], vectors: NDArray[np.float32]) -> None:
-        """Append (N, D) vectors; once this returns, a kill does not lose them."""
+        """Append (N, D) vectors; once this returns, a kill does not lose them. What cannot be written is held."""
+        packed = np.ascontiguousarray(vectors, "<f4")
+        records = (key + row.tobytes() + self._check(key, row.tobytes()) for key, row in zip(keys, packed, strict=True))
+        written = False
+        with self._cache.guarded():
+            self._append(b"".join(records), packed.shape[1])
+            written = True
+        if self.hold or not written:
+            self._held.update(zip(keys, packed, strict=True))
+
+    def read(self, keys: Sequence[bytes]) -> NDArray[np.float32] | None:
+        """(N, D) vectors of these images; None where one is damaged or gone, and from then on missing here."""
+        places = [self._found[key][-1] if key in self._found else (-1, -1) for key in keys]
+        vectors: NDArray[np.float32] | None = None
+        lost: set[bytes] = set()
+        with ExitStack() as opened:
+            for at in sorted(range(len(keys)), key=places.__getitem__):  # segment by segment, from front to back
+                if (vector := self._vector(keys[at], opened)) is None:
+                    lost.add(keys[at])
+                    continue
+                if vectors is None:
+                    vectors = np.empty((len(keys), len(vector)), np.float32)
+                vectors[at] = vector
+        return None if lost else vectors
+
+    def _vector(self, key: bytes, opened: ExitStack) -> NDArray[np.float32] | None:
+        """The first whole record of an image, the newest first; the others are forgotten."""
+        if key in self._held:
+            return self._held[key]
+        places = self._found.get(key, [])
+        while places:
+            segment, row = places[-1]
+            with self._cache.guarded():
+                record = self._record(segment, row, opened)
+                vector = record[_KEY:-_CHECK]
+                if record[:_KEY] == key and record[-_CHECK:] == self._check(key, vector):
+                    return np.frombuffer(vector, "<f4")
+            self._cache.damaged()
+            places.pop()
+        self._found.pop(key, None)
+        return None
+
+    def _record(self, segment: int, row: int, opened: ExitStack) -> bytes:
+        """Read a record; its segment stays open for the next one."""
+        path, size = self._segments[segment]
+        if self._open is None or self._open.name != str(path) or self._open.closed:
+            opened.close()
+            self._open = opened.enter_context(path.open("rb", buffering=0))
+        self._open.seek(row * size)
+        return self._open.read(size)
+
+    def _append(self, records: bytes, dimension: int) -> None:
+        """Write to a segment that no other process writes to: all of it or nothing."""
         if self._mine is None:
-            if not (self._folder / "about.json").is_file():
-                with atomic(self._folder / "about.json") as temporary:
-                    temporary.write_text(json.dumps({**self._about, "dimension": vectors.shape[1]}, indent=1))
-            self._mine = self._folder / f"{time.time_ns():020d}-{os.getpid()}{_SEGMENT}"
-        records = np.empty(len(keys), _record(vectors.shape[1]))
-        records["key"] = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32)
-        records["vector"] = vectors
-        with self._mine.open("ab") as segment:
-            segment.write(records.tobytes())
+            with atomic(self._folder / "about.json") as temporary:
+                temporary.write_text(json.dumps({**self._about, "dimension": dimension}, indent=1))
+            self._mine = self._folder / f"{time.time_ns():020d}-{secrets.token_hex(4)}-{dimension}.rows"
+        before = self._mine.stat().st_size if self._mine.exists() else 0
+        try:
+            with self._mine.open("ab") as segment:
+                segment.write(records)
+        except BaseException:
+            with suppress(OSError):
+                os.truncate(self._mine, before) if before else self._mine.unlink()
+            raise
 
-    def read(self, keys: Sequence[bytes]) -> NDArray[np.float32]:
-        """(N, D) vectors of these images, all of which must be here."""
-        where = np.array([self._found[key] for key in keys]).reshape(-1, 2)
-        dimension = self._segments[0]["vector"].shape[1]
-        vectors = np.empty((len(keys), dimension), np.float32)
-        for number, segment in enumerate(self._segments):
-            rows = np.flatnonzero(where[:, 0] == number)
-            vectors[rows] = segment["vector"][where[rows, 1]]
-        return vectors
+    def _check(self, key: bytes, vector: bytes) -> bytes:
+        return hashlib.sha256(self._identity + key + vector).digest()[:_CHECK]
 
 
-def _record(dimension: int) -> np.dtype[Any]:
-    return np.dtype([("key", np.uint8, (32,)), ("vector", "<f4", (dimension,))])
+def _size(dimension: int) -> int:
+    """Bytes of a record."""
+    return _KEY + 4 * dimension + _CHECK

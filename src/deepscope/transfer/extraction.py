@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from deepscope import images
 from deepscope.errors import InputError
+from deepscope.kept import Cache
 from deepscope.models import Preprocessing, VisionModel
 from deepscope.models.classifier import Backbone, Pooling, View
 from deepscope.models.prediction import in_parts, nothing_readable
@@ -29,7 +30,7 @@ from deepscope.transfer.inference import accelerated
 BATCH = 32
 """Every batch has this size, the last one filled up with black: an image's features do not depend on its company."""
 
-_ENGINE = 1
+_ENGINE = 2
 """Raised whenever this code changes what features are."""
 
 
@@ -65,9 +66,10 @@ def extract(
 ) -> Features:
     """Features of images, from the session's cache where they are in it.
 
-    What is missing is computed in one pass for all layers that lack it, and kept batch by batch: a process that
-    is killed loses at most one batch, and the next one goes on to bit-identical features. Under `torchrun` each
-    process computes the images whose digest falls to it, and all return the same.
+    What is missing or damaged is computed in one pass for all layers that lack it, and kept batch by batch: a process
+    that is killed loses at most one batch, and the next one resumes with bit-identical features. Under `torchrun` each
+    process computes the images whose digest falls to it, and all return the same. Where the cache cannot be used,
+    each process computes all images.
 
     Args:
         model: any network; class layers are not needed.
@@ -80,34 +82,49 @@ def extract(
     Raises:
         InputError: no layer has that name, its weights are not here, or no image could be read.
     """
-    root = session.cache / "features"
+    cache = Cache(session, session.cache / "features")
     geometry = preprocessing or model.preprocessing
     identity = {**_identity(model, session), "pixels": replace(geometry, mean=(0.0,) * 3, std=(1.0,) * 3).to_json()}
     keys = [images.digest(source) for source in session.track(sources, "looking for known images")]
-    unread: dict[bytes, str] = {}
-    computed = 0
-    seen: list[list[Store]] = []
+    passes: list[tuple[Backbone, dict[Layer, Store]]] = []
     for view in views:
         backbone = backbone_of(model, layers, (view,))
-        stores: dict[Layer, Store] = {
-            (name, pooling): Store(root, {**identity, **view.key, "layer": name, "pooling": pooling})
-            for name, pooling in backbone.layers
-        }
-        missing = {
-            key: source
-            for key, source in zip(keys, sources, strict=True)
-            if key not in unread and any(key not in store for store in stores.values())
-        }
-        unread |= _fill(backbone, stores, missing, geometry, session)
-        computed += len(missing.keys() - unread.keys())
-        seen.append([stores[layer] for layer in backbone.layers])
-    rows = [row for row, key in enumerate(keys) if key not in unread]
-    skipped = tuple(images.Skipped(_label(sources[r], r), unread[k]) for r, k in enumerate(keys) if k in unread)
-    if not rows:
-        raise InputError(nothing_readable(skipped))
-    readable = [keys[row] for row in rows]
-    vectors = tuple(_mean([store.read(readable) for store in stores]) for stores in zip(*seen, strict=True))
-    return Features(np.array(rows), vectors, skipped, computed)
+        about = {layer: {**identity, **view.key, "layer": layer[0], "pooling": layer[1]} for layer in backbone.layers}
+        passes.append((backbone, {layer: Store(cache, said) for layer, said in about.items()}))
+    unread: dict[bytes, str] = {}
+    computed, alone = 0, False
+    while True:
+        for backbone, stores in passes:
+            missing = {
+                key: source
+                for key, source in zip(keys, sources, strict=True)
+                if key not in unread and any(key not in store for store in stores.values())
+            }
+            unread |= _fill(backbone, stores, missing, geometry, session, alone=alone)
+            computed += len(missing.keys() - unread.keys())
+        rows = [row for row, key in enumerate(keys) if key not in unread]
+        skipped = tuple(images.Skipped(_label(sources[r], r), unread[k]) for r, k in enumerate(keys) if k in unread)
+        if not rows:
+            raise InputError(nothing_readable(skipped))
+        vectors = _vectors(passes, [keys[row] for row in rows])
+        if len(vectors) == len(passes[0][1]):
+            return Features(np.array(rows), vectors, skipped, computed)
+        alone = True  # the cache has lost some, or what another process computed could not be written
+        for _, stores in passes:
+            for store in stores.values():
+                store.hold = True
+
+
+def _vectors(
+    passes: Sequence[tuple[Backbone, Mapping[Layer, Store]]], keys: Sequence[bytes]
+) -> tuple[NDArray[np.float32], ...]:
+    """(n, D) for each layer, the mean over views; without the layers of which the cache has lost some."""
+    found = []
+    for layer in passes[0][1]:
+        views = [vectors for _, stores in passes if (vectors := stores[layer].read(keys)) is not None]
+        if len(views) == len(passes):
+            found.append(_mean(views))
+    return tuple(found)
 
 
 def backbone_of(model: VisionModel, layers: Sequence[Layer], views: Sequence[View] = (View(),)) -> Backbone:
@@ -129,14 +146,19 @@ def _fill(
     missing: Mapping[bytes, images.Source],
     geometry: Preprocessing,
     session: Session,
+    *,
+    alone: bool,
 ) -> dict[bytes, str]:
-    """Compute what is missing, each process its share. Returns the images that could not be read, and why."""
+    """Compute what is missing, each process its share unless `alone`. Returns what could not be read, and why."""
     from accelerate import PartialState
     from accelerate.utils import gather_object
 
-    world = PartialState(cpu=session.device.type == "cpu")
-    world.wait_for_everyone()  # all have seen the same stores, and miss the same images, before any is added
-    keys = [key for key in missing if _shard(key, world.num_processes) == world.process_index]
+    keys, together = list(missing), False
+    if not alone:
+        world = PartialState(cpu=session.device.type == "cpu")
+        together = world.num_processes > 1
+        world.wait_for_everyone()  # all have seen the same stores, and miss the same images, before any is added
+        keys = [key for key in missing if _shard(key, world.num_processes) == world.process_index]
     wanted = [layer for layer, store in stores.items() if any(key not in store for key in missing)]
     backbone = Backbone(backbone.network, backbone.mean.flatten(), backbone.std.flatten(), wanted, backbone.views)
     quick: Backbone | None = None
@@ -162,7 +184,7 @@ def _fill(
             advance(len(batch.rows) + len(batch.skipped))
     refused = (key for row, key in enumerate(keys) if row not in found)
     reasons = {key: bad.reason for key, bad in zip(refused, skipped, strict=True)}
-    if world.num_processes > 1:
+    if together:
         reasons = dict(gather_object(list(reasons.items())))  # waits until every process has added its share
     for store in stores.values():
         store.refresh()

@@ -15,7 +15,7 @@ from deepscope import images
 from deepscope.data import ClassFolders
 from deepscope.data.audit import audit
 from deepscope.errors import InputError
-from deepscope.files import atomic
+from deepscope.kept import Cache, code_of
 from deepscope.session import Session
 
 
@@ -78,15 +78,14 @@ def _twins(data: ClassFolders, place: dict[Path, int], session: Session) -> dict
     """Rows of images -> rows of their copies, as the audit of the data's folder finds them."""
     content = hashlib.sha256(b"".join(images.digest(path) for path in data.everything.paths))
     content.update("\n".join(map(str, data.everything.paths)).encode())
-    remembered = session.cache / "copies" / f"{content.hexdigest()[:32]}.json"
-    try:
-        pairs = [(Path(first), Path(second)) for first, second in json.loads(remembered.read_text())]
-    except (OSError, ValueError):
+    content.update(code_of(audit.__module__).encode())
+    remembered, name = Cache(session, session.cache / "copies"), f"{content.hexdigest()}.kept"
+    if (found := remembered.read(name)) is None:
         session.note("looking for copies among the images")
-        found = audit(data.root, session)
-        pairs = [(found.root / pair.first, found.root / pair.second) for pair in (*found.exact, *found.near)]
-        with atomic(remembered) as temporary:
-            temporary.write_text(json.dumps([[str(first), str(second)] for first, second in pairs]))
+        audited = audit(data.root, session)
+        named = [(str(audited.root / p.first), str(audited.root / p.second)) for p in (*audited.exact, *audited.near)]
+        remembered.write(name, found := json.dumps(named).encode())
+    pairs = [(Path(first), Path(second)) for first, second in json.loads(found)]
     groups: dict[Path, set[Path]] = {}
     for first, second in pairs:
         together = groups.get(first, {first}) | groups.get(second, {second})
