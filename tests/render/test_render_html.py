@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from PIL import Image
 
 from deepscope import render
+from deepscope.names import one_line
 from deepscope.render.html import styles
-from deepscope.render.text import one_line
 from deepscope.results import Animation, Column, Heatmap, ImageGrid, Picture, Result, Table
 from html_pages import check
 from results_strategies import EVERYTHING, EXAMPLES, results

@@ -25,6 +25,7 @@ from deepscope.models import VisionModel
 from deepscope.models.prediction import predict
 from deepscope.results import Block, Cell, Column, GridCell, ImageGrid, Note, Result, Table
 from deepscope.session import Session
+from deepscope.settings import Count
 from deepscope.statistics import Estimate, mean
 
 _SHOWN = 4
@@ -54,10 +55,10 @@ class Explanations(Check):
 
     _: KW_ONLY
     methods: tuple[str, ...] = ("saliency", "integrated-gradients", "grad-cam")
-    limit: int = 100
-    search: int = 1000
-    steps: int = 28
-    batch_size: int = 8
+    limit: Count = 100
+    search: Count = 1000
+    steps: Count = 28
+    batch_size: Count = 8
 
     @classmethod
     def within(cls, budget: Budget, *, data: str, model: str) -> Explanations:

@@ -10,13 +10,15 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
+from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 from deepscope import __version__, render
 from deepscope.cli.commands import Common, add_commands
+from deepscope.cli.usage import mistaken, refusal
 from deepscope.errors import InputError
 from deepscope.jobs import Job, PartFailed, perform
+from deepscope.names import one_line
 from deepscope.session import Session
 
 _INTERRUPTED = 130  # what shells expect of a program that ctrl-C stopped
@@ -29,22 +31,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns its exit status."""
-    command = shlex.join(["deepscope", *arguments])
+    root = app(shlex.join(["deepscope", *arguments]))
     try:
-        app(command)(arguments, exit_on_error=False, print_error=False, result_action="return_value")
-    except UnusedCliTokensError as error:
-        left = shlex.join(error.unused_tokens or ())
-        return _refuse(f"nothing takes {left}: a flag takes one value, and is given again for another one")
+        root(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        return _refuse(f"{_one_line(error)}: `deepscope --help` shows what there is")
+        return _say(refusal(error, root, arguments), 2)
     except InputError as error:
-        return _refuse(str(error))
+        return _say(mistaken(error, root, arguments), 2)
     except PartFailed as error:
-        print(f"deepscope: {error}", file=sys.stderr)
-        return 1
+        return _say(str(error), 1)
     except KeyboardInterrupt:
-        print("deepscope: stopped; what was complete is kept, nothing is half-written", file=sys.stderr)
-        return _INTERRUPTED
+        return _say("stopped; what was complete is kept, nothing is half-written", _INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has seen enough
         sys.stderr.close()
         return 1
@@ -109,10 +106,7 @@ def _writable(folder: Path | None) -> Path | None:
     return folder
 
 
-def _one_line(error: CycloptsError) -> str:
-    return " ".join(str(error).split()).rstrip(" .,")
-
-
-def _refuse(message: str) -> int:
-    print(f"deepscope: {message}", file=sys.stderr)
-    return 2
+def _say(message: str, status: int) -> int:
+    """Print the one line that a command ends with; returns the exit status."""
+    print(f"deepscope: {one_line(message)}", file=sys.stderr)
+    return status

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from deepscope.images.refusals import Refused, UnreadableImage, label, printable, why
+from deepscope.images.refusals import Refused, UnreadableImage, label, why
 from deepscope.images.silence import silent_pillow
+from deepscope.names import printable
 
 Source: TypeAlias = "str | Path | bytes | Image.Image | NDArray[Any]"
 """A path, a file's bytes, a decoded image, or an (H, W, 3) or (H, W) uint8 array."""

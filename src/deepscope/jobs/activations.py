@@ -16,6 +16,7 @@ from deepscope.jobs.shown import picture, provenance
 from deepscope.models import DEFAULT, VisionModel, load_model
 from deepscope.results import Column, Curves, GridCell, Heatmap, ImageGrid, Result, Series, Table
 from deepscope.session import Session
+from deepscope.settings import Count
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Activations(Job):
     _: KW_ONLY
     model: str = DEFAULT
     layer: str | None = None
-    maps: int = 64
+    maps: Count = 64
 
     def run(self, session: Session) -> Result:
         """One forward pass, no further than the layer."""

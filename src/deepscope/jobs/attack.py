@@ -47,6 +47,7 @@ from deepscope.results import (
     Table,
 )
 from deepscope.session import Session
+from deepscope.settings import Count
 from deepscope.statistics import mean, median, proportion
 
 
@@ -78,7 +79,7 @@ class AttackImages(Job):
     model: str = DEFAULT
     figures: int = 8
     animate: bool = False
-    batch_size: int = 16
+    batch_size: Count = 16
 
     def run(self, session: Session) -> Result:
         """Attack every image that the network gets right."""

@@ -23,6 +23,7 @@ from deepscope.jobs.shown import provenance, skipped_blocks
 from deepscope.models import DEFAULT, VisionModel, load_model
 from deepscope.results import Block, Cell, Column, Curves, Note, Result, Series, Table
 from deepscope.session import Session
+from deepscope.settings import Count
 from deepscope.statistics import mean, median, proportion
 
 
@@ -57,8 +58,8 @@ class AttackEvaluate(Job):
     target: str | None = None
     model: str = DEFAULT
     transfer_to: tuple[str, ...] = ()
-    limit: int | None = None
-    batch_size: int = 16
+    limit: Count | None = None
+    batch_size: Count = 16
 
     def run(self, session: Session) -> Result:
         """Run every method on every image that the network gets right."""

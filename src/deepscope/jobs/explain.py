@@ -18,6 +18,7 @@ from deepscope.jobs.shown import provenance, skipped_blocks
 from deepscope.models import DEFAULT, VisionModel, load_model
 from deepscope.results import Column, GridCell, ImageGrid, Result, Table
 from deepscope.session import Session
+from deepscope.settings import Count
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,10 @@ class Explain(Job):
     paths: tuple[Path, ...] = ()
     _: KW_ONLY
     target: str | None = None
-    top: int | None = None
+    top: Count | None = None
     model: str = DEFAULT
     figures: int = 12
-    batch_size: int = 16
+    batch_size: Count = 16
 
     def run(self, session: Session) -> Result:
         """Explain every image that can be read."""

@@ -18,6 +18,7 @@ from deepscope.jobs.shown import provenance, skipped_blocks
 from deepscope.models import DEFAULT, load_model
 from deepscope.results import GridCell, Heatmap, ImageGrid, Result
 from deepscope.session import Session
+from deepscope.settings import Count
 
 ACROSS = 5
 """Pictures in a row of the figure: more would be too small to compare."""
@@ -47,7 +48,7 @@ class ExplainCompare(Job):
     target: str | None = None
     model: str = DEFAULT
     figures: int = 6
-    batch_size: int = 16
+    batch_size: Count = 16
 
     def run(self, session: Session) -> Result:
         """Explain every image by every method."""

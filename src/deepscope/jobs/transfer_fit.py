@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 
@@ -17,6 +17,7 @@ from deepscope.models import DEFAULT
 from deepscope.models.classifier import NormalisationKind
 from deepscope.results import Curves, Note, Result, Series
 from deepscope.session import Session
+from deepscope.settings import Positive, Range, Share, Side
 from deepscope.statistics import proportion
 from deepscope.training import History
 from deepscope.transfer.evaluation import reliability
@@ -58,12 +59,12 @@ class TransferFit(Job):
     features: str = DEFAULT
     normalisation: NormalisationKind = "l2"
     head: str = "linear-svc"
-    test_fraction: float = 0.3
-    size: int | None = None
+    test_fraction: Share = 0.3
+    size: Side | None = None
     flip: bool = False
-    scales: tuple[float, ...] = (1.0,)
+    scales: tuple[Annotated[float, Range(most=16, above=True)], ...] = (1.0,)
     fine_tune: int = 0
-    learning_rate: float = FineTuning.rate
+    learning_rate: Positive = FineTuning.rate
     tsne: bool = False
 
     def run(self, session: Session) -> Result:

@@ -19,6 +19,7 @@ from deepscope.jobs.shown import picture, provenance
 from deepscope.models import DEFAULT, VisionModel, load_model
 from deepscope.results import Animation, Block, Column, Curves, ImageGrid, Note, Result, Series, Table
 from deepscope.session import Session
+from deepscope.settings import Count
 from deepscope.statistics import mean
 from deepscope.visualization import ChannelObjective, ClassObjective, LayerObjective, Objective, Recipe, preset
 from deepscope.visualization.quality import Verdict, assess, diversity, translate
@@ -55,12 +56,12 @@ class Visualize(Recipe, Job):
     model: str = DEFAULT
     preset: str = "default"
     start: str = _NOISE
-    seeds: int = 1
+    seeds: Count = 1
     layer: str | None = None
     channel: tuple[int, ...] = ()
     animate: bool = False
     judge: tuple[str, ...] = ()
-    batch_size: int = 8
+    batch_size: Count = 8
 
     def run(self, session: Session) -> Result:
         """Make, judge and show."""

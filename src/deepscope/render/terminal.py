@@ -11,8 +11,9 @@ from rich.table import Table as RichTable
 from rich.text import Text
 from typing_extensions import assert_never
 
+from deepscope.names import one_line, printable
 from deepscope.render.folder import figures
-from deepscope.render.text import cell, number, numeric, one_line, printable
+from deepscope.render.text import cell, number, numeric
 from deepscope.results import Animation, Block, Column, Curves, Heatmap, ImageGrid, Note, Result, Table
 
 _MARK = "*"
@@ -115,7 +116,8 @@ class _Plain:
         return Group(text, self.text(printable(block.caption), "dim")) if block.caption else text
 
     def text(self, text: str, style: str = "") -> Text:
-        return Text(text.encode(self.encoding, "replace").decode(self.encoding), style=style, overflow="fold")
+        text = printable(text).encode(self.encoding, "replace").decode(self.encoding)
+        return Text(text, style=style, overflow="fold")
 
 
 def describe(block: ImageGrid | Heatmap | Curves | Animation) -> str:

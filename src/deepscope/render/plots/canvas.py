@@ -24,7 +24,7 @@ from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 from PIL import Image
 
-from deepscope.render.text import one_line
+from deepscope.names import one_line
 
 Pixels: TypeAlias = NDArray[np.uint8]
 
