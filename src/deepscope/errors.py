@@ -7,6 +7,9 @@ from collections.abc import Iterable
 
 from deepscope.names import one_line, plain
 
+_FEW = 32
+"""So many names fit into a message."""
+
 
 class InputError(Exception):
     """What the user gave cannot be used. The command line prints it as one line and exits with 2.
@@ -32,8 +35,11 @@ def nearest(text: str, options: Iterable[str], *, most: int = 3) -> list[str]:
 
 def unknown(kind: str, text: str, options: Iterable[str], *, listing: str = "") -> InputError:
     """The error for a name that does not exist: says the nearest names, and where all are listed."""
+    options = list(options)
     close = nearest(text, options)
     hint = f"did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
     listed = f"{listing} lists them all" if listing else ""
+    if not close and not listing and len(options) <= _FEW:
+        listed = f"choose from {', '.join(options)}"
     fix = " ".join(part for part in (hint, listed) if part)
     return InputError(f"no {kind} is named {text!r}" + (f": {fix}" if fix else ""))

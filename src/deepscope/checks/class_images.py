@@ -19,7 +19,7 @@ from deepscope.results import Column, ImageGrid, Note, Picture, Result, Table
 from deepscope.session import Session
 from deepscope.settings import Count
 from deepscope.statistics import proportion
-from deepscope.visualization import ClassObjective, Recipe, preset
+from deepscope.visualization import ClassObjective, Recipe, preset, suited
 from deepscope.visualization.quality import Verdict, assess
 
 
@@ -61,7 +61,7 @@ class ClassImages(Check):
         classes, counts = true.unique(return_counts=True)
         targets = classes[counts.argsort(descending=True, stable=True)[: self.classes]]
         labels = [model.categories[target] for target in targets.tolist()]
-        recipe = Recipe(iterations=self.iterations).over(preset("default"))
+        recipe = suited(Recipe(iterations=self.iterations).over(preset("default")), model)
         images = make_images(ClassObjective.of(model, targets, recipe), recipe, labels, session)
         if not images.complete:
             raise KeyboardInterrupt  # what was made is in the cache: the same call goes on from there

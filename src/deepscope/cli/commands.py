@@ -109,14 +109,19 @@ def _add(
 ) -> None:
     compact = name.replace("-", "")
     named = [name] if compact == name else [name, compact]
-    example = job.example
-    if method is not None:  # the job's example names some method; here it is this one
-        words = example.split(" ")
-        words[words.index(job.name) + 1] = name
-        example = " ".join(words)
-    command = App(name=named, help_epilogue=f"Example: {example}")
+    command = App(name=named, help_epilogue=f"Example: {job.example if method is None else _example(job, method)}")
     command.default(_function(signature, job, run, field, method))
     parent.command(command)
+
+
+def _example(job: type[Job], method: type[Registered]) -> str:
+    """The job's example with this method: in place of the one that it names, if it names one."""
+    words = job.example.split(" ")
+    place = words.index(job.name) + 1
+    field = _family_field(job)
+    names = field[1].members() if field else {}
+    words[place : place + (words[place] in names)] = [method.name]
+    return " ".join(words)
 
 
 def _function(

@@ -34,6 +34,7 @@ class Explain(Job):
         target: explain this class, by name or number.
         top: explain this many of the most probable classes, side by side.
         model: the classifier; `deepscope models` lists them.
+        limit: images to use, at most, drawn at random.
         figures: how many images the figure shows, at most.
         batch_size: images read at a time; the maps do not depend on it.
     """
@@ -47,6 +48,7 @@ class Explain(Job):
     target: str | None = None
     top: Count | None = None
     model: str = DEFAULT
+    limit: Count | None = None
     figures: int = 12
     batch_size: Count = 16
 
@@ -57,7 +59,8 @@ class Explain(Job):
         model = load_model(self.model, session)
         if self.top is not None and not 1 <= self.top <= len(model.categories):
             raise InputError(f"--top is between 1 and {len(model.categories)}, the classes of {model.name}")
-        photos = read_photos(model, self.paths or bundled_photographs().paths, session, batch_size=self.batch_size)
+        paths = self.paths or bundled_photographs().paths
+        photos = read_photos(model, paths, session, batch_size=self.batch_size, limit=self.limit)
         classes = self._classes(model, photos)
         rows = torch.tensor([index for index, labels in enumerate(classes) for _ in labels])
         target = torch.tensor([label for labels in classes for label in labels])

@@ -72,7 +72,7 @@ class TransferFit(Job):
         from deepscope.transfer.classifier import ImageClassifier
 
         if session.out is None:
-            raise InputError("where shall the model go? name a folder with --out")
+            raise InputError("name a folder for the model with --out")
         data = load_dataset(self.data, session, ClassFolders)
         everything = data.everything
         classifier = ImageClassifier(
@@ -108,10 +108,11 @@ class TransferFit(Job):
         right = (probabilities.argmax(1) == labels[test]).numpy()
         clean = right[~split.copied]
         calibration = reliability(probabilities, labels[test])
+        accuracy = proportion(int(right.sum()), len(right))
         return Result(
             title=f"{data.root.name} in {len(data.classes)} classes, on {recipe}",
             metrics={
-                **proportion(int(right.sum()), len(right)).metrics("accuracy"),
+                **accuracy.metrics("accuracy"),
                 **proportion(int(clean.sum()), len(clean)).metrics("accuracy-without-copies"),
                 "validation": classifier.fitted_.validation,
                 "expected-calibration-error": calibration.error,
@@ -120,6 +121,11 @@ class TransferFit(Job):
                 **few,
             },
             blocks=(
+                Note(
+                    f"{accuracy.value:.1%} of {len(right)} test images are classified correctly; "
+                    f"95 % Wilson interval {accuracy.low:.1%} to {accuracy.high:.1%}.",
+                    "Accuracy",
+                ),
                 Note(f"{model.name} is a model: `deepscope classify IMAGES --model {model.name}`.", "Saved"),
                 *copies_note([split]),
                 *evaluation_blocks(answers, calibration),

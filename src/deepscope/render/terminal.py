@@ -42,8 +42,11 @@ class _Plain:
         if result.metrics and not any(isinstance(block, Table) for block in result.blocks):
             parts.append(self.block(metrics_table(result), "", folder))
         parts.append(self.text(origin(result), "dim"))
+        count = sum(map(bool, figures(result)))
         if folder is not None:
             parts.append(self.text(f"Saved in {folder}", "dim"))
+        elif count:
+            parts.append(self.text(f"Add --out FOLDER to save {_count(count, 'figure')}.", "dim"))
         return Group(*(Padding(part, (0, 0, 1, 0)) for part in parts[:-1]), parts[-1])
 
     def block(self, block: Block, name: str, folder: Path | None) -> RenderableType:
