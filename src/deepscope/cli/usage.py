@@ -6,7 +6,14 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from cyclopts import App, CycloptsError, UnknownCommandError, UnknownOptionError, UnusedCliTokensError
+from cyclopts import (
+    App,
+    CycloptsError,
+    MissingArgumentError,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
 
 from deepscope.errors import InputError, nearest, unknown
 
@@ -17,11 +24,13 @@ def refusal(error: CycloptsError, root: App, arguments: Sequence[str]) -> str:
     help_of = f"`{shlex.join(['deepscope', *chain, '--help'])}`"
     word = next((word for word in rest if not word.startswith("-")), "")
     names = _names(command)
+    if names and isinstance(error, (UnknownCommandError, UnusedCliTokensError, MissingArgumentError)):
+        if word and (word in (error.unused_tokens or ()) or _meant(word, names)):
+            return str(unknown(_kind(chain), word, names, listing=help_of))
     if isinstance(error, (UnknownCommandError, UnusedCliTokensError)):
         left = shlex.join(error.unused_tokens or ())
-        if names and word and (word in (error.unused_tokens or ()) or _meant(word, names)):
-            return str(unknown(_kind(chain), word, names, listing=help_of))
-        return f"unexpected argument {_quoted(left)}: {help_of} shows what it takes"
+        repeat = "; repeat a flag to give it several values" if any(word.startswith("-") for word in rest) else ""
+        return f"unexpected argument {_quoted(left)}: {help_of} shows what it takes{repeat}"
     if isinstance(error, UnknownOptionError):
         option = (error.token.keyword or error.token.value).partition("=")[0]
         options = [name for argument in error.argument_collection if argument.parse for name in argument.names]

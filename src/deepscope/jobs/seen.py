@@ -56,6 +56,6 @@ def see(pixels: Tensor, objective: Objective, model: VisionModel, judges: Sequen
         theirs = [known(target, model, judge) for target in targets.tolist()]
         rows = tuple(row for row, label in enumerate(theirs) if label is not None)
         if rows:
-            known = torch.tensor([label for label in theirs if label is not None])
-            seen.append(Seen(assess(judge, pixels[list(rows)], known), rows))
+            labels = torch.tensor([label for label in theirs if label is not None])
+            seen.append(Seen(assess(judge, pixels[list(rows)], labels), rows))
     return tuple(seen)
