@@ -114,7 +114,7 @@ def test_nothing_raw_is_printed(name: str) -> None:
 
 
 @given(HOSTILE)
-@settings(max_examples=15)
+@settings(max_examples=6)
 def test_nothing_raw_stands_on_a_page_or_in_a_figure(name: str) -> None:
     drawn: list[str] = []
     text = canvas.Canvas.text

@@ -121,7 +121,7 @@ def _example(job: type[Job], method: type[Registered]) -> str:
     field = _family_field(job)
     names = field[1].members() if field else {}
     words[place : place + (words[place] in names)] = [method.name]
-    return " ".join(words)
+    return " ".join([*words, method.example_flags]).rstrip()
 
 
 def _function(

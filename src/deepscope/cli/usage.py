@@ -24,10 +24,11 @@ def refusal(error: CycloptsError, root: App, arguments: Sequence[str]) -> str:
     help_of = f"`{shlex.join(['deepscope', *chain, '--help'])}`"
     word = next((word for word in rest if not word.startswith("-")), "")
     names = _names(command)
-    if names and isinstance(error, (UnknownCommandError, UnusedCliTokensError, MissingArgumentError)):
-        if word and (word in (error.unused_tokens or ()) or _meant(word, names)):
-            return str(unknown(_kind(chain), word, names, listing=help_of))
-    if isinstance(error, (UnknownCommandError, UnusedCliTokensError)):
+    stray = isinstance(error, (UnknownCommandError, UnusedCliTokensError))
+    taken = word not in (error.unused_tokens or ())  # as an argument of the group's own command
+    if names and word and (stray or isinstance(error, MissingArgumentError)) and (not taken or _meant(word, names)):
+        return str(unknown(_kind(chain), word, names, listing=help_of))
+    if stray:
         left = shlex.join(error.unused_tokens or ())
         repeat = "; repeat a flag to give it several values" if any(word.startswith("-") for word in rest) else ""
         return f"unexpected argument {_quoted(left)}: {help_of} shows what it takes{repeat}"

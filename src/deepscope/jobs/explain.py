@@ -111,9 +111,13 @@ class Explain(Job):
         return ImageGrid(
             tuple(grid),
             title=f"{self.method.name}, {model.name}",
-            columns=("image", "true class", "predicted class", "overlay, predicted") if known else (),
-            caption="Each map has its own scale, up to its 99th percentile"
-            + ("; blue speaks against the class, red for it." if self.method.signed else "."),
+            columns=("image", "true class", "predicted class", "overlay, predicted")
+            if known
+            else ("image", *("map", "map over the image") * len(classes[0])),
+            caption=f"Where {model.name} finds the evidence for a class, by {self.method.name}. Below each map: the "
+            "class and its probability. "
+            + ("Red speaks for the class, blue against it. " if self.method.signed else "Brighter counts more. ")
+            + "Each map has its own scale, up to its 99th percentile.",
         )
 
 
