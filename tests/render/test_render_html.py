@@ -109,6 +109,16 @@ def test_the_same_result_gives_the_same_html() -> None:
     assert render.fragment(EVERYTHING) == render.fragment(EVERYTHING)
 
 
+def test_wide_figures_and_tables_scroll_with_a_cue() -> None:
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    wide = ImageGrid((tuple(Picture(pixels) for _ in range(6)),))
+    page = render.fragment(Result("wide", blocks=(wide,)))
+    assert 'class="open wide"' in page
+    assert 'class="open wide"' not in render.fragment(Result("narrow", blocks=(Heatmap(np.eye(2)),)))
+    assert "max-width: 48rem" in styles()
+    assert "var(--shadow)" in styles()
+
+
 def test_numbers_stand_on_the_right_and_texts_on_the_left() -> None:
     table = Table((Column("name"), Column("n", ","), Column("yes")), (("a", 1234, True), ("b", None, False)))
     cells = check(render.fragment(Result("r", blocks=(table,), arrays={"a": np.zeros(1)}))).all("td")

@@ -70,7 +70,7 @@ class ExplainCompare(Job):
             cells = (image_cell(model, photos, index), *named)
             grid += [cells[first : first + ACROSS] for first in range(0, len(cells), ACROSS)]
         flat = [per_pixel(found) for found in maps.values()]
-        agreement = np.array([[np.nanmean(rank_correlation(a, b)) for b in flat] for a in flat])
+        agreement = np.array([[_agreement(a, b) for b in flat] for a in flat])
         return Result(
             title=f"{len(maps)} attribution methods on {model.name}",
             metrics={
@@ -134,6 +134,12 @@ def _cell(method: Attribution, maps: Tensor | None, pixels: Tensor, index: int, 
         return heat(method, maps[index], caption=method.name if named else "")
     nothing = np.full(tuple(pixels.shape[2:]), np.nan)
     return Heatmap(nothing, caption=f"{method.name}: not applicable" if named else "not applicable")
+
+
+def _agreement(first: Tensor, second: Tensor) -> float:
+    """The mean over the images whose maps have an order; NaN where none has, all maps being constant."""
+    found = np.asarray(rank_correlation(first, second))
+    return float(found[~np.isnan(found)].mean()) if (~np.isnan(found)).any() else float("nan")
 
 
 def _refused_table(model: VisionModel, refused: Mapping[str, str]) -> tuple[Table, ...]:
