@@ -111,7 +111,7 @@ def test_the_same_result_gives_the_same_html() -> None:
 
 def test_wide_figures_and_tables_scroll_with_a_cue() -> None:
     pixels = np.zeros((8, 8, 3), np.uint8)
-    wide = ImageGrid((tuple(Picture(pixels) for _ in range(6)),))
+    wide = ImageGrid((tuple(Picture(pixels, "name") for _ in range(6)),))
     page = render.fragment(Result("wide", blocks=(wide,)))
     assert 'class="open wide"' in page
     assert 'class="open wide"' not in render.fragment(Result("narrow", blocks=(Heatmap(np.eye(2)),)))
