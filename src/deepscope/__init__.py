@@ -13,31 +13,24 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
-
-from deepscope.results import Result
 
 if TYPE_CHECKING:
     from deepscope.models import load_model
+    from deepscope.results import Result
+
+    __version__: str
 
 __all__ = ["Result", "__version__", "load_model"]
-__version__ = version("deepscope")
+
+_HOMES = {"Result": "deepscope.results", "load_model": "deepscope.models"}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load_model":
-        return importlib.import_module("deepscope.models").load_model
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("deepscope")
     if importlib.util.find_spec(f"deepscope.{name}") is not None:
         return importlib.import_module(f"deepscope.{name}")
     raise AttributeError(f"module 'deepscope' has no attribute {name!r}")
-
-
-def _repr_html(result: Result) -> str:
-    from deepscope.render import fragment
-
-    return fragment(result)
-
-
-# A notebook shows a result as the report does; the data classes themselves know nothing of HTML.
-setattr(Result, "_repr_html_", _repr_html)  # noqa: B010

@@ -1,21 +1,25 @@
-"""Errors that a person can mend."""
+"""Errors that a person can fix."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
-from deepscope.names import plain
+from deepscope.names import one_line, plain
+
+_FEW = 32
+"""So many names fit into a message."""
 
 
 class InputError(Exception):
     """What the user gave cannot be used. The command line prints it as one line and exits with 2.
 
-    The message says what is wrong, where, and how to mend it, in that order, in one line.
+    The message says what is wrong, where, and how to fix it, in that order, in one line. Control characters of the
+    names in it are escaped.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(one_line(message))
 
 
 def nearest(text: str, options: Iterable[str], *, most: int = 3) -> list[str]:
@@ -31,11 +35,14 @@ def nearest(text: str, options: Iterable[str], *, most: int = 3) -> list[str]:
 
 def unknown(kind: str, text: str, options: Iterable[str], *, listing: str = "") -> InputError:
     """The error for a name that does not exist: says the nearest names, and where all are listed."""
+    options = list(options)
     close = nearest(text, options)
     hint = f"did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
     listed = f"{listing} lists them all" if listing else ""
-    mend = "; ".join(part for part in (hint, listed) if part)
-    return InputError(f"no {kind} is named {text!r}" + (f": {mend}" if mend else ""))
+    if not close and not listing and len(options) <= _FEW:
+        listed = f"choose from {', '.join(options)}"
+    fix = " ".join(part for part in (hint, listed) if part)
+    return InputError(f"no {kind} is named {text!r}" + (f": {fix}" if fix else ""))
 
 
 def out_of_memory(error: BaseException) -> bool:

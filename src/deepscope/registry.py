@@ -28,6 +28,8 @@ class Registered(ABC):
     """Base of every family. A concrete class is final: no method subclasses another method."""
 
     name: ClassVar[str]
+    example_flags: ClassVar[str] = ""
+    """What the example of a command needs besides, where it is run with this method."""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)

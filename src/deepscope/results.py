@@ -6,6 +6,7 @@ knows how it will look.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -222,3 +223,7 @@ class Result:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metrics", MappingProxyType({k: float(v) for k, v in self.metrics.items()}))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows. This layer knows nothing of HTML: `render` is looked up when it is asked for."""
+        return importlib.import_module("deepscope.render").fragment(self)

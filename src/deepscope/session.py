@@ -28,8 +28,10 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from deepscope.errors import InputError
+from deepscope.names import one_line, printable
 
 Precision = Literal["float32", "bfloat16"]
 T = TypeVar("T")
@@ -121,7 +123,7 @@ class Session:
     def note(self, text: str) -> None:
         """One line for the person, on stderr."""
         if not self.quiet:
-            Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
+            Console(stderr=True, soft_wrap=True).print(Text(printable(" ".join(text.splitlines()))))
 
     def note_once(self, topic: str, text: str) -> None:
         """As `note`, for the first text of each topic only."""
@@ -144,7 +146,7 @@ class Session:
         console = Console(stderr=True)
         before = f"{self.part}: " if self.part else ""
         bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TaskProgressColumn(),
@@ -153,11 +155,11 @@ class Session:
             transient=True,
             disable=self.quiet or not sys.stderr.isatty(),
         )
-        task = bar.add_task(before + description, total=total)
+        task = bar.add_task(one_line(before + description), total=total)
         begun = time.monotonic()
 
         def advance(steps: float = 1, text: str | None = None) -> None:
-            bar.update(task, advance=steps, description=None if text is None else before + text)
+            bar.update(task, advance=steps, description=None if text is None else one_line(before + text))
             if time.monotonic() - begun > 2:
                 bar.start()
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from PIL import Image
 
 from deepscope import render
+from deepscope.names import one_line
 from deepscope.render.html import styles
-from deepscope.render.text import one_line
 from deepscope.results import Animation, Column, Heatmap, ImageGrid, Picture, Result, Table
 from html_pages import check
 from results_strategies import EVERYTHING, EXAMPLES, results
@@ -107,6 +107,16 @@ def test_the_style_sheet_asks_for_nothing_and_stays_in_its_scope() -> None:
 
 def test_the_same_result_gives_the_same_html() -> None:
     assert render.fragment(EVERYTHING) == render.fragment(EVERYTHING)
+
+
+def test_wide_figures_and_tables_scroll_with_a_cue() -> None:
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    wide = ImageGrid((tuple(Picture(pixels, "name") for _ in range(6)),))
+    page = render.fragment(Result("wide", blocks=(wide,)))
+    assert 'class="open wide"' in page
+    assert 'class="open wide"' not in render.fragment(Result("narrow", blocks=(Heatmap(np.eye(2)),)))
+    assert "max-width: 48rem" in styles()
+    assert "var(--shadow)" in styles()
 
 
 def test_numbers_stand_on_the_right_and_texts_on_the_left() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence
@@ -76,6 +76,22 @@ def test_any_size_of_picture_and_map(shape: tuple[int, int]) -> None:
         Animation(picture[None]),
     ):
         assert max(drawn(block).shape) <= canvas.LARGEST
+
+
+@given(st.text(st.characters(), max_size=8), st.booleans())
+@example("猫 😀 \U0001ee05 \ufe0f\u200d", True)
+def test_every_name_is_drawn_without_a_missing_glyph(name: str, bold: bool) -> None:
+    """matplotlib warns of a missing glyph, and a warning is an error here."""
+    sheet = canvas.Canvas(400, 40)
+    with canvas.style():
+        folded = canvas.fold(name, 380, lines=3, bold=bold)
+        sheet.text(4, 4, folded, bold=bold)
+        sheet.pixels()
+    assert "\N{WHITE SQUARE}" not in canvas.drawable("\U0010fffd")
+
+
+def test_a_character_that_no_font_has_is_an_escape() -> None:
+    assert canvas.drawable("a\U0010fffd") == r"a\U0010fffd"
 
 
 def test_a_long_grid_is_cut_and_says_so() -> None:

@@ -4,12 +4,13 @@ import io
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from rich.console import Console
 
 from deepscope import render
-from deepscope.results import Column, Note, Result, Table
+from deepscope.results import Block, Column, Heatmap, Note, Result, Table
 from results_strategies import EVERYTHING, EXAMPLES, results
 
 
@@ -83,3 +84,14 @@ def test_a_console_that_knows_no_unicode_still_works() -> None:
     file = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     render.show(EVERYTHING, Console(file=file, width=60))
     file.flush()
+
+
+def test_figures_that_are_not_saved_are_announced_once() -> None:
+    def printed(*blocks: Block, folder: Path | None = None) -> str:
+        return shown(Result("title", blocks=blocks), folder=folder)
+
+    picture, note = Heatmap(np.eye(2)), Note("text")
+    assert printed(picture, note, picture).splitlines()[-1] == "Add --out FOLDER to save 2 figures."
+    assert printed(picture).splitlines()[-1] == "Add --out FOLDER to save 1 figure."
+    assert "--out" not in printed(note)
+    assert "--out" not in printed(picture, folder=Path("somewhere"))

@@ -15,6 +15,7 @@ from deepscope.attacks.goals import Goal
 from deepscope.attacks.grid import whole_levels
 from deepscope.attacks.search import search
 from deepscope.models import VisionModel
+from deepscope.settings import Count, LinfRadius
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,9 @@ class AutoPGD(Bounded):
     name: ClassVar[str] = "auto-pgd"
     norm: ClassVar[Norm] = "linf"
     loss: Literal["cross-entropy", "logit-ratio"] = "cross-entropy"
-    radius: float = 4 / 255
-    steps: int = 50
-    restarts: int = 1
+    radius: LinfRadius = 4 / 255
+    steps: Count = 50
+    restarts: Count = 1
     progress: float = 0.75
     levels: int = 256
 

@@ -14,6 +14,7 @@ from deepscope.attacks.attack import Attack, Norm, distance, require_positive
 from deepscope.attacks.goals import Goal
 from deepscope.attacks.grid import rounded
 from deepscope.models import VisionModel
+from deepscope.settings import Count, Positive
 
 Succeeds: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """(rows (n,), points (n, 3, H, W)) -> (n,) whether the network is fooled."""
@@ -37,10 +38,10 @@ class Boundary(Attack):
 
     norm: ClassVar[Norm] = "l2"
     exact: ClassVar[bool] = True
-    queries: int = 1000
-    starts: int = 20
-    spherical: float = 0.01
-    towards: float = 0.01
+    queries: Count = 1000
+    starts: Count = 20
+    spherical: Positive = 0.01
+    towards: Positive = 0.01
     levels: int = 256
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from deepscope.attacks.best import Best
 from deepscope.attacks.goals import Goal
 from deepscope.attacks.grid import rounded
 from deepscope.models import VisionModel
+from deepscope.settings import Count, Positive
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,10 @@ class CarliniWagner(Attack):
     """
 
     norm: ClassVar[Norm] = "l2"
-    steps: int = 100
-    searches: int = 6
-    weight: float = 0.1
-    learning_rate: float = 0.01
+    steps: Count = 100
+    searches: Count = 6
+    weight: Positive = 0.1
+    learning_rate: Positive = 0.01
     confidence: float = 0.0
     levels: int = 256
 

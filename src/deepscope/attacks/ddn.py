@@ -14,6 +14,7 @@ from deepscope.attacks.best import Best
 from deepscope.attacks.goals import Goal
 from deepscope.attacks.grid import rounded
 from deepscope.models import VisionModel
+from deepscope.settings import Count, Positive
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class DDN(Attack):
     """
 
     norm: ClassVar[Norm] = "l2"
-    steps: int = 100
-    initial: float = 1.0
+    steps: Count = 100
+    initial: Positive = 1.0
     gamma: float = 0.05
     levels: int = 256
 

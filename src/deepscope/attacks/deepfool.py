@@ -12,6 +12,7 @@ from deepscope.attacks.attack import Attack, Norm, require_positive
 from deepscope.attacks.goals import Goal, Targeted
 from deepscope.attacks.grid import rounded
 from deepscope.models import VisionModel
+from deepscope.settings import Count
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class DeepFool(Attack):
 
     name: ClassVar[str] = "deepfool"
     norm: ClassVar[Norm] = "l2"
-    steps: int = 50
-    candidates: int = 9
+    steps: Count = 50
+    candidates: Count = 9
     overshoot: float = 0.02
     levels: int = 256
 

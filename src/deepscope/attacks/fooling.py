@@ -13,6 +13,7 @@ from deepscope.attacks.attack import Attack, Norm, require_positive
 from deepscope.attacks.goals import Goal
 from deepscope.attacks.grid import rounded, whole_levels
 from deepscope.models import VisionModel
+from deepscope.settings import Count, LinfRadius, Positive
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,9 @@ class Fooling(Attack):
     """
 
     norm: ClassVar[Norm] = "l2"
-    learning_rate: float = 0.25
-    steps: int = 100
-    largest: float = 4 / 255
+    learning_rate: Positive = 0.25
+    steps: Count = 100
+    largest: LinfRadius = 4 / 255
     levels: int = 256
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from deepscope.attacks.attack import Bounded, Norm, require_positive
 from deepscope.attacks.goals import Goal
 from deepscope.attacks.nearby import around
 from deepscope.models import VisionModel
+from deepscope.settings import Count
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ class OnePixel(Bounded):
 
     norm: ClassVar[Norm] = "l0"
     bound: ClassVar[str] = "pixels"
-    pixels: int = 1
-    queries: int = 2000
-    population: int = 20
+    pixels: Count = 1
+    queries: Count = 2000
+    population: Count = 20
     differential: float = 0.5
 
     def __post_init__(self) -> None:

@@ -15,6 +15,7 @@ from deepscope.attacks.attack import Norm, Shared, require_positive
 from deepscope.attacks.goals import Goal
 from deepscope.attacks.grid import rounded
 from deepscope.models import VisionModel
+from deepscope.settings import Count, Positive, PositiveShare
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,10 @@ class Patch(Shared):
     """
 
     norm: ClassVar[Norm] = "l0"
-    area: float = 0.05
-    steps: int = 400
-    batch: int = 8
-    step_size: float = 0.03
+    area: PositiveShare = 0.05
+    steps: Count = 400
+    batch: Count = 8
+    step_size: Positive = 0.03
     momentum: float = 0.9
     rotation: float = 20.0
     scale: float = 0.1

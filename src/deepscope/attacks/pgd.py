@@ -15,6 +15,7 @@ from deepscope.attacks.goals import Goal
 from deepscope.attacks.grid import whole_levels
 from deepscope.attacks.search import search
 from deepscope.models import VisionModel
+from deepscope.settings import Count, LinfRadius, Positive
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class FGSM(Bounded):
     """
 
     norm: ClassVar[Norm] = "linf"
-    radius: float = 4 / 255
+    radius: LinfRadius = 4 / 255
     levels: int = 256
 
     def __post_init__(self) -> None:
@@ -47,9 +48,9 @@ class _FromRandomStarts(Bounded):
     """PGD in any ball: a step is a part of the radius, a start anywhere in the ball."""
 
     radius: float
-    steps: int = 20
+    steps: Count = 20
     step_size: float = 0.25
-    restarts: int = 1
+    restarts: Count = 1
     random_start: bool = True
     stop_early: bool = True
     levels: int = 256
@@ -110,7 +111,7 @@ class PGD(_FromRandomStarts):
     """
 
     norm: ClassVar[Norm] = "linf"
-    radius: float = 4 / 255
+    radius: LinfRadius = 4 / 255
 
     @property
     def _whole(self) -> float:
@@ -142,7 +143,7 @@ class PGDL2(_FromRandomStarts):
 
     name: ClassVar[str] = "pgd-l2"
     norm: ClassVar[Norm] = "l2"
-    radius: float = 1.0
+    radius: Positive = 1.0
 
     def _ball(self, pixels: Tensor) -> L2Ball:
         return L2Ball(pixels, self.radius)
@@ -172,8 +173,8 @@ class MomentumPGD(Bounded):
     """
 
     norm: ClassVar[Norm] = "linf"
-    radius: float = 4 / 255
-    steps: int = 10
+    radius: LinfRadius = 4 / 255
+    steps: Count = 10
     step_size: float = 0.25
     decay: float = 1.0
     stop_early: bool = True

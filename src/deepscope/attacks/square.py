@@ -13,6 +13,7 @@ from deepscope.attacks.attack import Bounded, Norm, require_positive
 from deepscope.attacks.goals import Goal
 from deepscope.attacks.grid import rounded, whole_levels
 from deepscope.models import VisionModel
+from deepscope.settings import Count, LinfRadius, PositiveShare
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,9 @@ class Square(Bounded):
     norm: ClassVar[Norm] = "linf"
     exact: ClassVar[bool] = True  # a square changes the margin little: bfloat16 fools 0.71 of images, float32 0.97
 
-    radius: float = 8 / 255
-    queries: int = 1000
-    first: float = 0.05
+    radius: LinfRadius = 8 / 255
+    queries: Count = 1000
+    first: PositiveShare = 0.05
     levels: int = 256
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ from deepscope.attacks.attack import Bounded, Norm, Shared, require_positive
 from deepscope.attacks.goals import Goal
 from deepscope.attacks.grid import rounded, whole_levels
 from deepscope.models import VisionModel
+from deepscope.settings import Count, LinfRadius, Positive
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,10 @@ class Universal(Bounded, Shared):
     """
 
     norm: ClassVar[Norm] = "linf"
-    radius: float = 10 / 255
-    steps: int = 200
-    batch: int = 8
-    step_size: float = 0.1
+    radius: LinfRadius = 10 / 255
+    steps: Count = 200
+    batch: Count = 8
+    step_size: Positive = 0.1
     cap: float = 9.0
     levels: int = 256
 

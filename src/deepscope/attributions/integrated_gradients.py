@@ -15,10 +15,11 @@ from deepscope.attributions.engine import batches, gradient, memory_budget, targ
 from deepscope.errors import InputError
 from deepscope.models.fast_backward import FastBackward
 from deepscope.models.vision_model import VisionModel
+from deepscope.settings import Count, Positive
 
 FIRST_POINTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 USUAL_MAPS = 256
-"""Maps that an image hardly ever needs more than, one per point and one per interval; bounds the images held at once."""
+"""Maps that an image seldom needs more than, one per point and one per interval; bounds the images held at once."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,9 @@ class IntegratedGradients(Attribution):
     signed: ClassVar[bool] = True
 
     baseline: Baseline = "black"
-    error: float = 0.05
+    error: Positive = 0.05
     steps: int = 0
-    most: int = 1024
+    most: Count = 1024
 
     def __post_init__(self) -> None:
         require(self.error > 0, "--error is above 0")

@@ -12,6 +12,7 @@ from deepscope.attributions.attribution import Attribution, Baseline, baseline_p
 from deepscope.attributions.engine import batches, target_logit
 from deepscope.errors import InputError
 from deepscope.models.vision_model import VisionModel
+from deepscope.settings import Count
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Occlusion(Attribution):
     signed: ClassVar[bool] = True
     costly: ClassVar[bool] = True
 
-    window: int = 32
-    stride: int = 16
+    window: Count = 32
+    stride: Count = 16
     baseline: Baseline = "black"
 
     def __call__(self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from deepscope.attributions.attribution import Attribution, image_seeds, require
 from deepscope.attributions.engine import batches, probability
 from deepscope.models.vision_model import VisionModel
+from deepscope.settings import Count, PositiveShare, Range
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,9 @@ class RISE(Attribution):
 
     costly: ClassVar[bool] = True
 
-    masks: int = 1000
-    cells: int = 7
-    visible: float = 0.5
+    masks: Count = 1000
+    cells: Annotated[int, Range(1, 1024)] = 7
+    visible: PositiveShare = 0.5
 
     def __post_init__(self) -> None:
         require(self.masks >= 1 and self.cells >= 1, "--masks and --cells are 1 or more")

@@ -12,6 +12,7 @@ from deepscope.attributions.attribution import Attribution, image_seeds, require
 from deepscope.attributions.engine import batches, gradient
 from deepscope.models.fast_backward import FastBackward
 from deepscope.models.vision_model import VisionModel
+from deepscope.settings import Count
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class SmoothGrad(Attribution):
         form: mean of the gradients, mean of their squares, or their variance.
     """
 
-    samples: int = 32
+    samples: Count = 32
     noise: float = 0.15
     form: Literal["mean", "squared", "variance"] = "mean"
 

@@ -19,6 +19,7 @@ from deepscope.jobs.truth import right_answers
 from deepscope.models.prediction import predict
 from deepscope.results import Block, Curves, Note, Result, Series, Table
 from deepscope.session import Session
+from deepscope.settings import Count
 from deepscope.statistics import Estimate, mean, proportion
 from deepscope.transfer.evaluation import reliability
 
@@ -40,7 +41,7 @@ class Accuracy(Check):
     minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.5, "full": 3}
 
     _: KW_ONLY
-    limit: int | None = None
+    limit: Count | None = None
 
     @classmethod
     def within(cls, budget: Budget, *, data: str, model: str) -> Accuracy:

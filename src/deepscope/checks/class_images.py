@@ -17,8 +17,9 @@ from deepscope.jobs.shown import picture, provenance
 from deepscope.models import VisionModel
 from deepscope.results import Column, ImageGrid, Note, Picture, Result, Table
 from deepscope.session import Session
+from deepscope.settings import Count
 from deepscope.statistics import proportion
-from deepscope.visualization import ClassObjective, Recipe, preset
+from deepscope.visualization import ClassObjective, Recipe, preset, suited
 from deepscope.visualization.quality import Verdict, assess
 
 
@@ -41,9 +42,9 @@ class ClassImages(Check):
     minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.7, "full": 4}
 
     _: KW_ONLY
-    classes: int = 16
-    iterations: int = 320
-    limit: int = 400
+    classes: Count = 16
+    iterations: Count = 320
+    limit: Count = 400
 
     @classmethod
     def within(cls, budget: Budget, *, data: str, model: str) -> ClassImages:
@@ -60,7 +61,7 @@ class ClassImages(Check):
         classes, counts = true.unique(return_counts=True)
         targets = classes[counts.argsort(descending=True, stable=True)[: self.classes]]
         labels = [model.categories[target] for target in targets.tolist()]
-        recipe = Recipe(iterations=self.iterations).over(preset("default"))
+        recipe = suited(Recipe(iterations=self.iterations).over(preset("default")), model)
         images = make_images(ClassObjective.of(model, targets, recipe), recipe, labels, session)
         if not images.complete:
             raise KeyboardInterrupt  # what was made is in the cache: the same call goes on from there

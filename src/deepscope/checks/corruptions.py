@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -22,6 +22,7 @@ from deepscope.models import VisionModel
 from deepscope.models.prediction import nothing_readable, predict
 from deepscope.results import Column, Curves, ImageGrid, Note, Picture, Result, Series, Table
 from deepscope.session import Session
+from deepscope.settings import Count, Range
 from deepscope.statistics import Estimate, mean, proportion
 
 
@@ -41,8 +42,8 @@ class Corruptions(Check):
     minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.5, "full": 5}
 
     _: KW_ONLY
-    severities: tuple[int, ...] = (1, 2, 3, 4, 5)
-    limit: int = 100
+    severities: tuple[Annotated[int, Range(1, 5)], ...] = (1, 2, 3, 4, 5)
+    limit: Count = 100
 
     @classmethod
     def within(cls, budget: Budget, *, data: str, model: str) -> Corruptions:

@@ -15,6 +15,7 @@ from deepscope.attributions import Attribution
 from deepscope.attributions.faithfulness import Deletion, Insertion
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
+from deepscope.errors import InputError
 from deepscope.jobs.explain_compare import named_methods
 from deepscope.jobs.explained import Photos, explain, heat, image_cell, read_photos
 from deepscope.jobs.faithfulness import CHANCE, measure
@@ -25,6 +26,7 @@ from deepscope.models import VisionModel
 from deepscope.models.prediction import predict
 from deepscope.results import Block, Cell, Column, GridCell, ImageGrid, Note, Result, Table
 from deepscope.session import Session
+from deepscope.settings import Count
 from deepscope.statistics import Estimate, mean
 
 _SHOWN = 4
@@ -54,10 +56,10 @@ class Explanations(Check):
 
     _: KW_ONLY
     methods: tuple[str, ...] = ("saliency", "integrated-gradients", "grad-cam")
-    limit: int = 100
-    search: int = 1000
-    steps: int = 28
-    batch_size: int = 8
+    limit: Count = 100
+    search: Count = 1000
+    steps: Count = 28
+    batch_size: Count = 8
 
     @classmethod
     def within(cls, budget: Budget, *, data: str, model: str) -> Explanations:
@@ -75,9 +77,20 @@ class Explanations(Check):
         groups: Rows = {"right": right, "wrong": ~right}
         asked = (Insertion(self.steps), Deletion(self.steps))
         found: dict[str, NDArray[np.float64]] = {}
+        refused: dict[str, str] = {}
         for method in (None, *methods):
-            values = measure(method, model, photos, asked, session, batch_size=self.batch_size)
-            found[CHANCE if method is None else method.name] = values["insertion"] - values["deletion"]
+            name = CHANCE if method is None else method.name
+            try:
+                values = measure(method, model, photos, asked, session, batch_size=self.batch_size)
+            except InputError as error:
+                if method is None:
+                    raise
+                refused[name] = str(error)
+                continue
+            found[name] = values["insertion"] - values["deletion"]
+        methods = [method for method in methods if method.name in found]
+        if not methods:
+            raise InputError(f"no method applies to {model.name}; {' '.join(dict.fromkeys(refused.values()))}")
         gained = {name: values - found[CHANCE] for name, values in found.items() if name != CHANCE}
         metrics = {"images": float(len(right)), "right": float(right.sum()), "wrong": float((~right).sum())}
         for name, values in gained.items():
@@ -90,6 +103,7 @@ class Explanations(Check):
             blocks=(
                 Note(_trusted({name: mean(values) for name, values in gained.items()}), "Attributions", "verdict"),
                 *judged.notes,
+                *(Note(why, f"{name} does not apply") for name, why in refused.items()),
                 *self._figures(methods, model, photos, groups, session),
                 _table(gained, groups),
                 *skipped_blocks(photos.skipped),

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -23,6 +23,7 @@ from deepscope.jobs.shown import provenance, skipped_blocks
 from deepscope.models import VisionModel
 from deepscope.results import Curves, ImageGrid, Note, Result, Series
 from deepscope.session import Session
+from deepscope.settings import Count, Range
 from deepscope.statistics import Estimate, proportion
 
 _SHOWN = 4
@@ -46,10 +47,10 @@ class Robustness(Check):
     minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.7, "full": 8}
 
     _: KW_ONLY
-    levels: tuple[float, ...] = (1, 2, 4, 8)
-    steps: int = 40
-    limit: int = 100
-    batch_size: int = 8
+    levels: tuple[Annotated[float, Range(most=255, above=True)], ...] = (1, 2, 4, 8)
+    steps: Count = 40
+    limit: Count = 100
+    batch_size: Count = 8
 
     @classmethod
     def within(cls, budget: Budget, *, data: str, model: str) -> Robustness:

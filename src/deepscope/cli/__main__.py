@@ -1,5 +1,5 @@
 """`python -m deepscope.cli` is `deepscope`."""
 
-from deepscope.cli.program import main
+from deepscope.cli import main
 
 main()

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, convert
 from docstring_parser import parse
 
 from deepscope.checks import Check
+from deepscope.errors import InputError
 from deepscope.jobs import Job
 from deepscope.registry import Registered
 from deepscope.report import Report  # noqa: F401 - above studies, so that it can run them
+from deepscope.settings import Range, check, number
 from deepscope.studies import Study
 
 Run = Callable[[Job, "Common"], None]
@@ -38,7 +40,7 @@ class Common:
     json: Annotated[bool, Parameter(negative=())] = False
     device: str = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
-    seed: int = 0
+    seed: Annotated[int, Range(-(2**63), 2**63 - 1)] = 0
     quiet: Annotated[bool, Parameter(negative=())] = False
 
 
@@ -107,14 +109,19 @@ def _add(
 ) -> None:
     compact = name.replace("-", "")
     named = [name] if compact == name else [name, compact]
-    example = job.example
-    if method is not None:  # the job's example names some method; here it is this one
-        words = example.split(" ")
-        words[words.index(job.name) + 1] = name
-        example = " ".join(words)
-    command = App(name=named, help_epilogue=f"Example: {example}")
+    command = App(name=named, help_epilogue=f"Example: {job.example if method is None else _example(job, method)}")
     command.default(_function(signature, job, run, field, method))
     parent.command(command)
+
+
+def _example(job: type[Job], method: type[Registered]) -> str:
+    """The job's example with this method: in place of the one that it names, if it names one."""
+    words = job.example.split(" ")
+    place = words.index(job.name) + 1
+    field = _family_field(job)
+    names = field[1].members() if field else {}
+    words[place : place + (words[place] in names)] = [method.name]
+    return " ".join([*words, method.example_flags]).rstrip()
 
 
 def _function(
@@ -132,9 +139,14 @@ def _function(
         values = dict(bound.arguments)
         common = Common(**{f.name: values.pop(f.name) for f in dataclasses.fields(Common)})
         settings = {name: value for name, value in values.items() if name in own}
+        check(common)
         if method is not None:
-            settings[field] = method(**{name: value for name, value in values.items() if name not in own})
-        run(job(**settings), common)
+            chosen = method(**{name: value for name, value in values.items() if name not in own})
+            check(chosen)
+            settings[field] = chosen
+        made = job(**settings)
+        check(made)
+        run(made, common)
 
     command.__name__ = (method or job).__name__
     command.__doc__ = _summary(job if method is None else method)
@@ -166,8 +178,26 @@ def _parameters(cls: type[Any], group: str) -> Iterator[inspect.Parameter]:
     for field in dataclasses.fields(cls):
         kind, default, hint = _kind_and_default(field, field in positional[-1:], hints[field.name])
         extra: dict[str, Any] = {"group": group} if group else {}
+        if _holds(hint, float):
+            extra["converter"] = _numbers
         annotation = Annotated[hint, Parameter(help=about.get(field.name), **extra)]
         yield inspect.Parameter(field.name, kind, default=default, annotation=annotation)
+
+
+def _holds(hint: Any, kind: type) -> bool:
+    return hint is kind or any(_holds(inner, kind) for inner in get_args(hint))
+
+
+def _numbers(hint: Any, tokens: Any) -> Any:
+    """Words as numbers of a hint that holds floats; a fraction such as 4/255 is one of them."""
+
+    def one(kind: Any, word: str) -> Any:
+        try:
+            return number(word) if kind is float else kind(word)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+
+    return convert(hint, tokens, converter=one)
 
 
 def _kind_and_default(field: dataclasses.Field[Any], last: bool, hint: Any) -> tuple[Any, Any, Any]:

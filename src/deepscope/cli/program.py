@@ -11,14 +11,16 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
+from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 from deepscope import __version__, render
 from deepscope.cli.commands import Common, add_commands
-from deepscope.errors import InputError
+from deepscope.cli.usage import mistaken, refusal
+from deepscope.errors import InputError, out_of_memory
 from deepscope.jobs import Job, PartFailed, perform
 from deepscope.jobs.output import output_folder
+from deepscope.names import one_line
 from deepscope.results import Result
 from deepscope.session import Session, first_process
 
@@ -32,29 +34,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns its exit status."""
-    command = shlex.join(["deepscope", *arguments])
+    root = app(shlex.join(["deepscope", *arguments]))
     try:
-        app(command)(arguments, exit_on_error=False, print_error=False, result_action="return_value")
-    except UnusedCliTokensError as error:
-        left = shlex.join(error.unused_tokens or ())
-        return _refuse(f"nothing takes {left}: a flag takes one value, and is given again for another one")
+        root(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        return _refuse(f"{_one_line(error)}: `deepscope --help` shows what there is")
+        return _say(refusal(error, root, arguments), 2)
     except InputError as error:
-        return _refuse(str(error))
+        return _say(mistaken(error, root, arguments), 2)
     except PartFailed as error:
-        print(f"deepscope: {error}", file=sys.stderr)
-        return 1
+        return _say(str(error), 1)
     except KeyboardInterrupt:
-        print("deepscope: stopped; what was complete is kept, nothing is half-written", file=sys.stderr)
-        return _INTERRUPTED
+        return _say("stopped; what was complete is kept, nothing is half-written", _INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has seen enough
         sys.stderr.close()
         return 1
     except OSError as error:
-        return _refuse(_what_failed(error))
-    except MemoryError:
-        return _refuse("there is not enough memory: give fewer or smaller images, or close other programs")
+        return _say(_what_failed(error), 2)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        return _say("there is not enough memory: give fewer or smaller images, or close other programs", 2)
     return 0
 
 
@@ -141,20 +140,16 @@ def _writable(folder: Path | None) -> Path | None:
     return folder
 
 
-def _one_line(error: CycloptsError) -> str:
-    return " ".join(str(error).split()).rstrip(" .,")
-
-
 def _what_failed(error: OSError) -> str:
     """What the system refused, and for which file."""
     reason = error.strerror or str(error) or type(error).__name__
     names = " and ".join(
         os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)
     )
-    line = " ".join(f"{names}: {reason}".removeprefix(": ").split())
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)
+    return f"{names}: {reason}".removeprefix(": ")
 
 
-def _refuse(message: str) -> int:
-    print(f"deepscope: {message}", file=sys.stderr)
-    return 2
+def _say(message: str, status: int) -> int:
+    """Print the one line that a command ends with; returns the exit status."""
+    print(f"deepscope: {one_line(message)}", file=sys.stderr)
+    return status

@@ -119,6 +119,7 @@ class WassersteinGP(Objective):
 
     name: ClassVar[str] = "wgan-gp"
     per_image: ClassVar[bool] = True
+    example_flags: ClassVar[str] = "--normalisation layer"
 
     weight: float = 10.0
 

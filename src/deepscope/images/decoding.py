@@ -14,8 +14,9 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from deepscope.images.bounds import TIFF, Limits, check_bytes, check_size, memory_needed
 from deepscope.images.files import Source, content
 from deepscope.images.levels import STRIP, strips, to_eight_bits
-from deepscope.images.refusals import Exhausted, Refused, UnreadableImage, label, printable, shortage
+from deepscope.images.refusals import Exhausted, Refused, UnreadableImage, label, shortage
 from deepscope.images.silence import silent_pillow
+from deepscope.names import printable
 
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF")
 """Pillow's names of what is read. Formats without a signature, or run by other programs (EPS), are left out."""

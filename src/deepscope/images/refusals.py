@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepscope.errors import InputError, out_of_memory
+from deepscope.names import printable
 
 _NOT_THE_FILES_FAULT = {
     errno.EMFILE: "raise the limit of open files (`ulimit -n 4096`)",
@@ -77,9 +78,4 @@ def label(source: object) -> str:
     """What to call a source in a message."""
     if not isinstance(source, (str, Path)):
         return f"the image given as {type(source).__name__}"
-    return printable(os.fsencode(source).decode("utf-8", "replace"))
-
-
-def printable(text: str) -> str:
-    """The text without control characters: a hostile file or its name must not steer the terminal."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    return printable(os.fspath(source)).replace("\n", "\\n")

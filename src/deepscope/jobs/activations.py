@@ -1,8 +1,9 @@
-"""`deepscope activations`: what a layer puts out for an image."""
+"""`deepscope activations`: what a layer puts out for images."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -10,75 +11,83 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from deepscope import images
 from deepscope.errors import InputError
 from deepscope.jobs.job import Job
-from deepscope.jobs.shown import picture, provenance
+from deepscope.jobs.shown import picture, provenance, skipped_blocks
 from deepscope.models import DEFAULT, VisionModel, load_model
+from deepscope.models.prediction import nothing_readable
 from deepscope.results import Column, Curves, GridCell, Heatmap, ImageGrid, Result, Series, Table
 from deepscope.session import Session
+from deepscope.settings import Count
+
+_ACROSS = 8
+"""Maps of each image beside it, where there are several images."""
 
 
 @dataclass(frozen=True)
 class Activations(Job):
-    """Draw the activation maps of a layer for one image.
+    """Draw the activation maps of a layer for one image, or for several beneath each other.
 
     Attributes:
-        image: the image file.
+        paths: image files and folders.
         model: the network; a features-only model will do.
         layer: the layer's name as `deepscope models show MODEL` prints it; the first convolution by default.
-        maps: how many channels to draw, at most.
+        maps: how many channels to draw, at most; with several images no more than 8.
+        limit: images to use, at most, drawn at random.
     """
 
     example: ClassVar[str] = "deepscope activations cat.jpg --model vgg16 --layer features.0 --out maps/"
 
-    image: Path
+    paths: tuple[Path, ...] = ()
     _: KW_ONLY
     model: str = DEFAULT
     layer: str | None = None
-    maps: int = 64
+    maps: Count = 64
+    limit: Count | None = None
 
     def run(self, session: Session) -> Result:
-        """One forward pass, no further than the layer."""
+        """One forward pass per image, no further than the layer."""
         if self.maps < 1:
             raise InputError("--maps is at least 1")
+        if not self.paths:
+            raise InputError("name at least one image file or folder")
         model = load_model(self.model, session)
         layer = self.layer or _first_convolution(model)
-        pixels = model.read([self.image])
-        with torch.inference_mode():
-            output = model.activations(pixels, [layer])[layer][0].float().cpu()
-        channels = channels_first(output)
-        values = channels.flatten(1)
-        statistics = {
-            "mean": values.mean(1),
-            "std": values.std(1, correction=0),
-            "minimum": values.amin(1),
-            "maximum": values.amax(1),
-            "zero": (values == 0).float().mean(1),
-        }
-        rows = tuple(
-            (channel, *(float(column[channel]) for column in statistics.values())) for channel in range(len(values))
-        )
-        names = (Column("channel", "d"), *(Column(name, ".4g") for name in statistics))
+        model.layer(layer)
+        found = images.find(self.paths)
+        files, skipped = session.some(found.paths, self.limit), list(found.skipped)
+        seen: list[tuple[Path, Tensor]] = []
+        outputs: list[Tensor] = []
+        for batch in images.stream(files, model.preprocessing, batch_size=1):
+            skipped.extend(batch.skipped)
+            for row, pixels in zip(batch.rows, batch.pixels):
+                with torch.inference_mode():
+                    output = model.activations(pixels[None].to(model.device), [layer])[layer][0]
+                outputs.append(output.float().cpu())
+                seen.append((files[row], pixels))
+        if not seen:
+            raise InputError(nothing_readable(skipped))
+        channels = torch.stack([channels_first(output) for output in outputs])
+        values = channels.transpose(0, 1).flatten(1)
+        dead = values.abs().amax(1) == 0
+        first, more = seen[0][0].name, len(seen) - 1
         return Result(
-            title=f"{layer} of {model.name} on {self.image.name}",
+            title=f"{layer} of {model.name} on {first}{f' and {more} more' if more else ''}",
             metrics={
-                "channels": len(channels),
+                "images": len(seen),
+                "channels": len(values),
                 "mean": float(values.mean()),
-                "zero": float(statistics["zero"].mean()),
-                "dead": int((statistics["maximum"] <= 0).sum()),
+                "zero": float((values == 0).float().mean()),
+                "dead": int((values.amax(1) <= 0).sum()),
             },
             blocks=(
-                ImageGrid(rows=((picture(pixels[0], caption=self.image.name),),), title="What the network sees"),
-                _maps(channels, self.maps, layer, model.name),
-                Table(
-                    columns=names,
-                    rows=rows,
-                    title="Channels",
-                    caption="Over positions; zero is the share of positions that are exactly 0.",
-                ),
+                *_figures(seen, channels, dead, self.maps, f"{layer} of {model.name}"),
+                _table(values),
+                *skipped_blocks(skipped),
             ),
-            arrays={"activations": output.numpy()},
-            provenance=provenance([model], [self.image]),
+            arrays={"activations": (torch.stack(outputs) if more else outputs[0]).numpy()},
+            provenance=provenance([model], [path for path, _ in seen]),
         )
 
 
@@ -98,19 +107,67 @@ def channels_first(output: Tensor) -> Tensor:
     raise InputError(f"the layer's output has shape {tuple(output.shape)}, which is no map: choose another layer")
 
 
-def _maps(channels: Tensor, most: int, layer: str, model: str) -> ImageGrid | Curves:
-    if channels.ndim == 2:
-        line = Series(layer, torch.arange(len(channels)).numpy(), channels[:, 0].numpy(), style="points")
-        return Curves((line,), x_title="channel", y_title="activation", title=f"{layer} of {model}")
-    shown = channels[:most]
-    width = math.ceil(math.sqrt(len(shown)))
-    cells: list[GridCell] = [Heatmap(values.numpy(), caption=str(index)) for index, values in enumerate(shown)]
-    left_out = f", the first {len(shown)} of {len(channels)} channels" if len(shown) < len(channels) else ""
-    return ImageGrid(
-        rows=tuple(tuple(cells[start : start + width]) for start in range(0, len(cells), width)),
-        title=f"Activation maps: {layer} of {model}",
-        caption=f"Each map on its own scale, from its lowest to its highest value{left_out}.",
+def _table(values: Tensor) -> Table:
+    """Statistics of (C, n) values."""
+    statistics = {
+        "mean": values.mean(1),
+        "std": values.std(1, correction=0),
+        "minimum": values.amin(1),
+        "maximum": values.amax(1),
+        "zero": (values == 0).float().mean(1),
+    }
+    rows = tuple(
+        (channel, *(float(column[channel]) for column in statistics.values())) for channel in range(len(values))
     )
+    return Table(
+        columns=(Column("channel", "d"), *(Column(name, ".4g") for name in statistics)),
+        rows=rows,
+        title="Channels",
+        caption="Over images and positions; zero is the share of values that are exactly 0.",
+    )
+
+
+def _figures(
+    seen: Sequence[tuple[Path, Tensor]], channels: Tensor, dead: Tensor, most: int, name: str
+) -> tuple[ImageGrid | Curves, ...]:
+    """The images, and their (N, C, H, W) maps; one image's in a square, those of several in a row beside each."""
+    pictures = [picture(pixels, caption=path.name) for path, pixels in seen]
+    if channels.ndim == 3:  # no positions: (N, C, 1)
+        places = torch.arange(channels.shape[1]).numpy()
+        lines = tuple(
+            Series(path.name, places, values[:, 0].numpy(), style="points") for (path, _), values in zip(seen, channels)
+        )
+        shown = ImageGrid(rows=tuple((cell,) for cell in pictures), title="What the network sees")
+        return shown, Curves(lines, x_title="channel", y_title="activation", title=name)
+    several = len(seen) > 1
+    count = min(most, channels.shape[1], _ACROSS) if several else min(most, channels.shape[1])
+    caption = f"The output of {name}, one map per channel, each on its own scale from its lowest value (dark) to its "
+    caption += "highest (bright); below each map the channel's number."
+    if count < channels.shape[1]:
+        caption += f" The first {count} of {channels.shape[1]} channels."
+    if bool(dead[:count].any()) or bool((channels[:, :count].abs().amax((2, 3)) == 0).any()):
+        caption += " Grey: 0 at every position, which a map called dead is for every image."
+    cells = [
+        [_map(values, index, dead=bool(dead[index])) for index, values in enumerate(of_image[:count])]
+        for of_image in channels
+    ]
+    title = f"Activation maps: {name}"
+    if several:
+        rows = tuple((one, *maps) for one, maps in zip(pictures, cells))
+        return (ImageGrid(rows, title=title, caption=caption, columns=("image", *[""] * count)),)
+    width = math.ceil(math.sqrt(count))
+    square = tuple(tuple(cells[0][start : start + width]) for start in range(0, count, width))
+    return (
+        ImageGrid(rows=((pictures[0],),), title="What the network sees"),
+        ImageGrid(square, title=title, caption=caption),
+    )
+
+
+def _map(values: Tensor, channel: int, *, dead: bool) -> GridCell:
+    """A channel's map; one without any activation is drawn as missing, and says so."""
+    if float(values.abs().max()) > 0:
+        return Heatmap(values.numpy(), caption=str(channel))
+    return Heatmap(torch.full_like(values, torch.nan).numpy(), caption=f"{channel} {'dead' if dead else 'all 0'}")
 
 
 def _first_convolution(model: VisionModel) -> str:

@@ -16,6 +16,7 @@ from deepscope.models import DEFAULT
 from deepscope.models.classifier import View
 from deepscope.results import Block, Column, Curves, Note, Provenance, Result, Series, Table
 from deepscope.session import Session
+from deepscope.settings import Count
 from deepscope.statistics import Estimate, proportion
 from deepscope.training import CHECKPOINT, History
 
@@ -52,7 +53,7 @@ class AdaptFit(Job):
     target: str
     method: Adaptation = AdversarialTeacher()
     recipe: Literal["modern", "paper"] = "modern"
-    epochs: int | None = None
+    epochs: Count | None = None
     model: str = DEFAULT
     validator: str = "info-max"
     views: bool = True

@@ -14,6 +14,7 @@ from deepscope.models import load_model
 from deepscope.models.prediction import nothing_readable, predict
 from deepscope.results import Column, Note, Result, Table
 from deepscope.session import Session
+from deepscope.settings import Count, Share
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class AdaptPredict(Job):
     model: str
     paths: tuple[Path, ...]
     _: KW_ONLY
-    confidence: float = 0.9
-    batch_size: int = 32
+    confidence: Share = 0.9
+    batch_size: Count = 32
 
     def run(self, session: Session) -> Result:
         """Classify every image that can be read."""

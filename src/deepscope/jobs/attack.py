@@ -47,6 +47,7 @@ from deepscope.results import (
     Table,
 )
 from deepscope.session import Session
+from deepscope.settings import Count
 from deepscope.statistics import mean, median, proportion
 
 
@@ -63,27 +64,30 @@ class AttackImages(Job):
         paths: image files and folders; without any, the photographs that come with the installation.
         target: the class to be seen, by name or number, or "random"; any but the true one by default.
         model: the network under attack; `deepscope models` lists them.
+        limit: images to use, at most, drawn at random.
         figures: how many images the figure shows, at most.
         animate: follow the probability from query to query, for the first image.
         batch_size: images attacked at once; the outcome does not depend on it.
     """
 
     name: ClassVar[str] = "attack"
-    example: ClassVar[str] = "deepscope attack pgd cat.jpg --target toaster --out fooled/"
+    example: ClassVar[str] = "deepscope attack pgd photos/ --target toaster --out fooled/"
 
     method: Attack
     paths: tuple[Path, ...] = ()
     _: KW_ONLY
     target: str | None = None
     model: str = DEFAULT
+    limit: Count | None = None
     figures: int = 8
     animate: bool = False
-    batch_size: int = 16
+    batch_size: Count = 16
 
     def run(self, session: Session) -> Result:
         """Attack every image that the network gets right."""
         model = load_model(self.model, session)
-        found = subjects(model, self.paths or bundled_photographs().paths, session, batch_size=self.batch_size)
+        paths = self.paths or bundled_photographs().paths
+        found = subjects(model, paths, session, batch_size=self.batch_size, limit=self.limit)
         found, goal = aim(model, found, self.target, session)
         found, goal, fit = division(self.method, found, goal, session)
         saved = file_names(found.paths, Path("adversarial"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,6 +22,7 @@ from deepscope.jobs.shown import provenance, skipped_blocks
 from deepscope.models import DEFAULT, VisionModel, load_model
 from deepscope.results import Block, Cell, Column, Curves, Note, Result, Series, Table
 from deepscope.session import Session
+from deepscope.settings import LINF_RADIUS, Count, Range, number
 from deepscope.statistics import mean, median, proportion
 
 
@@ -57,13 +57,17 @@ class AttackEvaluate(Job):
     target: str | None = None
     model: str = DEFAULT
     transfer_to: tuple[str, ...] = ()
-    limit: int | None = None
-    batch_size: int = 16
+    limit: Count | None = None
+    batch_size: Count = 16
 
     def run(self, session: Session) -> Result:
         """Run every method on every image that the network gets right."""
         attacks = [Attack.named(name) for name in _split(self.methods)]
-        radii = {"linf": _numbers(self.radii), "l2": _numbers(self.l2_radii), "l0": ()}
+        radii = {
+            "linf": _radii("--radii", self.radii, LINF_RADIUS),
+            "l2": _radii("--l2-radii", self.l2_radii, Range(above=True)),
+            "l0": (),
+        }
         model = load_model(self.model, session)
         others = [another(model, name, session) for name in self.transfer_to]
         found = subjects(model, [self.folder], session, batch_size=self.batch_size, limit=self.limit)
@@ -132,18 +136,12 @@ def _split(texts: Sequence[str]) -> list[str]:
     return [part for text in texts for part in text.replace(",", " ").split()]
 
 
-def _numbers(texts: Sequence[str]) -> tuple[float, ...]:
-    """Raises InputError where a text is no number, or not above 0."""
-    found = []
-    for text in _split(texts):
-        try:
-            number = float(Fraction(text))
-        except (ValueError, ZeroDivisionError):
-            raise InputError(f"radius {text!r} is no number: write 0.0157 or 4/255") from None
-        if number <= 0:
-            raise InputError(f"radius {text} attacks nothing: give numbers above 0")
-        found.append(number)
-    return tuple(sorted(set(found)))
+def _radii(flag: str, texts: Sequence[str], allowed: Range) -> tuple[float, ...]:
+    """Raises InputError where a text is no number, or is out of the range."""
+    found = {number(text) for text in _split(texts)}
+    for radius in found:
+        allowed.check(flag, radius)
+    return tuple(sorted(found))
 
 
 def radius_name(radius: float) -> str:

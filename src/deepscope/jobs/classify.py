@@ -20,6 +20,7 @@ from deepscope.models import DEFAULT, VisionModel, load_model
 from deepscope.models.prediction import Predictions, nothing_readable, predict
 from deepscope.results import Bars, Block, Column, GridCell, ImageGrid, Note, Result, Table
 from deepscope.session import Session
+from deepscope.settings import Count
 from deepscope.statistics import proportion
 
 
@@ -43,9 +44,9 @@ class Classify(Job):
     paths: tuple[Path, ...] = ()
     _: KW_ONLY
     model: str = DEFAULT
-    top: int = 5
+    top: Count = 5
     figures: int = 12
-    batch_size: int = 32
+    batch_size: Count = 32
 
     def run(self, session: Session) -> Result:
         """Classify every image that can be read."""

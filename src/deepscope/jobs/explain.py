@@ -18,6 +18,7 @@ from deepscope.jobs.shown import provenance, skipped_blocks
 from deepscope.models import DEFAULT, VisionModel, load_model
 from deepscope.results import Column, GridCell, ImageGrid, Result, Table
 from deepscope.session import Session
+from deepscope.settings import Count
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Explain(Job):
         target: explain this class, by name or number.
         top: explain this many of the most probable classes, side by side.
         model: the classifier; `deepscope models` lists them.
+        limit: images to use, at most, drawn at random.
         figures: how many images the figure shows, at most.
         batch_size: images read at a time; the maps do not depend on it.
     """
@@ -44,10 +46,11 @@ class Explain(Job):
     paths: tuple[Path, ...] = ()
     _: KW_ONLY
     target: str | None = None
-    top: int | None = None
+    top: Count | None = None
     model: str = DEFAULT
+    limit: Count | None = None
     figures: int = 12
-    batch_size: int = 16
+    batch_size: Count = 16
 
     def run(self, session: Session) -> Result:
         """Explain every image that can be read."""
@@ -56,7 +59,8 @@ class Explain(Job):
         model = load_model(self.model, session)
         if self.top is not None and not 1 <= self.top <= len(model.categories):
             raise InputError(f"--top is between 1 and {len(model.categories)}, the classes of {model.name}")
-        photos = read_photos(model, self.paths or bundled_photographs().paths, session, batch_size=self.batch_size)
+        paths = self.paths or bundled_photographs().paths
+        photos = read_photos(model, paths, session, batch_size=self.batch_size, limit=self.limit)
         classes = self._classes(model, photos)
         rows = torch.tensor([index for index, labels in enumerate(classes) for _ in labels])
         target = torch.tensor([label for labels in classes for label in labels])
@@ -107,9 +111,13 @@ class Explain(Job):
         return ImageGrid(
             tuple(grid),
             title=f"{self.method.name}, {model.name}",
-            columns=("image", "true class", "predicted class", "overlay, predicted") if known else (),
-            caption="Each map has its own scale, up to its 99th percentile"
-            + ("; blue speaks against the class, red for it." if self.method.signed else "."),
+            columns=("image", "true class", "predicted class", "overlay, predicted")
+            if known
+            else ("image", *("map", "map over the image") * len(classes[0])),
+            caption=f"Where {model.name} finds the evidence for a class, by {self.method.name}. Below each map: the "
+            "class and its probability. "
+            + ("Red speaks for the class, blue against it. " if self.method.signed else "Brighter counts more. ")
+            + "Each map has its own scale, up to its 99th percentile.",
         )
 
 

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from deepscope.attributions import Attribution, per_pixel
 from deepscope.attributions.faithfulness import rank_correlation
 from deepscope.data.photographs import bundled_photographs
+from deepscope.errors import InputError
 from deepscope.jobs.explained import explain, heat, image_cell, read_photos
 from deepscope.jobs.job import Job
 from deepscope.jobs.shown import provenance, skipped_blocks
-from deepscope.models import DEFAULT, load_model
-from deepscope.results import GridCell, Heatmap, ImageGrid, Result
+from deepscope.models import DEFAULT, VisionModel, load_model
+from deepscope.results import Column, GridCell, Heatmap, ImageGrid, Result, Table
 from deepscope.session import Session
+from deepscope.settings import Count
 
 ACROSS = 5
 """Pictures in a row of the figure: more would be too small to compare."""
@@ -27,10 +31,12 @@ ACROSS = 5
 class ExplainCompare(Job):
     """Compare attribution methods: their maps side by side, and how far they agree.
 
+    A method that does not apply to the network leaves its column empty; a table says why.
+
     Attributes:
         paths: image files and folders; without any, the photographs that come with the installation.
         methods: names of methods, each with its default settings; by default those that take less than a hundred
-            passes an image, `all` for all of them.
+            passes per image, `all` for all of them.
         target: explain this class, by name or number; the predicted one by default.
         model: the classifier; `deepscope models` lists them.
         figures: how many images the figure shows, at most.
@@ -47,7 +53,7 @@ class ExplainCompare(Job):
     target: str | None = None
     model: str = DEFAULT
     figures: int = 6
-    batch_size: int = 16
+    batch_size: Count = 16
 
     def run(self, session: Session) -> Result:
         """Explain every image by every method."""
@@ -56,20 +62,17 @@ class ExplainCompare(Job):
         photos = read_photos(model, self.paths or bundled_photographs().paths, session, batch_size=self.batch_size)
         label = None if self.target is None else model.category(self.target)
         target = photos.predicted if label is None else torch.full_like(photos.predicted, label)
-        maps = {
-            method.name: explain(method, model, photos.pixels, target, session, batch_size=self.batch_size)
-            for method in methods
-        }
-        names, many = tuple(maps), len(maps) >= ACROSS
+        maps, refused = self._maps(methods, model, photos.pixels, target, session)
+        names, many = tuple(maps), len(methods) >= ACROSS
         grid: list[tuple[GridCell, ...]] = []
         for index in range(min(self.figures, len(photos.paths))):
-            named = (heat(one, maps[one.name][index], caption=one.name if many else "") for one in methods)
+            named = (_cell(one, maps.get(one.name), photos.pixels, index, named=many) for one in methods)
             cells = (image_cell(model, photos, index), *named)
             grid += [cells[first : first + ACROSS] for first in range(0, len(cells), ACROSS)]
         flat = [per_pixel(found) for found in maps.values()]
-        agreement = np.array([[np.nanmean(rank_correlation(a, b)) for b in flat] for a in flat])
+        agreement = np.array([[_agreement(a, b) for b in flat] for a in flat])
         return Result(
-            title=f"{len(methods)} attribution methods on {model.name}",
+            title=f"{len(maps)} attribution methods on {model.name}",
             metrics={
                 "images": len(photos.paths),
                 **{
@@ -83,9 +86,11 @@ class ExplainCompare(Job):
                 ImageGrid(
                     tuple(grid),
                     title=f"Methods compared, {model.name}",
-                    columns=() if many else ("image", *names),
-                    caption="Each map has its own scale, up to its 99th percentile.",
+                    columns=() if many else ("image", *(method.name for method in methods)),
+                    caption="Brighter: the class score rests more on this place. Each map has its own scale, up to its "
+                    "99th percentile." + (" Grey: the method does not apply to this network." if refused else ""),
                 ),
+                *_refused_table(model, refused),
                 Heatmap(
                     agreement,
                     title="Agreement",
@@ -101,6 +106,47 @@ class ExplainCompare(Job):
             arrays={**{name: found.numpy() for name, found in maps.items()}, "class": target.numpy()},
             provenance=provenance([model], photos.paths),
         )
+
+    def _maps(
+        self, methods: Sequence[Attribution], model: VisionModel, pixels: Tensor, target: Tensor, session: Session
+    ) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """The maps of each method that applies to the network, and why the others do not.
+
+        Raises:
+            InputError: none applies.
+        """
+        maps: dict[str, Tensor] = {}
+        refused: dict[str, str] = {}
+        for method in methods:
+            try:
+                maps[method.name] = explain(method, model, pixels, target, session, batch_size=self.batch_size)
+            except InputError as error:
+                refused[method.name] = str(error)
+                session.note(f"{method.name} is left out: {error}")
+        if not maps:
+            raise InputError(f"no method applies to {model.name}; {' '.join(dict.fromkeys(refused.values()))}")
+        return maps, refused
+
+
+def _cell(method: Attribution, maps: Tensor | None, pixels: Tensor, index: int, *, named: bool) -> GridCell:
+    """A method's map of one image; an empty one where the method does not apply."""
+    if maps is not None:
+        return heat(method, maps[index], caption=method.name if named else "")
+    nothing = np.full(tuple(pixels.shape[2:]), np.nan)
+    return Heatmap(nothing, caption=f"{method.name}: not applicable" if named else "not applicable")
+
+
+def _agreement(first: Tensor, second: Tensor) -> float:
+    """The mean over the images whose maps have an order; NaN where none has, all maps being constant."""
+    found = np.asarray(rank_correlation(first, second))
+    return float(found[~np.isnan(found)].mean()) if (~np.isnan(found)).any() else float("nan")
+
+
+def _refused_table(model: VisionModel, refused: Mapping[str, str]) -> tuple[Table, ...]:
+    if not refused:
+        return ()
+    columns = (Column("method"), Column("reason"))
+    return (Table(columns, tuple(refused.items()), title=f"Methods that do not apply to {model.name}"),)
 
 
 def named_methods(names: tuple[str, ...]) -> list[Attribution]:

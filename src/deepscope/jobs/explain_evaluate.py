@@ -22,6 +22,7 @@ from deepscope.jobs.shown import provenance, skipped_blocks
 from deepscope.models import DEFAULT, VisionModel, load_model
 from deepscope.results import Block, Cell, Column, Result, Table
 from deepscope.session import Session
+from deepscope.settings import Count
 from deepscope.statistics import difference, mean
 
 Values = Mapping[str, Mapping[str, NDArray[np.float64]]]
@@ -59,8 +60,8 @@ class ExplainEvaluate(Job):
     model: str = DEFAULT
     against: str | None = None
     sanity: int = 16
-    limit: int | None = None
-    batch_size: int = 16
+    limit: Count | None = None
+    batch_size: Count = 16
 
     def run(self, session: Session) -> Result:
         """Measure every method on every image."""

@@ -139,6 +139,8 @@ def heat(method: Attribution, attribution: Tensor, *, over: Tensor | None = None
         over: (3, H, W) pixels to lay the map over.
     """
     values = per_pixel(attribution[None])[0].double().numpy()
+    if not values.any():
+        caption = f"{caption}: 0 everywhere" if caption else "0 everywhere"
     top = float(np.quantile(np.abs(values), 0.99)) or float(np.abs(values).max()) or 1.0
     return Heatmap(
         values,
@@ -151,5 +153,5 @@ def heat(method: Attribution, attribution: Tensor, *, over: Tensor | None = None
 
 
 def image_cell(model: VisionModel, photos: Photos, index: int) -> GridCell:
-    """The image with its true and predicted class."""
-    return picture(photos.pixels[index], caption=photos.said(model, index))
+    """The image with its file's name, its true and its predicted class."""
+    return picture(photos.pixels[index], caption=f"{photos.paths[index].name} · {photos.said(model, index)}")

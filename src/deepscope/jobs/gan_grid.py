@@ -16,6 +16,7 @@ from deepscope.jobs.gan_figures import cells, generated_by, pixel_array
 from deepscope.jobs.job import Job
 from deepscope.results import ImageGrid, Note, Result
 from deepscope.session import Session
+from deepscope.settings import Count
 
 _MEASURED = 200
 
@@ -38,7 +39,7 @@ class GanGrid(Job):
 
     folder: Path
     _: KW_ONLY
-    columns: int = 10
+    columns: Count = 10
 
     def run(self, session: Session) -> Result:
         """Generate the grid, and measure styles on a larger one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 
@@ -14,6 +14,7 @@ from deepscope.jobs.gan_figures import cells, generated_by, pixel_array
 from deepscope.jobs.job import Job
 from deepscope.results import Animation, ImageGrid, Result
 from deepscope.session import Session
+from deepscope.settings import Count, Range
 
 _SHOWN = 9
 
@@ -36,8 +37,8 @@ class GanInterpolate(Job):
     folder: Path
     _: KW_ONLY
     label: str | None = None
-    ways: int = 4
-    steps: int = 30
+    ways: Count = 4
+    steps: Annotated[int, Range(2)] = 30
 
     def run(self, session: Session) -> Result:
         """Generate along each way."""

@@ -12,6 +12,7 @@ from deepscope.gans.quality.judge import run
 from deepscope.jobs.job import Job
 from deepscope.results import Column, Note, Provenance, Result, Table
 from deepscope.session import Session
+from deepscope.settings import Count, Side
 from deepscope.statistics import proportion
 
 
@@ -35,8 +36,8 @@ class GanJudge(Job):
 
     data: str
     _: KW_ONLY
-    side: int = 32
-    epochs: int = 6
+    side: Side = 32
+    epochs: Count = 6
 
     def run(self, session: Session) -> Result:
         """Train, save and measure."""

@@ -14,6 +14,7 @@ from deepscope.jobs.gan_figures import cells, generated_by, pixel_array
 from deepscope.jobs.job import Job
 from deepscope.results import ImageGrid, Result
 from deepscope.session import Session
+from deepscope.settings import Count, Positive
 
 _COLUMNS = 10
 
@@ -38,8 +39,8 @@ class GanSample(Job):
     folder: Path
     _: KW_ONLY
     label: str | None = None
-    count: int = 50
-    truncation: float = 1.0
+    count: Count = 50
+    truncation: Positive = 1.0
 
     def run(self, session: Session) -> Result:
         """Generate."""

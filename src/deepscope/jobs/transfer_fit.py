@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 
@@ -17,6 +17,7 @@ from deepscope.models import DEFAULT
 from deepscope.models.classifier import NormalisationKind
 from deepscope.results import Curves, Note, Result, Series
 from deepscope.session import Session
+from deepscope.settings import Positive, Range, Share, Side
 from deepscope.statistics import proportion
 from deepscope.training import History
 from deepscope.transfer.evaluation import reliability
@@ -59,12 +60,12 @@ class TransferFit(Job):
     features: str = DEFAULT
     normalisation: NormalisationKind = "l2"
     head: str = "linear-svc"
-    test_fraction: float = 0.3
-    size: int | None = None
+    test_fraction: Share = 0.3
+    size: Side | None = None
     flip: bool = False
-    scales: tuple[float, ...] = (1.0,)
+    scales: tuple[Annotated[float, Range(most=16, above=True)], ...] = (1.0,)
     fine_tune: int = 0
-    learning_rate: float = FineTuning.rate
+    learning_rate: Positive = FineTuning.rate
     tsne: bool = False
 
     def run(self, session: Session) -> Result:
@@ -72,7 +73,7 @@ class TransferFit(Job):
         from deepscope.transfer.classifier import ImageClassifier
 
         if session.out is None:
-            raise InputError("where shall the model go? name a folder with --out")
+            raise InputError("name a folder for the model with --out")
         data = load_dataset(self.data, session, ClassFolders)
         everything = data.everything
         classifier = ImageClassifier(
@@ -108,10 +109,11 @@ class TransferFit(Job):
         right = (probabilities.argmax(1) == labels[test]).numpy()
         clean = right[~split.copied]
         calibration = reliability(probabilities, labels[test])
+        accuracy = proportion(int(right.sum()), len(right))
         return Result(
             title=f"{data.root.name} in {len(data.classes)} classes, on {recipe}",
             metrics={
-                **proportion(int(right.sum()), len(right)).metrics("accuracy"),
+                **accuracy.metrics("accuracy"),
                 **proportion(int(clean.sum()), len(clean)).metrics("accuracy-without-copies"),
                 "validation": classifier.fitted_.validation,
                 "expected-calibration-error": calibration.error,
@@ -120,6 +122,11 @@ class TransferFit(Job):
                 **few,
             },
             blocks=(
+                Note(
+                    f"{accuracy.value:.1%} of {len(right)} test images are classified correctly; "
+                    f"95 % Wilson interval {accuracy.low:.1%} to {accuracy.high:.1%}.",
+                    "Accuracy",
+                ),
                 Note(f"{model.name} is a model: `deepscope classify IMAGES --model {model.name}`.", "Saved"),
                 *copies_note([split]),
                 *evaluation_blocks(answers, calibration),

@@ -14,6 +14,7 @@ from deepscope.jobs.transfer_table import copies_note
 from deepscope.models import DEFAULT, VisionModel, load_model
 from deepscope.results import Column, Note, Result, Table
 from deepscope.session import Session
+from deepscope.settings import Count, Positive, Share
 from deepscope.transfer.features import gather
 from deepscope.transfer.fine_tuning import FineTuning
 from deepscope.transfer.heads import Head
@@ -50,9 +51,9 @@ class TransferImprove(Job):
     model: str = DEFAULT
     others: tuple[str, ...] = ("efficientnet_lite2", "vgg16")
     fine_tune: int = FineTuning.epochs
-    learning_rate: float = FineTuning.rate
-    splits: int = 1
-    test_fraction: float = 0.3
+    learning_rate: Positive = FineTuning.rate
+    splits: Count = 1
+    test_fraction: Share = 0.3
 
     def run(self, session: Session) -> Result:
         """Measure the baseline and every idea."""

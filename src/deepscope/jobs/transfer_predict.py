@@ -14,6 +14,7 @@ from deepscope.models import load_model
 from deepscope.models.prediction import nothing_readable, predict
 from deepscope.results import Column, Result, Table
 from deepscope.session import Session
+from deepscope.settings import Count
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class TransferPredict(Job):
     model: Path
     paths: tuple[Path, ...]
     _: KW_ONLY
-    batch_size: int = 32
+    batch_size: Count = 32
 
     def run(self, session: Session) -> Result:
         """Answer for every image that can be read."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from deepscope.models.classifier import NormalisationKind
 from deepscope.results import Block as ShownBlock
 from deepscope.results import Cell, Column, Note, Result, Table
 from deepscope.session import Session
+from deepscope.settings import Count, Range, Share, Side
 from deepscope.transfer.features import gather
 from deepscope.transfer.greyscale import Grey, fold_greyscale
 from deepscope.transfer.heads import Head
@@ -79,11 +80,11 @@ class TransferTable(Job):
     features: tuple[str, ...] = _DEFAULT
     normalisations: tuple[NormalisationKind, ...] = ("raw", "l2")
     heads: tuple[str, ...] = ("linear-svc",)
-    splits: int = 1
-    test_fraction: float = 0.3
-    size: int | None = None
+    splits: Count = 1
+    test_fraction: Share = 0.3
+    size: Side | None = None
     flip: bool = False
-    scales: tuple[float, ...] = (1.0,)
+    scales: tuple[Annotated[float, Range(most=16, above=True)], ...] = (1.0,)
     grey: Grey = "replicate"
 
     def run(self, session: Session) -> Result:

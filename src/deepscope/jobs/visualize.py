@@ -15,13 +15,15 @@ from torch import Tensor
 from deepscope.errors import InputError
 from deepscope.jobs.class_images import Images, make_images, watch_film
 from deepscope.jobs.job import Job
+from deepscope.jobs.seen import Seen, known, see
 from deepscope.jobs.shown import picture, provenance
 from deepscope.models import DEFAULT, VisionModel, load_model
 from deepscope.results import Animation, Block, Column, Curves, ImageGrid, Note, Result, Series, Table
 from deepscope.session import Session
+from deepscope.settings import Count
 from deepscope.statistics import mean
-from deepscope.visualization import ChannelObjective, ClassObjective, LayerObjective, Objective, Recipe, preset
-from deepscope.visualization.quality import Verdict, assess, diversity, translate
+from deepscope.visualization import ChannelObjective, ClassObjective, LayerObjective, Objective, Recipe, preset, suited
+from deepscope.visualization.quality import diversity, translate
 
 _JUDGES = (DEFAULT, "squeezenet1_0")
 _NOISE = "noise"
@@ -55,12 +57,12 @@ class Visualize(Recipe, Job):
     model: str = DEFAULT
     preset: str = "default"
     start: str = _NOISE
-    seeds: int = 1
+    seeds: Count = 1
     layer: str | None = None
     channel: tuple[int, ...] = ()
     animate: bool = False
     judge: tuple[str, ...] = ()
-    batch_size: int = 8
+    batch_size: Count = 8
 
     def run(self, session: Session) -> Result:
         """Make, judge and show."""
@@ -70,13 +72,14 @@ class Visualize(Recipe, Job):
             raise InputError("--judge names classes in images: it goes with classes, not with a --layer")
         recipe = self.over(preset(self.preset))
         model = load_model(self.model, session)
+        recipe = self._suited(recipe, model)
         objective, labels = self._objective(model, recipe)
         start = None if self.start == _NOISE else model.read([Path(self.start)]).expand(len(labels), -1, -1, -1)
-        judges = self._judges(model, objective, session)
+        judges, alone = self._judges(model, objective, session)
         film = _evenly(recipe.iterations or 0) if self.animate else ()
         images = make_images(objective, recipe, labels, session, start=start, batch_size=self.batch_size, film=film)
         labels = labels[: len(images.pixels)]
-        verdicts = _verdicts(images.pixels, objective, model, judges)
+        verdicts = see(images.pixels, objective, model, judges)
         return Result(
             title=f"What {model.name} believes: {', '.join(labels[:4])}{' ...' if labels[4:] else ''}",
             config={**self.settings(), **dataclasses.asdict(recipe)},
@@ -84,11 +87,12 @@ class Visualize(Recipe, Job):
                 "images": len(labels),
                 "iterations": int(torch.isfinite(images.watched[:, -1]).sum()) - 1,
                 "seconds-per-image": images.seconds / len(labels),
-                **{name: value for verdict in verdicts for name, value in verdict.metrics().items()},
+                **{name: value for one in reversed(verdicts) for name, value in one.verdict.metrics().items()},
                 **self._diversity(images.pixels),
             },
             blocks=(
                 *_stopped(images),
+                *alone,
                 _gallery(images.pixels, labels, verdicts, self.seeds),
                 *_table(labels, verdicts),
                 _curves(images.watched, labels, isinstance(objective, ClassObjective)),
@@ -121,15 +125,41 @@ class Visualize(Recipe, Job):
     def _seeded(self, names: Sequence[str]) -> list[str]:
         return [f"{name} #{seed + 1}" if self.seeds > 1 else name for name in names for seed in range(self.seeds)]
 
-    def _judges(self, model: VisionModel, objective: Objective, session: Session) -> list[VisionModel]:
-        """The other networks. None where nothing can be judged, or the default one is not here."""
-        if self.judge or not isinstance(objective, ClassObjective):
-            return [load_model(name, session) for name in self.judge]
+    def _suited(self, recipe: Recipe, model: VisionModel) -> Recipe:
+        """The recipe with views of a size that the network takes. Raises InputError where --view names another."""
+        fitting = suited(recipe, model)
+        if self.view and fitting.view != self.view:
+            height, width = model.preprocessing.size
+            raise InputError(
+                f"--view {self.view} does not fit {model.name}, which takes {height} x {width} pixels alone"
+            )
+        return fitting
+
+    def _judges(
+        self, model: VisionModel, objective: Objective, session: Session
+    ) -> tuple[list[VisionModel], tuple[Note, ...]]:
+        """The other networks, and a note where there is none: it is not installed, or knows none of the classes.
+
+        Raises:
+            InputError: a network that --judge names does not exist, or does not know one of the classes.
+        """
+        if not isinstance(objective, ClassObjective):
+            return [], ()
+        targets = objective.targets.unique().tolist()
+        if self.judge:
+            judges = [load_model(name, session) for name in self.judge]
+            for judge in judges:
+                for target in targets:
+                    translate(target, model, judge)
+            return judges, ()
         try:
-            return [load_model(next(name for name in _JUDGES if name != model.name), session)]
+            judge = load_model(next(name for name in _JUDGES if name != model.name), session)
+            if all(known(target, model, judge) is None for target in targets):
+                translate(targets[0], model, judge)
+            return [judge], ()
         except InputError as error:
-            session.note(f"the images are not judged by another network: {error}")
-            return []
+            text = f"No other network evaluates these images ({error}). --judge names one that knows the class."
+            return [], (Note(text, "Not evaluated by another network"),)
 
     def _diversity(self, pixels: Tensor) -> dict[str, float]:
         """Over classes with all their seeds."""
@@ -141,46 +171,35 @@ class Visualize(Recipe, Job):
 Visualize.__doc__ = f"{Visualize.__doc__}".rstrip() + "\n" + f"{Recipe.__doc__}".partition("Attributes:\n")[2]
 
 
-def _verdicts(
-    pixels: Tensor, objective: Objective, model: VisionModel, judges: Sequence[VisionModel]
-) -> tuple[Verdict, ...]:
-    """What the network itself and the others see; nothing for layers."""
-    if not isinstance(objective, ClassObjective):
-        return ()
-    targets = objective.targets[: len(pixels)]
-    theirs = (torch.tensor([translate(int(target), model, judge) for target in targets]) for judge in judges)
-    return (assess(model, pixels, targets), *(assess(judge, pixels, own) for judge, own in zip(judges, theirs)))
-
-
-def _gallery(pixels: Tensor, labels: Sequence[str], verdicts: Sequence[Verdict], seeds: int) -> ImageGrid:
+def _gallery(pixels: Tensor, labels: Sequence[str], verdicts: Sequence[Seen], seeds: int) -> ImageGrid:
     cells = []
     for row, label in enumerate(labels):
-        seen = ", ".join(f"{float(verdict.probabilities[row]):.2f}" for verdict in verdicts)
+        seen = ", ".join(one.probability(row) for one in verdicts)
         cells.append(picture(pixels[row], caption=f"{label}: {seen}" if seen else label))
     width = seeds if seeds > 1 else math.ceil(math.sqrt(len(cells)))
     return ImageGrid(
         rows=tuple(tuple(cells[first : first + width]) for first in range(0, len(cells), width)),
         title="What the network believes",
-        caption=f"Below each image: the class's probability by {', '.join(v.judge for v in verdicts)}."
+        caption=f"Below each image: the class's probability by {', '.join(one.verdict.judge for one in verdicts)}."
         if verdicts
         else "",
     )
 
 
-def _table(labels: Sequence[str], verdicts: Sequence[Verdict]) -> tuple[Table, ...]:
+def _table(labels: Sequence[str], verdicts: Sequence[Seen]) -> tuple[Table, ...]:
     if not verdicts:
         return ()
-    own = verdicts[0]
+    own = verdicts[0].verdict
     columns = [
         Column("class"),
-        *(Column(verdict.judge) for verdict in verdicts),
+        *(Column(one.verdict.judge) for one in verdicts),
         Column("total variation", ".4f"),
         Column("saturation", ".3f"),
     ]
     rows = tuple(
         (
             label,
-            *(f"rank {int(v.ranks[row]) + 1}, {float(v.probabilities[row]):.2f}" for v in verdicts),
+            *(one.rank(row) for one in verdicts),
             float(own.total_variation[row]),
             float(own.saturation[row]),
         )

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import assert_never
 
+from deepscope.names import one_line, printable
 from deepscope.render.terminal import describe, metrics_table, origin
-from deepscope.render.text import cell, number, numeric, one_line, printable
+from deepscope.render.text import cell, number, numeric
 from deepscope.results import Animation, Block, Curves, Heatmap, ImageGrid, Note, Result, Table
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from rich.table import Table as RichTable
 from rich.text import Text
 from typing_extensions import assert_never
 
+from deepscope.names import one_line, printable
 from deepscope.render.folder import figures
-from deepscope.render.text import cell, number, numeric, one_line, printable
+from deepscope.render.text import cell, number, numeric
 from deepscope.results import Animation, Block, Column, Curves, Heatmap, ImageGrid, Note, Result, Table
 
 _MARK = "*"
@@ -41,8 +42,11 @@ class _Plain:
         if result.metrics and not any(isinstance(block, Table) for block in result.blocks):
             parts.append(self.block(metrics_table(result), "", folder))
         parts.append(self.text(origin(result), "dim"))
+        count = sum(map(bool, figures(result)))
         if folder is not None:
             parts.append(self.text(f"Saved in {folder}", "dim"))
+        elif count:
+            parts.append(self.text(f"Add --out FOLDER to save {_count(count, 'figure')}.", "dim"))
         return Group(*(Padding(part, (0, 0, 1, 0)) for part in parts[:-1]), parts[-1])
 
     def block(self, block: Block, name: str, folder: Path | None) -> RenderableType:
@@ -115,7 +119,8 @@ class _Plain:
         return Group(text, self.text(printable(block.caption), "dim")) if block.caption else text
 
     def text(self, text: str, style: str = "") -> Text:
-        return Text(text.encode(self.encoding, "replace").decode(self.encoding), style=style, overflow="fold")
+        text = printable(text).encode(self.encoding, "replace").decode(self.encoding)
+        return Text(text, style=style, overflow="fold")
 
 
 def describe(block: ImageGrid | Heatmap | Curves | Animation) -> str:

@@ -11,9 +11,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from deepscope.names import one_line
 from deepscope.render import fragment
 from deepscope.render.html import styles
-from deepscope.render.text import one_line
 from deepscope.report.keeping import Outcome
 from deepscope.report.overview import overview
 

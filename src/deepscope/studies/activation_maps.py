@@ -53,7 +53,7 @@ class ActivationMaps(Study):
         grids: list[ImageGrid] = []
         shares: dict[str, list[float]] = {"edges": [], "brightness": [], "colour": []}
         for title, path in self._pictures(session):
-            result = Activations(path, model=model).run(session)
+            result = Activations((path,), model=model).run(session)
             seen, maps = (block for block in result.blocks if isinstance(block, ImageGrid))
             grids.append(replace(maps, title=f"{title}: the first convolution of {model} on {path.stem}"))
             (picture,) = (cell for row in seen.rows for cell in row if isinstance(cell, Picture))

@@ -1,6 +1,6 @@
 """Class visualisation: images that a network believes to show a class (Simonyan et al. 2014, Yosinski et al. 2015)."""
 
-from deepscope.visualization.climb import Frame, climb, final
+from deepscope.visualization.climb import Frame, climb, final, suited
 from deepscope.visualization.objectives import ChannelObjective, ClassObjective, LayerObjective, Objective
 from deepscope.visualization.recipe import PRESETS, Recipe, preset
 
@@ -15,4 +15,5 @@ __all__ = [
     "climb",
     "final",
     "preset",
+    "suited",
 ]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from deepscope.ascent import Momentum, Move, Normalised, State, Streams, ascend, cosine
+from deepscope.models import VisionModel
 from deepscope.visualization.batch_norm import StatisticsDistance, statistics_distance
 from deepscope.visualization.canvas import Canvas, Fourier, Standardised, standardised
 from deepscope.visualization.objectives import Objective
@@ -95,6 +96,30 @@ def climb(
         steps = recipe.iterations or 0
         for state in ascend(score, begin, move=_move(recipe), project=project, steps=steps):
             yield Frame(state.step, image, state.scores, state.outputs, _resume(state, position))
+
+
+def suited(recipe: Recipe, model: VisionModel) -> Recipe:
+    """The recipe for this network: where the network takes no image of the views' size, views have its own input size.
+
+    Transformers, as a rule, take images of one size alone. Where that is no square, the network sees the whole image.
+    """
+    height, width = model.preprocessing.size
+    if not recipe.view or recipe.view == height == width or _takes(model, recipe.view):
+        return recipe
+    return replace(recipe, view=height if height == width else 0)
+
+
+def _takes(model: VisionModel, side: int) -> bool:
+    """Whether the network gives an output for images of that size. Libraries refuse by any kind of error."""
+    pixels = torch.full((1, 3, side, side), 0.5, device=model.device)
+    try:
+        with torch.inference_mode():
+            model.network(model.normalise(pixels))
+    except torch.OutOfMemoryError:
+        return True
+    except Exception:
+        return False
+    return True
 
 
 def _canvas(recipe: Recipe, size: tuple[int, ...]) -> Canvas:

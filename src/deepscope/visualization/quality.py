@@ -97,7 +97,12 @@ def translate(target: int, model: VisionModel, judge: VisionModel) -> int:
     """
     if model.wnids and judge.wnids and model.wnids[target] in judge.wnids:
         return judge.wnids.index(model.wnids[target])
+    name = model.categories[target]
+    if name in judge.categories and judge.categories.count(name) == 1:
+        return judge.categories.index(name)
+    if name.strip().isdigit():  # `category` would take it for a class's number
+        raise InputError(f"{judge.name} cannot judge images of {name!r}: it has no class of that name")
     try:
-        return judge.category(model.categories[target])
+        return judge.category(name)
     except InputError as error:
-        raise InputError(f"{judge.name} cannot judge images of {model.categories[target]!r}: {error}") from None
+        raise InputError(f"{judge.name} cannot judge images of {name!r}: {error}") from None

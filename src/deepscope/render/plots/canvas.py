@@ -24,7 +24,7 @@ from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 from PIL import Image
 
-from deepscope.render.text import one_line
+from deepscope.names import one_line
 
 Pixels: TypeAlias = NDArray[np.uint8]
 
@@ -41,8 +41,13 @@ SMALL, CAPTION, BODY, TITLE = 6.0, 7.5, 8.5, 10.5
 MARGIN = 12.0
 """White around a sheet, in CSS pixels."""
 
-_WIDER_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Microsoft YaHei", "Noto Sans", "Noto Emoji")
-_BOX = "\N{WHITE SQUARE}"
+_WIDER_FONTS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Noto Sans JP", "PingFang SC", "Hiragino Sans GB"),
+    *("Microsoft YaHei", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Droid Sans Fallback", "IPAGothic"),
+    *("Noto Sans", "Noto Emoji", "Segoe UI Emoji", "Symbola", "Unifont", "Arial Unicode MS"),
+)
+_JOINERS = re.compile("[\u200d\ufe00-\ufe0f]")
+"""What joins or varies emoji, and has no picture of its own."""
 
 
 class Canvas:
@@ -189,7 +194,7 @@ def fit(pixels: Pixels, side: float) -> tuple[float, float]:
 
 def fold(text: str, width: float, *, size: float = BODY, lines: int = 1, bold: bool = False) -> str:
     """The text, cleaned, in at most `lines` lines of `width` CSS pixels; an ellipsis stands for what is left over."""
-    words = drawable(one_line(text[:4000])).split(" ")
+    words = drawable(one_line(text[:4000]), bold).split(" ")
     folded = [""]
     for word, space in _pieces(words, width, size, bold):
         joined = f"{folded[-1]}{space}{word}".strip()
@@ -245,10 +250,12 @@ def measure(text: str, size: float = BODY, bold: bool = False) -> float:
     return _renderer().get_text_width_height_descent(text, font, False)[0] * 1.02 / DENSITY
 
 
-def drawable(text: str) -> str:
-    """The text with a box for each character that no font here has."""
-    known = _characters()
-    return text if known.issuperset(map(ord, text)) else "".join(c if ord(c) in known else _BOX for c in text)
+def drawable(text: str, bold: bool = False) -> str:
+    """The text with its escape, such as `\\u732b`, for each character that no installed font has."""
+    known = _characters(bold)
+    if known.issuperset(map(ord, text)):
+        return text
+    return "".join(c if ord(c) in known else ascii(c)[1:-1] for c in _JOINERS.sub("", text))
 
 
 def _head(word: str, width: float, size: float, bold: bool) -> int:
@@ -270,6 +277,7 @@ def _families() -> tuple[str, ...]:
 
 
 @functools.cache
-def _characters() -> frozenset[int]:
-    fonts = [font_manager.get_font(font_manager.findfont(name)) for name in _families()]
-    return frozenset(code for font in fonts for code in font.get_charmap())
+def _characters(bold: bool) -> frozenset[int]:
+    weight = "bold" if bold else "normal"
+    paths = [font_manager.findfont(font_manager.FontProperties(family=[name], weight=weight)) for name in _families()]
+    return frozenset(code for path in paths for code in font_manager.get_font(path).get_charmap())

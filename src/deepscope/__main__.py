@@ -1,0 +1,5 @@
+"""`python -m deepscope` is `deepscope`."""
+
+from deepscope.cli import main
+
+main()

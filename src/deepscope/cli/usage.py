@@ -1,0 +1,74 @@
+"""What to say of a command line that cannot be run: the word that is wrong, near ones, and the help to read."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from cyclopts import (
+    App,
+    CycloptsError,
+    MissingArgumentError,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
+
+from deepscope.errors import InputError, nearest, unknown
+
+
+def refusal(error: CycloptsError, root: App, arguments: Sequence[str]) -> str:
+    """One line for a command line that does not parse."""
+    chain, command, rest = _parsed(root, arguments)
+    help_of = f"`{shlex.join(['deepscope', *chain, '--help'])}`"
+    word = next((word for word in rest if not word.startswith("-")), "")
+    names = _names(command)
+    stray = isinstance(error, (UnknownCommandError, UnusedCliTokensError))
+    taken = word not in (error.unused_tokens or ())  # as an argument of the group's own command
+    if names and word and (stray or isinstance(error, MissingArgumentError)) and (not taken or _meant(word, names)):
+        return str(unknown(_kind(chain), word, names, listing=help_of))
+    if stray:
+        left = shlex.join(error.unused_tokens or ())
+        repeat = "; repeat a flag to give it several values" if any(word.startswith("-") for word in rest) else ""
+        return f"unexpected argument {_quoted(left)}: {help_of} shows what it takes{repeat}"
+    if isinstance(error, UnknownOptionError):
+        option = (error.token.keyword or error.token.value).partition("=")[0]
+        options = [name for argument in error.argument_collection if argument.parse for name in argument.names]
+        return str(unknown("option", option, options, listing=help_of))
+    said = " ".join(str(error).split()).rstrip(" .,")
+    return f"{said[:1].lower()}{said[1:]}: {help_of} shows what it takes"
+
+
+def mistaken(error: InputError, root: App, arguments: Sequence[str]) -> str:
+    """The error of a command; where its first argument reads like a mistyped command, with that as well."""
+    chain, command, rest = _parsed(root, arguments)
+    word = next((word for word in rest if not word.startswith("-")), "")
+    meant = _meant(word, _names(command))
+    if not meant or repr(word) not in str(error):
+        return str(error)
+    return f"{error}; or did you mean `{shlex.join(['deepscope', *chain, meant[0]])}`?"
+
+
+def _parsed(root: App, arguments: Sequence[str]) -> tuple[tuple[str, ...], App, list[str]]:
+    """The commands that the line begins with, the last of them, and the words after it."""
+    chain, apps, rest = root.parse_commands(list(arguments))
+    return chain, apps[-1], rest
+
+
+def _names(app: App) -> list[str]:
+    """The commands of a group, each by its first name; none where it is a command itself."""
+    return sorted({app[name].name[0] for name in app if not name.startswith("-")})
+
+
+def _meant(word: str, names: Sequence[str]) -> list[str]:
+    """The commands that a word could be a mistyped form of; none where it is a file that exists."""
+    return [] if not word or Path(word).exists() else nearest(word, names)
+
+
+def _kind(chain: Sequence[str]) -> str:
+    return f"command of `{shlex.join(['deepscope', *chain])}`" if chain else "command"
+
+
+def _quoted(text: str) -> str:
+    return text if text.startswith("'") else f"'{text}'"

@@ -1,0 +1,104 @@
+"""Numbers as settings: how a person writes them, and the range that a field's type declares.
+
+A field says its range in its type, `Annotated[int, Range(1)]`. One that says nothing is 0 or more. `check` holds the
+fields of a method or command against their ranges before anything is computed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Annotated, Any, TypeAlias, get_args, get_origin, get_type_hints
+
+from deepscope.errors import InputError
+
+_LARGEST = 1e9
+
+
+@dataclass(frozen=True)
+class Range:
+    """The finite numbers from `least` to `most`.
+
+    Attributes:
+        least: the smallest number.
+        most: the largest number.
+        above: whether `least` itself is excluded.
+        hint: what to say of a number that is too large; `{}` stands for the number.
+    """
+
+    least: float = 0
+    most: float = _LARGEST
+    above: bool = False
+    hint: str = ""
+
+    def check(self, flag: str, value: float) -> None:
+        """Raises InputError where the number is out of the range."""
+        if not self.least <= value <= self.most or (self.above and value == self.least):
+            written = f"{value:g}" if isinstance(value, float) else str(value)
+            hint = f"; {self.hint.format(written)}" if self.hint and self.most < value < math.inf else ""
+            raise InputError(f"{flag} {written} is out of range: give a number {self}{hint}")
+
+    def __str__(self) -> str:
+        return f"above {self.least:g}, up to {self.most:g}" if self.above else f"from {self.least:g} to {self.most:g}"
+
+
+Count: TypeAlias = Annotated[int, Range(1)]
+"""How many of something, at least one."""
+Side: TypeAlias = Annotated[int, Range(1, 8192)]
+"""The side of an image in pixels."""
+Positive: TypeAlias = Annotated[float, Range(above=True)]
+"""A number above 0: a rate, a Euclidean length."""
+Share: TypeAlias = Annotated[float, Range(most=1)]
+"""A part of a whole."""
+PositiveShare: TypeAlias = Annotated[float, Range(most=1, above=True)]
+"""A part of a whole that is not nothing."""
+LINF_RADIUS = Range(most=1, above=True, hint="pixels are in [0, 1], did you mean {}/255?")
+LinfRadius: TypeAlias = Annotated[float, LINF_RADIUS]
+"""The largest change of a channel, pixels in [0, 1]."""
+
+
+def number(text: str) -> float:
+    """A number as people write it: `0.0157`, `1e-3`, or a fraction such as `4/255`.
+
+    Raises:
+        InputError: the text is no number.
+    """
+    try:
+        return float(Fraction(text)) if "/" in text else float(text)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise InputError(f"{text!r} is no number: write 0.0157 or 4/255") from None
+
+
+def check(settings: Any) -> None:
+    """Hold the numbers among a dataclass's fields against the ranges that their types declare.
+
+    Raises:
+        InputError: one is out of its range, or not finite.
+    """
+    hints = get_type_hints(type(settings), include_extras=True)
+    for field in dataclasses.fields(settings):
+        for value in _numbers(getattr(settings, field.name)):
+            declared(hints[field.name]).check(f"--{field.name.replace('_', '-')}", value)
+
+
+def declared(hint: Any) -> Range:
+    """The range that a type declares, at any depth: `tuple[Count, ...] | None` too."""
+    return next(_ranges(hint), Range())
+
+
+def _ranges(hint: Any) -> Iterator[Range]:
+    if get_origin(hint) is Annotated:
+        yield from (item for item in get_args(hint)[1:] if isinstance(item, Range))
+    for inner in get_args(hint):
+        yield from _ranges(inner)
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:  # pyright: ignore[reportUnknownVariableType]
+            yield from _numbers(item)

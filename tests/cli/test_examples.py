@@ -1,0 +1,165 @@
+"""Every example of every help runs, in a folder that holds what the examples name."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from deepscope import models
+from deepscope.cli.commands import _example, _family_field, _jobs
+from deepscope.cli.program import run
+from deepscope.data import ClassFolders, Digits, DigitSplit
+from deepscope.data.fifteen_scene import FifteenScene
+from deepscope.data.mnist import Mnist, MnistExtract, MnistM, MnistMExtract
+from deepscope.data.photographs import bundled_photographs
+from deepscope.jobs import Job
+from deepscope.models import Preprocessing, VisionModel, imagenet
+from deepscope.session import Session
+from painted import paint_folder
+
+_CHEAP = {
+    "adapt fit": "--epochs 1",
+    "attack": "--limit 2 --batch-size 2",
+    "attack auto-pgd": "--steps 4",
+    "attack boundary": "--queries 40 --starts 4",
+    "attack carlini-wagner": "--steps 3 --searches 2",
+    "attack evaluate": "--limit 1",
+    "attack one-pixel": "--queries 40 --population 4",
+    "attack patch": "--steps 3",
+    "attack universal": "--steps 3",
+    "check class-images": "--iterations 2 --limit 4 --classes 2",
+    "check corruptions": "--limit 3 --severities 1",
+    "check explanations": "--limit 2 --search 2 --steps 2",
+    "check robustness": "--limit 2 --steps 2 --levels 4",
+    "explain evaluate": "--limit 2 --sanity 1",
+    "explain occlusion": "--window 16 --stride 16",
+    "explain rise": "--masks 16",
+    "gan evaluate": "--samples 20 --score-epochs 0",
+    "gan judge": "--epochs 1",
+    "gan train": "--epochs 1 --width 2 --latent 4 --batch-size 20",
+    "transfer fit": "--size 64",
+    "visualize": "--iterations 2",
+}
+"""Settings that make an example quick; they say nothing of what the example itself names."""
+_LONG = {
+    "data get": "downloads",
+    "report": "runs every check",
+    "transfer export": "loads the ONNX exporter",
+    "transfer improve": "extracts features many times over",
+    "transfer table": "extracts features many times over",
+}
+"""Examples of which only the command line and what it names are looked at; a study's names nothing."""
+
+
+def _examples() -> list[str]:
+    """Every example, those first whose output others need."""
+    found = []
+    for job in _jobs(Job):
+        family = _family_field(job)
+        found.append(job.example)
+        found += [_example(job, method) for method in family[1].members().values()] if family else []
+    return list(dict.fromkeys(found))
+
+
+def _named(example: str) -> str:
+    """The command of an example with its method, as `_CHEAP` calls it."""
+    words = shlex.split(example)[1:]
+    return " ".join(words[:2])
+
+
+def _quick(example: str) -> list[str]:
+    words = shlex.split(example)[1:]
+    for name in {words[0], " ".join(words[:2])}:
+        words += _CHEAP.get(name, "").split() if name != "attack" or words[1] != "evaluate" else []
+    return words
+
+
+def _tiny(name: str) -> VisionModel:
+    """A small network that goes by a published one's name, with ImageNet's classes and a layer as VGG calls it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        features = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 8, 3, padding=1), nn.ReLU())
+        network = nn.Sequential()
+        network.add_module("features", features)
+        network.add_module("pool", nn.AdaptiveAvgPool2d(1))
+        network.add_module("flat", nn.Flatten())
+        network.add_module("classifier", nn.Linear(8, 1000))
+    return VisionModel(name, network, Preprocessing(resize=32, crop=32), imagenet.categories(), imagenet.wnids())
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder in which the examples run: photographs, small data sets, and what earlier examples made."""
+    root = tmp_path_factory.mktemp("world")
+    cat = next(path for path in bundled_photographs().paths if path.name == "chelsea.png")
+    shutil.copy(cat, root / "cat.jpg")
+    for name in ("photos", "holiday-photos", "my-photos", "new-photos", "scenes"):
+        paint_folder(root / name, train=6, test=3)
+    (root / "sketches").mkdir()
+    shutil.copy(cat, root / "sketches" / "cat.png")
+    digits, coloured = (_few(data.load(Path())) for data in (MnistExtract, MnistMExtract))
+    real = models.load_model
+
+    def load_model(name: str, session: Session, **settings: Any) -> VisionModel:
+        return real(name, session, **settings) if Path(name).exists() else _tiny(name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setenv("DEEPSCOPE_HOME", str(root / "home"))
+        patch.setenv("DEEPSCOPE_CACHE", str(root / "cache"))
+        for data in (Mnist, MnistM, FifteenScene):
+            patch.setattr(data, "needs", ())
+        patch.setattr(Mnist, "load", lambda home: digits)
+        patch.setattr(MnistM, "load", lambda home: coloured)
+        patch.setattr(FifteenScene, "load", lambda home: ClassFolders.read(root / "scenes"))
+        for name, module in list(sys.modules.items()):
+            users = ("activations", "attack", "classify", "explain", "visualize", "models")
+            if name.startswith(tuple(f"deepscope.jobs.{user}" for user in users)) and hasattr(module, "load_model"):
+                patch.setattr(module, "load_model", load_model)
+        for example in _examples():
+            if _named(example) in {"transfer fit", "gan judge"} or example in {
+                job.example for job in _jobs(Job) if (job.area, job.name) in {("gan", "train"), ("adapt", "fit")}
+            }:
+                assert run([*_quick(example), "--quiet"]) == 0, example
+        yield root
+
+
+def _few(whole: DigitSplit) -> DigitSplit:
+    """80 training and 40 test digits, each class equally often."""
+
+    def some(digits: Digits, count: int) -> Digits:
+        rows = np.concatenate([np.flatnonzero(digits.labels == label)[: count // 10] for label in range(10)])
+        return Digits(digits.images[rows], digits.labels[rows])
+
+    return DigitSplit(some(whole.train, 80), some(whole.test, 40))
+
+
+@pytest.mark.parametrize("example", _examples())
+def test_the_example_runs(
+    example: str,
+    world: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    performed: list[Job] = []
+    if _named(example) in _LONG or _named(example).split()[0] in {"study", "report"}:
+        monkeypatch.setattr("deepscope.cli.program._execute", lambda job, *_: performed.append(job))
+        assert run(shlex.split(example)[1:]) == 0, capsys.readouterr().err
+        for word in (str(getattr(performed[0], field, "")) for field in ("data", "model")):
+            assert not word.endswith("/") or Path(word).is_dir()
+        return
+    words = [*_quick(example), "--quiet"]
+    if "--out" in words:  # else examples that name one folder would meet each other's results
+        words[words.index("--out") + 1] = str(tmp_path / "out")
+    status = run(words)
+    assert status == 0, capsys.readouterr().err

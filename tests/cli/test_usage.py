@@ -1,0 +1,202 @@
+"""What a mistyped command line is answered with, and numbers out of range, over all commands and flags."""
+
+from __future__ import annotations
+
+import dataclasses
+import runpy
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pytest
+from cyclopts import App, CycloptsError
+
+from deepscope.cli.commands import Common, _example, _family_field, _jobs, add_commands
+from deepscope.cli.program import run
+from deepscope.cli.usage import refusal
+from deepscope.errors import InputError
+from deepscope.jobs import Job
+from deepscope.registry import Registered
+from deepscope.settings import Range, declared, number
+
+
+def _tree(app: App, chain: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], list[str]]]:
+    """Every group of commands with the names in it."""
+    names = sorted({app[name].name[0] for name in app if not name.startswith("-")})
+    if names:
+        yield chain, names
+    for name in names:
+        yield from _tree(app[name], (*chain, name))
+
+
+def _reached(*_: object) -> None:
+    raise AssertionError("the command ran")
+
+
+@pytest.fixture(scope="module")
+def root() -> App:
+    made = App(name="deepscope", result_action="return_value")
+    add_commands(made, _reached)
+    return made
+
+
+def _said(root: App, words: list[str]) -> str:
+    """What the line is refused with."""
+    try:
+        root(words, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        return refusal(error, root, words)
+    except InputError as error:
+        return str(error)
+    raise AssertionError(f"accepted: {words}")
+
+
+def test_every_mistyped_command_and_method_is_named_with_what_was_meant(root: App) -> None:
+    seen = 0
+    for chain, names in _tree(root):
+        for name in names:
+            wrong = name[:-2] + name[-1] + name[-2] if name[-1] != name[-2] else name + "x"
+            if wrong in names or wrong.replace("-", "") in names:
+                continue
+            words = [*chain, wrong, "one", "two"]
+            if chain == ("models",):  # `deepscope models PATTERN` takes one word
+                words = words[:-1]
+            said = _said(root, words)
+            assert repr(wrong) in said, said
+            assert repr(name) in said, said
+            assert f"`{shlex.join(['deepscope', *chain, '--help'])}`" in said
+            seen += 1
+    assert seen > 80
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("classify x.png --tpo 3", ["'--tpo'", "'--top'", "`deepscope classify --help`"]),
+        ("classify x.png --precision flat32", ["flat32", "float32", "`deepscope classify --help`"]),
+        ("explain saliency x.png --batch-siez 3", ["'--batch-size'", "`deepscope explain saliency --help`"]),
+        ("models show vgg16 extra", ["unexpected argument 'extra'", "`deepscope models show --help`"]),
+        ("transfer fit d --head ridge svc", ["unexpected argument 'svc'", "repeat a flag"]),
+        ("transfer fit", ["`deepscope transfer fit --help`"]),
+        ("attack pgd x.png --steps many", ["--steps", "`deepscope attack pgd --help`"]),
+        ("attack pgd x.png --radius 4/0", ["--radius", "4/0"]),
+        ("attack pgd x.png --radius 8", ["did you mean 8/255?"]),
+    ],
+)
+def test_what_is_wrong_and_which_help_to_read(root: App, line: str, said: list[str]) -> None:
+    printed = _said(root, line.split())
+    assert "\n" not in printed
+    for text in said:
+        assert text in printed, printed
+
+
+def test_a_command_that_takes_the_mistyped_word_still_suggests(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DEEPSCOPE_HOME", str(tmp_path / "home"))
+    assert run(["gan", "train", "hing", "--out", "g"]) == 2
+    assert "did you mean `deepscope gan train hinge`?" in capsys.readouterr().err
+
+
+def _commands() -> list[tuple[type[Any], list[str]]]:
+    """Every class whose fields are flags, with a command line that takes them."""
+    found: list[tuple[type[Any], list[str]]] = [(Common, ["classify"])]
+    for job in _jobs(Job):
+        family = _family_field(job)
+        members = list(family[1].members().values()) if family else []
+        found.append((job, shlex.split(_example(job, members[0]) if members else job.example)[1:]))
+        found += [(member, shlex.split(_example(job, member))[1:]) for member in members]
+    return found
+
+
+def _numeric(cls: type[Any]) -> Iterator[tuple[str, Any]]:
+    hints = get_type_hints(cls, include_extras=True)
+    for field in dataclasses.fields(cls):
+        if any(_is(hints[field.name], kind) for kind in (int, float)):
+            yield f"--{field.name.replace('_', '-')}", hints[field.name]
+
+
+def _is(hint: Any, kind: type) -> bool:
+    return hint is kind or any(_is(inner, kind) for inner in get_args(hint))
+
+
+@pytest.mark.parametrize(("cls", "words"), _commands(), ids=lambda value: getattr(value, "__name__", ""))
+def test_a_number_out_of_range_is_refused_before_any_work(root: App, cls: type[Registered], words: list[str]) -> None:
+    for flag, hint in _numeric(cls):
+        allowed = declared(hint)
+        bad = ["1e400", "nan", "inf", "-inf", str(10**30), "word", ""]
+        bad += [str(int(allowed.least) - 1), "-1" if allowed.least >= 0 else str(-(10**30))]
+        bad += ["0"] if allowed.least >= 1 or allowed.above else []
+        for value in bad:
+            said = _said(root, [*_without(words, flag), f"{flag}={value}"])
+            assert "\n" not in said
+            assert len(said) < 400
+
+
+def _without(words: list[str], flag: str) -> list[str]:
+    if flag not in words:
+        return words
+    at = words.index(flag)
+    return [*words[:at], *words[at + 2 :]]
+
+
+def test_what_counts_something_is_at_least_one() -> None:
+    """A batch of no images, the best 0 classes or a training of 0 steps is a mistake, whichever command it is."""
+    for cls, _ in _commands():
+        for flag, hint in _numeric(cls):
+            if flag in {"--batch-size", "--top", "--limit", "--queries", "--restarts", "--maps"}:
+                if cls.__module__.startswith(("deepscope.gans", "deepscope.studies", "deepscope.jobs.gan")):
+                    continue  # these say what else the number must be
+                assert declared(hint).least == 1, (cls, flag)
+            if flag == "--radius" and getattr(cls, "norm", "") == "linf":
+                assert declared(hint).most == 1, cls
+
+
+@pytest.mark.parametrize(("text", "value"), [("4/255", 4 / 255), ("0.5", 0.5), ("1e-3", 1e-3), ("-1/2", -0.5)])
+def test_numbers_are_also_fractions(text: str, value: float) -> None:
+    assert number(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "a", "1/0", "1/2/3", "1e400/1"])
+def test_what_is_no_number_is_refused(text: str) -> None:
+    with pytest.raises(InputError):
+        Range().check("--x", number(text))
+
+
+@pytest.mark.parametrize(("radii", "said"), [("8", "mean 8/255?"), ("1/0", "no number"), ("-1", "out of range")])
+def test_radii_of_an_evaluation_have_the_same_range(radii: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["attack", "evaluate", "nowhere", f"--radii={radii}"]) == 2
+    assert said in capsys.readouterr().err
+    assert run(["attack", "evaluate", "nowhere", "--l2-radii", "8"]) == 2
+    assert "nowhere" in capsys.readouterr().err  # a Euclidean radius of 8 is fine
+
+
+def test_the_package_runs_as_a_module(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for module in ("deepscope", "deepscope.cli"):
+        monkeypatch.setattr(sys, "argv", ["deepscope", "--version"])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_module(module, run_name="__main__")
+        assert ended.value.code == 0
+        assert capsys.readouterr().out.strip()
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch", "cyclopts"])
+def test_ctrl_c_while_libraries_load_is_one_line(library: str) -> None:
+    program = f"""
+import os, signal, sys
+class Interrupt:
+    def find_spec(self, name, *rest):
+        if name == {library!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupt())
+from deepscope.cli import main
+main(["data", "list"])
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ended.returncode == 130
+    assert ended.stderr.count("\n") == 1
+    assert ended.stderr.startswith("deepscope: stopped")
