@@ -87,7 +87,7 @@ def test_judge_clips_and_measures(tmp_path: Path) -> None:
 
 
 def test_the_network_counts_what_it_is_asked() -> None:
-    model, cost = counted(brightness())
+    model, cost = counted(brightness(), grey(90, 120, 120))
     pixels = grey(90, 120, 120).requires_grad_()
     model(pixels[:2].detach())
     logits = model(pixels)
@@ -216,7 +216,7 @@ def test_quick_passes_are_run_in_full_where_bfloat16_cannot_tell_two_classes_apa
     bare = Preprocessing(resize=1, crop=1, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     model = VisionModel("close", nn.Sequential(nn.Flatten(), layer), bare, ("a", "b", "c"))
     pixels = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.1, 0.9], [0.7, 0.2, 0.1]]).view(3, 3, 1, 1)
-    watched, cost = counted(model, quick=True)
+    watched, cost = counted(model, pixels, quick=True)
     with torch.no_grad():
         found, exact = watched(pixels), model(pixels)
     assert found.argmax(1).tolist() == [1, 2, 1] == exact.argmax(1).tolist()

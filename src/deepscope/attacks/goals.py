@@ -48,8 +48,11 @@ class Goal(ABC):
         """(N,) the margin over a difference of leading logits, so that no rescaling of logits changes it.
 
         The difference of logits ratio of Croce and Hein 2020: the largest less the third for any other class, less the
-        mean of third and fourth for a target. Networks of fewer classes use the last they have.
+        mean of third and fourth for a target. Networks of fewer classes use the last they have. Of two classes the
+        ratio is the same everywhere: there it is the margin itself.
         """
+        if logits.shape[1] < 3:
+            return self.margin(logits)
         top = logits.topk(min(4, logits.shape[1]), dim=1).values
         third, fourth = top[:, min(2, top.shape[1] - 1)], top[:, -1]
         lower = third if isinstance(self, Untargeted) else (third + fourth) / 2

@@ -19,7 +19,7 @@ from deepscope.jobs.truth import right_answers
 from deepscope.models.prediction import predict
 from deepscope.results import Block, Curves, Note, Result, Series, Table
 from deepscope.session import Session
-from deepscope.statistics import Estimate, mean, proportion
+from deepscope.statistics import Estimate, mean, proportion, top_shares
 from deepscope.transfer.evaluation import reliability
 
 _DRAWS = 500
@@ -63,14 +63,13 @@ class Accuracy(Check):
         accuracy = proportion(int(right.sum()), len(right))
         confidence = float(probabilities.amax(1).mean())
         brier = mean((probabilities.square().sum(1) - 2 * probabilities.gather(1, labels[:, None])[:, 0] + 1).numpy())
-        metrics = {"images": float(len(right)), **accuracy.metrics("accuracy/top1")}
-        if len(model.categories) > 5:
-            first_five = (probabilities.topk(5, 1).indices == labels[:, None]).any(1)
-            metrics |= proportion(int(first_five.sum()), len(right)).metrics("accuracy/top5")
+        hits = probabilities.topk(min(5, probabilities.shape[1]), 1).indices == labels[:, None]
+        ranks = torch.where(right, 0, torch.where(hits.any(1), hits.int().argmax(1).clamp_min(1), 5))
         return Result(
             title=f"How often {model.name} is right",
             metrics={
-                **metrics,
+                "images": float(len(right)),
+                **top_shares(ranks.numpy(), len(model.categories), "accuracy"),
                 **error.metrics("expected-calibration-error"),
                 **brier.metrics("brier"),
                 "confidence": confidence,
