@@ -119,7 +119,7 @@ class Robustness(Check):
         level = min(self.levels, key=lambda level: abs(level - 2))
         if count := int(vanished.sum()):
             return (
-                f"How robust the network is cannot be told this way: the gradients of {count} of {len(vanished)} images "
+                f"This does not show how robust the network is: the gradients of {count} of {len(vanished)} images "
                 f"vanish. Accuracy under PGD with changes of at most {level:g} grey levels of 255 is at most "
                 f"{held[f'{PGD.name}/{level:g}']}, {held['clean']} without an attack."
             )

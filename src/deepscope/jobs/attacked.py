@@ -181,9 +181,9 @@ def vanished_text(vanished: Tensor) -> str:
     if not count:
         return ""
     return (
-        f"The gradients of {count} of {total} images vanish (they are zero, or not finite), so attacks that follow them "
-        "fail there whether or not the network is robust: the accuracy under attack is an upper bound. Try an attack "
-        "that needs no gradients, such as square, boundary or one-pixel."
+        f"The gradients of {count} of {total} images vanish (they are zero or not finite). Attacks that follow them "
+        "fail there whether or not the network is robust: the accuracy under attack is an upper bound. Try a black-box "
+        "attack, which needs no gradients: square, boundary or one-pixel."
     )
 
 
