@@ -8,8 +8,8 @@ from torch import Tensor
 SPREAD = 20.0
 """How far the largest logit is put above the mean of the others.
 
-The median over 40 photographs is 10.1 for EfficientNet-Lite0, whose logits are hardly changed by it, and 23.8 for
-SqueezeNet 1.0.
+The medians over 40 photographs are 10.1 for EfficientNet-Lite0 and 23.8 for SqueezeNet 1.0. Less is worse: at 10 DDN's
+changes of SqueezeNet are 17 % longer than on its own logits, at 20 they are as short.
 """
 
 
