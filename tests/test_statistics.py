@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepscope import statistics
-from deepscope.statistics import Estimate, difference, mcnemar, mean, median, over_seeds, proportion
+from deepscope.statistics import Estimate, difference, mcnemar, mean, median, over_seeds, proportion, top_shares
 
 
 @given(st.integers(1, 5000).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total))))
@@ -24,6 +24,16 @@ def test_proportion_is_wilsons_interval(counts: tuple[int, int]) -> None:
     assert estimate.low == pytest.approx(max(0, centre - half), abs=1e-9)
     assert estimate.high == pytest.approx(min(1, centre + half), abs=1e-9)
     assert estimate.low <= p <= estimate.high
+
+
+@given(st.integers(2, 12).flatmap(lambda n: st.tuples(st.just(n), st.lists(st.integers(0, n - 1), min_size=1))))
+def test_the_five_best_are_reported_of_more_than_five_classes(drawn: tuple[int, list[int]]) -> None:
+    classes, ranks = drawn
+    found = top_shares(ranks, classes, "accuracy")
+    assert found["accuracy/top1"] == ranks.count(0) / len(ranks)
+    assert ("accuracy/top5" in found) == (classes > 5) == ("accuracy/top5/low" in found)
+    if classes > 5:
+        assert found["accuracy/top5"] == sum(rank < 5 for rank in ranks) / len(ranks)
 
 
 def test_proportion_of_nothing_is_nan_and_of_too_much_an_error() -> None:

@@ -44,6 +44,23 @@ def proportion(successes: int, total: int, *, confidence: float = 0.95) -> Estim
     return Estimate(successes / total, float(interval.low), float(interval.high))
 
 
+def top_shares(ranks: ArrayLike, classes: int, name: str) -> dict[str, float]:
+    """Metrics NAME/top1 and NAME/top5 with their intervals; the five best of five or fewer classes say nothing.
+
+    Args:
+        ranks: (N,) classes that were preferred to the right one.
+        classes: that there are to choose from.
+        name: what is measured.
+    """
+    array = np.asarray(ranks)
+    return {
+        key: value
+        for most in (1, 5)
+        if most == 1 or most < classes
+        for key, value in proportion(int((array < most).sum()), array.size).metrics(f"{name}/top{most}").items()
+    }
+
+
 def mean(values: ArrayLike, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0) -> Estimate:
     """A mean with its percentile bootstrap interval; NaN values are left out.
 

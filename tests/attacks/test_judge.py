@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,12 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
-from deepscope.attacks import DDN, PGD, Attack, Boundary, OnePixel, Square, Targeted, Universal, Untargeted
+from deepscope.attacks import DDN, PGD, Attack, Boundary, DeepFool, OnePixel, Square, Targeted, Universal, Untargeted
 from deepscope.attacks.defences import bit_depth, jpeg, resize
 from deepscope.attacks.evaluation import Evaluation, evaluate
 from deepscope.attacks.judge import counted, judge
 from deepscope.models import Preprocessing, VisionModel
+from networks import tiny_model
 
 
 class Brightness(nn.Module):
@@ -87,7 +89,7 @@ def test_judge_clips_and_measures(tmp_path: Path) -> None:
 
 
 def test_the_network_counts_what_it_is_asked() -> None:
-    model, cost = counted(brightness())
+    model, cost = counted(brightness(), grey(90, 120, 120))
     pixels = grey(90, 120, 120).requires_grad_()
     model(pixels[:2].detach())
     logits = model(pixels)
@@ -197,6 +199,105 @@ def test_a_shared_attack_learns_from_other_images(tmp_path: Path) -> None:
     assert found.gradients.tolist() == [80.0, 80.0], "20 steps of 8 images, shared by two"
 
 
+class Round(nn.Module):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return (inputs * 15).round() / 15
+
+
+class Cut(nn.Module):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs.detach()
+
+
+class Times(nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs * self.factor
+
+
+class NotANumber(torch.autograd.Function):
+    @staticmethod
+    def forward(_: object, inputs: Tensor) -> Tensor:
+        return inputs.clone()
+
+    @staticmethod
+    def backward(_: object, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return gradient * float("nan")
+
+
+class Broken(nn.Module):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return NotANumber.apply(inputs)  # pyright: ignore[reportReturnType]
+
+
+MASKED = {
+    "probabilities at temperature 1e-4": (nn.Identity(), nn.Sequential(Times(1e5), nn.Softmax(1))),
+    "hard sigmoid": (nn.Identity(), nn.Sequential(Times(1e3), nn.Hardsigmoid())),
+    "quantised": (Round(), nn.Identity()),
+    "detached": (Cut(), nn.Identity()),
+    "gradient is not a number": (Broken(), nn.Identity()),
+}
+HONEST = {"plain": nn.Identity(), "logits at temperature 1e-4": Times(1e4), "probabilities": nn.Softmax(1)}
+
+
+def evaluated(before: nn.Module, after: nn.Module, attack: Attack, folder: Path) -> Evaluation:
+    plain = tiny_model()
+    model = replace(plain, network=nn.Sequential(before, plain.network, after))
+    images = torch.randint(256, (5, 3, 16, 16), generator=rng()).byte()
+    labels = model(images.float() / 255).argmax(1)
+    goal = Untargeted(labels)
+    return evaluate(attack, model, images, labels, goal, rng=rng(), paths=paths(folder, 5), batch_size=3)
+
+
+@pytest.mark.parametrize("name", MASKED)
+@pytest.mark.parametrize(
+    "attack", [PGD(1 / 255, steps=3, random_start=False), DDN(steps=3), Universal(1 / 255, steps=3)]
+)
+def test_images_whose_gradient_vanishes_are_named(name: str, attack: Attack, tmp_path: Path) -> None:
+    found = evaluated(*MASKED[name], attack, tmp_path)
+    assert not any(verdict.success for verdict in found.verdicts[-1])
+    assert found.vanished.all()
+
+
+@pytest.mark.parametrize("name", HONEST)
+@pytest.mark.parametrize(
+    "attack", [PGD(1 / 255, steps=3), DDN(steps=3), DeepFool(steps=3), Universal(1 / 255, steps=3)]
+)
+def test_no_gradient_of_an_honest_network_vanishes(name: str, attack: Attack, tmp_path: Path) -> None:
+    assert not evaluated(nn.Identity(), HONEST[name], attack, tmp_path).vanished.any()
+
+
+def test_attacks_without_gradients_have_none_that_vanish(tmp_path: Path) -> None:
+    assert not evaluated(Cut(), nn.Identity(), Square(1 / 255, queries=5), tmp_path).vanished.any()
+
+
+class Ceiling(nn.Module):
+    """Sees no difference between images that are brighter than 0.5 on average."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        mean = images.flatten(1).mean(1).clamp(0.1, 0.5)
+        return torch.stack([mean - 0.05, 0 * mean], 1)
+
+
+def test_only_the_images_whose_gradient_vanishes_are_named(tmp_path: Path) -> None:
+    images = (grey(100, 200, 90, 250) * 255).byte()
+    labels = torch.zeros(4).long()
+    found = evaluate(
+        PGD(2 / 255, steps=2, random_start=False),
+        replace(brightness(), network=Ceiling()),
+        images,
+        labels,
+        Untargeted(labels),
+        rng=rng(),
+        paths=paths(tmp_path, 4),
+        batch_size=3,
+    )
+    assert found.vanished.tolist() == [False, True, False, True]
+
+
 def test_defences_are_what_they_say() -> None:
     pixels = torch.rand(2, 3, 32, 32, generator=rng())
     assert bit_depth(pixels).unique().numel() <= 16
@@ -216,7 +317,7 @@ def test_quick_passes_are_run_in_full_where_bfloat16_cannot_tell_two_classes_apa
     bare = Preprocessing(resize=1, crop=1, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     model = VisionModel("close", nn.Sequential(nn.Flatten(), layer), bare, ("a", "b", "c"))
     pixels = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.1, 0.9], [0.7, 0.2, 0.1]]).view(3, 3, 1, 1)
-    watched, cost = counted(model, quick=True)
+    watched, cost = counted(model, pixels, quick=True)
     with torch.no_grad():
         found, exact = watched(pixels), model(pixels)
     assert found.argmax(1).tolist() == [1, 2, 1] == exact.argmax(1).tolist()

@@ -121,7 +121,7 @@ def test_a_network_that_may_do_more_than_compute_is_left_alone() -> None:
 
 
 def test_what_is_asked_nearby_is_counted() -> None:
-    watched, cost = counted(vision_model(Branches()))
+    watched, cost = counted(vision_model(Branches()), random_image())
     near, other = around(watched, torch.cat([random_image(), 1 - random_image()]))
     near(variants(random_image(), 1, 7))
     other(variants(1 - random_image(), 1, 5))

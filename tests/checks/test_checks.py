@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from deepscope import render
 from deepscope.checks import Check, class_images, held_out
-from deepscope.checks.accuracy import Accuracy, _reduced
+from deepscope.checks.accuracy import Accuracy, _believed, _by_chance, _reduced
 from deepscope.checks.class_images import ClassImages
 from deepscope.checks.corruptions import Corruptions
 from deepscope.checks.explanations import Explanations
@@ -22,11 +23,12 @@ from deepscope.checks.leaks import Leaks
 from deepscope.checks.robustness import Robustness
 from deepscope.data.corruptions import Corruption
 from deepscope.errors import InputError
-from deepscope.jobs import perform
+from deepscope.jobs import classify, perform
 from deepscope.jobs.transfer_fit import TransferFit
 from deepscope.report import Report
 from deepscope.results import Block, Heatmap, ImageGrid, Note, Result, Table
 from deepscope.session import Session
+from deepscope.statistics import Estimate, proportion
 from deepscope.visualization import Recipe, preset
 from networks import tiny_model
 from painted import CLASSES, paint_folder
@@ -96,6 +98,62 @@ def test_accuracy_confusion_and_calibration_are_those_of_the_test_images(data: s
     table = _first(result, Table, "Each class")
     assert isinstance(table, Table)
     assert [row[0] for row in table.rows] == list(CLASSES)
+
+
+@pytest.mark.parametrize("classes", [5, 6])
+def test_no_command_reports_the_five_best_of_five_classes(
+    classes: int, data: str, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = (*CLASSES, "cat", "dog", "bird")[:classes]
+    model = dataclasses.replace(tiny_model(classes=classes, size=32, seed=SEED), categories=names)
+    monkeypatch.setattr(held_out, "load_model", lambda name, session: model)
+    monkeypatch.setattr(classify, "load_model", lambda name, session: model)
+    for found in (Accuracy(data).run(session), classify.Classify((Path(data) / "test",)).run(session)):
+        assert ("accuracy/top5" in found.metrics) == (classes > 5)
+        said = " ".join(block.text for block in found.blocks if isinstance(block, Note))
+        assert "accuracy/top1" in found.metrics and ("top-5" in said) <= (classes > 5)
+
+
+def test_confidence_that_few_images_cannot_confirm_is_not_believed() -> None:
+    certain, exact = torch.full((6,), 0.9999), Estimate(0.0001, 0.0001, 0.0001)
+    text = _believed(proportion(6, 6), certain, exact, 0.0)
+    assert "rounds to 1.000, which 6 images cannot confirm" in text and "above 0.610" in text
+    assert "cannot confirm" not in _believed(proportion(20_000, 20_000), certain.repeat(4000), exact, 0.0)
+    few = _believed(proportion(5, 6), torch.full((6,), 0.8), Estimate(0.05, 0, 0.2), 0.2)
+    assert "6 images are too few to say" in few and "does not exceed what chance alone gives" in few
+    many = _believed(proportion(600, 1000), torch.full((1000,), 0.9), Estimate(0.3, 0.27, 0.33), 0.03)
+    assert "promises more than it keeps" in many and "That exceeds what chance alone gives" in many
+
+
+def test_what_chance_gives_is_that_of_a_calibrated_classifier(session: Session) -> None:
+    """One bin of n answers at 0.8: the error is the distance of a binomial share from 0.8."""
+    count = 400
+    found = _by_chance(torch.tensor([[0.8, 0.1, 0.1]]).expand(count, 3), session)
+    assert found == pytest.approx(1.96 * math.sqrt(0.8 * 0.2 / count), rel=0.12)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e4])
+def test_robustness_where_gradients_vanish_is_not_claimed(
+    factor: float, data: str, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = dataclasses.replace(tiny_model(classes=5, size=32, seed=SEED), categories=(*CLASSES, "cat", "dog"))
+    weight, bias = plain.network.get_parameter("7.weight"), plain.network.get_parameter("7.bias")
+    for parameter in (weight, bias):
+        parameter.data *= factor
+    found = []
+    for network in (plain.network, torch.nn.Sequential(plain.network, torch.nn.Softmax(1))):
+        model = dataclasses.replace(plain, network=network)
+        monkeypatch.setattr(held_out, "load_model", lambda name, session, model=model: model)
+        found.append(Robustness(data, levels=(1, 2), steps=3).run(session))
+    logits, probabilities = found
+    assert logits.metrics["gradients/vanished"] == 0
+    assert "takes accuracy from" in _notes(logits, "verdict")[0].text
+    if factor > 1:
+        assert probabilities.metrics["gradients/vanished"] > 0
+        assert "does not show how robust" in _notes(probabilities, "verdict")[0].text
+        assert any("upper bound" in note.text and "square" in note.text for note in _notes(probabilities, "warning"))
+    else:
+        assert probabilities.metrics["gradients/vanished"] == 0
 
 
 @given(st.integers(0, 2**31), st.integers(2, 9), st.integers(1, 20))

@@ -152,6 +152,65 @@ def test_leaves_no_tensors_behind(method: type[Attack]) -> None:
     assert tensors() <= before
 
 
+class Scaled(nn.Module):
+    """Another network's logits times a constant."""
+
+    def __init__(self, network: nn.Module, factor: float) -> None:
+        super().__init__()
+        self.network, self.factor = network, factor
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.network(inputs) * self.factor
+
+
+class FirstClasses(nn.Module):
+    """The first logits of more."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits[:, : self.count]
+
+
+@each_method
+@pytest.mark.parametrize("classes", [2, 6])
+def test_the_scale_of_the_logits_changes_nothing(method: type[Attack], classes: int) -> None:
+    """Up to 1e6, where softmax is 0 or 1 in double precision, and down to 1e-6, where it is uniform."""
+    model, pixels = small_model(), images(6).double()
+    network = nn.Sequential(model.network.double(), FirstClasses(classes))
+    plain = dataclasses.replace(model, network=network, categories=model.categories[:classes])
+    labels = plain(pixels).argmax(1)
+    target = int(labels.bincount(minlength=classes).argmin())
+    for goal in (Untargeted(labels), Targeted(torch.full_like(labels, target))):
+        expected = quick(method)(plain, pixels, goal, rng=rng())
+        for factor in (1e-6, 1e-3, 1e3, 1e6):
+            scaled = dataclasses.replace(plain, network=Scaled(network, factor))
+            moved = quick(method)(scaled, pixels, goal, rng=rng())
+            assert torch.equal(goal.reached(plain(moved)), goal.reached(plain(expected))), factor
+            torch.testing.assert_close(moved, expected, rtol=0, atol=1e-3 / 255)
+
+
+WITHOUT_GRADIENTS = ("boundary", "square", "one-pixel")
+
+
+@pytest.mark.parametrize(
+    "method", [m for m in METHODS if m.name not in WITHOUT_GRADIENTS], ids=lambda method: method.name
+)
+def test_a_saturated_network_is_no_harder_to_fool(method: type[Attack]) -> None:
+    """In single precision, as networks are: gradients of the plain cross-entropy are exactly zero here."""
+    model, pixels = small_model(), images(6)
+    saturated = dataclasses.replace(model, network=Scaled(model.network, 1e4))
+    labels = model(pixels).argmax(1)
+    points = pixels.clone().requires_grad_()
+    loss = nn.functional.cross_entropy(saturated(points), labels)
+    assert not torch.autograd.grad(loss, points)[0].any()
+    goal = Untargeted(labels)
+    found = [goal.reached(model(quick(method)(m, pixels, goal, rng=rng()))) for m in (model, saturated)]
+    assert found[1].sum() >= found[0].sum()
+
+
 @each_method
 def test_refuses_a_network_without_classes(method: type[Attack]) -> None:
     model, pixels = small_model(categories=0), images(2)

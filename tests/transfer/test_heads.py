@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.linear_model import Ridge as ScikitRidge
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC as ScikitLinearSVC
 from torch import Tensor, nn
 from torch.nn import functional
 
+from deepscope.errors import InputError
 from deepscope.transfer.fitting import temperature
 from deepscope.transfer.heads import Head, folds_of, squared_hinge
 from deepscope.transfer.heads.linear_svc import LinearSVC, cross_validate
@@ -161,6 +166,48 @@ def test_temperature_undoes_a_scale() -> None:
     labels = torch.multinomial(logits.softmax(1), 1, generator=rng)[:, 0]
     assert temperature(logits * 7, labels) == pytest.approx(7, rel=0.1)
     assert temperature(None, labels) == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    images=st.integers(1, 40),
+    classes=st.integers(2, 7),
+    right=st.floats(0, 1),
+    margin=st.floats(-6, 3),
+    factor=st.integers(-20, 20),
+)
+def test_confidence_is_what_the_number_of_images_supports(
+    seed: int, images: int, classes: int, right: float, margin: float, factor: int
+) -> None:
+    """The rule of succession: after N right answers of N, the next one is right with (N + 1) / (N + 2)."""
+    rng = torch.Generator().manual_seed(seed)
+    labels, guesses = torch.randint(classes, (2, images), generator=rng)
+    scores = torch.randn(images, classes, generator=rng).double()
+    answers = torch.where(torch.rand(images, generator=rng) < right, labels, guesses)
+    scores[torch.arange(images), answers] = scores.amax(1) + 10**margin
+    found = temperature(scores, labels)
+    confidence = (scores / found).softmax(1).amax(1).mean().item()
+    assert confidence <= (images + 1) / (images + 2) + 1e-4
+    assert temperature(scores * 2.0**factor, labels) == pytest.approx(found * 2.0**factor, rel=1e-9)
+
+
+def test_temperature_of_two_separable_classes_is_the_closed_form() -> None:
+    """All margins are m: the confidence is (N + 1) / (N + 2) where T = m / log(N + 1)."""
+    labels = torch.arange(2).repeat(9)
+    scores = functional.one_hot(labels).float() * 3e4
+    assert temperature(scores, labels) == pytest.approx(3e4 / math.log(19), rel=1e-4)
+
+
+def test_temperature_from_little_or_nothing() -> None:
+    labels = torch.tensor([0, 1])
+    assert temperature(torch.empty(0, 2), labels[:0]) == 1
+    assert temperature(torch.ones(2, 3), labels) == 1, "no score prefers any class"
+    huge = torch.tensor([[3e38, -3e38], [-3e38, 3e38]])
+    assert 1e38 < temperature(huge, labels) < math.inf
+    for bad in (math.nan, math.inf):
+        with pytest.raises(InputError, match="not finite"):
+            temperature(torch.tensor([[bad, 0.0], [0.0, 1.0]]), labels)
 
 
 def test_linear_heads_are_linear_layers() -> None:

@@ -25,7 +25,7 @@ def test_ranks_and_probabilities_are_those_of_the_rounded_image() -> None:
         assert float(verdict.probabilities[row]) == pytest.approx(expected, rel=1e-5)
     metrics = verdict.metrics()
     assert metrics["recognised/tiny/top1"] == pytest.approx(float((verdict.ranks == 0).float().mean()))
-    assert metrics["recognised/tiny/top5"] == 1
+    assert not any("top5" in name for name in metrics), "the five best of four classes always hold the right one"
     assert metrics["recognised/tiny/top1/low"] <= metrics["recognised/tiny/top1"]
 
 

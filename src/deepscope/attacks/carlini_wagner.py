@@ -13,6 +13,7 @@ from deepscope.attacks.attack import Attack, Norm, distance, require_positive
 from deepscope.attacks.best import Best
 from deepscope.attacks.goals import Goal
 from deepscope.attacks.grid import rounded
+from deepscope.attacks.scale import Rescaled
 from deepscope.models import VisionModel
 from deepscope.settings import Count, Positive
 
@@ -26,7 +27,7 @@ class CarliniWagner(Attack):
         searches: weights tried for each image.
         weight: the first of them.
         learning_rate: Adam's, in the space of arctanh of the pixels.
-        confidence: margin of logits asked for.
+        confidence: margin of logits asked for, of logits whose largest lies 10 above the mean of the others.
         levels: grey levels of the saved image; 0 leaves pixels between levels.
     """
 
@@ -45,11 +46,11 @@ class CarliniWagner(Attack):
         """Perturbed pixels; nothing is random."""
         weight = pixels.new_full((len(pixels),), self.weight)
         low, high = torch.zeros_like(weight), torch.full_like(weight, torch.inf)
-        start = _free(pixels)
+        start, rescaled = _free(pixels), Rescaled(pixels)
 
         def score(points: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
             changed = rounded(_pixels(points), self.levels)
-            logits = model(changed)
+            logits = rescaled(model(changed), rows)
             missing = (self.confidence - goal[rows].margin(logits)).clamp_min(0)
             return -(changed - pixels[rows]).square().flatten(1).sum(1) - weight[rows] * missing, logits
 

@@ -13,6 +13,7 @@ from deepscope.attacks.attack import Attack, Norm, distance, require_positive
 from deepscope.attacks.best import Best
 from deepscope.attacks.goals import Goal
 from deepscope.attacks.grid import rounded
+from deepscope.attacks.scale import Rescaled
 from deepscope.models import VisionModel
 from deepscope.settings import Count, Positive
 
@@ -40,9 +41,11 @@ class DDN(Attack):
     def __call__(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
         """Perturbed pixels; nothing is random."""
 
+        rescaled = Rescaled(pixels)
+
         def score(points: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
             logits = model(rounded(points, self.levels))
-            return goal[rows].cross_entropy(logits), logits
+            return goal[rows].cross_entropy(rescaled(logits, rows)), logits
 
         falling = cosine(0.99, self.steps)
         best = Best(pixels)

@@ -11,6 +11,7 @@ from torch import Tensor
 from deepscope.attacks.attack import Attack, Norm, require_positive
 from deepscope.attacks.goals import Goal, Targeted
 from deepscope.attacks.grid import rounded
+from deepscope.attacks.scale import Rescaled
 from deepscope.models import VisionModel
 from deepscope.settings import Count
 
@@ -41,11 +42,12 @@ class DeepFool(Attack):
         found, total = pixels.clone(), torch.zeros_like(pixels)
         rows = torch.arange(len(pixels), device=pixels.device)
         rivals: Tensor | None = None
+        rescaled = Rescaled(pixels)
 
         def look() -> tuple[Tensor, Tensor]:
             points = (pixels[rows] + (1 + self.overshoot) * total[rows]).clamp(0, 1)
             with torch.enable_grad():
-                return points, model(rounded(points.requires_grad_(), self.levels))
+                return points, rescaled(model(rounded(points.requires_grad_(), self.levels)), rows)
 
         for step in range(self.steps + 1):
             points, logits = look()

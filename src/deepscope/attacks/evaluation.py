@@ -12,7 +12,7 @@ from torch import Tensor
 
 from deepscope.attacks.attack import Attack, Bounded, Shared
 from deepscope.attacks.goals import Goal
-from deepscope.attacks.judge import Verdict, counted, judge
+from deepscope.attacks.judge import Cost, Verdict, counted, judge
 from deepscope.models import VisionModel
 from deepscope.models.fast_backward import FastBackward
 
@@ -26,6 +26,8 @@ class Evaluation:
         verdicts: for each radius, a verdict an image. An image that succeeded at a smaller radius keeps that verdict.
         saved: (N, 3, H, W) uint8, each image as last judged.
         queries, gradients: (N,) what each image cost over all radii: the mean of the batch it was attacked in.
+        vanished: (N,) whether the image withstood a radius at which a gradient of it was zero or not finite, so that
+            it proves nothing. Of a shared attack: whether those of most images that it learnt from were.
     """
 
     radii: tuple[float, ...]
@@ -33,6 +35,7 @@ class Evaluation:
     saved: Tensor
     queries: Tensor
     gradients: Tensor
+    vanished: Tensor
 
 
 def evaluate(
@@ -75,18 +78,19 @@ def evaluate(
     quick = quick and not attack.exact
     fast = FastBackward.of(model, to_pixels(images[:1], model))
     queries, gradients = torch.zeros(len(images)), torch.zeros(len(images))
+    vanished = torch.zeros(len(images), dtype=torch.bool)
     latest: dict[int, Verdict] = {}
     by_radius: list[tuple[Verdict, ...]] = []
     for size in sizes:
         todo = [i for i in range(len(images)) if i not in latest or (bounded and not latest[i].success)]
-        watched, cost = counted(model, quick=quick, fast=fast)
-        lay = _prepare(bounded.within(size) if bounded and todo else attack, watched, fit or (images, goal), rng)
-        queries += cost.queries / max(1, len(images))  # what learning cost, shared by all
-        gradients += cost.gradients / max(1, len(images))
+        sized = bounded.within(size) if bounded and todo else attack
+        lay, learning = _prepare(sized, model, fit or (images, goal), rng, quick=quick, fast=fast)
+        queries += learning.queries / max(1, len(images))  # what learning cost, shared by all
+        gradients += learning.gradients / max(1, len(images))
         for start in range(0, len(todo), batch_size):
             rows = torch.tensor(todo[start : start + batch_size])
             pixels, aim = to_pixels(images[rows], model), goal[rows].to(model.device)
-            watched, cost = counted(model, quick=quick, fast=fast)
+            watched, cost = counted(model, pixels, quick=quick, fast=fast)
             changed = lay(watched, pixels, aim)
             queries[rows] += cost.queries / len(rows)
             gradients[rows] += cost.gradients / len(rows)
@@ -97,19 +101,30 @@ def evaluate(
             latest.update(zip(rows.tolist(), verdicts, strict=True))
             if bounded:
                 latest.update({row: _within(size, bounded, latest[row]) for row in rows.tolist()})
+            withstood = torch.tensor([not latest[row].success for row in rows.tolist()])
+            most = learning.vanished.float().mean() > 0.5  # False where nothing was learnt
+            vanished[rows] |= withstood & (cost.vanished | most).cpu()
             advance(len(rows))
         by_radius.append(tuple(_within(size, attack, latest[row]) for row in range(len(images))))
-    return Evaluation(sizes, tuple(by_radius), saved, queries, gradients)
+    return Evaluation(sizes, tuple(by_radius), saved, queries, gradients, vanished)
 
 
 def _prepare(
-    attack: Attack, model: VisionModel, fit: tuple[Tensor, Goal], rng: torch.Generator
-) -> Callable[[VisionModel, Tensor, Goal], Tensor]:
-    """What changes a batch. A shared attack learns its change first."""
+    attack: Attack,
+    model: VisionModel,
+    fit: tuple[Tensor, Goal],
+    rng: torch.Generator,
+    *,
+    quick: bool,
+    fast: FastBackward,
+) -> tuple[Callable[[VisionModel, Tensor, Goal], Tensor], Cost]:
+    """What changes a batch, and the cost of learning it: a shared attack learns its change first."""
+    known = to_pixels(fit[0] if isinstance(attack, Shared) else fit[0][:0], model)
+    watched, cost = counted(model, known, quick=quick, fast=fast)
     if not isinstance(attack, Shared):
-        return lambda model, pixels, goal: attack(model, pixels, goal, rng=rng)
-    change = attack.fit(model, to_pixels(fit[0], model), fit[1].to(model.device), rng=rng)
-    return lambda _, pixels, __: attack.apply(change, pixels, rng=rng)
+        return lambda model, pixels, goal: attack(model, pixels, goal, rng=rng), cost
+    change = attack.fit(watched, known, fit[1].to(model.device), rng=rng)
+    return lambda _, pixels, __: attack.apply(change, pixels, rng=rng), cost
 
 
 def _within(radius: float, attack: Attack, verdict: Verdict) -> Verdict:

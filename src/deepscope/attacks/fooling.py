@@ -12,6 +12,7 @@ from deepscope.ascent import LinfBall, Normalised, ascend
 from deepscope.attacks.attack import Attack, Norm, require_positive
 from deepscope.attacks.goals import Goal
 from deepscope.attacks.grid import rounded, whole_levels
+from deepscope.attacks.scale import Rescaled
 from deepscope.models import VisionModel
 from deepscope.settings import Count, LinfRadius, Positive
 
@@ -39,9 +40,11 @@ class Fooling(Attack):
     def __call__(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
         """Perturbed pixels; nothing is random."""
 
+        rescaled = Rescaled(pixels)
+
         def score(points: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
             logits = model(rounded(points, self.levels))
-            return goal[rows].logit(logits), logits
+            return goal[rows].logit(rescaled(logits, rows)), logits
 
         found, ball = pixels.clone(), LinfBall(pixels, whole_levels(self.largest, self.levels))
         for state in ascend(score, pixels, move=Normalised(self.learning_rate), project=ball, steps=self.steps):

@@ -48,8 +48,11 @@ class Goal(ABC):
         """(N,) the margin over a difference of leading logits, so that no rescaling of logits changes it.
 
         The difference of logits ratio of Croce and Hein 2020: the largest less the third for any other class, less the
-        mean of third and fourth for a target. Networks of fewer classes use the last they have.
+        mean of third and fourth for a target. Networks of fewer classes use the last they have. Of two classes the
+        ratio is the same everywhere: there it is the margin itself.
         """
+        if logits.shape[1] < 3:
+            return self.margin(logits)
         top = logits.topk(min(4, logits.shape[1]), dim=1).values
         third, fourth = top[:, min(2, top.shape[1] - 1)], top[:, -1]
         lower = third if isinstance(self, Untargeted) else (third + fourth) / 2
@@ -69,7 +72,7 @@ class Untargeted(Goal):
 
     def cross_entropy(self, logits: Tensor) -> Tensor:
         """(N,) the true class's cross-entropy."""
-        return functional.cross_entropy(logits, self.classes, reduction="none")
+        return _cross_entropy(self.classes, logits)
 
     def margin(self, logits: Tensor) -> Tensor:
         """(N,) the best other logit less the true class's."""
@@ -89,11 +92,17 @@ class Targeted(Goal):
 
     def cross_entropy(self, logits: Tensor) -> Tensor:
         """(N,) minus the target's cross-entropy."""
-        return -functional.cross_entropy(logits, self.classes, reduction="none")
+        return -_cross_entropy(self.classes, logits)
 
     def margin(self, logits: Tensor) -> Tensor:
         """(N,) the target's logit less the best other."""
         return _of(self.classes, logits) - _best_but(self.classes, logits)
+
+
+def _cross_entropy(classes: Tensor, logits: Tensor) -> Tensor:
+    """(N,) as PyTorch's, but with an exact gradient where the class leads by far, of which softmax - 1 leaves 0."""
+    own = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, classes[:, None], True)
+    return functional.softplus(logits.masked_fill(own, -torch.inf).logsumexp(1) - _of(classes, logits))
 
 
 def _of(classes: Tensor, logits: Tensor) -> Tensor:

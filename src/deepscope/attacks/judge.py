@@ -105,21 +105,36 @@ class Cost:
     """What a network was asked, counted by the network.
 
     Attributes:
+        images: (N, ...) the network's inputs that are under attack, to tell whose gradient vanished.
+        vanished: (N,) whether a gradient with respect to the image was zero, or not finite, where that of the loss
+            with respect to the logits was not.
         queries: images it was shown.
         gradients: images whose gradient was taken, once for each backward pass that reached them.
     """
 
+    images: Tensor
+    vanished: Tensor
     queries: int = 0
     gradients: int = 0
 
+    def note_vanished(self, inputs: Tensor) -> None:
+        """The images that these inputs (n, ...) were made of: the nearest ones."""
+        if len(inputs) and len(self.images):
+            far = torch.cdist(inputs.flatten(1), self.images.flatten(1))
+            self.vanished |= (far == far.amin(1, keepdim=True)).any(0)
 
-def counted(model: VisionModel, *, quick: bool = False, fast: FastBackward | None = None) -> tuple[VisionModel, Cost]:
+
+def counted(
+    model: VisionModel, pixels: Tensor, *, quick: bool = False, fast: FastBackward | None = None
+) -> tuple[VisionModel, Cost]:
     """The same model, and what it is asked from now on.
 
-    `quick` runs passes without a gradient in bfloat16, and again in full where that does not decide; `fast` is what
-    was prepared for many gradients of this model.
+    Args:
+        pixels: (N, 3, H, W) the images under attack.
+        quick: runs passes without a gradient in bfloat16, and again in full where that does not decide.
+        fast: what was prepared for many gradients of this model.
     """
-    cost = Cost()
+    cost = Cost(model.normalise(pixels), torch.zeros(len(pixels), dtype=torch.bool, device=pixels.device))
     return replace(model, network=Counted(model.network, model.outputs, cost, quick, fast or FastBackward())), cost
 
 
@@ -143,16 +158,32 @@ class Counted(nn.Module):
             if close.any():
                 logits[close] = self._run(inputs[close], quick=False)
         self.cost.queries += len(inputs)
-        if logits.requires_grad:
-            logits.register_hook(self._backward)
+        if torch.is_grad_enabled() and inputs.requires_grad:
+            # where the network cuts the graph, the gradient is zero: what attacks take, instead of an error
+            logits = logits + 0 * inputs.flatten(1).sum(1, keepdim=True)
+            self._watch(inputs, logits)
         return logits
+
+    def _watch(self, inputs: Tensor, logits: Tensor) -> None:
+        """Count gradients, find those that vanish, and put zeros where they are not finite."""
+        seen, asked = inputs.detach(), torch.zeros(len(inputs), dtype=torch.bool, device=inputs.device)
+
+        def of_logits(gradient: Tensor) -> None:
+            asked.copy_(gradient.flatten(1).any(1))
+            self.cost.gradients += int(asked.sum())
+
+        def of_inputs(gradient: Tensor) -> Tensor:
+            size = gradient.flatten(1).abs().sum(1)
+            finite = size.isfinite()
+            self.cost.note_vanished(seen[asked & ~(finite & (size > 0))])
+            return gradient if finite.all() else gradient.where(finite.view(-1, 1, 1, 1), 0)
+
+        logits.register_hook(of_logits)
+        inputs.register_hook(of_inputs)
 
     def _run(self, inputs: Tensor, *, quick: bool) -> Tensor:
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=quick):
             return self.fast.run(lambda: self.outputs(self.network, inputs))
-
-    def _backward(self, gradient: Tensor) -> None:
-        self.cost.gradients += int(gradient.flatten(1).any(1).sum())
 
 
 def _undecided(logits: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from deepscope.ascent import Box, Momentum, Sign, Streams, ascend, cosine
 from deepscope.attacks.attack import Norm, Shared, require_positive
 from deepscope.attacks.goals import Goal
 from deepscope.attacks.grid import rounded
+from deepscope.attacks.scale import Rescaled
 from deepscope.models import VisionModel
 from deepscope.settings import Count, Positive, PositiveShare
 
@@ -47,11 +48,12 @@ class Patch(Shared):
     def fit(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
         """The patch (1, 3, S, S) learnt from (N, 3, H, W) pixels."""
         side = max(1, int((self.area * pixels.shape[2] * pixels.shape[3]) ** 0.5))  # never more than `area`
+        rescaled = Rescaled(pixels)
 
         def score(points: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
             rows = torch.randint(len(pixels), (self.batch,), generator=rng).to(pixels.device)
             logits = model(self.apply(points, pixels[rows], rng=rng))
-            return goal[rows].cross_entropy(logits).mean()[None], logits[None]
+            return goal[rows].cross_entropy(rescaled(logits, rows)).mean()[None], logits[None]
 
         patch = pixels.new_full((1, 3, side, side), 0.5)
         move = Momentum(Sign(cosine(self.step_size, self.steps)), decay=self.momentum)

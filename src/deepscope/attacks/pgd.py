@@ -13,6 +13,7 @@ from deepscope.ascent import L2Ball, LinfBall, Momentum, Move, Normalised, Sign,
 from deepscope.attacks.attack import Bounded, Norm, require_positive
 from deepscope.attacks.goals import Goal
 from deepscope.attacks.grid import whole_levels
+from deepscope.attacks.scale import Rescaled
 from deepscope.attacks.search import search
 from deepscope.models import VisionModel
 from deepscope.settings import Count, LinfRadius, Positive
@@ -38,7 +39,8 @@ class FGSM(Bounded):
         """Perturbed pixels; nothing is random."""
         points = pixels.detach().clone().requires_grad_()
         with torch.enable_grad():
-            loss = goal.cross_entropy(model(points)).sum()
+            logits = Rescaled(pixels)(model(points), torch.arange(len(pixels), device=pixels.device))
+            loss = goal.cross_entropy(logits).sum()
         (gradient,) = torch.autograd.grad(loss, points)
         return (pixels + whole_levels(self.radius, self.levels) * gradient.sign()).clamp(0, 1)
 

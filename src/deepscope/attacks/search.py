@@ -11,6 +11,7 @@ from deepscope.ascent import Move, Project, ascend
 from deepscope.attacks.attack import Norm, distance
 from deepscope.attacks.goals import Goal
 from deepscope.attacks.grid import rounded, rounded_within
+from deepscope.attacks.scale import Rescaled
 from deepscope.models import VisionModel
 
 
@@ -34,7 +35,7 @@ def search(
 
     Args:
         norm, radius: a point further than this from its image does not count.
-        loss: the goal and (n, C) logits -> (n,) what to climb.
+        loss: the goal and (n, C) logits, rescaled -> (n,) what to climb.
         start, move, ball: what `ascend` takes, for the images in the given rows (n,).
         stop_early: an image leaves the batch once it succeeds; otherwise it climbs on to the end.
         levels: see `rounded`.
@@ -46,7 +47,7 @@ def search(
     def shown(points: Tensor, at: Tensor) -> Tensor:
         return rounded_within(points, pixels[at], radius, levels) if norm == "l2" else rounded(points, levels)
 
-    found = pixels.clone()
+    found, rescaled = pixels.clone(), Rescaled(pixels)
     open_ = torch.ones(len(pixels), dtype=torch.bool, device=pixels.device)
     for _ in range(restarts):
         rows = open_.nonzero()[:, 0]
@@ -54,8 +55,9 @@ def search(
             break
 
         def score(points: Tensor, places: Tensor, rows: Tensor = rows) -> tuple[Tensor, Tensor]:
-            logits = model(shown(points, rows[places]))
-            return loss(goal[rows[places]], logits), logits
+            at = rows[places]
+            logits = model(shown(points, at))
+            return loss(goal[at], rescaled(logits, at)), logits
 
         for state in ascend(score, start(rows), move=move(rows), project=ball(rows), steps=steps):
             at = rows[state.rows]

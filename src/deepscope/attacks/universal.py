@@ -12,6 +12,7 @@ from deepscope.ascent import Box, Sign, ascend
 from deepscope.attacks.attack import Bounded, Norm, Shared, require_positive
 from deepscope.attacks.goals import Goal
 from deepscope.attacks.grid import rounded, whole_levels
+from deepscope.attacks.scale import Rescaled
 from deepscope.models import VisionModel
 from deepscope.settings import Count, LinfRadius, Positive
 
@@ -25,7 +26,7 @@ class Universal(Bounded, Shared):
         steps: gradient steps.
         batch: images of a step.
         step_size: length of a step as a part of the radius.
-        cap: cross-entropy above which an image no longer pulls.
+        cap: cross-entropy of rescaled logits above which an image no longer pulls.
         levels: grey levels of the saved image; 0 leaves pixels between levels.
     """
 
@@ -42,12 +43,12 @@ class Universal(Bounded, Shared):
 
     def fit(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
         """The change (1, 3, H, W), in [-radius, radius], learnt from (N, 3, H, W) pixels."""
-        radius = whole_levels(self.radius, self.levels)
+        radius, rescaled = whole_levels(self.radius, self.levels), Rescaled(pixels)
 
         def score(points: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
             rows = torch.randint(len(pixels), (self.batch,), generator=rng).to(pixels.device)
             logits = model((pixels[rows] + points).clamp(0, 1))
-            return goal[rows].cross_entropy(logits).clamp_max(self.cap).mean()[None], logits[None]
+            return goal[rows].cross_entropy(rescaled(logits, rows)).clamp_max(self.cap).mean()[None], logits[None]
 
         change = torch.zeros_like(pixels[:1])
         move, project = Sign(self.step_size * radius), Box(-radius, radius)

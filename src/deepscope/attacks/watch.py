@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from deepscope.attacks.attack import Attack
 from deepscope.attacks.goals import Goal
+from deepscope.attacks.judge import counted
 from deepscope.models import VisionModel
 
 
@@ -36,7 +37,8 @@ def watch(
     """
     eye = _Eye(model, goal, frames)
     bare = replace(model.preprocessing, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))  # the eye sees bare pixels
-    attack(replace(model, network=eye, preprocessing=bare), pixels, goal, rng=rng)
+    watched, _ = counted(replace(model, network=eye, preprocessing=bare), pixels)
+    attack(watched, pixels, goal, rng=rng)
     queries, shown, logits = zip(*eye.kept)
     return Trace(queries, torch.stack(shown), torch.stack(logits))
 

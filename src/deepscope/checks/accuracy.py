@@ -20,10 +20,14 @@ from deepscope.models.prediction import predict
 from deepscope.results import Block, Curves, Note, Result, Series, Table
 from deepscope.session import Session
 from deepscope.settings import Count
-from deepscope.statistics import Estimate, mean, proportion
+from deepscope.statistics import Estimate, mean, proportion, top_shares
 from deepscope.transfer.evaluation import reliability
 
 _DRAWS = 500
+_CERTAIN = 0.9995
+"""Confidences from here on are shown as 1.000."""
+_WIDE = 0.2
+"""A 95 % interval of the accuracy that is wider than this decides nothing about the mean confidence."""
 
 
 @dataclass(frozen=True)
@@ -63,22 +67,22 @@ class Accuracy(Check):
         error = _calibration_error(reduced, seen, session)
         accuracy = proportion(int(right.sum()), len(right))
         confidence = float(probabilities.amax(1).mean())
+        believed = _believed(accuracy, probabilities.amax(1), error, _by_chance(reduced, session))
         brier = mean((probabilities.square().sum(1) - 2 * probabilities.gather(1, labels[:, None])[:, 0] + 1).numpy())
-        metrics = {"images": float(len(right)), **accuracy.metrics("accuracy/top1")}
-        if len(model.categories) > 5:
-            first_five = (probabilities.topk(5, 1).indices == labels[:, None]).any(1)
-            metrics |= proportion(int(first_five.sum()), len(right)).metrics("accuracy/top5")
+        hits = probabilities.topk(min(5, probabilities.shape[1]), 1).indices == labels[:, None]
+        ranks = torch.where(right, 0, torch.where(hits.any(1), hits.int().argmax(1).clamp_min(1), 5))
         return Result(
             title=f"How often {model.name} is right",
             metrics={
-                **metrics,
+                "images": float(len(right)),
+                **top_shares(ranks.numpy(), len(model.categories), "accuracy"),
                 **error.metrics("expected-calibration-error"),
                 **brier.metrics("brier"),
                 "confidence": confidence,
             },
             blocks=(
                 Note(f"{accuracy} of {len(right)} images are classified right (95 % Wilson).", "Accuracy", "verdict"),
-                Note(_believed(accuracy, confidence, error), "Calibration", "verdict"),
+                Note(believed, "Calibration", "verdict"),
                 *judged.notes,
                 *_of_classes_seen(evaluation_blocks(Answers(classes, seen, reduced, tuple(paths)), calibration)),
                 _coverage(probabilities.amax(1), right),
@@ -124,14 +128,39 @@ def _calibration_error(probabilities: Tensor, labels: Tensor, session: Session) 
     return Estimate(reliability(probabilities, labels).error, float(low), float(high))
 
 
-def _believed(accuracy: Estimate, confidence: float, error: Estimate) -> str:
-    if accuracy.low <= confidence <= accuracy.high:
-        verdict = "as much as it keeps"
+def _by_chance(probabilities: Tensor, session: Session) -> float:
+    """The error that a calibrated classifier of the same confidences exceeds in one of twenty such samples.
+
+    Its answers are right as often as it says, drawn anew each time (consistency resampling: Broecker and Smith,
+    "Increasing the reliability of reliability diagrams", 2007).
+    """
+    rng = session.rng("calibration by chance")
+    confidence, answers = probabilities.max(1)
+    errors = []
+    for _ in range(_DRAWS):
+        wrong = torch.rand(len(confidence), generator=rng) >= confidence
+        errors.append(reliability(probabilities, (answers + wrong) % probabilities.shape[1]).error)
+    return float(np.quantile(errors, 0.95))
+
+
+def _believed(accuracy: Estimate, confidences: Tensor, error: Estimate, chance: float) -> str:
+    count, confidence = len(confidences), float(confidences.mean())
+    if float(confidences.min()) >= _CERTAIN > accuracy.low:
+        return (
+            f"Every confidence rounds to 1.000, which {count} images cannot confirm: they show an accuracy above "
+            f"{accuracy.low:.3f} (95 % Wilson). Such confidences do not tell sure answers from unsure ones."
+        )
+    if accuracy.high - accuracy.low > _WIDE:
+        verdict = f"{count} images are too few to say whether it keeps what it promises"
+    elif accuracy.low <= confidence <= accuracy.high:
+        verdict = "it promises as much as it keeps"
     else:
-        verdict = "more than it keeps" if confidence > accuracy.value else "less than it keeps"
+        verdict = f"it promises {'more' if confidence > accuracy.value else 'less'} than it keeps"
+    seen = "does not exceed" if error.value <= chance else "exceeds"
     return (
-        f"Its mean confidence is {confidence:.3f}: it promises {verdict}. Expected calibration error {error} "
-        "(15 bins; a bootstrap interval, which lies high where images are few)."
+        f"Its mean confidence is {confidence:.3f}: {verdict}. Expected calibration error {error} "
+        "(15 bins; a bootstrap interval, which lies high where images are few). That "
+        f"{seen} what chance alone gives a calibrated classifier on {count} images, up to {chance:.3f}."
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from deepscope.attacks import FGSM, PGD, Untargeted
@@ -17,7 +18,7 @@ from deepscope.attacks.evaluation import evaluate
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
 from deepscope.errors import InputError
-from deepscope.jobs.attacked import Subjects, as_picture, difference, file_names, subjects
+from deepscope.jobs.attacked import Subjects, as_picture, difference, file_names, subjects, vanished_notes
 from deepscope.jobs.section import Budget
 from deepscope.jobs.shown import provenance, skipped_blocks
 from deepscope.models import VisionModel
@@ -72,6 +73,7 @@ class Robustness(Check):
         held = {"clean": proportion(len(found.paths), total)}
         curves: list[Series] = []
         saved = found.levels
+        vanished = torch.zeros(len(found.paths), dtype=torch.bool)
         for attack in session.track((FGSM(), PGD(steps=self.steps)), "attacking"):
             with tempfile.TemporaryDirectory() as folder:
                 outcome = evaluate(
@@ -86,7 +88,7 @@ class Robustness(Check):
                     batch_size=self.batch_size,
                     quick=session.precision == "bfloat16",
                 )
-            saved = outcome.saved
+            saved, vanished = outcome.saved, vanished | outcome.vanished
             kept = [proportion(sum(not verdict.success for verdict in at), total) for at in outcome.verdicts]
             held |= {f"{attack.name}/{level:g}": share for level, share in zip(sorted(self.levels), kept)}
             curves.append(_series(attack.name, [0, *sorted(self.levels)], [held["clean"], *kept]))
@@ -94,10 +96,12 @@ class Robustness(Check):
             title=f"What {model.name} withstands",
             metrics={
                 "images": total,
+                "gradients/vanished": int(vanished.sum()),
                 **{k: v for key, e in held.items() for k, v in e.metrics(f"accuracy/{key}").items()},
             },
             blocks=(
-                Note(self._said(held), "Robustness", "verdict"),
+                Note(self._said(held, vanished), "Robustness", "verdict"),
+                *vanished_notes(vanished),
                 *judged.notes,
                 Curves(
                     tuple(curves),
@@ -114,8 +118,14 @@ class Robustness(Check):
             provenance=provenance([model], [*found.paths, *(path for path, _ in found.misclassified)]),
         )
 
-    def _said(self, held: Mapping[str, Estimate]) -> str:
+    def _said(self, held: Mapping[str, Estimate], vanished: Tensor) -> str:
         level = min(self.levels, key=lambda level: abs(level - 2))
+        if count := int(vanished.sum()):
+            return (
+                f"This does not show how robust the network is: the gradients of {count} of {len(vanished)} images "
+                f"vanish. Accuracy under PGD with changes of at most {level:g} grey levels of 255 is at most "
+                f"{held[f'{PGD.name}/{level:g}']}, {held['clean']} without an attack."
+            )
         return (
             f"PGD with changes of at most {level:g} grey levels of 255, which nobody sees, takes accuracy from "
             f"{held['clean']} to {held[f'{PGD.name}/{level:g}']}."

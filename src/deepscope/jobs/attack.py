@@ -28,6 +28,7 @@ from deepscope.jobs.attacked import (
     file_names,
     subjects,
     values,
+    vanished_notes,
 )
 from deepscope.jobs.job import Job
 from deepscope.jobs.shown import provenance, skipped_blocks
@@ -111,6 +112,7 @@ class AttackImages(Job):
             metrics=_metrics(found, outcome),
             blocks=(
                 Note(_summary(found, verdicts, learnt=len(fit[0]) if fit else 0), "Judged from the saved files"),
+                *vanished_notes(outcome.vanished),
                 *_table(model, found, outcome),
                 *self._figure(model, found, outcome),
                 *(self._climb(model, found, goal, session) if self.animate and len(found.paths) else ()),
@@ -198,7 +200,8 @@ def _metrics(found: Subjects, outcome: Evaluation) -> dict[str, float]:
         everyone = values(verdicts, field, of_successes=False)
         if not all(map(math.isnan, everyone)):
             metrics |= mean(everyone).metrics(field.replace("_", "/"))
-    return metrics | mean(outcome.queries).metrics("queries") | mean(outcome.gradients).metrics("gradients")
+    metrics |= mean(outcome.queries).metrics("queries") | mean(outcome.gradients).metrics("gradients")
+    return metrics | {"gradients/vanished": int(outcome.vanished.sum())}
 
 
 def _summary(found: Subjects, verdicts: tuple[Verdict, ...], *, learnt: int) -> str:

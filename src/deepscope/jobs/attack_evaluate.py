@@ -16,7 +16,17 @@ from deepscope.attacks import Attack, Goal
 from deepscope.attacks.defences import DEFENCES, WARNING
 from deepscope.attacks.evaluation import Evaluation, evaluate
 from deepscope.errors import InputError
-from deepscope.jobs.attacked import Subjects, aim, another, division, file_names, logits, subjects, values
+from deepscope.jobs.attacked import (
+    Subjects,
+    aim,
+    another,
+    division,
+    file_names,
+    logits,
+    subjects,
+    values,
+    vanished_notes,
+)
 from deepscope.jobs.job import Job
 from deepscope.jobs.shown import provenance, skipped_blocks
 from deepscope.models import DEFAULT, VisionModel, load_model
@@ -109,6 +119,11 @@ class AttackEvaluate(Job):
                 **moved,
             },
             blocks=(
+                *(
+                    note
+                    for name, outcome in outcomes.items()
+                    for note in vanished_notes(outcome.evaluation.vanished, method=name)
+                ),
                 _table(outcomes),
                 *_curves(outcomes, right / (right + wrong)),
                 defence_table,
@@ -164,6 +179,7 @@ def _metrics(outcomes: Mapping[str, _Outcome], wrong: float) -> dict[str, float]
             metrics |= median(values(last, field)).metrics(f"{field}/{name}")
         metrics |= mean(outcome.evaluation.queries).metrics(f"queries/{name}")
         metrics |= mean(outcome.evaluation.gradients).metrics(f"gradients/{name}")
+        metrics[f"gradients/vanished/{name}"] = int(outcome.evaluation.vanished.sum())
     return metrics
 
 

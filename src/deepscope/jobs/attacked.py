@@ -21,7 +21,7 @@ from deepscope.errors import InputError
 from deepscope.jobs.truth import right_answers
 from deepscope.models import VisionModel, load_model
 from deepscope.models.prediction import forward, nothing_readable
-from deepscope.results import Picture
+from deepscope.results import Note, Picture
 from deepscope.session import Session
 
 
@@ -182,6 +182,24 @@ def changed_places(original: Tensor, saved: Tensor, *, most: int = 12) -> tuple[
 def values(verdicts: Sequence[Verdict], field: str, *, of_successes: bool = True) -> list[float]:
     """One field of the verdicts, as a rule of the successes alone: a failed attack has no distance to speak of."""
     return [float(getattr(verdict, field)) for verdict in verdicts if verdict.success or not of_successes]
+
+
+def vanished_text(vanished: Tensor) -> str:
+    """What to say where gradients vanish on some of (N,) images; empty where they do on none."""
+    count, total = int(vanished.sum()), len(vanished)
+    if not count:
+        return ""
+    return (
+        f"The gradients of {count} of {total} images vanish (they are zero or not finite). Attacks that follow them "
+        "fail there whether or not the network is robust: the accuracy under attack is an upper bound. Try a black-box "
+        "attack, which needs no gradients: square, boundary or one-pixel."
+    )
+
+
+def vanished_notes(vanished: Tensor, *, method: str = "") -> tuple[Note, ...]:
+    """`vanished_text` as a warning, where there is something to say."""
+    text = vanished_text(vanished)
+    return (Note(text, f"Gradients vanish{f' under {method}' if method else ''}", "warning"),) if text else ()
 
 
 def file_names(paths: Sequence[Path], folder: Path) -> list[Path]:

@@ -21,7 +21,7 @@ from deepscope.models.prediction import Predictions, nothing_readable, predict
 from deepscope.results import Bars, Block, Column, GridCell, ImageGrid, Note, Result, Table
 from deepscope.session import Session
 from deepscope.settings import Count
-from deepscope.statistics import proportion
+from deepscope.statistics import top_shares
 
 
 @dataclass(frozen=True)
@@ -120,13 +120,11 @@ def _accuracy(predictions: Predictions, answers: Sequence[frozenset[int]]) -> di
     if not known:
         return {}
     order = predictions.logits[torch.tensor(known)].topk(min(5, predictions.logits.shape[1]), dim=1).indices.tolist()
-    first = sum(labels[0] in answers[row] for row, labels in zip(known, order))
-    any_of_five = sum(bool(answers[row].intersection(labels)) for row, labels in zip(known, order))
-    return {
-        "known": len(known),
-        **proportion(first, len(known)).metrics("accuracy/top1"),
-        **proportion(any_of_five, len(known)).metrics("accuracy/top5"),
-    }
+    ranks = [
+        next((rank for rank, label in enumerate(labels) if label in answers[row]), len(labels))
+        for row, labels in zip(known, order)
+    ]
+    return {"known": len(known), **top_shares(ranks, predictions.logits.shape[1], "accuracy")}
 
 
 def _accuracy_note(metrics: dict[str, float]) -> list[Block]:
@@ -136,6 +134,7 @@ def _accuracy_note(metrics: dict[str, float]) -> list[Block]:
         f"top-{k} {metrics[f'accuracy/top{k}']:.3f} "
         f"[{metrics[f'accuracy/top{k}/low']:.3f}, {metrics[f'accuracy/top{k}/high']:.3f}]"
         for k in (1, 5)
+        if f"accuracy/top{k}" in metrics
     )
     return [
         Note(f"{said} on the {metrics['known']:.0f} images whose truth is known (95 % Wilson interval).", "Accuracy")

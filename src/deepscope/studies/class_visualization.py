@@ -153,7 +153,7 @@ class _Ways:
         rows: list[tuple[Cell, ...]] = []
         for way, outcome in self.outcomes.items():
             own, other = outcome.own.metrics(), outcome.other.metrics()
-            top5 = other[f"recognised/{outcome.other.judge}/top5"]
+            top5 = other.get(f"recognised/{outcome.other.judge}/top5")
             self_top1 = own[f"recognised/{outcome.own.judge}/top1"]
             rows.append((way, str(outcome.recognised), top5, self_top1, own["total-variation"], own["saturation"]))
         columns = ("way", "top-1 by the other network", "top-5", "top-1 by its own", "total variation", "saturation")

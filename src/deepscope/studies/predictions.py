@@ -63,11 +63,12 @@ def _figure(result: Result, model: str) -> ImageGrid:
 
 
 def _answer(result: Result, model: str, data: str) -> Answer:
-    top1, low, high, top5 = (result.metrics[f"accuracy/{key}"] for key in ("top1", "top1/low", "top1/high", "top5"))
+    top1, low, high = (result.metrics[f"accuracy/{key}"] for key in ("top1", "top1/low", "top1/high"))
+    top5 = result.metrics.get("accuracy/top5")  # of more than five classes
     return Answer(
         f"3. {model} on {result.metrics['known']:.0f} images of {data}",
         "—",
-        f"top-1 {top1:.2f} [{low:.2f}, {high:.2f}], top-5 {top5:.2f}",
+        f"top-1 {top1:.2f} [{low:.2f}, {high:.2f}]" + ("" if top5 is None else f", top-5 {top5:.2f}"),
         "answered",
         "truth from the files' names; 95 % Wilson interval",
     )

@@ -81,15 +81,34 @@ def fit_features(
 def temperature(scores: Tensor | None, labels: Tensor) -> float:
     """What scores are divided by for their softmax to be calibrated (Guo et al. 2017); 1 where there are no scores.
 
-    The scores must come from fits that did not see the images, or confidence is overrated.
+    Where the N scores make few errors or none, the likelihood alone wants a temperature near 0 and a confidence of 1,
+    which N images cannot support. The targets are smoothed as by Platt ("Probabilistic outputs for support vector
+    machines", 1999, section 2.2): (N + 1) / (N + 2) for the true class, as in the rule of succession, and equal shares
+    of the rest for the others. The mean confidence on these images is then never above (N + 1) / (N + 2).
+
+    Args:
+        scores: (N, C), from fits that did not see the images, or confidence is overrated; at least two classes.
+        labels: (N,) int64.
+
+    Raises:
+        InputError: a score is not finite.
     """
     from scipy.optimize import minimize_scalar
 
-    if scores is None:
+    if scores is None or not len(scores):
         return 1.0
+    if not scores.isfinite().all():
+        raise InputError("some scores in cross-validation are not finite: look for extreme or missing feature values")
+    centred = scores.double() - scores.double().mean(1, keepdim=True)
+    scale = centred.abs().max().item()
+    if scale == 0:
+        return 1.0
+    classes = scores.shape[1]
+    smoothing = classes / ((classes - 1) * (len(scores) + 2))
 
     def loss(logarithm: float) -> float:
-        return functional.cross_entropy(scores.double() / math.exp(logarithm), labels).item()
+        logits = centred / scale / math.exp(logarithm)
+        return functional.cross_entropy(logits, labels, label_smoothing=smoothing).item()
 
-    found: Any = minimize_scalar(loss, bounds=(-7, 7), method="bounded")
-    return math.exp(float(found.x))
+    found: Any = minimize_scalar(loss, bounds=(-12, 12), method="bounded", options={"xatol": 1e-6})
+    return scale * math.exp(float(found.x))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deepscope.errors import InputError
 from deepscope.models import VisionModel
-from deepscope.statistics import mean, proportion
+from deepscope.statistics import mean, top_shares
 from deepscope.visualization.regularisers import total_variation
 
 
@@ -42,6 +42,7 @@ class Verdict:
 
     Attributes:
         judge: the network's name.
+        classes: that it knows.
         ranks: (N,) number of classes that it finds more likely than the wanted one; 0 where it recognises it.
         probabilities: (N,) of the wanted class.
         total_variation: (N,) see `regularisers.total_variation`.
@@ -49,6 +50,7 @@ class Verdict:
     """
 
     judge: str
+    classes: int
     ranks: Tensor
     probabilities: Tensor
     total_variation: Tensor
@@ -56,10 +58,8 @@ class Verdict:
 
     def metrics(self) -> dict[str, float]:
         """Shares and means with their intervals; the image's own measures do not depend on the judge."""
-        count = len(self.ranks)
         return {
-            **proportion(int((self.ranks < 1).sum()), count).metrics(f"recognised/{self.judge}/top1"),
-            **proportion(int((self.ranks < 5).sum()), count).metrics(f"recognised/{self.judge}/top5"),
+            **top_shares(self.ranks.numpy(), self.classes, f"recognised/{self.judge}"),
             **mean(self.probabilities.numpy()).metrics(f"probability/{self.judge}"),
             **mean(self.total_variation.numpy()).metrics("total-variation"),
             **mean(self.saturation.numpy()).metrics("saturation"),
@@ -86,7 +86,14 @@ def assess(judge: VisionModel, pixels: Tensor, targets: Tensor, *, batch_size: i
         others = logits.scatter(1, wanted[:, None], -torch.inf)
         ranks.append((~(others < own)).sum(1))  # a tie counts against the image, and so does NaN
         probabilities.append(logits.softmax(1).gather(1, wanted[:, None])[:, 0])
-    return Verdict(judge.name, torch.cat(ranks), torch.cat(probabilities), total_variation(images), saturation(images))
+    return Verdict(
+        judge.name,
+        len(judge.categories),
+        torch.cat(ranks),
+        torch.cat(probabilities),
+        total_variation(images),
+        saturation(images),
+    )
 
 
 def translate(target: int, model: VisionModel, judge: VisionModel) -> int:
