@@ -1,4 +1,4 @@
-"""What happens to files: damage to their bytes, and lies in the JSON that they hold. Everything follows from an `rng`."""
+"""Damage to the bytes of files, and lies in the JSON that they hold. Everything follows from an `rng`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,25 @@ from copy import deepcopy
 from random import Random
 from typing import Any, TypeAlias
 
-EXTREME = (0, 1, 2, 127, 128, 255, 256, 32767, 32768, 65535, 65536, 2**24, 2**31 - 1, 2**31, 2**32 - 1, 2**63, 2**64 - 1)
+EXTREME = (
+    0,
+    1,
+    2,
+    127,
+    128,
+    255,
+    256,
+    32767,
+    32768,
+    65535,
+    65536,
+    2**24,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**63,
+    2**64 - 1,
+)
 HOSTILE_TEXT = (
     "",
     "x",
@@ -28,6 +46,8 @@ HOSTILE_TEXT = (
     "9" * 5000,
     "x" * 100_000,
 )
+
+_DEEP, _DEPTHS = "deeply nested", (50, 900, 100_000)
 
 Bytes: TypeAlias = "Callable[[Random, bytearray], bytes | bytearray]"
 
@@ -101,7 +121,18 @@ def _append(rng: Random, content: bytearray) -> bytearray:
     return content + rng.choice((rng.randbytes(7), bytes(4096), bytes(content[:4096])))
 
 
-_DAMAGE: tuple[Bytes, ...] = (_flip, _flip, _overwrite, _integer, _integer, _number, _truncate, _remove, _splice, _append)
+_DAMAGE: tuple[Bytes, ...] = (
+    _flip,
+    _flip,
+    _overwrite,
+    _integer,
+    _integer,
+    _number,
+    _truncate,
+    _remove,
+    _splice,
+    _append,
+)
 
 
 def lied(rng: Random, document: Any) -> Any:
@@ -117,8 +148,11 @@ def lied(rng: Random, document: Any) -> Any:
 
 
 def json_text(document: Any) -> str:
-    """As other programs write it: NaN and all. Surrogates stay escaped."""
-    return json.dumps(document, indent=1)
+    """As other programs write it, NaN and all, but far deeper than Python's own writer goes. ASCII only."""
+    text = json.dumps(document, indent=1)
+    for depth in _DEPTHS:
+        text = text.replace(f'"{_DEEP} {depth}"', "[" * depth + "]" * depth)
+    return text
 
 
 def _holders(node: Any) -> Iterator[tuple[Any, Any]]:
@@ -143,7 +177,7 @@ def _change(rng: Random, holder: Any, key: Any) -> None:
 
 def _another(rng: Random, value: Any) -> Any:
     numbers = (*EXTREME, -1, 0.5, -0.0, 1e-300, 1e308, float("nan"), float("inf"), float("-inf"), 10**400)
-    near: list[Any] = [None, True, False, [], {}, [value], {"a": value}, str(value), _nested(rng)]
+    near: list[Any] = [None, True, False, [], {}, [value], {"a": value}, str(value), f"{_DEEP} {rng.choice(_DEPTHS)}"]
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         near += [value + 1, value - 1, -value, value * 2, value * 1000, *rng.sample(numbers, 8)]
     if isinstance(value, str):
@@ -151,10 +185,3 @@ def _another(rng: Random, value: Any) -> Any:
     if isinstance(value, list):
         near += [value[:-1], value * 2, value[::-1], [0] * 100_000]
     return rng.choice((*near, rng.choice(numbers), rng.choice(HOSTILE_TEXT)))
-
-
-def _nested(rng: Random) -> Any:
-    inner: Any = 0
-    for _ in range(rng.choice((50, 900))):
-        inner = [inner] if rng.random() < 0.5 else {"a": inner}
-    return inner

@@ -29,12 +29,13 @@ from typing import Any
 
 import psutil
 
-_TIME = 10.0
-"""Seconds of processor time that one input may take; six times that where the process only waits."""
 _ADDRESSES = 4 * 2**30
 """Bytes of addresses that reading may add: what asks for more gets a MemoryError, and is found."""
 _FAULTS = 5
 """Hangs and crashes after which a target is left: each takes its time."""
+
+_MEMORY = Path("/proc/self")
+_PREPARING = "nothing yet"
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class Job:
     seconds: float
     keep: str
     """Folder that the files of findings are copied into."""
+    patience: float = 10.0
+    """Seconds of processor time that one input may take; six times that where the process only waits."""
 
 
 def supervise(target: Any, job: Job) -> tuple[int, list[Finding]]:
@@ -83,11 +86,11 @@ def _child(target: Any, job: Job, work: Path, seed: int, until: float) -> tuple[
     log = work / "stderr.txt"
     if (pid := os.fork()) == 0:
         os.close(reads)
-        _try_all(target, work, range(seed, job.first + job.inputs), until, writes, log)
+        _try_all(target, job, work, range(seed, job.first + job.inputs), until, writes, log)
     os.close(writes)
     findings: list[Finding] = []
-    mutation = "building it"
-    for message in _messages(reads, pid):
+    mutation = _PREPARING
+    for message in _messages(reads, pid, job.patience):
         if message is None:
             os.kill(pid, signal.SIGUSR1)  # it writes where it is
             time.sleep(0.5)
@@ -96,7 +99,6 @@ def _child(target: Any, job: Job, work: Path, seed: int, until: float) -> tuple[
         seed, mutation = message["seed"], message["mutation"]
         if message.get("what"):
             findings.append(Finding(job.target, seed, mutation, message["what"]))
-            _keep(work, job, seed)
         if message.get("done"):
             seed += 1
             mutation = ""
@@ -107,17 +109,17 @@ def _child(target: Any, job: Job, work: Path, seed: int, until: float) -> tuple[
     ended = os.waitstatus_to_exitcode(status)
     said = log.read_text(errors="replace") if log.exists() else ""
     place = next((line.strip() for line in said.splitlines() if "/deepscope/" in line), said.strip()[-300:])
-    what = f"hang at {place}" if ended == -signal.SIGKILL else f"the process ended with {ended} at {place}"
-    if mutation == "building it":
-        raise RuntimeError(f"{job.target} cannot be built: {what}\n{said}")
+    what = f"hang at {place}" if ended == -signal.SIGKILL else f"the process ended: {ended} at {place}"
+    if mutation == _PREPARING:  # a fault of the target, not a finding
+        raise RuntimeError(f"{job.target}, before seed {seed}: {what}\n{said}")
     _keep(work, job, seed)
     return seed + 1, [*findings, Finding(job.target, seed, mutation, what)], True
 
 
-def _messages(reads: int, pid: int) -> Iterator[dict[str, Any] | None]:
+def _messages(reads: int, pid: int, patience: float) -> Iterator[dict[str, Any] | None]:
     """What the child says, line by line; None where it is silent for too long."""
     process, text = psutil.Process(pid), b""
-    allowed = 6 * _TIME  # the first message comes when everything is built
+    allowed = 6 * patience  # the first message comes when everything is built
     since, used = time.monotonic(), 0.0
     while True:
         if select.select([reads], [], [], 0.2)[0]:
@@ -126,7 +128,7 @@ def _messages(reads: int, pid: int) -> Iterator[dict[str, Any] | None]:
                 return
             *lines, text = (text + more).split(b"\n")
             yield from map(json.loads, lines)
-            allowed, since, used = _TIME, time.monotonic(), _used(process)
+            allowed, since, used = patience, time.monotonic(), _used(process)
         elif _used(process) - used > allowed or time.monotonic() - since > 6 * allowed:
             yield None
             return
@@ -145,8 +147,8 @@ def _keep(work: Path, job: Job, seed: int) -> None:
         shutil.copytree(work / "case", Path(job.keep) / f"{job.target}-{seed}", dirs_exist_ok=True, symlinks=True)
 
 
-def _try_all(target: Any, work: Path, seeds: range, until: float, writes: int, log: Path) -> None:
-    """In the child: try inputs until one costs memory, and never return."""
+def _try_all(target: Any, job: Job, work: Path, seeds: range, until: float, writes: int, log: Path) -> None:
+    """In the child: try inputs, and never return."""
     status = 1
     try:
         errors = os.open(log, os.O_WRONLY | os.O_CREAT)
@@ -159,19 +161,20 @@ def _try_all(target: Any, work: Path, seeds: range, until: float, writes: int, l
             os.write(writes, (json.dumps(message) + "\n").encode())
 
         right = prepared(target, work)
-        before = _peak()
         for seed in seeds:
             if time.monotonic() > until:
                 break
+            say(seed=seed, mutation=_PREPARING)
             mutation = _mutated(target, work, seed)
             say(seed=seed, mutation=mutation.name)
+            before = _forget_peak()
             what = tried(target, mutation, work / "case", right)
             added = (_peak() - before) / 2**20
-            if not what and added > target.memory:
-                what = f"takes memory: {added:.0f} MiB"
+            if added > target.memory:
+                what = "; ".join(filter(None, (f"takes memory: {added:.0f} MiB", what)))
+            if what:
+                _keep(work, job, seed)
             say(seed=seed, mutation=mutation.name, what=what, done=True)
-            if added > target.memory:  # the peak stays: later inputs need another process
-                break
         status = 0
     except BaseException:
         traceback.print_exc()
@@ -185,10 +188,9 @@ def prepared(target: Any, work: Path) -> Any:
     import torch
 
     torch.set_num_threads(1)
-    (work / "good").mkdir()
     (work / "case").mkdir()
-    target.build(work / "good")
-    shutil.copytree(work / "good", work / "case", dirs_exist_ok=True)
+    target.build(work / "case")  # where it is read: a cache may go by paths
+    shutil.copytree(work / "case", work / "good")
     warnings.simplefilter("error")
     right = target.read(work / "case")
     if wrong := target.sane(right):
@@ -211,7 +213,7 @@ def tried(target: Any, mutation: Any, folder: Path, right: Any) -> str:
         what = target.judge(mutation, folder, right)
     finally:
         sys.unraisablehook, threading.excepthook = sys.__unraisablehook__, threading.__excepthook__
-    return what or "; ".join(aside)
+    return "; ".join(filter(None, (*aside, what)))
 
 
 def _mutated(target: Any, work: Path, seed: int) -> Any:
@@ -220,16 +222,24 @@ def _mutated(target: Any, work: Path, seed: int) -> Any:
     return target.mutate(seed, work / "case")
 
 
+def _forget_peak() -> int:
+    """Bytes of memory that are held now; from here on the kernel watches for a new peak."""
+    _MEMORY.joinpath("clear_refs").write_text("5")
+    return psutil.Process().memory_info().rss
+
+
 def _peak() -> int:
-    """Bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Bytes of memory that were held at most since `_forget_peak`."""
+    status = _MEMORY.joinpath("status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def serve() -> None:
     """Answer requests until there are no more."""
+    from fuzz import faulty
     from fuzz.target import targets
 
-    known = targets()
+    known = {**targets(), **{target.name: target for target in faulty.TARGETS}}
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # nobody else writes among the answers
     for line in sys.stdin:
@@ -264,6 +274,6 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
     sys.path.remove(str(Path(__file__).parent))
     if sys.argv[1:]:
-        print(show(sys.argv[1], int(sys.argv[2])))
+        sys.stdout.write(show(sys.argv[1], int(sys.argv[2])) + "\n")
     else:
         serve()

@@ -9,12 +9,10 @@ Each target tries a fixed number of inputs from seed 0 on. By hand:
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,41 +21,38 @@ import pytest
 from fuzz.supervisor import Finding, Job
 from fuzz.target import targets
 
-TESTS = Path(__file__).parent.parent
 TARGETS = targets()
 IN_CI = 100.0
 """Seconds of all targets together."""
+_AT_LEAST = 2.0
+"""Seconds of one target, also on a machine that is too busy for all."""
 
-Answer = dict[str, Any]
+
+class Clock:
+    """Shares out the time: what one target leaves, the others get."""
+
+    def __init__(self, seconds: float, targets: int) -> None:
+        self._until, self._targets = time.monotonic() + seconds, targets
+
+    def share(self) -> float:
+        """Seconds of the next target."""
+        self._targets -= 1
+        return max((self._until - time.monotonic()) / (self._targets + 1), _AT_LEAST)
 
 
-@pytest.fixture(scope="session")
-def ask() -> Iterator[Callable[[Job], Answer]]:
-    """A process of its own that tries inputs: this one may have threads, which do not survive a fork."""
-    path = os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH"))))
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, TESTS / "fuzz" / "supervisor.py"]
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=environment, **pipes) as process:
-        assert process.stdin
-        assert process.stdout
-        requests, answers = process.stdin, process.stdout
-
-        def ask(job: Job) -> Answer:
-            print(json.dumps(asdict(job)), file=requests, flush=True)
-            return json.loads(answers.readline())
-
-        yield ask
-        requests.close()
+@pytest.fixture(scope="module")
+def clock(request: pytest.FixtureRequest) -> Clock:
+    chosen = sum(item.path == request.path for item in request.session.items)
+    return Clock(float(os.environ.get("DEEPSCOPE_FUZZ_SECONDS", IN_CI)), chosen)
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_files_from_outside(name: str, ask: Callable[[Job], Answer], tmp_path: Path) -> None:
-    seconds, first = os.environ.get("DEEPSCOPE_FUZZ_SECONDS"), int(os.environ.get("DEEPSCOPE_FUZZ_SEED", "0"))
-    inputs = 10**9 if seconds else TARGETS[name].inputs
-    answer = ask(Job(name, first, inputs, float(seconds or IN_CI) / len(TARGETS), str(tmp_path)))
+def test_files_from_outside(name: str, ask: Callable[[Job], dict[str, Any]], clock: Clock, tmp_path: Path) -> None:
+    first = int(os.environ.get("DEEPSCOPE_FUZZ_SEED", "0"))
+    inputs = 10**9 if "DEEPSCOPE_FUZZ_SECONDS" in os.environ else TARGETS[name].inputs
+    answer = ask(Job(name, first, inputs, clock.share(), str(tmp_path)))
     assert "error" not in answer, answer["error"]
-    print(f"{name}: {answer['tried']} inputs")
+    sys.stdout.write(f"{name}: {answer['tried']} inputs\n")  # `pytest -rP` shows it
     findings = [Finding(**finding) for finding in answer["findings"]]
     assert not findings, report(findings, tmp_path)
 

@@ -150,14 +150,14 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 def _jpeg_scans(rng: Random, folder: Path) -> None:
     """A progressive JPEG with a scan repeated many times: little to store, long to decode."""
-    path, side = rng.choice(sorted(folder.glob("*.img"))), rng.choice((40, 2000))
+    path, side = rng.choice(sorted(folder.glob("*.img"))), rng.choice((40, 40, 1500))
     memory = io.BytesIO()
     Image.new("RGB", (side, side), "red").save(memory, "JPEG", progressive=True)
     content = memory.getvalue()
     starts = [at for at in range(len(content) - 1) if content[at : at + 2] == b"\xff\xda"]
     begin, end = starts[-1], len(content) - 2
     scan = content[begin:end]
-    path.write_bytes(content[:end] + scan * rng.choice((1, 50, 2000)) + content[end:])
+    path.write_bytes(content[:end] + scan * rng.choice((1, 50, 1000)) + content[end:])
 
 
 def _alone(mutation: Mutation) -> Mutation:
