@@ -1,0 +1,132 @@
+"""What is kept to save time: whatever has become of it, the answer is the one that computing gives."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+
+from deepscope.data import ClassFolders
+from deepscope.jobs.class_images import make_images
+from deepscope.kept import kept
+from deepscope.report.keeping import Shelf
+from deepscope.results import Provenance, Result
+from deepscope.session import Session
+from deepscope.transfer import extract
+from deepscope.transfer.splits import divide
+from deepscope.visualization import ClassObjective, Recipe
+from fuzz.target import Mutation, Target, damage, lie
+from fuzz.targets.kept_state import member_lies
+from networks import tiny_model
+from painted import paint_folder
+from toy_sections import study
+
+
+def _session(folder: Path) -> Session:
+    return Session(home=folder / "home", cache=folder / "cache", quiet=True)
+
+
+def _features(folder: Path) -> Any:
+    paths = sorted((folder / "pictures").rglob("*.png"))
+    found = extract(tiny_model(), [("2", "mean"), ("5", "flatten")], paths, _session(folder))
+    return found.rows, found.vectors, len(found.skipped)
+
+
+def _build_features(folder: Path) -> None:
+    paint_folder(folder / "pictures", train=2, test=1)
+    _features(folder)
+
+
+def _arrays(folder: Path) -> Any:
+    def compute() -> dict[str, np.ndarray[Any, Any]]:
+        return {"survived": np.arange(12.0).reshape(3, 4), "names": np.array(["a", "b"]), "count": np.array(3)}
+
+    return kept(_session(folder), {"method": "saliency"}, compute)
+
+
+def _copies(folder: Path) -> Any:
+    data = ClassFolders.read(folder / "pictures")
+    found = divide(data, np.arange(len(data.everything)), _session(folder), splits=1, test_fraction=0.3)
+    return [(split.train, split.test, split.copied) for split in found]
+
+
+def _build_copies(folder: Path) -> None:
+    paint_folder(folder / "pictures", train=2, test=2)
+    shutil.copy(folder / "pictures/train/dots/0.png", folder / "pictures/test/dots/1.png")
+    _copies(folder)
+
+
+def _section(folder: Path) -> Result:
+    outcome = Shelf(folder / "out", _session(folder)).get(study())
+    assert not outcome.failure, outcome.failure
+    return dataclasses.replace(outcome.result, provenance=Provenance())
+
+
+def _build_section(folder: Path) -> None:
+    (folder / "home" / "data").mkdir(parents=True)
+    _section(folder)
+
+
+def _class_images(folder: Path) -> Any:
+    recipe = Recipe(iterations=4, canvas="pixels")
+    objective = ClassObjective(tiny_model(), torch.arange(2))
+    made = make_images(objective, recipe, ["bee eater", "wombat"], _session(folder), film=(0, 2), keep=True)
+    return made.pixels, made.watched, made.film, made.complete
+
+
+def _stores_mixed(rng: Random, folder: Path) -> None:
+    """Files of one store lie in another one, or twice in their own: a copy that went wrong."""
+    rows = sorted((folder / "cache").rglob("*.rows"))
+    one, other = rng.choice(rows), rng.choice(rows)
+    other.with_name(rng.choice((one.name, "00000-1.rows"))).write_bytes(one.read_bytes())
+
+
+def _sane_arrays(arrays: dict[str, np.ndarray[Any, Any]]) -> str:
+    found = {name: (np.asarray(array).dtype.kind, np.shape(array)) for name, array in arrays.items()}
+    wanted = {"survived": ("f", (3, 4)), "names": ("U", (2,)), "count": ("i", ())}
+    return "" if found == wanted else f"other arrays: {found}"
+
+
+def _cache(
+    name: str, build: Any, read: Any, *mutations: Mutation, sane: Any = lambda answer: "", inputs: int = 100
+) -> Target:
+    return Target(name, build, read, mutations, sane, refuses=False, inputs=inputs)
+
+
+TARGETS = [
+    _cache(
+        "feature-store",
+        _build_features,
+        _features,
+        damage("about.json"),
+        damage("*.rows"),
+        lie("about.json", same=True),
+        Mutation("stores mixed", _stores_mixed),
+        inputs=150,
+    ),
+    _cache(
+        "kept-arrays",
+        _arrays,
+        _arrays,
+        damage("*.npz"),
+        Mutation("lies in .npz", member_lies, same=False),
+        sane=_sane_arrays,
+        inputs=300,
+    ),
+    _cache("copies", _build_copies, _copies, damage("copies/*.json"), lie("copies/*.json")),
+    _cache("class-images", _class_images, _class_images, damage("*.pt")),
+    _cache(
+        "report-section",
+        _build_section,
+        _section,
+        damage("inputs.sha256", "result.json", "arrays.npz"),
+        damage("result.json"),
+        lie("result.json"),
+        inputs=100,
+    ),
+]
