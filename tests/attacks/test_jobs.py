@@ -15,7 +15,6 @@ from deepscope.attacks.watch import watch
 from deepscope.cli.program import run
 from deepscope.data.photographs import bundled, bundled_photographs
 from deepscope.errors import InputError
-from deepscope import jobs
 from deepscope.jobs.attack import AttackImages
 from deepscope.jobs.attack_evaluate import AttackEvaluate
 from deepscope.jobs.attacked import aim, another, changed_places, difference, file_names, logits, subjects
@@ -111,8 +110,8 @@ def test_gradients_that_vanish_are_said(tmp_path: Path, monkeypatch: pytest.Monk
     for name, levels in (("x", 90), ("y", 160)):
         Image.new("RGB", (16, 16), (levels, 100, 50)).save(tmp_path / f"{name}.png")
     for model, count in ((plain, 0), (cut, 2)):
-        for module in (jobs.attack, jobs.attack_evaluate):
-            monkeypatch.setattr(module, "load_model", lambda name, session, model=model: model)
+        for module in ("attack", "attack_evaluate"):
+            monkeypatch.setattr(f"deepscope.jobs.{module}.load_model", lambda name, session, model=model: model)
         one = AttackImages(PGD(1 / 255, steps=2), (tmp_path,), animate=True).run(session())
         many = AttackEvaluate(tmp_path, methods=("pgd,square",), radii=("1/255",)).run(session())
         assert one.metrics["gradients/vanished"] == many.metrics["gradients/vanished/pgd"] == count
