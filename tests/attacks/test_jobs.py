@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from deepscope.jobs.attack import AttackImages
 from deepscope.jobs.attack_evaluate import AttackEvaluate
 from deepscope.jobs.attacked import aim, another, changed_places, difference, file_names, logits, subjects
 from deepscope.models import Preprocessing, VisionModel, load_model
-from deepscope.results import Animation, Curves, ImageGrid, Picture, Table
+from deepscope.results import Animation, Curves, ImageGrid, Note, Picture, Table
 from deepscope.session import Session
 from deepscope.studies.adversarial import Adversarial
 
@@ -98,6 +99,28 @@ def test_an_image_that_is_wrong_by_itself_is_reported_and_not_counted(cat: Path,
     assert "success" in result.metrics and result.metrics["success"] != result.metrics["success"]
     tables = [block for block in result.blocks if isinstance(block, Table)]
     assert [table.title for table in tables] == ["Wrong without any attack"]
+
+
+def test_gradients_that_vanish_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Cut(nn.Module):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return inputs.detach()
+
+    plain = small_model()
+    cut = replace(plain, network=nn.Sequential(Cut(), plain.network))
+    for name, levels in (("x", 90), ("y", 160)):
+        Image.new("RGB", (16, 16), (levels, 100, 50)).save(tmp_path / f"{name}.png")
+    for model, count in ((plain, 0), (cut, 2)):
+        for module in ("attack", "attack_evaluate"):
+            monkeypatch.setattr(f"deepscope.jobs.{module}.load_model", lambda name, session, model=model: model)
+        one = AttackImages(PGD(1 / 255, steps=2), (tmp_path,), animate=True).run(session())
+        many = AttackEvaluate(tmp_path, methods=("pgd,square",), radii=("1/255",)).run(session())
+        assert one.metrics["gradients/vanished"] == many.metrics["gradients/vanished/pgd"] == count
+        assert many.metrics["gradients/vanished/square"] == 0
+        for result in (one, many):
+            notes = [b for b in result.blocks if isinstance(b, Note) and b.title.startswith("Gradients vanish")]
+            assert len(notes) == bool(count)
+            assert all("of 2 of 2 images vanish" in note.text and note.level == "warning" for note in notes)
 
 
 def test_bfloat16_does_not_decide_which_images_are_right(tmp_path: Path) -> None:

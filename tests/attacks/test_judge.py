@@ -257,7 +257,8 @@ def evaluated(before: nn.Module, after: nn.Module, attack: Attack, folder: Path)
     "attack", [PGD(1 / 255, steps=3, random_start=False), DDN(steps=3), Universal(1 / 255, steps=3)]
 )
 def test_images_whose_gradient_vanishes_are_named(name: str, attack: Attack, tmp_path: Path) -> None:
-    found = evaluated(*MASKED[name], attack, tmp_path)
+    before, after = MASKED[name]
+    found = evaluated(before, after, attack, tmp_path)
     assert not any(verdict.success for verdict in found.verdicts[-1])
     assert found.vanished.all()
 
