@@ -233,6 +233,11 @@ def test_the_difference_is_magnified_as_far_as_it_goes() -> None:
     assert changed_places(original, original + 1) == ()
 
 
+def test_a_limit_attacks_some_of_the_images(cat: Path, coffee: Path) -> None:
+    result = AttackImages(FGSM(), (cat, coffee), limit=1).run(session())
+    assert result.metrics["images"] + result.metrics["misclassified"] == 1
+
+
 def test_saved_files_never_collide() -> None:
     names = file_names([Path("a/x.jpg"), Path("b/x.png"), Path("y.jpg")], Path("out"))
     assert names == [Path("out/000-x.png"), Path("out/001-x.png"), Path("out/y.png")]

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from cyclopts import App
 from torch import nn
 
 from deepscope import models
-from deepscope.cli.commands import _example, _family_field, _jobs
-from deepscope.cli.program import run
+from deepscope.cli.commands import _jobs
+from deepscope.cli.program import app, run
 from deepscope.data import ClassFolders, Digits, DigitSplit
 from deepscope.data.fifteen_scene import FifteenScene
 from deepscope.data.mnist import Mnist, MnistExtract, MnistM, MnistMExtract
@@ -61,13 +62,16 @@ _LONG = {
 
 
 def _examples() -> list[str]:
-    """Every example, those first whose output others need."""
-    found = []
-    for job in _jobs(Job):
-        family = _family_field(job)
-        found.append(job.example)
-        found += [_example(job, method) for method in family[1].members().values()] if family else []
-    return list(dict.fromkeys(found))
+    """The example at the foot of each help, of groups and of the program too."""
+
+    def below(group: App) -> Iterator[str]:
+        if isinstance(group.help_epilogue, str):
+            yield group.help_epilogue.removeprefix("Example: ")
+        for name in group:
+            if not name.startswith("-"):
+                yield from below(group[name])
+
+    return list(dict.fromkeys(below(app())))
 
 
 def _named(example: str) -> str:

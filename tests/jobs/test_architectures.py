@@ -135,7 +135,7 @@ def test_a_class_that_no_other_network_knows_is_shown_with_a_note(
 
 def test_activations_of_several_images_are_those_of_each(session: Session, tmp_path: Path) -> None:
     model = tiny_model()
-    first = model.network[0]
+    first = next(model.network.children())
     assert isinstance(first, nn.Conv2d)
     assert first.bias is not None
     first.weight.data[2], first.bias.data[2] = 0, 0  # a dead channel

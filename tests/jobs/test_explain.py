@@ -101,6 +101,18 @@ def test_what_cannot_be_done_is_said(
         job.run(SESSION)
 
 
+def test_a_limit_draws_some_of_the_images(photos: Path) -> None:
+    result = explain.Explain(Saliency(), (photos,), limit=1).run(SESSION)
+    assert result.metrics["images"] == 1
+    assert explain.Explain(Saliency(), (photos,), limit=9).run(SESSION).metrics["images"] == 2
+
+
+def test_the_figure_names_files_and_columns(photos: Path) -> None:
+    figure = grid(explain.Explain(GradCAM(), (photos,), top=2).run(SESSION))
+    assert figure.columns == ("image", *("map", "map over the image") * 2)
+    assert [str(row[0].caption).split(" · ")[0] for row in figure.rows] == ["snail.png", "wombat.png"]
+
+
 def test_compare_puts_methods_beside_each_other(photos: Path) -> None:
     result = explain_compare.ExplainCompare((photos,), methods=("saliency,grad-cam", "saliency")).run(SESSION)
     assert grid(result).columns == ("image", "saliency", "grad-cam")

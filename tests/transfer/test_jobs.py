@@ -14,7 +14,7 @@ from deepscope.jobs.transfer_fit import TransferFit
 from deepscope.jobs.transfer_predict import TransferPredict
 from deepscope.jobs.transfer_table import TransferTable
 from deepscope.models import load_model
-from deepscope.results import Curves, Heatmap, ImageGrid, Result, Table
+from deepscope.results import Curves, Heatmap, ImageGrid, Note, Result, Table
 from deepscope.session import Session
 from painted import paint_folder
 
@@ -85,6 +85,9 @@ def test_fit_and_predict(data: Path, session: Session, tmp_path: Path) -> None:
     assert (ImageGrid in kinds) == (fit.metrics["accuracy"] < 1)
     assert 0 <= fit.metrics["expected-calibration-error"] <= 1
     assert "accuracy/shots/1" in fit.metrics
+    accuracy = next(block.text for block in fit.blocks if isinstance(block, Note) and block.title == "Accuracy")
+    for end in ("", "/low", "/high"):
+        assert f"{fit.metrics[f'accuracy{end}']:.1%}" in accuracy
     said = TransferPredict(out, (data / "test",)).run(session)
     shown = said.blocks[0]
     assert isinstance(shown, Table)

@@ -67,7 +67,7 @@ def app(command: str = "") -> App:
         name="deepscope",
         help="Use any image classifier, look inside it, break it, move it to another domain, and generate data "
         "for it, with every claim measured.",
-        help_epilogue="Example: deepscope classify   (the photographs that come with the installation)",
+        help_epilogue="Example: deepscope classify cat.jpg",
         version=__version__,
         default_parameter=Parameter(negative_iterable=()),
     )
