@@ -59,7 +59,7 @@ class Case:
 
     def ours(self, *, quick: bool = False) -> tuple[VisionModel, Cost]:
         """The network as `evaluate` gives it to an attack, and what it is asked from now on."""
-        return counted(self.model, quick=quick, fast=FastBackward.of(self.model, self.pixels))
+        return counted(self.model, self.pixels, quick=quick, fast=FastBackward.of(self.model, self.pixels))
 
     def foolbox(self) -> PyTorchModel:
         """The network as foolbox wants it."""
@@ -172,7 +172,7 @@ def one_pixel(case: Case, repeats: int) -> dict[str, float]:
         queries["quick" if quick else "ours"] = cost.queries
 
     def theirs() -> None:
-        watched, cost = counted(case.model)
+        watched, cost = counted(case.model, first.pixels)
         peer = Case(watched, first.levels, first.labels).torchattacks()
         torchattacks.OnePixel(peer, steps=9, popsize=50)(first.pixels, first.labels)
         queries["theirs"] = cost.queries

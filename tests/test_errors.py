@@ -44,6 +44,6 @@ def test_nearest_gives_some_of_the_options_once(text: str, options: list[str], m
 def test_unknown_says_the_kind_the_name_the_nearest_and_the_listing() -> None:
     message = str(unknown("class", "hornbil", BIRDS, listing="`deepscope models classes m`"))
     assert message == (
-        "no class is named 'hornbil': did you mean 'hornbill'?; `deepscope models classes m` lists them all"
+        "no class is named 'hornbil': did you mean 'hornbill'? `deepscope models classes m` lists them all"
     )
     assert str(unknown("class", "zzz", BIRDS)) == "no class is named 'zzz'"

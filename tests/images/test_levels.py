@@ -74,17 +74,17 @@ def test_floating_point_between_0_and_1_is_as_scikit_image_reads_it() -> None:
 @pytest.mark.parametrize(
     "levels",
     [
-        pytest.param(np.float32([[0, 1], [np.nan, 0.5]]), id="NaN"),
-        pytest.param(np.float32([[0, 1], [np.inf, 0.5]]), id="infinite"),
-        pytest.param(np.float32([[-1, 0], [1, 0.5]]), id="from -1 to 1"),
-        pytest.param(np.float32([[-1024, 0], [3000, 40]]), id="Hounsfield units"),
-        pytest.param(np.float32([[0, 1.5], [1, 0.5]]), id="brighter than white"),
-        pytest.param(np.float32([[0, 1e6], [1e7, 0.5]]), id="counts"),
-        pytest.param(np.int16([[-1024, 0], [3000, 40]]), id="signed 16 bits"),
-        pytest.param(np.int16([[0, 256], [400, 40]]), id="signed, faint"),
-        pytest.param(np.int32([[-1, 0], [3000, 40]]), id="signed 32 bits"),
-        pytest.param(np.int8([[-1, 0], [100, 40]]), id="signed 8 bits"),
-        pytest.param(np.uint32([[0, 70000], [80000, 40]]), id="17 bits of 32"),
+        pytest.param(np.array([[0, 1], [np.nan, 0.5]], np.float32), id="NaN"),
+        pytest.param(np.array([[0, 1], [np.inf, 0.5]], np.float32), id="infinite"),
+        pytest.param(np.array([[-1, 0], [1, 0.5]], np.float32), id="from -1 to 1"),
+        pytest.param(np.array([[-1024, 0], [3000, 40]], np.float32), id="Hounsfield units"),
+        pytest.param(np.array([[0, 1.5], [1, 0.5]], np.float32), id="brighter than white"),
+        pytest.param(np.array([[0, 1e6], [1e7, 0.5]], np.float32), id="counts"),
+        pytest.param(np.array([[-1024, 0], [3000, 40]], np.int16), id="signed 16 bits"),
+        pytest.param(np.array([[0, 256], [400, 40]], np.int16), id="signed, faint"),
+        pytest.param(np.array([[-1, 0], [3000, 40]], np.int32), id="signed 32 bits"),
+        pytest.param(np.array([[-1, 0], [100, 40]], np.int8), id="signed 8 bits"),
+        pytest.param(np.array([[0, 70000], [80000, 40]], np.uint32), id="17 bits of 32"),
     ],
 )
 def test_levels_of_which_nobody_knows_what_is_white_are_refused(levels: np.ndarray) -> None:
@@ -142,8 +142,8 @@ def test_dark_16_bit_images_stay_dark() -> None:
     "picture",
     [
         pytest.param(tiff(np.float32(RAMP % 256) / 255), id="float"),
-        pytest.param(tiff(np.int32(RAMP)), id="int32"),  # only its last row is above 1279
-        pytest.param(tiff(np.uint16(RAMP * 40), photometric="miniswhite"), id="white is zero"),
+        pytest.param(tiff(RAMP.astype(np.int32)), id="int32"),  # only its last row is above 1279
+        pytest.param(tiff((RAMP * 40).astype(np.uint16), photometric="miniswhite"), id="white is zero"),
         pytest.param(Image.fromarray(np.uint8(RAMP % 256)).convert("LA"), id="LA"),
         pytest.param(Image.fromarray(np.uint8(RAMP % 256)).quantize(7), id="palette"),
         pytest.param(Image.fromarray(np.uint8(np.stack([RAMP % 256] * 4, axis=2)), "RGBA"), id="RGBA"),

@@ -46,7 +46,7 @@ class Network(nn.Module):
             self.body = nn.Sequential(
                 nn.Conv2d(channels, 8, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, out)
             )
-        self.body[-1].weight.data *= gain
+        self.body.get_parameter("4.weight").data *= gain
         self.make = make
 
     def forward(self, x: Tensor) -> Any:
@@ -138,7 +138,7 @@ def test_what_is_no_classifier_is_refused_in_one_line(
 def test_every_pass_is_looked_at(pixels: Tensor) -> None:
     model = model_of(Network(lambda z: z))
     model(pixels)
-    model.network.body[-1].bias.data[0] = float("nan")
+    model.network.get_parameter("body.4.bias").data[0] = float("nan")
     with pytest.raises(InputError, match="NaN"):
         model(pixels)
 
@@ -175,7 +175,7 @@ def test_attacks_read_outputs_the_same_way(make: Make, pixels: Tensor) -> None:
     """The attack's own wrapper counts, and finds what it finds on a network that returns logits."""
     changed = []
     for network in (Network(make, gain=1), Network(lambda z: z.log_softmax(1), gain=1)):
-        model, cost = counted(model_of(network), quick=True)
+        model, cost = counted(model_of(network), pixels, quick=True)
         labels = model(pixels).argmax(1)
         assert cost.queries == len(pixels)
         attack = PGD(steps=3)

@@ -22,7 +22,7 @@ from deepscope.models import VisionModel
 from deepscope.models.classifier import Pooling
 from deepscope.session import Session
 from deepscope.transfer import extract, splits
-from deepscope.transfer.cache import Store, digest
+from deepscope.transfer.cache import Store
 
 LAYERS: list[tuple[str, Pooling]] = [("2", "mean"), ("5", "pyramid")]
 KEYS = [hashlib.sha256(bytes([number])).digest() for number in range(12)]
@@ -167,7 +167,7 @@ def test_a_cache_that_cannot_be_used_costs_one_note(
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
 def test_a_digest_of_what_is_no_file_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
-    assert digest(tmp_path / "pipe.jpg") != digest(tmp_path / "none.jpg") != digest(Path("/dev/zero"))
+    assert images.digest(tmp_path / "pipe.jpg") != images.digest(tmp_path / "none.jpg") != images.digest(Path("/dev/zero"))
 
 
 @many

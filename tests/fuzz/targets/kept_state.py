@@ -165,7 +165,7 @@ def _checkpoint_lies(rng: Random, folder: Path) -> None:
 
 
 def _build_history(folder: Path) -> None:
-    recorder = Recorder(folder, since=0, tensorboard=False)
+    recorder = Recorder(folder, History(), since=0, tensorboard=False)
     for step in range(1, 21):
         recorder.add(step, {"loss": 1 / step, "watched/a b": float("nan") if step == 7 else -step})
     recorder.close()
@@ -173,7 +173,7 @@ def _build_history(folder: Path) -> None:
 
 def _read_history(folder: Path) -> list[dict[str, float]]:
     """The rows up to step 15, as a training that goes on there sees and keeps them."""
-    recorder = Recorder(folder, since=15, tensorboard=False)
+    recorder = Recorder(folder, History.read(folder / "history.jsonl", until=15), since=15, tensorboard=False)
     recorder.add(16, {"loss": 0.0})
     recorder.close()
     rows = History.read(folder / "history.jsonl").rows
