@@ -39,8 +39,9 @@ class Limits:
             hard limit, which holds whatever is given here.
         aspect: longer side over shorter side. Resizing the shorter side of a 1-pixel strip to a
             network's input would make gigabytes of it.
-        memory: bytes that one decode may hold at a time, the file included. Full size, 8-bit colour reaches it at
-            about 125 megapixels, WebP at 50, JPEG 2000 at 50; for a network, at reduced size, JPEG and PNG never do.
+        memory: bytes that one decode may hold at a time, the file included. 8-bit colour at full size reaches it at
+            about 125 megapixels, AVIF at 63, WebP at 50, JPEG 2000 at 45. For a network, at reduced size, PNG and
+            baseline JPEG never do; progressive JPEG without subsampling does at 165.
     """
 
     bytes: int = 256 * 2**20
