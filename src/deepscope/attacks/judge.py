@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +120,8 @@ def counted(model: VisionModel, *, quick: bool = False, fast: FastBackward | Non
     was prepared for many gradients of this model.
     """
     cost = Cost()
-    return replace(model, network=Counted(model.network, model.outputs, cost, quick, fast or FastBackward())), cost
+    network = Counted(model.network, model.outputs, cost, quick, fast or FastBackward())
+    return model.with_network(network, returns="logits"), cost
 
 
 class Counted(nn.Module):
