@@ -79,13 +79,13 @@ class Outputs:
                 raise
             shape = tuple(inputs.shape[1:])
             raise InputError(f"{self.name} cannot run on an input of shape {shape}: {_first_line(error)}") from None
-        return self._matrix(output, len(inputs)).to(inputs.dtype)
+        return self._matrix(output, inputs.shape[0]).to(inputs.dtype)  # len() would fix the size in an export
 
     def _matrix(self, output: Any, images: int) -> Tensor:
         found = output if isinstance(output, Tensor) else self._logits_in(output, images)
         if found.ndim > 2 and found.shape[2:].numel() == 1:  # a head that is a 1 x 1 convolution
             found = found.flatten(1)
-        if found.ndim != 2 or len(found) != images or not found.is_floating_point():
+        if found.ndim != 2 or found.shape[0] != images or not found.is_floating_point():
             raise InputError(
                 f"{self.name} returns {_described(found)} for {images} images: a classifier returns floating-point "
                 f"logits of shape ({images}, {self.classes})"
