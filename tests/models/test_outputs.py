@@ -6,6 +6,7 @@ import dataclasses
 from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from deepscope.attacks.judge import counted
 from deepscope.errors import InputError
 from deepscope.models import Preprocessing, VisionModel
 from deepscope.models.outputs import Outputs
+from deepscope.transfer.export import export_onnx
 
 ABC = ("a", "b", "c")
 Named = namedtuple("Named", "logits features")
@@ -43,10 +45,10 @@ class Network(nn.Module):
         super().__init__()
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            self.body = nn.Sequential(
-                nn.Conv2d(channels, 8, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, out)
-            )
-        self.body.get_parameter("4.weight").data *= gain
+            self.head = nn.Linear(8, out)
+            convolution = nn.Conv2d(channels, 8, 3, 2, 1)
+        self.head.weight.data *= gain
+        self.body = nn.Sequential(convolution, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), self.head)
         self.make = make
 
     def forward(self, x: Tensor) -> Any:
@@ -136,9 +138,10 @@ def test_what_is_no_classifier_is_refused_in_one_line(
 
 
 def test_every_pass_is_looked_at(pixels: Tensor) -> None:
-    model = model_of(Network(lambda z: z))
+    network = Network(lambda z: z)
+    model = model_of(network)
     model(pixels)
-    model.network.get_parameter("body.4.bias").data[0] = float("nan")
+    network.head.bias.data[0] = float("nan")
     with pytest.raises(InputError, match="NaN"):
         model(pixels)
 
@@ -148,7 +151,7 @@ def test_every_pass_is_looked_at(pixels: Tensor) -> None:
 def test_logits_that_look_like_probabilities_stay_logits(bias: list[float], gain: float, pixels: Tensor) -> None:
     """A linear head whose first outputs lie in [0, 1], and may sum to 1."""
     network = Network(lambda z: z, gain=gain)
-    network.body[-1].bias.data = torch.tensor(bias)
+    network.head.bias.data = torch.tensor(bias)
     model = model_of(network)
     with torch.no_grad():
         wanted = network(model.normalise(pixels))
@@ -237,3 +240,16 @@ def test_a_model_reads_its_own_networks_outputs() -> None:
     assert isinstance(model.outputs, Outputs)
     assert other.outputs is not model.outputs
     assert not next(field for field in dataclasses.fields(VisionModel) if field.name == "outputs").init
+
+
+@pytest.mark.parametrize(("make", "out"), [(lambda z: z.softmax(1), 2), (lambda z: {"logits": z}, 2), (lambda z: z, 1)])
+def test_an_export_has_the_models_probabilities(make: Make, out: int, tmp_path: Path) -> None:
+    model = model_of(Network(make, out, channels=1), ("good", "defect"), mean=(0.5,), std=(0.2,))
+    pytest.importorskip("onnxscript")
+    export_onnx(model, tmp_path / "x.onnx")
+    import onnxruntime
+
+    pixels = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(2))
+    runner = onnxruntime.InferenceSession(str(tmp_path / "x.onnx"), providers=["CPUExecutionProvider"])
+    found = torch.from_numpy(runner.run(None, {"pixels": pixels.numpy()})[0])
+    torch.testing.assert_close(found, model(pixels).softmax(1), atol=1e-5, rtol=0)

@@ -99,7 +99,7 @@ def test_a_file_of_another_kind_is_not_missing(suffix: str, session: Session, tm
 def test_a_folder_of_another_kind_is_not_missing(session: Session, tmp_path: Path) -> None:
     folder = tmp_path / "transformer"
     folder.mkdir()
-    with pytest.raises(InputError, match=r"exists, but is a folder without model\.json"):
+    with pytest.raises(InputError, match=r"exists, but is a folder that holds no saved classifier"):
         load_model(folder, session)
     (folder / "config.json").write_text("{}")
     with pytest.raises(InputError, match="transformers"):

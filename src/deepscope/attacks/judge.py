@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -135,7 +135,8 @@ def counted(
         fast: what was prepared for many gradients of this model.
     """
     cost = Cost(model.normalise(pixels), torch.zeros(len(pixels), dtype=torch.bool, device=pixels.device))
-    return replace(model, network=Counted(model.network, model.outputs, cost, quick, fast or FastBackward())), cost
+    network = Counted(model.network, model.outputs, cost, quick, fast or FastBackward())
+    return model.with_network(network, returns="logits"), cost
 
 
 class Counted(nn.Module):

@@ -38,7 +38,7 @@ def around(model: VisionModel, pixels: Tensor) -> list[VisionModel]:
     quicker = (_Nearby(network, graph, base) for base in inputs)
     if isinstance(model.network, Counted):
         quicker = map(model.network.over, quicker)
-    return [replace(model, network=near) for near in quicker]
+    return [model.with_network(near, returns=model.outputs.kind) for near in quicker]
 
 
 def _graph(network: nn.Module) -> fx.GraphModule | None:

@@ -49,7 +49,7 @@ class Description:
         source: in words, what it was fitted on.
         categories: one per class.
         preprocessing: its geometry; mean 0 and deviation 1, because the backbones normalise.
-        backbones: at least one.
+        backbones: at least one, each with at least one layer.
         normalisations: one for each layer of all backbones.
         head: outputs and inputs of the linear layer.
         weights_sha256: of the weights' file.
@@ -70,17 +70,18 @@ def described(about: Any) -> Description:
     about = mapping(about, "it", optional={**top, "format": None, "version": None})
     categories = sequence(about["categories"], "categories", low=1, high=_MOST_CATEGORIES)
     geometry = mapping(about["preprocessing"], "preprocessing")
-    preprocessing = Preprocessing.from_fields({**geometry, "mean": [0.0] * 3, "std": [1.0] * 3})
+    try:
+        preprocessing = Preprocessing.from_fields({**geometry, "mean": [0.0] * 3, "std": [1.0] * 3})
+    except ValueError as error:
+        raise ValueError(f"not a description of preprocessing: {error}") from None
     kinds = sequence(about["normalisations"], "normalisations", low=1, high=_MOST_BACKBONES * _MOST_LAYERS)
     made = Description(
         source=text(about["source"], "source"),
         categories=tuple(text(name, "a category") for name in categories),
         preprocessing=preprocessing,
-        backbones=tuple(
-            _backbone(item) for item in sequence(about["backbones"], "backbones", low=1, high=_MOST_BACKBONES)
-        ),
+        backbones=tuple(_backbone(item) for item in sequence(about["backbones"], "backbones", high=_MOST_BACKBONES)),
         normalisations=tuple(
-            cast(NormalisationKind, choice(kind, "a normalisation", get_args(NormalisationKind))) for kind in kinds
+            cast(NormalisationKind, choice(kind, "normalisation", get_args(NormalisationKind))) for kind in kinds
         ),
         head=cast("tuple[int, int]", integers(about["head"], "head", low=1, high=2**31, count=2)),
         weights_sha256=text(about["weights_sha256"], "weights_sha256"),

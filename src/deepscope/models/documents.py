@@ -66,7 +66,7 @@ def text(value: Any, name: str) -> str:
 def choice(value: Any, name: str, options: Sequence[str]) -> str:
     """One of several strings."""
     if value not in options:
-        raise ValueError(f"{name} is {str(value)[:60]!r}, not {' or '.join(options)}")
+        raise ValueError(f"{name} {str(value)[:60]!r} is not {' or '.join(options)}")
     return cast(str, value)
 
 
@@ -82,7 +82,7 @@ def integer(value: Any, name: str, *, low: int, high: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError(f"{name} is {_kind(value)}, not a whole number")
     if not low <= value <= high:
-        raise ValueError(f"{name} is out of its range, {low} to {high}")
+        raise ValueError(f"{name} is {str(value)[:20]}, not {low} to {high}")
     return value
 
 
@@ -91,7 +91,7 @@ def number(value: Any, name: str, *, low: float, high: float) -> float:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise ValueError(f"{name} is {_kind(value)}, not a number")
     if not low <= value <= high or not math.isfinite(value):
-        raise ValueError(f"{name} is out of its range, {low:g} to {high:g}")
+        raise ValueError(f"{name} is {str(value)[:20]}, not {low:g} to {high:g}")
     return float(value)
 
 

@@ -42,11 +42,14 @@ class Outputs:
     Args:
         name: the model's, for errors.
         classes: number of categories.
+
+    Attributes:
+        kind: what the network returns; None until that is decided.
     """
 
     def __init__(self, name: str, classes: int) -> None:
         self.name, self.classes = name, classes
-        self._kind: Kind | None = None
+        self.kind: Kind | None = None
 
     def __call__(self, network: nn.Module, inputs: Tensor) -> Tensor:
         """Normalised (N, C, H, W) -> finite (N, classes) logits of the same dtype.
@@ -57,9 +60,9 @@ class Outputs:
         """
         found = self._run(network, inputs)
         if found.is_meta or torch.compiler.is_compiling():  # there are no numbers to look at
-            return _scores(found, self._kind or "logits")
+            return _scores(found, self.kind or "logits")
         self._require_finite(found)
-        kind = self._kind
+        kind = self.kind
         if kind is None:
             kind, probed = self._decide(network, inputs, found)
             if probed:  # hooks on the network's layers must have seen these inputs last
@@ -72,17 +75,17 @@ class Outputs:
             output = network(inputs)
         except RuntimeError as error:
             shortage = isinstance(error, torch.OutOfMemoryError) or "alloc" in str(error) or "memory" in str(error)
-            if self._kind is not None or shortage:
+            if self.kind is not None or shortage:
                 raise
             shape = tuple(inputs.shape[1:])
             raise InputError(f"{self.name} cannot run on an input of shape {shape}: {_first_line(error)}") from None
-        return self._matrix(output, len(inputs)).to(inputs.dtype)
+        return self._matrix(output, inputs.shape[0]).to(inputs.dtype)  # len() would fix the size in an export
 
     def _matrix(self, output: Any, images: int) -> Tensor:
         found = output if isinstance(output, Tensor) else self._logits_in(output, images)
         if found.ndim > 2 and found.shape[2:].numel() == 1:  # a head that is a 1 x 1 convolution
             found = found.flatten(1)
-        if found.ndim != 2 or len(found) != images or not found.is_floating_point():
+        if found.ndim != 2 or found.shape[0] != images or not found.is_floating_point():
             raise InputError(
                 f"{self.name} returns {_described(found)} for {images} images: a classifier returns floating-point "
                 f"logits of shape ({images}, {self.classes})"
@@ -125,22 +128,22 @@ class Outputs:
     def _decide(self, network: nn.Module, inputs: Tensor, found: Tensor) -> tuple[Kind, bool]:
         """What the network returns, and whether it was run on other inputs to find out."""
         if not _within(found, _LOOSE):
-            self._kind = "logits"
+            self.kind = "logits"
             return "logits", False
         seen, last = self._probe(network, inputs)
         seen = seen[seen.isfinite().all(1)]
         if last in _LINEAR or not len(seen) or not _within(seen, _STRICT):
-            self._kind = "logits"
+            self.kind = "logits"
         elif last not in _BOUNDED and (seen - seen[:1]).abs().amax() < _STRICT:
             return "logits", True  # constant so far: nothing to decide by
         elif seen.shape[1] == 1 or _sums_to_one(seen, _STRICT):
-            self._kind = "probabilities"
+            self.kind = "probabilities"
         else:
             raise InputError(
                 f"{self.name} returns values between 0 and 1 that do not sum to 1: probabilities of several labels per "
                 "image (a sigmoid per class), which are not supported; return logits of classes that exclude each other"
             )
-        return self._kind, True
+        return self.kind, True
 
     def _probe(self, network: nn.Module, inputs: Tensor) -> tuple[Tensor, str]:
         """Outputs for noise of several scales, in full precision, and the last operation that made them.

@@ -40,7 +40,8 @@ class SavedFolder(ModelSource):
 
     def open(self, name: str, session: Session) -> VisionModel | None:
         """The classifier in the folder of that path."""
-        return load(Path(name)) if exists(Path(name) / _DESCRIPTION) else None
+        parts = (Path(name) / part for part in (_DESCRIPTION, _WEIGHTS))
+        return load(Path(name)) if any(map(exists, parts)) else None
 
 
 @dataclass(frozen=True)
@@ -171,9 +172,7 @@ def _description(folder: Path) -> Description:
     try:
         return described(about)
     except ValueError as error:
-        raise InputError(
-            f"{path} is damaged or was changed ({error}): copy the folder again, or fit it again"
-        ) from None
+        raise InputError(f"{path} does not describe its weights ({error}): fit it again") from None
 
 
 def _rebuild(about: Description, weights: dict[str, Tensor]) -> tuple[Classifier, dict[str, str]]:

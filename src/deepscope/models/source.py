@@ -117,7 +117,11 @@ def _unsupported(path: Path) -> str:
     """What a file or folder that no source opens seems to be, and what can be done."""
     readable = "a .safetensors file that names its architecture, or a folder that `transfer fit` wrote"
     if path.is_dir():
-        kind = "a folder of transformers" if (path / "config.json").is_file() else "a folder without model.json"
+        kind = (
+            "a folder of transformers"
+            if (path / "config.json").is_file()
+            else "a folder that holds no saved classifier"
+        )
     else:
         kind = _OTHER_FORMATS.get(path.suffix.lower(), "a file of an unknown kind")
     return f"exists, but is {kind}, which is not supported yet: give {readable}"

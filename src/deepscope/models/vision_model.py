@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from deepscope import images
 from deepscope.errors import InputError, unknown
 from deepscope.models.capture import capture
-from deepscope.models.outputs import Outputs
+from deepscope.models.outputs import Kind, Outputs
 from deepscope.models.preprocessing import Preprocessing, normalised
 from deepscope.models.weights import HALF
 from deepscope.names import Names
@@ -87,6 +87,12 @@ class VisionModel:
     def to(self, device: torch.device) -> VisionModel:
         """The same model on another device (the network itself moves)."""
         return replace(self, network=self.network.to(device))
+
+    def with_network(self, network: nn.Module, *, returns: Kind | None) -> VisionModel:
+        """The same model with another network, which returns logits or probabilities; None where that is not known."""
+        made = replace(self, network=network)
+        made.outputs.kind = returns
+        return made
 
     def read(self, pictures: Iterable[images.Source]) -> Tensor:
         """Paths, bytes, PIL images or (H, W, 3) uint8 arrays -> (N, 3, H, W) pixels in [0, 1].

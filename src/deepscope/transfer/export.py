@@ -21,6 +21,7 @@ from deepscope.files import atomic
 from deepscope.models import VisionModel
 from deepscope.models.architectures import Absent
 from deepscope.models.prediction import nothing_readable
+from deepscope.models.preprocessing import normalised
 from deepscope.session import Session
 
 
@@ -31,11 +32,12 @@ class _Probabilities(nn.Module):
         for name, module in list(self.network.named_modules()):
             if isinstance(module, Absent):  # the exporter runs every layer, and drops those that lead nowhere
                 self.network.set_submodule(name, nn.Identity())
+        self.outputs = model.outputs
         self.mean = torch.tensor(model.preprocessing.mean).view(-1, 1, 1)
         self.std = torch.tensor(model.preprocessing.std).view(-1, 1, 1)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return self.network((pixels - self.mean) / self.std).softmax(1)
+        return self.outputs(self.network, normalised(pixels, self.mean, self.std)).softmax(1)
 
 
 def export_onnx(model: VisionModel, path: Path) -> float:
@@ -54,9 +56,11 @@ def export_onnx(model: VisionModel, path: Path) -> float:
     import onnxruntime
 
     model.require_classes()
-    network = _Probabilities(model).eval()
     rng = torch.Generator().manual_seed(0)
     pixels = torch.rand(2, 3, *model.preprocessing.size, generator=rng)
+    with torch.no_grad():
+        model(pixels.to(model.device))  # decides what the network returns, which an export cannot
+    network = _Probabilities(model).eval()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter's own, about its insides

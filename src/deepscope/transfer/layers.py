@@ -75,4 +75,4 @@ def _numberless(model: VisionModel) -> nn.Module:
 
 
 def _input(model: VisionModel) -> Tensor:
-    return torch.empty(1, 3, *model.preprocessing.size, device="meta")
+    return torch.empty(1, len(model.preprocessing.mean), *model.preprocessing.size, device="meta")
