@@ -26,7 +26,6 @@ from deepscope.errors import InputError
 from deepscope.files import atomic, inside, lock, matching, replace_together, sweep
 from deepscope.render.json import decode, encode, text
 from deepscope.results import Animation, Block, Note, Result, Table
-from deepscope.session import first_process
 
 DOCUMENT, ARRAYS = "result.json", "arrays.npz"
 _FOLDER, _DIGEST = "folder", "sha256"
@@ -135,7 +134,7 @@ def drafts(folder: Path | None) -> Iterator[Path]:
     Raises:
         InputError: the folder cannot be written to.
     """
-    if folder is None or not first_process():
+    if folder is None:
         with tempfile.TemporaryDirectory() as scratch:
             yield Path(scratch)
         return
