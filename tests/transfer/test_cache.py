@@ -167,7 +167,9 @@ def test_a_cache_that_cannot_be_used_costs_one_note(
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
 def test_a_digest_of_what_is_no_file_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
-    assert images.digest(tmp_path / "pipe.jpg") != images.digest(tmp_path / "none.jpg") != images.digest(Path("/dev/zero"))
+    assert (
+        images.digest(tmp_path / "pipe.jpg") != images.digest(tmp_path / "none.jpg") != images.digest(Path("/dev/zero"))
+    )
 
 
 @many

@@ -47,7 +47,7 @@ from deepscope.results import (
     Series,
     Table,
 )
-from deepscope.session import Session
+from deepscope.session import Session, first_process
 from deepscope.settings import Count
 from deepscope.statistics import mean, median, proportion
 
@@ -92,7 +92,10 @@ class AttackImages(Job):
         found, goal = aim(model, found, self.target, session)
         found, goal, fit = division(self.method, found, goal, session)
         saved = file_names(found.paths, Path("adversarial"))
-        with render.drafts(session.out) as drafts, session.progress("attacking", total=len(found.paths)) as advance:
+        with (
+            render.drafts(session.out if first_process() else None) as drafts,
+            session.progress("attacking", total=len(found.paths)) as advance,
+        ):
             outcome = evaluate(
                 self.method,
                 model,

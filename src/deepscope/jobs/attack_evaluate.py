@@ -31,7 +31,7 @@ from deepscope.jobs.job import Job
 from deepscope.jobs.shown import provenance, skipped_blocks
 from deepscope.models import DEFAULT, VisionModel, load_model
 from deepscope.results import Block, Cell, Column, Curves, Note, Result, Series, Table
-from deepscope.session import Session
+from deepscope.session import Session, first_process
 from deepscope.settings import LINF_RADIUS, Count, Range, number
 from deepscope.statistics import mean, median, proportion
 
@@ -87,7 +87,7 @@ class AttackEvaluate(Job):
         right, wrong = len(found.paths), len(found.misclassified)
         outcomes: dict[str, _Outcome] = {}
         saved: list[Path] = []
-        with render.drafts(session.out) as drafts:
+        with render.drafts(session.out if first_process() else None) as drafts:
             for attack in session.track(attacks, "attacking"):
                 judged, wanted, fit = division(attack, found, goal, session)
                 names = file_names(judged.paths, Path("adversarial", attack.name))
