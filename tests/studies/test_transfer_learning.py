@@ -59,7 +59,7 @@ def test_digits_become_files_and_an_untrained_network_a_weights_file(session: Se
     assert {path: path.read_bytes() for path in root.rglob("*.png")} == whole  # a damaged one is written anew
     model = load_model(session=session)
     path = untrained(model, session)
-    weights = load_file(path)
+    weights = {key: value.clone() for key, value in load_file(path).items()}  # else it is still on the disk
     blank = load_model(path, session)
     assert blank.architecture == model.architecture
     pixels = model.read([files[0]])
