@@ -75,6 +75,16 @@ def test_a_name_that_two_classes_share_is_refused_with_their_numbers() -> None:
         model.category("CRANE")
 
 
+def test_a_class_whose_name_is_a_number_goes_by_its_name() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3, 4))
+    model = VisionModel("x", network, Preprocessing(1, 1), categories=("1", "10", "2", "hay"))
+    assert [model.category(text) for text in ("1", "10", "2", "3", "0")] == [0, 1, 2, 3, 0]
+    assert [model.category(index) for index in range(4)] == [0, 1, 2, 3]
+    for text in ("11", "-1", "\u0663"):  # the last is an Arabic three
+        with pytest.raises(InputError):
+            model.category(text)
+
+
 def test_activations_stop_early_and_are_not_overwritten_in_place() -> None:
     model = tiny_model()
     ran = []

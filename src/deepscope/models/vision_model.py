@@ -151,28 +151,31 @@ class VisionModel:
     def category(self, text: str | int) -> int:
         """The index of a class given by name ("bee eater", "bee_eater"), WordNet identifier or number.
 
-        A name that several classes share (ImageNet has two cranes) is refused with their numbers.
+        A class whose name is a number goes by its name: of the classes "3" and "5", the text "5" means the second. A
+        name that several classes share (ImageNet has two cranes) is refused with their numbers.
 
         Raises:
             InputError: no class, or more than one, is meant; the nearest names are offered.
         """
         self.require_classes()
-        if isinstance(text, int) or text.strip().isdigit():
-            index = int(text)
-            if not 0 <= index < len(self.categories):
-                raise InputError(
-                    f"class {index} does not exist: {self.name} has classes 0 to {len(self.categories) - 1}"
-                )
-            return index
-        if text in self.wnids:
-            return self.wnids.index(text)
+        if isinstance(text, int):
+            return self._numbered(text)
         found = self._names.places(text)
         if len(found) > 1:
             numbers = " or ".join(str(index) for index in found)
             raise InputError(f"{self.name} has several classes named {text!r}: give the number instead, {numbers}")
-        if not found:
-            raise unknown("class", text, self.categories, listing=f"`deepscope models classes {self.name}`")
-        return found[0]
+        if found:
+            return found[0]
+        if text in self.wnids:
+            return self.wnids.index(text)
+        if text.strip().isdecimal() and text.isascii():
+            return self._numbered(int(text))
+        raise unknown("class", text, self.categories, listing=f"`deepscope models classes {self.name}`")
+
+    def _numbered(self, index: int) -> int:
+        if not 0 <= index < len(self.categories):
+            raise InputError(f"class {index} does not exist: {self.name} has classes 0 to {len(self.categories) - 1}")
+        return index
 
     @cached_property
     def fingerprint(self) -> str:
