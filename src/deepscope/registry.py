@@ -44,7 +44,7 @@ class Registered(ABC):
     @classmethod
     def concrete(cls: type[T]) -> list[type[T]]:
         """The family's concrete classes, sorted by name."""
-        return sorted(set(_concrete(cls)), key=lambda member: member.name)
+        return sorted(set(_concrete(cls)), key=lambda member: (member.name, member.__module__))
 
     @classmethod
     def member(cls: type[T], name: str) -> type[T]:
