@@ -93,7 +93,7 @@ def damage(*globs: str, same: bool = True) -> Mutation:
     """Damage to the bytes of a file of these names, or now and then the lack of it."""
 
     def apply(rng: Random, folder: Path) -> None:
-        path = rng.choice(sorted(path for glob in globs for path in folder.rglob(glob)))
+        path = rng.choice(sorted(path for glob in globs for path in folder.rglob(glob) if path.is_file()))
         if rng.random() < 0.01:
             path.unlink()
         else:
@@ -130,7 +130,7 @@ def refusal(error: InputError, folder: Path) -> str:
         return f"the refusal is no printable line: {text[:200]!r}"
     if len(text) > _LONGEST:
         return f"the refusal has {len(text)} characters: {text[:200]}"
-    if not any(name in text for name in (str(folder), *(path.name for path in folder.rglob("*") if path.is_file()))):
+    if not any(name in text for name in (str(folder), *(path.stem for path in folder.rglob("*") if path.is_file()))):
         return f"the refusal names no file: {text[:300]}"
     return ""
 
