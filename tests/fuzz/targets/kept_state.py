@@ -166,24 +166,6 @@ def _checkpoint_lies(rng: Random, folder: Path) -> None:
     path.write_bytes(memory.getvalue())
 
 
-<<<<<<< HEAD
-def _build_history(folder: Path) -> None:
-    recorder = Recorder(folder, History(), since=0, tensorboard=False)
-    for step in range(1, 21):
-        recorder.add(step, {"loss": 1 / step, "watched/a b": float("nan") if step == 7 else -step})
-    recorder.close()
-
-
-def _read_history(folder: Path) -> list[dict[str, float]]:
-    """The rows up to step 15, as a training that goes on there sees and keeps them."""
-    recorder = Recorder(folder, History.read(folder / "history.jsonl", until=15), since=15, tensorboard=False)
-    recorder.add(16, {"loss": 0.0})
-    recorder.close()
-    rows = History.read(folder / "history.jsonl").rows
-    for name in ("loss", "watched/a b"):
-        History(rows).column(name)
-    return rows
-=======
 class _Interrupted(Exception):
     """Ends a training in the middle."""
 
@@ -199,7 +181,6 @@ def _train(folder: Path, *, until: int) -> tuple[Toy, History]:
         return data(moment)
 
     return toy, fit(toy, batch, steps=10, session=session, folder=folder, every=3, record=1)
->>>>>>> fuzz
 
 
 def _build_training(folder: Path) -> None:
