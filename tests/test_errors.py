@@ -46,4 +46,4 @@ def test_unknown_says_the_kind_the_name_the_nearest_and_the_listing() -> None:
     assert message == (
         "no class is named 'hornbil': did you mean 'hornbill'? `deepscope models classes m` lists them all"
     )
-    assert str(unknown("class", "zzz", BIRDS)) == "no class is named 'zzz'"
+    assert str(unknown("class", "zzz", BIRDS)) == f"no class is named 'zzz': choose from {', '.join(BIRDS)}"

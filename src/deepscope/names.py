@@ -15,10 +15,16 @@ _UNSAFE = re.compile(
 )
 
 
+_BETWEEN = re.compile(r"(?<=[^\s_-])[\s_-]+(?=[^\s_-])")
+
+
 def plain(text: str) -> str:
-    """A name without case, and with spaces where it has hyphens or underscores: `Bee_eater` -> `bee eater`."""
+    """A name without case, and with one space for hyphens and underscores between words: `Bee_eater` -> `bee eater`.
+
+    Those at its ends stay: -1 is not 1.
+    """
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return " ".join(folded.replace("_", " ").replace("-", " ").split())
+    return _BETWEEN.sub(" ", folded.strip())
 
 
 def _composed(text: str) -> str:

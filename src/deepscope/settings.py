@@ -60,16 +60,16 @@ LinfRadius: TypeAlias = Annotated[float, LINF_RADIUS]
 """The largest change of a channel, pixels in [0, 1]."""
 
 
-def number(text: str) -> float:
+def number(text: str, flag: str = "") -> float:
     """A number as people write it: `0.0157`, `1e-3`, or a fraction such as `4/255`.
 
     Raises:
-        InputError: the text is no number.
+        InputError: the text, given to `flag`, is no number.
     """
     try:
         return float(Fraction(text)) if "/" in text else float(text)
     except (ValueError, ZeroDivisionError, OverflowError):
-        raise InputError(f"{text!r} is no number: write 0.0157 or 4/255") from None
+        raise InputError(f"{flag} {text!r} is no number: write 0.0157 or 4/255") from None
 
 
 def check(settings: Any) -> None:

@@ -170,7 +170,7 @@ def test_curves_hold_finite_radii_and_equal_ones_share_a_name(cat: Path) -> None
 
 @pytest.mark.parametrize("radius", ["0", "-1/255", "lots", "1/0"])
 def test_radii_that_attack_nothing_are_refused(cat: Path, radius: str) -> None:
-    with pytest.raises(InputError, match="radius"):
+    with pytest.raises(InputError, match="--radii"):
         AttackEvaluate(cat.parent, radii=(radius,)).run(session())
 
 

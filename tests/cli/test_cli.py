@@ -131,7 +131,11 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path) -> None:
     folder.mkdir()
     for index in range(5000):  # more than a second's work, wherever this runs
         (folder / f"{index:04}.png").symlink_to(CAT)
-    command = [sys.executable, "-m", "deepscope.cli", "classify", str(folder), "--out", str(tmp_path / "out")]
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # background jobs ignore it
+        "from deepscope.cli import main; main()"
+    )
+    command = [sys.executable, "-c", program, "classify", str(folder), "--out", str(tmp_path / "out")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     deadline = time.monotonic() + 60
     while not (tmp_path / "out").exists() and time.monotonic() < deadline:

@@ -188,6 +188,7 @@ def test_the_package_runs_as_a_module(monkeypatch: pytest.MonkeyPatch, capsys: p
 def test_ctrl_c_while_libraries_load_is_one_line(library: str) -> None:
     program = f"""
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 class Interrupt:
     def find_spec(self, name, *rest):
         if name == {library!r}:

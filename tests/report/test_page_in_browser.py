@@ -30,7 +30,7 @@ _BROKEN = """Promise.all([...document.images].map(async (image) => {
 })).then((found) => found.filter(Boolean))"""
 """Pictures that do not show, or say nothing to those who cannot see them."""
 _OUTSIDE = """[...document.querySelectorAll('main *, header *, nav *')].filter((one) =>
-    !one.closest('.scroll, pre, .stage') && one.getBoundingClientRect().right > innerWidth + 1
+    !one.closest('.scroll, .wide, pre, .stage') && one.getBoundingClientRect().right > innerWidth + 1
 ).map((one) => one.outerHTML.slice(0, 120))"""
 """What stands out of the window to the right and cannot be scrolled on its own."""
 

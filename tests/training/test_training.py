@@ -162,11 +162,11 @@ from deepscope.training import checkpoints
 folder = Path(sys.argv[1])
 save = checkpoints.Checkpoint.save
 
-def limited(self, step, parts):
+def limited(self, step, *rest):
     if step > 7:  # from here on the disk takes no file of more than 100 bytes
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
     try:
-        save(self, step, parts)
+        save(self, step, *rest)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 

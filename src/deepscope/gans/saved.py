@@ -19,7 +19,7 @@ from deepscope.errors import InputError, unknown
 from deepscope.files import matching, replace_together
 from deepscope.gans.architecture import Architecture
 from deepscope.gans.networks import Generator
-from deepscope.render.folder import retire
+from deepscope.records import retire
 from deepscope.session import first_process
 
 Network = TypeVar("Network", bound=nn.Module)

@@ -153,7 +153,7 @@ def _split(texts: Sequence[str]) -> list[str]:
 
 def _radii(flag: str, texts: Sequence[str], allowed: Range) -> tuple[float, ...]:
     """Raises InputError where a text is no number, or is out of the range."""
-    found = {number(text) for text in _split(texts)}
+    found = {number(text, flag) for text in _split(texts)}
     for radius in found:
         allowed.check(flag, radius)
     return tuple(sorted(found))

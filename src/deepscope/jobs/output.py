@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deepscope import render
+from deepscope import records
 from deepscope.errors import InputError
 from deepscope.files import lock
 from deepscope.jobs.job import Job
@@ -25,7 +25,7 @@ def output_folder(folder: Path, job: type[Job], session: Session) -> Iterator[No
     """
     with lock(folder, unsupported=session.note):
         held = {name for other in Job.concrete() for name in other.makes if (folder / name).exists()}
-        writer = render.written_by(folder)
+        writer = records.written_by(folder)
         if held - set(job.makes) or (held and writer not in ("", job.command())):
             owner = f"`deepscope {writer}`" if writer else "another command"
             raise InputError(

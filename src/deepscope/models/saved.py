@@ -21,7 +21,7 @@ from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.source import Entry, ModelSource, exists
 from deepscope.models.vision_model import Origin, VisionModel
 from deepscope.models.weights import checked
-from deepscope.render.folder import retire
+from deepscope.records import retire
 from deepscope.session import Session, first_process, wait_for_others
 
 FORMAT, VERSION = "deepscope-classifier", 1

@@ -3,9 +3,9 @@
 Importing this is cheap: matplotlib and Jinja are loaded when something is drawn.
 """
 
-from deepscope.render.folder import drafts, load, retire, save, written_by
+from deepscope.render.folder import drafts, load, save
 from deepscope.render.html import fragment, page
 from deepscope.render.json import dumps
 from deepscope.render.terminal import show
 
-__all__ = ["drafts", "dumps", "fragment", "load", "page", "retire", "save", "show", "written_by"]
+__all__ = ["drafts", "dumps", "fragment", "load", "page", "save", "show"]

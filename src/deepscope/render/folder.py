@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 import re
 import shutil
 import struct
@@ -13,8 +11,8 @@ import tempfile
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +20,17 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from deepscope import records
 from deepscope.errors import InputError
-from deepscope.files import atomic, inside, lock, matching, replace_together, sweep
+from deepscope.files import atomic, lock, matching, replace_together
+from deepscope.records import ARRAYS, DOCUMENT
 from deepscope.render.json import decode, encode, text
 from deepscope.results import Animation, Block, Note, Result, Table
 
-DOCUMENT, ARRAYS = "result.json", "arrays.npz"
-_FOLDER, _DIGEST = "folder", "sha256"
-"""Keys of `result.json` that are no part of the result: what else lies in the folder, and a digest of all the rest."""
+_DIGEST = "sha256"
+"""Key of `result.json` with a digest of all the rest."""
 _UNFINISHED, _DRAFTS = "Unfinished", ".drafts-"
 _ANIMATED = (".gif", ".webp", ".mp4")
-_SUFFIXES = (".png", *_ANIMATED)
-LARGEST = 8 * 2**30
-"""Bytes of arrays that `load` takes into memory at most."""
 
 
 def save(result: Result, folder: Path, *, writer: str = "") -> None:
@@ -47,7 +43,7 @@ def save(result: Result, folder: Path, *, writer: str = "") -> None:
     Args:
         result: what to write.
         folder: made where it does not exist.
-        writer: the command that made it; see `written_by`.
+        writer: the command that made it; see `records.written_by`.
 
     Raises:
         InputError: the folder cannot be written to, or a figure cannot. The result itself is then there all the same.
@@ -56,7 +52,7 @@ def save(result: Result, folder: Path, *, writer: str = "") -> None:
     names = [*(str(name) for name in _figure_files(result)), *result.files]
 
     def describe(digest: str) -> str:
-        document[_FOLDER] = {"arrays_sha256": digest, "files": names, "writer": writer}
+        document[records.FOLDER] = {"arrays_sha256": digest, "files": names, "writer": writer}
         return text({**document, _DIGEST: _digest(document)}) + "\n"
 
     try:
@@ -68,7 +64,7 @@ def save(result: Result, folder: Path, *, writer: str = "") -> None:
                 lambda path: _write(path, arrays),
                 folder / DOCUMENT,
                 describe,
-                retire=lambda: _remove(folder, old),
+                retire=lambda: records.remove(folder, old),
             )
             failure = _draw(result, folder)
     except OSError as error:
@@ -85,9 +81,9 @@ def load(folder: Path) -> Result:
             another one.
     """
     try:
-        document = _document(folder)
+        document = records.document(folder)
         digest = document.pop(_DIGEST, None)
-        expected, about = _digest(document), document.pop(_FOLDER, None)
+        expected, about = _digest(document), document.pop(records.FOLDER, None)
         if document.get("type") == _UNFINISHED:
             raise InputError(f"{folder} holds no whole result: the command that began to write it did not end")
         path = folder / ARRAYS
@@ -106,22 +102,6 @@ def load(folder: Path) -> Result:
             f"the result in {folder} is damaged ({DOCUMENT} has changed since it was saved): make it again"
         )
     return result
-
-
-def written_by(folder: Path) -> str:
-    """The command that wrote the result in the folder, as given to `save`; empty where that is not known."""
-    return str(_about(folder).get("writer", ""))
-
-
-def retire(folder: Path) -> None:
-    """Remove the result that the folder holds, because what it describes is about to be replaced.
-
-    Raises OSError where a file cannot be removed.
-    """
-    _remove(folder, _files(folder))
-    if _about(folder) or (folder / ARRAYS).is_file():
-        for name in (DOCUMENT, ARRAYS):
-            (folder / name).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -155,10 +135,10 @@ def drafts(folder: Path | None) -> Iterator[Path]:
 def _replace_files(folder: Path, scratch: Path) -> None:
     """What lies in `scratch` takes the place of the result in `folder`; a stub lists it until `save` does."""
     old, new = _files(folder), sorted(path.relative_to(scratch) for path in scratch.rglob("*") if path.is_file())
-    about = {"files": sorted(old | {path.as_posix() for path in new}), "writer": written_by(folder)}
+    about = {"files": sorted(old | {path.as_posix() for path in new}), "writer": records.written_by(folder)}
     with atomic(folder / DOCUMENT) as path:
-        path.write_text(text({"type": _UNFINISHED, _FOLDER: about}), encoding="utf-8")
-    _remove(folder, old)
+        path.write_text(text({"type": _UNFINISHED, records.FOLDER: about}), encoding="utf-8")
+    records.remove(folder, old)
     for path in new:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (scratch / path).replace(folder / path)
@@ -176,59 +156,20 @@ _DAMAGE = (
 """What the readers of JSON, ZIP and NPY raise over hostile bytes."""
 
 
-def _document(folder: Path) -> dict[str, Any]:
-    path = folder / DOCUMENT
-    if not path.is_file():
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-    if path.stat().st_size > LARGEST:
-        raise ValueError(f"{DOCUMENT} has more than {LARGEST} bytes")
-    document = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(document, dict):
-        raise ValueError(f"{DOCUMENT} holds no object")
-    return document
-
-
 def _digest(document: dict[str, Any]) -> str:
     """Of everything that the document says, the arrays' digest included."""
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
-def _about(folder: Path) -> dict[str, Any]:
-    """What `save` noted about the folder; empty where there is no result, a damaged one, or one of an older version."""
-    try:
-        about = _document(folder).get(_FOLDER)
-    except (OSError, *_DAMAGE):
-        return {}
-    return about if isinstance(about, dict) else {}
-
-
 def _files(folder: Path) -> set[str]:
     """The figures and other files of the result that the folder holds."""
-    names = _about(folder).get("files")
-    if isinstance(names, list):
-        return {name for name in names if isinstance(name, str) and Path(name).suffix in _SUFFIXES}
+    if records.about(folder):
+        return records.listed(folder)
     try:
         stems = [Path(name).stem for name in figures(load(folder)) if name]  # of a version that kept no list
     except InputError:
         return set()
     return {path.name for stem in stems for path in folder.glob(f"{stem}.*")}
-
-
-def _remove(folder: Path, names: Iterable[str]) -> None:
-    """The list comes from a file: whatever it says, nothing outside the folder is removed."""
-    root = folder.resolve()
-    for name in names:
-        try:
-            path = inside(folder, name)
-        except InputError:
-            continue
-        if path != root:
-            if path.is_file():
-                path.unlink()
-            sweep(path)
-            with suppress(OSError):  # until the first folder that is not empty
-                while (path := path.parent) != root:
-                    path.rmdir()
 
 
 def _figure_files(result: Result) -> Iterator[Path]:
@@ -280,6 +221,6 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise ValueError(f"{path.name} is no .npz file")
         size = sum(item.file_size for item in archive.zip.infolist()) if archive.zip else 0
-        if size > LARGEST:
-            raise ValueError(f"{path.name} unpacks to {size} bytes, more than {LARGEST}")
+        if size > records.LARGEST:
+            raise ValueError(f"{path.name} unpacks to {size} bytes, more than {records.LARGEST}")
         return {name: archive[name] for name in archive.files}

@@ -80,8 +80,11 @@ def assess(judge: VisionModel, pixels: Tensor, targets: Tensor, *, batch_size: i
     for part, wanted in zip(images.split(batch_size), targets.split(batch_size)):
         if part.shape[-2:] != judge.preprocessing.size:
             part = F.interpolate(part, judge.preprocessing.size, mode="bilinear", antialias=True, align_corners=False)
-        with torch.inference_mode():
-            logits = judge(part.to(judge.device)).float().cpu()
+        shown = part.isfinite().flatten(1).all(1)  # an ascent may have diverged
+        logits = part.new_full((len(part), len(judge.categories)), torch.nan)
+        if shown.any():
+            with torch.inference_mode():
+                logits[shown] = judge(part[shown].to(judge.device)).to(logits)
         own = logits.gather(1, wanted[:, None])
         others = logits.scatter(1, wanted[:, None], -torch.inf)
         ranks.append((~(others < own)).sum(1))  # a tie counts against the image, and so does NaN

@@ -1,0 +1,88 @@
+"""What `result.json` says of the folder it lies in: which files belong to the result, and which command wrote it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+
+from deepscope.errors import InputError
+from deepscope.files import inside, sweep
+
+DOCUMENT, ARRAYS = "result.json", "arrays.npz"
+FOLDER = "folder"
+"""Key of `result.json` that is no part of the result: what else lies in the folder."""
+LARGEST = 8 * 2**30
+"""Bytes that are taken into memory at most."""
+
+_FIGURES = (".png", ".gif", ".webp", ".mp4")
+
+
+def document(folder: Path) -> dict[str, Any]:
+    """The content of `result.json`.
+
+    Raises:
+        OSError, ValueError, RecursionError: it is missing, too large, or no JSON object.
+    """
+    path = folder / DOCUMENT
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"{DOCUMENT} has more than {LARGEST} bytes")
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError(f"{DOCUMENT} holds no object")
+    return cast("dict[str, Any]", found)
+
+
+def about(folder: Path) -> dict[str, Any]:
+    """What the writer noted about the folder; empty where there is no result, a damaged one, or one of version 0.1."""
+    try:
+        found = document(folder).get(FOLDER)
+    except (OSError, ValueError, RecursionError, MemoryError):
+        return {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
+
+def listed(folder: Path) -> set[str]:
+    """The figures and other images that belong to the result."""
+    names = about(folder).get("files")
+    found = cast("list[Any]", names) if isinstance(names, list) else []
+    return {name for name in found if isinstance(name, str) and Path(name).suffix in _FIGURES}
+
+
+def written_by(folder: Path) -> str:
+    """The command that wrote the result in the folder, empty where that is not known."""
+    return str(about(folder).get("writer", ""))
+
+
+def retire(folder: Path) -> None:
+    """Remove the result that the folder holds, because what it describes is about to be replaced.
+
+    Raises OSError where a file cannot be removed.
+    """
+    remove(folder, listed(folder))
+    if about(folder) or (folder / ARRAYS).is_file():
+        for name in (DOCUMENT, ARRAYS):
+            (folder / name).unlink(missing_ok=True)
+
+
+def remove(folder: Path, names: Iterable[str]) -> None:
+    """Remove files by their path in the folder. The list comes from a file: nothing outside the folder is removed."""
+    root = folder.resolve()
+    for name in names:
+        try:
+            path = inside(folder, name)
+        except InputError:
+            continue
+        if path != root:
+            if path.is_file():
+                path.unlink()
+            sweep(path)
+            with suppress(OSError):  # until the first folder that is not empty
+                while (path := path.parent) != root:
+                    path.rmdir()
