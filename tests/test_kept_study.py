@@ -75,6 +75,7 @@ def test_a_report_is_reduced_and_written_out(tool: ModuleType, tmp_path: Path) -
     assert one.figures == ("01-one-figure.webp", "02-film.webp")
     original = sum(path.stat().st_size for path in folder.glob("*.png"))
     assert sum(path.stat().st_size for path in (tmp_path / "study").rglob("*.webp")) < original / 4
+    assert not {"folder", "sha256"} & one.result.keys()
     table = tool.measured_table([one])
     assert "| 1.1 | 1. Why \\| not? | 0.9 | 0.91 | reproduced |" in table
     assert "2. And?" in table and "beyond: more" in table

@@ -19,6 +19,8 @@ from typing import Any
 from PIL import Image
 
 from deepscope.files import atomic
+from deepscope.records import FOLDER
+from deepscope.render.json import text
 from deepscope.studies import Study
 from deepscope.studies.study import ANSWERS, Verdict
 
@@ -26,6 +28,8 @@ ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- measured: written by tools/keep_study.py -->", "<!-- end of measured -->"
 _OUT = re.compile(r'("command": "[^"\n]*?) --out(?:=| )[^ "\n]+')
 """Where a command wrote to is nobody else's business."""
+_OF_THE_FOLDER = (FOLDER, "sha256")
+"""Keys of a result.json that speak of files beside it, which are not kept as they are."""
 _COMPARED: tuple[Verdict, ...] = ("reproduced", "differs")
 _OPEN = ("-", "TODO")
 """What stands for a figure where the source left a question open."""
@@ -68,9 +72,11 @@ def keep(report: Path, study: Path) -> None:
         for path in sorted([*source.glob("*.png"), *source.glob("*.gif")]):
             with atomic(target / f"{path.stem}.webp") as temporary:
                 temporary.write_bytes(_reduced(path))
-        text = document.read_text(encoding="utf-8")
+        about = json.loads(document.read_text(encoding="utf-8"))
+        for key in _OF_THE_FOLDER:
+            about.pop(key, None)
         with atomic(target / "result.json") as temporary:
-            temporary.write_text(_OUT.sub(r"\1", text), encoding="utf-8")
+            temporary.write_text(_OUT.sub(r"\1", text(about)) + "\n", encoding="utf-8")
 
 
 def kept(study: Path) -> list[Kept]:
