@@ -161,12 +161,12 @@ def main() -> None:
     if report is not None:
         keep(report, study)
     found = kept(study)
-    for path, text in (
+    for path, page in (
         (study / "README.md", index(found)),
         (readme, with_table(readme.read_text(encoding="utf-8"), measured_table(found))),
     ):
         with atomic(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(page, encoding="utf-8")
     size = sum(path.stat().st_size for path in study.rglob("*") if path.is_file())
     print(f"{len(found)} studies in {study}, {size / 2**20:.1f} MB")
 
