@@ -12,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import parametrizations
+from torch.utils.checkpoint import checkpoint
 
 from deepscope.attributions.engine import gradient
 from deepscope.models import Preprocessing, VisionModel
-from deepscope.models.fast_backward import BatchNorm, FastBackward, StridedConvolution
+from deepscope.models.fast_backward import FastBackward
+from deepscope.models.fast_functions import BatchNorm, StridedConvolution
 from layer_orders import ORDERS, closed, convolution, norm, shaken
 
 
@@ -115,11 +117,9 @@ def test_batch_norms_are_folded_only_where_that_changes_nothing(affine: bool, bi
     model = VisionModel("normed", network, Preprocessing(), ("a", "b", "c"))
     pixels, target = torch.rand(3, 3, 11, 9).double(), torch.tensor([2, 0, 1])
     kept = [tensor.clone() for tensor in network.state_dict().values()]
-    fast, ran = FastBackward.of(model, pixels), []
-    for fixed in (network.first, network.norm):
-        fixed.register_forward_hook(lambda module, given, output: ran.append(output is not given[0]))
+    fast = FastBackward.of(model, pixels)
     found, logit = gradient(model, pixels, target, fast=fast)
-    assert sum(ran) == {"plain": 0, "output used again": 1, "run again": 2}[way]
+    assert len(fast._norms) == {"plain": 2, "output used again": 1, "run again": 1}[way]
     expected, plain = gradient(model, pixels, target)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(logit, plain)
@@ -161,8 +161,9 @@ def test_weights_that_are_made_in_each_pass(reparametrised: Callable[[nn.Module]
 class Steered(nn.Module):
     """A network whose layers depend on the image in ways that one pass does not show.
 
-    `way`: "weight", a convolution's weight comes from the image; "scale", a batch norm's does; "branch", the batch
-    norm is left out for dark images; "hidden", an operation that PyTorch does not announce reads the convolution.
+    `way`: "weight", a convolution's weight comes from the image; "scale", a batch norm's does; "hidden", an operation
+    that PyTorch does not announce reads the convolution. For dark images: "branch", the batch norm is left out; "added"
+    and "hidden later", the convolution serves elsewhere as well; "in place", it is changed; "number", its mean decides.
     """
 
     def __init__(self, way: str) -> None:
@@ -176,10 +177,19 @@ class Steered(nn.Module):
         if self.way == "scale":
             scale = scale * x.mean()
         between = nn.functional.conv2d(x, weight, self.conv.bias, (2, 2), (0, 0), (1, 1), 1)
-        if self.way == "branch" and x.mean() < 0:
+        dark = x.mean() < 0
+        if self.way == "branch" and dark:
             return self.rest(between)
+        if self.way == "in place" and dark:
+            between[:, ::2] = 0.5
+        if self.way == "number" and dark and between.mean().item() > -9:
+            between = between * between.flatten(1)[0, 0].item()
         after = nn.functional.batch_norm(between, self.norm.running_mean, self.norm.running_var, scale, self.norm.bias)
-        return self.rest(after + Doubled.apply(between) if self.way == "hidden" else after)  # pyright: ignore
+        if self.way == "added" and dark:
+            after = after + between
+        if self.way == "hidden" or (self.way == "hidden later" and dark):
+            after = after + Doubled.apply(between)  # pyright: ignore[reportOperatorIssue]
+        return self.rest(after)
 
 
 class Doubled(torch.autograd.Function):
@@ -194,7 +204,7 @@ class Doubled(torch.autograd.Function):
         return 2 * slopes[0]
 
 
-@pytest.mark.parametrize("way", ["weight", "scale", "branch", "hidden"])
+@pytest.mark.parametrize("way", ["weight", "scale", "hidden", "branch", "added", "in place", "number", "hidden later"])
 def test_networks_that_take_another_way(way: str) -> None:
     torch.manual_seed(0)
     network = shaken(Steered(way))
@@ -248,3 +258,61 @@ class Rounded(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.detach().round()
+
+
+class Functional(nn.Module):
+    """Convolutions as functions, with settings in every form that PyTorch takes."""
+
+    def __init__(self, *settings: object) -> None:
+        super().__init__()
+        self.conv, self.rest, self.settings = nn.Conv2d(3, 6, 3), closed(norm(), nn.ReLU()), settings
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.rest(torch.conv2d(x, self.conv.weight, self.conv.bias, *self.settings))  # pyright: ignore
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        (2, 1, 1, 1),
+        ((2,), (1,), (1,), 1),
+        ((2, 2), 1, 1, 1),
+        (2, (0, 1), (1,), 1),
+        ((2, 1), 0, 1, 1),
+        (1, "same", 1, 1),
+    ],
+)
+def test_settings_of_a_convolution_in_any_form(settings: tuple[object, ...]) -> None:
+    torch.manual_seed(0)
+    assert_as_autograd(shaken(Functional(*settings)), torch.rand(3, 3, 11, 9).double())
+
+
+class Checkpointed(nn.Module):
+    """Runs its layers again on the way back, to save memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 6, 3, 2), norm(), nn.ReLU(), convolution(), norm())
+        self.rest = closed(nn.ReLU())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.rest(checkpoint(self.first, x, use_reentrant=False))
+
+
+def test_a_network_that_runs_parts_again_on_the_way_back() -> None:
+    torch.manual_seed(0)
+    assert_as_autograd(shaken(Checkpointed()), torch.rand(3, 3, 12, 12).double())
+
+
+def test_a_hook_reads_what_the_plain_network_gives() -> None:
+    torch.manual_seed(0)
+    network = shaken(ORDERS["norms side by side"]())
+    model = VisionModel("hooked", network, Preprocessing(), ("a", "b", "c"))
+    pixels, target = torch.rand(2, 3, 9, 9).double(), torch.tensor([0, 1])
+    fast, seen = FastBackward.of(model, pixels), []
+    assert len(fast._norms)
+    layer = next(module for module in network.modules() if isinstance(module, nn.Conv2d) and module.in_channels == 6)
+    layer.register_forward_hook(lambda *run: seen.append(run[2].clone()))
+    gradient(model, pixels, target, fast=fast)
+    model(pixels)
+    torch.testing.assert_close(seen[-2].detach(), seen[-1])

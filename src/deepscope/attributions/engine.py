@@ -9,6 +9,7 @@ import psutil
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import CheckpointError
 
 from deepscope.errors import out_of_memory
 from deepscope.models.fast_backward import FastBackward
@@ -36,11 +37,18 @@ def gradient(
     Returns:
         (N, 3, H, W) gradients and (N,) logits.
     """
-    leaf = pixels.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
-    with torch.enable_grad():
-        logit = (fast or FastBackward()).run(lambda: target_logit(model, leaf, target))
-        (found,) = torch.autograd.grad(logit.sum(), leaf)
-    return found, logit.detach()
+
+    def taken(fast: FastBackward) -> tuple[Tensor, Tensor]:
+        leaf = pixels.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+        with torch.enable_grad():
+            logit = fast.run(lambda: target_logit(model, leaf, target))
+            (found,) = torch.autograd.grad(logit.sum(), leaf)
+        return found, logit.detach()
+
+    try:
+        return taken(fast or FastBackward())
+    except CheckpointError:  # the network runs parts of itself again on the way back, and must do the same there
+        return taken(FastBackward(enabled=False))
 
 
 def target_logit(model: VisionModel, pixels: Tensor, target: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from deepscope.errors import InputError
+from deepscope.models.fast_functions import BatchNorm, StridedConvolution
 from deepscope.models.folding import folded
 from deepscope.models.vision_model import VisionModel
 
@@ -25,6 +27,13 @@ A wrongly paired layer moves both by 0.1 and more. Rounding moves logits by 1e-6
 ReLU's input is almost zero: plain float32 is as far from float64 there.
 """
 
+_METADATA = {
+    *(Tensor.size, Tensor.dim, Tensor.numel, Tensor.stride, Tensor.is_contiguous, Tensor.is_floating_point),
+    *(getattr(Tensor, name).__get__ for name in ("shape", "ndim", "dtype", "device", "layout", "is_cuda", "is_mkldnn")),
+    Tensor.__len__,
+}
+"""What may be asked of a tensor without looking at its values."""
+
 Convolution = tuple[Tensor, "Tensor | None"]
 """A convolution's weight and bias."""
 
@@ -34,9 +43,13 @@ class FastBackward:
 
     Made by `of`, it also leaves out the batch norms that follow a convolution: their scale and shift are in the
     convolution's weights. The model itself stays as it is.
+
+    Args:
+        enabled: where False, `run` runs the network as it is.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, enabled: bool = True) -> None:
+        self.enabled = enabled
         self._convolutions = WeakTensorKeyDictionary()  # a parameter -> what runs in its place
         self._norms = WeakTensorKeyDictionary()  # the weight of a folded convolution -> the mean of its batch norm
 
@@ -61,22 +74,26 @@ class FastBackward:
             try:
                 found = fast.run(lambda: model(leaf))
                 (fast_slope,) = torch.autograd.grad(found.square().sum(), leaf)
-            except RuntimeError:
-                return cls()
+            except RuntimeError:  # of a network that runs parts of itself again on the way back
+                return cls(enabled=False)
         same = _close(found, logits, SAME_LOGITS) and _close(fast_slope, slope, SAME_GRADIENTS)
-        return fast if same else cls()
+        return fast if same else cls(enabled=False)
 
     def run(self, forward: Callable[[], Tensor]) -> Tensor:
         """What `forward` returns, its operations on the faster paths.
 
         A network that takes another way than it took when it was prepared (one that branches on its input, say) runs
-        a second time, as it is.
+        a second time, without what was prepared.
         """
+        if not self.enabled:
+            return forward()
         try:
             with _Faster(self._convolutions, self._norms) as faster:
                 output = forward()
             faster.require_all_normed()
-        except _OtherWay:
+        except (_OtherWay, InputError):  # or its logits are NaN, because something read a stand-in unseen
+            if not len(self._norms):
+                raise
             with _Faster(WeakTensorKeyDictionary(), WeakTensorKeyDictionary()):
                 return forward()
         return output
@@ -93,16 +110,20 @@ class FastBackward:
 
 
 class _OtherWay(Exception):
-    """A folded convolution's output went elsewhere than into its batch norm."""
+    """The output of a folded convolution went elsewhere than into its batch norm."""
 
 
 class _Faster(TorchFunctionMode):
-    """Convolutions and batch norms on the faster paths, one pass long."""
+    """Convolutions and batch norms on the faster paths, one pass long.
+
+    The network sees a stand-in of NaN for the output of a folded convolution. Its batch norm alone gets the output
+    itself; any other operation that is given the stand-in ends the pass.
+    """
 
     def __init__(self, convolutions: WeakTensorKeyDictionary, norms: WeakTensorKeyDictionary) -> None:
         super().__init__()
         self._convolutions, self._norms = convolutions, norms
-        self._waiting = WeakTensorKeyDictionary()  # output of a folded convolution -> the mean of its batch norm
+        self._waiting = WeakTensorKeyDictionary()  # stand-in -> output of the convolution, mean of its batch norm
         self._folded = self._normed = 0
 
     def __torch_function__(
@@ -112,44 +133,62 @@ class _Faster(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        if func is torch.conv2d and len(args) == 7 and not kwargs:  # as nn.Conv2d calls it
+        settings = kwargs or {}
+        if func is F.batch_norm and (found := self._waiting.get(args[0])) is not None:
+            output, mean = found
+            if mean is not args[1]:
+                raise _OtherWay
+            self._normed += 1
+            return output
+        if len(self._waiting) and func not in _METADATA and self._reads_stand_in((*args, *settings.values())):
+            raise _OtherWay
+        if func is torch.conv2d and len(args) == 7 and not settings:  # as nn.Conv2d calls it
             return self._convolution(*args)
         if func is F.batch_norm:
-            return self._batch_norm(args[0], args[1], args[2], **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
+            return _batch_norm(args[0], args[1], args[2], **settings)
+        return func(*args, **settings)
+
+    def _reads_stand_in(self, values: Sequence[Any]) -> bool:
+        return any(tensor in self._waiting for tensor in _tensors(values))
 
     def _convolution(
         self, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int
     ) -> Tensor:
         ready, own_bias = self._convolutions.get(weight) or (weight, bias)
-        strided = not isinstance(padding, str) and stride[0] == stride[1] > 1
-        plain = strided and tuple(dilation) == (1, 1) and groups == 1 and x.device.type == "cpu"
+        steps, zeros = _pair(stride), _pair(padding)
+        strided = len(zeros) == 2 and steps[0] == steps[1] > 1
+        plain = strided and _pair(dilation) == (1, 1) and groups == 1 and x.device.type == "cpu"
         if plain and x.shape[1] <= FEW_CHANNELS and x.requires_grad and _constant(ready, own_bias):
-            output = StridedConvolution.apply(x, ready, own_bias, stride[0], padding)
+            output: Any = StridedConvolution.apply(x, ready, own_bias, steps[0], zeros)
         else:
             output = torch.conv2d(x, ready, own_bias, stride, padding, dilation, groups)
-        if weight in self._norms:
-            self._waiting[output] = self._norms[weight]
-            self._folded += 1
-        return output  # pyright: ignore[reportReturnType]
-
-    def _batch_norm(self, x: Tensor, mean: Tensor | None, variance: Tensor | None, **settings: Any) -> Tensor:
-        waiting = self._waiting.get(x)
-        if waiting is not None:
-            if waiting is not mean:
-                raise _OtherWay
-            self._normed += 1
-            return x
-        weight, bias = settings["weight"], settings["bias"]
-        fixed = not settings["training"] and mean is not None and x.requires_grad and x.device.type == "cpu"
-        if fixed and _constant(mean, variance, weight, bias):
-            return BatchNorm.apply(x, mean, variance, weight, bias, settings["eps"])  # pyright: ignore[reportReturnType]
-        return F.batch_norm(x, mean, variance, **settings)
+        if weight not in self._norms:
+            return output
+        stand_in = output.new_full((), torch.nan).expand_as(output)
+        self._waiting[stand_in] = output, self._norms[weight]
+        self._folded += 1
+        return stand_in
 
     def require_all_normed(self) -> None:
         """Raises _OtherWay where a folded convolution's batch norm did not follow."""
         if self._folded != self._normed:
             raise _OtherWay
+
+
+def _batch_norm(x: Tensor, mean: Tensor | None, variance: Tensor | None, **settings: Any) -> Tensor:
+    weight, bias = settings["weight"], settings["bias"]
+    fixed = not settings["training"] and mean is not None and x.requires_grad and x.device.type == "cpu"
+    if fixed and _constant(mean, variance, weight, bias):
+        return BatchNorm.apply(x, mean, variance, weight, bias, settings["eps"])  # pyright: ignore[reportReturnType]
+    return F.batch_norm(x, mean, variance, **settings)
+
+
+def _pair(setting: Any) -> tuple[int, ...]:
+    """Of height and width, where PyTorch also takes one number for both; empty for the name of a padding."""
+    if isinstance(setting, str):
+        return ()
+    sizes = (setting,) if isinstance(setting, int) else tuple(setting)
+    return sizes * 2 if len(sizes) == 1 else sizes
 
 
 class _Watch(TorchFunctionMode):
@@ -174,12 +213,11 @@ class _Watch(TorchFunctionMode):
     ) -> Any:
         settings = kwargs or {}
         output = func(*args, **settings)
-        made = list(_tensors([output]))
-        if made:  # asking for a size is no use
-            for tensor in _tensors((*args, *settings.values())):
+        for tensor in _tensors((*args, *settings.values())):
+            self._held[id(tensor)] = tensor
+            if func not in _METADATA:
                 self._uses[id(tensor)] = self._uses.get(id(tensor), 0) + 1
-                self._held[id(tensor)] = tensor
-        self._held.update((id(tensor), tensor) for tensor in made)
+        self._held.update((id(tensor), tensor) for tensor in _tensors([output]))
         if func is torch.conv2d and len(args) == 7 and not settings:
             self._outputs[id(output)] = args[1], args[2]
         if func is F.batch_norm and not settings["training"] and args[1] is not None:
@@ -227,59 +265,3 @@ def _constant(*tensors: Tensor | None) -> bool:
 def _close(found: Tensor, expected: Tensor, tolerance: float) -> bool:
     """Whether the relative difference is within the tolerance; NaN never is."""
     return bool((found - expected).norm() <= tolerance * expected.norm())
-
-
-class StridedConvolution(torch.autograd.Function):
-    """conv2d with one stride s, whose backward is a sub-pixel convolution.
-
-    It is a transposed convolution with stride s. Each of its s x s phases is an ordinary convolution of the output's
-    gradient; together they are one, whose channels are then shuffled into place (Shi et al. 2016, "Real-Time Single
-    Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural Network"). With three input
-    channels it is faster, because there are s x s times as many channels to fill blocks with.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, s: int, padding: Sequence[int]) -> Tensor:
-        """(N, C, H, W) -> (N, O, h, w)."""
-        ctx.save_for_backward(weight)
-        ctx.stride, ctx.padding, ctx.size = s, padding, x.shape[2:]
-        return F.conv2d(x, weight, bias, s, padding)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
-        """(N, O, h, w) -> (N, C, H, W)."""
-        (weight,), (gradient,), s, size = ctx.saved_tensors, gradients, ctx.stride, ctx.size
-        before = [-p % s for p in ctx.padding]  # zeros that make the padding, and so every phase, begin at a multiple
-        after = [-(k + b) % s for k, b in zip(weight.shape[2:], before)]
-        kernel = F.pad(weight, (before[1], after[1], before[0], after[0]))
-        rows, columns = (k // s for k in kernel.shape[2:])
-        phases = kernel.unflatten(3, (columns, s)).unflatten(2, (rows, s)).flip(2, 4).permute(1, 3, 5, 0, 2, 4)
-        blocks = [-(-length // s) for length in size]
-        before_first = [taps - 1 - (p + b) // s for taps, p, b in zip((rows, columns), ctx.padding, before)]
-        beyond = [
-            q + taps - 1 - f - g for q, taps, f, g in zip(blocks, (rows, columns), before_first, gradient.shape[2:])
-        ]
-        margin = [max(0, *ends) for ends in zip(before_first, beyond)]  # the same on both ends, so nothing is copied
-        found = F.conv2d(gradient, phases.reshape(-1, len(weight), rows, columns), padding=margin)
-        top, left = (m - f for m, f in zip(margin, before_first))
-        found = F.pixel_shuffle(found[..., top : top + blocks[0], left : left + blocks[1]], s)
-        return found[..., : size[0], : size[1]], None, None, None, None
-
-
-class BatchNorm(torch.autograd.Function):
-    """batch_norm with fixed statistics: its backward is one multiplication, not a reduction over the batch as well."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
-    ) -> Tensor:
-        """(N, C, ...) -> (N, C, ...)."""
-        scale = (variance + eps).rsqrt()
-        ctx.save_for_backward(scale if weight is None else scale * weight)
-        return F.batch_norm(x, mean, variance, weight, bias, eps=eps)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """(N, C, ...) -> (N, C, ...)."""
-        (scale,), (gradient,) = ctx.saved_tensors, gradients
-        return gradient * scale.view(-1, *[1] * (gradient.ndim - 2)), None, None, None, None, None
