@@ -25,7 +25,10 @@ for _name in MODULES:
     if not _name.endswith("__main__"):
         importlib.import_module(_name)
 
-CLASSES = [cls for family in Registered.__subclasses__() for cls in family.concrete()]
+CLASSES = sorted(
+    (cls for family in Registered.__subclasses__() for cls in family.concrete()),
+    key=lambda cls: (cls.__module__, cls.__name__),  # the same in every process: names alone are not unique
+)
 
 
 def test_imports_run_one_way() -> None:
