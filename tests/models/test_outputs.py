@@ -79,6 +79,8 @@ def plain_logits(pixels: Tensor, out: int = 3) -> Tensor:
         lambda z: (z, z.new_zeros(len(z), 9)),
         lambda z: {"logits": z, "loss": z.clone()},
         lambda z: {"out": z, "none": None},
+        lambda z: {"features": z.new_zeros(len(z), 9), "out": z},
+        lambda z: {"maps": z.new_zeros(len(z), 3, 2, 2), "head": z},
         lambda z: Named(z, z.new_zeros(len(z), 3)),
         Held,
         Anything,
@@ -107,6 +109,7 @@ def test_one_logit_decides_between_two_categories(make: Make, pixels: Tensor) ->
     torch.testing.assert_close(model(pixels).softmax(1), torch.cat([1 - wanted, wanted], 1))
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR:UserWarning", "ignore:The PyTorch API of nested:UserWarning")
 @pytest.mark.parametrize(
     ("make", "categories", "said"),
     [
@@ -116,8 +119,8 @@ def test_one_logit_decides_between_two_categories(make: Make, pixels: Tensor) ->
         (lambda z: z, tuple("abcde"), "3 logits"),
         (lambda z: (z, z + 1), ABC, "'0'.*'1'"),
         (lambda z: {"main": z, "aux": z + 1}, ABC, "'main'.*'aux'"),
-        (lambda z: {}, ABC, "no tensor"),
-        (lambda z: None, ABC, "no tensor"),
+        (lambda z: {}, ABC, "no dense tensor"),
+        (lambda z: None, ABC, "no dense tensor"),
         (lambda z: z.argmax(1), ABC, "int64"),
         (lambda z: z.argmax(1, keepdim=True).expand(-1, 3), ABC, "int64"),
         (lambda z: z[0], ABC, "shape"),
@@ -126,6 +129,19 @@ def test_one_logit_decides_between_two_categories(make: Make, pixels: Tensor) ->
         (lambda z: z * float("nan"), ABC, "NaN or infinite for 4 of 4"),
         (lambda z: z.index_fill(0, torch.tensor([2]), float("inf")), ABC, "NaN or infinite for 1 of 4"),
         (lambda z: z.sigmoid(), ABC, "several labels"),
+        (lambda z: {"aux": z, "out": z[:, :2]}, ABC, "'aux'.*'out'"),
+        (lambda z: {"features": z.new_zeros(len(z), 9), "head": z}, ABC, "'features'.*'head'"),
+        (lambda z: (z.new_zeros(len(z), 9), z), ABC, "'0'.*'1'"),
+        (lambda z: (z[:, :2], z[:, :1]), ("a", "b"), "'0'.*'1'"),
+        (lambda z: 100 * z.softmax(1), ABC, "sum to 100"),
+        (lambda z: 100 * (z * 1000).softmax(1), ABC, "sum to 100"),
+        (lambda z: 1.2 * z.softmax(1), ABC, "sum to 1.2"),
+        (lambda z: 0.5 * z.softmax(1), ABC, "sum to 0.5"),
+        (lambda z: z.to_sparse(), ABC, "sparse"),
+        (lambda z: z.to_sparse_csr(), ABC, "sparse"),
+        (lambda z: {"logits": z.to_sparse()}, ABC, "sparse"),
+        (lambda z: {"out": z.to_sparse()}, ABC, "no dense tensor"),
+        (lambda z: torch.nested.nested_tensor(list(z)), ABC, "nested"),
         (lambda z: z @ z.new_zeros(7, 2), ABC, "cannot run"),
     ],
 )
@@ -161,6 +177,129 @@ def test_logits_that_look_like_probabilities_stay_logits(bias: list[float], gain
 def test_a_saturated_softmax_is_still_probabilities(pixels: Tensor) -> None:
     network = Network(lambda z: (z * 0 + torch.tensor([0.0, 200.0, 0.0])).softmax(1))
     assert model_of(network)(pixels).softmax(1)[:, 1].min() > 0.999
+
+
+def hand_written(z: Tensor) -> Tensor:
+    powers = (z - z.amax(1, keepdim=True)).exp()
+    return powers / powers.sum(1, keepdim=True)
+
+
+def overflowing(z: Tensor) -> Tensor:
+    """NaN for large logits, as on all the noise."""
+    return z.exp() / z.exp().sum(1, keepdim=True)
+
+
+def remaining(z: Tensor) -> Tensor:
+    """The last probability is what the others leave, which rounding makes negative."""
+    others = z.softmax(1)[:, :-1]
+    return torch.cat([others, 1 - others.sum(1, keepdim=True) - 1e-6], 1)
+
+
+def without_graph(z: Tensor) -> Tensor:
+    with torch.no_grad():
+        return z.softmax(1)
+
+
+def sharp(make: Make, out: int = 5, gain: float = 1000) -> tuple[nn.Module, nn.Module]:
+    """A network whose logits are large, so that nearly all its probabilities are 0 or 1; and its logits."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        convolution, head = nn.Conv2d(3, 16, 5, 2), nn.Linear(256, out)
+    layers = (convolution, nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), head)
+
+    class Sharp(nn.Module):
+        def __init__(self, make: Make) -> None:
+            super().__init__()
+            self.body, self.make = nn.Sequential(*layers), make
+
+        def forward(self, x: Tensor) -> Any:
+            return self.make(self.body(x) * gain)
+
+    return Sharp(make), Sharp(lambda z: z)
+
+
+@pytest.mark.parametrize("gain", [1.0, 1000.0])
+@pytest.mark.parametrize("images", [1, 2, 4])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda z: z,
+        lambda z: z.softmax(1),
+        lambda z: z.log_softmax(1).exp(),
+        hand_written,
+        remaining,
+        without_graph,
+        lambda z: (z.softmax(1) + z.softmax(1)) / 2,
+        lambda z: z.softmax(1).clamp(1e-7, 1 - 1e-7),
+        lambda z: z.t().softmax(0).t(),
+        lambda z: z.softmax(1) @ torch.eye(5),
+    ],
+)
+def test_the_reading_depends_on_no_batch(make: Make, images: int, gain: float, pixels: Tensor) -> None:
+    given, logits = sharp(make, gain=gain)
+    model = model_of(given, tuple("abcde"))
+    shown = model.normalise(pixels)
+    with torch.no_grad():
+        wanted = logits(shown).softmax(1)
+    for start in range(0, 4, images):
+        found = model(pixels[start : start + images]).softmax(1)
+        torch.testing.assert_close(found, wanted[start : start + images], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("images", [1, 4])
+def test_probabilities_that_overflow_on_noise_are_the_networks_own(images: int, pixels: Tensor) -> None:
+    with torch.no_grad():
+        given, logits = sharp(overflowing, gain=100)
+        model = model_of(given, tuple("abcde"))
+        wanted = logits(model.normalise(pixels)).softmax(1)
+        assert given(model.normalise(pixels)).isfinite().all()
+    torch.testing.assert_close(model(pixels[:images]).softmax(1), wanted[:images], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("images", [1, 4])
+@pytest.mark.parametrize("gain", [1.0, 1000.0])
+def test_both_halves_of_a_hand_written_sigmoid_are_probabilities(images: int, gain: float, pixels: Tensor) -> None:
+    def both(z: Tensor) -> Tensor:
+        p = 1 / (1 + torch.exp(-z))
+        return torch.cat([1 - p, p], 1)
+
+    given, _ = sharp(both, out=1, gain=gain)
+    model = model_of(given, ("a", "b"))
+    with torch.no_grad():
+        wanted = given(model.normalise(pixels))
+    torch.testing.assert_close(model(pixels[:images]).softmax(1), wanted[:images])
+
+
+@pytest.mark.parametrize("images", [1, 4])
+@pytest.mark.parametrize("gain", [1.0, 1000.0])
+@pytest.mark.parametrize(
+    "make",
+    [lambda z: 1 / (1 + torch.exp(-z)), lambda z: z.tanh().abs(), lambda z: z.sigmoid().clamp(1e-7, 1 - 1e-7)],
+)
+def test_one_value_that_may_be_either_is_refused(make: Make, images: int, gain: float, pixels: Tensor) -> None:
+    given, _ = sharp(make, out=1, gain=gain)
+    with pytest.raises(InputError, match="may be a logit or a probability") as caught:
+        model_of(given, ("a", "b"))(pixels[:images])
+    assert "\n" not in str(caught.value)
+
+
+def test_probabilities_are_required_of_every_pass(pixels: Tensor) -> None:
+    """A sigmoid per class is refused when it first shows itself."""
+    network = Network(lambda z: z.softmax(1))
+    model = model_of(network)
+    model(pixels)
+    network.make = lambda z: z.sigmoid()
+    with pytest.raises(InputError, match="do not sum to 1"):
+        model(pixels)
+
+
+@pytest.mark.parametrize("images", [1, 4])
+@pytest.mark.parametrize("make", [lambda z: z.relu(), lambda z: z.abs(), lambda z: z.relu() * 0])
+def test_logits_that_are_never_negative_stay_logits(make: Make, images: int, pixels: Tensor) -> None:
+    model = model_of(Network(make))
+    with torch.no_grad():
+        wanted = model.network(model.normalise(pixels[:images]))
+    assert torch.equal(model(pixels[:images]), wanted)
 
 
 def test_gradients_are_those_of_the_logarithm(pixels: Tensor) -> None:
