@@ -162,3 +162,21 @@ def test_conversion_in_strips_is_that_of_the_whole(
     wanted = whole.reshape(3, 2, 128, 2, 3).mean((1, 3))
     assert reduced.shape == (3, 128, 3)
     assert np.abs(reduced - wanted).max() <= 1
+
+
+@pytest.mark.parametrize(("photometric", "extra"), [("rgb", 0), ("rgb", 1), ("separated", 0), ("minisblack", 1)])
+@pytest.mark.parametrize("kind", ["uint8", "uint16"])
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"byteorder": ">"}, {"tile": (16, 16)}])
+def test_channels_that_lie_apart_are_those_side_by_side_or_refused(
+    photometric: str, extra: int, kind: str, options: dict[str, object]
+) -> None:
+    channels = {"rgb": 3, "separated": 4, "minisblack": 1}[photometric] + extra
+    levels = np.random.default_rng(0).integers(256, size=(channels, 32, 48)).astype(kind)
+    levels = levels * 257 if kind == "uint16" else levels
+    named = {"photometric": photometric, "extrasamples": ["unassalpha"] * extra}
+    apart = tiff(levels, planarconfig="separate", **named, **options)
+    if ("compression" in options and photometric != "minisblack") or (kind == "uint8" and photometric != "minisblack"):
+        beside = tiff(levels.transpose(1, 2, 0), planarconfig="contig", **named)
+        assert (pixels(apart) == pixels(beside)).all()
+    else:
+        assert "TIFF" in reason(apart)
