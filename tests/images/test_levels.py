@@ -127,14 +127,24 @@ def test_sixteen_bits_in_three_channels_and_floating_point_colour() -> None:
     assert "TIFF" in reason(tiff(colour[..., 0] / 65535))  # 64 bits
 
 
-def test_dark_16_bit_images_stay_dark() -> None:
-    """Their type says what is white, so nothing is guessed."""
-    dark = (RAMP % 200).astype(np.uint16)
-    assert grey(tiff(dark)).max() == 0
-    for name in ("PNG", "PPM", "JPEG2000"):
-        buffer = io.BytesIO()
-        Image.fromarray((RAMP % 200 + 512).astype(np.uint16)).save(buffer, name)
-        assert set(np.unique(grey(buffer.getvalue()))) == {2}, name
+def sixteen(levels: np.ndarray, name: str) -> bytes:
+    if name == "TIFF":
+        return tiff(levels.astype(np.uint16))
+    buffer = io.BytesIO()
+    Image.fromarray(levels.astype(np.uint16)).save(buffer, name)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("name", ["TIFF", "PNG", "PPM", "JPEG2000"])
+def test_16_bit_levels_in_few_bits_never_come_out_black(name: str) -> None:
+    assert (grey(sixteen(np.full((40, 40), 200), name)) == 200).all()
+    assert (grey(sixteen(RAMP % 256, name)) == RAMP % 256).all()
+    assert (grey(sixteen(np.zeros((40, 40)), name)) == 0).all()
+    for high in (256, 711, 1023):  # at most 3 of 255
+        assert "save it" in reason(sixteen(RAMP.clip(0, high), name))
+    for high in (1024, 4095):  # dark, and seen
+        levels = np.linspace(0, high, RAMP.size).astype(np.uint16).reshape(RAMP.shape)
+        assert (grey(sixteen(levels, name)) == img_as_ubyte(levels)).all()
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5])
