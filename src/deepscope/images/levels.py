@@ -24,10 +24,10 @@ _FAINT = 1 / 64
 def to_eight_bits(image: Image.Image) -> Callable[[Image.Image], Image.Image] | None:
     """What turns strips of a loaded image into 8-bit grey; None where its levels are 8 bits as they are.
 
-    16-bit levels keep their high byte, or hold 8 bits where none is above 255; 12-bit ones keep their high 8 bits, signed
-    16-bit ones the high 8 of their 15. Wider integers may hold 8, 16 or all of their bits, and floating-point levels
-    [0, 1], [0, 255] or [0, 65535]: the smallest range that holds the image's highest level. Where white is 0 (a TIFF's
-    photometric 0), levels are inverted.
+    16-bit levels keep their high byte, or hold 8 bits where none is above 255; 12-bit ones keep their high 8 bits,
+    signed 16-bit ones the high 8 of their 15. Wider integers may hold 8, 16 or all of their bits, and floating-point
+    levels [0, 1], [0, 255] or [0, 65535]: the smallest range that holds the image's highest level. Where white is 0 (a
+    TIFF's photometric 0), levels are inverted.
 
     Raises:
         Refused: there are negative levels or some that are not numbers, or no range fits.
