@@ -263,3 +263,16 @@ def test_a_gradient_of_zero_moves_nothing(method: type[Attack], factor: float, r
     assert not (found.vanished & ~withstood).any()
     if factor == 1e4 and method.name not in WITHOUT_GRADIENTS:
         assert torch.equal(found.vanished, withstood)
+
+
+@each_method
+def test_runs_alike_in_inference_mode(method: type[Attack]) -> None:
+    model, pixels = small_model(), images(3)
+    goal = goals(model, pixels)[0]
+    expected = quick(method)(model, pixels, goal, rng=rng())
+    with torch.inference_mode():
+        made = pixels.clone()
+        moved = quick(method)(model, made, goals(model, made)[0], rng=rng())
+    assert torch.equal(moved, expected)
+    with torch.no_grad():
+        assert torch.equal(quick(method)(model, pixels, goal, rng=rng()), expected)

@@ -70,6 +70,7 @@ class DeepFool(Attack):
         others = logits.scatter(1, goal.classes[:, None], -torch.inf)
         return others.topk(min(self.candidates, logits.shape[1] - 1), dim=1).indices
 
+    @torch.enable_grad()
     def _nearest(self, points: Tensor, logits: Tensor, goal: Goal, rivals: Tensor) -> Tensor:
         """The shortest of the projections onto each rival's boundary; zero where no gradient shows the way to one."""
         own = logits.argmax(1) if isinstance(goal, Targeted) else goal.classes
