@@ -266,13 +266,16 @@ def test_a_gradient_of_zero_moves_nothing(method: type[Attack], factor: float, r
 
 
 @each_method
-def test_runs_alike_in_inference_mode(method: type[Attack]) -> None:
+def test_runs_alike_in_inference_mode(method: type[Attack], tmp_path: Path) -> None:
     model, pixels = small_model(), images(3)
     goal = goals(model, pixels)[0]
     expected = quick(method)(model, pixels, goal, rng=rng())
     with torch.inference_mode():
         made = pixels.clone()
         moved = quick(method)(model, made, goals(model, made)[0], rng=rng())
+        levels = (made * 255).round().byte()
+        paths = [tmp_path / f"{row}.png" for row in range(3)]
+        evaluate(quick(method), model, levels, goal.classes.clone(), goal, rng=rng(), paths=paths)
     assert torch.equal(moved, expected)
     with torch.no_grad():
         assert torch.equal(quick(method)(model, pixels, goal, rng=rng()), expected)
