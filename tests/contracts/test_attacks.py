@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import gc
 import re
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from deepscope.attacks import Attack, Bounded, Goal, Shared, Targeted, Untargeted, distance
+from deepscope.attacks.evaluation import evaluate
 from deepscope.errors import InputError
 from deepscope.models import Preprocessing, VisionModel
+from deepscope.models.outputs import Kind
 
 METHODS = list(Attack.members().values())
 SMALL: dict[str, float] = {"steps": 20, "queries": 60, "population": 8, "searches": 5, "starts": 5, "batch": 2}
@@ -228,3 +231,51 @@ def test_a_shared_change_may_be_laid_on_other_images(method: type[Attack]) -> No
     change = attack.fit(model, pixels[:3], goal[torch.arange(3)], rng=rng())
     moved = attack.apply(change, pixels[3:], rng=rng())
     assert moved.shape == pixels[3:].shape and distance(moved, pixels[3:], "linf") > 0
+
+
+class Saturated(nn.Module):
+    """Softmax of logits that differ by so much that it is constant at most images."""
+
+    def __init__(self, network: nn.Module, factor: float) -> None:
+        super().__init__()
+        self.network, self.factor = network, factor
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return (self.network(inputs) * self.factor).softmax(1)
+
+
+@each_method
+@pytest.mark.parametrize("factor", [30.0, 1e3, 1e4])
+@pytest.mark.parametrize("returns", ["logits", "probabilities"])
+def test_a_gradient_of_zero_moves_nothing(method: type[Attack], factor: float, returns: Kind, tmp_path: Path) -> None:
+    """A softmax of the network's own: a step along a gradient divided by its length is 0 / 0."""
+    model, pixels = small_model(), images(6)
+    model = model.with_network(Saturated(model.network, factor), returns=returns)
+    labels = model(pixels).argmax(1)
+    attack = quick(method, {**SMALL, "steps": 150})  # a radius that grows at each step overflows late
+    for goal in (Untargeted(labels), Targeted((labels + 1) % 6)):
+        moved = attack(model, pixels, goal, rng=rng())
+        assert moved.isfinite().all() and moved.min() >= 0 and moved.max() <= 1
+    paths = [tmp_path / f"{row}.png" for row in range(6)]
+    levels, goal = (pixels * 255).round().byte(), Untargeted(labels)
+    found = evaluate(attack, model, levels, labels, goal, rng=rng(), paths=paths)
+    withstood = torch.tensor([not verdict.success for verdict in found.verdicts[-1]])
+    assert not (found.vanished & ~withstood).any()
+    if factor == 1e4 and method.name not in WITHOUT_GRADIENTS:
+        assert torch.equal(found.vanished, withstood)
+
+
+@each_method
+def test_runs_alike_in_inference_mode(method: type[Attack], tmp_path: Path) -> None:
+    model, pixels = small_model(), images(3)
+    goal = goals(model, pixels)[0]
+    expected = quick(method)(model, pixels, goal, rng=rng())
+    with torch.inference_mode():
+        made = pixels.clone()
+        moved = quick(method)(model, made, goals(model, made)[0], rng=rng())
+        levels = (made * 255).round().byte()
+        paths = [tmp_path / f"{row}.png" for row in range(3)]
+        evaluate(quick(method), model, levels, goal.classes.clone(), goal, rng=rng(), paths=paths)
+    assert torch.equal(moved, expected)
+    with torch.no_grad():
+        assert torch.equal(quick(method)(model, pixels, goal, rng=rng()), expected)

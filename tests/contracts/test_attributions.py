@@ -156,6 +156,14 @@ def test_works_where_the_caller_switched_gradients_off(
 
 
 @methods
+def test_runs_alike_in_inference_mode(method: Attribution, model: VisionModel, pixels: Tensor, target: Tensor) -> None:
+    expected = method(model, pixels, target, rng=seeded())
+    with torch.inference_mode():
+        found = method(model, pixels.clone(), target=target.clone(), rng=seeded())
+    assert torch.equal(found, expected)
+
+
+@methods
 def test_a_model_without_classes_is_refused(method: Attribution, pixels: Tensor, target: Tensor) -> None:
     features = VisionModel("features", Tiny().double(), Preprocessing())
     with pytest.raises(InputError, match="no class layer"):

@@ -12,6 +12,7 @@ from PIL import Image
 from deepscope import images
 from deepscope.data import ClassFolders, DigitSplit, Photographs, load_dataset
 from deepscope.data.audit import audit
+from deepscope.data.folders import class_folders
 from deepscope.errors import InputError
 from deepscope.jobs.attacked import subjects
 from deepscope.jobs.explained import read_photos
@@ -241,3 +242,30 @@ def test_a_folder_that_cannot_be_listed_is_one_line(divided: Path, monkeypatch: 
     monkeypatch.setattr(Path, "iterdir", deny)
     with pytest.raises(InputError, match="cannot be listed: Permission denied"):
         ClassFolders.read(divided)
+
+
+@pytest.mark.parametrize("link", ["a_b", "z"])
+@pytest.mark.parametrize("target", ["dog", "dog/sub"])
+def test_a_class_linked_to_another_is_no_class_for_any_command(tmp_path: Path, link: str, target: str) -> None:
+    fill(tmp_path / "dog" / "sub", 3)
+    fill(tmp_path / "cat", 2)
+    (tmp_path / link).symlink_to(target)
+    data = ClassFolders.read(tmp_path)
+    assert data.classes == ("cat", "dog") and data.train.labels.tolist() == [0, 0, 1, 1, 1]
+    paths = images.find([tmp_path]).paths
+    assert paths == data.train.paths
+    assert [folder and folder.name for folder in class_folders(paths, [tmp_path])] == ["cat"] * 2 + ["dog"] * 3
+
+
+def test_links_out_of_the_folder_are_classes_and_a_linked_split_is_the_other(tmp_path: Path) -> None:
+    fill(tmp_path / "store" / "x", 2)
+    root = tmp_path / "root"
+    for name in ("train", "val"):
+        fill(root / name / "cat", 2)
+    (root / "train" / "dog").symlink_to(tmp_path / "store" / "x")
+    fill(root / "val" / "dog", 2)
+    (root / "test").symlink_to("val")
+    data = ClassFolders.read(root)
+    assert data.classes == ("cat", "dog") and data.test is not None
+    assert {path.parent.parent.name for path in data.test.paths} == {"val"}
+    assert [path.parent for path in data.train.paths[2:]] == [root / "train" / "dog"] * 2

@@ -64,3 +64,13 @@ def test_a_folder_that_cannot_be_listed_is_said_once(tree: Path, monkeypatch: py
 
     monkeypatch.setattr(os, "scandir", deny)
     assert images.find([tree]).skipped == (Skipped(str(tree), "it cannot be read: Permission denied"),)
+
+
+def test_a_link_to_a_folder_beside_it_is_passed_over_and_others_are_followed(tree: Path, tmp_path: Path) -> None:
+    (tree / "a_first").symlink_to("sub/deep")
+    (tree / "z_last").symlink_to("sub")
+    (tree / "hidden").symlink_to(".git")  # not found otherwise
+    (tree / "m" / "elsewhere").symlink_to(tree / "sub" / "deep")
+    found = images.find([tree])
+    expected = ["a.JPG", "b.png", "hidden/x.png", "m/phone.heic", "m/elsewhere/c.tiff", "sub/z.webp"]
+    assert [path.relative_to(tree).as_posix() for path in found.paths] == expected

@@ -127,14 +127,24 @@ def test_sixteen_bits_in_three_channels_and_floating_point_colour() -> None:
     assert "TIFF" in reason(tiff(colour[..., 0] / 65535))  # 64 bits
 
 
-def test_dark_16_bit_images_stay_dark() -> None:
-    """Their type says what is white, so nothing is guessed."""
-    dark = (RAMP % 200).astype(np.uint16)
-    assert grey(tiff(dark)).max() == 0
-    for name in ("PNG", "PPM", "JPEG2000"):
-        buffer = io.BytesIO()
-        Image.fromarray((RAMP % 200 + 512).astype(np.uint16)).save(buffer, name)
-        assert set(np.unique(grey(buffer.getvalue()))) == {2}, name
+def sixteen(levels: np.ndarray, name: str) -> bytes:
+    if name == "TIFF":
+        return tiff(levels.astype(np.uint16))
+    buffer = io.BytesIO()
+    Image.fromarray(levels.astype(np.uint16)).save(buffer, name)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("name", ["TIFF", "PNG", "PPM", "JPEG2000"])
+def test_16_bit_levels_in_few_bits_never_come_out_black(name: str) -> None:
+    assert (grey(sixteen(np.full((40, 40), 200), name)) == 200).all()
+    assert (grey(sixteen(RAMP % 256, name)) == RAMP % 256).all()
+    assert (grey(sixteen(np.zeros((40, 40)), name)) == 0).all()
+    for high in (256, 711, 1023):  # at most 3 of 255
+        assert "save it" in reason(sixteen(RAMP.clip(0, high), name))
+    for high in (1024, 4095):  # dark, and seen
+        levels = np.linspace(0, high, RAMP.size).astype(np.uint16).reshape(RAMP.shape)
+        assert (grey(sixteen(levels, name)) == img_as_ubyte(levels)).all()
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5])
@@ -162,3 +172,21 @@ def test_conversion_in_strips_is_that_of_the_whole(
     wanted = whole.reshape(3, 2, 128, 2, 3).mean((1, 3))
     assert reduced.shape == (3, 128, 3)
     assert np.abs(reduced - wanted).max() <= 1
+
+
+@pytest.mark.parametrize(("photometric", "extra"), [("rgb", 0), ("rgb", 1), ("separated", 0), ("minisblack", 1)])
+@pytest.mark.parametrize("kind", ["uint8", "uint16"])
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"byteorder": ">"}, {"tile": (16, 16)}])
+def test_channels_that_lie_apart_are_those_side_by_side_or_refused(
+    photometric: str, extra: int, kind: str, options: dict[str, object]
+) -> None:
+    channels = {"rgb": 3, "separated": 4, "minisblack": 1}[photometric] + extra
+    levels = np.random.default_rng(0).integers(256, size=(channels, 32, 48)).astype(kind)
+    levels = levels * 257 if kind == "uint16" else levels
+    named = {"photometric": photometric, "extrasamples": ["unassalpha"] * extra}
+    apart = tiff(levels, planarconfig="separate", **named, **options)
+    if ("compression" in options and photometric != "minisblack") or (kind == "uint8" and photometric != "minisblack"):
+        beside = tiff(levels.transpose(1, 2, 0), planarconfig="contig", **named)
+        assert (pixels(apart) == pixels(beside)).all()
+    else:
+        assert "TIFF" in reason(apart)

@@ -71,7 +71,7 @@ def ascend(score: Score, start: Tensor | State, *, move: Move, project: Project,
     Yields a state before every move and one after the last: `steps` + 1 from a start, the rest of them after a
     state to continue from. The gradient is taken only after a state was looked at: a climb that is abandoned, or
     whose points have all finished, does not pay for it. Nor does the last state. Only gradients of the points are
-    computed, never of a network's parameters.
+    computed, never of a network's parameters. A gradient that is not finite counts as zero.
 
     Args:
         score: what to climb; see `Score`.
@@ -99,9 +99,16 @@ def ascend(score: Score, start: Tensor | State, *, move: Move, project: Project,
         if not active.all():
             state, gradient = _keep(state, active), gradient[active]
             rows = state.rows
+        gradient = _finite(gradient)
         state = replace(state, gradient=gradient)
         change, memory = move(gradient, state, state.memory)
         points = project(state.points + change, state).detach()
+
+
+def _finite(gradient: Tensor) -> Tensor:
+    """The gradient, zero in the rows (n, ...) where it is not finite throughout: these points stay where they are."""
+    finite = gradient.flatten(1).isfinite().all(1)
+    return gradient.where(finite.view(-1, *[1] * (gradient.ndim - 1)), 0)
 
 
 def _keep(state: State, active: Tensor) -> State:

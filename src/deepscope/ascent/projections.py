@@ -55,7 +55,8 @@ class L2Ball:
     Attributes:
         centre: (N, ...) pixels in [0, 1], one row for each row of the start.
         radius: one number, or (N,) one for each row of the start.
-        surface: put every row at that distance, also the nearer ones (before clipping to [0, 1]).
+        surface: put every row at that distance, also the nearer ones (before clipping to [0, 1]), except one that is
+            its centre.
     """
 
     centre: Tensor
@@ -68,6 +69,7 @@ class L2Ball:
         offset = points - centre
         norm = offset.flatten(1).norm(dim=1).clamp_min(torch.finfo(points.dtype).tiny)
         factor = radius / norm.view(-1, *[1] * (points.ndim - 1))
+        factor = factor.clamp_max(torch.finfo(points.dtype).max)  # a point on its centre stays there: 0 x inf is NaN
         return (centre + offset * (factor if self.surface else factor.clamp_max(1))).clamp(0, 1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import is_dataclass, replace
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from deepscope.attacks.goals import Goal
 from deepscope.errors import InputError
 from deepscope.models import VisionModel
+from deepscope.models.differentiable import differentiable
 from deepscope.registry import Registered
 
 Norm: TypeAlias = Literal["l0", "l2", "linf"]
@@ -25,6 +26,12 @@ class Attack(Registered):
     """What the attack keeps small."""
     exact: ClassVar[bool] = False
     """Whether it goes by differences of logits that bfloat16 does not show, and so does without it."""
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        for name in ("__call__", "fit"):
+            if name in cls.__dict__:
+                setattr(cls, name, differentiable(cls.__dict__[name]))
 
     @abstractmethod
     def __call__(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:

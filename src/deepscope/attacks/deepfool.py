@@ -70,8 +70,9 @@ class DeepFool(Attack):
         others = logits.scatter(1, goal.classes[:, None], -torch.inf)
         return others.topk(min(self.candidates, logits.shape[1] - 1), dim=1).indices
 
+    @torch.enable_grad()
     def _nearest(self, points: Tensor, logits: Tensor, goal: Goal, rivals: Tensor) -> Tensor:
-        """The shortest of the projections onto each rival's boundary."""
+        """The shortest of the projections onto each rival's boundary; zero where no gradient shows the way to one."""
         own = logits.argmax(1) if isinstance(goal, Targeted) else goal.classes
         gaps = logits.gather(1, rivals) - logits.gather(1, own[:, None])
         shortest = torch.full((len(points),), torch.inf, device=points.device, dtype=points.dtype)
@@ -82,7 +83,9 @@ class DeepFool(Attack):
             square = normal.flatten(1).square().sum(1).clamp_min(torch.finfo(points.dtype).tiny)
             gap = gaps[:, k].detach().abs().clamp_min(1e-6)  # on the boundary itself there is still a way to go
             length = gap / square.sqrt()
-            nearer = length < shortest
+            step = (gap / square).view(-1, 1, 1, 1) * normal
+            finite = normal.flatten(1).any(1) & step.flatten(1).isfinite().all(1)
+            nearer = finite & (length < shortest)
             shortest = torch.where(nearer, length, shortest)
-            change = torch.where(nearer.view(-1, 1, 1, 1), (gap / square).view(-1, 1, 1, 1) * normal, change)
+            change = torch.where(nearer.view(-1, 1, 1, 1), step, change)
         return change

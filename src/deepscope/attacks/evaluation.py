@@ -14,6 +14,7 @@ from deepscope.attacks.attack import Attack, Bounded, Shared
 from deepscope.attacks.goals import Goal
 from deepscope.attacks.judge import Cost, Verdict, counted, judge
 from deepscope.models import VisionModel
+from deepscope.models.differentiable import differentiable
 from deepscope.models.fast_backward import FastBackward
 
 
@@ -38,6 +39,7 @@ class Evaluation:
     vanished: Tensor
 
 
+@differentiable
 def evaluate(
     attack: Attack,
     model: VisionModel,

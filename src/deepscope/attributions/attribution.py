@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from deepscope.errors import InputError
+from deepscope.models.differentiable import differentiable
 from deepscope.models.vision_model import VisionModel
 from deepscope.registry import Registered
 
@@ -23,6 +24,11 @@ class Attribution(Registered):
     """Whether negative values mean evidence against the class; otherwise the map is never negative."""
     costly: ClassVar[bool] = False
     """Whether an image takes a hundred passes or more."""
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if "__call__" in cls.__dict__:
+            cls.__call__ = differentiable(cls.__call__)
 
     @abstractmethod
     def __call__(self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator) -> Tensor:

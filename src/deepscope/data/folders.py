@@ -113,9 +113,10 @@ class ClassFolders:
 
 def held_out_folder(root: Path) -> Path | None:
     """The folder of test images; None where the root is not divided into training and test images."""
-    if not (root / "train").is_dir():
+    if not (root / "train").is_dir() or images.duplicate(root / "train"):
         return None
-    return next((root / name for name in HELD_OUT if (root / name).is_dir()), None)
+    named = (root / name for name in HELD_OUT)
+    return next((folder for folder in named if folder.is_dir() and not images.duplicate(folder)), None)
 
 
 def class_folders(paths: Sequence[Path], roots: Iterable[str | Path]) -> list[Path | None]:
@@ -149,7 +150,7 @@ def place(path: Path, divided: bool) -> tuple[str, str]:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The folders in a folder, sorted by name, without hidden ones and what archivers leave behind.
+    """The folders in a folder, sorted by name, without hidden ones, what archivers leave behind, and `duplicate` links.
 
     Raises:
         InputError: the folder cannot be listed.
@@ -158,7 +159,8 @@ def subfolders(folder: Path) -> list[Path]:
         inside = [path for path in folder.iterdir() if path.is_dir()]
     except OSError as error:
         raise InputError(f"{folder} cannot be listed: {error.strerror}") from None
-    return sorted(path for path in inside if not path.name.startswith(".") and path.name != "__MACOSX")
+    visible = [path for path in inside if not path.name.startswith(".") and path.name != "__MACOSX"]
+    return sorted(path for path in visible if not images.duplicate(path))
 
 
 def _depth(path: Path, root: Path) -> int:

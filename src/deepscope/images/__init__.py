@@ -9,7 +9,7 @@ from __future__ import annotations
 from deepscope.images.bounds import Limits
 from deepscope.images.decoding import FORMATS, decode
 from deepscope.images.files import Source, content, digest, parts
-from deepscope.images.finding import Found, find
+from deepscope.images.finding import Found, duplicate, find
 from deepscope.images.refusals import Exhausted, Skipped, UnreadableImage
 from deepscope.images.streaming import Batch, decoding_threads, stream
 
@@ -26,6 +26,7 @@ __all__ = [
     "decode",
     "decoding_threads",
     "digest",
+    "duplicate",
     "find",
     "parts",
     "stream",

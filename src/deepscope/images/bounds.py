@@ -77,6 +77,23 @@ def check_size(size: tuple[int, int], limits: Limits) -> None:
         raise Refused(f"it is a strip of {size[0]} x {size[1]} pixels, over the limit of {limits.aspect} to 1")
 
 
+def check_planes(image: Any) -> None:
+    """Refuse a TIFF whose channels lie apart and that Pillow would decode to other pixels.
+
+    It reads the bytes of such a channel as 8 bits wherever the file is not compressed, and loses the alpha of grey.
+    """
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(284, 1) != 2 or len(image.getbands()) < 2:
+        return
+    bits = tags.get(258, (8,))
+    deep = max(bits if isinstance(bits, tuple) else (bits,)) > 8 and tags.get(259, 1) == 1
+    if deep or image.mode in ("LA", "PA"):
+        raise Refused(
+            f"it is a TIFF of {image.mode} whose channels lie apart, which is not read here: save it with the channels "
+            "of each pixel side by side (planar configuration 1), or as PNG"
+        )
+
+
 def memory_needed(image: Image.Image, data: bytes, full: tuple[int, int], pixels: int) -> int:
     """Bytes that decoding an open file holds at most at a time, its bytes included.
 

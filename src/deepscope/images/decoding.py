@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from deepscope.images.bounds import TIFF, Limits, check_bytes, check_size, memory_needed
+from deepscope.images.bounds import TIFF, Limits, check_bytes, check_planes, check_size, memory_needed
 from deepscope.images.files import Source, content
 from deepscope.images.levels import STRIP, strips, to_eight_bits
 from deepscope.images.refusals import Exhausted, Refused, UnreadableImage, label, shortage
@@ -139,6 +139,7 @@ def _with_header(data: bytes, limits: Limits) -> Image.Image:
             f"it is a damaged TIFF, or of a kind that is not read here ({kinds}): save it with 8 bits"
         ) from None
     check_size(image.size, limits)
+    check_planes(image)
     return image
 
 

@@ -30,7 +30,8 @@ def find(named: Iterable[str | Path]) -> Found:
 
     A named file is taken whatever its suffix. In a folder, files with an image's suffix are taken,
     the folder's own before those of its sub-folders, both in sorted order; links are followed, hidden
-    files and folders and what archivers leave behind (`__MACOSX`) are left out. A file met twice is taken once.
+    files and folders and what archivers leave behind (`__MACOSX`) are left out. A file met twice is taken once,
+    and so is a folder: at its own place, where `duplicate` says so, else where it is met first.
 
     Raises:
         Exhausted: file handles, memory or the disk failed.
@@ -53,6 +54,18 @@ def find(named: Iterable[str | Path]) -> Found:
     return Found(tuple(paths.values()), tuple(skipped))
 
 
+def duplicate(folder: Path) -> bool:
+    """Whether a folder is a link to one that is found below the same parent anyway: the link names no class."""
+    if not folder.is_symlink():
+        return False
+    real, parent = folder.resolve(), folder.parent.resolve()
+    return real.is_relative_to(parent) and all(map(_visible, real.relative_to(parent).parts))
+
+
+def _visible(name: str) -> bool:
+    return not name.startswith(".") and name != "__MACOSX"
+
+
 def _walk(folder: Path, suffixes: set[str], skipped: list[Skipped]) -> Iterator[Path]:
     def unreadable(error: OSError) -> None:
         skipped.append(Skipped(label(error.filename), why(Path(error.filename), error)))
@@ -62,7 +75,7 @@ def _walk(folder: Path, suffixes: set[str], skipped: list[Skipped]) -> Iterator[
         fresh = []
         for name in sorted(folders):
             real = Path(parent, name).resolve()
-            if not name.startswith(".") and name != "__MACOSX" and real not in seen:
+            if _visible(name) and real not in seen and not duplicate(Path(parent, name)):
                 seen.add(real)
                 fresh.append(name)
         folders[:] = fresh

@@ -24,9 +24,10 @@ _FAINT = 1 / 64
 def to_eight_bits(image: Image.Image) -> Callable[[Image.Image], Image.Image] | None:
     """What turns strips of a loaded image into 8-bit grey; None where its levels are 8 bits as they are.
 
-    16-bit levels keep their high byte, 12-bit ones their high 8 bits, signed 16-bit ones the high 8 of their 15.
-    Wider integers may hold 8, 16 or all of their bits, and floating-point levels [0, 1], [0, 255] or [0, 65535]: the
-    smallest range that holds the image's highest level. Where white is 0 (a TIFF's photometric 0), levels are inverted.
+    16-bit levels keep their high byte, or hold 8 bits where none is above 255; 12-bit ones keep their high 8 bits,
+    signed 16-bit ones the high 8 of their 15. Wider integers may hold 8, 16 or all of their bits, and floating-point
+    levels [0, 1], [0, 255] or [0, 65535]: the smallest range that holds the image's highest level. Where white is 0 (a
+    TIFF's photometric 0), levels are inverted.
 
     Raises:
         Refused: there are negative levels or some that are not numbers, or no range fits.
@@ -62,18 +63,20 @@ def strips(image: Image.Image, rows: int) -> Iterator[tuple[int, Image.Image]]:
 
 def _top(image: Image.Image) -> float:
     """The level that is white (or black, where that is inverted)."""
-    if image.mode.startswith("I;16"):
-        return 4095 if _tag(image, 258, 16) == 12 else 65535
-    if image.mode == "I" and image.format in ("PNG", "PPM", "JPEG2000"):
-        return 65535  # Pillow has brought them to 16 bits
+    if _tag(image, 258, 16) == 12 and image.mode.startswith("I;16"):
+        return 4095
     low, high = _extremes(image)
     if not np.isfinite(low) or not np.isfinite(high):
         raise Refused("some of its levels are not numbers (NaN or infinite): save it with finite levels in [0, 1]")
     bits = _tag(image, 258, 32)
+    # Pillow has brought the levels of these formats to 16 bits
+    sixteen = image.mode.startswith("I;16") or image.format in ("PNG", "PPM", "JPEG2000")
     if image.mode == "F":
         tops = (1.0, 255.0, 65535.0)
     elif image.mode == "L":
         tops = (127.0,)
+    elif sixteen:
+        tops = (255.0, 65535.0)
     elif bits == 16:
         tops = (255.0, 32767.0)
     else:
