@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -190,3 +192,28 @@ def test_channels_that_lie_apart_are_those_side_by_side_or_refused(
         assert (pixels(apart) == pixels(beside)).all()
     else:
         assert "TIFF" in reason(apart)
+
+
+def png_of_16_bits(levels: np.ndarray) -> bytes:
+    height, width, channels = levels.shape
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 16, 2 if channels == 3 else 6, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in levels)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("options", [None, {}, {"compression": "zlib"}, {"byteorder": ">"}])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_16_bit_colour_that_would_come_out_black_is_refused(options: dict[str, object] | None, channels: int) -> None:
+    def file(level: int) -> bytes:
+        levels = np.full((20, 30, channels), level, np.uint16)
+        levels[..., 3:] = 65535
+        return png_of_16_bits(levels) if options is None else tiff(levels, **{"photometric": "rgb", **options})
+
+    for level in (0, 1024, 65535):
+        assert (pixels(file(level)) == level >> 8).all()
+    for level in (1, 200, 256, 1023):
+        assert "16-bit" in reason(file(level))

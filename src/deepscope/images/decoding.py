@@ -7,13 +7,14 @@ import mmap
 import threading
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from deepscope.images.bounds import TIFF, Limits, check_bytes, check_planes, check_size, memory_needed
 from deepscope.images.files import Source, content
-from deepscope.images.levels import STRIP, strips, to_eight_bits
+from deepscope.images.levels import STRIP, low_bytes, refuse_faint_colour, strips, to_eight_bits
 from deepscope.images.refusals import Exhausted, Refused, UnreadableImage, label, shortage
 from deepscope.images.silence import silent_pillow
 from deepscope.names import printable
@@ -115,11 +116,14 @@ def _decoded(source: Source, at_least: int | None, limits: Limits) -> Image.Imag
         )
     with _ONE_LARGE_AT_A_TIME if needed > _LARGE else nullcontext():
         try:
+            tiles = low_bytes(image)
             image.load()
         except Exception:
             if not _available(needed):  # libjpeg, libwebp and others call a shortage a broken image
                 raise MemoryError from None
             raise
+        if tiles:
+            refuse_faint_colour(image, lambda: _read_as(tiles, source, limits))
         return _finished(image, at_least)
 
 
@@ -140,6 +144,14 @@ def _with_header(data: bytes, limits: Limits) -> Image.Image:
         ) from None
     check_size(image.size, limits)
     check_planes(image)
+    return image
+
+
+def _read_as(tiles: list[Any], data: bytes, limits: Limits) -> Image.Image:
+    """The image, its bytes unpacked in another way."""
+    image: Any = _with_header(data, limits)
+    image.tile = tiles
+    image.load()
     return image
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -53,6 +54,38 @@ def to_eight_bits(image: Image.Image) -> Callable[[Image.Image], Image.Image] | 
         return Image.fromarray(levels)
 
     return convert
+
+
+def low_bytes(image: Any) -> list[Any] | None:
+    """The tiles of an image not yet loaded, as Pillow would read the low bytes of 16-bit colour; None for other images.
+
+    Of such colour it keeps the high bytes alone.
+    """
+    order = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+    swapped: list[Any] = []
+    for tile in image.tile if image.mode in ("RGB", "RGBA") else ():
+        mode, *rest = (tile.args,) if isinstance(tile.args, str) else tile.args
+        if not str(mode).startswith(("RGB;16", "RGBA;16")):
+            return None
+        mode = mode[:-1] + order[mode[-1]]
+        swapped.append(tile._replace(args=(mode, *rest) if rest else mode))
+    return swapped or None
+
+
+def refuse_faint_colour(image: Image.Image, low: Callable[[], Image.Image]) -> None:
+    """Refuse 16-bit colour that would come out black and is not.
+
+    Args:
+        image: its high bytes.
+        low: gives its low bytes.
+    """
+
+    def top(read: Image.Image) -> int:
+        return int(np.asarray(read)[..., :3].max())
+
+    high = top(image)
+    if high < 256 * _FAINT and (high or top(low())):
+        raise Refused("no level of its 16-bit colour is above 1/64 of white, so that it would be black: scale it")
 
 
 def strips(image: Image.Image, rows: int) -> Iterator[tuple[int, Image.Image]]:
