@@ -174,7 +174,8 @@ def test_names_that_are_not_utf8_are_kept_with_escapes(tmp_path: Path, capsys: p
     assert run(["classify", str(data), "--model", str(model), "--out", str(out), "--quiet"]) == 0
     assert json.loads((out / "result.json").read_text())["metrics"]["known"] == 12
     assert "a\\udcff" in capsys.readouterr().out
-    assert run(["report", "--data", str(data), "--chapters", "5", "--out", str(tmp_path / "report"), "--quiet"]) == 0
+    words = ["report", "--data", str(data), "--model", str(model), "--chapters", "5", "--quiet"]
+    assert run([*words, "--out", str(tmp_path / "report")]) == 0
     assert (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
     assert run(["classify", str(data), "--out", str(tmp_path / os.fsdecode(b"\xfd"))]) == 2
     assert "is not UTF-8" in capsys.readouterr().err
