@@ -16,11 +16,11 @@ from rich.console import Console
 
 from deepscope import __version__, render
 from deepscope.cli.commands import Common, add_commands
-from deepscope.cli.usage import mistaken, refusal
+from deepscope.cli.usage import mistaken, refusal, spelled
 from deepscope.errors import InputError, out_of_memory
 from deepscope.jobs import Job, PartFailed, perform
 from deepscope.jobs.output import output_folder
-from deepscope.names import one_line
+from deepscope.names import one_line, storable
 from deepscope.results import Result
 from deepscope.session import Session, first_process
 
@@ -34,8 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns its exit status."""
-    root = app(shlex.join(["deepscope", *arguments]))
+    root = App()  # until the commands are built, which ctrl-C may stop
     try:
+        root = app(shlex.join(["deepscope", *arguments]))
+        arguments = spelled(root, arguments)
         root(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         return _say(refusal(error, root, arguments), 2)
@@ -70,6 +72,7 @@ def app(command: str = "") -> App:
         help_epilogue="Example: deepscope classify cat.jpg",
         version=__version__,
         default_parameter=Parameter(negative_iterable=()),
+        suppress_keyboard_interrupt=False,  # cyclopts would end the program without a word
     )
 
     def execute(job: Job, common: Common) -> None:
@@ -130,6 +133,8 @@ def _writable(folder: Path | None) -> Path | None:
     """The folder, made if it is not there: better refused now than after hours of work."""
     if folder is None:
         return None
+    if str(folder) != storable(str(folder)):
+        raise InputError(f"--out {folder} is not UTF-8, and no weights could be read from it: name another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()

@@ -83,7 +83,9 @@ class Report(Job):
             clock.done(section)
             said = _introduction(outcomes, budget, session, clock)
             with atomic(folder / "index.html") as path:
-                path.write_text(page(outcomes, title=title, introduction=said), encoding="utf-8")
+                path.write_text(
+                    page(outcomes, title=title, introduction=said), encoding="utf-8", errors="backslashreplace"
+                )
         session.note(f"the page is {(folder / 'index.html').resolve()}")
         if failed := [outcome.section.name for outcome in outcomes if outcome.failure]:
             where = f"{folder / 'index.html'} has the rest"

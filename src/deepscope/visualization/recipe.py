@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from deepscope.errors import InputError
+from deepscope.settings import Count
 
 CanvasName = Literal["pixels", "fourier"]
 MoveName = Literal["normalised", "momentum"]
@@ -44,7 +45,7 @@ class Recipe:
             the batch size, so an image then depends on those that it is made with: best for many classes at once.
     """
 
-    iterations: int | None = None
+    iterations: Count | None = None
     learning_rate: float | None = None
     canvas: CanvasName | None = None
     move: MoveName | None = None
@@ -80,6 +81,8 @@ class Recipe:
             value = getattr(self, field.name)
             if isinstance(value, (int, float)) and not 0 <= value < float("inf"):
                 raise InputError(f"--{field.name.replace('_', '-')} {value} is out of range: it is 0 or more")
+        if self.iterations == 0:
+            raise InputError("--iterations 0 is out of range: without a step there is no image")
         for name in ("clip_small_norm", "clip_small_contribution"):
             if (getattr(self, name) or 0) > 100:
                 raise InputError(f"--{name.replace('_', '-')} is a percentage: 0 to 100")
