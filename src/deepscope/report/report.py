@@ -13,6 +13,7 @@ from deepscope.checks.held_out import held_out
 from deepscope.errors import InputError, unknown
 from deepscope.files import atomic
 from deepscope.jobs import Job, PartFailed
+from deepscope.jobs.output import refuse_data
 from deepscope.jobs.section import Budget, Section
 from deepscope.models import DEFAULT
 from deepscope.report.keeping import Outcome, Shelf
@@ -74,6 +75,7 @@ class Report(Job):
         shelf = Shelf(folder / "studies", session, about)
         if self.list:
             return _listing(chosen, budget, shelf)
+        refuse_data(folder, self, session)
         outcomes: list[Outcome] = []
         clock = _Clock([section for section in chosen if not shelf.has(section)], budget)
         for place, section in enumerate(chosen, start=1):
