@@ -21,7 +21,7 @@ from deepscope.cli.commands import Common
 from deepscope.cli.program import _execute
 from deepscope.errors import InputError
 from deepscope.files import lock
-from deepscope.jobs import Job
+from deepscope.jobs import Job, Keeping
 from deepscope.jobs.classify import Classify
 from deepscope.jobs.gan_train import GanTrain
 from deepscope.jobs.output import TEXTS, output_folder
@@ -208,6 +208,23 @@ def test_a_result_that_cannot_be_saved_is_shown(
     with lock(tmp_path / "o"):
         pass
     assert list((tmp_path / "o").iterdir()) == []
+
+
+def test_the_result_of_a_training_is_shown_though_its_model_cannot_be_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Training(Shown):
+        def run(self, session: Session) -> Result:
+            keeping = Keeping("the model")
+            with keeping:
+                raise OSError(28, "No space left on device")
+            return keeping.done(super().run(session))
+
+    with pytest.raises(InputError, match="^the model cannot be written .No space left on device.: free some space"):
+        execute(Training(), out=tmp_path)
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["metrics"]["accuracy"] == 0.75 and shown["provenance"]["command"] == "deepscope"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_figures_that_fail_lose_neither_what_is_saved_nor_what_is_shown(

@@ -18,7 +18,7 @@ from deepscope import __version__, render
 from deepscope.cli.commands import Common, add_commands
 from deepscope.cli.usage import mistaken, refusal
 from deepscope.errors import InputError, out_of_memory
-from deepscope.jobs import Job, PartFailed, perform
+from deepscope.jobs import Job, NotKept, PartFailed, perform
 from deepscope.jobs.output import output_folder, refuse_data
 from deepscope.names import one_line
 from deepscope.results import Result
@@ -95,9 +95,12 @@ def _execute(job: Job, common: Common, command: str) -> None:
     failure: Exception | None = None
     with output_folder(folder, type(job), session) if folder else contextlib.nullcontext():
         with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone
-            result = perform(job, session, command=command)
             try:
-                if folder:
+                result = perform(job, session, command=command)
+            except NotKept as error:
+                result, failure = error.result, error
+            try:
+                if folder and not failure:
                     render.save(result, folder, writer=job.command())
             except Exception as error:  # what was computed is shown all the same
                 failure = error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 
 from deepscope import records
@@ -29,7 +28,7 @@ def refuse_data(folder: Path, job: Job, session: Session) -> None:
     Raises:
         InputError: it is, by links and other spellings too.
     """
-    read = [found for field in fields(job) for found in _folders(getattr(job, field.name), field.name, session)]
+    read = [found for name, value in vars(job).items() for found in _folders(value, name, session)]
     below = [
         Path(parent, name)
         for data in read
