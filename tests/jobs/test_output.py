@@ -220,7 +220,7 @@ def test_the_result_of_a_training_is_shown_though_its_model_cannot_be_kept(
                 raise OSError(28, "No space left on device")
             return keeping.done(super().run(session))
 
-    with pytest.raises(InputError, match="^the model cannot be written .No space left on device.: free some space"):
+    with pytest.raises(InputError, match=r"^the model cannot be written .No space left on device.: free some space"):
         execute(Training(), out=tmp_path)
     shown = json.loads(capsys.readouterr().out)
     assert shown["metrics"]["accuracy"] == 0.75 and shown["provenance"]["command"] == "deepscope"

@@ -279,6 +279,6 @@ def test_a_page_that_cannot_be_written_loses_no_result(
         raise FULL
 
     monkeypatch.setattr("deepscope.report.report.page", full)
-    with pytest.raises(NotKept, match="the page cannot be written .*No space left") as caught:
+    with pytest.raises(NotKept, match=r"the page cannot be written .*No space left") as caught:
         Report(studies=("works",)).run(session)
     assert caught.value.result.metrics["works/figure"] == 1.5

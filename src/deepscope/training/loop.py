@@ -253,7 +253,5 @@ def _forgiving(session: Session, *, first: bool) -> Iterator[None]:
         yield
     except OSError as error:
         if first:
-            raise InputError(
-                f"the training's record cannot be written ({error}): free some space and run again"
-            ) from None
+            raise InputError(f"the training cannot be recorded ({error}): free some space and run again") from None
         session.note(f"this state cannot be written, the last one is kept ({error})")
