@@ -141,7 +141,7 @@ def test_hostile_arrays_are_refused(tmp_path: Path, kind: str, monkeypatch: pyte
     elif kind == "huge shape":
         _npz(tmp_path / "arrays.npz", _npy(np.zeros(3)).replace(b"(3,)", b"(9000000000000000,)"))
     else:
-        monkeypatch.setattr(folder_module, "LARGEST", 1000)
+        monkeypatch.setattr("deepscope.records.LARGEST", 1000)
         _npz(tmp_path / "arrays.npz", _npy(np.zeros(1000)))
     with pytest.raises(InputError, match=r"damaged|whole result"):
         render.load(tmp_path)
