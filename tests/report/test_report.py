@@ -282,3 +282,4 @@ def test_a_page_that_cannot_be_written_loses_no_result(
     with pytest.raises(NotKept, match=r"the page cannot be written .*No space left") as caught:
         Report(studies=("works",)).run(session)
     assert caught.value.result.metrics["works/figure"] == 1.5
+    assert not any(isinstance(block, Note) for block in caught.value.result.blocks)

@@ -95,7 +95,7 @@ class Report(Job):
         if failed := [outcome.section.name for outcome in outcomes if outcome.failure]:
             where = f"{folder / 'index.html'} has the rest"
             raise PartFailed(f"{len(failed)} of {len(outcomes)} sections failed ({', '.join(failed)}); {where}")
-        return keeping.done(_summary(outcomes, folder / "index.html"))
+        return keeping.done(_summary(outcomes, None if keeping.failure else folder / "index.html"))
 
     def _budget(self, session: Session) -> Budget:
         if self.budget != "auto":
@@ -176,7 +176,7 @@ def _introduction(outcomes: Sequence[Outcome], budget: Budget, session: Session,
     )
 
 
-def _summary(outcomes: Sequence[Outcome], path: Path) -> Result:
+def _summary(outcomes: Sequence[Outcome], path: Path | None) -> Result:
     rows = tuple((o.section.chapter, o.section.name, o.result.title, "kept" if o.kept else "run") for o in outcomes)
     return Result(
         title="Report",
@@ -187,7 +187,7 @@ def _summary(outcomes: Sequence[Outcome], path: Path) -> Result:
         },
         blocks=(
             Table((Column("chapter"), Column("study"), Column("found"), Column("")), rows),
-            Note(f"The page is {path}.", "Page"),
+            *([Note(f"The page is {path}.", "Page")] if path else []),
         ),
     )
 

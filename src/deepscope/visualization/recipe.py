@@ -81,8 +81,6 @@ class Recipe:
             value = getattr(self, field.name)
             if isinstance(value, (int, float)) and not 0 <= value < float("inf"):
                 raise InputError(f"--{field.name.replace('_', '-')} {value} is out of range: it is 0 or more")
-        if self.iterations == 0:
-            raise InputError("--iterations 0 is out of range: without a step there is no image")
         for name in ("clip_small_norm", "clip_small_contribution"):
             if (getattr(self, name) or 0) > 100:
                 raise InputError(f"--{name.replace('_', '-')} is a percentage: 0 to 100")
