@@ -140,7 +140,7 @@ def test_every_text_that_a_command_needs_is_known_as_data_or_a_model() -> None:
     needed = {
         field.name
         for job in JOBS
-        for field in dataclasses.fields(job)
+        for field in dataclasses.fields(job)  # pyright: ignore[reportArgumentType]
         if field.default is dataclasses.MISSING and field.type == "str"
     }
     assert needed <= {*TEXTS, "model"} and "data" in needed
