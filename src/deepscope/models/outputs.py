@@ -166,6 +166,8 @@ class Outputs:
             self.kind = "logits"
         elif not (found.any() or seen.any()):
             return "logits", True  # zeros so far: no probabilities, and perhaps a ReLU
+        elif last not in _BOUNDED and _is_constant(seen):
+            return "logits", True  # small logits that hardly move: a sigmoid would saturate on the noise
         else:
             raise InputError(
                 f"{self.name} returns values between 0 and 1 that do not sum to 1: probabilities of several labels per "
