@@ -159,3 +159,16 @@ def test_markup_in_names_is_read_not_obeyed(capsys: pytest.CaptureFixture[str]) 
     assert screen.getvalue().count(name) > 8
     assert "file:///x\x1b" not in screen.getvalue()
     assert "\x1b]8;" not in screen.getvalue()
+
+
+def test_a_newline_in_a_cell_makes_no_row_and_stays_visible() -> None:
+    forged = Table((Column("a\nb"), Column("p")), (("n\new      9", 1), ("n ew", 2)))
+    console = Console(file=io.StringIO(), width=80)
+    render.show(Result("t", blocks=(forged,)), console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    page = render.fragment(Result("t", blocks=(forged,)))
+    for shown in (text, page):
+        assert "n\\new" in shown
+        assert "n ew" in shown
+        assert "a\\nb" in shown
+    assert canvas.fold("n\new", 500) == "n\\new"

@@ -28,10 +28,15 @@ def plain(text: str) -> str:
 
 
 def _composed(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
+    return unicodedata.normalize("NFC", storable(text))
 
 
-_FOLDS: tuple[Callable[[str], str], ...] = (str, _composed, plain)
+def storable(text: str) -> str:
+    """A name that UTF-8 can hold: a byte of a file's name that is not UTF-8 becomes an escape such as `\\udcff`."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+_FOLDS: tuple[Callable[[str], str], ...] = (storable, _composed, plain)
 """Ways to compare two names, the strictest first."""
 
 
@@ -93,3 +98,8 @@ def printable(text: str) -> str:
 def one_line(text: str) -> str:
     """The printable text with every run of white space as one space."""
     return " ".join(printable(text).split())
+
+
+def visible(text: str) -> str:
+    """A name in one line, a newline in it as the escape `\\n`: names that differ are shown differently."""
+    return printable(text).replace("\n", "\\n")

@@ -16,6 +16,8 @@ from deepscope.files import inside, sweep
 DOCUMENT, ARRAYS = "result.json", "arrays.npz"
 FOLDER = "folder"
 """Key of `result.json` that is no part of the result: what else lies in the folder."""
+UNFINISHED = "Unfinished"
+"""`type` of a `result.json` that lists the files of a result whose writer has not ended."""
 LARGEST = 8 * 2**30
 """Bytes that are taken into memory at most."""
 
@@ -60,14 +62,32 @@ def written_by(folder: Path) -> str:
     return str(about(folder).get("writer", ""))
 
 
+def ours(folder: Path) -> bool:
+    """Whether `result.json` is there and was written by this program, in any version, be it finished or not."""
+    try:
+        found = document(folder)
+    except (OSError, ValueError, RecursionError, MemoryError):
+        return False
+    if found.get("type") == UNFINISHED:
+        return isinstance(found.get(FOLDER), dict)
+    return found.get("type") == "Result" and {"title", "metrics", "blocks"} <= found.keys()
+
+
+def foreign(folder: Path) -> list[str]:
+    """The files that a result would replace and that are not of this program's results."""
+    return [] if ours(folder) else [name for name in (DOCUMENT, ARRAYS) if os.path.lexists(folder / name)]
+
+
 def retire(folder: Path) -> None:
     """Remove the result that the folder holds, because what it describes is about to be replaced.
 
+    What another program wrote stays.
+
     Raises OSError where a file cannot be removed.
     """
-    remove(folder, listed(folder))
-    if about(folder) or (folder / ARRAYS).is_file():
-        for name in (DOCUMENT, ARRAYS):
+    if ours(folder):
+        remove(folder, listed(folder))
+        for name in (ARRAYS, DOCUMENT):  # arrays without a document would not be known as ours
             (folder / name).unlink(missing_ok=True)
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Annotated, Any, TypeAlias, get_args, get_origin, get_type_hints
@@ -16,6 +17,7 @@ from typing import Annotated, Any, TypeAlias, get_args, get_origin, get_type_hin
 from deepscope.errors import InputError
 
 _LARGEST = 1e9
+_WHOLE = re.compile("[-+]?[0-9]{1,1000}")  # Python refuses to read more than 4300 digits
 
 
 @dataclass(frozen=True)
@@ -72,16 +74,32 @@ def number(text: str, flag: str = "") -> float:
         raise InputError(f"{flag} {text!r} is no number: write 0.0157 or 4/255") from None
 
 
+def whole_number(text: str, flag: str = "") -> int:
+    """A whole number in decimal digits, with or without a sign.
+
+    Raises:
+        InputError: the text, given to `flag`, is something else; 2.9 is not cut to 2.
+    """
+    if not _WHOLE.fullmatch(text):
+        raise InputError(f"{flag} {text or repr(text)} is not a whole number: write digits alone, such as 8")
+    return int(text)
+
+
 def check(settings: Any) -> None:
     """Hold the numbers among a dataclass's fields against the ranges that their types declare.
 
     Raises:
         InputError: one is out of its range, or not finite.
     """
-    hints = get_type_hints(type(settings), include_extras=True)
-    for field in dataclasses.fields(settings):
-        for value in _numbers(getattr(settings, field.name)):
-            declared(hints[field.name]).check(f"--{field.name.replace('_', '-')}", value)
+    check_values(type(settings), {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)})
+
+
+def check_values(cls: type[Any], values: Mapping[str, Any]) -> None:
+    """`check` for the fields of a dataclass that is not made yet, so that its own checks see numbers in range."""
+    hints = get_type_hints(cls, include_extras=True)
+    for name, given in values.items():
+        for value in _numbers(given):
+            declared(hints[name]).check(f"--{name.replace('_', '-')}", value)
 
 
 def declared(hint: Any) -> Range:

@@ -13,7 +13,7 @@ from deepscope.adaptation import Adaptation, AdversarialTeacher, Dann, SourceOnl
 from deepscope.data import Digits, DigitSplit
 from deepscope.data.mnist import MnistExtract, MnistMExtract
 from deepscope.errors import InputError
-from deepscope.jobs import domains
+from deepscope.jobs import NotKept, domains
 from deepscope.jobs.adapt_evaluate import AdaptEvaluate
 from deepscope.jobs.adapt_fit import AdaptFit
 from deepscope.jobs.adapt_predict import AdaptPredict
@@ -41,6 +41,20 @@ def weights(folder: Path) -> str:
 
 def warnings(result_blocks: object) -> str:
     return " ".join(block.text for block in result_blocks if isinstance(block, Note) and block.level == "warning")  # type: ignore[attr-defined]
+
+
+def test_a_full_disk_loses_the_model_but_not_its_accuracy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = FIT.run(session(tmp_path / "whole"))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save", full)
+    monkeypatch.setattr("deepscope.training.checkpoints.Checkpoint.save", full)
+    with pytest.raises(NotKept, match="No space left on device") as caught:
+        FIT.run(session(tmp_path / "adapted"))
+    assert caught.value.result.metrics == whole.metrics
+    assert "Saved" not in {block.title for block in caught.value.result.blocks}
 
 
 def test_fit_evaluate_predict(tmp_path: Path) -> None:

@@ -145,7 +145,40 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path) -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err
+    assert "deepscope: stopped; what was complete is kept" in err
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["app", "spelled", "_execute"])
+def test_ctrl_c_is_one_line_wherever_it_comes(
+    place: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"deepscope.cli.program.{place}", interrupt)
+    assert run(["classify", "x.png"]) == 130
+    assert capsys.readouterr().err == "deepscope: stopped; what was complete is kept, nothing is half-written\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_not_utf8_are_kept_with_escapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, model = tmp_path / "data", tmp_path / "model"
+    for shade, name in enumerate((b"a\xff", b"b\nc")):
+        folder = data / os.fsdecode(name)
+        folder.mkdir(parents=True)
+        for index in range(6):
+            Image.new("RGB", (32, 32), (200 * shade, 20 * index, 9)).save(folder / os.fsdecode(b"\xfe%d.png" % index))
+    assert run(["transfer", "fit", str(data), "--out", str(model), "--quiet"]) == 0, capsys.readouterr().err
+    out = tmp_path / "out"
+    assert run(["classify", str(data), "--model", str(model), "--out", str(out), "--quiet"]) == 0
+    assert json.loads((out / "result.json").read_text())["metrics"]["known"] == 12
+    assert "a\\udcff" in capsys.readouterr().out
+    words = ["report", "--data", str(data), "--model", str(model), "--chapters", "5", "--quiet"]
+    assert run([*words, "--out", str(tmp_path / "report")]) == 0
+    assert (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    assert run(["classify", str(data), "--out", str(tmp_path / os.fsdecode(b"\xfd"))]) == 2
+    assert "is not UTF-8" in capsys.readouterr().err
 
 
 def test_the_names_of_methods_need_no_hyphens() -> None:

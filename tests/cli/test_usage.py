@@ -16,7 +16,7 @@ from cyclopts import App, CycloptsError
 
 from deepscope.cli.commands import Common, _example, _family_field, _jobs, add_commands
 from deepscope.cli.program import run
-from deepscope.cli.usage import refusal
+from deepscope.cli.usage import refusal, spelled
 from deepscope.errors import InputError
 from deepscope.jobs import Job
 from deepscope.registry import Registered
@@ -81,9 +81,15 @@ def test_every_mistyped_command_and_method_is_named_with_what_was_meant(root: Ap
         ("models show vgg16 extra", ["unexpected argument 'extra'", "`deepscope models show --help`"]),
         ("transfer fit d --head ridge svc", ["unexpected argument 'svc'", "repeat a flag"]),
         ("transfer fit", ["`deepscope transfer fit --help`"]),
-        ("attack pgd x.png --steps many", ["--steps", "`deepscope attack pgd --help`"]),
+        ("attack pgd x.png --steps many", ["--steps many is not a whole number"]),
         ("attack pgd x.png --radius 4/0", ["--radius", "4/0"]),
         ("attack pgd x.png --radius 8", ["did you mean 8/255?"]),
+        ("attack pgd x.png --radius nan", ["--radius nan is out of range"]),
+        ("attack pgd x.png --radius -1/255", ["write --radius=-1/255"]),
+        ("attack pgd x.png --radius=-1/255", ["--radius -0.00392157 is out of range"]),
+        ("visualize tench --iterations 0", ["--iterations 0 is out of range"]),
+        ("data corrupt brightness digits --severity 2.5", ["--severity 2.5 is not a whole number"]),
+        ("transfer fit https://example.org/d", ["DATA https://example.org/d is an address", "download"]),
     ],
 )
 def test_what_is_wrong_and_which_help_to_read(root: App, line: str, said: list[str]) -> None:
@@ -135,6 +141,43 @@ def test_a_number_out_of_range_is_refused_before_any_work(root: App, cls: type[R
             said = _said(root, [*_without(words, flag), f"{flag}={value}"])
             assert "\n" not in said
             assert len(said) < 400
+
+
+@pytest.mark.parametrize(("cls", "words"), _commands(), ids=lambda value: getattr(value, "__name__", ""))
+def test_a_whole_number_is_never_cut_out_of_another(root: App, cls: type[Registered], words: list[str]) -> None:
+    for flag, hint in _numeric(cls):
+        if not _is(hint, float):
+            for value in ("2.9", "0x2", "1_0", "1e3", "2.0", " ", "\u0662", "9" * 5000):
+                said = _said(root, [*_without(words, flag), f"{flag}={value}"])
+                assert f"{flag} {value.strip() or ''}" in said
+                assert "not a whole number" in said
+
+
+@pytest.mark.parametrize(("cls", "words"), _commands(), ids=lambda value: getattr(value, "__name__", ""))
+def test_an_empty_name_or_path_is_refused(root: App, cls: type[Registered], words: list[str]) -> None:
+    hints = get_type_hints(cls)
+    for field in dataclasses.fields(cls):  # pyright: ignore[reportArgumentType]
+        flag = f"--{field.name.replace('_', '-')}"
+        if field.kw_only and field.default != "" and any(_is(hints[field.name], kind) for kind in (str, Path)):
+            assert _said(root, [*_without(words, flag), f"{flag}="]) == f"{flag} is empty: give a name or a path"
+
+
+@pytest.mark.parametrize(
+    "line", ["classify", "transfer fit", "data audit", "report --data", "models show", "gan judge"]
+)
+def test_an_empty_argument_is_refused(root: App, line: str) -> None:
+    assert "is empty: give a name or a path" in _said(root, [*line.split(), ""])
+
+
+@pytest.mark.parametrize("typed", ["grad-cam", "gradcam", "grad_cam", "GradCAM", "GRAD-CAM"])
+def test_the_spelling_of_a_command_does_not_count(root: App, typed: str) -> None:
+    assert spelled(root, ["Explain", typed, "Cat.JPG", "--out", "O"]) == [
+        "explain",
+        "grad-cam",
+        "Cat.JPG",
+        "--out",
+        "O",
+    ]
 
 
 def _without(words: list[str], flag: str) -> list[str]:

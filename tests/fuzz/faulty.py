@@ -54,7 +54,9 @@ def _leave_open() -> None:
 
 def _refuse(text: str) -> Callable[[], None]:
     def refuse() -> None:
-        raise InputError(text)
+        error = InputError(text)
+        error.args = (text,)  # as if its text had not been escaped
+        raise error
 
     return refuse
 

@@ -23,6 +23,7 @@ from deepscope.errors import InputError
 from deepscope.gans import load, load_pictures, stacked
 from deepscope.gans import saved as saved_module
 from deepscope.gans.quality import load_judge
+from deepscope.jobs import NotKept
 from deepscope.jobs.gan_evaluate import GanEvaluate, material
 from deepscope.jobs.gan_grid import GanGrid
 from deepscope.jobs.gan_interpolate import GanInterpolate
@@ -303,15 +304,16 @@ def test_another_architecture_is_not_continued(runs: Path) -> None:
 
 
 def test_a_full_disk_keeps_the_last_good_generator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    TRAIN.run(session(tmp_path))
+    whole = TRAIN.run(session(tmp_path))
     before = (tmp_path / "generator.safetensors").read_bytes()
 
     def full(*_: object) -> bytes:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(saved_module.safetensors.torch, "save", full)
-    with pytest.raises(InputError, match="free some space and run again"):
+    with pytest.raises(NotKept, match="free some space and run again") as caught:
         TRAIN.run(session(tmp_path))
+    assert caught.value.result.metrics == whole.metrics
     assert (tmp_path / "generator.safetensors").read_bytes() == before
     assert load(tmp_path).generator.latent == 4
     assert not list(tmp_path.glob(".*"))

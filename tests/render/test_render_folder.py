@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from deepscope import records, render
+from deepscope import render
 from deepscope.errors import InputError
 from deepscope.render import folder as folder_module
 from deepscope.results import Animation, Heatmap, Note, Result
@@ -141,7 +141,7 @@ def test_hostile_arrays_are_refused(tmp_path: Path, kind: str, monkeypatch: pyte
     elif kind == "huge shape":
         _npz(tmp_path / "arrays.npz", _npy(np.zeros(3)).replace(b"(3,)", b"(9000000000000000,)"))
     else:
-        monkeypatch.setattr(records, "LARGEST", 5000)  # more than the document, less than the array
+        monkeypatch.setattr("deepscope.records.LARGEST", 5000)  # more than the document, less than the array
         _npz(tmp_path / "arrays.npz", _npy(np.zeros(1000)))
     with pytest.raises(InputError, match=r"damaged|whole result"):
         render.load(tmp_path)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from deepscope.checks import Check
 from deepscope.errors import InputError
-from deepscope.jobs import PartFailed
+from deepscope.jobs import NotKept, PartFailed
 from deepscope.report import Report
 from deepscope.report.keeping import Outcome, Shelf
 from deepscope.report.page import page
@@ -253,10 +253,33 @@ def test_another_home_model_seed_or_damaged_key_makes_a_section_again(
     assert not Shelf(folder, session, "weights").has(study())
 
 
-def test_a_disk_that_is_full_is_no_defect_of_a_section(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("error", [FULL, InputError("its figures are not all there")])
+def test_a_disk_that_is_full_loses_no_section(
+    session: Session, monkeypatch: pytest.MonkeyPatch, studies: None, error: Exception
+) -> None:
     def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise error
 
     monkeypatch.setattr("deepscope.render.save", full)
-    with pytest.raises(OSError, match="No space left"):
-        Shelf(session.home.parent / "one", session).get(study())
+    shelf = Shelf(session.home.parent / "one", session)
+    outcome = shelf.get(study())
+    assert outcome.result.metrics == {"figure": 1.5} and not outcome.failure
+    assert not shelf.has(study())
+    result = Report(studies=("works",)).run(session)
+    assert result.metrics["works/figure"] == 1.5
+
+
+def test_a_page_that_cannot_be_written_loses_no_result(
+    session: Session, monkeypatch: pytest.MonkeyPatch, studies: None
+) -> None:
+    def full(*_: object, **__: object) -> str:
+        raise FULL
+
+    monkeypatch.setattr("deepscope.report.report.page", full)
+    with pytest.raises(NotKept, match=r"the page cannot be written .*No space left") as caught:
+        Report(studies=("works",)).run(session)
+    assert caught.value.result.metrics["works/figure"] == 1.5
+    assert not any(isinstance(block, Note) for block in caught.value.result.blocks)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from deepscope.errors import InputError
+from deepscope.jobs import NotKept, perform
 from deepscope.jobs.transfer_fit import TransferFit
 from deepscope.jobs.transfer_predict import TransferPredict
 from deepscope.jobs.transfer_table import TransferTable
@@ -75,6 +76,24 @@ def test_rows_without_weights_are_not_measured_beside_the_published_figure(data:
     assert relu6[headings.index("test accuracy")] is None
     assert relu6[headings.index("published")] == 0.912
     assert result.metrics["accuracy/efficientnet_lite0/global_pool/l2"] > 0.4
+
+
+def test_a_full_disk_loses_the_model_but_not_its_accuracy(
+    data: Path, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = TransferFit(str(data), features=FEATURES[1], size=64)
+    whole = job.run(replace(session, out=tmp_path / "whole"))
+
+    def full(*_: object) -> bytes:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save", full)
+    with pytest.raises(NotKept, match="No space left on device") as caught:
+        perform(job, replace(session, out=tmp_path / "model"), command="deepscope")
+    result = caught.value.result
+    assert result.metrics == whole.metrics
+    assert result.provenance.command == "deepscope" and result.provenance.data == whole.provenance.data
+    assert "Saved" not in {block.title for block in result.blocks}
 
 
 def test_fit_and_predict(data: Path, session: Session, tmp_path: Path) -> None:

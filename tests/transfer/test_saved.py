@@ -114,6 +114,7 @@ def test_a_network_without_a_name_is_refused(tmp_path: Path) -> None:
         ({"format": "something"}, "no classifier of deepscope"),
         ({"weights_sha256": "0" * 64}, "not the file that was saved"),
         ({"categories": ["cat", "dog"]}, "3 outputs for 2 categories"),
+        ({"categories": ["cat", "dog", "cat"]}, "a category occurs twice"),
         ({"backbones": None}, "does not describe its weights"),
         ({"backbones": []}, "4 normalisations for 0 layers"),
         ({"normalisations": ["evil", "l2", "l2", "l2"]}, "normalisation 'evil'"),

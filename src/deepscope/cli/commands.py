@@ -14,10 +14,11 @@ from docstring_parser import parse
 
 from deepscope.checks import Check
 from deepscope.errors import InputError
+from deepscope.images.refusals import ADDRESS
 from deepscope.jobs import Job
 from deepscope.registry import Registered
 from deepscope.report import Report  # noqa: F401 - above studies, so that it can run them
-from deepscope.settings import Range, check, number
+from deepscope.settings import Range, check, check_values, number, whole_number
 from deepscope.studies import Study
 
 Run = Callable[[Job, "Common"], None]
@@ -107,9 +108,7 @@ def _add(
     field: str = "",
     method: type[Registered] | None = None,
 ) -> None:
-    compact = name.replace("-", "")
-    named = [name] if compact == name else [name, compact]
-    command = App(name=named, help_epilogue=f"Example: {job.example if method is None else _example(job, method)}")
+    command = App(name=name, help_epilogue=f"Example: {job.example if method is None else _example(job, method)}")
     command.default(_function(signature, job, run, field, method))
     parent.command(command)
 
@@ -141,12 +140,11 @@ def _function(
         settings = {name: value for name, value in values.items() if name in own}
         check(common)
         if method is not None:
-            chosen = method(**{name: value for name, value in values.items() if name not in own})
-            check(chosen)
-            settings[field] = chosen
-        made = job(**settings)
-        check(made)
-        run(made, common)
+            of_method = {name: value for name, value in values.items() if name not in own}
+            check_values(method, of_method)
+            settings[field] = method(**of_method)
+        check_values(job, settings)
+        run(job(**settings), common)
 
     command.__name__ = (method or job).__name__
     command.__doc__ = _summary(job if method is None else method)
@@ -178,8 +176,8 @@ def _parameters(cls: type[Any], group: str) -> Iterator[inspect.Parameter]:
     for field in dataclasses.fields(cls):
         kind, default, hint = _kind_and_default(field, field in positional[-1:], hints[field.name])
         extra: dict[str, Any] = {"group": group} if group else {}
-        if _holds(hint, float):
-            extra["converter"] = _numbers
+        if default != "" and any(_holds(hint, kind) for kind in (int, float, str, Path)):
+            extra["converter"] = _reader(field.name)
         annotation = Annotated[hint, Parameter(help=about.get(field.name), **extra)]
         yield inspect.Parameter(field.name, kind, default=default, annotation=annotation)
 
@@ -188,16 +186,40 @@ def _holds(hint: Any, kind: type) -> bool:
     return hint is kind or any(_holds(inner, kind) for inner in get_args(hint))
 
 
-def _numbers(hint: Any, tokens: Any) -> Any:
-    """Words as numbers of a hint that holds floats; a fraction such as 4/255 is one of them."""
+def _reader(name: str) -> Callable[[Any, Any], Any]:
+    """A converter for cyclopts: the words given to a field as values of a hint that holds numbers or texts."""
 
-    def one(kind: Any, word: str) -> Any:
-        try:
-            return number(word) if kind is float else kind(word)
-        except InputError as error:
-            raise ValueError(str(error)) from None
+    def read(hint: Any, tokens: Any) -> Any:
+        flag = next((token.keyword for token in tokens if token.keyword), name.upper())
 
-    return convert(hint, tokens, converter=one)
+        def one(kind: Any, word: str) -> Any:
+            return _READ[kind](word, flag) if kind in _READ else convert(kind, [word])
+
+        return convert(hint, tokens, converter=one)
+
+    return read
+
+
+def _named(word: str, flag: str) -> str:
+    """A name or path. An empty one, which a shell makes of an unset variable, would mean the current folder."""
+    if not word.strip():
+        raise InputError(f"{flag} is empty: give a name or a path")
+    return word
+
+
+def _text(word: str, flag: str) -> str:
+    if ADDRESS.match(word):
+        raise InputError(f"{flag} {word} is an address, and only files are read: download it first")
+    return _named(word, flag)
+
+
+_READ: dict[Any, Callable[[str, str], Any]] = {
+    float: number,
+    int: whole_number,
+    str: _text,
+    Path: lambda word, flag: Path(_named(word, flag)),
+}
+"""How a word becomes a value of each type."""
 
 
 def _kind_and_default(field: dataclasses.Field[Any], last: bool, hint: Any) -> tuple[Any, Any, Any]:

@@ -16,11 +16,11 @@ from rich.console import Console
 
 from deepscope import __version__, render
 from deepscope.cli.commands import Common, add_commands
-from deepscope.cli.usage import mistaken, refusal
+from deepscope.cli.usage import mistaken, refusal, spelled
 from deepscope.errors import InputError, out_of_memory
-from deepscope.jobs import Job, PartFailed, perform
-from deepscope.jobs.output import output_folder
-from deepscope.names import one_line
+from deepscope.jobs import Job, NotKept, PartFailed, perform
+from deepscope.jobs.output import output_folder, refuse_data
+from deepscope.names import one_line, storable
 from deepscope.results import Result
 from deepscope.session import Session, first_process
 
@@ -34,8 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns its exit status."""
-    root = app(shlex.join(["deepscope", *arguments]))
+    root = App()  # until the commands are built, which ctrl-C may stop
     try:
+        root = app(shlex.join(["deepscope", *arguments]))
+        arguments = spelled(root, arguments)
         root(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         return _say(refusal(error, root, arguments), 2)
@@ -70,6 +72,7 @@ def app(command: str = "") -> App:
         help_epilogue="Example: deepscope classify cat.jpg",
         version=__version__,
         default_parameter=Parameter(negative_iterable=()),
+        suppress_keyboard_interrupt=False,  # cyclopts would end the program without a word
     )
 
     def execute(job: Job, common: Common) -> None:
@@ -87,15 +90,20 @@ def _execute(job: Job, common: Common, command: str) -> None:
         precision=common.precision,
         seed=common.seed,
         quiet=common.quiet or not speaks,
-        out=_writable(common.out),
+        out=_normal(common.out),
     )
+    if session.out:
+        _prepare(session.out, job, session)
     folder = session.out if speaks else None
     failure: Exception | None = None
     with output_folder(folder, type(job), session) if folder else contextlib.nullcontext():
         with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone
-            result = perform(job, session, command=command)
             try:
-                if folder:
+                result = perform(job, session, command=command)
+            except NotKept as error:
+                result, failure = error.result, error
+            try:
+                if folder and not failure:
                     render.save(result, folder, writer=job.command())
             except Exception as error:  # what was computed is shown all the same
                 failure = error
@@ -126,18 +134,26 @@ def _print(result: Result, common: Common, folder: Path | None) -> None:
         raise InputError(f"the result cannot be written to standard output ({error.strerror}): {kept}") from None
 
 
-def _writable(folder: Path | None) -> Path | None:
-    """The folder, made if it is not there: better refused now than after hours of work."""
-    if folder is None:
-        return None
+def _normal(folder: Path | None) -> Path | None:
+    """The folder, without ".." below a folder that is not there: making it would leave an empty folder on the way."""
+    if folder is not None and str(folder) != storable(str(folder)):
+        raise InputError(f"--out {folder} is not UTF-8, and no weights could be read from it: name another folder")
     try:
+        there = folder and next(path for path in (folder, *folder.parents) if path.exists())
+        return folder.resolve() if folder and there and ".." in folder.relative_to(there).parts else folder
+    except (OSError, RuntimeError, StopIteration):  # a circle of links: `_prepare` says so
+        return folder
+
+
+def _prepare(folder: Path, job: Job, session: Session) -> None:
+    """Make the folder if it is not there: better refused now than after hours of work."""
+    try:
+        refuse_data(folder, job, session)
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise InputError(
-            f"cannot write to --out {folder} ({error.strerror}): name a folder that can be written"
-        ) from None
-    return folder
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"cannot write to --out {folder} ({reason}): name a folder that can be written") from None
 
 
 def _what_failed(error: OSError) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +18,26 @@ from cyclopts import (
 )
 
 from deepscope.errors import InputError, nearest, unknown
+from deepscope.names import plain
+
+_NEGATIVE = re.compile(r"-(\.?[0-9]|inf|nan)", re.IGNORECASE)
+
+
+def spelled(root: App, arguments: Sequence[str]) -> list[str]:
+    """The command line with its commands as they are listed: case, hyphens and underscores do not count in them."""
+    words, app = list(arguments), root
+    for place, word in enumerate(words):
+        names = _names(app)
+        if word not in names and not Path(word).exists():
+            word = words[place] = next((name for name in names if _squeezed(name) == _squeezed(word)), word)
+        if word not in names:
+            break
+        app = app[word]
+    return words
+
+
+def _squeezed(name: str) -> str:
+    return plain(name).replace(" ", "")
 
 
 def refusal(error: CycloptsError, root: App, arguments: Sequence[str]) -> str:
@@ -36,8 +58,16 @@ def refusal(error: CycloptsError, root: App, arguments: Sequence[str]) -> str:
         option = (error.token.keyword or error.token.value).partition("=")[0]
         options = [name for argument in error.argument_collection if argument.parse for name in argument.names]
         return str(unknown("option", option, options, listing=help_of))
+    if isinstance(error, MissingArgumentError) and (given := _like_a_flag(error.keyword, arguments)):
+        return f"{given[0]} is followed by {_quoted(given[1])}, which reads like a flag: write {'='.join(given)}"
     said = " ".join(str(error).split()).rstrip(" .,")
     return f"{said[:1].lower()}{said[1:]}: {help_of} shows what it takes"
+
+
+def _like_a_flag(flag: str | None, arguments: Sequence[str]) -> tuple[str, str] | None:
+    """A flag and the negative number after it, where that is written in a way that is not read as a number."""
+    pairs = itertools.pairwise(arguments)
+    return next((pair for pair in pairs if pair[0] == flag and _NEGATIVE.match(pair[1])), None)
 
 
 def mistaken(error: InputError, root: App, arguments: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from deepscope import images
 from deepscope.errors import InputError
+from deepscope.names import storable
 
 HELD_OUT = ("test", "val", "validation")
 """Folders that, beside `train`, hold the test images; the first one there is is taken."""
@@ -184,7 +185,7 @@ def _listed(folder: Path, paths: Sequence[Path], *, at_least: int) -> tuple[tupl
             need = f"at least {at_least}" if at_least > 1 else "some"
             raise InputError(f"class {name!r} in {folder} has {count}: give it {need}, or remove the folder")
     labels = np.repeat(np.arange(len(found)), [len(files) for files in found.values()])
-    return tuple(found), Labelled(tuple(path for files in found.values() for path in files), labels)
+    return tuple(map(storable, found)), Labelled(tuple(path for files in found.values() for path in files), labels)
 
 
 def _outside(root: Path, paths: Sequence[Path], used: Sequence[Path]) -> list[images.Skipped]:

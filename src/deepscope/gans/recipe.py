@@ -46,15 +46,22 @@ class Recipe:
 
     def require_trainable(self, architecture: Architecture) -> None:
         """Raises InputError where nothing can be trained so."""
-        if self.epochs < 1 or self.rate <= 0 or self.batch_size < 2:
-            raise InputError("--epochs is at least 1, --batch-size at least 2, --rate above 0")
+        if self.epochs < 1:
+            raise InputError(f"--epochs {self.epochs} is out of range: give at least 1")
+        if self.batch_size < 2:
+            raise InputError(f"--batch-size {self.batch_size} is out of range: give at least 2")
+        if not self.rate > 0:
+            raise InputError(f"--rate {self.rate:g} is out of range: give a number above 0")
         if (
             min(self.discriminator_steps, self.generator_steps) < 0
             or self.discriminator_steps + self.generator_steps < 1
         ):
             raise InputError("one of --discriminator-steps and --generator-steps is at least 1, none below 0")
-        if not all(0 <= share < 1 for share in (self.average, self.beta1, self.beta2)) or self.r1 < 0:
-            raise InputError("--average, --beta1 and --beta2 are at least 0 and below 1, --r1 is not negative")
+        for name in ("average", "beta1", "beta2"):
+            if not 0 <= (share := getattr(self, name)) < 1:
+                raise InputError(f"--{name} {share:g} is out of range: give a number from 0 to below 1")
+        if not self.r1 >= 0:
+            raise InputError(f"--r1 {self.r1:g} is out of range: give 0 or more")
         if self.r1_last is not None and not 0 < self.r1_last <= self.r1:
             raise InputError("--r1-last is above 0 and no more than --r1, from which the weight falls")
         if self.batch_size % architecture.packing:

@@ -19,6 +19,7 @@ from deepscope.errors import InputError, unknown
 from deepscope.files import matching, replace_together
 from deepscope.gans.architecture import Architecture
 from deepscope.gans.networks import Generator
+from deepscope.models.weights import checked
 from deepscope.records import retire
 from deepscope.session import first_process
 
@@ -26,6 +27,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 VERSION = 1
 _NAME = "generator"
+_MOST_CHANNELS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +99,7 @@ def load(folder: Path) -> Gan:
         architecture = Architecture(**about["architecture"])
         architecture.require_buildable()
         classes = tuple(str(name) for name in about["classes"])
-        channels = int(about["channels"])
+        channels = required_channels(about)
         shares = tuple(float(share) for share in about.get("shares", ()))
         if shares and not (len(shares) == len(classes) and min(shares) >= 0 and 0 < sum(shares) < math.inf):
             raise ValueError("its shares are not those of its clusters")
@@ -154,7 +156,7 @@ def read(folder: Path, name: str, *, made_by: str) -> tuple[dict[str, Any], dict
         weights = matching(folder / f"{name}.safetensors", about["weights_sha256"])
         if weights is None:
             raise ValueError(f"{name}.safetensors is missing, or is not the file that it describes")
-        return about, safetensors.torch.load_file(weights)
+        return about, checked(safetensors.torch.load_file(weights))
 
 
 def filled(build: Callable[[], Network], weights: dict[str, Tensor]) -> Network:
@@ -164,9 +166,22 @@ def filled(build: Callable[[], Network], weights: dict[str, Tensor]) -> Network:
     """
     with torch.device("meta"):
         network = build()
-    network.load_state_dict(weights, assign=True)
+    wanted = {key: value.is_floating_point() for key, value in network.state_dict().items()}
+    if strange := [key for key, value in weights.items() if wanted.get(key) != value.is_floating_point()]:
+        raise ValueError(f"{strange[0]!r} has no place in it, or holds another kind of numbers")
+    network.load_state_dict(
+        {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}, assign=True
+    )
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network.eval().requires_grad_(False)
+
+
+def required_channels(about: Mapping[str, Any]) -> int:
+    """The channels of the images. Raises ValueError where no image has that many."""
+    channels = int(about["channels"])
+    if not 1 <= channels <= _MOST_CHANNELS:
+        raise ValueError(f"images of {channels} channels")
+    return channels
 
 
 @contextmanager
@@ -174,6 +189,8 @@ def described(path: Path, made_by: str) -> Iterator[None]:
     """Turns what goes wrong with files from outside into one line."""
     try:
         yield
+    except InputError as error:
+        raise error if str(path.parent) in str(error) else InputError(f"{path}: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OSError, SafetensorError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(f"{path} does not describe its weights ({reason}): run `deepscope {made_by}` again") from None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from deepscope.errors import InputError, out_of_memory
-from deepscope.names import printable
+from deepscope.names import visible
 
 _NOT_THE_FILES_FAULT = {
     errno.EMFILE: "raise the limit of open files (`ulimit -n 4096`)",
@@ -41,6 +42,10 @@ class UnreadableImage(InputError):
         self.reason = " ".join(reason.split())
 
 
+ADDRESS = re.compile("(https?|ftp|s3|gs):/", re.IGNORECASE)
+"""How an address of the web or of a cloud's storage begins; a path keeps one of its two slashes."""
+
+
 class Exhausted(InputError):
     """Memory, file handles or the disk failed while an image was read. It stops the run: the image may be good."""
 
@@ -58,6 +63,8 @@ def why(path: Path, error: OSError | ValueError) -> str:
     if text := shortage(label(path), error):
         raise Exhausted(text) from None
     if isinstance(error, FileNotFoundError):
+        if ADDRESS.match(str(path)):
+            return "it is an address, and only files are read: download it first"
         return "it is a link to a file that does not exist" if path.is_symlink() else "there is no such file or folder"
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return f"it cannot be read: {reason}"
@@ -78,4 +85,4 @@ def label(source: object) -> str:
     """What to call a source in a message."""
     if not isinstance(source, (str, Path)):
         return f"the image given as {type(source).__name__}"
-    return printable(os.fspath(source)).replace("\n", "\\n")
+    return visible(os.fspath(source))

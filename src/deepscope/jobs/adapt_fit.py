@@ -11,7 +11,7 @@ from torch import Tensor
 from deepscope.adaptation import PAPER, SOURCE, TARGET, Adaptation, Adapted, AdversarialTeacher, Recipe, adapt, run
 from deepscope.errors import InputError
 from deepscope.jobs.domains import Domains, load_domains
-from deepscope.jobs.job import Job
+from deepscope.jobs.job import Job, Keeping
 from deepscope.models import DEFAULT
 from deepscope.models.classifier import View
 from deepscope.results import Block, Column, Curves, Note, Provenance, Result, Series, Table
@@ -81,9 +81,11 @@ class AdaptFit(Job):
         )
         about = f"{self.method.name} from {self.source} to {self.target}"
         views = domains.views(recipe) if self.views else (View(),)
-        model = domains.save(session.out, adapted.network, views, about=about)
+        keeping, saved = Keeping("the adapted model"), []
+        with keeping:
+            saved = [domains.save(session.out, adapted.network, views, about=about)]
         measured = accuracies(domains, adapted, session, views)
-        return Result(
+        result = Result(
             title=f"Adapted from {self.source} to {self.target} by {self.method.name}",
             metrics={
                 **{key: value for name, estimate in measured.items() for key, value in estimate.metrics(name).items()},
@@ -92,14 +94,15 @@ class AdaptFit(Job):
             blocks=(
                 _table(measured),
                 *(Note(f"{remark}.", "Classes", "warning") for remark in domains.remarks),
-                Note(f"The model is in {session.out}: give it to any command with --model.", "Saved"),
+                *(Note(f"The model is in {session.out}: give it to any command with --model.", "Saved") for _ in saved),
                 *curves(adapted.history),
             ),
             provenance=Provenance(
-                models={model.name: model.fingerprint},
+                models={model.name: model.fingerprint for model in saved},
                 data=f"{len(domains.source)} labelled images of {self.source}, {len(domains.target)} of {self.target}",
             ),
         )
+        return keeping.done(result)
 
 
 def accuracies(domains: Domains, adapted: Adapted, session: Session, views: Sequence[View]) -> dict[str, Estimate]:

@@ -10,9 +10,10 @@ import numpy as np
 
 from deepscope import images
 from deepscope.data import ClassFolders, DigitSplit, load_any
-from deepscope.data.corruptions import Corruption, GaussianNoise, check_outside, write_corrupted
+from deepscope.data.corruptions import Corruption, GaussianNoise, write_corrupted
 from deepscope.errors import InputError
 from deepscope.jobs.job import Job
+from deepscope.jobs.output import refuse_data
 from deepscope.jobs.shown import missing, provenance, skipped_blocks, thumbnail
 from deepscope.results import ImageGrid, Note, Result
 from deepscope.session import Session
@@ -45,8 +46,7 @@ class DataCorrupt(Job):
         """Damage every image that can be read."""
         if session.out is None:
             raise InputError("the damaged copies need a folder: name one with --out")
-        own = Path(self.data).expanduser()
-        _refuse_inside(session.out, own if own.is_dir() else session.home / "data" / self.data)
+        refuse_data(session.out, self, session)
         found = load_any(self.data, session)
         if isinstance(found, DigitSplit):
             raise InputError(f"{self.data} holds digits, not image files: give a folder of images")
@@ -84,15 +84,3 @@ class DataCorrupt(Job):
             rows.append((thumbnail(image, caption=path.name), *map(thumbnail, damaged)))
         headings = ("image", *(f"severity {grade.severity}" for grade in grades))
         return [ImageGrid(tuple(rows), f"What {self.corruption.name} does", columns=headings)] if rows else []
-
-
-def _refuse_inside(out: Path, data: Path) -> None:
-    """Refuse an --out in the data, and remove it where it is empty: it was made only to see whether it can be."""
-    try:
-        check_outside(out, [data, *(path for path in data.glob("*") if path.is_dir())])
-    except InputError:
-        for folder in (out, *out.parents):
-            if not folder.is_dir() or folder.is_symlink() or folder.samefile(data) or any(folder.iterdir()):
-                break
-            folder.rmdir()
-        raise

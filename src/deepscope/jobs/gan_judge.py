@@ -9,7 +9,7 @@ from deepscope.errors import InputError
 from deepscope.gans import load_pictures
 from deepscope.gans.quality import save_judge, train_judge
 from deepscope.gans.quality.judge import run
-from deepscope.jobs.job import Job
+from deepscope.jobs.job import Job, Keeping
 from deepscope.results import Column, Note, Provenance, Result, Table
 from deepscope.session import Session
 from deepscope.settings import Count, Side
@@ -54,13 +54,12 @@ class GanJudge(Job):
         for name, network in (("measure", judge.measure), ("verdict", judge.verdict)):
             right = int((run(network, pictures.test.images).argmax(1) == pictures.test.labels).sum())
             accuracy[name] = proportion(right, total)
-        try:
+        keeping = Keeping("the judge")
+        with keeping:
             save_judge(session.out, judge, {name: estimate.value for name, estimate in accuracy.items()})
-        except OSError as error:
-            raise InputError(f"the judge cannot be written ({error}): free some space and run again") from None
         rows = tuple((name, found.value, found.low, found.high) for name, found in accuracy.items())
         columns = (Column("network"), *(Column(name, ".4f") for name in ("accuracy", "low", "high")))
-        return Result(
+        result = Result(
             title=f"A judge of {self.data}",
             metrics={
                 key: value
@@ -73,3 +72,4 @@ class GanJudge(Job):
             ),
             provenance=Provenance(data=f"{len(pictures.train)} training and {total} held-out images of {self.data}"),
         )
+        return keeping.done(result)

@@ -20,7 +20,7 @@ from deepscope.gans import (
     train_gan,
 )
 from deepscope.gans.quality import fitting_judge
-from deepscope.jobs.job import Job
+from deepscope.jobs.job import Job, Keeping
 from deepscope.results import Animation, Block, Curves, ImageGrid, Note, Picture, Provenance, Result, Series
 from deepscope.session import Session
 from deepscope.training import CHECKPOINT, History
@@ -94,12 +94,11 @@ class GanTrain(Architecture, Recipe, Job):
             judge=judge.to(session.device) if judge else None,
             tensorboard=self.tensorboard,
         )
-        try:
+        keeping = Keeping("the generator")
+        with keeping:
             save(session.out, trained.gan)
-        except OSError as error:
-            raise InputError(f"the generator cannot be written ({error}): free some space and run again") from None
         last = trained.history.rows[-1]
-        return Result(
+        result = Result(
             title=f"{'Conditional ' if self.conditional else ''}DCGAN on {self.data}",
             metrics={name: value for name, value in last.items() if name != "step"},
             blocks=(
@@ -111,6 +110,7 @@ class GanTrain(Architecture, Recipe, Job):
             ),
             provenance=Provenance(data=f"{len(pictures.train)} images of {self.data} at {self.side} x {self.side}"),
         )
+        return keeping.done(result)
 
     def _made(self) -> tuple[Architecture, Recipe]:
         given = self._settings(Architecture), self._settings(Recipe)

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import ClassVar
 
+from deepscope.errors import InputError
 from deepscope.registry import Registered
 from deepscope.results import Result
 from deepscope.session import Session
@@ -46,11 +47,58 @@ class Job(Registered):
 
         Raises:
             InputError: what the person gave cannot be used.
+            NotKept: the work is done, but what was to be kept of it cannot be written.
         """
 
 
 class PartFailed(Exception):
     """The work was done and written, but for a part that failed; the command line says so and exits with 1."""
+
+
+class NotKept(InputError):
+    """The work is done and its result known, but what was to be kept of it cannot be written.
+
+    The command line shows the result, says the error and exits with 2.
+    """
+
+    def __init__(self, result: Result, error: object) -> None:
+        super().__init__(str(error))
+        self.result = result
+
+
+@dataclasses.dataclass
+class Keeping:
+    """A block that writes what was trained; where the disk is full, the result is made all the same.
+
+    Attributes:
+        what: is written: "the generator".
+        failure: why it was not, empty where it was.
+    """
+
+    what: str
+    failure: str = ""
+
+    def __enter__(self) -> None:
+        """Begin to write."""
+        self.failure = ""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        """Remember an error of writing, for `done`; other errors go on."""
+        if isinstance(error, OSError):
+            self.failure = f"{self.what} cannot be written ({error.strerror or error}): free some space and run again"
+        elif isinstance(error, InputError):
+            self.failure = str(error)
+        return isinstance(error, (OSError, InputError))
+
+    def done(self, result: Result) -> Result:
+        """The result, where everything was written.
+
+        Raises:
+            NotKept: it was not; the error holds the result.
+        """
+        if self.failure:
+            raise NotKept(result, self.failure)
+        return result
 
 
 def perform(job: Job, session: Session, *, command: str = "") -> Result:
@@ -60,9 +108,16 @@ def perform(job: Job, session: Session, *, command: str = "") -> Result:
         job: what to run.
         session: how.
         command: the command line that does the same.
+
+    Raises:
+        NotKept: as `Job.run`; its result is complete.
     """
     began, clock = datetime.now(timezone.utc), time.monotonic()
-    result = job.run(session)
+    failure = None
+    try:
+        result = job.run(session)
+    except NotKept as error:
+        result, failure = error.result, error
     provenance = dataclasses.replace(
         result.provenance,
         command=command,
@@ -73,4 +128,7 @@ def perform(job: Job, session: Session, *, command: str = "") -> Result:
         started=began.isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - clock, 3),
     )
-    return dataclasses.replace(result, config=result.config or job.settings(), provenance=provenance)
+    result = dataclasses.replace(result, config=result.config or job.settings(), provenance=provenance)
+    if failure:
+        raise NotKept(result, failure) from None
+    return result

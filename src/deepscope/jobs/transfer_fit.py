@@ -9,7 +9,7 @@ import torch
 
 from deepscope.data import ClassFolders, load_dataset
 from deepscope.errors import InputError
-from deepscope.jobs.job import Job
+from deepscope.jobs.job import Job, Keeping
 from deepscope.jobs.shown import provenance, skipped_blocks
 from deepscope.jobs.transfer_figures import Answers, evaluation_blocks, few_shot_curve, map_of_features
 from deepscope.jobs.transfer_table import copies_note
@@ -103,14 +103,16 @@ class TransferFit(Job):
             )
             losses = (_losses(history),)
             blocks = gather([recipe], classifier.models_, paths, session).blocks(recipe)
-        model = classifier.save(session.out)
+        keeping, saved = Keeping("the classifier"), []
+        with keeping:
+            saved = [classifier.save(session.out)]
         probabilities = classifier.fitted_.probabilities([block[test] for block in blocks])
         answers = Answers(data.classes, labels[test], probabilities, tuple(paths[row] for row in test))
         right = (probabilities.argmax(1) == labels[test]).numpy()
         clean = right[~split.copied]
         calibration = reliability(probabilities, labels[test])
         accuracy = proportion(int(right.sum()), len(right))
-        return Result(
+        result = Result(
             title=f"{data.root.name} in {len(data.classes)} classes, on {recipe}",
             metrics={
                 **accuracy.metrics("accuracy"),
@@ -127,7 +129,7 @@ class TransferFit(Job):
                     f"95 % Wilson interval {accuracy.low:.1%} to {accuracy.high:.1%}.",
                     "Accuracy",
                 ),
-                Note(f"{model.name} is a model: `deepscope classify IMAGES --model {model.name}`.", "Saved"),
+                *(Note(f"{m.name} is a model: `deepscope classify IMAGES --model {m.name}`.", "Saved") for m in saved),
                 *copies_note([split]),
                 *evaluation_blocks(answers, calibration),
                 curve,
@@ -136,8 +138,9 @@ class TransferFit(Job):
                 *skipped_blocks((*data.skipped, *found.skipped)),
             ),
             arrays={"probabilities": probabilities.numpy(), "labels": labels[test].numpy()},
-            provenance=provenance([*models.values(), model], everything.paths),
+            provenance=provenance([*models.values(), *saved], everything.paths),
         )
+        return keeping.done(result)
 
 
 def _losses(history: History) -> Curves:

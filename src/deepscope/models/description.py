@@ -86,6 +86,8 @@ def described(about: Any) -> Description:
         head=cast("tuple[int, int]", integers(about["head"], "head", low=1, high=2**31, count=2)),
         weights_sha256=text(about["weights_sha256"], "weights_sha256"),
     )
+    if len(set(made.categories)) != len(made.categories):
+        raise ValueError("a category occurs twice")
     blocks = sum(len(backbone.layers) for backbone in made.backbones)
     if blocks != len(made.normalisations):
         raise ValueError(f"{len(made.normalisations)} normalisations for {blocks} layers")

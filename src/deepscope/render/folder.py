@@ -29,7 +29,7 @@ from deepscope.results import Animation, Block, Note, Result, Table
 
 _DIGEST = "sha256"
 """Key of `result.json` with a digest of all the rest."""
-_UNFINISHED, _DRAFTS = "Unfinished", ".drafts-"
+_DRAFTS = ".drafts-"
 _ANIMATED = (".gif", ".webp", ".mp4")
 
 
@@ -84,7 +84,7 @@ def load(folder: Path) -> Result:
         document = records.document(folder)
         digest = document.pop(_DIGEST, None)
         expected, about = _digest(document), document.pop(records.FOLDER, None)
-        if document.get("type") == _UNFINISHED:
+        if document.get("type") == records.UNFINISHED:
             raise InputError(f"{folder} holds no whole result: the command that began to write it did not end")
         path = folder / ARRAYS
         if about is not None:  # older versions wrote none
@@ -137,7 +137,7 @@ def _replace_files(folder: Path, scratch: Path) -> None:
     old, new = _files(folder), sorted(path.relative_to(scratch) for path in scratch.rglob("*") if path.is_file())
     about = {"files": sorted(old | {path.as_posix() for path in new}), "writer": records.written_by(folder)}
     with atomic(folder / DOCUMENT) as path:
-        path.write_text(text({"type": _UNFINISHED, records.FOLDER: about}), encoding="utf-8")
+        path.write_text(text({"type": records.UNFINISHED, records.FOLDER: about}), encoding="utf-8")
     records.remove(folder, old)
     for path in new:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import assert_never
 
-from deepscope.names import one_line, printable
+from deepscope.names import one_line, printable, visible
 from deepscope.render.terminal import describe, metrics_table, origin
 from deepscope.render.text import cell, number, numeric
 from deepscope.results import Animation, Block, Curves, Heatmap, ImageGrid, Note, Result, Table
@@ -171,5 +171,5 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"printable": printable, "one_line": one_line, "origin": origin}
+    environment.filters |= {"printable": printable, "one_line": one_line, "visible": visible, "origin": origin}
     return environment

@@ -11,7 +11,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 from typing_extensions import assert_never
 
-from deepscope.names import one_line, printable
+from deepscope.names import one_line, printable, visible
 from deepscope.render.folder import figures
 from deepscope.render.text import cell, number, numeric
 from deepscope.results import Animation, Block, Column, Curves, Heatmap, ImageGrid, Note, Result, Table
@@ -72,7 +72,7 @@ class _Plain:
         for index, column in enumerate(table.columns):
             right = numeric(table, index)
             grid.add_column(
-                self.text(one_line(column.name)), justify="right" if right else "left", overflow="fold", no_wrap=right
+                self.text(visible(column.name)), justify="right" if right else "left", overflow="fold", no_wrap=right
             )
         for index, row in enumerate(table.rows):
             marked = index == table.mark
@@ -93,7 +93,7 @@ class _Plain:
                 text = self.text(cell(value, column), "bold green" if marked else "")
                 if marked and place == 0:
                     text.append(f" {_MARK}")
-                lines.add_row(self.text(one_line(column.name)), text)
+                lines.add_row(self.text(visible(column.name)), text)
             lines.add_row("", "")
         return lines
 
@@ -133,7 +133,7 @@ def describe(block: ImageGrid | Heatmap | Curves | Animation) -> str:
             rows, columns = block.values.shape
             return f"heatmap, {rows} x {columns}"
         case Curves():
-            names = ", ".join(one_line(series.label) for series in block.series[:4])
+            names = ", ".join(visible(series.label) for series in block.series[:4])
             return (
                 _count(len(block.series), "curve")
                 + (f": {names}" if names else "")

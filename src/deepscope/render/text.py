@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from deepscope.names import printable
+from deepscope.names import visible
 from deepscope.results import Cell, Column, Table
 
 DASH = "–"  # noqa: RUF001  the sign for "not measured"
@@ -33,7 +33,7 @@ def cell(value: Cell, column: Column) -> str:
         case bool():
             return "yes" if value else "no"
         case str():
-            return printable(value)
+            return visible(value)
         case _:
             return number(value, column.spec)
 

@@ -82,9 +82,12 @@ class Shelf:
             traceback.print_exc()
             text = f"{type(error).__name__}: {error}"
             return Outcome(section, _said(section, "This section failed", text), failure=text)
-        render.save(result, folder)
-        with atomic(folder / _KEY) as path:
-            path.write_text(self._key(section), encoding="utf-8")
+        try:
+            render.save(result, folder)
+            with atomic(folder / _KEY) as path:
+                path.write_text(self._key(section), encoding="utf-8")
+        except (OSError, InputError) as error:  # the page shows it all the same
+            session.note(f"{section.name} is not kept and will be made again: {error}")
         return Outcome(section, result)
 
     def _key(self, section: Section) -> str:

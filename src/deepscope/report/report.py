@@ -12,7 +12,8 @@ from deepscope.checks import Check
 from deepscope.checks.held_out import held_out
 from deepscope.errors import InputError, unknown
 from deepscope.files import atomic
-from deepscope.jobs import Job, PartFailed
+from deepscope.jobs import Job, Keeping, PartFailed
+from deepscope.jobs.output import refuse_data
 from deepscope.jobs.section import Budget, Section
 from deepscope.models import DEFAULT
 from deepscope.report.keeping import Outcome, Shelf
@@ -74,7 +75,9 @@ class Report(Job):
         shelf = Shelf(folder / "studies", session, about)
         if self.list:
             return _listing(chosen, budget, shelf)
+        refuse_data(folder, self, session)
         outcomes: list[Outcome] = []
+        keeping = Keeping("the page")
         clock = _Clock([section for section in chosen if not shelf.has(section)], budget)
         for place, section in enumerate(chosen, start=1):
             part = f"[{place}/{len(chosen)}] {section.name}"
@@ -82,13 +85,17 @@ class Report(Job):
             outcomes.append(shelf.get(section, part=part))
             clock.done(section)
             said = _introduction(outcomes, budget, session, clock)
-            with atomic(folder / "index.html") as path:
-                path.write_text(page(outcomes, title=title, introduction=said), encoding="utf-8")
-        session.note(f"the page is {(folder / 'index.html').resolve()}")
+            keeping = Keeping("the page")
+            with keeping, atomic(folder / "index.html") as path:
+                path.write_text(
+                    page(outcomes, title=title, introduction=said), encoding="utf-8", errors="backslashreplace"
+                )
+        if not keeping.failure:
+            session.note(f"the page is {(folder / 'index.html').resolve()}")
         if failed := [outcome.section.name for outcome in outcomes if outcome.failure]:
             where = f"{folder / 'index.html'} has the rest"
             raise PartFailed(f"{len(failed)} of {len(outcomes)} sections failed ({', '.join(failed)}); {where}")
-        return _summary(outcomes, folder / "index.html")
+        return keeping.done(_summary(outcomes, None if keeping.failure else folder / "index.html"))
 
     def _budget(self, session: Session) -> Budget:
         if self.budget != "auto":
@@ -169,7 +176,7 @@ def _introduction(outcomes: Sequence[Outcome], budget: Budget, session: Session,
     )
 
 
-def _summary(outcomes: Sequence[Outcome], path: Path) -> Result:
+def _summary(outcomes: Sequence[Outcome], path: Path | None) -> Result:
     rows = tuple((o.section.chapter, o.section.name, o.result.title, "kept" if o.kept else "run") for o in outcomes)
     return Result(
         title="Report",
@@ -180,7 +187,7 @@ def _summary(outcomes: Sequence[Outcome], path: Path) -> Result:
         },
         blocks=(
             Table((Column("chapter"), Column("study"), Column("found"), Column("")), rows),
-            Note(f"The page is {path}.", "Page"),
+            *([Note(f"The page is {path}.", "Page")] if path else []),
         ),
     )
 

@@ -128,8 +128,8 @@ def fit(
 
     Raises:
         Diverged: a figure or weight is NaN or infinite. The checkpoint is the last good one.
-        InputError: the checkpoint is damaged or of another training, another process trains in the folder, or the
-            last state cannot be written.
+        InputError: the checkpoint is damaged or of another training, another process trains in the folder, or
+            nothing can be written to it at the beginning.
     """
     from accelerate import PartialState
     from accelerate.utils import send_to_device
@@ -176,7 +176,7 @@ def fit(
         ThreadPoolExecutor(1) as ahead,
     ):
         done = checkpoint.load(step.parts, history) if checkpoint else 0
-        with _forgiving(session, last=True):
+        with _forgiving(session, first=True):
             recorder = Recorder(writes, history, since=done, tensorboard=tensorboard)
         advance(done)
         coming = ahead.submit(batches, at(done)) if done < steps else None
@@ -200,7 +200,7 @@ def fit(
                     figures |= observe(done)
                     for network in networks:
                         network.train()
-                with _forgiving(session, last=done == steps):
+                with _forgiving(session, first=False):
                     recorder.add(done, figures)
                     if due and checkpoint and world.is_main_process:
                         checkpoint.save(done, step.parts, history)
@@ -247,11 +247,11 @@ def _diverged(what: str, step: int, checkpoint: Checkpoint | None) -> str:
 
 
 @contextmanager
-def _forgiving(session: Session, *, last: bool) -> Iterator[None]:
-    """A disk that is full for a while ends no training: it is tried again at the next checkpoint."""
+def _forgiving(session: Session, *, first: bool) -> Iterator[None]:
+    """A disk that is full ends no training that has begun: the next checkpoint tries again, the network is returned."""
     try:
         yield
     except OSError as error:
-        if last:
-            raise InputError(f"the trained state cannot be written ({error}): free some space and run again") from None
+        if first:
+            raise InputError(f"the training cannot be recorded ({error}): free some space and run again") from None
         session.note(f"this state cannot be written, the last one is kept ({error})")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,7 @@ def divide(
 def _twins(data: ClassFolders, place: dict[Path, int], session: Session) -> dict[int, Collection[int]]:
     """Rows of images -> rows of their copies, as the audit of the data's folder finds them."""
     content = hashlib.sha256(b"".join(images.digest(path) for path in data.everything.paths))
-    content.update("\n".join(map(str, data.everything.paths)).encode())
+    content.update(b"\n".join(map(os.fsencode, data.everything.paths)))
     content.update(code_of(audit.__module__).encode())
     remembered, name = Cache(session, session.cache / "copies"), f"{content.hexdigest()}.kept"
     if (found := remembered.read(name)) is None:

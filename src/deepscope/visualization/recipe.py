@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from deepscope.errors import InputError
+from deepscope.settings import Count
 
 CanvasName = Literal["pixels", "fourier"]
 MoveName = Literal["normalised", "momentum"]
@@ -44,7 +45,7 @@ class Recipe:
             the batch size, so an image then depends on those that it is made with: best for many classes at once.
     """
 
-    iterations: int | None = None
+    iterations: Count | None = None
     learning_rate: float | None = None
     canvas: CanvasName | None = None
     move: MoveName | None = None

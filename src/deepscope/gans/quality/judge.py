@@ -14,7 +14,7 @@ from torch.optim import Adam, Optimizer
 
 from deepscope.errors import InputError
 from deepscope.gans.pictures import Labelled
-from deepscope.gans.saved import described, filled, read, write
+from deepscope.gans.saved import described, filled, read, required_channels, write
 from deepscope.gans.step import as_input
 from deepscope.session import Session
 from deepscope.training import Moment, Shuffled, Update, cosine_decay, fit
@@ -159,7 +159,9 @@ def load_judge(folder: Path) -> Judge:
     """
     about, weights = read(folder, _NAME, made_by="gan judge")
     with described(folder / f"{_NAME}.json", "gan judge"):
-        channels, classes = int(about["channels"]), tuple(str(name) for name in about["classes"])
+        channels, classes = required_channels(about), tuple(str(name) for name in about["classes"])
+        if len(classes) < 2:
+            raise ValueError(f"{len(classes)} classes")
         return filled(lambda: Judge(channels, classes), weights)
 
 

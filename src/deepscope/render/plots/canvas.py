@@ -24,7 +24,7 @@ from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 from PIL import Image
 
-from deepscope.names import one_line
+from deepscope.names import one_line, visible
 
 Pixels: TypeAlias = NDArray[np.uint8]
 
@@ -194,7 +194,7 @@ def fit(pixels: Pixels, side: float) -> tuple[float, float]:
 
 def fold(text: str, width: float, *, size: float = BODY, lines: int = 1, bold: bool = False) -> str:
     """The text, cleaned, in at most `lines` lines of `width` CSS pixels; an ellipsis stands for what is left over."""
-    words = drawable(one_line(text[:4000]), bold).split(" ")
+    words = drawable(one_line(visible(text[:4000])), bold).split(" ")
     folded = [""]
     for word, space in _pieces(words, width, size, bold):
         joined = f"{folded[-1]}{space}{word}".strip()
