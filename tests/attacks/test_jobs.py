@@ -184,7 +184,7 @@ def test_the_command_line_takes_every_method(capsys: pytest.CaptureFixture[str],
     printed = json.loads(capsys.readouterr().out)
     assert printed["metrics"]["images"] == 1
     assert run(["attack", "fgsm", str(cat), "--radius", "0", "--device", "cpu"]) == 2
-    assert "radius is 0" in capsys.readouterr().err
+    assert "--radius 0 is out of range" in capsys.readouterr().err
 
 
 def test_the_study_answers_with_verdicts(cat: Path) -> None:

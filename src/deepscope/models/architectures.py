@@ -52,6 +52,7 @@ def resolve(text: str) -> str:
 
 def skeleton(spec: str, *, classes: int | None = None) -> nn.Module:
     """The network `LIBRARY:NAME` on the meta device: all shapes, no numbers, no time spent."""
+    names(spec.partition(":")[0])  # imports the library: older ones make tensors then, which must not be on "meta"
     try:
         with torch.device("meta"):
             return _build(spec, classes)
