@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from deepscope.names import one_line, plain
 
 _FEW = 32
-"""So many names fit into a message."""
+"""The most names that a message lists."""
 
 
 class InputError(Exception):

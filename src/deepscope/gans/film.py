@@ -30,7 +30,7 @@ class Film:
             Image.fromarray(sheet(images, columns=columns)).save(path)
 
     def frames(self, *, most: int = 60) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
-        """At most so many sheets (T, H, W, 3), evenly chosen with the first and the last, and their steps.
+        """At most `most` sheets (T, H, W, 3), evenly chosen with the first and the last, and their steps.
 
         A damaged one is left out. Raises ValueError where there are none, or where they differ in size.
         """
