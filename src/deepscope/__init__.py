@@ -5,7 +5,7 @@
     pixels = model.read(["cat.jpg"])            # (1, 3, H, W) in [0, 1]
     logits = model(pixels)
 
-Packages: `models`, `attributions`, `attacks`, `visualization`, `transfer`, `adaptation`, `gans`, `data`, `jobs`,
+Packages: `models`, `attributions`, `attacks`, `visualization`, `transfer`, `adaptation`, `gans`, `data`, `commands`,
 `studies`, `render`. They are imported when first used.
 """
 

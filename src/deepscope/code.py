@@ -7,7 +7,7 @@ import functools
 import hashlib
 from pathlib import Path
 
-_BY_MODULE = {"jobs", "studies", "checks"}
+_BY_MODULE = {"commands", "studies", "checks"}
 """Packages whose modules do not depend on each other unless they say so. Any other package counts as a whole."""
 
 

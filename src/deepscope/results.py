@@ -1,4 +1,4 @@
-"""What a job hands back: a title, numbers, and a closed set of blocks to show. Data only.
+"""What a command hands back: a title, numbers, and a closed set of blocks to show. Data only.
 
 Arrays are NumPy arrays. `render` turns a `Result` into text, HTML, JSON and figures; nothing here
 knows how it will look.
@@ -200,7 +200,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Result:
-    """What a job or study found.
+    """What a command or study found.
 
     Attributes:
         title: one line.
@@ -209,8 +209,8 @@ class Result:
             stand beside their figure as `NAME/low` and `NAME/high`.
         blocks: what to show, in order.
         arrays: raw arrays for people who go on with them; saved as `.npz`.
-        provenance: filled in by the session that ran the job.
-        files: that the job itself wrote to its output folder, by their path in it (adversarial images, say).
+        provenance: filled in by the session that ran the command.
+        files: that the command itself wrote to its output folder, by their path in it (adversarial images, say).
     """
 
     title: str

@@ -47,7 +47,7 @@ class Advance(Protocol):
 
 @dataclass(frozen=True)
 class Session:
-    """What every job needs and no method decides for itself.
+    """What every command needs and no method decides for itself.
 
     Attributes:
         device: where tensors live.

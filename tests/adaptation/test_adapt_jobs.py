@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 
 from deepscope.adaptation import Adaptation, AdversarialTeacher, Dann, SourceOnly
+from deepscope.commands import NotKept, domains
+from deepscope.commands.adapt_evaluate import AdaptEvaluate
+from deepscope.commands.adapt_fit import AdaptFit
+from deepscope.commands.adapt_predict import AdaptPredict
+from deepscope.commands.domains import load_domains
 from deepscope.data import Digits, DigitSplit
 from deepscope.data.mnist import MnistExtract, MnistMExtract
 from deepscope.errors import InputError
-from deepscope.jobs import NotKept, domains
-from deepscope.jobs.adapt_evaluate import AdaptEvaluate
-from deepscope.jobs.adapt_fit import AdaptFit
-from deepscope.jobs.adapt_predict import AdaptPredict
-from deepscope.jobs.domains import load_domains
 from deepscope.models import DEFAULT, Preprocessing, VisionModel, digits, load_model
 from deepscope.results import Note
 from deepscope.session import Session

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from deepscope.adaptation import Adaptation
+from deepscope.commands import domains
 from deepscope.errors import InputError
-from deepscope.jobs import domains
 from deepscope.results import ImageGrid, Table
 from deepscope.session import Session
 from deepscope.studies.adaptation_of_photographs import AdaptationOfPhotographs

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from deepscope.attributions import Attribution, DeepLIFT
-from deepscope.jobs.explain import Explain
+from deepscope.commands.explain import Explain
 from deepscope.models import Preprocessing, load_model
 from deepscope.models.classifier import Backbone, Classifier, Normalisation, NormalisationKind, View
 from deepscope.models.saved import BackboneOrigin, save
@@ -45,8 +45,8 @@ def test_every_method_explains_it(tmp_path: Path) -> None:
     for method in Attribution.members().values():
         fields = {field.name for field in dataclasses.fields(method)}  # type: ignore[arg-type]
         quick = method(**{name: value for name, value in FEWER.items() if name in fields})  # type: ignore[abstract]
-        job = Explain(quick, (tmp_path / "photo.png",), target="dog", model=str(model))
-        maps = job.run(Session(cache=tmp_path / "cache", quiet=True)).arrays["maps"]
+        command = Explain(quick, (tmp_path / "photo.png",), target="dog", model=str(model))
+        maps = command.run(Session(cache=tmp_path / "cache", quiet=True)).arrays["maps"]
         assert maps.shape[-2:] == (SIDE, SIDE), method.name
         assert np.isfinite(maps).all() and (maps != 0).any(), method.name
 

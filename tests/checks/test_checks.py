@@ -21,10 +21,10 @@ from deepscope.checks.corruptions import Corruptions
 from deepscope.checks.explanations import Explanations
 from deepscope.checks.leaks import Leaks
 from deepscope.checks.robustness import Robustness
+from deepscope.commands import classify, perform
+from deepscope.commands.transfer_fit import TransferFit
 from deepscope.data.corruptions import Corruption
 from deepscope.errors import InputError
-from deepscope.jobs import classify, perform
-from deepscope.jobs.transfer_fit import TransferFit
 from deepscope.report import Report
 from deepscope.results import Block, Heatmap, ImageGrid, Note, Result, Table
 from deepscope.session import Session

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from deepscope.cli.commands import _jobs
+from deepscope.cli.commands import _commands
 from deepscope.cli.program import run
+from deepscope.commands import Command
 from deepscope.data.photographs import bundled_photographs
-from deepscope.jobs import Job
 
-JOBS = _jobs(Job)
+COMMANDS = _commands(Command)
 CAT = next(path for path in bundled_photographs().paths if path.name == "chelsea.png")
 
 
@@ -31,16 +31,16 @@ def _empty_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("COLUMNS", "100")
 
 
-@pytest.mark.parametrize("job", JOBS, ids=lambda job: f"{job.area} {job.name}".strip())
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: f"{command.area} {command.name}".strip())
 def test_every_command_has_help_with_an_example_that_parses(
-    job: type[Job], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    command: type[Command], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    performed: list[Job] = []
-    monkeypatch.setattr("deepscope.cli.program._execute", lambda job, *_: performed.append(job))
-    words = _split(job.example)
+    performed: list[Command] = []
+    monkeypatch.setattr("deepscope.cli.program._execute", lambda command, *_: performed.append(command))
+    words = _split(command.example)
     assert words[0] == "deepscope"
     assert run(words[1:]) == 0, capsys.readouterr().err
-    assert isinstance(performed[0], job)
+    assert isinstance(performed[0], command)
     flag = next((i for i, word in enumerate(words) if word.startswith("--")), len(words))
     assert run([*words[1 : min(flag, 3)], "--help"]) == 0
     assert "Example:" in capsys.readouterr().out

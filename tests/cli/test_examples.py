@@ -16,13 +16,13 @@ from cyclopts import App
 from torch import nn
 
 from deepscope import models
-from deepscope.cli.commands import _jobs
+from deepscope.cli.commands import _commands
 from deepscope.cli.program import app, run
+from deepscope.commands import Command
 from deepscope.data import ClassFolders, Digits, DigitSplit
 from deepscope.data.fifteen_scene import FifteenScene
 from deepscope.data.mnist import Mnist, MnistExtract, MnistM, MnistMExtract
 from deepscope.data.photographs import bundled_photographs
-from deepscope.jobs import Job
 from deepscope.models import Preprocessing, VisionModel, imagenet
 from deepscope.session import Session
 from painted import paint_folder
@@ -127,11 +127,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr(FifteenScene, "load", lambda home: ClassFolders.read(root / "scenes"))
         for name, module in list(sys.modules.items()):
             users = ("activations", "attack", "classify", "explain", "visualize", "models")
-            if name.startswith(tuple(f"deepscope.jobs.{user}" for user in users)) and hasattr(module, "load_model"):
+            if name.startswith(tuple(f"deepscope.commands.{user}" for user in users)) and hasattr(module, "load_model"):
                 patch.setattr(module, "load_model", load_model)
         for example in _examples():
             if _named(example) in {"transfer fit", "gan judge"} or example in {
-                job.example for job in _jobs(Job) if (job.area, job.name) in {("gan", "train"), ("adapt", "fit")}
+                command.example
+                for command in _commands(Command)
+                if (command.area, command.name) in {("gan", "train"), ("adapt", "fit")}
             }:
                 assert run([*_quick(example), "--quiet"]) == 0, example
         yield root
@@ -155,9 +157,9 @@ def test_the_example_runs(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    performed: list[Job] = []
+    performed: list[Command] = []
     if _named(example) in _LONG or _named(example).split()[0] in {"study", "report"}:
-        monkeypatch.setattr("deepscope.cli.program._execute", lambda job, *_: performed.append(job))
+        monkeypatch.setattr("deepscope.cli.program._execute", lambda command, *_: performed.append(command))
         assert run(shlex.split(example)[1:]) == 0, capsys.readouterr().err
         for word in (str(getattr(performed[0], field, "")) for field in ("data", "model")):
             assert not word.endswith("/") or Path(word).is_dir()

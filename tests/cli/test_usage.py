@@ -14,11 +14,11 @@ from typing import Any, get_args, get_type_hints
 import pytest
 from cyclopts import App, CycloptsError
 
-from deepscope.cli.commands import Common, _example, _family_field, _jobs, add_commands
+from deepscope.cli.commands import Common, _commands, _example, _family_field, add_commands
 from deepscope.cli.program import run
 from deepscope.cli.usage import refusal, spelled
+from deepscope.commands import Command
 from deepscope.errors import InputError
-from deepscope.jobs import Job
 from deepscope.registry import Registered
 from deepscope.settings import Range, declared, number
 
@@ -108,14 +108,14 @@ def test_a_command_that_takes_the_mistyped_word_still_suggests(
     assert "did you mean `deepscope gan train hinge`?" in capsys.readouterr().err
 
 
-def _commands() -> list[tuple[type[Any], list[str]]]:
+def _flagged() -> list[tuple[type[Any], list[str]]]:
     """Every class whose fields are flags, with a command line that takes them."""
     found: list[tuple[type[Any], list[str]]] = [(Common, ["classify"])]
-    for job in _jobs(Job):
-        family = _family_field(job)
+    for command in _commands(Command):
+        family = _family_field(command)
         members = list(family[1].members().values()) if family else []
-        found.append((job, shlex.split(_example(job, members[0]) if members else job.example)[1:]))
-        found += [(member, shlex.split(_example(job, member))[1:]) for member in members]
+        found.append((command, shlex.split(_example(command, members[0]) if members else command.example)[1:]))
+        found += [(member, shlex.split(_example(command, member))[1:]) for member in members]
     return found
 
 
@@ -130,7 +130,7 @@ def _is(hint: Any, kind: type) -> bool:
     return hint is kind or any(_is(inner, kind) for inner in get_args(hint))
 
 
-@pytest.mark.parametrize(("cls", "words"), _commands(), ids=lambda value: getattr(value, "__name__", ""))
+@pytest.mark.parametrize(("cls", "words"), _flagged(), ids=lambda value: getattr(value, "__name__", ""))
 def test_a_number_out_of_range_is_refused_before_any_work(root: App, cls: type[Registered], words: list[str]) -> None:
     for flag, hint in _numeric(cls):
         allowed = declared(hint)
@@ -143,7 +143,7 @@ def test_a_number_out_of_range_is_refused_before_any_work(root: App, cls: type[R
             assert len(said) < 400
 
 
-@pytest.mark.parametrize(("cls", "words"), _commands(), ids=lambda value: getattr(value, "__name__", ""))
+@pytest.mark.parametrize(("cls", "words"), _flagged(), ids=lambda value: getattr(value, "__name__", ""))
 def test_a_whole_number_is_never_cut_out_of_another(root: App, cls: type[Registered], words: list[str]) -> None:
     for flag, hint in _numeric(cls):
         if not _is(hint, float):
@@ -153,7 +153,7 @@ def test_a_whole_number_is_never_cut_out_of_another(root: App, cls: type[Registe
                 assert "not a whole number" in said
 
 
-@pytest.mark.parametrize(("cls", "words"), _commands(), ids=lambda value: getattr(value, "__name__", ""))
+@pytest.mark.parametrize(("cls", "words"), _flagged(), ids=lambda value: getattr(value, "__name__", ""))
 def test_an_empty_name_or_path_is_refused(root: App, cls: type[Registered], words: list[str]) -> None:
     hints = get_type_hints(cls)
     for field in dataclasses.fields(cls):  # pyright: ignore[reportArgumentType]
@@ -189,10 +189,10 @@ def _without(words: list[str], flag: str) -> list[str]:
 
 def test_what_counts_something_is_at_least_one() -> None:
     """A batch of no images, the best 0 classes or a training of 0 steps is a mistake, whichever command it is."""
-    for cls, _ in _commands():
+    for cls, _ in _flagged():
         for flag, hint in _numeric(cls):
             if flag in {"--batch-size", "--top", "--limit", "--queries", "--restarts", "--maps"}:
-                if cls.__module__.startswith(("deepscope.gans", "deepscope.studies", "deepscope.jobs.gan")):
+                if cls.__module__.startswith(("deepscope.gans", "deepscope.studies", "deepscope.commands.gan")):
                     continue  # these say what else the number must be
                 assert declared(hint).least == 1, (cls, flag)
             if flag == "--radius" and getattr(cls, "norm", "") == "linf":

@@ -16,8 +16,8 @@ from torch import Tensor
 
 import deepscope
 from deepscope import images
-from deepscope.jobs.attacked import subjects
-from deepscope.jobs.explained import read_photos
+from deepscope.commands.attacked import subjects
+from deepscope.commands.explained import read_photos
 from deepscope.models import VisionModel
 from deepscope.models.prediction import predict
 from deepscope.session import Session

@@ -13,6 +13,7 @@ from PIL import Image
 from scipy import ndimage
 from skimage.color import rgb2hsv
 
+from deepscope.commands.data_corrupt import DataCorrupt
 from deepscope.data.corruptions import (
     SIDE,
     Brightness,
@@ -28,7 +29,6 @@ from deepscope.data.corruptions import (
 )
 from deepscope.data.photographs import bundled
 from deepscope.errors import InputError
-from deepscope.jobs.data_corrupt import DataCorrupt
 from deepscope.session import Session
 
 GREY = Image.new("RGB", (120, 100), (102, 102, 102))

@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 
 from deepscope import images
+from deepscope.commands.attacked import subjects
+from deepscope.commands.explained import read_photos
+from deepscope.commands.truth import right_answers
 from deepscope.data import ClassFolders, DigitSplit, Photographs, load_dataset
 from deepscope.data.audit import audit
 from deepscope.data.folders import class_folders
 from deepscope.errors import InputError
-from deepscope.jobs.attacked import subjects
-from deepscope.jobs.explained import read_photos
-from deepscope.jobs.truth import right_answers
 from deepscope.session import Session
 from networks import tiny_model
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from fuzz.supervisor import Job
+from fuzz.supervisor import Command
 
 TESTS = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="session")
-def ask() -> Iterator[Callable[[Job], dict[str, Any]]]:
+def ask() -> Iterator[Callable[[Command], dict[str, Any]]]:
     """A process of its own that tries inputs: this one may have threads, which do not survive a fork."""
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("peaks of memory are measured as Linux tells them")
@@ -32,7 +32,7 @@ def ask() -> Iterator[Callable[[Job], dict[str, Any]]]:
         assert process.stdout
         requests, answers = process.stdin, process.stdout
 
-        def ask(job: Job) -> dict[str, Any]:
+        def ask(job: Command) -> dict[str, Any]:
             print(json.dumps(asdict(job)), file=requests, flush=True)
             return json.loads(answers.readline())
 

@@ -54,7 +54,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Job:
+class Command:
     """Inputs to try: `inputs` of them from seed `first` on, as far as `seconds` reach."""
 
     target: str
@@ -67,7 +67,7 @@ class Job:
     """Seconds of processor time that one input may take; six times that where the process only waits."""
 
 
-def supervise(target: Any, job: Job) -> tuple[int, list[Finding]]:
+def supervise(target: Any, job: Command) -> tuple[int, list[Finding]]:
     """Try a target's inputs. Returns how many were tried, and the findings."""
     findings: list[Finding] = []
     seed, end, until = job.first, job.first + job.inputs, time.monotonic() + job.seconds
@@ -80,7 +80,7 @@ def supervise(target: Any, job: Job) -> tuple[int, list[Finding]]:
     return seed - job.first, findings
 
 
-def _child(target: Any, job: Job, work: Path, seed: int, until: float) -> tuple[int, list[Finding], bool]:
+def _child(target: Any, job: Command, work: Path, seed: int, until: float) -> tuple[int, list[Finding], bool]:
     """Run a child from `seed` on. Returns the seed to go on with, findings, and whether the child had to be ended."""
     reads, writes = os.pipe()
     log = work / "stderr.txt"
@@ -142,12 +142,12 @@ def _used(process: psutil.Process) -> float:
         return 0.0
 
 
-def _keep(work: Path, job: Job, seed: int) -> None:
+def _keep(work: Path, job: Command, seed: int) -> None:
     if (work / "case").is_dir():
         shutil.copytree(work / "case", Path(job.keep) / f"{job.target}-{seed}", dirs_exist_ok=True, symlinks=True)
 
 
-def _try_all(target: Any, job: Job, work: Path, seeds: range, until: float, writes: int, log: Path) -> None:
+def _try_all(target: Any, job: Command, work: Path, seeds: range, until: float, writes: int, log: Path) -> None:
     """In the child: try inputs, and never return."""
     status = 1
     try:
@@ -243,7 +243,7 @@ def serve() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # nobody else writes among the answers
     for line in sys.stdin:
-        job = Job(**json.loads(line))
+        job = Command(**json.loads(line))
         try:
             tried_, findings = supervise(known[job.target], job)
             answer: dict[str, Any] = {"tried": tried_, "findings": [asdict(finding) for finding in findings]}

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from fuzz.supervisor import Finding, Job
+from fuzz.supervisor import Command, Finding
 from fuzz.target import targets
 
 TARGETS = targets()
@@ -47,10 +47,10 @@ def clock(request: pytest.FixtureRequest) -> Clock:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_files_from_outside(name: str, ask: Callable[[Job], dict[str, Any]], clock: Clock, tmp_path: Path) -> None:
+def test_files_from_outside(name: str, ask: Callable[[Command], dict[str, Any]], clock: Clock, tmp_path: Path) -> None:
     first = int(os.environ.get("DEEPSCOPE_FUZZ_SEED", "0"))
     inputs = 10**9 if "DEEPSCOPE_FUZZ_SECONDS" in os.environ else TARGETS[name].inputs
-    answer = ask(Job(name, first, inputs, clock.share(), str(tmp_path)))
+    answer = ask(Command(name, first, inputs, clock.share(), str(tmp_path)))
     assert "error" not in answer, answer["error"]
     sys.stdout.write(f"{name}: {answer['tried']} inputs\n")  # `pytest -rP` shows it
     findings = [Finding(**finding) for finding in answer["findings"]]

@@ -11,13 +11,13 @@ import pytest
 
 from fuzz.faulty import FAULTS
 from fuzz.mutations import damaged, json_text, lied
-from fuzz.supervisor import Job
+from fuzz.supervisor import Command
 from fuzz.target import same
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_each_kind_of_fault_is_found(name: str, ask: Callable[[Job], dict[str, Any]], tmp_path: Path) -> None:
-    answer = ask(Job(f"faulty-{name}", 3, 2, 60, str(tmp_path), patience=0.3))
+def test_each_kind_of_fault_is_found(name: str, ask: Callable[[Command], dict[str, Any]], tmp_path: Path) -> None:
+    answer = ask(Command(f"faulty-{name}", 3, 2, 60, str(tmp_path), patience=0.3))
     wanted = FAULTS[name][1]
     assert answer["tried"] == 2
     assert [found["seed"] for found in answer["findings"]] == ([3, 4] if wanted else [])

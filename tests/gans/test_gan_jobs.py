@@ -17,19 +17,19 @@ import torch
 from PIL import Image
 
 from deepscope import render
+from deepscope.commands import NotKept
+from deepscope.commands.gan_evaluate import GanEvaluate, material
+from deepscope.commands.gan_grid import GanGrid
+from deepscope.commands.gan_interpolate import GanInterpolate
+from deepscope.commands.gan_judge import GanJudge
+from deepscope.commands.gan_sample import GanSample
+from deepscope.commands.gan_train import GanTrain
 from deepscope.data import Digits, DigitSplit
 from deepscope.data.mnist import MnistExtract
 from deepscope.errors import InputError
 from deepscope.gans import load, load_pictures, stacked
 from deepscope.gans import saved as saved_module
 from deepscope.gans.quality import load_judge
-from deepscope.jobs import NotKept
-from deepscope.jobs.gan_evaluate import GanEvaluate, material
-from deepscope.jobs.gan_grid import GanGrid
-from deepscope.jobs.gan_interpolate import GanInterpolate
-from deepscope.jobs.gan_judge import GanJudge
-from deepscope.jobs.gan_sample import GanSample
-from deepscope.jobs.gan_train import GanTrain
 from deepscope.results import Animation, ImageGrid, Note, Picture, Result
 from deepscope.session import Session
 from kills import every_kill
@@ -163,8 +163,8 @@ def test_interpolation_and_grid(runs: Path) -> None:
 
 
 def test_evaluation(runs: Path) -> None:
-    job = GanEvaluate(runs / "conditional", judge=runs / "judge", samples=60, score_epochs=1)
-    found = job.run(session())
+    command = GanEvaluate(runs / "conditional", judge=runs / "judge", samples=60, score_epochs=1)
+    found = command.run(session())
     expected = {
         "fidelity",
         "digit-fid",
@@ -185,7 +185,7 @@ def test_evaluation(runs: Path) -> None:
 
 
 def test_without_a_judge_the_way_to_one_is_said(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from deepscope.jobs import gan_evaluate
+    from deepscope.commands import gan_evaluate
 
     monkeypatch.setattr(gan_evaluate, "fitting_judge", lambda *_: None)
     monkeypatch.setattr(
@@ -281,10 +281,10 @@ REFUSED: list[tuple[Refusal, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("job", "words"), REFUSED, ids=[words for _, words in REFUSED])
-def test_what_cannot_be_trained_says_so(tmp_path: Path, job: Refusal, words: str) -> None:
+@pytest.mark.parametrize(("command", "words"), REFUSED, ids=[words for _, words in REFUSED])
+def test_what_cannot_be_trained_says_so(tmp_path: Path, command: Refusal, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        job(tmp_path / "photos").run(session(tmp_path / "out"))
+        command(tmp_path / "photos").run(session(tmp_path / "out"))
 
 
 def test_a_steady_training_is_the_one_of_its_settings(tmp_path: Path) -> None:

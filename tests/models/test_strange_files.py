@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from deepscope.commands.models import ModelsClasses, ModelsList, ModelsShow
 from deepscope.errors import InputError
-from deepscope.jobs.models import ModelsClasses, ModelsList, ModelsShow
 from deepscope.models import architectures, catalogue, load_model
 from deepscope.session import Session
 

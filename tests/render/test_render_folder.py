@@ -287,8 +287,8 @@ def test_a_figure_that_fails_costs_neither_the_result_nor_other_figures(
     assert set(_digests(tmp_path)) == {"result.json", "arrays.npz", "02-map-3-1.png"}
 
 
-def job(folder: Path, number: int, names: list[str]) -> Result:
-    """What a job does that writes images of its own."""
+def command(folder: Path, number: int, names: list[str]) -> Result:
+    """What a command does that writes images of its own."""
     with render.drafts(folder) as drafts:
         for name in names:
             (drafts / "adversarial").mkdir(exist_ok=True)
@@ -305,7 +305,7 @@ def test_images_that_a_job_wrote_are_those_of_the_result_beside_them(tmp_path: P
     seen = []
 
     def begin() -> None:
-        render.save(job(tmp_path, 1, ["a.png", "b.png", "c.png"]), tmp_path)
+        render.save(command(tmp_path, 1, ["a.png", "b.png", "c.png"]), tmp_path)
         (tmp_path / "adversarial" / "mine.png").write_text("mine")
 
     def look() -> None:
@@ -317,10 +317,10 @@ def test_images_that_a_job_wrote_are_those_of_the_result_beside_them(tmp_path: P
         seen.append(number)
         assert (tmp_path / "adversarial" / "mine.png").read_text() == "mine"
 
-    every_kill(lambda: render.save(job(tmp_path, 2, ["b.png"]), tmp_path), begin, look)
+    every_kill(lambda: render.save(command(tmp_path, 2, ["b.png"]), tmp_path), begin, look)
     assert set(seen) == {1, None, 2} and seen[-1] == 2
     assert not list(tmp_path.glob(".*"))
-    render.save(job(tmp_path / "empty", 1, ["a.png"]), tmp_path / "empty")
+    render.save(command(tmp_path / "empty", 1, ["a.png"]), tmp_path / "empty")
     render.save(drawn(3), tmp_path / "empty")
     assert set(_digests(tmp_path / "empty")) == {"result.json", "arrays.npz", "01-map-3-0.png"}
     render.save(drawn(3), tmp_path)
@@ -328,7 +328,7 @@ def test_images_that_a_job_wrote_are_those_of_the_result_beside_them(tmp_path: P
 
 
 def test_a_job_that_fails_leaves_the_earlier_result_and_its_images(tmp_path: Path) -> None:
-    render.save(job(tmp_path, 1, ["a.png"]), tmp_path)
+    render.save(command(tmp_path, 1, ["a.png"]), tmp_path)
     with pytest.raises(KeyboardInterrupt), render.drafts(tmp_path) as drafts:
         (drafts / "b.png").touch()
         raise KeyboardInterrupt

@@ -9,22 +9,22 @@ from cyclopts import App, Parameter
 
 from deepscope.checks import Check
 from deepscope.cli.commands import Common, add_commands
-from deepscope.jobs import Job
-from deepscope.jobs.section import Section
+from deepscope.commands import Command
+from deepscope.commands.section import Section
 from deepscope.report.command import command_line
 from deepscope.session import Session
 from deepscope.studies import Study
 
 
 @pytest.fixture(scope="module")
-def parsed() -> list[tuple[Job, Common]]:
+def parsed() -> list[tuple[Command, Common]]:
     return []
 
 
 @pytest.fixture(scope="module")
-def app(parsed: list[tuple[Job, Common]]) -> App:
+def app(parsed: list[tuple[Command, Common]]) -> App:
     root = App(default_parameter=Parameter(negative_iterable=()))
-    add_commands(root, lambda job, common: parsed.append((job, common)))
+    add_commands(root, lambda command, common: parsed.append((command, common)))
     return root
 
 
@@ -39,13 +39,13 @@ SECTIONS: list[Section] = [
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.name)
-def test_a_section_is_its_command_line(section: Section, app: App, parsed: list[tuple[Job, Common]]) -> None:
+def test_a_section_is_its_command_line(section: Section, app: App, parsed: list[tuple[Command, Common]]) -> None:
     parsed.clear()
     words = shlex.split(command_line(section, Session(seed=3, precision="bfloat16")))
     assert words[0] == "deepscope"
     app(words[1:], exit_on_error=False, result_action="return_value")
-    ((job, common),) = parsed
-    assert job == section
+    ((command, common),) = parsed
+    assert command == section
     assert (common.seed, common.precision) == (3, "bfloat16")
 
 

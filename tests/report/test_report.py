@@ -12,8 +12,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from deepscope.checks import Check
+from deepscope.commands import NotKept, PartFailed
 from deepscope.errors import InputError
-from deepscope.jobs import NotKept, PartFailed
 from deepscope.report import Report
 from deepscope.report.keeping import Outcome, Shelf
 from deepscope.report.page import page

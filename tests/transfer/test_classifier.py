@@ -13,9 +13,9 @@ from sklearn.base import clone
 from sklearn.svm import LinearSVC
 
 from deepscope import images
+from deepscope.commands.transfer_export import TransferExport
 from deepscope.data import ClassFolders
 from deepscope.errors import InputError
-from deepscope.jobs.transfer_export import TransferExport
 from deepscope.models import load_model
 from deepscope.models.prediction import predict
 from deepscope.session import Session

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from deepscope import images
+from deepscope.commands.transfer_fit import TransferFit
+from deepscope.commands.transfer_improve import TransferImprove
 from deepscope.data import ClassFolders
 from deepscope.errors import InputError
-from deepscope.jobs.transfer_fit import TransferFit
-from deepscope.jobs.transfer_improve import TransferImprove
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.models.classifier import Classifier, Normalisation
 from deepscope.models.prediction import predict
@@ -160,7 +160,7 @@ def test_a_checkpoint_of_another_training_is_refused(
 def test_improve_measures_fine_tuning_beside_the_other_ideas(
     tiny: VisionModel, data: ClassFolders, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for place in ("deepscope.jobs.transfer_improve", "deepscope.transfer.classifier"):
+    for place in ("deepscope.commands.transfer_improve", "deepscope.transfer.classifier"):
         monkeypatch.setattr(f"{place}.load_model", lambda name, _: replace(copy.deepcopy(tiny), name=name))
     result = TransferImprove(str(data.root), model="one", others=("two",), fine_tune=1).run(session)
     ideas = {key.removeprefix("validation/") for key in result.metrics if key.startswith("validation/")}

@@ -12,10 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
+from deepscope.commands import class_images, visualize
+from deepscope.commands.class_images import Images, make_images
+from deepscope.commands.visualize import Visualize
 from deepscope.errors import InputError
-from deepscope.jobs import class_images, visualize
-from deepscope.jobs.class_images import Images, make_images
-from deepscope.jobs.visualize import Visualize
 from deepscope.models import VisionModel
 from deepscope.results import Animation, Curves, ImageGrid, Note, Table
 from deepscope.session import Session
@@ -201,7 +201,7 @@ def test_it_starts_from_a_picture_or_excites_a_layer(session: Session, tmp_path:
 
 @pytest.mark.usefixtures("models")
 @pytest.mark.parametrize(
-    ("job", "message"),
+    ("command", "message"),
     [
         (Visualize(), "name at least one class"),
         (Visualize(("wombat",), layer="0"), "not both"),
@@ -217,13 +217,13 @@ def test_it_starts_from_a_picture_or_excites_a_layer(session: Session, tmp_path:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_cannot_be_done_is_said_in_one_line(job: Visualize, message: str, session: Session) -> None:
+def test_what_cannot_be_done_is_said_in_one_line(command: Visualize, message: str, session: Session) -> None:
     with pytest.raises(InputError, match=message):
-        job.run(session)
+        command.run(session)
 
 
 @pytest.mark.real
 def test_squeezenet_recognises_what_it_was_asked_for(home: Path, tmp_path: Path) -> None:
     session = Session(home=home, cache=tmp_path, quiet=True)
-    job = Visualize(("pug", "gondola"), model="squeezenet1_0", iterations=80, view=96)
-    assert job.run(session).metrics["recognised/squeezenet1_0/top1"] == 1
+    command = Visualize(("pug", "gondola"), model="squeezenet1_0", iterations=80, view=96)
+    assert command.run(session).metrics["recognised/squeezenet1_0/top1"] == 1

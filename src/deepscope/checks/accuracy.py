@@ -12,10 +12,10 @@ from torch import Tensor
 
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
-from deepscope.jobs.section import Budget
-from deepscope.jobs.shown import provenance, skipped_blocks
-from deepscope.jobs.transfer_figures import Answers, evaluation_blocks
-from deepscope.jobs.truth import right_answers
+from deepscope.commands.section import Budget
+from deepscope.commands.shown import provenance, skipped_blocks
+from deepscope.commands.transfer_figures import Answers, evaluation_blocks
+from deepscope.commands.truth import right_answers
 from deepscope.models.prediction import predict
 from deepscope.results import Block, Curves, Note, Result, Series, Table
 from deepscope.session import Session

@@ -13,11 +13,11 @@ from PIL import Image
 from deepscope import images
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
+from deepscope.commands.section import Budget
+from deepscope.commands.shown import provenance, skipped_blocks
+from deepscope.commands.truth import right_answers
 from deepscope.data.corruptions import SIDE, Corruption, shrunk
 from deepscope.errors import InputError
-from deepscope.jobs.section import Budget
-from deepscope.jobs.shown import provenance, skipped_blocks
-from deepscope.jobs.truth import right_answers
 from deepscope.models import VisionModel
 from deepscope.models.prediction import nothing_readable, predict
 from deepscope.results import Column, Curves, ImageGrid, Note, Picture, Result, Series, Table

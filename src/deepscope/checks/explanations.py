@@ -15,13 +15,13 @@ from deepscope.attributions import Attribution
 from deepscope.attributions.faithfulness import Deletion, Insertion
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
+from deepscope.commands.explain_compare import named_methods
+from deepscope.commands.explained import Photos, explain, heat, image_cell, read_photos
+from deepscope.commands.faithfulness import CHANCE, measure
+from deepscope.commands.section import Budget
+from deepscope.commands.shown import provenance, skipped_blocks
+from deepscope.commands.truth import right_answers
 from deepscope.errors import InputError
-from deepscope.jobs.explain_compare import named_methods
-from deepscope.jobs.explained import Photos, explain, heat, image_cell, read_photos
-from deepscope.jobs.faithfulness import CHANCE, measure
-from deepscope.jobs.section import Budget
-from deepscope.jobs.shown import provenance, skipped_blocks
-from deepscope.jobs.truth import right_answers
 from deepscope.models import VisionModel
 from deepscope.models.prediction import predict
 from deepscope.results import Block, Cell, Column, GridCell, ImageGrid, Note, Result, Table

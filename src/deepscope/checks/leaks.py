@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from deepscope.checks.check import Check
+from deepscope.commands.data import DataAudit
+from deepscope.commands.section import Budget
 from deepscope.data import ClassFolders, load_dataset
-from deepscope.jobs.data import DataAudit
-from deepscope.jobs.section import Budget
 from deepscope.results import Note, Result
 from deepscope.session import Session
 

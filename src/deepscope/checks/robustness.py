@@ -17,10 +17,10 @@ from deepscope.attacks.defences import WARNING
 from deepscope.attacks.evaluation import evaluate
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
+from deepscope.commands.attacked import Subjects, as_picture, difference, file_names, subjects, vanished_notes
+from deepscope.commands.section import Budget
+from deepscope.commands.shown import provenance, skipped_blocks
 from deepscope.errors import InputError
-from deepscope.jobs.attacked import Subjects, as_picture, difference, file_names, subjects, vanished_notes
-from deepscope.jobs.section import Budget
-from deepscope.jobs.shown import provenance, skipped_blocks
 from deepscope.models import VisionModel
 from deepscope.results import Curves, ImageGrid, Note, Result, Series
 from deepscope.session import Session

@@ -1,4 +1,4 @@
-"""The command line: built from the registered jobs, run with one set of common flags.
+"""The command line: built from the registered commands, run with one set of common flags.
 
 Nothing heavy is imported here, so that ctrl-C ends the program in one line also while the libraries load.
 """

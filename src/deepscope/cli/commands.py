@@ -13,15 +13,15 @@ from cyclopts import App, Parameter, convert
 from docstring_parser import parse
 
 from deepscope.checks import Check
+from deepscope.commands import Command
 from deepscope.errors import InputError
 from deepscope.images.refusals import ADDRESS
-from deepscope.jobs import Job
 from deepscope.registry import Registered
 from deepscope.report import Report  # noqa: F401 - above studies, so that it can run them
 from deepscope.settings import Range, check, check_values, number, whole_number
 from deepscope.studies import Study
 
-Run = Callable[[Job, "Common"], None]
+Run = Callable[[Command, "Common"], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,43 +46,43 @@ class Common:
 
 
 def add_commands(app: App, run: Run) -> None:
-    """Give `app` one command a registered job, and one a method where a job works with a family of methods.
+    """Give `app` one command per registered command, and one per method where it works with a family of methods.
 
     Args:
         app: the root.
-        run: called with the finished job and the common flags.
+        run: called with the finished command and the common flags.
     """
-    for job in _jobs(Job):
+    for command in _commands(Command):
         parent = app
-        if job.area:
-            parent = _group(app, job.area, job)
-        family = _family_field(job)
+        if command.area:
+            parent = _group(app, command.area, command)
+        family = _family_field(command)
         if family is None:
-            _add(parent, job.name, _signature(job), job, run)
-            if job.area and job.name == "list":
-                parent.default(_function(_signature(job), job, run))
+            _add(parent, command.name, _signature(command), command, run)
+            if command.area and command.name == "list":
+                parent.default(_function(_signature(command), command, run))
         else:
             field, base = family
-            group = _group(parent, job.name, job)
-            group.help = _summary(job)
-            default = getattr(job, field, None)
-            if isinstance(default, base):  # the job also works without a method's name
-                own = _signature(job, field, type(default))
-                group.default(_function(own, job, run, field, type(default)))
+            group = _group(parent, command.name, command)
+            group.help = _summary(command)
+            default = getattr(command, field, None)
+            if isinstance(default, base):  # the command also works without a method's name
+                own = _signature(command, field, type(default))
+                group.default(_function(own, command, run, field, type(default)))
             for method in base.members().values():
-                _add(group, method.name, _signature(job, field, method), job, run, field, method)
+                _add(group, method.name, _signature(command, field, method), command, run, field, method)
 
 
-def _jobs(base: type[Job]) -> list[type[Job]]:
-    """All jobs, by area and name: two areas may each have a job of the same name."""
-    return sorted(base.concrete(), key=lambda job: (job.area, job.name))
+def _commands(base: type[Command]) -> list[type[Command]]:
+    """All commands, by area and name: two areas may each have a command of the same name."""
+    return sorted(base.concrete(), key=lambda command: (command.area, command.name))
 
 
-def _group(parent: App, name: str, job: type[Job]) -> App:
+def _group(parent: App, name: str, command: type[Command]) -> App:
     try:
         return parent[name]
     except KeyError:
-        group = App(name=name, help=_AREAS.get(name, ""), help_epilogue=f"Example: {job.example}")
+        group = App(name=name, help=_AREAS.get(name, ""), help_epilogue=f"Example: {command.example}")
         parent.command(group)
         return group
 
@@ -96,28 +96,28 @@ _AREAS = {
     Check.area: "Examine a classifier of your own, one question at a time; `deepscope report --data` asks them all.",
     Study.area: "Repeat an experiment of the source report, with its questions answered by numbers.",
 }
-"""Help of the groups that are no job themselves."""
+"""Help of the groups that are no command themselves."""
 
 
 def _add(
     parent: App,
     name: str,
     signature: inspect.Signature,
-    job: type[Job],
+    command: type[Command],
     run: Run,
     field: str = "",
     method: type[Registered] | None = None,
 ) -> None:
-    command = App(name=name, help_epilogue=f"Example: {job.example if method is None else _example(job, method)}")
-    command.default(_function(signature, job, run, field, method))
-    parent.command(command)
+    made = App(name=name, help_epilogue=f"Example: {command.example if method is None else _example(command, method)}")
+    made.default(_function(signature, command, run, field, method))
+    parent.command(made)
 
 
-def _example(job: type[Job], method: type[Registered]) -> str:
-    """The job's example with this method: in place of the one that it names, if it names one."""
-    words = job.example.split(" ")
-    place = words.index(job.name) + 1
-    field = _family_field(job)
+def _example(command: type[Command], method: type[Registered]) -> str:
+    """The command's example with this method: in place of the one that it names, if it names one."""
+    words = command.example.split(" ")
+    place = words.index(command.name) + 1
+    field = _family_field(command)
     names = field[1].members() if field else {}
     words[place : place + (words[place] in names)] = [method.name]
     return " ".join([*words, method.example_flags]).rstrip()
@@ -125,14 +125,14 @@ def _example(job: type[Job], method: type[Registered]) -> str:
 
 def _function(
     signature: inspect.Signature,
-    job: type[Job],
+    command: type[Command],
     run: Run,
     field: str = "",
     method: type[Registered] | None = None,
 ) -> Callable[..., None]:
-    own = {f.name for f in dataclasses.fields(job)}  # pyright: ignore[reportArgumentType]
+    own = {f.name for f in dataclasses.fields(command)}  # pyright: ignore[reportArgumentType]
 
-    def command(*arguments: Any, **flags: Any) -> None:
+    def call(*arguments: Any, **flags: Any) -> None:
         bound = signature.bind(*arguments, **flags)
         bound.apply_defaults()
         values = dict(bound.arguments)
@@ -143,29 +143,31 @@ def _function(
             of_method = {name: value for name, value in values.items() if name not in own}
             check_values(method, of_method)
             settings[field] = method(**of_method)
-        check_values(job, settings)
-        run(job(**settings), common)
+        check_values(command, settings)
+        run(command(**settings), common)
 
-    command.__name__ = (method or job).__name__
-    command.__doc__ = _summary(job if method is None else method)
-    command.__signature__ = signature  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
-    return command
+    call.__name__ = (method or command).__name__
+    call.__doc__ = _summary(command if method is None else method)
+    call.__signature__ = signature  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+    return call
 
 
-def _signature(job: type[Job], family_field: str = "", method: type[Registered] | None = None) -> inspect.Signature:
-    """Positional fields of the job first, then its flags, the method's flags, and the common ones.
+def _signature(
+    command: type[Command], family_field: str = "", method: type[Registered] | None = None
+) -> inspect.Signature:
+    """Positional fields of the command first, then its flags, the method's flags, and the common ones.
 
     Raises:
         TypeError: two of them share a name; a flag must mean one thing.
     """
-    parameters = [p for p in _parameters(job, "") if p.name != family_field]
+    parameters = [p for p in _parameters(command, "") if p.name != family_field]
     if method is not None:
         parameters += [p.replace(kind=p.KEYWORD_ONLY) for p in _parameters(method, "Method")]
     parameters += [p.replace(kind=p.KEYWORD_ONLY) for p in _parameters(Common, "Common")]
     names = [parameter.name for parameter in parameters]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise TypeError(f"{job.__name__} with {method and method.__name__}: {sorted(twice)} would be defined twice")
+        raise TypeError(f"{command.__name__} with {method and method.__name__}: {sorted(twice)} would be defined twice")
     return inspect.Signature(sorted(parameters, key=lambda p: p.kind))
 
 
@@ -235,8 +237,8 @@ def _kind_and_default(field: dataclasses.Field[Any], last: bool, hint: Any) -> t
     return inspect.Parameter.POSITIONAL_OR_KEYWORD, default, hint
 
 
-def _family_field(job: type[Job]) -> tuple[str, type[Registered]] | None:
-    for name, hint in get_type_hints(job).items():
+def _family_field(command: type[Command]) -> tuple[str, type[Registered]] | None:
+    for name, hint in get_type_hints(command).items():
         if isinstance(hint, type) and issubclass(hint, Registered) and inspect.isabstract(hint):
             return name, hint
     return None

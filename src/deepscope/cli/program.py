@@ -17,9 +17,9 @@ from rich.console import Console
 from deepscope import __version__, render
 from deepscope.cli.commands import Common, add_commands
 from deepscope.cli.usage import mistaken, refusal, spelled
+from deepscope.commands import Command, NotKept, PartFailed, perform
+from deepscope.commands.output import output_folder, refuse_data
 from deepscope.errors import InputError, out_of_memory
-from deepscope.jobs import Job, NotKept, PartFailed, perform
-from deepscope.jobs.output import output_folder, refuse_data
 from deepscope.names import one_line, storable
 from deepscope.results import Result
 from deepscope.session import Session, first_process
@@ -59,11 +59,11 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def app(command: str = "") -> App:
+def app(typed: str = "") -> App:
     """The whole command line.
 
     Args:
-        command: what was typed, for the result's provenance.
+        typed: the command line, for the result's provenance.
     """
     root = App(
         name="deepscope",
@@ -75,15 +75,15 @@ def app(command: str = "") -> App:
         suppress_keyboard_interrupt=False,  # cyclopts would end the program without a word
     )
 
-    def execute(job: Job, common: Common) -> None:
-        _execute(job, common, command)
+    def execute(command: Command, common: Common) -> None:
+        _execute(command, common, typed)
 
     add_commands(root, execute)
     root.register_install_completion_command()
     return root
 
 
-def _execute(job: Job, common: Common, command: str) -> None:
+def _execute(command: Command, common: Common, typed: str) -> None:
     speaks = first_process()  # for all processes under `torchrun`
     session = Session.open(
         device=common.device,
@@ -93,18 +93,18 @@ def _execute(job: Job, common: Common, command: str) -> None:
         out=_normal(common.out),
     )
     if session.out:
-        _prepare(session.out, job, session)
+        _prepare(session.out, command, session)
     folder = session.out if speaks else None
     failure: Exception | None = None
-    with output_folder(folder, type(job), session) if folder else contextlib.nullcontext():
+    with output_folder(folder, type(command), session) if folder else contextlib.nullcontext():
         with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone
             try:
-                result = perform(job, session, command=command)
+                result = perform(command, session, typed=typed)
             except NotKept as error:
                 result, failure = error.result, error
             try:
                 if folder and not failure:
-                    render.save(result, folder, writer=job.command())
+                    render.save(result, folder, writer=command.command_path())
             except Exception as error:  # what was computed is shown all the same
                 failure = error
         if speaks:
@@ -145,10 +145,10 @@ def _normal(folder: Path | None) -> Path | None:
         return folder
 
 
-def _prepare(folder: Path, job: Job, session: Session) -> None:
+def _prepare(folder: Path, command: Command, session: Session) -> None:
     """Make the folder if it is not there: better refused now than after hours of work."""
     try:
-        refuse_data(folder, job, session)
+        refuse_data(folder, command, session)
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except (OSError, RuntimeError) as error:

@@ -106,10 +106,10 @@ def load(folder: Path) -> Result:
 
 @contextmanager
 def drafts(folder: Path | None) -> Iterator[Path]:
-    """A scratch folder for files that a job writes; they move to `folder` when the block ends without an error.
+    """A scratch folder for files that a command writes; they move to `folder` when the block ends without an error.
 
     The earlier result in `folder` and its files are removed then: never do files of two results lie side by side. A
-    job names these files in `Result.files`. Without a folder they are only scratch.
+    command names these files in `Result.files`. Without a folder they are only scratch.
 
     Raises:
         InputError: the folder cannot be written to.
@@ -120,7 +120,7 @@ def drafts(folder: Path | None) -> Iterator[Path]:
         return
     folder.mkdir(parents=True, exist_ok=True)
     with lock(folder):
-        for left in folder.glob(f"{_DRAFTS}*"):  # of a job that was killed
+        for left in folder.glob(f"{_DRAFTS}*"):  # of a command that was killed
             shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=_DRAFTS, dir=folder) as scratch:
             yield Path(scratch)

@@ -1,4 +1,4 @@
-"""The command line that runs a job again, from the job itself."""
+"""The command line that runs a command again, from the command itself."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import dataclasses
 import shlex
 from typing import Any
 
-from deepscope.jobs import Job
+from deepscope.commands import Command
 from deepscope.session import Session
 
 
-def command_line(job: Job, session: Session) -> str:
-    """What to type for this job in this session: only what differs from the defaults is said.
+def command_line(command: Command, session: Session) -> str:
+    """What to type for this command in this session: only what differs from the defaults is said.
 
     Args:
-        job: without a method among its fields.
+        command: without a method among its fields.
         session: its seed and precision are said too.
     """
-    assert dataclasses.is_dataclass(job)
-    words, flags = ["deepscope", *job.area.split(), job.name], list[str]()
-    positional = [field.name for field in dataclasses.fields(job) if not field.kw_only]
-    for field in dataclasses.fields(job):
-        value = getattr(job, field.name)
+    assert dataclasses.is_dataclass(command)
+    words, flags = ["deepscope", *command.area.split(), command.name], list[str]()
+    positional = [field.name for field in dataclasses.fields(command) if not field.kw_only]
+    for field in dataclasses.fields(command):
+        value = getattr(command, field.name)
         if field.default is dataclasses.MISSING:
             words.append(str(value))
         elif isinstance(value, tuple) and field.name in positional[-1:]:

@@ -12,10 +12,10 @@ from stat import S_ISDIR
 
 from deepscope import render
 from deepscope.code import code_digest
+from deepscope.commands import perform
+from deepscope.commands.section import Section
 from deepscope.errors import InputError
 from deepscope.files import atomic
-from deepscope.jobs import perform
-from deepscope.jobs.section import Section
 from deepscope.report.command import command_line
 from deepscope.results import Note, Result
 from deepscope.session import Session
@@ -75,7 +75,7 @@ class Shelf:
         try:
             (folder / _KEY).unlink(missing_ok=True)  # from here on, what lies there may be inconsistent
             own = replace(session, part=part)
-            result = perform(section, own, command=command_line(section, session))
+            result = perform(section, own, typed=command_line(section, session))
         except InputError as error:  # weights or data that are not here: no defect, but nothing to keep either
             return Outcome(section, _said(section, "Not measured here", str(error)))
         except Exception as error:

@@ -10,11 +10,11 @@ from typing import ClassVar, Literal, TypeVar
 
 from deepscope.checks import Check
 from deepscope.checks.held_out import held_out
+from deepscope.commands import Command, Keeping, PartFailed
+from deepscope.commands.output import refuse_data
+from deepscope.commands.section import Budget, Section
 from deepscope.errors import InputError, unknown
 from deepscope.files import atomic
-from deepscope.jobs import Job, Keeping, PartFailed
-from deepscope.jobs.output import refuse_data
-from deepscope.jobs.section import Budget, Section
 from deepscope.models import DEFAULT
 from deepscope.report.keeping import Outcome, Shelf
 from deepscope.report.page import page
@@ -28,7 +28,7 @@ Family = TypeVar("Family", bound=Section)
 
 
 @dataclass(frozen=True)
-class Report(Job):
+class Report(Command):
     """Write one self-contained HTML page: the source report reproduced, or a classifier of your own examined.
 
     Without --data the studies of the source run: every question is answered from measured numbers, the published

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from deepscope.commands.activations import Activations
 from deepscope.data.photographs import bundled
-from deepscope.jobs.activations import Activations
 from deepscope.models import DEFAULT, catalogue
 from deepscope.results import ImageGrid, Picture, Result
 from deepscope.session import Session

@@ -12,12 +12,12 @@ import numpy as np
 
 from deepscope import images
 from deepscope.adaptation import SOURCE, TARGET, Adaptation, AdversarialTeacher, Recipe, SourceOnly, adapt, run
+from deepscope.commands.adapt_fit import right
+from deepscope.commands.domains import Domains, load_domains
+from deepscope.commands.shown import thumbnail
 from deepscope.data import ClassFolders, load_dataset
 from deepscope.data.corruptions import Corruption, write_corrupted
 from deepscope.errors import InputError
-from deepscope.jobs.adapt_fit import right
-from deepscope.jobs.domains import Domains, load_domains
-from deepscope.jobs.shown import thumbnail
 from deepscope.models import DEFAULT
 from deepscope.results import Column, ImageGrid, Note, Provenance, Result, Table
 from deepscope.session import Session

@@ -27,9 +27,9 @@ from deepscope.adaptation import (
     proxy_a_distance,
     run,
 )
+from deepscope.commands.domains import Domains, load_domains
 from deepscope.data import first_here
 from deepscope.errors import InputError
-from deepscope.jobs.domains import Domains, load_domains
 from deepscope.kept import workspace
 from deepscope.models import DEFAULT
 from deepscope.session import Session

@@ -15,9 +15,7 @@ from deepscope.attacks import DDN, PGD, Attack, Fooling, Goal, OnePixel, Square,
 from deepscope.attacks.defences import DEFENCES, WARNING
 from deepscope.attacks.evaluation import Evaluation, evaluate
 from deepscope.attacks.judge import Verdict
-from deepscope.data.photographs import bundled_photographs
-from deepscope.errors import InputError
-from deepscope.jobs.attacked import (
+from deepscope.commands.attacked import (
     Subjects,
     aim,
     another,
@@ -29,7 +27,9 @@ from deepscope.jobs.attacked import (
     subjects,
     values,
 )
-from deepscope.jobs.shown import provenance, skipped_blocks
+from deepscope.commands.shown import provenance, skipped_blocks
+from deepscope.data.photographs import bundled_photographs
+from deepscope.errors import InputError
 from deepscope.models import DEFAULT, VisionModel, load_model
 from deepscope.results import Cell, Column, GridCell, ImageGrid, Note, Result, Table
 from deepscope.session import Session

@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from deepscope.jobs.models import ModelsShow
+from deepscope.commands.models import ModelsShow
 from deepscope.results import Note, Result, Table
 from deepscope.session import Session
 from deepscope.studies.study import Answer, Budget, Study, answers

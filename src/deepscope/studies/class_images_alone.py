@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from deepscope.jobs.class_images import make_images
-from deepscope.jobs.shown import picture, provenance
+from deepscope.commands.class_images import make_images
+from deepscope.commands.shown import picture, provenance
 from deepscope.models import VisionModel
 from deepscope.results import ImageGrid, Result
 from deepscope.session import Session

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from deepscope.commands.class_images import Images, make_images, watch_film
+from deepscope.commands.shown import picture, provenance
 from deepscope.errors import InputError
-from deepscope.jobs.class_images import Images, make_images, watch_film
-from deepscope.jobs.shown import picture, provenance
 from deepscope.models import DEFAULT, VisionModel, catalogue, load_model
 from deepscope.results import Animation, Block, Cell, Column, ImageGrid, Result, Table
 from deepscope.session import Session

@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from deepscope.commands.gan_evaluate import measure
+from deepscope.commands.gan_grid import style_agreement
 from deepscope.data import first_here
 from deepscope.errors import InputError
 from deepscope.gans import (
@@ -29,8 +31,6 @@ from deepscope.gans import (
 )
 from deepscope.gans.quality import Judge, draw, fitting_judge, novelty, train_judge
 from deepscope.gans.style import slant
-from deepscope.jobs.gan_evaluate import measure
-from deepscope.jobs.gan_grid import style_agreement
 from deepscope.kept import Cache, workspace
 from deepscope.models.vision_model import weights_sha256
 from deepscope.session import Session

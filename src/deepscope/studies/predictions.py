@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from deepscope.jobs.classify import Classify
+from deepscope.commands.classify import Classify
 from deepscope.models import DEFAULT, catalogue
 from deepscope.results import ImageGrid, Result
 from deepscope.session import Session

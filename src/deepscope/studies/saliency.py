@@ -20,12 +20,12 @@ from deepscope.attributions import (
 )
 from deepscope.attributions import Saliency as Gradient
 from deepscope.attributions.faithfulness import Deletion, Insertion, MaxSensitivity, Roughness
+from deepscope.commands.explained import Photos, explain, heat, image_cell, read_photos
+from deepscope.commands.faithfulness import CHANCE, measure
+from deepscope.commands.sanity import Checked, check_sanity
+from deepscope.commands.shown import provenance
 from deepscope.data.photographs import bundled_photographs
 from deepscope.errors import InputError
-from deepscope.jobs.explained import Photos, explain, heat, image_cell, read_photos
-from deepscope.jobs.faithfulness import CHANCE, measure
-from deepscope.jobs.sanity import Checked, check_sanity
-from deepscope.jobs.shown import provenance
 from deepscope.models import VisionModel, load_model
 from deepscope.models.prediction import forward
 from deepscope.results import Block, GridCell, ImageGrid, Result

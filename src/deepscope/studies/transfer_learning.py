@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from deepscope import images
+from deepscope.commands.transfer_improve import TransferImprove
+from deepscope.commands.transfer_table import PUBLISHED, TransferTable
 from deepscope.data import ClassFolders, Dataset, load_dataset
 from deepscope.errors import InputError
-from deepscope.jobs.transfer_improve import TransferImprove
-from deepscope.jobs.transfer_table import PUBLISHED, TransferTable
 from deepscope.models import DEFAULT, catalogue, load_model
 from deepscope.results import Block, Column, Note, Result, Table
 from deepscope.session import Session

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from deepscope.commands.class_images import make_images
 from deepscope.data import ClassFolders
-from deepscope.jobs.class_images import make_images
 from deepscope.kept import kept
 from deepscope.report.keeping import Shelf
 from deepscope.results import Provenance, Result

@@ -1,0 +1,134 @@
+"""`Command`: what one command does. The command line is built from the registered commands."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import time
+from abc import abstractmethod
+from datetime import datetime, timezone
+from importlib.metadata import version
+from typing import ClassVar
+
+from deepscope.errors import InputError
+from deepscope.registry import Registered
+from deepscope.results import Result
+from deepscope.session import Session
+
+_RECORDED = ("deepscope", "torch", "torchvision", "timm", "scikit-learn", "numpy", "pillow")
+
+
+class Command(Registered):
+    """A command: a frozen dataclass whose fields are its arguments and flags.
+
+    Fields before `_: KW_ONLY` are positional arguments, the rest are flags. The class docstring gives the help:
+    its first line the summary, its `Attributes:` section one line a field. A field whose type is a
+    family (`Attribution`, say) becomes one sub-command a method, with the method's fields as flags.
+    """
+
+    area: ClassVar[str] = ""
+    """The command's group: "transfer" for `deepscope transfer fit`; empty for a command of its own.
+
+    A command named "list" is also what the bare group does.
+    """
+    example: ClassVar[str]
+    """A command line that works, shown at the end of the help."""
+    makes: ClassVar[tuple[str, ...]] = ()
+    """Files of a model or a training that it writes to its output folder: no other command writes there."""
+
+    @classmethod
+    def command_path(cls) -> str:
+        """How the command is called: "transfer fit"."""
+        return f"{cls.area} {cls.name}".strip()
+
+    @abstractmethod
+    def run(self, session: Session) -> Result:
+        """Do it. In `Result.provenance`, the command fills in its models and data; `perform` does the rest.
+
+        Raises:
+            InputError: what the person gave cannot be used.
+            NotKept: the work is done, but what was to be kept of it cannot be written.
+        """
+
+
+class PartFailed(Exception):
+    """The work was done and written, but for a part that failed; the command line says so and exits with 1."""
+
+
+class NotKept(InputError):
+    """The work is done and its result known, but what was to be kept of it cannot be written.
+
+    The command line shows the result, says the error and exits with 2.
+    """
+
+    def __init__(self, result: Result, error: object) -> None:
+        super().__init__(str(error))
+        self.result = result
+
+
+@dataclasses.dataclass
+class Keeping:
+    """A block that writes what was trained; where the disk is full, the result is made all the same.
+
+    Attributes:
+        what: is written: "the generator".
+        failure: why it was not, empty where it was.
+    """
+
+    what: str
+    failure: str = ""
+
+    def __enter__(self) -> None:
+        """Begin to write."""
+        self.failure = ""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        """Remember an error of writing, for `done`; other errors go on."""
+        if isinstance(error, OSError):
+            self.failure = f"{self.what} cannot be written ({error.strerror or error}): free some space and run again"
+        elif isinstance(error, InputError):
+            self.failure = str(error)
+        return isinstance(error, (OSError, InputError))
+
+    def done(self, result: Result) -> Result:
+        """The result, where everything was written.
+
+        Raises:
+            NotKept: it was not; the error holds the result.
+        """
+        if self.failure:
+            raise NotKept(result, self.failure)
+        return result
+
+
+def perform(command: Command, session: Session, *, typed: str = "") -> Result:
+    """Run a command and record where its result came from.
+
+    Args:
+        command: what to run.
+        session: how.
+        typed: the command line that does the same.
+
+    Raises:
+        NotKept: as `Command.run`; its result is complete.
+    """
+    began, clock = datetime.now(timezone.utc), time.monotonic()
+    failure = None
+    try:
+        result = command.run(session)
+    except NotKept as error:
+        result, failure = error.result, error
+    provenance = dataclasses.replace(
+        result.provenance,
+        command=typed,
+        versions={"python": platform.python_version(), **{name: version(name) for name in _RECORDED}},
+        seed=session.seed,
+        device=str(session.device),
+        precision=session.precision,
+        started=began.isoformat(timespec="seconds"),
+        seconds=round(time.monotonic() - clock, 3),
+    )
+    result = dataclasses.replace(result, config=result.config or command.settings(), provenance=provenance)
+    if failure:
+        raise NotKept(result, failure) from None
+    return result

@@ -1,0 +1,191 @@
+"""`deepscope data`: which data is here, how to get more, and what is wrong with a folder of images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from deepscope.commands.command import Command
+from deepscope.commands.shown import photograph, skipped_blocks
+from deepscope.data import Dataset
+from deepscope.data.audit import BITS, NEAR, Audit, Pair, audit
+from deepscope.data.download import get
+from deepscope.errors import InputError, unknown
+from deepscope.results import Block, Column, ImageGrid, Note, Picture, Provenance, Result, Table
+from deepscope.session import Session
+
+
+@dataclass(frozen=True)
+class DataList(Command):
+    """List the datasets: what they hold, whether they are here, and how to get them."""
+
+    area: ClassVar[str] = "data"
+    name: ClassVar[str] = "list"
+    example: ClassVar[str] = "deepscope data list"
+
+    def run(self, session: Session) -> Result:
+        """Look which files are here."""
+        datasets = list(Dataset.members().values())
+        lacks = {dataset.name: dataset.missing(session.home) for dataset in datasets}
+        rows = tuple((d.name, d.summary, d.holds, "no" if lacks[d.name] else "yes") for d in datasets)
+        columns = tuple(Column(name) for name in ("dataset", "what", "holds", "here"))
+        licences = tuple((d.name, d.licence) for d in datasets)
+        return Result(
+            title="Datasets",
+            metrics={"datasets": len(rows), "here": sum(not missing for missing in lacks.values())},
+            blocks=(
+                Table(columns, rows, caption=f"Data lies in {session.home / 'data'}."),
+                *(Note(f"{name}: {missing}.", "Not here") for name, missing in lacks.items() if missing),
+                Table((Column("dataset"), Column("licence")), licences, title="Licences"),
+                Note("Your own images need no name: give a folder with a folder of images for each class."),
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class DataGet(Command):
+    """Download a dataset into the home folder: resumed where it broke off, checked by SHA-256.
+
+    Attributes:
+        dataset: any name that `deepscope data list` says can be downloaded.
+    """
+
+    area: ClassVar[str] = "data"
+    name: ClassVar[str] = "get"
+    example: ClassVar[str] = "deepscope data get mnist"
+
+    dataset: str
+
+    def run(self, session: Session) -> Result:
+        """Get each of the dataset's files."""
+        if self.dataset not in Dataset.members():
+            raise unknown("dataset", self.dataset, Dataset.members(), listing="`deepscope data list`")
+        dataset = Dataset.member(self.dataset)
+        if not dataset.sources:
+            raise InputError(f"{dataset.name} comes with deepscope: there is nothing to get")
+        got = [get(source, session) for source in dataset.sources]
+        rows = tuple((str(item.path), item.checked, item.sha256 or None) for item in got)
+        return Result(
+            title=f"{dataset.name} is here",
+            metrics={"files": len(rows)},
+            blocks=(
+                Table((Column("path"), Column("checked"), Column("SHA-256")), rows),
+                Note(f"{dataset.licence}.", "Licence"),
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class DataAudit(Command):
+    """Find what is wrong with a folder of images: corrupt files, copies, near-copies, and leaks from train to test.
+
+    Splits and classes are read from the folders' names: FOLDER/CLASS/..., or FOLDER/train/CLASS/... with test or val
+    beside train. Of several exact copies, one is kept and each other one is listed with it.
+
+    Attributes:
+        folder: what to look at, with everything below it.
+        near: bits of the 255-bit perceptual hash in which near-copies differ at most; 0 finds only the closest.
+        figures: how many pairs the figure shows, at most.
+    """
+
+    area: ClassVar[str] = "data"
+    name: ClassVar[str] = "audit"
+    example: ClassVar[str] = "deepscope data audit my-photos/ --out audit/"
+
+    folder: Path
+    _: KW_ONLY
+    near: int = NEAR
+    figures: int = 8
+
+    def run(self, session: Session) -> Result:
+        """Look at every image."""
+        found = audit(self.folder, session, near=self.near)
+        exact, near = _worst_first(found.exact), _worst_first(found.near)
+        return Result(
+            title=f"Audit of {self.folder}: {found.images} images",
+            metrics={
+                "images": found.images,
+                "corrupt": len(found.corrupt),
+                "duplicates/exact": len(exact),
+                "duplicates/exact-across-splits": sum(pair.across_splits for pair in exact),
+                "duplicates/exact-across-classes": sum(pair.across_classes for pair in exact),
+                "duplicates/near": len(near),
+                "duplicates/near-across-splits": sum(pair.across_splits for pair in near),
+                "duplicates/near-across-classes": sum(pair.across_classes for pair in near),
+            },
+            blocks=(
+                *_advice(found),
+                *_tables(exact, near),
+                *skipped_blocks(found.corrupt),
+                *_figure(found.root, [*exact, *near], self.figures),
+            ),
+            provenance=Provenance(data=f"{found.images} images, sha256 {found.sha256}"),
+        )
+
+
+def _worst_first(pairs: Sequence[Pair]) -> list[Pair]:
+    """Wrong labels, then leaks, then the rest; each in the order they came."""
+    return sorted(pairs, key=lambda pair: (not pair.across_classes, not pair.across_splits))
+
+
+def _advice(found: Audit) -> list[Block]:
+    """What to do, worst first."""
+    notes: list[Block] = []
+    if mislabelled := [pair for pair in found.exact if pair.across_classes]:
+        first = f"{mislabelled[0].first} and {mislabelled[0].second}"
+        more = f" (and {len(mislabelled) - 1} more pairs in the table)" if len(mislabelled) > 1 else ""
+        text = f"{first}{more} are the same picture in two classes: one label is wrong. Remove one."
+        notes.append(Note(text, "One picture, two classes", "warning"))
+    if leaked := len(found.leaked):
+        text = (
+            f"{leaked} held-out {'images are' if leaked > 1 else 'image is'} in the training folder too: accuracy on "
+            "them is memory. Remove them from the held-out images, or report accuracy with and without them."
+        )
+        notes.append(Note(text, "Train and test share pictures", "warning"))
+    if within := sum(not pair.across_splits for pair in found.exact):
+        text = (
+            f"{within} {'copies lie' if within > 1 else 'copy lies'} beside the original and count twice: remove them."
+        )
+        notes.append(Note(text, "Copies"))
+    if near := sum(pair.across_splits for pair in found.near):
+        text = f"{near} pair{'s' if near > 1 else ''} of near-copies cross the splits: look at the figure, then decide."
+        notes.append(Note(text, "Near-copies across the splits", "warning"))
+    if not (found.exact or found.near or found.corrupt):
+        notes.append(Note("No corrupt file, no copy, no near-copy.", level="verdict"))
+    return notes
+
+
+def _tables(exact: Sequence[Pair], near: Sequence[Pair]) -> list[Block]:
+    def crossed(pair: Pair) -> str:
+        return ", ".join(
+            name for name, yes in (("classes", pair.across_classes), ("splits", pair.across_splits)) if yes
+        )
+
+    names = Column("keep"), Column("copy"), Column("crosses")
+    blocks: list[Block] = []
+    if exact:
+        rows = tuple((str(pair.first), str(pair.second), crossed(pair), pair.same) for pair in exact)
+        blocks.append(Table((*names, Column("same")), rows, title="Exact copies"))
+    if near:
+        rows = tuple((str(pair.first), str(pair.second), crossed(pair), pair.distance) for pair in near)
+        caption = (
+            f"Distance: bits in which the perceptual hashes differ, of {BITS}; other pictures differ in about 120."
+        )
+        columns = Column("one"), Column("other"), Column("crosses"), Column("distance", "d")
+        blocks.append(Table(columns, rows, title="Near-copies", caption=caption))
+    return blocks
+
+
+def _figure(root: Path, pairs: Sequence[Pair], most: int) -> list[Block]:
+    shown = pairs[: max(most, 0)]
+    if not shown:
+        return []
+    left_out = f"; the worst {len(shown)} of {len(pairs)} pairs" if len(shown) < len(pairs) else ""
+    rows = tuple((_picture(root, pair.first), _picture(root, pair.second)) for pair in shown)
+    return [ImageGrid(rows, title="Copies and near-copies", caption=f"A pair in each row{left_out}.")]
+
+
+def _picture(root: Path, path: Path) -> Picture:
+    return photograph(root / path, caption=str(path))

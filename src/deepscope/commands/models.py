@@ -1,0 +1,181 @@
+"""`deepscope models`: what can be named, and what it is made of."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import KW_ONLY, dataclass
+from fnmatch import fnmatch
+from importlib.resources import files
+from pathlib import Path
+from typing import ClassVar
+
+from torch import nn
+
+from deepscope.commands.command import Command
+from deepscope.errors import InputError, unknown
+from deepscope.models import DEFAULT, Entry, Preprocessing, catalogue, load_model
+from deepscope.models.architectures import preprocessing, resolve, skeleton
+from deepscope.models.layer_table import Layer, layer_table
+from deepscope.models.source import exists
+from deepscope.names import plain
+from deepscope.results import Column, Note, Result, Table
+from deepscope.session import Session
+
+
+@dataclass(frozen=True)
+class ModelsList(Command):
+    """List the models that can be named: parameters, input size, where their weights are.
+
+    Attributes:
+        pattern: only names that match, with * and ? ("timm:resnet*").
+        all: the architectures of timm too, more than a thousand; a pattern that begins with "timm:" implies it.
+        here: only models whose weights are on this machine.
+    """
+
+    area: ClassVar[str] = "models"
+    name: ClassVar[str] = "list"
+    example: ClassVar[str] = "deepscope models 'torchvision:resnet*'"
+
+    pattern: str = "*"
+    _: KW_ONLY
+    all: bool = False
+    here: bool = False
+
+    def run(self, session: Session) -> Result:
+        """Ask every source."""
+        entries = catalogue(session)
+        wanted = [e for e in entries if fnmatch(e.name, self.pattern) and (e.here or not self.here)]
+        if not wanted:
+            raise unknown("model", self.pattern, (entry.name for entry in entries), listing="`deepscope models --all`")
+        whole = self.all or self.pattern.startswith("timm:")
+        shown = [entry for entry in wanted if whole or entry.here or not entry.name.startswith("timm:")]
+        left_out = len(wanted) - len(shown)
+        counts: dict[str, int] = json.loads(files("deepscope.models").joinpath("parameters.json").read_text())
+        rows = tuple(
+            (e.name, counts.get(e.architecture), _size(e), "yes" if e.here else "no", e.weights) for e in shown
+        )
+        columns = (Column("model"), Column("parameters", ",d"), Column("input"), Column("here"), Column("weights"))
+        table = Table(columns=columns, rows=rows, caption=f"The default is {DEFAULT}.")
+        more = Note(f"{left_out:,} architectures of timm are not shown: add --all, or a pattern like 'timm:resnet*'.")
+        return Result(
+            title="Models",
+            metrics={"models": len(wanted), "here": sum(entry.here for entry in wanted)},
+            blocks=(table, more) if left_out else (table,),
+        )
+
+
+@dataclass(frozen=True)
+class ModelsShow(Command):
+    """Show what a network is made of, layer by layer. Needs no weights where a name says the architecture.
+
+    Attributes:
+        model: whatever other commands take as --model, or a bare architecture ("vgg16").
+    """
+
+    area: ClassVar[str] = "models"
+    name: ClassVar[str] = "show"
+    example: ClassVar[str] = "deepscope models show vgg16"
+
+    model: str = DEFAULT
+
+    def run(self, session: Session) -> Result:
+        """Run the skeleton of the network once."""
+        spec, network, taken = _network(self.model, session)
+        channels, size = len(taken.mean), taken.size
+        try:
+            layers = layer_table(network, size, channels=channels)
+        except (RuntimeError, NotImplementedError) as error:
+            raise InputError(f"{spec} cannot run without weights ({str(error).splitlines()[0]})") from None
+        parameters: Counter[str] = Counter()
+        for layer in layers:
+            parameters[layer.family] += layer.parameters
+        total = sum(parameters.values())
+        connected = parameters["fully-connected"]
+        return Result(
+            title=f"{self.model}: {spec}, input {channels} x {size[0]} x {size[1]}",
+            metrics={
+                "parameters/total": total,
+                "parameters/convolution": parameters["convolution"],
+                "parameters/fully-connected": connected,
+                "parameters/fully-connected/share": connected / total if total else 0.0,
+                "parameters/other": parameters["other"],
+                "multiply-adds": sum(layer.multiply_adds for layer in layers),
+            },
+            blocks=(
+                Table(columns=_COLUMNS, rows=tuple(_row(layer) for layer in layers), title="Layers"),
+                Note(
+                    f"{total:,} parameters: {parameters['convolution']:,} in convolutions, {connected:,} "
+                    f"({connected / max(total, 1):.0%}) in fully connected layers, {parameters['other']:,} elsewhere.",
+                    "Parameters",
+                ),
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class ModelsClasses(Command):
+    """List the classes a model knows, with their numbers.
+
+    Attributes:
+        model: the classifier.
+    """
+
+    area: ClassVar[str] = "models"
+    name: ClassVar[str] = "classes"
+    example: ClassVar[str] = "deepscope models classes efficientnet_lite0"
+
+    model: str = DEFAULT
+
+    def run(self, session: Session) -> Result:
+        """Open the model and read its categories."""
+        model = load_model(self.model, session)
+        model.require_classes()
+        wnids = model.wnids or ("",) * len(model.categories)
+        rows = tuple((i, name, wnid) for i, (name, wnid) in enumerate(zip(model.categories, wnids)))
+        columns = (Column("class", "d"), Column("name"), Column("WordNet"))
+        return Result(
+            title=f"Classes of {model.name}",
+            metrics={"classes": len(model.categories)},
+            blocks=(Table(columns=columns, rows=rows),),
+        )
+
+
+_COLUMNS = (
+    Column("layer"),
+    Column("kind"),
+    Column("output"),
+    Column("parameters", ",d"),
+    Column("multiply-adds", ",d"),
+)
+
+
+def _row(layer: Layer) -> tuple[str, str, str, int, int]:
+    return layer.name, layer.kind, " x ".join(map(str, layer.output)), layer.parameters, layer.multiply_adds
+
+
+def _network(name: str, session: Session) -> tuple[str, nn.Module, Preprocessing]:
+    """What it is, on the meta device, and what it takes. A file or folder is opened, a name needs no weights."""
+    if Path(name).suffix != ".safetensors" and not exists(Path(name) / "model.json"):
+        for entry in catalogue(session):
+            if plain(name) == plain(entry.name) and entry.architecture:
+                return _named(entry.architecture, entry.preprocessing)
+        if not exists(Path(name)) and "/" not in name:
+            return _named(resolve(name), None)
+    model = load_model(name, session)
+    if model.architecture:
+        network = skeleton(model.architecture, classes=len(model.categories) or None)
+        return model.architecture, network, model.preprocessing
+    return "a saved classifier", model.network.to("meta"), model.preprocessing
+
+
+def _named(architecture: str, taken: Preprocessing | None) -> tuple[str, nn.Module, Preprocessing]:
+    spec = resolve(architecture)
+    return spec, skeleton(spec), taken or preprocessing(spec)
+
+
+def _size(entry: Entry) -> str:
+    if not entry.architecture:
+        return ""
+    height, width = (entry.preprocessing or preprocessing(resolve(entry.architecture))).size
+    return f"{height} x {width}"

@@ -1,0 +1,89 @@
+"""The folder that a command writes its result to: one command at a time, never into its data or over foreign files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deepscope import records
+from deepscope.commands.command import Command
+from deepscope.data import Dataset
+from deepscope.data.corruptions import check_outside
+from deepscope.data.dataset import path_of
+from deepscope.errors import InputError
+from deepscope.files import lock
+from deepscope.session import Session
+
+TEXTS = ("data", "dataset", "source", "target")
+"""Arguments of commands that name data by text: a dataset, or a folder."""
+
+
+def refuse_data(folder: Path, command: Command, session: Session) -> None:
+    """Refuse a folder to write to that is one the command reads images from, or lies in one.
+
+    The figures of a result look like any other image: the next command would read them as data.
+
+    Raises:
+        InputError: it is, by links and other spellings too.
+    """
+    read = [found for name, value in vars(command).items() for found in _folders(value, name, session)]
+    below = [
+        Path(parent, name)
+        for data in read
+        for parent, folders, _ in os.walk(data)
+        for name in folders
+        if os.path.islink(os.path.join(parent, name))  # noqa: PTH114, PTH118 (data can hold a great many folders)
+    ]
+    check_outside(folder, [*read, *below])
+
+
+def _folders(value: object, name: str, session: Session) -> Iterator[Path]:
+    """The folders of images that an argument of a command names; a model's folder is none."""
+    if isinstance(value, str) and name in TEXTS:
+        if value in Dataset.members():
+            needed = [path_of(session.home, need) for need in Dataset.members()[value].needs]
+        else:
+            needed = [Path(value).expanduser()]
+        yield from (path for path in needed if _is_folder(path))
+    for path in value if isinstance(value, tuple) else (value,):
+        if isinstance(path, Path) and _is_folder(path) and not _made(path):
+            yield path
+
+
+def _is_folder(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 (False for a name that the system refuses)
+
+
+def _made(folder: Path) -> set[str]:
+    """The files of models and trainings that the folder holds."""
+    return {name for other in Command.concrete() for name in other.makes if os.path.lexists(folder / name)}
+
+
+@contextmanager
+def output_folder(folder: Path, command: type[Command], session: Session) -> Iterator[None]:
+    """Keep the folder for this command until the block ends.
+
+    A folder that holds a model is for the command that made the model: another result would replace the record of
+    how it was fitted. A result without a model may be replaced by any command. Files of other programs are left alone.
+
+    Raises:
+        InputError: another process writes to the folder, it holds the model of another command, or another
+            program's file has the name of one that a result needs.
+    """
+    with lock(folder, unsupported=session.note):
+        held = _made(folder)
+        if foreign := records.foreign(folder):
+            raise InputError(
+                f"{folder} holds {' and '.join(foreign)} that deepscope did not write or that is damaged: "
+                f"move it away, or name another folder with --out"
+            )
+        writer = records.written_by(folder)
+        if held - set(command.makes) or (held and writer not in ("", command.command_path())):
+            owner = f"`deepscope {writer}`" if writer else "another command"
+            raise InputError(
+                f"{folder} holds {' and '.join(sorted(held))} of {owner}, whose record this result would replace: "
+                f"name another folder with --out"
+            )
+        yield

@@ -1,0 +1,174 @@
+"""The commands, on painted pictures and the bundled network."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from deepscope.commands import NotKept, perform
+from deepscope.commands.transfer_fit import TransferFit
+from deepscope.commands.transfer_predict import TransferPredict
+from deepscope.commands.transfer_table import TransferTable
+from deepscope.errors import InputError
+from deepscope.models import load_model
+from deepscope.results import Curves, Heatmap, ImageGrid, Note, Result, Table
+from deepscope.session import Session
+from painted import paint_folder
+
+FEATURES = ("efficientnet_lite0@blocks.1", "efficientnet_lite0@blocks.2:max")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return paint_folder(tmp_path / "data", train=6, test=3)
+
+
+def table(data: Path, session: Session, **settings: object) -> Result:
+    return TransferTable(str(data), **{"features": FEATURES, "size": 64, **settings}).run(session)  # pyright: ignore[reportArgumentType]
+
+
+def test_table_compares_every_row(data: Path, session: Session) -> None:
+    result = table(data, session, heads=("linear-svc", "ridge"))
+    shown = result.blocks[0]
+    assert isinstance(shown, Table)
+    assert len(shown.rows) == 2 * 2 * 2
+    name = "efficientnet_lite0/blocks.1/l2"
+    low, value, high = (result.metrics[f"accuracy/{name}{end}"] for end in ("/low", "", "/high"))
+    assert low <= value <= high
+    assert "accuracy/efficientnet_lite0/blocks.2:max/raw/ridge" in result.metrics
+    validations = {key: v for key, v in result.metrics.items() if key.startswith("validation/")}
+    best = max(validations, key=lambda key: validations[key]).removeprefix("validation/")
+    assert validations[f"validation/{best}"] == max(validations.values())
+    marked = next(row for n, row in enumerate(shown.rows) if n == shown.mark)
+    assert marked[5] == max(validations.values())
+    assert marked[9] is None  # no p against itself
+
+
+def test_copies_across_the_split_are_found_and_left_out(data: Path, session: Session) -> None:
+    shutil.copy(data / "train" / "dots" / "0.png", data / "test" / "dots" / "copy.png")
+    result = table(data, session)
+    assert result.metrics["copies-across-splits"] == 1
+    assert "accuracy-without-copies/efficientnet_lite0/blocks.1/l2" in result.metrics
+
+
+def test_repeated_splits_have_students_interval(data: Path, session: Session) -> None:
+    one, again = (table(data, session, splits=3, normalisations=("l2",)) for _ in range(2))
+    assert one.metrics == again.metrics
+    other = table(data, replace(session, seed=1), splits=3, normalisations=("l2",))
+    assert set(other.metrics) == set(one.metrics)
+
+
+def test_undivided_data_is_divided(data: Path, session: Session) -> None:
+    result = table(data / "train", session, normalisations=("l2",), test_fraction=0.5)
+    assert "9 training and 9 test images" in result.title
+
+
+def test_rows_without_weights_are_not_measured_beside_the_published_figure(data: Path, session: Session) -> None:
+    result = TransferTable(str(data), size=64, normalisations=("l2",)).run(session)
+    shown = result.blocks[0]
+    assert isinstance(shown, Table)
+    relu6 = next(row for row in shown.rows if row[0] == "vgg16@relu6")
+    headings = [column.name for column in shown.columns]
+    assert relu6[headings.index("test accuracy")] is None
+    assert relu6[headings.index("published")] == 0.912
+    assert result.metrics["accuracy/efficientnet_lite0/global_pool/l2"] > 0.4
+
+
+def test_a_full_disk_loses_the_model_but_not_its_accuracy(
+    data: Path, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = TransferFit(str(data), features=FEATURES[1], size=64)
+    whole = command.run(replace(session, out=tmp_path / "whole"))
+
+    def full(*_: object) -> bytes:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save", full)
+    with pytest.raises(NotKept, match="No space left on device") as caught:
+        perform(command, replace(session, out=tmp_path / "model"), typed="deepscope")
+    result = caught.value.result
+    assert result.metrics == whole.metrics
+    assert result.provenance.command == "deepscope" and result.provenance.data == whole.provenance.data
+    assert "Saved" not in {block.title for block in result.blocks}
+
+
+def test_fit_and_predict(data: Path, session: Session, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    fit = TransferFit(str(data), features=FEATURES[1], size=64).run(replace(session, out=out))
+    kinds = [type(block) for block in fit.blocks]
+    assert {Table, Heatmap, Curves} <= set(kinds)
+    assert (ImageGrid in kinds) == (fit.metrics["accuracy"] < 1)
+    assert 0 <= fit.metrics["expected-calibration-error"] <= 1
+    assert "accuracy/shots/1" in fit.metrics
+    accuracy = next(block.text for block in fit.blocks if isinstance(block, Note) and block.title == "Accuracy")
+    for end in ("", "/low", "/high"):
+        assert f"{fit.metrics[f'accuracy{end}']:.1%}" in accuracy
+    said = TransferPredict(out, (data / "test",)).run(session)
+    shown = said.blocks[0]
+    assert isinstance(shown, Table)
+    right = sum(Path(str(row[0])).parent.name == row[1] for row in shown.rows) / len(shown.rows)
+    assert right == pytest.approx(fit.metrics["accuracy"])
+    assert torch.allclose(
+        torch.from_numpy(said.arrays["probabilities"]), torch.from_numpy(fit.arrays["probabilities"]), atol=1e-4
+    )
+    assert load_model(out, session).categories == ("dots", "plain", "stripes")
+
+
+def _one_class(data: Path) -> None:
+    for part in ("train", "test"):
+        for name in ("dots", "plain"):
+            shutil.rmtree(data / part / name)
+
+
+def _one_image(data: Path) -> None:
+    for number in range(1, 6):
+        (data / "train" / "dots" / f"{number}.png").unlink()
+
+
+def _empty(data: Path) -> None:
+    shutil.rmtree(data / "train" / "dots")
+    (data / "train" / "dots").mkdir()
+
+
+def _all_bad(data: Path) -> None:
+    for path in data.rglob("*.png"):
+        path.write_bytes(b"no image")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_one_class, "at least two classes"),
+        (_one_image, "'dots' in .* has only one image"),
+        (_empty, "'dots' in .* has no image"),
+        (lambda data: shutil.rmtree(data / "test" / "plain"), "'plain' is in .* but not in"),
+        (_all_bad, "no image could be read"),
+    ],
+)
+def test_bad_data_is_one_line(data: Path, session: Session, damage: object, message: str) -> None:
+    assert callable(damage)
+    damage(data)
+    with pytest.raises(InputError, match=message) as caught:
+        table(data, session)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"features": ("efficientnet_lite0@blocks.77",)}, "no layer is named"),
+        ({"features": ("no_such_model",)}, "no model is named"),
+        ({"features": ()}, "nothing to compare"),
+        ({"heads": ("forest",)}, "no head is named"),
+        ({"splits": 0}, "give 1 or more"),
+        ({"size": 3}, "side between"),
+        ({"scales": ()}, "between 0.1 and 10"),
+    ],
+)
+def test_bad_settings_are_one_line(data: Path, session: Session, settings: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        table(data, session, **settings)
