@@ -5,18 +5,18 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepscope.errors import InputError, nearest, unknown
+from deepscope.errors import DeepscopeError, nearest, unknown
 
 BIRDS = ["bee eater", "hornbill", "toucan", "Indigo_Bunting", "goldfinch"]
 
 
 @given(st.text())
 def test_a_message_is_one_line(text: str) -> None:
-    assert len(str(InputError(text)).splitlines()) <= 1
+    assert len(str(DeepscopeError(text)).splitlines()) <= 1
 
 
 def test_a_message_keeps_its_words() -> None:
-    assert str(InputError("cat.jpg is empty:\n  give   another")) == "cat.jpg is empty: give another"
+    assert str(DeepscopeError("cat.jpg is empty:\n  give   another")) == "cat.jpg is empty: give another"
 
 
 def test_case_hyphens_and_underscores_do_not_count() -> None:

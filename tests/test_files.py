@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.files import atomic, inside, lock, matching, replace_together, sha256
 from kills import Killed, every_kill, killed_at
 
@@ -110,10 +110,10 @@ def test_inside_refuses_what_leaves_it(tmp_path: Path, name: str) -> None:
     if name == "circle":
         try:
             assert inside(folder, name) == folder / "circle"  # later Pythons stop at the circle: still inside
-        except InputError as error:
+        except DeepscopeError as error:
             assert "circle" in str(error)
         return
-    with pytest.raises(InputError, match=r"outside|cannot be followed"):
+    with pytest.raises(DeepscopeError, match=r"outside|cannot be followed"):
         inside(folder, name)
 
 
@@ -124,7 +124,7 @@ def test_inside_follows_a_folder_that_is_itself_a_link(tmp_path: Path) -> None:
 
 
 def test_a_folder_with_a_similar_name_is_outside(tmp_path: Path) -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(DeepscopeError):
         inside(tmp_path / "data", "../data-2/a")
 
 
@@ -212,7 +212,7 @@ def test_a_locked_folder_is_for_one_thread_which_may_lock_it_again(tmp_path: Pat
         try:
             with lock(tmp_path):
                 pass
-        except InputError as error:
+        except DeepscopeError as error:
             refused.append(str(error))
 
     def elsewhere() -> None:
@@ -244,9 +244,9 @@ with lock(Path(sys.argv[1])):
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     holder = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE)
     assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
-    with pytest.raises(InputError, match="another deepscope is writing"), lock(tmp_path):
+    with pytest.raises(DeepscopeError, match="another deepscope is writing"), lock(tmp_path):
         pass
-    with pytest.raises(InputError, match="another deepscope is writing"):
+    with pytest.raises(DeepscopeError, match="another deepscope is writing"):
         put(tmp_path, b"x")
     holder.send_signal(signal.SIGKILL)
     holder.communicate()

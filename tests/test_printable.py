@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from deepscope import render
-from deepscope.errors import InputError, unknown
+from deepscope.errors import DeepscopeError, unknown
 from deepscope.images.refusals import UnreadableImage, label
 from deepscope.names import one_line, printable
 from deepscope.render.plots import canvas
@@ -75,12 +75,12 @@ def test_escaping_leaves_nothing_raw_changes_nothing_twice_and_keeps_the_rest(te
 )
 def test_an_escape_says_which_character_it_was(text: str, shown: str) -> None:
     assert printable(text) == shown
-    assert str(InputError(text)) == shown
+    assert str(DeepscopeError(text)) == shown
 
 
 @given(HOSTILE)
 def test_errors_are_one_clean_line(name: str) -> None:
-    for error in (InputError(name), unknown("class", name, [name, "b"]), UnreadableImage(label(name), "x")):
+    for error in (DeepscopeError(name), unknown("class", name, [name, "b"]), UnreadableImage(label(name), "x")):
         assert raw(str(error)) == []
         assert "\n" not in str(error)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.registry import Registered, discover, kebab_case
 
 
@@ -87,7 +87,7 @@ def test_a_member_is_found_however_it_is_written(text: str) -> None:
 
 
 def test_an_unknown_member_is_answered_with_the_nearest() -> None:
-    with pytest.raises(InputError, match=r"no polish is named 'slow-vax': did you mean 'slow-wax'"):
+    with pytest.raises(DeepscopeError, match=r"no polish is named 'slow-vax': did you mean 'slow-wax'"):
         Polish.member("slow-vax")
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.kept import Cache
 from deepscope.session import Session, default_cache, default_home, temporary_cache
 
 
 @pytest.mark.parametrize("device", ["", "nonsense", "meta", "cuda:99", "xpu", "hpu", "fpga", "cpu:x"])
 def test_a_device_that_is_not_here_is_refused_in_one_line(device: str) -> None:
-    with pytest.raises(InputError, match="--device cpu") as caught:
+    with pytest.raises(DeepscopeError, match="--device cpu") as caught:
         Session.open(device=device)
     assert repr(device) in str(caught.value)
 
@@ -28,7 +28,7 @@ def test_devices_that_are_here() -> None:
 
 def test_precisions() -> None:
     assert Session.open(device="cpu", precision="bfloat16").precision == "bfloat16"
-    with pytest.raises(InputError, match="use float32 or bfloat16"):
+    with pytest.raises(DeepscopeError, match="use float32 or bfloat16"):
         Session.open(device="cpu", precision="float16")
 
 
@@ -134,7 +134,7 @@ def test_a_temporary_cache_is_said_once(nobody: None, capsys: pytest.CaptureFixt
 def test_the_home_of_a_user_that_does_not_exist(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEEPSCOPE_HOME", given)
     monkeypatch.setenv("DEEPSCOPE_CACHE", given)
-    with pytest.raises(InputError, match=r"DEEPSCOPE_HOME is ~nobody-of-this-name.*no such user"):
+    with pytest.raises(DeepscopeError, match=r"DEEPSCOPE_HOME is ~nobody-of-this-name.*no such user"):
         default_home()
     assert default_cache() == temporary_cache()
 

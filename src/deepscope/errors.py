@@ -3,23 +3,122 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
+from os import PathLike
 
 from deepscope.names import one_line, plain
 
 _FEW = 32
 """The most names that a message lists."""
 
+_NAME = re.compile(r"\{(\w+)\}")
 
-class InputError(Exception):
-    """What the user gave cannot be used. The command line prints it as one line and exits with 2.
+
+class NotGiven:
+    """Stands for a value that is not known."""
+
+
+class DeepscopeError(Exception):
+    """What the caller gave cannot be used. The command line prints it as one line and exits with 2.
 
     The message says what is wrong, where, and how to fix it, in that order, in one line. Control characters of the
-    names in it are escaped.
+    names in it are escaped. Each subclass adds the one thing that is concerned, for programs that handle the error.
     """
 
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message))
+
+
+class SettingError(DeepscopeError):
+    """A setting has a value that cannot be used, alone or together with another setting.
+
+    Names of other settings stand in braces in `problem`; the command line writes them as flags.
+
+    Attributes:
+        setting: the argument or field, as Python spells it: "batch_size".
+        problem: what is wrong and how to fix it.
+        got: the value, where it helps; `NotGiven` otherwise.
+
+    Example:
+        >>> raise SettingError("target", "cannot be combined with {top}: give one of them")
+        Traceback (most recent call last):
+        deepscope.errors.SettingError: target cannot be combined with top: give one of them
+    """
+
+    def __init__(self, setting: str, problem: str, *, got: object = NotGiven) -> None:
+        self.setting, self.problem, self.got = setting, problem, got
+        super().__init__(self.spelled(str))
+
+    def spelled(self, spell: Callable[[str], str]) -> str:
+        """The message, with the names of settings as `spell` writes them."""
+        said = "" if self.got is NotGiven else f" (got {_written(self.got)})"
+        problem = _NAME.sub(lambda found: spell(found.group(1)), self.problem)
+        return f"{spell(self.setting)} {problem}{said}"
+
+
+class FileError(DeepscopeError):
+    """A file or folder is missing, damaged, too large, of another kind, or cannot be read or written.
+
+    Attributes:
+        path: the file or folder.
+    """
+
+    def __init__(self, message: str, *, path: str | PathLike[str] = "") -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class ModelError(DeepscopeError):
+    """A model does not exist, or its network, weights or outputs are not what they should be.
+
+    Attributes:
+        model: its name.
+    """
+
+    def __init__(self, message: str, *, model: str = "") -> None:
+        super().__init__(message)
+        self.model = model
+
+
+class DataError(DeepscopeError):
+    """A dataset, a folder of images or a set of labels does not exist or does not suffice.
+
+    Attributes:
+        data: its name or folder.
+    """
+
+    def __init__(self, message: str, *, data: str | PathLike[str] = "") -> None:
+        super().__init__(message)
+        self.data = data
+
+
+class MissingExtraError(DeepscopeError):
+    """An optional dependency is not installed.
+
+    Attributes:
+        extra: what to install: "onnx" for `pip install 'deepscope[onnx]'`.
+    """
+
+    def __init__(self, extra: str, purpose: str) -> None:
+        self.extra = extra
+        super().__init__(f"{purpose} needs the extra {extra!r}: pip install 'deepscope[{extra}]'")
+
+
+class UnsupportedError(DeepscopeError):
+    """A method, a model and the images are each valid, but do not work together.
+
+    Attributes:
+        what: the method or capability concerned.
+    """
+
+    def __init__(self, message: str, *, what: str = "") -> None:
+        super().__init__(message)
+        self.what = what
+
+
+def _written(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value) if isinstance(value, int) else repr(value)
 
 
 def nearest(text: str, options: Iterable[str], *, most: int = 3) -> list[str]:
@@ -33,7 +132,7 @@ def nearest(text: str, options: Iterable[str], *, most: int = 3) -> list[str]:
     return [option for key in (*close, *inside) for option in by_plain[key]][:most]
 
 
-def unknown(kind: str, text: str, options: Iterable[str], *, listing: str = "") -> InputError:
+def unknown(kind: str, text: str, options: Iterable[str], *, listing: str = "") -> DeepscopeError:
     """The error for a name that does not exist: says the nearest names, and where all are listed."""
     options = list(options)
     close = nearest(text, options)
@@ -42,7 +141,7 @@ def unknown(kind: str, text: str, options: Iterable[str], *, listing: str = "") 
     if not close and not listing and len(options) <= _FEW:
         listed = f"choose from {', '.join(options)}"
     fix = " ".join(part for part in (hint, listed) if part)
-    return InputError(f"no {kind} is named {text!r}" + (f": {fix}" if fix else ""))
+    return DeepscopeError(f"no {kind} is named {text!r}" + (f": {fix}" if fix else ""))
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.files import inside, sweep
 
 DOCUMENT, ARRAYS = "result.json", "arrays.npz"
@@ -97,7 +97,7 @@ def remove(folder: Path, names: Iterable[str]) -> None:
     for name in names:
         try:
             path = inside(folder, name)
-        except InputError:
+        except DeepscopeError:
             continue
         if path != root:
             if path.is_file():

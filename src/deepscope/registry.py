@@ -51,7 +51,7 @@ class Registered(ABC):
         """The member of that name; hyphens, underscores and case do not count.
 
         Raises:
-            InputError: no member has that name; the message gives the nearest ones.
+            DeepscopeError: no member has that name; the message gives the nearest ones.
         """
         members = cls.members()
         for candidate, member in members.items():
@@ -61,7 +61,7 @@ class Registered(ABC):
 
     @classmethod
     def named(cls: type[T], name: str) -> T:
-        """The member of that name with its default settings. Raises InputError as `member` does."""
+        """The member of that name with its default settings. Raises DeepscopeError as `member` does."""
         return cls.member(name)()
 
     def settings(self) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.names import one_line, printable
 
 Precision = Literal["float32", "bfloat16"]
@@ -92,10 +92,10 @@ class Session:
             cache: default `$DEEPSCOPE_CACHE`, else the platform's cache folder.
 
         Raises:
-            InputError: the device does not exist here, or the precision has no such name.
+            DeepscopeError: the device does not exist here, or the precision has no such name.
         """
         if precision not in get_args(Precision):
-            raise InputError(f"precision {precision!r} is not known: use {' or '.join(get_args(Precision))}")
+            raise DeepscopeError(f"precision {precision!r} is not known: use {' or '.join(get_args(Precision))}")
         return cls(
             device=_device(device),
             precision=cast(Precision, precision),
@@ -186,14 +186,14 @@ def default_home() -> Path:
     """`$DEEPSCOPE_HOME`, else the platform's data folder, else the one that all users share. It need not exist.
 
     Raises:
-        InputError: the variable names the home of a user that does not exist.
+        DeepscopeError: the variable names the home of a user that does not exist.
     """
     given = os.environ.get("DEEPSCOPE_HOME")
     try:
         return (Path(given) if given else platformdirs.user_data_path("deepscope")).expanduser()
     except RuntimeError:  # no HOME and no entry in passwd, as in some containers
         if given:
-            raise InputError(f"DEEPSCOPE_HOME is {given}, and there is no such user: name a folder") from None
+            raise DeepscopeError(f"DEEPSCOPE_HOME is {given}, and there is no such user: name a folder") from None
         return platformdirs.site_data_path("deepscope")
 
 
@@ -227,5 +227,5 @@ def _device(name: str) -> torch.device:
         torch.zeros(1, device=device).item()  # "meta" exists, but holds no values
     except (RuntimeError, AssertionError, ImportError) as error:
         reason = str(error).partition("\n")[0]
-        raise InputError(f"device {name!r} cannot be used here ({reason}): try --device cpu") from None
+        raise DeepscopeError(f"device {name!r} cannot be used here ({reason}): try --device cpu") from None
     return device

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Annotated, Any, TypeAlias, get_args, get_origin, get_type_hints
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError, SettingError
 
 _LARGEST = 1e9
 _WHOLE = re.compile("[-+]?[0-9]{1,1000}")  # Python refuses to read more than 4300 digits
@@ -36,12 +36,12 @@ class Range:
     above: bool = False
     hint: str = ""
 
-    def check(self, flag: str, value: float) -> None:
-        """Raises InputError where the number is out of the range."""
+    def check(self, setting: str, value: float) -> None:
+        """Raises SettingError where the number is out of the range."""
         if not self.least <= value <= self.most or (self.above and value == self.least):
             written = f"{value:g}" if isinstance(value, float) else str(value)
             hint = f"; {self.hint.format(written)}" if self.hint and self.most < value < math.inf else ""
-            raise InputError(f"{flag} {written} is out of range: give a number {self}{hint}")
+            raise SettingError(setting, f"{written} is out of range: give a number {self}{hint}")
 
     def __str__(self) -> str:
         return f"above {self.least:g}, up to {self.most:g}" if self.above else f"from {self.least:g} to {self.most:g}"
@@ -66,22 +66,22 @@ def number(text: str, flag: str = "") -> float:
     """A number as people write it: `0.0157`, `1e-3`, or a fraction such as `4/255`.
 
     Raises:
-        InputError: the text, given to `flag`, is no number.
+        DeepscopeError: the text, given to `flag`, is no number.
     """
     try:
         return float(Fraction(text)) if "/" in text else float(text)
     except (ValueError, ZeroDivisionError, OverflowError):
-        raise InputError(f"{flag} {text!r} is no number: write 0.0157 or 4/255") from None
+        raise DeepscopeError(f"{flag} {text!r} is no number: write 0.0157 or 4/255") from None
 
 
 def whole_number(text: str, flag: str = "") -> int:
     """A whole number in decimal digits, with or without a sign.
 
     Raises:
-        InputError: the text, given to `flag`, is something else; 2.9 is not cut to 2.
+        DeepscopeError: the text, given to `flag`, is something else; 2.9 is not cut to 2.
     """
     if not _WHOLE.fullmatch(text):
-        raise InputError(f"{flag} {text or repr(text)} is not a whole number: write digits alone, such as 8")
+        raise DeepscopeError(f"{flag} {text or repr(text)} is not a whole number: write digits alone, such as 8")
     return int(text)
 
 
@@ -89,7 +89,7 @@ def check(settings: Any) -> None:
     """Hold the numbers among a dataclass's fields against the ranges that their types declare.
 
     Raises:
-        InputError: one is out of its range, or not finite.
+        DeepscopeError: one is out of its range, or not finite.
     """
     check_values(type(settings), {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)})
 
@@ -99,7 +99,7 @@ def check_values(cls: type[Any], values: Mapping[str, Any]) -> None:
     hints = get_type_hints(cls, include_extras=True)
     for name, given in values.items():
         for value in _numbers(given):
-            declared(hints[name]).check(f"--{name.replace('_', '-')}", value)
+            declared(hints[name]).check(name, value)
 
 
 def declared(hint: Any) -> Range:

@@ -17,7 +17,7 @@ from deepscope.commands.adapt_predict import AdaptPredict
 from deepscope.commands.domains import load_domains
 from deepscope.data import Digits, DigitSplit
 from deepscope.data.mnist import MnistExtract, MnistMExtract
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import DEFAULT, Preprocessing, VisionModel, digits, load_model
 from deepscope.results import Note
 from deepscope.session import Session
@@ -170,15 +170,15 @@ def test_what_cannot_be_adapted_says_so(tmp_path: Path) -> None:
     source = photographs(tmp_path / "source", COLOURS, count=2)
     stranger = photographs(tmp_path / "stranger", {"cat": (1, 2, 3), "dog": (3, 2, 1)}, count=2)
     here = session(tmp_path / "out")
-    with pytest.raises(InputError, match="none of the source's"):
+    with pytest.raises(DeepscopeError, match="none of the source's"):
         load_domains(str(source), str(stranger), DEFAULT, here)
-    with pytest.raises(InputError, match="cannot be adapted to each other"):
+    with pytest.raises(DeepscopeError, match="cannot be adapted to each other"):
         load_domains("mnist-extract", str(source), DEFAULT, here)
-    with pytest.raises(InputError, match="name one with --out"):
+    with pytest.raises(DeepscopeError, match="name one with --out"):
         FIT.run(replace(here, out=None))
-    with pytest.raises(InputError, match="at least 1"):
+    with pytest.raises(DeepscopeError, match="at least 1"):
         replace(FIT, epochs=0).run(here)
-    with pytest.raises(InputError, match="nothing to measure on"):
+    with pytest.raises(DeepscopeError, match="nothing to measure on"):
         AdaptEvaluate(DEFAULT).run(here)
-    with pytest.raises(InputError, match="none of the classes"):
+    with pytest.raises(DeepscopeError, match="none of the classes"):
         AdaptEvaluate(DEFAULT, source="mnist-extract").run(here)

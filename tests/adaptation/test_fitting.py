@@ -29,7 +29,7 @@ from deepscope.adaptation import (
     proxy_a_distance,
     run,
 )
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models.classifier import View
 from deepscope.session import Session
 
@@ -130,7 +130,7 @@ def test_a_folder_with_a_training_on_other_data_is_refused(tmp_path: Path) -> No
         adapt(network, source, seen, method=Dann(), recipe=SHORT, session=QUIET, folder=tmp_path)
 
     train(target)
-    with pytest.raises(InputError, match=r"of another training \(data"):
+    with pytest.raises(DeepscopeError, match=r"of another training \(data"):
         train(target.flip(0))
 
 
@@ -153,7 +153,7 @@ def test_the_epoch_with_the_best_label_free_score_is_chosen() -> None:
     last = fitted(Dann(), recipe=recipe, validator="last")
     assert last.chosen == steps[-1]
     assert adapted.chosen == last.chosen or not same_bits(adapted, last)
-    with pytest.raises(InputError, match="no validator is named 'oracle'"):
+    with pytest.raises(DeepscopeError, match="no validator is named 'oracle'"):
         fitted(Dann(), validator="oracle")
 
 
@@ -177,7 +177,7 @@ def test_source_only_never_sees_the_target() -> None:
 
 def test_too_few_images_are_refused() -> None:
     source, target = digits()
-    with pytest.raises(InputError, match="at least three labelled images"):
+    with pytest.raises(DeepscopeError, match="at least three labelled images"):
         adapt(lambda: SHORT.digit_network(Dann()), source, target[:1], method=Dann(), recipe=SHORT, session=QUIET)
 
 

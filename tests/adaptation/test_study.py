@@ -9,7 +9,7 @@ import pytest
 from deepscope.adaptation import Adaptation
 from deepscope.adaptation.validators import Validator
 from deepscope.data.mnist import MnistMExtract
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.results import Curves, Result, Table
 from deepscope.session import Session
 from deepscope.studies.adaptation_questions import FACTORS, AdaptationQuestions
@@ -106,5 +106,5 @@ def test_the_questions_cover_every_factor_method_and_choice() -> None:
 @pytest.mark.parametrize("study", [DomainAdaptation(batch_size=1), AdaptationQuestions(batch_size=0)])
 def test_a_step_takes_two_images_or_more(study: DomainAdaptation | AdaptationQuestions, tmp_path: Path) -> None:
     assert {arm.recipe.batch_size for arm in study.arms} == {study.batch_size}
-    with pytest.raises(InputError, match="--batch-size at least 2"):
+    with pytest.raises(DeepscopeError, match="--batch-size at least 2"):
         replace(study, images=150).run(Session(home=tmp_path, cache=tmp_path / "cache", quiet=True))

@@ -9,7 +9,7 @@ import torch
 
 from deepscope.adaptation import Adaptation
 from deepscope.commands import domains
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.results import ImageGrid, Table
 from deepscope.session import Session
 from deepscope.studies.adaptation_of_photographs import AdaptationOfPhotographs
@@ -46,7 +46,7 @@ def test_every_method_is_measured_on_every_corruption(tmp_path: Path, session: S
 
 def test_undivided_data_and_unknown_corruptions_are_refused(tmp_path: Path, session: Session) -> None:
     folder = paint_folder(tmp_path / "pictures", train=3, test=1) / "train"
-    with pytest.raises(InputError, match="no train and test"):
+    with pytest.raises(DeepscopeError, match="no train and test"):
         AdaptationOfPhotographs(data=str(folder)).run(session)
-    with pytest.raises(InputError, match="'gaussian-noise'"):
+    with pytest.raises(DeepscopeError, match="'gaussian-noise'"):
         AdaptationOfPhotographs(data=str(folder), corruptions=("gausian-noise",)).run(session)

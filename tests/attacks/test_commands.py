@@ -18,7 +18,7 @@ from deepscope.commands.attack import AttackImages
 from deepscope.commands.attack_evaluate import AttackEvaluate
 from deepscope.commands.attacked import aim, another, changed_places, difference, file_names, logits, subjects
 from deepscope.data.photographs import bundled, bundled_photographs
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.results import Animation, Curves, ImageGrid, Note, Picture, Table
 from deepscope.session import Session
@@ -70,7 +70,7 @@ def test_an_image_that_already_is_the_target_is_refused(cat: Path) -> None:
     model = load_model("efficientnet_lite0", session())
     with torch.no_grad():
         seen = int(model(model.read([cat])).argmax())
-    with pytest.raises(InputError, match="already is"):
+    with pytest.raises(DeepscopeError, match="already is"):
         AttackImages(FGSM(), (cat,), target=str(seen)).run(session())
 
 
@@ -87,7 +87,7 @@ def test_of_a_folder_only_the_other_images_are_aimed_at_the_target() -> None:
 
 
 def test_a_class_that_does_not_exist_offers_the_nearest(cat: Path) -> None:
-    with pytest.raises(InputError, match="toaster"):
+    with pytest.raises(DeepscopeError, match="toaster"):
         AttackImages(FGSM(), (cat,), target="toastr").run(session())
 
 
@@ -136,7 +136,7 @@ def test_bfloat16_does_not_decide_which_images_are_right(tmp_path: Path) -> None
 
 @pytest.mark.real
 def test_a_features_only_model_is_refused(home: Path, cat: Path) -> None:
-    with pytest.raises(InputError, match="features only"):
+    with pytest.raises(DeepscopeError, match="features only"):
         AttackImages(FGSM(), (cat,), model="vgg16").run(Session.open(device="cpu", home=home, quiet=True))
 
 
@@ -172,12 +172,12 @@ def test_curves_hold_finite_radii_and_equal_ones_share_a_name(cat: Path) -> None
 
 @pytest.mark.parametrize("radius", ["0", "-1/255", "lots", "1/0"])
 def test_radii_that_attack_nothing_are_refused(cat: Path, radius: str) -> None:
-    with pytest.raises(InputError, match="--radii"):
+    with pytest.raises(DeepscopeError, match="--radii"):
         AttackEvaluate(cat.parent, radii=(radius,)).run(session())
 
 
 def test_an_unknown_method_offers_the_nearest(cat: Path) -> None:
-    with pytest.raises(InputError, match="deepfool"):
+    with pytest.raises(DeepscopeError, match="deepfool"):
         AttackEvaluate(cat.parent, methods=("deepfol",)).run(session())
 
 
@@ -210,7 +210,7 @@ def test_another_network_is_shown_the_images_at_its_own_size() -> None:
 
 
 def test_another_network_must_know_the_same_classes() -> None:
-    with pytest.raises(InputError, match="efficientnet_lite0 knows other classes than small"):
+    with pytest.raises(DeepscopeError, match="efficientnet_lite0 knows other classes than small"):
         another(small_model(), "efficientnet_lite0", session())
 
 
@@ -249,7 +249,7 @@ def test_a_patch_is_judged_on_an_image_that_it_was_not_learnt_from(cat: Path, co
     result = AttackImages(Patch(steps=2, batch=2), (cat, coffee), target="toaster").run(session())
     assert result.metrics["images"] == 1 and "learnt from 1 other image" in str(result.blocks[0])
     assert result.metrics["gradients"] == 4, "two steps of two images"
-    with pytest.raises(InputError, match="at least 2"):
+    with pytest.raises(DeepscopeError, match="at least 2"):
         AttackImages(Patch(steps=2, batch=2), (cat,), target="toaster").run(session())
 
 

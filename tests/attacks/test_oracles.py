@@ -31,7 +31,7 @@ from deepscope.attacks.auto_pgd import checkpoints
 from deepscope.attacks.grid import rounded, rounded_within
 from deepscope.attacks.one_pixel import paint
 from deepscope.attacks.patch import Patch
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import Preprocessing, VisionModel
 
 SIDE = 8
@@ -336,11 +336,11 @@ def test_goals_agree_with_their_definitions() -> None:
 
 @pytest.mark.parametrize("method", [FGSM, PGD, PGDL2, MomentumPGD, Square, Universal])
 def test_radius_zero_attacks_nothing(method: type[FGSM]) -> None:
-    with pytest.raises(InputError, match="radius is 0"):
+    with pytest.raises(DeepscopeError, match="radius is 0"):
         method(radius=0)
 
 
 def test_a_radius_below_one_level_says_so() -> None:
     model, pixels = linear_model(), middling(1)
-    with pytest.raises(InputError, match="below one level"):
+    with pytest.raises(DeepscopeError, match="below one level"):
         PGD(radius=0.5 / 255)(model, pixels, Untargeted(torch.zeros(1).long()), rng=rng())

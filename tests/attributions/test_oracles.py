@@ -25,7 +25,7 @@ from deepscope.attributions import (
     SmoothGrad,
 )
 from deepscope.attributions.feature_map import as_map, feature_layer
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.vision_model import VisionModel
 
@@ -280,7 +280,7 @@ def test_occlusion_window_by_window() -> None:
 
 @pytest.mark.parametrize(("window", "stride"), [(0, 1), (9, 4), (4, 5), (4, 0)])
 def test_occlusion_refuses_windows_that_do_not_cover(linear: VisionModel, window: int, stride: int) -> None:
-    with pytest.raises(InputError, match="does not cover"):
+    with pytest.raises(DeepscopeError, match="does not cover"):
         Occlusion(window=window, stride=stride)(linear, images(), TARGET, rng=rng())
 
 
@@ -296,12 +296,12 @@ def test_occlusion_refuses_windows_that_do_not_cover(linear: VisionModel, window
     ],
 )
 def test_settings_out_of_range_are_refused(method: Callable[..., object], settings: dict[str, float]) -> None:
-    with pytest.raises(InputError, match=f"--{next(iter(settings))}"):
+    with pytest.raises(DeepscopeError, match=f"--{next(iter(settings))}"):
         method(**settings)
 
 
 def test_an_error_out_of_reach_is_said() -> None:
-    with pytest.raises(InputError, match="raise --error or --most"):
+    with pytest.raises(DeepscopeError, match="raise --error or --most"):
         IntegratedGradients(error=1e-9, most=20)(
             vision_model(convolutional()), images(height=16, width=12), TARGET, rng=rng()
         )
@@ -341,13 +341,13 @@ def test_feature_layer_is_the_map_before_pooling_also_where_the_head_is_a_convol
 
 
 def test_feature_layer_of_a_network_without_a_map_is_refused(linear: VisionModel) -> None:
-    with pytest.raises(InputError, match="no feature map"):
+    with pytest.raises(DeepscopeError, match="no feature map"):
         GradCAM()(linear, images(), TARGET, rng=rng())
 
 
 @pytest.mark.parametrize("layer", ["nowhere", "7"])
 def test_gradcam_refuses_a_layer_that_is_no_map(layer: str) -> None:
-    with pytest.raises(InputError, match="layer"):
+    with pytest.raises(DeepscopeError, match="layer"):
         GradCAM(layer)(vision_model(convolutional()), images(height=16, width=12), TARGET, rng=rng())
 
 

@@ -24,7 +24,7 @@ from deepscope.checks.robustness import Robustness
 from deepscope.commands import classify, perform
 from deepscope.commands.transfer_fit import TransferFit
 from deepscope.data.corruptions import Corruption
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.report import Report
 from deepscope.results import Block, Heatmap, ImageGrid, Note, Result, Table
 from deepscope.session import Session
@@ -237,7 +237,7 @@ def test_classes_that_the_model_does_not_have_are_left_out_and_said(data: str, s
 
 
 def test_a_model_of_other_classes_is_refused(data: str, session: Session) -> None:
-    with pytest.raises(InputError, match="transfer fit"):
+    with pytest.raises(DeepscopeError, match="transfer fit"):
         Accuracy(data).run(session)
 
 
@@ -284,12 +284,12 @@ def test_the_report_of_a_classifier_is_kept_until_the_classifier_changes(
 
 def test_every_check_of_the_quick_report_is_listed_with_its_cost(data: str, session: Session) -> None:
     listed = Report(data=data, model="efficientnet_lite0", list=True)
-    with pytest.raises(InputError, match="no folder is named like a class"):
+    with pytest.raises(DeepscopeError, match="no folder is named like a class"):
         listed.run(session)
 
 
 def test_a_model_without_images_is_refused(session: Session) -> None:
-    with pytest.raises(InputError, match="--data"):
+    with pytest.raises(DeepscopeError, match="--data"):
         Report(model="efficientnet_lite0").run(session)
 
 

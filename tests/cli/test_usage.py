@@ -18,7 +18,7 @@ from deepscope.cli.commands import Common, _commands, _example, _family_field, a
 from deepscope.cli.program import run
 from deepscope.cli.usage import refusal, spelled
 from deepscope.commands import Command
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.registry import Registered
 from deepscope.settings import Range, declared, number
 
@@ -49,7 +49,7 @@ def _said(root: App, words: list[str]) -> str:
         root(words, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         return refusal(error, root, words)
-    except InputError as error:
+    except DeepscopeError as error:
         return str(error)
     raise AssertionError(f"accepted: {words}")
 
@@ -206,7 +206,7 @@ def test_numbers_are_also_fractions(text: str, value: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "a", "1/0", "1/2/3", "1e400/1"])
 def test_what_is_no_number_is_refused(text: str) -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(DeepscopeError):
         Range().check("--x", number(text))
 
 

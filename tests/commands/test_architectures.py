@@ -20,7 +20,7 @@ from deepscope.commands import activations, explain_compare, visualize
 from deepscope.commands.activations import Activations
 from deepscope.commands.explain_compare import ExplainCompare
 from deepscope.commands.visualize import Visualize
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import Preprocessing, VisionModel
 from deepscope.results import Heatmap, ImageGrid, Note, Table
 from deepscope.session import Session
@@ -86,7 +86,7 @@ def test_every_method_is_compared_or_its_column_says_why_not(model: VisionModel,
 
 
 def test_where_no_method_applies_it_is_one_line(model: VisionModel, data: Path, session: Session) -> None:
-    with pytest.raises(InputError, match="no method applies"):
+    with pytest.raises(DeepscopeError, match="no method applies"):
         ExplainCompare((data / "test",), methods=(_REFUSED[model.name],)).run(session)
 
 
@@ -96,7 +96,7 @@ def test_class_images_of_networks_of_one_input_size(model: VisionModel, session:
     for name in ("default", "source"):
         result = Visualize((CLASSES[0],), preset=name, iterations=2).run(session)
         assert result.arrays["images"].shape == (1, side, side, 3)
-    with pytest.raises(InputError, match=f"takes {side} x {side} pixels alone"):
+    with pytest.raises(DeepscopeError, match=f"takes {side} x {side} pixels alone"):
         Visualize((CLASSES[0],), iterations=2, view=32).run(session)
 
 
@@ -129,7 +129,7 @@ def test_a_class_that_no_other_network_knows_is_shown_with_a_note(
     (table,) = (block for block in some.blocks if isinstance(block, Table))
     assert [row[2] is None for row in table.rows] == [True, False]
     assert some.metrics["images"] == 2
-    with pytest.raises(InputError, match="my cat"):
+    with pytest.raises(DeepscopeError, match="my cat"):
         Visualize(("my cat", "bee eater"), model="own", iterations=1, judge=("squeezenet1_0",)).run(session)
 
 

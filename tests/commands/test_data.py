@@ -9,7 +9,7 @@ from PIL import Image
 from deepscope.commands.data import DataAudit, DataGet, DataList
 from deepscope.data import mnist
 from deepscope.data.download import Source
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.results import ImageGrid, Note, Table
 from deepscope.session import Session
 from loopback import serving
@@ -35,9 +35,9 @@ def test_list_says_what_is_here_and_how_to_get_the_rest(tmp_path: Path) -> None:
 
 def test_get_refuses_what_does_not_exist_or_is_bundled(tmp_path: Path) -> None:
     session = Session(home=tmp_path)
-    with pytest.raises(InputError, match="'mnist'"):
+    with pytest.raises(DeepscopeError, match="'mnist'"):
         DataGet("mnits").run(session)
-    with pytest.raises(InputError, match="comes with deepscope"):
+    with pytest.raises(DeepscopeError, match="comes with deepscope"):
         DataGet("mnist-extract").run(session)
 
 

@@ -16,7 +16,7 @@ from deepscope.attributions.faithfulness import Insertion, MaxSensitivity
 from deepscope.commands import explain, explain_compare, explain_evaluate, faithfulness
 from deepscope.commands.explained import Photos, heat, read_photos
 from deepscope.commands.sanity import Sanity
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.kept import kept
 from deepscope.models import VisionModel
 from deepscope.results import Curves, Heatmap, ImageGrid, Result, Table
@@ -97,7 +97,7 @@ def test_maps_do_not_depend_on_the_batch_size(photos: Path) -> None:
 def test_what_cannot_be_done_is_said(
     command: explain.Explain | explain_compare.ExplainCompare | explain_evaluate.ExplainEvaluate, said: str
 ) -> None:
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(DeepscopeError, match=said):
         command.run(SESSION)
 
 
@@ -221,7 +221,7 @@ def test_boxes_follow_the_image_through_resizing_and_cropping(tmp_path: Path, mo
 def test_boxes_that_are_none_are_refused(text: str, said: str, tmp_path: Path, model: VisionModel) -> None:
     (tmp_path / "boxes.csv").write_text(text)
     seen = Photos((tmp_path / "a.png",), torch.zeros(1, 3, 48, 48), torch.zeros(1, 4), (frozenset(),))
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(DeepscopeError, match=said):
         faithfulness.read_boxes(tmp_path / "boxes.csv", model, seen)
 
 

@@ -19,7 +19,7 @@ from deepscope.commands import classify
 from deepscope.commands.classify import Classify
 from deepscope.commands.data_corrupt import DataCorrupt
 from deepscope.commands.shown import photograph, provenance
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.images import Exhausted
 from deepscope.models import VisionModel
 from deepscope.results import ImageGrid, Picture
@@ -193,5 +193,5 @@ def test_checks_take_every_image_that_can_be_read(
     Image.fromarray(blocks()).save(folder / "hay" / "deep" / "7.png")
     judged = held_out("tiny", str(folder), session)
     assert len(judged.paths) == 8  # the pipe is skipped, and listed, where it is read
-    with pytest.raises(InputError, match="not a file"):
+    with pytest.raises(DeepscopeError, match="not a file"):
         images.decode(folder / "hay" / "pipe.jpg")

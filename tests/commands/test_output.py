@@ -24,7 +24,7 @@ from deepscope.commands.classify import Classify
 from deepscope.commands.gan_train import GanTrain
 from deepscope.commands.output import TEXTS, output_folder
 from deepscope.commands.transfer_fit import TransferFit
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.files import lock
 from deepscope.results import Heatmap, Result
 from deepscope.session import Session
@@ -78,7 +78,7 @@ def test_a_model_is_for_the_command_that_made_it(tmp_path: Path, maker: type[Com
             pass
     else:
         with (
-            pytest.raises(InputError, match=rf"{maker.command_path()}.*--out"),
+            pytest.raises(DeepscopeError, match=rf"{maker.command_path()}.*--out"),
             output_folder(tmp_path, command, QUIET),
         ):
             pytest.fail("it began")
@@ -90,7 +90,7 @@ def test_a_training_that_was_stopped_before_its_record_is_for_its_own_kind(tmp_p
     with output_folder(tmp_path, GanTrain, QUIET):
         pass
     for other in (TransferFit, Classify):
-        with pytest.raises(InputError, match=r"holds checkpoint\.pt of another command"):
+        with pytest.raises(DeepscopeError, match=r"holds checkpoint\.pt of another command"):
             output_folder(tmp_path, other, QUIET).__enter__()
 
 
@@ -133,7 +133,7 @@ def test_files_of_other_programs_are_never_replaced(tmp_path: Path, files: dict[
     files = {**files, "a.png": "mine"}
     for name, content in files.items():
         (tmp_path / name).write_text(content)
-    with pytest.raises(InputError, match=r"(result\.json|arrays\.npz) that deepscope did not write.*--out"):
+    with pytest.raises(DeepscopeError, match=r"(result\.json|arrays\.npz) that deepscope did not write.*--out"):
         execute(out=tmp_path)
     records.retire(tmp_path)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == files
@@ -175,7 +175,7 @@ def test_no_result_is_written_among_the_images_it_is_about(
     before = sorted(tmp_path.rglob("*"))
     command = Reading(**way(Path("photos")))
     for out in ("photos", "photos/red", "photos/new/er", "sub/in/red", "elsewhere/deeper", "sub/x/../in/new"):
-        with pytest.raises(InputError, match="lies in the data itself"):
+        with pytest.raises(DeepscopeError, match="lies in the data itself"):
             execute(command, out=Path(out))
     assert sorted(tmp_path.rglob("*")) == before
     for out in (".", "photos-2", "sub/new", "sub/in/x/../../out"):
@@ -205,7 +205,7 @@ def test_a_result_that_cannot_be_saved_is_shown(
         raise error
 
     monkeypatch.setattr("deepscope.render.folder._write", full)
-    with pytest.raises(InputError, match=f"cannot write to .*{error.strerror}"):
+    with pytest.raises(DeepscopeError, match=f"cannot write to .*{error.strerror}"):
         execute(out=tmp_path / "o", as_json=as_json)
     assert "what it found" in capsys.readouterr().out
     with lock(tmp_path / "o"):
@@ -223,7 +223,9 @@ def test_the_result_of_a_training_is_shown_though_its_model_cannot_be_kept(
                 raise OSError(28, "No space left on device")
             return keeping.done(super().run(session))
 
-    with pytest.raises(InputError, match=r"^the model cannot be written .No space left on device.: free some space"):
+    with pytest.raises(
+        DeepscopeError, match=r"^the model cannot be written .No space left on device.: free some space"
+    ):
         execute(Training(), out=tmp_path)
     shown = json.loads(capsys.readouterr().out)
     assert shown["metrics"]["accuracy"] == 0.75 and shown["provenance"]["command"] == "deepscope"
@@ -237,7 +239,7 @@ def test_figures_that_fail_lose_neither_what_is_saved_nor_what_is_shown(
         raise ZeroDivisionError
 
     monkeypatch.setattr("deepscope.render.plots.files", broken)
-    with pytest.raises(InputError, match="figures are not all there"):
+    with pytest.raises(DeepscopeError, match="figures are not all there"):
         execute(out=tmp_path)
     assert json.loads(capsys.readouterr().out)["metrics"]["accuracy"] == 0.75
     assert render.load(tmp_path).metrics["accuracy"] == 0.75
@@ -258,7 +260,7 @@ def test_a_result_that_cannot_be_printed_is_saved(
 
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", Full())
-        with pytest.raises(InputError, match=r"standard output \(No space left on device\): it is kept in"):
+        with pytest.raises(DeepscopeError, match=r"standard output \(No space left on device\): it is kept in"):
             execute(out=tmp_path, as_json=as_json)
     assert render.load(tmp_path).title == "what it found"
 
@@ -285,7 +287,7 @@ def test_a_folder_is_for_one_command_at_a_time(tmp_path: Path) -> None:
         def other() -> None:
             try:
                 execute(out=tmp_path)
-            except InputError as error:
+            except DeepscopeError as error:
                 found.append(error)
 
         thread = threading.Thread(target=other)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from deepscope.attacks import Attack, Bounded, Goal, Shared, Targeted, Untargeted, distance
 from deepscope.attacks.evaluation import evaluate
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import Preprocessing, VisionModel
 from deepscope.models.outputs import Kind
 
@@ -217,7 +217,7 @@ def test_a_saturated_network_is_no_harder_to_fool(method: type[Attack]) -> None:
 @each_method
 def test_refuses_a_network_without_classes(method: type[Attack]) -> None:
     model, pixels = small_model(categories=0), images(2)
-    with pytest.raises(InputError, match="features only"):
+    with pytest.raises(DeepscopeError, match="features only"):
         quick(method)(model, pixels, Untargeted(torch.zeros(2).long()), rng=rng())
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deepscope.attributions import Attribution, engine
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.vision_model import VisionModel
 
@@ -166,7 +166,7 @@ def test_runs_alike_in_inference_mode(method: Attribution, model: VisionModel, p
 @methods
 def test_a_model_without_classes_is_refused(method: Attribution, pixels: Tensor, target: Tensor) -> None:
     features = VisionModel("features", Tiny().double(), Preprocessing())
-    with pytest.raises(InputError, match="no class layer"):
+    with pytest.raises(DeepscopeError, match="no class layer"):
         method(features, pixels, target, rng=seeded())
 
 

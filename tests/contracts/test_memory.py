@@ -17,7 +17,7 @@ from deepscope.attacks import Attack
 from deepscope.attacks.goals import Untargeted
 from deepscope.attributions import Attribution
 from deepscope.attributions.engine import batches
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import VisionModel
 from deepscope.models.capture import capture
 from deepscope.models.classifier import Backbone
@@ -118,7 +118,7 @@ def test_a_capture_inside_a_captured_network(model: VisionModel) -> None:
 @pytest.mark.usefixtures("no_collector")
 def test_a_capture_that_fails_frees_too(model: VisionModel) -> None:
     def fails() -> None:
-        with pytest.raises(InputError, match="takes no part"):
+        with pytest.raises(DeepscopeError, match="takes no part"):
             capture(model.network, torch.rand(2, 3, 16, 16), {"other": nn.ReLU()})
 
     assert left_behind(fails) == 0
@@ -222,7 +222,7 @@ def test_not_even_one_image_is_one_line(error: Exception) -> None:
         lambda: in_parts(short_of_memory(0, error), torch.arange(5.0)),
         lambda: list(batches(5, torch.device("cpu"), lambda rows: short_of_memory(0, error)(torch.arange(5.0)[rows]))),
     ):
-        with pytest.raises(InputError, match="not even one image"):
+        with pytest.raises(DeepscopeError, match="not even one image"):
             use()
 
 

@@ -13,7 +13,7 @@ from scipy import ndimage
 from deepscope import images
 from deepscope.data.audit import NEAR, NEAR_COLOUR, Audit, audit, colours, perceptual_hash
 from deepscope.data.photographs import bundled_photographs
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.session import Session
 
 
@@ -184,11 +184,11 @@ def test_class_called_train_is_no_split(tmp_path: Path) -> None:
 
 
 def test_bad_input_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="not a folder"):
+    with pytest.raises(DeepscopeError, match="not a folder"):
         look(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="no image files"):
+    with pytest.raises(DeepscopeError, match="no image files"):
         look(tmp_path)
-    with pytest.raises(InputError, match="from 0 to 255"):
+    with pytest.raises(DeepscopeError, match="from 0 to 255"):
         look(tmp_path, near=256)
 
 

@@ -28,7 +28,7 @@ from deepscope.data.corruptions import (
     write_corrupted,
 )
 from deepscope.data.photographs import bundled
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.session import Session
 
 GREY = Image.new("RGB", (120, 100), (102, 102, 102))
@@ -98,7 +98,7 @@ def test_every_severity_takes_more_than_the_one_before(name: str, cat: Image.Ima
     assert lost == sorted(lost)
     assert lost[0] > 0
     assert np.array_equal(damaged(graded(name), cat), damaged(graded(name), cat))
-    with pytest.raises(InputError, match="from 1 to 5"):
+    with pytest.raises(DeepscopeError, match="from 1 to 5"):
         graded(name, 6)
 
 
@@ -126,9 +126,9 @@ def test_copies_keep_their_folders_and_bad_files_are_listed(tmp_path: Path, cat:
     assert not np.array_equal(first, second)  # each image has noise of its own
     write_corrupted([paths[1], paths[3]], GaussianNoise(), tmp_path / "fewer", session)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "fewer" / "test" / "a" / "1.png")), first)
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(DeepscopeError, match="is there already"):
         write_corrupted(paths, GaussianNoise(), tmp_path / "noisy", session)
-    with pytest.raises(InputError, match="none of the 1"):
+    with pytest.raises(DeepscopeError, match="none of the 1"):
         write_corrupted(paths[-1:], GaussianNoise(), tmp_path / "none", session)
     assert {path.name for path in tmp_path.iterdir()} == {"photos", "noisy", "fewer"}
 
@@ -152,12 +152,12 @@ def test_copies_are_never_written_into_their_own_data(tmp_path: Path, cat: Image
     (tmp_path / "link").symlink_to(data)
     place = tmp_path / out if out.startswith(("link", "outside")) else data / out
     before = _tree(tmp_path)
-    with pytest.raises(InputError, match="lies in the data itself"):
+    with pytest.raises(DeepscopeError, match="lies in the data itself"):
         DataCorrupt(str(data)).run(Session(out=place, quiet=True))
     assert _tree(tmp_path) == before
     paths = [path / f"{number}.png" for path in (data / "a", data / "b") for number in (1, 2)]
     if not out.startswith(("new", "../photos/new")) and out not in ("", ".", "link", "link/new"):
-        with pytest.raises(InputError, match="lies in the data itself"):
+        with pytest.raises(DeepscopeError, match="lies in the data itself"):
             write_corrupted(paths, GaussianNoise(), place / "images", Session(quiet=True))
     assert _tree(tmp_path) == before
 
@@ -169,7 +169,7 @@ def test_another_spelling_of_the_same_folder_is_the_same_folder(
     (tmp_path / "photos").mkdir()
     (tmp_path / "PHOTOS").symlink_to("photos")
     monkeypatch.setattr(Path, "resolve", lambda self, strict=False: self)  # there is no link to follow on such a disk
-    with pytest.raises(InputError, match="lies in the data itself"):
+    with pytest.raises(DeepscopeError, match="lies in the data itself"):
         check_outside(tmp_path / "PHOTOS" / "out" / "images", [tmp_path / "photos"])
     check_outside(tmp_path / "photos-2", [tmp_path / "photos"])
     check_outside(tmp_path, [tmp_path / "photos", tmp_path / "none"])

@@ -10,7 +10,7 @@ import pytest
 
 from deepscope.data import Digits, DigitSplit, first_here, load_dataset
 from deepscope.data.digits import read_digits, read_idx
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.session import Session
 
 
@@ -47,7 +47,7 @@ def test_reads_idx_packed_or_not(tmp_path: Path) -> None:
 )
 def test_hostile_idx_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "file").write_bytes(content)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(DeepscopeError, match=message):
         read_idx(tmp_path / "file", item=(28, 28))
 
 
@@ -55,11 +55,11 @@ def test_images_and_labels_have_to_belong(tmp_path: Path) -> None:
     (tmp_path / "images").write_bytes(idx(2, 28, 28))
     (tmp_path / "three").write_bytes(idx(3))
     (tmp_path / "eleven").write_bytes(idx(2, body=b"\x01\x0b"))
-    with pytest.raises(InputError, match="do not belong"):
+    with pytest.raises(DeepscopeError, match="do not belong"):
         read_digits(tmp_path / "images", tmp_path / "three")
-    with pytest.raises(InputError, match="label 11"):
+    with pytest.raises(DeepscopeError, match="label 11"):
         read_digits(tmp_path / "images", tmp_path / "eleven")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(DeepscopeError, match="cannot be read"):
         read_digits(tmp_path / "nothing", tmp_path / "three")
 
 
@@ -73,7 +73,7 @@ def test_extract_is_balanced() -> None:
 
 def test_first_here_falls_back_to_what_the_package_carries(tmp_path: Path) -> None:
     assert first_here(("mnist", "mnist-extract"), Session(home=tmp_path)) == "mnist-extract"
-    with pytest.raises(InputError, match="mnist: run"):
+    with pytest.raises(DeepscopeError, match="mnist: run"):
         first_here(("mnist",), Session(home=tmp_path))
 
 

@@ -30,7 +30,7 @@ from deepscope.data.dataset import Dataset
 from deepscope.data.download import Got, Source, get
 from deepscope.data.fetch import Patience
 from deepscope.data.unpack import Damaged, unpack
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.session import Session
 from loopback import serving
 
@@ -72,7 +72,7 @@ def test_trouble_is_tried_again(tmp_path: Path, trouble: str) -> None:
 
 def test_goes_on_after_breaking_off_for_good(tmp_path: Path) -> None:
     with serving(CONTENT, "truncate", "500", "500", "whole") as server:
-        with pytest.raises(InputError, match="answers 500"):
+        with pytest.raises(DeepscopeError, match="answers 500"):
             fetch(source(server.url), tmp_path)
         assert left(tmp_path) == ["file.bin.part", "file.bin.part.version"]
         assert fetch(source(server.url), tmp_path).path.read_bytes() == CONTENT
@@ -88,7 +88,7 @@ def test_server_that_cannot_resume_starts_again(tmp_path: Path, ranges: bool, ve
 
 def test_file_that_changed_meanwhile_is_not_mixed(tmp_path: Path) -> None:
     old = bytes(len(CONTENT))
-    with serving(old, "truncate", "500", "500", "500") as server, pytest.raises(InputError):
+    with serving(old, "truncate", "500", "500", "500") as server, pytest.raises(DeepscopeError):
         fetch(source(server.url), tmp_path)
     with serving(CONTENT, "whole", version='"v2"') as server:
         assert fetch(source(server.url), tmp_path).path.read_bytes() == CONTENT
@@ -115,7 +115,7 @@ def test_part_longer_than_the_file_is_dropped(tmp_path: Path) -> None:
 
 
 def test_another_range_than_asked_is_refused(tmp_path: Path) -> None:
-    with serving(CONTENT, "truncate", "elsewhere") as server, pytest.raises(InputError, match="another part"):
+    with serving(CONTENT, "truncate", "elsewhere") as server, pytest.raises(DeepscopeError, match="another part"):
         fetch(source(server.url), tmp_path)
 
 
@@ -126,14 +126,14 @@ def test_corrupt_once_is_downloaded_again(tmp_path: Path) -> None:
 
 def test_corrupt_always_keeps_nothing(tmp_path: Path) -> None:
     with serving(CONTENT, "corrupt") as server:
-        with pytest.raises(InputError, match="its SHA-256 is"):
+        with pytest.raises(DeepscopeError, match="its SHA-256 is"):
             fetch(source(server.url), tmp_path)
         assert len(server.asked) == 2
     assert left(tmp_path) == []
 
 
 def test_cut_short_without_a_length_is_caught_by_the_digest(tmp_path: Path) -> None:
-    with serving(CONTENT[:1000], "lengthless") as server, pytest.raises(InputError, match="its SHA-256 is"):
+    with serving(CONTENT[:1000], "lengthless") as server, pytest.raises(DeepscopeError, match="its SHA-256 is"):
         fetch(source(server.url), tmp_path)
 
 
@@ -145,7 +145,7 @@ def test_no_is_not_asked_twice_and_the_next_url_is_tried(tmp_path: Path, status:
 
 
 def test_message_says_which_file_to_put_where(tmp_path: Path) -> None:
-    with serving(CONTENT, "404") as server, pytest.raises(InputError) as caught:
+    with serving(CONTENT, "404") as server, pytest.raises(DeepscopeError) as caught:
         fetch(source(server.url), tmp_path)
     message = str(caught.value)
     assert "\n" not in message
@@ -157,20 +157,20 @@ def test_no_server_and_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/file"
-        with pytest.raises(InputError, match="refused"):
+        with pytest.raises(DeepscopeError, match="refused"):
             fetch(source(url), tmp_path)
 
     def no_name(*_: object, **__: object) -> None:
         raise socket.gaierror(-3, "Temporary failure in name resolution")
 
     monkeypatch.setattr(socket, "getaddrinfo", no_name)
-    with pytest.raises(InputError, match=r"is there a network\?.*put the file http://example.invalid/x at"):
+    with pytest.raises(DeepscopeError, match=r"is there a network\?.*put the file http://example.invalid/x at"):
         fetch(source("http://example.invalid/x"), tmp_path)
 
 
 @pytest.mark.parametrize("word", ["whole", "lengthless"])
 def test_too_large_is_refused(tmp_path: Path, word: str) -> None:
-    with serving(CONTENT, word) as server, pytest.raises(InputError, match="more than 1000 bytes"):
+    with serving(CONTENT, word) as server, pytest.raises(DeepscopeError, match="more than 1000 bytes"):
         fetch(replace(source(server.url), most=1000), tmp_path)
     assert left(tmp_path) == []
 
@@ -179,7 +179,7 @@ def test_gzip_file_is_checked_by_its_content(tmp_path: Path) -> None:
     with serving(gzip.compress(CONTENT, compresslevel=1), "whole") as server:
         got = fetch(source(server.url, to="thing/file.gz"), tmp_path)
     assert gzip.decompress(got.path.read_bytes()) == CONTENT
-    with serving(gzip.compress(CONTENT)[:-100], "lengthless") as server, pytest.raises(InputError, match="damaged"):
+    with serving(gzip.compress(CONTENT)[:-100], "lengthless") as server, pytest.raises(DeepscopeError, match="damaged"):
         fetch(source(server.url, to="thing/other.gz"), tmp_path)
 
 
@@ -187,7 +187,7 @@ def test_damaged_file_that_is_here_is_reported(tmp_path: Path) -> None:
     target = tmp_path / "data" / "thing" / "file.bin"
     target.parent.mkdir(parents=True)
     target.write_bytes(b"wrong")
-    with pytest.raises(InputError, match="remove it, then get it again"):
+    with pytest.raises(DeepscopeError, match="remove it, then get it again"):
         fetch(source("http://unused"), tmp_path)
 
 
@@ -201,7 +201,7 @@ def test_first_download_without_published_digest_is_recorded_and_binds_later_one
         got.path.unlink()
         assert fetch(replace(first, urls=(server.url,)), tmp_path).checked == "agrees with the first download"
     got.path.unlink()
-    with serving(CONTENT, "corrupt") as server, pytest.raises(InputError, match="its SHA-256 is"):
+    with serving(CONTENT, "corrupt") as server, pytest.raises(DeepscopeError, match="its SHA-256 is"):
         fetch(replace(first, urls=(server.url,)), tmp_path)
 
 
@@ -260,7 +260,7 @@ def test_archives_are_unpacked(tmp_path: Path) -> None:
     ],
 )
 def test_hostile_archive_leaves_nothing(tmp_path: Path, content: bytes, files: int, message: str) -> None:
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(DeepscopeError, match=message):
         unpacked(content, tmp_path / "home", files)
     assert left(tmp_path) == []
     assert list((tmp_path / "home" / "data").iterdir()) == []
@@ -268,7 +268,7 @@ def test_hostile_archive_leaves_nothing(tmp_path: Path, content: bytes, files: i
 
 def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file where the folder should be")
-    with pytest.raises(InputError, match="DEEPSCOPE_HOME"):
+    with pytest.raises(DeepscopeError, match="DEEPSCOPE_HOME"):
         fetch(source("http://unused"), tmp_path)
 
 
@@ -424,7 +424,7 @@ def test_leftovers_of_another_kind_are_not_written_to(tmp_path: Path, what: str,
         path.symlink_to(elsewhere)
         if what == "link":
             elsewhere.write_bytes(b"mine")
-    with pytest.raises(InputError, match="is in the way"):
+    with pytest.raises(DeepscopeError, match="is in the way"):
         get(Source(("http://unused",), "set", 1000, "", everything, 1), Session(home=home, quiet=True), patience=QUICK)
     assert not elsewhere.exists() or elsewhere.read_bytes() == b"mine"
 
@@ -432,17 +432,17 @@ def test_leftovers_of_another_kind_are_not_written_to(tmp_path: Path, what: str,
 def test_a_target_of_another_kind_is_refused_and_an_empty_folder_is_filled(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "folder").write_bytes(b"")
-    with pytest.raises(InputError, match="is a file, not a folder"):
+    with pytest.raises(DeepscopeError, match="is a file, not a folder"):
         unpacked(PACKED["zip"], tmp_path, 3)
     (tmp_path / "data" / "folder").unlink()
     (tmp_path / "data" / "folder").mkdir()
     assert len(list(unpacked(PACKED["zip"], tmp_path, 3).path.iterdir())) == 3
     (tmp_path / "data" / "thing" / "file.bin").mkdir(parents=True)
     (tmp_path / "data" / "thing" / "file.bin" / "x").touch()
-    with pytest.raises(InputError, match="is a folder, not a file"):
+    with pytest.raises(DeepscopeError, match="is a folder, not a file"):
         fetch(source("http://unused"), tmp_path)
     (tmp_path / "data" / "thing" / "file.gz").write_bytes(gzip.compress(CONTENT)[:-9])
-    with pytest.raises(InputError, match="remove it, then get it again"):
+    with pytest.raises(DeepscopeError, match="remove it, then get it again"):
         fetch(source("http://unused", to="thing/file.gz"), tmp_path)
 
 
@@ -463,7 +463,7 @@ def test_a_first_download_can_be_forgotten(tmp_path: Path) -> None:
     (tmp_path / "data" / "thing").mkdir(parents=True)
     record = tmp_path / "data" / "thing" / "file.bin.sha256"
     record.write_text(f"{'0' * 64}  http://elsewhere\n")
-    with serving(CONTENT, "whole") as server, pytest.raises(InputError, match="remove that file"):
+    with serving(CONTENT, "whole") as server, pytest.raises(DeepscopeError, match="remove that file"):
         fetch(replace(source(server.url), sha256=""), tmp_path)
     record.unlink()
     with serving(CONTENT, "whole") as server:
@@ -517,7 +517,7 @@ def _answering(answer: bytes) -> tuple[str, socket.socket]:
 )
 def test_any_answer_ends_in_one_line(tmp_path: Path, head: bytes) -> None:
     url, listening = _answering(b"HTTP/1.1 " + head + b"\r\n\r\nxx")
-    with listening, pytest.raises(InputError) as caught:
+    with listening, pytest.raises(DeepscopeError) as caught:
         get(source(url), Session(home=tmp_path, quiet=True), patience=Patience(attempts=2, timeout=0.3, pause=0))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "data" / "thing" / "file.bin").exists()

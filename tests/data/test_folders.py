@@ -16,7 +16,7 @@ from deepscope.commands.truth import right_answers
 from deepscope.data import ClassFolders, DigitSplit, Photographs, load_dataset
 from deepscope.data.audit import audit
 from deepscope.data.folders import class_folders
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.session import Session
 from networks import tiny_model
 
@@ -85,17 +85,17 @@ def test_class_called_train_is_a_class(tmp_path: Path) -> None:
 )
 def test_unusable_class_is_named(divided: Path, damage: Callable[[Path], None], message: str) -> None:
     damage(divided)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(DeepscopeError, match=message):
         ClassFolders.read(divided)
 
 
 def test_one_class_or_none_or_no_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="has none"):
+    with pytest.raises(DeepscopeError, match="has none"):
         ClassFolders.read(tmp_path)
     fill(tmp_path / "alone", 3)
-    with pytest.raises(InputError, match="has only 'alone'"):
+    with pytest.raises(DeepscopeError, match="has only 'alone'"):
         ClassFolders.read(tmp_path)
-    with pytest.raises(InputError, match="is not a folder"):
+    with pytest.raises(DeepscopeError, match="is not a folder"):
         ClassFolders.read(tmp_path / "nowhere")
 
 
@@ -114,7 +114,7 @@ def test_divide_is_stratified_disjoint_complete_and_repeatable(tmp_path: Path) -
     assert other.train.paths != split.train.paths
     for path, label in zip(split.test.paths, split.test.labels, strict=True):
         assert path.parent.name == data.classes[label]
-    with pytest.raises(InputError, match="fraction"):
+    with pytest.raises(DeepscopeError, match="fraction"):
         data.divide(1.0, rng=torch.Generator())
 
 
@@ -123,11 +123,11 @@ def test_load_dataset_takes_folders_and_names(divided: Path, tmp_path: Path) -> 
     assert load_dataset(divided, session, ClassFolders).classes == ("cat", "dog")
     assert len(load_dataset(str(divided / "train" / "dog"), session, Photographs)) == 3
     assert len(load_dataset("mnist-extract", session, DigitSplit).test) == 1000
-    with pytest.raises(InputError, match="handwritten digits: here images in class folders are needed"):
+    with pytest.raises(DeepscopeError, match="handwritten digits: here images in class folders are needed"):
         load_dataset("mnist-extract", session, ClassFolders)
-    with pytest.raises(InputError, match="mnist is not here: run `deepscope data get mnist`"):
+    with pytest.raises(DeepscopeError, match="mnist is not here: run `deepscope data get mnist`"):
         load_dataset("mnist", session, DigitSplit)
-    with pytest.raises(InputError, match="'mnist-extract'"):
+    with pytest.raises(DeepscopeError, match="'mnist-extract'"):
         load_dataset("mnist-extrakt", session, DigitSplit)
 
 
@@ -240,7 +240,7 @@ def test_a_folder_that_cannot_be_listed_is_one_line(divided: Path, monkeypatch: 
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "iterdir", deny)
-    with pytest.raises(InputError, match="cannot be listed: Permission denied"):
+    with pytest.raises(DeepscopeError, match="cannot be listed: Permission denied"):
         ClassFolders.read(divided)
 
 

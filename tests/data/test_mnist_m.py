@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from deepscope.data.mnist_m import Backgrounds, blend, divided
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 
 
 def photographs(count: int) -> list[Image.Image]:
@@ -86,5 +86,5 @@ def test_train_and_test_share_no_photograph() -> None:
 
 def test_small_photographs_and_none_are_refused() -> None:
     for pictures in ([], [Image.new("RGB", (27, 100))]):
-        with pytest.raises(InputError, match="28 x 28"):
+        with pytest.raises(DeepscopeError, match="28 x 28"):
             Backgrounds.of(pictures)

@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from fuzz.target import Mutation, Target
 
 _RIGHT = b"right"
@@ -37,7 +37,7 @@ def _ask_for_terabytes() -> None:
     try:
         bytearray(1 << 42)
     except MemoryError:
-        raise InputError("file is damaged") from None
+        raise DeepscopeError("file is damaged") from None
 
 
 def _raise() -> None:
@@ -54,7 +54,7 @@ def _leave_open() -> None:
 
 def _refuse(text: str) -> Callable[[], None]:
     def refuse() -> None:
-        error = InputError(text)
+        error = DeepscopeError(text)
         error.args = (text,)  # as if its text had not been escaped
         raise error
 

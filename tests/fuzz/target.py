@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 import deepscope
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from fuzz.mutations import damaged, json_text, lied
 
 _LONGEST = 2000
@@ -52,7 +52,7 @@ class Target:
         mutations: each input suffers one of them.
         sane: of an answer: "", or what is wrong with it.
         agrees: whether an answer (the first) is the unmutated one.
-        refuses: an InputError is a right outcome. A cache never refuses: what is damaged is made again.
+        refuses: an DeepscopeError is a right outcome. A cache never refuses: what is damaged is made again.
         memory: MiB that reading may add to the process.
         inputs: that are tried where nobody gives a time.
     """
@@ -78,7 +78,7 @@ class Target:
         """What is wrong with the outcome of reading the folder; "" where it is right."""
         try:
             answer = self.read(folder)
-        except InputError as error:
+        except DeepscopeError as error:
             if out_of_memory(error):
                 return f"asked for more memory than a machine has, then refused: {str(error)[:200]}"
             return refusal(error, folder) if self.refuses else f"not made again, but refused: {str(error)[:300]}"
@@ -123,7 +123,7 @@ def targets() -> dict[str, Target]:
     return {target.name: target for module in modules for target in module.TARGETS}
 
 
-def refusal(error: InputError, folder: Path) -> str:
+def refusal(error: DeepscopeError, folder: Path) -> str:
     """What is wrong with how a file is refused: it takes one printable line that names the file or its folder."""
     text = str(error)
     if not text.isprintable():

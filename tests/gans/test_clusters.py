@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.gans import clusters, drawn, load_pictures
 from deepscope.gans.clusters import edges, gathered
 from deepscope.session import Session
@@ -77,7 +77,7 @@ def test_clusters_hold_digits_that_are_alike(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("count", [1, 81])
 def test_too_few_images_for_so_many(count: int) -> None:
-    with pytest.raises(InputError, match="a tenth of the training images"):
+    with pytest.raises(DeepscopeError, match="a tenth of the training images"):
         clusters(torch.zeros(800, 1, 16, 16, dtype=torch.uint8), count, Session(quiet=True))
 
 

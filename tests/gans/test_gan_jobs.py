@@ -26,7 +26,7 @@ from deepscope.commands.gan_sample import GanSample
 from deepscope.commands.gan_train import GanTrain
 from deepscope.data import Digits, DigitSplit
 from deepscope.data.mnist import MnistExtract
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.gans import load, load_pictures, stacked
 from deepscope.gans import saved as saved_module
 from deepscope.gans.quality import load_judge
@@ -142,11 +142,11 @@ def test_sampling(runs: Path) -> None:
     assert sevens.arrays["labels"].tolist() == [7] * 12
     again = GanSample(runs / "conditional", label="7", count=12).run(session())
     assert np.array_equal(sevens.arrays["images"], again.arrays["images"])
-    with pytest.raises(InputError, match="no class is named 'seven'"):
+    with pytest.raises(DeepscopeError, match="no class is named 'seven'"):
         GanSample(runs / "conditional", label="seven").run(session())
-    with pytest.raises(InputError, match="train --conditional"):
+    with pytest.raises(DeepscopeError, match="train --conditional"):
         GanSample(runs / "plain", label="7").run(session())
-    with pytest.raises(InputError, match="`deepscope gan train` writes one"):
+    with pytest.raises(DeepscopeError, match="`deepscope gan train` writes one"):
         GanSample(runs).run(session())
 
 
@@ -158,7 +158,7 @@ def test_interpolation_and_grid(runs: Path) -> None:
     grid = GanGrid(runs / "conditional", columns=3).run(session())
     assert len(grid.blocks[0].rows) == 10 and len(grid.blocks[0].rows[0]) == 3  # type: ignore[union-attr]
     assert {"style/slant", "style/thickness"} == grid.metrics.keys()
-    with pytest.raises(InputError, match="gan train --conditional"):
+    with pytest.raises(DeepscopeError, match="gan train --conditional"):
         GanGrid(runs / "plain").run(session())
 
 
@@ -283,7 +283,7 @@ REFUSED: list[tuple[Refusal, str]] = [
 
 @pytest.mark.parametrize(("command", "words"), REFUSED, ids=[words for _, words in REFUSED])
 def test_what_cannot_be_trained_says_so(tmp_path: Path, command: Refusal, words: str) -> None:
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(DeepscopeError, match=words):
         command(tmp_path / "photos").run(session(tmp_path / "out"))
 
 
@@ -297,9 +297,9 @@ def test_a_steady_training_is_the_one_of_its_settings(tmp_path: Path) -> None:
 
 
 def test_another_architecture_is_not_continued(runs: Path) -> None:
-    with pytest.raises(InputError, match=r"another training .*width 2, now 3"):
+    with pytest.raises(DeepscopeError, match=r"another training .*width 2, now 3"):
         replace(TRAIN, width=3).run(session(runs / "plain"))
-    with pytest.raises(InputError, match="name one with --out"):
+    with pytest.raises(DeepscopeError, match="name one with --out"):
         TRAIN.run(session())
 
 
@@ -334,13 +334,13 @@ def test_a_run_from_outside_is_not_believed(runs: Path, tmp_path: Path, changed:
     about = json.loads((runs / "plain" / "generator.json").read_text())
     (tmp_path / "generator.safetensors").write_bytes((runs / "plain" / "generator.safetensors").read_bytes())
     (tmp_path / "generator.json").write_text(json.dumps({**about, **changed}))
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(DeepscopeError, match=words):
         load(tmp_path)
 
 
 def test_a_judge_of_other_images_is_refused(runs: Path, tmp_path: Path) -> None:
     folder = photographs(tmp_path / "photos", ("red", "green"))
-    with pytest.raises(InputError, match="judges other images"):
+    with pytest.raises(DeepscopeError, match="judges other images"):
         replace(TRAIN, data=str(folder), batch_size=4, judge=runs / "judge").run(session(tmp_path / "out"))
     judge = load_judge(runs / "judge")
     assert judge.recognise(torch.zeros(2, 1, 32, 32, dtype=torch.uint8)).shape == (2,)

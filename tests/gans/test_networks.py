@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.gans import Architecture, Discriminator, Generator
 
 
@@ -95,7 +95,7 @@ def test_packing_judges_images_together() -> None:
 
 @pytest.mark.parametrize(("settings", "words"), [({"side": 48}, "--side 48"), ({"width": 0}, "at least 1")])
 def test_what_cannot_be_built(settings: dict[str, int], words: str) -> None:
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(DeepscopeError, match=words):
         Architecture(**settings).require_buildable()  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="no label in common"):
+    with pytest.raises(DeepscopeError, match="no label in common"):
         Architecture(packing=2).require_buildable(conditional=True)

@@ -10,7 +10,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.gans.pictures import load_pictures
 from deepscope.gans.quality import Modes, frechet_distance, memorised, nearest, precision_recall
 from deepscope.gans.quality.judge import run, shipped_judge
@@ -59,7 +59,7 @@ def test_precision_and_recall_against_brute_force() -> None:
     found = precision_recall(torch.from_numpy(real), torch.from_numpy(fake))
     assert found == pytest.approx((inside(fake, real), inside(real, fake)))
     assert 0 < found[1] < 1
-    with pytest.raises(InputError, match="more than 3"):
+    with pytest.raises(DeepscopeError, match="more than 3"):
         precision_recall(torch.from_numpy(real[:3]), torch.from_numpy(fake))
 
 

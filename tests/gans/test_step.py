@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 from torch.optim import Optimizer
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.gans import (
     Architecture,
     Discriminator,
@@ -160,7 +160,7 @@ def test_the_average_follows_the_generator() -> None:
     "recipe", [Recipe(objective=WassersteinGP()), Recipe(r1=1.0), Recipe(r1=1.0, objective=Hinge())]
 )
 def test_penalties_need_images_judged_one_by_one(recipe: Recipe) -> None:
-    with pytest.raises(InputError, match="--normalisation none, layer"):
+    with pytest.raises(DeepscopeError, match="--normalisation none, layer"):
         recipe.require_trainable(TINY)
     recipe.require_trainable(replace(TINY, normalisation="layer"))
 
@@ -204,7 +204,7 @@ def test_r1_falls_by_the_same_factor_each_step_to_its_last_weight() -> None:
     assert recipe.r1_at(17) == 0
     assert Recipe(r1=2.0).r1_at(32) == 32
     for wrong in (Recipe(r1=1.0, r1_last=2.0), Recipe(r1_last=0.1), Recipe(beta2=1.0)):
-        with pytest.raises(InputError, match=r"--r1-last|--beta2"):
+        with pytest.raises(DeepscopeError, match=r"--r1-last|--beta2"):
             wrong.require_trainable(replace(TINY, normalisation="none"))
 
 

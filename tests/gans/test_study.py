@@ -10,7 +10,7 @@ import pytest
 
 from deepscope.data import Digits, DigitSplit
 from deepscope.data.mnist import MnistExtract
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.results import Result, Table
 from deepscope.session import Session
 from deepscope.statistics import Estimate
@@ -98,7 +98,7 @@ def test_every_experiment_of_the_source_is_planned() -> None:
 
 @pytest.mark.parametrize("study", [LONG, QUESTIONS, STACKED])
 def test_refusals(study: Generation | GenerationQuestions | StackedDigits) -> None:
-    with pytest.raises(InputError, match="at least 1, --samples 30, --images 1000"):
+    with pytest.raises(DeepscopeError, match="at least 1, --samples 30, --images 1000"):
         replace(study, images=5).run(Session(quiet=True))
-    with pytest.raises(InputError, match="at least 1"):
+    with pytest.raises(DeepscopeError, match="at least 1"):
         replace(study, epochs=0).run(Session(quiet=True))

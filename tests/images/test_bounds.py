@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from deepscope import images
-from deepscope.errors import InputError, out_of_memory
+from deepscope.errors import DeepscopeError, out_of_memory
 from deepscope.images import Exhausted, Limits, bounds, decoding
 from image_files import blocks, corpus, encoded, pixels, reason, tensor
 
@@ -226,7 +226,7 @@ def test_a_decoder_that_runs_out_of_memory_stops_the_run(error: Exception, monke
     with pytest.raises(Exhausted, match="memory ran out"):
         images.decode(data)
     monkeypatch.setattr(decoding, "_available", lambda size: True)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(DeepscopeError) as caught:
         images.decode(data)
     assert isinstance(caught.value, Exhausted) == isinstance(error, MemoryError)
 
@@ -252,5 +252,10 @@ def test_what_counts_as_running_out_of_memory() -> None:
     assert out_of_memory(caught.value)
     for error in (MemoryError(), torch.OutOfMemoryError()):
         assert out_of_memory(error)
-    for error in (RuntimeError("shape mismatch"), ValueError("out of memory"), OSError(), InputError("out of memory")):
+    for error in (
+        RuntimeError("shape mismatch"),
+        ValueError("out of memory"),
+        OSError(),
+        DeepscopeError("out of memory"),
+    ):
         assert not out_of_memory(error)

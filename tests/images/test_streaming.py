@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from deepscope import images
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.images import Skipped
 from image_files import (
     SMALL,
@@ -120,7 +120,7 @@ def test_a_change_of_shape_ends_the_batch() -> None:
 def test_a_transform_may_refuse_an_image_but_its_bugs_are_raised() -> None:
     def picky(image: Image.Image) -> torch.Tensor:
         if image.getpixel((0, 0)) == (1, 1, 1):
-            raise InputError("not this one")
+            raise DeepscopeError("not this one")
         return tensor(image)
 
     def broken(image: Image.Image) -> torch.Tensor:

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import Preprocessing, VisionModel, digits, saved
 from deepscope.models.classifier import Backbone, Classifier, Normalisation, View
 
@@ -94,7 +94,7 @@ def outcome(folder: Path) -> VisionModel | None:
         model = saved.load(folder)
         with torch.inference_mode():
             logits = model(torch.rand(2, 3, *model.preprocessing.size, generator=torch.Generator().manual_seed(0)))
-    except InputError as error:
+    except DeepscopeError as error:
         assert str(error)
         assert "\n" not in str(error)
         return None
@@ -179,7 +179,7 @@ def test_any_tensor_may_lie(data: st.DataObject, whole: Path, tmp_path: Path) ->
 )
 def test_the_line_says_what_is_wrong(path: tuple[Any, ...], value: Any, said: str, whole: Path, tmp_path: Path) -> None:
     document = json.loads((whole / "model.json").read_text())
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(DeepscopeError, match=said):
         saved.load(write(tmp_path, whole, changed(document, path, value)))
 
 
@@ -193,12 +193,12 @@ def test_the_line_says_what_is_wrong(path: tuple[Any, ...], value: Any, said: st
     ids=lambda text: repr(text[:20]),
 )  # fmt: skip
 def test_text_that_is_no_description_is_refused(text: str, whole: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(DeepscopeError):
         saved.load(write(tmp_path, whole, text=text))
 
 
 @pytest.mark.parametrize("size", [0, 7, 8, 2**40, 2**63, 100, 10_000_000_000])
 def test_headers_that_lie_are_refused(size: int, whole: Path, tmp_path: Path) -> None:
     data = size.to_bytes(8, "little") + (whole / "weights.safetensors").read_bytes()[8:]
-    with pytest.raises(InputError):
+    with pytest.raises(DeepscopeError):
         saved.load(write(tmp_path, whole, weights=data))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from deepscope.attacks import PGD
 from deepscope.attacks.goals import Untargeted
 from deepscope.attacks.judge import counted
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import Preprocessing, VisionModel
 from deepscope.models.outputs import Outputs
 from deepscope.transfer.export import export_onnx
@@ -148,7 +148,7 @@ def test_one_logit_decides_between_two_categories(make: Make, pixels: Tensor) ->
 def test_what_is_no_classifier_is_refused_in_one_line(
     make: Make, categories: tuple[str, ...], said: str, pixels: Tensor
 ) -> None:
-    with pytest.raises(InputError, match=said) as caught:
+    with pytest.raises(DeepscopeError, match=said) as caught:
         model_of(Network(make), categories)(pixels)
     assert "\n" not in str(caught.value)
 
@@ -158,7 +158,7 @@ def test_every_pass_is_looked_at(pixels: Tensor) -> None:
     model = model_of(network)
     model(pixels)
     network.head.bias.data[0] = float("nan")
-    with pytest.raises(InputError, match="NaN"):
+    with pytest.raises(DeepscopeError, match="NaN"):
         model(pixels)
 
 
@@ -278,7 +278,7 @@ def test_both_halves_of_a_hand_written_sigmoid_are_probabilities(images: int, ga
 )
 def test_one_value_that_may_be_either_is_refused(make: Make, images: int, gain: float, pixels: Tensor) -> None:
     given, _ = sharp(make, out=1, gain=gain)
-    with pytest.raises(InputError, match="may be a logit or a probability") as caught:
+    with pytest.raises(DeepscopeError, match="may be a logit or a probability") as caught:
         model_of(given, ("a", "b"))(pixels[:images])
     assert "\n" not in str(caught.value)
 
@@ -289,7 +289,7 @@ def test_probabilities_are_required_of_every_pass(pixels: Tensor) -> None:
     model = model_of(network)
     model(pixels)
     network.make = lambda z: z.sigmoid()
-    with pytest.raises(InputError, match="do not sum to 1"):
+    with pytest.raises(DeepscopeError, match="do not sum to 1"):
         model(pixels)
 
 
@@ -358,9 +358,9 @@ def test_grey_networks_see_the_luma_that_pillow_computes() -> None:
 
 @pytest.mark.parametrize("channels", [0, 2, 4])
 def test_other_channels_are_refused(channels: int) -> None:
-    with pytest.raises(InputError, match="channels"):
+    with pytest.raises(DeepscopeError, match="channels"):
         model_of(Network(lambda z: z), mean=(0.5,) * channels, std=(0.5,) * channels)
-    with pytest.raises(InputError, match="cannot run on an input"):
+    with pytest.raises(DeepscopeError, match="cannot run on an input"):
         model_of(Network(lambda z: z, channels=4))(torch.rand(1, 3, 16, 16))
 
 

@@ -18,7 +18,7 @@ from accelerate import init_empty_weights
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from torch import nn
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import architectures, load_model
 from deepscope.models.pretrained import _timm_categories, _timm_wnids
 from deepscope.session import Session
@@ -123,7 +123,7 @@ def test_files_in_the_hubs_cache_are_checked(
     content: bytes, said: str, right: bool, session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = _published(monkeypatch, tmp_path / "hub", content, right=right)
-    with pytest.raises(InputError, match=said if right else "SHA-256") as caught:
+    with pytest.raises(DeepscopeError, match=said if right else "SHA-256") as caught:
         load_model("torchvision:squeezenet1_1", session)
     assert "\n" not in str(caught.value)
     assert path.exists()
@@ -141,7 +141,7 @@ def test_the_published_file_opens(session: Session, monkeypatch: pytest.MonkeyPa
     state["features.0.weight"][0, 0, 0, 0] = float("nan")
     torch.save(state, file)
     _published(monkeypatch, tmp_path / "other", file.read_bytes(), right=True)
-    with pytest.raises(InputError, match=r"features\.0\.weight.*NaN"):
+    with pytest.raises(DeepscopeError, match=r"features\.0\.weight.*NaN"):
         load_model("torchvision:squeezenet1_1", session)
 
 
@@ -153,7 +153,7 @@ def test_files_of_hugging_faces_cache_are_checked(
     blobs = tmp_path / f"models--{config.hf_hub_id.replace('/', '--')}" / "blobs"
     blobs.mkdir(parents=True)
     (blobs / ("0" * 64)).write_bytes(b"damaged")
-    with pytest.raises(InputError, match="SHA-256"):
+    with pytest.raises(DeepscopeError, match="SHA-256"):
         load_model("timm:resnet18", session)
 
 

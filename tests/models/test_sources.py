@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from deepscope.data.photographs import bundled_photographs
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import architectures, catalogue, load_model
 from deepscope.models.layer_table import layer_table
 from deepscope.session import Session
@@ -88,11 +88,11 @@ def test_vgg16_with_its_convolutions_alone_gives_features_only(home: Path) -> No
     model = load_model("vgg16", Session(home=home, quiet=True))
     pixels = torch.rand(1, 3, 224, 224)
     assert model.categories == ()
-    with pytest.raises(InputError, match="features only"):
+    with pytest.raises(DeepscopeError, match="features only"):
         model(pixels)
     with torch.inference_mode():
         assert model.activations(pixels, ["pool5"])["pool5"].shape == (1, 512, 7, 7)
-        with pytest.raises(InputError, match="weights"):
+        with pytest.raises(DeepscopeError, match="weights"):
             model.activations(pixels, ["relu6"])
 
 
@@ -106,7 +106,7 @@ def test_weights_that_cannot_be_fetched_are_one_clear_line(
     monkeypatch.setattr("socket.getaddrinfo", no_network)
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "hub"))
     monkeypatch.setattr("deepscope.models.pretrained._hub_cache", lambda: tmp_path / "hf")
-    with pytest.raises(InputError, match=r"resnet18.* put it at"):
+    with pytest.raises(DeepscopeError, match=r"resnet18.* put it at"):
         load_model(name, session)
 
 
@@ -145,20 +145,20 @@ def test_a_weights_file_describes_itself(session: Session) -> None:
 )
 def test_a_weights_file_that_lies_is_refused(about: dict[str, str], said: str, session: Session) -> None:
     path = _weights_file(session.home / "weights", **about)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(DeepscopeError, match=said):
         load_model(str(path), session)
 
 
 def test_files_that_are_no_weights_are_refused(session: Session, tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(DeepscopeError, match="no such file"):
         load_model(str(path), session)
     path.write_bytes(b"\xff" * 100)
-    with pytest.raises(InputError, match="safetensors"):
+    with pytest.raises(DeepscopeError, match="safetensors"):
         load_model(str(path), session)
-    with pytest.raises(InputError, match="no such file or folder"):
+    with pytest.raises(DeepscopeError, match="no such file or folder"):
         load_model("some/where", session)
-    with pytest.raises(InputError, match="did you mean"):
+    with pytest.raises(DeepscopeError, match="did you mean"):
         load_model("efficientnet_lte0", session)
 
 
@@ -166,10 +166,10 @@ def test_missing_tensors_never_stay_random(session: Session) -> None:
     with torch.random.fork_rng():
         state = architectures._build("torchvision:squeezenet1_1", None).state_dict()
     del state["features.0.weight"]
-    with pytest.raises(InputError, match=r"features\.0\.weight is missing"):
+    with pytest.raises(DeepscopeError, match=r"features\.0\.weight is missing"):
         architectures.assemble("torchvision:squeezenet1_1", state)
     partial = architectures.assemble("torchvision:squeezenet1_1", state, partial=True)
-    with pytest.raises(InputError, match="not here"):
+    with pytest.raises(DeepscopeError, match="not here"):
         partial(torch.rand(1, 3, 64, 64))
 
 

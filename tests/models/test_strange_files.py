@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from deepscope.commands.models import ModelsClasses, ModelsList, ModelsShow
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import architectures, catalogue, load_model
 from deepscope.session import Session
 
@@ -64,7 +64,7 @@ def test_no_file_stops_the_others(session: Session) -> None:
     assert "folder" not in listed
     assert ModelsList().run(session).metrics["here"] >= 2
     assert load_model("mine", session).categories == ("hay", "snail")
-    with pytest.raises(InputError, match=r"did you mean.*efficientnet_lite0"):
+    with pytest.raises(DeepscopeError, match=r"did you mean.*efficientnet_lite0"):
         load_model("efficientnet_lite", session)
 
 
@@ -73,7 +73,7 @@ def test_what_is_listed_as_here_opens_or_is_refused_in_one_line(session: Session
     own(session.home / "weights" / "mine.safetensors")
     for path in (session.home / "weights").iterdir():
         if path.stem != "mine":
-            with pytest.raises(InputError) as caught:
+            with pytest.raises(DeepscopeError) as caught:
                 load_model(str(path), session)
             assert "\n" not in str(caught.value)
     opened = []
@@ -81,7 +81,7 @@ def test_what_is_listed_as_here_opens_or_is_refused_in_one_line(session: Session
         if entry.here:
             try:
                 opened.append(load_model(entry.name, session).name)
-            except InputError as error:
+            except DeepscopeError as error:
                 assert "\n" not in str(error)
     assert {"mine", "efficientnet_lite0"} <= set(opened)
 
@@ -90,25 +90,25 @@ def test_what_is_listed_as_here_opens_or_is_refused_in_one_line(session: Session
 def test_a_file_of_another_kind_is_not_missing(suffix: str, session: Session, tmp_path: Path) -> None:
     path = tmp_path / f"net{suffix}"
     path.write_bytes(b"\x08\x08")
-    with pytest.raises(InputError, match=r"exists, but is .* not supported yet"):
+    with pytest.raises(DeepscopeError, match=r"exists, but is .* not supported yet"):
         load_model(path, session)
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(DeepscopeError, match="no such file"):
         load_model(tmp_path / f"none{suffix or '.pt'}", session)
 
 
 def test_a_folder_of_another_kind_is_not_missing(session: Session, tmp_path: Path) -> None:
     folder = tmp_path / "transformer"
     folder.mkdir()
-    with pytest.raises(InputError, match=r"exists, but is a folder that holds no saved classifier"):
+    with pytest.raises(DeepscopeError, match=r"exists, but is a folder that holds no saved classifier"):
         load_model(folder, session)
     (folder / "config.json").write_text("{}")
-    with pytest.raises(InputError, match="transformers"):
+    with pytest.raises(DeepscopeError, match="transformers"):
         load_model(folder, session)
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "x" * 5000 + ".safetensors", "a\0.safetensors", "~", "/dev/null"])
 def test_what_is_no_path_is_refused(name: str, session: Session) -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(DeepscopeError):
         load_model(name, session)
 
 
@@ -129,7 +129,7 @@ def test_a_single_logit_in_a_file_decides_between_two(session: Session, tmp_path
         assert logit.shape == (2, 1)
         torch.testing.assert_close(model(pixels).softmax(1)[:, 1:], logit.sigmoid())
     alone = load_model(own(tmp_path / "alone.safetensors", ("defect",), outputs=1), session)
-    with pytest.raises(InputError, match="single logit"):
+    with pytest.raises(DeepscopeError, match="single logit"):
         alone(pixels)
     assert ModelsShow(str(tmp_path / "one.safetensors")).run(session).metrics["parameters/total"] > 0
 
@@ -152,5 +152,5 @@ def test_weights_that_are_no_real_numbers_are_refused(kind: torch.dtype, session
     with torch.random.fork_rng():
         state = architectures._build(SPEC, 2).state_dict()
     state["features.0.weight"] = state["features.0.weight"].to(kind)
-    with pytest.raises(InputError, match=r"features\.0\.weight"):
+    with pytest.raises(DeepscopeError, match=r"features\.0\.weight"):
         architectures.assemble(SPEC, state, classes=2)

@@ -7,7 +7,7 @@ from PIL import Image
 from torch import nn
 from torchvision.transforms import v2
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import Preprocessing, VisionModel
 from networks import tiny_model
 
@@ -51,7 +51,7 @@ def test_preprocessing_survives_json() -> None:
     ["", "[]", '{"crop": 0}', '{"resize": 1000000}', '{"std": [0, 1, 1]}', '{"interpolation": "magic"}', '{"x": 1}'],
 )
 def test_bad_preprocessing_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="preprocessing"):
+    with pytest.raises(DeepscopeError, match="preprocessing"):
         Preprocessing.from_json(text)
 
 
@@ -61,9 +61,9 @@ def test_a_class_has_many_spellings(text: str | int) -> None:
 
 
 def test_an_unknown_class_is_answered_with_the_nearest() -> None:
-    with pytest.raises(InputError, match="wombat"):
+    with pytest.raises(DeepscopeError, match="wombat"):
         tiny_model().category("wombatt")
-    with pytest.raises(InputError, match="0 to 3"):
+    with pytest.raises(DeepscopeError, match="0 to 3"):
         tiny_model().category(4)
 
 
@@ -71,7 +71,7 @@ def test_a_name_that_two_classes_share_is_refused_with_their_numbers() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(3, 3))
     model = VisionModel("x", network, Preprocessing(1, 1), categories=("crane", "hay", "Crane"))
     assert model.category("crane") == 0  # written exactly so
-    with pytest.raises(InputError, match="0 or 2"):
+    with pytest.raises(DeepscopeError, match="0 or 2"):
         model.category("CRANE")
 
 
@@ -81,7 +81,7 @@ def test_a_class_whose_name_is_a_number_goes_by_its_name() -> None:
     assert [model.category(text) for text in ("1", "10", "2", "3", "0")] == [0, 1, 2, 3, 0]
     assert [model.category(index) for index in range(4)] == [0, 1, 2, 3]
     for text in ("11", "-1", "\u0663"):  # the last is an Arabic three
-        with pytest.raises(InputError):
+        with pytest.raises(DeepscopeError):
             model.category(text)
 
 
@@ -99,7 +99,7 @@ def test_activations_stop_early_and_are_not_overwritten_in_place() -> None:
 
 
 def test_an_unknown_layer_is_answered_with_the_nearest() -> None:
-    with pytest.raises(InputError, match="layer"):
+    with pytest.raises(DeepscopeError, match="layer"):
         tiny_model().activations(torch.rand(1, 3, 16, 16), ["conv"])
 
 
@@ -112,5 +112,5 @@ def test_the_fingerprint_changes_with_a_weight() -> None:
 
 
 def test_reading_nothing_is_an_error() -> None:
-    with pytest.raises(InputError, match="no image"):
+    with pytest.raises(DeepscopeError, match="no image"):
         tiny_model().read([])

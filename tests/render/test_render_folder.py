@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from deepscope import render
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.render import folder as folder_module
 from deepscope.results import Animation, Heatmap, Note, Result
 from kills import every_kill, killed_at
@@ -81,12 +81,12 @@ def test_an_interrupted_save_leaves_the_old_document(tmp_path: Path, monkeypatch
 
 def test_a_folder_that_cannot_be_written_is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"cannot write to .*--out"):
+    with pytest.raises(DeepscopeError, match=r"cannot write to .*--out"):
         render.save(Result("r"), tmp_path / "file" / "below")
 
 
 def test_no_result_here(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no whole result"):
+    with pytest.raises(DeepscopeError, match="holds no whole result"):
         render.load(tmp_path)
 
 
@@ -108,7 +108,7 @@ def test_mutated_files_are_read_or_refused(saved: Path, name: str, data: st.Data
         content[place] = data.draw(st.integers(0, 255))
     try:
         path.write_bytes(content[: data.draw(st.integers(0, len(content)) | st.just(len(content)))])
-        with contextlib.suppress(InputError):
+        with contextlib.suppress(DeepscopeError):
             assert isinstance(render.load(saved), Result)
     finally:
         path.write_bytes(original)
@@ -143,7 +143,7 @@ def test_hostile_arrays_are_refused(tmp_path: Path, kind: str, monkeypatch: pyte
     else:
         monkeypatch.setattr("deepscope.records.LARGEST", 5000)  # more than the document, less than the array
         _npz(tmp_path / "arrays.npz", _npy(np.zeros(1000)))
-    with pytest.raises(InputError, match=r"damaged|whole result"):
+    with pytest.raises(DeepscopeError, match=r"damaged|whole result"):
         render.load(tmp_path)
     assert not (tmp_path / "sprung").exists()
 
@@ -153,7 +153,7 @@ def test_arrays_of_another_result_are_refused(tmp_path: Path) -> None:
     document = json.loads((tmp_path / "result.json").read_text())
     document["arrays"]["x"]["shape"] = [4]
     (tmp_path / "result.json").write_text(json.dumps(document))
-    with pytest.raises(InputError, match="cannot read arrays/x"):
+    with pytest.raises(DeepscopeError, match="cannot read arrays/x"):
         render.load(tmp_path)
 
 
@@ -181,7 +181,7 @@ def said(folder: Path) -> int | None:
     """The number that everything in the folder says; None where the folder's result is refused."""
     try:
         result = render.load(folder)
-    except InputError:
+    except DeepscopeError:
         return None
     number = int(result.metrics["number"])
     assert (result.arrays["x"] == number).all()
@@ -223,7 +223,7 @@ def test_arrays_of_another_run_are_refused_though_they_fit(tmp_path: Path) -> No
     for number in (1, 2):
         render.save(drawn(number), tmp_path / str(number))
     (tmp_path / "2" / "arrays.npz").replace(tmp_path / "1" / "arrays.npz")
-    with pytest.raises(InputError, match=r"damaged \(arrays\.npz is missing, or is not the file"):
+    with pytest.raises(DeepscopeError, match=r"damaged \(arrays\.npz is missing, or is not the file"):
         render.load(tmp_path / "1")
 
 
@@ -236,7 +236,7 @@ def test_a_flipped_bit_is_noticed(saved: Path, data: st.DataObject) -> None:
     content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     try:
         path.write_bytes(content)
-        with contextlib.suppress(InputError):
+        with contextlib.suppress(DeepscopeError):
             assert same(render.load(saved), expected), "read, and not what was saved"
     finally:
         path.write_bytes(original)
@@ -281,7 +281,7 @@ def test_a_figure_that_fails_costs_neither_the_result_nor_other_figures(
         return files(block)
 
     monkeypatch.setattr(plots, "files", failing)
-    with pytest.raises(InputError, match=r"the result is in .*figures are not all there"):
+    with pytest.raises(DeepscopeError, match=r"the result is in .*figures are not all there"):
         render.save(drawn(3, pictures=2), tmp_path)
     assert said(tmp_path) == 3
     assert set(_digests(tmp_path)) == {"result.json", "arrays.npz", "02-map-3-1.png"}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.render.json import decode, dumps, encode
 from deepscope.results import Column, Note, Result, Table
 from results_strategies import EVERYTHING, plain, results, same
@@ -70,13 +70,13 @@ def test_a_document_damaged_anywhere_is_refused_or_read_never_crashes(data: st.D
         del node[key]
     try:
         assert isinstance(decode(document, arrays), Result)
-    except InputError as error:
+    except DeepscopeError as error:
         assert "deepscope result" in str(error)
 
 
 @pytest.mark.parametrize("document", [None, [], 3, {}, {"type": "Note"}, {"type": "Result", "title": 3}])
 def test_what_is_no_result_is_refused(document: Any) -> None:
-    with pytest.raises(InputError, match="deepscope result"):
+    with pytest.raises(DeepscopeError, match="deepscope result"):
         decode(document, {})
 
 
@@ -84,7 +84,7 @@ def test_a_deeply_nested_document_is_refused() -> None:
     nested: list[Any] = []
     for _ in range(50_000):
         nested = [nested]
-    with pytest.raises(InputError, match="nested too deeply"):
+    with pytest.raises(DeepscopeError, match="nested too deeply"):
         decode({"type": "Result", "title": "t", "config": {"a": nested}}, {})
     while nested:  # taken apart here: the interpreter would free it recursively
         nested = nested.pop()

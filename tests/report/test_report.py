@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from deepscope.checks import Check
 from deepscope.commands import NotKept, PartFailed
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.report import Report
 from deepscope.report.keeping import Outcome, Shelf
 from deepscope.report.page import page
@@ -122,7 +122,7 @@ def test_a_study_that_fails_does_not_sink_the_report(session: Session, studies: 
 def test_what_is_not_here_is_not_measured_and_no_failure(session: Session) -> None:
     class Lacks(Works):
         def run(self, session: Session) -> Result:
-            raise InputError("the weights are not here: put them there")
+            raise DeepscopeError("the weights are not here: put them there")
 
     outcome = Shelf(session.home.parent, session).get(study(Lacks))
     assert outcome.failure == ""
@@ -144,9 +144,9 @@ def test_the_budget_follows_the_home(session: Session, tmp_path: Path, studies: 
 
 
 def test_what_does_not_exist_is_refused(session: Session) -> None:
-    with pytest.raises(InputError, match="architecture"):
+    with pytest.raises(DeepscopeError, match="architecture"):
         Report(studies=("architectur",)).run(session)
-    with pytest.raises(InputError, match="no study is of chapter"):
+    with pytest.raises(DeepscopeError, match="no study is of chapter"):
         Report(chapters=("77",)).run(session)
 
 
@@ -256,7 +256,7 @@ def test_another_home_model_seed_or_damaged_key_makes_a_section_again(
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize("error", [FULL, InputError("its figures are not all there")])
+@pytest.mark.parametrize("error", [FULL, DeepscopeError("its figures are not all there")])
 def test_a_disk_that_is_full_loses_no_section(
     session: Session, monkeypatch: pytest.MonkeyPatch, studies: None, error: Exception
 ) -> None:

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.render import load
 
 TESTS = Path(__file__).parent.parent
@@ -28,7 +28,7 @@ def _ran(root: Path) -> list[str]:
 def _complete(folder: Path) -> bool:
     try:
         load(folder)
-    except InputError:
+    except DeepscopeError:
         return False
     return (folder / "inputs.sha256").is_file()
 

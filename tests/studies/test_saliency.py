@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from scipy.stats import spearmanr
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import VisionModel
 from deepscope.results import ImageGrid, Table
 from deepscope.session import Session
@@ -29,7 +29,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
 
     def load(name: str, session: Session) -> VisionModel:
         if name == "vgg16":
-            raise InputError("vgg16 has features only")
+            raise DeepscopeError("vgg16 has features only")
         return dataclasses.replace(tiny_model(seed=len(name)), name=name, wnids=WNIDS)
 
     monkeypatch.setattr(saliency, "load_model", load)
@@ -71,7 +71,7 @@ def test_what_was_measured_is_not_measured_again(session: Session, monkeypatch: 
 
 
 def test_without_any_network_it_says_so(session: Session) -> None:
-    with pytest.raises(InputError, match="none of the networks vgg16 is here"):
+    with pytest.raises(DeepscopeError, match="none of the networks vgg16 is here"):
         Saliency(models=("vgg16",)).run(session)
 
 

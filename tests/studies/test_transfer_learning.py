@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import load_model
 from deepscope.results import Table
 from deepscope.session import Session
@@ -71,7 +71,7 @@ def test_digits_become_files_and_an_untrained_network_a_weights_file(session: Se
 
 
 def test_too_few_digits_are_refused(session: Session) -> None:
-    with pytest.raises(InputError, match="--digits"):
+    with pytest.raises(DeepscopeError, match="--digits"):
         TransferLearning(digits=1).run(session)
 
 

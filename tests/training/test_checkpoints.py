@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.training import Checkpoint, History
 from deepscope.training.checkpoints import Parts
 from kills import every_kill
@@ -61,7 +61,7 @@ def refused(path: Path, words: str = "remove it") -> None:
     """The file is refused in one line, and nothing was loaded."""
     found, history = parts(seed=1), History()
     before = state(found)
-    with pytest.raises(InputError, match=words) as caught:
+    with pytest.raises(DeepscopeError, match=words) as caught:
         Checkpoint(path, SETTINGS).load(found, history)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
     assert equal(state(found), before) and history.rows == []
@@ -86,7 +86,7 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(good: Path, data: st.DataOb
     before = state(found)
     try:
         step = Checkpoint(path, SETTINGS).load(found, history)
-    except InputError as error:
+    except DeepscopeError as error:
         assert "remove it" in str(error)
         assert equal(state(found), before) and history.rows == []
     else:

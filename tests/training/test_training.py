@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import toy_training
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.session import Session
 from deepscope.training import Diverged, History, Moment, Shuffled, Update, fit
 from toy_training import Data, Toy, train
@@ -193,14 +193,14 @@ def test_a_full_disk_keeps_the_last_good_checkpoint_and_ends_no_training(tmp_pat
 
 def test_a_checkpoint_of_another_training_or_a_damaged_one_is_refused(tmp_path: Path) -> None:
     train(tmp_path, steps=8)
-    with pytest.raises(InputError, match="steps 8, now 9"):
+    with pytest.raises(DeepscopeError, match="steps 8, now 9"):
         train(tmp_path, steps=9)
     other = replace(QUIET, seed=4)
-    with pytest.raises(InputError, match="seed 3, now 4"):
+    with pytest.raises(DeepscopeError, match="seed 3, now 4"):
         fit(Toy(other), Data(other), steps=8, session=other, folder=tmp_path)
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(DeepscopeError, match="cannot be read"):
         train(tmp_path, steps=8)
 
 
@@ -288,5 +288,5 @@ def test_shuffled_gives_each_row_once_an_epoch() -> None:
 def test_shares_are_equal_parts_or_refused() -> None:
     rows = torch.arange(6)
     assert [Moment(0, 1, QUIET, p, 2).share(rows).tolist() for p in (0, 1)] == [[0, 1, 2], [3, 4, 5]]
-    with pytest.raises(InputError, match="cannot be shared equally"):
+    with pytest.raises(DeepscopeError, match="cannot be shared equally"):
         Moment(0, 1, QUIET, 0, 4).share(rows)

@@ -15,7 +15,7 @@ from sklearn.svm import LinearSVC
 from deepscope import images
 from deepscope.commands.transfer_export import TransferExport
 from deepscope.data import ClassFolders
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import load_model
 from deepscope.models.prediction import predict
 from deepscope.session import Session
@@ -66,16 +66,16 @@ def test_saved_model_scikit_learn_and_onnx_agree(data: ClassFolders, session: Se
 
 def test_what_cannot_be_fitted_or_read_is_one_line(data: ClassFolders, session: Session, tmp_path: Path) -> None:
     paths, labels = list(data.train.paths), data.train.labels
-    with pytest.raises(InputError, match="at least two classes"):
+    with pytest.raises(DeepscopeError, match="at least two classes"):
         ImageClassifier(size=64, session=session).fit(paths[:3], [0, 0, 0])
     for path in paths[:8]:
         path.write_bytes(b"no image")
-    with pytest.raises(InputError, match="'dots' has no readable image"):
+    with pytest.raises(DeepscopeError, match="'dots' has no readable image"):
         ImageClassifier(size=64, session=session).fit(paths, names(data, labels))
     classifier = ImageClassifier(size=64, head="nearest-neighbours", session=session).fit(paths[8:], labels[8:])
-    with pytest.raises(InputError, match=r"0\.png cannot be used"):
+    with pytest.raises(DeepscopeError, match=r"0\.png cannot be used"):
         classifier.predict([paths[8], paths[0]])
-    with pytest.raises(InputError, match="not linear"):
+    with pytest.raises(DeepscopeError, match="not linear"):
         classifier.save(tmp_path / "model")
 
 
@@ -95,7 +95,7 @@ def test_recipes_are_read_and_written(text: str, blocks: tuple[Block, ...]) -> N
 
 @pytest.mark.parametrize("text", ["", "a+", "@b", "a@b:meen"])
 def test_bad_recipes_are_one_line(text: str) -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(DeepscopeError):
         Recipe.parse(text)
 
 

@@ -13,7 +13,7 @@ from deepscope.commands import NotKept, perform
 from deepscope.commands.transfer_fit import TransferFit
 from deepscope.commands.transfer_predict import TransferPredict
 from deepscope.commands.transfer_table import TransferTable
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import load_model
 from deepscope.results import Curves, Heatmap, ImageGrid, Note, Result, Table
 from deepscope.session import Session
@@ -152,7 +152,7 @@ def _all_bad(data: Path) -> None:
 def test_bad_data_is_one_line(data: Path, session: Session, damage: object, message: str) -> None:
     assert callable(damage)
     damage(data)
-    with pytest.raises(InputError, match=message) as caught:
+    with pytest.raises(DeepscopeError, match=message) as caught:
         table(data, session)
     assert "\n" not in str(caught.value)
 
@@ -170,5 +170,5 @@ def test_bad_data_is_one_line(data: Path, session: Session, damage: object, mess
     ],
 )
 def test_bad_settings_are_one_line(data: Path, session: Session, settings: dict[str, object], message: str) -> None:
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(DeepscopeError, match=message):
         table(data, session, **settings)

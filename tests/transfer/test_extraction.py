@@ -17,7 +17,7 @@ from torch import nn
 
 from deepscope import images
 from deepscope.data import ClassFolders, load_dataset
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.models.classifier import Backbone, Pooling, View
 from deepscope.session import Session
@@ -142,7 +142,7 @@ def test_bad_images_are_skipped_and_listed(tiny: VisionModel, pictures: list[Pat
 
 def test_all_bad_is_one_line(tiny: VisionModel, tmp_path: Path, session: Session) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"no image")
-    with pytest.raises(InputError, match=r"no image could be read.*bad\.jpg"):
+    with pytest.raises(DeepscopeError, match=r"no image could be read.*bad\.jpg"):
         extract(tiny, LAYERS, [tmp_path / "bad.jpg"], session)
 
 

@@ -17,7 +17,7 @@ from deepscope import images
 from deepscope.commands.transfer_fit import TransferFit
 from deepscope.commands.transfer_improve import TransferImprove
 from deepscope.data import ClassFolders
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.models.classifier import Classifier, Normalisation
 from deepscope.models.prediction import predict
@@ -126,7 +126,7 @@ def test_a_fine_tuned_classifier_is_a_model_and_goes_on_from_its_checkpoint(
     weights = (out / "weights.safetensors").read_bytes()
     assert fit.run(replace(session, out=out)).metrics == result.metrics
     assert (out / "weights.safetensors").read_bytes() == weights
-    with pytest.raises(InputError, match="checkpoint"):
+    with pytest.raises(DeepscopeError, match="checkpoint"):
         replace(fit, learning_rate=1e-3).run(replace(session, out=out))
 
 
@@ -145,7 +145,7 @@ def test_a_checkpoint_of_another_training_is_refused(
     other = replace(tiny, network=copy.deepcopy(tiny.network))
     with torch.no_grad():
         next(other.network.parameters())[0, 0, 0, 0] += 1
-    with pytest.raises(InputError, match="checkpoint"):
+    with pytest.raises(DeepscopeError, match="checkpoint"):
         match changed:
             case "labels":
                 train(tiny, pictures, labels.flip(0))
@@ -172,5 +172,5 @@ def test_improve_measures_fine_tuning_beside_the_other_ideas(
 
 @pytest.mark.parametrize(("settings", "message"), [((0, 1e-4), "give 1 or more"), ((2, 0.0), "learning rate")])
 def test_settings_that_cannot_train(settings: tuple[int, float], message: str) -> None:
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(DeepscopeError, match=message):
         FineTuning(*settings)

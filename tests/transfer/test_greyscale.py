@@ -9,7 +9,7 @@ import torch
 import torchvision
 from torch import nn
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.transfer.greyscale import fold_greyscale
 
@@ -42,5 +42,5 @@ def test_summing_gives_the_same_features_and_averaging_does_not(model: VisionMod
 
 def test_only_three_channels_fold(model: VisionModel) -> None:
     assert fold_greyscale(model, "replicate") is model
-    with pytest.raises(InputError, match="three channels"):
+    with pytest.raises(DeepscopeError, match="three channels"):
         fold_greyscale(replace(model, network=nn.Sequential(nn.Flatten(), nn.Linear(12, 3))), "fold")

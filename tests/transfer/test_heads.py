@@ -15,7 +15,7 @@ from sklearn.svm import LinearSVC as ScikitLinearSVC
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.transfer.fitting import temperature
 from deepscope.transfer.heads import Head, folds_of, squared_hinge
 from deepscope.transfer.heads.linear_svc import LinearSVC, cross_validate
@@ -206,7 +206,7 @@ def test_temperature_from_little_or_nothing() -> None:
     huge = torch.tensor([[3e38, -3e38], [-3e38, 3e38]])
     assert 1e38 < temperature(huge, labels) < math.inf
     for bad in (math.nan, math.inf):
-        with pytest.raises(InputError, match="not finite"):
+        with pytest.raises(DeepscopeError, match="not finite"):
             temperature(torch.tensor([[bad, 0.0], [0.0, 1.0]]), labels)
 
 

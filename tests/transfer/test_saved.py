@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from deepscope import render
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.files import sha256
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.models.classifier import Backbone, Classifier, Normalisation, NormalisationKind, View
@@ -60,7 +60,7 @@ def test_a_view_from_outside_moves_no_further_than_images_are_wide(folder: Path,
     about = json.loads((folder / "model.json").read_text())
     about["backbones"][0]["views"] = [{"mirrored": False, "scale": 1.0, "down": 10**6}]
     (folder / "model.json").write_text(json.dumps(about))
-    with pytest.raises(InputError, match="is 1000000, not -64 to 64"):
+    with pytest.raises(DeepscopeError, match="is 1000000, not -64 to 64"):
         load_model(folder, session)
 
 
@@ -102,7 +102,7 @@ def test_is_differentiable_and_its_inside_can_be_read(folder: Path, session: Ses
 
 
 def test_a_network_without_a_name_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no architecture by name"):
+    with pytest.raises(DeepscopeError, match="no architecture by name"):
         save(tmp_path / "m", made(), [BackboneOrigin("mine", "", None)] * 2, Preprocessing(), ["a", "b", "c"])
 
 
@@ -127,7 +127,7 @@ def test_a_changed_description_is_one_line(
 ) -> None:
     path = folder / "model.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **damage}))
-    with pytest.raises(InputError, match=message) as caught:
+    with pytest.raises(DeepscopeError, match=message) as caught:
         load_model(folder, session)(torch.rand(1, 3, 64, 64))
     assert "\n" not in str(caught.value)
 
@@ -137,7 +137,7 @@ def test_an_unknown_architecture_is_one_line(folder: Path, session: Session) -> 
     description = json.loads(path.read_text())
     description["backbones"][0]["architecture"] = "torchvision:os.system"
     path.write_text(json.dumps(description))
-    with pytest.raises(InputError, match="no model is named"):
+    with pytest.raises(DeepscopeError, match="no model is named"):
         load_model(folder, session)
 
 
@@ -146,16 +146,16 @@ def test_tampered_and_missing_files_are_one_line(folder: Path, session: Session)
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    with pytest.raises(InputError, match="not the file that was saved"):
+    with pytest.raises(DeepscopeError, match="not the file that was saved"):
         load_model(folder, session)
     weights.unlink()
-    with pytest.raises(InputError, match=r"weights\.safetensors is missing"):
+    with pytest.raises(DeepscopeError, match=r"weights\.safetensors is missing"):
         load_model(folder, session)
     (folder / "model.json").write_text("{")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(DeepscopeError, match="cannot be read"):
         load_model(folder, session)
     (folder / "model.json").unlink()
-    with pytest.raises(InputError, match="holds no saved classifier"):
+    with pytest.raises(DeepscopeError, match="holds no saved classifier"):
         load_model(folder, session)
 
 
@@ -166,7 +166,7 @@ def test_weights_of_other_shapes_are_one_line(folder: Path, session: Session) ->
     save_file(tensors, weights)
     path = folder / "model.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "weights_sha256": sha256(weights)}))
-    with pytest.raises(InputError, match="does not describe its weights"):
+    with pytest.raises(DeepscopeError, match="does not describe its weights"):
         load_model(folder, session)
 
 
@@ -239,6 +239,6 @@ def test_a_full_disk_leaves_the_old_classifier(folder: Path, session: Session, m
 
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     monkeypatch.setattr("safetensors.torch.save", full)
-    with pytest.raises(InputError, match="No space left on device"):
+    with pytest.raises(DeepscopeError, match="No space left on device"):
         save(folder, tiny(2), [ORIGIN], Preprocessing(64, 64), ["a", "b"])
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

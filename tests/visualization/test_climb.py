@@ -9,7 +9,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from deepscope.ascent import Streams
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import VisionModel
 from deepscope.visualization import (
     PRESETS,
@@ -199,9 +199,9 @@ def test_what_a_recipe_leaves_open_the_preset_decides() -> None:
     ],
 )
 def test_settings_without_sense_are_refused(recipe: Recipe, message: str) -> None:
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(DeepscopeError, match=message):
         recipe.over(preset("source"))
-    with pytest.raises(InputError, match="choose from default, statistics, source"):
+    with pytest.raises(DeepscopeError, match="choose from default, statistics, source"):
         preset("sorce")
-    with pytest.raises(InputError, match="no batch normalisation"):
+    with pytest.raises(DeepscopeError, match="no batch normalisation"):
         final(climb(classes(smooth_model()), SHORT["statistics"], streams(4)))

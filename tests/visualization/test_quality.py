@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import VisionModel
 from deepscope.visualization.quality import assess, diversity, saturation, translate
 from networks import tiny_model
@@ -62,5 +62,5 @@ def test_classes_translate_by_identifier_then_by_name() -> None:
     model = named(("crane", "wombat"), ("n1", "n2"))
     assert translate(0, model, named(("wombat", "crane bird"), ("n2", "n1"))) == 1
     assert translate(1, model, named(("Wombat", "hay"))) == 0
-    with pytest.raises(InputError, match="cannot judge"):
+    with pytest.raises(DeepscopeError, match="cannot judge"):
         translate(0, model, named(("hay", "snail")))

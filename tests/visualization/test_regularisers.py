@@ -7,7 +7,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from deepscope.ascent import State, Streams
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.visualization.batch_norm import statistics_distance
 from deepscope.visualization.canvas import Fourier, Standardised
 from deepscope.visualization.regularisers import (
@@ -180,5 +180,5 @@ def test_statistics_distance_is_the_plain_formula_and_leaves_no_hook() -> None:
 
 
 def test_statistics_of_a_network_without_any_are_refused() -> None:
-    with pytest.raises(InputError, match="no batch normalisation"), statistics_distance(smooth_model().network):
+    with pytest.raises(DeepscopeError, match="no batch normalisation"), statistics_distance(smooth_model().network):
         pass

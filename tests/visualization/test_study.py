@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import VisionModel
 from deepscope.results import Animation, ImageGrid, Table
 from deepscope.session import Session
@@ -25,7 +25,7 @@ WNIDS = tuple(f"n{index:08d}" for index in range(6))
 def models(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(name: str, session: Session) -> VisionModel:
         if name == "vgg16":
-            raise InputError("vgg16 has features only")
+            raise DeepscopeError("vgg16 has features only")
         return dataclasses.replace(tiny_model(classes=6, seed=len(name)), name=name, wnids=WNIDS)
 
     def short(name: str) -> Recipe:
@@ -83,7 +83,7 @@ def test_without_photographs_the_question_about_them_stays_open(tmp_path: Path) 
 
 
 def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--classes"):
+    with pytest.raises(DeepscopeError, match="--classes"):
         ClassVisualization(classes=1).run(Session(home=tmp_path, cache=tmp_path, quiet=True))
 
 

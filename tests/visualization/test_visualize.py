@@ -15,7 +15,7 @@ from PIL import Image
 from deepscope.commands import class_images, visualize
 from deepscope.commands.class_images import Images, make_images
 from deepscope.commands.visualize import Visualize
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import VisionModel
 from deepscope.results import Animation, Curves, ImageGrid, Note, Table
 from deepscope.session import Session
@@ -218,7 +218,7 @@ def test_it_starts_from_a_picture_or_excites_a_layer(session: Session, tmp_path:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_cannot_be_done_is_said_in_one_line(command: Visualize, message: str, session: Session) -> None:
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(DeepscopeError, match=message):
         command.run(session)
 
 

@@ -16,7 +16,7 @@ from deepscope.adaptation.networks import DomainNetwork
 from deepscope.adaptation.recipe import Recipe
 from deepscope.adaptation.step import AdaptationStep, DomainBatches, Labelled
 from deepscope.adaptation.validators import Outputs, Validator
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models.classifier import View
 from deepscope.session import Session
 from deepscope.training import History, fit
@@ -73,13 +73,13 @@ def adapt(
         tensorboard: also write TensorBoard's events.
 
     Raises:
-        InputError: a domain has too few images, no validator has that name, or nothing can be trained by the recipe.
+        DeepscopeError: a domain has too few images, no validator has that name, or nothing can be trained by the recipe.
     """
     recipe.require_trainable()
     judges = [member() for member in Validator.members().values()]  # pyright: ignore[reportAbstractUsage]
     chosen = None if validator == "last" else f"validator/{Validator.member(validator).name}"
     if len(source) < 3 or len(target) < 2:
-        raise InputError("adaptation needs at least three labelled images of the source and two of the target")
+        raise DeepscopeError("adaptation needs at least three labelled images of the source and two of the target")
     held, trained = _held_out(source, session)
     unlabelled = target[torch.randperm(len(target), generator=session.rng("validation"))[: max(len(held), 2)]]
     with torch.random.fork_rng(devices=[]):

@@ -15,7 +15,7 @@ from deepscope.adaptation.augmentation import Augmentation
 from deepscope.adaptation.domain_norm import Statistics
 from deepscope.adaptation.gradient_reversal import inverse_decay
 from deepscope.adaptation.networks import DigitNetwork, FeatureNetwork
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models.classifier import View
 from deepscope.training import cosine_decay
 
@@ -45,9 +45,9 @@ class Recipe:
     augmentation: Augmentation | None = Augmentation()
 
     def require_trainable(self) -> None:
-        """Raises InputError where nothing can be trained so; batch normalisation needs two images."""
+        """Raises DeepscopeError where nothing can be trained so; batch normalisation needs two images."""
         if self.epochs < 1 or self.batch_size < 2:
-            raise InputError("--epochs is at least 1, --batch-size at least 2")
+            raise DeepscopeError("--epochs is at least 1, --batch-size at least 2")
 
     def digit_network(self, method: Adaptation) -> DigitNetwork:
         """A fresh network for digits. Where no target passes through it, there are no statistics of the target's."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from deepscope.attacks.goals import Goal
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import VisionModel
 from deepscope.models.differentiable import differentiable
 from deepscope.registry import Registered
@@ -47,7 +47,7 @@ class Attack(Registered):
             (N, 3, H, W) in [0, 1]; a row that did not succeed may be anything within the attack's bounds.
 
         Raises:
-            InputError: the model has no class layer.
+            DeepscopeError: the model has no class layer.
         """
 
 
@@ -85,10 +85,10 @@ class Shared(Attack):
 
 
 def require_positive(**settings: float) -> None:
-    """Raises InputError where a setting is not above 0: an attack without reach or steps attacks nothing."""
+    """Raises DeepscopeError where a setting is not above 0: an attack without reach or steps attacks nothing."""
     for name, value in settings.items():
         if not value > 0:
-            raise InputError(f"{name.replace('_', ' ')} is {value:g}, which attacks nothing: give a number above 0")
+            raise DeepscopeError(f"{name.replace('_', ' ')} is {value:g}, which attacks nothing: give a number above 0")
 
 
 def distance(changed: Tensor, pixels: Tensor, norm: Norm) -> Tensor:

@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 
 _BISECTIONS = 12
 
@@ -54,13 +54,13 @@ def whole_levels(radius: float, levels: int) -> float:
     """The largest Linf radius up to `radius` that an image on the grid can use.
 
     Raises:
-        InputError: it is less than one level.
+        DeepscopeError: it is less than one level.
     """
     if not levels:
         return radius
     steps = math.floor(radius * (levels - 1) + 1e-6)
     if steps < 1:
-        raise InputError(
+        raise DeepscopeError(
             f"radius {radius:g} is below one level of a saved image (1/{levels - 1}): give more, or 0 levels"
         )
     return steps / (levels - 1)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models.differentiable import differentiable
 from deepscope.models.vision_model import VisionModel
 from deepscope.registry import Registered
@@ -45,14 +45,14 @@ class Attribution(Registered):
             (N, H, W) maps; (N, 3, H, W) where every colour channel has its own share of the logit.
 
         Raises:
-            InputError: the model has no class layer, or the method does not apply to it.
+            DeepscopeError: the model has no class layer, or the method does not apply to it.
         """
 
 
 def require(holds: bool, rule: str) -> None:
-    """Raises InputError with the rule that a setting breaks."""
+    """Raises DeepscopeError with the rule that a setting breaks."""
     if not holds:
-        raise InputError(f"this setting is out of range: {rule}")
+        raise DeepscopeError(f"this setting is out of range: {rule}")
 
 
 def per_pixel(maps: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ class ClassActivation(Attribution):
         """(N, H, W) maps, enlarged bilinearly from the layer's.
 
         Raises:
-            InputError: the network has no feature map, or `layer` is none.
+            DeepscopeError: the network has no feature map, or `layer` is none.
         """
         layer = self.layer or feature_layer(model, pixels)
         maps = pixels.new_empty(len(pixels), *pixels.shape[-2:])

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from deepscope.attributions.attribution import Attribution, baseline_pixels
 from deepscope.attributions.engine import batches
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models.vision_model import VisionModel
 
 ELEMENTWISE = {
@@ -49,7 +49,7 @@ class DeepLIFT(Attribution):
         """(N, 3, H, W) shares; each image's add up to its logit minus the baseline's.
 
         Raises:
-            InputError: the network has an operation that DeepLIFT has no rule for.
+            DeepscopeError: the network has an operation that DeepLIFT has no rule for.
         """
         shares = torch.empty_like(pixels)
         reference = baseline_pixels(self.baseline, pixels[:1])
@@ -70,7 +70,7 @@ def _shares(model: VisionModel, pixels: Tensor, reference: Tensor, target: Tenso
     shares = multipliers[:-1] * (pixels - reference)
     error = (shares.sum((1, 2, 3)) - (logit - without)).abs()
     if bool((error > TOLERANCE * torch.maximum(logit.abs(), without.abs())).any()):
-        raise InputError(
+        raise DeepscopeError(
             f"DeepLIFT has no rule for an operation of {model.name}: its shares miss the difference of the logits by "
             f"{float(error.max()):.3g}; use integrated-gradients, which needs no rules"
         )

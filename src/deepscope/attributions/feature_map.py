@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from deepscope.attributions.engine import target_logit
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models.vision_model import VisionModel
 
 _found: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
@@ -27,7 +27,7 @@ def with_gradient(model: VisionModel, layer: str, pixels: Tensor, target: Tensor
         activations and gradients, (N, C, h, w) each.
 
     Raises:
-        InputError: the layer does not exist, never runs, or gives no feature map.
+        DeepscopeError: the layer does not exist, never runs, or gives no feature map.
     """
     started: list[Tensor] = []
 
@@ -44,11 +44,11 @@ def with_gradient(model: VisionModel, layer: str, pixels: Tensor, target: Tensor
     finally:
         handle.remove()
     if not started:
-        raise InputError(f"layer {layer!r} of {model.name} gives no tensor in a forward pass: choose another")
+        raise DeepscopeError(f"layer {layer!r} of {model.name} gives no tensor in a forward pass: choose another")
     (gradients,) = torch.autograd.grad(logit, started, allow_unused=True)
     activations = as_map(started[0].detach(), pixels)
     if activations is None or gradients is None:
-        raise InputError(
+        raise DeepscopeError(
             f"layer {layer!r} of {model.name} gives no feature map that the score depends on: choose another"
         )
     mapped = as_map(gradients, pixels)
@@ -63,7 +63,7 @@ def feature_layer(model: VisionModel, pixels: Tensor) -> str:
     last block that mixes positions in a transformer. Found once a network, by one pass over the first image.
 
     Raises:
-        InputError: the network has no such layer.
+        DeepscopeError: the network has no such layer.
     """
     if model.network not in _found:
         _found[model.network] = _search(model, pixels[:1])
@@ -115,4 +115,4 @@ def _search(model: VisionModel, pixels: Tensor) -> str:
             touched = mapped[0] != 0
             if int(touched.any(0).sum()) > 1 and int(touched.any(2).any(1).sum()) > 1:
                 return name
-    raise InputError(f"{model.name} has no feature map that its class scores rest on: name a layer with --layer")
+    raise DeepscopeError(f"{model.name} has no feature map that its class scores rest on: name a layer with --layer")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from deepscope.attributions.attribution import Attribution, Baseline, baseline_pixels, require
 from deepscope.attributions.engine import batches, gradient, memory_budget, target_logit
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models.fast_backward import FastBackward
 from deepscope.models.vision_model import VisionModel
 from deepscope.settings import Count, Positive
@@ -58,7 +58,7 @@ class IntegratedGradients(Attribution):
         """(N, 3, H, W) shares; those of each image add up to its logit minus the baseline's, within `error`.
 
         Raises:
-            InputError: an image's error stays above `error` with `most` gradients.
+            DeepscopeError: an image's error stays above `error` with `most` gradients.
         """
         start = baseline_pixels(self.baseline, pixels)
         if self.steps:
@@ -108,7 +108,7 @@ class IntegratedGradients(Attribution):
                     paths[index].add(at, share)
             wanted = [(index, at) for index, path in enumerate(paths) for at in path.refine(self.error)]
             if any(len(paths[index].shares) >= self.most for index, _ in wanted):
-                raise InputError(
+                raise DeepscopeError(
                     f"integrated gradients of {model.name} do not reach an error of {self.error:g} with "
                     f"{self.most} gradients per image: raise --error or --most, or choose another --baseline"
                 )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deepscope.attributions.attribution import Attribution, Baseline, baseline_pixels
 from deepscope.attributions.engine import batches, target_logit
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models.vision_model import VisionModel
 from deepscope.settings import Count
 
@@ -38,11 +38,11 @@ class Occlusion(Attribution):
         """(N, H, W) falls of the logit.
 
         Raises:
-            InputError: the window is larger than the image, or windows would leave gaps.
+            DeepscopeError: the window is larger than the image, or windows would leave gaps.
         """
         height, width = pixels.shape[-2:]
         if not 1 <= self.stride <= self.window <= min(height, width):
-            raise InputError(
+            raise DeepscopeError(
                 f"occlusion with window {self.window} and stride {self.stride} does not cover an image of {width} x "
                 f"{height} pixels: take 1 <= stride <= window <= {min(height, width)}"
             )

@@ -12,7 +12,7 @@ from deepscope.attributions.attribution import Attribution
 from deepscope.attributions.class_activation import enlarge
 from deepscope.attributions.engine import batches, target_logit
 from deepscope.attributions.feature_map import as_map, feature_layer
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models.vision_model import VisionModel
 
 
@@ -36,7 +36,7 @@ class ScoreCAM(Attribution):
         """(N, H, W) maps, enlarged bilinearly from the layer's.
 
         Raises:
-            InputError: the network has no feature map, or `layer` is none.
+            DeepscopeError: the network has no feature map, or `layer` is none.
         """
         layer = self.layer or feature_layer(model, pixels)
         maps = pixels.new_empty(len(pixels), *pixels.shape[-2:])
@@ -50,7 +50,7 @@ def _one(model: VisionModel, layer: str, pixels: Tensor, target: Tensor) -> Tens
     """One image's (1, H, W) map."""
     activations = as_map(model.activations(pixels, [layer])[layer], pixels)
     if activations is None:
-        raise InputError(f"layer {layer!r} of {model.name} gives no feature map: choose another with --layer")
+        raise DeepscopeError(f"layer {layer!r} of {model.name} gives no feature map: choose another with --layer")
     channels = activations[0]
     low, high = channels.amin((1, 2), keepdim=True), channels.amax((1, 2), keepdim=True)
     windows = (channels - low) / (high - low).clamp_min(1e-8)

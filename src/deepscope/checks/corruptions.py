@@ -17,7 +17,7 @@ from deepscope.commands.section import Budget
 from deepscope.commands.shown import provenance, skipped_blocks
 from deepscope.commands.truth import right_answers
 from deepscope.data.corruptions import SIDE, Corruption, shrunk
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import VisionModel
 from deepscope.models.prediction import nothing_readable, predict
 from deepscope.results import Column, Curves, ImageGrid, Note, Picture, Result, Series, Table
@@ -53,7 +53,7 @@ class Corruptions(Check):
     def run(self, session: Session) -> Result:
         """Damage the held-out images in every way, and classify them."""
         if not self.severities:
-            raise InputError("--severities needs at least one number from 1 to 5")
+            raise DeepscopeError("--severities needs at least one number from 1 to 5")
         severities = sorted(set(self.severities))
         kinds = [Corruption.named(name) for name in Corruption.members()]
         corruptions = [[replace(kind, severity=severity) for severity in severities] for kind in kinds]
@@ -110,7 +110,7 @@ def _opened(paths: Sequence[Path]) -> tuple[dict[Path, Image.Image], list[images
         else:
             opened[path] = shrunk(image)
     if not opened:
-        raise InputError(nothing_readable(skipped))
+        raise DeepscopeError(nothing_readable(skipped))
     return opened, skipped
 
 

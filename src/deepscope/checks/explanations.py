@@ -21,7 +21,7 @@ from deepscope.commands.faithfulness import CHANCE, measure
 from deepscope.commands.section import Budget
 from deepscope.commands.shown import provenance, skipped_blocks
 from deepscope.commands.truth import right_answers
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import VisionModel
 from deepscope.models.prediction import predict
 from deepscope.results import Block, Cell, Column, GridCell, ImageGrid, Note, Result, Table
@@ -82,7 +82,7 @@ class Explanations(Check):
             name = CHANCE if method is None else method.name
             try:
                 values = measure(method, model, photos, asked, session, batch_size=self.batch_size)
-            except InputError as error:
+            except DeepscopeError as error:
                 if method is None:
                     raise
                 refused[name] = str(error)
@@ -90,7 +90,7 @@ class Explanations(Check):
             found[name] = values["insertion"] - values["deletion"]
         methods = [method for method in methods if method.name in found]
         if not methods:
-            raise InputError(f"no method applies to {model.name}; {' '.join(dict.fromkeys(refused.values()))}")
+            raise DeepscopeError(f"no method applies to {model.name}; {' '.join(dict.fromkeys(refused.values()))}")
         gained = {name: values - found[CHANCE] for name, values in found.items() if name != CHANCE}
         metrics = {"images": float(len(right)), "right": float(right.sum()), "wrong": float((~right).sum())}
         for name, values in gained.items():

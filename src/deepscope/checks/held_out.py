@@ -13,7 +13,7 @@ from deepscope.commands.shown import provenance
 from deepscope.commands.truth import right_answers
 from deepscope.data import ClassFolders, load_dataset
 from deepscope.data.folders import class_folders
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import VisionModel, load_model
 from deepscope.results import Block, Note
 from deepscope.session import Session
@@ -45,7 +45,7 @@ def held_out(name: str, data: str, session: Session) -> HeldOut:
         data: a folder's path, or a dataset's name.
 
     Raises:
-        InputError: the model or the data cannot be opened, or no folder is named like one of the model's classes.
+        DeepscopeError: the model or the data cannot be opened, or no folder is named like one of the model's classes.
     """
     model, folders = load_model(name, session), load_dataset(data, session, ClassFolders)
     model.require_classes()
@@ -53,7 +53,7 @@ def held_out(name: str, data: str, session: Session) -> HeldOut:
     known = tuple(path for path, answer in zip(paths, right_answers(model, paths, [folders.root])) if answer)
     if not known:
         classes = ", ".join(model.categories[:4])
-        raise InputError(
+        raise DeepscopeError(
             f"{folders.root}: no folder is named like a class of {model.name} ({classes}, ...): rename the folders, "
             f"or fit a classifier to them with `deepscope transfer fit {folders.root} --out my-model`"
         )
@@ -87,7 +87,7 @@ def _kept_aside(model: Path, folders: ClassFolders, session: Session) -> NDArray
     everything = folders.everything
     try:
         fitted = render.load(model)
-    except InputError:
+    except DeepscopeError:
         return None
     fraction = fitted.config.get("test_fraction")
     if not isinstance(fraction, float) or fitted.provenance.data != provenance([], everything.paths).data:

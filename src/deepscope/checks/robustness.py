@@ -20,7 +20,7 @@ from deepscope.checks.held_out import held_out
 from deepscope.commands.attacked import Subjects, as_picture, difference, file_names, subjects, vanished_notes
 from deepscope.commands.section import Budget
 from deepscope.commands.shown import provenance, skipped_blocks
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import VisionModel
 from deepscope.results import Curves, ImageGrid, Note, Result, Series
 from deepscope.session import Session
@@ -61,14 +61,14 @@ class Robustness(Check):
     def run(self, session: Session) -> Result:
         """Attack every image that the classifier gets right."""
         if not self.levels or min(self.levels) <= 0:
-            raise InputError("--levels are numbers above 0")
+            raise DeepscopeError("--levels are numbers above 0")
         judged = held_out(self.model, self.data, session)
         model = judged.model
         found = subjects(
             model, judged.paths, session, batch_size=self.batch_size, limit=self.limit, below=[judged.root]
         )
         if not found.paths:
-            raise InputError(f"{model.name} gets none of these images right: there is nothing to attack")
+            raise DeepscopeError(f"{model.name} gets none of these images right: there is nothing to attack")
         total = len(found.paths) + len(found.misclassified)
         held = {"clean": proportion(len(found.paths), total)}
         curves: list[Series] = []

@@ -14,7 +14,7 @@ from docstring_parser import parse
 
 from deepscope.checks import Check
 from deepscope.commands import Command
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.images.refusals import ADDRESS
 from deepscope.registry import Registered
 from deepscope.report import Report  # noqa: F401 - above studies, so that it can run them
@@ -205,13 +205,13 @@ def _reader(name: str) -> Callable[[Any, Any], Any]:
 def _named(word: str, flag: str) -> str:
     """A name or path. An empty one, which a shell makes of an unset variable, would mean the current folder."""
     if not word.strip():
-        raise InputError(f"{flag} is empty: give a name or a path")
+        raise DeepscopeError(f"{flag} is empty: give a name or a path")
     return word
 
 
 def _text(word: str, flag: str) -> str:
     if ADDRESS.match(word):
-        raise InputError(f"{flag} {word} is an address, and only files are read: download it first")
+        raise DeepscopeError(f"{flag} {word} is an address, and only files are read: download it first")
     return _named(word, flag)
 
 

@@ -17,7 +17,7 @@ from cyclopts import (
     UnusedCliTokensError,
 )
 
-from deepscope.errors import InputError, nearest, unknown
+from deepscope.errors import DeepscopeError, SettingError, nearest, unknown
 from deepscope.names import plain
 
 _NEGATIVE = re.compile(r"-(\.?[0-9]|inf|nan)", re.IGNORECASE)
@@ -70,14 +70,20 @@ def _like_a_flag(flag: str | None, arguments: Sequence[str]) -> tuple[str, str] 
     return next((pair for pair in pairs if pair[0] == flag and _NEGATIVE.match(pair[1])), None)
 
 
-def mistaken(error: InputError, root: App, arguments: Sequence[str]) -> str:
+def mistaken(error: DeepscopeError, root: App, arguments: Sequence[str]) -> str:
     """The error of a command; where its first argument reads like a mistyped command, with that as well."""
     chain, command, rest = _parsed(root, arguments)
     word = next((word for word in rest if not word.startswith("-")), "")
     meant = _meant(word, _names(command))
-    if not meant or repr(word) not in str(error):
-        return str(error)
-    return f"{error}; or did you mean `{shlex.join(['deepscope', *chain, meant[0]])}`?"
+    said = error.spelled(flag) if isinstance(error, SettingError) else str(error)
+    if not meant or repr(word) not in said:
+        return said
+    return f"{said}; or did you mean `{shlex.join(['deepscope', *chain, meant[0]])}`?"
+
+
+def flag(setting: str) -> str:
+    """How the command line writes a setting: `batch_size` as `--batch-size`."""
+    return f"--{setting.replace('_', '-')}"
 
 
 def _parsed(root: App, arguments: Sequence[str]) -> tuple[tuple[str, ...], App, list[str]]:

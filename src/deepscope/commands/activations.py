@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from deepscope import images
 from deepscope.commands.command import Command
 from deepscope.commands.shown import picture, provenance, skipped_blocks
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import DEFAULT, VisionModel, load_model
 from deepscope.models.prediction import nothing_readable
 from deepscope.results import Column, Curves, GridCell, Heatmap, ImageGrid, Result, Series, Table
@@ -49,9 +49,9 @@ class Activations(Command):
     def run(self, session: Session) -> Result:
         """One forward pass per image, no further than the layer."""
         if self.maps < 1:
-            raise InputError("--maps is at least 1")
+            raise DeepscopeError("--maps is at least 1")
         if not self.paths:
-            raise InputError("name at least one image file or folder")
+            raise DeepscopeError("name at least one image file or folder")
         model = load_model(self.model, session)
         layer = self.layer or _first_convolution(model)
         model.layer(layer)
@@ -67,7 +67,7 @@ class Activations(Command):
                 outputs.append(output.float().cpu())
                 seen.append((files[row], pixels))
         if not seen:
-            raise InputError(nothing_readable(skipped))
+            raise DeepscopeError(nothing_readable(skipped))
         channels = torch.stack([channels_first(output) for output in outputs])
         values = channels.transpose(0, 1).flatten(1)
         dead = values.abs().amax(1) == 0
@@ -104,7 +104,7 @@ def channels_first(output: Tensor) -> Tensor:
         return output[len(output) - side**2 :].T.reshape(-1, side, side)
     if output.ndim == 3:
         return output.permute(2, 0, 1) if output.shape[0] == output.shape[1] != output.shape[2] else output
-    raise InputError(f"the layer's output has shape {tuple(output.shape)}, which is no map: choose another layer")
+    raise DeepscopeError(f"the layer's output has shape {tuple(output.shape)}, which is no map: choose another layer")
 
 
 def _table(values: Tensor) -> Table:
@@ -174,4 +174,4 @@ def _first_convolution(model: VisionModel) -> str:
     for name, module in model.network.named_modules():
         if isinstance(module, nn.Conv2d):
             return name
-    raise InputError(f"{model.name} has no convolution: name a layer with --layer")
+    raise DeepscopeError(f"{model.name} has no convolution: name a layer with --layer")

@@ -12,7 +12,7 @@ import torch
 from deepscope import images
 from deepscope.commands.command import Command
 from deepscope.data import ClassFolders, DigitSplit, load_any
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import VisionModel, load_model
 from deepscope.models.prediction import predict
 from deepscope.names import Names
@@ -46,7 +46,7 @@ class AdaptEvaluate(Command):
         """Classify the test images of each domain that was named."""
         named = {"source": self.source, "target": self.target}
         if not any(named.values()):
-            raise InputError("nothing to measure on: name images with --source, --target, or both")
+            raise DeepscopeError("nothing to measure on: name images with --source, --target, or both")
         model = load_model(self.model, session)
         model.require_classes()
         metrics: dict[str, float] = {}
@@ -77,7 +77,7 @@ def test_images(
     """The test images of some data (all, where it is not divided), their classes in the model, and remarks.
 
     Raises:
-        InputError: the data has no labels, or none of its classes is the model's.
+        DeepscopeError: the data has no labels, or none of its classes is the model's.
     """
     data = load_any(name, session)
     remarks = []
@@ -94,11 +94,13 @@ def test_images(
                 "trained on it looks better than it is."
             )
     else:
-        raise InputError(f"{name} has no labels to measure by: give a folder with a folder of images for each class")
+        raise DeepscopeError(
+            f"{name} has no labels to measure by: give a folder with a folder of images for each class"
+        )
     found = Names(model.categories).paired(names)
     indices = np.array([-1 if (index := found[name]) is None else index for name in names])
     if (indices < 0).all():
-        raise InputError(f"none of the classes of {name} ({', '.join(names[:5])}) is one of {model.name}'s")
+        raise DeepscopeError(f"none of the classes of {name} ({', '.join(names[:5])}) is one of {model.name}'s")
     kept = np.flatnonzero(indices[labels] >= 0)
     strangers = [category for category, index in zip(names, indices, strict=True) if index < 0]
     if strangers:

@@ -11,7 +11,7 @@ from torch import Tensor
 from deepscope.adaptation import PAPER, SOURCE, TARGET, Adaptation, Adapted, AdversarialTeacher, Recipe, adapt, run
 from deepscope.commands.command import Command, Keeping
 from deepscope.commands.domains import Domains, load_domains
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import DEFAULT
 from deepscope.models.classifier import View
 from deepscope.results import Block, Column, Curves, Note, Provenance, Result, Series, Table
@@ -62,7 +62,7 @@ class AdaptFit(Command):
     def run(self, session: Session) -> Result:
         """Train, choose the epoch, save, and measure on held-out images."""
         if session.out is None:
-            raise InputError("the adapted model needs a folder: name one with --out")
+            raise DeepscopeError("the adapted model needs a folder: name one with --out")
         recipe = PAPER if self.recipe == "paper" else Recipe()
         if self.epochs is not None:
             recipe = replace(recipe, epochs=self.epochs)

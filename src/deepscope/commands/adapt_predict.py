@@ -9,7 +9,7 @@ from typing import ClassVar
 from deepscope import images
 from deepscope.commands.command import Command
 from deepscope.commands.shown import provenance, skipped_blocks
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import load_model
 from deepscope.models.prediction import nothing_readable, predict
 from deepscope.results import Column, Note, Result, Table
@@ -41,11 +41,11 @@ class AdaptPredict(Command):
     def run(self, session: Session) -> Result:
         """Classify every image that can be read."""
         if not 0 <= self.confidence <= 1 or self.batch_size < 1:
-            raise InputError("--confidence is between 0 and 1, --batch-size at least 1")
+            raise DeepscopeError("--confidence is between 0 and 1, --batch-size at least 1")
         model = load_model(self.model, session)
         found = images.find(self.paths)
         if not found.paths:
-            raise InputError(nothing_readable(found.skipped))
+            raise DeepscopeError(nothing_readable(found.skipped))
         predictions = predict(model, found.paths, session, batch_size=self.batch_size)
         confidence, labels = predictions.probabilities.max(1)
         paths = [found.paths[row] for row in predictions.rows]

@@ -28,7 +28,7 @@ from deepscope.commands.attacked import (
 )
 from deepscope.commands.command import Command
 from deepscope.commands.shown import provenance, skipped_blocks
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import DEFAULT, VisionModel, load_model
 from deepscope.results import Block, Cell, Column, Curves, Note, Result, Series, Table
 from deepscope.session import Session, first_process
@@ -82,7 +82,7 @@ class AttackEvaluate(Command):
         others = [another(model, name, session) for name in self.transfer_to]
         found = subjects(model, [self.folder], session, batch_size=self.batch_size, limit=self.limit)
         if not found.paths:
-            raise InputError(f"{model.name} gets none of these images right: there is nothing to attack")
+            raise DeepscopeError(f"{model.name} gets none of these images right: there is nothing to attack")
         found, goal = aim(model, found, self.target, session)
         right, wrong = len(found.paths), len(found.misclassified)
         outcomes: dict[str, _Outcome] = {}
@@ -152,7 +152,7 @@ def _split(texts: Sequence[str]) -> list[str]:
 
 
 def _radii(flag: str, texts: Sequence[str], allowed: Range) -> tuple[float, ...]:
-    """Raises InputError where a text is no number, or is out of the range."""
+    """Raises DeepscopeError where a text is no number, or is out of the range."""
     found = {number(text, flag) for text in _split(texts)}
     for radius in found:
         allowed.check(flag, radius)

@@ -18,7 +18,7 @@ from deepscope.attacks.evaluation import to_levels, to_pixels
 from deepscope.attacks.goals import Goal, Targeted, Untargeted
 from deepscope.attacks.judge import Verdict
 from deepscope.commands.truth import right_answers
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import VisionModel, load_model
 from deepscope.models.prediction import forward, nothing_readable
 from deepscope.results import Note, Picture
@@ -70,7 +70,7 @@ def subjects(
         below: folders of class folders that named files come from.
 
     Raises:
-        InputError: the model has no class layer, or nothing could be read.
+        DeepscopeError: the model has no class layer, or nothing could be read.
     """
     model.require_classes()
     found = images.find(named)
@@ -84,7 +84,7 @@ def subjects(
             levels.append(to_levels(batch.pixels))
             predicted.append(forward(model, batch.pixels, exact).argmax(1))
     if not rows:
-        raise InputError(nothing_readable(skipped))
+        raise DeepscopeError(nothing_readable(skipped))
     paths, classes = [files[row] for row in rows], torch.cat(predicted)
     answers = right_answers(model, paths, [*named, *below])
     right = [i for i, answer in enumerate(answers) if not answer or int(classes[i]) in answer]
@@ -100,7 +100,7 @@ def aim(model: VisionModel, found: Subjects, target: str | None, session: Sessio
         the images to attack, without those that already are the named class (they are listed as skipped), and the goal.
 
     Raises:
-        InputError: no class has that name, or every image already is the target.
+        DeepscopeError: no class has that name, or every image already is the target.
     """
     if target is None:
         return found, Untargeted(found.labels)
@@ -112,7 +112,7 @@ def aim(model: VisionModel, found: Subjects, target: str | None, session: Sessio
     others = (found.labels != wanted).nonzero().flatten().tolist()
     same = [path for path, label in zip(found.paths, found.labels.tolist()) if label == wanted]
     if same and not others:
-        raise InputError(f"{same[0].name} {reason}: give another --target, or leave it out")
+        raise DeepscopeError(f"{same[0].name} {reason}: give another --target, or leave it out")
     if same:
         skipped = (*found.skipped, *(images.Skipped(str(path), reason) for path in same))
         found = replace(found[others], misclassified=found.misclassified, skipped=skipped)
@@ -125,13 +125,13 @@ def division(
     """The images to judge with their goal, and what a shared attack learns from: a random half that is not judged.
 
     Raises:
-        InputError: there is one image, and a shared attack needs others to learn from.
+        DeepscopeError: there is one image, and a shared attack needs others to learn from.
     """
     if not isinstance(attack, Shared) or not found.paths:
         return found, goal, None
     count = len(found.paths)
     if count < 2:
-        raise InputError(f"{attack.name} learns from some images and is judged on others: give at least 2")
+        raise DeepscopeError(f"{attack.name} learns from some images and is judged on others: give at least 2")
     order = torch.randperm(count, generator=session.rng("division")).tolist()
     learn, rows = sorted(order[: count // 2]), sorted(order[count // 2 :])
     judged = replace(found[rows], misclassified=found.misclassified, skipped=found.skipped)
@@ -142,11 +142,11 @@ def another(model: VisionModel, name: str, session: Session) -> VisionModel:
     """The network of that name, to show examples to that were made against `model`.
 
     Raises:
-        InputError: there is no such network, or it knows other classes.
+        DeepscopeError: there is no such network, or it knows other classes.
     """
     other = load_model(name, session)
     if other.categories != model.categories:
-        raise InputError(f"{other.name} knows other classes than {model.name}: give a network of the same classes")
+        raise DeepscopeError(f"{other.name} knows other classes than {model.name}: give a network of the same classes")
     return other
 
 

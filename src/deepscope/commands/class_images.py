@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from deepscope.ascent import Streams
-from deepscope.errors import InputError, out_of_memory
+from deepscope.errors import DeepscopeError, out_of_memory
 from deepscope.kept import Cache, code_of
 from deepscope.session import Advance, Session
 from deepscope.visualization import Objective, Recipe, climb
@@ -80,7 +80,7 @@ def make_images(
         keep: leave what is finished in the cache, so that the same call gives it again at once.
 
     Raises:
-        InputError: the recipe does not fit the network, or memory does not suffice.
+        DeepscopeError: the recipe does not fit the network, or memory does not suffice.
     """
     began = time.monotonic()
     work = _Work(objective, recipe, tuple(labels), session, start, tuple(film))
@@ -97,7 +97,7 @@ def make_images(
                     raise
                 if size == 1 or recipe.batch_norm:
                     count = rows.stop - first
-                    raise InputError(f"memory does not suffice for {count} images: use a smaller --view") from None
+                    raise DeepscopeError(f"memory does not suffice for {count} images: use a smaller --view") from None
                 size = (size + 1) // 2
                 continue
             except KeyboardInterrupt:

@@ -15,7 +15,7 @@ from deepscope.commands.command import Command
 from deepscope.commands.shown import picture, provenance, skipped_blocks
 from deepscope.commands.truth import right_answers
 from deepscope.data.photographs import bundled_photographs
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import DEFAULT, VisionModel, load_model
 from deepscope.models.prediction import Predictions, nothing_readable, predict
 from deepscope.results import Bars, Block, Column, GridCell, ImageGrid, Note, Result, Table
@@ -51,12 +51,12 @@ class Classify(Command):
     def run(self, session: Session) -> Result:
         """Classify every image that can be read."""
         if self.top < 1 or self.batch_size < 1:
-            raise InputError("--top and --batch-size are at least 1")
+            raise DeepscopeError("--top and --batch-size are at least 1")
         model = load_model(self.model, session)
         model.require_classes()
         found = images.find(self.paths) if self.paths else images.Found(bundled_photographs().paths, ())
         if not found.paths:
-            raise InputError(nothing_readable(found.skipped))
+            raise DeepscopeError(nothing_readable(found.skipped))
         predictions = predict(model, found.paths, session, batch_size=self.batch_size, keep=max(self.figures, 0))
         paths = [found.paths[row] for row in predictions.rows]
         answers = right_answers(model, paths, self.paths)

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import ClassVar
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.registry import Registered
 from deepscope.results import Result
 from deepscope.session import Session
@@ -46,7 +46,7 @@ class Command(Registered):
         """Do it. In `Result.provenance`, the command fills in its models and data; `perform` does the rest.
 
         Raises:
-            InputError: what the person gave cannot be used.
+            DeepscopeError: what the person gave cannot be used.
             NotKept: the work is done, but what was to be kept of it cannot be written.
         """
 
@@ -55,7 +55,7 @@ class PartFailed(Exception):
     """The work was done and written, but for a part that failed; the command line says so and exits with 1."""
 
 
-class NotKept(InputError):
+class NotKept(DeepscopeError):
     """The work is done and its result known, but what was to be kept of it cannot be written.
 
     The command line shows the result, says the error and exits with 2.
@@ -86,9 +86,9 @@ class Keeping:
         """Remember an error of writing, for `done`; other errors go on."""
         if isinstance(error, OSError):
             self.failure = f"{self.what} cannot be written ({error.strerror or error}): free some space and run again"
-        elif isinstance(error, InputError):
+        elif isinstance(error, DeepscopeError):
             self.failure = str(error)
-        return isinstance(error, (OSError, InputError))
+        return isinstance(error, (OSError, DeepscopeError))
 
     def done(self, result: Result) -> Result:
         """The result, where everything was written.

@@ -12,7 +12,7 @@ from deepscope.commands.shown import photograph, skipped_blocks
 from deepscope.data import Dataset
 from deepscope.data.audit import BITS, NEAR, Audit, Pair, audit
 from deepscope.data.download import get
-from deepscope.errors import InputError, unknown
+from deepscope.errors import DeepscopeError, unknown
 from deepscope.results import Block, Column, ImageGrid, Note, Picture, Provenance, Result, Table
 from deepscope.session import Session
 
@@ -64,7 +64,7 @@ class DataGet(Command):
             raise unknown("dataset", self.dataset, Dataset.members(), listing="`deepscope data list`")
         dataset = Dataset.member(self.dataset)
         if not dataset.sources:
-            raise InputError(f"{dataset.name} comes with deepscope: there is nothing to get")
+            raise DeepscopeError(f"{dataset.name} comes with deepscope: there is nothing to get")
         got = [get(source, session) for source in dataset.sources]
         rows = tuple((str(item.path), item.checked, item.sha256 or None) for item in got)
         return Result(

@@ -14,7 +14,7 @@ from deepscope.commands.output import refuse_data
 from deepscope.commands.shown import missing, provenance, skipped_blocks, thumbnail
 from deepscope.data import ClassFolders, DigitSplit, load_any
 from deepscope.data.corruptions import Corruption, GaussianNoise, write_corrupted
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.results import ImageGrid, Note, Result
 from deepscope.session import Session
 
@@ -45,11 +45,11 @@ class DataCorrupt(Command):
     def run(self, session: Session) -> Result:
         """Damage every image that can be read."""
         if session.out is None:
-            raise InputError("the damaged copies need a folder: name one with --out")
+            raise DeepscopeError("the damaged copies need a folder: name one with --out")
         refuse_data(session.out, self, session)
         found = load_any(self.data, session)
         if isinstance(found, DigitSplit):
-            raise InputError(f"{self.data} holds digits, not image files: give a folder of images")
+            raise DeepscopeError(f"{self.data} holds digits, not image files: give a folder of images")
         paths = found.everything.paths if isinstance(found, ClassFolders) else found.paths
         folder = session.out / "images"
         unreadable = write_corrupted(paths, self.corruption, folder, session)

@@ -15,7 +15,7 @@ from torch import Tensor
 from deepscope import images
 from deepscope.adaptation import TARGET, Adaptation, DigitNetwork, DomainNetwork, FeatureNetwork, Labelled, Recipe
 from deepscope.data import ClassFolders, DigitSplit, Photographs, load_any
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.models import digits as digit_model
 from deepscope.models.classifier import Classifier, View
@@ -120,14 +120,14 @@ def load_domains(source: str, target: str, model: str, session: Session) -> Doma
         session: where the data lies, and the seed of a division into training and test images.
 
     Raises:
-        InputError: the data is not here, is of different kinds, or shares no class.
+        DeepscopeError: the data is not here, is of different kinds, or shares no class.
     """
     first, second = load_any(source, session), load_any(target, session)
     if isinstance(first, DigitSplit) and isinstance(second, DigitSplit):
         return _digits(first, second)
     if isinstance(first, ClassFolders) and isinstance(second, (ClassFolders, Photographs)):
         return _photographs(first, second, load_model(model, session), session)
-    raise InputError(
+    raise DeepscopeError(
         f"{source} and {target} cannot be adapted to each other: give two datasets of digits, "
         f"or a folder with a folder of images for each class and any folder of images"
     )
@@ -197,7 +197,9 @@ def _target(
     missing = [name for name, label in zip(target.classes, label_of, strict=True) if label is None]
     absent = [name for label, name in enumerate(classes) if label not in label_of]
     if len(missing) == len(target.classes):
-        raise InputError(f"the target's classes ({', '.join(missing[:5])}) are none of the source's: name them alike")
+        raise DeepscopeError(
+            f"the target's classes ({', '.join(missing[:5])}) are none of the source's: name them alike"
+        )
     remarks = []
     if missing:
         remarks.append(f"only in the target, so never right and left out of its accuracy: {', '.join(missing)}")

@@ -14,7 +14,7 @@ from deepscope.commands.command import Command
 from deepscope.commands.explained import Photos, explain, heat, image_cell, read_photos
 from deepscope.commands.shown import provenance, skipped_blocks
 from deepscope.data.photographs import bundled_photographs
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import DEFAULT, VisionModel, load_model
 from deepscope.results import Column, GridCell, ImageGrid, Result, Table
 from deepscope.session import Session
@@ -55,10 +55,10 @@ class Explain(Command):
     def run(self, session: Session) -> Result:
         """Explain every image that can be read."""
         if self.target is not None and self.top is not None:
-            raise InputError("give --target or --top, not both")
+            raise DeepscopeError("give --target or --top, not both")
         model = load_model(self.model, session)
         if self.top is not None and not 1 <= self.top <= len(model.categories):
-            raise InputError(f"--top is between 1 and {len(model.categories)}, the classes of {model.name}")
+            raise DeepscopeError(f"--top is between 1 and {len(model.categories)}, the classes of {model.name}")
         paths = self.paths or bundled_photographs().paths
         photos = read_photos(model, paths, session, batch_size=self.batch_size, limit=self.limit)
         classes = self._classes(model, photos)

@@ -17,7 +17,7 @@ from deepscope.commands.command import Command
 from deepscope.commands.explained import explain, heat, image_cell, read_photos
 from deepscope.commands.shown import provenance, skipped_blocks
 from deepscope.data.photographs import bundled_photographs
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import DEFAULT, VisionModel, load_model
 from deepscope.results import Column, GridCell, Heatmap, ImageGrid, Result, Table
 from deepscope.session import Session
@@ -113,18 +113,18 @@ class ExplainCompare(Command):
         """The maps of each method that applies to the network, and why the others do not.
 
         Raises:
-            InputError: none applies.
+            DeepscopeError: none applies.
         """
         maps: dict[str, Tensor] = {}
         refused: dict[str, str] = {}
         for method in methods:
             try:
                 maps[method.name] = explain(method, model, pixels, target, session, batch_size=self.batch_size)
-            except InputError as error:
+            except DeepscopeError as error:
                 refused[method.name] = str(error)
                 session.note(f"{method.name} is left out: {error}")
         if not maps:
-            raise InputError(f"no method applies to {model.name}; {' '.join(dict.fromkeys(refused.values()))}")
+            raise DeepscopeError(f"no method applies to {model.name}; {' '.join(dict.fromkeys(refused.values()))}")
         return maps, refused
 
 
@@ -155,7 +155,7 @@ def named_methods(names: tuple[str, ...]) -> list[Attribution]:
     Where none is named, those that are not costly.
 
     Raises:
-        InputError: no method has that name.
+        DeepscopeError: no method has that name.
     """
     wanted = [part for text in names for part in text.replace(",", " ").split()]
     if not wanted:

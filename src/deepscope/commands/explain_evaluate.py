@@ -18,7 +18,7 @@ from deepscope.commands.explained import Photos, read_photos
 from deepscope.commands.faithfulness import CHANCE, POINTING, measure, read_boxes
 from deepscope.commands.sanity import check_sanity
 from deepscope.commands.shown import provenance, skipped_blocks
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import DEFAULT, VisionModel, load_model
 from deepscope.results import Block, Cell, Column, Result, Table
 from deepscope.session import Session
@@ -67,7 +67,7 @@ class ExplainEvaluate(Command):
         """Measure every method on every image."""
         methods, measures = named_methods(self.methods), named_measures(self.measures)
         if self.sanity < 0:
-            raise InputError("--sanity is a number of images, or 0")
+            raise DeepscopeError("--sanity is a number of images, or 0")
         models = [load_model(name, session) for name in (self.model, *([self.against] if self.against else []))]
         metrics: dict[str, float] = {}
         blocks: list[Block] = []
@@ -125,7 +125,7 @@ def named_measures(names: Sequence[str]) -> list[Measure]:
     """Measures by name, with their default settings; all where none is named.
 
     Raises:
-        InputError: no measure has that name.
+        DeepscopeError: no measure has that name.
     """
     wanted = [part for text in names for part in text.replace(",", " ").split()]
     return list(dict.fromkeys(Measure.named(name) for name in wanted or Measure.members()))

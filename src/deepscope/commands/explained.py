@@ -14,7 +14,7 @@ from deepscope import images
 from deepscope.attributions import Attribution, per_pixel
 from deepscope.commands.shown import picture
 from deepscope.commands.truth import right_answers
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import VisionModel
 from deepscope.models.prediction import forward, nothing_readable
 from deepscope.results import GridCell, Heatmap
@@ -86,11 +86,11 @@ def read_photos(
         below: folders of class folders that named files come from.
 
     Raises:
-        InputError: the model has no class layer, a setting is out of range, or no image could be read.
+        DeepscopeError: the model has no class layer, a setting is out of range, or no image could be read.
     """
     model.require_classes()
     if batch_size < 1 or (limit is not None and limit < 1):
-        raise InputError("--batch-size and --limit are at least 1")
+        raise DeepscopeError("--batch-size and --limit are at least 1")
     found = images.find(named)
     files = session.some(found.paths, limit)
     rows, pixels, probabilities, skipped = [], [], [], list(found.skipped)
@@ -101,7 +101,7 @@ def read_photos(
             pixels.append(batch.pixels)
             probabilities.append(forward(model, batch.pixels, session).softmax(1))
     if not rows:
-        raise InputError(nothing_readable(skipped))
+        raise DeepscopeError(nothing_readable(skipped))
     paths = tuple(files[row] for row in rows)
     answers = tuple(right_answers(model, paths, [*named, *below]))
     return Photos(paths, torch.cat(pixels), torch.cat(probabilities), answers, tuple(skipped))

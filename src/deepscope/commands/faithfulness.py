@@ -17,7 +17,7 @@ from deepscope.attributions import Attribution, per_pixel
 from deepscope.attributions.attribution import image_seeds
 from deepscope.attributions.faithfulness import Explanation, Measure, energy_inside
 from deepscope.commands.explained import Photos
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.kept import Arrays, digest, kept
 from deepscope.models import VisionModel
 from deepscope.registry import plain_value
@@ -116,7 +116,7 @@ def read_boxes(path: Path, model: VisionModel, photos: Photos) -> Tensor:
         (N, H, W) in [0, 1]: how much of each pixel lies in one of the image's boxes; NaN for images without a box.
 
     Raises:
-        InputError: the file cannot be read, is no such table, or has no box of any of these images.
+        DeepscopeError: the file cannot be read, is no such table, or has no box of any of these images.
     """
     boxes: dict[str, list[tuple[float, ...]]] = {}
     try:
@@ -127,11 +127,13 @@ def read_boxes(path: Path, model: VisionModel, photos: Photos) -> Tensor:
                     raise ValueError(f"{row['file']}: a corner is not finite")
                 boxes.setdefault(row["file"], []).append(corners)
     except (OSError, KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
-        raise InputError(
+        raise DeepscopeError(
             f"{path} gives no boxes ({error!r}): it needs the header file,left,top,right,bottom and numbers"
         ) from None
     if not any(photo.name in boxes for photo in photos.paths):
-        raise InputError(f"{path} has no box of any of the images: its column file holds their names, without folders")
+        raise DeepscopeError(
+            f"{path} has no box of any of the images: its column file holds their names, without folders"
+        )
     inside = torch.full((len(photos.paths), *photos.pixels.shape[-2:]), float("nan"))
     for index, photo in enumerate(photos.paths):
         if photo.name in boxes:

@@ -11,7 +11,7 @@ import torch
 
 from deepscope.commands.command import Command
 from deepscope.commands.gan_figures import cells, generated_by
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.gans import DIGITS, Gan, Labelled, Pictures, load, load_pictures, stacked
 from deepscope.gans.quality import (
     Judge,
@@ -60,7 +60,7 @@ class GanEvaluate(Command):
     def run(self, session: Session) -> Result:
         """Generate, measure, and show the nearest training images."""
         if self.samples < 10 or self.score_epochs < 0:
-            raise InputError("--samples is at least 10, --score-epochs at least 0")
+            raise DeepscopeError("--samples is at least 10, --score-epochs at least 0")
         gan = load(self.folder)
         gan.generator.to(session.device)
         pictures, judge = material(gan, self.data, self.judge, session)
@@ -84,7 +84,7 @@ def material(gan: Gan, data: str | None, judge: Path | None, session: Session) -
     """The real images that a generator is measured against, and who judges.
 
     Raises:
-        InputError: they are not like the generator's.
+        DeepscopeError: they are not like the generator's.
     """
     held_out = gan.held_out if data in (None, gan.data) else 0
     pictures = load_pictures(data or gan.data, gan.architecture.side, session, hold_out=held_out)
@@ -92,7 +92,7 @@ def material(gan: Gan, data: str | None, judge: Path | None, session: Session) -
     if gan.stacked:
         pictures = stacked(pictures, len(pictures.train), session)
     if pictures.channels != gan.channels or (gan.labelled and pictures.classes != gan.classes):
-        raise InputError(
+        raise DeepscopeError(
             f"{pictures.name} is not like what the generator makes ({gan.channels} channels, "
             f"{len(gan.classes)} classes; {pictures.channels} and {len(pictures.classes)} there): name its own data"
         )
@@ -126,7 +126,7 @@ def measure(
     try:
         found = likeness("inception", inception_features(session), samples.images, pictures, session)
         metrics |= {name: value for name, value in found.items() if name.startswith("inception")}
-    except InputError as error:
+    except DeepscopeError as error:
         notes.append(f"{error}.")
     if gan.labelled and score_epochs:
         metrics |= classification_accuracy_score(gan, pictures, epochs=score_epochs, session=session, folder=folder)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from deepscope.commands.command import Command
 from deepscope.commands.gan_figures import cells, generated_by, pixel_array
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.gans import DIGITS, Gan, generate, latents, load
 from deepscope.gans.style import agreement, slant, thickness
 from deepscope.results import ImageGrid, Note, Result
@@ -44,10 +44,10 @@ class GanGrid(Command):
     def run(self, session: Session) -> Result:
         """Generate the grid, and measure styles on a larger one."""
         if self.columns < 1:
-            raise InputError("--columns is at least 1")
+            raise DeepscopeError("--columns is at least 1")
         gan = load(self.folder)
         if not gan.classes:
-            raise InputError(f"{self.folder} was trained without classes: a grid needs `gan train --conditional`")
+            raise DeepscopeError(f"{self.folder} was trained without classes: a grid needs `gan train --conditional`")
         gan.generator.to(session.device)
         images = shared(gan, self.columns, session)
         styles = style_agreement(gan, session) if gan.classes == DIGITS and gan.channels == 1 else {}

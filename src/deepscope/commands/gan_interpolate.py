@@ -10,7 +10,7 @@ import torch
 
 from deepscope.commands.command import Command
 from deepscope.commands.gan_figures import cells, generated_by, pixel_array
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.gans import generate, interpolate, latents, load, sheet
 from deepscope.results import Animation, ImageGrid, Result
 from deepscope.session import Session
@@ -43,7 +43,7 @@ class GanInterpolate(Command):
     def run(self, session: Session) -> Result:
         """Generate along each way."""
         if self.ways < 1 or self.steps < 2:
-            raise InputError("--ways is at least 1, --steps at least 2")
+            raise DeepscopeError("--ways is at least 1, --steps at least 2")
         gan = load(self.folder)
         label = 0 if self.label is None else gan.label(self.label)
         gan.generator.to(session.device)

@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 from deepscope.commands.command import Command, Keeping
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.gans import load_pictures
 from deepscope.gans.quality import save_judge, train_judge
 from deepscope.gans.quality.judge import run
@@ -42,12 +42,12 @@ class GanJudge(Command):
     def run(self, session: Session) -> Result:
         """Train, save and measure."""
         if session.out is None:
-            raise InputError("the judge needs a folder: name one with --out")
+            raise DeepscopeError("the judge needs a folder: name one with --out")
         if self.epochs < 1 or self.side < 28:
-            raise InputError("--epochs is at least 1, --side at least 28")
+            raise DeepscopeError("--epochs is at least 1, --side at least 28")
         pictures = load_pictures(self.data, self.side, session)
         if not pictures.classes:
-            raise InputError(f"{self.data} has no classes to judge: give a folder of images for each class")
+            raise DeepscopeError(f"{self.data} has no classes to judge: give a folder of images for each class")
         judge = train_judge(pictures.train, pictures.classes, epochs=self.epochs, session=session, folder=session.out)
         total = len(pictures.test)
         accuracy = {}

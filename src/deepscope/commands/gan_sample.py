@@ -10,7 +10,7 @@ import torch
 
 from deepscope.commands.command import Command
 from deepscope.commands.gan_figures import cells, generated_by, pixel_array
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.gans import balanced, drawn, generate, latents, load
 from deepscope.results import ImageGrid, Result
 from deepscope.session import Session
@@ -45,7 +45,7 @@ class GanSample(Command):
     def run(self, session: Session) -> Result:
         """Generate."""
         if self.count < 1 or self.truncation <= 0:
-            raise InputError("--count is at least 1, --truncation above 0")
+            raise DeepscopeError("--count is at least 1, --truncation above 0")
         gan = load(self.folder)
         labels = balanced(self.count, len(gan.classes))
         if gan.shares:

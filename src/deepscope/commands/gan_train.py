@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar, TypeVar
 
 from deepscope.commands.command import Command, Keeping
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.gans import (
     Architecture,
     Film,
@@ -74,9 +74,9 @@ class GanTrain(Architecture, Recipe, Command):
     def run(self, session: Session) -> Result:
         """Train, keep, and show how it went."""
         if session.out is None:
-            raise InputError("the generator needs a folder: name one with --out")
+            raise DeepscopeError("the generator needs a folder: name one with --out")
         if self.stack is not None and (self.stack < 2 or self.conditional):
-            raise InputError("--stack is at least 2, and goes without --conditional")
+            raise DeepscopeError("--stack is at least 2, and goes without --conditional")
         architecture, recipe = self._made()
         architecture.require_buildable(conditional=self.conditional)
         recipe.require_trainable(architecture)
@@ -119,7 +119,7 @@ class GanTrain(Architecture, Recipe, Command):
         for own, usual, set_ in zip(given, (Architecture(), Recipe()), steady(*given), strict=True):
             for name, value in vars(own).items():
                 if value != vars(usual)[name] and value != vars(set_)[name]:
-                    raise InputError(f"--steady decides --{name.replace('_', '-')} itself: leave one of them out")
+                    raise DeepscopeError(f"--steady decides --{name.replace('_', '-')} itself: leave one of them out")
         return steady(*given)
 
     def _settings(self, kind: type[Settings]) -> Settings:

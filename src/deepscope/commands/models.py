@@ -13,7 +13,7 @@ from typing import ClassVar
 from torch import nn
 
 from deepscope.commands.command import Command
-from deepscope.errors import InputError, unknown
+from deepscope.errors import DeepscopeError, unknown
 from deepscope.models import DEFAULT, Entry, Preprocessing, catalogue, load_model
 from deepscope.models.architectures import preprocessing, resolve, skeleton
 from deepscope.models.layer_table import Layer, layer_table
@@ -86,7 +86,7 @@ class ModelsShow(Command):
         try:
             layers = layer_table(network, size, channels=channels)
         except (RuntimeError, NotImplementedError) as error:
-            raise InputError(f"{spec} cannot run without weights ({str(error).splitlines()[0]})") from None
+            raise DeepscopeError(f"{spec} cannot run without weights ({str(error).splitlines()[0]})") from None
         parameters: Counter[str] = Counter()
         for layer in layers:
             parameters[layer.family] += layer.parameters

@@ -12,7 +12,7 @@ from deepscope.commands.command import Command
 from deepscope.data import Dataset
 from deepscope.data.corruptions import check_outside
 from deepscope.data.dataset import path_of
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.files import lock
 from deepscope.session import Session
 
@@ -26,7 +26,7 @@ def refuse_data(folder: Path, command: Command, session: Session) -> None:
     The figures of a result look like any other image: the next command would read them as data.
 
     Raises:
-        InputError: it is, by links and other spellings too.
+        DeepscopeError: it is, by links and other spellings too.
     """
     read = [found for name, value in vars(command).items() for found in _folders(value, name, session)]
     below = [
@@ -69,20 +69,20 @@ def output_folder(folder: Path, command: type[Command], session: Session) -> Ite
     how it was fitted. A result without a model may be replaced by any command. Files of other programs are left alone.
 
     Raises:
-        InputError: another process writes to the folder, it holds the model of another command, or another
+        DeepscopeError: another process writes to the folder, it holds the model of another command, or another
             program's file has the name of one that a result needs.
     """
     with lock(folder, unsupported=session.note):
         held = _made(folder)
         if foreign := records.foreign(folder):
-            raise InputError(
+            raise DeepscopeError(
                 f"{folder} holds {' and '.join(foreign)} that deepscope did not write or that is damaged: "
                 f"move it away, or name another folder with --out"
             )
         writer = records.written_by(folder)
         if held - set(command.makes) or (held and writer not in ("", command.command_path())):
             owner = f"`deepscope {writer}`" if writer else "another command"
-            raise InputError(
+            raise DeepscopeError(
                 f"{folder} holds {' and '.join(sorted(held))} of {owner}, whose record this result would replace: "
                 f"name another folder with --out"
             )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import VisionModel
 from deepscope.render.text import DASH
 from deepscope.visualization import ClassObjective, Objective
@@ -42,7 +42,7 @@ def known(target: int, model: VisionModel, judge: VisionModel) -> int | None:
     """The judge's index of a class of the model; None where it does not know it."""
     try:
         return translate(target, model, judge)
-    except InputError:
+    except DeepscopeError:
         return None
 
 

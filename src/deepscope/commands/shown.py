@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from deepscope import images
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.images import Skipped
 from deepscope.models import Preprocessing, VisionModel
 from deepscope.results import Block, Column, Note, Picture, Provenance, Table
@@ -39,7 +39,7 @@ def photograph(path: Path, *, caption: str = "", show: Preprocessing | None = No
         if show is not None:
             return picture(show(path), caption=caption)
         return thumbnail(images.decode(path, at_least=THUMBNAIL), caption=caption)
-    except InputError:
+    except DeepscopeError:
         return missing(caption=caption)
 
 
@@ -72,7 +72,7 @@ def provenance(models: Iterable[VisionModel], paths: Sequence[Path]) -> Provenan
         try:
             for part in images.parts(path):
                 digest.update(part)
-        except InputError:
+        except DeepscopeError:
             gone += 1
     unread = f" ({gone} of them unreadable)" if gone else ""
     return Provenance(

@@ -9,7 +9,7 @@ from typing import ClassVar
 from deepscope import images
 from deepscope.commands.command import Command
 from deepscope.commands.shown import skipped_blocks
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import load_model
 from deepscope.results import Block, Note, Provenance, Result
 from deepscope.session import Session
@@ -44,7 +44,7 @@ class TransferExport(Command):
         model = load_model(self.model, session)
         folder = session.out or Path(self.model)
         if self.file is None and session.out is None and not folder.is_dir():
-            raise InputError(f"where shall the ONNX file of {self.model} go? name it with --file")
+            raise DeepscopeError(f"where shall the ONNX file of {self.model} go? name it with --file")
         path = self.file or folder / "model.onnx"
         difference = export_onnx(model, path)
         metrics = {"bytes": float(path.stat().st_size), "difference": difference}

@@ -12,7 +12,7 @@ from deepscope.commands.shown import provenance, skipped_blocks
 from deepscope.commands.transfer_figures import Answers, evaluation_blocks, few_shot_curve, map_of_features
 from deepscope.commands.transfer_table import copies_note
 from deepscope.data import ClassFolders, load_dataset
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import DEFAULT
 from deepscope.models.classifier import NormalisationKind
 from deepscope.results import Curves, Note, Result, Series
@@ -73,7 +73,7 @@ class TransferFit(Command):
         from deepscope.transfer.classifier import ImageClassifier
 
         if session.out is None:
-            raise InputError("name a folder for the model with --out")
+            raise DeepscopeError("name a folder for the model with --out")
         data = load_dataset(self.data, session, ClassFolders)
         everything = data.everything
         classifier = ImageClassifier(

@@ -10,7 +10,7 @@ from deepscope.commands.command import Command
 from deepscope.commands.shown import provenance, skipped_blocks
 from deepscope.commands.transfer_table import copies_note
 from deepscope.data import ClassFolders, load_dataset
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import DEFAULT, VisionModel, load_model
 from deepscope.results import Column, Note, Result, Table
 from deepscope.session import Session
@@ -103,7 +103,7 @@ def _open(name: str, others: Sequence[str], session: Session) -> tuple[dict[str,
     for other in others:
         try:
             models[other] = load_model(other, session)
-        except InputError as error:
+        except DeepscopeError as error:
             absent.append(str(error))
     return models, absent
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 from deepscope import images
 from deepscope.commands.command import Command
 from deepscope.commands.shown import provenance, skipped_blocks
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import load_model
 from deepscope.models.prediction import nothing_readable, predict
 from deepscope.results import Column, Result, Table
@@ -41,11 +41,11 @@ class TransferPredict(Command):
     def run(self, session: Session) -> Result:
         """Answer for every image that can be read."""
         if self.batch_size < 1:
-            raise InputError("--batch-size is at least 1")
+            raise DeepscopeError("--batch-size is at least 1")
         model = load_model(self.model, session)
         found = images.find(self.paths)
         if not found.paths:
-            raise InputError(nothing_readable(found.skipped))
+            raise DeepscopeError(nothing_readable(found.skipped))
         predictions = predict(model, found.paths, session, batch_size=self.batch_size)
         probabilities = predictions.probabilities
         confidence, answer = probabilities.max(1)

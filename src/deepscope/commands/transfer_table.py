@@ -12,7 +12,7 @@ import numpy as np
 from deepscope.commands.command import Command
 from deepscope.commands.shown import provenance, skipped_blocks
 from deepscope.data import ClassFolders, load_dataset
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import VisionModel, load_model
 from deepscope.models.classifier import NormalisationKind
 from deepscope.results import Block as ShownBlock
@@ -96,14 +96,14 @@ class TransferTable(Command):
             for kind in self.normalisations
         ]
         if not recipes or not heads:
-            raise InputError("nothing to compare: give at least one of --features, --normalisations and --heads")
+            raise DeepscopeError("nothing to compare: give at least one of --features, --normalisations and --heads")
         data = load_dataset(self.data, session, ClassFolders)
         models, absent = _open(recipes, session)
         models = {name: fold_greyscale(model, self.grey) for name, model in models.items()}
         measurable = [r.named(models) if r not in absent else r for r in recipes]
         wanted = [recipe for recipe in measurable if recipe not in absent]
         if not wanted:
-            raise InputError(next(iter(absent.values())))
+            raise DeepscopeError(next(iter(absent.values())))
         everything = data.everything
         features = gather(wanted, models, everything.paths, session)
         labels = everything.labels[features.rows]
@@ -181,7 +181,7 @@ def _open(recipes: Sequence[Recipe], session: Session) -> tuple[dict[str, Vision
                     models[block.model] = load_model(block.model, session)
                 if block.layer:
                     require(models[block.model], block.layer)
-        except InputError as error:
+        except DeepscopeError as error:
             if str(recipe) not in _DEFAULT:
                 raise
             absent[recipe] = str(error)

@@ -16,7 +16,7 @@ from deepscope.commands.class_images import Images, make_images, watch_film
 from deepscope.commands.command import Command
 from deepscope.commands.seen import Seen, known, see
 from deepscope.commands.shown import picture, provenance
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import DEFAULT, VisionModel, load_model
 from deepscope.results import Animation, Block, Column, Curves, ImageGrid, Note, Result, Series, Table
 from deepscope.session import Session
@@ -67,9 +67,9 @@ class Visualize(Recipe, Command):
     def run(self, session: Session) -> Result:
         """Make, judge and show."""
         if self.seeds < 1 or self.batch_size < 1:
-            raise InputError("--seeds and --batch-size are at least 1")
+            raise DeepscopeError("--seeds and --batch-size are at least 1")
         if self.judge and not self.classes:
-            raise InputError("--judge names classes in images: it goes with classes, not with a --layer")
+            raise DeepscopeError("--judge names classes in images: it goes with classes, not with a --layer")
         recipe = self.over(preset(self.preset))
         model = load_model(self.model, session)
         recipe = self._suited(recipe, model)
@@ -105,7 +105,7 @@ class Visualize(Recipe, Command):
     def _objective(self, model: VisionModel, recipe: Recipe) -> tuple[Objective, list[str]]:
         """What to excite, and a label for each image."""
         if self.classes and (self.layer or self.channel):
-            raise InputError("name classes, or a --layer with --channel, not both")
+            raise DeepscopeError("name classes, or a --layer with --channel, not both")
         if self.layer is not None:
             model.layer(self.layer)
             if self.channel:
@@ -114,10 +114,10 @@ class Visualize(Recipe, Command):
                 return ChannelObjective(model, self.layer, channels), self._seeded(names)
             return LayerObjective(model, self.layer, self.seeds), self._seeded([self.layer])
         if self.channel:
-            raise InputError("--channel needs a --layer: `deepscope models show MODEL` lists the layers")
+            raise DeepscopeError("--channel needs a --layer: `deepscope models show MODEL` lists the layers")
         targets = list(dict.fromkeys(model.category(name) for name in self.classes))
         if not targets:
-            raise InputError('name at least one class, as in `deepscope visualize "bee eater"`, or a --layer')
+            raise DeepscopeError('name at least one class, as in `deepscope visualize "bee eater"`, or a --layer')
         names = [model.categories[target] for target in targets]
         labels = self._seeded(names if len(set(names)) == len(names) else [f"{n} {t}" for n, t in zip(names, targets)])
         return ClassObjective.of(model, torch.tensor(targets).repeat_interleave(self.seeds), recipe), labels
@@ -126,11 +126,11 @@ class Visualize(Recipe, Command):
         return [f"{name} #{seed + 1}" if self.seeds > 1 else name for name in names for seed in range(self.seeds)]
 
     def _suited(self, recipe: Recipe, model: VisionModel) -> Recipe:
-        """The recipe with views of a size that the network takes. Raises InputError where --view names another."""
+        """The recipe with views of a size that the network takes. Raises DeepscopeError where --view names another."""
         fitting = suited(recipe, model)
         if self.view and fitting.view != self.view:
             height, width = model.preprocessing.size
-            raise InputError(
+            raise DeepscopeError(
                 f"--view {self.view} does not fit {model.name}, which takes {height} x {width} pixels alone"
             )
         return fitting
@@ -141,7 +141,7 @@ class Visualize(Recipe, Command):
         """The other networks, and a note where there is none: it is not installed, or knows none of the classes.
 
         Raises:
-            InputError: a network that --judge names does not exist, or does not know one of the classes.
+            DeepscopeError: a network that --judge names does not exist, or does not know one of the classes.
         """
         if not isinstance(objective, ClassObjective):
             return [], ()
@@ -157,7 +157,7 @@ class Visualize(Recipe, Command):
             if all(known(target, model, judge) is None for target in targets):
                 translate(targets[0], model, judge)
             return [judge], ()
-        except InputError as error:
+        except DeepscopeError as error:
             text = f"No other network evaluates these images ({error}). --judge names one that knows the class."
             return [], (Note(text, "Not evaluated by another network"),)
 

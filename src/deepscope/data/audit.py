@@ -20,7 +20,7 @@ from PIL import Image
 
 from deepscope import images
 from deepscope.data.folders import held_out_folder, place
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.session import Session
 
 BITS = 255
@@ -95,16 +95,16 @@ def audit(root: str | Path, session: Session, *, near: int = NEAR) -> Audit:
         near: bits, 0 to 255, in which near-copies differ at most.
 
     Raises:
-        InputError: there is no such folder, it holds no image files, or `near` is out of its range.
+        DeepscopeError: there is no such folder, it holds no image files, or `near` is out of its range.
     """
     root = Path(root).expanduser()
     if not 0 <= near <= BITS:
-        raise InputError(f"a hash distance of {near} does not exist: give one from 0 to {BITS}, {NEAR} is usual")
+        raise DeepscopeError(f"a hash distance of {near} does not exist: give one from 0 to {BITS}, {NEAR} is usual")
     if not root.is_dir():
-        raise InputError(f"{root} is not a folder: name one that holds images")
+        raise DeepscopeError(f"{root} is not a folder: name one that holds images")
     found = images.find([root])
     if not found.paths:
-        raise InputError(f"{root} holds no image files: name a folder that does")
+        raise DeepscopeError(f"{root} holds no image files: name a folder that does")
     divided = held_out_folder(root) is not None
     prints: list[_Fingerprint] = []
     corrupt = list(found.skipped)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepscope import images
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.registry import Registered
 from deepscope.session import Session
 
@@ -47,7 +47,9 @@ class Corruption(Registered):
 
     def __post_init__(self) -> None:
         if not 1 <= self.severity <= len(self.strengths):
-            raise InputError(f"severity {self.severity} is not known: give a number from 1 to {len(self.strengths)}")
+            raise DeepscopeError(
+                f"severity {self.severity} is not known: give a number from 1 to {len(self.strengths)}"
+            )
 
     @property
     def strength(self) -> float:
@@ -204,13 +206,13 @@ def check_outside(folder: Path, data: Iterable[Path]) -> None:
     """Refuse a folder to write to that is one of the data's, or lies in one: by links and other spellings too.
 
     Raises:
-        InputError: it is.
+        DeepscopeError: it is.
     """
     owned = {(found.st_dev, found.st_ino) for found in (own.stat() for own in data if own.exists())}
     place = folder.resolve()
     for parent in (place, *place.parents):
         if parent.exists() and (parent.stat().st_dev, parent.stat().st_ino) in owned:
-            raise InputError(f"{folder} lies in the data itself ({parent}): name a folder outside of it")
+            raise DeepscopeError(f"{folder} lies in the data itself ({parent}): name a folder outside of it")
 
 
 def write_corrupted(
@@ -230,11 +232,11 @@ def write_corrupted(
         what could not be read, with the reason.
 
     Raises:
-        InputError: there is a folder of that name, it lies in the images' own, or no image could be read.
+        DeepscopeError: there is a folder of that name, it lies in the images' own, or no image could be read.
     """
     check_outside(folder, {path.parent for path in paths})
     if folder.exists():
-        raise InputError(f"{folder} is there already: remove it, or name another folder")
+        raise DeepscopeError(f"{folder} is there already: remove it, or name another folder")
     root = Path(os.path.commonpath([path.parent for path in paths]))
     partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
 
@@ -257,7 +259,7 @@ def write_corrupted(
             found = session.track(pool.map(write, paths), f"writing {corruption.name}", total=len(paths))
             skipped = tuple(item for item in found if item is not None)
         if len(skipped) == len(paths):
-            raise InputError(f"none of the {len(paths)} images can be read: {skipped[0].reason}")
+            raise DeepscopeError(f"none of the {len(paths)} images can be read: {skipped[0].reason}")
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -11,7 +11,7 @@ from deepscope.data.digits import DigitSplit
 from deepscope.data.download import Source
 from deepscope.data.folders import ClassFolders, subfolders
 from deepscope.data.photographs import Photographs
-from deepscope.errors import InputError, unknown
+from deepscope.errors import DeepscopeError, unknown
 from deepscope.registry import Registered
 from deepscope.session import Session
 
@@ -48,7 +48,7 @@ class Dataset(Registered):
         """Read it; `home` is where `needs` are.
 
         Raises:
-            InputError: a file is damaged.
+            DeepscopeError: a file is damaged.
         """
 
 
@@ -67,7 +67,7 @@ def load_any(name: str | Path, session: Session) -> ClassFolders | DigitSplit | 
         session: its home is where datasets lie.
 
     Raises:
-        InputError: there is no such data, it is not here, or it is damaged.
+        DeepscopeError: there is no such data, it is not here, or it is damaged.
     """
     return _named(str(name), session) if str(name) in Dataset.members() else _folder(Path(name))
 
@@ -76,11 +76,11 @@ def load_dataset(name: str | Path, session: Session, kind: type[Kind]) -> Kind:
     """As `load_any`, where only one kind can be worked on.
 
     Raises:
-        InputError: as `load_any`, or the data is of another kind.
+        DeepscopeError: as `load_any`, or the data is of another kind.
     """
     data = load_any(name, session)
     if not isinstance(data, kind):
-        raise InputError(f"{name} holds {_WORDS[type(data)]}: here {_WORDS[kind]} are needed")
+        raise DeepscopeError(f"{name} holds {_WORDS[type(data)]}: here {_WORDS[kind]} are needed")
     return data
 
 
@@ -88,7 +88,7 @@ def first_here(names: Iterable[str], session: Session) -> str:
     """The first of these datasets that is here: the full data, say, and else the extract in the package.
 
     Raises:
-        InputError: none is here.
+        DeepscopeError: none is here.
     """
     lacks = []
     for name in names:
@@ -96,13 +96,13 @@ def first_here(names: Iterable[str], session: Session) -> str:
         if not missing:
             return name
         lacks.append(f"{name}: {missing}")
-    raise InputError("; ".join(lacks))
+    raise DeepscopeError("; ".join(lacks))
 
 
 def _named(name: str, session: Session) -> ClassFolders | DigitSplit | Photographs:
     dataset = Dataset.members()[name]
     if missing := dataset.missing(session.home):
-        raise InputError(f"{name} is not here: {missing}")
+        raise DeepscopeError(f"{name} is not here: {missing}")
     return dataset.load(session.home)
 
 

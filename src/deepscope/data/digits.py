@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 
 _UNSIGNED_BYTE = 0x08
 _MOST_ITEMS = 1_000_000
@@ -47,7 +47,7 @@ def read_idx(path: Path, *, item: tuple[int, ...]) -> NDArray[np.uint8]:
     The header is believed only where it fits `item`, a bound on N, and the length of the file.
 
     Raises:
-        InputError: the file is missing, damaged, of another type or shape, or holds more than a million items.
+        DeepscopeError: the file is missing, damaged, of another type or shape, or holds more than a million items.
     """
     header = 4 * (2 + len(item))
     try:
@@ -59,10 +59,12 @@ def read_idx(path: Path, *, item: tuple[int, ...]) -> NDArray[np.uint8]:
             # One byte more than announced: a longer file is damaged, or packed to fill the memory.
             body = file.read(math.prod(shape) + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} cannot be read ({error}): get it again with `deepscope data get mnist`") from None
+        raise DeepscopeError(f"{path} cannot be read ({error}): get it again with `deepscope data get mnist`") from None
     if len(body) != math.prod(shape):
         found = f"{len(body)} bytes" if len(body) < math.prod(shape) else "more"
-        raise InputError(f"{path} is damaged: its header announces {math.prod(shape)} bytes of items, it holds {found}")
+        raise DeepscopeError(
+            f"{path} is damaged: its header announces {math.prod(shape)} bytes of items, it holds {found}"
+        )
     return np.frombuffer(body, dtype=np.uint8).reshape(shape)
 
 
@@ -70,20 +72,22 @@ def read_digits(images: Path, labels: Path) -> Digits:
     """An idx file of (28, 28) images with the idx file of their labels.
 
     Raises:
-        InputError: as `read_idx`; or the files disagree in number, or a label is above 9.
+        DeepscopeError: as `read_idx`; or the files disagree in number, or a label is above 9.
     """
     pixels, numbers = read_idx(images, item=(28, 28)), read_idx(labels, item=())
     if len(pixels) != len(numbers):
-        raise InputError(f"{images} holds {len(pixels)} images and {labels} {len(numbers)} labels: they do not belong")
+        raise DeepscopeError(
+            f"{images} holds {len(pixels)} images and {labels} {len(numbers)} labels: they do not belong"
+        )
     if numbers.size and numbers.max() > 9:
-        raise InputError(f"{labels} holds the label {numbers.max()}: digits are 0 to 9")
+        raise DeepscopeError(f"{labels} holds the label {numbers.max()}: digits are 0 to 9")
     return Digits(pixels, numbers.astype(np.int64))
 
 
 def _shape(path: Path, head: bytes, item: tuple[int, ...]) -> tuple[int, ...]:
     dimensions = tuple(int.from_bytes(head[at : at + 4], "big") for at in range(4, len(head), 4))
     if head[:4] != bytes((0, 0, _UNSIGNED_BYTE, 1 + len(item))) or len(dimensions) != 1 + len(item):
-        raise InputError(f"{path} is no idx file of unsigned bytes with {1 + len(item)} dimensions")
+        raise DeepscopeError(f"{path} is no idx file of unsigned bytes with {1 + len(item)} dimensions")
     if dimensions[1:] != item or dimensions[0] > _MOST_ITEMS:
-        raise InputError(f"{path} announces {dimensions}: expected at most {_MOST_ITEMS} items of shape {item}")
+        raise DeepscopeError(f"{path} announces {dimensions}: expected at most {_MOST_ITEMS} items of shape {item}")
     return dimensions

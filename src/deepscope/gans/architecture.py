@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,16 +36,16 @@ class Architecture:
     clusters: int = 0
 
     def require_buildable(self, *, conditional: bool = False) -> None:
-        """Raises InputError where no networks can be built so."""
+        """Raises DeepscopeError where no networks can be built so."""
         if not 16 <= self.side <= 256 or self.side & (self.side - 1):
-            raise InputError(f"--side {self.side} is not 16, 32, 64, 128 or 256")
+            raise DeepscopeError(f"--side {self.side} is not 16, 32, 64, 128 or 256")
         if min(self.latent, self.width, self.packing, self.discriminator_width or 1) < 1:
-            raise InputError("--latent, --width, --discriminator-width and --packing are at least 1")
+            raise DeepscopeError("--latent, --width, --discriminator-width and --packing are at least 1")
         if self.clusters and conditional:
-            raise InputError("--clusters are for images without classes: leave out --conditional")
+            raise DeepscopeError("--clusters are for images without classes: leave out --conditional")
         conditional = conditional or self.clusters > 0
         if conditional and self.packing > 1 and self.label_in_discriminator != "absent":
-            raise InputError("--packing judges images together, which have no label in common: leave it out")
+            raise DeepscopeError("--packing judges images together, which have no label in common: leave it out")
 
     @property
     def stages(self) -> int:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.kept import digest, kept
 from deepscope.session import Session
 
@@ -36,10 +36,10 @@ def clusters(images: Tensor, count: int, session: Session) -> Tensor:
         (N,) int64, in [0, count).
 
     Raises:
-        InputError: there are too few images for so many clusters.
+        DeepscopeError: there are too few images for so many clusters.
     """
     if not 2 <= count <= len(images) // 10:
-        raise InputError(f"--clusters {count}: from 2 to {len(images) // 10}, a tenth of the training images")
+        raise DeepscopeError(f"--clusters {count}: from 2 to {len(images) // 10}, a tenth of the training images")
     about = {"clusters": count, "images": digest(images)}
     found = kept(session, about, lambda: {"clusters": _clusters(images, count, session)})["clusters"]
     return torch.from_numpy(found)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.files import lock
 from deepscope.gans.architecture import Architecture
 from deepscope.gans.clusters import clusters
@@ -73,7 +73,7 @@ def train_gan(
         tensorboard: also write TensorBoard's events.
 
     Raises:
-        InputError: settings that cannot be, too few images, no classes where they are wanted, or a folder that holds
+        DeepscopeError: settings that cannot be, too few images, no classes where they are wanted, or a folder that holds
             a training of another kind.
     """
     architecture.require_buildable(conditional=conditional)
@@ -153,14 +153,16 @@ def _check(pictures: Pictures, recipe: Recipe, *, conditional: bool) -> None:
     turns = max(recipe.discriminator_steps, 1)
     if found < recipe.batch_size * turns:
         per_step = f"{turns} batches of {recipe.batch_size}" if turns > 1 else f"a batch of {recipe.batch_size}"
-        raise InputError(
+        raise DeepscopeError(
             f"{pictures.name} has {found} training images, fewer than {per_step} that a step needs: "
             f"give more images, or --batch-size {max(found // turns, 2)}"
         )
     present = int(pictures.train.labels.unique().numel()) if pictures.classes else 0
     if conditional and present < 2:
         has = f"only the class {pictures.classes[int(pictures.train.labels[0])]}" if present else "no classes"
-        raise InputError(f"{pictures.name} has {has}: --conditional needs a folder of images for each of two or more")
+        raise DeepscopeError(
+            f"{pictures.name} has {has}: --conditional needs a folder of images for each of two or more"
+        )
 
 
 def _fixed(generator: Generator, session: Session) -> tuple[Tensor, Tensor, int]:

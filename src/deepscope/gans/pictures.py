@@ -15,7 +15,7 @@ from torch.nn import functional
 from deepscope import images
 from deepscope.data import Dataset, Digits, DigitSplit, Photographs, load_any
 from deepscope.data.folders import subfolders
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import Preprocessing
 from deepscope.session import Session
 
@@ -92,14 +92,16 @@ def load_pictures(name: str, side: int, session: Session, *, hold_out: int = 0) 
         hold_out: so many random training images take the test images' place, which nobody sees then.
 
     Raises:
-        InputError: there is no such data, too little of it, or digits were asked for at another side than 32.
+        DeepscopeError: there is no such data, too little of it, or digits were asked for at another side than 32.
     """
     pictures = _load(name, side, session)
     if not hold_out:
         return pictures
     train = pictures.train
     if not 2 <= hold_out <= len(train) // 2:
-        raise InputError(f"--hold-out {hold_out}: from 2 to half of the {len(train)} training images can be held out")
+        raise DeepscopeError(
+            f"--hold-out {hold_out}: from 2 to half of the {len(train)} training images can be held out"
+        )
     order = torch.randperm(len(train), generator=_drawn("training"))
     return replace(pictures, train=train.at(order[hold_out:]), test=train.at(order[:hold_out]), held_out=hold_out)
 
@@ -114,7 +116,7 @@ def _load(name: str, side: int, session: Session) -> Pictures:
     data = Photographs.below(path) if folder and len(subfolders(path)) < 2 else load_any(name, session)
     if isinstance(data, DigitSplit):
         if side != 32:
-            raise InputError(f"digits are generated at --side 32, not {side}")
+            raise DeepscopeError(f"digits are generated at --side 32, not {side}")
         return Pictures(name, DIGITS, _framed(data.train), _framed(data.test))
     rng = _drawn("test")
     if isinstance(data, Photographs):
@@ -138,10 +140,10 @@ def stacked(pictures: Pictures, count: int, session: Session) -> Pictures:
         session: its seed draws which.
 
     Raises:
-        InputError: the pictures are no grey digits.
+        DeepscopeError: the pictures are no grey digits.
     """
     if pictures.channels != 1 or pictures.classes != DIGITS:
-        raise InputError(f"{pictures.name} cannot be stacked: that needs grey digits, as mnist has")
+        raise DeepscopeError(f"{pictures.name} cannot be stacked: that needs grey digits, as mnist has")
     classes = tuple(f"{number:03}" for number in range(1000))
 
     def stack(part: Labelled, size: int, name: str) -> Labelled:
@@ -178,7 +180,7 @@ def _read(paths: Sequence[Path], labels: NDArray[np.int64], side: int) -> tuple[
     rows = [row for batch in batches for row in batch.rows]
     skipped = [item for batch in batches for item in batch.skipped]
     if len(rows) < 2:
-        raise InputError(
+        raise DeepscopeError(
             f"only {len(rows)} of {len(paths)} images can be read ({skipped[0].reason}): at least 2 are needed"
         )
     remarks = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.gans.architecture import Architecture
 from deepscope.gans.objectives import NonSaturating, Objective
 
@@ -45,30 +45,30 @@ class Recipe:
     average: float = 0.995
 
     def require_trainable(self, architecture: Architecture) -> None:
-        """Raises InputError where nothing can be trained so."""
+        """Raises DeepscopeError where nothing can be trained so."""
         if self.epochs < 1:
-            raise InputError(f"--epochs {self.epochs} is out of range: give at least 1")
+            raise DeepscopeError(f"--epochs {self.epochs} is out of range: give at least 1")
         if self.batch_size < 2:
-            raise InputError(f"--batch-size {self.batch_size} is out of range: give at least 2")
+            raise DeepscopeError(f"--batch-size {self.batch_size} is out of range: give at least 2")
         if not self.rate > 0:
-            raise InputError(f"--rate {self.rate:g} is out of range: give a number above 0")
+            raise DeepscopeError(f"--rate {self.rate:g} is out of range: give a number above 0")
         if (
             min(self.discriminator_steps, self.generator_steps) < 0
             or self.discriminator_steps + self.generator_steps < 1
         ):
-            raise InputError("one of --discriminator-steps and --generator-steps is at least 1, none below 0")
+            raise DeepscopeError("one of --discriminator-steps and --generator-steps is at least 1, none below 0")
         for name in ("average", "beta1", "beta2"):
             if not 0 <= (share := getattr(self, name)) < 1:
-                raise InputError(f"--{name} {share:g} is out of range: give a number from 0 to below 1")
+                raise DeepscopeError(f"--{name} {share:g} is out of range: give a number from 0 to below 1")
         if not self.r1 >= 0:
-            raise InputError(f"--r1 {self.r1:g} is out of range: give 0 or more")
+            raise DeepscopeError(f"--r1 {self.r1:g} is out of range: give 0 or more")
         if self.r1_last is not None and not 0 < self.r1_last <= self.r1:
-            raise InputError("--r1-last is above 0 and no more than --r1, from which the weight falls")
+            raise DeepscopeError("--r1-last is above 0 and no more than --r1, from which the weight falls")
         if self.batch_size % architecture.packing:
-            raise InputError(f"--batch-size {self.batch_size} is no multiple of --packing {architecture.packing}")
+            raise DeepscopeError(f"--batch-size {self.batch_size} is no multiple of --packing {architecture.packing}")
         if architecture.normalisation == "batch" and (self.r1 or self.objective.per_image):
             what = "--r1" if self.r1 else self.objective.name
-            raise InputError(
+            raise DeepscopeError(
                 f"{what} needs a discriminator that judges images one by one: --normalisation none, layer or spectral"
             )
 

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from deepscope.errors import InputError, unknown
+from deepscope.errors import DeepscopeError, unknown
 from deepscope.files import matching, replace_together
 from deepscope.gans.architecture import Architecture
 from deepscope.gans.networks import Generator
@@ -63,10 +63,10 @@ class Gan:
         """The number of a class by its name.
 
         Raises:
-            InputError: no class has that name, or the generator knows none.
+            DeepscopeError: no class has that name, or the generator knows none.
         """
         if not self.classes:
-            raise InputError(
+            raise DeepscopeError(
                 "this generator was trained without classes, so --label means nothing: train --conditional"
             )
         if text not in self.classes:
@@ -92,7 +92,7 @@ def load(folder: Path) -> Gan:
     """The generator that `gan train` wrote to a folder.
 
     Raises:
-        InputError: there is none, or its files are damaged, changed, or of a newer version.
+        DeepscopeError: there is none, or its files are damaged, changed, or of a newer version.
     """
     about, weights = read(folder, _NAME, made_by="gan train")
     with described(folder / f"{_NAME}.json", "gan train"):
@@ -142,17 +142,17 @@ def read(folder: Path, name: str, *, made_by: str) -> tuple[dict[str, Any], dict
     """What `write` wrote: the description and the weights.
 
     Raises:
-        InputError: a file is missing, damaged, changed, or of a newer version.
+        DeepscopeError: a file is missing, damaged, changed, or of a newer version.
     """
     path = folder / f"{name}.json"
     if not path.is_file():
-        raise InputError(f"{folder} holds no {name}: `deepscope {made_by}` writes one")
+        raise DeepscopeError(f"{folder} holds no {name}: `deepscope {made_by}` writes one")
     with described(path, made_by):
         about = json.loads(path.read_text(encoding="utf-8"))
         if about["format"] != f"deepscope-{name}":
             raise ValueError(f"its format is {about['format']!r}")
         if int(about["version"]) > VERSION:
-            raise InputError(f"{path} was written by a newer deepscope: upgrade deepscope")
+            raise DeepscopeError(f"{path} was written by a newer deepscope: upgrade deepscope")
         weights = matching(folder / f"{name}.safetensors", about["weights_sha256"])
         if weights is None:
             raise ValueError(f"{name}.safetensors is missing, or is not the file that it describes")
@@ -189,8 +189,10 @@ def described(path: Path, made_by: str) -> Iterator[None]:
     """Turns what goes wrong with files from outside into one line."""
     try:
         yield
-    except InputError as error:
-        raise error if str(path.parent) in str(error) else InputError(f"{path}: {error}") from None
+    except DeepscopeError as error:
+        raise error if str(path.parent) in str(error) else DeepscopeError(f"{path}: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OSError, SafetensorError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
-        raise InputError(f"{path} does not describe its weights ({reason}): run `deepscope {made_by}` again") from None
+        raise DeepscopeError(
+            f"{path} does not describe its weights ({reason}): run `deepscope {made_by}` again"
+        ) from None

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepscope.errors import InputError, out_of_memory
+from deepscope.errors import FileError, out_of_memory
 from deepscope.names import visible
 
 _NOT_THE_FILES_FAULT = {
@@ -30,7 +30,7 @@ class Skipped:
     reason: str
 
 
-class UnreadableImage(InputError):
+class UnreadableImage(FileError):
     """An image cannot be decoded; the message names it and says why.
 
     Attributes:
@@ -38,7 +38,7 @@ class UnreadableImage(InputError):
     """
 
     def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"{name} cannot be used: {reason}")
+        super().__init__(f"{name} cannot be used: {reason}", path=name)
         self.reason = " ".join(reason.split())
 
 
@@ -46,7 +46,7 @@ ADDRESS = re.compile("(https?|ftp|s3|gs):/", re.IGNORECASE)
 """How an address of the web or of a cloud's storage begins; a path keeps one of its two slashes."""
 
 
-class Exhausted(InputError):
+class Exhausted(FileError):
     """Memory, file handles or the disk failed while an image was read. It stops the run: the image may be good."""
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.images.files import Source
 from deepscope.images.refusals import Exhausted, Skipped, UnreadableImage, label, shortage
 
@@ -42,7 +42,7 @@ def stream(
     """Read images in order, in batches of up to `batch_size` readable ones.
 
     Memory stays flat: besides the batch in use, at most one batch and one image per thread are held.
-    A bad image takes no row and is listed in `skipped`: one for which `read` raises an `InputError`. Other
+    A bad image takes no row and is listed in `skipped`: one for which `read` raises an `DeepscopeError`. Other
     errors are raised, and so is `Exhausted`: the image may be good. A batch ends early where the shape
     changes. Closing the iterator stops the threads.
 
@@ -64,7 +64,7 @@ def stream(
             return read(source)
         except Exhausted:
             raise
-        except InputError as error:
+        except DeepscopeError as error:
             return Skipped(name, error.reason if isinstance(error, UnreadableImage) else str(error))
         except Exception as error:
             if not (text := shortage(name, error)):

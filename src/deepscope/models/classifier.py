@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models.capture import capture
 from deepscope.models.preprocessing import normalised
 
@@ -123,7 +123,7 @@ class Normalisation(nn.Module):
     def __init__(self, kind: NormalisationKind, shift: Tensor, scale: Tensor, rotation: Tensor) -> None:
         super().__init__()
         if kind not in get_args(NormalisationKind):
-            raise InputError(f"normalisation {kind!r} is not known: use {', '.join(get_args(NormalisationKind))}")
+            raise DeepscopeError(f"normalisation {kind!r} is not known: use {', '.join(get_args(NormalisationKind))}")
         self.kind: NormalisationKind = kind
         self.register_buffer("shift", shift)
         self.register_buffer("scale", scale)
@@ -194,16 +194,18 @@ def pool(activation: Tensor, pooling: Pooling) -> Tensor:
     """(N, C, H, W) maps or (N, T, C) tokens -> (N, D). Vectors stay as they are.
 
     Raises:
-        InputError: the pooling is not known, or needs maps and there are tokens.
+        DeepscopeError: the pooling is not known, or needs maps and there are tokens.
     """
     if pooling not in get_args(Pooling):
-        raise InputError(f"pooling {pooling!r} is not known: use {', '.join(get_args(Pooling))}")
+        raise DeepscopeError(f"pooling {pooling!r} is not known: use {', '.join(get_args(Pooling))}")
     if activation.ndim == 2 or pooling == "flatten":
         return activation.flatten(1)
     if activation.ndim == 3 and pooling != "pyramid":
         return activation.mean(1) if pooling == "mean" else activation.amax(1)
     if activation.ndim != 4:
-        raise InputError(f"a layer's output of shape {tuple(activation.shape[1:])} has no {pooling} pooling: use mean")
+        raise DeepscopeError(
+            f"a layer's output of shape {tuple(activation.shape[1:])} has no {pooling} pooling: use mean"
+        )
     if pooling == "pyramid":
         return torch.cat([functional.adaptive_avg_pool2d(activation, parts).flatten(1) for parts in (1, 2, 3)], 1)
     return activation.mean((2, 3)) if pooling == "mean" else activation.amax((2, 3))

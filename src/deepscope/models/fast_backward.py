@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models.fast_functions import BatchNorm, StridedConvolution
 from deepscope.models.folding import folded
 from deepscope.models.vision_model import VisionModel
@@ -91,7 +91,7 @@ class FastBackward:
             with _Faster(self._convolutions, self._norms) as faster:
                 output = forward()
             faster.require_all_normed()
-        except (_OtherWay, InputError):  # or its logits are NaN, because something read a stand-in unseen
+        except (_OtherWay, DeepscopeError):  # or its logits are NaN, because something read a stand-in unseen
             if not len(self._norms):
                 raise
             with _Faster(WeakTensorKeyDictionary(), WeakTensorKeyDictionary()):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from deepscope import images
-from deepscope.errors import InputError, out_of_memory
+from deepscope.errors import DeepscopeError, out_of_memory
 from deepscope.models.vision_model import VisionModel
 from deepscope.session import Session
 
@@ -49,7 +49,7 @@ def predict(
         keep: images whose pixels are kept, for a figure: by then a file may be gone.
 
     Raises:
-        InputError: the model has no class layer, or no image could be read.
+        DeepscopeError: the model has no class layer, or no image could be read.
     """
     model.require_classes()
     rows: list[int] = []
@@ -65,7 +65,7 @@ def predict(
                 pixels.extend(image.clone() for image in batch.pixels[: max(keep - len(pixels), 0)])
                 logits.append(forward(model, batch.pixels, session))
     if not rows:
-        raise InputError(nothing_readable(skipped))
+        raise DeepscopeError(nothing_readable(skipped))
     return Predictions(tuple(rows), torch.cat(logits), tuple(pixels), tuple(skipped))
 
 
@@ -84,7 +84,7 @@ def in_parts(run: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
     """`run` on the whole batch, or on ever smaller parts of it while memory runs out.
 
     Raises:
-        InputError: memory does not suffice for a single image.
+        DeepscopeError: memory does not suffice for a single image.
     """
     size = len(pixels)
     while True:
@@ -100,10 +100,10 @@ def smaller(size: int) -> int:
     """Half a batch for which memory did not suffice.
 
     Raises:
-        InputError: it was a single image.
+        DeepscopeError: it was a single image.
     """
     if size <= 1:
-        raise InputError("not even one image fits into memory: choose a smaller model or --device cpu") from None
+        raise DeepscopeError("not even one image fits into memory: choose a smaller model or --device cpu") from None
     return size // 2
 
 

@@ -12,7 +12,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from deepscope.errors import InputError, unknown
+from deepscope.errors import DeepscopeError, unknown
 from deepscope.files import matching, replace_together
 from deepscope.models import architectures, documents
 from deepscope.models.classifier import Backbone, Classifier, Normalisation
@@ -75,11 +75,11 @@ def save(
         source: in words, what it was fitted on.
 
     Raises:
-        InputError: a backbone has no architecture that a name can rebuild, or the folder cannot be written to.
+        DeepscopeError: a backbone has no architecture that a name can rebuild, or the folder cannot be written to.
     """
     for origin in origins:
         if not origin.architecture:
-            raise InputError(
+            raise DeepscopeError(
                 f"{origin.name} cannot be saved: its network has no architecture by name, "
                 f"so nothing could rebuild it; use a model of torchvision or timm"
             )
@@ -116,7 +116,7 @@ def save(
                 retire=lambda: retire(folder),
             )
         except OSError as error:
-            raise InputError(
+            raise DeepscopeError(
                 f"the classifier cannot be written to {folder} ({error.strerror}): free some space"
             ) from None
     wait_for_others()
@@ -127,14 +127,14 @@ def load(folder: Path) -> VisionModel:
     """The classifier in a folder, as a model like any other.
 
     Raises:
-        InputError: no such classifier, one of a newer version, or files that are missing, damaged or changed.
+        DeepscopeError: no such classifier, one of a newer version, or files that are missing, damaged or changed.
     """
     about = _description(folder)
     path = matching(folder / _WEIGHTS, about.weights_sha256)
     if path is None and not (folder / _WEIGHTS).is_file():
-        raise InputError(f"{folder} is not whole: {_WEIGHTS} is missing; copy the folder again, or fit it again")
+        raise DeepscopeError(f"{folder} is not whole: {_WEIGHTS} is missing; copy the folder again, or fit it again")
     if path is None:
-        raise InputError(
+        raise DeepscopeError(
             f"{folder / _WEIGHTS} is not the file that was saved: its SHA-256 differs from {_DESCRIPTION}'s"
         )
     try:
@@ -147,32 +147,36 @@ def load(folder: Path) -> VisionModel:
             aliases=aliases,
             origin=Origin(about.source, about.weights_sha256),
         )
-    except InputError as error:
-        raise InputError(f"{folder}: {error}") from None
+    except DeepscopeError as error:
+        raise DeepscopeError(f"{folder}: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OSError, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{folder / _DESCRIPTION} does not describe its weights ({reason}): fit it again") from None
+        raise DeepscopeError(
+            f"{folder / _DESCRIPTION} does not describe its weights ({reason}): fit it again"
+        ) from None
 
 
 def _description(folder: Path) -> Description:
     path = folder / _DESCRIPTION
     if not path.is_file():
-        raise InputError(f"{folder} holds no saved classifier: {_DESCRIPTION} is missing; `transfer fit` writes one")
+        raise DeepscopeError(
+            f"{folder} holds no saved classifier: {_DESCRIPTION} is missing; `transfer fit` writes one"
+        )
     try:
         about = documents.read(path)
     except (ValueError, OSError) as error:
-        raise InputError(f"{path} cannot be read ({error}): copy the folder again, or fit it again") from None
+        raise DeepscopeError(f"{path} cannot be read ({error}): copy the folder again, or fit it again") from None
     version = about.get("version") if isinstance(about, dict) else None
     if type(version) is not int or about.get("format") != FORMAT:
-        raise InputError(f"{path} describes no classifier of deepscope: name a folder that `transfer fit` wrote")
+        raise DeepscopeError(f"{path} describes no classifier of deepscope: name a folder that `transfer fit` wrote")
     if version > VERSION:
-        raise InputError(
+        raise DeepscopeError(
             f"{folder} was saved by a newer deepscope (format {version}, {VERSION} here): upgrade deepscope"
         )
     try:
         return described(about)
     except ValueError as error:
-        raise InputError(f"{path} does not describe its weights ({error}): fit it again") from None
+        raise DeepscopeError(f"{path} does not describe its weights ({error}): fit it again") from None
 
 
 def _rebuild(about: Description, weights: dict[str, Tensor]) -> tuple[Classifier, dict[str, str]]:

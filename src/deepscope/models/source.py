@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from deepscope.errors import InputError, unknown
+from deepscope.errors import DeepscopeError, unknown
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.vision_model import VisionModel
 from deepscope.registry import Registered
@@ -51,7 +51,7 @@ class ModelSource(Registered):
         """The model of that name on the CPU, or None where the name is not this source's.
 
         Raises:
-            InputError: the name is this source's, but the model cannot be opened.
+            DeepscopeError: the name is this source's, but the model cannot be opened.
         """
 
 
@@ -75,7 +75,7 @@ def load_model(name: str | Path = DEFAULT, session: Session | None = None) -> Vi
         session: decides device and folders; a default session where None.
 
     Raises:
-        InputError: nothing has that name, its weights are not here and cannot be fetched, or they
+        DeepscopeError: nothing has that name, its weights are not here and cannot be fetched, or they
             do not fit. A model is never given random weights.
     """
     session = session or Session.open()
@@ -84,9 +84,9 @@ def load_model(name: str | Path = DEFAULT, session: Session | None = None) -> Vi
         if model is not None:
             return model.to(session.device)
     if exists(Path(name)):
-        raise InputError(f"model {str(name)!r} {_unsupported(Path(name))}")
+        raise DeepscopeError(f"model {str(name)!r} {_unsupported(Path(name))}")
     if "/" in str(name) or Path(name).suffix:
-        raise InputError(f"model {str(name)!r}: no such file or folder")
+        raise DeepscopeError(f"model {str(name)!r}: no such file or folder")
     raise unknown("model", str(name), [entry.name for entry in catalogue(session)], listing="`deepscope models --all`")
 
 

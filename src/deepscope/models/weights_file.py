@@ -14,7 +14,7 @@ from typing import ClassVar
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.files import sha256
 from deepscope.models import architectures, documents, imagenet
 from deepscope.models.preprocessing import Preprocessing
@@ -36,7 +36,7 @@ class WeightsFile(ModelSource):
         for path in sorted((session.home / "weights").glob("*.safetensors")):
             try:
                 yield _entry(path)
-            except InputError as error:
+            except DeepscopeError as error:
                 session.note(f"left out: {error}")
 
     def open(self, name: str, session: Session) -> VisionModel | None:
@@ -55,7 +55,7 @@ def read(path: Path) -> VisionModel:
     """The model that a self-describing `.safetensors` file holds.
 
     Raises:
-        InputError: no safetensors file, no or wrong metadata, or weights of another architecture.
+        DeepscopeError: no safetensors file, no or wrong metadata, or weights of another architecture.
     """
     about, tensors = _read_header(path, tensors=True)
     categories, wnids = _categories(about.get("categories", ""), path)
@@ -65,8 +65,8 @@ def read(path: Path) -> VisionModel:
         network = architectures.assemble(
             spec, tensors, classes=len(categories) or None, partial=bool(about.get("part"))
         )
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+    except DeepscopeError as error:
+        raise DeepscopeError(f"{path}: {error}") from None
     return VisionModel(
         name=_name(path),
         network=network,
@@ -84,13 +84,13 @@ def _entry(path: Path) -> Entry:
     part = " (features only)" if about.get("part") else ""
     try:
         return Entry(_name(path), _architecture(about), f"weights/{path.name}{part}", True, _preprocessing(about))
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+    except DeepscopeError as error:
+        raise DeepscopeError(f"{path}: {error}") from None
 
 
 def _architecture(about: dict[str, str]) -> str:
     if "architecture" not in about:
-        raise InputError("its metadata names no architecture: add 'architecture': 'torchvision:NAME'")
+        raise DeepscopeError("its metadata names no architecture: add 'architecture': 'torchvision:NAME'")
     return architectures.resolve(about["architecture"])
 
 
@@ -100,13 +100,13 @@ def _preprocessing(about: dict[str, str]) -> Preprocessing | None:
 
 def _read_header(path: Path, *, tensors: bool = False) -> tuple[dict[str, str], dict[str, Tensor]]:
     if not exists(path) or not path.is_file():  # a folder, or a pipe that would never end
-        raise InputError(f"model file {path}: " + ("not an ordinary file" if exists(path) else "no such file"))
+        raise DeepscopeError(f"model file {path}: " + ("not an ordinary file" if exists(path) else "no such file"))
     try:
         with safe_open(path, framework="pt") as file:
             found = {key: file.get_tensor(key) for key in file.keys()} if tensors else {}  # noqa: SIM118
             return dict(file.metadata() or {}), found
     except (SafetensorError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise InputError(f"{path}: not a readable safetensors file ({error})") from None
+        raise DeepscopeError(f"{path}: not a readable safetensors file ({error})") from None
 
 
 def _categories(text: str, path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -116,7 +116,7 @@ def _categories(text: str, path: Path) -> tuple[tuple[str, ...], tuple[str, ...]
         listed = documents.sequence(documents.parse(text) if text else [], "categories", high=100_000)
         return tuple(documents.text(name, "a category") for name in listed), ()
     except ValueError:
-        raise InputError(
+        raise DeepscopeError(
             f"{path}: its metadata's 'categories' is neither '{imagenet.NAME}' nor a JSON list of names"
         ) from None
 

@@ -21,7 +21,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from deepscope import records
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.files import atomic, lock, matching, replace_together
 from deepscope.records import ARRAYS, DOCUMENT
 from deepscope.render.json import decode, encode, text
@@ -46,7 +46,7 @@ def save(result: Result, folder: Path, *, writer: str = "") -> None:
         writer: the command that made it; see `records.written_by`.
 
     Raises:
-        InputError: the folder cannot be written to, or a figure cannot. The result itself is then there all the same.
+        DeepscopeError: the folder cannot be written to, or a figure cannot. The result itself is then there all the same.
     """
     document, arrays = encode(result)
     names = [*(str(name) for name in _figure_files(result)), *result.files]
@@ -68,16 +68,16 @@ def save(result: Result, folder: Path, *, writer: str = "") -> None:
             )
             failure = _draw(result, folder)
     except OSError as error:
-        raise InputError(f"cannot write to {folder} ({_reason(error)}): name another folder with --out") from None
+        raise DeepscopeError(f"cannot write to {folder} ({_reason(error)}): name another folder with --out") from None
     if failure:
-        raise InputError(f"the result is in {folder}, but its figures are not all there ({_reason(failure)})")
+        raise DeepscopeError(f"the result is in {folder}, but its figures are not all there ({_reason(failure)})")
 
 
 def load(folder: Path) -> Result:
     """The result that `save` wrote. Nothing in the folder is trusted or run.
 
     Raises:
-        InputError: the folder holds no result, or one that is unfinished, damaged, too large, or beside the arrays of
+        DeepscopeError: the folder holds no result, or one that is unfinished, damaged, too large, or beside the arrays of
             another one.
     """
     try:
@@ -85,7 +85,7 @@ def load(folder: Path) -> Result:
         digest = document.pop(_DIGEST, None)
         expected, about = _digest(document), document.pop(records.FOLDER, None)
         if document.get("type") == records.UNFINISHED:
-            raise InputError(f"{folder} holds no whole result: the command that began to write it did not end")
+            raise DeepscopeError(f"{folder} holds no whole result: the command that began to write it did not end")
         path = folder / ARRAYS
         if about is not None:  # older versions wrote none
             path = matching(path, about["arrays_sha256"])
@@ -93,12 +93,14 @@ def load(folder: Path) -> Result:
                 raise ValueError(f"{ARRAYS} is missing, or is not the file that was saved with {DOCUMENT}")
         arrays = _read(path)
     except OSError as error:
-        raise InputError(f"{folder} holds no whole result ({_reason(error)}): name a folder that --out wrote") from None
+        raise DeepscopeError(
+            f"{folder} holds no whole result ({_reason(error)}): name a folder that --out wrote"
+        ) from None
     except _DAMAGE as error:
-        raise InputError(f"the result in {folder} is damaged ({error}): make it again") from None
+        raise DeepscopeError(f"the result in {folder} is damaged ({error}): make it again") from None
     result = decode(document, arrays)
     if about is not None and digest != expected:
-        raise InputError(
+        raise DeepscopeError(
             f"the result in {folder} is damaged ({DOCUMENT} has changed since it was saved): make it again"
         )
     return result
@@ -112,7 +114,7 @@ def drafts(folder: Path | None) -> Iterator[Path]:
     command names these files in `Result.files`. Without a folder they are only scratch.
 
     Raises:
-        InputError: the folder cannot be written to.
+        DeepscopeError: the folder cannot be written to.
     """
     if folder is None:
         with tempfile.TemporaryDirectory() as scratch:
@@ -127,7 +129,7 @@ def drafts(folder: Path | None) -> Iterator[Path]:
             try:
                 _replace_files(folder, Path(scratch))
             except OSError as error:
-                raise InputError(
+                raise DeepscopeError(
                     f"cannot write to {folder} ({_reason(error)}): name another folder with --out"
                 ) from None
 
@@ -167,7 +169,7 @@ def _files(folder: Path) -> set[str]:
         return records.listed(folder)
     try:
         stems = [Path(name).stem for name in figures(load(folder)) if name]  # of a version that kept no list
-    except InputError:
+    except DeepscopeError:
         return set()
     return {path.name for stem in stems for path in folder.glob(f"{stem}.*")}
 

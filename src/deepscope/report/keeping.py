@@ -14,7 +14,7 @@ from deepscope import render
 from deepscope.code import code_digest
 from deepscope.commands import perform
 from deepscope.commands.section import Section
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.files import atomic
 from deepscope.report.command import command_line
 from deepscope.results import Note, Result
@@ -70,13 +70,13 @@ class Shelf:
         if self.has(section):
             try:
                 return Outcome(section, render.load(folder), kept=True)
-            except InputError as error:
+            except DeepscopeError as error:
                 session.note(f"{section.name} is made again: {error}")
         try:
             (folder / _KEY).unlink(missing_ok=True)  # from here on, what lies there may be inconsistent
             own = replace(session, part=part)
             result = perform(section, own, typed=command_line(section, session))
-        except InputError as error:  # weights or data that are not here: no defect, but nothing to keep either
+        except DeepscopeError as error:  # weights or data that are not here: no defect, but nothing to keep either
             return Outcome(section, _said(section, "Not measured here", str(error)))
         except Exception as error:
             traceback.print_exc()
@@ -86,7 +86,7 @@ class Shelf:
             render.save(result, folder)
             with atomic(folder / _KEY) as path:
                 path.write_text(self._key(section), encoding="utf-8")
-        except (OSError, InputError) as error:  # the page shows it all the same
+        except (OSError, DeepscopeError) as error:  # the page shows it all the same
             session.note(f"{section.name} is not kept and will be made again: {error}")
         return Outcome(section, result)
 

@@ -13,7 +13,7 @@ from deepscope.checks.held_out import held_out
 from deepscope.commands import Command, Keeping, PartFailed
 from deepscope.commands.output import refuse_data
 from deepscope.commands.section import Budget, Section
-from deepscope.errors import InputError, unknown
+from deepscope.errors import DeepscopeError, unknown
 from deepscope.files import atomic
 from deepscope.models import DEFAULT
 from deepscope.report.keeping import Outcome, Shelf
@@ -107,7 +107,7 @@ class Report(Command):
             model = self.model or DEFAULT
             return [check.within(budget, data=self.data, model=model) for check in self._wanted(Check)]
         if self.model is not None:
-            raise InputError("which images shall judge the model? name their folder with --data")
+            raise DeepscopeError("which images shall judge the model? name their folder with --data")
         return [study.within(budget) for study in self._wanted(Study)]
 
     def _wanted(self, family: type[Family]) -> Sequence[type[Family]]:
@@ -124,7 +124,7 @@ class Report(Command):
         ]
         if not wanted:
             chapters = "; ".join(sorted({member.chapter for member in members.values()}))
-            raise InputError(f"no {family.area} is of chapter {' or '.join(self.chapters)}: there are {chapters}")
+            raise DeepscopeError(f"no {family.area} is of chapter {' or '.join(self.chapters)}: there are {chapters}")
         return sorted(wanted, key=lambda member: (member.chapter, member.name))
 
 

@@ -17,7 +17,7 @@ from deepscope.commands.domains import Domains, load_domains
 from deepscope.commands.shown import thumbnail
 from deepscope.data import ClassFolders, load_dataset
 from deepscope.data.corruptions import Corruption, write_corrupted
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import DEFAULT
 from deepscope.results import Column, ImageGrid, Note, Provenance, Result, Table
 from deepscope.session import Session
@@ -70,11 +70,11 @@ class AdaptationOfPhotographs(Study):
     def run(self, session: Session) -> Result:
         """Damage, describe, adapt from every seed, and measure."""
         if min(self.seeds, self.epochs) < 1 or not self.corruptions:
-            raise InputError("--seeds and --epochs are at least 1, and --corruptions needs a name")
+            raise DeepscopeError("--seeds and --epochs are at least 1, and --corruptions needs a name")
         wanted = [replace(Corruption.named(name), severity=self.severity) for name in self.corruptions]
         data = load_dataset(self.data, session, ClassFolders)
         if data.test is None:
-            raise InputError(f"{self.data} has no train and test folders: divide it first")
+            raise DeepscopeError(f"{self.data} has no train and test folders: divide it first")
         found: dict[str, dict[str, Accuracies]] = {}
         grid = [[thumbnail(images.decode(data.test.paths[row]))] for row in _spread(len(data.test))]
         for corruption in wanted:

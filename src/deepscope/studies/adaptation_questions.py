@@ -21,7 +21,7 @@ from deepscope.adaptation import (
     SourceOnly,
     VirtualAdversarial,
 )
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.results import Block, Column, Curves, Provenance, Result, Series, Table
 from deepscope.session import Session
 from deepscope.statistics import over_seeds
@@ -102,7 +102,7 @@ class AdaptationQuestions(Study):
     def run(self, session: Session) -> Result:
         """Train every arm from every seed, and answer the questions."""
         if self.epochs < 1:
-            raise InputError("--epochs is at least 1")
+            raise DeepscopeError("--epochs is at least 1")
         trained = train_all(self.arms, session, seeds=self.seeds, images=self.images, needed=_NEEDED)
         judges = shown.judges_of(trained)
         return Result(

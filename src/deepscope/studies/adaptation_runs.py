@@ -29,7 +29,7 @@ from deepscope.adaptation import (
 )
 from deepscope.commands.domains import Domains, load_domains
 from deepscope.data import first_here
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.kept import workspace
 from deepscope.models import DEFAULT
 from deepscope.session import Session
@@ -131,11 +131,11 @@ def train_all(
         needed: names of the arms that must not diverge.
 
     Raises:
-        InputError: there are fewer than one seed or 100 images.
+        DeepscopeError: there are fewer than one seed or 100 images.
         Diverged: a needed arm did.
     """
     if seeds < 1 or (images is not None and images < 100):
-        raise InputError("--seeds is at least 1, --images at least 100")
+        raise DeepscopeError("--seeds is at least 1, --images at least 100")
     target = first_here(["mnist-m", "mnist-m-extract"], session)
     source = "mnist" if target == "mnist-m" else "mnist-extract"
     pair = _fewer(load_domains(source, target, DEFAULT, session), images)

@@ -29,7 +29,7 @@ from deepscope.commands.attacked import (
 )
 from deepscope.commands.shown import provenance, skipped_blocks
 from deepscope.data.photographs import bundled_photographs
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import DEFAULT, VisionModel, load_model
 from deepscope.results import Cell, Column, GridCell, ImageGrid, Note, Result, Table
 from deepscope.session import Session
@@ -85,7 +85,7 @@ class Adversarial(Study):
         named = self.paths or ((sample,) if sample.is_dir() else bundled_photographs().paths)
         found = subjects(model, named, session, batch_size=self.batch_size, limit=self.limit)
         if not found.paths:
-            raise InputError(f"{model.name} gets none of these images right: there is nothing to attack")
+            raise DeepscopeError(f"{model.name} gets none of these images right: there is nothing to attack")
         (_, targets), away = aim(model, found, "random", session), Untargeted(found.labels)
         ways: dict[str, tuple[Attack, Goal]] = {
             _NAIVE: (Fooling(largest=1), targets),

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from deepscope.commands.class_images import Images, make_images, watch_film
 from deepscope.commands.shown import picture, provenance
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import DEFAULT, VisionModel, catalogue, load_model
 from deepscope.results import Animation, Block, Cell, Column, ImageGrid, Result, Table
 from deepscope.session import Session
@@ -69,11 +69,11 @@ class ClassVisualization(Study):
     def run(self, session: Session) -> Result:
         """Make and judge the images of every way."""
         if self.classes < 4 or not self.iterations or sorted(set(self.iterations)) != list(self.iterations):
-            raise InputError("--classes is at least 4, and --iterations are rising numbers")
+            raise DeepscopeError("--classes is at least 4, and --iterations are rising numbers")
         model = load_model(self.model, session)
         try:
             judge = load_model(self.judge, session)
-        except InputError as error:
+        except DeepscopeError as error:
             return unjudged(model, _SHOWN, str(error), session)
         ways = _Ways(self, model, judge, session)
         result = Result(

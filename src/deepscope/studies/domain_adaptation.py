@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from deepscope.adaptation import AdversarialTeacher, Dann, SourceOnly
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.results import Provenance, Result
 from deepscope.session import Session
 from deepscope.statistics import Estimate, over_seeds
@@ -70,7 +70,7 @@ class DomainAdaptation(Study):
     def run(self, session: Session) -> Result:
         """Train every arm from every seed, and compare."""
         if min(self.epochs, self.paper_epochs) < 1:
-            raise InputError("--epochs and --paper-epochs are at least 1")
+            raise DeepscopeError("--epochs and --paper-epochs are at least 1")
         names = [arm.name for arm in self.arms]
         trained = train_all(self.arms, session, seeds=self.seeds, images=self.images, needed=names)
         views = over_seeds([over_views(outcome, trained.pair, session) for outcome in trained.outcomes[_TEACHER]])

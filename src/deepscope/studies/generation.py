@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.gans import Architecture, Recipe, steady
 from deepscope.results import Block
 from deepscope.session import Session
@@ -63,7 +63,7 @@ class Generation(GenerationStudy):
     def arms(self) -> list[Arm]:
         """Without classes, with them, and with clusters in their place."""
         if min(self.epochs, self.width, self.discriminator_width) < 1 or self.clusters < 2:
-            raise InputError("--epochs, --width and --discriminator-width are at least 1, --clusters 2")
+            raise DeepscopeError("--epochs, --width and --discriminator-width are at least 1, --clusters 2")
         networks, recipe = steady(
             Architecture(width=self.width, discriminator_width=self.discriminator_width),
             Recipe(epochs=self.epochs, batch_size=self.batch_size),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.gans import Architecture, Hinge, LeastSquares, Recipe, Saturating, WassersteinGP
 from deepscope.results import Block
 from deepscope.session import Session
@@ -70,7 +70,7 @@ class GenerationQuestions(GenerationStudy):
     def arms(self) -> list[Arm]:
         """What the questions need; where thorough, also every experiment that the source suggests."""
         if min(self.epochs, self.width) < 1 or self.rate <= 0:
-            raise InputError("--epochs and --width are at least 1, --rate is above 0")
+            raise DeepscopeError("--epochs and --width are at least 1, --rate is above 0")
         recipe = Recipe(epochs=self.epochs, batch_size=self.batch_size, rate=self.rate)
         architecture = Architecture(width=self.width)
         base = Arm("unconditional", architecture, recipe)

@@ -14,7 +14,7 @@ from torch import Tensor
 from deepscope.commands.gan_evaluate import measure
 from deepscope.commands.gan_grid import style_agreement
 from deepscope.data import first_here
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.gans import (
     DIGITS,
     Architecture,
@@ -133,11 +133,11 @@ def train_all(
         scored: names of the arms that are also measured by a classifier trained on their samples.
 
     Raises:
-        InputError: there are fewer than one seed, 30 samples or 1000 images.
+        DeepscopeError: there are fewer than one seed, 30 samples or 1000 images.
         Diverged: a needed arm did.
     """
     if seeds < 1 or samples < 30 or (images is not None and images < 1000):
-        raise InputError("--seeds is at least 1, --samples 30, --images 1000")
+        raise DeepscopeError("--seeds is at least 1, --samples 30, --images 1000")
     name = first_here(["mnist", "mnist-extract"], session)
     pictures = load_pictures(name, _SIDE, session)
     root = (session.out or workspace(session)) / study

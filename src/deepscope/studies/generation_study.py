@@ -49,7 +49,7 @@ class GenerationStudy(Study):
     @property
     @abstractmethod
     def arms(self) -> list[Arm]:
-        """What to train. Raises InputError where a setting is out of range."""
+        """What to train. Raises DeepscopeError where a setting is out of range."""
 
     @property
     def needed(self) -> Sequence[str]:

@@ -25,7 +25,7 @@ from deepscope.commands.faithfulness import CHANCE, measure
 from deepscope.commands.sanity import Checked, check_sanity
 from deepscope.commands.shown import provenance
 from deepscope.data.photographs import bundled_photographs
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import VisionModel, load_model
 from deepscope.models.prediction import forward
 from deepscope.results import Block, GridCell, ImageGrid, Result
@@ -160,7 +160,7 @@ def _available(names: Sequence[str], session: Session) -> tuple[list[VisionModel
     """Networks with a class layer that are here, and an answer for each other one.
 
     Raises:
-        InputError: none is here.
+        DeepscopeError: none is here.
     """
     models: list[VisionModel] = []
     missing: list[Answer] = []
@@ -169,10 +169,10 @@ def _available(names: Sequence[str], session: Session) -> tuple[list[VisionModel
             model = load_model(name, session)
             model.require_classes()
             models.append(model)
-        except InputError as error:
+        except DeepscopeError as error:
             missing.append(Answer(f"The maps of {name}", "shown", "—", "not measured here", str(error)))
     if not models:
-        raise InputError(f"none of the networks {', '.join(names)} is here: name others with --models")
+        raise DeepscopeError(f"none of the networks {', '.join(names)} is here: name others with --models")
     return models, missing
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.gans import Architecture, Recipe
 from deepscope.results import Block
 from deepscope.session import Session
@@ -55,7 +55,7 @@ class StackedDigits(GenerationStudy):
     def arms(self) -> list[Arm]:
         """The plain network, and one whose discriminator judges two images together (Lin et al. 2018)."""
         if min(self.epochs, self.width) < 1 or self.rate <= 0:
-            raise InputError("--epochs and --width are at least 1, --rate is above 0")
+            raise DeepscopeError("--epochs and --width are at least 1, --rate is above 0")
         recipe = Recipe(epochs=self.epochs, batch_size=self.batch_size, rate=self.rate)
         plain = Architecture(width=self.width)
         return [

@@ -15,7 +15,7 @@ from deepscope import images
 from deepscope.commands.transfer_improve import TransferImprove
 from deepscope.commands.transfer_table import PUBLISHED, TransferTable
 from deepscope.data import ClassFolders, Dataset, load_dataset
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import DEFAULT, catalogue, load_model
 from deepscope.results import Block, Column, Note, Result, Table
 from deepscope.session import Session
@@ -76,7 +76,7 @@ class TransferLearning(Study):
     def run(self, session: Session) -> Result:
         """Measure the table, the heads, pre-training, its limits, the ways to be grey, and the improvements."""
         if self.digits < 2:
-            raise InputError("--digits is at least 2")
+            raise DeepscopeError("--digits is at least 2")
         own = replace(session, out=None if session.out is None else session.out / "transfer-learning")
         digits = digit_folders(self.digits, session)
         data, words = self._data(digits, session)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.files import atomic
 
 
@@ -65,7 +65,7 @@ class Recorder:
     after its checkpoint, left in it is gone.
 
     Raises:
-        InputError: TensorBoard is wanted and not installed.
+        DeepscopeError: TensorBoard is wanted and not installed.
     """
 
     def __init__(self, folder: Path | None, history: History, *, since: int, tensorboard: bool) -> None:
@@ -75,9 +75,9 @@ class Recorder:
         self._rewrite()
         if tensorboard:
             if find_spec("tensorboard") is None:
-                raise InputError("TensorBoard is not installed: pip install tensorboard")
+                raise DeepscopeError("TensorBoard is not installed: pip install tensorboard")
             if folder is None:
-                raise InputError("TensorBoard's events need a folder: name one with --out")
+                raise DeepscopeError("TensorBoard's events need a folder: name one with --out")
             from torch.utils.tensorboard import SummaryWriter
 
             self._board = SummaryWriter(str(folder), purge_step=since)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.files import lock
 from deepscope.session import Session
 from deepscope.training.checkpoints import CHECKPOINT, Checkpoint, Parts, finite
@@ -53,10 +53,10 @@ class Moment:
         """This process's share of a batch's rows.
 
         Raises:
-            InputError: the rows cannot be shared out equally, and gradients would not be those of the whole batch.
+            DeepscopeError: the rows cannot be shared out equally, and gradients would not be those of the whole batch.
         """
         if len(rows) % self.processes:
-            raise InputError(f"a batch of {len(rows)} cannot be shared equally among {self.processes} processes")
+            raise DeepscopeError(f"a batch of {len(rows)} cannot be shared equally among {self.processes} processes")
         return rows.tensor_split(self.processes)[self.process]
 
 
@@ -88,7 +88,7 @@ Observe: TypeAlias = Callable[[int], Mapping[str, float]]
 """Called between steps with the number of steps done; gives figures to record (of held-out data, say)."""
 
 
-class Diverged(InputError):
+class Diverged(DeepscopeError):
     """A loss or a weight is no longer a number."""
 
 
@@ -128,7 +128,7 @@ def fit(
 
     Raises:
         Diverged: a figure or weight is NaN or infinite. The checkpoint is the last good one.
-        InputError: the checkpoint is damaged or of another training, another process trains in the folder, or
+        DeepscopeError: the checkpoint is damaged or of another training, another process trains in the folder, or
             nothing can be written to it at the beginning.
     """
     from accelerate import PartialState
@@ -217,7 +217,7 @@ def _alone(folder: Path | None, session: Session) -> AbstractContextManager[None
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"cannot train in {folder} ({error.strerror}): name another folder") from None
+        raise DeepscopeError(f"cannot train in {folder} ({error.strerror}): name another folder") from None
     return lock(folder, unsupported=session.note)
 
 
@@ -253,5 +253,5 @@ def _forgiving(session: Session, *, first: bool) -> Iterator[None]:
         yield
     except OSError as error:
         if first:
-            raise InputError(f"the training cannot be recorded ({error}): free some space and run again") from None
+            raise DeepscopeError(f"the training cannot be recorded ({error}): free some space and run again") from None
         session.note(f"this state cannot be written, the last one is kept ({error})")

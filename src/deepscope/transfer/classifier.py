@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from deepscope import images
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import DEFAULT, Origin, Preprocessing, VisionModel, load_model
 from deepscope.models.classifier import NormalisationKind
 from deepscope.models.saved import BackboneOrigin, save
@@ -74,16 +74,16 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             y: (N,) their classes: numbers or names.
 
         Raises:
-            InputError: fewer than two classes, a class without readable image, or no such model or layer.
+            DeepscopeError: fewer than two classes, a class without readable image, or no such model or layer.
         """
         names, labels = np.unique(np.asarray(y), return_inverse=True)
         if len(names) < 2:
-            raise InputError("a classifier needs images of at least two classes")
+            raise DeepscopeError("a classifier needs images of at least two classes")
         recipe, models = self.open()
         found = gather([recipe], models, X, self._session)
         kept = torch.from_numpy(labels)[found.rows]
         if lost := set(range(len(names))) - set(kept.tolist()):
-            raise InputError(f"class {str(names[min(lost)])!r} has no readable image to train on: add some images")
+            raise DeepscopeError(f"class {str(names[min(lost)])!r} has no readable image to train on: add some images")
         self.skipped_ = found.skipped
         self.fit_blocks(found.blocks(recipe), kept, list(names))
         if self.fine_tuning:
@@ -94,7 +94,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         """Open the models. Returns the recipe with every layer named, and the models.
 
         Raises:
-            InputError: no such model or layer.
+            DeepscopeError: no such model or layer.
         """
         settings = {key: getattr(self, key) for key in ("normalisation", "size", "flip", "scales")}
         recipe = Recipe.parse(self.features, **settings)
@@ -130,7 +130,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             folder: for checkpoints: a killed training goes on from there.
 
         Raises:
-            InputError: the networks see images at different sizes, the head is not linear, or training diverged.
+            DeepscopeError: the networks see images at different sizes, the head is not linear, or training diverged.
         """
         folds = folds_of(labels, seed=self._session.seed, most=10)
         kept = torch.ones(len(labels), dtype=torch.bool) if folds is None else folds > 0
@@ -167,23 +167,23 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         """(N,) the class of each image.
 
         Raises:
-            InputError: an image cannot be read.
+            DeepscopeError: an image cannot be read.
         """
         return self.classes_[self.fitted_.scores(self._blocks(X)).argmax(1).numpy()]
 
     def predict_proba(self, X: Sequence[images.Source]) -> NDArray[np.float32]:
-        """(N, C) calibrated probabilities. Raises InputError where an image cannot be read."""
+        """(N, C) calibrated probabilities. Raises DeepscopeError where an image cannot be read."""
         return self.fitted_.probabilities(self._blocks(X)).numpy()
 
     def decision_function(self, X: Sequence[images.Source]) -> NDArray[np.float32]:
-        """(N, C) the head's own scores. Raises InputError where an image cannot be read."""
+        """(N, C) the head's own scores. Raises DeepscopeError where an image cannot be read."""
         return self.fitted_.scores(self._blocks(X)).numpy()
 
     def save(self, folder: str | Path) -> VisionModel:
         """Write the classifier as a folder that every command opens with `--model`, and open it.
 
         Raises:
-            InputError: the head is not linear, a network cannot be rebuilt by name, or the networks' sizes differ.
+            DeepscopeError: the head is not linear, a network cannot be rebuilt by name, or the networks' sizes differ.
         """
         check_is_fitted(self)
         used = [self.models_[name] for name, _ in self.recipe_.by_model()]
@@ -206,12 +206,14 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         names = [name for name, _ in self.recipe_.by_model()]
         pixels = {self.recipe_.pixels(self.models_, name) for name in names}
         if len(pixels) > 1:
-            raise InputError(f"{' and '.join(names)} see images at different sizes: give one size for all (--size 224)")
+            raise DeepscopeError(
+                f"{' and '.join(names)} see images at different sizes: give one size for all (--size 224)"
+            )
         return pixels.pop()
 
     def _blocks(self, pictures: Sequence[images.Source]) -> list[Tensor]:
         check_is_fitted(self)
         found = gather([self.recipe_], self.models_, pictures, self._session)
         if found.skipped:
-            raise InputError(f"{found.skipped[0].path} cannot be used: {found.skipped[0].reason}")
+            raise DeepscopeError(f"{found.skipped[0].path} cannot be used: {found.skipped[0].reason}")
         return found.blocks(self.recipe_)

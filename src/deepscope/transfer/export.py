@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from deepscope import images
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.files import atomic
 from deepscope.models import VisionModel
 from deepscope.models.architectures import Absent
@@ -47,11 +47,11 @@ def export_onnx(model: VisionModel, path: Path) -> float:
         the largest difference between onnxruntime's and the model's probabilities, on random pixels.
 
     Raises:
-        InputError: the packages are not installed, the model has no classes, or the file disagrees with it.
+        DeepscopeError: the packages are not installed, the model has no classes, or the file disagrees with it.
     """
     lacking = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if lacking:
-        raise InputError(f"{', '.join(lacking)} is not installed: pip install 'deepscope[onnx]'")
+        raise DeepscopeError(f"{', '.join(lacking)} is not installed: pip install 'deepscope[onnx]'")
     import onnx
     import onnxruntime
 
@@ -84,7 +84,7 @@ def export_onnx(model: VisionModel, path: Path) -> float:
         found = np.concatenate([np.asarray(runner.run(None, {"pixels": p.numpy()})[0]) for p in pixels.split(1)])
         difference = float(np.abs(found - wanted).max())
         if difference > 1e-3:
-            raise InputError(f"{model.name} does not survive the export to ONNX: it differs by {difference:.2g}")
+            raise DeepscopeError(f"{model.name} does not survive the export to ONNX: it differs by {difference:.2g}")
     return difference
 
 
@@ -109,7 +109,7 @@ def compare_onnx(model: VisionModel, path: Path, sources: Sequence[images.Source
     """Run the file that `export_onnx` wrote and the model, in float32, on the same images.
 
     Raises:
-        InputError: no image could be read.
+        DeepscopeError: no image could be read.
     """
     import onnxruntime
 
@@ -127,5 +127,5 @@ def compare_onnx(model: VisionModel, path: Path, sources: Sequence[images.Source
                 difference = max(difference, float(np.abs(found - wanted).max()))
             advance(len(batch.rows) + len(batch.skipped))
     if not count:
-        raise InputError(nothing_readable(skipped))
+        raise DeepscopeError(nothing_readable(skipped))
     return Agreement(count, same, difference, tuple(skipped))

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from deepscope import images
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.kept import Cache
 from deepscope.models import Preprocessing, VisionModel
 from deepscope.models.classifier import Backbone, Pooling, View
@@ -80,7 +80,7 @@ def extract(
         preprocessing: makes the pixels; None takes the model's own. Its mean and std are not used.
 
     Raises:
-        InputError: no layer has that name, its weights are not here, or no image could be read.
+        DeepscopeError: no layer has that name, its weights are not here, or no image could be read.
     """
     cache = Cache(session, session.cache / "features")
     geometry = preprocessing or model.preprocessing
@@ -105,7 +105,7 @@ def extract(
         rows = [row for row, key in enumerate(keys) if key not in unread]
         skipped = tuple(images.Skipped(_label(sources[r], r), unread[k]) for r, k in enumerate(keys) if k in unread)
         if not rows:
-            raise InputError(nothing_readable(skipped))
+            raise DeepscopeError(nothing_readable(skipped))
         vectors = _vectors(passes, [keys[row] for row in rows])
         if len(vectors) == len(passes[0][1]):
             return Features(np.array(rows), vectors, skipped, computed)
@@ -131,7 +131,7 @@ def backbone_of(model: VisionModel, layers: Sequence[Layer], views: Sequence[Vie
     """The model's network as a module from pixels to feature vectors.
 
     Raises:
-        InputError: no layer has that name.
+        DeepscopeError: no layer has that name.
     """
     for layer, _ in layers:
         model.layer(layer)

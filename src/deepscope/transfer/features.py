@@ -53,7 +53,7 @@ def gather(
         session: device, precision and cache.
 
     Raises:
-        InputError: as `extract`.
+        DeepscopeError: as `extract`.
     """
     passes: dict[tuple[str, Preprocessing, tuple[View, ...]], dict[Layer, None]] = {}
     for recipe in recipes:

@@ -19,7 +19,7 @@ from torch.nn import functional
 from torch.optim import AdamW, Optimizer
 
 from deepscope import images
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import Preprocessing
 from deepscope.models.classifier import Classifier
 from deepscope.models.vision_model import weights_sha256
@@ -52,9 +52,9 @@ class FineTuning:
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
-            raise InputError(f"{self.epochs} epochs of fine-tuning are none: give 1 or more")
+            raise DeepscopeError(f"{self.epochs} epochs of fine-tuning are none: give 1 or more")
         if not self.rate > 0:
-            raise InputError(f"a learning rate of {self.rate} cannot train: give one above 0, such as 1e-4")
+            raise DeepscopeError(f"a learning rate of {self.rate} cannot train: give one above 0, such as 1e-4")
 
 
 def fine_tune(
@@ -82,7 +82,7 @@ def fine_tune(
         the trained classifier in eval mode, and its losses.
 
     Raises:
-        InputError: training diverged, or the folder holds the checkpoint of another training.
+        DeepscopeError: training diverged, or the folder holds the checkpoint of another training.
     """
     step = _Step(copy.deepcopy(classifier), settings)
     with ThreadPoolExecutor(images.decoding_threads(), thread_name_prefix="deepscope-crops") as threads:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import VisionModel
 from deepscope.models.classifier import Classifier, Normalisation, NormalisationKind, join
 from deepscope.transfer.extraction import backbone_of
@@ -48,10 +48,12 @@ class FittedFeatures:
         """The same from pixels, as one network whose logits' softmax gives the probabilities.
 
         Raises:
-            InputError: the head is not linear.
+            DeepscopeError: the head is not linear.
         """
         if not isinstance(self.head.scores, nn.Linear):
-            raise InputError("this head is not linear, so it cannot become the last layer of a network: choose another")
+            raise DeepscopeError(
+                "this head is not linear, so it cannot become the last layer of a network: choose another"
+            )
         layer = self.head.scores
         head = nn.Linear(layer.in_features, layer.out_features)
         head.load_state_dict({key: value / self.temperature for key, value in layer.state_dict().items()})
@@ -91,14 +93,16 @@ def temperature(scores: Tensor | None, labels: Tensor) -> float:
         labels: (N,) int64.
 
     Raises:
-        InputError: a score is not finite.
+        DeepscopeError: a score is not finite.
     """
     from scipy.optimize import minimize_scalar
 
     if scores is None or not len(scores):
         return 1.0
     if not scores.isfinite().all():
-        raise InputError("some scores in cross-validation are not finite: look for extreme or missing feature values")
+        raise DeepscopeError(
+            "some scores in cross-validation are not finite: look for extreme or missing feature values"
+        )
     centred = scores.double() - scores.double().mean(1, keepdim=True)
     scale = centred.abs().max().item()
     if scale == 0:

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import VisionModel
 from deepscope.models.capture import capture
 
 
 def require(model: VisionModel, layer: str) -> None:
-    """Raises InputError where the model has no such layer, or lacks the weights to get there."""
+    """Raises DeepscopeError where the model has no such layer, or lacks the weights to get there."""
     model.layer(layer)
     network = _numberless(model)
     capture(network, _input(model), {layer: network.get_submodule(model.aliases.get(layer, layer))})
@@ -25,7 +25,7 @@ def class_layer_input(model: VisionModel) -> str:
     """The layer whose output the class layer reads; of a model without class layer, the last one that runs.
 
     Raises:
-        InputError: no layer puts out a tensor.
+        DeepscopeError: no layer puts out a tensor.
     """
     network = _numberless(model)
     names = {module: name for name, module in network.named_modules() if name}
@@ -37,7 +37,7 @@ def class_layer_input(model: VisionModel) -> str:
 
     for module in names:
         module.register_forward_hook(after)
-    with contextlib.suppress(InputError):  # where weights are not here, the last layer that ran is the answer
+    with contextlib.suppress(DeepscopeError):  # where weights are not here, the last layer that ran is the answer
         network(_input(model))
     classes = [at for at, (module, *_) in enumerate(finished) if isinstance(module, (nn.Linear, nn.Conv2d))]
     if model.categories and classes:
@@ -45,7 +45,7 @@ def class_layer_input(model: VisionModel) -> str:
         finished = finished[: classes[-1]]
         finished = [run for run in finished if run[1] is read] or finished
     if not finished:
-        raise InputError(f"{model.name} has no layer to take features from: name one, as {model.name}@LAYER")
+        raise DeepscopeError(f"{model.name} has no layer to take features from: name one, as {model.name}@LAYER")
     return names[finished[-1][0]]
 
 
@@ -64,7 +64,7 @@ def maps(model: VisionModel) -> list[str]:
     for name, module in network.named_modules():
         if name and name.count(".") <= 1 and not isinstance(module, nn.Conv2d):
             watch(name, module)
-    with contextlib.suppress(InputError):
+    with contextlib.suppress(DeepscopeError):
         network(_input(model))
     last_of_shape = {shape: name for name, shape in found.items()}
     return list(last_of_shape.values())

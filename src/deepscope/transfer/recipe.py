@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast, get_args
 
-from deepscope.errors import InputError, unknown
+from deepscope.errors import DeepscopeError, unknown
 from deepscope.models import Preprocessing, VisionModel
 from deepscope.models.classifier import NormalisationKind, Pooling, View
 from deepscope.transfer.layers import class_layer_input
@@ -28,11 +28,11 @@ class Block:
 
     @classmethod
     def parse(cls, text: str) -> Block:
-        """Raises InputError where the text is no block."""
+        """Raises DeepscopeError where the text is no block."""
         model, _, rest = text.strip().partition("@")
         layer, _, pooling = rest.partition(":")
         if not model:
-            raise InputError(f"features {text!r} name no model: write MODEL, MODEL@LAYER or MODEL@LAYER:POOLING")
+            raise DeepscopeError(f"features {text!r} name no model: write MODEL, MODEL@LAYER or MODEL@LAYER:POOLING")
         if pooling and pooling not in get_args(Pooling):
             raise unknown("pooling", pooling, get_args(Pooling))
         return cls(model, layer, cast("Pooling", pooling or "mean"))
@@ -64,9 +64,9 @@ class Recipe:
         if self.normalisation not in get_args(NormalisationKind):
             raise unknown("normalisation", self.normalisation, get_args(NormalisationKind))
         if not self.scales or not all(0.1 <= scale <= 10 for scale in self.scales):
-            raise InputError(f"scales {self.scales} cannot be used: give one or more between 0.1 and 10")
+            raise DeepscopeError(f"scales {self.scales} cannot be used: give one or more between 0.1 and 10")
         if self.size is not None and not 16 <= self.size <= 4096:
-            raise InputError(f"an input of {self.size} pixels cannot be used: give a side between 16 and 4096")
+            raise DeepscopeError(f"an input of {self.size} pixels cannot be used: give a side between 16 and 4096")
 
     @classmethod
     def parse(cls, text: str, **settings: Any) -> Recipe:
@@ -93,7 +93,7 @@ class Recipe:
         """The same recipe with every layer's name spelled out.
 
         Raises:
-            InputError: a model has no layer of that name.
+            DeepscopeError: a model has no layer of that name.
         """
         blocks = []
         for block in self.blocks:

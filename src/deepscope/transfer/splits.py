@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from deepscope import images
 from deepscope.data import ClassFolders
 from deepscope.data.audit import audit
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.kept import Cache, code_of
 from deepscope.session import Session
 
@@ -47,10 +47,10 @@ def divide(
         test_fraction: of drawn splits where the data has no split whose share can be kept.
 
     Raises:
-        InputError: a class is left with no readable image on one side, or `splits` is below 1.
+        DeepscopeError: a class is left with no readable image on one side, or `splits` is below 1.
     """
     if splits < 1:
-        raise InputError(f"{splits} splits are none: give 1 or more")
+        raise DeepscopeError(f"{splits} splits are none: give 1 or more")
     everything = data.everything
     place = {everything.paths[row]: at for at, row in enumerate(readable)}
     twins = _twins(data, place, session)
@@ -68,7 +68,9 @@ def divide(
         labels = everything.labels[readable]
         for side, rows in (("train on", train), ("test", test)):
             if empty := set(range(len(data.classes))) - set(labels[rows].tolist()):
-                raise InputError(f"class {data.classes[min(empty)]!r} has no readable image to {side}: add some images")
+                raise DeepscopeError(
+                    f"class {data.classes[min(empty)]!r} has no readable image to {side}: add some images"
+                )
         known = set(train.tolist())
         copied = np.array([not known.isdisjoint(twins.get(row, ())) for row in test.tolist()])
         made.append(Split(train, test, copied))

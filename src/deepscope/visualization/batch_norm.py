@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 
 
 class StatisticsDistance:
@@ -66,11 +66,11 @@ def statistics_distance(network: nn.Module) -> Iterator[StatisticsDistance]:
     """While the block runs, every forward pass of `network` is read; afterwards its hooks are gone.
 
     Raises:
-        InputError: the network has no batch normalisation that kept statistics.
+        DeepscopeError: the network has no batch normalisation that kept statistics.
     """
     layers = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
     if not layers:
-        raise InputError("this network has no batch normalisation to match statistics of: leave --batch-norm at 0")
+        raise DeepscopeError("this network has no batch normalisation to match statistics of: leave --batch-norm at 0")
     distance = StatisticsDistance()
     handles = [layer.register_forward_pre_hook(distance._read) for layer in layers]
     try:

@@ -67,7 +67,7 @@ def climb(
         resume: `Frame.resume` of an earlier climb with the same arguments, which is continued to the same images.
 
     Raises:
-        InputError: the recipe does not go with the network, or a layer or channel does not exist.
+        DeepscopeError: the recipe does not go with the network, or a layer or channel does not exist.
     """
     recipe.check()
     model = objective.model

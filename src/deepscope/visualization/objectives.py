@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import VisionModel
 from deepscope.visualization.recipe import Recipe
 
@@ -106,7 +106,9 @@ class ChannelObjective(Objective):
         output = self.model.activations(pixels, [self.layer])[self.layer]
         channels = self.channels.to(rows.device)[rows]
         if output.ndim < 2 or int(channels.max()) >= output.shape[1]:
-            raise InputError(f"--channel {int(channels.max())}: {self.layer} gives {output.shape[1:]}, channels first")
+            raise DeepscopeError(
+                f"--channel {int(channels.max())}: {self.layer} gives {output.shape[1:]}, channels first"
+            )
         chosen = output[torch.arange(len(rows), device=rows.device), channels].flatten(1)
         mean = chosen.float().mean(1) if chosen.dtype == torch.bfloat16 else chosen.mean(1)
         return mean, mean

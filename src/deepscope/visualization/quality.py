@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import VisionModel
 from deepscope.statistics import mean, top_shares
 from deepscope.visualization.regularisers import total_variation
@@ -103,7 +103,7 @@ def translate(target: int, model: VisionModel, judge: VisionModel) -> int:
     """The judge's index of a class of the model: by WordNet identifier where both have them, else by name.
 
     Raises:
-        InputError: the judge does not know the class.
+        DeepscopeError: the judge does not know the class.
     """
     if model.wnids and judge.wnids and model.wnids[target] in judge.wnids:
         return judge.wnids.index(model.wnids[target])
@@ -111,8 +111,8 @@ def translate(target: int, model: VisionModel, judge: VisionModel) -> int:
     if name in judge.categories and judge.categories.count(name) == 1:
         return judge.categories.index(name)
     if name.strip().isdigit():  # `category` would take it for a class's number
-        raise InputError(f"{judge.name} cannot judge images of {name!r}: it has no class of that name")
+        raise DeepscopeError(f"{judge.name} cannot judge images of {name!r}: it has no class of that name")
     try:
         return judge.category(name)
-    except InputError as error:
-        raise InputError(f"{judge.name} cannot judge images of {name!r}: {error}") from None
+    except DeepscopeError as error:
+        raise DeepscopeError(f"{judge.name} cannot judge images of {name!r}: {error}") from None

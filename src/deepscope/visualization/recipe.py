@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Literal
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.settings import Count
 
 CanvasName = Literal["pixels", "fourier"]
@@ -68,7 +68,7 @@ class Recipe:
         """This recipe, with `base` for what it leaves open.
 
         Raises:
-            InputError: a setting makes no sense, or two do not go together.
+            DeepscopeError: a setting makes no sense, or two do not go together.
         """
         pairs = ((field.name, getattr(self, field.name), getattr(base, field.name)) for field in fields(Recipe))
         whole = Recipe(**{name: under if own is None else own for name, own, under in pairs})
@@ -76,21 +76,21 @@ class Recipe:
         return whole
 
     def check(self) -> None:
-        """Raises InputError where a setting makes no sense, or two do not go together."""
+        """Raises DeepscopeError where a setting makes no sense, or two do not go together."""
         for field in fields(Recipe):
             value = getattr(self, field.name)
             if isinstance(value, (int, float)) and not 0 <= value < float("inf"):
-                raise InputError(f"--{field.name.replace('_', '-')} {value} is out of range: it is 0 or more")
+                raise DeepscopeError(f"--{field.name.replace('_', '-')} {value} is out of range: it is 0 or more")
         for name in ("clip_small_norm", "clip_small_contribution"):
             if (getattr(self, name) or 0) > 100:
-                raise InputError(f"--{name.replace('_', '-')} is a percentage: 0 to 100")
+                raise DeepscopeError(f"--{name.replace('_', '-')} is a percentage: 0 to 100")
         if self.zoom is not None and not 0 < self.zoom <= 1:
-            raise InputError(f"--zoom {self.zoom} is out of range: a view shows a share above 0 and up to 1")
+            raise DeepscopeError(f"--zoom {self.zoom} is out of range: a view shows a share above 0 and up to 1")
         if self.view and self.view < 32:
-            raise InputError(f"--view {self.view} is too small for a network: at least 32 pixels, or 0 for all")
+            raise DeepscopeError(f"--view {self.view} is too small for a network: at least 32 pixels, or 0 for all")
         spatial = self.blur_every or self.clip_small_norm or self.clip_small_contribution
         if self.canvas == "fourier" and spatial:
-            raise InputError("blurring and clipping act on pixels: use them with --canvas pixels")
+            raise DeepscopeError("blurring and clipping act on pixels: use them with --canvas pixels")
 
 
 _SOURCE = Recipe(
@@ -136,8 +136,8 @@ def preset(name: str) -> Recipe:
     """The preset of that name.
 
     Raises:
-        InputError: no preset has that name; the message gives all of them.
+        DeepscopeError: no preset has that name; the message gives all of them.
     """
     if name not in PRESETS:
-        raise InputError(f"no preset is named {name!r}: choose from {', '.join(PRESETS)}")
+        raise DeepscopeError(f"no preset is named {name!r}: choose from {', '.join(PRESETS)}")
     return PRESETS[name]

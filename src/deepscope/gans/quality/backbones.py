@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.models import DEFAULT, load_model
 from deepscope.session import Session
 
@@ -45,13 +45,13 @@ def inception_features(session: Session) -> Features:
     """The 2048 features of the Inception FID (Heusel et al. 2017), by torch-fidelity, from weights in the home folder.
 
     Raises:
-        InputError: torch-fidelity is not installed, or the weights are not in HOME/weights.
+        DeepscopeError: torch-fidelity is not installed, or the weights are not in HOME/weights.
     """
     weights = session.home / "weights" / INCEPTION
     if find_spec("torch_fidelity") is None:
-        raise InputError("the Inception FID needs torch-fidelity: pip install torch-fidelity")
+        raise DeepscopeError("the Inception FID needs torch-fidelity: pip install torch-fidelity")
     if not weights.is_file():
-        raise InputError(f"the Inception FID needs its weights: put {INCEPTION} into {weights.parent}")
+        raise DeepscopeError(f"the Inception FID needs its weights: put {INCEPTION} into {weights.parent}")
     import torch_fidelity.feature_extractor_inceptionv3 as inception  # pyright: ignore[reportMissingImports]
 
     network = inception.FeatureExtractorInceptionV3(

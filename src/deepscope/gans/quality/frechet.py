@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 
 
 def frechet_distance(first: Tensor, second: Tensor) -> float:
@@ -15,10 +15,10 @@ def frechet_distance(first: Tensor, second: Tensor) -> float:
     matrix is taken, and nothing is added to a singular covariance.
 
     Raises:
-        InputError: a set has fewer than two rows.
+        DeepscopeError: a set has fewer than two rows.
     """
     if min(len(first), len(second)) < 2:
-        raise InputError("a Frechet distance needs at least two images on each side")
+        raise DeepscopeError("a Frechet distance needs at least two images on each side")
     (mean1, root1), (mean2, root2) = _moments(first), _moments(second)
     shared = torch.linalg.svdvals(root1 @ root2.T).sum()
     distance = (mean1 - mean2).square().sum() + root1.square().sum() + root2.square().sum() - 2 * shared

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
-from deepscope.errors import InputError
+from deepscope.errors import DeepscopeError
 from deepscope.gans.pictures import Labelled
 from deepscope.gans.saved import described, filled, read, required_channels, write
 from deepscope.gans.step import as_input
@@ -155,7 +155,7 @@ def load_judge(folder: Path) -> Judge:
     """The judge that `gan judge` wrote.
 
     Raises:
-        InputError: there is none, or it is damaged.
+        DeepscopeError: there is none, or it is damaged.
     """
     about, weights = read(folder, _NAME, made_by="gan judge")
     with described(folder / f"{_NAME}.json", "gan judge"):
@@ -175,13 +175,13 @@ def fitting_judge(folder: Path | None, channels: int, classes: tuple[str, ...]) 
     """The named judge, else the shipped one where it knows these images; None where it does not.
 
     Raises:
-        InputError: the named one is of other images.
+        DeepscopeError: the named one is of other images.
     """
     judge = load_judge(folder) if folder else shipped_judge()
     if judge is None or (judge.channels == channels and judge.classes == classes):
         return judge
     if folder:
-        raise InputError(
+        raise DeepscopeError(
             f"{folder} judges other images: {judge.channels} channels, classes {', '.join(judge.classes[:10])}"
         )
     return None
