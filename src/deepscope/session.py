@@ -106,6 +106,11 @@ class Session:
             out=out,
         )
 
+    @classmethod
+    def of(cls, given: Session | None, *, device: torch.device, seed: int = 0) -> Session:
+        """The caller's session; where there is none, a new one on the device with the seed."""
+        return given or cls(device=device, seed=seed)
+
     def rng(self, *stream: str | int) -> torch.Generator:
         """A generator of its own for each named stream: adding one stream never shifts another.
 

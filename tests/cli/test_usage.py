@@ -16,7 +16,7 @@ from cyclopts import App, CycloptsError
 
 from deepscope.cli.commands import Common, _commands, _example, _family_field, add_commands
 from deepscope.cli.program import run
-from deepscope.cli.usage import refusal, spelled
+from deepscope.cli.usage import mistaken, refusal, spelled
 from deepscope.commands import Command
 from deepscope.errors import DeepscopeError
 from deepscope.registry import Registered
@@ -50,7 +50,7 @@ def _said(root: App, words: list[str]) -> str:
     except CycloptsError as error:
         return refusal(error, root, words)
     except DeepscopeError as error:
-        return str(error)
+        return mistaken(error, root, words)
     raise AssertionError(f"accepted: {words}")
 
 

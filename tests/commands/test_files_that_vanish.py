@@ -96,7 +96,7 @@ def test_classify_keeps_its_result(
     assert np.array_equal(found.arrays["probabilities"], wanted.arrays["probabilities"])
     (grid,) = (block for block in found.blocks if isinstance(block, ImageGrid))
     assert sum(isinstance(cell, Picture) for row in grid.rows for cell in row) == 6
-    assert ("1 of them unreadable" in found.provenance.data) == (fate is not break_)
+    assert found.provenance.data == wanted.provenance.data  # the bytes that were read, whatever became of the file
 
 
 @each_fate

@@ -73,7 +73,7 @@ def adapt(
         tensorboard: also write TensorBoard's events.
 
     Raises:
-        DeepscopeError: a domain has too few images, no validator has that name, or nothing can be trained by the recipe.
+        DeepscopeError: a domain has too few images, no validator has that name, or the recipe trains nothing.
     """
     recipe.require_trainable()
     judges = [member() for member in Validator.members().values()]  # pyright: ignore[reportAbstractUsage]

@@ -15,7 +15,7 @@ from deepscope.checks.held_out import held_out
 from deepscope.commands.section import Budget
 from deepscope.commands.shown import provenance, skipped_blocks
 from deepscope.commands.transfer_figures import Answers, evaluation_blocks
-from deepscope.commands.truth import right_answers
+from deepscope.inputs import right_answers
 from deepscope.models.prediction import predict
 from deepscope.results import Block, Curves, Note, Result, Series, Table
 from deepscope.session import Session

@@ -15,9 +15,9 @@ from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
 from deepscope.commands.section import Budget
 from deepscope.commands.shown import provenance, skipped_blocks
-from deepscope.commands.truth import right_answers
 from deepscope.data.corruptions import SIDE, Corruption, shrunk
 from deepscope.errors import DeepscopeError
+from deepscope.inputs import right_answers
 from deepscope.models import VisionModel
 from deepscope.models.prediction import nothing_readable, predict
 from deepscope.results import Column, Curves, ImageGrid, Note, Picture, Result, Series, Table

@@ -20,8 +20,8 @@ from deepscope.commands.explained import Photos, explain, heat, image_cell, read
 from deepscope.commands.faithfulness import CHANCE, measure
 from deepscope.commands.section import Budget
 from deepscope.commands.shown import provenance, skipped_blocks
-from deepscope.commands.truth import right_answers
 from deepscope.errors import DeepscopeError
+from deepscope.inputs import right_answers
 from deepscope.models import VisionModel
 from deepscope.models.prediction import predict
 from deepscope.results import Block, Cell, Column, GridCell, ImageGrid, Note, Result, Table

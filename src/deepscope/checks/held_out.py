@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from deepscope import images, render
 from deepscope.commands.shown import provenance
-from deepscope.commands.truth import right_answers
 from deepscope.data import ClassFolders, load_dataset
 from deepscope.data.folders import class_folders
 from deepscope.errors import DeepscopeError
+from deepscope.inputs import right_answers
 from deepscope.models import VisionModel, load_model
 from deepscope.results import Block, Note
 from deepscope.session import Session

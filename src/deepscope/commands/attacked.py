@@ -17,8 +17,8 @@ from deepscope.attacks.defences import Defence
 from deepscope.attacks.evaluation import to_levels, to_pixels
 from deepscope.attacks.goals import Goal, Targeted, Untargeted
 from deepscope.attacks.judge import Verdict
-from deepscope.commands.truth import right_answers
 from deepscope.errors import DeepscopeError
+from deepscope.inputs import right_answers
 from deepscope.models import VisionModel, load_model
 from deepscope.models.prediction import forward, nothing_readable
 from deepscope.results import Note, Picture

@@ -13,8 +13,8 @@ from torch import Tensor
 from deepscope import images
 from deepscope.attributions import Attribution, per_pixel
 from deepscope.commands.shown import picture
-from deepscope.commands.truth import right_answers
 from deepscope.errors import DeepscopeError
+from deepscope.inputs import right_answers
 from deepscope.models import VisionModel
 from deepscope.models.prediction import forward, nothing_readable
 from deepscope.results import GridCell, Heatmap

@@ -61,6 +61,17 @@ def skipped_blocks(skipped: Sequence[Skipped]) -> tuple[Block, ...]:
     )
 
 
+def origin(models: Iterable[VisionModel], paths: Sequence[Path], digests: Sequence[bytes]) -> Provenance:
+    """What was used and what was read: the data's digest covers the name and SHA-256 of every image."""
+    digest = hashlib.sha256()
+    for path, content in zip(paths, digests, strict=True):
+        digest.update(path.name.encode(errors="surrogateescape") + content)
+    return Provenance(
+        models={model.name: model.fingerprint for model in models},
+        data=f"{len(paths)} images, sha256 {digest.hexdigest()}" if paths else "",
+    )
+
+
 def provenance(models: Iterable[VisionModel], paths: Sequence[Path]) -> Provenance:
     """What was used and what was read, if anything: the data's digest covers every file's name and bytes.
 

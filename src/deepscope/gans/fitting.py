@@ -73,8 +73,8 @@ def train_gan(
         tensorboard: also write TensorBoard's events.
 
     Raises:
-        DeepscopeError: settings that cannot be, too few images, no classes where they are wanted, or a folder that holds
-            a training of another kind.
+        DeepscopeError: settings that do not fit together, too few images, missing classes, or a folder that
+            holds a training of another kind.
     """
     architecture.require_buildable(conditional=conditional)
     recipe.require_trainable(architecture)

@@ -8,12 +8,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from deepscope.errors import DeepscopeError
-from deepscope.images.files import Source
 from deepscope.images.refusals import Exhausted, Skipped, UnreadableImage, label, shortage
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,11 @@ class Batch:
 
 
 def stream(
-    sources: Iterable[Source],
-    read: Callable[[Source], torch.Tensor],
+    sources: Iterable[T],
+    read: Callable[[T], torch.Tensor],
     *,
     batch_size: int,
+    name: Callable[[T], str] | None = None,
     threads: int | None = None,
 ) -> Generator[Batch, None, None]:
     """Read images in order, in batches of up to `batch_size` readable ones.
@@ -50,6 +53,7 @@ def stream(
         sources: what to read; drawn lazily, so it may be endless.
         read: source -> tensor, such as a model's `Preprocessing`; called from several threads.
         batch_size: readable images in a batch, 1 or more.
+        name: source -> what to call it in `skipped`; by default its file, or its place.
         threads: that read; None takes `decoding_threads()`.
 
     Raises:
@@ -58,16 +62,16 @@ def stream(
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}, not 1 or more")
 
-    def attempt(row: int, source: Source) -> torch.Tensor | Skipped:
-        name = label(source) if isinstance(source, (str, Path)) else f"image {row}"
+    def attempt(row: int, source: T) -> torch.Tensor | Skipped:
+        called = name(source) if name else _name(row, source)
         try:
             return read(source)
         except Exhausted:
             raise
         except DeepscopeError as error:
-            return Skipped(name, error.reason if isinstance(error, UnreadableImage) else str(error))
+            return Skipped(called, error.reason if isinstance(error, UnreadableImage) else str(error))
         except Exception as error:
-            if not (text := shortage(name, error)):
+            if not (text := shortage(called, error)):
                 raise
         raise Exhausted(text)
 
@@ -94,7 +98,7 @@ def stream(
 
 
 def _ahead(
-    read: Callable[[int, Source], torch.Tensor | Skipped], sources: Iterable[Source], threads: int, ahead: int
+    read: Callable[[int, T], torch.Tensor | Skipped], sources: Iterable[T], threads: int, ahead: int
 ) -> Iterator[torch.Tensor | Skipped]:
     """`read` of each source, in order; up to `ahead` results and one running read per thread are held."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="deepscope-images")
@@ -108,6 +112,10 @@ def _ahead(
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _name(row: int, source: object) -> str:
+    return label(source) if isinstance(source, (str, Path)) else f"image {row}"
 
 
 def decoding_threads() -> int:

@@ -46,7 +46,7 @@ def save(result: Result, folder: Path, *, writer: str = "") -> None:
         writer: the command that made it; see `records.written_by`.
 
     Raises:
-        DeepscopeError: the folder cannot be written to, or a figure cannot. The result itself is then there all the same.
+        DeepscopeError: the folder or a figure cannot be written. In the second case the result itself is there.
     """
     document, arrays = encode(result)
     names = [*(str(name) for name in _figure_files(result)), *result.files]
@@ -77,8 +77,8 @@ def load(folder: Path) -> Result:
     """The result that `save` wrote. Nothing in the folder is trusted or run.
 
     Raises:
-        DeepscopeError: the folder holds no result, or one that is unfinished, damaged, too large, or beside the arrays of
-            another one.
+        DeepscopeError: the folder holds no result, or one that is unfinished, damaged, too large, or beside the
+            arrays of another one.
     """
     try:
         document = records.document(folder)

@@ -1,0 +1,148 @@
+"""Classify images: the most probable classes of each, streamed, in memory that does not grow with the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deepscope.errors import DataError, SettingError
+from deepscope.images import Skipped
+from deepscope.inputs import Images, nothing_readable, read
+from deepscope.models import VisionModel
+from deepscope.models.prediction import forward
+from deepscope.render import Presented
+from deepscope.session import Session
+
+_JUDGED = 5
+"""Most probable classes among which the right one is looked for: top-5 accuracy."""
+
+
+@dataclass(frozen=True, eq=False)
+class Classification(Presented):
+    """What a model sees in N images.
+
+    Attributes:
+        model: the classifier.
+        paths: the images' files, or names.
+        probabilities: (N, k) of the k most probable classes, the largest first.
+        classes: (N, k) their indices.
+        answers: the right classes of each image; empty where nothing says what it shows.
+        ranks: (N,) how many of the five most probable classes come before the first right one; 5 where none is right.
+        pixels: (3, H, W) in [0, 1] of each of the first images, as the model sees them.
+        digests: SHA-256 of each file or image.
+        skipped: what could not be read.
+    """
+
+    model: VisionModel
+    paths: tuple[Path, ...]
+    probabilities: Tensor
+    classes: Tensor
+    answers: tuple[frozenset[int], ...]
+    ranks: Tensor
+    pixels: tuple[Tensor, ...]
+    digests: tuple[bytes, ...]
+    skipped: tuple[Skipped, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def labels(self) -> list[str]:
+        """The most probable class of each image, by name."""
+        return [self.model.categories[index] for index in self.classes[:, 0].tolist()]
+
+    def columns(self) -> Mapping[str, Sequence[Any]]:
+        """One row per image and class: image, rank (from 1), class, probability, and whether it is right."""
+        images, k = self.classes.shape
+        ranked = self.classes.tolist()
+        return {
+            "image": [str(path) for path in self.paths for _ in range(k)],
+            "rank": [*range(1, k + 1)] * images,
+            "class": [self.model.categories[index] for row in ranked for index in row],
+            "probability": self.probabilities.flatten().tolist(),
+            "right": [index in known if known else None for row, known in zip(ranked, self.answers) for index in row],
+        }
+
+
+def classify(
+    model: VisionModel,
+    images: Images,
+    *,
+    top: int | None = 5,
+    limit: int | None = None,
+    keep: int = 12,
+    batch_size: int = 32,
+    seed: int = 0,
+    session: Session | None = None,
+) -> Classification:
+    """The most probable classes of images.
+
+    The truth is known for files named by an ImageNet WordNet identifier, for images in folders named like the model's
+    classes, and for (image, label) pairs. Images that cannot be read are skipped and listed.
+
+    Args:
+        model: a classifier.
+        images: paths, folders, PIL images, arrays, tensors, or a dataset.
+        top: how many classes to return per image; None returns all.
+        limit: images to use, at most, drawn at random.
+        keep: images whose pixels are returned, at most: the first ones.
+        batch_size: images per forward pass; the result does not depend on it.
+        seed: of the draw.
+        session: device, precision and progress; its own seed counts where it is given.
+
+    Raises:
+        SettingError: a setting is out of range.
+        ModelError: the model has no class layer.
+        DataError: no image could be read.
+
+    Example:
+        >>> import deepscope as ds
+        >>> found = ds.classify(ds.load_model("efficientnet_lite0"), ds.data.photographs.bundled("chelsea.png"), top=3)
+        >>> found.labels
+        ['tiger cat']
+    """
+    model.require_classes()
+    if top is not None and top < 1:
+        raise SettingError("top", "must be at least 1", got=top)
+    session = Session.of(session, device=model.device, seed=seed)
+    count = min(top or len(model.categories), len(model.categories))
+    judged = min(_JUDGED, len(model.categories))
+    paths: list[Path] = []
+    answers: list[frozenset[int]] = []
+    digests: list[bytes] = []
+    pixels: list[Tensor] = []
+    skipped: list[Skipped] = []
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    for batch in read(model, images, session, batch_size=batch_size, limit=limit, text="classifying"):
+        skipped += batch.skipped
+        if not batch.rows:
+            continue
+        logits = forward(model, batch.pixels, session)
+        classes = logits.topk(max(count, judged), dim=1).indices
+        values = logits.softmax(1).gather(1, classes[:, :count])
+        parts.append((values, classes[:, :count].clone(), _ranks(classes[:, :judged], batch.answers)))
+        pixels += [one.clone() for one in batch.pixels[: max(keep - len(pixels), 0)]]
+        paths += batch.paths
+        answers += batch.answers
+        digests += batch.digests
+    if not paths:
+        raise DataError(nothing_readable(skipped))
+    values, classes, ranks = (torch.cat(part) for part in zip(*parts))
+    return Classification(
+        model, tuple(paths), values, classes, tuple(answers), ranks, tuple(pixels), tuple(digests), tuple(skipped)
+    )
+
+
+def _ranks(classes: Tensor, answers: Sequence[frozenset[int]]) -> Tensor:
+    """(n,) the place of the first right class among (n, k) ranked classes; k where none is."""
+    ranked = classes.tolist()
+    places = [
+        next((place for place, index in enumerate(row) if index in known), len(row))
+        for row, known in zip(ranked, answers)
+    ]
+    return torch.tensor(places, dtype=torch.long)

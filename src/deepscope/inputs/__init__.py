@@ -1,0 +1,11 @@
+"""What a workflow is given: images in any form, read once, as one model sees them.
+
+`gather` takes paths, folders, PIL images, arrays, tensors and datasets; `read` classifies them batch by batch in flat
+memory; `read_photos` keeps the whole.
+"""
+
+from deepscope.inputs.given import Given, Images, gather
+from deepscope.inputs.photos import Photos, Read, nothing_readable, read, read_photos
+from deepscope.inputs.truth import right_answers
+
+__all__ = ["Given", "Images", "Photos", "Read", "gather", "nothing_readable", "read", "read_photos", "right_answers"]

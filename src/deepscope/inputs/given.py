@@ -1,0 +1,193 @@
+"""Images in any form as one list: files, folders, PIL images, arrays, tensors, and datasets of (image, label)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from deepscope import images
+from deepscope.errors import DataError
+from deepscope.session import Session
+
+Label: TypeAlias = "int | str | None"
+"""A class of the model, by number or name; None where it is not known."""
+
+Images: TypeAlias = "str | Path | images.Source | Tensor | Iterable[Any] | Given"
+"""One image, or many: files and folders; PIL images; (H, W, 3), (H, W) or (N, H, W, 3) uint8 arrays; (3, H, W) or
+(N, 3, H, W) tensors of pixels, float in [0, 1] or uint8, which are taken as they are, without resizing; a file's bytes;
+any iterable of these, or of (image, label) pairs, such as a torchvision dataset or a `DataLoader`."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image that was given.
+
+    Attributes:
+        source: the image itself, or its file.
+        path: its file; for one that came from memory a name made from its place, "image-0".
+        label: what it shows, where the caller said so.
+    """
+
+    source: images.Source | Tensor
+    path: Path
+    label: Label = None
+
+
+@dataclass(frozen=True)
+class Given:
+    """The images that a caller named, in order, none of them read yet.
+
+    Attributes:
+        items: images; an iterable is drawn once, lazily.
+        roots: folders that were named: the folders in them name classes.
+        skipped: what was named and holds no image.
+    """
+
+    items: Iterable[Item]
+    roots: tuple[Path, ...] = ()
+    skipped: tuple[images.Skipped, ...] = ()
+
+    def __len__(self) -> int:
+        """How many images were given.
+
+        Raises:
+            TypeError: an iterable does not say how many it holds.
+        """
+        return len(cast("Sequence[Item]", self.items))
+
+    @property
+    def count(self) -> int | None:
+        """How many images; None where an iterable does not say."""
+        return len(self.items) if isinstance(self.items, Sequence) else None
+
+    @property
+    def files(self) -> list[Path]:
+        """The images' files, where all of them are files; else nothing."""
+        if not isinstance(self.items, Sequence):
+            return []
+        paths = [item.path for item in self.items if isinstance(item.source, (str, Path))]
+        return paths if len(paths) == len(self.items) else []
+
+    def some(self, limit: int | None, session: Session) -> Given:
+        """At most `limit` of them, drawn at random, in their order; of an iterable without a length the first ones."""
+        if limit is None:
+            return self
+        items = self.items if isinstance(self.items, Sequence) else list(_first(self.items, limit))
+        return Given(session.some(items, limit), self.roots, self.skipped)
+
+
+def gather(given: Images, *, below: Sequence[str | Path] = ()) -> Given:
+    """The images that a caller named, in any form.
+
+    Args:
+        given: see `Images`.
+        below: folders of class folders that named files come from.
+
+    Raises:
+        DataError: it is nothing that holds images.
+    """
+    if isinstance(given, Given):
+        return given
+    if isinstance(given, (str, Path)):
+        given = [given]
+    if isinstance(given, (bytes, Image.Image)):
+        given = [given]
+    if isinstance(given, np.ndarray):
+        given = list(given) if given.ndim == 4 else [given]
+    if isinstance(given, Tensor):
+        given = list(_pixels(given))
+    if not isinstance(given, Iterable) and not _indexed(given):
+        raise DataError(f"images are given as paths, PIL images, arrays, tensors or a dataset, not {_kind(given)}")
+    if isinstance(given, Sequence) and given and all(isinstance(one, (str, Path)) for one in given):
+        named = [Path(one) for one in cast("Sequence[str | Path]", given)]
+        found = images.find(named)
+        roots = tuple(path for path in (*named, *map(Path, below)))
+        return Given(tuple(Item(path, path) for path in found.paths), roots, found.skipped)
+    roots = tuple(map(Path, below))
+    if isinstance(given, (list, tuple)):
+        return Given(tuple(_items(given)), roots)
+    return Given(_Indexed(given) if _indexed(given) else _items(given), roots)
+
+
+class _Indexed(Sequence[Item]):
+    """A dataset with a length and an index, read image by image when its turn comes."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[row] for row in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return _item(self.data[index], index)
+
+
+def _indexed(given: Any) -> bool:
+    return hasattr(given, "__getitem__") and hasattr(given, "__len__") and not isinstance(given, dict)
+
+
+def _items(given: Iterable[Any]) -> Iterator[Item]:
+    row = 0
+    for one in given:
+        for image in _unbatched(one):
+            yield _item(image, row)
+            row += 1
+
+
+def _unbatched(one: Any) -> Iterator[Any]:
+    """The images of a batch, as a `DataLoader` gives them; anything else as it is."""
+    pixels, labels = one if isinstance(one, (list, tuple)) and len(one) == 2 else (one, None)
+    if not isinstance(pixels, Tensor) or pixels.ndim != 4:
+        yield one
+        return
+    yield from pixels if labels is None else zip(pixels, torch.as_tensor(labels).tolist(), strict=True)
+
+
+def _item(one: Any, row: int) -> Item:
+    label: Any = None
+    if isinstance(one, (list, tuple)) and len(one) == 2:
+        one, label = one
+        label = label.item() if isinstance(label, (Tensor, np.generic)) else label
+        if not isinstance(label, (int, str)) and label is not None:
+            raise DataError(f"image {row} has a label of {_kind(label)}: give the class's number or name, or None")
+    if isinstance(one, (str, Path)):
+        return Item(one, Path(one), label)
+    if isinstance(one, Tensor):
+        one = next(iter(_pixels(one)))
+    elif not isinstance(one, (bytes, Image.Image, np.ndarray)):
+        raise DataError(f"image {row} is {_kind(one)}: give a path, a PIL image, an array or a tensor")
+    return Item(one, Path(f"image-{row}"), label)
+
+
+def _pixels(given: Tensor) -> Iterator[Tensor]:
+    """Each image of (N, 3, H, W) or (3, H, W) pixels as float32 in [0, 1]."""
+    if given.ndim not in (3, 4) or given.shape[-3] != 3:
+        raise DataError(f"a tensor of images is (N, 3, H, W) or (3, H, W), not {tuple(given.shape)}")
+    pixels = given.detach().cpu()
+    pixels = pixels.float().div(255) if pixels.dtype == torch.uint8 else pixels.float()
+    if pixels.numel() and not (float(pixels.amin()) >= 0 and float(pixels.amax()) <= 1):
+        raise DataError(
+            f"pixels are in [0, 1], and this tensor holds {float(pixels.amin()):.3g} to {float(pixels.amax()):.3g}: "
+            "give images before they are normalised; deepscope normalises them inside the model"
+        )
+    yield from pixels if pixels.ndim == 4 else pixels[None]
+
+
+def _first(items: Iterable[Item], count: int) -> Iterator[Item]:
+    for _, item in zip(range(count), items):
+        yield item
+
+
+def _kind(value: object) -> str:
+    return f"a {type(value).__name__}"

@@ -1,0 +1,243 @@
+"""Images as a model sees them, with what it says about them: each is opened, hashed and decoded once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from deepscope import images
+from deepscope.errors import DataError, SettingError
+from deepscope.inputs.given import Images, Item, gather
+from deepscope.inputs.truth import right_answers
+from deepscope.models import VisionModel
+from deepscope.models.prediction import forward
+from deepscope.session import Session
+
+BATCH = 32
+"""Images per forward pass, unless the caller says otherwise."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """Consecutive images as a model sees them.
+
+    Attributes:
+        rows: (n,) each image's place among those that were given.
+        paths: their files, or names.
+        pixels: (n, 3, H, W) in [0, 1], on the CPU.
+        answers: the right classes of each; empty where nothing says what it shows.
+        digests: SHA-256 of each file or image.
+        skipped: images met on the way that could not be read.
+    """
+
+    rows: tuple[int, ...]
+    paths: tuple[Path, ...]
+    pixels: Tensor
+    answers: tuple[frozenset[int], ...]
+    digests: tuple[bytes, ...]
+    skipped: tuple[images.Skipped, ...] = ()
+
+
+def read(
+    model: VisionModel,
+    given: Images,
+    session: Session,
+    *,
+    batch_size: int = BATCH,
+    limit: int | None = None,
+    below: Sequence[str | Path] = (),
+    text: str = "reading",
+) -> Iterator[Read]:
+    """Read images as a model sees them, batch by batch, in flat memory.
+
+    The first batch also carries what was named and holds no image. A batch may be empty where nothing could be read.
+
+    Args:
+        model: whose preprocessing makes the pixels, and whose classes the answers are.
+        given: see `Images`.
+        session: progress, and the seed of the draw.
+        batch_size: images per batch.
+        limit: how many images, at most, drawn at random.
+        below: folders of class folders that named files come from.
+        text: names the progress bar.
+
+    Raises:
+        SettingError: a setting is out of range.
+        DataError: it is nothing that holds images.
+    """
+    for name, value in (("batch_size", batch_size), ("limit", limit)):
+        if value is not None and value < 1:
+            raise SettingError(name, "must be at least 1", got=value)
+    found = gather(given, below=below).some(limit, session)
+    answers = right_answers(model, found.files, [*found.roots, *below]) if found.files else []
+    reader = _Reader(model)
+    skipped = found.skipped
+    with session.progress(text, total=found.count) as advance:
+        for batch in images.stream(enumerate(found.items), reader, batch_size=batch_size, name=_named):
+            skipped = (*skipped, *batch.skipped)
+            taken = [reader.taken.pop(row) for row in batch.rows]
+            yield Read(
+                batch.rows,
+                tuple(item.path for item, _ in taken),
+                batch.pixels,
+                tuple(
+                    _answer(model, item) if item.label is not None or not answers else answers[row]
+                    for row, (item, _) in zip(batch.rows, taken)
+                ),
+                tuple(digest for _, digest in taken),
+                skipped,
+            )
+            skipped = ()
+            advance(len(batch.rows) + len(batch.skipped))
+    if skipped:
+        yield Read((), (), torch.empty(0), (), (), skipped)
+
+
+@dataclass
+class _Reader:
+    """Opens each image once: the same bytes are hashed and decoded.
+
+    Attributes:
+        model: whose preprocessing makes the pixels.
+        taken: the images read so far that no batch has taken up yet, with their digests, by row.
+    """
+
+    model: VisionModel
+    taken: dict[int, tuple[Item, bytes]] = field(default_factory=dict)
+
+    def __call__(self, numbered: tuple[int, Item]) -> Tensor:
+        """(3, H, W) pixels of one image."""
+        row, item = numbered
+        source = item.source
+        if isinstance(source, Tensor):
+            digest = hashlib.sha256(source.contiguous().numpy().tobytes()).digest()
+            pixels = source
+        else:
+            if isinstance(source, (str, Path)):
+                source = images.content(source)
+            digest, pixels = images.digest(source), self.model.preprocessing(source)
+        self.taken[row] = (item, digest)
+        return pixels
+
+
+def _named(numbered: tuple[int, Item]) -> str:
+    return str(numbered[1].path)
+
+
+def _answer(model: VisionModel, item: Item) -> frozenset[int]:
+    return frozenset() if item.label is None else frozenset({model.category(item.label)})
+
+
+@dataclass(frozen=True, eq=False)
+class Photos:
+    """N images as a model sees them, and what it says about them.
+
+    Attributes:
+        model: the classifier that read them.
+        paths: their files, or names.
+        pixels: (N, 3, H, W) in [0, 1], on the CPU.
+        logits: (N, C), on the CPU.
+        answers: the right classes of each; empty where nothing says what it shows.
+        digests: SHA-256 of each file or image.
+        rows: each image's place among those that were given.
+        skipped: what could not be read.
+    """
+
+    model: VisionModel
+    paths: tuple[Path, ...]
+    pixels: Tensor
+    logits: Tensor
+    answers: tuple[frozenset[int], ...]
+    digests: tuple[bytes, ...]
+    rows: tuple[int, ...] = ()
+    skipped: tuple[images.Skipped, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, rows: Sequence[int]) -> Photos:
+        """Some of them, without what was skipped."""
+        at = torch.tensor(rows, dtype=torch.long)
+        return Photos(
+            self.model,
+            tuple(self.paths[row] for row in rows),
+            self.pixels[at],
+            self.logits[at],
+            tuple(self.answers[row] for row in rows),
+            tuple(self.digests[row] for row in rows),
+            tuple(self.rows[row] for row in rows),
+        )
+
+    @property
+    def probabilities(self) -> Tensor:
+        """(N, C), softmax of the logits."""
+        return self.logits.softmax(1)
+
+    @property
+    def predicted(self) -> Tensor:
+        """(N,) most probable classes."""
+        return self.logits.argmax(1)
+
+    @property
+    def correct(self) -> list[bool | None]:
+        """Whether each prediction is right; None where the truth is not known."""
+        return [label in answer if answer else None for label, answer in zip(self.predicted.tolist(), self.answers)]
+
+    def true_class(self, index: int) -> int | None:
+        """The right class, the most probable one where several are right; None where it is not known."""
+        return max(self.answers[index], key=lambda label: float(self.logits[index, label]), default=None)
+
+
+def read_photos(
+    model: VisionModel,
+    given: Images,
+    session: Session,
+    *,
+    batch_size: int = BATCH,
+    limit: int | None = None,
+    below: Sequence[str | Path] = (),
+    text: str = "reading",
+) -> Photos:
+    """Read and classify images, and keep their pixels and logits.
+
+    Args:
+        as `read`; the session also gives the precision of the forward passes.
+
+    Raises:
+        ModelError: the model has no class layer.
+        DataError: no image could be read.
+        SettingError: a setting is out of range.
+    """
+    model.require_classes()
+    batches: list[Read] = []
+    logits: list[Tensor] = []
+    for batch in read(model, given, session, batch_size=batch_size, limit=limit, below=below, text=text):
+        batches.append(batch)
+        if batch.rows:
+            logits.append(forward(model, batch.pixels, session))
+    skipped = tuple(item for batch in batches for item in batch.skipped)
+    if not logits:
+        raise DataError(nothing_readable(skipped))
+    return Photos(
+        model,
+        tuple(path for batch in batches for path in batch.paths),
+        torch.cat([batch.pixels for batch in batches if batch.rows]),
+        torch.cat(logits),
+        tuple(answer for batch in batches for answer in batch.answers),
+        tuple(digest for batch in batches for digest in batch.digests),
+        tuple(row for batch in batches for row in batch.rows),
+        skipped,
+    )
+
+
+def nothing_readable(skipped: Sequence[images.Skipped]) -> str:
+    """The one line for when every image was bad: the first reason, and how many more there are."""
+    if not skipped:
+        return "no image was given: name at least one file or folder"
+    rest = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
+    return f"no image could be read: {skipped[0].path}: {skipped[0].reason}{rest}"

@@ -1,0 +1,82 @@
+"""What workflows return: typed data that shows itself, saves itself and becomes a table."""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rich.console import Console
+
+from deepscope.errors import MissingExtraError
+from deepscope.registry import discover
+from deepscope.render.folder import save
+from deepscope.render.html import fragment
+from deepscope.render.terminal import show
+from deepscope.results import Result
+
+if TYPE_CHECKING:
+    import pandas
+
+Data = TypeVar("Data", bound="Presented")
+
+_PRESENTERS: dict[type[Any], Callable[[Any], Result]] = {}
+
+
+class Presented(ABC):
+    """Data of a workflow. How it looks is said once, in `deepscope.commands`, by a function marked `@presents`."""
+
+    @abstractmethod
+    def columns(self) -> Mapping[str, Sequence[Any]]:
+        """One row per item, by column: what `to_pandas` shows. All columns have the same length."""
+
+    def result(self) -> Result:
+        """Title, metrics, tables and figures, as the command line shows them."""
+        return _presenter(type(self))(self)
+
+    def show(self) -> None:
+        """Print the result to the terminal."""
+        show(self.result(), Console())
+
+    def save(self, folder: str | Path) -> Path:
+        """Write result.json, arrays and figures into a folder; returns the folder.
+
+        Raises:
+            DeepscopeError: the folder cannot be written to.
+        """
+        save(self.result(), Path(folder))
+        return Path(folder)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One row per item.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise MissingExtraError("pandas", "to_pandas()") from None
+        return pandas.DataFrame(dict(self.columns()))
+
+    def _repr_html_(self) -> str:
+        return fragment(self.result())
+
+
+def presents(kind: type[Data]) -> Callable[[Callable[[Data], Result]], Callable[[Data], Result]]:
+    """Mark the function that makes a `Result` of one kind of data."""
+
+    def mark(function: Callable[[Data], Result]) -> Callable[[Data], Result]:
+        _PRESENTERS[kind] = function
+        return function
+
+    return mark
+
+
+@functools.cache
+def _presenter(kind: type[Any]) -> Callable[[Any], Result]:
+    if kind not in _PRESENTERS:
+        discover("deepscope.commands")  # presenters stand above the workflows, which do not know them
+    return _PRESENTERS[kind]
