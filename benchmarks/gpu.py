@@ -62,6 +62,8 @@ def main(words: list[str] | None = None) -> int:
             records.append(record)
             if arguments.json:
                 _keep(arguments.json, records, device, arguments.seconds - (end - time.monotonic()))
+    if arguments.one_process and len(arguments.parts) == 1:
+        return int(any(record["verdict"] in ("fail", "error") for record in records))
     counts = {verdict: sum(r["verdict"] == verdict for r in records) for verdict in _verdicts(records)}
     taken = arguments.seconds - (end - time.monotonic())
     print(f"{len(records)} records in {taken:.0f} s: " + ", ".join(f"{n} {v}" for v, n in counts.items()), flush=True)

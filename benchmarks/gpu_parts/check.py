@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import statistics
 import time
 import traceback
@@ -74,7 +75,8 @@ class Check:
         if self.left <= 0:
             return Record(self.part, name, "not measured", note="no time left")
         try:
-            verdict, figures, note = run()
+            with self._limited():
+                verdict, figures, note = run()
         except NotMeasured as reason:
             return Record(self.part, name, "not measured", note=str(reason))
         except Exception as error:
@@ -84,6 +86,24 @@ class Check:
             if self.cuda:
                 torch.cuda.empty_cache()
         return Record(self.part, name, verdict, figures, note)
+
+    @contextmanager
+    def _limited(self) -> Iterator[None]:
+        """Raises NotMeasured at the deadline, so that one long check leaves its part's other records as they are."""
+        if not self.cuda:
+            yield
+            return
+
+        def stop(*_: object) -> None:
+            raise NotMeasured("stopped: no time left")
+
+        before = signal.signal(signal.SIGALRM, stop)
+        signal.setitimer(signal.ITIMER_REAL, max(self.left, 0.1))
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
 
     def synchronize(self) -> None:
         """Wait for the device."""
@@ -102,9 +122,7 @@ class Check:
         """The median of several calls after those that warm up."""
         return self.medians({"": run}, repeats, warm)[""]
 
-    def medians(
-        self, runs: dict[str, Callable[[], object]], repeats: int = 5, warm: int = 2
-    ) -> dict[str, float]:
+    def medians(self, runs: dict[str, Callable[[], object]], repeats: int = 5, warm: int = 2) -> dict[str, float]:
         """The median seconds of each run, the runs taken in turns."""
         repeats, warm = (1, 0) if self.small else (repeats, warm)
         for run in runs.values():

@@ -19,7 +19,7 @@ from deepscope.transfer import extract
 from deepscope.transfer.extraction import BATCH, _forward
 from deepscope.transfer.inference import accelerated
 
-from .check import Check, Figures, NotMeasured, Outcome, Record, relative, verdict
+from .check import Check, Figures, NotMeasured, Outcome, Record, Verdict, relative, verdict
 from .machine import bandwidth, matrix_rate
 from .networks import images, large
 
@@ -47,7 +47,9 @@ def extraction(check: Check) -> Iterator[Record]:
             yield check.attempt(name, lambda b=batch: (*_variant(check, model, quick, _fused(check, quick), b), goal))
         if not check.small:
             name = "variant/graph/batch-32"
-            yield check.attempt(name, lambda: (*_variant(check, model, quick, _graph(check, model, quick, 32), 32), goal))
+            yield check.attempt(
+                name, lambda: (*_variant(check, model, quick, _graph(check, model, quick, 32), 32), goal)
+            )
             name = "variant/compiled/batch-128"
             yield check.attempt(name, lambda: (*_variant(check, model, quick, torch.compile(quick), 128), goal))
     finally:
@@ -82,7 +84,7 @@ def _pixels(model: VisionModel, count: int) -> Tensor:
     return images(count, model).contiguous(memory_format=torch.channels_last)
 
 
-def _on_device(check: Check, model: VisionModel, quick: Backbone, count: int) -> tuple[object, Figures]:
+def _on_device(check: Check, model: VisionModel, quick: Backbone, count: int) -> tuple[Verdict, Figures]:
     pixels = _pixels(model, count)
     calls = 1 if check.small else 8  # several batches after each other, as the engine runs them
     seconds = check.seconds(lambda: [_inference(quick, pixels) for _ in range(calls)], 7) / calls
@@ -118,11 +120,14 @@ def _whole(check: Check, model: VisionModel) -> Outcome:
 
 def _variant(
     check: Check, model: VisionModel, quick: Backbone, run: Callable[[Tensor], list[Tensor]], count: int
-) -> tuple[object, Figures]:
+) -> tuple[Verdict, Figures]:
     """Whether a changed network gives the same features, and how fast."""
     pixels = _pixels(model, count)
-    with torch.inference_mode():
-        apart = relative(run(pixels)[0], quick(pixels)[0])
+    try:
+        with torch.inference_mode():
+            apart = relative(run(pixels)[0], quick(pixels)[0])
+    except (RuntimeError, ImportError, OSError) as error:
+        raise NotMeasured(f"this variant does not run here: {str(error)[:200]}") from None
     calls = 1 if check.small else 8
     seconds = check.seconds(lambda: [_inference(run, pixels) for _ in range(calls)], 7) / calls
     figures = _figures(check, seconds, _floor(check, quick, pixels), count) | {"relative": apart}

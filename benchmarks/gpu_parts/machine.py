@@ -19,7 +19,9 @@ def machine(check: Check) -> Iterator[Record]:
     """Names and versions, matrix rates and bandwidth."""
     yield check.attempt("software", lambda: _software(check))
     for name in ("bfloat16", "tf32", "float32"):
-        yield check.attempt(f"matrix/{name}", lambda name=name: ("pass", {"TFLOP/s": matrix_rate(check, name) / 1e12}, ""))
+        yield check.attempt(
+            f"matrix/{name}", lambda name=name: ("pass", {"TFLOP/s": matrix_rate(check, name) / 1e12}, "")
+        )
     note = "device to device, bytes read plus bytes written"
     yield check.attempt("copy", lambda: ("pass", {"GB/s": bandwidth(check) / 1e9}, note))
     if check.cuda:

@@ -111,13 +111,17 @@ def _attributions(
         attr = _peer("captum.attr")
 
         def run(seen: nn.Module) -> object:
-            return attr.IntegratedGradients(seen).attribute(pixels, target=labels, n_steps=steps, internal_batch_size=128)
+            return attr.IntegratedGradients(seen).attribute(
+                pixels, target=labels, n_steps=steps, internal_batch_size=128
+            )
 
         return ours(IntegratedGradients(steps=steps)), thawed(run)
 
     def grad_cam() -> tuple[Run, Run]:
         cam = _peer("pytorch_grad_cam")
-        wanted = [_peer("pytorch_grad_cam.utils.model_targets").ClassifierOutputTarget(label) for label in labels.tolist()]
+        wanted = [
+            _peer("pytorch_grad_cam.utils.model_targets").ClassifierOutputTarget(label) for label in labels.tolist()
+        ]
         layer = model.network.get_submodule(feature_layer(model, pixels))
 
         def run(seen: nn.Module) -> object:
@@ -164,7 +168,9 @@ def _attacks(model: VisionModel, pixels: Tensor, labels: Tensor) -> dict[str, Ca
         "fgsm/torchattacks": torchattacks(lambda t, seen: t.FGSM(seen, eps=RADIUS), FGSM(radius=RADIUS)),
         "pgd/foolbox": foolbox(lambda f: f.attacks.LinfPGD(steps=STEPS, rel_stepsize=0.25), pgd, RADIUS),
         "pgd/torchattacks": torchattacks(lambda t, seen: t.PGD(seen, eps=RADIUS, alpha=RADIUS / 4, steps=STEPS), pgd),
-        "deepfool/foolbox": foolbox(lambda f: f.attacks.L2DeepFoolAttack(steps=20, candidates=10), DeepFool(steps=20), None),
+        "deepfool/foolbox": foolbox(
+            lambda f: f.attacks.L2DeepFoolAttack(steps=20, candidates=10), DeepFool(steps=20), None
+        ),
     }
 
 

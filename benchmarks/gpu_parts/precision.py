@@ -57,7 +57,7 @@ def _answers(check: Check) -> Outcome:
     session = Session(device=check.device, quiet=True)
     full, half = (forward(model, pixels, replace(session, precision=name)) for name in ("float32", "bfloat16"))
     agree = float((full.argmax(1) == half.argmax(1)).double().mean())
-    similar = float(functional.cosine_similarity(full, half).min())
+    similar = float(functional.cosine_similarity(full.double(), half.double()).min())
     figures = {"images": len(pixels), "top-1-agreement": agree, "smallest-cosine": similar}
     return verdict(agree >= 0.95 and similar >= 0.99), figures, "EfficientNet-Lite0; goal: 0.95 and cosine 0.99"
 
@@ -71,7 +71,7 @@ def _features(check: Check, name: str, bfloat16: bool) -> Outcome:
     with torch.inference_mode(), exact():
         wanted = backbone(pixels)[0]
         found = accelerated(backbone, pixels[:1], bfloat16=bfloat16)(pixels.to(memory_format=torch.channels_last))[0]
-    similar = float(functional.cosine_similarity(found, wanted).min())
+    similar = float(functional.cosine_similarity(found.double(), wanted.double()).min())
     figures = {"smallest-cosine": similar, "relative": relative(found, wanted)}
     return verdict(similar >= (0.999 if bfloat16 else 1 - 1e-6)), figures, ""
 
@@ -100,7 +100,10 @@ def _fast_backward(check: Check, name: str) -> Outcome:
     fast, plain = FastBackward.of(model, pixels), FastBackward(enabled=False)
     with exact():
         found, wanted = (gradient(model, pixels, target, fast=way)[0] for way in (fast, plain))
-    ways = {"fast": lambda: gradient(model, pixels, target, fast=fast), "plain": lambda: gradient(model, pixels, target, fast=plain)}
+    ways = {
+        "fast": lambda: gradient(model, pixels, target, fast=fast),
+        "plain": lambda: gradient(model, pixels, target, fast=plain),
+    }
     seconds = check.medians(ways)
     prepared = len(fast._convolutions)
     figures = {

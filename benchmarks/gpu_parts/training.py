@@ -95,7 +95,11 @@ def _speed(check: Check, trained: Trained, precision: Any) -> Outcome:
     rate = (many - few) / max(long - short, 1e-9)
     size = 128 if width > 16 else 16
     finite = bool(torch.tensor(losses).isfinite().all())
-    return verdict(finite), {"steps/s": rate, "images/s": rate * size, "batch": size}, f"width {width}, losses recorded each step"
+    return (
+        verdict(finite),
+        {"steps/s": rate, "images/s": rate * size, "batch": size},
+        f"width {width}, losses recorded each step",
+    )
 
 
 def _recipe(check: Check, name: str, iterations: int) -> Recipe:
@@ -154,4 +158,8 @@ def _adapt(check: Check) -> Outcome:
     features = recipe.feature_network(12, 4, method).to(check.device)
     normalisation, linear = features.head(adaptation.TARGET)
     linear(normalisation(torch.randn(2, 12, device=check.device)))
-    return verdict(apart <= 1e-2), {"relative": apart}, "the network for the target alone against the one that was trained"
+    return (
+        verdict(apart <= 1e-2),
+        {"relative": apart},
+        "the network for the target alone against the one that was trained",
+    )
