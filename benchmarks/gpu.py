@@ -3,11 +3,11 @@
     python benchmarks/gpu.py [--device cuda] [--json FILE] [--parts ...] [--seconds 420]
     python benchmarks/gpu.py --device cpu --small          # the same code on any machine
 
-Every registered method on the CPU and on the device, the same seed twice, bfloat16 and channels-last, batches that size
-themselves, what is made for CPUs, training steps, feature extraction against its floor, and throughput beside other
-libraries. One line per record: its verdict (pass, fail, error or not measured) and figures. On a GPU each part runs in a
-process of its own, so that one that crashes or hangs ends no other. The JSON file is complete after every record. Exit
-status 1 where anything failed.
+Every registered method on the CPU and on the device, the same seed twice, bfloat16 and channels-last, batches that
+size themselves, what is made for CPUs, training steps, feature extraction against its floor, throughput beside other
+libraries. One line per record: its verdict (pass, fail, error or not measured) and figures. On each part runs in a
+process of its own, so that one that crashes or hangs ends no other. The JSON file is whole after every record. The exit
+status is 1 where anything failed.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ tensors of the CPU fails as it does on CUDA, and so does a random draw there fro
 
 from __future__ import annotations
 
+import importlib
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -14,7 +15,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.optim import adam, sgd
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -32,14 +32,8 @@ class Elsewhere(Tensor):
 
     @staticmethod
     def __new__(cls, held: Tensor) -> Elsewhere:
-        made: Any = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
-            cls,
-            held.size(),
-            strides=held.stride(),
-            storage_offset=held.storage_offset(),
-            dtype=held.dtype,
-            device=DEVICE,
-        )
+        layout = {"strides": held.stride(), "storage_offset": held.storage_offset(), "dtype": held.dtype}
+        made: Any = Tensor._make_wrapper_subclass(cls, held.size(), device=DEVICE, **layout)  # type: ignore[attr-defined]
         made.held = held
         return made
 
@@ -49,7 +43,7 @@ class Elsewhere(Tensor):
     def tolist(self) -> Any:
         return self.cpu().tolist()
 
-    def new_tensor(self, data: Any, *, dtype: Any = None, **_: Any) -> Tensor:
+    def new_tensor(self, data: Any, *, dtype: Any = None, **_: Any) -> Tensor:  # type: ignore[override]
         return torch.tensor(data, dtype=dtype or self.dtype, device=DEVICE)
 
     def data_ptr(self) -> int:
@@ -79,14 +73,11 @@ def _run(func: Any, args: Any, kwargs: Any) -> Any:
     tensors = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     there = [tensor for tensor in tensors if isinstance(tensor, Elsewhere)]
     asked = kwargs.get("device")
-    target = (asked is not None and torch.device(asked).type == DEVICE.type) if asked is not None else bool(there)
+    target = bool(there) if asked is None else torch.device(asked).type == DEVICE.type
     if there and func not in _COPIES:
         here = [tensor for tensor in tensors if not isinstance(tensor, Elsewhere) and tensor.ndim]
-        if here and not (
-            func in _INDEXED
-            and isinstance(args[0], Elsewhere)
-            and all(t.dtype in (torch.int64, torch.bool) for t in here)
-        ):
+        indices = func in _INDEXED and isinstance(args[0], Elsewhere) and not any(t.is_floating_point() for t in here)
+        if here and not indices:
             raise RuntimeError(f"expected all tensors to be on the same device: {func} mixes two")
     if target and isinstance(kwargs.get("generator"), torch.Generator):
         raise RuntimeError(f"expected a generator of the device: {func} has one of the CPU")
@@ -132,8 +123,9 @@ def other_device() -> Iterator[torch.device]:
         torch.__future__.set_swap_module_params_on_conversion(True)
         patch.setattr(torch, "autocast", Autocast)
         patch.setattr(torch, DEVICE.type, types.SimpleNamespace(manual_seed=lambda seed: None), raising=False)
-        for optimiser in (adam, sgd):
-            patch.setattr(optimiser, "_device_dtype_check_for_fused", lambda *_, **__: None)
+        for optimiser in ("adam", "sgd"):
+            module = importlib.import_module(f"torch.optim.{optimiser}")
+            patch.setattr(module, "_device_dtype_check_for_fused", lambda *_, **__: None)
         try:
             yield DEVICE
         finally:

@@ -1,12 +1,15 @@
-"""Collect the wheels that a GPU machine without a network lacks: `python tools/collect_gpu_wheels.py TARGET --present FILE`.
+"""Collect the wheels that a GPU machine without a network lacks.
 
-The wheels are those of deepscope's own dependencies and of the peers that `benchmarks/gpu.py` compares it with, together
-with everything that they need. FILE lists what is installed on that machine, as `pip list` or `pip list --format freeze`
-prints it; names separated by commas are read as well. There, install the folder without a network:
+    python tools/collect_gpu_wheels.py TARGET --present FILE [--fresh NAME ...]
 
-    python3 -m pip install --no-index --no-deps --target /tmp/site TARGET/*.whl && export PYTHONPATH=/tmp/site
+The wheels are those of deepscope's own dependencies and of the peers that `benchmarks/gpu.py` compares it with, and all
+that they need. FILE lists what is installed on that machine, as `pip list` prints it; names separated by
+commas are read as well. Copy the repository and TARGET there, and run:
 
-A peer whose wheel cannot be had is left out with a line on stderr: the benchmark then reports it as not measured.
+    python3 -m pip install --no-index --no-deps --target /tmp/site TARGET/*.whl
+    PYTHONPATH=/tmp/site:src python3 benchmarks/gpu.py --json gpu.json
+
+A peer whose wheel cannot be had is left out, with a line on stderr: the benchmark reports it as not measured.
 """
 
 from __future__ import annotations
@@ -94,7 +97,7 @@ def of(target: Path, name: str) -> Path | None:
 
 
 def download(target: Path, wanted: Requirement, python: str) -> Path | None:
-    """The wheel of a requirement, alone, made from its source where only that is published; None where neither can be."""
+    """The wheel of a requirement alone, built from its source where only that is published; None where that fails."""
     pip, text = [sys.executable, "-m", "pip"], f"{wanted.name}{wanted.specifier}"
     ready = [*pip, "download", "--quiet", "--no-deps", "--only-binary=:all:", "-d", str(target)]
     ready += ["--python-version", python, "--implementation", "cp"]

@@ -102,9 +102,8 @@ def _attack(method: type[Attack]) -> Case:
         model = tiny(CPU, DOUBLE)
         pixels = images(COUNT, model, DOUBLE)
         parts = zip(_goals(), moved.detach().cpu().double().split(COUNT), strict=True)
-        return torch.cat(
-            [goal.reached(model(part)) & (distance(part, pixels, method.norm) > 0) for goal, part in parts]
-        )
+        changed = distance(moved.detach().cpu().double(), pixels.repeat(2, 1, 1, 1), method.norm) > 0
+        return torch.cat([goal.reached(model(part)) for goal, part in parts]) & changed
 
     return Case(f"attack/{method.name}", run, outcome)
 
@@ -157,12 +156,12 @@ def _update(loss: Tensor, optimiser: Optimizer) -> None:
 def _gan_steps(device: torch.device, objective: Objective | None = None, *, steady: bool = False) -> Tensor:
     """Losses of two steps on labelled images, without gradients' norms, whose last digits differ."""
     architecture = gans.Architecture(side=16, latent=8, width=8, normalisation="layer")
-    recipe = gans.Recipe(batch_size=8, **({"objective": objective} if objective else {}))
+    recipe = gans.Recipe(batch_size=8, objective=objective or gans.NonSaturating())
     if steady:
         architecture, recipe = gans.steady(architecture, recipe)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        generator, discriminator = (kind(architecture, 1, 3) for kind in (gans.Generator, gans.Discriminator))
+        generator, discriminator = gans.Generator(architecture, 1, 3), gans.Discriminator(architecture, 1, 3)
     step = gans.GanStep(generator.to(device), discriminator.to(device), recipe)
     step.average.to(device)
     pictures = torch.randint(256, (1, 8, 1, 16, 16), dtype=torch.uint8, generator=rng(1)).to(device)

@@ -76,7 +76,7 @@ def _inference(run: Callable[[Tensor], object], pixels: Tensor) -> None:
         run(pixels)
 
 
-def _figures(check: Check, seconds: float, floor: float, count: int) -> Figures:
+def _figures(seconds: float, floor: float, count: int) -> Figures:
     return {"images/s": count / seconds, "of-floor": floor / seconds, "milliseconds": 1e3 * seconds, "batch": count}
 
 
@@ -88,7 +88,7 @@ def _on_device(check: Check, model: VisionModel, quick: Backbone, count: int) ->
     pixels = _pixels(model, count)
     calls = 1 if check.small else 8  # several batches after each other, as the engine runs them
     seconds = check.seconds(lambda: [_inference(quick, pixels) for _ in range(calls)], 7) / calls
-    figures = _figures(check, seconds, _floor(check, quick, pixels), count)
+    figures = _figures(seconds, _floor(check, quick, pixels), count)
     return verdict(check.small or figures["of-floor"] >= GOAL), figures
 
 
@@ -97,7 +97,7 @@ def _from_host(check: Check, model: VisionModel, quick: Backbone, count: int) ->
     pixels = _pixels(model, count).cpu().contiguous()
     floor = _floor(check, quick, pixels.to(check.device))
     seconds = check.seconds(lambda: _forward(quick, pixels.to(check.device)), 7)
-    figures = _figures(check, seconds, floor, count)
+    figures = _figures(seconds, floor, count)
     levels = (pixels * 255).byte()
     if check.cuda:
         levels = levels.pin_memory()
@@ -130,7 +130,7 @@ def _variant(
         raise NotMeasured(f"this variant does not run here: {str(error)[:200]}") from None
     calls = 1 if check.small else 8
     seconds = check.seconds(lambda: [_inference(run, pixels) for _ in range(calls)], 7) / calls
-    figures = _figures(check, seconds, _floor(check, quick, pixels), count) | {"relative": apart}
+    figures = _figures(seconds, _floor(check, quick, pixels), count) | {"relative": apart}
     return verdict(apart <= 2e-2), figures
 
 

@@ -63,7 +63,7 @@ def _rate(device: str, name: str, size: int, small: bool) -> float:
 
         def run() -> None:
             for _ in range(calls):
-                first @ second
+                torch.mm(first, second)
 
         return calls * 2 * size**3 / check.seconds(run)
     finally:

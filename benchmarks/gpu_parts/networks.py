@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import timm
 import torch
 import torchvision
@@ -46,6 +48,7 @@ def tiny(device: torch.device, dtype: torch.dtype, classes: int = 6) -> VisionMo
     return model.to(device)
 
 
+@functools.lru_cache(maxsize=1)
 def large(name: str, device: torch.device, *, small: bool) -> VisionModel:
     """resnet50, vgg16 or vit_tiny with a thousand classes; where `small`, a narrow network of the same kind."""
     side, classes = (64, 10) if small else (224, 1000)

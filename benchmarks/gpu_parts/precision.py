@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -81,8 +82,8 @@ def _channels_last(check: Check, name: str) -> Outcome:
     pixels = images(4, model)
     with torch.inference_mode(), exact():
         plain = model(pixels)
-        model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        turned = model(pixels.contiguous(memory_format=torch.channels_last))
+        network = copy.deepcopy(model.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        turned = replace(model, network=network)(pixels.contiguous(memory_format=torch.channels_last))
     return verdict(relative(turned, plain) <= 1e-3), {"relative": relative(turned, plain)}, ""
 
 
@@ -100,11 +101,10 @@ def _fast_backward(check: Check, name: str) -> Outcome:
     fast, plain = FastBackward.of(model, pixels), FastBackward(enabled=False)
     with exact():
         found, wanted = (gradient(model, pixels, target, fast=way)[0] for way in (fast, plain))
-    ways = {
-        "fast": lambda: gradient(model, pixels, target, fast=fast),
-        "plain": lambda: gradient(model, pixels, target, fast=plain),
-    }
-    seconds = check.medians(ways)
+    ways = {"fast": fast, "plain": plain}
+    seconds = check.medians(
+        {name: lambda way=way: gradient(model, pixels, target, fast=way) for name, way in ways.items()}
+    )
     prepared = len(fast._convolutions)
     figures = {
         "relative": relative(found, wanted),

@@ -118,7 +118,7 @@ class DigitNetwork(DomainNetwork):
         head.load_state_dict(self.output.state_dict())
         backbone = Backbone(plain, self.means[domain].tolist(), (1.0, 1.0, 1.0), [("relu4", "flatten")], views)
         nothing = torch.empty(0)
-        return Classifier([backbone], [Normalisation("raw", nothing, nothing, nothing)], head).eval()
+        return Classifier([backbone], [Normalisation("raw", nothing, nothing, nothing)], head).to(device).eval()
 
 
 class FeatureNetwork(DomainNetwork):
