@@ -6,11 +6,14 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from deepscope import adaptation
 from deepscope.session import Session
+from deepscope.transfer.classifier import ImageClassifier
+from deepscope.transfer.fine_tuning import FineTuning
 from other_device import DEVICE, other_device
 
 FAMILIES = ("attribution", "attack", "measure", "head", "objective", "adaptation", "gan-step")
@@ -59,3 +62,15 @@ def test_an_adapted_network_becomes_a_classifier_on_its_own_device() -> None:
         normalisation, linear = features.to(device).head(adaptation.TARGET)
         assert linear(normalisation(torch.zeros(2, 5).to(device))).shape == (2, 3)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_a_classifier_fine_tuned_there_predicts_from_features_kept_here(tmp_path: Path) -> None:
+    pictures = list(np.random.default_rng(0).integers(256, size=(20, 32, 32, 3), dtype=np.uint8))
+    labels = [0, 1] * 10
+    with other_device() as device:
+        session = Session(device=device, cache=tmp_path, quiet=True)
+        settings = FineTuning(epochs=1, batch_size=8)
+        classifier = ImageClassifier("efficientnet_lite0", size=32, fine_tuning=settings, session=session)
+        classifier.fit(pictures, labels)
+        assert classifier.predict(pictures[:3]).shape == (3,)
+        assert all(model.device == device for model in classifier.models_.values())
