@@ -70,7 +70,7 @@ class Given:
     @property
     def files(self) -> list[Path]:
         """The images' files, where all of them are files; else nothing."""
-        if not isinstance(self.items, Sequence):
+        if not isinstance(self.items, (list, tuple)):  # a dataset is read image by image
             return []
         paths = [item.path for item in self.items if isinstance(item.source, (str, Path))]
         return paths if len(paths) == len(self.items) else []
