@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         UnsupportedError,
     )
     from deepscope.models import Preprocessing, VisionModel, load_model, wrap
+    from deepscope.report.audit import audit
     from deepscope.results import Result
     from deepscope.session import Session
 
@@ -62,6 +63,7 @@ _HOMES = {
         "UnsupportedError",
     ),
     "deepscope.models": ("Preprocessing", "VisionModel", "load_model", "wrap"),
+    "deepscope.report.audit": ("audit",),
     "deepscope.results": ("Result",),
     "deepscope.session": ("Session",),
 }
@@ -97,6 +99,7 @@ __all__ = [
     "adaptation",
     "attacks",
     "attributions",
+    "audit",
     "checks",
     "classification",
     "classify",
