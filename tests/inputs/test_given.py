@@ -98,7 +98,8 @@ def test_a_dataset_is_read_image_by_image(folder: Path) -> None:
 
         def __getitem__(self, row: int) -> tuple[Image.Image, int]:
             drawn.append(row)
-            return Image.open(paths[row % 6]), row % 2
+            with Image.open(paths[row % 6]) as image:
+                return image.convert("RGB"), row % 2
 
     batches = read(MODEL, Pictures(), SESSION, batch_size=4)
     assert len(next(batches).rows) == 4
