@@ -126,7 +126,7 @@ def gather(given: Images, *, below: Sequence[str | Path] = ()) -> Given:
     roots = tuple(map(Path, below))
     if isinstance(given, (list, tuple)):
         return Given(tuple(_items(given)), roots)
-    return Given(_Indexed(given) if _indexed(given) else _items(given), roots)
+    return Given(_Indexed(given) if _indexed(given) else _items(cast("Iterable[Any]", given)), roots)
 
 
 class _Indexed(Sequence[Item]):
