@@ -62,7 +62,7 @@ _nudges: list[float] = []
 
 
 @contextmanager
-def nudged(share: float = 1e-15) -> Iterator[None]:
+def nudged(share: float) -> Iterator[None]:
     """Inside, `tiny` has other weights, by that share of each: how far rounding alone can send a method."""
     _nudges.append(share)
     try:

@@ -24,7 +24,7 @@ FIRST_GPU_BATCH = 64
 """The same elsewhere, where a pass of few rows takes as long as one of many."""
 CPU_BUDGET = 3 * 2**27
 """Bytes of activations beyond which larger batches lose on a CPU: memory is then asked for anew in each of them."""
-GPU_BUDGET = 3 * 2**33
+GPU_BUDGET = 3 * 2**34
 """Bytes of activations that keep a large GPU busy: beyond them, batches only become harder to prepare ahead."""
 
 
