@@ -17,7 +17,7 @@ from deepscope import adaptation, gans
 from deepscope.adaptation import Adaptation
 from deepscope.adaptation.step import AdaptationStep
 from deepscope.attacks import Attack, Goal, Targeted, Untargeted, distance
-from deepscope.attributions import Attribution, DeepLift, IntegratedGradients, Saliency
+from deepscope.attributions import Attribution, IntegratedGradients, Saliency
 from deepscope.attributions.attribution import per_pixel
 from deepscope.attributions.faithfulness import Explanation, Measure
 from deepscope.gans import Objective
@@ -69,10 +69,10 @@ def cases() -> Iterator[Case]:
 
 def quick(method: type[Any]) -> Any:
     """The method, where it can be had with fewer samples or steps."""
-    if method in (IntegratedGradients, DeepLift):
+    if method is IntegratedGradients:
         # At a baseline of one colour max pooling sees nothing but ties, which rounding breaks: maps then differ between
         # any two ways to compute them by up to the method's own error.
-        return method(baseline="blurred")
+        return IntegratedGradients(baseline="blurred")
     given = {each.name: each.default for each in dataclasses.fields(method)}
     return method(**{name: value for name, value in FEWER.items() if given.get(name)})  # 0 steps: as many as it takes
 
