@@ -77,11 +77,9 @@ def _floor(check: Check, quick: Backbone, pixels: Tensor) -> float:
     return max(counter.get_total_flops() / matrix_rate(check, "bfloat16"), moved / bandwidth(check))
 
 
-def _fused_flops(
-    inputs: Sequence[int], weight: Sequence[int], *_: object, out_shape: Sequence[int], **__: object
-) -> int:
+def _fused_flops(*shapes: Sequence[int], out_shape: Sequence[int], **_: object) -> int:
     """Of a convolution with its ReLU: a product and a sum per weight, for each output pixel of each image."""
-    return 2 * out_shape[0] * math.prod(out_shape[2:]) * math.prod(weight)
+    return 2 * out_shape[0] * math.prod(out_shape[2:]) * math.prod(shapes[1])
 
 
 def _inference(run: Callable[[Tensor], object], pixels: Tensor) -> None:
