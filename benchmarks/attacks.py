@@ -21,11 +21,11 @@ from pathlib import Path
 
 import torch
 import torchvision
+from deepscope.attacks.judge import Cost, counted
 from torch import Tensor, nn
 
 from deepscope.attacks import DDN, PGD, Attack, CarliniWagner, DeepFool, OnePixel, Untargeted, distance
 from deepscope.attacks.evaluation import evaluate, to_levels, to_pixels
-from deepscope.attacks.judge import Cost, counted
 from deepscope.commands.attacked import subjects
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.models.fast_backward import FastBackward

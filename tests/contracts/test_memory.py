@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from deepscope.attacks.goals import Untargeted
 from torch import Tensor, nn
 
 from deepscope import images
 from deepscope.ascent import Streams
 from deepscope.attacks import Attack
-from deepscope.attacks.goals import Untargeted
 from deepscope.attributions import Attribution
 from deepscope.attributions.engine import batches
 from deepscope.errors import DeepscopeError

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from deepscope.attacks.judge import counted, judge
 from PIL import Image
 from skimage.metrics import structural_similarity
 from torch import Tensor, nn
@@ -14,7 +15,6 @@ from torch import Tensor, nn
 from deepscope.attacks import DDN, PGD, Attack, Boundary, DeepFool, OnePixel, Square, Targeted, Universal, Untargeted
 from deepscope.attacks.defences import bit_depth, jpeg, resize
 from deepscope.attacks.evaluation import Evaluation, evaluate
-from deepscope.attacks.judge import counted, judge
 from deepscope.models import Preprocessing, VisionModel
 from networks import tiny_model
 

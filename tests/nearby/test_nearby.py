@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from deepscope.attacks.judge import counted
+from deepscope.attacks.nearby import around
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 from deepscope.attacks import OnePixel, Untargeted
-from deepscope.attacks.judge import counted
-from deepscope.attacks.nearby import around
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.session import Session
 
