@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from deepscope.attacks.goals import Untargeted
-from deepscope.attacks.judge import counted
 from PIL import Image
 from torch import Tensor, nn
 
 from deepscope.attacks import PGD
+from deepscope.attacks.counting import counted
+from deepscope.attacks.criteria import Untargeted
 from deepscope.errors import DeepscopeError
 from deepscope.models import Preprocessing, VisionModel
 from deepscope.models.outputs import Outputs

@@ -65,6 +65,6 @@ def whole_levels(radius: float, levels: int, setting: str = "radius") -> float:
         return radius
     steps = math.floor(radius * (levels - 1) + 1e-6)
     if steps < 1:
-        problem = f"must be at least one level of the saved image, 1/{levels - 1}, or {{levels}} 0"
+        problem = f"must be at least 1/{levels - 1}, one level of the saved image, unless {{levels}} is 0"
         raise SettingError(setting, problem, got=radius)
     return steps / (levels - 1)
