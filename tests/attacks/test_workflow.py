@@ -22,6 +22,7 @@ from deepscope.attacks import (
     OnePixel,
     Patch,
     Square,
+    Universal,
     attack,
     evaluate_attacks,
 )
@@ -280,6 +281,9 @@ def test_an_evaluation_counts_what_the_examples_show(model: VisionModel, levels:
 
 
 def test_an_evaluation_keeps_a_few_images_and_saves_all(model: VisionModel, levels: Tensor, tmp_path: Path) -> None:
+    shared = Universal(steps=2, batch=2)
+    (part,) = evaluate_attacks(model, levels, shared, [0.2], keep=9).methods
+    assert len(part) == len(part.examples) == 3 and part.examples.learn_from is None
     found = evaluate_attacks(model, levels, ["fgsm", DDN(steps=4)], [0.2], keep=2, save_to=tmp_path / "examples")
     for method in found.methods:
         assert method.outcome.images.shape[0] == len(method.examples) == 2 and len(method) == 6

@@ -48,8 +48,9 @@ class Boundary(Attack):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.queries <= self.starts + _BISECTIONS:
-            needed = f"{self.starts} for {{starts}} and {_BISECTIONS} for the first bisection"
-            raise SettingError("queries", f"must be more than {needed}", got=self.queries)
+            needed = self.starts + _BISECTIONS
+            problem = f"must be more than {needed}: {self.starts} for {{starts}}, {_BISECTIONS} for the first bisection"
+            raise SettingError("queries", problem, got=self.queries)
 
     @torch.no_grad()
     def __call__(

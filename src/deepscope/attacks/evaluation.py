@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -223,7 +223,7 @@ def evaluate_attacks(
             transferred[other.name] = _transfer(other, subjects, outcome, known, session)
         return MethodEvaluation(
             attack,
-            subjects[range(min(keep, len(subjects)))],
+            replace(subjects[range(min(keep, len(subjects)))], learn_from=None),
             outcome.keeping(keep),
             _behind(model, outcome.images, subjects.labels, defended, session),
             transferred,

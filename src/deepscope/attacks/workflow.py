@@ -186,11 +186,11 @@ def attack(
     subjects = divide(method, aim(model, found, target, session), session)
     files = files_in(save_to, subjects)
     outcome = run_attack(method, model, subjects, session, files=files, batch_size=batch_size)
-    seen = _first(method, model, subjects, session) if trace and len(subjects) else None
+    seen = _trace(method, model, subjects, session) if trace and len(subjects) else None
     return AdversarialExamples(model, method, target, subjects, outcome, seen)
 
 
-def _first(method: Attack, model: VisionModel, subjects: Subjects, session: Session) -> Trace | None:
+def _trace(method: Attack, model: VisionModel, subjects: Subjects, session: Session) -> Trace | None:
     """The attack on the first image; None for one that is learnt from many images."""
     if isinstance(method, Shared):
         return None
