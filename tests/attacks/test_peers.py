@@ -18,7 +18,7 @@ from deepscope.models import VisionModel, load_model
 from deepscope.session import Session
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # foolbox's own deprecations are not ours to mend
+    warnings.simplefilter("ignore")  # foolbox's own deprecations cannot be fixed here
     import foolbox
     from foolbox.attacks.ddn import DDNAttack
     from foolbox.attacks.deepfool import L2DeepFoolAttack
