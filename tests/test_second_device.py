@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from deepscope import adaptation
-from deepscope.attacks.judge import counted
-from deepscope.attacks.nearby import around
+from deepscope.attacks.counting import around, counted
 from deepscope.attributions import Saliency, engine
 from deepscope.models import fast_backward
 from deepscope.session import Session

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from deepscope import images as image_files
-from deepscope.attacks.nearby import around
+from deepscope.attacks.counting import around
 from deepscope.attributions.engine import gradient
 from deepscope.attributions.feature_map import feature_layer
 from deepscope.data.photographs import bundled_photographs

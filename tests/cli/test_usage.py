@@ -210,7 +210,9 @@ def test_what_is_no_number_is_refused(text: str) -> None:
         Range().check("--x", number(text))
 
 
-@pytest.mark.parametrize(("radii", "said"), [("8", "mean 8/255?"), ("1/0", "no number"), ("-1", "out of range")])
+@pytest.mark.parametrize(
+    ("radii", "said"), [("8", "mean 8/255?"), ("1/0", "--radii must be numbers"), ("-1", "out of range")]
+)
 def test_radii_of_an_evaluation_have_the_same_range(radii: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["attack", "evaluate", "nowhere", f"--radii={radii}"]) == 2
     assert said in capsys.readouterr().err

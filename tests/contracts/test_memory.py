@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from deepscope import images
 from deepscope.ascent import Streams
 from deepscope.attacks import Attack
-from deepscope.attacks.goals import Untargeted
+from deepscope.attacks.criteria import Untargeted
 from deepscope.attributions import Attribution
 from deepscope.attributions.engine import batches
 from deepscope.errors import DeepscopeError
@@ -141,10 +141,10 @@ def test_attributions(name: str, model: VisionModel) -> None:
 def test_attacks(name: str, model: VisionModel) -> None:
     attack = brief(Attack.member(name))
     pixels = torch.rand(2, 3, 16, 16)
-    goal = Untargeted(model(pixels).argmax(1))
+    criterion = Untargeted(model(pixels).argmax(1))
 
     def run() -> None:
-        attack(model, pixels, goal, rng=torch.Generator().manual_seed(0))
+        attack(model, pixels, criterion, rng=torch.Generator().manual_seed(0))
 
     assert left_behind(run) == 0
 
