@@ -47,7 +47,9 @@ def gradient(
 
     try:
         return taken(fast or FastBackward())
-    except CheckpointError:  # the network runs parts of itself again on the way back, and must do the same there
+    except (
+        CheckpointError
+    ):  # the network runs parts of itself again in the backward pass, which must give the same result
         return taken(FastBackward(enabled=False))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from deepscope.models.vision_model import VisionModel
 from deepscope.registry import Registered
+from deepscope.settings import check
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,10 @@ class Explanation:
         model: the classifier that was explained.
         pixels: (N, 3, H, W) in [0, 1].
         target: (N,) the classes that were explained.
-        maps: (N, H, W), one value a pixel.
+        maps: (N, H, W), one value per pixel.
         explain: (N, 3, H, W) changed images -> (N, H, W) maps of the same classes, with the same random numbers in
             each call.
-        rng: CPU generator of the measure; noise takes one seed an image from it, in order.
+        rng: CPU generator of the measure; noise takes one seed per image from it, in order.
     """
 
     model: VisionModel
@@ -33,7 +34,7 @@ class Explanation:
     target: Tensor
     maps: Tensor
     explain: Callable[[Tensor], Tensor]
-    rng: torch.Generator
+    rng: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(0))
 
 
 class Measure(Registered):
@@ -41,6 +42,10 @@ class Measure(Registered):
 
     higher_is_better: ClassVar[bool]
 
+    def __post_init__(self) -> None:
+        """Hold the settings against the ranges that their types declare."""
+        check(self)
+
     @abstractmethod
     def __call__(self, given: Explanation) -> Tensor:
-        """One number an image: (N,) floats, NaN where the measure says nothing of a map."""
+        """One number per image: (N,) floats, NaN where the measure says nothing of a map."""
