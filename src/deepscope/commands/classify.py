@@ -63,13 +63,14 @@ def present(found: Classification) -> Result:
     return Result(
         title=f"{found.model.name} on {count} image{'s' if count != 1 else ''}",
         metrics={"images": count, "skipped": len(found.skipped), **accuracy},
-        blocks=(_table(found), *_accuracy_note(accuracy), *skipped_blocks(found.skipped), _figure(found)),
+        blocks=(_table(found), *_accuracy_note(accuracy), *skipped_blocks(found.skipped), figure(found)),
         arrays={"probabilities": found.probabilities.numpy(), "classes": found.classes.numpy()},
         provenance=origin([found.model], found.paths, found.digests),
     )
 
 
-def _figure(found: Classification) -> ImageGrid:
+def figure(found: Classification) -> ImageGrid:
+    """The first images, each beside the bars of its most probable classes."""
     model, shown = found.model, found.paths[: len(found.pixels)]
     cells: list[tuple[GridCell, GridCell]] = []
     for index, (path, pixels) in enumerate(zip(shown, found.pixels)):
