@@ -43,11 +43,13 @@ class Occlusion(Attribution):
             SettingError: the window is larger than the image, or windows would leave gaps.
         """
         height, width = pixels.shape[-2:]
-        if not 1 <= self.stride <= self.window <= min(height, width):
+        if self.window > min(height, width):
             raise SettingError(
-                "window",
-                f"{self.window} with {{stride}} {self.stride} does not cover an image of {width} x {height} pixels: "
-                f"{{stride}} is at most {{window}}, and {{window}} at most {min(height, width)}",
+                "window", f"must be at most {min(height, width)}, the shorter side of the images", got=self.window
+            )
+        if self.stride > self.window:
+            raise SettingError(
+                "stride", f"must be at most {{window}}, {self.window}: windows leave gaps", got=self.stride
             )
         corners = [(top, left) for top in self._starts(height) for left in self._starts(width)]
         fill = baseline_pixels(self.baseline, pixels)
