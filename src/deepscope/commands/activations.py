@@ -55,7 +55,7 @@ class Activations(Command):
             self.paths,
             self.layer,
             limit=self.limit,
-            batch_size=1,  # an image gives the same bits whatever stands beside it
+            batch_size=1,  # an image gives the same bits whichever others are named
             session=session,
         )
         return draw(found, maps=self.maps)

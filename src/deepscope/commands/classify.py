@@ -28,7 +28,7 @@ class Classify(Command):
     Attributes:
         paths: image files and folders; without any, the photographs that come with the installation.
         model: the classifier; `deepscope models` lists them.
-        top: how many classes to show for each image.
+        top: how many classes to show per image.
         figures: how many images the figure shows, at most.
         batch_size: images per forward pass.
     """

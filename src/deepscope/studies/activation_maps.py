@@ -22,14 +22,14 @@ from deepscope.statistics import Estimate, mean
 from deepscope.studies.study import Answer, Budget, Study, answers
 
 _FIGURES = {"1.2": "tabby", "5.1": "Shih-Tzu", "5.2": "komondor", "5.3": "swab", "5.4": "wombat", "5.5": "Cardigan"}
-"""The source's figures, and the images of the sample that stand for its own."""
+"""The report's figures, and the images of the sample that stand for its own."""
 _SHOWN = 64
 """Maps per figure, at most."""
 
 
 @dataclass(frozen=True)
 class ActivationMaps(Study):
-    """Draw the maps of the first convolution, and measure what the source reads from them by eye.
+    """Draw the maps of the first convolution, and measure what the report (Delefosse & Vin) reads from them by eye.
 
     A map that follows edges correlates with the size of the image's gradient; one that follows brightness or colour
     correlates with the channels themselves. Each map is counted for what it correlates with most.

@@ -39,7 +39,7 @@ class Architecture(Study):
         return []
 
     def run(self, session: Session) -> Result:
-        """Run the network's skeleton once and compare with the source."""
+        """Run the network's skeleton once and compare with the report."""
         found = anatomy(self.model, session=session)
         shown = present(found)
         counted = {f"parameters/{family}": count for family, count in found.parameters.items()}

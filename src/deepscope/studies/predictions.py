@@ -17,7 +17,7 @@ from deepscope.studies.networks import usable
 from deepscope.studies.study import Answer, Budget, Study, answers
 
 _CHOSEN = ("tabby", "Shih-Tzu", "komondor", "swab", "wombat", "Cardigan")
-"""The classes that the source's six images show or are taken for, where the sample has them."""
+"""The classes that the report's six images show or are taken for, where the sample has them."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The source's chapter 2.1: what it says of saliency maps by eye, tested by measurement."""
+"""The report's chapter 2.1: what it says of saliency maps by eye, tested by measurement."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ FAITHFULNESS, ROUGHNESS, SENSITIVITY, SATURATION = "faithfulness", "roughness", 
 
 @dataclass(frozen=True)
 class Saliency(Study):
-    """Saliency maps (chapter 2.1): consistency, noise and saturation, measured on the source's claims.
+    """Saliency maps (chapter 2.1): the claims of the report (Delefosse & Vin), measured.
 
     Attributes:
         models: the worse network first, the better one second, further ones after them.
@@ -71,7 +71,7 @@ class Saliency(Study):
         return cls() if budget == "full" else cls(limit=8)
 
     def run(self, session: Session) -> Result:
-        """Measure every map of every network, then ask the source's questions."""
+        """Measure every map of every network, then answer the report's questions."""
         sample = session.home / "data" / "imagenet-sample"
         named = [*([sample] if sample.is_dir() else []), *bundled_photographs().paths]
         models, missing = usable(self.models, session, load_model)
@@ -116,7 +116,7 @@ class Saliency(Study):
         ]
         blocks.append(answers([*given, *(_trusted(one) for one in checked), *unanswered]))
         return Result(
-            title="Saliency maps: what the source saw, measured",
+            title="Saliency maps: what the report saw, measured",
             metrics=metrics,
             blocks=tuple(blocks),
             arrays={
@@ -231,7 +231,7 @@ def _saturation(model: VisionModel, found: Mapping[str, Values]) -> Question:
 
 
 def _figure(photos: Photos, right: NDArray[np.bool_], session: Session) -> ImageGrid:
-    """As the source's Figures 2.1 to 2.4: some images right, some wrong, the maps of both classes."""
+    """As the report's Figures 2.1 to 2.4: some images right, some wrong, the maps of both classes."""
     shown = photos[[*np.flatnonzero(right)[:4].tolist(), *np.flatnonzero(~right)[:4].tolist()]]
     true = torch.tensor([shown.true_class(index) for index in range(len(shown))])
     method = Gradient()
@@ -245,5 +245,5 @@ def _figure(photos: Photos, right: NDArray[np.bool_], session: Session) -> Image
         tuple(rows),
         title=f"Saliency maps of {shown.model.name}",
         columns=("image", "true class", "predicted class"),
-        caption="As the source's Figures 2.1 to 2.4: first correct, then wrong predictions.",
+        caption="As the report's Figures 2.1 to 2.4: first correct, then wrong predictions.",
     )
