@@ -279,9 +279,7 @@ def test_occlusion_window_by_window() -> None:
     torch.testing.assert_close(maps, expected / covered)
 
 
-@pytest.mark.parametrize(
-    ("window", "stride", "setting"), [(0, 1, "window"), (9, 4, "window"), (4, 5, "stride"), (4, 0, "stride")]
-)
+@pytest.mark.parametrize(("window", "stride", "setting"), [(9, 4, "window"), (4, 5, "stride")])
 def test_occlusion_refuses_windows_that_do_not_cover(
     linear: VisionModel, window: int, stride: int, setting: str
 ) -> None:
@@ -293,6 +291,8 @@ def test_occlusion_refuses_windows_that_do_not_cover(
 @pytest.mark.parametrize(
     ("method", "settings"),
     [
+        (Occlusion, {"window": 0}),
+        (Occlusion, {"stride": 0}),
         (SmoothGrad, {"samples": 0}),
         (SmoothGrad, {"noise": -1.0}),
         (RISE, {"masks": 0}),

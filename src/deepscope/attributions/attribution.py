@@ -12,7 +12,6 @@ from deepscope.errors import SettingError
 from deepscope.models.differentiable import differentiable
 from deepscope.models.vision_model import VisionModel
 from deepscope.registry import Registered
-from deepscope.settings import check
 
 Baseline = Literal["black", "grey", "blurred"]
 """What "nothing to see" looks like: all pixels 0, all pixels 1/2, or the image without its detail."""
@@ -25,10 +24,6 @@ class Attribution(Registered):
     """Whether negative values mean evidence against the class; otherwise the map is never negative."""
     costly: ClassVar[bool] = False
     """Whether it needs a hundred or more passes per image."""
-
-    def __post_init__(self) -> None:
-        """Hold the settings against the ranges that their types declare."""
-        check(self)
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)

@@ -39,28 +39,26 @@ class HeldOut:
     notes: tuple[Block, ...]
 
 
-def held_out(model: str | VisionModel, data: str, session: Session) -> HeldOut:
+def held_out(name: str, data: str, session: Session) -> HeldOut:
     """The test images of the data; where it came undivided, those that `transfer fit` kept aside.
 
     Args:
-        model: a classifier, or its name.
+        name: of the model.
         data: a folder's path, or a dataset's name.
 
     Raises:
         DeepscopeError: the model or the data cannot be opened.
         DataError: no folder is named like one of the model's classes.
     """
-    fitted = Path(model) if isinstance(model, str) else None
-    opened = load_model(model, session) if isinstance(model, str) else model
-    folders = load_dataset(data, session, ClassFolders)
-    opened.require_classes()
-    paths, note = _chosen(fitted, folders, session)
-    answers = right_answers(opened, paths, [folders.root])
+    model, folders = load_model(name, session), load_dataset(data, session, ClassFolders)
+    model.require_classes()
+    paths, note = _chosen(Path(name), folders, session)
+    answers = right_answers(model, paths, [folders.root])
     known = [(path, answer) for path, answer in zip(paths, answers) if answer]
     if not known:
-        classes = ", ".join(opened.categories[:4])
+        classes = ", ".join(model.categories[:4])
         raise DataError(
-            f"{folders.root}: no folder is named like a class of {opened.name} ({classes}, ...): rename the folders, "
+            f"{folders.root}: no folder is named like a class of {model.name} ({classes}, ...): rename the folders, "
             f"or fit a classifier to them with `deepscope transfer fit {folders.root} --out my-model`",
             data=folders.root,
         )
@@ -68,16 +66,16 @@ def held_out(model: str | VisionModel, data: str, session: Session) -> HeldOut:
     if unknown := [path for path, answer in zip(paths, answers) if not answer]:
         strange = sorted({folder.name for folder in class_folders(unknown, [folders.root]) if folder is not None})
         said = ", ".join(strange[:6]) + (" and others" if strange[6:] else "")
-        text = f"{len(unknown)} images are left out: {opened.name} has no class of the name {said}."
+        text = f"{len(unknown)} images are left out: {model.name} has no class of the name {said}."
         notes.append(Note(text, "Unknown classes", "warning"))
     paths, answers = zip(*known)
-    return HeldOut(opened, paths, answers, folders.root, tuple(notes))
+    return HeldOut(model, paths, answers, folders.root, tuple(notes))
 
 
-def _chosen(model: Path | None, folders: ClassFolders, session: Session) -> tuple[tuple[Path, ...], Note]:
+def _chosen(model: Path, folders: ClassFolders, session: Session) -> tuple[tuple[Path, ...], Note]:
     if folders.test is not None:
         return folders.test.paths, Note(f"The {len(folders.test)} images of the data's own test set.", "Evaluated on")
-    rows = None if model is None else _kept_aside(model, folders, session)
+    rows = _kept_aside(model, folders, session)
     paths = folders.everything.paths
     if rows is not None:
         kept = tuple(paths[row] for row in rows)

@@ -18,7 +18,7 @@ from deepscope import images
 from deepscope.errors import DeepscopeError
 from deepscope.models import DEFAULT, Origin, Preprocessing, VisionModel, load_model
 from deepscope.models.classifier import NormalisationKind
-from deepscope.models.saved import BackboneOrigin, save
+from deepscope.models.saved import BackboneOrigin, require_architectures, save
 from deepscope.session import Session
 from deepscope.training import History
 from deepscope.transfer.features import gather
@@ -152,7 +152,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             name: replace(model, network=networks[name].network, origin=Origin(f"{model.name}, fine-tuned"))
             for name, model in self.models_.items()
         }
-        head = Fitted(tuned.head, f"{fitted.head.setting}, then {settings.epochs} epochs", None)
+        # features are kept on the CPU
+        head = Fitted(tuned.head.cpu(), f"{fitted.head.setting}, then {settings.epochs} epochs", None)
         self.fitted_ = FittedFeatures(fitted.normalisations, head, 1.0, float("nan"))
         if held := (~kept).nonzero().flatten().tolist():
             scores = self.fitted_.scores(self._blocks([X[row] for row in held]))
@@ -186,16 +187,27 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             DeepscopeError: the head is not linear, a network cannot be rebuilt by name, or the networks' sizes differ.
         """
         check_is_fitted(self)
-        used = [self.models_[name] for name, _ in self.recipe_.by_model()]
-        origins = [BackboneOrigin(model.name, model.architecture, len(model.categories) or None) for model in used]
         return save(
             Path(folder),
             self.fitted_.classifier(self.recipe_, self.models_),
-            origins,
+            self._origins(),
             self._pixels(),
             [str(name) for name in self.classes_],
             source=f"{self.head} on {self.recipe_}, {self.recipe_.normalisation}, {self.fitted_.head.setting}",
         )
+
+    def require_savable(self) -> None:
+        """After `open`: whether `save` could write the networks.
+
+        Raises:
+            DeepscopeError: a network cannot be rebuilt by name, or the networks' sizes differ.
+        """
+        require_architectures(self._origins())
+        self._pixels()
+
+    def _origins(self) -> list[BackboneOrigin]:
+        used = [self.models_[name] for name, _ in self.recipe_.by_model()]
+        return [BackboneOrigin(model.name, model.architecture, len(model.categories) or None) for model in used]
 
     @property
     def _session(self) -> Session:

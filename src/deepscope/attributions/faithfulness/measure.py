@@ -12,7 +12,6 @@ from torch import Tensor
 
 from deepscope.models.vision_model import VisionModel
 from deepscope.registry import Registered
-from deepscope.settings import check
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,6 @@ class Measure(Registered):
     """Base of the measures; each is a frozen dataclass whose fields are its settings."""
 
     higher_is_better: ClassVar[bool]
-
-    def __post_init__(self) -> None:
-        """Hold the settings against the ranges that their types declare."""
-        check(self)
 
     @abstractmethod
     def __call__(self, given: Explanation) -> Tensor:
