@@ -159,7 +159,7 @@ def counted(
         fast: what was prepared for many gradients of this model.
     """
     cost = Cost(model.normalise(pixels), torch.zeros(len(pixels), dtype=torch.bool, device=pixels.device))
-    network = Counted(model.network, model.outputs, cost, quick, fast or FastBackward())
+    network = Counted(model.network, model.outputs, cost, quick, fast or FastBackward.on(pixels.device))
     return model.with_network(network, returns="logits"), cost
 
 
