@@ -13,7 +13,6 @@ from torch import Tensor
 from deepscope import classification
 from deepscope.commands.command import Command
 from deepscope.commands.shown import origin, picture, skipped_blocks
-from deepscope.errors import SettingError
 from deepscope.models import DEFAULT, load_model
 from deepscope.render import presents
 from deepscope.results import Block, Column, Curves, GridCell, Heatmap, ImageGrid, Result, Series, Table
@@ -47,8 +46,6 @@ class Activations(Command):
 
     def run(self, session: Session) -> Result:
         """Forward passes that stop after the layer."""
-        if not self.paths:
-            raise SettingError("paths", "must name at least one image file or folder")
         model = load_model(self.model, session)
         found = classification.activations(
             model,
