@@ -34,7 +34,8 @@ if TYPE_CHECKING:
         transfer,
         visualization,
     )
-    from deepscope.classification import classify
+    from deepscope.attributions import explain
+    from deepscope.classification import activations, classify
     from deepscope.errors import (
         DataError,
         DeepscopeError,
@@ -52,7 +53,8 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES = {
-    "deepscope.classification": ("classify",),
+    "deepscope.attributions": ("explain",),
+    "deepscope.classification": ("activations", "classify"),
     "deepscope.errors": (
         "DataError",
         "DeepscopeError",
@@ -96,6 +98,7 @@ __all__ = [
     "UnsupportedError",
     "VisionModel",
     "__version__",
+    "activations",
     "adaptation",
     "attacks",
     "attributions",
@@ -104,6 +107,7 @@ __all__ = [
     "classification",
     "classify",
     "data",
+    "explain",
     "gans",
     "load_model",
     "models",

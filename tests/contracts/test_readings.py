@@ -17,7 +17,7 @@ from torch import Tensor
 import deepscope
 from deepscope import images
 from deepscope.attacks.subjects import read_subjects
-from deepscope.commands.explained import read_photos
+from deepscope.inputs import read_photos
 from deepscope.models import VisionModel
 from deepscope.models.prediction import predict
 from deepscope.session import Session

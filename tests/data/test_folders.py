@@ -11,12 +11,11 @@ from PIL import Image
 
 from deepscope import images
 from deepscope.attacks.subjects import read_subjects
-from deepscope.commands.explained import read_photos
 from deepscope.data import ClassFolders, DigitSplit, Photographs, load_dataset
 from deepscope.data.audit import audit
 from deepscope.data.folders import class_folders
 from deepscope.errors import DeepscopeError
-from deepscope.inputs import right_answers
+from deepscope.inputs import read_photos, right_answers
 from deepscope.session import Session
 from networks import tiny_model
 

@@ -51,7 +51,7 @@ def gradient(
 
     try:
         return taken(fast or FastBackward.on(pixels.device))
-    except CheckpointError:  # the network runs parts of itself again on the way back, and must do the same there
+    except CheckpointError:  # the network runs parts of itself again in the backward pass, with the same result
         return taken(FastBackward(enabled=False))
 
 

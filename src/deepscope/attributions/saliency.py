@@ -21,7 +21,9 @@ class Saliency(Attribution):
     Simonyan, Vedaldi and Zisserman 2014, "Deep Inside Convolutional Networks".
     """
 
-    def __call__(self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator) -> Tensor:
+    def __call__(
+        self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator | None = None
+    ) -> Tensor:
         """(N, H, W) absolute gradients, maximum over the channels."""
         return gradients(model, pixels, target).abs().amax(1)
 
@@ -35,7 +37,9 @@ class GradientTimesInput(Attribution):
 
     signed: ClassVar[bool] = True
 
-    def __call__(self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator) -> Tensor:
+    def __call__(
+        self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator | None = None
+    ) -> Tensor:
         """(N, 3, H, W) gradient times pixels."""
         return gradients(model, pixels, target) * pixels
 

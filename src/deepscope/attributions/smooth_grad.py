@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from deepscope.attributions.attribution import Attribution, image_seeds, require
+from deepscope.attributions.attribution import Attribution, image_seeds
 from deepscope.attributions.engine import batches, gradient
 from deepscope.images.streaming import decoding_threads
 from deepscope.models.fast_backward import FastBackward
@@ -26,7 +26,7 @@ class SmoothGrad(Attribution):
     Explanation Methods for Deep Neural Networks Lack Sensitivity to Parameter Values".
 
     Attributes:
-        samples: noisy copies of each image.
+        samples: noisy copies per image.
         noise: standard deviation of the noise, as a share of the range of the image's pixels.
         form: mean of the gradients, mean of their squares, or their variance.
     """
@@ -35,10 +35,9 @@ class SmoothGrad(Attribution):
     noise: float = 0.15
     form: Literal["mean", "squared", "variance"] = "mean"
 
-    def __post_init__(self) -> None:
-        require(self.samples >= 1 and self.noise >= 0, "--samples is 1 or more, --noise 0 or more")
-
-    def __call__(self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator) -> Tensor:
+    def __call__(
+        self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator | None = None
+    ) -> Tensor:
         """(N, H, W) maps, the maximum over the channels."""
         seeds = image_seeds(len(pixels), self.samples, rng).flatten().tolist()
         image = torch.arange(len(pixels), device=pixels.device).repeat_interleave(self.samples)

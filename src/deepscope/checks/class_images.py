@@ -11,9 +11,9 @@ import torch
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
 from deepscope.commands.class_images import make_images
-from deepscope.commands.explained import Photos, read_photos
 from deepscope.commands.section import Budget
 from deepscope.commands.shown import picture, provenance
+from deepscope.inputs import Photos, read_photos
 from deepscope.models import VisionModel
 from deepscope.results import Column, ImageGrid, Note, Picture, Result, Table
 from deepscope.session import Session

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from deepscope import images
-from deepscope.errors import DeepscopeError, unknown
+from deepscope.errors import DeepscopeError, ModelError, unknown
 from deepscope.models.capture import capture
 from deepscope.models.outputs import Kind, Outputs
 from deepscope.models.preprocessing import Preprocessing, normalised
@@ -187,11 +187,12 @@ class VisionModel:
         return weights_sha256(self.network)
 
     def require_classes(self) -> None:
-        """Raises DeepscopeError where the model only gives features."""
+        """Raises ModelError where the model only gives features."""
         if not self.categories:
-            raise DeepscopeError(
+            raise ModelError(
                 f"{self.name} has features only, no class layer: use it with `activations` or `transfer`, "
-                f"or choose a classifier with --model"
+                "or choose a classifier",
+                model=self.name,
             )
 
     @cached_property
