@@ -18,10 +18,10 @@ import deepscope
 from deepscope import images
 from deepscope.commands.attacked import subjects
 from deepscope.commands.explained import read_photos
+from deepscope.features import extract
 from deepscope.models import VisionModel
 from deepscope.models.prediction import predict
 from deepscope.session import Session
-from deepscope.transfer import extract
 from image_files import encoded, photograph
 from networks import tiny_model
 

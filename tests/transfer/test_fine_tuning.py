@@ -18,12 +18,12 @@ from deepscope.commands.transfer_fit import TransferFit
 from deepscope.commands.transfer_improve import TransferImprove
 from deepscope.data import ClassFolders
 from deepscope.errors import DeepscopeError
+from deepscope.features.extraction import backbone_of
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.models.classifier import Classifier, Normalisation
 from deepscope.models.prediction import predict
 from deepscope.session import Session
 from deepscope.transfer.classifier import ImageClassifier
-from deepscope.transfer.extraction import backbone_of
 from deepscope.transfer.fine_tuning import FineTuning, fine_tune
 from painted import paint_folder
 

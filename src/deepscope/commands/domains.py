@@ -16,14 +16,14 @@ from deepscope import images
 from deepscope.adaptation import TARGET, Adaptation, DigitNetwork, DomainNetwork, FeatureNetwork, Labelled, Recipe
 from deepscope.data import ClassFolders, DigitSplit, Photographs, load_any
 from deepscope.errors import DeepscopeError
+from deepscope.features.extraction import backbone_of, extract
+from deepscope.features.layers import class_layer_input
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.models import digits as digit_model
 from deepscope.models.classifier import Classifier, View
 from deepscope.models.saved import BackboneOrigin, save
 from deepscope.names import Names
 from deepscope.session import Session
-from deepscope.transfer.extraction import backbone_of, extract
-from deepscope.transfer.layers import class_layer_input
 
 _TEST_FRACTION = 0.2
 _DIGITS = tuple(str(digit) for digit in range(10))

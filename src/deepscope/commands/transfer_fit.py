@@ -21,9 +21,9 @@ from deepscope.settings import Positive, Range, Share, Side
 from deepscope.statistics import proportion
 from deepscope.training import History
 from deepscope.transfer.evaluation import reliability
-from deepscope.transfer.features import gather
 from deepscope.transfer.fine_tuning import FineTuning
 from deepscope.transfer.heads import Head
+from deepscope.transfer.recipe_features import gather
 from deepscope.transfer.splits import divide
 
 

@@ -15,10 +15,10 @@ from deepscope.models import DEFAULT, VisionModel, load_model
 from deepscope.results import Column, Note, Result, Table
 from deepscope.session import Session
 from deepscope.settings import Count, Positive, Share
-from deepscope.transfer.features import gather
 from deepscope.transfer.fine_tuning import FineTuning
 from deepscope.transfer.heads import Head
 from deepscope.transfer.improvements import Improvement, improvements
+from deepscope.transfer.recipe_features import gather
 from deepscope.transfer.splits import divide
 from deepscope.transfer.table import Row, chosen, measure, measure_tuned, p_value
 

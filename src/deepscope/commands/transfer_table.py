@@ -13,17 +13,17 @@ from deepscope.commands.command import Command
 from deepscope.commands.shown import provenance, skipped_blocks
 from deepscope.data import ClassFolders, load_dataset
 from deepscope.errors import DeepscopeError
+from deepscope.features.layers import require
 from deepscope.models import VisionModel, load_model
 from deepscope.models.classifier import NormalisationKind
 from deepscope.results import Block as ShownBlock
 from deepscope.results import Cell, Column, Note, Result, Table
 from deepscope.session import Session
 from deepscope.settings import Count, Range, Share, Side
-from deepscope.transfer.features import gather
 from deepscope.transfer.greyscale import Grey, fold_greyscale
 from deepscope.transfer.heads import Head
-from deepscope.transfer.layers import require
 from deepscope.transfer.recipe import Recipe
+from deepscope.transfer.recipe_features import gather
 from deepscope.transfer.splits import Split, divide
 from deepscope.transfer.table import Row, chosen, measure, p_value
 

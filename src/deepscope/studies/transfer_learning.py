@@ -16,6 +16,7 @@ from deepscope.commands.transfer_improve import TransferImprove
 from deepscope.commands.transfer_table import PUBLISHED, TransferTable
 from deepscope.data import ClassFolders, Dataset, load_dataset
 from deepscope.errors import DeepscopeError
+from deepscope.features.layers import maps
 from deepscope.models import DEFAULT, catalogue, load_model
 from deepscope.results import Block, Column, Note, Result, Table
 from deepscope.session import Session
@@ -25,7 +26,6 @@ from deepscope.studies.transfer_data import digit_folders, untrained
 from deepscope.transfer.fine_tuning import FineTuning
 from deepscope.transfer.fitting import fit_features
 from deepscope.transfer.heads.linear_svc import LinearSVC
-from deepscope.transfer.layers import maps
 
 _SCENES = "15scene"
 _ALIKE = 0.01

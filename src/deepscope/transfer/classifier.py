@@ -21,11 +21,11 @@ from deepscope.models.classifier import NormalisationKind
 from deepscope.models.saved import BackboneOrigin, save
 from deepscope.session import Session
 from deepscope.training import History
-from deepscope.transfer.features import gather
 from deepscope.transfer.fine_tuning import FineTuning, fine_tune
 from deepscope.transfer.fitting import FittedFeatures, fit_features, temperature
 from deepscope.transfer.heads import Fitted, Head, folds_of
 from deepscope.transfer.recipe import Recipe
+from deepscope.transfer.recipe_features import gather
 
 
 class ImageClassifier(ClassifierMixin, BaseEstimator):

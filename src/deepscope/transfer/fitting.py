@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from deepscope.errors import DeepscopeError
+from deepscope.features.extraction import backbone_of
 from deepscope.models import VisionModel
 from deepscope.models.classifier import Classifier, Normalisation, NormalisationKind, join
-from deepscope.transfer.extraction import backbone_of
 from deepscope.transfer.heads import Fitted, Head, folds_of
 from deepscope.transfer.recipe import Recipe
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 
+from deepscope.features.layers import class_layer_input, maps
 from deepscope.models import VisionModel
 from deepscope.transfer.fine_tuning import FineTuning
-from deepscope.transfer.layers import class_layer_input, maps
 from deepscope.transfer.recipe import Block, Recipe
 
 

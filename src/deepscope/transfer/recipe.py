@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any, cast, get_args
 
 from deepscope.errors import DeepscopeError, unknown
+from deepscope.features.layers import class_layer_input
 from deepscope.models import Preprocessing, VisionModel
 from deepscope.models.classifier import NormalisationKind, Pooling, View
-from deepscope.transfer.layers import class_layer_input
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from deepscope import images, statistics
 from deepscope.session import Session
 from deepscope.statistics import Estimate
-from deepscope.transfer.features import Gathered
 from deepscope.transfer.fine_tuning import FineTuning
 from deepscope.transfer.fitting import fit_features
 from deepscope.transfer.heads import Head
 from deepscope.transfer.recipe import Recipe
+from deepscope.transfer.recipe_features import Gathered
 from deepscope.transfer.splits import Split
 
 

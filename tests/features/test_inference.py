@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from deepscope.features.inference import accelerated
 from deepscope.models.classifier import Backbone
-from deepscope.transfer.inference import accelerated
 from layer_orders import ORDERS, closed, convolution, norm, shaken
 
 REPARAMETRISED = {

@@ -18,12 +18,12 @@ from torch import nn
 from deepscope import images
 from deepscope.data import ClassFolders, load_dataset
 from deepscope.errors import DeepscopeError
+from deepscope.features import extract, extraction
+from deepscope.features.inference import accelerated
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.models.classifier import Backbone, Pooling, View
 from deepscope.session import Session
-from deepscope.transfer import extract, extraction
 from deepscope.transfer.classifier import ImageClassifier
-from deepscope.transfer.inference import accelerated
 
 LAYERS: list[tuple[str, Pooling]] = [("2", "mean"), ("5", "flatten"), ("5", "pyramid")]
 
@@ -97,16 +97,16 @@ import os, torch
 from pathlib import Path
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.session import Session
-from deepscope.transfer import cache, extract
+from deepscope.features import extract, store
 network = torch.load({str(tmp_path / "network.pt")!r}, weights_only=False)
 model = VisionModel("tiny", network, Preprocessing(resize=20, crop=16), tuple("abcde"))
-add, calls = cache.Store.add, []
+add, calls = store.Store.add, []
 def killing(self, keys, vectors):
     calls.append(1)
     if len(calls) == 5:  # the second batch's second layer
         os.kill(os.getpid(), 9)
     add(self, keys, vectors)
-cache.Store.add = killing
+store.Store.add = killing
 extract(model, {LAYERS!r}, {[str(p) for p in pictures]!r}, Session.open(device="cpu", cache=Path({str(cache)!r})))
 """
     killed = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
@@ -225,7 +225,7 @@ import os, sys, numpy as np, torch
 from pathlib import Path
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.session import Session
-from deepscope.transfer import extract
+from deepscope.features import extract
 network = torch.load({str(tmp_path / "network.pt")!r}, weights_only=False)
 model = VisionModel("tiny", network, Preprocessing(resize=20, crop=16), tuple("abcde"))
 session = Session.open(device="cpu", cache=Path({str(tmp_path / "sharded")!r}), quiet=True)

@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from damage import Damage, damages
 from deepscope import images
 from deepscope.data import ClassFolders
+from deepscope.features import extract
+from deepscope.features.store import Store
 from deepscope.kept import Cache
 from deepscope.models import VisionModel
 from deepscope.models.classifier import Pooling
 from deepscope.session import Session
-from deepscope.transfer import extract, splits
-from deepscope.transfer.cache import Store
+from deepscope.transfer import splits
 
 LAYERS: list[tuple[str, Pooling]] = [("2", "mean"), ("5", "pyramid")]
 KEYS = [hashlib.sha256(bytes([number])).digest() for number in range(12)]

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepscope import images
+from deepscope.features.extraction import Features, Layer, extract
 from deepscope.models import Preprocessing, VisionModel
 from deepscope.models.classifier import View
 from deepscope.session import Session
-from deepscope.transfer.extraction import Features, Layer, extract
 from deepscope.transfer.recipe import Recipe
 
 
