@@ -8,6 +8,7 @@ import sys
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -174,6 +175,49 @@ def test_views_are_averaged(tiny: VisionModel, pictures: list[Path], session: Se
     assert (both.computed, plain.computed, mirrored.computed) == (80, 0, 0)
     for mean, a, b in zip(both.vectors, plain.vectors, mirrored.vectors, strict=True):
         assert np.allclose(mean, (a + b) / 2, atol=1e-6)
+
+
+def test_each_file_is_opened_once_and_decoded_only_where_a_feature_is_missing(
+    tiny: VisionModel, pictures: list[Path], session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    decoded: list[object] = []
+    open_, decode = os.open, Preprocessing.__call__
+
+    def counting(path: object, *arguments: Any, **named: Any) -> int:
+        opened.extend([str(path)] if str(path).endswith(".png") else [])
+        return open_(path, *arguments, **named)  # type: ignore[call-overload]
+
+    def decoding(self: Preprocessing, source: Any) -> torch.Tensor:
+        decoded.append(source)
+        return decode(self, source)
+
+    monkeypatch.setattr(os, "open", counting)
+    monkeypatch.setattr(Preprocessing, "__call__", decoding)
+    both = [View(), View(mirrored=True)]
+    first = extract(tiny, LAYERS, [*pictures, pictures[0]], session, views=both)
+    assert sorted(opened) == sorted(map(str, [*pictures, pictures[0]]))
+    assert (len(decoded), first.computed) == (40, 80)  # both views of the same pixels; a copy is decoded once
+    opened.clear()
+    decoded.clear()
+    Image.new("RGB", (24, 30), "red").save(pictures[3])
+    again = extract(tiny, LAYERS, pictures, session, views=both)
+    assert (len(opened), len(decoded), again.computed) == (40, 1, 2)
+    opened.clear()
+    known = extract(tiny, LAYERS, pictures, session, views=both, digests=again.digests)
+    assert (opened, known.computed) == ([], 0)
+    assert all(np.array_equal(a, b) for a, b in zip(known.vectors, again.vectors, strict=True))
+
+
+def test_pixels_are_taken_as_they_are(tiny: VisionModel, session: Session) -> None:
+    pixels = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    tall = torch.rand(3, 12, 20, generator=torch.Generator().manual_seed(1))
+    found = extract(tiny, LAYERS[:1], [*pixels, tall], session)
+    with torch.no_grad():
+        wanted = [tiny.activations(part, ["2"])["2"].mean((2, 3)) for part in (pixels, tall[None])]
+    assert np.allclose(found.vectors[0], torch.cat(wanted).numpy(), atol=1e-5)
+    assert extract(tiny, LAYERS[:1], [tall, *pixels], session).computed == 0
+    assert extract(tiny, LAYERS[:1], [tall.reshape(3, 20, 12)], session).computed == 1  # the same bytes in another shape
 
 
 def test_folding_keeps_the_features_and_the_model(tiny: VisionModel, pictures: list[Path]) -> None:

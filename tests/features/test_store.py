@@ -24,6 +24,7 @@ from deepscope.models import VisionModel
 from deepscope.models.classifier import Pooling
 from deepscope.session import Session
 from deepscope.transfer import splits
+from deepscope.transfer.examples import Examples
 
 LAYERS: list[tuple[str, Pooling]] = [("2", "mean"), ("5", "pyramid")]
 KEYS = [hashlib.sha256(bytes([number])).digest() for number in range(12)]
@@ -184,10 +185,12 @@ def test_remembered_copies_are_looked_for_again_where_they_are_damaged(
         shutil.copy(path, tmp_path / "data" / "ab"[number % 2])
     shutil.copy(pictures[0], tmp_path / "data" / "b" / "copy.png")
     data = ClassFolders.read(tmp_path / "data")
-    place = {path: row for row, path in enumerate(data.everything.paths)}
-    wanted = splits._twins(data, place, session)
+    examples = Examples.in_folders(data)
+    place = {row: row for row in range(len(examples))}
+    digests = [images.digest(path) for path in examples.paths]
+    wanted = splits._copies(examples, place, digests, session)
     assert wanted
     for path in (session.cache / "copies").iterdir():
         path.write_bytes(damage(path.read_bytes()))
-    assert splits._twins(data, place, session) == wanted
+    assert splits._copies(examples, place, digests, session) == wanted
     assert images.find([tmp_path / "data"]).skipped == ()

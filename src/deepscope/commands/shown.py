@@ -7,10 +7,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
 from deepscope import images
+from deepscope.classification import Classification
 from deepscope.errors import DeepscopeError
 from deepscope.images import Skipped
 from deepscope.models import Preprocessing, VisionModel
@@ -59,6 +61,11 @@ def skipped_blocks(skipped: Sequence[Skipped]) -> tuple[Block, ...]:
         Note(f"{number} could not be read and {'were' if len(skipped) != 1 else 'was'} skipped.", "Skipped", "warning"),
         Table(columns=(Column("path"), Column("reason")), rows=rows, title="Skipped"),
     )
+
+
+def by_class(found: Classification) -> Tensor:
+    """(N, C) probabilities in the order of the model's classes, of a classification into all of them."""
+    return torch.zeros_like(found.probabilities).scatter(1, found.classes, found.probabilities)
 
 
 def origin(models: Iterable[VisionModel], paths: Sequence[Path], digests: Sequence[bytes]) -> Provenance:

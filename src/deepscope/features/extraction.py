@@ -70,6 +70,7 @@ def extract(
     *,
     views: Sequence[View] = (View(),),
     preprocessing: Preprocessing | None = None,
+    digests: Sequence[bytes] | None = None,
 ) -> Features:
     """Features of images, from the session's cache where they are in it.
 
@@ -86,6 +87,7 @@ def extract(
         session: precision "bfloat16" is quicker on processors that have it.
         views: features are the mean over these; each is kept on its own.
         preprocessing: makes the pixels; None takes the model's own. Its mean and std are not used.
+        digests: of the images, as an earlier call returned them: one whose features are kept is not opened again.
 
     Raises:
         ModelError: no layer has that name, or its weights are missing.
@@ -99,10 +101,10 @@ def extract(
         backbone = backbone_of(model, layers, (view,))
         about = {layer: {**identity, **view.key, "layer": layer[0], "pooling": layer[1]} for layer in backbone.layers}
         passes.append(_Pass(backbone, {layer: Store(cache, said) for layer, said in about.items()}))
-    reader = _Reader(geometry, passes, [b""] * len(sources))
-    rows, alone = range(len(sources)), False
+    reader, alone = _Reader(geometry, passes, list(digests or [b""] * len(sources))), False
+    rows = [row for row, key in enumerate(reader.keys) if not key or any(each.lacks(key) for each in passes)]
     while True:
-        _fill(reader, [(row, sources[row]) for row in rows], session, alone=alone)
+        _fill(reader, sources, rows, session, alone=alone)
         unread = reader.unread
         found = [row for row, key in enumerate(reader.keys) if key not in unread]
         skipped = tuple(
@@ -229,8 +231,10 @@ def _opened(source: Source) -> tuple[Source, bytes, images.UnreadableImage | Non
     return content, hashlib.sha256(content).digest(), None
 
 
-def _fill(reader: _Reader, sources: Sequence[tuple[int, Source]], session: Session, *, alone: bool) -> None:
-    """Compute and keep what is missing of numbered images, each process its share unless `alone`."""
+def _fill(
+    reader: _Reader, sources: Sequence[Source], rows: Sequence[int], session: Session, *, alone: bool
+) -> None:
+    """Compute and keep what is missing of these rows of the images, each process its share unless `alone`."""
     from accelerate import PartialState
     from accelerate.utils import gather_object
 
@@ -241,14 +245,15 @@ def _fill(reader: _Reader, sources: Sequence[tuple[int, Source]], session: Sessi
         together = world.num_processes > 1
         world.wait_for_everyone()  # all have seen the same stores, and miss the same images, before any is added
         reader.share = (world.process_index, world.num_processes)
-    tracked = session.track(sources, "features")
-    for batch in images.stream(tracked, reader, batch_size=BATCH, name=lambda numbered: _label(numbered[1], numbered[0])):
+    numbered = session.track(((row, sources[row]) for row in rows), "features", total=len(rows))
+    for batch in images.stream(numbered, reader, batch_size=BATCH, name=lambda one: _label(one[1], one[0])):
         if batch.rows:
-            keys = [reader.keys[sources[row][0]] for row in batch.rows]
+            keys = [reader.keys[rows[row]] for row in batch.rows]
             for each in reader.passes:
                 each.add(keys, batch.pixels, session)
     if together:
         reader.unread = dict(gather_object(list(reader.unread.items())))  # waits until every process has added its share
+    reader.seen.clear()
     for each in reader.passes:
         for store in each.stores.values():
             store.refresh()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ from deepscope.records import retire
 from deepscope.session import Session, first_process, wait_for_others
 
 FORMAT, VERSION = "deepscope-classifier", 1
+ONNX = "model.onnx"
+"""Where `transfer export` writes by default; the file names the fingerprint of its model."""
 _DESCRIPTION, _WEIGHTS = "model.json", "weights.safetensors"
 
 
@@ -53,6 +56,16 @@ class BackboneOrigin:
     classes: int | None
 
 
+def require_architectures(origins: Sequence[BackboneOrigin]) -> None:
+    """Raises DeepscopeError where a backbone has no architecture that a name can rebuild: `save` would refuse it."""
+    for origin in origins:
+        if not origin.architecture:
+            raise DeepscopeError(
+                f"{origin.name} cannot be saved: its network has no architecture by name, "
+                f"so nothing could rebuild it; use a model of torchvision or timm"
+            )
+
+
 def save(
     folder: Path,
     classifier: Classifier,
@@ -67,7 +80,7 @@ def save(
     A save that is killed leaves the earlier classifier or the new one. Under `torchrun` the first process writes.
 
     Args:
-        folder: made where it does not exist; an earlier classifier in it is replaced, and its result removed.
+        folder: made where it does not exist; an earlier classifier in it is replaced, its result and ONNX file removed.
         classifier: on any device.
         origins: one for each backbone.
         preprocessing: makes pixels from images; each backbone normalises them itself.
@@ -77,12 +90,7 @@ def save(
     Raises:
         DeepscopeError: a backbone has no architecture that a name can rebuild, or the folder cannot be written to.
     """
-    for origin in origins:
-        if not origin.architecture:
-            raise DeepscopeError(
-                f"{origin.name} cannot be saved: its network has no architecture by name, "
-                f"so nothing could rebuild it; use a model of torchvision or timm"
-            )
+    require_architectures(origins)
     weights = {key: value.detach().cpu().contiguous() for key, value in classifier.state_dict().items()}
     backbones: list[Any] = list(classifier.backbones)
     description = {
@@ -113,7 +121,7 @@ def save(
                 lambda digest: (
                     json.dumps({**description, "weights_sha256": digest}, indent=1, ensure_ascii=False) + "\n"
                 ),
-                retire=lambda: retire(folder),
+                retire=lambda: _retire(folder),
             )
         except OSError as error:
             raise DeepscopeError(
@@ -121,6 +129,21 @@ def save(
             ) from None
     wait_for_others()
     return load(folder)
+
+
+def _retire(folder: Path) -> None:
+    """Remove what describes the classifier that is about to be replaced: its result, and its export to ONNX."""
+    retire(folder)
+    try:
+        earlier = _description(folder).weights_sha256
+    except DeepscopeError:
+        return
+    exported = folder / ONNX
+    if exported.is_file() and exported.stat().st_size and isinstance(earlier, str):
+        with exported.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            found = content.find(earlier.encode()) >= 0
+        if found:  # else it is another program's
+            exported.unlink()
 
 
 def load(folder: Path) -> VisionModel:

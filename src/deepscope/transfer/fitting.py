@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DataError, UnsupportedError
 from deepscope.features.extraction import backbone_of
 from deepscope.models import VisionModel
 from deepscope.models.classifier import Classifier, Normalisation, NormalisationKind, join
@@ -48,17 +49,17 @@ class FittedFeatures:
         """The same from pixels, as one network whose logits' softmax gives the probabilities.
 
         Raises:
-            DeepscopeError: the head is not linear.
+            UnsupportedError: the head is not linear.
         """
         if not isinstance(self.head.scores, nn.Linear):
-            raise DeepscopeError(
-                "this head is not linear, so it cannot become the last layer of a network: choose another"
+            raise UnsupportedError(
+                "this head is not linear, so it cannot become the last layer of a network: choose another", what="head"
             )
         layer = self.head.scores
         head = nn.Linear(layer.in_features, layer.out_features)
         head.load_state_dict({key: value / self.temperature for key, value in layer.state_dict().items()})
         backbones = [backbone_of(models[name], layers, recipe.views) for name, layers in recipe.by_model()]
-        return Classifier(backbones, self.normalisations, head)
+        return Classifier(backbones, copy.deepcopy(self.normalisations), head)  # which may move to another device
 
 
 def fit_features(
@@ -93,14 +94,14 @@ def temperature(scores: Tensor | None, labels: Tensor) -> float:
         labels: (N,) int64.
 
     Raises:
-        DeepscopeError: a score is not finite.
+        DataError: a score is not finite.
     """
     from scipy.optimize import minimize_scalar
 
     if scores is None or not len(scores):
         return 1.0
     if not scores.isfinite().all():
-        raise DeepscopeError(
+        raise DataError(
             "some scores in cross-validation are not finite: look for extreme or missing feature values"
         )
     centred = scores.double() - scores.double().mean(1, keepdim=True)
