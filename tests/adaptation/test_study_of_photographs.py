@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepscope.adaptation import Adaptation
-from deepscope.commands import domains
+from deepscope.adaptation import Adaptation, domains
 from deepscope.errors import DeepscopeError
 from deepscope.results import ImageGrid, Table
 from deepscope.session import Session

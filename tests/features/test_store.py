@@ -19,12 +19,12 @@ from deepscope import images
 from deepscope.data import ClassFolders
 from deepscope.features import extract
 from deepscope.features.store import Store
+from deepscope.inputs.examples import Examples
 from deepscope.kept import Cache
 from deepscope.models import VisionModel
 from deepscope.models.classifier import Pooling
 from deepscope.session import Session
 from deepscope.transfer import splits
-from deepscope.transfer.examples import Examples
 
 LAYERS: list[tuple[str, Pooling]] = [("2", "mean"), ("5", "pyramid")]
 KEYS = [hashlib.sha256(bytes([number])).digest() for number in range(12)]

@@ -23,6 +23,7 @@ from deepscope.errors import DataError, DeepscopeError
 from deepscope.features.inference import accelerated
 from deepscope.features.store import Store
 from deepscope.inputs import nothing_readable
+from deepscope.inputs.examples import Source
 from deepscope.kept import Cache
 from deepscope.models import Preprocessing, VisionModel
 from deepscope.models.classifier import Backbone, Pooling, View
@@ -38,9 +39,6 @@ _ENGINE = 2
 
 Layer: TypeAlias = "tuple[str, Pooling]"
 """A layer's name and how its maps become a vector."""
-
-Source: TypeAlias = "images.Source | Tensor"
-"""An image, or (3, H, W) pixels in [0, 1] that are taken as they are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -315,5 +313,5 @@ def _mean(views: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     return views[0] if len(views) == 1 else torch.from_numpy(np.stack(views)).mean(0).numpy()
 
 
-def _label(source: images.Source, row: int) -> str:
+def _label(source: Source, row: int) -> str:
     return str(source) if isinstance(source, (str, os.PathLike)) else f"image {row}"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from deepscope.inputs.examples import Data, Examples
 from deepscope.transfer.compare import FeatureComparison, compare_features
-from deepscope.transfer.examples import Data, Examples
 from deepscope.transfer.export import Export, export
 from deepscope.transfer.fine_tuning import FineTuning
 from deepscope.transfer.fit import FittedClassifier, fit

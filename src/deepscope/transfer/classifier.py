@@ -18,14 +18,13 @@ from typing_extensions import Self
 
 from deepscope import images
 from deepscope.errors import DataError, SettingError
-from deepscope.features.extraction import Source
 from deepscope.inputs import Images
+from deepscope.inputs.examples import Examples, Source, items_of
 from deepscope.models import DEFAULT, Origin, Preprocessing, VisionModel
 from deepscope.models.classifier import NormalisationKind
 from deepscope.models.saved import BackboneOrigin, require_architectures, save
 from deepscope.session import Session
 from deepscope.training import History
-from deepscope.transfer.examples import Data, Examples, items_of
 from deepscope.transfer.fine_tuning import FineTuning, fine_tune
 from deepscope.transfer.fitting import FittedFeatures, fit_features, temperature
 from deepscope.transfer.heads import Fitted, Head, folds_of
@@ -93,11 +92,11 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         own = {name: getattr(feature, name) for name in ("normalisation", "size", "flip", "scales")}
         return cls(str(feature), **own, **settings)
 
-    def fit(self, X: Data, y: ArrayLike | None = None) -> Self:
+    def fit(self, X: Any, y: ArrayLike | None = None) -> Self:
         """Extract features and fit.
 
         Args:
-            X: training images: a folder with a folder of images per class (of one with `train/` and `test/`, the
+            X: training images, see `Data`: a folder with a folder of images per class (of one with `train/` and `test/`, the
                 training images); images in any form with their labels in `y`; or (image, label) pairs. Images that
                 cannot be read are skipped.
             y: (N,) their classes: numbers or names.

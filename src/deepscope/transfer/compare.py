@@ -9,10 +9,10 @@ from typing import Any
 from deepscope.errors import DeepscopeError, ModelError, SettingError
 from deepscope.features.layers import require
 from deepscope.images import Skipped
+from deepscope.inputs.examples import Data, Examples
 from deepscope.models import VisionModel, load_model
 from deepscope.render import Presented
 from deepscope.session import Session
-from deepscope.transfer.examples import Data, Examples
 from deepscope.transfer.greyscale import Grey, fold_greyscale
 from deepscope.transfer.heads import Head
 from deepscope.transfer.measuring import Measurable, Row, chosen, measure, p_value

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepscope.errors import DeepscopeError
-from deepscope.features.extraction import Source
+from deepscope.inputs.examples import Source
 from deepscope.models import Preprocessing
 from deepscope.models.classifier import NormalisationKind
 from deepscope.transfer.fitting import fit_features

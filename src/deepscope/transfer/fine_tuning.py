@@ -20,7 +20,7 @@ from torch.optim import AdamW, Optimizer
 
 from deepscope import images
 from deepscope.errors import SettingError
-from deepscope.features.extraction import Source
+from deepscope.inputs.examples import Source
 from deepscope.models import Preprocessing
 from deepscope.models.classifier import Classifier
 from deepscope.models.vision_model import weights_sha256

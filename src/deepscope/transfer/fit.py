@@ -14,13 +14,13 @@ from torch import Tensor
 
 from deepscope.errors import SettingError
 from deepscope.images import Skipped
+from deepscope.inputs.examples import Data, Examples
 from deepscope.models import DEFAULT, VisionModel
 from deepscope.models.classifier import join
 from deepscope.render import Presented
 from deepscope.session import Session
 from deepscope.training import History, remove_training
 from deepscope.transfer.evaluation import Answers, Blocks, Reliability, few_shot, plane, reliability
-from deepscope.transfer.examples import Data, Examples
 from deepscope.transfer.fine_tuning import FineTuning
 from deepscope.transfer.heads import Head
 from deepscope.transfer.measuring import Measurable

@@ -9,10 +9,10 @@ from typing import Any
 
 from deepscope.errors import DeepscopeError
 from deepscope.images import Skipped
+from deepscope.inputs.examples import Data, Examples
 from deepscope.models import DEFAULT, VisionModel, load_model
 from deepscope.render import Presented
 from deepscope.session import Session
-from deepscope.transfer.examples import Data, Examples
 from deepscope.transfer.fine_tuning import FineTuning
 from deepscope.transfer.heads import Head
 from deepscope.transfer.improvements import Improvement, improvements

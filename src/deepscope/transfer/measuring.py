@@ -12,11 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from deepscope import statistics
-from deepscope.features.extraction import Source
+from deepscope.inputs.examples import Examples, Source
 from deepscope.models import VisionModel
 from deepscope.session import Session
 from deepscope.statistics import Estimate
-from deepscope.transfer.examples import Examples
 from deepscope.transfer.fine_tuning import FineTuning
 from deepscope.transfer.fitting import fit_features
 from deepscope.transfer.heads import Head

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deepscope import images
 from deepscope.features import Features, Layer, extract
-from deepscope.features.extraction import Source
+from deepscope.inputs.examples import Source
 from deepscope.models import Preprocessing, VisionModel
 from deepscope.models.classifier import View
 from deepscope.session import Session

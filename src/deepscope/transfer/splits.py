@@ -17,9 +17,9 @@ from deepscope import images
 from deepscope.data.audit import audit
 from deepscope.data.folders import stratified
 from deepscope.errors import DataError, SettingError
+from deepscope.inputs.examples import Examples
 from deepscope.kept import Cache, code_of
 from deepscope.session import Session
-from deepscope.transfer.examples import Examples
 
 
 @dataclass(frozen=True)

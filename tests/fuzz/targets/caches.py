@@ -14,11 +14,11 @@ import torch
 from deepscope.commands.class_images import make_images
 from deepscope.data import ClassFolders
 from deepscope.features import extract
+from deepscope.inputs.examples import Examples
 from deepscope.kept import kept
 from deepscope.report.keeping import Shelf
 from deepscope.results import Provenance, Result
 from deepscope.session import Session
-from deepscope.transfer.examples import Examples
 from deepscope.transfer.splits import Holdout, divide
 from deepscope.visualization import ClassObjective, Recipe
 from fuzz.target import Mutation, Target, damage, lie

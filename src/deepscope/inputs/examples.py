@@ -9,16 +9,18 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from deepscope import images
 from deepscope.data import ClassFolders, load_dataset
 from deepscope.errors import DataError
-from deepscope.features.extraction import Source
-from deepscope.inputs import Given, Images
-from deepscope.inputs import gather as gather_images
-from deepscope.inputs.given import Item
+from deepscope.inputs.given import Given, Images, Item
+from deepscope.inputs.given import gather as gather_images
 from deepscope.names import storable
 from deepscope.session import Session
+
+Source: TypeAlias = "images.Source | Tensor"
+"""An image or its file, or (3, H, W) pixels in [0, 1] that are taken as they are."""
 
 Data: TypeAlias = "str | Path | ClassFolders | Images | Examples"
 """A folder with a folder of images per class, divided into `train/` and `test/` or not; a dataset's name; or an
@@ -148,7 +150,7 @@ def items_of(given: Images) -> Given:
     """
     if isinstance(given, np.ndarray) and given.dtype.kind in "UO":
         given = given.tolist()
-    files = isinstance(given, (list, tuple)) and all(isinstance(one, (str, Path)) for one in given)
-    if files and not any(Path(one).is_dir() for one in given):
-        return Given([Item(Path(path), Path(path)) for path in given])
+    each: Sequence[Any] = given if isinstance(given, (list, tuple)) else ()
+    if each and all(isinstance(one, (str, Path)) and not Path(one).is_dir() for one in each):
+        return Given([Item(Path(path), Path(path)) for path in each])
     return gather_images(given)

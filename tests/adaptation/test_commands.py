@@ -9,12 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from deepscope.adaptation import Adaptation, AdversarialTeacher, Dann, SourceOnly
-from deepscope.commands import NotKept, domains
+from deepscope.adaptation import Adaptation, AdversarialTeacher, Dann, SourceOnly, domains, load_domains
+from deepscope.commands import NotKept
 from deepscope.commands.adapt_evaluate import AdaptEvaluate
 from deepscope.commands.adapt_fit import AdaptFit
 from deepscope.commands.adapt_predict import AdaptPredict
-from deepscope.commands.domains import load_domains
 from deepscope.data import Digits, DigitSplit
 from deepscope.data.mnist import MnistExtract, MnistMExtract
 from deepscope.errors import DeepscopeError
@@ -174,11 +173,11 @@ def test_what_cannot_be_adapted_says_so(tmp_path: Path) -> None:
         load_domains(str(source), str(stranger), DEFAULT, here)
     with pytest.raises(DeepscopeError, match="cannot be adapted to each other"):
         load_domains("mnist-extract", str(source), DEFAULT, here)
-    with pytest.raises(DeepscopeError, match="name one with --out"):
+    with pytest.raises(DeepscopeError, match="out must name a folder"):
         FIT.run(replace(here, out=None))
-    with pytest.raises(DeepscopeError, match="at least 1"):
+    with pytest.raises(DeepscopeError, match="epochs must be at least 1"):
         replace(FIT, epochs=0).run(here)
-    with pytest.raises(DeepscopeError, match="nothing to measure on"):
+    with pytest.raises(DeepscopeError, match="source and target leave nothing to measure on"):
         AdaptEvaluate(DEFAULT).run(here)
     with pytest.raises(DeepscopeError, match="none of the classes"):
         AdaptEvaluate(DEFAULT, source="mnist-extract").run(here)
