@@ -178,7 +178,9 @@ def test_source_only_never_sees_the_target() -> None:
 def test_too_few_images_are_refused() -> None:
     source, target = digits()
     with pytest.raises(DeepscopeError, match="at least three labelled images"):
-        adapt_network(lambda: SHORT.digit_network(Dann()), source, target[:1], method=Dann(), recipe=SHORT, session=QUIET)
+        adapt_network(
+            lambda: SHORT.digit_network(Dann()), source, target[:1], method=Dann(), recipe=SHORT, session=QUIET
+        )
 
 
 def outputs(target: Tensor, *, features: Tensor | None = None) -> Outputs:

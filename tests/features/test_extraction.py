@@ -217,7 +217,9 @@ def test_pixels_are_taken_as_they_are(tiny: VisionModel, session: Session) -> No
         wanted = [tiny.activations(part, ["2"])["2"].mean((2, 3)) for part in (pixels, tall[None])]
     assert np.allclose(found.vectors[0], torch.cat(wanted).numpy(), atol=1e-5)
     assert extract(tiny, LAYERS[:1], [tall, *pixels], session).computed == 0
-    assert extract(tiny, LAYERS[:1], [tall.reshape(3, 20, 12)], session).computed == 1  # the same bytes in another shape
+    assert (
+        extract(tiny, LAYERS[:1], [tall.reshape(3, 20, 12)], session).computed == 1
+    )  # the same bytes in another shape
 
 
 def test_folding_keeps_the_features_and_the_model(tiny: VisionModel, pictures: list[Path]) -> None:

@@ -172,7 +172,9 @@ def test_improve_measures_fine_tuning_beside_the_other_ideas(
     assert 0 <= result.metrics["p/fine-tuning"] <= 1
 
 
-@pytest.mark.parametrize(("settings", "message"), [((0, 1e-4), "fine_tune must be at least 1"), ((2, 0.0), "learning_rate must be above 0")])
+@pytest.mark.parametrize(
+    ("settings", "message"), [((0, 1e-4), "fine_tune must be at least 1"), ((2, 0.0), "learning_rate must be above 0")]
+)
 def test_settings_that_cannot_train(settings: tuple[int, float], message: str) -> None:
     with pytest.raises(DeepscopeError, match=message):
         FineTuning(*settings)

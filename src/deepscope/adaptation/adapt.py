@@ -149,9 +149,7 @@ def adapt(
     )
     seen = domains.views(recipe) if views else (View(),)
     found = accuracies(domains, adapted, session, seen)
-    return AdaptedModel(
-        called(source), called(target), method, domains, adapted, tuple(seen), recipe.epochs, found
-    )
+    return AdaptedModel(called(source), called(target), method, domains, adapted, tuple(seen), recipe.epochs, found)
 
 
 def accuracies(domains: Domains, adapted: Adapted, session: Session, views: Sequence[View]) -> dict[str, Estimate]:

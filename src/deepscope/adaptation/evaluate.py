@@ -140,14 +140,10 @@ def _predictions(
     if not paths:
         raise DataError(nothing_readable(skipped))
     truth = torch.tensor(labels)
-    return DomainPredictions(
-        domain, called(data), tuple(paths), truth, torch.cat(predicted), remarks, tuple(skipped)
-    )
+    return DomainPredictions(domain, called(data), tuple(paths), truth, torch.cat(predicted), remarks, tuple(skipped))
 
 
-def _labelled(
-    data: DomainData, model: VisionModel, session: Session
-) -> tuple[list[tuple[Any, int]], tuple[str, ...]]:
+def _labelled(data: DomainData, model: VisionModel, session: Session) -> tuple[list[tuple[Any, int]], tuple[str, ...]]:
     """The test images of some data (all, where it is undivided) with their classes in the model, and remarks.
 
     Raises:
@@ -167,15 +163,11 @@ def _labelled(
                 "trained on it looks better than it is."
             )
     else:
-        raise DataError(
-            f"{called(data)} has no labels to measure by: give a folder with a folder of images per class"
-        )
+        raise DataError(f"{called(data)} has no labels to measure by: give a folder with a folder of images per class")
     indices = _indices(model, names, found)
     strangers = [name for name in names if indices[name] is None]
     if len(strangers) == len(names):
-        raise DataError(
-            f"none of the classes of {called(data)} ({', '.join(names[:5])}) is one of {model.name}'s"
-        )
+        raise DataError(f"none of the classes of {called(data)} ({', '.join(names[:5])}) is one of {model.name}'s")
     if strangers:
         remarks.append(f"No classes of the model, left out: {', '.join(strangers)}.")
     pairs: list[tuple[Any, int]] = [

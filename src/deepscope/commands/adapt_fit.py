@@ -108,7 +108,11 @@ def curves(history: History) -> tuple[Block, ...]:
         "loss/": ("Losses", "loss", ""),
         "validator/": ("Label-free scores", "share of the range", "Each score from its lowest to its highest value."),
         "domain/": ("Domain classifier", "accuracy", "0.5 is chance: it cannot tell the domains apart."),
-        "pseudo-labels/": ("Pseudo-labels", "share", "Coverage: share of target images whose pseudo-label is confident."),
+        "pseudo-labels/": (
+            "Pseudo-labels",
+            "share",
+            "Coverage: share of target images whose pseudo-label is confident.",
+        ),
     }
     names = sorted({name for row in history.rows for name in row})
     blocks = []

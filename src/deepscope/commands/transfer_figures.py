@@ -42,8 +42,7 @@ def copies_note(splits: Sequence[Split]) -> tuple[Note, ...]:
 def shots_curve(fitted: FittedClassifier) -> Curves:
     """Test accuracy against training images per class."""
     intervals = [
-        statistics.over_seeds(v) if len(v) > 1 else statistics.Estimate(v[0], v[0], v[0])
-        for v in fitted.shots.values()
+        statistics.over_seeds(v) if len(v) > 1 else statistics.Estimate(v[0], v[0], v[0]) for v in fitted.shots.values()
     ]
     series = Series(
         "test accuracy",

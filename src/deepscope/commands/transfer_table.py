@@ -79,7 +79,11 @@ class TransferTable(Command):
         return present(
             compare_features(
                 self.data,
-                [Recipe.parse(text, normalisation=kind, **views) for text in self.features for kind in self.normalisations],
+                [
+                    Recipe.parse(text, normalisation=kind, **views)
+                    for text in self.features
+                    for kind in self.normalisations
+                ],
                 heads=self.heads,
                 grey=self.grey,
                 holdout=Holdout(self.splits, self.test_fraction),
@@ -143,7 +147,9 @@ def features_table(found: FeatureComparison, title: str, *, unmeasured: Sequence
         published = PUBLISHED.get((str(recipe), recipe.normalisation)) if head.name == "linear-svc" else None
         start = (str(recipe), recipe.normalisation, head.name)
         place = measured.get((recipe, head))
-        rows.append((*start, *(None,) * 7, published, None) if place is None else _cells(found, place, start, published))
+        rows.append(
+            (*start, *(None,) * 7, published, None) if place is None else _cells(found, place, start, published)
+        )
     best = found.rows[found.best]
     mark = len(unmeasured) + found.compared.index((best.recipe, best.head))
     return Table(_COLUMNS, tuple(rows), title=title, caption=_CAPTION, mark=mark)

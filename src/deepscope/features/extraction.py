@@ -229,9 +229,7 @@ def _opened(source: Source) -> tuple[Source, bytes, images.UnreadableImage | Non
     return content, hashlib.sha256(content).digest(), None
 
 
-def _fill(
-    reader: _Reader, sources: Sequence[Source], rows: Sequence[int], session: Session, *, alone: bool
-) -> None:
+def _fill(reader: _Reader, sources: Sequence[Source], rows: Sequence[int], session: Session, *, alone: bool) -> None:
     """Compute and keep what is missing of these rows of the images, each process its share unless `alone`."""
     from accelerate import PartialState
     from accelerate.utils import gather_object
@@ -250,7 +248,9 @@ def _fill(
             for each in reader.passes:
                 each.add(keys, batch.pixels, session)
     if together:
-        reader.unread = dict(gather_object(list(reader.unread.items())))  # waits until every process has added its share
+        reader.unread = dict(
+            gather_object(list(reader.unread.items()))
+        )  # waits until every process has added its share
     reader.seen.clear()
     for each in reader.passes:
         for store in each.stores.values():

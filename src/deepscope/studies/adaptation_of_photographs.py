@@ -1,4 +1,4 @@
-"""Beyond chapter 3 of the report (Delefosse and Vin): photographs instead of digits, from clean ones to damaged ones."""
+"""Beyond chapter 3 of the report (Delefosse and Vin): photographs instead of digits, clean and damaged."""
 
 from __future__ import annotations
 
@@ -179,8 +179,8 @@ class AdaptationOfPhotographs(Study):
         return Answer(
             f"beyond: photographs after {corruption} {self.severity}",
             "-",
-            f"target {target[AdversarialTeacher.name]} with {AdversarialTeacher.name}, {target[SourceOnly.name]} without "
-            f"adaptation; with target labels {target[_BOUND]}, the source itself "
+            f"target {target[AdversarialTeacher.name]} with {AdversarialTeacher.name}, {target[SourceOnly.name]} "
+            f"without adaptation; with target labels {target[_BOUND]}, the source itself "
             f"{trained.mean(SourceOnly.name, SOURCE_ACCURACY)}",
             "answered",
             f"linear layers on features of {self.model}",

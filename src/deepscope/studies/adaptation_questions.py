@@ -1,4 +1,4 @@
-"""Chapter 3 of the report (Delefosse and Vin), its four questions, and what each ingredient of the strongest method does."""
+"""Chapter 3 of the report (Delefosse and Vin): its four questions, and what each ingredient of a method does."""
 
 from __future__ import annotations
 
@@ -104,7 +104,9 @@ class AdaptationQuestions(Study):
         )
         found += [AdaptationArm(method.name, method, modern) for method in others]
         found += [AdaptationArm(f"without-{name}", *changed) for name, changed in _ablations(modern).items()]
-        return found + [AdaptationArm(f"{_PAPER}-{name}", Dann(), recipe) for name, recipe in _variants(paper, modern).items()]
+        return found + [
+            AdaptationArm(f"{_PAPER}-{name}", Dann(), recipe) for name, recipe in _variants(paper, modern).items()
+        ]
 
     def run(self, session: Session) -> Result:
         """Train every arm from every seed, and answer the questions."""
@@ -254,7 +256,9 @@ def _compared(trained: AdaptationsTrained, base: str, prefix: str, title: str, c
         if name.startswith(prefix):
             change = trained.runs.gap(name, base, TARGET_ACCURACY)
             interval = (change.low, change.high) if len(runs) > 1 else (None, None)
-            rows.append((name.removeprefix(prefix), trained.runs.mean(name, TARGET_ACCURACY).value, change.value, *interval))
+            rows.append(
+                (name.removeprefix(prefix), trained.runs.mean(name, TARGET_ACCURACY).value, change.value, *interval)
+            )
     if not rows:
         return []
     columns = (Column("change"), Column("target", ".4f"))

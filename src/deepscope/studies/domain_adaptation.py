@@ -1,4 +1,4 @@
-"""Chapter 3 of the report (Delefosse and Vin): DANN from MNIST to MNIST-M as published, between its bounds, and what does better."""
+"""Chapter 3 of the report (Delefosse and Vin): DANN from MNIST to MNIST-M as published, and what does better."""
 
 from __future__ import annotations
 

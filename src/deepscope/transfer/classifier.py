@@ -96,7 +96,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         """Extract features and fit.
 
         Args:
-            X: training images, see `Data`: a folder with a folder of images per class (of one with `train/` and `test/`, the
+            X: training images: a folder with a folder of images per class (of one with `train/` and `test/`, the
                 training images); images in any form with their labels in `y`; or (image, label) pairs. Images that
                 cannot be read are skipped.
             y: (N,) their classes: numbers or names.

@@ -101,9 +101,7 @@ def temperature(scores: Tensor | None, labels: Tensor) -> float:
     if scores is None or not len(scores):
         return 1.0
     if not scores.isfinite().all():
-        raise DataError(
-            "some scores in cross-validation are not finite: look for extreme or missing feature values"
-        )
+        raise DataError("some scores in cross-validation are not finite: look for extreme or missing feature values")
     centred = scores.double() - scores.double().mean(1, keepdim=True)
     scale = centred.abs().max().item()
     if scale == 0:

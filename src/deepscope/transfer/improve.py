@@ -135,9 +135,7 @@ def _measured(idea: Improvement, on: Measurable, session: Session, folder: Path 
 def _open(
     model: str | VisionModel, others: Sequence[str | VisionModel], session: Session
 ) -> tuple[dict[str, VisionModel], list[str]]:
-    first, *rest = (
-        (each.name, each) if isinstance(each, VisionModel) else (each, None) for each in (model, *others)
-    )
+    first, *rest = ((each.name, each) if isinstance(each, VisionModel) else (each, None) for each in (model, *others))
     models, absent = {first[0]: first[1] or load_model(first[0], session)}, []
     for name, given in rest:
         try:

@@ -33,9 +33,7 @@ class Block:
         model, _, rest = text.strip().partition("@")
         layer, _, pooling = rest.partition(":")
         if not model:
-            raise SettingError(
-                "features", "name no model: write MODEL, MODEL@LAYER or MODEL@LAYER:POOLING", got=text
-            )
+            raise SettingError("features", "name no model: write MODEL, MODEL@LAYER or MODEL@LAYER:POOLING", got=text)
         if pooling and pooling not in get_args(Pooling):
             raise unknown("pooling", pooling, get_args(Pooling))
         return cls(model, layer, cast("Pooling", pooling or "mean"))
@@ -135,7 +133,9 @@ def given_models(features: Iterable[Feature]) -> dict[str, VisionModel]:
     return {feature.name: feature for feature in features if isinstance(feature, VisionModel)}
 
 
-def open_models(recipes: Iterable[Recipe], given: Mapping[str, VisionModel], session: Session) -> dict[str, VisionModel]:
+def open_models(
+    recipes: Iterable[Recipe], given: Mapping[str, VisionModel], session: Session
+) -> dict[str, VisionModel]:
     """The models of the recipes, by the name that they have there.
 
     Args:
