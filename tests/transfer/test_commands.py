@@ -12,9 +12,10 @@ import torch
 
 from deepscope.commands import NotKept, perform
 from deepscope.commands.transfer_fit import TransferFit
+from deepscope.commands.transfer_improve import TransferImprove
 from deepscope.commands.transfer_predict import TransferPredict
 from deepscope.commands.transfer_table import TransferTable
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DeepscopeError, SettingError
 from deepscope.models import VisionModel, load_model
 from deepscope.results import Curves, Heatmap, ImageGrid, Note, Result, Table
 from deepscope.session import Session
@@ -130,6 +131,13 @@ def test_settings_that_fit_no_model_are_refused_before_features_are_extracted(
         TransferFit(str(data), **settings).run(replace(session, out=data.parent / "out"))
 
 
+@pytest.mark.parametrize("share", [0, 1])
+@pytest.mark.parametrize("command", [TransferFit, TransferTable, TransferImprove])
+def test_a_share_of_nothing_or_all_is_no_test_fraction(command: type[Any], share: float) -> None:
+    with pytest.raises(SettingError, match=f"test_fraction {share} is out of range: give a number above 0, below 1"):
+        command("photos", test_fraction=share)
+
+
 def test_a_fit_retires_the_export_and_the_training_of_the_earlier_one(
     data: Path, session: Session, tmp_path: Path
 ) -> None:
@@ -218,7 +226,7 @@ def test_bad_data_is_one_line(data: Path, session: Session, damage: object, mess
         ({"features": ("no_such_model",)}, "no model is named"),
         ({"features": ()}, "nothing to compare"),
         ({"heads": ("forest",)}, "no head is named"),
-        ({"splits": 0}, "splits must be at least 1"),
+        ({"splits": 0}, "splits 0 is out of range: give a number from 1"),
         ({"size": 3}, "must be a side between"),
         ({"scales": ()}, "between 0.1 and 10"),
     ],

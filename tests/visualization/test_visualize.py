@@ -191,8 +191,8 @@ def test_a_stopped_job_still_gives_its_result(session: Session, monkeypatch: pyt
 @pytest.mark.usefixtures("models")
 def test_it_starts_from_a_picture_or_excites_a_layer(session: Session, tmp_path: Path) -> None:
     Image.new("RGB", (20, 20), (200, 40, 40)).save(tmp_path / "red.png")
-    still = Visualize(("hay",), preset="source", iterations=0, start=str(tmp_path / "red.png")).run(session)
-    assert still.arrays["images"][0, 8, 8].tolist() == [200, 40, 40]
+    still = Visualize(("hay",), preset="source", iterations=1, start=str(tmp_path / "red.png")).run(session)
+    assert np.abs(still.arrays["images"][0, 8, 8].astype(int) - [200, 40, 40]).max() <= 20
     channels = Visualize(layer="0", channel=(1, 4), iterations=3, view=32).run(session)
     assert channels.arrays["images"].shape[0] == 2
     assert not any(name.startswith("recognised") for name in channels.metrics)
@@ -210,7 +210,6 @@ def test_it_starts_from_a_picture_or_excites_a_layer(session: Session, tmp_path:
         (Visualize(("wombat",), preset="best"), "no preset"),
         (Visualize(layer="9"), "no layer"),
         (Visualize(layer="0", channel=(99,)), "--channel 99"),
-        (Visualize(("wombat",), seeds=0), "--seeds"),
         (Visualize(layer="0", judge=("squeezenet1_0",)), "--judge"),
         (Visualize(("wombat",), start="missing.jpg"), "missing.jpg"),
         (Visualize(("wombat",), preset="statistics"), "no batch normalisation"),

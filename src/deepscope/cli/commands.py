@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from cyclopts import App, Parameter, convert
 from docstring_parser import parse
 
 from deepscope.checks import Check
+from deepscope.cli.usage import flag
 from deepscope.commands import Command
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DeepscopeError, SettingError
 from deepscope.images.refusals import ADDRESS
 from deepscope.registry import Registered
 from deepscope.report import Report  # noqa: F401 - above studies, so that it can run them
-from deepscope.settings import Range, check, check_values, number, whole_number
+from deepscope.settings import Range, check, field_types, number, whole_number
 from deepscope.studies import Study
 
 Run = Callable[[Command, "Common"], None]
@@ -138,19 +140,26 @@ def _function(
         values = dict(bound.arguments)
         common = Common(**{f.name: values.pop(f.name) for f in dataclasses.fields(Common)})
         settings = {name: value for name, value in values.items() if name in own}
-        check(common)
-        if method is not None:
-            of_method = {name: value for name, value in values.items() if name not in own}
-            check_values(method, of_method)
-            settings[field] = method(**of_method)
-        check_values(command, settings)
-        run(command(**settings), common)
+        with _flags_named(bound.arguments):
+            check(common)
+            if method is not None:
+                settings[field] = method(**{name: value for name, value in values.items() if name not in own})
+            run(command(**settings), common)
 
     call.__name__ = (method or command).__name__
     call.__doc__ = _summary(command if method is None else method)
     call.__signature__ = signature  # type: ignore[attr-defined]
     call.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
     return call
+
+
+@contextmanager
+def _flags_named(flags: Container[str]) -> Iterator[None]:
+    """A setting that is refused in the block is named as its flag, where the command has one."""
+    try:
+        yield
+    except SettingError as error:
+        raise DeepscopeError(error.spelled(lambda name: flag(name) if name in flags else name)) from None
 
 
 def _signature(
@@ -172,7 +181,7 @@ def _signature(
 
 
 def _parameters(cls: type[Any], group: str) -> Iterator[inspect.Parameter]:
-    hints = get_type_hints(cls, include_extras=True)
+    hints = field_types(cls)
     about = {p.arg_name: p.description for p in parse(inspect.getdoc(cls) or "").params}
     positional = [f for f in dataclasses.fields(cls) if not f.kw_only]
     for field in dataclasses.fields(cls):
@@ -238,8 +247,9 @@ def _kind_and_default(field: dataclasses.Field[Any], last: bool, hint: Any) -> t
 
 
 def _family_field(command: type[Command]) -> tuple[str, type[Registered]] | None:
-    for name, hint in get_type_hints(command).items():
-        if isinstance(hint, type) and issubclass(hint, Registered) and inspect.isabstract(hint):
+    for name, hint in field_types(command).items():
+        plain = isinstance(hint, type) and not get_origin(hint)  # in Python 3.10 `tuple[int, ...]` is a type too
+        if plain and issubclass(hint, Registered) and inspect.isabstract(hint):
             return name, hint
     return None
 

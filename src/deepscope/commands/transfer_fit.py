@@ -16,7 +16,7 @@ from deepscope.models.classifier import NormalisationKind
 from deepscope.render import presents
 from deepscope.results import Curves, Note, Result, Series
 from deepscope.session import Session
-from deepscope.settings import Positive, Range, Share, Side
+from deepscope.settings import Positive, ProperShare, Range, Side
 from deepscope.statistics import proportion
 from deepscope.training import History
 from deepscope.transfer.fine_tuning import FineTuning
@@ -58,7 +58,7 @@ class TransferFit(Command):
     features: str = DEFAULT
     normalisation: NormalisationKind = "l2"
     head: str = "linear-svc"
-    test_fraction: Share = 0.3
+    test_fraction: ProperShare = 0.3
     size: Side | None = None
     flip: bool = False
     scales: tuple[Annotated[float, Range(most=16, above=True)], ...] = (1.0,)

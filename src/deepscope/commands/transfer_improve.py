@@ -12,7 +12,7 @@ from deepscope.models import DEFAULT
 from deepscope.render import presents
 from deepscope.results import Column, Note, Result, Table
 from deepscope.session import Session
-from deepscope.settings import Count, Positive, Share
+from deepscope.settings import Count, Positive, ProperShare
 from deepscope.transfer.fine_tuning import FineTuning
 from deepscope.transfer.improve import Improvements, improve
 from deepscope.transfer.splits import Holdout
@@ -48,7 +48,7 @@ class TransferImprove(Command):
     fine_tune: int = FineTuning.epochs
     learning_rate: Positive = FineTuning.rate
     splits: Count = 1
-    test_fraction: Share = 0.3
+    test_fraction: ProperShare = 0.3
 
     def run(self, session: Session) -> Result:
         """Measure the baseline and every idea."""

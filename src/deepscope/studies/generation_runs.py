@@ -181,7 +181,7 @@ def train(
     if arm.stacked:
         pictures = stacked(pictures, len(pictures.train), session)
     if not (folder / CHECKPOINT).exists():  # a new training: what was measured of an earlier one goes
-        for stale in folder.glob("quality-*.json"):
+        for stale in folder.glob("quality-*"):
             stale.unlink(missing_ok=True)
     trained = train_gan(
         pictures,
