@@ -131,6 +131,12 @@ def test_real_images_agree_with_scikit_learns_own_svm(home: Path, session: Sessi
     assert np.array_equal(logits.argmax(1).numpy(), machine.predict(test))
 
 
+def fresh(classifier: ImageClassifier) -> ImageClassifier:
+    made = clone(classifier)
+    assert isinstance(made, ImageClassifier)
+    return made
+
+
 @pytest.fixture
 def mine(session: Session) -> ImageClassifier:
     return ImageClassifier(tiny_model(size=16), session=session)
@@ -141,24 +147,23 @@ def test_every_form_of_images_gives_the_same_classifier(
 ) -> None:
     assert data.test is not None
     paths, labels = data.train.paths, names(data, data.train.labels)
-    wanted = clone(mine).fit(list(paths), labels).predict_proba(list(data.test.paths))
-    pixels = mine.features.read(paths)  # type: ignore[union-attr]
-    tested = mine.features.read(data.test.paths)  # type: ignore[union-attr]
+    wanted = fresh(mine).fit(list(paths), labels).predict_proba(list(data.test.paths))
+    pixels, tested = (tiny_model(size=16).read(part) for part in (paths, data.test.paths))
     fits = [
-        clone(mine).fit(data.root),  # its training images
-        clone(mine).fit(str(data.root / "train")),
-        clone(mine).fit(data),
-        clone(mine).fit(np.array([str(path) for path in paths]), labels),
-        clone(mine).fit([Image.open(path).convert("RGB") for path in paths], labels),
-        clone(mine).fit(list(zip(paths, labels, strict=True))),
-        clone(mine).fit(pixels, labels),
-        clone(mine).fit(list(zip(pixels, labels, strict=True))),
+        fresh(mine).fit(data.root),  # its training images
+        fresh(mine).fit(str(data.root / "train")),
+        fresh(mine).fit(data),
+        fresh(mine).fit(np.array([str(path) for path in paths]), labels),
+        fresh(mine).fit([Image.open(path).convert("RGB") for path in paths], labels),
+        fresh(mine).fit(list(zip(paths, labels, strict=True))),
+        fresh(mine).fit(pixels, labels),
+        fresh(mine).fit(list(zip(pixels, labels, strict=True))),
     ]
     for each in fits:
         assert each.classes_.tolist() == list(data.classes)
         assert np.allclose(each.predict_proba(list(data.test.paths)), wanted, atol=1e-5)
         assert np.allclose(each.predict_proba(tested), wanted, atol=1e-5)
-    numbered = clone(mine).fit(list(paths), data.train.labels + 7)
+    numbered = fresh(mine).fit(list(paths), data.train.labels + 7)
     assert numbered.classes_.tolist() == [7, 8, 9] and numbered.predict([paths[0]]).dtype.kind == "i"
 
 
@@ -185,7 +190,7 @@ def test_its_model_is_a_model_like_any_other(data: ClassFolders, mine: ImageClas
     before = mine.model
     assert mine.fit(list(data.test.paths), data.test.labels).model is not before
     with pytest.raises(NotFittedError):
-        _ = clone(mine).model
+        _ = fresh(mine).model
 
 
 def test_a_tuned_classifier_of_tensors(data: ClassFolders, session: Session) -> None:

@@ -76,6 +76,7 @@ def origin(models: Iterable[VisionModel], paths: Sequence[Path], digests: Sequen
     return Provenance(
         models={model.name: model.fingerprint for model in models},
         data=f"{len(paths)} images, sha256 {digest.hexdigest()}" if paths else "",
+        sha256=digest.hexdigest() if paths else "",
     )
 
 

@@ -41,9 +41,7 @@ def copies_note(splits: Sequence[Split]) -> tuple[Note, ...]:
 
 def shots_curve(fitted: FittedClassifier) -> Curves:
     """Test accuracy against training images per class."""
-    intervals = [
-        statistics.over_seeds(v) if len(v) > 1 else statistics.Estimate(v[0], v[0], v[0]) for v in fitted.shots.values()
-    ]
+    intervals = [_interval(values) for values in fitted.shots.values()]
     series = Series(
         "test accuracy",
         np.array(list(fitted.shots)),
@@ -59,6 +57,10 @@ def shots_curve(fitted: FittedClassifier) -> Curves:
         caption=f"Mean of {fitted.draws} random draws of training images, with its 95 % interval.",
         x_scale="log",
     )
+
+
+def _interval(values: Sequence[float]) -> statistics.Estimate:
+    return statistics.over_seeds(values) if len(values) > 1 else statistics.Estimate(values[0], values[0], values[0])
 
 
 def map_of_features(fitted: FittedClassifier) -> Curves:

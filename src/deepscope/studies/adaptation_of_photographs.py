@@ -27,14 +27,15 @@ from deepscope.adaptation import (
 from deepscope.adaptation.training import correct
 from deepscope.commands.shown import thumbnail
 from deepscope.data import ClassFolders, load_dataset
-from deepscope.data.corruptions import Corruption, write_corrupted
+from deepscope.data.corrupt import write_corrupted
+from deepscope.data.corruptions import Corruption
 from deepscope.errors import DataError, SettingError
 from deepscope.models import DEFAULT
 from deepscope.results import Column, ImageGrid, Note, Provenance, Result, Table
 from deepscope.session import Session
 from deepscope.studies.adaptation_runs import SOURCE_ACCURACY, TARGET_ACCURACY
+from deepscope.studies.arms import Outcome, Trained, train_arms
 from deepscope.studies.study import Answer, Budget, Study, answers
-from deepscope.studies.trainings import Outcome, Trained, train_arms
 
 Adaptations: TypeAlias = "Trained[PhotographArm, Adapted]"
 
@@ -171,7 +172,7 @@ class AdaptationOfPhotographs(Study):
             figure: correct(run(adapted.network, part.inputs, domain, session)[1], part.labels) / len(part)
             for figure, domain, part in parts
         }
-        return Outcome(arm, session.seed, adapted, adapted.history, figures)
+        return Outcome(arm, session.seed, figures, adapted.history, adapted)
 
     def _answer(self, corruption: str, trained: Adaptations) -> Answer:
         """The default method was chosen on digits, and so without a look at these images."""

@@ -132,7 +132,7 @@ class AdaptationQuestions(Study):
 
     def _answers(self, trained: AdaptationsTrained) -> list[Answer]:
         target = {name: trained.runs.mean(name, TARGET_ACCURACY) for name in trained.outcomes}
-        known = trained.runs.last(_NO_REVERSAL, "domain/accuracy"), trained.runs.last(_DANN, "domain/accuracy")
+        known = trained.last(_NO_REVERSAL, "domain/accuracy"), trained.last(_DANN, "domain/accuracy")
         worse = target[_NO_REVERSAL].value < target[_DANN].value and known[0].value > known[1].value
         before, after = (trained.runs.mean(name, SOURCE_ACCURACY) for name in (_SOURCE_ONLY, _DANN))
         return [

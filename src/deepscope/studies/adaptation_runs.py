@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from deepscope.adaptation import (
@@ -34,7 +35,8 @@ from deepscope.errors import SettingError
 from deepscope.kept import workspace
 from deepscope.models import DEFAULT
 from deepscope.session import Session
-from deepscope.studies.trainings import Outcome, Trained, train_arms
+from deepscope.statistics import Estimate, over_seeds
+from deepscope.studies.arms import Outcome, Trained, train_arms
 
 SOURCE_ACCURACY, TARGET_ACCURACY = "accuracy/source", "accuracy/target"
 """Figures of every outcome: on held-out images, at the epoch that was chosen without labels."""
@@ -80,6 +82,10 @@ class AdaptationsTrained:
         """By the arm's name, one per seed."""
         return self.runs.outcomes
 
+    def last(self, arm: str, figure: str) -> Estimate:
+        """A recorded figure of an arm after its last step, over its seeds."""
+        return over_seeds([along(run, figure)[-1] for run in self.outcomes[arm]])
+
 
 @dataclass(frozen=True)
 class Trust:
@@ -118,6 +124,8 @@ def train_all(
         SettingError: there are fewer than one seed or 100 images.
         Diverged: a needed arm did.
     """
+    if seeds < 1:
+        raise SettingError("seeds", "must be at least 1", got=seeds)
     if images is not None and images < 100:
         raise SettingError("images", "must be at least 100", got=images)
     target = first_here(["mnist-m", "mnist-m-extract"], session)
@@ -166,15 +174,20 @@ def train(arm: AdaptationArm, domains: Domains, session: Session, folder: Path |
     )
     row = next(row for row in adapted.history.rows if row["step"] == adapted.chosen)
     figures = {name: row[name] for name in (SOURCE_ACCURACY, TARGET_ACCURACY)}
-    return Outcome(arm, session.seed, adapted, adapted.history, figures)
+    return Outcome(arm, session.seed, figures, adapted.history, adapted)
 
 
 def over_views(outcome: AdaptationOutcome, domains: Domains, session: Session) -> float:
     """Target accuracy of the model that `adapt fit` saves, which averages over views of each image."""
     test = domains.target_test
     assert test is not None
-    _, logits = run(outcome.made.network, test.inputs, TARGET, session, domains.views(outcome.arm.recipe))
+    _, logits = run(outcome.trained.network, test.inputs, TARGET, session, domains.views(outcome.arm.recipe))
     return _accuracy(logits, test.labels)
+
+
+def along(outcome: AdaptationOutcome, figure: str) -> NDArray[np.float64]:
+    """A recorded figure after each epoch."""
+    return outcome.history.column(figure)[1]
 
 
 def trust(outcomes: Iterable[AdaptationOutcome]) -> dict[str, Trust]:
@@ -192,8 +205,8 @@ def trust(outcomes: Iterable[AdaptationOutcome]) -> dict[str, Trust]:
         correlations, losses = [], []
         for seed in {o.seed for o in candidates}:
             runs = [o for o in candidates if o.seed == seed]
-            accuracy = np.concatenate([o.by_epoch(TARGET_ACCURACY) for o in runs])
-            score = np.concatenate([o.by_epoch(name) for o in runs])
+            accuracy = np.concatenate([along(o, TARGET_ACCURACY) for o in runs])
+            score = np.concatenate([along(o, name) for o in runs])
             if np.ptp(accuracy) and np.ptp(score):
                 correlations.append(np.corrcoef(rankdata(score), rankdata(accuracy))[0, 1])
             losses.append(float(accuracy.max() - accuracy[score.argmax()]))
@@ -228,6 +241,6 @@ def sample_features(outcome: AdaptationOutcome, domains: Domains, session: Sessi
     test = domains.target_test
     assert test is not None
     parts = ((SOURCE, domains.source_test), (TARGET, test))
-    features = [run(outcome.made.network, part.inputs[:_SAMPLE], domain, session)[0] for domain, part in parts]
+    features = [run(outcome.trained.network, part.inputs[:_SAMPLE], domain, session)[0] for domain, part in parts]
     labels = torch.cat([part.labels[:_SAMPLE] for _, part in parts])
     return torch.cat(features), labels, torch.cat([torch.full((len(f),), d) for d, f in enumerate(features)])

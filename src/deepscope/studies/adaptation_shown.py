@@ -35,7 +35,7 @@ def metrics(trained: AdaptationsTrained, validators: Mapping[str, Trust]) -> dic
     for name in trained.outcomes:
         for domain, figure in (("source", SOURCE_ACCURACY), ("target", TARGET_ACCURACY)):
             found |= trained.runs.mean(name, figure).metrics(f"accuracy/{name}/{domain}")
-        found[f"a-distance/{name}"] = trained.runs.last(name, "a-distance").value
+        found[f"a-distance/{name}"] = trained.last(name, "a-distance").value
     for name, one in validators.items():
         found[f"validator/{name}/regret"] = one.regret
         if one.correlation is not None:
@@ -51,7 +51,7 @@ def arms_table(trained: AdaptationsTrained, published: Mapping[str, float]) -> T
     for name, runs in trained.outcomes.items():
         target = trained.runs.mean(name, TARGET_ACCURACY)
         spread = target.high - target.value if len(runs) > 1 else None
-        source, distance = trained.runs.mean(name, SOURCE_ACCURACY), trained.runs.last(name, "a-distance")
+        source, distance = trained.runs.mean(name, SOURCE_ACCURACY), trained.last(name, "a-distance")
         found = (name, target.value, spread, source.value, distance.value)
         rows.append((*found, *((published.get(name),) if published else ())))
     caption = "Accuracy on held-out images, and how far a linear classifier tells the domains' features apart (0 to 2)."
