@@ -86,7 +86,8 @@ class Domains(ABC):
     def model(self, network: DomainNetwork, views: Sequence[View], *, about: str) -> VisionModel:
         """The network, as it is for target images, as a model like any other."""
         classifier = self.classifier(network, views)
-        return VisionModel(about, classifier, self.preprocessing, self.classes, origin=Origin(about))
+        pixels = replace(self.preprocessing, mean=(0.0,) * 3, std=(1.0,) * 3)  # each backbone normalises them itself
+        return VisionModel(about, classifier, pixels, self.classes, origin=Origin(about))
 
     def save(self, folder: Path, network: DomainNetwork, views: Sequence[View], *, about: str) -> VisionModel:
         """Write the network, as it is for target images, as a model that every command takes.
