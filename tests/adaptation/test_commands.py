@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from deepscope.adaptation import Adaptation, AdversarialTeacher, Dann, SourceOnly, domains, load_domains
+from deepscope.adaptation import Adaptation, AdversarialTeacher, Dann, SourceOnly, load_domains, loading
 from deepscope.commands import NotKept
 from deepscope.commands.adapt_evaluate import AdaptEvaluate
 from deepscope.commands.adapt_fit import AdaptFit
@@ -118,7 +118,7 @@ def _tiny_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """An untrained network of the digits' architecture, in place of a pretrained one."""
     torch.manual_seed(0)
     model = VisionModel("tiny", digits.network(), Preprocessing(28, 28), architecture="deepscope:digits")
-    monkeypatch.setattr(domains, "load_model", lambda name, session: model)
+    monkeypatch.setattr(loading, "load_model", lambda name, session: model)
 
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "deep_blue": (40, 40, 200)}

@@ -79,7 +79,7 @@ def test_adapting_is_what_the_command_does(
     tmp_path: Path, model: VisionModel, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, target = photographs(tmp_path / "source"), photographs(tmp_path / "target", dim=0.6)
-    monkeypatch.setattr("deepscope.adaptation.domains.load_model", lambda name, session: model)
+    monkeypatch.setattr("deepscope.adaptation.loading.load_model", lambda name, session: model)
     command = AdaptFit(source=str(source), target=str(target), method=Dann(), epochs=3)
     typed = command.run(Session(quiet=True, cache=session.cache, out=tmp_path / "typed"))
     adapted = adapt(source, target, method="dann", recipe=SHORT, model=model, session=session)

@@ -69,7 +69,8 @@ def test_a_comparison_is_that_of_the_command(data: ClassFolders, session: Sessio
     assert found.result().provenance == command.provenance
     frame = found.to_pandas()
     assert list(frame["features"]) == [str(recipe) for recipe in recipes]
-    assert frame["validation"].idxmax() == found.best and frame["p"].isna()[found.best]
+    assert frame["validation"].idxmax() == found.best
+    assert [p is None for p in found.p_values] == [place == found.best for place in range(len(found))]
     accuracy = [np.mean(np.concatenate(row.correct)) for row in found.rows]
     assert frame["accuracy"].to_numpy() == pytest.approx(accuracy)
     assert render.load(found.save(tmp_path / "saved")).metrics == command.metrics

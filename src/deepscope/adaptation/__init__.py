@@ -11,10 +11,11 @@ from deepscope.adaptation.coral import Coral
 from deepscope.adaptation.dann import Dann
 from deepscope.adaptation.distance import proxy_a_distance
 from deepscope.adaptation.domain_norm import SOURCE, TARGET
-from deepscope.adaptation.domains import Domains, load_domains
+from deepscope.adaptation.domains import Domains
 from deepscope.adaptation.entropy import EntropyMinimisation
 from deepscope.adaptation.evaluate import DomainEvaluation, evaluate
 from deepscope.adaptation.gradient_reversal import reverse
+from deepscope.adaptation.loading import load_domains
 from deepscope.adaptation.mmd import MaximumMeanDiscrepancy
 from deepscope.adaptation.networks import DigitNetwork, DomainNetwork, FeatureNetwork
 from deepscope.adaptation.normalisation import AdaptiveNormalisation

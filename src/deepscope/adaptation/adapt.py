@@ -10,7 +10,8 @@ from typing import Any
 from deepscope.adaptation.adaptation import Adaptation
 from deepscope.adaptation.adversarial_teacher import AdversarialTeacher
 from deepscope.adaptation.domain_norm import SOURCE, TARGET
-from deepscope.adaptation.domains import DomainData, Domains, called, load_domains
+from deepscope.adaptation.domains import Domains
+from deepscope.adaptation.loading import DomainData, called, load_domains
 from deepscope.adaptation.recipe import Recipe
 from deepscope.adaptation.training import Adapted, Record, adapt_network, correct, run
 from deepscope.models import DEFAULT, VisionModel

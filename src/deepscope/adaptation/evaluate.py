@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepscope.adaptation.domains import DomainData, called, opened
+from deepscope.adaptation.loading import DomainData, called, opened
 from deepscope.data import DigitSplit
 from deepscope.errors import DataError, SettingError
 from deepscope.images import Skipped

@@ -69,7 +69,7 @@ class DataGet(Command):
         got = [get(source, session) for source in dataset.sources]
         rows = tuple((str(item.path), item.checked, item.sha256 or None) for item in got)
         return Result(
-            title=f"{dataset.name} is here",
+            title=f"{dataset.name} is installed",
             metrics={"files": len(rows)},
             blocks=(
                 Table((Column("path"), Column("checked"), Column("SHA-256")), rows),

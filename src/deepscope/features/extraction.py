@@ -6,8 +6,6 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from threading import Lock
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,8 +17,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from deepscope import images
-from deepscope.errors import DataError, DeepscopeError
+from deepscope.errors import DataError
 from deepscope.features.inference import accelerated
+from deepscope.features.reading import Reader
 from deepscope.features.store import Store
 from deepscope.inputs import nothing_readable
 from deepscope.inputs.examples import Source
@@ -99,10 +98,10 @@ def extract(
         backbone = backbone_of(model, layers, (view,))
         about = {layer: {**identity, **view.key, "layer": layer[0], "pooling": layer[1]} for layer in backbone.layers}
         passes.append(_Pass(backbone, {layer: Store(cache, said) for layer, said in about.items()}))
-    reader, alone = _Reader(geometry, passes, list(digests or [b""] * len(sources))), False
+    reader, alone = Reader(geometry, passes, list(digests or [b""] * len(sources))), False
     rows = [row for row, key in enumerate(reader.keys) if not key or any(each.lacks(key) for each in passes)]
     while True:
-        _fill(reader, sources, rows, session, alone=alone)
+        _fill(passes, reader, sources, rows, session, alone=alone)
         unread = reader.unread
         found = [row for row, key in enumerate(reader.keys) if key not in unread]
         skipped = tuple(
@@ -161,75 +160,15 @@ class _Pass:
                 self.stores[layer].add([names[row] for row in fresh], vectors[fresh])
 
 
-@dataclass(eq=False)
-class _Reader:
-    """Opens an image, hashes it, and decodes the same bytes where a pass lacks it. Called from several threads.
-
-    Attributes:
-        geometry: makes the pixels.
-        passes: what is to be computed.
-        keys: digest of each image that was opened so far; empty for the others.
-        unread: digests of images that cannot be used -> why.
-        seen: digests of images that were met in this round: copies are decoded once.
-        share: this process's number, and how many processes share the work.
-    """
-
-    geometry: Preprocessing
-    passes: Sequence[_Pass]
-    keys: list[bytes]
-    unread: dict[bytes, str] = field(default_factory=dict[bytes, str])
-    seen: set[bytes] = field(default_factory=set[bytes])
-    share: tuple[int, int] = (0, 1)
-    lock: Lock = field(default_factory=Lock)
-
-    def __call__(self, numbered: tuple[int, Source]) -> Tensor | None:
-        """(3, H, W) pixels of an image that this process computes; None where there is nothing to compute."""
-        row, source = numbered
-        content, key, refusal = _opened(source)
-        try:
-            if refusal:
-                self.keys[row] = self.keys[row] or key
-                raise refusal
-            if self.keys[row] not in (b"", key):  # in the second round
-                raise images.UnreadableImage(str(source), "it changed while it was read: run again")
-            self.keys[row] = key
-            if not self._mine(key):
-                return None
-            return content if isinstance(content, Tensor) else self.geometry(content)
-        except images.Exhausted:
-            raise
-        except DeepscopeError as error:
-            reason = error.reason if isinstance(error, images.UnreadableImage) else str(error)
-            self.unread[self.keys[row]] = reason
-            raise
-
-    def _mine(self, key: bytes) -> bool:
-        """Whether an image is met for the first time, misses features, and falls to this process."""
-        with self.lock:
-            if key in self.seen:
-                return False
-            self.seen.add(key)
-            lacking = [each for each in self.passes if each.lacks(key)]
-            for each in lacking:
-                each.missing.add(key)
-        return bool(lacking) and int.from_bytes(key[:8], "little") % self.share[1] == self.share[0]
-
-
-def _opened(source: Source) -> tuple[Source, bytes, images.UnreadableImage | None]:
-    """What is decoded, its digest, and why it cannot be opened."""
-    if isinstance(source, Tensor):
-        content = f"{source.dtype} {tuple(source.shape)}".encode() + source.contiguous().numpy().tobytes()
-        return source, hashlib.sha256(content).digest(), None
-    if not isinstance(source, (str, Path)):
-        return source, images.digest(source), None
-    try:
-        content = images.content(source)
-    except images.UnreadableImage as refusal:
-        return source, hashlib.sha256(repr(source).encode()).digest(), refusal
-    return content, hashlib.sha256(content).digest(), None
-
-
-def _fill(reader: _Reader, sources: Sequence[Source], rows: Sequence[int], session: Session, *, alone: bool) -> None:
+def _fill(
+    passes: Sequence[_Pass],
+    reader: Reader,
+    sources: Sequence[Source],
+    rows: Sequence[int],
+    session: Session,
+    *,
+    alone: bool,
+) -> None:
     """Compute and keep what is missing of these rows of the images, each process its share unless `alone`."""
     from accelerate import PartialState
     from accelerate.utils import gather_object
@@ -245,14 +184,14 @@ def _fill(reader: _Reader, sources: Sequence[Source], rows: Sequence[int], sessi
     for batch in images.stream(numbered, reader, batch_size=BATCH, name=lambda one: _label(one[1], one[0])):
         if batch.rows:
             keys = [reader.keys[rows[row]] for row in batch.rows]
-            for each in reader.passes:
+            for each in passes:
                 each.add(keys, batch.pixels, session)
     if together:
         reader.unread = dict(
             gather_object(list(reader.unread.items()))
         )  # waits until every process has added its share
     reader.seen.clear()
-    for each in reader.passes:
+    for each in passes:
         for store in each.stores.values():
             store.refresh()
 

@@ -12,7 +12,7 @@ from deepscope.session import Session
 
 @dataclass
 class Shuffled:
-    """A data set's rows in a new random order each epoch; what is left over at an epoch's end is left out.
+    """A data set's rows in a new random order each epoch; an incomplete last batch is dropped.
 
     The rows of a step follow from its number alone: a resumed training needs no state of its data.
 

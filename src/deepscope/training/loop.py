@@ -24,7 +24,7 @@ from deepscope.training.history import History, Recorder
 
 @dataclass(frozen=True)
 class Moment:
-    """When and where a step happens. Whatever is random in it follows from this, so that it can be done again.
+    """When and where a step happens. Everything random in a step follows from this, so that it can be repeated.
 
     Attributes:
         step: steps done before this one.

@@ -17,17 +17,17 @@ from torch import Tensor
 from typing_extensions import Self
 
 from deepscope import images
-from deepscope.errors import DataError, SettingError
+from deepscope.errors import DataError
 from deepscope.inputs import Images
 from deepscope.inputs.examples import Examples, Source, items_of
-from deepscope.models import DEFAULT, Origin, Preprocessing, VisionModel
+from deepscope.models import DEFAULT, Origin, VisionModel
 from deepscope.models.classifier import NormalisationKind
 from deepscope.models.saved import BackboneOrigin, require_architectures, save
 from deepscope.session import Session
 from deepscope.training import History
-from deepscope.transfer.fine_tuning import FineTuning, fine_tune
-from deepscope.transfer.fitting import FittedFeatures, fit_features, temperature
-from deepscope.transfer.heads import Fitted, Head, folds_of
+from deepscope.transfer.fine_tuning import FineTuning, fine_tune, held_out
+from deepscope.transfer.fitting import fit_features
+from deepscope.transfer.heads import Head
 from deepscope.transfer.recipe import Feature, Recipe, given_models, open_models, recipe_of
 from deepscope.transfer.recipe_features import extract_recipes
 
@@ -168,15 +168,13 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             UnsupportedError: the head is not linear.
             Diverged: a loss is no longer a number.
         """
-        folds = folds_of(labels, seed=self._session.seed, most=10)
-        kept = torch.ones(len(labels), dtype=torch.bool) if folds is None else folds > 0
-        settings, known = self.fine_tuning or FineTuning(), [block[kept] for block in blocks]
-        fitted = fit_features(
-            known, labels[kept], Head.named(self.head), self.recipe_.normalisation, seed=self._session.seed
-        )
+        settings = self.fine_tuning or FineTuning()
+        kept = ~held_out(labels, seed=self._session.seed)
+        head, kind = Head.named(self.head), self.recipe_.normalisation
+        fitted = fit_features([block[kept] for block in blocks], labels[kept], head, kind, seed=self._session.seed)
         tuned, history = fine_tune(
             fitted.classifier(self.recipe_, self.models_).to(self._session.device),
-            self._pixels(),
+            self.recipe_.shared_pixels(self.models_),
             [sources[row] for row in kept.nonzero().flatten().tolist()],
             labels[kept],
             settings,
@@ -189,16 +187,10 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             name: replace(model, network=networks[name].network, origin=Origin(f"{model.name}, fine-tuned"))
             for name, model in self.models_.items()
         }
-        # features are kept on the CPU
-        head = Fitted(tuned.head.cpu(), f"{fitted.head.setting}, then {settings.epochs} epochs", None)
-        self.fitted_ = FittedFeatures(fitted.normalisations, head, 1.0, float("nan"))
+        self.fitted_ = fitted.tuned(tuned.head.cpu(), settings.epochs)  # features are kept on the CPU
         if held := (~kept).nonzero().flatten().tolist():
             scores = self.fitted_.scores(self._extracted([sources[row] for row in held]))
-            self.fitted_ = replace(
-                self.fitted_,
-                temperature=temperature(scores, labels[~kept]),
-                validation=(scores.argmax(1) == labels[~kept]).float().mean().item(),
-            )
+            self.fitted_ = self.fitted_.calibrated(scores, labels[~kept])
         return history
 
     def predict(self, X: Images) -> NDArray[Any]:
@@ -207,15 +199,15 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             DataError: an image cannot be read.
         """
-        return self.classes_[self.fitted_scores(X).argmax(1).numpy()]
+        return self.classes_[self._scores(X).argmax(1).numpy()]
 
     def predict_proba(self, X: Images) -> NDArray[np.float32]:
         """(N, C) calibrated probabilities. Raises DataError where an image cannot be read."""
-        return (self.fitted_scores(X) / self.fitted_.temperature).softmax(1).numpy()
+        return (self._scores(X) / self.fitted_.temperature).softmax(1).numpy()
 
     def decision_function(self, X: Images) -> NDArray[np.float32]:
         """(N, C) the head's own scores. Raises DataError where an image cannot be read."""
-        return self.fitted_scores(X).numpy()
+        return self._scores(X).numpy()
 
     def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
         """Accuracy on images and their labels, given as in `fit`; of a divided folder, on its test images.
@@ -237,16 +229,12 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             SettingError: the networks see images at different sizes.
         """
         check_is_fitted(self)
-        aliases: dict[str, str] = {}
-        for number, (name, _) in enumerate(self.recipe_.by_model()):
-            for alias, layer in self.models_[name].aliases.items():
-                aliases.setdefault(alias, f"backbones.{number}.network.{layer}")
         return VisionModel(
             f"classifier on {self.recipe_}",
             self.fitted_.classifier(self.recipe_, self.models_).to(self._session.device),
-            self._pixels(),
+            self.recipe_.shared_pixels(self.models_),
             tuple(str(name) for name in self.classes_),
-            aliases=aliases,
+            aliases=self.recipe_.aliases(self.models_),
             origin=Origin(self._about()),
         )
 
@@ -263,7 +251,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             Path(folder),
             self.fitted_.classifier(self.recipe_, self.models_),
             self._origins(),
-            self._pixels(),
+            self.recipe_.shared_pixels(self.models_),
             [str(name) for name in self.classes_],
             source=self._about(),
         )
@@ -276,7 +264,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             SettingError: the networks see images at different sizes.
         """
         require_architectures(self._origins())
-        self._pixels()
+        self.recipe_.shared_pixels(self.models_)
 
     def _about(self) -> str:
         return f"{self.head} on {self.recipe_}, {self.recipe_.normalisation}, {self.fitted_.head.setting}"
@@ -293,17 +281,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         """The model of an earlier fit is no longer this classifier's."""
         self.__dict__.pop("model", None)
 
-    def _pixels(self) -> Preprocessing:
-        """What makes the pixels that all the networks see."""
-        names = [name for name, _ in self.recipe_.by_model()]
-        pixels = {self.recipe_.pixels(self.models_, name) for name in names}
-        if len(pixels) > 1:
-            raise SettingError(
-                "size", f"must be given: {' and '.join(names)} see images at different sizes; 224 fits most"
-            )
-        return pixels.pop()
-
-    def fitted_scores(self, X: Images) -> Tensor:
+    def _scores(self, X: Images) -> Tensor:
         """(N, C) the head's own scores. Raises DataError where an image cannot be read."""
         check_is_fitted(self)
         given = items_of(X)

@@ -26,6 +26,7 @@ from deepscope.models.classifier import Classifier
 from deepscope.models.vision_model import weights_sha256
 from deepscope.session import Session
 from deepscope.training import History, Moment, Shuffled, Update, cosine_decay, fit
+from deepscope.transfer.heads import folds_of
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,12 @@ def fine_tune(
             clip=1.0,
         )
     return step.classifier.eval().requires_grad_(False), history
+
+
+def held_out(labels: Tensor, *, seed: int) -> Tensor:
+    """(N,) bool: a tenth of the images of every class, which are not trained on; none where a class has one image."""
+    folds = folds_of(labels, seed=seed, most=10)
+    return torch.zeros(len(labels), dtype=torch.bool) if folds is None else folds == 0
 
 
 def _identity(

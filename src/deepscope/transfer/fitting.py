@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -44,6 +44,16 @@ class FittedFeatures:
     def probabilities(self, blocks: Sequence[Tensor]) -> Tensor:
         """(N, C)."""
         return (self.scores(blocks) / self.temperature).softmax(1)
+
+    def tuned(self, head: nn.Linear, epochs: int) -> FittedFeatures:
+        """The same below a head that was trained further; it is neither calibrated nor validated."""
+        fitted = Fitted(head, f"{self.head.setting}, then {epochs} epochs", None)
+        return FittedFeatures(self.normalisations, fitted, 1.0, float("nan"))
+
+    def calibrated(self, scores: Tensor, labels: Tensor) -> FittedFeatures:
+        """The same, calibrated and validated on (N, C) scores of images that were held out, and their labels."""
+        accuracy = (scores.argmax(1) == labels).float().mean().item()
+        return replace(self, temperature=temperature(scores, labels), validation=accuracy)
 
     def classifier(self, recipe: Recipe, models: dict[str, VisionModel]) -> Classifier:
         """The same from pixels, as one network whose logits' softmax gives the probabilities.

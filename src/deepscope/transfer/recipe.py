@@ -104,6 +104,28 @@ class Recipe:
             blocks.append(block if block.layer else replace(block, layer=class_layer_input(model)))
         return replace(self, blocks=tuple(blocks))
 
+    def shared_pixels(self, models: Mapping[str, VisionModel]) -> Preprocessing:
+        """What makes the pixels that all the models see.
+
+        Raises:
+            SettingError: the models see images at different sizes.
+        """
+        names = [name for name, _ in self.by_model()]
+        pixels = {self.pixels(models, name) for name in names}
+        if len(pixels) > 1:
+            raise SettingError(
+                "size", f"must be given: {' and '.join(names)} see images at different sizes; 224 fits most"
+            )
+        return pixels.pop()
+
+    def aliases(self, models: Mapping[str, VisionModel]) -> dict[str, str]:
+        """Layers' names in publications, for a `Classifier` on the models; the first model's where several have one."""
+        found: dict[str, str] = {}
+        for number, (name, _) in enumerate(self.by_model()):
+            for alias, layer in models[name].aliases.items():
+                found.setdefault(alias, f"backbones.{number}.network.{layer}")
+        return found
+
     def by_model(self) -> Iterator[tuple[str, list[tuple[str, Pooling]]]]:
         """Each model once, with its layers."""
         for name in dict.fromkeys(block.model for block in self.blocks):
