@@ -33,10 +33,10 @@ from torchvision import transforms
 from torchvision.transforms.functional import InterpolationMode
 
 from deepscope.data import ClassFolders, load_dataset
+from deepscope.features import extract
 from deepscope.models import VisionModel, load_model
 from deepscope.models.classifier import Pooling
 from deepscope.session import Session
-from deepscope.transfer import extract
 from deepscope.transfer.heads import folds_of
 from deepscope.transfer.heads.linear_svc import LinearSVC
 

@@ -14,13 +14,13 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from deepscope import images as image_files
+from deepscope.features import extract, inference
+from deepscope.features.extraction import _forward, batch_size
+from deepscope.features.inference import ConvolutionRelu, accelerated
 from deepscope.models import VisionModel
 from deepscope.models.classifier import Backbone
 from deepscope.models.vision_model import weights_sha256
 from deepscope.session import Session
-from deepscope.transfer import extract, inference
-from deepscope.transfer.extraction import _forward, batch_size
-from deepscope.transfer.inference import ConvolutionRelu, accelerated
 
 from .check import Check, Figures, NotMeasured, Outcome, Record, Verdict, relative, verdict
 from .machine import bandwidth, matrix_rate

@@ -15,12 +15,12 @@ from deepscope.attacks.counting import around
 from deepscope.attributions.engine import gradient
 from deepscope.attributions.feature_map import feature_layer
 from deepscope.data.photographs import bundled_photographs
+from deepscope.features.inference import accelerated
 from deepscope.models import VisionModel, load_model
 from deepscope.models.classifier import Backbone
 from deepscope.models.fast_backward import FastBackward
 from deepscope.models.prediction import forward
 from deepscope.session import Session
-from deepscope.transfer.inference import accelerated
 
 from .check import Check, NotMeasured, Outcome, Record, exact, relative, rng, verdict
 from .networks import images, large

@@ -148,7 +148,7 @@ def _adapt(check: Check) -> Outcome:
     source, target = torch.randint(256, (2, 64, 3, 28, 28), dtype=torch.uint8, generator=rng(1))
     labelled = adaptation.Labelled(source, torch.arange(64) % 10)
     method = adaptation.Dann()
-    adapted = adaptation.adapt(
+    adapted = adaptation.adapt_network(
         lambda: recipe.digit_network(method), labelled, target, method=method, recipe=recipe, session=session
     )
     network = adapted.network

@@ -29,13 +29,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells below named columns; `mark` is the row to stand out (the best one, say)."""
+    """Rows of cells below named columns; `mark` is the row to stand out (the best one, say).
+
+    A table of `answers` closes a study; reports collect its rows.
+    """
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     title: str = ""
     caption: str = ""
     mark: int | None = None
+    kind: Literal["data", "answers"] = "data"
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -189,13 +193,15 @@ class Provenance:
     models: Mapping[str, str] = field(default_factory=dict[str, str])
     """Model name -> SHA-256 of its weights."""
     data: str = ""
-    """What was read: folder or names, number of items, digest of their bytes."""
+    """What was read, in words: folder or names, number of items, digest of their bytes."""
     seed: int = 0
     device: str = ""
     precision: str = ""
     started: str = ""
     """ISO 8601, UTC."""
     seconds: float = 0.0
+    sha256: str = ""
+    """The digest of the images that were read: of their names and bytes; empty where none were."""
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,10 @@ from deepscope.adaptation import (
     Labelled,
     Outputs,
     Recipe,
+    Record,
     SourceOnly,
     Validator,
-    adapt,
+    adapt_network,
     proxy_a_distance,
     run,
 )
@@ -58,7 +59,7 @@ def fitted(
     watch: Callable[[DomainNetwork], Mapping[str, float]] | None = None,
 ) -> Adapted:
     source, target = digits()
-    return adapt(
+    return adapt_network(
         lambda: recipe.digit_network(method),
         source,
         target,
@@ -66,8 +67,7 @@ def fitted(
         recipe=recipe,
         session=session,
         validator=validator,
-        folder=folder,
-        watch=watch,
+        record=Record(folder, watch),
     )
 
 
@@ -127,7 +127,7 @@ def test_a_folder_with_a_training_on_other_data_is_refused(tmp_path: Path) -> No
 
     def train(seen: Tensor) -> None:
         network = lambda: SHORT.digit_network(Dann())  # noqa: E731
-        adapt(network, source, seen, method=Dann(), recipe=SHORT, session=QUIET, folder=tmp_path)
+        adapt_network(network, source, seen, method=Dann(), recipe=SHORT, session=QUIET, record=Record(tmp_path))
 
     train(target)
     with pytest.raises(DeepscopeError, match=r"of another training \(data"):
@@ -162,7 +162,7 @@ def test_source_only_never_sees_the_target() -> None:
     recipe = replace(SHORT, centre=False)
 
     def train(other: Tensor) -> Adapted:
-        return adapt(
+        return adapt_network(
             lambda: recipe.digit_network(SourceOnly()),
             source,
             other,
@@ -178,7 +178,9 @@ def test_source_only_never_sees_the_target() -> None:
 def test_too_few_images_are_refused() -> None:
     source, target = digits()
     with pytest.raises(DeepscopeError, match="at least three labelled images"):
-        adapt(lambda: SHORT.digit_network(Dann()), source, target[:1], method=Dann(), recipe=SHORT, session=QUIET)
+        adapt_network(
+            lambda: SHORT.digit_network(Dann()), source, target[:1], method=Dann(), recipe=SHORT, session=QUIET
+        )
 
 
 def outputs(target: Tensor, *, features: Tensor | None = None) -> Outputs:

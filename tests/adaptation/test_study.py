@@ -106,5 +106,5 @@ def test_the_questions_cover_every_factor_method_and_choice() -> None:
 @pytest.mark.parametrize("study", [DomainAdaptation(batch_size=1), AdaptationQuestions(batch_size=0)])
 def test_a_step_takes_two_images_or_more(study: DomainAdaptation | AdaptationQuestions, tmp_path: Path) -> None:
     assert {arm.recipe.batch_size for arm in study.arms} == {study.batch_size}
-    with pytest.raises(DeepscopeError, match="--batch-size at least 2"):
+    with pytest.raises(DeepscopeError, match="batch_size must be at least 2"):
         replace(study, images=150).run(Session(home=tmp_path, cache=tmp_path / "cache", quiet=True))

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepscope.adaptation import Adaptation
-from deepscope.commands import domains
+from deepscope.adaptation import Adaptation, loading
 from deepscope.errors import DeepscopeError
 from deepscope.results import ImageGrid, Table
 from deepscope.session import Session
@@ -20,7 +19,7 @@ from painted import paint_folder
 @pytest.fixture
 def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
     model = tiny_model(classes=5, size=32, seed=0)
-    monkeypatch.setattr(domains, "load_model", lambda name, session: model)
+    monkeypatch.setattr(loading, "load_model", lambda name, session: model)
     return Session(home=tmp_path / "home", cache=tmp_path / "cache", quiet=True)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,9 @@ from PIL import Image
 
 from deepscope.commands.data import DataAudit, DataGet, DataList
 from deepscope.data import mnist
+from deepscope.data.audit import audit
 from deepscope.data.download import Source
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DeepscopeError, SettingError
 from deepscope.results import ImageGrid, Note, Table
 from deepscope.session import Session
 from loopback import serving
@@ -78,6 +80,20 @@ def test_audit_reports_pairs_pictures_and_what_to_do(tmp_path: Path) -> None:
     assert near.rows[0][:2] == ("train/b/small.png", "train/b/x.png")
     (grid,) = [block for block in result.blocks if isinstance(block, ImageGrid)]
     assert [[cell.caption for cell in row] for row in grid.rows] == [list(exact.rows[0][:2]), list(near.rows[0][:2])]
+
+
+def test_audit_from_python(tmp_path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(tmp_path / "one.png")
+    shutil.copy(tmp_path / "one.png", tmp_path / "two.png")
+    found = audit(tmp_path, Session(quiet=True), figures=1)
+    assert found.to_pandas()[["first", "second", "same"]].to_numpy().tolist() == [["one.png", "two.png", "bytes"]]
+    assert found.result().metrics == DataAudit(tmp_path, figures=1).run(Session(quiet=True)).metrics
+    (tmp_path / "two.png").unlink()
+    (grid,) = (block for block in found.result().blocks if isinstance(block, ImageGrid))  # nothing is opened again
+    assert [cell.caption for cell in grid.rows[0]] == ["one.png", "two.png"]
+    with pytest.raises(SettingError) as caught:
+        audit(tmp_path, near=256)
+    assert caught.value.setting == "near"
 
 
 def test_audit_of_a_clean_folder_says_so(tmp_path: Path) -> None:

@@ -17,11 +17,11 @@ from torch import Tensor
 import deepscope
 from deepscope import images
 from deepscope.attacks.subjects import read_subjects
+from deepscope.features import extract
 from deepscope.inputs import read_photos
 from deepscope.models import VisionModel
 from deepscope.models.prediction import predict
 from deepscope.session import Session
-from deepscope.transfer import extract
 from image_files import encoded, photograph
 from networks import tiny_model
 

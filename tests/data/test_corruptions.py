@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from scipy import ndimage
 from skimage.color import rgb2hsv
 
 from deepscope.commands.data_corrupt import DataCorrupt
+from deepscope.data.corrupt import check_outside, corrupt, write_corrupted
 from deepscope.data.corruptions import (
     SIDE,
     Brightness,
@@ -24,11 +26,9 @@ from deepscope.data.corruptions import (
     JpegCompression,
     Pixelate,
     ShotNoise,
-    check_outside,
-    write_corrupted,
 )
 from deepscope.data.photographs import bundled
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DeepscopeError, SettingError
 from deepscope.session import Session
 
 GREY = Image.new("RGB", (120, 100), (102, 102, 102))
@@ -118,15 +118,17 @@ def test_copies_keep_their_folders_and_bad_files_are_listed(tmp_path: Path, cat:
         cat.save(root / name)
     (root / "test" / "a" / "bad.png").write_bytes(b"no image")
     paths = [*(root / name for name in names), root / "test" / "a" / "bad.png"]
-    skipped = write_corrupted(paths, GaussianNoise(), tmp_path / "noisy", session)
-    assert [item.path for item in skipped] == [str(paths[-1])]
+    copies = write_corrupted(paths, GaussianNoise(), tmp_path / "noisy", session)
+    assert [item.path for item in copies.skipped] == [str(paths[-1])]
+    assert copies.paths == tuple(paths[:-1])
+    assert copies.digests == tuple(hashlib.sha256(path.read_bytes()).digest() for path in paths[:-1])
     written = sorted(path.relative_to(tmp_path / "noisy").as_posix() for path in (tmp_path / "noisy").rglob("*.*"))
     assert written == ["test/a/1.png", "train/a/1.png", "train/b/1.jpg.png", "train/b/1.png.png"]
     first, second = (np.asarray(Image.open(tmp_path / "noisy" / name)) for name in written[:2])
     assert not np.array_equal(first, second)  # each image has noise of its own
     write_corrupted([paths[1], paths[3]], GaussianNoise(), tmp_path / "fewer", session)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "fewer" / "test" / "a" / "1.png")), first)
-    with pytest.raises(DeepscopeError, match="is there already"):
+    with pytest.raises(DeepscopeError, match="exists already"):
         write_corrupted(paths, GaussianNoise(), tmp_path / "noisy", session)
     with pytest.raises(DeepscopeError, match="none of the 1"):
         write_corrupted(paths[-1:], GaussianNoise(), tmp_path / "none", session)
@@ -183,3 +185,26 @@ def test_copies_beside_the_data_or_around_it_are_written(tmp_path: Path, cat: Im
     for out in (tmp_path / "photos2", tmp_path):
         result = DataCorrupt(str(tmp_path / "photos"), figures=0).run(Session(out=out, quiet=True))
         assert result.metrics["images"] == 4
+
+
+def test_corrupt_from_python_gives_what_the_command_gives(tmp_path: Path, cat: Image.Image) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in (1, 2):
+            cat.save(tmp_path / "photos" / name / f"{number}.png")
+    session = Session(quiet=True)
+    found = corrupt(tmp_path / "photos", Contrast(severity=5), folder=tmp_path / "pale", session=session)
+    typed = DataCorrupt(str(tmp_path / "photos"), corruption=Contrast(severity=5)).run(
+        Session(quiet=True, out=tmp_path / "typed")
+    )
+    for path in sorted(found.folder.rglob("*.png")):
+        same = tmp_path / "typed" / "images" / path.relative_to(found.folder)
+        assert path.read_bytes() == same.read_bytes()
+    assert found.result().metrics == typed.metrics == {"images": 4, "skipped": 0}
+    assert found.result().provenance.data == typed.provenance.data
+    assert list(found.to_pandas()["image"]) == [str(path) for path in found.copies.paths]
+    assert len(found.examples) == 4 and len(found.examples[0].damaged) == 5
+    assert "What contrast does" in found._repr_html_()
+    with pytest.raises(SettingError, match="severity must be from 1 to 5") as caught:
+        Contrast(severity=6)
+    assert caught.value.setting == "severity"

@@ -71,7 +71,7 @@ def test_digits_become_files_and_an_untrained_network_a_weights_file(session: Se
 
 
 def test_too_few_digits_are_refused(session: Session) -> None:
-    with pytest.raises(DeepscopeError, match="--digits"):
+    with pytest.raises(DeepscopeError, match="digits must be at least 2"):
         TransferLearning(digits=1).run(session)
 
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import cross_val_score
 from sklearn.svm import LinearSVC
 
 from deepscope import images
+from deepscope.classification import classify
 from deepscope.commands.transfer_export import TransferExport
 from deepscope.data import ClassFolders
 from deepscope.errors import DeepscopeError
@@ -20,7 +25,9 @@ from deepscope.models import load_model
 from deepscope.models.prediction import predict
 from deepscope.session import Session
 from deepscope.transfer.classifier import ImageClassifier
+from deepscope.transfer.fine_tuning import FineTuning
 from deepscope.transfer.recipe import Block, Recipe
+from networks import tiny_model
 from painted import paint_folder
 
 
@@ -122,3 +129,89 @@ def test_real_images_agree_with_scikit_learns_own_svm(home: Path, session: Sessi
     found = (logits[:, 1] * classifier.fitted_.temperature).numpy()
     assert np.abs(found - scores).max() < 1e-3
     assert np.array_equal(logits.argmax(1).numpy(), machine.predict(test))
+
+
+def fresh(classifier: ImageClassifier) -> ImageClassifier:
+    made = clone(classifier)
+    assert isinstance(made, ImageClassifier)
+    return made
+
+
+@pytest.fixture
+def mine(session: Session) -> ImageClassifier:
+    return ImageClassifier(tiny_model(size=16), session=session)
+
+
+def test_every_form_of_images_gives_the_same_classifier(
+    data: ClassFolders, mine: ImageClassifier, session: Session
+) -> None:
+    assert data.test is not None
+    paths, labels = data.train.paths, names(data, data.train.labels)
+    wanted = fresh(mine).fit(list(paths), labels).predict_proba(list(data.test.paths))
+    pixels, tested = (tiny_model(size=16).read(part) for part in (paths, data.test.paths))
+    fits = [
+        fresh(mine).fit(data.root),  # its training images
+        fresh(mine).fit(str(data.root / "train")),
+        fresh(mine).fit(data),
+        fresh(mine).fit(np.array([str(path) for path in paths]), labels),
+        fresh(mine).fit([Image.open(path).convert("RGB") for path in paths], labels),
+        fresh(mine).fit(list(zip(paths, labels, strict=True))),
+        fresh(mine).fit(pixels, labels),
+        fresh(mine).fit(list(zip(pixels, labels, strict=True))),
+    ]
+    for each in fits:
+        assert each.classes_.tolist() == list(data.classes)
+        assert np.allclose(each.predict_proba(list(data.test.paths)), wanted, atol=1e-5)
+        assert np.allclose(each.predict_proba(tested), wanted, atol=1e-5)
+    numbered = fresh(mine).fit(list(paths), data.train.labels + 7)
+    assert numbered.classes_.tolist() == [7, 8, 9] and numbered.predict([paths[0]]).dtype.kind == "i"
+
+
+def test_a_file_that_is_named_twice_is_predicted_twice_and_folders_are_scored(
+    data: ClassFolders, mine: ImageClassifier
+) -> None:
+    assert data.test is not None
+    mine.fit(data.root)
+    first, last = data.test.paths[0], data.test.paths[-1]
+    assert mine.predict([first, last, first]).tolist() == [mine.predict([path])[0] for path in (first, last, first)]
+    wanted = mine.score(list(data.test.paths), names(data, data.test.labels))
+    assert mine.score(data.root) == mine.score(data.root / "test") == wanted
+    assert cross_val_score(mine, list(data.train.paths), data.train.labels, cv=2).shape == (2,)
+
+
+def test_its_model_is_a_model_like_any_other(data: ClassFolders, mine: ImageClassifier, session: Session) -> None:
+    assert data.test is not None
+    mine.fit(data.root)
+    found = classify(mine.model, data.test.paths, top=None, session=session)
+    wanted = mine.predict_proba(list(data.test.paths))
+    assert np.allclose(found.probabilities.numpy(), np.sort(wanted, 1)[:, ::-1], atol=1e-4)
+    assert found.labels == mine.predict(list(data.test.paths)).tolist()
+    assert mine.model is mine.model and mine.model.categories == data.classes
+    before = mine.model
+    assert mine.fit(list(data.test.paths), data.test.labels).model is not before
+    with pytest.raises(NotFittedError):
+        _ = fresh(mine).model
+
+
+def test_a_tuned_classifier_of_tensors(data: ClassFolders, session: Session) -> None:
+    settings = FineTuning(epochs=1, batch_size=8)
+    mine = ImageClassifier(tiny_model(size=16), fine_tuning=settings, session=session)
+    pixels = tiny_model(size=16).read(data.train.paths)
+    mine.fit(pixels, data.train.labels)
+    with torch.no_grad():
+        logits = mine.model(pixels)
+    assert torch.allclose(logits.softmax(1), torch.from_numpy(mine.predict_proba(pixels)), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        ([np.zeros((8, 8, 3), np.uint8)] * 2, [0], "2 images and 1 labels"),
+        ([np.zeros((8, 8, 3), np.uint8)] * 2, None, "image-0 has no label"),
+        ([(np.zeros((8, 8, 3), np.uint8), "a")] * 2, None, "at least two classes"),
+        ("no-such-folder", None, "no dataset or folder"),
+    ],
+)
+def test_what_has_no_labels_is_refused(mine: ImageClassifier, images: Any, labels: Any, message: str) -> None:
+    with pytest.raises(DeepscopeError, match=message):
+        mine.fit(images, labels)

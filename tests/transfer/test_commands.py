@@ -125,8 +125,8 @@ def test_settings_that_fit_no_model_are_refused_before_features_are_extracted(
     def extracted(*_: object) -> None:
         raise AssertionError("features were extracted")
 
-    monkeypatch.setattr("deepscope.transfer.classifier.load_model", opened)
-    monkeypatch.setattr("deepscope.commands.transfer_fit.gather", extracted)
+    monkeypatch.setattr("deepscope.transfer.recipe.load_model", opened)
+    monkeypatch.setattr("deepscope.transfer.recipe_features.extract", extracted)
     with pytest.raises(DeepscopeError, match=message):
         TransferFit(str(data), **settings).run(replace(session, out=data.parent / "out"))
 
@@ -227,7 +227,7 @@ def test_bad_data_is_one_line(data: Path, session: Session, damage: object, mess
         ({"features": ()}, "nothing to compare"),
         ({"heads": ("forest",)}, "no head is named"),
         ({"splits": 0}, "splits 0 is out of range: give a number from 1"),
-        ({"size": 3}, "side between"),
+        ({"size": 3}, "must be a side between"),
         ({"scales": ()}, "between 0.1 and 10"),
     ],
 )

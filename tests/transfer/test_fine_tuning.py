@@ -15,15 +15,16 @@ from torch.nn import functional
 
 from deepscope import images
 from deepscope.commands.transfer_fit import TransferFit
-from deepscope.commands.transfer_improve import TransferImprove
 from deepscope.data import ClassFolders
 from deepscope.errors import DeepscopeError
+from deepscope.features.extraction import backbone_of
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.models.classifier import Classifier, Normalisation
 from deepscope.models.prediction import predict
+from deepscope.results import Note
 from deepscope.session import Session
+from deepscope.transfer import improve
 from deepscope.transfer.classifier import ImageClassifier
-from deepscope.transfer.extraction import backbone_of
 from deepscope.transfer.fine_tuning import FineTuning, fine_tune
 from painted import paint_folder
 
@@ -158,11 +159,12 @@ def test_a_checkpoint_of_another_training_is_refused(
 
 
 def test_improve_measures_fine_tuning_beside_the_other_ideas(
-    tiny: VisionModel, data: ClassFolders, session: Session, monkeypatch: pytest.MonkeyPatch
+    tiny: VisionModel, data: ClassFolders, session: Session
 ) -> None:
-    for place in ("deepscope.commands.transfer_improve", "deepscope.transfer.classifier"):
-        monkeypatch.setattr(f"{place}.load_model", lambda name, _: replace(copy.deepcopy(tiny), name=name))
-    result = TransferImprove(str(data.root), model="one", others=("two",), fine_tune=1).run(session)
+    one, two = (replace(copy.deepcopy(tiny), name=name) for name in ("one", "two"))
+    settings = FineTuning(epochs=1)
+    result = improve(data.root, one, others=[two, "no-such-model"], fine_tuning=settings, session=session).result()
+    assert any("no-such-model" in block.text for block in result.blocks if isinstance(block, Note))
     ideas = {key.removeprefix("validation/") for key in result.metrics if key.startswith("validation/")}
     together = {"one network, together", "several networks", "everything"}
     assert {"baseline", "fine-tuning", "several layers", "larger input", *together} <= ideas
@@ -170,7 +172,9 @@ def test_improve_measures_fine_tuning_beside_the_other_ideas(
     assert 0 <= result.metrics["p/fine-tuning"] <= 1
 
 
-@pytest.mark.parametrize(("settings", "message"), [((0, 1e-4), "give 1 or more"), ((2, 0.0), "learning rate")])
+@pytest.mark.parametrize(
+    ("settings", "message"), [((0, 1e-4), "fine_tune must be at least 1"), ((2, 0.0), "learning_rate must be above 0")]
+)
 def test_settings_that_cannot_train(settings: tuple[int, float], message: str) -> None:
     with pytest.raises(DeepscopeError, match=message):
         FineTuning(*settings)

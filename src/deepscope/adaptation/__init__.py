@@ -1,5 +1,9 @@
-"""Domain adaptation: from a labelled source to a target without labels."""
+"""Domain adaptation: from a labelled source to a target without labels.
 
+`adapt` and `evaluate` are the workflows; `adapt_network` trains a network on tensors.
+"""
+
+from deepscope.adaptation.adapt import AdaptedModel, adapt
 from deepscope.adaptation.adaptation import Adaptation, Seen, View
 from deepscope.adaptation.adversarial_teacher import AdversarialTeacher
 from deepscope.adaptation.augmentation import Augmentation
@@ -7,9 +11,11 @@ from deepscope.adaptation.coral import Coral
 from deepscope.adaptation.dann import Dann
 from deepscope.adaptation.distance import proxy_a_distance
 from deepscope.adaptation.domain_norm import SOURCE, TARGET
+from deepscope.adaptation.domains import Domains
 from deepscope.adaptation.entropy import EntropyMinimisation
-from deepscope.adaptation.fitting import Adapted, Watch, adapt, run
+from deepscope.adaptation.evaluate import DomainEvaluation, evaluate
 from deepscope.adaptation.gradient_reversal import reverse
+from deepscope.adaptation.loading import load_domains
 from deepscope.adaptation.mmd import MaximumMeanDiscrepancy
 from deepscope.adaptation.networks import DigitNetwork, DomainNetwork, FeatureNetwork
 from deepscope.adaptation.normalisation import AdaptiveNormalisation
@@ -17,6 +23,7 @@ from deepscope.adaptation.pseudo_labels import PseudoLabels
 from deepscope.adaptation.recipe import PAPER, Recipe
 from deepscope.adaptation.source_only import SourceOnly
 from deepscope.adaptation.step import Labelled
+from deepscope.adaptation.training import Adapted, Record, Watch, adapt_network, run
 from deepscope.adaptation.validators import Outputs, Validator
 from deepscope.adaptation.vat import VirtualAdversarial
 from deepscope.registry import discover
@@ -27,13 +34,16 @@ __all__ = [
     "TARGET",
     "Adaptation",
     "Adapted",
+    "AdaptedModel",
     "AdaptiveNormalisation",
     "AdversarialTeacher",
     "Augmentation",
     "Coral",
     "Dann",
     "DigitNetwork",
+    "DomainEvaluation",
     "DomainNetwork",
+    "Domains",
     "EntropyMinimisation",
     "FeatureNetwork",
     "Labelled",
@@ -41,6 +51,7 @@ __all__ = [
     "Outputs",
     "PseudoLabels",
     "Recipe",
+    "Record",
     "Seen",
     "SourceOnly",
     "Validator",
@@ -48,6 +59,9 @@ __all__ = [
     "VirtualAdversarial",
     "Watch",
     "adapt",
+    "adapt_network",
+    "evaluate",
+    "load_domains",
     "proxy_a_distance",
     "reverse",
     "run",

@@ -21,7 +21,7 @@ class View:
 
     Attributes:
         inputs: (N, ...) what the network takes.
-        features: (N, F), where domains shall become alike.
+        features: (N, F), in which the domains are to become alike.
         logits: (N, C).
     """
 
@@ -32,14 +32,14 @@ class View:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a step has seen when a method adds its loss. The target's labels are not in it, nor anywhere near.
+    """What a method's loss is computed from. It has no labels of the target.
 
     Attributes:
         network: in train mode, for methods that look again.
         source: labelled images.
         target: images without labels.
         labels: (N,) the source's classes.
-        gentle: (M, ...) the target's inputs before they were distorted, only shifted.
+        weak: (M, ...) the target's inputs after weak augmentation: shifted, but not distorted.
         moment: progress and random numbers.
     """
 
@@ -47,7 +47,7 @@ class Seen:
     source: View
     target: View
     labels: Tensor
-    gentle: Tensor
+    weak: Tensor
     moment: Moment
 
 
@@ -72,7 +72,7 @@ class Adaptation(Registered):
         """
 
     def after(self, network: DomainNetwork, own: nn.Module, moment: Moment) -> None:
-        """Called when the step is done: moving averages move here."""
+        """Called when the step is done: updates moving averages."""
 
     def result(self, network: DomainNetwork, own: nn.Module) -> DomainNetwork:
         """The network to use: the trained one, or a moving average of it."""

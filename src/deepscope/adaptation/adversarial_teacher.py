@@ -1,4 +1,4 @@
-"""Domain-adversarial training and a teacher's pseudo-labels together: the strongest of the methods here."""
+"""Domain-adversarial training and a teacher's pseudo-labels together: the strongest of the methods."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class AdversarialTeacher(Adaptation):
     Attributes:
         factor: of the reversal, at most.
         confidence: the teacher's least probability for a label to count.
-        decay: of the teacher's moving average, a step.
+        decay: of the teacher's moving average, per step.
         warmup: share of the training before pseudo-labels count.
         weight: of the pseudo-labels' loss.
     """

@@ -15,7 +15,7 @@ class Augmentation:
     """What a network sees of pixels (N, C, H, W) in [0, 1] while it is trained.
 
     Attributes:
-        shift: pixels that an image moves at most, up, down, left or right; its border is repeated.
+        shift: most pixels that an image moves up, down, left or right; its border is repeated.
         invert: share of images that become their negative.
         gain: each channel is multiplied by up to 1 + gain or down to 1 - gain ...
         offset: ... and moved by up to this much.
@@ -60,7 +60,7 @@ class Augmentation:
         offset = self.offset * (2 * torch.rand(count, channels, 1, 1, generator=rng) - 1)
         deviation = self.noise * torch.rand(count, 1, 1, 1, generator=rng)
         noise = torch.empty(pixels.shape).normal_(generator=rng).mul_(deviation).to(pixels.device)
-        # A negative is 1 - x: one multiplication and one addition an image and channel.
+        # A negative is 1 - x: one multiplication and one addition per image and channel.
         slope = gain.to(pixels) * (1 - 2 * negative)
         distorted = torch.addcmul(noise + (offset.to(pixels) + negative * gain.to(pixels)), pixels, slope)
         if not self.clutter or target is None or not len(target):

@@ -13,7 +13,7 @@ from deepscope.adaptation.networks import full
 
 @dataclass(frozen=True)
 class Coral(Adaptation):
-    """The domains' features shall have the same covariance (Sun and Saenko, "Deep CORAL", 2016).
+    """Give the domains' features the same covariance (Sun and Saenko, "Deep CORAL", 2016).
 
     Attributes:
         weight: of the squared distance of the covariances.

@@ -12,7 +12,7 @@ from deepscope.adaptation.adaptation import Adaptation, Seen
 
 @dataclass(frozen=True)
 class EntropyMinimisation(Adaptation):
-    """Predictions on the target shall be confident (Grandvalet and Bengio 2005).
+    """Make predictions on the target confident (Grandvalet and Bengio 2005).
 
     Attributes:
         weight: of the mean entropy, in nats.

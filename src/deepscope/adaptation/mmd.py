@@ -14,7 +14,7 @@ from deepscope.adaptation.networks import full
 
 @dataclass(frozen=True)
 class MaximumMeanDiscrepancy(Adaptation):
-    """The domains' features shall have the same distribution, as Gaussian kernels see it.
+    """Give the domains' features the same distribution, as Gaussian kernels see it.
 
     Gretton et al., "A Kernel Two-Sample Test", 2012; Long et al., "Deep Adaptation Networks", 2015.
 

@@ -27,7 +27,7 @@ class DomainNetwork(nn.Module, ABC):
 
     @abstractmethod
     def features(self, inputs: Tensor, sizes: Sizes) -> Tensor:
-        """(N, ...) inputs -> (N, width) features: what shall not tell the domains apart."""
+        """(N, ...) inputs -> (N, width) features, in which the domains are to become alike."""
 
     @abstractmethod
     def classify(self, features: Tensor, sizes: Sizes) -> Tensor:

@@ -27,7 +27,7 @@ class PseudoLabels(Adaptation):
 
     Attributes:
         confidence: the teacher's least probability for a label to count.
-        decay: of the moving average, a step; less in the first steps.
+        decay: of the moving average, per step; less in the first steps.
         warmup: share of the training before pseudo-labels count.
         weight: of their loss.
     """
@@ -46,7 +46,7 @@ class PseudoLabels(Adaptation):
         if seen.moment.progress < self.warmup:
             return nothing(seen), {}
         with torch.no_grad():
-            _, logits = own.eval()(seen.gentle, TARGET)
+            _, logits = own.eval()(seen.weak, TARGET)
             confidence, labels = logits.softmax(1).max(1)
         confident = (confidence >= self.confidence).float()
         losses = functional.cross_entropy(seen.target.logits, labels, reduction="none")

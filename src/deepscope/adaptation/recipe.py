@@ -1,4 +1,4 @@
-"""How a network is built and trained, whatever the method."""
+"""How a network is built and trained, for every method."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deepscope.adaptation.augmentation import Augmentation
 from deepscope.adaptation.domain_norm import Statistics
 from deepscope.adaptation.gradient_reversal import inverse_decay
 from deepscope.adaptation.networks import DigitNetwork, FeatureNetwork
-from deepscope.errors import DeepscopeError
+from deepscope.errors import SettingError
 from deepscope.models.classifier import View
 from deepscope.training import cosine_decay
 
@@ -26,13 +26,13 @@ class Recipe:
 
     Attributes:
         epochs: passes over the larger domain.
-        batch_size: images of each domain a step.
+        batch_size: images of each domain per step.
         optimiser: "sgd" has momentum 0.9 and the rate rate / (1 + 10 p)^0.75; "adam" has cosine decay.
         rate: learning rate at the start.
-        statistics: of batch normalisation; "none" does without.
+        statistics: of batch normalisation; "none" disables it.
         dropout: share of activations that are set to zero.
         centre: subtract each domain's own mean from its inputs.
-        augmentation: of images of both domains; None does without.
+        augmentation: of images of both domains; None disables it.
     """
 
     epochs: int = 24
@@ -45,9 +45,11 @@ class Recipe:
     augmentation: Augmentation | None = Augmentation()
 
     def require_trainable(self) -> None:
-        """Raises DeepscopeError where nothing can be trained so; batch normalisation needs two images."""
-        if self.epochs < 1 or self.batch_size < 2:
-            raise DeepscopeError("--epochs is at least 1, --batch-size at least 2")
+        """Raises SettingError where this trains nothing; batch normalisation needs two images."""
+        if self.epochs < 1:
+            raise SettingError("epochs", "must be at least 1", got=self.epochs)
+        if self.batch_size < 2:
+            raise SettingError("batch_size", "must be at least 2", got=self.batch_size)
 
     def digit_network(self, method: Adaptation) -> DigitNetwork:
         """A fresh network for digits. Where no target passes through it, there are no statistics of the target's."""
@@ -86,4 +88,4 @@ PAPER = Recipe(
     centre=True,
     augmentation=None,
 )
-"""Ganin and Lempitsky (2015): no normalisation but the domains' means, no augmentation, 64 + 64 images a step."""
+"""Ganin and Lempitsky (2015): no normalisation but the domains' means, no augmentation, 64 + 64 images per step."""

@@ -79,16 +79,16 @@ class AdaptationStep:
         """Descend the sum of both losses on (source inputs, source labels, target inputs)."""
         source, labels, target = batch
         network, sizes = self._network, (len(source), len(target))
-        gentle = torch.cat([network.stored(part) for part in (source, target) if len(part)])
-        inputs = gentle
-        if self._recipe.augmentation and gentle.ndim == 4:
-            gentle = self._recipe.augmentation.move(gentle, moment.rng("shift"))
-            inputs = self._recipe.augmentation.distort(gentle, moment.rng("distortion"), target=gentle[len(source) :])
+        weak = torch.cat([network.stored(part) for part in (source, target) if len(part)])
+        inputs = weak
+        if self._recipe.augmentation and weak.ndim == 4:
+            weak = self._recipe.augmentation.move(weak, moment.rng("shift"))
+            inputs = self._recipe.augmentation.distort(weak, moment.rng("distortion"), target=weak[len(source) :])
         features = network.features(inputs, sizes)
         logits = network.classify(features, sizes)
         parts = zip(inputs.split(sizes), features.split(sizes), logits.split(sizes), strict=True)
         views = [View(*part) for part in parts]
-        seen = Seen(network, views[SOURCE], views[TARGET], labels, gentle[len(source) :], moment)
+        seen = Seen(network, views[SOURCE], views[TARGET], labels, weak[len(source) :], moment)
         loss = functional.cross_entropy(seen.source.logits, labels)
         extra, figures = self._method.loss(seen, self._own)
         for group in self._optimiser.param_groups:

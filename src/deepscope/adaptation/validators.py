@@ -34,7 +34,7 @@ class Outputs:
 
 
 class Validator(Registered):
-    """A score that shall be high where the accuracy on the target is."""
+    """A score that is meant to be high where the accuracy on the target is high."""
 
     @abstractmethod
     def score(self, outputs: Outputs) -> float:

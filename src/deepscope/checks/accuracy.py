@@ -82,7 +82,9 @@ class Accuracy(Check):
                 Note(f"{accuracy} of {len(right)} images are classified right (95 % Wilson).", "Accuracy", "verdict"),
                 Note(believed, "Calibration", "verdict"),
                 *held.notes,
-                *_of_classes_seen(evaluation_blocks(Answers(classes, seen, reduced, photos.paths), calibration)),
+                *_of_classes_seen(
+                    evaluation_blocks(Answers(classes, seen, reduced, photos.paths).pictured(), calibration)
+                ),
                 _coverage(probabilities.amax(1), right),
                 *skipped_blocks(photos.skipped),
             ),

@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepscope import images, render
-from deepscope.commands.shown import provenance
+from deepscope.commands.shown import origin
 from deepscope.data import ClassFolders, load_dataset
 from deepscope.data.folders import class_folders
 from deepscope.errors import DataError, DeepscopeError
 from deepscope.inputs import right_answers
+from deepscope.inputs.examples import Examples
 from deepscope.models import VisionModel, load_model
 from deepscope.results import Block, Note
 from deepscope.session import Session
-from deepscope.transfer.splits import divide
+from deepscope.transfer.splits import Holdout, divide
 
 
 @dataclass(frozen=True)
@@ -95,11 +96,14 @@ def _kept_aside(model: Path, folders: ClassFolders, session: Session) -> NDArray
     except DeepscopeError:
         return None
     fraction = fitted.config.get("test_fraction")
-    if not isinstance(fraction, float) or fitted.provenance.data != provenance([], everything.paths).data:
+    digests = [images.digest(path) for path in everything.paths]
+    same = fitted.provenance.sha256 and fitted.provenance.sha256 == origin([], everything.paths, digests).sha256
+    if not isinstance(fraction, float) or not same:
         return None
     readable = np.array([row for row, path in enumerate(everything.paths) if _reads(path)])
     own = Session(seed=fitted.provenance.seed, cache=session.cache, quiet=True)
-    return readable[divide(folders, readable, own, splits=1, test_fraction=fraction)[0].test]
+    holdout = Holdout(test_fraction=fraction)
+    return readable[divide(Examples.in_folders(folders), readable, holdout, own, digests=digests)[0].test]
 
 
 def _reads(path: Path) -> bool:

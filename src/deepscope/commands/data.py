@@ -1,4 +1,4 @@
-"""`deepscope data`: which data is here, how to get more, and what is wrong with a folder of images."""
+"""`deepscope data`: which data is installed, how to get more, and what is wrong with a folder of images."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from pathlib import Path
 from typing import ClassVar
 
 from deepscope.commands.command import Command
-from deepscope.commands.shown import photograph, skipped_blocks
+from deepscope.commands.shown import missing, skipped_blocks, thumbnail
 from deepscope.data import Dataset
 from deepscope.data.audit import BITS, NEAR, Audit, Pair, audit
 from deepscope.data.download import get
-from deepscope.errors import DeepscopeError, unknown
+from deepscope.errors import UnsupportedError, unknown
+from deepscope.render import presents
 from deepscope.results import Block, Column, ImageGrid, Note, Picture, Provenance, Result, Table
 from deepscope.session import Session
 
 
 @dataclass(frozen=True)
 class DataList(Command):
-    """List the datasets: what they hold, whether they are here, and how to get them."""
+    """List the datasets: what they hold, whether they are installed, and how to get them."""
 
     area: ClassVar[str] = "data"
     name: ClassVar[str] = "list"
     example: ClassVar[str] = "deepscope data list"
 
     def run(self, session: Session) -> Result:
-        """Look which files are here."""
+        """See which files are installed."""
         datasets = list(Dataset.members().values())
         lacks = {dataset.name: dataset.missing(session.home) for dataset in datasets}
         rows = tuple((d.name, d.summary, d.holds, "no" if lacks[d.name] else "yes") for d in datasets)
@@ -39,14 +40,14 @@ class DataList(Command):
                 Table(columns, rows, caption=f"Data lies in {session.home / 'data'}."),
                 *(Note(f"{name}: {missing}.", "Not here") for name, missing in lacks.items() if missing),
                 Table((Column("dataset"), Column("licence")), licences, title="Licences"),
-                Note("Your own images need no name: give a folder with a folder of images for each class."),
+                Note("Your own images need no name: give a folder with a folder of images per class."),
             ),
         )
 
 
 @dataclass(frozen=True)
 class DataGet(Command):
-    """Download a dataset into the home folder: resumed where it broke off, checked by SHA-256.
+    """Download a dataset into the home folder: resumed where it was interrupted, checked by SHA-256.
 
     Attributes:
         dataset: any name that `deepscope data list` says can be downloaded.
@@ -64,11 +65,11 @@ class DataGet(Command):
             raise unknown("dataset", self.dataset, Dataset.members(), listing="`deepscope data list`")
         dataset = Dataset.member(self.dataset)
         if not dataset.sources:
-            raise DeepscopeError(f"{dataset.name} comes with deepscope: there is nothing to get")
+            raise UnsupportedError(f"{dataset.name} comes with deepscope: there is nothing to get", what=dataset.name)
         got = [get(source, session) for source in dataset.sources]
         rows = tuple((str(item.path), item.checked, item.sha256 or None) for item in got)
         return Result(
-            title=f"{dataset.name} is here",
+            title=f"{dataset.name} is installed",
             metrics={"files": len(rows)},
             blocks=(
                 Table((Column("path"), Column("checked"), Column("SHA-256")), rows),
@@ -101,33 +102,28 @@ class DataAudit(Command):
 
     def run(self, session: Session) -> Result:
         """Look at every image."""
-        found = audit(self.folder, session, near=self.near)
-        exact, near = _worst_first(found.exact), _worst_first(found.near)
-        return Result(
-            title=f"Audit of {self.folder}: {found.images} images",
-            metrics={
-                "images": found.images,
-                "corrupt": len(found.corrupt),
-                "duplicates/exact": len(exact),
-                "duplicates/exact-across-splits": sum(pair.across_splits for pair in exact),
-                "duplicates/exact-across-classes": sum(pair.across_classes for pair in exact),
-                "duplicates/near": len(near),
-                "duplicates/near-across-splits": sum(pair.across_splits for pair in near),
-                "duplicates/near-across-classes": sum(pair.across_classes for pair in near),
-            },
-            blocks=(
-                *_advice(found),
-                *_tables(exact, near),
-                *skipped_blocks(found.corrupt),
-                *_figure(found.root, [*exact, *near], self.figures),
-            ),
-            provenance=Provenance(data=f"{found.images} images, sha256 {found.sha256}"),
-        )
+        return present(audit(self.folder, session, near=self.near, figures=self.figures))
 
 
-def _worst_first(pairs: Sequence[Pair]) -> list[Pair]:
-    """Wrong labels, then leaks, then the rest; each in the order they came."""
-    return sorted(pairs, key=lambda pair: (not pair.across_classes, not pair.across_splits))
+@presents(Audit)
+def present(found: Audit) -> Result:
+    """What is wrong, and what to do about it."""
+    exact, near = found.worst[: len(found.exact)], found.worst[len(found.exact) :]
+    return Result(
+        title=f"Audit of {found.root}: {found.images} images",
+        metrics={
+            "images": found.images,
+            "corrupt": len(found.corrupt),
+            "duplicates/exact": len(exact),
+            "duplicates/exact-across-splits": sum(pair.across_splits for pair in exact),
+            "duplicates/exact-across-classes": sum(pair.across_classes for pair in exact),
+            "duplicates/near": len(near),
+            "duplicates/near-across-splits": sum(pair.across_splits for pair in near),
+            "duplicates/near-across-classes": sum(pair.across_classes for pair in near),
+        },
+        blocks=(*_advice(found), *_tables(exact, near), *skipped_blocks(found.corrupt), *_figure(found)),
+        provenance=Provenance(data=f"{found.images} images, sha256 {found.sha256}"),
+    )
 
 
 def _advice(found: Audit) -> list[Block]:
@@ -141,7 +137,7 @@ def _advice(found: Audit) -> list[Block]:
     if leaked := len(found.leaked):
         text = (
             f"{leaked} held-out {'images are' if leaked > 1 else 'image is'} in the training folder too: accuracy on "
-            "them is memory. Remove them from the held-out images, or report accuracy with and without them."
+            "them measures memory. Remove them from the held-out images, or report accuracy with and without them."
         )
         notes.append(Note(text, "Train and test share pictures", "warning"))
     if within := sum(not pair.across_splits for pair in found.exact):
@@ -178,14 +174,15 @@ def _tables(exact: Sequence[Pair], near: Sequence[Pair]) -> list[Block]:
     return blocks
 
 
-def _figure(root: Path, pairs: Sequence[Pair], most: int) -> list[Block]:
-    shown = pairs[: max(most, 0)]
+def _figure(found: Audit) -> list[Block]:
+    shown = [pair for pair in found.worst if {pair.first, pair.second} <= found.pictures.keys()]
     if not shown:
         return []
-    left_out = f"; the worst {len(shown)} of {len(pairs)} pairs" if len(shown) < len(pairs) else ""
-    rows = tuple((_picture(root, pair.first), _picture(root, pair.second)) for pair in shown)
-    return [ImageGrid(rows, title="Copies and near-copies", caption=f"A pair in each row{left_out}.")]
+    left_out = f"; the worst {len(shown)} of {len(found.worst)} pairs" if len(shown) < len(found.worst) else ""
+    rows = tuple((_picture(found, pair.first), _picture(found, pair.second)) for pair in shown)
+    return [ImageGrid(rows, title="Copies and near-copies", caption=f"One pair per row{left_out}.")]
 
 
-def _picture(root: Path, path: Path) -> Picture:
-    return photograph(root / path, caption=str(path))
+def _picture(found: Audit, path: Path) -> Picture:
+    image = found.pictures[path]
+    return missing(caption=str(path)) if image is None else thumbnail(image, caption=str(path))

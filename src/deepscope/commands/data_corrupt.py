@@ -1,21 +1,18 @@
-"""`deepscope data corrupt`: damaged copies of images, to see what a classifier makes of them."""
+"""`deepscope data corrupt`: damaged copies of images, to measure a classifier on."""
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, replace
-from pathlib import Path
+from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
-import numpy as np
-
-from deepscope import images
 from deepscope.commands.command import Command
 from deepscope.commands.output import refuse_data
-from deepscope.commands.shown import missing, provenance, skipped_blocks, thumbnail
-from deepscope.data import ClassFolders, DigitSplit, load_any
-from deepscope.data.corruptions import Corruption, GaussianNoise, write_corrupted
-from deepscope.errors import DeepscopeError
-from deepscope.results import ImageGrid, Note, Result
+from deepscope.commands.shown import missing, origin, skipped_blocks, thumbnail
+from deepscope.data.corrupt import Corrupted, corrupt
+from deepscope.data.corruptions import Corruption, GaussianNoise
+from deepscope.errors import SettingError
+from deepscope.render import presents
+from deepscope.results import ImageGrid, Note, Picture, Result
 from deepscope.session import Session
 
 
@@ -45,42 +42,34 @@ class DataCorrupt(Command):
     def run(self, session: Session) -> Result:
         """Damage every image that can be read."""
         if session.out is None:
-            raise DeepscopeError("the damaged copies need a folder: name one with --out")
+            raise SettingError("out", "must name a folder for the damaged copies")
         refuse_data(session.out, self, session)
-        found = load_any(self.data, session)
-        if isinstance(found, DigitSplit):
-            raise DeepscopeError(f"{self.data} holds digits, not image files: give a folder of images")
-        paths = found.everything.paths if isinstance(found, ClassFolders) else found.paths
         folder = session.out / "images"
-        unreadable = write_corrupted(paths, self.corruption, folder, session)
-        bad = {item.path for item in unreadable}
-        kept = [path for path in paths if str(path) not in bad]
-        skipped = (*found.skipped, *unreadable)
-        return Result(
-            title=f"{len(kept)} images after {self.corruption.name} of severity {self.corruption.severity}",
-            metrics={"images": len(kept), "skipped": len(skipped)},
-            blocks=(
-                Note(f"The copies are in {folder}: give that folder to any command.", "Saved"),
-                *self._figure(kept, session),
-                *skipped_blocks(skipped),
-            ),
-            provenance=provenance([], kept),
-        )
+        return present(corrupt(self.data, self.corruption, folder=folder, figures=self.figures, session=session))
 
-    def _figure(self, paths: list[Path], session: Session) -> list[ImageGrid]:
-        """Images from the whole list, each beside all severities of the corruption."""
-        shown = [paths[row] for row in np.linspace(0, len(paths) - 1, min(self.figures, len(paths))).astype(int)]
-        grades = [
-            replace(self.corruption, severity=place) for place, _ in enumerate(self.corruption.strengths, start=1)
-        ]
-        rows = []
-        for path in shown:
-            try:
-                image = images.decode(path)
-            except images.UnreadableImage:  # gone since its copy was written
-                rows.append((missing(caption=path.name), *(missing() for _ in grades)))
-                continue
-            damaged = [grade(image, session.rng("figure", grade.name)) for grade in grades]
-            rows.append((thumbnail(image, caption=path.name), *map(thumbnail, damaged)))
-        headings = ("image", *(f"severity {grade.severity}" for grade in grades))
-        return [ImageGrid(tuple(rows), f"What {self.corruption.name} does", columns=headings)] if rows else []
+
+@presents(Corrupted)
+def present(found: Corrupted) -> Result:
+    """Where the copies are, and what the corruption does."""
+    return Result(
+        title=f"{len(found)} images after {found.corruption.name} of severity {found.corruption.severity}",
+        metrics={"images": len(found), "skipped": len(found.skipped)},
+        blocks=(
+            Note(f"The copies are in {found.folder}: give that folder to any command.", "Saved"),
+            *_figure(found),
+            *skipped_blocks(found.skipped),
+        ),
+        provenance=origin([], found.copies.paths, found.copies.digests),
+    )
+
+
+def _figure(found: Corrupted) -> list[ImageGrid]:
+    grades = range(1, len(found.corruption.strengths) + 1)
+    rows: list[tuple[Picture, ...]] = []
+    for example in found.examples:
+        if example.image is None:
+            rows.append((missing(caption=example.path.name), *(missing() for _ in grades)))
+        else:
+            rows.append((thumbnail(example.image, caption=example.path.name), *map(thumbnail, example.damaged)))
+    headings = ("image", *(f"severity {grade}" for grade in grades))
+    return [ImageGrid(tuple(rows), f"What {found.corruption.name} does", columns=headings)] if rows else []

@@ -10,7 +10,7 @@ from pathlib import Path
 from deepscope import records
 from deepscope.commands.command import Command
 from deepscope.data import Dataset
-from deepscope.data.corruptions import check_outside
+from deepscope.data.corrupt import check_outside
 from deepscope.data.dataset import path_of
 from deepscope.errors import DeepscopeError
 from deepscope.files import lock

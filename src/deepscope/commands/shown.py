@@ -7,10 +7,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
 from deepscope import images
+from deepscope.classification import Classification
 from deepscope.errors import DeepscopeError
 from deepscope.images import Skipped
 from deepscope.models import Preprocessing, VisionModel
@@ -61,6 +63,11 @@ def skipped_blocks(skipped: Sequence[Skipped]) -> tuple[Block, ...]:
     )
 
 
+def by_class(found: Classification) -> Tensor:
+    """(N, C) probabilities in the order of the model's classes, of a classification into all of them."""
+    return torch.zeros_like(found.probabilities).scatter(1, found.classes, found.probabilities)
+
+
 def origin(models: Iterable[VisionModel], paths: Sequence[Path], digests: Sequence[bytes]) -> Provenance:
     """What was used and what was read: the data's digest covers the name and SHA-256 of every image."""
     digest = hashlib.sha256()
@@ -69,6 +76,7 @@ def origin(models: Iterable[VisionModel], paths: Sequence[Path], digests: Sequen
     return Provenance(
         models={model.name: model.fingerprint for model in models},
         data=f"{len(paths)} images, sha256 {digest.hexdigest()}" if paths else "",
+        sha256=digest.hexdigest() if paths else "",
     )
 
 

@@ -6,15 +6,15 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from deepscope import images
 from deepscope.commands.command import Command
 from deepscope.commands.shown import skipped_blocks
-from deepscope.errors import DeepscopeError
+from deepscope.errors import SettingError
 from deepscope.models import load_model
 from deepscope.models.saved import ONNX
+from deepscope.render import presents
 from deepscope.results import Block, Note, Provenance, Result
 from deepscope.session import Session
-from deepscope.transfer.export import compare_onnx, export_onnx
+from deepscope.transfer.export import Export, export
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class TransferExport(Command):
 
     Attributes:
         model: the folder that `transfer fit` wrote, or any classifier.
-        check: images, or folders of them, that the file and the model both answer, to be compared.
-        file: where to write; by default `model.onnx` in the folder given by --out, or else in the model's own.
+        check: images, or folders of them, on which the file and the model are compared.
+        file: where to write; by default `model.onnx` in the folder given by --out, else in the model's own folder.
     """
 
     area: ClassVar[str] = "transfer"
@@ -45,21 +45,24 @@ class TransferExport(Command):
         model = load_model(self.model, session)
         folder = session.out or Path(self.model)
         if self.file is None and session.out is None and not folder.is_dir():
-            raise DeepscopeError(f"where shall the ONNX file of {self.model} go? name it with --file")
-        path = self.file or folder / ONNX
-        difference = export_onnx(model, path)
-        metrics = {"bytes": float(path.stat().st_size), "difference": difference}
-        text = f"{path} gives the model's probabilities to within {difference:.1g}, run by onnxruntime."
-        blocks: tuple[Block, ...] = (Note(text),)
-        if self.check:
-            found = images.find(self.check)
-            seen = compare_onnx(model, path, found.paths, session)
-            metrics |= {"images": seen.images, "same-top-1": seen.same, "difference": seen.difference}
-            text = f"Same class for {seen.same} of {seen.images}, probabilities to within {seen.difference:.1g}."
-            blocks += (Note(text, "On images"), *skipped_blocks((*found.skipped, *seen.skipped)))
-        return Result(
-            title=f"{model.name} as ONNX",
-            metrics=metrics,
-            blocks=blocks,
-            provenance=Provenance(models={model.name: model.fingerprint}),
-        )
+            raise SettingError("file", f"must name the ONNX file to write, since {self.model} is not a folder")
+        return present(export(model, self.file or folder / ONNX, check=self.check or None, session=session))
+
+
+@presents(Export)
+def present(written: Export) -> Result:
+    """How well the file and the model agree."""
+    found, difference = written.on_images, written.difference
+    metrics = {"bytes": float(written.bytes), "difference": difference}
+    text = f"{written.path} gives the model's probabilities to within {difference:.1g}, run by onnxruntime."
+    blocks: tuple[Block, ...] = (Note(text),)
+    if found is not None:
+        metrics |= {"images": found.images, "same-top-1": found.same, "difference": found.difference}
+        text = f"Same class for {found.same} of {found.images}, probabilities to within {found.difference:.1g}."
+        blocks += (Note(text, "On images"), *skipped_blocks(found.skipped))
+    return Result(
+        title=f"{written.model.name} as ONNX",
+        metrics=metrics,
+        blocks=blocks,
+        provenance=Provenance(models={written.model.name: written.model.fingerprint}),
+    )

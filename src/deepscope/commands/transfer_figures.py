@@ -1,119 +1,84 @@
-"""What shows how good a classifier is: confusion, calibration, few shots, a map, the worst mistakes."""
+"""How a classifier's predictions for test images are shown: per class, confusion, calibration, the worst mistakes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from deepscope import statistics
-from deepscope.commands.shown import photograph
-from deepscope.models import Preprocessing
-from deepscope.models.classifier import NormalisationKind, join
-from deepscope.results import Block, Column, Curves, Heatmap, ImageGrid, Series, Table
-from deepscope.session import Session
-from deepscope.transfer.evaluation import Reliability, few_shot, plane
-from deepscope.transfer.heads import Head
+from deepscope.commands.shown import missing, picture
+from deepscope.results import Block, Column, Curves, Heatmap, ImageGrid, Note, Series, Table
+from deepscope.transfer.evaluation import Answers, Reliability
+from deepscope.transfer.fit import FittedClassifier
+from deepscope.transfer.splits import Split
 
-if TYPE_CHECKING:
-    from deepscope.transfer.classifier import ImageClassifier
-
-_SHOTS = (1, 5, 10, 25, 50, 100)
-_DRAWS = 5
-_MISTAKES = 12
-
-
-@dataclass(frozen=True, eq=False)
-class Answers:
-    """What a classifier said about test images.
-
-    Attributes:
-        classes: names.
-        labels: (N,) the truth.
-        probabilities: (N, C).
-        paths: of the images.
-    """
-
-    classes: tuple[str, ...]
-    labels: Tensor
-    probabilities: Tensor
-    paths: tuple[Path, ...]
+__all__ = ["Answers", "copies_note", "evaluation_blocks", "map_of_features", "shots_curve"]
 
 
 def evaluation_blocks(answers: Answers, calibration: Reliability) -> tuple[Block, ...]:
-    """Per-class figures, confusion matrix, reliability diagram and confident mistakes."""
-    said = answers.probabilities.argmax(1)
-    return (_per_class(answers, said), _confusion(answers, said), _reliability(calibration), *_mistakes(answers, said))
+    """Per-class figures, confusion matrix, reliability diagram, and the confident mistakes that have pictures."""
+    predicted = answers.predicted
+    return (
+        _per_class(answers, predicted),
+        _confusion(answers, predicted),
+        _reliability(calibration),
+        *_mistakes(answers, predicted),
+    )
 
 
-def few_shot_curve(
-    classifier: ImageClassifier,
-    blocks: Sequence[Tensor],
-    labels: Tensor,
-    train: Tensor,
-    test: Tensor,
-    head: Head,
-    session: Session,
-) -> tuple[Curves, dict[str, float]]:
-    """Test accuracy against training images of each class, and the same as metrics."""
-    sides = [([block[rows] for block in blocks], labels[rows]) for rows in (train, test)]
-    smallest = int(labels[train].bincount().min())
-    shots = sorted({shot for shot in _SHOTS if shot < smallest} | {min(smallest, _SHOTS[-1])})
-    kind = cast("NormalisationKind", classifier.normalisation)
-    found = few_shot(sides[0], sides[1], head, kind, shots=shots, draws=_DRAWS, rng=session.rng("few-shot"))
-    means = np.array([np.mean(values) for values in found.values()])
-    intervals = [
-        statistics.over_seeds(v) if len(v) > 1 else statistics.Estimate(v[0], v[0], v[0]) for v in found.values()
-    ]
+def copies_note(splits: Sequence[Split]) -> tuple[Note, ...]:
+    """How many test images are copies of training images."""
+    count = sum(int(split.copied.sum()) for split in splits)
+    if not count:
+        return (Note("No test image is a copy of a training image.", "Copies"),)
+    of = f"of {len(splits)} splits together " if len(splits) > 1 else ""
+    text = f"{count} test images {of}are copies of training images: accuracy is also given without them."
+    return (Note(text, "Copies", "warning"),)
+
+
+def shots_curve(fitted: FittedClassifier) -> Curves:
+    """Test accuracy against training images per class."""
+    intervals = [_interval(values) for values in fitted.shots.values()]
     series = Series(
         "test accuracy",
-        np.array(list(found)),
-        means,
+        np.array(list(fitted.shots)),
+        np.array([np.mean(values) for values in fitted.shots.values()]),
         np.array([interval.low for interval in intervals]),
         np.array([interval.high for interval in intervals]),
     )
-    curves = Curves(
+    return Curves(
         (series,),
-        "training images of each class",
+        "training images per class",
         "test accuracy",
         title="How few images would do",
-        caption=f"Mean of {_DRAWS} random draws of training images, with its 95 % interval.",
+        caption=f"Mean of {fitted.draws} random draws of training images, with its 95 % interval.",
         x_scale="log",
     )
-    return curves, {f"accuracy/shots/{shot}": float(mean) for shot, mean in zip(found, means, strict=True)}
 
 
-def map_of_features(
-    classifier: ImageClassifier,
-    blocks: Sequence[Tensor],
-    labels: Tensor,
-    classes: Sequence[str],
-    rows: Tensor,
-    session: Session,
-    *,
-    tsne: bool,
-) -> Curves:
-    """The test images' features in the plane, a colour for each class."""
-    features = join(classifier.fitted_.normalisations, [block[rows] for block in blocks])
-    points = plane(features, seed=session.seed, tsne=tsne)
+def _interval(values: Sequence[float]) -> statistics.Estimate:
+    return statistics.over_seeds(values) if len(values) > 1 else statistics.Estimate(values[0], values[0], values[0])
+
+
+def map_of_features(fitted: FittedClassifier) -> Curves:
+    """The test images' features in the plane, one colour per class."""
+    labels = fitted.answers.labels.numpy()
     series = tuple(
-        Series(name, points[chosen, 0], points[chosen, 1], style="points")
-        for number, name in enumerate(classes)
-        for chosen in [(labels[rows] == number).numpy()]
+        Series(name, *fitted.places[labels == number].T, style="points")
+        for number, name in enumerate(fitted.answers.classes)
     )
-    axes = ("t-SNE 1", "t-SNE 2") if tsne else ("first principal component", "second principal component")
+    axes = ("t-SNE 1", "t-SNE 2") if fitted.tsne else ("first principal component", "second principal component")
     return Curves(series, *axes, title="Test images in feature space", caption="Each point is a test image.")
 
 
-def _per_class(answers: Answers, said: Tensor) -> Table:
+def _per_class(answers: Answers, predicted: Tensor) -> Table:
     from sklearn.metrics import precision_recall_fscore_support
 
     numbers = range(len(answers.classes))
-    columns: Any = precision_recall_fscore_support(answers.labels, said, labels=list(numbers), zero_division=0.0)  # pyright: ignore[reportArgumentType]
+    columns: Any = precision_recall_fscore_support(answers.labels, predicted, labels=list(numbers), zero_division=0.0)  # pyright: ignore[reportArgumentType]
     rows = tuple(
         (name, *(float(column[number]) for column in columns[:3]), int(columns[3][number]))
         for number, name in enumerate(answers.classes)
@@ -131,21 +96,21 @@ def _per_class(answers: Answers, said: Tensor) -> Table:
     )
 
 
-def _confusion(answers: Answers, said: Tensor) -> Heatmap:
+def _confusion(answers: Answers, predicted: Tensor) -> Heatmap:
     from sklearn.metrics import confusion_matrix
 
-    matrix = confusion_matrix(answers.labels, said, labels=list(range(len(answers.classes))))
+    matrix = confusion_matrix(answers.labels, predicted, labels=list(range(len(answers.classes))))
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     return Heatmap(
         shares,
         title="Confusion",
-        caption="Share of each class's test images (row) that were given each answer (column).",
+        caption="Share of each class's test images (row) that were predicted as each class (column).",
         low=0,
         high=1,
         rows=answers.classes,
         columns=answers.classes,
-        row_title="truth",
-        column_title="answer",
+        row_title="true",
+        column_title="predicted",
     )
 
 
@@ -162,16 +127,11 @@ def _reliability(calibration: Reliability) -> Curves:
     )
 
 
-def _mistakes(answers: Answers, said: Tensor) -> tuple[ImageGrid, ...]:
-    confidence = answers.probabilities.max(1).values.masked_fill(said == answers.labels, -1)
-    worst = [row for row in confidence.argsort(descending=True)[:_MISTAKES].tolist() if confidence[row] >= 0]
-    cells = [
-        photograph(
-            answers.paths[row],
-            caption=f"{answers.classes[said[row]]} ({confidence[row]:.0%}), is {answers.classes[answers.labels[row]]}",
-            show=Preprocessing(resize=160, crop=160),
-        )
-        for row in worst
-    ]
+def _mistakes(answers: Answers, predicted: Tensor) -> tuple[ImageGrid, ...]:
+    cells = []
+    for row, pixels in answers.pictures.items():
+        said, true = answers.classes[predicted[row]], answers.classes[answers.labels[row]]
+        caption = f"{said} ({float(answers.probabilities[row].max()):.0%}), is {true}"
+        cells.append(missing(caption=caption) if pixels is None else picture(pixels, caption=caption))
     rows = tuple(tuple(cells[at : at + 4]) for at in range(0, len(cells), 4))
     return (ImageGrid(rows, title="Most confident mistakes"),) if rows else ()

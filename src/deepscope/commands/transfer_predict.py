@@ -1,4 +1,4 @@
-"""`deepscope transfer predict`: what a fitted classifier says about new images."""
+"""`deepscope transfer predict`: the classes of new images by a fitted classifier."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from deepscope import images
+from deepscope.classification import Classification, classify
 from deepscope.commands.command import Command
-from deepscope.commands.shown import provenance, skipped_blocks
-from deepscope.errors import DeepscopeError
+from deepscope.commands.shown import by_class, origin, skipped_blocks
 from deepscope.models import load_model
-from deepscope.models.prediction import nothing_readable, predict
 from deepscope.results import Column, Result, Table
 from deepscope.session import Session
 from deepscope.settings import Count
@@ -26,7 +24,7 @@ class TransferPredict(Command):
     Attributes:
         model: the folder that `transfer fit` wrote.
         paths: image files and folders.
-        batch_size: images a forward pass.
+        batch_size: images per forward pass.
     """
 
     area: ClassVar[str] = "transfer"
@@ -39,31 +37,31 @@ class TransferPredict(Command):
     batch_size: Count = 32
 
     def run(self, session: Session) -> Result:
-        """Answer for every image that can be read."""
-        if self.batch_size < 1:
-            raise DeepscopeError("--batch-size is at least 1")
+        """Classify every image that can be read."""
         model = load_model(self.model, session)
-        found = images.find(self.paths)
-        if not found.paths:
-            raise DeepscopeError(nothing_readable(found.skipped))
-        predictions = predict(model, found.paths, session, batch_size=self.batch_size)
-        probabilities = predictions.probabilities
-        confidence, answer = probabilities.max(1)
-        paths = [found.paths[row] for row in predictions.rows]
-        skipped = (*found.skipped, *predictions.skipped)
-        rows = tuple(
-            (str(path), model.categories[category], sure)
-            for path, category, sure in zip(paths, answer.tolist(), confidence.tolist(), strict=True)
-        )
-        counts = answer.bincount(minlength=len(model.categories)).tolist()
-        named = zip(model.categories, counts, strict=True)
-        return Result(
-            title=f"{model.name} on {len(paths)} image{'s' if len(paths) != 1 else ''}",
-            metrics={"images": len(paths), "skipped": len(skipped), **{f"count/{name}": n for name, n in named}},
-            blocks=(
-                Table((Column("image"), Column("category"), Column("probability", ".3f")), rows),
-                *skipped_blocks(skipped),
-            ),
-            arrays={"probabilities": probabilities.numpy()},
-            provenance=provenance([model], paths),
-        )
+        return present(classify(model, self.paths, top=None, keep=0, batch_size=self.batch_size, session=session))
+
+
+def present(found: Classification) -> Result:
+    """A row per image, and how many images each category has."""
+    model, probabilities = found.model, by_class(found)
+    first = found.classes[:, 0]
+    rows = tuple(
+        (str(path), label, confidence)
+        for path, label, confidence in zip(found.paths, found.labels, found.probabilities[:, 0].tolist(), strict=True)
+    )
+    counts = zip(model.categories, first.bincount(minlength=len(model.categories)).tolist(), strict=True)
+    return Result(
+        title=f"{model.name} on {len(found)} image{'s' if len(found) != 1 else ''}",
+        metrics={
+            "images": len(found),
+            "skipped": len(found.skipped),
+            **{f"count/{name}": count for name, count in counts},
+        },
+        blocks=(
+            Table((Column("image"), Column("category"), Column("probability", ".3f")), rows),
+            *skipped_blocks(found.skipped),
+        ),
+        arrays={"probabilities": probabilities.numpy()},
+        provenance=origin([model], found.paths, found.digests),
+    )

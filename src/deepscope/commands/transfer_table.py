@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
 
 from deepscope.commands.command import Command
-from deepscope.commands.shown import provenance, skipped_blocks
-from deepscope.data import ClassFolders, load_dataset
-from deepscope.errors import DeepscopeError
-from deepscope.models import VisionModel, load_model
+from deepscope.commands.shown import origin, skipped_blocks
+from deepscope.commands.transfer_figures import copies_note
 from deepscope.models.classifier import NormalisationKind
-from deepscope.results import Block as ShownBlock
-from deepscope.results import Cell, Column, Note, Result, Table
+from deepscope.render import presents
+from deepscope.results import Block, Cell, Column, Note, Result, Table
 from deepscope.session import Session
 from deepscope.settings import Count, ProperShare, Range, Side
-from deepscope.transfer.features import gather
-from deepscope.transfer.greyscale import Grey, fold_greyscale
-from deepscope.transfer.heads import Head
-from deepscope.transfer.layers import require
+from deepscope.transfer.compare import DEFAULT_FEATURES, FeatureComparison, compare_features
+from deepscope.transfer.greyscale import Grey
+from deepscope.transfer.measuring import Row
 from deepscope.transfer.recipe import Recipe
-from deepscope.transfer.splits import Split, divide
-from deepscope.transfer.table import Row, chosen, measure, p_value
+from deepscope.transfer.splits import Holdout, Split
 
 PUBLISHED = {
     ("vgg16@relu6", "raw"): 0.906,
@@ -35,39 +31,29 @@ PUBLISHED = {
     ("vgg16@relu8", "raw"): 0.861,
     ("vgg16@relu8", "l2"): 0.880,
 }
-"""Table 1.1 of the source, on 15-Scene."""
-
-_DEFAULT = (
-    "vgg16@relu6",
-    "vgg16@relu7",
-    "vgg16@relu8",
-    "vgg16@pool5",
-    "vgg16@pool5:flatten",
-    "squeezenet1_0",
-    "efficientnet_lite0",
-)
+"""Table 1.1 of the report (Delefosse and Vin), on 15-Scene: accuracy by layer and normalisation."""
 
 
 @dataclass(frozen=True)
 class TransferTable(Command):
-    """Compare layers and networks as features for a linear classifier on a person's own classes.
+    """Compare layers and networks as features for a linear classifier in a person's own classes.
 
     Each row's regularisation is chosen by cross-validation on the training images; the marked row is the one
     that cross-validation prefers. Accuracy is on the test images, with its 95 % interval, and once more without
     those that are copies of training images. p compares a row with the marked one on the same test images.
 
     Attributes:
-        data: a folder with `train/` and `test/`, or with a folder for each class; or a dataset's name.
+        data: a folder with `train/` and `test/`, or with a folder per class; or a dataset's name.
         features: MODEL, MODEL@LAYER or MODEL@LAYER:POOLING (mean, max, flatten, pyramid); + joins several. Without
-            any, the layers of the source's Table 1.1 and the last layers of the models at hand.
+            any, the layers of the report's Table 1.1 and the last layers of the networks at hand.
         normalisations: of the features: raw, l2, power, standard or whiten.
         heads: linear-svc, logistic-regression, ridge or nearest-neighbours.
-        splits: 1 takes the data's own split, more draw that many stratified ones of the same proportion.
+        splits: 1 uses the data's own split; more draw that many stratified ones of the same proportion.
         test_fraction: share of test images where the data has no split of its own.
         size: side of the networks' input; by default each network's own.
         flip: average features over each image and its mirror image.
         scales: average features over inputs of these relative sizes.
-        grey: how grey images meet a network for colour: replicate copies them into its three channels; fold and
+        grey: how grey images enter a colour network: replicate copies them into its three channels; fold and
             average give its first convolution one channel, with the sum or the mean of the three's weights.
     """
 
@@ -77,7 +63,7 @@ class TransferTable(Command):
 
     data: str
     _: KW_ONLY
-    features: tuple[str, ...] = _DEFAULT
+    features: tuple[str, ...] = DEFAULT_FEATURES
     normalisations: tuple[NormalisationKind, ...] = ("raw", "l2")
     heads: tuple[str, ...] = ("linear-svc",)
     splits: Count = 1
@@ -89,47 +75,34 @@ class TransferTable(Command):
 
     def run(self, session: Session) -> Result:
         """Extract, fit, compare."""
-        heads = [Head.named(name) for name in self.heads]
-        recipes = [
-            Recipe.parse(text, normalisation=kind, size=self.size, flip=self.flip, scales=self.scales)
-            for text in self.features
-            for kind in self.normalisations
-        ]
-        if not recipes or not heads:
-            raise DeepscopeError("nothing to compare: give at least one of --features, --normalisations and --heads")
-        data = load_dataset(self.data, session, ClassFolders)
-        models, absent = _open(recipes, session)
-        models = {name: fold_greyscale(model, self.grey) for name, model in models.items()}
-        measurable = [r.named(models) if r not in absent else r for r in recipes]
-        wanted = [recipe for recipe in measurable if recipe not in absent]
-        if not wanted:
-            raise DeepscopeError(next(iter(absent.values())))
-        everything = data.everything
-        features = gather(wanted, models, everything.paths, session)
-        labels = everything.labels[features.rows]
-        splits = divide(data, features.rows, session, splits=self.splits, test_fraction=self.test_fraction)
-        cases = [(recipe, head) for recipe in wanted for head in heads]
-        measured = [
-            measure(recipe, head, features, labels, splits, session) for recipe, head in session.track(cases, "fitting")
-        ]
-        mark = chosen(measured)
-        shown = {(row.recipe, row.head): row for row in measured}
-        everywhere = [(recipe, head) for recipe in measurable for head in heads]
-        rows = tuple(_cells(recipe, head, shown.get((recipe, head)), measured[mark]) for recipe, head in everywhere)
-        best = everywhere.index((measured[mark].recipe, measured[mark].head))
-        title = f"Features for {data.root.name}: {len(data.classes)} classes, {_sizes(splits)}"
-        return Result(
-            title=title,
-            metrics=_metrics(measured, measured[mark], splits),
-            blocks=(
-                Table(_COLUMNS, rows, title=title, caption=_CAPTION, mark=best),
-                *_notes(absent),
-                *copies_note(splits),
-                *skipped_blocks((*data.skipped, *features.skipped)),
-            ),
-            arrays={f"right/{key(row)}": np.stack(row.right) for row in measured if len(row.right) == 1},
-            provenance=provenance(models.values(), everything.paths),
+        views = {"size": self.size, "flip": self.flip, "scales": self.scales}
+        return present(
+            compare_features(
+                self.data,
+                [
+                    Recipe.parse(text, normalisation=kind, **views)
+                    for text in self.features
+                    for kind in self.normalisations
+                ],
+                heads=self.heads,
+                grey=self.grey,
+                holdout=Holdout(self.splits, self.test_fraction),
+                session=session,
+            )
         )
+
+
+@presents(FeatureComparison)
+def present(found: FeatureComparison) -> Result:
+    """The table of features, and accuracies by layer."""
+    title = f"Features for {found.data.name}: {len(found.data.classes)} classes, {_sizes(found.splits)}"
+    return Result(
+        title=title,
+        metrics=comparison_metrics(found),
+        blocks=(features_table(found, title), *comparison_notes(found)),
+        arrays={f"right/{key(row)}": np.stack(row.correct) for row in found.rows if len(row.correct) == 1},
+        provenance=origin(found.models.values(), found.data.paths, found.digests),
+    )
 
 
 _COLUMNS = (
@@ -149,7 +122,7 @@ _COLUMNS = (
 
 _CAPTION = (
     "The marked row has the highest cross-validated accuracy on the training images. A dash: not measured. p: paired "
-    "with the marked row. Published: Table 1.1 of the source, on 15-Scene."
+    "with the marked row. Published: Table 1.1 of the report (Delefosse and Vin), on 15-Scene."
 )
 
 
@@ -160,70 +133,67 @@ def key(row: Row) -> str:
     return f"{name}/{row.recipe.normalisation}{head}"
 
 
-def copies_note(splits: Sequence[Split]) -> tuple[ShownBlock, ...]:
-    """How many test images are copies of training images."""
-    count = sum(int(split.copied.sum()) for split in splits)
-    if not count:
-        return (Note("No test image is a copy of a training image.", "Copies"),)
-    of = f"of {len(splits)} splits together " if len(splits) > 1 else ""
-    text = f"{count} test images {of}are copies of training images: accuracy is also given without them."
-    return (Note(text, "Copies", "warning"),)
+def features_table(found: FeatureComparison, title: str, *, unmeasured: Sequence[tuple[str, str]] = ()) -> Table:
+    """A row per recipe and head, measured or not; the best one is marked.
+
+    Args:
+        found: the comparison.
+        title: of the table.
+        unmeasured: layers and normalisations of Table 1.1 that stand above, without figures of our own.
+    """
+    measured = {(row.recipe, row.head): place for place, row in enumerate(found.rows)}
+    rows: list[tuple[Cell, ...]] = [(*case, "linear-svc", *(None,) * 7, PUBLISHED[case], None) for case in unmeasured]
+    for recipe, head in found.compared:
+        published = PUBLISHED.get((str(recipe), recipe.normalisation)) if head.name == "linear-svc" else None
+        start = (str(recipe), recipe.normalisation, head.name)
+        place = measured.get((recipe, head))
+        rows.append(
+            (*start, *(None,) * 7, published, None) if place is None else _cells(found, place, start, published)
+        )
+    best = found.rows[found.best]
+    mark = len(unmeasured) + found.compared.index((best.recipe, best.head))
+    return Table(_COLUMNS, tuple(rows), title=title, caption=_CAPTION, mark=mark)
 
 
-def _open(recipes: Sequence[Recipe], session: Session) -> tuple[dict[str, VisionModel], dict[Recipe, str]]:
-    """The models; and the recipes of the default list whose weights are not here, with the reason."""
-    models: dict[str, VisionModel] = {}
-    absent: dict[Recipe, str] = {}
-    for recipe in recipes:
-        try:
-            for block in recipe.blocks:
-                if block.model not in models:
-                    models[block.model] = load_model(block.model, session)
-                if block.layer:
-                    require(models[block.model], block.layer)
-        except DeepscopeError as error:
-            if str(recipe) not in _DEFAULT:
-                raise
-            absent[recipe] = str(error)
-    return models, absent
-
-
-def _cells(recipe: Recipe, head: Head, row: Row | None, best: Row) -> tuple[Cell, ...]:
-    published = PUBLISHED.get((str(recipe), recipe.normalisation)) if head.name == "linear-svc" else None
-    start: tuple[Cell, ...] = (str(recipe), recipe.normalisation, head.name)
-    if row is None:
-        return (*start, *(None,) * 7, published, None)
-    validation = None if math.isnan(row.validation) else row.validation
-    accuracy = row.accuracy
+def _cells(
+    found: FeatureComparison, place: int, start: tuple[str, str, str], published: float | None
+) -> tuple[Cell, ...]:
+    row = found.rows[place]
     return (
         *start,
         row.dimension,
         row.setting,
-        validation,
-        accuracy.value,
-        f"{accuracy.low:.3f} - {accuracy.high:.3f}",
+        None if math.isnan(row.validation) else row.validation,
+        row.accuracy.value,
+        f"{row.accuracy.low:.3f} - {row.accuracy.high:.3f}",
         row.without_copies.value,
-        None if row is best else p_value(row, best),
+        found.p_values[place],
         published,
         row.seconds,
     )
 
 
-def _metrics(rows: Sequence[Row], best: Row, splits: Sequence[Split]) -> dict[str, float]:
+def comparison_metrics(found: FeatureComparison) -> Mapping[str, float]:
+    """Accuracies of every row and of the best one."""
     metrics: dict[str, float] = {}
-    for row in rows:
+    for row in found.rows:
         metrics |= row.accuracy.metrics(f"accuracy/{key(row)}")
         metrics |= row.without_copies.metrics(f"accuracy-without-copies/{key(row)}")
         metrics[f"validation/{key(row)}"] = row.validation
+    best = found.rows[found.best]
     metrics |= best.accuracy.metrics("accuracy")
     metrics |= best.without_copies.metrics("accuracy-without-copies")
-    metrics["copies-across-splits"] = sum(int(split.copied.sum()) for split in splits) / len(splits)
+    metrics["copies-across-splits"] = sum(int(split.copied.sum()) for split in found.splits) / len(found.splits)
     return metrics
 
 
-def _notes(absent: dict[Recipe, str]) -> tuple[Note, ...]:
-    reasons = dict.fromkeys(absent.values())
-    return tuple(Note(reason, "Not measured") for reason in reasons)
+def comparison_notes(found: FeatureComparison) -> tuple[Block, ...]:
+    """What could not be measured, copies across the splits, and what could not be read."""
+    return (
+        *(Note(reason, "Not measured") for reason in dict.fromkeys(found.absent.values())),
+        *copies_note(found.splits),
+        *skipped_blocks(found.skipped),
+    )
 
 
 def _sizes(splits: Sequence[Split]) -> str:

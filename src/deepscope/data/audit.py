@@ -7,12 +7,12 @@ crosses classes has a wrong label.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,8 @@ from PIL import Image
 
 from deepscope import images
 from deepscope.data.folders import held_out_folder, place
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DataError, DeepscopeError, FileError, SettingError
+from deepscope.render import Presented
 from deepscope.session import Session
 
 BITS = 255
@@ -37,6 +38,8 @@ _COLOURS = 16
 _THUMBNAIL = 32
 _FLAT = 2.0
 _TILE = 2048
+_PICTURE = 256
+"""Longer side of a picture of a copy, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,8 @@ class Pair:
     across_classes: bool
 
 
-@dataclass(frozen=True)
-class Audit:
+@dataclass(frozen=True, eq=False)
+class Audit(Presented):
     """What was found; paths are relative to `root`.
 
     Attributes:
@@ -71,6 +74,7 @@ class Audit:
         exact: every copy, paired with the one to keep.
         near: all pairs of near-copies, closest first; of exact copies only the one to keep is compared.
         sha256: of all readable files' names and bytes.
+        pictures: small pictures of the worst pairs, by path; None where the file cannot be read any more.
     """
 
     root: Path
@@ -79,6 +83,28 @@ class Audit:
     exact: tuple[Pair, ...]
     near: tuple[Pair, ...]
     sha256: str
+    pictures: Mapping[Path, Image.Image | None] = field(default_factory=dict[Path, "Image.Image | None"])
+
+    @property
+    def worst(self) -> tuple[Pair, ...]:
+        """Exact copies, then near-copies, each with those of two classes first, then those across the splits."""
+        return (*_worst_first(self.exact), *_worst_first(self.near))
+
+    def columns(self) -> Mapping[str, Sequence[Any]]:
+        """One row per pair of copies."""
+        return {
+            "first": [str(pair.first) for pair in self.worst],
+            "second": [str(pair.second) for pair in self.worst],
+            "same": [pair.same for pair in self.worst],
+            "distance": [pair.distance for pair in self.worst],
+            "across_splits": [pair.across_splits for pair in self.worst],
+            "across_classes": [pair.across_classes for pair in self.worst],
+        }
+
+    def pictured(self, pairs: int) -> Audit:
+        """The same, with small pictures of the worst pairs."""
+        paths = dict.fromkeys(path for pair in self.worst[: max(pairs, 0)] for path in (pair.first, pair.second))
+        return replace(self, pictures={path: _picture(self.root / path) for path in paths})
 
     @property
     def leaked(self) -> tuple[Path, ...]:
@@ -86,25 +112,46 @@ class Audit:
         return tuple(pair.second for pair in self.exact if pair.across_splits and pair.first.parts[0] == "train")
 
 
-def audit(root: str | Path, session: Session, *, near: int = NEAR) -> Audit:
-    """Look at every image below a folder. Classes and splits are read from the folders' names.
+def _worst_first(pairs: Sequence[Pair]) -> list[Pair]:
+    return sorted(pairs, key=lambda pair: (not pair.across_classes, not pair.across_splits))
+
+
+def _picture(path: Path) -> Image.Image | None:
+    try:
+        image = images.decode(path, at_least=_PICTURE).copy()
+    except DeepscopeError:
+        return None
+    image.thumbnail((_PICTURE, _PICTURE))
+    return image
+
+
+def audit(root: str | Path, session: Session | None = None, *, near: int = NEAR, figures: int = 0) -> Audit:
+    """Find corrupt files, copies and near-copies below a folder. Classes and splits are read from the folders' names.
 
     Args:
         root: `ROOT/CLASS/...`, `ROOT/train|test/CLASS/...`, or any other folder.
         session: shows the progress.
         near: bits, 0 to 255, in which near-copies differ at most.
+        figures: how many pairs are pictured: the worst.
 
     Raises:
-        DeepscopeError: there is no such folder, it holds no image files, or `near` is out of its range.
+        FileError: there is no such folder.
+        DataError: it holds no image files.
+        SettingError: `near` is out of its range.
+
+    Example:
+        >>> from deepscope.data.audit import audit
+        >>> audit("photos/").to_pandas()  # doctest: +SKIP
     """
+    session = session or Session()
     root = Path(root).expanduser()
     if not 0 <= near <= BITS:
-        raise DeepscopeError(f"a hash distance of {near} does not exist: give one from 0 to {BITS}, {NEAR} is usual")
+        raise SettingError("near", f"must be from 0 to {BITS}; {NEAR} is usual", got=near)
     if not root.is_dir():
-        raise DeepscopeError(f"{root} is not a folder: name one that holds images")
+        raise FileError(f"{root} is not a folder: name one that holds images", path=root)
     found = images.find([root])
     if not found.paths:
-        raise DeepscopeError(f"{root} holds no image files: name a folder that does")
+        raise DataError(f"{root} holds no image files: name a folder that does", data=root)
     divided = held_out_folder(root) is not None
     prints: list[_Fingerprint] = []
     corrupt = list(found.skipped)
@@ -121,7 +168,8 @@ def audit(root: str | Path, session: Session, *, near: int = NEAR) -> Audit:
             threads.shutdown(cancel_futures=True)  # ctrl-C does not wait for the rest of the folder
     exact, kept = _copies(prints)
     digest = sha256("".join(f"{seen.path}\0{seen.file}\n" for seen in prints).encode(errors="surrogateescape"))
-    return Audit(root, len(prints), tuple(corrupt), tuple(exact), tuple(_near(kept, near)), digest.hexdigest())
+    found_near = tuple(_near(kept, near))
+    return Audit(root, len(prints), tuple(corrupt), tuple(exact), found_near, digest.hexdigest()).pictured(figures)
 
 
 def perceptual_hash(image: Image.Image) -> NDArray[np.bool_] | None:

@@ -1,21 +1,14 @@
 """Corruptions: the ordinary damage that photographs meet, at the strengths of ImageNet-C.
 
 Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations",
-ICLR 2019. Of their corruptions those stand here that one formula describes.
+ICLR 2019. Here are those of their corruptions that one formula describes.
 """
 
 from __future__ import annotations
 
 import io
-import os
-import secrets
-import shutil
 from abc import abstractmethod
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -23,10 +16,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from deepscope import images
-from deepscope.errors import DeepscopeError
+from deepscope.errors import SettingError
 from deepscope.registry import Registered
-from deepscope.session import Session
 
 SIDE = 256
 """Shorter side, in pixels, at which the strengths mean what they mean in ImageNet-C."""
@@ -34,7 +25,7 @@ SIDE = 256
 
 @dataclass(frozen=True)
 class Corruption(Registered):
-    """Damage to a photograph, without regard to any network.
+    """Damage to a photograph, independent of any network.
 
     Attributes:
         severity: 1 to 5.
@@ -47,9 +38,7 @@ class Corruption(Registered):
 
     def __post_init__(self) -> None:
         if not 1 <= self.severity <= len(self.strengths):
-            raise DeepscopeError(
-                f"severity {self.severity} is not known: give a number from 1 to {len(self.strengths)}"
-            )
+            raise SettingError("severity", f"must be from 1 to {len(self.strengths)}", got=self.severity)
 
     @property
     def strength(self) -> float:
@@ -200,70 +189,6 @@ def shrunk(image: Image.Image) -> Image.Image:
         return image
     width, height = (round(side * scale) for side in image.size)
     return image.resize((width, height), Image.Resampling.BICUBIC)
-
-
-def check_outside(folder: Path, data: Iterable[Path]) -> None:
-    """Refuse a folder to write to that is one of the data's, or lies in one: by links and other spellings too.
-
-    Raises:
-        DeepscopeError: it is.
-    """
-    owned = {(found.st_dev, found.st_ino) for found in (own.stat() for own in data if own.exists())}
-    place = folder.resolve()
-    for parent in (place, *place.parents):
-        if parent.exists() and (parent.stat().st_dev, parent.stat().st_ino) in owned:
-            raise DeepscopeError(f"{folder} lies in the data itself ({parent}): name a folder outside of it")
-
-
-def write_corrupted(
-    paths: Sequence[Path], corruption: Corruption, folder: Path, session: Session
-) -> tuple[images.Skipped, ...]:
-    """Damaged copies of images, as PNG: `folder` has the same folders below it as the images have.
-
-    What is drawn follows from each image's place, so other images change nothing. The folder appears when it is whole.
-
-    Args:
-        paths: the images.
-        corruption: what happens to them.
-        folder: to write to.
-        session: seed and progress.
-
-    Returns:
-        what could not be read, with the reason.
-
-    Raises:
-        DeepscopeError: there is a folder of that name, it lies in the images' own, or no image could be read.
-    """
-    check_outside(folder, {path.parent for path in paths})
-    if folder.exists():
-        raise DeepscopeError(f"{folder} is there already: remove it, or name another folder")
-    root = Path(os.path.commonpath([path.parent for path in paths]))
-    partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
-
-    def write(path: Path) -> images.Skipped | None:
-        place = path.relative_to(root)
-        try:
-            image = images.decode(path)
-        except images.UnreadableImage as error:
-            return images.Skipped(str(path), error.reason)
-        to = partial / place.parent / f"{place.stem if stems[path.with_suffix('')] == 1 else place.name}.png"
-        to.parent.mkdir(parents=True, exist_ok=True)
-        rng = session.rng("corruption", corruption.name, place.as_posix())
-        corruption(image, rng).save(to)
-        return None
-
-    stems = Counter(path.with_suffix("") for path in paths)
-    partial.mkdir(parents=True)
-    try:
-        with ThreadPoolExecutor(images.decoding_threads()) as pool:
-            found = session.track(pool.map(write, paths), f"writing {corruption.name}", total=len(paths))
-            skipped = tuple(item for item in found if item is not None)
-        if len(skipped) == len(paths):
-            raise DeepscopeError(f"none of the {len(paths)} images can be read: {skipped[0].reason}")
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return skipped
 
 
 def _pixels(image: Image.Image) -> NDArray[np.float32]:

@@ -36,7 +36,7 @@ class Batch:
 
 def stream(
     sources: Iterable[T],
-    read: Callable[[T], torch.Tensor],
+    read: Callable[[T], torch.Tensor | None],
     *,
     batch_size: int,
     name: Callable[[T], str] | None = None,
@@ -52,7 +52,8 @@ def stream(
 
     Args:
         sources: what to read; drawn lazily, so it may be endless.
-        read: source -> tensor, such as a model's `Preprocessing`; called from several threads.
+        read: source -> tensor, such as a model's `Preprocessing`, or None for an image that takes no row (its result is
+            known already, say); called from several threads.
         batch_size: readable images in a batch, 1 or more.
         name: source -> what to call it in `skipped`; by default its file, or its place.
         threads: that read; None takes `decoding_threads()`.
@@ -64,7 +65,7 @@ def stream(
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}, not 1 or more")
 
-    def attempt(row: int, source: T) -> torch.Tensor | Skipped:
+    def attempt(row: int, source: T) -> torch.Tensor | Skipped | None:
         called = name(source) if name else _name(row, source)
         try:
             return read(source)
@@ -88,6 +89,8 @@ def stream(
         return made
 
     for row, outcome in enumerate(_ahead(attempt, sources, threads or decoding_threads(), batch_size)):
+        if outcome is None:
+            continue
         if isinstance(outcome, Skipped):
             skipped.append(outcome)
             continue
@@ -106,11 +109,11 @@ def _stacked(tensors: list[torch.Tensor], pinned: bool) -> torch.Tensor:
 
 
 def _ahead(
-    read: Callable[[int, T], torch.Tensor | Skipped], sources: Iterable[T], threads: int, ahead: int
-) -> Iterator[torch.Tensor | Skipped]:
+    read: Callable[[int, T], torch.Tensor | Skipped | None], sources: Iterable[T], threads: int, ahead: int
+) -> Iterator[torch.Tensor | Skipped | None]:
     """`read` of each source, in order; up to `ahead` results and one running read per thread are held."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="deepscope-images")
-    waiting: deque[Future[torch.Tensor | Skipped]] = deque()
+    waiting: deque[Future[torch.Tensor | Skipped | None]] = deque()
     try:
         for row, source in enumerate(sources):
             waiting.append(pool.submit(read, row, source))

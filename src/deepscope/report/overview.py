@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from deepscope.report.keeping import Outcome
 from deepscope.results import Block, Column, Note, Result, Table
-from deepscope.studies.study import ANSWERS
 
 
 def overview(outcomes: Sequence[Outcome]) -> Result:
@@ -40,7 +39,7 @@ def _number(outcome: Outcome) -> str:
 
 
 def _answers(outcome: Outcome) -> list[Table]:
-    return [block for block in outcome.result.blocks if isinstance(block, Table) and block.title == ANSWERS]
+    return [block for block in outcome.result.blocks if isinstance(block, Table) and block.kind == "answers"]
 
 
 def _notes(outcome: Outcome) -> list[tuple[str, str, str]]:

@@ -1,4 +1,4 @@
-"""Beyond chapter 3 of the source: photographs instead of digits, from clean ones to damaged ones."""
+"""Beyond chapter 3 of the report (Delefosse and Vin): photographs instead of digits, clean and damaged."""
 
 from __future__ import annotations
 
@@ -11,24 +11,51 @@ from typing import ClassVar, TypeAlias
 import numpy as np
 
 from deepscope import images
-from deepscope.adaptation import SOURCE, TARGET, Adaptation, AdversarialTeacher, Recipe, SourceOnly, adapt, run
-from deepscope.commands.adapt_fit import right
-from deepscope.commands.domains import Domains, load_domains
+from deepscope.adaptation import (
+    SOURCE,
+    TARGET,
+    Adaptation,
+    Adapted,
+    AdversarialTeacher,
+    Domains,
+    Recipe,
+    SourceOnly,
+    adapt_network,
+    load_domains,
+    run,
+)
+from deepscope.adaptation.training import correct
 from deepscope.commands.shown import thumbnail
 from deepscope.data import ClassFolders, load_dataset
-from deepscope.data.corruptions import Corruption, write_corrupted
-from deepscope.errors import DeepscopeError
+from deepscope.data.corrupt import write_corrupted
+from deepscope.data.corruptions import Corruption
+from deepscope.errors import DataError, SettingError
 from deepscope.models import DEFAULT
 from deepscope.results import Column, ImageGrid, Note, Provenance, Result, Table
 from deepscope.session import Session
-from deepscope.statistics import Estimate, over_seeds
+from deepscope.studies.adaptation_runs import SOURCE_ACCURACY, TARGET_ACCURACY
+from deepscope.studies.arms import Outcome, Trained, train_arms
 from deepscope.studies.study import Answer, Budget, Study, answers
 
-Accuracies: TypeAlias = "tuple[Estimate, Estimate]"
-"""Of the source's and the target's test images."""
+Adaptations: TypeAlias = "Trained[PhotographArm, Adapted]"
 
 _BOUND = "with target labels"
 _SHOWN = 3
+
+
+@dataclass(frozen=True)
+class PhotographArm:
+    """One method to adapt with.
+
+    Attributes:
+        name: the method's, or that of the bound.
+        method: how the target takes part.
+        domains: the data.
+    """
+
+    name: str
+    method: Adaptation
+    domains: Domains
 
 
 @dataclass(frozen=True)
@@ -43,8 +70,8 @@ class AdaptationOfPhotographs(Study):
         epochs: of each training.
         data: a folder with `train` and `test` of class folders, or a dataset's name.
         model: whose features the photographs are described by.
-        corruptions: what the target has suffered.
-        severity: of it, 1 to 5.
+        corruptions: of the target's images.
+        severity: of the corruption, 1 to 5.
     """
 
     chapter: ClassVar[str] = "3 Domain adaptation"
@@ -69,13 +96,16 @@ class AdaptationOfPhotographs(Study):
 
     def run(self, session: Session) -> Result:
         """Damage, describe, adapt from every seed, and measure."""
-        if min(self.seeds, self.epochs) < 1 or not self.corruptions:
-            raise DeepscopeError("--seeds and --epochs are at least 1, and --corruptions needs a name")
+        for name, value in (("seeds", self.seeds), ("epochs", self.epochs)):
+            if value < 1:
+                raise SettingError(name, "must be at least 1", got=value)
+        if not self.corruptions:
+            raise SettingError("corruptions", "must name at least one")
         wanted = [replace(Corruption.named(name), severity=self.severity) for name in self.corruptions]
         data = load_dataset(self.data, session, ClassFolders)
         if data.test is None:
-            raise DeepscopeError(f"{self.data} has no train and test folders: divide it first")
-        found: dict[str, dict[str, Accuracies]] = {}
+            raise DataError(f"{self.data} has no train and test folders: divide it first")
+        found: dict[str, Adaptations] = {}
         grid = [[thumbnail(images.decode(data.test.paths[row]))] for row in _spread(len(data.test))]
         for corruption in wanted:
             with tempfile.TemporaryDirectory() as scratch:
@@ -92,14 +122,16 @@ class AdaptationOfPhotographs(Study):
             title=f"Domain adaptation of photographs: {self.data} to {self.data} damaged",
             metrics={
                 key: value
-                for corruption, methods in found.items()
-                for method, (source, target) in methods.items()
-                for domain, estimate in (("source", source), ("target", target))
-                for key, value in estimate.metrics(f"accuracy/{corruption}/{method}/{domain}").items()
+                for corruption, trained in found.items()
+                for method in trained.outcomes
+                for domain, figure in (("source", SOURCE_ACCURACY), ("target", TARGET_ACCURACY))
+                for key, value in trained.mean(method, figure)
+                .metrics(f"accuracy/{corruption}/{method}/{domain}")
+                .items()
             },
             blocks=(
-                answers([self._answer(name, methods) for name, methods in found.items()]),
-                *(_table(name, methods) for name, methods in found.items()),
+                answers([self._answer(name, trained) for name, trained in found.items()]),
+                *(_table(name, trained) for name, trained in found.items()),
                 ImageGrid(
                     tuple(map(tuple, grid)),
                     "Source and targets",
@@ -116,52 +148,51 @@ class AdaptationOfPhotographs(Study):
             provenance=Provenance(data=f"{len(data.train)} training and {len(data.test)} test images of {self.data}"),
         )
 
-    def _adapt(self, corruption: str, pair: Domains, bound: Domains, session: Session) -> dict[str, Accuracies]:
+    def _adapt(self, corruption: str, pair: Domains, bound: Domains, session: Session) -> Adaptations:
         """Accuracies on source and target by method; the one that sees target labels is the last."""
-        arms = [(name, Adaptation.named(name), pair) for name in Adaptation.members()]
-        arms.append((_BOUND, SourceOnly(), bound))
-        found = {}
-        for name, method, domains in session.track(arms, f"adapting to {corruption}"):
-            each = [self._accuracies(method, domains, session, session.seed + seed) for seed in range(self.seeds)]
-            source, target = (over_seeds(values) for values in zip(*each, strict=True))
-            found[name] = source, target
-        return found
+        arms = [PhotographArm(name, Adaptation.named(name), pair) for name in Adaptation.members()]
+        arms.append(PhotographArm(_BOUND, SourceOnly(), bound))
+        own = replace(session, part=f"{session.part}: {corruption}" if session.part else corruption)
+        return train_arms(arms, self._train, own, seeds=self.seeds, needed=[arm.name for arm in arms], data=self.data)
 
-    def _accuracies(self, method: Adaptation, domains: Domains, session: Session, seed: int) -> tuple[float, float]:
-        own, recipe, test = replace(session, seed=seed, quiet=True), Recipe(epochs=self.epochs), domains.target_test
+    def _train(self, arm: PhotographArm, session: Session) -> Outcome[PhotographArm, Adapted]:
+        recipe, domains, test = Recipe(epochs=self.epochs), arm.domains, arm.domains.target_test
         assert test is not None
-        adapted = adapt(
-            lambda: domains.network(recipe, method),
+        adapted = adapt_network(
+            lambda: domains.network(recipe, arm.method),
             domains.source,
             domains.target,
-            method=method,
+            method=arm.method,
             recipe=recipe,
-            session=own,
-            validator="info-max" if method.uses_target else "source-accuracy",
+            session=session,
+            validator="info-max" if arm.method.uses_target else "source-accuracy",
         )
-        parts = ((SOURCE, domains.source_test), (TARGET, test))
-        source, target = (
-            right(run(adapted.network, part.inputs, domain, own)[1], part.labels) / len(part) for domain, part in parts
-        )
-        return source, target
+        parts = ((SOURCE_ACCURACY, SOURCE, domains.source_test), (TARGET_ACCURACY, TARGET, test))
+        figures = {
+            figure: correct(run(adapted.network, part.inputs, domain, session)[1], part.labels) / len(part)
+            for figure, domain, part in parts
+        }
+        return Outcome(arm, session.seed, figures, adapted.history, adapted)
 
-    def _answer(self, corruption: str, methods: Mapping[str, Accuracies]) -> Answer:
+    def _answer(self, corruption: str, trained: Adaptations) -> Answer:
         """The default method was chosen on digits, and so without a look at these images."""
-        without, adapted = methods[SourceOnly.name], methods[AdversarialTeacher.name]
+        target = {name: trained.mean(name, TARGET_ACCURACY) for name in trained.outcomes}
         return Answer(
             f"beyond: photographs after {corruption} {self.severity}",
             "-",
-            f"target {adapted[1]} with {AdversarialTeacher.name}, {without[1]} without adaptation; with target labels "
-            f"{methods[_BOUND][1]}, the source itself {without[0]}",
+            f"target {target[AdversarialTeacher.name]} with {AdversarialTeacher.name}, {target[SourceOnly.name]} "
+            f"without adaptation; with target labels {target[_BOUND]}, the source itself "
+            f"{trained.mean(SourceOnly.name, SOURCE_ACCURACY)}",
             "answered",
             f"linear layers on features of {self.model}",
         )
 
 
-def _table(corruption: str, methods: Mapping[str, Accuracies]) -> Table:
+def _table(corruption: str, trained: Adaptations) -> Table:
     columns = (Column("method"), Column("target", ".3f"), Column("±", ".3f"), Column("source", ".3f"))
     rows = []
-    for name, (source, target) in methods.items():
+    for name in trained.outcomes:
+        source, target = trained.mean(name, SOURCE_ACCURACY), trained.mean(name, TARGET_ACCURACY)
         spread = target.high - target.value if np.isfinite(target.high) else None
         rows.append((name, target.value, spread, None if name == _BOUND else source.value))
     return Table(columns, tuple(rows), title=f"After {corruption}")

@@ -1,4 +1,4 @@
-"""Chapter 3 of the source, its four questions, and what each ingredient of the strongest method does."""
+"""Chapter 3 of the report (Delefosse and Vin): its four questions, and what each ingredient of a method does."""
 
 from __future__ import annotations
 
@@ -21,12 +21,19 @@ from deepscope.adaptation import (
     SourceOnly,
     VirtualAdversarial,
 )
-from deepscope.errors import DeepscopeError
+from deepscope.errors import SettingError
 from deepscope.results import Block, Column, Curves, Provenance, Result, Series, Table
 from deepscope.session import Session
-from deepscope.statistics import over_seeds
 from deepscope.studies import adaptation_shown as shown
-from deepscope.studies.adaptation_runs import Arm, Outcome, Trained, recipes, train_all
+from deepscope.studies.adaptation_runs import (
+    SOURCE_ACCURACY,
+    TARGET_ACCURACY,
+    AdaptationArm,
+    AdaptationOutcome,
+    AdaptationsTrained,
+    recipes,
+    train_all,
+)
 from deepscope.studies.study import Answer, Budget, Study, Verdict, answers
 
 FACTORS = (0.0, 0.01, 0.1, 0.3, 1.0, 3.0)
@@ -43,14 +50,14 @@ class AdaptationQuestions(Study):
 
     The questions are asked of the modern recipe, which takes a tenth of the steps of the paper's; what the choices in
     the paper's own network do is in a table of its own. Every training is kept (below --out, else in the cache): the
-    same command goes on where it was stopped.
+    same command resumes where it was stopped.
 
     Attributes:
         seeds: trainings of each arm, with the session's seed and the next ones.
         epochs: of every training.
         images: training images of each domain.
-        batch_size: images of each domain a step; each recipe's own where no number is given.
-        thorough: also every factor, variant of the network, rival method and ablation.
+        batch_size: images of each domain per step; by default each recipe's own.
+        thorough: also every factor, variant of the network, other method and ablation.
     """
 
     chapter: ClassVar[str] = "3 Domain adaptation"
@@ -73,21 +80,21 @@ class AdaptationQuestions(Study):
         return [home / "data" / name for name in ("mnist", "bsds500")]
 
     @property
-    def arms(self) -> list[Arm]:
+    def arms(self) -> list[AdaptationArm]:
         """What the questions need; with everything else where `thorough`."""
         modern, paper = recipes(self.epochs, self.epochs, self.batch_size)
         found = [
-            Arm(_SOURCE_ONLY, SourceOnly(), modern),
-            Arm(_NO_REVERSAL, Dann(0.3, reversal=False), modern),
-            Arm(_DANN, Dann(0.3), modern),
-            Arm(_TEACHER, AdversarialTeacher(), modern),
-            Arm(_PAPER, Dann(), paper),
+            AdaptationArm(_SOURCE_ONLY, SourceOnly(), modern),
+            AdaptationArm(_NO_REVERSAL, Dann(0.3, reversal=False), modern),
+            AdaptationArm(_DANN, Dann(0.3), modern),
+            AdaptationArm(_TEACHER, AdversarialTeacher(), modern),
+            AdaptationArm(_PAPER, Dann(), paper),
         ]
         if not self.thorough:
             return found
-        found += [Arm(f"factor-{factor:g}", Dann(factor), modern) for factor in FACTORS if factor != 0.3]
-        found += [Arm(f"constant-{factor:g}", Dann(factor, "constant"), modern) for factor in CONSTANT]
-        rivals = (
+        found += [AdaptationArm(f"factor-{factor:g}", Dann(factor), modern) for factor in FACTORS if factor != 0.3]
+        found += [AdaptationArm(f"constant-{factor:g}", Dann(factor, "constant"), modern) for factor in CONSTANT]
+        others = (
             AdaptiveNormalisation(),
             MaximumMeanDiscrepancy(),
             Coral(),
@@ -95,19 +102,21 @@ class AdaptationQuestions(Study):
             VirtualAdversarial(),
             PseudoLabels(),
         )
-        found += [Arm(method.name, method, modern) for method in rivals]
-        found += [Arm(f"without-{name}", *changed) for name, changed in _ablations(modern).items()]
-        return found + [Arm(f"{_PAPER}-{name}", Dann(), recipe) for name, recipe in _variants(paper, modern).items()]
+        found += [AdaptationArm(method.name, method, modern) for method in others]
+        found += [AdaptationArm(f"without-{name}", *changed) for name, changed in _ablations(modern).items()]
+        return found + [
+            AdaptationArm(f"{_PAPER}-{name}", Dann(), recipe) for name, recipe in _variants(paper, modern).items()
+        ]
 
     def run(self, session: Session) -> Result:
         """Train every arm from every seed, and answer the questions."""
         if self.epochs < 1:
-            raise DeepscopeError("--epochs is at least 1")
+            raise SettingError("epochs", "must be at least 1", got=self.epochs)
         trained = train_all(self.arms, session, seeds=self.seeds, images=self.images, needed=_NEEDED)
-        judges = shown.judges_of(trained)
+        validators = shown.trust_of(trained)
         return Result(
             title="What each part of domain adaptation does",
-            metrics=shown.metrics(trained, judges),
+            metrics=shown.metrics(trained, validators),
             blocks=(
                 answers(self._answers(trained)),
                 *_factors(trained),
@@ -115,17 +124,17 @@ class AdaptationQuestions(Study):
                 *_compared(trained, _PAPER, f"{_PAPER}-", "The paper's network, changed", "the network as published"),
                 shown.arms_table(trained, {}),
                 *shown.along(trained, _NEEDED, {}),
-                shown.judges_table(judges),
+                shown.validators_table(validators),
                 *shown.notes(trained),
             ),
-            provenance=Provenance(data=trained.data),
+            provenance=Provenance(data=trained.runs.data),
         )
 
-    def _answers(self, trained: Trained) -> list[Answer]:
-        target = {name: trained.mean(name) for name in trained.outcomes}
+    def _answers(self, trained: AdaptationsTrained) -> list[Answer]:
+        target = {name: trained.runs.mean(name, TARGET_ACCURACY) for name in trained.outcomes}
         known = trained.last(_NO_REVERSAL, "domain/accuracy"), trained.last(_DANN, "domain/accuracy")
         worse = target[_NO_REVERSAL].value < target[_DANN].value and known[0].value > known[1].value
-        before, after = trained.mean(_SOURCE_ONLY, "source"), trained.mean(_DANN, "source")
+        before, after = (trained.runs.mean(name, SOURCE_ACCURACY) for name in (_SOURCE_ONLY, _DANN))
         return [
             Answer(
                 "1. without the reversal",
@@ -155,16 +164,16 @@ class AdaptationQuestions(Study):
         """One seed decides nothing."""
         return "answered" if self.seeds == 1 else "reproduced" if holds else "differs"
 
-    def _factor(self, trained: Trained) -> Answer:
+    def _factor(self, trained: AdaptationsTrained) -> Answer:
         question, published = "3. the factor's influence", "an optimal value is crucial"
         found = {factor: f"factor-{factor:g}" for factor in FACTORS}
         if not all(name in trained.outcomes for name in found.values()):
             return Answer(question, published, "-", "not measured here", "run it with --thorough")
-        by_factor = {factor: trained.mean(name).value for factor, name in found.items()}
+        by_factor = {factor: trained.runs.mean(name, TARGET_ACCURACY).value for factor, name in found.items()}
         best = max(by_factor, key=lambda factor: by_factor[factor])
         measured = ", ".join(f"{factor:g}: {value:.3f}" for factor, value in by_factor.items())
         constant = ", ".join(
-            f"{factor:g}: {trained.mean(name).value:.3f}"
+            f"{factor:g}: {trained.runs.mean(name, TARGET_ACCURACY).value:.3f}"
             for factor in CONSTANT
             if (name := f"constant-{factor:g}") in trained.outcomes
         )
@@ -173,14 +182,14 @@ class AdaptationQuestions(Study):
         return Answer(question, published, measured, self._verdict(crucial), because)
 
 
-def _confident(runs: Sequence[Outcome]) -> str:
+def _confident(runs: Sequence[AdaptationOutcome]) -> str:
     """How much of the target the teacher is sure of after the first and the last epoch, and how much of that is right.
 
     There is no precision where it is sure of nothing.
     """
     parts = []
     for place, when in ((0, "after the first epoch"), (-1, "in the end")):
-        rows = [[row for row in run.adapted.history.rows if "confident/coverage" in row][place] for run in runs]
+        rows = [[row for row in run.history.rows if "confident/coverage" in row][place] for run in runs]
         coverage = np.mean([row["confident/coverage"] for row in rows])
         precision = [row["confident/precision"] for row in rows if "confident/precision" in row]
         right = f", {np.mean(precision):.3f} of them right" if precision else ""
@@ -225,13 +234,13 @@ def _variants(paper: Recipe, modern: Recipe) -> dict[str, Recipe]:
     }
 
 
-def _factors(trained: Trained) -> list[Block]:
+def _factors(trained: AdaptationsTrained) -> list[Block]:
     names = {factor: f"factor-{factor:g}" for factor in FACTORS}
     if not all(name in trained.outcomes for name in names.values()):
         return []
     series = []
     for domain in ("target", "source"):
-        found = [trained.mean(name, domain) for name in names.values()]
+        found = [trained.runs.mean(name, f"accuracy/{domain}") for name in names.values()]
         x = np.array([max(factor, 1e-3) for factor in names])
         low, high = (np.array([getattr(e, end) for e in found]) for end in ("low", "high"))
         band = (low, high) if np.isfinite(low).all() else (None, None)
@@ -240,19 +249,20 @@ def _factors(trained: Trained) -> list[Block]:
     return [Curves(tuple(series), "factor", "accuracy", "Influence of the factor", caption, x_scale="log")]
 
 
-def _compared(trained: Trained, base: str, prefix: str, title: str, called: str) -> list[Block]:
+def _compared(trained: AdaptationsTrained, base: str, prefix: str, title: str, called: str) -> list[Block]:
     """What each change does to target accuracy, compared seed by seed."""
-    by_seed = {run.seed: run.target for run in trained.outcomes[base]}
     rows = []
     for name, runs in trained.outcomes.items():
         if name.startswith(prefix):
-            change = over_seeds([run.target - by_seed[run.seed] for run in runs])
+            change = trained.runs.gap(name, base, TARGET_ACCURACY)
             interval = (change.low, change.high) if len(runs) > 1 else (None, None)
-            rows.append((name.removeprefix(prefix), trained.mean(name).value, change.value, *interval))
+            rows.append(
+                (name.removeprefix(prefix), trained.runs.mean(name, TARGET_ACCURACY).value, change.value, *interval)
+            )
     if not rows:
         return []
     columns = (Column("change"), Column("target", ".4f"))
     columns += tuple(Column(word, "+.4f") for word in ("difference", "low", "high"))
-    whole = trained.mean(base)
+    whole = trained.runs.mean(base, TARGET_ACCURACY)
     caption = f"Target accuracy against {called} ({whole}), paired by seed, 95 % Student intervals."
     return [Table(columns, tuple(rows), title=title, caption=caption)]

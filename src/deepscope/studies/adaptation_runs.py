@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -20,30 +20,32 @@ from deepscope.adaptation import (
     Adaptation,
     Adapted,
     DomainNetwork,
+    Domains,
     Labelled,
     Recipe,
+    Record,
     SourceOnly,
-    adapt,
+    adapt_network,
+    load_domains,
     proxy_a_distance,
     run,
 )
-from deepscope.commands.domains import Domains, load_domains
 from deepscope.data import first_here
-from deepscope.errors import DeepscopeError
+from deepscope.errors import SettingError
 from deepscope.kept import workspace
 from deepscope.models import DEFAULT
 from deepscope.session import Session
 from deepscope.statistics import Estimate, over_seeds
-from deepscope.training import Diverged
+from deepscope.studies.arms import Outcome, Trained, train_arms
 
-Judges: TypeAlias = "dict[str, tuple[float | None, float]]"
-"""For each validator: its rank correlation with target accuracy, and the accuracy that choosing by it loses."""
+SOURCE_ACCURACY, TARGET_ACCURACY = "accuracy/source", "accuracy/target"
+"""Figures of every outcome: on held-out images, at the epoch that was chosen without labels."""
 
 _SAMPLE = 500
 
 
 @dataclass(frozen=True)
-class Arm:
+class AdaptationArm:
     """One thing to train.
 
     Attributes:
@@ -59,55 +61,43 @@ class Arm:
     on_target: bool = False
 
 
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """An arm, trained from one seed. Accuracies are on held-out images, at the epoch chosen without labels.
-
-    Attributes:
-        arm: what was trained.
-        seed: its seed.
-        source, target: accuracies.
-        adapted: network and history; the history's "accuracy/target" was recorded and never acted on.
-    """
-
-    arm: Arm
-    seed: int
-    source: float
-    target: float
-    adapted: Adapted = field(repr=False)
-
-    @property
-    def by_epoch(self) -> NDArray[np.float64]:
-        """Target accuracy after each epoch."""
-        return self.adapted.history.column("accuracy/target")[1]
+AdaptationOutcome: TypeAlias = "Outcome[AdaptationArm, Adapted]"
+"""The history's "accuracy/target" was recorded and never acted on."""
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
-    """Every arm from every seed.
+class AdaptationsTrained:
+    """Every arm from every seed, and the two domains.
 
     Attributes:
-        pair: the two domains.
-        outcomes: by the arm's name, one a seed.
-        diverged: what did not come to an end, in words.
+        runs: the trainings.
+        pair: the domains.
     """
 
+    runs: Trained[AdaptationArm, Adapted]
     pair: Domains
-    outcomes: Mapping[str, list[Outcome]]
-    diverged: tuple[str, ...]
 
     @property
-    def data(self) -> str:
-        """What was trained on, in words."""
-        return f"{len(self.pair.source)} images of the source, {len(self.pair.target)} of the target"
+    def outcomes(self) -> Mapping[str, list[AdaptationOutcome]]:
+        """By the arm's name, one per seed."""
+        return self.runs.outcomes
 
-    def mean(self, name: str, domain: Literal["source", "target"] = "target") -> Estimate:
-        """Accuracy of an arm over its seeds, with Student's interval."""
-        return over_seeds([getattr(run, domain) for run in self.outcomes[name]])
-
-    def last(self, name: str, figure: str) -> Estimate:
+    def last(self, arm: str, figure: str) -> Estimate:
         """A recorded figure of an arm after its last step, over its seeds."""
-        return over_seeds([run.adapted.history.column(figure)[1][-1] for run in self.outcomes[name]])
+        return over_seeds([along(run, figure)[-1] for run in self.outcomes[arm]])
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How far a validator can be trusted.
+
+    Attributes:
+        correlation: rank correlation of its score with target accuracy; None where the score never changes.
+        regret: target accuracy that choosing by it loses.
+    """
+
+    correlation: float | None
+    regret: float
 
 
 def recipes(epochs: int, paper_epochs: int, batch_size: int | None) -> tuple[Recipe, Recipe]:
@@ -119,41 +109,35 @@ def recipes(epochs: int, paper_epochs: int, batch_size: int | None) -> tuple[Rec
 
 
 def train_all(
-    arms: Sequence[Arm], session: Session, *, seeds: int, images: int | None, needed: Collection[str]
-) -> Trained:
+    arms: Sequence[AdaptationArm], session: Session, *, seeds: int, images: int | None, needed: Collection[str]
+) -> AdaptationsTrained:
     """Train every arm from the session's seed and the next ones, on MNIST and MNIST-M or the extracts in the package.
 
     Args:
         arms: what to train.
         session: where trainings are kept, and how they are computed.
-        seeds: trainings of each arm.
-        images: training images of each domain; None takes all.
+        seeds: trainings per arm.
+        images: training images of each domain; None uses all.
         needed: names of the arms that must not diverge.
 
     Raises:
-        DeepscopeError: there are fewer than one seed or 100 images.
+        SettingError: there are fewer than one seed or 100 images.
         Diverged: a needed arm did.
     """
-    if seeds < 1 or (images is not None and images < 100):
-        raise DeepscopeError("--seeds is at least 1, --images at least 100")
+    if seeds < 1:
+        raise SettingError("seeds", "must be at least 1", got=seeds)
+    if images is not None and images < 100:
+        raise SettingError("images", "must be at least 100", got=images)
     target = first_here(["mnist-m", "mnist-m-extract"], session)
     source = "mnist" if target == "mnist-m" else "mnist-extract"
     pair = _fewer(load_domains(source, target, DEFAULT, session), images)
     bound = _fewer(load_domains(target, target, DEFAULT, session), images)
-    outcomes: dict[str, list[Outcome]] = {}
-    diverged = []
-    planned = [(arm, session.seed + seed) for seed in range(seeds) for arm in arms]
-    for arm, seed in session.track(planned, "training"):
-        own = replace(session, seed=seed, quiet=True)
-        try:
-            outcome = train(arm, bound if arm.on_target else pair, own, run_folder(session, arm, seed, images))
-        except Diverged as error:
-            if arm.name in needed:
-                raise
-            diverged.append(f"{arm.name}, seed {seed}: {error}")
-        else:
-            outcomes.setdefault(arm.name, []).append(outcome)
-    return Trained(pair, outcomes, tuple(diverged))
+
+    def one(arm: AdaptationArm, own: Session) -> AdaptationOutcome:
+        return train(arm, bound if arm.on_target else pair, own, run_folder(session, arm, own.seed, images))
+
+    data = f"{len(pair.source)} images of the source, {len(pair.target)} of the target"
+    return AdaptationsTrained(train_arms(arms, one, session, seeds=seeds, needed=needed, data=data), pair)
 
 
 def _fewer(domains: Domains, images: int | None) -> Domains:
@@ -163,8 +147,8 @@ def _fewer(domains: Domains, images: int | None) -> Domains:
     return replace(domains, source=source, target=domains.target[:images])
 
 
-def train(arm: Arm, domains: Domains, session: Session, folder: Path | None) -> Outcome:
-    """Train one arm, or go on with it, or only read what was trained already."""
+def train(arm: AdaptationArm, domains: Domains, session: Session, folder: Path | None) -> AdaptationOutcome:
+    """Train one arm, resume it, or read what was trained before."""
     test = domains.target_test
     assert test is not None
 
@@ -172,13 +156,13 @@ def train(arm: Arm, domains: Domains, session: Session, folder: Path | None) -> 
         features, logits = run(network, test.inputs, TARGET, session)
         source_features, source_logits = run(network, domains.source_test.inputs, SOURCE, session)
         return {
-            "accuracy/target": _accuracy(logits, test.labels),
-            "accuracy/source": _accuracy(source_logits, domains.source_test.labels),
+            TARGET_ACCURACY: _accuracy(logits, test.labels),
+            SOURCE_ACCURACY: _accuracy(source_logits, domains.source_test.labels),
             "a-distance": proxy_a_distance(source_features[:_SAMPLE], features[:_SAMPLE]),
             **_pseudo_labels(logits, test.labels),
         }
 
-    adapted = adapt(
+    adapted = adapt_network(
         lambda: domains.network(arm.recipe, arm.method),
         domains.source,
         domains.target,
@@ -186,48 +170,53 @@ def train(arm: Arm, domains: Domains, session: Session, folder: Path | None) -> 
         recipe=arm.recipe,
         session=session,
         validator="source-accuracy" if isinstance(arm.method, SourceOnly) else "info-max",
-        folder=folder,
-        watch=watch,
+        record=Record(folder, watch),
     )
     row = next(row for row in adapted.history.rows if row["step"] == adapted.chosen)
-    return Outcome(arm, session.seed, row["accuracy/source"], row["accuracy/target"], adapted)
+    figures = {name: row[name] for name in (SOURCE_ACCURACY, TARGET_ACCURACY)}
+    return Outcome(arm, session.seed, figures, adapted.history, adapted)
 
 
-def over_views(outcome: Outcome, domains: Domains, session: Session) -> float:
+def over_views(outcome: AdaptationOutcome, domains: Domains, session: Session) -> float:
     """Target accuracy of the model that `adapt fit` saves, which averages over views of each image."""
     test = domains.target_test
     assert test is not None
-    _, logits = run(outcome.adapted.network, test.inputs, TARGET, session, domains.views(outcome.arm.recipe))
+    _, logits = run(outcome.trained.network, test.inputs, TARGET, session, domains.views(outcome.arm.recipe))
     return _accuracy(logits, test.labels)
 
 
-def judged(outcomes: Iterable[Outcome]) -> Judges:
-    """How far each validator can be trusted.
+def along(outcome: AdaptationOutcome, figure: str) -> NDArray[np.float64]:
+    """A recorded figure after each epoch."""
+    return outcome.history.column(figure)[1]
 
-    Every epoch of every adapted arm is a candidate, and the choice is made seed by seed. Both are means over seeds; the
-    loss is the best candidate's accuracy less the chosen one's. A score that never changes has no correlation.
+
+def trust(outcomes: Iterable[AdaptationOutcome]) -> dict[str, Trust]:
+    """How far each validator can be trusted, by name.
+
+    Every epoch of every adapted arm is a candidate, and the choice is made seed by seed. Both figures are means over
+    seeds; the regret is the best candidate's accuracy less the chosen one's.
     """
     from scipy.stats import rankdata
 
     candidates = [o for o in outcomes if o.arm.method.uses_target and not o.arm.on_target]
-    names = {name for o in candidates for name in o.adapted.history.rows[-1] if name.startswith("validator/")}
+    names = {name for o in candidates for name in o.history.rows[-1] if name.startswith("validator/")}
     found = {}
     for name in sorted(names):
         correlations, losses = [], []
         for seed in {o.seed for o in candidates}:
             runs = [o for o in candidates if o.seed == seed]
-            accuracy = np.concatenate([o.by_epoch for o in runs])
-            score = np.concatenate([o.adapted.history.column(name)[1] for o in runs])
+            accuracy = np.concatenate([along(o, TARGET_ACCURACY) for o in runs])
+            score = np.concatenate([along(o, name) for o in runs])
             if np.ptp(accuracy) and np.ptp(score):
                 correlations.append(np.corrcoef(rankdata(score), rankdata(accuracy))[0, 1])
             losses.append(float(accuracy.max() - accuracy[score.argmax()]))
         correlation = float(np.mean(correlations)) if correlations else None
-        found[name.removeprefix("validator/")] = correlation, float(np.mean(losses))
+        found[name.removeprefix("validator/")] = Trust(correlation, float(np.mean(losses)))
     return found
 
 
-def run_folder(session: Session, arm: Arm, seed: int, images: int | None) -> Path:
-    """Where an arm's training is kept, so that the study goes on where it was stopped."""
+def run_folder(session: Session, arm: AdaptationArm, seed: int, images: int | None) -> Path:
+    """Where an arm's training is kept, so that the study resumes where it was stopped."""
     root = (session.out or workspace(session)) / "domain-adaptation"
     kind = f"{images or 'all'}-images-{arm.recipe.batch_size}"
     return root / kind / arm.name.replace("/", os.sep) / f"seed-{seed}"
@@ -247,11 +236,11 @@ def _pseudo_labels(logits: Tensor, labels: Tensor, *, confidence: float = 0.9) -
     return figures
 
 
-def sample_features(outcome: Outcome, domains: Domains, session: Session) -> tuple[Tensor, Tensor, Tensor]:
+def sample_features(outcome: AdaptationOutcome, domains: Domains, session: Session) -> tuple[Tensor, Tensor, Tensor]:
     """Features, classes and domains (0 source, 1 target) of a few hundred test images of each domain."""
     test = domains.target_test
     assert test is not None
     parts = ((SOURCE, domains.source_test), (TARGET, test))
-    features = [run(outcome.adapted.network, part.inputs[:_SAMPLE], domain, session)[0] for domain, part in parts]
+    features = [run(outcome.trained.network, part.inputs[:_SAMPLE], domain, session)[0] for domain, part in parts]
     labels = torch.cat([part.labels[:_SAMPLE] for _, part in parts])
     return torch.cat(features), labels, torch.cat([torch.full((len(f),), d) for d, f in enumerate(features)])

@@ -1,4 +1,4 @@
-"""Chapter 3 of the source: DANN from MNIST to MNIST-M as published, between its bounds, and what does better."""
+"""Chapter 3 of the report (Delefosse and Vin): DANN from MNIST to MNIST-M as published, and what does better."""
 
 from __future__ import annotations
 
@@ -8,12 +8,20 @@ from pathlib import Path
 from typing import ClassVar
 
 from deepscope.adaptation import AdversarialTeacher, Dann, SourceOnly
-from deepscope.errors import DeepscopeError
+from deepscope.errors import SettingError
 from deepscope.results import Provenance, Result
 from deepscope.session import Session
 from deepscope.statistics import Estimate, over_seeds
 from deepscope.studies import adaptation_shown as shown
-from deepscope.studies.adaptation_runs import Arm, Trained, over_views, recipes, train_all
+from deepscope.studies.adaptation_runs import (
+    SOURCE_ACCURACY,
+    TARGET_ACCURACY,
+    AdaptationArm,
+    AdaptationsTrained,
+    over_views,
+    recipes,
+    train_all,
+)
 from deepscope.studies.study import Answer, Budget, Study, Verdict, answers
 
 _SOURCE_ONLY, _DANN, _TARGET_ONLY = "paper/source-only", "paper/dann", "paper/target-only"
@@ -25,15 +33,15 @@ _PUBLISHED = {_SOURCE_ONLY: 0.5225, _DANN: 0.7666, _TARGET_ONLY: 0.9596}
 class DomainAdaptation(Study):
     """DANN from MNIST to MNIST-M as published, between its bounds, and what does better without a target label.
 
-    Every training is kept (below --out, else in the cache): the same command goes on where it was stopped, and more
+    Every training is kept (below --out, else in the cache): the same command resumes where it was stopped, and more
     seeds add to what is there.
 
     Attributes:
         seeds: trainings of each arm, with the session's seed and the next ones.
         epochs: of the modern recipe.
         paper_epochs: of the paper's recipe.
-        images: training images of each domain; all where no number is given.
-        batch_size: images of each domain a step; each recipe's own where no number is given.
+        images: training images of each domain; by default all.
+        batch_size: images of each domain per step; by default each recipe's own.
     """
 
     chapter: ClassVar[str] = "3 Domain adaptation"
@@ -56,50 +64,51 @@ class DomainAdaptation(Study):
         return [home / "data" / name for name in ("mnist", "bsds500")]
 
     @property
-    def arms(self) -> list[Arm]:
+    def arms(self) -> list[AdaptationArm]:
         """The paper's comparison, the strongest method, and what that one's augmentation does alone."""
         modern, paper = recipes(self.epochs, self.paper_epochs, self.batch_size)
         return [
-            Arm(_SOURCE_ONLY, SourceOnly(), paper),
-            Arm(_DANN, Dann(), paper),
-            Arm(_TARGET_ONLY, SourceOnly(), paper, on_target=True),
-            Arm(_HONEST, SourceOnly(), modern),
-            Arm(_TEACHER, AdversarialTeacher(), modern),
+            AdaptationArm(_SOURCE_ONLY, SourceOnly(), paper),
+            AdaptationArm(_DANN, Dann(), paper),
+            AdaptationArm(_TARGET_ONLY, SourceOnly(), paper, on_target=True),
+            AdaptationArm(_HONEST, SourceOnly(), modern),
+            AdaptationArm(_TEACHER, AdversarialTeacher(), modern),
         ]
 
     def run(self, session: Session) -> Result:
         """Train every arm from every seed, and compare."""
-        if min(self.epochs, self.paper_epochs) < 1:
-            raise DeepscopeError("--epochs and --paper-epochs are at least 1")
+        for name, epochs in (("epochs", self.epochs), ("paper_epochs", self.paper_epochs)):
+            if epochs < 1:
+                raise SettingError(name, "must be at least 1", got=epochs)
         names = [arm.name for arm in self.arms]
         trained = train_all(self.arms, session, seeds=self.seeds, images=self.images, needed=names)
         views = over_seeds([over_views(outcome, trained.pair, session) for outcome in trained.outcomes[_TEACHER]])
-        judges = shown.judges_of(trained)
+        validators = shown.trust_of(trained)
         return Result(
             title="Domain adaptation from MNIST to MNIST-M",
-            metrics={**shown.metrics(trained, judges), **views.metrics(f"accuracy/{_TEACHER}/target/ten-views")},
+            metrics={**shown.metrics(trained, validators), **views.metrics(f"accuracy/{_TEACHER}/target/ten-views")},
             blocks=(
                 answers(self._answers(trained, views)),
                 shown.arms_table(trained, _PUBLISHED),
                 *shown.along(trained, names, _PUBLISHED),
                 *shown.maps(trained, (_SOURCE_ONLY, _DANN, _TEACHER), session),
-                shown.judges_table(judges),
+                shown.validators_table(validators),
                 *shown.notes(trained),
             ),
-            provenance=Provenance(data=trained.data),
+            provenance=Provenance(data=trained.runs.data),
         )
 
-    def _answers(self, trained: Trained, views: Estimate) -> list[Answer]:
+    def _answers(self, trained: AdaptationsTrained, views: Estimate) -> list[Answer]:
         """The published figures are of all images, and are compared with nothing less."""
-        few = f"{self.images} images a domain: the paper takes all"
+        few = f"{self.images} images per domain: the paper uses all"
         items = []
         for name, published in _PUBLISHED.items():
-            found = trained.mean(name)
+            found = trained.runs.mean(name, TARGET_ACCURACY)
             verdict = "not measured here" if self.images else _compared(found.value, published)
             because = few if self.images else f"within 0.05 counts as reproduced; {self.paper_epochs} epochs here"
             question = f"{name.removeprefix('paper/')}, target accuracy"
             items.append(Answer(question, f"{published:.4f} (Ganin and Lempitsky)", str(found), verdict, because))
-        before, after = trained.mean(_SOURCE_ONLY, "source"), trained.mean(_DANN, "source")
+        before, after = (trained.runs.mean(name, SOURCE_ACCURACY) for name in (_SOURCE_ONLY, _DANN))
         lost = before.value - after.value
         return [
             *items,
@@ -113,16 +122,16 @@ class DomainAdaptation(Study):
             Answer(
                 "beyond: the same augmentation without adaptation",
                 "-",
-                f"{trained.mean(_HONEST)}",
+                f"{trained.runs.mean(_HONEST, TARGET_ACCURACY)}",
                 "not measured here" if self.images else "answered",
                 few if self.images else "what a method has to beat: source-only with the modern recipe",
             ),
             Answer(
                 "beyond: the model that is saved",
                 "iDANN 0.967, PixelDA 0.982, DIRT-T 0.987",
-                f"{views} averaging over ten views of an image, {trained.mean(_TEACHER)} of one",
+                f"{views} averaging over ten views of an image, {trained.runs.mean(_TEACHER, TARGET_ACCURACY)} of one",
                 "not measured here" if self.images else "answered",
-                "moved by a pixel to each side, and negatives: what training taught the network to ignore",
+                "moved by a pixel to each side, and negatives: what training has taught the network to ignore",
             ),
         ]
 

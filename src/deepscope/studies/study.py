@@ -14,7 +14,7 @@ from deepscope.results import Column, Table
 __all__ = ["ANSWERS", "Answer", "Budget", "Study", "Verdict", "answers"]
 
 ANSWERS = "Answers"
-"""The title of the table that closes every study; a report collects its rows."""
+"""The title of the table that closes every study."""
 Verdict = Literal["reproduced", "differs", "answered", "not measured here"]
 """How a measured figure stands to the published one; "answered" where the source gave no figure."""
 
@@ -63,4 +63,5 @@ def answers(items: Sequence[Answer]) -> Table:
         columns=tuple(Column(name) for name in columns),
         rows=tuple(tuple(getattr(item, name) for name in columns) for item in items),
         title=ANSWERS,
+        kind="answers",
     )

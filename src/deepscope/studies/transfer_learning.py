@@ -1,37 +1,42 @@
-"""Chapter 1.2, questions 5 to 11 and Table 1.1: features of pretrained networks for other images."""
+"""Chapter 1.2 of the report (Delefosse and Vin), questions 5 to 11 and Table 1.1: transferred features."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from deepscope import images
-from deepscope.commands.transfer_improve import TransferImprove
-from deepscope.commands.transfer_table import PUBLISHED, TransferTable
+from deepscope.commands.shown import origin
+from deepscope.commands.transfer_improve import idea_notes, ideas_table, improvement_metrics
+from deepscope.commands.transfer_table import PUBLISHED, comparison_metrics, comparison_notes, features_table
 from deepscope.data import ClassFolders, Dataset, load_dataset
-from deepscope.errors import DeepscopeError
+from deepscope.errors import SettingError
+from deepscope.features.layers import maps
 from deepscope.models import DEFAULT, catalogue, load_model
-from deepscope.results import Block, Column, Note, Result, Table
+from deepscope.results import Column, Result, Table
 from deepscope.session import Session
 from deepscope.statistics import Estimate, mcnemar, proportion
 from deepscope.studies.study import Answer, Budget, Study, Verdict, answers
 from deepscope.studies.transfer_data import digit_folders, untrained
+from deepscope.transfer import FeatureComparison, Improvements, compare_features, improve
 from deepscope.transfer.fine_tuning import FineTuning
 from deepscope.transfer.fitting import fit_features
+from deepscope.transfer.greyscale import Grey
 from deepscope.transfer.heads.linear_svc import LinearSVC
-from deepscope.transfer.layers import maps
+from deepscope.transfer.measuring import Row
+from deepscope.transfer.recipe import Recipe
 
 _SCENES = "15scene"
 _ALIKE = 0.01
 """Accuracies that differ by no more count as the same."""
 _HEADS = ("linear-svc", "logistic-regression", "ridge", "nearest-neighbours")
-_GREYS = ("replicate", "fold", "average")
+_GREYS: tuple[Grey, ...] = ("replicate", "fold", "average")
 _GREY_REASON = (
     "summing the first convolution's weights (fold) is the same as replicating the image, averaging them a third of it"
 )
@@ -44,14 +49,14 @@ _JOINED = ("efficientnet_lite2", "vgg16")
 class TransferLearning(Study):
     """Which layer of which network makes the best features, what pre-training is worth, and what improves them.
 
-    On 15-Scene where it is here; else on handwritten digits, which are as far from ImageNet as images can be.
+    On 15-Scene where it is installed; else on handwritten digits, which are as far from ImageNet as images can be.
 
     Attributes:
         data: a dataset or a folder instead.
         model: whose layers and improvements are measured.
-        digits: of each class, to train on and as many to test with, where digits stand in.
+        digits: of each class to train on, and as many to test with, where digits stand in.
         fine_tune: epochs of the improvement that trains the whole network; 0 leaves it out.
-        thorough: also the other networks that are here.
+        thorough: also the other networks whose weights are installed.
     """
 
     chapter: ClassVar[str] = "1.2 Transfer learning with VGG16 on 15-Scene"
@@ -66,7 +71,7 @@ class TransferLearning(Study):
 
     @classmethod
     def within(cls, budget: Budget) -> TransferLearning:
-        """One network on few digits, or every network here, and fine-tuning."""
+        """One network on few digits, or every network, and fine-tuning."""
         return cls() if budget == "full" else cls(digits=8, fine_tune=0, thorough=False)
 
     def inputs(self, home: Path) -> Sequence[Path]:
@@ -76,46 +81,64 @@ class TransferLearning(Study):
     def run(self, session: Session) -> Result:
         """Measure the table, the heads, pre-training, its limits, the ways to be grey, and the improvements."""
         if self.digits < 2:
-            raise DeepscopeError("--digits is at least 2")
+            raise SettingError("digits", "must be at least 2", got=self.digits)
         own = replace(session, out=None if session.out is None else session.out / "transfer-learning")
         digits = digit_folders(self.digits, session)
         data, words = self._data(digits, session)
         trained = len(load_dataset(data, session, ClassFolders).train)
         model, here = load_model(self.model, session), {entry.name for entry in catalogue(session) if entry.here}
-        blank = str(untrained(model, session))
         layers = [f"{self.model}@{layer}" for layer in maps(model)]
         others = [name for name in _OTHERS if self.thorough and name.partition("@")[0] in here]
-        joined = tuple(name for name in _JOINED if self.thorough and name in here)
         relus = dict.fromkeys(name for name, _ in PUBLISHED if "vgg16" in here)
-
-        def measured(where: str, *features: str, **settings: Any) -> Result:
-            kinds = settings.pop("normalisations", ("l2",))
-            return TransferTable(where, features=features, normalisations=kinds, **settings).run(own)
-
-        table = measured(data, *relus, self.model, *layers, *others, normalisations=("raw", "l2"))
-        parts = {
-            **{f"head {head}": measured(data, self.model, heads=(head,)) for head in _HEADS},
-            **{f"grey {how}": measured(data, self.model, grey=how) for how in _GREYS},
-            _BLANK: measured(data, blank),
-            _FAR: measured(str(digits), self.model),
-        }
-        found = {name: _Measured.of(result) for name, result in parts.items()}
-        found[_PIXELS] = _of_pixels(digits, own)
-        better = TransferImprove(data, model=self.model, others=joined, fine_tune=self.fine_tune).run(own)
-        metrics = {**table.metrics, **{f"improve/{name}": value for name, value in better.metrics.items()}}
+        names = (*relus, self.model, *layers, *others)
+        recipes = [Recipe.parse(name, normalisation=kind) for name in names for kind in ("raw", "l2")]
+        table = compare_features(data, recipes, session=own)
+        found = self._parts(data, digits, untrained(model, session), own)
+        better = improve(
+            data,
+            self.model,
+            others=[name for name in _JOINED if self.thorough and name in here],
+            fine_tuning=FineTuning(self.fine_tune) if self.fine_tune else None,
+            folder=None if own.out is None else own.out / "training",
+            session=own,
+        )
+        metrics = {**comparison_metrics(table)}
+        metrics |= {f"improve/{name}": value for name, value in improvement_metrics(better).items()}
         for name, one in found.items():
             metrics |= one.accuracy.metrics(f"accuracy/{name.replace(' ', '/', 1)}")
         return Result(
             title=f"Features of pretrained networks for {words}",
             metrics=metrics,
             blocks=(
-                *(_complete(block) for block in table.blocks),
+                _complete(table),
+                *comparison_notes(table),
                 _table(found, words),
-                *(block for block in better.blocks if isinstance(block, Table) or _is_verdict(block)),
+                ideas_table(better),
+                *idea_notes(better),
                 answers(self._answers(words, trained, table, found, better)),
             ),
-            provenance=table.provenance,
+            provenance=origin(table.models.values(), table.data.paths, table.digests),
         )
+
+    def _parts(self, data: str, digits: Path, blank: Path, session: Session) -> dict[str, _Measured]:
+        """Heads, ways to be grey, initial weights, and digits, each on the model's last layer."""
+
+        def measured(found: FeatureComparison) -> _Measured:
+            return _Measured.of(found.rows[0])
+
+        return {
+            **{
+                f"head {head}": measured(compare_features(data, [self.model], heads=(head,), session=session))
+                for head in _HEADS
+            },
+            **{
+                f"grey {how}": measured(compare_features(data, [self.model], grey=how, session=session))
+                for how in _GREYS
+            },
+            _BLANK: measured(compare_features(data, [str(blank)], session=session)),
+            _FAR: measured(compare_features(digits, [self.model], session=session)),
+            _PIXELS: _of_pixels(digits, session),
+        }
 
     def _data(self, digits: Path, session: Session) -> tuple[str, str]:
         """What is classified, and how to call it."""
@@ -126,20 +149,25 @@ class TransferLearning(Study):
         return str(digits), f"{self.digits} handwritten digits of each class"
 
     def _answers(
-        self, words: str, trained: int, table: Result, found: Mapping[str, _Measured], better: Result
+        self,
+        words: str,
+        trained: int,
+        table: FeatureComparison,
+        found: Mapping[str, _Measured],
+        better: Improvements,
     ) -> list[Answer]:
-        images = len(next(iter(found.values())).right)
+        images = len(next(iter(found.values())).correct)
         svm, blank, far, pixels = (found[name] for name in ("head linear-svc", _BLANK, _FAR, _PIXELS))
         layers = {
-            name: value
-            for name, value in table.metrics.items()
-            if name.startswith(f"accuracy/{self.model}/") and name.endswith("/l2")
+            row.recipe.blocks[0].layer: row.accuracy.value
+            for row in table.rows
+            if row.recipe.normalisation == "l2" and row.recipe.blocks[0].model == self.model
         }
-        said = ", ".join(f"{name.split('/')[2]} {value:.3f}" for name, value in layers.items())
+        said = ", ".join(f"{name} {value:.3f}" for name, value in layers.items())
         heads = ", ".join(f"{head} {found[f'head {head}'].accuracy.value:.3f}" for head in _HEADS)
         greys = ", ".join(f"{how} {found[f'grey {how}'].accuracy.value:.3f}" for how in _GREYS)
-        tuned = better.metrics.get("accuracy/fine-tuning")
-        rose = better.metrics["accuracy"] - better.metrics["accuracy/baseline"]
+        ideas = {idea.name: row.accuracy.value for idea, row in zip(better.ideas, better.rows, strict=True)}
+        tuned, before, after = ideas.get("fine-tuning"), ideas["baseline"], better.rows[better.best].accuracy.value
         deep, shallow = next(iter(layers.values())), min(layers.values())
         return [
             *(_published(layer, kind, value, table, words) for (layer, kind), value in PUBLISHED.items()),
@@ -183,8 +211,8 @@ class TransferLearning(Study):
             ),
             Answer(
                 "11. improvements",
-                "TODO",
-                f"{better.metrics['accuracy/baseline']:.3f} to {better.metrics['accuracy']:.3f} ({rose:+.3f})",
+                "—",
+                f"{before:.3f} to {after:.3f} ({after - before:+.3f})",
                 "answered",
                 "with the idea that cross-validation on the training images prefers; the notes above say why and what "
                 "came of each",
@@ -194,20 +222,20 @@ class TransferLearning(Study):
 
 @dataclass(frozen=True, eq=False)
 class _Measured:
-    """One row of a table: its accuracy, and whether each test image was right."""
+    """One row of a table: its accuracy, and whether each test image was classified correctly."""
 
     accuracy: Estimate
-    right: NDArray[np.bool_]
+    correct: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, result: Result) -> _Measured:
-        """A result of `transfer table` with a single row."""
-        (right,) = result.arrays.values()
-        return cls(proportion(int(right.sum()), right.size), right[0])
+    def of(cls, row: Row) -> _Measured:
+        """A row of a comparison on one split."""
+        (correct,) = row.correct
+        return cls(proportion(int(correct.sum()), correct.size), correct)
 
     def p_against(self, other: _Measured) -> float:
         """McNemar's p on the same test images; NaN where they are others."""
-        return mcnemar(self.right, other.right) if self.right.shape == other.right.shape else float("nan")
+        return mcnemar(self.correct, other.correct) if self.correct.shape == other.correct.shape else float("nan")
 
 
 def _of_pixels(folder: Path, session: Session) -> _Measured:
@@ -231,30 +259,22 @@ def _verdict(better: _Measured, worse: _Measured) -> Verdict:
     return "reproduced" if better.accuracy.value > worse.accuracy.value else "differs"
 
 
-def _published(layer: str, kind: str, published: float, table: Result, words: str) -> Answer:
-    name = f"accuracy/{layer.replace('@', '/')}/{kind}"
+def _published(layer: str, kind: str, published: float, table: FeatureComparison, words: str) -> Answer:
+    measured = {(str(row.recipe), row.recipe.normalisation): row.accuracy for row in table.rows}
     question = f"Table 1.1, {layer.partition('@')[2]}, {'normalised' if kind == 'l2' else 'not normalised'}"
-    if name not in table.metrics or words != "15-Scene":
-        why = "VGG16's fully connected weights, or 15-Scene, are not here; what is here stands in the table above"
+    found = measured.get((layer, kind))  # pyright: ignore[reportArgumentType]
+    if found is None or words != "15-Scene":
+        why = "VGG16's fully connected weights, or 15-Scene, are missing; what there is stands in the table above"
         return Answer(question, f"{published:.3f}", "—", "not measured here", why)
-    found = Estimate(*(table.metrics[f"{name}{end}"] for end in ("", "/low", "/high")))
     alike = abs(found.value - published) <= _ALIKE or found.low <= published <= found.high
     return Answer(question, f"{published:.3f}", str(found), "reproduced" if alike else "differs", "95 % interval")
 
 
-def _is_verdict(block: Block) -> bool:
-    return isinstance(block, Note) and block.level == "verdict"
-
-
-def _complete(block: Block) -> Block:
+def _complete(found: FeatureComparison) -> Table:
     """The table of features under its name, with the rows of Table 1.1 that nothing here can measure."""
-    if not isinstance(block, Table) or not block.title.startswith("Features for"):
-        return block
-    missing = [case for case in PUBLISHED if case not in {(row[0], row[1]) for row in block.rows}]
-    unmeasured = tuple((*case, "linear-svc", *(None,) * 7, PUBLISHED[case], None) for case in missing)
-    mark = None if block.mark is None else block.mark + len(unmeasured)
-    title = "Table 1.1, with other layers and networks"
-    return replace(block, rows=(*unmeasured, *block.rows), mark=mark, title=title)
+    asked = {(str(recipe), recipe.normalisation) for recipe, _ in found.compared}
+    missing = [case for case in PUBLISHED if case not in asked]
+    return features_table(found, "Table 1.1, with other layers and networks", unmeasured=missing)
 
 
 def _table(found: Mapping[str, _Measured], words: str) -> Table:

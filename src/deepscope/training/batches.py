@@ -1,4 +1,4 @@
-"""Which rows a step trains on."""
+"""Which rows each step trains on."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from deepscope.session import Session
 
 @dataclass
 class Shuffled:
-    """A data set's rows in a new random order each epoch; what is left over at an epoch's end is left out.
+    """A data set's rows in a new random order each epoch; an incomplete last batch is dropped.
 
     The rows of a step follow from its number alone: a resumed training needs no state of its data.
 
     Attributes:
         size: rows of the data set, at least 1.
-        batch_size: rows a step; a smaller data set gives all its rows each step.
+        batch_size: rows per step; a smaller data set gives all its rows each step.
         session: its seed decides the order.
         stream: data sets with different names are shuffled independently.
     """
@@ -34,7 +34,7 @@ class Shuffled:
 
     @property
     def steps(self) -> int:
-        """Steps in an epoch."""
+        """Steps per epoch."""
         return self.size // self.batch_size
 
     def __call__(self, step: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""A training's whole state in one file: replaced only by a whole newer one, and checked before any of it is used."""
+"""The whole state of a training in one file: replaced as a whole, and checked before any of it is used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import FileError
 from deepscope.files import atomic, sweep
 from deepscope.training.history import HISTORY, History
 
@@ -61,7 +61,7 @@ class Checkpoint:
         """Bring the parts and the history to the saved state and return its step; 0 where nothing was saved yet.
 
         Raises:
-            DeepscopeError: the file is damaged, or of another training. The parts are then as they were.
+            FileError: the file is damaged, or of another training. The parts are then as they were.
         """
         if not self.path.exists():
             return 0
@@ -72,12 +72,14 @@ class Checkpoint:
             if not isinstance(settings, dict) or not isinstance(state, dict):
                 raise ValueError("it holds no training")
         except Exception as error:  # a damaged file fails in any way
-            raise DeepscopeError(f"{self.path} cannot be read ({_reason(error)}): {advice}") from None
+            raise FileError(f"{self.path} cannot be read ({_reason(error)}): {advice}", path=self.path) from None
         ours = json.loads(json.dumps(self.settings))
         if settings != ours or state.keys() != parts.keys():
             differs = [key for key in {**ours, **settings} if ours.get(key) != settings.get(key)]
             what = ", ".join(f"{key} {settings.get(key)!r}, now {ours.get(key)!r}" for key in differs) or "other parts"
-            raise DeepscopeError(f"{self.path} is of another training ({what}): name another folder, or remove it")
+            raise FileError(
+                f"{self.path} is of another training ({what}): name another folder, or remove it", path=self.path
+            )
         try:
             if type(step) is not int or not 0 <= step <= ours.get("steps", step):
                 raise ValueError(f"step {step!r}")
@@ -88,7 +90,7 @@ class Checkpoint:
             rows = History.parse(held["history"]).rows if "history" in held else self._older_rows(step)
             _load(parts, state)
         except Exception as error:
-            raise DeepscopeError(f"{self.path} is damaged ({_reason(error)}): {advice}") from None
+            raise FileError(f"{self.path} is damaged ({_reason(error)}): {advice}", path=self.path) from None
         if history is not None:
             history.rows[:] = rows
         return step

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import SettingError
 from deepscope.files import atomic
 
 HISTORY = "history.jsonl"
@@ -68,7 +68,7 @@ class Recorder:
     after its checkpoint, left in it is gone.
 
     Raises:
-        DeepscopeError: TensorBoard is wanted and not installed.
+        SettingError: TensorBoard is wanted, and is not installed or has no folder to write to.
     """
 
     def __init__(self, folder: Path | None, history: History, *, since: int, tensorboard: bool) -> None:
@@ -78,9 +78,9 @@ class Recorder:
         self._rewrite()
         if tensorboard:
             if find_spec("tensorboard") is None:
-                raise DeepscopeError("TensorBoard is not installed: pip install tensorboard")
+                raise SettingError("tensorboard", "needs TensorBoard: pip install tensorboard")
             if folder is None:
-                raise DeepscopeError("TensorBoard's events need a folder: name one with --out")
+                raise SettingError("tensorboard", "needs a folder to write events to")
             from torch.utils.tensorboard import SummaryWriter
 
             self._board = SummaryWriter(str(folder), purge_step=since)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DeepscopeError, FileError, SettingError
 from deepscope.files import lock
 from deepscope.session import Session
 from deepscope.training.checkpoints import CHECKPOINT, Checkpoint, Parts, finite
@@ -24,7 +24,7 @@ from deepscope.training.history import History, Recorder
 
 @dataclass(frozen=True)
 class Moment:
-    """When and where a step happens. Whatever is random in it follows from this, so that it can be done again.
+    """When and where a step happens. Everything random in a step follows from this, so that it can be repeated.
 
     Attributes:
         step: steps done before this one.
@@ -53,10 +53,12 @@ class Moment:
         """This process's share of a batch's rows.
 
         Raises:
-            DeepscopeError: the rows cannot be shared out equally, and gradients would not be those of the whole batch.
+            SettingError: the processes cannot have equal shares, and gradients would not be those of the whole batch.
         """
         if len(rows) % self.processes:
-            raise DeepscopeError(f"a batch of {len(rows)} cannot be shared equally among {self.processes} processes")
+            raise SettingError(
+                "batch_size", f"cannot be shared equally among {self.processes} processes", got=len(rows)
+            )
         return rows.tensor_split(self.processes)[self.process]
 
 
@@ -69,7 +71,7 @@ class Update(Protocol):
 
 
 class Step(Protocol):
-    """What a training brings: what is trained, and what one batch does to it."""
+    """What is trained, and what one batch does to it."""
 
     @property
     def parts(self) -> Parts:
@@ -128,7 +130,7 @@ def fit(
 
     Raises:
         Diverged: a figure or weight is NaN or infinite. The checkpoint is the last good one.
-        DeepscopeError: the checkpoint is damaged or of another training, another process trains in the folder, or
+        FileError: the checkpoint is damaged or of another training, another process trains in the folder, or
             nothing can be written to it at the beginning.
     """
     from accelerate import PartialState
@@ -217,7 +219,7 @@ def _alone(folder: Path | None, session: Session) -> AbstractContextManager[None
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DeepscopeError(f"cannot train in {folder} ({error.strerror}): name another folder") from None
+        raise FileError(f"cannot train in {folder} ({error.strerror}): name another folder", path=folder) from None
     return lock(folder, unsupported=session.note)
 
 
@@ -253,5 +255,5 @@ def _forgiving(session: Session, *, first: bool) -> Iterator[None]:
         yield
     except OSError as error:
         if first:
-            raise DeepscopeError(f"the training cannot be recorded ({error}): free some space and run again") from None
+            raise FileError(f"the training cannot be recorded ({error}): free some space and run again") from None
         session.note(f"this state cannot be written, the last one is kept ({error})")

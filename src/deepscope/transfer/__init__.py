@@ -1,5 +1,48 @@
-"""Transfer: from folders of images to a classifier in the user's own categories."""
+"""Transfer: from labelled images to a classifier in the user's own classes, on features of pretrained networks.
 
-from deepscope.transfer.extraction import Features, extract
+`ImageClassifier` follows scikit-learn's conventions; `compare_features`, `fit`, `improve` and `export` are the
+workflows behind the commands of `deepscope transfer`.
+"""
 
-__all__ = ["Features", "extract"]
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from deepscope.inputs.examples import Data, Examples
+from deepscope.transfer.compare import FeatureComparison, compare_features
+from deepscope.transfer.export import Export, export
+from deepscope.transfer.fine_tuning import FineTuning
+from deepscope.transfer.fit import FittedClassifier, fit
+from deepscope.transfer.heads import Head
+from deepscope.transfer.improve import Improvements, improve
+from deepscope.transfer.recipe import Feature, Recipe
+from deepscope.transfer.splits import Holdout
+
+if TYPE_CHECKING:
+    from deepscope.transfer.classifier import ImageClassifier
+
+__all__ = [
+    "Data",
+    "Examples",
+    "Export",
+    "Feature",
+    "FeatureComparison",
+    "FineTuning",
+    "FittedClassifier",
+    "Head",
+    "Holdout",
+    "ImageClassifier",
+    "Improvements",
+    "Recipe",
+    "compare_features",
+    "export",
+    "fit",
+    "improve",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ImageClassifier":  # scikit-learn takes long to import
+        return importlib.import_module("deepscope.transfer.classifier").ImageClassifier
+    raise AttributeError(f"module 'deepscope.transfer' has no attribute {name!r}")

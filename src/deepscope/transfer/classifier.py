@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,41 +14,56 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
+from typing_extensions import Self
 
 from deepscope import images
-from deepscope.errors import DeepscopeError
-from deepscope.models import DEFAULT, Origin, Preprocessing, VisionModel, load_model
+from deepscope.errors import DataError
+from deepscope.inputs import Images
+from deepscope.inputs.examples import Examples, Source, items_of
+from deepscope.models import DEFAULT, Origin, VisionModel
 from deepscope.models.classifier import NormalisationKind
 from deepscope.models.saved import BackboneOrigin, require_architectures, save
 from deepscope.session import Session
 from deepscope.training import History
-from deepscope.transfer.features import gather
-from deepscope.transfer.fine_tuning import FineTuning, fine_tune
-from deepscope.transfer.fitting import FittedFeatures, fit_features, temperature
-from deepscope.transfer.heads import Fitted, Head, folds_of
-from deepscope.transfer.recipe import Recipe
+from deepscope.transfer.fine_tuning import FineTuning, fine_tune, held_out
+from deepscope.transfer.fitting import fit_features
+from deepscope.transfer.heads import Head
+from deepscope.transfer.recipe import Feature, Recipe, given_models, open_models, recipe_of
+from deepscope.transfer.recipe_features import extract_recipes
 
 
 class ImageClassifier(ClassifierMixin, BaseEstimator):
     """A classifier of images in the user's own classes, on features of pretrained networks.
 
-    Images are paths, bytes, PIL images or (H, W, 3) uint8 arrays. After `fit`: `classes_`, the labels in order;
-    `fitted_`, the head with its cross-validation; `skipped_`, training images that could not be read.
+    It follows scikit-learn: `clone`, `cross_val_score` and pipelines work. After `fit`: `classes_`, the labels in
+    order; `model`, the classifier as a `VisionModel`; `fitted_`, the head with its cross-validation; `skipped_`,
+    training images that could not be read.
 
     Args:
-        features: MODEL, MODEL@LAYER or MODEL@LAYER:POOLING, several joined by `+`.
-        normalisation: raw, l2, power, standard or whiten.
-        head: name of a registered `Head`.
-        size: side of the networks' input; None takes the first model's own.
+        features: MODEL, MODEL@LAYER or MODEL@LAYER:POOLING, several joined by `+`; or a `VisionModel`.
+        normalisation: of the features: raw, l2, power, standard or whiten.
+        head: name of a registered `Head`: linear-svc, logistic-regression, ridge or nearest-neighbours.
+        size: side of the networks' input; None uses the first model's own.
         flip: average features over each image and its mirror image.
         scales: average features over inputs of these relative sizes.
         fine_tuning: how the networks are trained further, a tenth of the images held out; None keeps them as they are.
-        session: device, precision, seed and cache; a default session where None.
+        seed: of everything random; a given session's own seed counts instead.
+        session: device, precision and cache; a default session where None.
+
+    Example:
+        >>> import numpy as np
+        >>> from deepscope.transfer import ImageClassifier
+        >>> grey = [np.full((32, 32, 3), level, np.uint8) for level in (10, 20, 30, 220, 230, 240)]
+        >>> mine = ImageClassifier("efficientnet_lite0", size=32).fit(grey, ["night"] * 3 + ["day"] * 3)
+        >>> mine.predict(grey[1:5]).tolist()
+        ['night', 'night', 'day', 'day']
+        >>> mine.model.categories
+        ('day', 'night')
     """
 
     def __init__(
         self,
-        features: str = DEFAULT,
+        features: str | VisionModel = DEFAULT,
         *,
         normalisation: NormalisationKind = "l2",
         head: str = "linear-svc",
@@ -55,6 +71,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         flip: bool = False,
         scales: tuple[float, ...] = (1.0,),
         fine_tuning: FineTuning | None = None,
+        seed: int = 0,
         session: Session | None = None,
     ) -> None:
         self.features = features
@@ -64,45 +81,61 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         self.flip = flip
         self.scales = scales
         self.fine_tuning = fine_tuning
+        self.seed = seed
         self.session = session
 
-    def fit(self, X: Sequence[images.Source], y: ArrayLike) -> ImageClassifier:
+    @classmethod
+    def of(cls, feature: Feature, **settings: Any) -> Self:
+        """A classifier on a feature in any form: what a recipe says of normalisation, size and views holds."""
+        if not isinstance(feature, Recipe):
+            return cls(feature, **settings)
+        own = {name: getattr(feature, name) for name in ("normalisation", "size", "flip", "scales")}
+        return cls(str(feature), **own, **settings)
+
+    def fit(self, X: Any, y: ArrayLike | None = None) -> Self:
         """Extract features and fit.
 
         Args:
-            X: training images; those that cannot be read are skipped.
+            X: training images: a folder with a folder of images per class (of one with `train/` and `test/`, the
+                training images); images in any form with their labels in `y`; or (image, label) pairs. Images that
+                cannot be read are skipped.
             y: (N,) their classes: numbers or names.
 
         Raises:
-            DeepscopeError: fewer than two classes, a class without readable image, or no such model or layer.
+            DataError: fewer than two classes, a class without readable image, or images without labels.
+            ModelError: there is no such model or layer.
         """
-        names, labels = np.unique(np.asarray(y), return_inverse=True)
-        if len(names) < 2:
-            raise DeepscopeError("a classifier needs images of at least two classes")
+        data = Examples.of_images(X, y) if y is not None else Examples.of(X, self._session).training
+        if len(data.classes) < 2:
+            raise DataError("a classifier needs images of at least two classes")
         recipe, models = self.open()
-        found = gather([recipe], models, X, self._session)
-        kept = torch.from_numpy(labels)[found.rows]
-        if lost := set(range(len(names))) - set(kept.tolist()):
-            raise DeepscopeError(f"class {str(names[min(lost)])!r} has no readable image to train on: add some images")
-        self.skipped_ = found.skipped
-        self.fit_blocks(found.blocks(recipe), kept, list(names))
+        found = extract_recipes([recipe], models, data.sources, self._session)
+        kept = torch.from_numpy(data.labels)[found.rows]
+        if lost := set(range(len(data.classes))) - set(kept.tolist()):
+            raise DataError(f"class {data.classes[min(lost)]!r} has no readable image to train on: add some images")
+        self.skipped_ = (*data.skipped, *found.skipped)
+        self.fit_blocks(found.blocks(recipe), kept, data.names)
         if self.fine_tuning:
-            self.tune([X[row] for row in found.rows], found.blocks(recipe), kept)
+            self.tune([data.sources[row] for row in found.rows], found.blocks(recipe), kept)
         return self
 
-    def open(self) -> tuple[Recipe, dict[str, VisionModel]]:
+    def open(self, models: Mapping[str, VisionModel] | None = None) -> tuple[Recipe, dict[str, VisionModel]]:
         """Open the models. Returns the recipe with every layer named, and the models.
 
+        Args:
+            models: that are open already, by name.
+
         Raises:
-            DeepscopeError: no such model or layer.
+            ModelError: there is no such model or layer.
         """
         settings = {key: getattr(self, key) for key in ("normalisation", "size", "flip", "scales")}
-        recipe = Recipe.parse(self.features, **settings)
-        self.models_ = {name: load_model(name, self._session) for name, _ in recipe.by_model()}
+        recipe = recipe_of(self.features, **settings)
+        self._forget()
+        self.models_ = open_models([recipe], {**given_models([self.features]), **(models or {})}, self._session)
         self.recipe_ = recipe.named(self.models_)
         return self.recipe_, self.models_
 
-    def fit_blocks(self, blocks: Sequence[Tensor], labels: Tensor, classes: Sequence[Any]) -> ImageClassifier:
+    def fit_blocks(self, blocks: Sequence[Tensor], labels: Tensor, classes: ArrayLike) -> Self:
         """Fit to features that were extracted before, after `open`.
 
         Args:
@@ -111,99 +144,130 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             classes: names.
         """
         head = Head.named(self.head)
+        self._forget()
         self.fitted_ = fit_features(blocks, labels, head, self.recipe_.normalisation, seed=self._session.seed)
         self.classes_: NDArray[Any] = np.asarray(classes)
         return self
 
     def tune(
-        self, X: Sequence[images.Source], blocks: Sequence[Tensor], labels: Tensor, *, folder: Path | None = None
+        self, sources: Sequence[Source], blocks: Sequence[Tensor], labels: Tensor, *, folder: Path | None = None
     ) -> History:
-        """Train networks and head further, after `fit_blocks`; from then on features are those of the new networks.
+        """Train networks and head further, after `open`; from then on features are those of the new networks.
 
-        A tenth of the images of every class is held out: it calibrates the probabilities and says
-        how good the classifier is, in `fitted_.validation`.
+        A tenth of the images of every class is held out: it calibrates the probabilities and measures
+        the classifier, in `fitted_.validation`.
 
         Args:
-            X: training images, all readable.
+            sources: training images, all readable.
             blocks: their features, as for `fit_blocks`.
             labels: (N,) int64.
-            folder: for checkpoints: a killed training goes on from there.
+            folder: for checkpoints, from which a killed training resumes.
 
         Raises:
-            DeepscopeError: the networks see images at different sizes, the head is not linear, or training diverged.
+            SettingError: the networks see images at different sizes.
+            UnsupportedError: the head is not linear.
+            Diverged: a loss is no longer a number.
         """
-        folds = folds_of(labels, seed=self._session.seed, most=10)
-        kept = torch.ones(len(labels), dtype=torch.bool) if folds is None else folds > 0
-        settings, known = self.fine_tuning or FineTuning(), [block[kept] for block in blocks]
-        fitted = fit_features(
-            known, labels[kept], Head.named(self.head), self.recipe_.normalisation, seed=self._session.seed
-        )
+        settings = self.fine_tuning or FineTuning()
+        kept = ~held_out(labels, seed=self._session.seed)
+        head, kind = Head.named(self.head), self.recipe_.normalisation
+        fitted = fit_features([block[kept] for block in blocks], labels[kept], head, kind, seed=self._session.seed)
         tuned, history = fine_tune(
             fitted.classifier(self.recipe_, self.models_).to(self._session.device),
-            self._pixels(),
-            [X[row] for row in kept.nonzero().flatten().tolist()],
+            self.recipe_.shared_pixels(self.models_),
+            [sources[row] for row in kept.nonzero().flatten().tolist()],
             labels[kept],
             settings,
             self._session,
             folder=folder,
         )
         networks = dict(zip([name for name, _ in self.recipe_.by_model()], tuned.backbones, strict=True))
+        self._forget()
         self.models_ = {
             name: replace(model, network=networks[name].network, origin=Origin(f"{model.name}, fine-tuned"))
             for name, model in self.models_.items()
         }
-        # features are kept on the CPU
-        head = Fitted(tuned.head.cpu(), f"{fitted.head.setting}, then {settings.epochs} epochs", None)
-        self.fitted_ = FittedFeatures(fitted.normalisations, head, 1.0, float("nan"))
+        self.fitted_ = fitted.tuned(tuned.head.cpu(), settings.epochs)  # features are kept on the CPU
         if held := (~kept).nonzero().flatten().tolist():
-            scores = self.fitted_.scores(self._blocks([X[row] for row in held]))
-            self.fitted_ = replace(
-                self.fitted_,
-                temperature=temperature(scores, labels[~kept]),
-                validation=(scores.argmax(1) == labels[~kept]).float().mean().item(),
-            )
+            scores = self.fitted_.scores(self._extracted([sources[row] for row in held]))
+            self.fitted_ = self.fitted_.calibrated(scores, labels[~kept])
         return history
 
-    def predict(self, X: Sequence[images.Source]) -> NDArray[Any]:
+    def predict(self, X: Images) -> NDArray[Any]:
         """(N,) the class of each image.
 
         Raises:
-            DeepscopeError: an image cannot be read.
+            DataError: an image cannot be read.
         """
-        return self.classes_[self.fitted_.scores(self._blocks(X)).argmax(1).numpy()]
+        return self.classes_[self._scores(X).argmax(1).numpy()]
 
-    def predict_proba(self, X: Sequence[images.Source]) -> NDArray[np.float32]:
-        """(N, C) calibrated probabilities. Raises DeepscopeError where an image cannot be read."""
-        return self.fitted_.probabilities(self._blocks(X)).numpy()
+    def predict_proba(self, X: Images) -> NDArray[np.float32]:
+        """(N, C) calibrated probabilities. Raises DataError where an image cannot be read."""
+        return (self._scores(X) / self.fitted_.temperature).softmax(1).numpy()
 
-    def decision_function(self, X: Sequence[images.Source]) -> NDArray[np.float32]:
-        """(N, C) the head's own scores. Raises DeepscopeError where an image cannot be read."""
-        return self.fitted_.scores(self._blocks(X)).numpy()
+    def decision_function(self, X: Images) -> NDArray[np.float32]:
+        """(N, C) the head's own scores. Raises DataError where an image cannot be read."""
+        return self._scores(X).numpy()
+
+    def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
+        """Accuracy on images and their labels, given as in `fit`; of a divided folder, on its test images.
+
+        Raises:
+            DataError: an image cannot be read, or has no label.
+        """
+        if y is None:
+            data = Examples.of(X, self._session).held_out
+            X, y = list(data.sources), data.names[data.labels]
+        return super().score(X, y, sample_weight)
+
+    @cached_property
+    def model(self) -> VisionModel:
+        """The classifier as a model: explain it, attack it, save it.
+
+        Raises:
+            UnsupportedError: the head is not linear.
+            SettingError: the networks see images at different sizes.
+        """
+        check_is_fitted(self)
+        return VisionModel(
+            f"classifier on {self.recipe_}",
+            self.fitted_.classifier(self.recipe_, self.models_).to(self._session.device),
+            self.recipe_.shared_pixels(self.models_),
+            tuple(str(name) for name in self.classes_),
+            aliases=self.recipe_.aliases(self.models_),
+            origin=Origin(self._about()),
+        )
 
     def save(self, folder: str | Path) -> VisionModel:
         """Write the classifier as a folder that every command opens with `--model`, and open it.
 
         Raises:
-            DeepscopeError: the head is not linear, a network cannot be rebuilt by name, or the networks' sizes differ.
+            UnsupportedError: the head is not linear.
+            ModelError: a network cannot be rebuilt by name.
+            SettingError: the networks see images at different sizes.
         """
         check_is_fitted(self)
         return save(
             Path(folder),
             self.fitted_.classifier(self.recipe_, self.models_),
             self._origins(),
-            self._pixels(),
+            self.recipe_.shared_pixels(self.models_),
             [str(name) for name in self.classes_],
-            source=f"{self.head} on {self.recipe_}, {self.recipe_.normalisation}, {self.fitted_.head.setting}",
+            source=self._about(),
         )
 
     def require_savable(self) -> None:
         """After `open`: whether `save` could write the networks.
 
         Raises:
-            DeepscopeError: a network cannot be rebuilt by name, or the networks' sizes differ.
+            ModelError: a network cannot be rebuilt by name.
+            SettingError: the networks see images at different sizes.
         """
         require_architectures(self._origins())
-        self._pixels()
+        self.recipe_.shared_pixels(self.models_)
+
+    def _about(self) -> str:
+        return f"{self.head} on {self.recipe_}, {self.recipe_.normalisation}, {self.fitted_.head.setting}"
 
     def _origins(self) -> list[BackboneOrigin]:
         used = [self.models_[name] for name, _ in self.recipe_.by_model()]
@@ -211,21 +275,26 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
     @property
     def _session(self) -> Session:
-        return self.session or Session.open()
+        return self.session or Session.open(seed=self.seed)
 
-    def _pixels(self) -> Preprocessing:
-        """What makes the pixels that all the networks see."""
-        names = [name for name, _ in self.recipe_.by_model()]
-        pixels = {self.recipe_.pixels(self.models_, name) for name in names}
-        if len(pixels) > 1:
-            raise DeepscopeError(
-                f"{' and '.join(names)} see images at different sizes: give one size for all (--size 224)"
-            )
-        return pixels.pop()
+    def _forget(self) -> None:
+        """The model of an earlier fit is no longer this classifier's."""
+        self.__dict__.pop("model", None)
 
-    def _blocks(self, pictures: Sequence[images.Source]) -> list[Tensor]:
+    def _scores(self, X: Images) -> Tensor:
+        """(N, C) the head's own scores. Raises DataError where an image cannot be read."""
         check_is_fitted(self)
-        found = gather([self.recipe_], self.models_, pictures, self._session)
+        given = items_of(X)
+        if given.skipped:
+            raise _unusable(given.skipped[0])
+        return self.fitted_.scores(self._extracted([item.source for item in given.items]))
+
+    def _extracted(self, sources: Sequence[Source]) -> list[Tensor]:
+        found = extract_recipes([self.recipe_], self.models_, sources, self._session)
         if found.skipped:
-            raise DeepscopeError(f"{found.skipped[0].path} cannot be used: {found.skipped[0].reason}")
+            raise _unusable(found.skipped[0])
         return found.blocks(self.recipe_)
+
+
+def _unusable(skipped: images.Skipped) -> DataError:
+    return DataError(f"{skipped.path} cannot be used: {skipped.reason}")

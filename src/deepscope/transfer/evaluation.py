@@ -1,18 +1,76 @@
-"""How good a classifier is, and how far its probabilities can be believed."""
+"""How good a classifier is, and whether its probabilities are calibrated."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deepscope.errors import DeepscopeError
+from deepscope.inputs.examples import Source
+from deepscope.models import Preprocessing
 from deepscope.models.classifier import NormalisationKind
 from deepscope.transfer.fitting import fit_features
 from deepscope.transfer.heads import Head
+
+_SIDE = 160
+"""Side of the pictures of mistakes, in pixels."""
+
+Blocks: TypeAlias = "tuple[Sequence[Tensor], Tensor]"
+"""Blocks of features, and (N,) labels."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a classifier predicts for labelled test images.
+
+    Attributes:
+        classes: names.
+        labels: (N,) the true classes.
+        probabilities: (N, C).
+        paths: of the images.
+        pictures: (3, H, W) pixels of the most confident mistakes, by row; None where the file cannot be read any more.
+    """
+
+    classes: tuple[str, ...]
+    labels: Tensor
+    probabilities: Tensor
+    paths: tuple[Path, ...]
+    pictures: Mapping[int, Tensor | None] = field(default_factory=dict[int, "Tensor | None"])
+
+    @property
+    def predicted(self) -> Tensor:
+        """(N,) most probable classes."""
+        return self.probabilities.argmax(1)
+
+    def mistakes(self, count: int = 12) -> list[int]:
+        """The rows of the most confident mistakes, the most confident first."""
+        confidence = self.probabilities.max(1).values.masked_fill(self.predicted == self.labels, -1)
+        return [row for row in confidence.argsort(descending=True)[:count].tolist() if confidence[row] >= 0]
+
+    def pictured(self, sources: Sequence[Source] | None = None) -> Answers:
+        """The same, with pictures of the most confident mistakes.
+
+        Args:
+            sources: (N,) the images; None reads the files.
+        """
+        taken: Sequence[Source] = self.paths if sources is None else sources
+        return replace(self, pictures={row: _picture(taken[row]) for row in self.mistakes()})
+
+
+def _picture(source: Source) -> Tensor | None:
+    if isinstance(source, Tensor):
+        return source
+    try:
+        return Preprocessing(resize=_SIDE, crop=_SIDE)(source)
+    except DeepscopeError:
+        return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +103,8 @@ def reliability(probabilities: Tensor, labels: Tensor, *, bins: int = 15) -> Rel
 
 
 def few_shot(
-    train: tuple[Sequence[Tensor], Tensor],
-    test: tuple[Sequence[Tensor], Tensor],
+    train: Blocks,
+    test: Blocks,
     head: Head,
     normalisation: NormalisationKind,
     *,
@@ -56,7 +114,7 @@ def few_shot(
 ) -> dict[int, list[float]]:
     """Test accuracy after training on few images of each class, for several draws of them.
 
-    Numbers of images that the smallest class does not have are left out.
+    Numbers above the size of the smallest class are left out.
 
     Args:
         train, test: blocks of features, and labels.

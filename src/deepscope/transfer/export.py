@@ -1,4 +1,4 @@
-"""A classifier as an ONNX file."""
+"""Export a classifier as an ONNX file."""
 
 from __future__ import annotations
 
@@ -6,23 +6,113 @@ import copy
 import json
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepscope import images
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DataError, MissingExtraError, ModelError
 from deepscope.files import atomic
+from deepscope.images import Skipped
+from deepscope.inputs import Images, nothing_readable, read
 from deepscope.models import VisionModel
 from deepscope.models.architectures import Absent
-from deepscope.models.prediction import nothing_readable
 from deepscope.models.preprocessing import normalised
+from deepscope.render import Presented
 from deepscope.session import Session
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How an ONNX file and the model agree on images.
+
+    Attributes:
+        images: compared.
+        same: of these, with the same most probable class.
+        difference: the largest between two probabilities.
+        skipped: images that could not be read, and why.
+    """
+
+    images: int
+    same: int
+    difference: float
+    skipped: tuple[Skipped, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Export(Presented):
+    """An ONNX file of a classifier, compared with it.
+
+    Attributes:
+        model: the classifier.
+        path: the file.
+        bytes: its size.
+        difference: the largest between two probabilities of the file and the model, on random pixels.
+        on_images: the same on images; None where none were given.
+    """
+
+    model: VisionModel
+    path: Path
+    bytes: int
+    difference: float
+    on_images: Agreement | None = None
+
+    def columns(self) -> Mapping[str, Sequence[Any]]:
+        """One row: the file."""
+        found = self.on_images
+        return {
+            "path": [str(self.path)],
+            "bytes": [self.bytes],
+            "difference": [self.difference if found is None else found.difference],
+            "images": [found.images if found else 0],
+            "same": [found.same if found else 0],
+        }
+
+
+def export(
+    model: VisionModel,
+    path: str | Path,
+    *,
+    check: Images | None = None,
+    batch_size: int = 32,
+    session: Session | None = None,
+) -> Export:
+    """Write a classifier as an ONNX file, for programs without Python.
+
+    The file takes "pixels", (N, 3, H, W) float32 in [0, 1], and gives "probabilities", (N, C). Its metadata holds the
+    preprocessing, the categories and the model's fingerprint. It is compared with the model before it is kept.
+
+    Args:
+        model: a classifier.
+        path: the file to write.
+        check: images that the file and the model are compared on besides.
+        batch_size: images per forward pass.
+        session: progress.
+
+    Raises:
+        MissingExtraError: the packages are not installed.
+        ModelError: the model has no classes, or the file disagrees with it.
+        DataError: no image to check on could be read.
+
+    Example:
+        >>> import tempfile, deepscope as ds
+        >>> from deepscope.transfer import export
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     written = export(ds.load_model("efficientnet_lite0"), f"{folder}/model.onnx")
+        >>> written.difference < 1e-3
+        True
+    """
+    session = Session.of(session, device=model.device)
+    path = Path(path)
+    difference = export_onnx(model, path)
+    size = path.stat().st_size
+    agreement = None if check is None else compare_onnx(model, path, check, session, batch_size=batch_size)
+    return Export(model, path, size, difference, agreement)
 
 
 class _Probabilities(nn.Module):
@@ -44,14 +134,14 @@ def export_onnx(model: VisionModel, path: Path) -> float:
     """Write "pixels" (N, 3, H, W) in [0, 1] -> "probabilities" (N, C), for any N.
 
     Returns:
-        the largest difference between onnxruntime's and the model's probabilities, on random pixels.
+        The largest difference between onnxruntime's and the model's probabilities, on random pixels.
 
     Raises:
-        DeepscopeError: the packages are not installed, the model has no classes, or the file disagrees with it.
+        MissingExtraError: the packages are not installed.
+        ModelError: the model has no classes, or the file disagrees with it.
     """
-    lacking = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
-    if lacking:
-        raise DeepscopeError(f"{', '.join(lacking)} is not installed: pip install 'deepscope[onnx]'")
+    if any(find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")):
+        raise MissingExtraError("onnx", "an export to ONNX")
     import onnx
     import onnxruntime
 
@@ -88,48 +178,35 @@ def export_onnx(model: VisionModel, path: Path) -> float:
         found = np.concatenate([np.asarray(runner.run(None, {"pixels": p.numpy()})[0]) for p in pixels.split(1)])
         difference = float(np.abs(found - wanted).max())
         if difference > 1e-3:
-            raise DeepscopeError(f"{model.name} does not survive the export to ONNX: it differs by {difference:.2g}")
+            raise ModelError(
+                f"{model.name} cannot be exported to ONNX: the file's probabilities differ by {difference:.2g}",
+                model=model.name,
+            )
     return difference
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """How an ONNX file answers images that the model has answered.
-
-    Attributes:
-        images: compared.
-        same: of these, with the same most probable class.
-        difference: the largest between two probabilities.
-        skipped: images that could not be read, and why.
-    """
-
-    images: int
-    same: int
-    difference: float
-    skipped: tuple[images.Skipped, ...]
-
-
-def compare_onnx(model: VisionModel, path: Path, sources: Sequence[images.Source], session: Session) -> Agreement:
+def compare_onnx(
+    model: VisionModel, path: Path, images: Images, session: Session, *, batch_size: int = 32
+) -> Agreement:
     """Run the file that `export_onnx` wrote and the model, in float32, on the same images.
 
     Raises:
-        DeepscopeError: no image could be read.
+        DataError: no image could be read.
     """
     import onnxruntime
 
     runner = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    count, same, difference, skipped = 0, 0, 0.0, []
-    with session.progress("comparing", total=len(sources)) as advance:
-        for batch in images.stream(sources, model.preprocessing, batch_size=32):
-            skipped.extend(batch.skipped)
-            if batch.rows:
-                with torch.inference_mode():
-                    wanted = model(batch.pixels.to(model.device)).softmax(1).cpu().numpy()
-                found = np.asarray(runner.run(None, {"pixels": batch.pixels.numpy()})[0])
-                count += len(found)
-                same += int((found.argmax(1) == wanted.argmax(1)).sum())
-                difference = max(difference, float(np.abs(found - wanted).max()))
-            advance(len(batch.rows) + len(batch.skipped))
+    count, same, difference = 0, 0, 0.0
+    skipped: list[Skipped] = []
+    for batch in read(model, images, session, batch_size=batch_size, text="comparing"):
+        skipped += batch.skipped
+        if batch.rows:
+            with torch.inference_mode():
+                wanted = model(batch.pixels.to(model.device)).softmax(1).cpu().numpy()
+            found = np.asarray(runner.run(None, {"pixels": batch.pixels.numpy()})[0])
+            count += len(found)
+            same += int((found.argmax(1) == wanted.argmax(1)).sum())
+            difference = max(difference, float(np.abs(found - wanted).max()))
     if not count:
-        raise DeepscopeError(nothing_readable(skipped))
+        raise DataError(nothing_readable(skipped))
     return Agreement(count, same, difference, tuple(skipped))

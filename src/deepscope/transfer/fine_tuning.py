@@ -19,12 +19,14 @@ from torch.nn import functional
 from torch.optim import AdamW, Optimizer
 
 from deepscope import images
-from deepscope.errors import DeepscopeError
+from deepscope.errors import SettingError
+from deepscope.inputs.examples import Source
 from deepscope.models import Preprocessing
 from deepscope.models.classifier import Classifier
 from deepscope.models.vision_model import weights_sha256
 from deepscope.session import Session
 from deepscope.training import History, Moment, Shuffled, Update, cosine_decay, fit
+from deepscope.transfer.heads import folds_of
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class FineTuning:
     Attributes:
         epochs: passes over the training images.
         rate: AdamW's learning rate of the networks; it falls to 0 along half a cosine. The head's is ten times that.
-        batch_size: images a step.
-        smallest: share of an image's area that a training crop has at least.
+        batch_size: images per step.
+        smallest: the smallest share of an image's area that a training crop covers.
         smoothing: of the labels (Szegedy et al. 2016).
     """
 
@@ -52,15 +54,23 @@ class FineTuning:
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
-            raise DeepscopeError(f"{self.epochs} epochs of fine-tuning are none: give 1 or more")
+            raise SettingError("fine_tune", "must be at least 1 epoch", got=self.epochs)
         if not self.rate > 0:
-            raise DeepscopeError(f"a learning rate of {self.rate} cannot train: give one above 0, such as 1e-4")
+            raise SettingError("learning_rate", "must be above 0, such as 1e-4", got=self.rate)
+
+
+@dataclass(frozen=True, eq=False)
+class _Labelled:
+    """Training images, and (N,) int64 labels."""
+
+    pictures: Sequence[images.Source]
+    labels: Tensor
 
 
 def fine_tune(
     classifier: Classifier,
     preprocessing: Preprocessing,
-    sources: Sequence[images.Source],
+    sources: Sequence[Source],
     labels: Tensor,
     settings: FineTuning,
     session: Session,
@@ -76,24 +86,26 @@ def fine_tune(
         labels: (N,) int64.
         settings: how.
         session: device, precision and seed.
-        folder: for the checkpoint, from which a killed training goes on, and the history.
+        folder: for the history and the checkpoint, from which a killed training resumes.
 
     Returns:
         the trained classifier in eval mode, and its losses.
 
     Raises:
-        DeepscopeError: training diverged, or the folder holds the checkpoint of another training.
+        Diverged: a loss is no longer a number.
+        FileError: the folder holds the checkpoint of another training.
     """
+    data = _Labelled([_readable(source) for source in sources], labels)
     step = _Step(copy.deepcopy(classifier), settings)
     with ThreadPoolExecutor(images.decoding_threads(), thread_name_prefix="deepscope-crops") as threads:
-        crops = _Crops(sources, labels, preprocessing, settings, session, threads)
+        crops = _Crops(data, preprocessing, settings, session, threads)
         history = fit(
             step,
             crops,
             steps=settings.epochs * crops.rows.steps,
             session=session,
             folder=folder,
-            settings=_identity(classifier, preprocessing, sources, labels, settings) if folder else None,
+            settings=_identity(classifier, preprocessing, data, settings) if folder else None,
             every=crops.rows.steps,
             record=10,
             clip=1.0,
@@ -101,25 +113,37 @@ def fine_tune(
     return step.classifier.eval().requires_grad_(False), history
 
 
+def held_out(labels: Tensor, *, seed: int) -> Tensor:
+    """(N,) bool: a tenth of the images of every class, which are not trained on; none where a class has one image."""
+    folds = folds_of(labels, seed=seed, most=10)
+    return torch.zeros(len(labels), dtype=torch.bool) if folds is None else folds == 0
+
+
 def _identity(
     classifier: Classifier,
     preprocessing: Preprocessing,
-    sources: Sequence[images.Source],
-    labels: Tensor,
+    data: _Labelled,
     settings: FineTuning,
 ) -> dict[str, Any]:
-    """What a checkpoint must be of to be gone on from. The head follows from the rest, to the last bits of rounding."""
+    """What a checkpoint must match to be resumed. The head follows from the rest, up to rounding."""
     return {
         **asdict(settings),
         "networks": weights_sha256(classifier.backbones),
         "preprocessing": preprocessing.to_json(),
-        "images": hashlib.sha256(b"".join(map(images.digest, sources))).hexdigest(),
-        "labels": hashlib.sha256(labels.numpy().tobytes()).hexdigest(),
+        "images": hashlib.sha256(b"".join(map(images.digest, data.pictures))).hexdigest(),
+        "labels": hashlib.sha256(data.labels.numpy().tobytes()).hexdigest(),
     }
 
 
+def _readable(source: Source) -> images.Source:
+    """An image that can be decoded: pixels become 8-bit ones."""
+    if isinstance(source, Tensor):
+        return (source * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
+    return source
+
+
 class _Step:
-    """What fine-tuning brings to `training.fit`."""
+    """The step of fine-tuning, for `training.fit`."""
 
     def __init__(self, classifier: Classifier, settings: FineTuning) -> None:
         self.classifier, self._settings = classifier.requires_grad_(True), settings
@@ -151,15 +175,14 @@ class _Crops:
 
     def __init__(
         self,
-        sources: Sequence[images.Source],
-        labels: Tensor,
+        data: _Labelled,
         preprocessing: Preprocessing,
         settings: FineTuning,
         session: Session,
         threads: ThreadPoolExecutor,
     ) -> None:
-        self.rows = Shuffled(len(sources), settings.batch_size, session)
-        self._sources, self._labels = sources, labels
+        self.rows = Shuffled(len(data.labels), settings.batch_size, session)
+        self._data = data
         self._preprocessing, self._smallest = preprocessing, settings.smallest
         self._threads = threads
 
@@ -167,13 +190,13 @@ class _Crops:
         rows = moment.share(self.rows(moment.step))
         chances = torch.rand(len(rows), 5, generator=moment.rng("crops")).tolist()
         pixels = self._threads.map(self._crop, rows.tolist(), chances)
-        return torch.stack(list(pixels)), self._labels[rows]
+        return torch.stack(list(pixels)), self._data.labels[rows]
 
     def _crop(self, row: int, chances: Sequence[float]) -> Tensor:
         """(3, H, W) of one image; five numbers in [0, 1) decide which part of it."""
         area, aspect, left, top, mirrored = chances
         height, width = self._preprocessing.size
-        image = images.decode(self._sources[row], at_least=2 * max(height, width))
+        image = images.decode(self._data.pictures[row], at_least=2 * max(height, width))
         share = self._smallest + area * (1 - self._smallest)
         stretch = (3 / 4) ** (1 - 2 * aspect)
         wide = min(image.width, math.sqrt(share * image.width * image.height * stretch))

@@ -5,17 +5,17 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DataError, UnsupportedError
+from deepscope.features.extraction import backbone_of
 from deepscope.models import VisionModel
 from deepscope.models.classifier import Classifier, Normalisation, NormalisationKind, join
-from deepscope.transfer.extraction import backbone_of
 from deepscope.transfer.heads import Fitted, Head, folds_of
 from deepscope.transfer.recipe import Recipe
 
@@ -45,15 +45,25 @@ class FittedFeatures:
         """(N, C)."""
         return (self.scores(blocks) / self.temperature).softmax(1)
 
+    def tuned(self, head: nn.Linear, epochs: int) -> FittedFeatures:
+        """The same below a head that was trained further; it is neither calibrated nor validated."""
+        fitted = Fitted(head, f"{self.head.setting}, then {epochs} epochs", None)
+        return FittedFeatures(self.normalisations, fitted, 1.0, float("nan"))
+
+    def calibrated(self, scores: Tensor, labels: Tensor) -> FittedFeatures:
+        """The same, calibrated and validated on (N, C) scores of images that were held out, and their labels."""
+        accuracy = (scores.argmax(1) == labels).float().mean().item()
+        return replace(self, temperature=temperature(scores, labels), validation=accuracy)
+
     def classifier(self, recipe: Recipe, models: dict[str, VisionModel]) -> Classifier:
         """The same from pixels, as one network whose logits' softmax gives the probabilities.
 
         Raises:
-            DeepscopeError: the head is not linear.
+            UnsupportedError: the head is not linear.
         """
         if not isinstance(self.head.scores, nn.Linear):
-            raise DeepscopeError(
-                "this head is not linear, so it cannot become the last layer of a network: choose another"
+            raise UnsupportedError(
+                "this head is not linear, so it cannot become the last layer of a network: choose another", what="head"
             )
         layer = self.head.scores
         head = nn.Linear(layer.in_features, layer.out_features)
@@ -94,16 +104,14 @@ def temperature(scores: Tensor | None, labels: Tensor) -> float:
         labels: (N,) int64.
 
     Raises:
-        DeepscopeError: a score is not finite.
+        DataError: a score is not finite.
     """
     from scipy.optimize import minimize_scalar
 
     if scores is None or not len(scores):
         return 1.0
     if not scores.isfinite().all():
-        raise DeepscopeError(
-            "some scores in cross-validation are not finite: look for extreme or missing feature values"
-        )
+        raise DataError("some scores in cross-validation are not finite: look for extreme or missing feature values")
     centred = scores.double() - scores.double().mean(1, keepdim=True)
     scale = centred.abs().max().item()
     if scale == 0:

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import UnsupportedError
 from deepscope.models import VisionModel
 
 Grey = Literal["replicate", "fold", "average"]
@@ -23,13 +23,13 @@ def fold_greyscale(model: VisionModel, how: Grey) -> VisionModel:
     is linear. "average" divides them by 3, so every response of the first layer, bias apart, is a third of that.
 
     Raises:
-        DeepscopeError: the network does not begin with an ordinary convolution of three channels.
+        UnsupportedError: the network does not begin with an ordinary convolution of three channels.
     """
     if how == "replicate":
         return model
     found = [(name, module) for name, module in model.network.named_modules() if isinstance(module, nn.Conv2d)]
     if not found or found[0][1].in_channels != 3 or found[0][1].groups != 1:
-        raise DeepscopeError(
+        raise UnsupportedError(
             f"{model.name} does not begin with a convolution of three channels: its input cannot be folded"
         )
     network = copy.deepcopy(model.network)

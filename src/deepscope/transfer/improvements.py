@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 
+from deepscope.features.layers import class_layer_input, maps
 from deepscope.models import VisionModel
 from deepscope.transfer.fine_tuning import FineTuning
-from deepscope.transfer.layers import class_layer_input, maps
 from deepscope.transfer.recipe import Block, Recipe
 
 
@@ -125,7 +125,7 @@ def improvements(models: Mapping[str, VisionModel], fine_tuning: FineTuning | No
             ),
             Improvement(
                 "everything",
-                "Both: several layers of every network that is here as a whole, the last of the others.",
+                "Both: several layers of every network with a class layer, the last of the others.",
                 replace(base, blocks=tuple(chain(*stages.values()))),
             ),
         ]
@@ -135,7 +135,7 @@ def improvements(models: Mapping[str, VisionModel], fine_tuning: FineTuning | No
 def _stages(name: str, model: VisionModel) -> tuple[Block, ...]:
     """The layer that the class layer reads, then up to three stages of maps before the last, in order.
 
-    A network that is here without its class layer gives its last layer alone.
+    Of a network without a class layer it is the last layer alone.
     """
     last = class_layer_input(model)
     deep = [layer for layer in maps(model) if layer != last] if model.categories else []

@@ -1,15 +1,16 @@
-"""`Recipe`: from an image to one feature vector, in words that a person can type."""
+"""`Recipe`: from an image to one feature vector, in a form that a person can type."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast, get_args
+from typing import Any, TypeAlias, cast, get_args
 
-from deepscope.errors import DeepscopeError, unknown
-from deepscope.models import Preprocessing, VisionModel
+from deepscope.errors import SettingError, unknown
+from deepscope.features import class_layer_input
+from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.models.classifier import NormalisationKind, Pooling, View
-from deepscope.transfer.layers import class_layer_input
+from deepscope.session import Session
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,11 @@ class Block:
 
     @classmethod
     def parse(cls, text: str) -> Block:
-        """Raises DeepscopeError where the text is no block."""
+        """Raises SettingError where the text is no block."""
         model, _, rest = text.strip().partition("@")
         layer, _, pooling = rest.partition(":")
         if not model:
-            raise DeepscopeError(f"features {text!r} name no model: write MODEL, MODEL@LAYER or MODEL@LAYER:POOLING")
+            raise SettingError("features", "name no model: write MODEL, MODEL@LAYER or MODEL@LAYER:POOLING", got=text)
         if pooling and pooling not in get_args(Pooling):
             raise unknown("pooling", pooling, get_args(Pooling))
         return cls(model, layer, cast("Pooling", pooling or "mean"))
@@ -64,9 +65,9 @@ class Recipe:
         if self.normalisation not in get_args(NormalisationKind):
             raise unknown("normalisation", self.normalisation, get_args(NormalisationKind))
         if not self.scales or not all(0.1 <= scale <= 10 for scale in self.scales):
-            raise DeepscopeError(f"scales {self.scales} cannot be used: give one or more between 0.1 and 10")
+            raise SettingError("scales", "must be one or more numbers between 0.1 and 10", got=self.scales)
         if self.size is not None and not 16 <= self.size <= 4096:
-            raise DeepscopeError(f"an input of {self.size} pixels cannot be used: give a side between 16 and 4096")
+            raise SettingError("size", "must be a side between 16 and 4096 pixels", got=self.size)
 
     @classmethod
     def parse(cls, text: str, **settings: Any) -> Recipe:
@@ -82,7 +83,7 @@ class Recipe:
         return tuple(View(mirrored, scale) for scale in self.scales for mirrored in ((False, True)[: 1 + self.flip]))
 
     def pixels(self, models: Mapping[str, VisionModel], name: str) -> Preprocessing:
-        """What makes the pixels that the model of that name sees; its mean and std count for nothing."""
+        """What makes the pixels that the model of that name sees; its mean and std are not used."""
         if self.size is None:
             return replace(models[name].preprocessing, mean=(0.0,) * 3, std=(1.0,) * 3)
         own = replace(models[self.blocks[0].model].preprocessing, mean=(0.0,) * 3, std=(1.0,) * 3)
@@ -93,7 +94,7 @@ class Recipe:
         """The same recipe with every layer's name spelled out.
 
         Raises:
-            DeepscopeError: a model has no layer of that name.
+            ModelError: a model has no layer of that name.
         """
         blocks = []
         for block in self.blocks:
@@ -103,7 +104,69 @@ class Recipe:
             blocks.append(block if block.layer else replace(block, layer=class_layer_input(model)))
         return replace(self, blocks=tuple(blocks))
 
+    def shared_pixels(self, models: Mapping[str, VisionModel]) -> Preprocessing:
+        """What makes the pixels that all the models see.
+
+        Raises:
+            SettingError: the models see images at different sizes.
+        """
+        names = [name for name, _ in self.by_model()]
+        pixels = {self.pixels(models, name) for name in names}
+        if len(pixels) > 1:
+            raise SettingError(
+                "size", f"must be given: {' and '.join(names)} see images at different sizes; 224 fits most"
+            )
+        return pixels.pop()
+
+    def aliases(self, models: Mapping[str, VisionModel]) -> dict[str, str]:
+        """Layers' names in publications, for a `Classifier` on the models; the first model's where several have one."""
+        found: dict[str, str] = {}
+        for number, (name, _) in enumerate(self.by_model()):
+            for alias, layer in models[name].aliases.items():
+                found.setdefault(alias, f"backbones.{number}.network.{layer}")
+        return found
+
     def by_model(self) -> Iterator[tuple[str, list[tuple[str, Pooling]]]]:
         """Each model once, with its layers."""
         for name in dict.fromkeys(block.model for block in self.blocks):
             yield name, [(block.layer, block.pooling) for block in self.blocks if block.model == name]
+
+
+Feature: TypeAlias = "str | VisionModel | Recipe"
+"""`MODEL`, `MODEL@LAYER` or `MODEL@LAYER:POOLING`, several joined by `+`; a model, of which the layer that the class
+layer reads is taken; or a whole recipe."""
+
+
+def recipe_of(feature: Feature, **settings: Any) -> Recipe:
+    """A feature as a recipe, with these settings where it is none yet.
+
+    Raises:
+        SettingError: the text names no model, or a setting is out of range.
+    """
+    if isinstance(feature, Recipe):
+        return feature
+    if isinstance(feature, VisionModel):
+        return Recipe((Block(feature.name),), **settings)
+    return Recipe.parse(feature, **settings)
+
+
+def given_models(features: Iterable[Feature]) -> dict[str, VisionModel]:
+    """The models among the features, by name."""
+    return {feature.name: feature for feature in features if isinstance(feature, VisionModel)}
+
+
+def open_models(
+    recipes: Iterable[Recipe], given: Mapping[str, VisionModel], session: Session
+) -> dict[str, VisionModel]:
+    """The models of the recipes, by the name that they have there.
+
+    Args:
+        recipes: what is to be computed.
+        given: models that are open already.
+        session: device and folders.
+
+    Raises:
+        ModelError: there is no model of that name, or its weights are missing.
+    """
+    names = dict.fromkeys(block.model for recipe in recipes for block in recipe.blocks)
+    return {name: given[name] if name in given else load_model(name, session) for name in names}

@@ -5,19 +5,38 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from deepscope import images
-from deepscope.data import ClassFolders
 from deepscope.data.audit import audit
-from deepscope.errors import DeepscopeError
+from deepscope.data.folders import stratified
+from deepscope.errors import DataError, SettingError
+from deepscope.inputs.examples import Examples
 from deepscope.kept import Cache, code_of
 from deepscope.session import Session
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """How test images are set aside.
+
+    Attributes:
+        splits: 1 uses the data's own split, where it has one; more draw that many stratified splits.
+        test_fraction: share of test images where the data has no split of its own.
+    """
+
+    splits: int = 1
+    test_fraction: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.splits < 1:
+            raise SettingError("splits", "must be at least 1", got=self.splits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,66 +54,99 @@ class Split:
 
 
 def divide(
-    data: ClassFolders, readable: NDArray[np.int64], session: Session, *, splits: int, test_fraction: float
+    data: Examples,
+    readable: NDArray[np.int64],
+    holdout: Holdout,
+    session: Session,
+    *,
+    digests: Sequence[bytes] | None = None,
 ) -> list[Split]:
     """The data's own split, or stratified ones drawn from the session's seed.
 
     Args:
-        data: images; `readable` are rows of its `everything`.
+        data: labelled images; `readable` are rows of it.
         readable: the images that have features, sorted.
+        holdout: how many splits, and the share of test images.
         session: its seed draws; its cache remembers which images are copies.
-        splits: how many; with more than 1 the data's own split is not used.
-        test_fraction: of drawn splits where the data has no split whose share can be kept.
+        digests: SHA-256 of each of the data's images; None reads them.
 
     Raises:
-        DeepscopeError: a class is left with no readable image on one side, or `splits` is below 1.
+        SettingError: the share of test images is not between 0 and 1.
+        DataError: a class is left with no readable image on one side.
     """
-    if splits < 1:
-        raise DeepscopeError(f"{splits} splits are none: give 1 or more")
-    everything = data.everything
-    place = {everything.paths[row]: at for at, row in enumerate(readable)}
-    twins = _twins(data, place, session)
+    place = {row: at for at, row in enumerate(readable.tolist())}
+    copies = _copies(data, place, digests or _digests(data), session)
+    labels, fraction = data.labels[readable], holdout.test_fraction
     if data.test is not None:
-        test_fraction = len(data.test) / len(everything)
+        fraction = int(data.test.sum()) / len(data)
     made = []
-    for number in range(splits):
-        own = splits == 1 and data.test is not None
-        part = data if own else data.divide(test_fraction, rng=session.rng("split", number))
-        assert part.test is not None
-        train, test = (
-            np.array([place[path] for path in side.paths if path in place], dtype=np.int64)
-            for side in (part.train, part.test)
-        )
-        labels = everything.labels[readable]
+    for number in range(holdout.splits):
+        if holdout.splits == 1 and data.test is not None:
+            sides = np.flatnonzero(~data.test), np.flatnonzero(data.test)
+        else:
+            sides = stratified(data.labels, len(data.classes), fraction, rng=session.rng("split", number))
+        train, test = (np.array([place[row] for row in side.tolist() if row in place], np.int64) for side in sides)
         for side, rows in (("train on", train), ("test", test)):
             if empty := set(range(len(data.classes))) - set(labels[rows].tolist()):
-                raise DeepscopeError(
-                    f"class {data.classes[min(empty)]!r} has no readable image to {side}: add some images"
+                raise DataError(
+                    f"class {data.classes[min(empty)]!r} has no readable image to {side}: add some images",
+                    data=data.name,
                 )
         known = set(train.tolist())
-        copied = np.array([not known.isdisjoint(twins.get(row, ())) for row in test.tolist()])
+        copied = np.array([not known.isdisjoint(copies.get(row, ())) for row in test.tolist()])
         made.append(Split(train, test, copied))
     return made
 
 
-def _twins(data: ClassFolders, place: dict[Path, int], session: Session) -> dict[int, Collection[int]]:
-    """Rows of images -> rows of their copies, as the audit of the data's folder finds them."""
-    content = hashlib.sha256(b"".join(images.digest(path) for path in data.everything.paths))
-    content.update(b"\n".join(map(os.fsencode, data.everything.paths)))
+def _digests(data: Examples) -> list[bytes]:
+    return [images.digest(source.numpy() if isinstance(source, Tensor) else source) for source in data.sources]
+
+
+def _copies(
+    data: Examples, place: Mapping[int, int], digests: Sequence[bytes], session: Session
+) -> dict[int, Collection[int]]:
+    """Rows of readable images -> rows of their copies.
+
+    For files these are the copies and near-copies that the audit of their folder finds; for images from memory, equal
+    ones.
+    """
+    if data.folder is None:
+        alike: dict[bytes, set[int]] = {}
+        for row in place:
+            alike.setdefault(digests[row], set()).add(row)
+        groups: Iterable[set[int]] = alike.values()
+    else:
+        rows = {path: row for row, path in enumerate(data.paths)}
+        groups = [
+            {rows[path] for path in group if path in rows}
+            for group in _groups(_audited(data, data.folder, digests, session))
+        ]
+    return {
+        place[row]: {place[other] for other in group if other in place and other != row}
+        for group in groups
+        for row in group
+        if row in place and len(group) > 1
+    }
+
+
+def _audited(data: Examples, folder: Path, digests: Sequence[bytes], session: Session) -> list[tuple[Path, Path]]:
+    """Pairs of copies in the folder, remembered by the names and contents of its images."""
+    content = hashlib.sha256(b"".join(digests))
+    content.update(b"\n".join(map(os.fsencode, data.paths)))
     content.update(code_of(audit.__module__).encode())
     remembered, name = Cache(session, session.cache / "copies"), f"{content.hexdigest()}.kept"
     if (found := remembered.read(name)) is None:
         session.note("looking for copies among the images")
-        audited = audit(data.root, session)
+        audited = audit(folder, session)
         named = [(str(audited.root / p.first), str(audited.root / p.second)) for p in (*audited.exact, *audited.near)]
         remembered.write(name, found := json.dumps(named).encode())
-    pairs = [(Path(first), Path(second)) for first, second in json.loads(found)]
+    return [(Path(first), Path(second)) for first, second in json.loads(found)]
+
+
+def _groups(pairs: Iterable[tuple[Path, Path]]) -> list[set[Path]]:
+    """The sets of images that pairs of copies connect."""
     groups: dict[Path, set[Path]] = {}
     for first, second in pairs:
         together = groups.get(first, {first}) | groups.get(second, {second})
         groups.update(dict.fromkeys(together, together))
-    return {
-        place[path]: {place[other] for other in group if other in place and other != path}
-        for path, group in groups.items()
-        if path in place
-    }
+    return list({id(group): group for group in groups.values()}.values())

@@ -13,12 +13,13 @@ import torch
 
 from deepscope.commands.class_images import make_images
 from deepscope.data import ClassFolders
+from deepscope.features import extract
+from deepscope.inputs.examples import Examples
 from deepscope.kept import kept
 from deepscope.report.keeping import Shelf
 from deepscope.results import Provenance, Result
 from deepscope.session import Session
-from deepscope.transfer import extract
-from deepscope.transfer.splits import divide
+from deepscope.transfer.splits import Holdout, divide
 from deepscope.visualization import ClassObjective, Recipe
 from fuzz.target import Mutation, Target, damage, lie
 from networks import tiny_model
@@ -50,7 +51,8 @@ def _arrays(folder: Path) -> Any:
 
 def _copies(folder: Path) -> Any:
     data = ClassFolders.read(folder / "pictures")
-    found = divide(data, np.arange(len(data.everything)), _session(folder), splits=1, test_fraction=0.3)
+    examples = Examples.in_folders(data)
+    found = divide(examples, np.arange(len(examples)), Holdout(), _session(folder))
     return [(split.train, split.test, split.copied) for split in found]
 
 

@@ -1,4 +1,4 @@
-"""`adapt`: train a network on a labelled source and an unlabelled target, and choose the best moment without labels."""
+"""Train a network on a labelled source and an unlabelled target, and choose the best epoch without labels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deepscope.adaptation.networks import DomainNetwork
 from deepscope.adaptation.recipe import Recipe
 from deepscope.adaptation.step import AdaptationStep, DomainBatches, Labelled
 from deepscope.adaptation.validators import Outputs, Validator
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DataError
 from deepscope.models.classifier import View
 from deepscope.session import Session
 from deepscope.training import History, fit
@@ -25,7 +25,22 @@ _HELD_OUT, _MOST_HELD_OUT = 12, 5000
 _BATCH = 500
 
 Watch = Callable[[DomainNetwork], Mapping[str, float]]
-"""Measures a network in eval mode; what it says is recorded and never acted on."""
+"""Measures a network in eval mode; the figures are recorded and never acted on."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is kept along a training.
+
+    Attributes:
+        folder: for checkpoints and history, from which a killed training resumes; None keeps nothing.
+        watch: measures the network after each epoch, for the record alone.
+        tensorboard: also write TensorBoard's events.
+    """
+
+    folder: Path | None = None
+    watch: Watch | None = None
+    tensorboard: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +49,7 @@ class Adapted:
 
     Attributes:
         network: at the chosen epoch, in eval mode.
-        history: losses, every validator's score ("validator/NAME") and what `watch` measured, by step.
+        history: losses, every validator's score ("validator/NAME") and the figures of `Record.watch`, by step.
         chosen: the step after which the network was chosen.
     """
 
@@ -43,7 +58,7 @@ class Adapted:
     chosen: int
 
 
-def adapt(
+def adapt_network(
     network: Callable[[], DomainNetwork],
     source: Labelled,
     target: Tensor,
@@ -52,34 +67,32 @@ def adapt(
     recipe: Recipe,
     session: Session,
     validator: str = "info-max",
-    folder: Path | None = None,
-    watch: Watch | None = None,
-    tensorboard: bool = False,
+    record: Record = Record(),
 ) -> Adapted:
     """Train, and return the network of the epoch with the best label-free score.
 
     A twelfth of the source, at most 5000 images, is held out for the validators; they see as many target images.
 
     Args:
-        network: makes it, fresh; its random numbers follow from the session's seed.
+        network: makes a fresh one; its random numbers follow from the session's seed.
         source: labelled inputs, as they are stored.
-        target: (M, ...) inputs of the other domain. Their labels are nowhere.
+        target: (M, ...) inputs of the other domain, without labels.
         method: how the target takes part.
         recipe: how to train.
         session: device, precision and seed.
-        validator: the `Validator` by whose score the epoch is chosen; "last" takes the last epoch.
-        folder: for checkpoints and history; a killed run that is started again goes on from there.
-        watch: measures the network after each epoch, for the record alone.
-        tensorboard: also write TensorBoard's events.
+        validator: the `Validator` by whose score the epoch is chosen; "last" uses the last epoch.
+        record: what is kept along the training.
 
     Raises:
-        DeepscopeError: a domain has too few images, no validator has that name, or the recipe trains nothing.
+        DataError: a domain has too few images.
+        SettingError: the recipe trains nothing.
+        DeepscopeError: no validator has that name.
     """
     recipe.require_trainable()
-    judges = [member() for member in Validator.members().values()]  # pyright: ignore[reportAbstractUsage]
+    validators = [member() for member in Validator.members().values()]  # pyright: ignore[reportAbstractUsage]
     chosen = None if validator == "last" else f"validator/{Validator.member(validator).name}"
     if len(source) < 3 or len(target) < 2:
-        raise DeepscopeError("adaptation needs at least three labelled images of the source and two of the target")
+        raise DataError("adaptation needs at least three labelled images of the source and two of the target")
     held, trained = _held_out(source, session)
     unlabelled = target[torch.randperm(len(target), generator=session.rng("validation"))[: max(len(held), 2)]]
     with torch.random.fork_rng(devices=[]):
@@ -92,9 +105,9 @@ def adapt(
     def observe(done: int) -> Mapping[str, float]:
         result = step.result.eval()
         seen = outputs(result, held, unlabelled, session)
-        scores = {f"validator/{judge.name}": judge.score(seen) for judge in judges}
+        scores = {f"validator/{each.name}": each.score(seen) for each in validators}
         step.best.consider(done, scores[chosen] if chosen else done, result)
-        return {**scores, **(watch(result) if watch else {})}
+        return {**scores, **(record.watch(result) if record.watch else {})}
 
     settings = {
         "method": {"name": method.name, **method.settings()},
@@ -107,11 +120,11 @@ def adapt(
         batches,
         steps=recipe.epochs * batches.steps,
         session=session,
-        folder=folder,
+        folder=record.folder,
         settings=settings,
         every=batches.steps,
         observe=observe,
-        tensorboard=tensorboard,
+        tensorboard=record.tensorboard,
     )
     return Adapted(step.best.network.eval(), history, int(step.best.step))
 
@@ -125,7 +138,7 @@ def _held_out(source: Labelled, session: Session) -> tuple[Labelled, Labelled]:
 
 
 def _digest(*tensors: Tensor) -> str:
-    """SHA-256 of what is trained on: a checkpoint of other data is no state of this training."""
+    """SHA-256 of what is trained on: a checkpoint of other data is refused."""
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(str((tensor.dtype, tuple(tensor.shape))).encode())
@@ -138,7 +151,7 @@ def run(
 ) -> tuple[Tensor, Tensor]:
     """Features and logits of stored inputs (N, ...) of one domain, float32 on the CPU, in eval mode.
 
-    Both are means over the views of each image; vectors of features have none but themselves.
+    Both are means over the views of each image; vectors of features have no views.
     """
     device = next(network.parameters()).device
     features, logits = [], []
@@ -152,6 +165,11 @@ def run(
 
 
 def outputs(network: DomainNetwork, source: Labelled, target: Tensor, session: Session) -> Outputs:
-    """What the validators judge."""
+    """What the validators score."""
     features, logits = run(network, source.inputs, SOURCE, session)
     return Outputs(features, logits, source.labels, *run(network, target, TARGET, session))
+
+
+def correct(logits: Tensor, labels: Tensor) -> int:
+    """How many of (N, C) logits are highest at their label (N,)."""
+    return int((logits.argmax(1) == labels).sum())

@@ -17,12 +17,14 @@ from hypothesis import strategies as st
 from damage import Damage, damages
 from deepscope import images
 from deepscope.data import ClassFolders
+from deepscope.features import extract
+from deepscope.features.store import Store
+from deepscope.inputs.examples import Examples
 from deepscope.kept import Cache
 from deepscope.models import VisionModel
 from deepscope.models.classifier import Pooling
 from deepscope.session import Session
-from deepscope.transfer import extract, splits
-from deepscope.transfer.cache import Store
+from deepscope.transfer import splits
 
 LAYERS: list[tuple[str, Pooling]] = [("2", "mean"), ("5", "pyramid")]
 KEYS = [hashlib.sha256(bytes([number])).digest() for number in range(12)]
@@ -183,10 +185,12 @@ def test_remembered_copies_are_looked_for_again_where_they_are_damaged(
         shutil.copy(path, tmp_path / "data" / "ab"[number % 2])
     shutil.copy(pictures[0], tmp_path / "data" / "b" / "copy.png")
     data = ClassFolders.read(tmp_path / "data")
-    place = {path: row for row, path in enumerate(data.everything.paths)}
-    wanted = splits._twins(data, place, session)
+    examples = Examples.in_folders(data)
+    place = {row: row for row in range(len(examples))}
+    digests = [images.digest(path) for path in examples.paths]
+    wanted = splits._copies(examples, place, digests, session)
     assert wanted
     for path in (session.cache / "copies").iterdir():
         path.write_bytes(damage(path.read_bytes()))
-    assert splits._twins(data, place, session) == wanted
+    assert splits._copies(examples, place, digests, session) == wanted
     assert images.find([tmp_path / "data"]).skipped == ()

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from deepscope.features import inference
+from deepscope.features.inference import accelerated
 from deepscope.models.classifier import Backbone
-from deepscope.transfer import inference
-from deepscope.transfer.inference import accelerated
 from layer_orders import ORDERS, closed, convolution, norm, shaken
 
 REPARAMETRISED = {

@@ -8,6 +8,7 @@ import sys
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,12 +19,12 @@ from torch import nn
 from deepscope import images
 from deepscope.data import ClassFolders, load_dataset
 from deepscope.errors import DeepscopeError
+from deepscope.features import extract, extraction
+from deepscope.features.inference import accelerated
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.models.classifier import Backbone, Pooling, View
 from deepscope.session import Session
-from deepscope.transfer import extract, extraction
 from deepscope.transfer.classifier import ImageClassifier
-from deepscope.transfer.inference import accelerated
 
 LAYERS: list[tuple[str, Pooling]] = [("2", "mean"), ("5", "flatten"), ("5", "pyramid")]
 
@@ -97,16 +98,16 @@ import os, torch
 from pathlib import Path
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.session import Session
-from deepscope.transfer import cache, extract
+from deepscope.features import extract, store
 network = torch.load({str(tmp_path / "network.pt")!r}, weights_only=False)
 model = VisionModel("tiny", network, Preprocessing(resize=20, crop=16), tuple("abcde"))
-add, calls = cache.Store.add, []
+add, calls = store.Store.add, []
 def killing(self, keys, vectors):
     calls.append(1)
     if len(calls) == 5:  # the second batch's second layer
         os.kill(os.getpid(), 9)
     add(self, keys, vectors)
-cache.Store.add = killing
+store.Store.add = killing
 extract(model, {LAYERS!r}, {[str(p) for p in pictures]!r}, Session.open(device="cpu", cache=Path({str(cache)!r})))
 """
     killed = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
@@ -176,6 +177,51 @@ def test_views_are_averaged(tiny: VisionModel, pictures: list[Path], session: Se
         assert np.allclose(mean, (a + b) / 2, atol=1e-6)
 
 
+def test_each_file_is_opened_once_and_decoded_only_where_a_feature_is_missing(
+    tiny: VisionModel, pictures: list[Path], session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    decoded: list[object] = []
+    open_, decode = os.open, Preprocessing.__call__
+
+    def counting(path: object, *arguments: Any, **named: Any) -> int:
+        opened.extend([str(path)] if str(path).endswith(".png") else [])
+        return open_(path, *arguments, **named)  # type: ignore[call-overload]
+
+    def decoding(self: Preprocessing, source: Any) -> torch.Tensor:
+        decoded.append(source)
+        return decode(self, source)
+
+    monkeypatch.setattr(os, "open", counting)
+    monkeypatch.setattr(Preprocessing, "__call__", decoding)
+    both = [View(), View(mirrored=True)]
+    first = extract(tiny, LAYERS, [*pictures, pictures[0]], session, views=both)
+    assert sorted(opened) == sorted(map(str, [*pictures, pictures[0]]))
+    assert (len(decoded), first.computed) == (40, 80)  # both views of the same pixels; a copy is decoded once
+    opened.clear()
+    decoded.clear()
+    Image.new("RGB", (24, 30), "red").save(pictures[3])
+    again = extract(tiny, LAYERS, pictures, session, views=both)
+    assert (len(opened), len(decoded), again.computed) == (40, 1, 2)
+    opened.clear()
+    known = extract(tiny, LAYERS, pictures, session, views=both, digests=again.digests)
+    assert (opened, known.computed) == ([], 0)
+    assert all(np.array_equal(a, b) for a, b in zip(known.vectors, again.vectors, strict=True))
+
+
+def test_pixels_are_taken_as_they_are(tiny: VisionModel, session: Session) -> None:
+    pixels = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    tall = torch.rand(3, 12, 20, generator=torch.Generator().manual_seed(1))
+    found = extract(tiny, LAYERS[:1], [*pixels, tall], session)
+    with torch.no_grad():
+        wanted = [tiny.activations(part, ["2"])["2"].mean((2, 3)) for part in (pixels, tall[None])]
+    assert np.allclose(found.vectors[0], torch.cat(wanted).numpy(), atol=1e-5)
+    assert extract(tiny, LAYERS[:1], [tall, *pixels], session).computed == 0
+    assert (
+        extract(tiny, LAYERS[:1], [tall.reshape(3, 20, 12)], session).computed == 1
+    )  # the same bytes in another shape
+
+
 def test_folding_keeps_the_features_and_the_model(tiny: VisionModel, pictures: list[Path]) -> None:
     pixels = tiny.read(pictures[:4])
     backbone = Backbone(tiny.network, tiny.preprocessing.mean, tiny.preprocessing.std, LAYERS).eval()
@@ -225,7 +271,7 @@ import os, sys, numpy as np, torch
 from pathlib import Path
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.session import Session
-from deepscope.transfer import extract
+from deepscope.features import extract
 network = torch.load({str(tmp_path / "network.pt")!r}, weights_only=False)
 model = VisionModel("tiny", network, Preprocessing(resize=20, crop=16), tuple("abcde"))
 session = Session.open(device="cpu", cache=Path({str(tmp_path / "sharded")!r}), quiet=True)

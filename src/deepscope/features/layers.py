@@ -1,4 +1,4 @@
-"""Questions about a network's layers, answered by a pass without numbers (on PyTorch's meta device)."""
+"""What a network's layers return, by a forward pass without values (on PyTorch's meta device)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DeepscopeError, ModelError
 from deepscope.models import VisionModel
 from deepscope.models.capture import capture
 
 
 def require(model: VisionModel, layer: str) -> None:
-    """Raises DeepscopeError where the model has no such layer, or lacks the weights to get there."""
+    """Raises ModelError where the model has no such layer, or lacks the weights to get there."""
     model.layer(layer)
-    network = _numberless(model)
+    network = _without_values(model)
     capture(network, _input(model), {layer: network.get_submodule(model.aliases.get(layer, layer))})
 
 
@@ -25,9 +25,9 @@ def class_layer_input(model: VisionModel) -> str:
     """The layer whose output the class layer reads; of a model without class layer, the last one that runs.
 
     Raises:
-        DeepscopeError: no layer puts out a tensor.
+        ModelError: no layer returns a tensor.
     """
-    network = _numberless(model)
+    network = _without_values(model)
     names = {module: name for name, module in network.named_modules() if name}
     finished: list[tuple[nn.Module, Tensor, Any]] = []
 
@@ -37,7 +37,7 @@ def class_layer_input(model: VisionModel) -> str:
 
     for module in names:
         module.register_forward_hook(after)
-    with contextlib.suppress(DeepscopeError):  # where weights are not here, the last layer that ran is the answer
+    with contextlib.suppress(DeepscopeError):  # where weights are missing, the last layer that ran is the answer
         network(_input(model))
     classes = [at for at, (module, *_) in enumerate(finished) if isinstance(module, (nn.Linear, nn.Conv2d))]
     if model.categories and classes:
@@ -45,13 +45,15 @@ def class_layer_input(model: VisionModel) -> str:
         finished = finished[: classes[-1]]
         finished = [run for run in finished if run[1] is read] or finished
     if not finished:
-        raise DeepscopeError(f"{model.name} has no layer to take features from: name one, as {model.name}@LAYER")
+        raise ModelError(
+            f"{model.name} has no layer to take features from: name one, as {model.name}@LAYER", model=model.name
+        )
     return names[finished[-1][0]]
 
 
 def maps(model: VisionModel) -> list[str]:
-    """The stages of a network: of the maps of each shape that its upper modules put out, the last; in order."""
-    network = _numberless(model)
+    """The stages of a network: the last of its upper modules whose output has each shape, in order."""
+    network = _without_values(model)
     found: dict[str, tuple[int, int]] = {}
 
     def watch(name: str, module: nn.Module) -> None:
@@ -70,7 +72,7 @@ def maps(model: VisionModel) -> list[str]:
     return list(last_of_shape.values())
 
 
-def _numberless(model: VisionModel) -> nn.Module:
+def _without_values(model: VisionModel) -> nn.Module:
     return copy.deepcopy(model.network).to("meta")
 
 

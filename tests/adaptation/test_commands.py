@@ -9,12 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from deepscope.adaptation import Adaptation, AdversarialTeacher, Dann, SourceOnly
-from deepscope.commands import NotKept, domains
+from deepscope.adaptation import Adaptation, AdversarialTeacher, Dann, SourceOnly, load_domains, loading
+from deepscope.commands import NotKept
 from deepscope.commands.adapt_evaluate import AdaptEvaluate
 from deepscope.commands.adapt_fit import AdaptFit
 from deepscope.commands.adapt_predict import AdaptPredict
-from deepscope.commands.domains import load_domains
 from deepscope.data import Digits, DigitSplit
 from deepscope.data.mnist import MnistExtract, MnistMExtract
 from deepscope.errors import DeepscopeError
@@ -119,7 +118,7 @@ def _tiny_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """An untrained network of the digits' architecture, in place of a pretrained one."""
     torch.manual_seed(0)
     model = VisionModel("tiny", digits.network(), Preprocessing(28, 28), architecture="deepscope:digits")
-    monkeypatch.setattr(domains, "load_model", lambda name, session: model)
+    monkeypatch.setattr(loading, "load_model", lambda name, session: model)
 
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "deep_blue": (40, 40, 200)}
@@ -174,11 +173,11 @@ def test_what_cannot_be_adapted_says_so(tmp_path: Path) -> None:
         load_domains(str(source), str(stranger), DEFAULT, here)
     with pytest.raises(DeepscopeError, match="cannot be adapted to each other"):
         load_domains("mnist-extract", str(source), DEFAULT, here)
-    with pytest.raises(DeepscopeError, match="name one with --out"):
+    with pytest.raises(DeepscopeError, match="out must name a folder"):
         FIT.run(replace(here, out=None))
     with pytest.raises(DeepscopeError, match="epochs 0 is out of range"):
         replace(FIT, epochs=0).run(here)
-    with pytest.raises(DeepscopeError, match="nothing to measure on"):
+    with pytest.raises(DeepscopeError, match="source and target leave nothing to measure on"):
         AdaptEvaluate(DEFAULT).run(here)
     with pytest.raises(DeepscopeError, match="none of the classes"):
         AdaptEvaluate(DEFAULT, source="mnist-extract").run(here)

@@ -1,0 +1,145 @@
+"""Improve transferred features, one idea at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from deepscope.errors import DeepscopeError
+from deepscope.images import Skipped
+from deepscope.inputs.examples import Data, Examples
+from deepscope.models import DEFAULT, VisionModel, load_model
+from deepscope.render import Presented
+from deepscope.session import Session
+from deepscope.transfer.fine_tuning import FineTuning
+from deepscope.transfer.heads import Head
+from deepscope.transfer.improvements import Improvement, improvements
+from deepscope.transfer.measuring import Measurable, Row, chosen, measure, measure_tuned, p_value
+from deepscope.transfer.splits import Holdout, Split
+
+
+@dataclass(frozen=True, eq=False)
+class Improvements(Presented):
+    """Ideas that could improve transferred features, each measured on the same images; the first is the baseline.
+
+    Attributes:
+        model: the name of the model whose features are improved.
+        data: the images.
+        models: that took part, by name.
+        ideas: the baseline, then each idea.
+        rows: what each gave.
+        best: the idea that cross-validation on the training images prefers.
+        p_values: of each against the baseline on the same test images.
+        absent: why other models were left out.
+        splits: rows of the readable images.
+        digests: SHA-256 of each of the data's images.
+        skipped: what could not be read.
+    """
+
+    model: str
+    data: Examples
+    models: Mapping[str, VisionModel]
+    ideas: tuple[Improvement, ...]
+    rows: tuple[Row, ...]
+    best: int
+    p_values: tuple[float, ...]
+    absent: tuple[str, ...]
+    splits: tuple[Split, ...]
+    digests: tuple[bytes, ...]
+    skipped: tuple[Skipped, ...]
+
+    def __len__(self) -> int:
+        return len(self.ideas)
+
+    def columns(self) -> Mapping[str, Sequence[Any]]:
+        """One row per idea."""
+        return {
+            "idea": [idea.name for idea in self.ideas],
+            "reasoning": [idea.reasoning for idea in self.ideas],
+            "features": [str(row.recipe) for row in self.rows],
+            "dimension": [row.dimension for row in self.rows],
+            "setting": [row.setting for row in self.rows],
+            "validation": [row.validation for row in self.rows],
+            "accuracy": [row.accuracy.value for row in self.rows],
+            "low": [row.accuracy.low for row in self.rows],
+            "high": [row.accuracy.high for row in self.rows],
+            "p": list(self.p_values),
+            "seconds": [row.seconds for row in self.rows],
+        }
+
+
+def improve(
+    data: Data,
+    model: str | VisionModel = DEFAULT,
+    *,
+    others: Sequence[str | VisionModel] = (),
+    fine_tuning: FineTuning | None = None,
+    holdout: Holdout = Holdout(),
+    folder: Path | None = None,
+    seed: int = 0,
+    session: Session | None = None,
+) -> Improvements:
+    """Measure ideas that could improve the features of a model, each with its reasoning and its effect.
+
+    The baseline is the model's last layer, L2-normalised, below a linear SVM. Each idea changes one thing; then those
+    that add up are measured together.
+
+    Args:
+        data: labelled images, see `Data`.
+        model: whose features are improved.
+        others: models that are joined to it; those whose weights are missing are left out.
+        fine_tuning: how the network is trained further, measured on the first split; None leaves that idea out.
+        holdout: how test images are set aside.
+        folder: for checkpoints of fine-tuning.
+        seed: of splits, folds and training.
+        session: device, precision, cache and progress; its own seed counts where it is given.
+
+    Raises:
+        ModelError: there is no such model.
+        DataError: the data does not exist, or has too few classes or images.
+
+    Example:
+        >>> from deepscope.transfer import improve
+        >>> improve("photos/").show()  # doctest: +SKIP
+    """
+    session = session or Session.open(seed=seed)
+    examples = Examples.of(data, session)
+    models, absent = _open(model, others, session)
+    ideas = [replace(idea, recipe=idea.recipe.named(models)) for idea in improvements(models, fine_tuning)]
+    on = Measurable.extracted(examples, [idea.recipe for idea in ideas], models, holdout, session)
+    rows = [_measured(idea, on, session, folder) for idea in session.track(ideas, "fitting")]
+    return Improvements(
+        next(iter(models)),
+        examples,
+        models,
+        tuple(ideas),
+        tuple(rows),
+        chosen(rows),
+        tuple(p_value(row, rows[0]) for row in rows),
+        tuple(absent),
+        on.splits,
+        on.features.digests,
+        (*examples.skipped, *on.features.skipped),
+    )
+
+
+def _measured(idea: Improvement, on: Measurable, session: Session, folder: Path | None) -> Row:
+    head = Head.named(idea.head)
+    if idea.fine_tuning is None:
+        return measure(idea.recipe, head, on, session)
+    return measure_tuned(idea.recipe, head, idea.fine_tuning, on, session, folder=folder)
+
+
+def _open(
+    model: str | VisionModel, others: Sequence[str | VisionModel], session: Session
+) -> tuple[dict[str, VisionModel], list[str]]:
+    first, *rest = ((each.name, each) if isinstance(each, VisionModel) else (each, None) for each in (model, *others))
+    models, absent = {first[0]: first[1] or load_model(first[0], session)}, []
+    for name, given in rest:
+        try:
+            models[name] = given or load_model(name, session)
+        except DeepscopeError as error:
+            absent.append(str(error))
+    return models, absent
