@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 from torch.optim import Optimizer
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from deepscope.errors import DeepscopeError
 from deepscope.gans import (
@@ -102,13 +104,24 @@ def test_weights_get_gradients_in_their_own_turn_alone() -> None:
     step(data(), MOMENT, watched)
 
 
-def test_the_generator_s_turn_computes_no_gradient_of_the_discriminator(products: list[tuple[int, ...]]) -> None:
+class WeightGradients(TorchDispatchMode):
+    """Counts the channels of each convolution whose weights get a gradient, as they come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.channels: list[int] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.convolution_backward.default and args[10][1]:  # output_mask: input, weight, bias
+            self.channels.append(args[2].shape[0])
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_generator_s_turn_computes_no_gradient_of_the_discriminator() -> None:
     step = GanStep(*networks(), Recipe(batch_size=4))
-    with torch.autocast("cpu", torch.bfloat16):
+    with WeightGradients() as seen:
         step(data(), MOMENT, update)
-    channels = [size[1] for size in products]
-    assert channels == [4, 2, 4, 2, 2, 4], "the discriminator's for generated and real images, then the generator's"
-    assert all(p.requires_grad for p in step.discriminator.parameters())
+    assert seen.channels == [4, 2, 4, 2, 2, 4], "the discriminator's for generated and real images, then the generator's"
 
 
 @pytest.mark.parametrize(

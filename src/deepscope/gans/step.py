@@ -63,7 +63,6 @@ class GanStep:
                 with torch.no_grad():
                     fake = self._generate(labels[turn], moment, str(turn))
             figures |= self._teach(as_input(images[turn]), fake, labels[turn], moment, update, turn)
-        self.discriminator.requires_grad_(False)  # else its weights' gradients are computed in the generator's turn
         for turn in range(recipe.generator_steps):
             fake = first if turn == 0 else self._generate(labels[0], moment, f"generator {turn}")
             logits = self.discriminator(fake, labels[0])
@@ -71,7 +70,6 @@ class GanStep:
             self._update(loss, "generator", update)
             figures |= {"loss/generator": loss, "score/fooled": objective.score(logits.detach()).mean()}
             figures["gradient/generator"] = _gradient_norm(self.generator)
-        self.discriminator.requires_grad_(True)
         self._move_average(moment)
         return figures
 
