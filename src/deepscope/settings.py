@@ -62,6 +62,27 @@ LinfRadius: TypeAlias = Annotated[float, LINF_RADIUS]
 """The largest change of a channel, pixels in [0, 1]."""
 
 
+@dataclass(frozen=True)
+class Overrides:
+    """Marks a field that holds values for some fields of a dataclass, by name. On the command line each is a flag.
+
+    `recipe: Annotated[Mapping[str, Any], Overrides(Recipe)]` has a flag for each field of `Recipe`, with its default in
+    the help; the mapping holds those that were given.
+
+    Attributes:
+        of: the dataclass.
+    """
+
+    of: type[Any]
+
+
+def overridden(cls: type[Any]) -> dict[str, type[Any]]:
+    """The fields of a dataclass that are marked with `Overrides`, and the dataclass of each."""
+    hints = get_type_hints(cls, include_extras=True)
+    marks = ((field.name, item) for field in dataclasses.fields(cls) for item in get_args(hints[field.name])[1:])
+    return {name: mark.of for name, mark in marks if isinstance(mark, Overrides)}
+
+
 def number(text: str, flag: str = "") -> float:
     """A number as people write it: `0.0157`, `1e-3`, or a fraction such as `4/255`.
 

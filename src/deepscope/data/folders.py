@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from deepscope import images
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DeepscopeError, SettingError
 from deepscope.names import storable
 
 HELD_OUT = ("test", "val", "validation")
@@ -92,21 +92,11 @@ class ClassFolders:
             rng: draws the division.
 
         Raises:
-            DeepscopeError: the fraction is not between 0 and 1.
+            SettingError: the fraction is not between 0 and 1.
         """
-        if not 0 < test_fraction < 1:
-            raise DeepscopeError(
-                f"a test fraction of {test_fraction} leaves nothing to train on or to test: use 0.3, say"
-            )
         everything = self.everything
-        train, test = [], []
-        for label in range(len(self.classes)):
-            rows = np.flatnonzero(everything.labels == label)
-            rows = rows[torch.randperm(len(rows), generator=rng).numpy()]
-            count = min(max(round(test_fraction * len(rows)), 1), len(rows) - 1)
-            test.append(np.sort(rows[:count]))
-            train.append(np.sort(rows[count:]))
-        return replace(self, train=everything.at(np.concatenate(train)), test=everything.at(np.concatenate(test)))
+        train, test = stratified(everything.labels, len(self.classes), test_fraction, rng=rng)
+        return replace(self, train=everything.at(train), test=everything.at(test))
 
     @property
     def everything(self) -> Labelled:
@@ -114,6 +104,28 @@ class ClassFolders:
         if self.test is None:
             return self.train
         return Labelled(self.train.paths + self.test.paths, np.concatenate([self.train.labels, self.test.labels]))
+
+
+def stratified(
+    labels: NDArray[np.int64], classes: int, test_fraction: float, *, rng: torch.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows to train on and rows to test with, drawn class by class; each class keeps at least one row on either side.
+
+    Raises:
+        SettingError: the fraction is not between 0 and 1.
+    """
+    if not 0 < test_fraction < 1:
+        raise SettingError(
+            "test_fraction", "leaves nothing to train on or to test: give a share such as 0.3", got=test_fraction
+        )
+    train, test = [], []
+    for label in range(classes):
+        rows = np.flatnonzero(labels == label)
+        rows = rows[torch.randperm(len(rows), generator=rng).numpy()]
+        count = min(max(round(test_fraction * len(rows)), 1), len(rows) - 1)
+        test.append(np.sort(rows[:count]))
+        train.append(np.sort(rows[count:]))
+    return np.concatenate(train), np.concatenate(test)
 
 
 def held_out_folder(root: Path) -> Path | None:

@@ -113,8 +113,8 @@ def _up(before: int, after: int) -> nn.ConvTranspose2d:
 def _with_planes(weight: Tensor, x: Tensor, one_hot: Tensor) -> Tensor:
     """The convolution of x (N, C, H, W) with a constant plane for each of K classes joined to it, (N, K) their values.
 
-    What the planes add is the same for all images of a class, so it is computed once per class. This is exact, and saves
-    a fifth of a training step: few processors are fast at convolutions of C + K channels.
+    What the planes add is the same for all images of a class, so it is computed once per class. This is exact, and
+    saves a fifth of a training step: few processors are fast at convolutions of C + K channels.
     """
     own, planes = weight.split([x.shape[1], one_hot.shape[1]], dim=1)
     classes = torch.eye(one_hot.shape[1], dtype=x.dtype, device=x.device)[:, :, None, None].expand(-1, -1, *x.shape[2:])

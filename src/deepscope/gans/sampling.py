@@ -1,4 +1,4 @@
-"""Images from a trained generator, and ways through its latent space."""
+"""Images from a trained generator, and paths through its latent space."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def generate(generator: Generator, z: Tensor, labels: Tensor) -> Tensor:
 
 
 def balanced(count: int, classes: int) -> Tensor:
-    """(count,) labels that go round all classes; zeros where there are none."""
+    """(count,) labels that cycle through all classes; zeros where there are none."""
     return torch.arange(count) % max(classes, 1)
 
 
@@ -42,7 +42,7 @@ def drawn(count: int, shares: Sequence[float], rng: torch.Generator) -> Tensor:
 
 @torch.no_grad()
 def calibrate(generator: Generator, rng: torch.Generator, shares: Sequence[float] = ()) -> None:
-    """Measure batch normalisation's means and variances anew: those kept in training belong to earlier weights.
+    """Recompute batch normalisation's means and variances: those kept in training belong to earlier weights.
 
     Classes are seen equally often, or as often as their shares.
     """
@@ -61,11 +61,10 @@ def calibrate(generator: Generator, rng: torch.Generator, shares: Sequence[float
     generator.eval()
 
 
-def interpolate(start: Tensor, end: Tensor, steps: int) -> Tensor:
+def great_circle(start: Tensor, end: Tensor, steps: int) -> Tensor:
     """(L,) and (L,) -> (steps, L) along the great circle (Shoemake 1985): every point is as long as a normal sample.
 
-    The length goes linearly from the one to the other. Points in the same or in opposite directions are joined by a
-    straight line.
+    The length is interpolated linearly. Points in the same or in opposite directions are joined by a straight line.
     """
     share = torch.linspace(0, 1, steps)[:, None]
     cosine = torch.dot(start, end) / (start.norm() * end.norm())
