@@ -24,7 +24,7 @@ from deepscope.errors import DeepscopeError
 from deepscope.models import Preprocessing, VisionModel
 from deepscope.results import Heatmap, ImageGrid, Note, Table
 from deepscope.session import Session
-from deepscope.visualization import Recipe, preset, suited
+from deepscope.visualization import preset, suited
 from networks import linear_model, tiny_model
 from painted import CLASSES, paint_folder
 
@@ -94,15 +94,15 @@ def test_class_images_of_networks_of_one_input_size(model: VisionModel, session:
     side = model.preprocessing.size[0]
     assert suited(preset("default"), model).view == side
     for name in ("default", "source"):
-        result = Visualize((CLASSES[0],), preset=name, iterations=2).run(session)
+        result = Visualize((CLASSES[0],), preset=name, recipe={"iterations": 2}).run(session)
         assert result.arrays["images"].shape == (1, side, side, 3)
-    with pytest.raises(DeepscopeError, match=f"takes {side} x {side} pixels alone"):
-        Visualize((CLASSES[0],), iterations=2, view=32).run(session)
+    with pytest.raises(DeepscopeError, match=f"accepts only {side} x {side} pixels"):
+        Visualize((CLASSES[0],), recipe={"iterations": 2, "view": 32}).run(session)
 
 
 def test_networks_that_take_any_size_keep_their_views() -> None:
     assert suited(preset("default"), tiny_model()) == preset("default")
-    assert suited(Recipe(view=0).over(preset("default")), _tiny_transformer(NETWORKS[0])).view == 0
+    assert suited(replace(preset("default"), view=0), _tiny_transformer(NETWORKS[0])).view == 0
 
 
 def test_checks_work_on_every_layout(model: VisionModel, data: Path, session: Session) -> None:

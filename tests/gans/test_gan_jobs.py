@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from deepscope.commands.gan_judge import GanJudge
 from PIL import Image
 
 from deepscope import render
@@ -21,7 +22,6 @@ from deepscope.commands import NotKept
 from deepscope.commands.gan_evaluate import GanEvaluate, material
 from deepscope.commands.gan_grid import GanGrid
 from deepscope.commands.gan_interpolate import GanInterpolate
-from deepscope.commands.gan_judge import GanJudge
 from deepscope.commands.gan_sample import GanSample
 from deepscope.commands.gan_train import GanTrain
 from deepscope.data import Digits, DigitSplit

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
+from deepscope.gans.quality.judge import run, shipped_judge
 
 from deepscope.errors import DeepscopeError
 from deepscope.gans.pictures import load_pictures
 from deepscope.gans.quality import Modes, frechet_distance, memorised, nearest, precision_recall
-from deepscope.gans.quality.judge import run, shipped_judge
 from deepscope.gans.sampling import interpolate
 from deepscope.gans.stability import diagnose, diversity
 from deepscope.gans.style import agreement, slant, thickness

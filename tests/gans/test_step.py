@@ -121,7 +121,9 @@ def test_the_generator_s_turn_computes_no_gradient_of_the_discriminator() -> Non
     step = GanStep(*networks(), Recipe(batch_size=4))
     with WeightGradients() as seen:
         step(data(), MOMENT, update)
-    assert seen.channels == [4, 2, 4, 2, 2, 4], "the discriminator's for generated and real images, then the generator's"
+    assert seen.channels == [4, 2, 4, 2, 2, 4], (
+        "the discriminator's for generated and real images, then the generator's"
+    )
 
 
 @pytest.mark.parametrize(

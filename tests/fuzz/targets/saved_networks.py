@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 import torchvision
+from deepscope.gans.quality.judge import Judge, load_judge, save_judge
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -20,7 +21,6 @@ from deepscope.files import sha256
 from deepscope.gans import saved as gans
 from deepscope.gans.architecture import Architecture
 from deepscope.gans.networks import Generator
-from deepscope.gans.quality.judge import Judge, load_judge, save_judge
 from deepscope.models import Preprocessing, VisionModel, saved, weights_file
 from deepscope.models.classifier import Backbone, Classifier, Normalisation, View
 from deepscope.session import Session
