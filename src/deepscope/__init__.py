@@ -1,12 +1,17 @@
-"""deepscope: use any image classifier, look inside it, break it, move it, and generate data for it.
+"""deepscope: use any image classifier, look inside it, break it, move it to another domain, generate data for it.
 
-    import deepscope
-    model = deepscope.load_model("efficientnet_lite0")
-    pixels = model.read(["cat.jpg"])            # (1, 3, H, W) in [0, 1]
-    logits = model(pixels)
+    import deepscope as ds
 
-Packages: `models`, `attributions`, `attacks`, `visualization`, `transfer`, `adaptation`, `gans`, `data`, `commands`,
-`studies`, `render`. They are imported when first used.
+    model = ds.load_model("efficientnet_lite0")               # the names and paths that --model takes
+    model = ds.wrap(module, categories=["cat", "dog"])        # any nn.Module
+    ds.classify(model, "photos/").to_pandas()
+    ds.explain(model, "cat.jpg", method="grad-cam", target="tabby").show()
+    ds.attack(model, "photos/", ds.attacks.PGD(radius=4 / 255), target="toaster").save("fooled/")
+    ds.audit(model, "photos/").save("audit.html")
+
+Images are paths, folders, PIL images, arrays, tensors or datasets of (image, label). What a function returns shows
+itself in a notebook, has `.save(folder)` and `.to_pandas()`, and holds plain tensors. Everything is imported when it is
+first used.
 """
 
 from __future__ import annotations
@@ -16,21 +21,109 @@ import importlib.util
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deepscope.models import load_model
+    from deepscope import (
+        adaptation,
+        attacks,
+        attributions,
+        checks,
+        classification,
+        data,
+        gans,
+        models,
+        studies,
+        transfer,
+        visualization,
+    )
+    from deepscope.classification import classify
+    from deepscope.errors import (
+        DataError,
+        DeepscopeError,
+        FileError,
+        MissingExtraError,
+        ModelError,
+        SettingError,
+        UnsupportedError,
+    )
+    from deepscope.models import Preprocessing, VisionModel, load_model, wrap
+    from deepscope.report.audit import audit
     from deepscope.results import Result
+    from deepscope.session import Session
 
     __version__: str
 
-__all__ = ["Result", "__version__", "load_model"]
+_HOMES = {
+    "deepscope.classification": ("classify",),
+    "deepscope.errors": (
+        "DataError",
+        "DeepscopeError",
+        "FileError",
+        "MissingExtraError",
+        "ModelError",
+        "SettingError",
+        "UnsupportedError",
+    ),
+    "deepscope.models": ("Preprocessing", "VisionModel", "load_model", "wrap"),
+    "deepscope.report.audit": ("audit",),
+    "deepscope.results": ("Result",),
+    "deepscope.session": ("Session",),
+}
+"""Module -> the names of the public face that it holds; a test compares them with the imports above."""
 
-_HOMES = {"Result": "deepscope.results", "load_model": "deepscope.models"}
+_PACKAGES = (
+    "adaptation",
+    "attacks",
+    "attributions",
+    "checks",
+    "classification",
+    "data",
+    "gans",
+    "models",
+    "studies",
+    "transfer",
+    "visualization",
+)
+
+__all__ = [
+    "DataError",
+    "DeepscopeError",
+    "FileError",
+    "MissingExtraError",
+    "ModelError",
+    "Preprocessing",
+    "Result",
+    "Session",
+    "SettingError",
+    "UnsupportedError",
+    "VisionModel",
+    "__version__",
+    "adaptation",
+    "attacks",
+    "attributions",
+    "audit",
+    "checks",
+    "classification",
+    "classify",
+    "data",
+    "gans",
+    "load_model",
+    "models",
+    "studies",
+    "transfer",
+    "visualization",
+    "wrap",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(module), name)
     if name == "__version__":
         return importlib.import_module("importlib.metadata").version("deepscope")
     if importlib.util.find_spec(f"deepscope.{name}") is not None:
         return importlib.import_module(f"deepscope.{name}")
     raise AttributeError(f"module 'deepscope' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,6 +58,7 @@ class Session:
         quiet: no progress and no notes on stderr.
         out: folder that the result is written to, where the person named one.
         part: of a larger whole, what this is: stands before the text of progress bars.
+        models: that the caller holds, by name: `load_model` finds them before any file.
         said: topics of the notes that are given once per command; sessions made with `replace` share them.
     """
 
@@ -69,6 +70,7 @@ class Session:
     quiet: bool = False
     out: Path | None = None
     part: str = ""
+    models: Mapping[str, object] = field(default_factory=dict[str, object], repr=False, compare=False)
     said: set[str] = field(default_factory=set[str], repr=False, compare=False)
 
     @classmethod

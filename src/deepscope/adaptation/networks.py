@@ -107,17 +107,18 @@ class DigitNetwork(DomainNetwork):
 
         Its last hidden layer is the mean over the views.
         """
-        plain = digits.network()
+        device = self.means.device
+        plain = digits.network().to(device)
         for name, norm in zip(("conv1", "conv2", "hidden1", "hidden2"), self.norms, strict=True):
             layer = plain.get_submodule(name)
             layer.load_state_dict(self.get_submodule(name).state_dict())
             assert isinstance(norm, DomainNorm) and isinstance(layer, (nn.Conv2d, nn.Linear))
             norm.fold(layer, domain)
-        head = nn.Linear(100, self.classes)
+        head = nn.Linear(100, self.classes, device=device)
         head.load_state_dict(self.output.state_dict())
         backbone = Backbone(plain, self.means[domain].tolist(), (1.0, 1.0, 1.0), [("relu4", "flatten")], views)
         nothing = torch.empty(0)
-        return Classifier([backbone], [Normalisation("raw", nothing, nothing, nothing)], head).eval()
+        return Classifier([backbone], [Normalisation("raw", nothing, nothing, nothing)], head).to(device).eval()
 
 
 class FeatureNetwork(DomainNetwork):
@@ -170,7 +171,7 @@ class FeatureNetwork(DomainNetwork):
     @torch.no_grad()
     def head(self, domain: int) -> tuple[Normalisation, nn.Linear]:
         """What stands on the pretrained features for one domain: their normalisation and one linear layer."""
-        linear = nn.Linear(self.bottleneck.in_features, self.classes)
+        linear = nn.Linear(self.bottleneck.in_features, self.classes, device=self.shift.device)
         linear.weight.copy_(self.output.weight @ self.bottleneck.weight * self.bottleneck.in_features**0.5)
         linear.bias.copy_(self.output.weight @ self.bottleneck.bias + self.output.bias)
         return Normalisation("standard", self.shift[domain], self.scale[domain], torch.empty(0)), linear

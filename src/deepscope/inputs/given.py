@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -19,7 +19,20 @@ from deepscope.session import Session
 Label: TypeAlias = "int | str | None"
 """A class of the model, by number or name; None where it is not known."""
 
-Images: TypeAlias = "str | Path | images.Source | Tensor | Iterable[Any] | Given"
+
+class ImageDataset(Protocol):
+    """A map-style dataset, such as torchvision's: items are images or (image, label) pairs."""
+
+    def __len__(self) -> int:
+        """How many items."""
+        ...
+
+    def __getitem__(self, index: int, /) -> Any:
+        """One item."""
+        ...
+
+
+Images: TypeAlias = "str | Path | images.Source | Tensor | Iterable[Any] | ImageDataset | Given"
 """One image, or many: files and folders; PIL images; (H, W, 3), (H, W) or (N, H, W, 3) uint8 arrays; (3, H, W) or
 (N, 3, H, W) tensors of pixels, float in [0, 1] or uint8, which are taken as they are, without resizing; a file's bytes;
 any iterable of these, or of (image, label) pairs, such as a torchvision dataset or a `DataLoader`."""
@@ -70,7 +83,7 @@ class Given:
     @property
     def files(self) -> list[Path]:
         """The images' files, where all of them are files; else nothing."""
-        if not isinstance(self.items, Sequence):
+        if not isinstance(self.items, (list, tuple)):  # a dataset is read image by image
             return []
         paths = [item.path for item in self.items if isinstance(item.source, (str, Path))]
         return paths if len(paths) == len(self.items) else []
@@ -113,7 +126,7 @@ def gather(given: Images, *, below: Sequence[str | Path] = ()) -> Given:
     roots = tuple(map(Path, below))
     if isinstance(given, (list, tuple)):
         return Given(tuple(_items(given)), roots)
-    return Given(_Indexed(given) if _indexed(given) else _items(given), roots)
+    return Given(_Indexed(given) if _indexed(given) else _items(cast("Iterable[Any]", given)), roots)
 
 
 class _Indexed(Sequence[Item]):

@@ -3,8 +3,19 @@
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.source import DEFAULT, Entry, ModelSource, catalogue, load_model
 from deepscope.models.vision_model import Origin, VisionModel
+from deepscope.models.wrapping import wrap
 from deepscope.registry import discover
 
-__all__ = ["DEFAULT", "Entry", "ModelSource", "Origin", "Preprocessing", "VisionModel", "catalogue", "load_model"]
+__all__ = [
+    "DEFAULT",
+    "Entry",
+    "ModelSource",
+    "Origin",
+    "Preprocessing",
+    "VisionModel",
+    "catalogue",
+    "load_model",
+    "wrap",
+]
 
 discover(__name__)

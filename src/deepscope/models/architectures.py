@@ -195,14 +195,17 @@ def _timm_preprocessing(name: str) -> Preprocessing:
     import timm
 
     config = timm.get_pretrained_cfg(name)
-    if config is None:
-        return Preprocessing()
-    _, height, width = config.input_size
-    interpolation = cast(Interpolation, config.interpolation if config.interpolation != "random" else "bilinear")
-    if config.crop_mode == "squash" or height != width:
-        return Preprocessing((height, width), None, interpolation, tuple(config.mean), tuple(config.std))
-    resize = math.floor(height / config.crop_pct)
-    return Preprocessing(resize, height, interpolation, tuple(config.mean), tuple(config.std))
+    return Preprocessing() if config is None else of_timm(vars(config))
+
+
+def of_timm(config: Mapping[str, Any]) -> Preprocessing:
+    """The preprocessing that a configuration of timm describes, such as a network's `pretrained_cfg`."""
+    _, height, width = config["input_size"]
+    interpolation = cast(Interpolation, config["interpolation"].replace("random", "bilinear"))
+    mean, std = tuple(config["mean"]), tuple(config["std"])
+    if config.get("crop_mode") == "squash" or height != width:
+        return Preprocessing((height, width), None, interpolation, mean, std)
+    return Preprocessing(math.floor(height / config["crop_pct"]), height, interpolation, mean, std)
 
 
 def _replace_buffer(network: nn.Module, key: str) -> None:

@@ -81,6 +81,9 @@ def load_model(name: str | Path = DEFAULT, session: Session | None = None) -> Vi
             do not fit. A model is never given random weights.
     """
     session = session or Session.open()
+    held = session.models.get(str(name))
+    if isinstance(held, VisionModel):
+        return held.to(session.device)
     for source in sources():
         model = source.open(str(name), session)
         if model is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from deepscope.files import atomic
 from deepscope.names import one_line
 from deepscope.render import fragment
 from deepscope.render.html import styles
@@ -18,6 +19,12 @@ from deepscope.report.keeping import Outcome
 from deepscope.report.overview import overview
 
 _FOLDER = Path(__file__).parent / "templates"
+
+
+def write(path: Path, document: str) -> None:
+    """Write the page to a temporary name, then rename it."""
+    with atomic(path) as temporary:
+        temporary.write_text(document, encoding="utf-8", errors="backslashreplace")
 
 
 def page(outcomes: Sequence[Outcome], *, title: str, introduction: str) -> str:

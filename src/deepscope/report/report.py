@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -14,10 +13,10 @@ from deepscope.commands import Command, Keeping, PartFailed
 from deepscope.commands.output import refuse_data
 from deepscope.commands.section import Budget, Section
 from deepscope.errors import DeepscopeError, unknown
-from deepscope.files import atomic
 from deepscope.models import DEFAULT
 from deepscope.report.keeping import Outcome, Shelf
-from deepscope.report.page import page
+from deepscope.report.page import page, write
+from deepscope.report.running import run, span
 from deepscope.results import Column, Note, Result, Table
 from deepscope.session import Session
 from deepscope.studies import Study
@@ -78,18 +77,10 @@ class Report(Command):
         refuse_data(folder, self, session)
         outcomes: list[Outcome] = []
         keeping = Keeping("the page")
-        clock = _Clock([section for section in chosen if not shelf.has(section)], budget)
-        for place, section in enumerate(chosen, start=1):
-            part = f"[{place}/{len(chosen)}] {section.name}"
-            session.note(f"{part}: about {span(clock.left())} left")
-            outcomes.append(shelf.get(section, part=part))
-            clock.done(section)
-            said = _introduction(outcomes, budget, session, clock)
+        for outcomes, said in run(chosen, shelf, budget):
             keeping = Keeping("the page")
-            with keeping, atomic(folder / "index.html") as path:
-                path.write_text(
-                    page(outcomes, title=title, introduction=said), encoding="utf-8", errors="backslashreplace"
-                )
+            with keeping:
+                write(folder / "index.html", page(outcomes, title=title, introduction=said))
         if not keeping.failure:
             session.note(f"the page is {(folder / 'index.html').resolve()}")
         if failed := [outcome.section.name for outcome in outcomes if outcome.failure]:
@@ -128,29 +119,6 @@ class Report(Command):
         return sorted(wanted, key=lambda member: (member.chapter, member.name))
 
 
-class _Clock:
-    """How much longer it takes: the sections' own estimates, scaled by how the finished ones compared with theirs."""
-
-    def __init__(self, waiting: Sequence[Section], budget: Budget) -> None:
-        self._minutes = {section.name: section.minutes[budget] for section in waiting}
-        self._planned = 0.0
-        self._began = time.monotonic()
-
-    @property
-    def minutes(self) -> float:
-        """Since the beginning."""
-        return (time.monotonic() - self._began) / 60
-
-    def done(self, section: Section) -> None:
-        """The section is finished, or was already."""
-        self._planned += self._minutes.pop(section.name, 0.0)
-
-    def left(self) -> float:
-        """Minutes."""
-        pace = self.minutes / self._planned if self._planned else 1.0
-        return sum(self._minutes.values()) * pace
-
-
 def _listing(chosen: Sequence[Section], budget: Budget, shelf: Shelf) -> Result:
     """What would run, by its cost on two cores; what lies finished costs nothing."""
     minutes = {section: 0.0 if shelf.has(section) else section.minutes[budget] for section in chosen}
@@ -161,18 +129,6 @@ def _listing(chosen: Sequence[Section], budget: Budget, shelf: Shelf) -> Result:
         title=f"What the {budget} report runs",
         metrics={"studies": len(chosen), "minutes": total},
         blocks=(Table(columns, rows), Note(f"About {span(total)} in all; what is already finished takes no time.")),
-    )
-
-
-def _introduction(outcomes: Sequence[Outcome], budget: Budget, session: Session, clock: _Clock) -> str:
-    where = "the data and weights of DEEPSCOPE_HOME" if (session.home / "data").is_dir() else "bundled data and weights"
-    if any(isinstance(outcome.section, Check) for outcome in outcomes):
-        where = "your images"
-    few = ": few images and short trainings, for a first look; --budget full measures in earnest" * (budget == "quick")
-    kept = sum(outcome.kept for outcome in outcomes)
-    return (
-        f"The {budget} budget, on {where}{few}. Seed {session.seed}, {session.device}, {session.precision}. "
-        f"{len(outcomes)} sections, {kept} of them kept from an earlier run; this run took {span(clock.minutes)}."
     )
 
 
@@ -190,10 +146,3 @@ def _summary(outcomes: Sequence[Outcome], path: Path | None) -> Result:
             *([Note(f"The page is {path}.", "Page")] if path else []),
         ),
     )
-
-
-def span(minutes: float) -> str:
-    """A time as people say it: "40 s", "12 min", "3.5 h"."""
-    if minutes < 1:
-        return f"{minutes * 60:.0f} s"
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

@@ -152,7 +152,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             name: replace(model, network=networks[name].network, origin=Origin(f"{model.name}, fine-tuned"))
             for name, model in self.models_.items()
         }
-        head = Fitted(tuned.head, f"{fitted.head.setting}, then {settings.epochs} epochs", None)
+        # features are kept on the CPU
+        head = Fitted(tuned.head.cpu(), f"{fitted.head.setting}, then {settings.epochs} epochs", None)
         self.fitted_ = FittedFeatures(fitted.normalisations, head, 1.0, float("nan"))
         if held := (~kept).nonzero().flatten().tolist():
             scores = self.fitted_.scores(self._blocks([X[row] for row in held]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ class FittedFeatures:
         head = nn.Linear(layer.in_features, layer.out_features)
         head.load_state_dict({key: value / self.temperature for key, value in layer.state_dict().items()})
         backbones = [backbone_of(models[name], layers, recipe.views) for name, layers in recipe.by_model()]
-        return Classifier(backbones, self.normalisations, head)
+        return Classifier(backbones, copy.deepcopy(self.normalisations), head)  # which may move to another device
 
 
 def fit_features(

@@ -42,10 +42,13 @@ class NearestNeighbours(Head):
 
 
 class _Votes(nn.Module):
+    known: Tensor
+    votes: Tensor
+
     def __init__(self, features: Tensor, labels: Tensor, k: int) -> None:
         super().__init__()
-        self.known = functional.normalize(features)
-        self.votes = functional.one_hot(labels).float()
+        self.register_buffer("known", functional.normalize(features))
+        self.register_buffer("votes", functional.one_hot(labels).float())
         self.k = k
 
     def forward(self, features: Tensor) -> Tensor:

@@ -1,0 +1,176 @@
+"""VGG16's features against their floor: operations over the measured matrix rate, or bytes over the bandwidth."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from deepscope.models import VisionModel
+from deepscope.models.classifier import Backbone
+from deepscope.session import Session
+from deepscope.transfer import extract
+from deepscope.transfer.extraction import BATCH, _forward
+from deepscope.transfer.inference import accelerated
+
+from .check import Check, Figures, NotMeasured, Outcome, Record, Verdict, relative, verdict
+from .machine import bandwidth, matrix_rate
+from .networks import images, large
+
+GOAL = 0.5
+LAYER = "features"
+
+
+def extraction(check: Check) -> Iterator[Record]:
+    """The engine as it is, from the device and from the host, then single changes to it."""
+    model = large("vgg16", check.device, small=check.small)
+    quick = _quick(model)
+    size = 4 if check.small else BATCH
+    goal = f"goal {GOAL} of the floor"
+    yield check.attempt("device/engine-batch", lambda: (*_on_device(check, model, quick, size), goal))
+    yield check.attempt("host/engine-batch", lambda: _from_host(check, model, quick, size))
+    yield check.attempt("host/extract", lambda: _whole(check, model))
+    for batch in () if check.small else (128, 256):
+        yield check.attempt(f"device/batch-{batch}", lambda b=batch: (*_on_device(check, model, quick, b), goal))
+    torch.backends.cudnn.benchmark = True
+    try:
+        for batch in (size,) if check.small else (32, 128, 256):
+            name = f"variant/cudnn-benchmark/batch-{batch}"
+            yield check.attempt(name, lambda b=batch: (*_variant(check, model, quick, quick, b), goal))
+            name = f"variant/fused-relu/batch-{batch}"
+            yield check.attempt(name, lambda b=batch: (*_variant(check, model, quick, _fused(check, quick), b), goal))
+        if not check.small:
+            name = "variant/graph/batch-32"
+            yield check.attempt(
+                name, lambda: (*_variant(check, model, quick, _graph(check, model, quick, 32), 32), goal)
+            )
+            name = "variant/compiled/batch-128"
+            yield check.attempt(name, lambda: (*_variant(check, model, quick, torch.compile(quick), 128), goal))
+    finally:
+        torch.backends.cudnn.benchmark = False
+
+
+def _quick(model: VisionModel) -> Backbone:
+    """The network as the engine runs it in bfloat16."""
+    backbone = Backbone(model.network, model.preprocessing.mean, model.preprocessing.std, [(LAYER, "mean")])
+    return accelerated(backbone.to(model.device).eval(), images(1, model), bfloat16=True)
+
+
+def _floor(check: Check, quick: Backbone, pixels: Tensor) -> float:
+    """Seconds: no version takes much less."""
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        quick(pixels)
+    weights = sum(tensor.nbytes for tensor in quick.network.get_submodule(LAYER).parameters())
+    moved = weights + pixels.nbytes + len(pixels) * 512 * 4
+    return max(counter.get_total_flops() / matrix_rate(check, "bfloat16"), moved / bandwidth(check))
+
+
+def _inference(run: Callable[[Tensor], object], pixels: Tensor) -> None:
+    with torch.inference_mode():
+        run(pixels)
+
+
+def _figures(seconds: float, floor: float, count: int) -> Figures:
+    return {"images/s": count / seconds, "of-floor": floor / seconds, "milliseconds": 1e3 * seconds, "batch": count}
+
+
+def _pixels(model: VisionModel, count: int) -> Tensor:
+    return images(count, model).contiguous(memory_format=torch.channels_last)
+
+
+def _on_device(check: Check, model: VisionModel, quick: Backbone, count: int) -> tuple[Verdict, Figures]:
+    pixels = _pixels(model, count)
+    calls = 1 if check.small else 8  # several batches after each other, as the engine runs them
+    seconds = check.seconds(lambda: [_inference(quick, pixels) for _ in range(calls)], 7) / calls
+    figures = _figures(seconds, _floor(check, quick, pixels), count)
+    return verdict(check.small or figures["of-floor"] >= GOAL), figures
+
+
+def _from_host(check: Check, model: VisionModel, quick: Backbone, count: int) -> Outcome:
+    """As the engine runs: pixels of the host in, features of the host out."""
+    pixels = _pixels(model, count).cpu().contiguous()
+    floor = _floor(check, quick, pixels.to(check.device))
+    seconds = check.seconds(lambda: _forward(quick, pixels.to(check.device)), 7)
+    figures = _figures(seconds, floor, count)
+    levels = (pixels * 255).byte()
+    if check.cuda:
+        levels = levels.pin_memory()
+    bytes_s = check.seconds(lambda: _forward(quick, levels.to(check.device, non_blocking=True).float().div_(255)), 7)
+    figures["images/s-from-pinned-bytes"] = count / bytes_s
+    return verdict(check.small or figures["of-floor"] >= GOAL), figures, f"goal {GOAL} of the floor"
+
+
+def _whole(check: Check, model: VisionModel) -> Outcome:
+    """`extract` on decoded images, its cache empty: digests, resizing, network, store."""
+    count, side = (6, 64) if check.small else (1024, 224)
+    arrays = np.random.default_rng(0).integers(256, size=(count, side, side, 3), dtype=np.uint8)
+    with tempfile.TemporaryDirectory() as cache:
+        session = Session(device=check.device, precision="bfloat16", cache=Path(cache), quiet=True)
+        extract(model, [(LAYER, "mean")], list(arrays[:2]), session)
+        found: list[int] = []
+        seconds = check.clock(lambda: found.append(extract(model, [(LAYER, "mean")], list(arrays), session).computed))
+    return verdict(found[0] >= count - 2), {"images/s": count / seconds, "images": count}, "from arrays, cache empty"
+
+
+def _variant(
+    check: Check, model: VisionModel, quick: Backbone, run: Callable[[Tensor], list[Tensor]], count: int
+) -> tuple[Verdict, Figures]:
+    """Whether a changed network gives the same features, and how fast."""
+    pixels = _pixels(model, count)
+    try:
+        with torch.inference_mode():
+            apart = relative(run(pixels)[0], quick(pixels)[0])
+    except (RuntimeError, ImportError, OSError) as error:
+        raise NotMeasured(f"this variant does not run here: {str(error)[:200]}") from None
+    calls = 1 if check.small else 8
+    seconds = check.seconds(lambda: [_inference(run, pixels) for _ in range(calls)], 7) / calls
+    figures = _figures(seconds, _floor(check, quick, pixels), count) | {"relative": apart}
+    return verdict(apart <= 2e-2), figures
+
+
+def _fused(check: Check, quick: Backbone) -> Callable[[Tensor], list[Tensor]]:
+    """Convolution, bias and ReLU as one kernel of cuDNN."""
+    if not check.cuda:
+        raise NotMeasured("cuDNN is for CUDA devices alone")
+    layers = list(quick.network.get_submodule(LAYER).children())
+
+    def run(pixels: Tensor) -> list[Tensor]:
+        x = ((pixels - quick.mean) / quick.std).to(torch.bfloat16)
+        for layer in layers:
+            if isinstance(layer, nn.Conv2d):
+                steps = list(layer.stride), list(map(int, layer.padding)), list(layer.dilation)
+                x = torch.cudnn_convolution_relu(x, layer.weight, layer.bias, *steps, layer.groups)
+            elif isinstance(layer, nn.MaxPool2d):
+                x = functional.max_pool2d(x, 2)
+        return [x.float().mean((2, 3))]
+
+    return run
+
+
+def _graph(check: Check, model: VisionModel, quick: Backbone, count: int) -> Callable[[Tensor], list[Tensor]]:
+    """The same kernels, launched as one CUDA graph."""
+    if not check.cuda:
+        raise NotMeasured("CUDA graphs are for CUDA devices alone")
+    static = _pixels(model, count)
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.inference_mode(), torch.cuda.stream(side):
+        for _ in range(3):
+            quick(static)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.inference_mode(), torch.cuda.graph(graph):
+        found = quick(static)
+
+    def run(pixels: Tensor) -> list[Tensor]:
+        static.copy_(pixels)
+        graph.replay()
+        return found
+
+    return run

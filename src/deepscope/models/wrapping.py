@@ -1,0 +1,119 @@
+"""`wrap`: any `nn.Module`, or a function of pixels, as a model that every workflow takes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deepscope.errors import ModelError, SettingError
+from deepscope.models.architectures import of_timm
+from deepscope.models.preprocessing import Preprocessing
+from deepscope.models.vision_model import VisionModel
+
+_NOTHING = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+
+
+class PixelFunction(nn.Module):
+    """A function of (N, 3, H, W) pixels in [0, 1] as a module.
+
+    Args:
+        function: gives (N, C) logits or probabilities.
+    """
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(N, C) scores."""
+        return self.function(pixels)
+
+
+def wrap(
+    network: nn.Module | Callable[[Tensor], Tensor],
+    categories: Sequence[str] | None = None,
+    *,
+    preprocessing: Preprocessing | None = None,
+    name: str = "",
+    returns: Any = None,
+) -> VisionModel:
+    """A model of your own, as every workflow takes it.
+
+    The module itself is used, not a copy: it is put in eval mode and its parameters are frozen. Call `.train()` and
+    `.requires_grad_()` on it to train on.
+
+    Args:
+        network: an `nn.Module` that takes normalised (N, 3, H, W), or (N, 1, H, W) where the preprocessing has one
+            mean; or a function of (N, 3, H, W) pixels in [0, 1]. It returns logits or probabilities.
+        categories: one name per class; by default "class 0", "class 1", ..., as many as the network returns.
+        preprocessing: makes the network's input from images. By default that of timm's own networks, which carry it;
+            for other modules resize 256, crop 224 and ImageNet's mean and deviation, with a warning; for a function the
+            same without mean and deviation.
+        name: how results call the model; by default the class or function name.
+        returns: "logits" or "probabilities"; by default the first forward pass decides.
+
+    Raises:
+        SettingError: `returns` is something else, or there are no categories.
+        ModelError: the network cannot run on its input, or returns no scores.
+
+    Example:
+        >>> import torch, deepscope as ds
+        >>> module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 2))
+        >>> model = ds.wrap(module, ["cat", "dog"], preprocessing=ds.Preprocessing(resize=8, crop=8))
+        >>> model(torch.zeros(1, 3, 8, 8)).shape
+        torch.Size([1, 2])
+    """
+    if returns not in (None, "logits", "probabilities"):
+        raise SettingError("returns", "must be 'logits', 'probabilities' or None", got=returns)
+    called = name or getattr(network, "__name__", "") or type(network).__name__
+    if preprocessing is None:
+        preprocessing = _default_preprocessing(network, called)
+    if not isinstance(network, nn.Module):
+        network = PixelFunction(network)
+    if categories is None:
+        categories = [f"class {index}" for index in range(_width(network, preprocessing, called))]
+    if not categories:
+        raise SettingError("categories", "must name at least one class")
+    model = VisionModel(called, network, preprocessing, tuple(map(str, categories)))
+    return model.with_network(model.network, returns=returns) if returns else model
+
+
+def _default_preprocessing(network: object, name: str) -> Preprocessing:
+    config = getattr(network, "pretrained_cfg", None)
+    if isinstance(config, Mapping) and {"input_size", "mean", "std", "crop_pct", "interpolation"} <= set(config):
+        return of_timm(config)
+    if not isinstance(network, nn.Module):
+        return replace(Preprocessing(), **_NOTHING)
+    warnings.warn(
+        f"{name} does not say how its input is made: resize 256, crop 224 and ImageNet's mean and deviation are "
+        "assumed; pass preprocessing=deepscope.Preprocessing(...) where it was trained differently",
+        stacklevel=3,
+    )
+    return Preprocessing()
+
+
+def _width(network: nn.Module, preprocessing: Preprocessing, name: str) -> int:
+    """How many scores the network returns."""
+    height, width = preprocessing.size
+    tensor = next((t for group in (network.parameters(), network.buffers()) for t in group), torch.zeros(0))
+    inputs = torch.zeros(1, len(preprocessing.mean), height, width, device=tensor.device, dtype=tensor.dtype)
+    training = network.training
+    try:
+        with torch.no_grad():
+            output = network.eval()(inputs)
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise ModelError(
+            f"{name} cannot run on an input of shape {tuple(inputs.shape)}: {reason}", model=name
+        ) from None
+    finally:
+        network.train(training)
+    output = getattr(output, "logits", output)
+    if not isinstance(output, Tensor) or output.ndim < 2:
+        raise ModelError(f"{name} returns {type(output).__name__}, not scores: name its categories", model=name)
+    return max(2, output.flatten(1).shape[1])

@@ -1,0 +1,126 @@
+"""`audit`: every check of one's own classifier, on one page."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from deepscope.checks import Check
+from deepscope.checks.held_out import held_out
+from deepscope.commands.section import Budget
+from deepscope.errors import DataError, unknown
+from deepscope.models import VisionModel
+from deepscope.render import Presented, presents
+from deepscope.report.keeping import Outcome, Shelf
+from deepscope.report.overview import overview
+from deepscope.report.page import page, write
+from deepscope.report.running import run
+from deepscope.results import Result
+from deepscope.session import Session
+
+
+@dataclass(frozen=True, eq=False)
+class Audit(Presented):
+    """What the checks found.
+
+    Attributes:
+        title: of the page.
+        introduction: what was run, on what, and in which budget.
+        outcomes: one per check, in the order of the page.
+    """
+
+    title: str
+    introduction: str
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """All figures, by "check/metric"."""
+        return {
+            f"{outcome.section.name}/{name}": value
+            for outcome in self.outcomes
+            for name, value in outcome.result.metrics.items()
+        }
+
+    def page(self) -> str:
+        """The self-contained HTML page, as `deepscope report` writes it."""
+        return page(self.outcomes, title=self.title, introduction=self.introduction)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the page: to the file where the path ends in .html, else to index.html in the folder."""
+        path = Path(folder)
+        if path.suffix.lower() not in (".html", ".htm"):
+            path = path / "index.html"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, self.page())
+        return path
+
+    def columns(self) -> Mapping[str, Sequence[Any]]:
+        """One row per figure: check, metric, value."""
+        names = [name.partition("/") for name in self.metrics]
+        return {
+            "check": [check for check, _, _ in names],
+            "metric": [metric for _, _, metric in names],
+            "value": list(self.metrics.values()),
+        }
+
+
+def audit(
+    model: VisionModel,
+    data: str | Path,
+    *,
+    budget: Budget = "quick",
+    checks: Sequence[str] = (),
+    seed: int = 0,
+    session: Session | None = None,
+) -> Audit:
+    """Examine a classifier before it is shipped: accuracy, calibration, explanations, robustness, leaks.
+
+    Finished checks are kept in the cache: an audit that was interrupted resumes, and a check runs again where the
+    model, the data or deepscope's code has changed.
+
+    Args:
+        model: the classifier.
+        data: a folder with a folder of images for each class, with `train/` and `test/` or without; or the name of a
+            dataset.
+        budget: "quick" takes minutes, "full" as long as all of the data needs.
+        checks: names of the checks to run; all by default.
+        seed: of every random draw.
+        session: device, precision, folders and progress; its own seed counts where it is given.
+
+    Raises:
+        DataError: the data does not exist, holds no class folders, or none of the model's classes.
+        ModelError: the model has no class layer.
+
+    Example:
+        >>> import deepscope as ds
+        >>> model = ds.load_model("my-model")  # doctest: +SKIP
+        >>> ds.audit(model, "photos/").save("audit.html")  # doctest: +SKIP
+    """
+    if not isinstance(data, (str, Path)):
+        raise DataError(f"an audit reads a folder of class folders or a dataset's name, not a {type(data).__name__}")
+    session = Session.of(session, device=model.device, seed=seed)
+    session = replace(session, models={**session.models, model.name: model})
+    members = Check.members()
+    for name in checks:
+        if name not in members:
+            raise unknown("check", name, members)
+    evaluated = held_out(model.name, str(data), session)  # refused now rather than in every check
+    wanted = sorted(
+        (member for name, member in members.items() if not checks or name in checks),
+        key=lambda member: (member.chapter, member.name),
+    )
+    chosen = [member.within(budget, data=str(data), model=model.name) for member in wanted]
+    place = hashlib.sha256(f"{model.fingerprint}\0{Path(data).absolute()}".encode()).hexdigest()[:16]
+    shelf = Shelf(session.cache / "audits" / place, session, model.fingerprint)
+    *_, (outcomes, said) = run(chosen, shelf, budget)
+    return Audit(f"{evaluated.model.name} on {Path(data).name}", said, tuple(outcomes))
+
+
+@presents(Audit)
+def present(found: Audit) -> Result:
+    """The table at the top of the page, with all figures."""
+    return replace(overview(found.outcomes), title=found.title, metrics=found.metrics)

@@ -1,0 +1,71 @@
+"""The audit of a model that the caller holds: the page of `deepscope report`, from Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import deepscope
+from deepscope.errors import DataError, DeepscopeError
+from deepscope.report import audit as module
+from deepscope.session import Session
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Dark and bright images, which a network of one weight tells apart."""
+    rng = np.random.default_rng(0)
+    for name, low in (("dark", 0), ("bright", 150)):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for row in range(6):
+            pixels = rng.integers(low, low + 100, (40, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pictures" / name / f"{row}.png")
+    return tmp_path / "pictures"
+
+
+def _network() -> torch.nn.Module:
+    convolution = torch.nn.Conv2d(3, 2, 3, padding=1)
+    with torch.no_grad():
+        convolution.weight.copy_(torch.stack([-torch.ones(3, 3, 3), torch.ones(3, 3, 3)]))
+        convolution.bias.zero_()  # type: ignore[union-attr]
+    return torch.nn.Sequential(convolution, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+
+
+def test_a_module_is_audited_and_its_page_saved(pictures: Path, tmp_path: Path) -> None:
+    mean = deepscope.Preprocessing(32, 32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+    model = deepscope.wrap(_network(), ["dark", "bright"], preprocessing=mean, name="brightness")
+    session = Session(cache=tmp_path / "cache", quiet=True)
+    found = deepscope.audit(model, pictures, checks=["accuracy", "leaks"], session=session)
+    assert found.metrics["accuracy/accuracy/top1"] == 1
+    assert [outcome.kept for outcome in found.outcomes] == [False, False]
+    page = found.save(tmp_path / "audit.html").read_text()
+    assert "brightness on pictures" in page
+    assert "<html" in page
+    table = found.to_pandas()
+    assert dict(zip(table["metric"], table["value"]))["accuracy/top1"] == 1
+    assert found.result().metrics == found.metrics
+
+    again = deepscope.audit(model, pictures, checks=["accuracy", "leaks"], session=session)
+    assert [outcome.kept for outcome in again.outcomes] == [True, True]
+    assert again.metrics == found.metrics
+
+    with torch.no_grad():
+        model.network[0].weight.neg_()  # type: ignore[index,union-attr]
+    model = deepscope.wrap(model.network, ["dark", "bright"], preprocessing=mean, name="brightness")
+    other = deepscope.audit(model, pictures, checks=["accuracy"], session=session)
+    assert other.metrics["accuracy/accuracy/top1"] == 0, "another network of the same name is never served the first"
+
+
+def test_what_cannot_be_audited_is_refused_at_once(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = deepscope.wrap(_network(), ["dark", "bright"], preprocessing=deepscope.Preprocessing(32, 32))
+    monkeypatch.setattr(module, "run", lambda *_: pytest.fail("a check ran"))
+    with pytest.raises(DataError, match="not a Tensor"):
+        deepscope.audit(model, torch.zeros(1, 3, 4, 4))  # type: ignore[arg-type]
+    with pytest.raises(DeepscopeError, match="no check is named 'acuracy': did you mean 'accuracy'"):
+        deepscope.audit(model, pictures, checks=["acuracy"])
+    with pytest.raises(DeepscopeError, match="nowhere"):
+        deepscope.audit(model, pictures / "nowhere")

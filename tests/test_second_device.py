@@ -1,0 +1,76 @@
+"""What computes on a GPU, on a second device that needs no hardware: nothing mixes tensors of two devices."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from deepscope import adaptation
+from deepscope.session import Session
+from deepscope.transfer.classifier import ImageClassifier
+from deepscope.transfer.fine_tuning import FineTuning
+from other_device import DEVICE, other_device
+
+FAMILIES = ("attribution", "attack", "measure", "head", "objective", "adaptation", "gan-step")
+
+
+@pytest.fixture
+def cases(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    found = importlib.import_module("gpu_parts.cases")
+    fewer = {name: min(value, 8) for name, value in found.FEWER.items()} | {"steps": 2, "queries": 30, "searches": 2}
+    monkeypatch.setattr(found, "FEWER", fewer)
+    return found
+
+
+def test_the_second_device_refuses_what_a_gpu_refuses() -> None:
+    with other_device() as device:
+        there = torch.arange(3.0).to(device)
+        assert torch.equal((there + there).cpu(), torch.tensor([0.0, 2.0, 4.0]))
+        with pytest.raises(RuntimeError, match="same device"):
+            torch.add(there, torch.ones(3))
+        with pytest.raises(RuntimeError, match="generator"):
+            torch.rand(3, device=device, generator=torch.Generator())
+        with pytest.raises((RuntimeError, TypeError)):
+            there.numpy()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_method_gives_there_what_it_gives_here(family: str, cases: Any) -> None:
+    chosen = [case for case in cases.cases() if case.name.startswith(f"{family}/")]
+    assert chosen
+    for case in chosen:
+        with other_device():
+            found = case.run(DEVICE, torch.float64).cpu()
+        torch.testing.assert_close(found, case.run(cases.CPU, torch.float64), rtol=1e-6, atol=1e-6, equal_nan=True)
+
+
+def test_an_adapted_network_becomes_a_classifier_on_its_own_device() -> None:
+    recipe, method = adaptation.Recipe(dropout=0.0), adaptation.Dann()
+    pixels = torch.randint(256, (6, 3, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    network = recipe.digit_network(method).eval()
+    _, wanted = adaptation.run(network, pixels, adaptation.TARGET, Session(quiet=True))
+    features = recipe.feature_network(5, 3, method)
+    with other_device() as device:
+        classifier = network.to(device).classifier(adaptation.TARGET)
+        found = classifier((pixels.float() / 255).to(device)).cpu()
+        normalisation, linear = features.to(device).head(adaptation.TARGET)
+        assert linear(normalisation(torch.zeros(2, 5).to(device))).shape == (2, 3)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_a_classifier_fine_tuned_there_predicts_from_features_kept_here(tmp_path: Path) -> None:
+    pictures = list(np.random.default_rng(0).integers(256, size=(20, 32, 32, 3), dtype=np.uint8))
+    labels = [0, 1] * 10
+    with other_device() as device:
+        session = Session(device=device, cache=tmp_path, quiet=True)
+        settings = FineTuning(epochs=1, batch_size=8)
+        classifier = ImageClassifier("efficientnet_lite0", size=32, fine_tuning=settings, session=session)
+        classifier.fit(pictures, labels)
+        assert classifier.predict(pictures[:3]).shape == (3,)
+        assert all(model.device == device for model in classifier.models_.values())
