@@ -18,6 +18,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -95,7 +96,7 @@ def main() -> None:
     network = copy.deepcopy(model.network).requires_grad_()
     targets = torch.tensor([model.category(name) for name in _CLASSES])
     wanted = torch.tensor([translate(int(target), model, judge) for target in targets])
-    recipe, views = (Recipe(iterations=arguments.iterations).over(preset(name)) for name in ("source", "default"))
+    recipe, views = (replace(preset(name), iterations=arguments.iterations) for name in ("source", "default"))
 
     def common() -> Tensor:
         rngs = [session.rng("common", name) for name in _CLASSES]
@@ -134,7 +135,7 @@ def main() -> None:
     }
     if "torch-lucent" in medians:
         ratios["ratio/torch-lucent/default"] = medians["torch-lucent"] / medians["default preset, bfloat16"]
-    whole = medians["default preset, bfloat16"] / arguments.iterations * (preset("default").iterations or 0)
+    whole = medians["default preset, bfloat16"] / arguments.iterations * preset("default").iterations
     if arguments.json:
         print(json.dumps({**ratios, "seconds-per-class/default": whole}))
         return

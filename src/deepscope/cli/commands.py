@@ -114,8 +114,23 @@ def _add(
     old = [command.formerly] if command.formerly and method is None else []
     for called in (name, *old):
         made = App(name=called, help_epilogue=epilogue, show=called == name)
-        made.default(_function(signature, command, run, field, method))
+        made.default(_function(signature, command, run if called == name else _noted(run, called), field, method))
         parent.command(made)
+
+
+def _noted(run: Run, old: str) -> Run:
+    """`run`, which first says what the command is called now."""
+
+    def noted(command: Command, common: Common) -> None:
+        called = f"`deepscope {command.area} {old}`".replace("  ", " ")
+        _note_renamed(called, f"`deepscope {command.command_path()}`", quiet=common.quiet)
+        run(command, common)
+
+    return noted
+
+
+def _note_renamed(old: str, new: str, *, quiet: bool) -> None:
+    Session(quiet=quiet).note(f"{old} is now called {new}; the old name will go in the next release")
 
 
 def _example(command: type[Command], method: type[Registered]) -> str:
@@ -179,8 +194,7 @@ def _under_new_names(given: Mapping[str, Any], renamed: Mapping[str, str]) -> di
         if old in given:
             if new in found:
                 raise SettingError(old, f"is the old name of {{{new}}}: give that one alone")
-            session = Session(quiet=bool(given.get("quiet")))
-            session.note(f"{spelled(old)} is now called {spelled(new)}; the old name will go in the next release")
+            _note_renamed(spelled(old), spelled(new), quiet=bool(given.get("quiet")))
             found[new] = given[old]
     return found
 
