@@ -266,7 +266,7 @@ def test_flags_and_commands_of_the_last_release_still_work_and_say_their_new_nam
     for old, new in (("judge", "evaluators"), ("rivals", "competing-classes"), ("move", "update-rule")):
         assert any(f"--{old} is now called --{new}" in line for line in said)
     assert any("`deepscope gan judge` is now called `deepscope gan evaluator`" in line for line in said)
-    assert _said(root, "gan train mnist --steady --r1-regularised".split()).startswith(
+    assert _said(root, ["gan", "train", "mnist", "--steady", "--r1-regularised"]).startswith(
         "--steady is the old name of --r1"
     )
 

@@ -170,7 +170,7 @@ def test_interpolation_and_grid(runs: Path) -> None:
     grid = GanGrid(runs / "conditional", columns=3).run(session())
     assert len(grid.blocks[0].rows) == 10 and len(grid.blocks[0].rows[0]) == 3  # type: ignore[union-attr]
     assert {"style/slant", "style/thickness"} == grid.metrics.keys()
-    with pytest.raises(DeepscopeError, match="gan train --conditional"):
+    with pytest.raises(DeepscopeError, match="a grid needs a conditional generator"):
         GanGrid(runs / "plain").run(session())
 
 

@@ -73,7 +73,7 @@ def class_grid(gan: GAN | str | Path, *, columns: int = 10, seed: int = 0, sessi
     session = session or Session.open(seed=seed)
     gan = opened(gan, session)
     if not gan.classes:
-        text = f"{gan.name} was trained without classes: a grid needs `gan train --conditional`"
+        text = f"{gan.name} was trained without classes: a grid needs a conditional generator"
         raise UnsupportedError(text, what="class_grid")
     images = shared(gan, columns, session)
     return ClassGrid(gan, images, style_agreement(gan, session) if gan.classes == DIGITS and gan.channels == 1 else {})

@@ -43,7 +43,7 @@ class Labelled:
         return Labelled(self.images[rows], self.labels[rows])
 
     def some(self, most: int, rng: torch.Generator) -> Labelled:
-        """At most so many of them, drawn without replacement."""
+        """At most `most` of them, drawn without replacement."""
         return self.at(torch.randperm(len(self), generator=rng)[:most])
 
 

@@ -109,7 +109,7 @@ def _answers(trained: TrainedGANs) -> list[Answer]:
             trouble or "no trouble seen",
         ),
         Answer(
-            "beyond: clusters that nobody named, in the place of classes",
+            "beyond: clusters in place of classes",
             "-",
             f"digit-FID {clusters['digit-fid']}, recall {clusters['recall']}, KL {clusters['kl']}",
             "answered",

@@ -1,4 +1,4 @@
-"""Chapter 4 of the source, its experiments: what each choice in training a DCGAN does."""
+"""Chapter 4 of the report (Delefosse and Vin), its experiments: what each choice in training a DCGAN does."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class GenerationQuestions(GenerationStudy):
         evaluator: folder of `gan evaluator`; else the one in the package, else one is trained first.
         width: of the networks.
         rate: learning rate.
-        thorough: also every experiment that the source suggests.
+        thorough: also every experiment that the report suggests.
     """
 
     title: ClassVar[str] = "What each choice does to a DCGAN"
@@ -68,7 +68,7 @@ class GenerationQuestions(GenerationStudy):
 
     @property
     def arms(self) -> list[Arm]:
-        """What the questions need; where thorough, also every experiment that the source suggests."""
+        """What the questions need; where thorough, also every experiment that the report suggests."""
         require(self, epochs=1, width=1)
         if self.rate <= 0:
             raise SettingError("rate", "must be above 0", got=self.rate)

@@ -1,4 +1,4 @@
-"""Beyond chapter 4 of the source: how many of a thousand modes a DCGAN finds."""
+"""Beyond chapter 4 of the report (Delefosse and Vin): how many of a thousand modes a DCGAN finds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class StackedDigits(GenerationStudy):
     """How many of a thousand modes a DCGAN finds: three random digits in the colours of each image.
 
     There are as many stacks as digits, and 26,000 samples are usual. All is kept (below --out, else in the cache), and
-    the same command goes on where it was stopped.
+    the same command resumes where it was stopped.
 
     Attributes:
         seeds: trainings per arm, with the session's seed and the next ones.
@@ -53,7 +53,7 @@ class StackedDigits(GenerationStudy):
 
     @property
     def arms(self) -> list[Arm]:
-        """The plain network, and one whose discriminator judges two images together (Lin et al. 2018)."""
+        """The plain network, and one whose discriminator classifies two images together (Lin et al. 2018)."""
         require(self, epochs=1, width=1)
         if self.rate <= 0:
             raise SettingError("rate", "must be above 0", got=self.rate)
@@ -74,7 +74,7 @@ class StackedDigits(GenerationStudy):
         if self.images is not None:
             because = f"{self.images} digits and {self.samples} samples: others take all of MNIST and 26,000"
         answers = []
-        for arm, words, published in ((_PLAIN, "plain", 99), (_PACKED, "judged in pairs (PacGAN)", 1000)):
+        for arm, words, published in ((_PLAIN, "plain", 99), (_PACKED, "in pairs (PacGAN)", 1000)):
             found = trained.mean(arm, "modes")
             verdict: Verdict = "reproduced" if abs(found.value - published) <= _MODES / 20 else "differs"
             answers.append(
