@@ -16,14 +16,15 @@ def r1(discriminator: Logits, real: Tensor) -> Tensor:
     return _gradients(discriminator, real).square().sum((1, 2, 3)).mean() / 2
 
 
-def gradient_penalty(discriminator: Logits, real: Tensor, fake: Tensor, rng: torch.Generator) -> Tensor:
+def gradient_penalty(discriminator: Logits, real: Tensor, fake: Tensor, rng: torch.Generator | None = None) -> Tensor:
     """Mean of (norm - 1)^2, the gradient taken at random points between real and fake images (Gulrajani et al. 2017).
 
     Args:
         discriminator: logits of images.
         real, fake: (N, C, H, W).
-        rng: draws where between the two, on the CPU.
+        rng: draws where between the two, on the CPU; seed 0 without it.
     """
+    rng = torch.Generator().manual_seed(0) if rng is None else rng
     share = torch.rand(len(real), 1, 1, 1, generator=rng).to(real)
     return (_gradients(discriminator, torch.lerp(real, fake, share)).square().sum((1, 2, 3)).sqrt() - 1).square().mean()
 

@@ -14,9 +14,9 @@ _AT_ONCE = 250
 _CALIBRATION = 8
 
 
-def latents(count: int, generator: Generator, rng: torch.Generator) -> Tensor:
-    """(count, latent) standard normal numbers, on the CPU."""
-    return torch.randn(count, generator.latent, generator=rng)
+def latents(count: int, generator: Generator, rng: torch.Generator | None = None) -> Tensor:
+    """(count, latent) standard normal numbers, on the CPU; without `rng` from seed 0."""
+    return torch.randn(count, generator.latent, generator=_or_seed_0(rng))
 
 
 @torch.inference_mode()
@@ -35,17 +35,18 @@ def balanced(count: int, classes: int) -> Tensor:
     return torch.arange(count) % max(classes, 1)
 
 
-def drawn(count: int, shares: Sequence[float], rng: torch.Generator) -> Tensor:
-    """(count,) random labels, each as often as its share."""
-    return torch.multinomial(torch.tensor(shares), count, replacement=True, generator=rng)
+def drawn(count: int, shares: Sequence[float], rng: torch.Generator | None = None) -> Tensor:
+    """(count,) random labels, each as often as its share; without `rng` from seed 0."""
+    return torch.multinomial(torch.tensor(shares), count, replacement=True, generator=_or_seed_0(rng))
 
 
 @torch.no_grad()
-def calibrate(generator: Generator, rng: torch.Generator, shares: Sequence[float] = ()) -> None:
+def calibrate(generator: Generator, rng: torch.Generator | None = None, shares: Sequence[float] = ()) -> None:
     """Recompute batch normalisation's means and variances: those kept in training belong to earlier weights.
 
-    Classes are seen equally often, or as often as their shares.
+    Classes are seen equally often, or as often as their shares. Without `rng`, z is drawn from seed 0.
     """
+    rng = _or_seed_0(rng)
     norms = [module for module in generator.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -75,3 +76,7 @@ def great_circle(start: Tensor, end: Tensor, steps: int) -> Tensor:
     weights = ((1 - share) * angle).sin() / angle.sin(), (share * angle).sin() / angle.sin()
     length = torch.lerp(start.norm(), end.norm(), share)
     return length * (weights[0] * directions[0] + weights[1] * directions[1])
+
+
+def _or_seed_0(rng: torch.Generator | None) -> torch.Generator:
+    return torch.Generator().manual_seed(0) if rng is None else rng
