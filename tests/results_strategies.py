@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 from hypothesis import strategies as st
@@ -208,7 +208,7 @@ def members(union: str) -> set[type]:
     hint = get_type_hints({"Block": Result, "GridCell": ImageGrid}[union])[
         {"Block": "blocks", "GridCell": "rows"}[union]
     ]
-    while get_args(hint) and hint.__class__.__name__ == "GenericAlias":
+    while get_origin(hint) is tuple:
         hint = get_args(hint)[0]
     return set(get_args(hint))
 

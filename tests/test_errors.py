@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,9 +29,24 @@ def test_case_hyphens_and_underscores_do_not_count() -> None:
 def test_misspelt_and_partial_names_are_found() -> None:
     assert nearest("hornbil", BIRDS) == ["hornbill"]
     assert "goldfinch" in nearest("finch", BIRDS)
+    assert nearest("d", BIRDS) == nearest("fi", BIRDS) == []  # half the list contains them
     assert nearest("zzz", BIRDS) == []
     assert nearest("", BIRDS) == []
     assert nearest("toucan", []) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("unet", ["alexnet", "resnet50", "vgg16"]),
+        ("spatial", ["patch", "pgd"]),
+        ("train", ["gan", "explain", "attack"]),
+    ],
+)
+def test_names_that_are_far_are_not_suggested(text: str, options: list[str]) -> None:
+    assert nearest(text, options) == []
+    assert str(unknown("model", text, options)).endswith(f": choose from {', '.join(options)}")
+    assert str(unknown("model", text, options, listing="`x`")) == f"no model is named {text!r}: `x` lists them all"
 
 
 @given(st.text(), st.lists(st.text(), max_size=20), st.integers(1, 5))

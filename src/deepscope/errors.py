@@ -11,6 +11,10 @@ from deepscope.names import one_line, plain
 
 _FEW = 32
 """The most names that a message lists."""
+_CLOSE = 0.6
+"""Of difflib's ratio: below it, suggestions are as a rule unrelated (unet: alexnet; train: gan, explain)."""
+_PART = 3
+"""The fewest letters by which a name that contains them is suggested."""
 
 _NAME = re.compile(r"\{(\w+)\}")
 
@@ -122,13 +126,13 @@ def _written(value: object) -> str:
 
 
 def nearest(text: str, options: Iterable[str], *, most: int = 3) -> list[str]:
-    """The options closest to `text`, best first; case, spaces and underscores do not count."""
+    """The options close to `text`, best first, or that contain it; case, spaces and underscores do not count."""
     by_plain: dict[str, dict[str, None]] = {}
     for option in options:
         by_plain.setdefault(plain(option), {})[option] = None
     wanted = plain(text)
-    close = difflib.get_close_matches(wanted, by_plain, n=most, cutoff=0.5)
-    inside = [key for key in by_plain if wanted and wanted in key and key not in close]
+    close = difflib.get_close_matches(wanted, by_plain, n=most, cutoff=_CLOSE)
+    inside = [key for key in by_plain if len(wanted) >= _PART and wanted in key and key not in close]
     return [option for key in (*close, *inside) for option in by_plain[key]][:most]
 
 

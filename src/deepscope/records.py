@@ -78,6 +78,15 @@ def foreign(folder: Path) -> list[str]:
     return [] if ours(folder) else [name for name in (DOCUMENT, ARRAYS) if os.path.lexists(folder / name)]
 
 
+def refuse_foreign(folder: Path) -> None:
+    """Raises DeepscopeError where a result would replace files that are not of this program's results."""
+    if names := foreign(folder):
+        raise DeepscopeError(
+            f"{folder} holds {' and '.join(names)} that deepscope did not write or that is damaged: "
+            f"move it away, or name another folder with --out"
+        )
+
+
 def retire(folder: Path) -> None:
     """Remove the result that the folder holds, because what it describes is about to be replaced.
 

@@ -2,22 +2,25 @@
 
 A family is an abstract class that lists `Registered` among its bases. Its methods are the concrete classes below it,
 each a frozen dataclass whose fields are its whole configuration: they give the command line's
-flags, the help, the repr, the figure's caption and the JSON. Nothing is listed by hand anywhere.
+flags, the help, the repr, the figure's caption and the JSON. Nothing is listed by hand anywhere. A number outside the
+range that its field declares (`settings`) is refused when the class is constructed, before its own `__post_init__`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import pkgutil
 import re
 from abc import ABC
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, TypeVar, cast
 
 from deepscope.errors import unknown
 from deepscope.names import plain
+from deepscope.settings import check
 
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
@@ -35,6 +38,11 @@ class Registered(ABC):
         super().__init_subclass__(**keywords)
         if "name" not in cls.__dict__:
             cls.name = kebab_case(cls.__name__)
+        if "__post_init__" in cls.__dict__:
+            cls.__post_init__ = _checked_before(cls.__dict__["__post_init__"])
+
+    def __post_init__(self) -> None:
+        check(self)
 
     @classmethod
     def members(cls: type[T]) -> dict[str, type[T]]:
@@ -93,6 +101,17 @@ def plain_value(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): plain_value(item) for key, item in cast("dict[Any, Any]", value).items()}
     return str(value)
+
+
+def _checked_before(own: Callable[[Any], None]) -> Any:
+    """A class's own `__post_init__`, which then sees numbers in range."""
+
+    @functools.wraps(own)
+    def checked(self: Any) -> None:
+        check(self)
+        own(self)
+
+    return checked
 
 
 def _concrete(cls: type[T]) -> Iterator[type[T]]:

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-Cell: TypeAlias = "str | int | float | bool | None"
+Cell: TypeAlias = str | int | float | bool | None
 """A table's cell. None is shown as a dash: the row exists, the value was not measured."""
 
 
@@ -103,7 +103,7 @@ class Heatmap:
             Picture(self.over)  # checks its shape and dtype
 
 
-GridCell: TypeAlias = "Picture | Bars | Heatmap"
+GridCell: TypeAlias = Picture | Bars | Heatmap
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class Note:
     level: Literal["info", "warning", "verdict"] = "info"
 
 
-Block: TypeAlias = "Table | ImageGrid | Heatmap | Curves | Animation | Note"
+Block: TypeAlias = Table | ImageGrid | Heatmap | Curves | Animation | Note
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,15 @@
 """Numbers as settings: how a person writes them, and the range that a field's type declares.
 
-A field says its range in its type, `Annotated[int, Range(1)]`. One that says nothing is 0 or more. `check` holds the
-fields of a method or command against their ranges before anything is computed.
+A field declares its range in its type, `Annotated[int, Range(1)]`; without one, its numbers are 0 or more. `check`
+compares the fields of a method or command with their ranges. Every registered class runs it when it is constructed.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+import numbers
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -28,22 +30,27 @@ class Range:
         least: the smallest number.
         most: the largest number.
         above: whether `least` itself is excluded.
+        below: whether `most` itself is excluded.
         hint: what to say of a number that is too large; `{}` stands for the number.
     """
 
     least: float = 0
     most: float = _LARGEST
     above: bool = False
+    below: bool = False
     hint: str = ""
 
     def check(self, setting: str, value: float) -> None:
         """Raises SettingError where the number is out of the range."""
-        if not self.least <= value <= self.most or (self.above and value == self.least):
+        excluded = (self.above and value == self.least) or (self.below and value == self.most)
+        if excluded or not self.least <= value <= self.most:
             written = f"{value:g}" if isinstance(value, float) else str(value)
             hint = f"; {self.hint.format(written)}" if self.hint and self.most < value < math.inf else ""
             raise SettingError(setting, f"{written} is out of range: give a number {self}{hint}")
 
     def __str__(self) -> str:
+        if self.below:
+            return f"{'above' if self.above else 'from'} {self.least:g}, below {self.most:g}"
         return f"above {self.least:g}, up to {self.most:g}" if self.above else f"from {self.least:g} to {self.most:g}"
 
 
@@ -57,6 +64,8 @@ Share: TypeAlias = Annotated[float, Range(most=1)]
 """A part of a whole."""
 PositiveShare: TypeAlias = Annotated[float, Range(most=1, above=True)]
 """A part of a whole that is not nothing."""
+ProperShare: TypeAlias = Annotated[float, Range(most=1, above=True, below=True)]
+"""A part of a whole that is neither nothing nor all of it."""
 LINF_RADIUS = Range(most=1, above=True, hint="pixels are in [0, 1], did you mean {}/255?")
 LinfRadius: TypeAlias = Annotated[float, LINF_RADIUS]
 """The largest change of a channel, pixels in [0, 1]."""
@@ -78,8 +87,8 @@ class Overrides:
 
 def overridden(cls: type[Any]) -> dict[str, type[Any]]:
     """The fields of a dataclass that are marked with `Overrides`, and the dataclass of each."""
-    hints = get_type_hints(cls, include_extras=True)
-    marks = ((field.name, item) for field in dataclasses.fields(cls) for item in get_args(hints[field.name])[1:])
+    types = field_types(cls)
+    marks = ((field.name, item) for field in dataclasses.fields(cls) for item in get_args(types[field.name])[1:])
     return {name: mark.of for name, mark in marks if isinstance(mark, Overrides)}
 
 
@@ -107,20 +116,27 @@ def whole_number(text: str, flag: str = "") -> int:
 
 
 def check(settings: Any) -> None:
-    """Hold the numbers among a dataclass's fields against the ranges that their types declare.
+    """Compare the numbers among a dataclass's fields with the ranges that their types declare.
 
     Raises:
-        DeepscopeError: one is out of its range, or not finite.
+        SettingError: one is out of its range, or not finite.
     """
-    check_values(type(settings), {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)})
+    check_values(type(settings), {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)})
 
 
 def check_values(cls: type[Any], values: Mapping[str, Any]) -> None:
-    """`check` for the fields of a dataclass that is not made yet, so that its own checks see numbers in range."""
-    hints = get_type_hints(cls, include_extras=True)
+    """`check` for values of some fields of a dataclass."""
+    types = field_types(cls)
     for name, given in values.items():
         for value in _numbers(given):
-            declared(hints[name]).check(name, value)
+            declared(types[name]).check(name, value)
+
+
+@functools.cache
+def field_types(cls: type[Any]) -> Mapping[str, Any]:
+    """The types of a dataclass's fields, with what `Annotated` adds to them."""
+    # Python 3.10 refuses the sentinel `KW_ONLY`, which is no type
+    return get_type_hints(cls, localns={"KW_ONLY": object}, include_extras=True)
 
 
 def declared(hint: Any) -> Range:
@@ -136,8 +152,8 @@ def _ranges(hint: Any) -> Iterator[Range]:
 
 
 def _numbers(value: Any) -> Iterator[float]:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        yield value
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):  # NumPy's too
+        yield value if isinstance(value, int) else float(value)
     elif isinstance(value, tuple):
         for item in value:  # pyright: ignore[reportUnknownVariableType]
             yield from _numbers(item)

@@ -176,7 +176,7 @@ def test_what_cannot_be_adapted_says_so(tmp_path: Path) -> None:
         load_domains("mnist-extract", str(source), DEFAULT, here)
     with pytest.raises(DeepscopeError, match="name one with --out"):
         FIT.run(replace(here, out=None))
-    with pytest.raises(DeepscopeError, match="at least 1"):
+    with pytest.raises(DeepscopeError, match="epochs 0 is out of range"):
         replace(FIT, epochs=0).run(here)
     with pytest.raises(DeepscopeError, match="nothing to measure on"):
         AdaptEvaluate(DEFAULT).run(here)

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 from deepscope import render
-from deepscope.attacks import DDN, FGSM, PGD, Fooling, OnePixel, Patch, Targeted, Untargeted
+from deepscope.attacks import DDN, FGSM, PGD, Fooling, OnePixel, Patch, Square, Targeted, Untargeted
 from deepscope.attacks.watch import watch
 from deepscope.cli.program import run
 from deepscope.commands.attack import AttackImages
@@ -121,6 +121,17 @@ def test_gradients_that_vanish_are_said(tmp_path: Path, monkeypatch: pytest.Monk
             notes = [b for b in result.blocks if isinstance(b, Note) and b.title.startswith("Gradients vanish")]
             assert len(notes) == bool(count)
             assert all("of 2 of 2 images vanish" in note.text and note.level == "warning" for note in notes)
+
+
+def test_scores_that_never_change_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = small_model()
+    network = nn.Sequential(plain.network, nn.Hardtanh(-1e-9, 1e-9), nn.Threshold(1, 0))
+    Image.new("RGB", (16, 16), (90, 100, 50)).save(tmp_path / "x.png")
+    monkeypatch.setattr("deepscope.commands.attack.load_model", lambda name, session: replace(plain, network=network))
+    result = AttackImages(Square(queries=5), (tmp_path,)).run(session())
+    (note,) = [b for b in result.blocks if isinstance(b, Note) and b.title == "Scores do not change"]
+    assert "1 of 1 images" in note.text and note.level == "warning"
+    assert result.metrics["gradients/vanished"] == 1
 
 
 def test_bfloat16_does_not_decide_which_images_are_right(tmp_path: Path) -> None:

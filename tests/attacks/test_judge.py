@@ -11,12 +11,11 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
-from deepscope.attacks import DDN, PGD, Attack, Boundary, DeepFool, OnePixel, Square, Targeted, Universal, Untargeted
+from deepscope.attacks import DDN, PGD, Attack, Boundary, OnePixel, Square, Targeted, Universal, Untargeted
 from deepscope.attacks.defences import bit_depth, jpeg, resize
 from deepscope.attacks.evaluation import Evaluation, evaluate
 from deepscope.attacks.judge import counted, judge
 from deepscope.models import Preprocessing, VisionModel
-from networks import tiny_model
 
 
 class Brightness(nn.Module):
@@ -197,82 +196,6 @@ def test_a_shared_attack_learns_from_other_images(tmp_path: Path) -> None:
     )
     assert all(verdict.success for verdict in found.verdicts[0])
     assert found.gradients.tolist() == [80.0, 80.0], "20 steps of 8 images, shared by two"
-
-
-class Round(nn.Module):
-    def forward(self, inputs: Tensor) -> Tensor:
-        return (inputs * 15).round() / 15
-
-
-class Cut(nn.Module):
-    def forward(self, inputs: Tensor) -> Tensor:
-        return inputs.detach()
-
-
-class Times(nn.Module):
-    def __init__(self, factor: float) -> None:
-        super().__init__()
-        self.factor = factor
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return inputs * self.factor
-
-
-class NotANumber(torch.autograd.Function):
-    @staticmethod
-    def forward(_: object, inputs: Tensor) -> Tensor:
-        return inputs.clone()
-
-    @staticmethod
-    def backward(_: object, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return gradient * float("nan")
-
-
-class Broken(nn.Module):
-    def forward(self, inputs: Tensor) -> Tensor:
-        return NotANumber.apply(inputs)  # pyright: ignore[reportReturnType]
-
-
-MASKED = {
-    "probabilities at temperature 1e-4": (nn.Identity(), nn.Sequential(Times(1e5), nn.Softmax(1))),
-    "hard sigmoid": (nn.Identity(), nn.Sequential(Times(1e3), nn.Hardsigmoid(), Times(20))),
-    "quantised": (Round(), nn.Identity()),
-    "detached": (Cut(), nn.Identity()),
-    "gradient is not a number": (Broken(), nn.Identity()),
-}
-HONEST = {"plain": nn.Identity(), "logits at temperature 1e-4": Times(1e4), "probabilities": nn.Softmax(1)}
-
-
-def evaluated(before: nn.Module, after: nn.Module, attack: Attack, folder: Path) -> Evaluation:
-    plain = tiny_model()
-    model = replace(plain, network=nn.Sequential(before, plain.network, after))
-    images = torch.randint(256, (5, 3, 16, 16), generator=rng()).byte()
-    labels = model(images.float() / 255).argmax(1)
-    goal = Untargeted(labels)
-    return evaluate(attack, model, images, labels, goal, rng=rng(), paths=paths(folder, 5), batch_size=3)
-
-
-@pytest.mark.parametrize("name", MASKED)
-@pytest.mark.parametrize(
-    "attack", [PGD(1 / 255, steps=3, random_start=False), DDN(steps=3), Universal(1 / 255, steps=3)]
-)
-def test_images_whose_gradient_vanishes_are_named(name: str, attack: Attack, tmp_path: Path) -> None:
-    before, after = MASKED[name]
-    found = evaluated(before, after, attack, tmp_path)
-    assert not any(verdict.success for verdict in found.verdicts[-1])
-    assert found.vanished.all()
-
-
-@pytest.mark.parametrize("name", HONEST)
-@pytest.mark.parametrize(
-    "attack", [PGD(1 / 255, steps=3), DDN(steps=3), DeepFool(steps=3), Universal(1 / 255, steps=3)]
-)
-def test_no_gradient_of_an_honest_network_vanishes(name: str, attack: Attack, tmp_path: Path) -> None:
-    assert not evaluated(nn.Identity(), HONEST[name], attack, tmp_path).vanished.any()
-
-
-def test_attacks_without_gradients_have_none_that_vanish(tmp_path: Path) -> None:
-    assert not evaluated(Cut(), nn.Identity(), Square(1 / 255, queries=5), tmp_path).vanished.any()
 
 
 class Ceiling(nn.Module):

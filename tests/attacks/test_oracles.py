@@ -336,7 +336,7 @@ def test_goals_agree_with_their_definitions() -> None:
 
 @pytest.mark.parametrize("method", [FGSM, PGD, PGDL2, MomentumPGD, Square, Universal])
 def test_radius_zero_attacks_nothing(method: type[FGSM]) -> None:
-    with pytest.raises(DeepscopeError, match="radius is 0"):
+    with pytest.raises(DeepscopeError, match="radius 0 is out of range"):
         method(radius=0)
 
 

@@ -278,7 +278,7 @@ def test_occlusion_window_by_window() -> None:
     torch.testing.assert_close(maps, expected / covered)
 
 
-@pytest.mark.parametrize(("window", "stride"), [(0, 1), (9, 4), (4, 5), (4, 0)])
+@pytest.mark.parametrize(("window", "stride"), [(9, 4), (4, 5)])
 def test_occlusion_refuses_windows_that_do_not_cover(linear: VisionModel, window: int, stride: int) -> None:
     with pytest.raises(DeepscopeError, match="does not cover"):
         Occlusion(window=window, stride=stride)(linear, images(), TARGET, rng=rng())
@@ -287,6 +287,8 @@ def test_occlusion_refuses_windows_that_do_not_cover(linear: VisionModel, window
 @pytest.mark.parametrize(
     ("method", "settings"),
     [
+        (Occlusion, {"window": 0}),
+        (Occlusion, {"stride": 0}),
         (SmoothGrad, {"samples": 0}),
         (SmoothGrad, {"noise": -1.0}),
         (RISE, {"masks": 0}),
@@ -296,7 +298,7 @@ def test_occlusion_refuses_windows_that_do_not_cover(linear: VisionModel, window
     ],
 )
 def test_settings_out_of_range_are_refused(method: Callable[..., object], settings: dict[str, float]) -> None:
-    with pytest.raises(DeepscopeError, match=f"--{next(iter(settings))}"):
+    with pytest.raises(DeepscopeError, match=f"^{next(iter(settings))} .* is out of range"):
         method(**settings)
 
 

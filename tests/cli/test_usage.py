@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 import pytest
 from cyclopts import App, CycloptsError
@@ -20,7 +20,7 @@ from deepscope.cli.usage import mistaken, refusal, spelled
 from deepscope.commands import Command
 from deepscope.errors import DeepscopeError
 from deepscope.registry import Registered
-from deepscope.settings import Range, declared, number, overridden
+from deepscope.settings import Range, declared, field_types, number, overridden
 
 
 def _tree(app: App, chain: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], list[str]]]:
@@ -121,7 +121,7 @@ def _flagged() -> list[tuple[type[Any], list[str]]]:
 
 
 def _numeric(cls: type[Any]) -> Iterator[tuple[str, Any]]:
-    hints = get_type_hints(cls, include_extras=True)
+    hints = field_types(cls)
     for field in dataclasses.fields(cls):
         if any(_is(hints[field.name], kind) for kind in (int, float)):
             yield f"--{field.name.replace('_', '-')}", hints[field.name]
@@ -156,7 +156,7 @@ def test_a_whole_number_is_never_cut_out_of_another(root: App, cls: type[Registe
 
 @pytest.mark.parametrize(("cls", "words"), _flagged(), ids=lambda value: getattr(value, "__name__", ""))
 def test_an_empty_name_or_path_is_refused(root: App, cls: type[Registered], words: list[str]) -> None:
-    hints = get_type_hints(cls)
+    hints = field_types(cls)
     for field in dataclasses.fields(cls):  # pyright: ignore[reportArgumentType]
         if field.name in overridden(cls):  # each of its fields is a flag
             continue

@@ -87,10 +87,8 @@ def test_maps_do_not_depend_on_the_batch_size(photos: Path) -> None:
         (explain.Explain(Saliency(), target="wombat", top=2), "not both"),
         (explain.Explain(Saliency(), top=9), "between 1 and 4"),
         (explain.Explain(Saliency(), target="wombta"), "did you mean 'wombat'"),
-        (explain.Explain(Saliency(), batch_size=0), "at least 1"),
         (explain_compare.ExplainCompare(methods=("salience",)), "saliency"),
         (explain_evaluate.ExplainEvaluate(Path(), measures=("delete",)), "deletion"),
-        (explain_evaluate.ExplainEvaluate(Path(), sanity=-1), "--sanity"),
     ],
 )
 @pytest.mark.usefixtures("photos")

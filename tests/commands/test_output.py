@@ -8,17 +8,11 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from deepscope import records, render
-from deepscope.cli.commands import Common
-from deepscope.cli.program import _execute
 from deepscope.commands import Command, Keeping
 from deepscope.commands.classify import Classify
 from deepscope.commands.gan_train import GanTrain
@@ -26,8 +20,9 @@ from deepscope.commands.output import TEXTS, output_folder
 from deepscope.commands.transfer_fit import TransferFit
 from deepscope.errors import DeepscopeError
 from deepscope.files import lock
-from deepscope.results import Heatmap, Result
+from deepscope.results import Result
 from deepscope.session import Session
+from toy_job import Shown, execute
 
 COMMANDS = sorted(Command.concrete(), key=lambda command: command.command_path())
 MAKERS = [command for command in COMMANDS if command.makes]
@@ -36,29 +31,6 @@ QUIET = Session(quiet=True)
 
 def name(command: type[Command]) -> str:
     return command.command_path()
-
-
-@dataclass(frozen=True)
-class Shown:
-    """Stands for any command: what it found, and what it does first."""
-
-    fails: bool = False
-
-    @classmethod
-    def command_path(cls) -> str:
-        return "classify"
-
-    makes = ()
-
-    def settings(self) -> dict[str, object]:
-        return {}
-
-    def run(self, session: Session) -> Result:
-        return Result("what it found", metrics={"accuracy": 0.75}, blocks=(Heatmap(np.eye(2), title="figure"),))
-
-
-def execute(command: Shown = Shown(), *, out: Path | None, as_json: bool = True) -> None:
-    _execute(command, Common(out=out, json=as_json, device="cpu", quiet=True), "deepscope")  # pyright: ignore[reportArgumentType]
 
 
 def test_every_command_that_makes_a_model_says_so() -> None:
@@ -147,53 +119,6 @@ def test_every_text_that_a_command_needs_is_known_as_data_or_a_model() -> None:
         if field.default is dataclasses.MISSING and field.type == "str"
     }
     assert needed <= {*TEXTS, "model"} and "data" in needed
-
-
-@dataclass(frozen=True)
-class Reading(Shown):
-    """Stands for any command that reads images: by text, from a folder, from several."""
-
-    data: str | None = None
-    folder: Path | None = None
-    paths: tuple[Path, ...] = ()
-    head: str = "photos"
-
-
-WAYS = [lambda path: {"data": str(path)}, lambda path: {"folder": path}, lambda path: {"paths": (Path("x"), path)}]
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_no_result_is_written_among_the_images_it_is_about(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: Callable[[Path], dict[str, Any]]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("elsewhere/deeper").mkdir(parents=True)
-    Path("photos/red").mkdir(parents=True)
-    Path("photos/red/link").symlink_to(tmp_path / "elsewhere")
-    Path("sub").mkdir()
-    Path("sub/in").symlink_to(tmp_path / "photos")
-    before = sorted(tmp_path.rglob("*"))
-    command = Reading(**way(Path("photos")))
-    for out in ("photos", "photos/red", "photos/new/er", "sub/in/red", "elsewhere/deeper", "sub/x/../in/new"):
-        with pytest.raises(DeepscopeError, match="lies in the data itself"):
-            execute(command, out=Path(out))
-    assert sorted(tmp_path.rglob("*")) == before
-    for out in (".", "photos-2", "sub/new", "sub/in/x/../../out"):
-        execute(command, out=Path(out))
-    assert not Path("photos/x").exists() and Path("out/result.json").exists()
-
-
-def test_a_file_beside_the_result_a_model_and_a_setting_are_no_data(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("cat.jpg").touch()
-    Path("photos").mkdir()
-    Path("model").mkdir()
-    Path("model/model.json").touch()
-    execute(Reading(paths=(Path("cat.jpg"),)), out=Path())
-    execute(Reading(), out=Path("photos"))
-    execute(Reading(folder=Path("model")), out=Path("model/samples"))
 
 
 @pytest.mark.parametrize("as_json", [True, False])

@@ -67,7 +67,7 @@ def test_builds_with_its_defaults_and_is_a_frozen_final_dataclass(method: type[A
     assert method.norm in ("l0", "l2", "linf")
     assert isinstance(attack, Bounded) or not hasattr(attack, "radius")
     if isinstance(attack, Bounded):
-        assert attack.within(2).reach == 2 and attack.within(attack.reach) == attack
+        assert attack.within(1).reach == 1 and attack.within(attack.reach) == attack
 
 
 @each_method
@@ -261,7 +261,9 @@ def test_a_gradient_of_zero_moves_nothing(method: type[Attack], factor: float, r
     found = evaluate(attack, model, levels, labels, goal, rng=rng(), paths=paths)
     withstood = torch.tensor([not verdict.success for verdict in found.verdicts[-1]])
     assert not (found.vanished & ~withstood).any()
-    if factor == 1e4 and method.name not in WITHOUT_GRADIENTS:
+    if factor == 1e4 and method.name in ("square", "one-pixel"):  # the scores of some images change now and then
+        assert found.vanished.any()
+    elif factor == 1e4 and method.name != "boundary":
         assert torch.equal(found.vanished, withstood)
 
 

@@ -6,16 +6,22 @@ import ast
 import dataclasses
 import importlib
 import inspect
+import math
 import pkgutil
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, get_args, get_origin
 
+import numpy as np
 import pytest
 
 import deepscope
+from deepscope.errors import SettingError
 from deepscope.registry import Registered
+from deepscope.settings import declared, field_types
 
 SOURCE = Path(deepscope.__file__).parent
 CHECKOUT = Path(__file__).parent.parent.parent
@@ -70,6 +76,28 @@ def test_a_registered_class_is_a_final_frozen_dataclass_with_every_field_explain
     assert documentation
     for field in dataclasses.fields(cls):
         assert field.name in documentation, f"the docstring does not say what {field.name} is"
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: f"{cls.__module__}.{cls.__name__}")
+def test_a_number_beyond_its_range_is_refused_at_construction(cls: type[Registered]) -> None:
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    required = {
+        name: None
+        for name, field in fields.items()
+        if field.default is field.default_factory is dataclasses.MISSING  # ranges are checked first
+    }
+    for name in fields:
+        hint = field_types(cls)[name]
+        if _holds_a_number(hint):
+            allowed = declared(hint)
+            low = allowed.least if allowed.above else allowed.least - 1
+            for bad in (low, 2 * allowed.most, math.nan, math.inf, np.float64(low), np.int64(allowed.least - 1)):
+                with pytest.raises(SettingError, match=rf"^{name} \S+ is out of .*{re.escape(str(allowed))}"):
+                    cls(**{**required, name: (bad,) if get_origin(hint) is tuple else bad})
+
+
+def _holds_a_number(hint: Any) -> bool:
+    return hint in (int, float) or any(map(_holds_a_number, get_args(hint)))
 
 
 @pytest.mark.parametrize("family", Registered.__subclasses__(), ids=lambda family: family.__name__)

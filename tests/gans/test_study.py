@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -59,6 +60,16 @@ def test_the_long_trainings_are_answered_and_a_second_run_only_reads(
 
     monkeypatch.setattr(generation_runs, "_figures", None)  # nothing is measured twice
     assert LONG.run(session).metrics == result.metrics
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:-1], lambda content: b"{}", lambda content: b""])
+def test_a_damaged_measurement_is_made_again(session: Session, damage: Callable[[bytes], bytes]) -> None:
+    measured = STACKED.run(session).metrics
+    path = min(Path(session.out or "").rglob("quality-*"))
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    assert STACKED.run(session).metrics == measured
+    assert path.read_bytes() == whole
 
 
 def test_every_choice_is_answered(session: Session) -> None:

@@ -85,6 +85,16 @@ def test_a_folder_that_cannot_be_written_is_said_in_one_line(tmp_path: Path) -> 
         render.save(Result("r"), tmp_path / "file" / "below")
 
 
+@pytest.mark.parametrize("name", ["result.json", "arrays.npz"])
+def test_a_file_of_another_program_is_not_replaced(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('{"my": 1}')
+    with pytest.raises(DeepscopeError, match=rf"{name} that deepscope did not write.*move it away"):
+        render.save(EVERYTHING, tmp_path)
+    with pytest.raises(DeepscopeError, match="did not write"), render.drafts(tmp_path):
+        pytest.fail("it began")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, '{"my": 1}')]
+
+
 def test_no_result_here(tmp_path: Path) -> None:
     with pytest.raises(DeepscopeError, match="holds no whole result"):
         render.load(tmp_path)

@@ -108,6 +108,7 @@ def test_a_damaged_result_is_made_again(session: Session) -> None:
     outcome = Shelf(folder, session).get(study())
     assert not outcome.kept
     assert outcome.failure == ""
+    assert Shelf(folder, session).get(study()).kept
 
 
 def test_a_study_that_fails_does_not_sink_the_report(session: Session, studies: None) -> None:
@@ -270,6 +271,19 @@ def test_a_disk_that_is_full_loses_no_section(
     assert not shelf.has(study())
     result = Report(studies=("works",)).run(session)
     assert result.metrics["works/figure"] == 1.5
+
+
+@pytest.mark.parametrize("content", ["<html>mine</html>", "", "\xff"])
+def test_a_page_of_another_program_is_not_replaced(session: Session, studies: None, content: str) -> None:
+    assert session.out is not None
+    session.out.mkdir()
+    (session.out / "index.html").write_text(content)
+    with pytest.raises(DeepscopeError, match=r"index\.html was not written by deepscope: move it away"):
+        Report(studies=("works",)).run(session)
+    assert (session.out / "index.html").read_text() == content and not RAN
+    (session.out / "index.html").unlink()
+    for _ in range(2):  # its own page is replaced
+        Report(studies=("works",)).run(session)
 
 
 def test_a_page_that_cannot_be_written_loses_no_result(

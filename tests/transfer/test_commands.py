@@ -5,18 +5,21 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from deepscope.commands import NotKept, perform
 from deepscope.commands.transfer_fit import TransferFit
+from deepscope.commands.transfer_improve import TransferImprove
 from deepscope.commands.transfer_predict import TransferPredict
 from deepscope.commands.transfer_table import TransferTable
-from deepscope.errors import DeepscopeError
-from deepscope.models import load_model
+from deepscope.errors import DeepscopeError, SettingError
+from deepscope.models import VisionModel, load_model
 from deepscope.results import Curves, Heatmap, ImageGrid, Note, Result, Table
 from deepscope.session import Session
+from networks import tiny_model
 from painted import paint_folder
 
 FEATURES = ("efficientnet_lite0@blocks.1", "efficientnet_lite0@blocks.2:max")
@@ -96,6 +99,65 @@ def test_a_full_disk_loses_the_model_but_not_its_accuracy(
     assert "Saved" not in {block.title for block in result.blocks}
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"head": "svc"}, "no head is named 'svc'"),
+        ({"head": "nearest-neighbours"}, "head nearest-neighbours cannot be saved.*linear-svc"),
+        ({"features": "MODEL"}, "no architecture by name"),
+        ({"features": "efficientnet_lite0+squeezenet1_0"}, "different sizes"),
+        ({"normalisation": "l3"}, "no normalisation"),
+        ({"size": 15}, "16 and 4096"),
+    ],
+)
+def test_settings_that_fit_no_model_are_refused_before_features_are_extracted(
+    data: Path,
+    session: Session,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any],
+    message: str,
+) -> None:
+    def opened(name: str, _: Session) -> VisionModel:
+        model = tiny_model(size=16 + 8 * ("net1" in name))
+        return replace(model, name=name, architecture="" if name == "MODEL" else "timm:x")
+
+    def extracted(*_: object) -> None:
+        raise AssertionError("features were extracted")
+
+    monkeypatch.setattr("deepscope.transfer.classifier.load_model", opened)
+    monkeypatch.setattr("deepscope.commands.transfer_fit.gather", extracted)
+    with pytest.raises(DeepscopeError, match=message):
+        TransferFit(str(data), **settings).run(replace(session, out=data.parent / "out"))
+
+
+@pytest.mark.parametrize("share", [0, 1])
+@pytest.mark.parametrize("command", [TransferFit, TransferTable, TransferImprove])
+def test_a_share_of_nothing_or_all_is_no_test_fraction(command: type[Any], share: float) -> None:
+    with pytest.raises(SettingError, match=f"test_fraction {share} is out of range: give a number above 0, below 1"):
+        command("photos", test_fraction=share)
+
+
+def test_a_fit_retires_the_export_and_the_training_of_the_earlier_one(
+    data: Path, session: Session, tmp_path: Path
+) -> None:
+    out = tmp_path / "model"
+    command = TransferFit(str(data), features=FEATURES[1], size=64)
+    fingerprint = load_model(out, session).fingerprint if command.run(replace(session, out=out)) else ""
+    (out / "model.onnx").write_bytes(b"...fingerprint" + fingerprint.encode())
+    (out / "training").mkdir()
+    for name in ("checkpoint.pt", "history.jsonl"):
+        (out / "training" / name).touch()
+    (out / "mine.txt").touch()
+    replace(command, normalisation="raw").run(replace(session, out=out))
+    assert sorted(path.name for path in out.iterdir()) == ["mine.txt", "model.json", "weights.safetensors"]
+    (out / "model.onnx").write_bytes(b"of another program")
+    (out / "training").mkdir()
+    (out / "training" / "mine.txt").touch()
+    command.run(replace(session, out=out))
+    assert (out / "model.onnx").exists() and (out / "training" / "mine.txt").exists()
+
+
 def test_fit_and_predict(data: Path, session: Session, tmp_path: Path) -> None:
     out = tmp_path / "model"
     fit = TransferFit(str(data), features=FEATURES[1], size=64).run(replace(session, out=out))
@@ -164,7 +226,7 @@ def test_bad_data_is_one_line(data: Path, session: Session, damage: object, mess
         ({"features": ("no_such_model",)}, "no model is named"),
         ({"features": ()}, "nothing to compare"),
         ({"heads": ("forest",)}, "no head is named"),
-        ({"splits": 0}, "give 1 or more"),
+        ({"splits": 0}, "splits 0 is out of range: give a number from 1"),
         ({"size": 3}, "side between"),
         ({"scales": ()}, "between 0.1 and 10"),
     ],

@@ -211,7 +211,6 @@ def test_it_starts_from_a_picture_or_excites_a_layer(session: Session, tmp_path:
         (Visualize(("wombat",), preset="best"), "preset must be one of default, statistics, source"),
         (Visualize(layer="9"), "no layer"),
         (Visualize(layer="0", channel=(99,)), r"channel does not exist: 0 gives \(6, .* \(got 99\)"),
-        (Visualize(("wombat",), seeds=0), "seeds must be at least 1"),
         (Visualize(layer="0", evaluators=("squeezenet1_0",)), "evaluators recognise classes"),
         (Visualize(("wombat",), start="missing.jpg"), "missing.jpg"),
         (Visualize(("wombat",), preset="statistics"), "no batch normalisation"),

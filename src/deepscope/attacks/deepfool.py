@@ -77,15 +77,16 @@ class DeepFool(Attack):
         gaps = logits.gather(1, rivals) - logits.gather(1, own[:, None])
         shortest = torch.full((len(points),), torch.inf, device=points.device, dtype=points.dtype)
         change = torch.zeros_like(points)
+        diagonal = points[0].numel() ** 0.5  # of the box of all images: no longer step is of any use
         for k in range(rivals.shape[1]):
             last = k == rivals.shape[1] - 1
             (normal,) = torch.autograd.grad(gaps[:, k].sum(), points, retain_graph=not last)
-            square = normal.flatten(1).square().sum(1).clamp_min(torch.finfo(points.dtype).tiny)
+            steepest = normal.flatten(1).abs().amax(1)
+            normal = normal / steepest.view(-1, 1, 1, 1)  # or squares of a small gradient underflow; NaN where it is 0
+            norm = normal.flatten(1).norm(dim=1)
             gap = gaps[:, k].detach().abs().clamp_min(1e-6)  # on the boundary itself there is still a way to go
-            length = gap / square.sqrt()
-            step = (gap / square).view(-1, 1, 1, 1) * normal
-            finite = normal.flatten(1).any(1) & step.flatten(1).isfinite().all(1)
-            nearer = finite & (length < shortest)
+            length = (gap / steepest / norm).clamp_max(diagonal)
+            nearer = norm.isfinite() & (length < shortest)
             shortest = torch.where(nearer, length, shortest)
-            change = torch.where(nearer.view(-1, 1, 1, 1), step, change)
+            change = torch.where(nearer.view(-1, 1, 1, 1), (length / norm).view(-1, 1, 1, 1) * normal, change)
         return change

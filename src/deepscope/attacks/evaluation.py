@@ -27,8 +27,9 @@ class Evaluation:
         verdicts: for each radius, a verdict an image. An image that succeeded at a smaller radius keeps that verdict.
         saved: (N, 3, H, W) uint8, each image as last judged.
         queries, gradients: (N,) what each image cost over all radii: the mean of the batch it was attacked in.
-        vanished: (N,) whether the image withstood a radius at which a gradient of it was zero or not finite, so that
-            it proves nothing. Of a shared attack: whether those of most images that it learnt from were.
+        vanished: (N,) whether the image withstood a radius at which a gradient of it was zero or not finite, or at
+            which every query was answered with the same logits: it proves nothing then. Of a shared attack: whether
+            the gradients of most images that it learnt from were.
     """
 
     radii: tuple[float, ...]
@@ -105,7 +106,7 @@ def evaluate(
                 latest.update({row: _within(size, bounded, latest[row]) for row in rows.tolist()})
             withstood = torch.tensor([not latest[row].success for row in rows.tolist()])
             most = learning.vanished.float().mean() > 0.5  # False where nothing was learnt
-            vanished[rows] |= withstood & (cost.vanished | most).cpu()
+            vanished[rows] |= withstood & (cost.vanished | cost.flat | most).cpu()
             advance(len(rows))
         by_radius.append(tuple(_within(size, attack, latest[row]) for row in range(len(images))))
     return Evaluation(sizes, tuple(by_radius), saved, queries, gradients, vanished)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -105,7 +105,7 @@ class Cost:
     """What a network was asked, counted by the network.
 
     Attributes:
-        images: (N, ...) the network's inputs that are under attack, to tell whose gradient vanished.
+        images: (N, ...) the network's inputs that are under attack, to tell whose gradient vanished or scores are flat.
         vanished: (N,) whether a gradient with respect to the image was zero, or not finite, where that of the loss
             with respect to the logits was not.
         queries: images it was shown.
@@ -116,12 +116,36 @@ class Cost:
     vanished: Tensor
     queries: int = 0
     gradients: int = 0
+    _first: dict[int, Tensor] = field(default_factory=dict[int, Tensor])
+    _flat: dict[int, bool] = field(default_factory=dict[int, bool])
+
+    @property
+    def flat(self) -> Tensor:
+        """(N,) whether all queries, two at least, were answered with the same logits: a search learns nothing there."""
+        return torch.tensor([self._flat.get(i, False) for i in range(len(self.images))], device=self.vanished.device)
+
+    def note_scores(self, inputs: Tensor, logits: Tensor) -> None:
+        """Compare logits (n, C) with the first ones of the images that the inputs (n, ...) were made of."""
+        undecided = [i for i in range(len(self.images)) if self._flat.get(i, True)]
+        if not undecided:  # after the first queries of a network that is not saturated
+            return
+        nearest = self._nearest(inputs)
+        for image in undecided:
+            for answer in logits[nearest[:, image]]:
+                if image in self._first:
+                    self._flat[image] = self._flat.get(image, True) and torch.equal(answer, self._first[image])
+                else:
+                    self._first[image] = answer.clone()
 
     def note_vanished(self, inputs: Tensor) -> None:
         """The images that these inputs (n, ...) were made of: the nearest ones."""
         if len(inputs) and len(self.images):
-            far = torch.cdist(inputs.flatten(1), self.images.flatten(1))
-            self.vanished |= (far == far.amin(1, keepdim=True)).any(0)
+            self.vanished |= self._nearest(inputs).any(0)
+
+    def _nearest(self, inputs: Tensor) -> Tensor:
+        """(n, N) which of the images each input was made of."""
+        far = torch.cdist(inputs.flatten(1), self.images.flatten(1))
+        return far == far.amin(1, keepdim=True)
 
 
 def counted(
@@ -135,7 +159,7 @@ def counted(
         fast: what was prepared for many gradients of this model.
     """
     cost = Cost(model.normalise(pixels), torch.zeros(len(pixels), dtype=torch.bool, device=pixels.device))
-    network = Counted(model.network, model.outputs, cost, quick, fast or FastBackward())
+    network = Counted(model.network, model.outputs, cost, quick, fast or FastBackward.on(pixels.device))
     return model.with_network(network, returns="logits"), cost
 
 
@@ -159,6 +183,7 @@ class Counted(nn.Module):
             if close.any():
                 logits[close] = self._run(inputs[close], quick=False)
         self.cost.queries += len(inputs)
+        self.cost.note_scores(inputs.detach(), logits.detach())
         if torch.is_grad_enabled() and inputs.requires_grad:
             # where the network cuts the graph, the gradient is zero: what attacks take, instead of an error
             logits = logits + 0 * inputs.flatten(1).sum(1, keepdim=True)

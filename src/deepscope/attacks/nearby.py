@@ -28,8 +28,11 @@ def around(model: VisionModel, pixels: Tensor) -> list[VisionModel]:
     """For each image (N, 3, H, W) the same model, quicker for images that differ from that one in a small window.
 
     Logits agree with the model's own up to the rounding of sums. Where that cannot be had, it is the model itself: a
-    network that cannot be traced, or a module of another library than these, which may do more than compute.
+    network that cannot be traced, or a module of another library than these, which may do more than compute; and any
+    network away from the CPU: a GPU computes the whole image sooner than it looks for the window.
     """
+    if pixels.device.type != "cpu":
+        return [model] * len(pixels)
     network = model.network.network if isinstance(model.network, Counted) else model.network
     inputs = model.normalise(pixels).split(1)
     graph = _graph(network)

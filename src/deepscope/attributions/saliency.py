@@ -43,7 +43,7 @@ class GradientTimesInput(Attribution):
 def gradients(model: VisionModel, pixels: Tensor, target: Tensor) -> Tensor:
     """(N, 3, H, W) gradients of the target logits with respect to the pixels, in batches."""
     found, many = torch.empty_like(pixels), len(pixels) >= WORTH_PREPARING
-    fast = FastBackward.of(model, pixels) if many else FastBackward()
+    fast = FastBackward.of(model, pixels) if many else FastBackward.on(pixels.device)
     for rows, (part, _) in batches(
         len(pixels), pixels.device, lambda rows: gradient(model, pixels[rows], target[rows], fast=fast)
     ):

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from cyclopts import App, Parameter
 from docstring_parser import parse
 
 from deepscope.checks import Check
 from deepscope.cli.reading import holds, reader
-from deepscope.cli.usage import flag as spelled
+from deepscope.cli.usage import flag
 from deepscope.commands import Command
-from deepscope.errors import SettingError
+from deepscope.errors import DeepscopeError, SettingError
 from deepscope.registry import Registered
 from deepscope.report import Report  # noqa: F401 - above studies, so that it can run them
 from deepscope.session import Session
-from deepscope.settings import Range, check, check_values, overridden
+from deepscope.settings import Range, check, check_values, field_types, overridden
 from deepscope.studies import Study
 
 Run = Callable[[Command, "Common"], None]
@@ -154,22 +155,20 @@ def _function(
 
     def call(*arguments: Any, **flags: Any) -> None:
         bound = signature.bind(*arguments, **flags)
-        given = _under_new_names(bound.arguments, renamed)
+        typed = dict(bound.arguments)
         bound.apply_defaults()
-        values = {**bound.arguments, **given}
-        common = Common(**_taken(Common, values))
-        check(common)
-        settings: dict[str, Any] = {}
-        for name, nested in overridden(command).items():
-            settings[name] = _taken(nested, given)
-            check_values(nested, settings[name])
-        if method is not None:
-            of_method = _taken(method, values)
-            check_values(method, of_method)
-            settings[field] = method(**of_method)
-        settings = {**_taken(command, values), **settings}
-        check_values(command, settings)
-        run(command(**settings), common)
+        with _flags_named(bound.arguments):
+            given = _under_new_names(typed, renamed)
+            values = {**bound.arguments, **given}
+            common = Common(**_taken(Common, values))
+            check(common)
+            settings = _taken(command, values)
+            for name, nested in overridden(command).items():
+                settings[name] = _taken(nested, given)
+                check_values(nested, settings[name])
+            if method is not None:
+                settings[field] = method(**_taken(method, values))
+            run(command(**settings), common)
 
     call.__name__ = (method or command).__name__
     call.__doc__ = _summary(command if method is None else method)
@@ -194,7 +193,7 @@ def _under_new_names(given: Mapping[str, Any], renamed: Mapping[str, str]) -> di
         if old in given:
             if new in found:
                 raise SettingError(old, f"is the old name of {{{new}}}: give that one alone")
-            _note_renamed(spelled(old), spelled(new), quiet=bool(given.get("quiet")))
+            _note_renamed(flag(old), flag(new), quiet=bool(given.get("quiet")))
             found[new] = given[old]
     return found
 
@@ -207,6 +206,15 @@ def _classes(command: type[Command], method: type[Registered] | None) -> list[ty
 def _renamed(cls: type[Any]) -> Mapping[str, str]:
     """Old names of a dataclass's fields, which the command line still takes, and their new ones."""
     return getattr(cls, "renamed", {})
+
+
+@contextmanager
+def _flags_named(flags: Container[str]) -> Iterator[None]:
+    """A setting that is refused in the block is named as its flag, where the command has one."""
+    try:
+        yield
+    except SettingError as error:
+        raise DeepscopeError(error.spelled(lambda name: flag(name) if name in flags else name)) from None
 
 
 def _signature(
@@ -228,7 +236,7 @@ def _signature(
 
 
 def _parameters(cls: type[Any], group: str) -> Iterator[inspect.Parameter]:
-    hints = get_type_hints(cls, include_extras=True)
+    hints = field_types(cls)
     about = {p.arg_name: p.description for p in parse(inspect.getdoc(cls) or "").params}
     positional = [f for f in dataclasses.fields(cls) if not f.kw_only]
     nested = overridden(cls)
@@ -263,7 +271,7 @@ def _kind_and_default(field: dataclasses.Field[Any], last: bool, hint: Any) -> t
 
 
 def _family_field(command: type[Command]) -> tuple[str, type[Registered]] | None:
-    for name, hint in get_type_hints(command).items():
+    for name, hint in field_types(command).items():
         if _is_family(hint):
             return name, hint
     return None
@@ -271,7 +279,8 @@ def _family_field(command: type[Command]) -> tuple[str, type[Registered]] | None
 
 def _is_family(hint: Any) -> bool:
     kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
-    return isinstance(kind, type) and issubclass(kind, Registered) and inspect.isabstract(kind)
+    plain = isinstance(kind, type) and not get_origin(kind)  # in Python 3.10 `tuple[int, ...]` is a type too
+    return plain and issubclass(kind, Registered) and inspect.isabstract(kind)
 
 
 def _summary(cls: type[Any]) -> str:

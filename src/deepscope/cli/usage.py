@@ -17,7 +17,7 @@ from cyclopts import (
     UnusedCliTokensError,
 )
 
-from deepscope.errors import DeepscopeError, SettingError, nearest, unknown
+from deepscope.errors import DeepscopeError, nearest, unknown
 from deepscope.names import plain
 
 _NEGATIVE = re.compile(r"-(\.?[0-9]|inf|nan)", re.IGNORECASE)
@@ -75,10 +75,9 @@ def mistaken(error: DeepscopeError, root: App, arguments: Sequence[str]) -> str:
     chain, command, rest = _parsed(root, arguments)
     word = next((word for word in rest if not word.startswith("-")), "")
     meant = _meant(word, _names(command))
-    said = error.spelled(flag) if isinstance(error, SettingError) else str(error)
-    if not meant or repr(word) not in said:
-        return said
-    return f"{said}; or did you mean `{shlex.join(['deepscope', *chain, meant[0]])}`?"
+    if not meant or repr(word) not in str(error):
+        return str(error)
+    return f"{error}; or did you mean `{shlex.join(['deepscope', *chain, meant[0]])}`?"
 
 
 def flag(setting: str) -> str:

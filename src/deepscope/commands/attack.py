@@ -115,7 +115,7 @@ class AttackImages(Command):
             metrics=_metrics(found, outcome),
             blocks=(
                 Note(_summary(found, verdicts, learnt=len(fit[0]) if fit else 0), "Judged from the saved files"),
-                *vanished_notes(outcome.vanished),
+                *vanished_notes(outcome.vanished, gradients=bool(outcome.gradients.any())),
                 *_table(model, found, outcome),
                 *self._figure(model, found, outcome),
                 *(self._climb(model, found, goal, session) if self.animate and len(found.paths) else ()),

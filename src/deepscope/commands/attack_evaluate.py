@@ -121,8 +121,8 @@ class AttackEvaluate(Command):
             blocks=(
                 *(
                     note
-                    for name, outcome in outcomes.items()
-                    for note in vanished_notes(outcome.evaluation.vanished, method=name)
+                    for name, found in ((name, outcome.evaluation) for name, outcome in outcomes.items())
+                    for note in vanished_notes(found.vanished, gradients=bool(found.gradients.any()), method=name)
                 ),
                 _table(outcomes),
                 *_curves(outcomes, right / (right + wrong)),

@@ -184,22 +184,29 @@ def values(verdicts: Sequence[Verdict], field: str, *, of_successes: bool = True
     return [float(getattr(verdict, field)) for verdict in verdicts if verdict.success or not of_successes]
 
 
-def vanished_text(vanished: Tensor) -> str:
-    """What to say where gradients vanish on some of (N,) images; empty where they do on none."""
+def vanished_notes(vanished: Tensor, *, gradients: bool = True, method: str = "") -> tuple[Note, ...]:
+    """A warning that an attack proves nothing about some of (N,) images; none where it does about all.
+
+    Args:
+        vanished: see `Evaluation`.
+        gradients: whether the attack takes gradients, or else compares scores.
+        method: the attack's name, where a page holds several.
+    """
     count, total = int(vanished.sum()), len(vanished)
     if not count:
-        return ""
-    return (
-        f"The gradients of {count} of {total} images vanish (they are zero or not finite). Attacks that follow them "
-        "fail there whether or not the network is robust: the accuracy under attack is an upper bound. Try a black-box "
-        "attack, which needs no gradients: square, boundary or one-pixel."
-    )
-
-
-def vanished_notes(vanished: Tensor, *, method: str = "") -> tuple[Note, ...]:
-    """`vanished_text` as a warning, where there is something to say."""
-    text = vanished_text(vanished)
-    return (Note(text, f"Gradients vanish{f' under {method}' if method else ''}", "warning"),) if text else ()
+        return ()
+    bound = "fails there whether or not the network is robust: the accuracy under attack is an upper bound."
+    if gradients:
+        title = "Gradients vanish"
+        said = (
+            f"The gradients of {count} of {total} images vanish (they are zero or not finite). An attack that follows "
+        )
+        said += f"them {bound} Try a black-box attack, which needs no gradients: square, boundary or one-pixel."
+    else:
+        title = "Scores do not change"
+        said = f"For {count} of {total} images the network returns the same scores in every query. An attack that "
+        said += f"compares them {bound} Attack the network without its last softmax or sigmoid."
+    return (Note(said, f"{title}{f' under {method}' if method else ''}", "warning"),)
 
 
 def file_names(paths: Sequence[Path], folder: Path) -> list[Path]:

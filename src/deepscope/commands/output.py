@@ -23,12 +23,15 @@ TEXTS = ("data", "dataset", "source", "target")
 def refuse_data(folder: Path, command: Command, session: Session) -> None:
     """Refuse a folder to write to that is one the command reads images from, or lies in one.
 
-    The figures of a result look like any other image: the next command would read them as data.
+    The figures of a result look like any other image: the next command would read them as data. A folder for the
+    result alone may lie below a plain folder of images, where `images.find` passes over it, but not below a dataset,
+    whose folders are classes.
 
     Raises:
         DeepscopeError: it is, by links and other spellings too.
     """
-    read = [found for name, value in vars(command).items() for found in _folders(value, name, session)]
+    found = [(name, path) for name, value in vars(command).items() for path in _folders(value, name, session)]
+    read = [path for name, path in found if name in TEXTS or not _apart(folder, path)]
     below = [
         Path(parent, name)
         for data in read
@@ -37,6 +40,14 @@ def refuse_data(folder: Path, command: Command, session: Session) -> None:
         if os.path.islink(os.path.join(parent, name))  # noqa: PTH114, PTH118 (data can hold a great many folders)
     ]
     check_outside(folder, [*read, *below])
+
+
+def _apart(folder: Path, data: Path) -> bool:
+    """Whether a folder lies below the data, without links on the way, and is for a result alone."""
+    place, root = Path(os.path.abspath(folder)), Path(os.path.abspath(data))  # noqa: PTH100 (resolve would follow links)
+    if place == root or not place.is_relative_to(root) or place.resolve() != root.resolve() / place.relative_to(root):
+        return False
+    return not os.path.lexists(place) or records.ours(place) or (place.is_dir() and not any(place.iterdir()))
 
 
 def _folders(value: object, name: str, session: Session) -> Iterator[Path]:
@@ -74,11 +85,7 @@ def output_folder(folder: Path, command: type[Command], session: Session) -> Ite
     """
     with lock(folder, unsupported=session.note):
         held = _made(folder)
-        if foreign := records.foreign(folder):
-            raise DeepscopeError(
-                f"{folder} holds {' and '.join(foreign)} that deepscope did not write or that is damaged: "
-                f"move it away, or name another folder with --out"
-            )
+        records.refuse_foreign(folder)
         writer = records.written_by(folder)
         if held - set(command.makes) or (held and writer not in ("", command.command_path())):
             owner = f"`deepscope {writer}`" if writer else "another command"

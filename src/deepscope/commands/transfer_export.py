@@ -11,6 +11,7 @@ from deepscope.commands.command import Command
 from deepscope.commands.shown import skipped_blocks
 from deepscope.errors import DeepscopeError
 from deepscope.models import load_model
+from deepscope.models.saved import ONNX
 from deepscope.results import Block, Note, Provenance, Result
 from deepscope.session import Session
 from deepscope.transfer.export import compare_onnx, export_onnx
@@ -21,8 +22,8 @@ class TransferExport(Command):
     """Write a classifier as an ONNX file, for programs without Python.
 
     The file takes "pixels", (N, 3, H, W) float32 in [0, 1], and gives "probabilities", (N, C). Its metadata says
-    how to make the pixels ("preprocessing") and what the classes are ("categories"), both as JSON. It is run once
-    with onnxruntime and compared with the model before it is kept.
+    how to make the pixels ("preprocessing") and what the classes are ("categories"), both as JSON, and which model
+    it is of ("fingerprint"). It is run once with onnxruntime and compared with the model before it is kept.
 
     Attributes:
         model: the folder that `transfer fit` wrote, or any classifier.
@@ -45,7 +46,7 @@ class TransferExport(Command):
         folder = session.out or Path(self.model)
         if self.file is None and session.out is None and not folder.is_dir():
             raise DeepscopeError(f"where shall the ONNX file of {self.model} go? name it with --file")
-        path = self.file or folder / "model.onnx"
+        path = self.file or folder / ONNX
         difference = export_onnx(model, path)
         metrics = {"bytes": float(path.stat().st_size), "difference": difference}
         text = f"{path} gives the model's probabilities to within {difference:.1g}, run by onnxruntime."

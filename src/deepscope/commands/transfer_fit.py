@@ -12,14 +12,14 @@ from deepscope.commands.shown import provenance, skipped_blocks
 from deepscope.commands.transfer_figures import Answers, evaluation_blocks, few_shot_curve, map_of_features
 from deepscope.commands.transfer_table import copies_note
 from deepscope.data import ClassFolders, load_dataset
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DeepscopeError, SettingError
 from deepscope.models import DEFAULT
 from deepscope.models.classifier import NormalisationKind
 from deepscope.results import Curves, Note, Result, Series
 from deepscope.session import Session
-from deepscope.settings import Positive, Range, Share, Side
+from deepscope.settings import Positive, ProperShare, Range, Side
 from deepscope.statistics import proportion
-from deepscope.training import History
+from deepscope.training import History, remove_training
 from deepscope.transfer.evaluation import reliability
 from deepscope.transfer.features import gather
 from deepscope.transfer.fine_tuning import FineTuning
@@ -60,7 +60,7 @@ class TransferFit(Command):
     features: str = DEFAULT
     normalisation: NormalisationKind = "l2"
     head: str = "linear-svc"
-    test_fraction: Share = 0.3
+    test_fraction: ProperShare = 0.3
     size: Side | None = None
     flip: bool = False
     scales: tuple[Annotated[float, Range(most=16, above=True)], ...] = (1.0,)
@@ -74,6 +74,10 @@ class TransferFit(Command):
 
         if session.out is None:
             raise DeepscopeError("name a folder for the model with --out")
+        head = Head.named(self.head)
+        if not head.linear:
+            linear = " or ".join(name for name, member in Head.members().items() if member.linear)
+            raise SettingError("head", f"{self.head} cannot be saved as the last layer of a network: use {linear}")
         data = load_dataset(self.data, session, ClassFolders)
         everything = data.everything
         classifier = ImageClassifier(
@@ -87,13 +91,14 @@ class TransferFit(Command):
             session=session,
         )
         recipe, models = classifier.open()
+        classifier.require_savable()  # before features are extracted, which takes minutes
         found = gather([recipe], models, everything.paths, session)
         split = divide(data, found.rows, session, splits=1, test_fraction=self.test_fraction)[0]
         labels = torch.from_numpy(everything.labels[found.rows])
         blocks = found.blocks(recipe)
         train, test = torch.from_numpy(split.train), torch.from_numpy(split.test)
         classifier.fit_blocks([block[train] for block in blocks], labels[train], data.classes)
-        curve, few = few_shot_curve(classifier, blocks, labels, train, test, Head.named(self.head), session)
+        curve, few = few_shot_curve(classifier, blocks, labels, train, test, head, session)
         paths = [everything.paths[row] for row in found.rows]
         losses: tuple[Curves, ...] = ()
         if classifier.fine_tuning:
@@ -106,6 +111,8 @@ class TransferFit(Command):
         keeping, saved = Keeping("the classifier"), []
         with keeping:
             saved = [classifier.save(session.out)]
+            if not classifier.fine_tuning:
+                remove_training(session.out / "training")  # of an earlier fit, whose model is gone
         probabilities = classifier.fitted_.probabilities([block[test] for block in blocks])
         answers = Answers(data.classes, labels[test], probabilities, tuple(paths[row] for row in test))
         right = (probabilities.argmax(1) == labels[test]).numpy()

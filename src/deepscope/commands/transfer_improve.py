@@ -14,7 +14,7 @@ from deepscope.errors import DeepscopeError
 from deepscope.models import DEFAULT, VisionModel, load_model
 from deepscope.results import Column, Note, Result, Table
 from deepscope.session import Session
-from deepscope.settings import Count, Positive, Share
+from deepscope.settings import Count, Positive, ProperShare
 from deepscope.transfer.features import gather
 from deepscope.transfer.fine_tuning import FineTuning
 from deepscope.transfer.heads import Head
@@ -53,7 +53,7 @@ class TransferImprove(Command):
     fine_tune: int = FineTuning.epochs
     learning_rate: Positive = FineTuning.rate
     splits: Count = 1
-    test_fraction: Share = 0.3
+    test_fraction: ProperShare = 0.3
 
     def run(self, session: Session) -> Result:
         """Measure the baseline and every idea."""

@@ -18,7 +18,7 @@ from deepscope.models.classifier import NormalisationKind
 from deepscope.results import Block as ShownBlock
 from deepscope.results import Cell, Column, Note, Result, Table
 from deepscope.session import Session
-from deepscope.settings import Count, Range, Share, Side
+from deepscope.settings import Count, ProperShare, Range, Side
 from deepscope.transfer.features import gather
 from deepscope.transfer.greyscale import Grey, fold_greyscale
 from deepscope.transfer.heads import Head
@@ -81,7 +81,7 @@ class TransferTable(Command):
     normalisations: tuple[NormalisationKind, ...] = ("raw", "l2")
     heads: tuple[str, ...] = ("linear-svc",)
     splits: Count = 1
-    test_fraction: Share = 0.3
+    test_fraction: ProperShare = 0.3
     size: Side | None = None
     flip: bool = False
     scales: tuple[Annotated[float, Range(most=16, above=True)], ...] = (1.0,)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from deepscope.images.decoding import FORMATS
 from deepscope.images.refusals import Skipped, label, why
+from deepscope.records import ours
 
 _REFUSED_SUFFIXES = frozenset({".heic", ".heif", ".avif"})
 """Photographs that Pillow does not read everywhere: better refused by name than passed over."""
@@ -30,7 +31,8 @@ def find(named: Iterable[str | Path]) -> Found:
 
     A named file is taken whatever its suffix. In a folder, files with an image's suffix are taken,
     the folder's own before those of its sub-folders, both in sorted order; links are followed, hidden
-    files and folders and what archivers leave behind (`__MACOSX`) are left out. A file met twice is taken once,
+    files and folders and what archivers leave behind (`__MACOSX`) are left out, and so are folders below a named one
+    that hold a result of this program, whose figures are no photographs. A file met twice is taken once,
     and so is a folder: at its own place, where `duplicate` says so, else where it is met first.
 
     Raises:
@@ -74,10 +76,14 @@ def _walk(folder: Path, suffixes: set[str], skipped: list[Skipped]) -> Iterator[
     for parent, folders, files in os.walk(folder, followlinks=True, onerror=unreadable):
         fresh = []
         for name in sorted(folders):
-            real = Path(parent, name).resolve()
-            if _visible(name) and real not in seen and not duplicate(Path(parent, name)):
+            place = Path(parent, name)
+            real = place.resolve()
+            if _visible(name) and real not in seen and not duplicate(place):
                 seen.add(real)
-                fresh.append(name)
+                if ours(place):
+                    skipped.append(Skipped(label(place), "holds a result of deepscope: name it to read its images"))
+                else:
+                    fresh.append(name)
         folders[:] = fresh
         for name in sorted(files):
             if not name.startswith(".") and Path(name).suffix.lower() in suffixes:

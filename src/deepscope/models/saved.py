@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from deepscope.errors import FileError, UnsupportedError, unknown
+from deepscope.errors import DeepscopeError, FileError, UnsupportedError, unknown
 from deepscope.models import architectures
 from deepscope.models.classifier import Backbone, Classifier, Normalisation
 from deepscope.models.description import Description, described
@@ -21,6 +22,8 @@ from deepscope.models.vision_model import Origin, VisionModel
 from deepscope.session import Session, wait_for_others
 
 CLASSIFIER = Format("classifier", "model.json", "weights.safetensors", made_by="transfer fit")
+ONNX = "model.onnx"
+"""Where `transfer export` writes by default; the file names the fingerprint of its model."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,17 @@ class BackboneOrigin:
     classes: int | None
 
 
+def require_architectures(origins: Sequence[BackboneOrigin]) -> None:
+    """Raises UnsupportedError where a backbone has no architecture that a name can rebuild: `save` would refuse it."""
+    for origin in origins:
+        if not origin.architecture:
+            raise UnsupportedError(
+                f"{origin.name} cannot be saved: its network has no architecture by name, so nothing could rebuild it; "
+                f"use a model of torchvision or timm",
+                what="saving",
+            )
+
+
 def save(
     folder: Path,
     classifier: Classifier,
@@ -62,7 +76,7 @@ def save(
     A save that is killed leaves the earlier classifier or the new one. Under `torchrun` the first process writes.
 
     Args:
-        folder: made where it does not exist; an earlier classifier in it is replaced, and its result removed.
+        folder: made where it does not exist; an earlier classifier in it is replaced, its result and ONNX file removed.
         classifier: on any device.
         origins: one for each backbone.
         preprocessing: makes pixels from images; each backbone normalises them itself.
@@ -72,13 +86,7 @@ def save(
     Raises:
         DeepscopeError: a backbone has no architecture that a name can rebuild, or the folder cannot be written to.
     """
-    for origin in origins:
-        if not origin.architecture:
-            raise UnsupportedError(
-                f"{origin.name} cannot be saved: its network has no architecture by name, so nothing could rebuild it; "
-                f"use a model of torchvision or timm",
-                what="saving",
-            )
+    require_architectures(origins)
     backbones: list[Any] = list(classifier.backbones)
     description = {
         "source": source,
@@ -98,13 +106,27 @@ def save(
         "head": [classifier.head.out_features, classifier.head.in_features],
     }
     try:
-        CLASSIFIER.write(folder, classifier.state_dict(), description)
+        CLASSIFIER.write(folder, classifier.state_dict(), description, forget=lambda: _forget_export(folder))
     except OSError as error:
         raise FileError(
             f"the classifier cannot be written to {folder} ({error.strerror}): free some space", path=folder
         ) from None
     wait_for_others()
     return load(folder)
+
+
+def _forget_export(folder: Path) -> None:
+    """Remove the ONNX file of the classifier that is about to be replaced."""
+    try:
+        earlier = CLASSIFIER.describe(folder).get("weights_sha256")
+    except DeepscopeError:
+        return
+    exported = folder / ONNX
+    if exported.is_file() and exported.stat().st_size and isinstance(earlier, str):
+        with exported.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            found = content.find(earlier.encode()) >= 0
+        if found:  # else it is another program's
+            exported.unlink()
 
 
 def load(folder: Path) -> VisionModel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +44,14 @@ class Format:
         """What the description calls its format."""
         return f"deepscope-{self.kind}"
 
-    def write(self, folder: Path, weights: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    def write(
+        self,
+        folder: Path,
+        weights: Mapping[str, Tensor],
+        about: Mapping[str, Any],
+        *,
+        forget: Callable[[], object] = lambda: None,
+    ) -> None:
         """Write both files. Under `torchrun` the first process writes.
 
         A write that is killed leaves the earlier network or the new one. The result of an earlier command in the folder
@@ -54,6 +61,7 @@ class Format:
             folder: made where it does not exist.
             weights: tensors by name, on any device.
             about: the description, ready for JSON.
+            forget: removes what else belongs to the earlier network; called right before it is replaced.
 
         Raises:
             OSError: the disk is full, say; the earlier network is left as it was.
@@ -67,7 +75,7 @@ class Format:
             lambda path: path.write_bytes(safetensors.torch.save(tensors)),
             folder / self.description,
             lambda digest: json.dumps({**said, "weights_sha256": digest}, indent=1, ensure_ascii=False) + "\n",
-            retire=lambda: retire(folder),
+            retire=lambda: (retire(folder), forget()),
         )
 
     def read(self, folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -76,7 +84,7 @@ class Format:
         Raises:
             FileError: a file is missing, damaged, changed, or of a newer version.
         """
-        about = self._description(folder)
+        about = self.describe(folder)
         path = folder / self.weights
         found = matching(path, about.get("weights_sha256"))
         if found is None and not path.is_file():
@@ -103,7 +111,12 @@ class Format:
             path = folder / self.description
             raise FileError(f"{path} does not describe its weights ({reason}): {self._again}", path=path) from None
 
-    def _description(self, folder: Path) -> dict[str, Any]:
+    def describe(self, folder: Path) -> dict[str, Any]:
+        """The description, of which only format and version have been checked.
+
+        Raises:
+            FileError: it is missing, damaged, or of a newer version.
+        """
         path = folder / self.description
         if not path.is_file():
             raise FileError(

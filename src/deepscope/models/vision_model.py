@@ -201,12 +201,12 @@ class VisionModel:
     @cached_property
     def _mean(self) -> Tensor:
         with torch.inference_mode(False):  # kept for later passes, which may need a gradient
-            return torch.tensor(self.preprocessing.mean).view(-1, 1, 1)
+            return torch.tensor(self.preprocessing.mean, device=self.device).view(-1, 1, 1)
 
     @cached_property
     def _std(self) -> Tensor:
         with torch.inference_mode(False):  # kept for later passes, which may need a gradient
-            return torch.tensor(self.preprocessing.std).view(-1, 1, 1)
+            return torch.tensor(self.preprocessing.std, device=self.device).view(-1, 1, 1)
 
 
 def weights_sha256(network: nn.Module) -> str:

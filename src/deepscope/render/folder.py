@@ -46,7 +46,8 @@ def save(result: Result, folder: Path, *, writer: str = "") -> None:
         writer: the command that made it; see `records.written_by`.
 
     Raises:
-        DeepscopeError: the folder or a figure cannot be written. In the second case the result itself is there.
+        DeepscopeError: the folder cannot be written to, it holds another program's `result.json` or `arrays.npz`, or a
+            figure cannot be written; in this last case the result itself is there.
     """
     document, arrays = encode(result)
     names = [*(str(name) for name in _figure_files(result)), *result.files]
@@ -58,6 +59,7 @@ def save(result: Result, folder: Path, *, writer: str = "") -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with lock(folder):
+            records.refuse_foreign(folder)
             old = _files(folder) - set(result.files)
             replace_together(
                 folder / ARRAYS,
@@ -114,7 +116,7 @@ def drafts(folder: Path | None) -> Iterator[Path]:
     command names these files in `Result.files`. Without a folder they are only scratch.
 
     Raises:
-        DeepscopeError: the folder cannot be written to.
+        DeepscopeError: the folder cannot be written to, or holds another program's `result.json` or `arrays.npz`.
     """
     if folder is None:
         with tempfile.TemporaryDirectory() as scratch:
@@ -122,6 +124,7 @@ def drafts(folder: Path | None) -> Iterator[Path]:
         return
     folder.mkdir(parents=True, exist_ok=True)
     with lock(folder):
+        records.refuse_foreign(folder)
         for left in folder.glob(f"{_DRAFTS}*"):  # of a command that was killed
             shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=_DRAFTS, dir=folder) as scratch:

@@ -16,7 +16,7 @@ from deepscope.models import VisionModel
 from deepscope.render import Presented, presents
 from deepscope.report.keeping import Outcome, Shelf
 from deepscope.report.overview import overview
-from deepscope.report.page import page, write
+from deepscope.report.page import page, refuse_foreign, write
 from deepscope.report.running import run
 from deepscope.results import Result
 from deepscope.session import Session
@@ -54,6 +54,7 @@ class Audit(Presented):
         path = Path(folder)
         if path.suffix.lower() not in (".html", ".htm"):
             path = path / "index.html"
+        refuse_foreign(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path, self.page())
         return path

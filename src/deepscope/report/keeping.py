@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from stat import S_ISDIR
 
-from deepscope import render
+from deepscope import records, render
 from deepscope.code import code_digest
 from deepscope.commands import perform
 from deepscope.commands.section import Section
@@ -73,6 +73,9 @@ class Shelf:
             except DeepscopeError as error:
                 session.note(f"{section.name} is made again: {error}")
         try:
+            if (folder / _KEY).is_file():  # so what is no result here is a damaged one, and not another program's
+                for name in records.foreign(folder):
+                    (folder / name).unlink()
             (folder / _KEY).unlink(missing_ok=True)  # from here on, what lies there may be inconsistent
             own = replace(session, part=part)
             result = perform(section, own, typed=command_line(section, session))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from deepscope.errors import FileError
 from deepscope.files import atomic
 from deepscope.names import one_line
 from deepscope.render import fragment
@@ -19,6 +21,21 @@ from deepscope.report.keeping import Outcome
 from deepscope.report.overview import overview
 
 _FOLDER = Path(__file__).parent / "templates"
+_HEAD = 1 << 16
+_SIGNS = (b'<meta name="generator" content="deepscope">', b'<body class="deepscope ')
+"""What the first bytes of a page hold that this program, or its version 0.1, wrote."""
+
+
+def refuse_foreign(path: Path) -> None:
+    """Raises FileError where a file at the page's place was written by another program."""
+    if not os.path.lexists(path):
+        return
+    head = b""
+    if path.is_file():
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    if not any(sign in head for sign in _SIGNS):
+        raise FileError(f"{path} was not written by deepscope: move it away, or name another folder", path=path)
 
 
 def write(path: Path, document: str) -> None:

@@ -15,7 +15,7 @@ from deepscope.commands.section import Budget, Section
 from deepscope.errors import DeepscopeError, unknown
 from deepscope.models import DEFAULT
 from deepscope.report.keeping import Outcome, Shelf
-from deepscope.report.page import page, write
+from deepscope.report.page import page, refuse_foreign, write
 from deepscope.report.running import run, span
 from deepscope.results import Column, Note, Result, Table
 from deepscope.session import Session
@@ -75,6 +75,7 @@ class Report(Command):
         if self.list:
             return _listing(chosen, budget, shelf)
         refuse_data(folder, self, session)
+        refuse_foreign(folder / "index.html")
         outcomes: list[Outcome] = []
         keeping = Keeping("the page")
         for outcomes, said in run(chosen, shelf, budget):

@@ -147,7 +147,7 @@ def train(
     if arm.stacked:
         pictures = load_pictures(pictures, _SIDE, session, stack=len(pictures.train))
     if not (folder / CHECKPOINT).exists():  # a new training: what was measured of an earlier one goes
-        for stale in folder.glob("quality-*.json"):
+        for stale in folder.glob("quality-*"):
             stale.unlink(missing_ok=True)
     trained = train_gan(
         pictures,

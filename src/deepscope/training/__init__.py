@@ -1,7 +1,7 @@
 """The one training loop: `fit` runs a `Step` over batches, on one process or several, and can be killed at any time."""
 
 from deepscope.training.batches import Shuffled
-from deepscope.training.checkpoints import CHECKPOINT, Checkpoint
+from deepscope.training.checkpoints import CHECKPOINT, Checkpoint, remove_training
 from deepscope.training.history import History
 from deepscope.training.loop import Batches, Diverged, Moment, Step, Update, fit
 from deepscope.training.schedules import cosine_decay
@@ -18,4 +18,5 @@ __all__ = [
     "Update",
     "cosine_decay",
     "fit",
+    "remove_training",
 ]

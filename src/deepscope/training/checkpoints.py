@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from deepscope.errors import DeepscopeError
-from deepscope.files import atomic
-from deepscope.training.history import History
+from deepscope.files import atomic, sweep
+from deepscope.training.history import HISTORY, History
 
 Parts: TypeAlias = "Mapping[str, nn.Module | Optimizer]"
 
@@ -109,10 +109,22 @@ class Checkpoint:
 
     def _older_rows(self, step: int) -> list[dict[str, float]]:
         """Version 0.1 kept the history only in its own file."""
-        rows = History.read(self.path.with_name("history.jsonl"), until=step).rows
+        rows = History.read(self.path.with_name(HISTORY), until=step).rows
         if step and not rows:
             raise ValueError("history.jsonl, which belongs to it, is missing or damaged")
         return rows
+
+
+def remove_training(folder: Path) -> None:
+    """Remove the checkpoint and history of a training, and their folder where nothing else is in it.
+
+    Raises OSError where a file cannot be removed.
+    """
+    for name in (CHECKPOINT, HISTORY):
+        (folder / name).unlink(missing_ok=True)
+        sweep(folder / name)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _bytes(parts: Parts) -> int:

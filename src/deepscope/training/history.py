@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from deepscope.errors import DeepscopeError
 from deepscope.files import atomic
 
+HISTORY = "history.jsonl"
+"""The name of the file in a training's folder."""
+
 
 @dataclass
 class History:
@@ -70,7 +73,7 @@ class Recorder:
 
     def __init__(self, folder: Path | None, history: History, *, since: int, tensorboard: bool) -> None:
         self.history = history
-        self._path = folder / "history.jsonl" if folder else None
+        self._path = folder / HISTORY if folder else None
         self._board: Any = None
         self._rewrite()
         if tensorboard:

@@ -18,7 +18,7 @@ from deepscope import images
 from deepscope.errors import DeepscopeError
 from deepscope.models import DEFAULT, Origin, Preprocessing, VisionModel, load_model
 from deepscope.models.classifier import NormalisationKind
-from deepscope.models.saved import BackboneOrigin, save
+from deepscope.models.saved import BackboneOrigin, require_architectures, save
 from deepscope.session import Session
 from deepscope.training import History
 from deepscope.transfer.features import gather
@@ -187,16 +187,27 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             DeepscopeError: the head is not linear, a network cannot be rebuilt by name, or the networks' sizes differ.
         """
         check_is_fitted(self)
-        used = [self.models_[name] for name, _ in self.recipe_.by_model()]
-        origins = [BackboneOrigin(model.name, model.architecture, len(model.categories) or None) for model in used]
         return save(
             Path(folder),
             self.fitted_.classifier(self.recipe_, self.models_),
-            origins,
+            self._origins(),
             self._pixels(),
             [str(name) for name in self.classes_],
             source=f"{self.head} on {self.recipe_}, {self.recipe_.normalisation}, {self.fitted_.head.setting}",
         )
+
+    def require_savable(self) -> None:
+        """After `open`: whether `save` could write the networks.
+
+        Raises:
+            DeepscopeError: a network cannot be rebuilt by name, or the networks' sizes differ.
+        """
+        require_architectures(self._origins())
+        self._pixels()
+
+    def _origins(self) -> list[BackboneOrigin]:
+        used = [self.models_[name] for name, _ in self.recipe_.by_model()]
+        return [BackboneOrigin(model.name, model.architecture, len(model.categories) or None) for model in used]
 
     @property
     def _session(self) -> Session:

@@ -76,7 +76,11 @@ def export_onnx(model: VisionModel, path: Path) -> float:
         wanted = network(pixels).numpy()
     assert program is not None
     proto = program.model_proto
-    about = {"preprocessing": model.preprocessing.to_json(), "categories": json.dumps(model.categories)}
+    about = {
+        "preprocessing": model.preprocessing.to_json(),
+        "categories": json.dumps(model.categories),
+        "fingerprint": model.fingerprint,
+    }
     onnx.helper.set_model_props(proto, about)
     with atomic(path) as temporary:
         onnx.save(proto, temporary)

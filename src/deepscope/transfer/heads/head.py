@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -37,6 +38,9 @@ class Fitted:
 
 class Head(Registered):
     """A classifier on feature vectors that have been normalised to norms of about 1."""
+
+    linear: ClassVar[bool] = True
+    """Whether its scores are an `nn.Linear`, which can become the last layer of a network."""
 
     @abstractmethod
     def fit(self, features: Tensor, labels: Tensor, folds: Tensor | None) -> Fitted:

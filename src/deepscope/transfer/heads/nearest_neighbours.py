@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ class NearestNeighbours(Head):
         neighbours: values of k to choose among.
     """
 
+    linear: ClassVar[bool] = False
     neighbours: tuple[int, ...] = (1, 3, 5, 10, 20, 50)
 
     def fit(self, features: Tensor, labels: Tensor, folds: Tensor | None) -> Fitted:
