@@ -41,7 +41,7 @@ class Predictions(Study):
         paths = (folder,) if folder.is_dir() else ()
         chosen = tuple(path for name in _CHOSEN for path in sorted(folder.glob(f"*_{name}.*")))
         data = "data/imagenet-sample" if paths else "the bundled photographs"
-        here = {entry.name for entry in catalogue(session) if entry.here and not entry.features_only}
+        here = {entry.name for entry in catalogue(session) if entry.here and "features only" not in entry.weights}
         metrics: dict[str, float] = {}
         found: list[Answer] = []
         figures: list[ImageGrid] = []
