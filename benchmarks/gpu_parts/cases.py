@@ -158,11 +158,11 @@ def _gan_steps(device: torch.device, objective: Objective | None = None, *, stea
     architecture = gans.Architecture(side=16, latent=8, width=8, normalisation="layer")
     recipe = gans.Recipe(batch_size=8, objective=objective or gans.NonSaturating())
     if steady:
-        architecture, recipe = gans.steady(architecture, recipe)
+        architecture, recipe = gans.r1_regularised(architecture, recipe)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         generator, discriminator = gans.Generator(architecture, 1, 3), gans.Discriminator(architecture, 1, 3)
-    step = gans.GanStep(generator.to(device), discriminator.to(device), recipe)
+    step = gans.GANStep(generator.to(device), discriminator.to(device), recipe)
     step.average.to(device)
     pictures = torch.randint(256, (1, 8, 1, 16, 16), dtype=torch.uint8, generator=rng(1)).to(device)
     labels = (torch.arange(8) % 3)[None].to(device)

@@ -48,11 +48,11 @@ def _gan(session: Session, width: int, steps: int) -> list[float]:
     recipe = gans.Recipe(batch_size=128 if width > 16 else 16)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        step = gans.GanStep(gans.Generator(architecture, 1, 10), gans.Discriminator(architecture, 1, 10), recipe)
+        step = gans.GANStep(gans.Generator(architecture, 1, 10), gans.Discriminator(architecture, 1, 10), recipe)
     count = 2 * recipe.batch_size
     pictures = torch.randint(256, (count, 1, 32, 32), dtype=torch.uint8, generator=rng(1))
     data = gans.Labelled(pictures, torch.arange(count) % 10)
-    history = fit(step, gans.GanBatches(data, recipe.batch_size, 1, session), steps=steps, session=session, record=1)
+    history = fit(step, gans.GANBatches(data, recipe.batch_size, 1, session), steps=steps, session=session, record=1)
     return [row[name] for row in history.rows for name in ("loss/discriminator", "loss/generator")]
 
 
@@ -106,7 +106,7 @@ def _speed(check: Check, trained: Trained, precision: Any) -> Outcome:
 
 
 def _recipe(check: Check, name: str, iterations: int) -> Recipe:
-    recipe = Recipe(iterations=iterations).over(preset(name))
+    recipe = replace(preset(name), iterations=iterations)
     return replace(recipe, view=min(recipe.view or 0, 32) if check.small else recipe.view)
 
 

@@ -29,7 +29,7 @@ from deepscope.report import Report
 from deepscope.results import Block, Heatmap, ImageGrid, Note, Result, Table
 from deepscope.session import Session
 from deepscope.statistics import Estimate, proportion
-from deepscope.visualization import Recipe, preset
+from deepscope.visualization import preset
 from networks import tiny_model
 from painted import CLASSES, paint_folder
 
@@ -52,7 +52,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever model is named, it is a tiny one that knows the painted classes and two others."""
     model = dataclasses.replace(tiny_model(classes=5, size=32, seed=SEED), categories=(*CLASSES, "cat", "dog"))
     monkeypatch.setattr(held_out, "load_model", lambda name, session: model)
-    monkeypatch.setattr(class_images, "preset", lambda name: Recipe(view=32).over(preset(name)))
+    monkeypatch.setattr(class_images, "preset", lambda name: dataclasses.replace(preset(name), view=32))
 
 
 @pytest.fixture(scope="module")

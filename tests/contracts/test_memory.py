@@ -23,7 +23,7 @@ from deepscope.models.capture import capture
 from deepscope.models.classifier import Backbone
 from deepscope.models.prediction import in_parts
 from deepscope.registry import Registered
-from deepscope.visualization import PRESETS, ClassObjective, Recipe, climb, final
+from deepscope.visualization import PRESETS, ClassObjective, climb, final
 from image_files import blocks
 from networks import smooth_model, tiny_model
 
@@ -155,7 +155,7 @@ def test_class_images(name: str) -> None:
     model = smooth_model(batch_norm=name == "statistics")
     model.network.float()
     objective = ClassObjective(model, torch.tensor([0, 1]))
-    recipe = Recipe(iterations=2).over(PRESETS[name])
+    recipe = dataclasses.replace(PRESETS[name], iterations=2)
 
     def run() -> None:
         final(climb(objective, recipe, Streams.split(torch.Generator().manual_seed(0), 2)))

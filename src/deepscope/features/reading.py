@@ -54,7 +54,7 @@ class Reader:
     lock: Lock = field(default_factory=Lock)
 
     def __call__(self, numbered: tuple[int, Source]) -> Tensor | None:
-        """(3, H, W) pixels, or levels, of an image that this process computes; None where there is nothing to compute."""
+        """(3, H, W) pixels or levels of an image that this process computes; None where nothing is missing."""
         row, source = numbered
         content, key, refusal = _opened(source)
         try:
