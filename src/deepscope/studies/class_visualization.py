@@ -198,7 +198,7 @@ class _Ways:
         ]
         rates = {rate: self.outcomes[f"source, learning rate {rate:g}"].recognised for rate in self.study.rates}
         said = "; ".join(f"{rate:g}: {estimate}" for rate, estimate in rates.items())
-        found.append(Answer("9. learning rate", "TODO", said, "answered", f"top-1 by {self.judge.name}, {first} steps"))
+        found.append(Answer("9. learning rate", "-", said, "answered", f"top-1 by {self.judge.name}, {first} steps"))
         if self.photographs:
             noise, own = f"source, {first} iterations", "source from the class's photograph"
             found.append(self._compare("10. an image of the class focuses the result", own, noise))

@@ -183,7 +183,7 @@ class TransferLearning(Study):
             ),
             Answer(
                 "11. improvements",
-                "TODO",
+                "-",
                 f"{better.metrics['accuracy/baseline']:.3f} to {better.metrics['accuracy']:.3f} ({rose:+.3f})",
                 "answered",
                 "with the idea that cross-validation on the training images prefers; the notes above say why and what "
