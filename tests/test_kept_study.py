@@ -54,9 +54,7 @@ def test_the_readme_has_eight_headlines_and_no_unpublished_value(tool: ModuleTyp
     assert len(readme.splitlines()) <= 120
 
 
-def test_a_report_is_reduced_and_written_out(
-    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_report_is_reduced_and_written_out(tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     big = np.random.default_rng(0).integers(0, 255, (900, 1200, 3), dtype=np.uint8)
     result = Result(
         "What | it is",
