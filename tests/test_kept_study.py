@@ -90,7 +90,7 @@ def test_a_report_is_reduced_and_written_out(tool: ModuleType, tmp_path: Path, m
     assert "| 1.1 | 1. Why \\| not? | 0.9 | 0.91 | reproduced | [architecture](docs/experiments/1-1-" in table
     assert "| 1.1 | 2. And? | left open | 0.2 | answered |" in table and "3. Seen?" not in table
     assert "Of 5 questions: 1 reproduced, 0 differs, 3 answered, 1 not measured here." in table
-    with pytest.raises(ValueError, match="no kept answer to .*total parameters"):
+    with pytest.raises(ValueError, match=r"no kept answer to .*total parameters"):
         tool.headlines([one])
     text = tool.chapter([one])
     for part in (

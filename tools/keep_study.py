@@ -133,8 +133,8 @@ def headlines(studies: list[Kept]) -> str:
 def chapter(studies: list[Kept]) -> str:
     """The generated part of a chapter's page: each of its studies with command, answers and figures."""
     parts = [
-        "Written by `tools/keep_study.py` from the kept `result.json` files. Seconds are those of the last run: a study whose\n"
-        "trainings were kept from earlier runs only reads them.\n"
+        "Written by `tools/keep_study.py` from the kept `result.json` files. Seconds are those of the last run: a\n"
+        "study whose trainings were kept from earlier runs only reads them.\n"
     ]
     for one in studies:
         about = one.result["provenance"]

@@ -102,8 +102,8 @@ def methods() -> str:
         if family not in _ELSEWHERE and inspect.isabstract(family)
     ]
     introduction = (
-        "# Methods\n\nEvery registered method with its settings. The name is that of the command line; the class is that "
-        "of Python.\n"
+        "# Methods\n\nEvery registered method with its settings. The name is that of the command line; the class is "
+        "that of Python.\n"
     )
     return "\n".join([introduction, *map(_family, families)])
 

@@ -1,7 +1,7 @@
 """Every code block of README.md, the tutorials and the how-to guides runs, page by page, in a temporary folder.
 
-An HTML comment above a block says what to do with it: `<!-- parse only: reason -->` for commands that take too long, and
-`<!-- needs: NAME ... -->` for what uses names that `deepscope` may not export yet.
+An HTML comment above a block says what to do with it: `<!-- parse only: reason -->` for commands that take too long,
+and `<!-- needs: NAME ... -->` for blocks that use names that `deepscope` may not export yet.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ def test_the_blocks_of_the_page_run(
 
 
 def test_blocks_are_found_with_their_comments() -> None:
-    page = "a\n\n<!-- needs: explain attack -->\n<!-- parse only: slow -->\n\n```console\n$ deepscope a \\\n  b 'c d'\n$ ls\n```\n"
+    comments = "<!-- needs: explain attack -->\n<!-- parse only: slow -->\n"
+    page = f"a\n\n{comments}\n```console\n$ deepscope a \\\n  b 'c d'\n$ ls\n```\n"
     (block,) = blocks(page)
     assert block == Block("console", "$ deepscope a \\\n  b 'c d'\n$ ls\n", 7, ("explain", "attack"), True)
     assert block.commands == [["a", "b", "c d"]]
