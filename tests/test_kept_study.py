@@ -1,4 +1,4 @@
-"""The README's results are those of docs/study, and nothing in either is typed."""
+"""The results in README.md and docs/experiments are those that are kept, and nothing in them is written by hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deepscope.results import Animation, ImageGrid, Picture, Provenance, Result
 from deepscope.studies import Answer, answers
 
 CHECKOUT = Path(__file__).parent.parent
-STUDY = CHECKOUT / "docs" / "study"
+KEPT = CHECKOUT / "docs" / "experiments" / "kept"
 
 
 @pytest.fixture(scope="module")
@@ -29,24 +29,32 @@ def tool() -> ModuleType:
     return module
 
 
-def test_the_readme_and_the_index_are_what_the_kept_results_give(tool: ModuleType) -> None:
-    found = tool.kept(STUDY)
+def test_the_readme_and_the_chapters_are_what_the_kept_results_give(tool: ModuleType) -> None:
+    found = tool.kept(KEPT)
     assert found
-    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-    assert readme == tool.with_table(readme, tool.measured_table(found))
-    assert (STUDY / "README.md").read_text(encoding="utf-8") == tool.index(found)
+    for path, text in tool.written(found, CHECKOUT).items():
+        assert path.read_text(encoding="utf-8") == text, f"{path}: run python tools/keep_study.py"
 
 
 def test_what_is_kept_is_small_and_whole() -> None:
-    files = [path for path in STUDY.rglob("*") if path.is_file()]
+    files = [path for path in KEPT.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 10 * 2**20
-    for path in STUDY.glob("*/result.json"):
+    pages = "".join(path.read_text(encoding="utf-8") for path in KEPT.parent.glob("*.md"))
+    for path in KEPT.glob("*/result.json"):
         assert json.loads(path.read_text(encoding="utf-8"))["type"] == "Result"
-        assert path.parent.name in (STUDY / "README.md").read_text(encoding="utf-8")
+        assert f"kept/{path.parent.name}/result.json" in pages
         assert " --out" not in json.loads(path.read_text(encoding="utf-8"))["provenance"]["command"]
 
 
-def test_a_report_is_reduced_and_written_out(tool: ModuleType, tmp_path: Path) -> None:
+def test_the_readme_has_eight_headlines_and_no_unpublished_value(tool: ModuleType) -> None:
+    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    measured = readme.partition(tool.BEGIN)[2].partition(tool.END)[0]
+    assert measured.count("docs/experiments/") == 8
+    assert "TODO" not in readme
+    assert len(readme.splitlines()) <= 120
+
+
+def test_a_report_is_reduced_and_written_out(tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     big = np.random.default_rng(0).integers(0, 255, (900, 1200, 3), dtype=np.uint8)
     result = Result(
         "What | it is",
@@ -76,20 +84,24 @@ def test_a_report_is_reduced_and_written_out(tool: ModuleType, tmp_path: Path) -
     original = sum(path.stat().st_size for path in folder.glob("*.png"))
     assert sum(path.stat().st_size for path in (tmp_path / "study").rglob("*.webp")) < original / 4
     assert not {"folder", "sha256"} & one.result.keys()
-    table = tool.measured_table([one])
-    assert "| 1.1 | 1. Why \\| not? | 0.9 | 0.91 | reproduced |" in table
-    assert "2. And?" in table and "beyond: more" in table
-    assert "3. Seen?" not in table and "4. Where?" not in table
-    text = tool.index([one])
+    with monkeypatch.context() as patch:
+        patch.setattr(tool, "_HEADLINES", (("architecture", "1. Why | not?"), ("architecture", "2. And?")))
+        table = tool.headlines([one])
+    assert "| 1.1 | 1. Why \\| not? | 0.9 | 0.91 | reproduced | [architecture](docs/experiments/1-1-" in table
+    assert "| 1.1 | 2. And? | left open | 0.2 | answered |" in table and "3. Seen?" not in table
+    assert "Of 5 questions: 1 reproduced, 0 differs, 3 answered, 1 not measured here." in table
+    with pytest.raises(ValueError, match=r"no kept answer to .*total parameters"):
+        tool.headlines([one])
+    text = tool.chapter([one])
     for part in (
         "2. And?",
-        "![One \\| figure](architecture/01-one-figure.webp)",
+        "![One \\| figure](kept/architecture/01-one-figure.webp)",
         "`deepscope study architecture` (seed 0",
     ):
         assert part in text
     readme = f"before\n{tool.BEGIN}\nold\n{tool.END}\nafter"
-    written = tool.with_table(readme, table)
+    written = tool.with_measured(readme, table)
     assert written.startswith("before\n") and written.endswith("\nafter") and "old" not in written
-    assert tool.with_table(written, table) == written
+    assert tool.with_measured(written, table) == written
     with pytest.raises(ValueError, match="lacks the lines"):
-        tool.with_table("nothing", table)
+        tool.with_measured("nothing", table)

@@ -1,13 +1,15 @@
-"""Keep a report's results in the repository: `python tools/keep_study.py REPORT`, then the README's table follows.
+"""Keep a report's results in the repository: `python tools/keep_study.py REPORT`.
 
-Copies each study's result.json from REPORT/studies to docs/study/NAME, its figures as small WebP files beside it, and
-writes docs/study/README.md and the table in README.md from all that lies there. Without REPORT, only the latter two.
+Copies each study's result.json from REPORT/studies to docs/experiments/kept/NAME, with its figures as small WebP files,
+and writes the tables in README.md and in each chapter's page of docs/experiments from everything that is kept there.
+Without REPORT, it only writes the tables.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import json
 import re
 import shutil
@@ -25,23 +27,33 @@ from deepscope.studies import Study
 from deepscope.studies.study import ANSWERS, Verdict
 
 ROOT = Path(__file__).parent.parent
+KEPT = ROOT / "docs" / "experiments" / "kept"
 BEGIN, END = "<!-- measured: written by tools/keep_study.py -->", "<!-- end of measured -->"
 _OUT = re.compile(r'("command": "[^"\n]*?) --out(?:=| )[^ "\n]+')
-"""Where a command wrote to is nobody else's business."""
+"""The folder that a command wrote to is not kept."""
 _OF_THE_FOLDER = (FOLDER, "sha256")
-"""Keys of a result.json that speak of files beside it, which are not kept as they are."""
-_COMPARED: tuple[Verdict, ...] = ("reproduced", "differs")
+"""Keys of a result.json that describe files beside it, which are not kept unchanged."""
+_VERDICTS: tuple[Verdict, ...] = ("reproduced", "differs", "answered", "not measured here")
 _OPEN = ("-", "TODO")
-"""What stands for a figure where the source left a question open."""
-_BEYOND = "beyond"
-"""How a question begins that the source did not ask."""
+"""Published values of questions that the report leaves open."""
+_HEADLINES = (
+    ("architecture", "1. total parameters"),
+    ("transfer-learning", "6. what pre-training is worth"),
+    ("transfer-learning", "11. improvements"),
+    ("saliency", "Sanity check of the maps, squeezenet1_0"),
+    ("adversarial", "6. An attack needs no access to the parameters"),
+    ("class-visualization", "10. an image of the class focuses the result"),
+    ("domain-adaptation", "beyond: the model that is saved"),
+    ("generation", "6. the conditional DCGAN"),
+)
+"""Study and question of each row of the README."""
 _SIZE, _QUALITY = (960, 4000), 70
 """Pixels that a kept figure is at most wide and high, and its WebP quality."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A study that lies in docs/study: its name, its result.json, and the names of its figures."""
+    """A kept study: its name, its result.json, and the names of its figures."""
 
     name: str
     result: dict[str, Any]
@@ -49,8 +61,13 @@ class Kept:
 
     @property
     def chapter(self) -> str:
-        """The chapter of the source."""
+        """The chapter of the report."""
         return Study.member(self.name).chapter
+
+    @property
+    def page(self) -> str:
+        """The file name of the chapter's page."""
+        return re.sub("[^a-z0-9]+", "-", self.chapter.lower()) + ".md"
 
     def title_of(self, figure: str) -> str:
         """A figure's title: its file's number is its place among the blocks."""
@@ -61,11 +78,12 @@ class Kept:
         """Question, published, measured, verdict and reason of each answer."""
         for block in self.result["blocks"]:
             if block["type"] == "Table" and block["title"] == ANSWERS:
-                yield from block["rows"]
+                for question, published, *rest in block["rows"]:
+                    yield [question, "left open" if published in _OPEN else published, *rest]
 
 
 def keep(report: Path, study: Path) -> None:
-    """Copy the results of a report folder into docs/study, figures reduced."""
+    """Copy the results of a report folder into docs/experiments/kept, with smaller figures."""
     for document in sorted(report.glob("studies/*/result.json")):
         source, target = document.parent, study / document.parent.name
         shutil.rmtree(target, ignore_errors=True)
@@ -80,7 +98,7 @@ def keep(report: Path, study: Path) -> None:
 
 
 def kept(study: Path) -> list[Kept]:
-    """The studies in docs/study, in the order of their chapters."""
+    """The kept studies, in the order of their chapters."""
     found = [
         Kept(
             path.parent.name,
@@ -92,44 +110,61 @@ def kept(study: Path) -> list[Kept]:
     return sorted(found, key=lambda one: (one.chapter, one.name))
 
 
-def measured_table(studies: list[Kept]) -> str:
-    """The README's table: every answer that is compared with what was published, or that it left open, or beyond it."""
-    rows = [
-        (one.chapter.partition(" ")[0], *row[:4], f"[{one.name}](docs/study/README.md#{one.name})")
-        for one in studies
-        for row in one.answers()
-        if row[3] in _COMPARED or (row[3] == "answered" and (row[1] in _OPEN or row[0].startswith(_BEYOND)))
-    ]
-    return _table(("chapter", "question", "published", "measured", "verdict", "study"), rows)
+def headlines(studies: list[Kept]) -> str:
+    """The README's table, and how many published values were reproduced.
+
+    Raises:
+        ValueError: a headline is not among the kept answers.
+    """
+    rows, verdicts = {}, []
+    for one in studies:
+        for question, published, measured, verdict, *_ in one.answers():
+            verdicts.append(verdict)
+            link = f"[{one.name}](docs/experiments/{one.page}#{one.name})"
+            chapter = one.chapter.partition(" ")[0]
+            rows[one.name, question] = (chapter, question, published, measured, verdict, link)
+    if missing := [headline for headline in _HEADLINES if headline not in rows]:
+        raise ValueError(f"no kept answer to {missing}")
+    table = _table(("chapter", "question", "published", "measured", "verdict", "study"), [rows[h] for h in _HEADLINES])
+    counts = [f"{verdicts.count(verdict)} {verdict}" for verdict in _VERDICTS]
+    return f"{table}\nOf {len(verdicts)} questions: {', '.join(counts)}.\n"
 
 
-def index(studies: list[Kept]) -> str:
-    """docs/study/README.md: each study with its command, its answers and its figures."""
+def chapter(studies: list[Kept]) -> str:
+    """The generated part of a chapter's page: each of its studies with command, answers and figures."""
     parts = [
-        "# The studies\n\nWritten by `tools/keep_study.py` from the `result.json` beside it. Nothing here is typed.\n"
-        "Seconds are those of the last run: a study whose trainings were kept from earlier runs only read them.\n"
+        "Written by `tools/keep_study.py` from the kept `result.json` files. Seconds are those of the last run: a\n"
+        "study whose trainings were kept from earlier runs only reads them.\n"
     ]
     for one in studies:
         about = one.result["provenance"]
         where = f"seed {about['seed']}, {about['device']}, {about['precision']}, {about['seconds']:.0f} s"
-        parts.append(f'<a id="{one.name}"></a>\n\n## {one.chapter}: {_plain(one.result["title"])}\n')
-        parts.append(f"`{about['command']}` ({where}), [result.json]({one.name}/result.json)\n")
+        parts.append(f'<a id="{one.name}"></a>\n\n### {_plain(one.result["title"])}\n')
+        parts.append(f"`{about['command']}` ({where}), [result.json](kept/{one.name}/result.json)\n")
         parts.append(_table(("question", "published", "measured", "verdict", "because"), list(one.answers())))
-        parts += [f"![{_plain(one.title_of(name))}]({one.name}/{name})\n" for name in one.figures]
+        parts += [f"![{_plain(one.title_of(name))}](kept/{one.name}/{name})\n" for name in one.figures]
     return "\n".join(parts)
 
 
-def with_table(readme: str, table: str) -> str:
-    """The README's text with the table between its two marks.
+def written(studies: list[Kept], root: Path) -> dict[Path, str]:
+    """The new text of README.md and of each chapter's page, by path."""
+    found = {root / "README.md": headlines(studies)}
+    for page, members in itertools.groupby(studies, key=lambda one: one.page):
+        found[root / "docs" / "experiments" / page] = chapter(list(members))
+    return {path: with_measured(path.read_text(encoding="utf-8"), text) for path, text in found.items()}
+
+
+def with_measured(page: str, measured: str) -> str:
+    """A page's text with the generated part between its two marks.
 
     Raises:
-        ValueError: the README has no such marks.
+        ValueError: the page has no such marks.
     """
-    before, begin, rest = readme.partition(BEGIN)
+    before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"README.md lacks the lines {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n\n{table}\n{END}{after}"
+        raise ValueError(f"the page lacks the lines {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n\n{measured}\n{END}{after}"
 
 
 def _reduced(path: Path) -> bytes:
@@ -153,22 +188,18 @@ def _plain(text: str) -> str:
 
 
 def main() -> None:
-    """Keep, and write what follows from what is kept."""
+    """Keep a report's results, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("report", nargs="?", type=Path, help="folder of `deepscope report --out`")
     report: Path | None = parser.parse_args().report
-    study, readme = ROOT / "docs" / "study", ROOT / "README.md"
     if report is not None:
-        keep(report, study)
-    found = kept(study)
-    for path, page in (
-        (study / "README.md", index(found)),
-        (readme, with_table(readme.read_text(encoding="utf-8"), measured_table(found))),
-    ):
+        keep(report, KEPT)
+    found = kept(KEPT)
+    for path, page in written(found, ROOT).items():
         with atomic(path) as temporary:
             temporary.write_text(page, encoding="utf-8")
-    size = sum(path.stat().st_size for path in study.rglob("*") if path.is_file())
-    print(f"{len(found)} studies in {study}, {size / 2**20:.1f} MB")
+    size = sum(path.stat().st_size for path in KEPT.rglob("*") if path.is_file())
+    print(f"{len(found)} studies in {KEPT}, {size / 2**20:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -72,7 +72,9 @@ def test_reversal_is_the_identity_whose_gradient_is_exactly_minus_lambda_g() -> 
 
 def test_one_training_step_agrees_with_skadas() -> None:
     """skada's reversal and DANN loss around the same networks; its loss is the sum over domains, ours the mean."""
-    modules, losses = pytest.importorskip("skada.deep.modules"), pytest.importorskip("skada.deep")
+    reason = "compares with skada: pip install 'deepscope[peers]'"
+    modules = pytest.importorskip("skada.deep.modules", reason=reason)
+    losses = pytest.importorskip("skada.deep", reason=reason)
     source, labels, target = batch(torch.float32)
     network, method, factor = tiny().float(), Dann(0.7, "constant"), 0.7
     own = method.begin(network)

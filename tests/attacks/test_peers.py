@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,12 +18,13 @@ from deepscope.attacks.scale import SPREAD, spread
 from deepscope.models import VisionModel, load_model
 from deepscope.session import Session
 
+_REASON = "compares with foolbox: pip install 'deepscope[peers]'"
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # foolbox's own deprecations cannot be fixed here
-    import foolbox
-    from foolbox.attacks.ddn import DDNAttack
-    from foolbox.attacks.deepfool import L2DeepFoolAttack
-    from foolbox.models.pytorch import PyTorchModel
+    warnings.simplefilter("ignore")  # foolbox's own deprecations
+    foolbox = pytest.importorskip("foolbox", reason=_REASON)
+    DDNAttack = pytest.importorskip("foolbox.attacks.ddn", reason=_REASON).DDNAttack
+    L2DeepFoolAttack = pytest.importorskip("foolbox.attacks.deepfool", reason=_REASON).L2DeepFoolAttack
+    PyTorchModel = pytest.importorskip("foolbox.models.pytorch", reason=_REASON).PyTorchModel
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,7 @@ def one_by_one(real: tuple[VisionModel, Tensor, Tensor]) -> Iterator[tuple[Visio
         yield replace(model, network=Scaled(model.network, factor)), image, label
 
 
-def peer(model: VisionModel) -> PyTorchModel:
+def peer(model: VisionModel) -> Any:
     preprocessing = {"mean": model.preprocessing.mean, "std": model.preprocessing.std, "axis": -3}
     return PyTorchModel(model.network, bounds=(0, 1), preprocessing=preprocessing, device="cpu")
 

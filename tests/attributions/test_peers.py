@@ -14,14 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from captum import attr as captum
-from pytorch_grad_cam import GradCAM as PeerGradCAM
-from pytorch_grad_cam import GradCAMPlusPlus as PeerGradCAMPlusPlus
-from pytorch_grad_cam import LayerCAM as PeerLayerCAM
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchcam import methods as torchcam
 
 from deepscope.attributions import (
     Attribution,
@@ -39,6 +33,12 @@ from deepscope.attributions.attribution import image_seeds
 from deepscope.attributions.feature_map import feature_layer
 from deepscope.models import VisionModel
 from real_networks import FromPixels, in_float64, random_weights, real_weights
+
+_REASON = "compares with other libraries: pip install 'deepscope[peers]'"
+captum = pytest.importorskip("captum.attr", reason=_REASON)
+pytorch_grad_cam = pytest.importorskip("pytorch_grad_cam", reason=_REASON)
+model_targets = pytest.importorskip("pytorch_grad_cam.utils.model_targets", reason=_REASON)
+torchcam = pytest.importorskip("torchcam.methods", reason=_REASON)
 
 pytestmark = pytest.mark.real
 SIDE = 64
@@ -137,7 +137,11 @@ class Louder(nn.Module):
 
 @pytest.mark.parametrize(
     ("method", "peer"),
-    [(GradCAM(), PeerGradCAM), (GradCAMPlusPlus(), PeerGradCAMPlusPlus), (LayerCAM(), PeerLayerCAM)],
+    [
+        (GradCAM(), pytorch_grad_cam.GradCAM),
+        (GradCAMPlusPlus(), pytorch_grad_cam.GradCAMPlusPlus),
+        (LayerCAM(), pytorch_grad_cam.LayerCAM),
+    ],
     ids=lambda thing: getattr(thing, "name", ""),
 )
 def test_pytorch_grad_cam(
@@ -146,7 +150,7 @@ def test_pytorch_grad_cam(
     model = replace(model, network=Louder(model.network))
     seen = FromPixels(model)
     layer = seen.network.get_submodule(feature_layer(model, pixels))
-    wanted = [ClassifierOutputTarget(int(label)) for label in target]
+    wanted = [model_targets.ClassifierOutputTarget(int(label)) for label in target]
     with peer(model=seen, target_layers=[layer]) as cam:
         theirs = torch.from_numpy(np.asarray(cam(pixels.clone().requires_grad_(), wanted))).double()
     ours = method(model, pixels, target, rng=rng())

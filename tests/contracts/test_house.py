@@ -39,7 +39,8 @@ CLASSES = sorted(
 
 def test_imports_run_one_way() -> None:
     linter = shutil.which("lint-imports", path=Path(sys.executable).parent)
-    assert linter is not None
+    if linter is None:
+        pytest.skip("checks the layers: pip install 'deepscope[dev]'")
     done = subprocess.run([linter, "--no-cache"], cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 

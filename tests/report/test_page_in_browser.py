@@ -6,11 +6,10 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page
 
 from browser import browser
 from deepscope.report.keeping import Outcome
@@ -19,6 +18,9 @@ from deepscope.results import Animation, Column, Curves, Note, Provenance, Resul
 from deepscope.studies import Answer, Study, answers
 from results_strategies import EVERYTHING
 from toy_sections import study
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 _LONG = "a_file_name_without_any_place_to_break_it_" * 6
 

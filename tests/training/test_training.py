@@ -262,7 +262,7 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32_weights() -> None:
 
 
 def test_tensorboard_gets_every_row(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
+    pytest.importorskip("tensorboard", reason="reads TensorBoard's events: pip install 'deepscope[peers]'")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     toy = Toy(QUIET)

@@ -79,6 +79,12 @@ def load_model(name: str | Path = DEFAULT, session: Session | None = None) -> Vi
     Raises:
         DeepscopeError: nothing has that name, its weights are not here and cannot be fetched, or they
             do not fit. A model is never given random weights.
+
+    Example:
+        >>> import deepscope as ds
+        >>> model = ds.load_model("efficientnet_lite0")
+        >>> len(model.categories)
+        1000
     """
     session = session or Session.open()
     held = session.models.get(str(name))

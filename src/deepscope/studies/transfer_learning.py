@@ -211,7 +211,7 @@ class TransferLearning(Study):
             ),
             Answer(
                 "11. improvements",
-                "—",
+                "-",
                 f"{before:.3f} to {after:.3f} ({after - before:+.3f})",
                 "answered",
                 "with the idea that cross-validation on the training images prefers; the notes above say why and what "

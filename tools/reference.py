@@ -1,0 +1,192 @@
+"""Reference pages generated from the code; `mkdocs.yml` lists this file under `hooks`.
+
+The public API comes from the exports of `deepscope`, commands from the command line, methods and measures from the
+registered families. No name is written by hand here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from types import MappingProxyType, ModuleType
+from typing import Annotated, Any, get_args, get_origin
+
+from cyclopts import App
+from docstring_parser import parse
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+import deepscope
+from deepscope.adaptation.validators import Validator
+from deepscope.attributions.faithfulness import Measure
+from deepscope.cli.program import app
+from deepscope.commands import Command
+from deepscope.data.dataset import Dataset
+from deepscope.models.source import ModelSource
+from deepscope.registry import Registered, discover
+from deepscope.settings import Range, declared, field_types
+
+_EVALUATIONS = (Measure, Validator)
+"""Families that the page of metrics describes."""
+_ELSEWHERE = (Command, Dataset, ModelSource, *_EVALUATIONS)
+"""Families that are no methods."""
+_ADDRESS = re.compile(r"arXiv:([0-9]{4}\.[0-9]{4,5})")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Called by MkDocs: add the generated pages to the site."""
+    for path, text in pages().items():
+        files.append(File.generated(config, path, content=text))
+    return files
+
+
+def pages() -> Mapping[str, str]:
+    """Every generated page: its path below docs/, and its Markdown."""
+    for module in _public_modules():
+        discover(module.__name__)
+    found = {"reference/api.md": api(), "reference/methods.md": methods(), "reference/measures.md": measures()}
+    root = app()
+    commands = sorted(name for name in root if not name.startswith("-"))
+    for name in commands:
+        found[f"reference/commands/{name}.md"] = command(root, name)
+    found["reference/commands/index.md"] = command_index(root, commands)
+    return MappingProxyType(found)
+
+
+def api() -> str:
+    """The public functions and classes of `deepscope`, for mkdocstrings."""
+    values = [getattr(deepscope, name) for name in deepscope.__all__]
+    errors = [value for value in values if inspect.isclass(value) and issubclass(value, Exception)]
+    classes = [value for value in values if inspect.isclass(value) and value not in errors]
+    parts = ["# Python API\n\nEverything here is an attribute of `deepscope`, imported as `ds` in the examples.\n"]
+    for title, members in (
+        ("Functions", filter(inspect.isfunction, values)),
+        ("Classes", classes),
+        ("Errors", errors),
+    ):
+        parts += [f"## {title}\n", *(f"::: {value.__module__}.{value.__qualname__}\n" for value in members)]
+    packages = [f"- `ds.{_last(module)}`: {_first_line(module.__doc__ or '')}\n" for module in _public_modules()]
+    return "\n".join([*parts, "## Packages\n\n" + "".join(packages)])
+
+
+def _public_modules() -> list[ModuleType]:
+    return [value for name in deepscope.__all__ if inspect.ismodule(value := getattr(deepscope, name))]
+
+
+def _last(module: ModuleType) -> str:
+    return module.__name__.rpartition(".")[2]
+
+
+def command_index(root: App, names: list[str]) -> str:
+    """The page that lists all commands."""
+    rows = "".join(f"| [`deepscope {name}`]({name}.md) | {_first_line(_help(root[name]))} |\n" for name in names)
+    return f"# Commands\n\n| command | |\n| --- | --- |\n{rows}"
+
+
+def command(root: App, name: str) -> str:
+    """The page of one command with all of its subcommands."""
+    page = root[name].generate_docs(output_format="markdown", recursive=True, usage_name=f"deepscope {name}")
+    page = re.sub(r"^## Table of Contents\n.*?(?=^#|\Z)", "", page, flags=re.M | re.S)
+    page = re.sub(r"^# .*", f"# deepscope {name}", page, count=1)
+    return re.sub(r"default: (0\.\d{8,})", lambda match: f"default: {_number(float(match[1]))}", page)
+
+
+def methods() -> str:
+    """Every family of methods: each method with its source and its settings."""
+    families = [
+        family
+        for family in sorted(Registered.__subclasses__(), key=lambda one: one.__module__)
+        if family not in _ELSEWHERE and inspect.isabstract(family)
+    ]
+    introduction = (
+        "# Methods\n\nEvery registered method with its settings. The name is that of the command line; the class is "
+        "that of Python.\n"
+    )
+    return "\n".join([introduction, *map(_family, families)])
+
+
+def measures() -> str:
+    """The registered measures of explanations and validators of adaptation."""
+    introduction = "# Measures\n\nHow maps and adapted networks are scored. See [metrics](metrics.md) for all names.\n"
+    return "\n".join([introduction, *map(_family, _EVALUATIONS)])
+
+
+def _family(family: type[Registered]) -> str:
+    about = inspect.cleandoc(family.__doc__ or "").partition("\n\n")[0]
+    title = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", family.__name__).capitalize()
+    return "\n".join([f"## {title}\n\n{about}\n", *map(_method, family.members().values())])
+
+
+def _method(method: type[Registered]) -> str:
+    parsed = parse(inspect.getdoc(method) or "")
+    text = "\n\n".join(part for part in (parsed.short_description, parsed.long_description) if part)
+    text = _ADDRESS.sub(r"[arXiv:\1](https://arxiv.org/abs/\1)", text)
+    meanings = {one.arg_name: one.description or "" for one in parsed.params}
+    rows = "".join(f"| {' | '.join(_cell(part) for part in row)} |\n" for row in _settings(method, meanings))
+    head = "| setting | type | default | range | meaning |\n| --- | --- | --- | --- | --- |\n"
+    heading = f"### {method.name}\n\n`{method.__module__}.{method.__qualname__}`\n\n{text}\n"
+    return f"{heading}\n{head}{rows}" if rows else heading
+
+
+def _settings(method: type[Registered], meanings: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
+    assert dataclasses.is_dataclass(method)
+    for field in dataclasses.fields(method):
+        hint = field_types(method)[field.name]
+        numeric = any(kind in (int, float) for kind in _kinds(hint))
+        default = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        yield (
+            f"`{field.name}`",
+            f"`{_type(hint)}`",
+            "" if default is dataclasses.MISSING else f"`{_number(default)}`",
+            _range(declared(hint)) if numeric else "",
+            meanings.get(field.name, ""),
+        )
+
+
+def _range(one: Range) -> str:
+    if one.most < Range().most:
+        return str(one)
+    return f"above {one.least:g}" if one.above else f"at least {one.least:g}"
+
+
+def _kinds(hint: Any) -> Iterator[Any]:
+    yield hint
+    for inner in get_args(hint):
+        yield from _kinds(inner)
+
+
+def _type(hint: Any) -> str:
+    """A type as it is written, without what `Annotated` adds."""
+    if get_origin(hint) is Annotated:
+        return _type(get_args(hint)[0])
+    if hint is type(None):
+        return "None"
+    if isinstance(hint, type) and not get_args(hint):
+        return hint.__name__
+    return re.sub(r"typing\.|deepscope\.[\w.]*\.", "", re.sub(r"Annotated\[([\w.]+), .*?\)\]", r"\1", str(hint)))
+
+
+def _number(value: object) -> str:
+    """A default as a person writes it: 4/255 rather than 0.01568627450980392."""
+    if isinstance(value, float) and len(str(value)) > 8:
+        fraction = Fraction(value).limit_denominator(255)
+        return str(fraction) if float(fraction) == value else str(value)
+    return value.name if isinstance(value, Registered) else str(value)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def _help(one: App) -> str:
+    default = one.default_command
+    return str(one.help or (default.__doc__ if default else "") or "")
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0]
