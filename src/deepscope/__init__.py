@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         transfer,
         visualization,
     )
+    from deepscope.adaptation import adapt
     from deepscope.classification import classify
     from deepscope.errors import (
         DataError,
@@ -48,10 +49,12 @@ if TYPE_CHECKING:
     from deepscope.report.audit import audit
     from deepscope.results import Result
     from deepscope.session import Session
+    from deepscope.transfer import ImageClassifier
 
     __version__: str
 
 _HOMES = {
+    "deepscope.adaptation": ("adapt",),
     "deepscope.classification": ("classify",),
     "deepscope.errors": (
         "DataError",
@@ -66,6 +69,7 @@ _HOMES = {
     "deepscope.report.audit": ("audit",),
     "deepscope.results": ("Result",),
     "deepscope.session": ("Session",),
+    "deepscope.transfer": ("ImageClassifier",),
 }
 """Module -> the names of the public face that it holds; a test compares them with the imports above."""
 
@@ -87,6 +91,7 @@ __all__ = [
     "DataError",
     "DeepscopeError",
     "FileError",
+    "ImageClassifier",
     "MissingExtraError",
     "ModelError",
     "Preprocessing",
@@ -96,6 +101,7 @@ __all__ = [
     "UnsupportedError",
     "VisionModel",
     "__version__",
+    "adapt",
     "adaptation",
     "attacks",
     "attributions",
