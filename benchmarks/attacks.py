@@ -12,21 +12,20 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import tempfile
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torchvision
 from torch import Tensor, nn
 
-from deepscope.attacks import DDN, PGD, Attack, CarliniWagner, DeepFool, OnePixel, Untargeted, distance
-from deepscope.attacks.evaluation import evaluate, to_levels, to_pixels
-from deepscope.attacks.judge import Cost, counted
-from deepscope.commands.attacked import subjects
+from deepscope.attacks import DDN, PGD, Attack, CarliniWagner, DeepFool, OnePixel, Subjects, Untargeted, distance
+from deepscope.attacks.counting import Cost, counted
+from deepscope.attacks.levels import to_levels, to_pixels
+from deepscope.attacks.outcome import run_attack
+from deepscope.attacks.subjects import read_subjects
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.models.fast_backward import FastBackward
 from deepscope.session import Session
@@ -46,7 +45,7 @@ STEPS = 20
 
 @dataclass(frozen=True)
 class Case:
-    """A network and images that it gets right, as ours and as the peers want them."""
+    """A network and images that it gets right, as deepscope and the peers take them."""
 
     model: VisionModel
     levels: Tensor
@@ -58,7 +57,7 @@ class Case:
         return to_pixels(self.levels, self.model).contiguous()
 
     def ours(self, *, quick: bool = False) -> tuple[VisionModel, Cost]:
-        """The network as `evaluate` gives it to an attack, and what it is asked from now on."""
+        """The network as `run_attack` gives it to an attack, and a count of its queries from now on."""
         return counted(self.model, self.pixels, quick=quick, fast=FastBackward.of(self.model, self.pixels))
 
     def foolbox(self) -> PyTorchModel:
@@ -89,22 +88,19 @@ class Pixels(nn.Module):
 
 
 def pgd(case: Case, repeats: int) -> dict[str, float]:
-    """Accuracy over eight radii. Ours includes saving, reading back and judging every example."""
+    """Accuracy over eight radii. Ours includes encoding, decoding and evaluating every example."""
     curve: dict[str, list[float]] = {}
 
     def ours() -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            found = evaluate(
-                PGD(steps=STEPS),
-                case.model,
-                case.levels,
-                case.labels,
-                Untargeted(case.labels),
-                rng=torch.Generator().manual_seed(0),
-                paths=[Path(folder) / f"{i}.png" for i in range(len(case.labels))],
-                radii=RADII,
-                batch_size=8,
-            )
+        found = run_attack(
+            PGD(steps=STEPS),
+            case.model,
+            Subjects(case.levels, case.labels, Untargeted(case.labels)),
+            Session(quiet=True),
+            radii=RADII,
+            batch_size=8,
+            rng=torch.Generator().manual_seed(0),
+        )
         curve["ours"] = [1 - sum(v.success for v in row) / len(row) for row in found.verdicts]
 
     def theirs() -> None:
@@ -123,7 +119,7 @@ def pgd(case: Case, repeats: int) -> dict[str, float]:
 
 def deepfool(case: Case, repeats: int) -> dict[str, float]:
     """Ten candidates, fifty steps. torchattacks takes the gradient of every class: one image and one step of it do."""
-    goal, reached = Untargeted(case.labels), {}
+    criterion, reached = Untargeted(case.labels), {}
     found: dict[str, Tensor] = {}
     first = Case(case.model, case.levels[:1], case.labels[:1])
 
@@ -131,7 +127,7 @@ def deepfool(case: Case, repeats: int) -> dict[str, float]:
         pixels = to_pixels(case.levels, case.model)
         parts = zip(pixels.split(8), torch.arange(len(pixels)).split(8))
         attack, (model, _) = DeepFool(levels=0), case.ours()
-        found["ours"] = torch.cat([attack(model, x, goal[rows], rng=torch.Generator()) for x, rows in parts])
+        found["ours"] = torch.cat([attack(model, x, criterion[rows], rng=torch.Generator()) for x, rows in parts])
 
     def theirs() -> None:
         attack = L2DeepFoolAttack(steps=50, candidates=10, overshoot=0.02)
@@ -149,7 +145,7 @@ def deepfool(case: Case, repeats: int) -> dict[str, float]:
     step_s, classes_s = alternate(1, one_step, all_classes)
     for name, moved in found.items():
         with torch.no_grad():
-            won = goal.reached(torch.cat([case.model(part) for part in moved.split(8)]))
+            won = criterion.met(torch.cat([case.model(part) for part in moved.split(8)]))
         reached[name] = distance(moved, case.pixels, "l2")[won].median().item()
     return {
         "ratio/deepfool/foolbox": theirs_s / ours_s,
@@ -192,7 +188,7 @@ def smallest(case: Case, _: int) -> dict[str, float]:
     An image that an attack does not mislead counts as infinitely far. Carlini and Wagner's 100 gradients are five
     searches of 20 steps on both sides.
     """
-    goal, steps, searches = Untargeted(case.labels), 100, 5
+    criterion, steps, searches = Untargeted(case.labels), 100, 5
     lengths: dict[str, Tensor] = {}
     mine: dict[str, Attack] = {
         "ours/ddn": DDN(steps=steps, levels=0),
@@ -204,7 +200,7 @@ def smallest(case: Case, _: int) -> dict[str, float]:
     }
     rows = torch.arange(len(case.labels)).split(8)
     for name, attack in mine.items():
-        found = [attack(case.model, case.pixels[part], goal[part], rng=torch.Generator()) for part in rows]
+        found = [attack(case.model, case.pixels[part], criterion[part], rng=torch.Generator()) for part in rows]
         lengths[name] = _lengths(case, torch.cat(found))
     for name, peer in theirs.items():
         found = [peer(case.foolbox(), case.pixels[part], case.labels[part], epsilons=None)[0] for part in rows]
@@ -257,7 +253,9 @@ def main() -> None:
         model = VisionModel("resnet18", network, Preprocessing(), tuple(map(str, range(1000))))
     else:
         model = load_model(chosen.model, session)
-    found = subjects(model, [session.home / "data" / "imagenet-sample"], session, batch_size=8, limit=2 * chosen.images)
+    found = read_subjects(
+        model, [session.home / "data" / "imagenet-sample"], session, batch_size=8, limit=2 * chosen.images
+    )
     case = Case(model, found.levels[: chosen.images], found.labels[: chosen.images])
     assert torch.equal(to_levels(case.pixels), case.levels)
     figures: dict[str, float] = {}

@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
 from deepscope.data import DigitSplit, first_here, load_dataset
-from deepscope.gans import Architecture, Discriminator, GanBatches, GanStep, Generator, Labelled, Recipe, load_pictures
+from deepscope.gans import Architecture, Discriminator, GANBatches, GANStep, Generator, Labelled, Recipe, load_pictures
 from deepscope.session import Session
 from deepscope.training import fit
 
@@ -108,15 +108,15 @@ def plain_epoch(images: Tensor, width: int, workers: int) -> Callable[[], None]:
     return run
 
 
-def our_step(width: int) -> GanStep:
+def our_step(width: int) -> GANStep:
     """The same networks and optimiser settings."""
     architecture = Architecture(latent=LATENT, width=width)
-    return GanStep(Generator(architecture, 1, 0), Discriminator(architecture, 1, 0), Recipe(batch_size=BATCH))
+    return GANStep(Generator(architecture, 1, 0), Discriminator(architecture, 1, 0), Recipe(batch_size=BATCH))
 
 
 def our_epoch(data: Labelled, width: int, session: Session) -> Callable[[], None]:
     """deepscope's loop over the same digits."""
-    step, batches = our_step(width), GanBatches(data, BATCH, 1, session)
+    step, batches = our_step(width), GANBatches(data, BATCH, 1, session)
 
     def run() -> None:
         fit(step, batches, steps=batches.steps, session=session)
@@ -128,7 +128,7 @@ def operations(width: int, data: Labelled) -> int:
     """Floating-point operations of one of deepscope's steps."""
     step, session = our_step(width), Session(quiet=True)
     with FlopCounterMode(display=False) as counter:
-        fit(step, GanBatches(data, BATCH, 1, session), steps=1, session=session)
+        fit(step, GANBatches(data, BATCH, 1, session), steps=1, session=session)
     return counter.get_total_flops()
 
 

@@ -18,6 +18,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ from deepscope.ascent import Streams
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.session import Session
 from deepscope.visualization import ClassObjective, Recipe, climb, final, preset
-from deepscope.visualization.quality import assess, translate
+from deepscope.visualization.quality import recognise, translate
 from deepscope.visualization.regularisers import gaussian_blur
 
 _CLASSES = ("wombat", "bee eater", "snail", "hay", "gondola", "pug", "daisy", "castle")
@@ -85,17 +86,17 @@ def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="squeezenet1_0")
-    parser.add_argument("--judge", default="efficientnet_lite0")
+    parser.add_argument("--evaluator", default="efficientnet_lite0")
     parser.add_argument("--iterations", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     session = Session.open(quiet=True)
-    model, judge = load_model(arguments.model, session), load_model(arguments.judge, session)
+    model, evaluator = load_model(arguments.model, session), load_model(arguments.evaluator, session)
     network = copy.deepcopy(model.network).requires_grad_()
     targets = torch.tensor([model.category(name) for name in _CLASSES])
-    wanted = torch.tensor([translate(int(target), model, judge) for target in targets])
-    recipe, views = (Recipe(iterations=arguments.iterations).over(preset(name)) for name in ("source", "default"))
+    wanted = torch.tensor([translate(int(target), model, evaluator) for target in targets])
+    recipe, views = (replace(preset(name), iterations=arguments.iterations) for name in ("source", "default"))
 
     def common() -> Tensor:
         rngs = [session.rng("common", name) for name in _CLASSES]
@@ -134,13 +135,13 @@ def main() -> None:
     }
     if "torch-lucent" in medians:
         ratios["ratio/torch-lucent/default"] = medians["torch-lucent"] / medians["default preset, bfloat16"]
-    whole = medians["default preset, bfloat16"] / arguments.iterations * (preset("default").iterations or 0)
+    whole = medians["default preset, bfloat16"] / arguments.iterations * preset("default").iterations
     if arguments.json:
         print(json.dumps({**ratios, "seconds-per-class/default": whole}))
         return
     for name, median in medians.items():
-        own, other = assess(model, pixels[name], targets), assess(judge, pixels[name], wanted)
-        seen = [f"{int((verdict.ranks < 1).sum())} of {len(_CLASSES)} by {verdict.judge}" for verdict in (own, other)]
+        own, other = recognise(model, pixels[name], targets), recognise(evaluator, pixels[name], wanted)
+        seen = [f"{int((one.ranks < 1).sum())} of {len(_CLASSES)} by {one.evaluator}" for one in (own, other)]
         print(f"{name:26} {median:7.2f} processor seconds a class   recognised: {', '.join(seen)}")
     print(f"{arguments.iterations} iterations; all those of the default preset: {whole:.2f} s a class; {ratios}")
 

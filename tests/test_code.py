@@ -24,7 +24,8 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("changed", "matters"),
     [
         ("studies/saliency.py", True),
-        ("commands/faithfulness.py", True),
+        ("commands/explained.py", True),
+        ("attributions/measuring.py", True),
         ("attributions/smooth_grad.py", True),
         ("models/bundled.py", True),
         ("statistics.py", True),

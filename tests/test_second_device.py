@@ -11,9 +11,13 @@ import pytest
 import torch
 
 from deepscope import adaptation
+from deepscope.attacks.counting import around, counted
+from deepscope.attributions import Saliency, engine
+from deepscope.models import fast_backward
 from deepscope.session import Session
 from deepscope.transfer.classifier import ImageClassifier
 from deepscope.transfer.fine_tuning import FineTuning
+from networks import tiny_model
 from other_device import DEVICE, other_device
 
 FAMILIES = ("attribution", "attack", "measure", "head", "objective", "adaptation", "gan-step")
@@ -74,3 +78,57 @@ def test_a_classifier_fine_tuned_there_predicts_from_features_kept_here(tmp_path
         classifier.fit(pictures, labels)
         assert classifier.predict(pictures[:3]).shape == (3,)
         assert all(model.device == device for model in classifier.models_.values())
+
+
+def test_what_is_made_for_cpus_is_off_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast_backward, "_Faster", None)  # fails where it is used
+    small = tiny_model()
+    wanted, pixels = small(torch.zeros(2, 3, 32, 32)), torch.rand(20, 3, 32, 32)
+    with other_device() as device:
+        model = small.to(device)
+        there = pixels.to(device)
+        Saliency()(model, there, torch.zeros(20, dtype=torch.long).to(device), rng=torch.Generator())
+        watched, _ = counted(model, there)
+        watched(there)
+        assert around(model, there[:2]) == [model] * 2
+        assert model._mean.device == device  # no pass waits for them
+        torch.testing.assert_close(model(torch.zeros(2, 3, 32, 32).to(device)).cpu(), wanted)
+
+
+def test_batches_there_are_larger_and_powers_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "memory_budget", lambda device: 100 * 4)
+
+    def run(rows: slice) -> int:
+        torch.zeros(rows.stop - rows.start)
+        return rows.stop - rows.start
+
+    sizes = {kind: [n for _, n in engine.batches(200, torch.device(kind), run)] for kind in ("cpu", "cuda")}
+    assert sizes == {"cpu": [8, 100, 92], "cuda": [64, 64, 64, 8]}
+
+
+def test_a_gpu_lends_half_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = 2**30
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 2**40))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 3 * 2**30)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 2**30)
+    assert engine.memory_budget(torch.device("cuda")) == (2**30 + 2 * 2**30) // 2
+    free = 2**38
+    assert engine.memory_budget(torch.device("cuda")) == engine.GPU_BUDGET
+
+
+@pytest.mark.parametrize("method", adaptation.Adaptation.members())
+def test_losses_of_adaptation_have_the_digits_of_their_inputs(
+    method: str, cases: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: set[torch.dtype] = set()
+    step = cases.AdaptationStep
+
+    class Watched(step):
+        def __call__(self, *given: Any) -> Any:
+            figures = super().__call__(*given)
+            found.update(value.dtype for name, value in figures.items() if not name.endswith(("accuracy", "coverage")))
+            return figures
+
+    monkeypatch.setattr(cases, "AdaptationStep", Watched)
+    cases._adaptation(adaptation.Adaptation.members()[method]).run(cases.CPU, torch.float64)
+    assert found == {torch.float64}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import pwd
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from deepscope import session
 from deepscope.errors import DeepscopeError
 from deepscope.kept import Cache
 from deepscope.session import Session, default_cache, default_home, temporary_cache
@@ -30,6 +33,29 @@ def test_precisions() -> None:
     assert Session.open(device="cpu", precision="bfloat16").precision == "bfloat16"
     with pytest.raises(DeepscopeError, match="use float32 or bfloat16"):
         Session.open(device="cpu", precision="float16")
+
+
+def test_on_cuda_the_same_seed_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[object] = []
+    monkeypatch.setattr(session, "_device", torch.device)
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda *mode, **how: told.append((mode, how)))
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    with warnings.catch_warnings():
+        Session.open(device="cpu")
+        Session(device=torch.device("cuda"))
+        assert (told, torch.backends.cudnn.benchmark, "CUBLAS_WORKSPACE_CONFIG" in os.environ) == ([], True, False)
+        assert Session.open(device="cuda:1").device == torch.device("cuda:1")
+    assert told == [((True,), {"warn_only": True})]
+    assert torch.backends.cudnn.deterministic and not torch.backends.cudnn.benchmark
+    assert not torch.utils.deterministic.fill_uninitialized_memory  # pyright: ignore[reportAttributeAccessIssue]
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    Session.open(device="cuda")
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
 
 
 def numbers(session: Session, *stream: str | int) -> torch.Tensor:

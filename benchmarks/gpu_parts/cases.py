@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from deepscope import adaptation, gans
 from deepscope.adaptation import Adaptation
 from deepscope.adaptation.step import AdaptationStep
-from deepscope.attacks import Attack, Goal, Targeted, Untargeted, distance
+from deepscope.attacks import Attack, Criterion, Targeted, Untargeted, distance
 from deepscope.attributions import Attribution, IntegratedGradients, Saliency
 from deepscope.attributions.attribution import per_pixel
 from deepscope.attributions.faithfulness import Explanation, Measure
@@ -85,7 +85,7 @@ def _attribution(method: type[Attribution]) -> Case:
     return Case(f"attribution/{method.name}", run)
 
 
-def _goals() -> list[Goal]:
+def _goals() -> list[Criterion]:
     """Away from the prediction, and to the class that is predicted least."""
     model = tiny(CPU, DOUBLE)
     logits = model(images(COUNT, model, DOUBLE))
@@ -103,7 +103,7 @@ def _attack(method: type[Attack]) -> Case:
         pixels = images(COUNT, model, DOUBLE)
         parts = zip(_goals(), moved.detach().cpu().double().split(COUNT), strict=True)
         changed = distance(moved.detach().cpu().double(), pixels.repeat(2, 1, 1, 1), method.norm) > 0
-        return torch.cat([goal.reached(model(part)) for goal, part in parts]) & changed
+        return torch.cat([goal.met(model(part)) for goal, part in parts]) & changed
 
     return Case(f"attack/{method.name}", run, outcome)
 
@@ -158,11 +158,11 @@ def _gan_steps(device: torch.device, objective: Objective | None = None, *, stea
     architecture = gans.Architecture(side=16, latent=8, width=8, normalisation="layer")
     recipe = gans.Recipe(batch_size=8, objective=objective or gans.NonSaturating())
     if steady:
-        architecture, recipe = gans.steady(architecture, recipe)
+        architecture, recipe = gans.r1_regularised(architecture, recipe)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         generator, discriminator = gans.Generator(architecture, 1, 3), gans.Discriminator(architecture, 1, 3)
-    step = gans.GanStep(generator.to(device), discriminator.to(device), recipe)
+    step = gans.GANStep(generator.to(device), discriminator.to(device), recipe)
     step.average.to(device)
     pictures = torch.randint(256, (1, 8, 1, 16, 16), dtype=torch.uint8, generator=rng(1)).to(device)
     labels = (torch.arange(8) % 3)[None].to(device)

@@ -15,6 +15,8 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from deepscope.session import Session
+
 Verdict = Literal["pass", "fail", "error", "not measured"]
 Figures: TypeAlias = "dict[str, Any]"
 Outcome: TypeAlias = "tuple[Verdict, Figures, str]"
@@ -165,6 +167,20 @@ def exact() -> Iterator[None]:
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
         torch.use_deterministic_algorithms(modes[0], warn_only=modes[1])
+
+
+@contextmanager
+def as_commands_run(check: Check) -> Iterator[Session]:
+    """A session as the command line opens it, which sets PyTorch for it; afterwards PyTorch is as it was."""
+    cudnn: Any = torch.backends.cudnn
+    fills: Any = torch.utils.deterministic
+    modes = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    before = cudnn.deterministic, cudnn.benchmark, fills.fill_uninitialized_memory
+    try:
+        yield Session.open(device=str(check.device), quiet=True)
+    finally:
+        torch.use_deterministic_algorithms(modes[0], warn_only=modes[1])
+        cudnn.deterministic, cudnn.benchmark, fills.fill_uninitialized_memory = before
 
 
 def _shown(value: Any) -> str:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from deepscope.features import extract
-from deepscope.features.extraction import BATCH, _forward
-from deepscope.features.inference import accelerated
+from deepscope import images as image_files
+from deepscope.features import extract, inference
+from deepscope.features.extraction import _forward, batch_size
+from deepscope.features.inference import ConvolutionRelu, accelerated
 from deepscope.models import VisionModel
 from deepscope.models.classifier import Backbone
+from deepscope.models.vision_model import weights_sha256
 from deepscope.session import Session
 
 from .check import Check, Figures, NotMeasured, Outcome, Record, Verdict, relative, verdict
@@ -31,27 +34,29 @@ def extraction(check: Check) -> Iterator[Record]:
     """The engine as it is, from the device and from the host, then single changes to it."""
     model = large("vgg16", check.device, small=check.small)
     quick = _quick(model)
-    size = 4 if check.small else BATCH
+    size = 4 if check.small else batch_size(check.device)
     goal = f"goal {GOAL} of the floor"
     yield check.attempt("device/engine-batch", lambda: (*_on_device(check, model, quick, size), goal))
     yield check.attempt("host/engine-batch", lambda: _from_host(check, model, quick, size))
     yield check.attempt("host/extract", lambda: _whole(check, model))
-    for batch in () if check.small else (128, 256):
+    for batch in () if check.small else (32, 256):
         yield check.attempt(f"device/batch-{batch}", lambda b=batch: (*_on_device(check, model, quick, b), goal))
+    with mock.patch.object(inference, "_fuses", lambda _: False):
+        separate = _quick(model)
     torch.backends.cudnn.benchmark = True
     try:
         for batch in (size,) if check.small else (32, 128, 256):
             name = f"variant/cudnn-benchmark/batch-{batch}"
             yield check.attempt(name, lambda b=batch: (*_variant(check, model, quick, quick, b), goal))
-            name = f"variant/fused-relu/batch-{batch}"
-            yield check.attempt(name, lambda b=batch: (*_variant(check, model, quick, _fused(check, quick), b), goal))
+            name = f"variant/separate-relu/batch-{batch}"
+            yield check.attempt(name, lambda b=batch: (*_variant(check, model, quick, separate, b), goal))
         if not check.small:
             name = "variant/graph/batch-32"
             yield check.attempt(
                 name, lambda: (*_variant(check, model, quick, _graph(check, model, quick, 32), 32), goal)
             )
             name = "variant/compiled/batch-128"
-            yield check.attempt(name, lambda: (*_variant(check, model, quick, torch.compile(quick), 128), goal))
+            yield check.attempt(name, lambda: (*_variant(check, model, quick, torch.compile(separate), 128), goal))
     finally:
         torch.backends.cudnn.benchmark = False
 
@@ -64,11 +69,17 @@ def _quick(model: VisionModel) -> Backbone:
 
 def _floor(check: Check, quick: Backbone, pixels: Tensor) -> float:
     """Seconds: no version takes much less."""
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+    counted = {torch.ops.aten.cudnn_convolution_relu: _fused_flops}  # PyTorch counts it as nothing
+    with torch.inference_mode(), FlopCounterMode(display=False, custom_mapping=counted) as counter:
         quick(pixels)
     weights = sum(tensor.nbytes for tensor in quick.network.get_submodule(LAYER).parameters())
     moved = weights + pixels.nbytes + len(pixels) * 512 * 4
     return max(counter.get_total_flops() / matrix_rate(check, "bfloat16"), moved / bandwidth(check))
+
+
+def _fused_flops(*shapes: Sequence[int], out_shape: Sequence[int], **_: object) -> int:
+    """Of a convolution with its ReLU: a product and a sum per weight, for each output pixel of each image."""
+    return 2 * out_shape[0] * math.prod(out_shape[2:]) * math.prod(shapes[1])
 
 
 def _inference(run: Callable[[Tensor], object], pixels: Tensor) -> None:
@@ -89,33 +100,39 @@ def _on_device(check: Check, model: VisionModel, quick: Backbone, count: int) ->
     calls = 1 if check.small else 8  # several batches after each other, as the engine runs them
     seconds = check.seconds(lambda: [_inference(quick, pixels) for _ in range(calls)], 7) / calls
     figures = _figures(seconds, _floor(check, quick, pixels), count)
+    figures["fused-relus"] = sum(isinstance(module, ConvolutionRelu) for module in quick.modules())
     return verdict(check.small or figures["of-floor"] >= GOAL), figures
 
 
 def _from_host(check: Check, model: VisionModel, quick: Backbone, count: int) -> Outcome:
-    """As the engine runs: pixels of the host in, features of the host out."""
-    pixels = _pixels(model, count).cpu().contiguous()
-    floor = _floor(check, quick, pixels.to(check.device))
-    seconds = check.seconds(lambda: _forward(quick, pixels.to(check.device)), 7)
-    figures = _figures(seconds, floor, count)
-    levels = (pixels * 255).byte()
-    if check.cuda:
-        levels = levels.pin_memory()
-    bytes_s = check.seconds(lambda: _forward(quick, levels.to(check.device, non_blocking=True).float().div_(255)), 7)
-    figures["images/s-from-pinned-bytes"] = count / bytes_s
+    """As the engine runs: levels of the host in, features of the host out."""
+    pixels = _pixels(model, count)
+    pageable = (pixels * 255).round().byte().cpu().contiguous()
+    levels = pageable.pin_memory() if check.cuda else pageable  # as `images.stream` makes them for the engine
+    ways = {"engine": levels, "pageable": pageable}
+    seconds = check.medians({name: lambda of=of: _forward(quick, of, check.device) for name, of in ways.items()}, 7)
+    figures = _figures(seconds["engine"], _floor(check, quick, pixels), count)
+    figures["images/s-if-pageable"] = count / seconds["pageable"]
     return verdict(check.small or figures["of-floor"] >= GOAL), figures, f"goal {GOAL} of the floor"
 
 
 def _whole(check: Check, model: VisionModel) -> Outcome:
-    """`extract` on decoded images, its cache empty: digests, resizing, network, store."""
+    """`extract` on decoded images, its cache empty, and what its parts take by themselves."""
     count, side = (6, 64) if check.small else (1024, 224)
-    arrays = np.random.default_rng(0).integers(256, size=(count, side, side, 3), dtype=np.uint8)
+    arrays = list(np.random.default_rng(0).integers(256, size=(count, side, side, 3), dtype=np.uint8))
     with tempfile.TemporaryDirectory() as cache:
         session = Session(device=check.device, precision="bfloat16", cache=Path(cache), quiet=True)
-        extract(model, [(LAYER, "mean")], list(arrays[:2]), session)
+        extract(model, [(LAYER, "mean")], arrays[:2], session)
         found: list[int] = []
-        seconds = check.clock(lambda: found.append(extract(model, [(LAYER, "mean")], list(arrays), session).computed))
-    return verdict(found[0] >= count - 2), {"images/s": count / seconds, "images": count}, "from arrays, cache empty"
+        seconds = check.clock(lambda: found.append(extract(model, [(LAYER, "mean")], arrays, session).computed))
+    geometry, size = model.preprocessing, batch_size(check.device)
+    figures: Figures = {"images/s": count / seconds, "images": count, "seconds": seconds}
+    figures["seconds/digest-of-weights"] = check.clock(lambda: weights_sha256(model.network))
+    figures["seconds/digests-of-images"] = check.clock(lambda: [image_files.digest(array) for array in arrays])
+    stream = image_files.stream
+    figures["seconds/reading"] = check.clock(lambda: list(stream(arrays, geometry.levels, batch_size=size)))
+    figures["seconds/preparing-the-network"] = check.clock(lambda: _quick(model))
+    return verdict(found[0] >= count - 2), figures, "from arrays, cache empty; its parts one by one, not all in turn"
 
 
 def _variant(
@@ -132,25 +149,6 @@ def _variant(
     seconds = check.seconds(lambda: [_inference(run, pixels) for _ in range(calls)], 7) / calls
     figures = _figures(seconds, _floor(check, quick, pixels), count) | {"relative": apart}
     return verdict(apart <= 2e-2), figures
-
-
-def _fused(check: Check, quick: Backbone) -> Callable[[Tensor], list[Tensor]]:
-    """Convolution, bias and ReLU as one kernel of cuDNN."""
-    if not check.cuda:
-        raise NotMeasured("cuDNN is for CUDA devices alone")
-    layers = list(quick.network.get_submodule(LAYER).children())
-
-    def run(pixels: Tensor) -> list[Tensor]:
-        x = ((pixels - quick.mean) / quick.std).to(torch.bfloat16)
-        for layer in layers:
-            if isinstance(layer, nn.Conv2d):
-                steps = list(layer.stride), list(map(int, layer.padding)), list(layer.dilation)
-                x = torch.cudnn_convolution_relu(x, layer.weight, layer.bias, *steps, layer.groups)
-            elif isinstance(layer, nn.MaxPool2d):
-                x = functional.max_pool2d(x, 2)
-        return [x.float().mean((2, 3))]
-
-    return run
 
 
 def _graph(check: Check, model: VisionModel, quick: Backbone, count: int) -> Callable[[Tensor], list[Tensor]]:

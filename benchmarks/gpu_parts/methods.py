@@ -11,8 +11,11 @@ from torch import Tensor
 from deepscope.registry import Registered
 
 from .cases import CPU, DOUBLE, FAMILIES, Case, cases
-from .check import Check, Outcome, Record, exact, relative, verdict
+from .check import Check, Outcome, Record, as_commands_run, exact, relative, verdict
+from .networks import nudged
 
+NUDGES = (3e-16, 5e-16, 1e-15)
+"""Shares by which weights are nudged, to see how much rounding alone changes."""
 SAME = {DOUBLE: 1e-9, torch.float32: 1e-3}
 
 
@@ -44,23 +47,34 @@ def _compare(check: Check, case: Case) -> Outcome:
         figures["float32-successes"] = f"{int(ends[0].sum())}/{int(ends[1].sum())}"
         same = torch.equal(*ends)
         note = "float32: rounding sends the search another way; compared by which images it misleads"
-    return verdict(same and (not case.double or apart[DOUBLE] <= SAME[DOUBLE])), figures, note
+    same_double = not case.double or apart[DOUBLE] <= SAME[DOUBLE]
+    if not same_double:  # ties of a max pooling and signs of gradients that vanish are broken by the last bit
+        own = 0.0
+        for share in NUDGES:
+            with nudged(share):
+                own = max(own, relative(case.run(CPU, DOUBLE), wanted[DOUBLE]))
+        figures["float64-of-nudged-cpu"] = own
+        same_double = apart[DOUBLE] <= 2 * own
+        if not same_double and case.outcome is not None:  # a random search that rounding sends another way
+            ends = [case.outcome(moved[DOUBLE]) for moved in (found, wanted)]
+            figures["float64-successes"] = f"{int(ends[0].sum())}/{int(ends[1].sum())}"
+            same_double = torch.equal(*ends)
+        note = "float64: on the CPU alone, weights that are up to 1e-15 apart change as much"
+    return verdict(same and same_double), figures, note
 
 
 def repeat(check: Check) -> Iterator[Record]:
-    """The same seed twice on the device, with PyTorch's defaults: the same bits."""
+    """The same seed twice on the device, in a session as the command line opens it: the same bits."""
     for case in cases():
         yield check.attempt(case.name, lambda case=case: _twice(check, case))
 
 
 def _twice(check: Check, case: Case) -> Outcome:
-    first, second = (case.run(check.device, torch.float32) for _ in range(2))
+    with as_commands_run(check):
+        first, second = (case.run(check.device, torch.float32) for _ in range(2))
     if _same_bits(first, second):
         return "pass", {"equal": True}, ""
-    with exact():
-        again = [case.run(check.device, torch.float32) for _ in range(2)]
-    figures = {"equal": False, "difference": relative(first, second), "equal-if-deterministic": _same_bits(*again)}
-    return "fail", figures, "not the same bits with PyTorch's default algorithms"
+    return "fail", {"equal": False, "difference": relative(first, second)}, "not the same bits"
 
 
 def _same_bits(first: Tensor, second: Tensor) -> bool:

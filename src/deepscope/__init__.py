@@ -35,7 +35,8 @@ if TYPE_CHECKING:
         visualization,
     )
     from deepscope.adaptation import adapt
-    from deepscope.classification import classify
+    from deepscope.attributions import explain
+    from deepscope.classification import activations, classify
     from deepscope.errors import (
         DataError,
         DeepscopeError,
@@ -55,7 +56,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "deepscope.adaptation": ("adapt",),
-    "deepscope.classification": ("classify",),
+    "deepscope.attributions": ("explain",),
+    "deepscope.classification": ("activations", "classify"),
     "deepscope.errors": (
         "DataError",
         "DeepscopeError",
@@ -101,6 +103,7 @@ __all__ = [
     "UnsupportedError",
     "VisionModel",
     "__version__",
+    "activations",
     "adapt",
     "adaptation",
     "attacks",
@@ -110,6 +113,7 @@ __all__ = [
     "classification",
     "classify",
     "data",
+    "explain",
     "gans",
     "load_model",
     "models",

@@ -9,10 +9,12 @@ from pathlib import Path
 
 _BY_MODULE = {"commands", "studies", "checks"}
 """Packages whose modules do not depend on each other unless they say so. Any other package counts as a whole."""
+_DRAWING = "render"
+"""The package that shows what was found, and changes none of it: workflows return data that show themselves."""
 
 
 def code_digest(module: str, root: Path | None = None) -> str:
-    """A digest of a module's source and of all of deepscope that it imports, directly or not.
+    """A digest of a module's source and of all of deepscope that it imports, directly or not, without what only draws.
 
     Args:
         module: its full name; one outside deepscope gives the digest of nothing.
@@ -35,7 +37,7 @@ def code_digest(module: str, root: Path | None = None) -> str:
 def _files(module: str, root: Path) -> set[Path]:
     """The files that a name stands for: a module's, or every file of the package that counts as a whole."""
     package, *below = module.split(".")
-    if package != "deepscope" or not below:
+    if package != "deepscope" or not below or below[0] == _DRAWING:
         return set()
     if below[0] not in _BY_MODULE and (root / below[0]).is_dir():
         return set((root / below[0]).rglob("*.py"))

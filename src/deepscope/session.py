@@ -11,11 +11,12 @@ import shutil
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar, cast, get_args
+from typing import Any, Literal, Protocol, TypeVar, cast, get_args
 
 import platformdirs
 import torch
@@ -85,7 +86,10 @@ class Session:
         quiet: bool = False,
         out: Path | None = None,
     ) -> Session:
-        """A session from what a person typed.
+        """A session from what a person typed, as the command line opens it.
+
+        On a CUDA device it also sets PyTorch, for the whole process, so that the same seed gives the same bits: see
+        `repeatable`. A `Session(...)` made from Python leaves PyTorch's settings alone.
 
         Args:
             device: "auto" (CUDA, then Apple's MPS, then CPU) or any PyTorch device name.
@@ -98,8 +102,11 @@ class Session:
         """
         if precision not in get_args(Precision):
             raise DeepscopeError(f"precision {precision!r} is not known: use {' or '.join(get_args(Precision))}")
+        found = _device(device)
+        if found.type == "cuda":
+            repeatable()
         return cls(
-            device=_device(device),
+            device=found,
             precision=cast(Precision, precision),
             seed=seed,
             home=home or default_home(),
@@ -174,6 +181,21 @@ class Session:
             yield advance
         finally:
             bar.stop()
+
+
+def repeatable() -> None:
+    """Set PyTorch so that the same seed gives the same bits on the same CUDA device, in the whole process.
+
+    Operations take their deterministic algorithms where they have one, which costs some speed. cuBLAS reads its
+    variable before its first product; one that is set already stays.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    deterministic: Any = torch.utils.deterministic
+    deterministic.fill_uninitialized_memory = False  # no one here reads memory before writing it
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+    warnings.filterwarnings("ignore", message=".* does not have a deterministic implementation", category=UserWarning)
 
 
 def first_process() -> bool:

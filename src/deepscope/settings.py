@@ -71,6 +71,27 @@ LinfRadius: TypeAlias = Annotated[float, LINF_RADIUS]
 """The largest change of a channel, pixels in [0, 1]."""
 
 
+@dataclass(frozen=True)
+class Overrides:
+    """Marks a field that holds values for some fields of a dataclass, by name. On the command line each is a flag.
+
+    `recipe: Annotated[Mapping[str, Any], Overrides(Recipe)]` has a flag for each field of `Recipe`, with its default in
+    the help; the mapping holds those that were given.
+
+    Attributes:
+        of: the dataclass.
+    """
+
+    of: type[Any]
+
+
+def overridden(cls: type[Any]) -> dict[str, type[Any]]:
+    """The fields of a dataclass that are marked with `Overrides`, and the dataclass of each."""
+    types = field_types(cls)
+    marks = ((field.name, item) for field in dataclasses.fields(cls) for item in get_args(types[field.name])[1:])
+    return {name: mark.of for name, mark in marks if isinstance(mark, Overrides)}
+
+
 def number(text: str, flag: str = "") -> float:
     """A number as people write it: `0.0157`, `1e-3`, or a fraction such as `4/255`.
 
@@ -100,10 +121,15 @@ def check(settings: Any) -> None:
     Raises:
         SettingError: one is out of its range, or not finite.
     """
-    types = field_types(type(settings))
-    for field in dataclasses.fields(settings):
-        for value in _numbers(getattr(settings, field.name)):
-            declared(types[field.name]).check(field.name, value)
+    check_values(type(settings), {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)})
+
+
+def check_values(cls: type[Any], values: Mapping[str, Any]) -> None:
+    """`check` for values of some fields of a dataclass."""
+    types = field_types(cls)
+    for name, given in values.items():
+        for value in _numbers(given):
+            declared(types[name]).check(name, value)
 
 
 @functools.cache

@@ -12,17 +12,20 @@ from torch import nn
 
 from deepscope import render
 from deepscope.attacks import DDN, FGSM, PGD, Fooling, OnePixel, Patch, Square, Targeted, Untargeted
+from deepscope.attacks.levels import logits
+from deepscope.attacks.subjects import aim, file_names, read_subjects
 from deepscope.attacks.watch import watch
 from deepscope.cli.program import run
 from deepscope.commands.attack import AttackImages
 from deepscope.commands.attack_evaluate import AttackEvaluate
-from deepscope.commands.attacked import aim, another, changed_places, difference, file_names, logits, subjects
+from deepscope.commands.attacked import changed_places, difference
 from deepscope.data.photographs import bundled, bundled_photographs
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DataError, DeepscopeError, SettingError
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.results import Animation, Curves, ImageGrid, Note, Picture, Table
 from deepscope.session import Session
 from deepscope.studies.adversarial import Adversarial
+from networks import tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -70,18 +73,19 @@ def test_an_image_that_already_is_the_target_is_refused(cat: Path) -> None:
     model = load_model("efficientnet_lite0", session())
     with torch.no_grad():
         seen = int(model(model.read([cat])).argmax())
-    with pytest.raises(DeepscopeError, match="already is"):
+    with pytest.raises(SettingError, match="already is") as caught:
         AttackImages(FGSM(), (cat,), target=str(seen)).run(session())
+    assert caught.value.setting == "target"
 
 
 def test_of_a_folder_only_the_other_images_are_aimed_at_the_target() -> None:
     model = load_model("efficientnet_lite0", session())
-    found = subjects(model, bundled_photographs().paths, session(), batch_size=4)
+    found = read_subjects(model, bundled_photographs().paths, session(), batch_size=4)
     wanted = int(found.labels[0])
-    kept, goal = aim(model, found, model.categories[wanted], session())
-    assert isinstance(goal, Targeted)
+    kept = aim(model, found, model.categories[wanted], session())
+    assert isinstance(kept.criterion, Targeted)
     assert wanted not in kept.labels.tolist()
-    assert len(kept.paths) == len(goal.classes) == int((found.labels != wanted).sum())
+    assert len(kept.paths) == len(kept.criterion.classes) == int((found.labels != wanted).sum())
     assert torch.equal(kept.levels, found.levels[found.labels != wanted])
     assert [skipped.reason for skipped in kept.skipped] == [f"already is {model.categories[wanted]!r}, the target"]
 
@@ -142,7 +146,7 @@ def test_bfloat16_does_not_decide_which_images_are_right(tmp_path: Path) -> None
     model = VisionModel("close", nn.Sequential(nn.Flatten(), layer), bare, ("a", "b"))
     Image.new("RGB", (1, 1), (128, 128, 0)).save(tmp_path / "x.png")
     quick = Session.open(device="cpu", quiet=True, precision="bfloat16")
-    assert subjects(model, [tmp_path], quick, batch_size=1).labels.tolist() == [1]
+    assert read_subjects(model, [tmp_path], quick, batch_size=1).labels.tolist() == [1]
 
 
 @pytest.mark.real
@@ -183,8 +187,13 @@ def test_curves_hold_finite_radii_and_equal_ones_share_a_name(cat: Path) -> None
 
 @pytest.mark.parametrize("radius", ["0", "-1/255", "lots", "1/0"])
 def test_radii_that_attack_nothing_are_refused(cat: Path, radius: str) -> None:
-    with pytest.raises(DeepscopeError, match="--radii"):
-        AttackEvaluate(cat.parent, radii=(radius,)).run(session())
+    for setting, command in (
+        ("radii", AttackEvaluate(cat.parent, radii=(radius,))),
+        ("l2_radii", AttackEvaluate(cat.parent, l2_radii=(radius,))),
+    ):
+        with pytest.raises(SettingError) as caught:
+            command.run(session())
+        assert caught.value.setting == setting
 
 
 def test_an_unknown_method_offers_the_nearest(cat: Path) -> None:
@@ -216,21 +225,29 @@ def test_another_network_is_shown_the_images_at_its_own_size() -> None:
     small, large = (flat.expand(40, 3, side, side).contiguous() for side in (16, 24))
     assert large.shape[2:] != model.preprocessing.size
     torch.testing.assert_close(logits(model, large, session()), logits(model, small, session()))
-    black = logits(model, large, session(), clean=torch.zeros_like)
+    black = logits(model, large, session(), defence=torch.zeros_like)
     torch.testing.assert_close(black, logits(model, torch.zeros_like(small), session()))
 
 
-def test_another_network_must_know_the_same_classes() -> None:
-    with pytest.raises(DeepscopeError, match="efficientnet_lite0 knows other classes than small"):
-        another(small_model(), "efficientnet_lite0", session())
+@pytest.mark.parametrize("module", ["commands.attack_evaluate", "studies.adversarial"])
+def test_a_network_to_transfer_to_must_have_the_same_classes(
+    module: str, cat: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = {"efficientnet_lite0": small_model(), "tiny": tiny_model()}
+    monkeypatch.setattr(f"deepscope.{module}.load_model", lambda name, session: models[name])
+    evaluates = module == "commands.attack_evaluate"
+    command = AttackEvaluate(cat, transfer_to=("tiny",)) if evaluates else Adversarial((cat,), transfer_to="tiny")
+    with pytest.raises(SettingError, match="tiny has other classes than small") as caught:
+        command.run(session())
+    assert caught.value.setting == "transfer_to"
 
 
 def test_watching_keeps_memory_small_and_order() -> None:
     model = small_model()
     pixels = torch.full((1, 3, 16, 16), 100 / 255)
-    goal = Untargeted(model(pixels).argmax(1))
+    criterion = Untargeted(model(pixels).argmax(1))
     for attack in (Fooling(learning_rate=0.05), OnePixel(queries=400, population=20), DDN(steps=50)):
-        trace = watch(attack, model, pixels, goal, rng=torch.Generator().manual_seed(0), frames=10)
+        trace = watch(attack, model, pixels, criterion, rng=torch.Generator().manual_seed(0), frames=10)
         assert 1 <= len(trace.queries) <= 11 and list(trace.queries) == sorted(trace.queries)
         torch.testing.assert_close(trace.pixels[0], pixels[0], atol=0.9, rtol=0)
         torch.testing.assert_close(trace.logits, model(trace.pixels).detach(), atol=1e-4, rtol=1e-4)
@@ -252,15 +269,16 @@ def test_a_limit_attacks_some_of_the_images(cat: Path, coffee: Path) -> None:
 
 
 def test_saved_files_never_collide() -> None:
-    names = file_names([Path("a/x.jpg"), Path("b/x.png"), Path("y.jpg")], Path("out"))
-    assert names == [Path("out/000-x.png"), Path("out/001-x.png"), Path("out/y.png")]
+    assert file_names([Path("a/x.jpg"), Path("b/x.png"), Path("y.jpg")]) == ("000-x.png", "001-x.png", "y.png")
+    names = file_names([Path("a/x.jpg"), Path("b/x.png"), Path("000-x.jpg"), Path("c/001-x.jpg")])
+    assert len(set(names)) == 4 and names[2:] == ("000-x.png", "001-x.png")
 
 
-def test_a_patch_is_judged_on_an_image_that_it_was_not_learnt_from(cat: Path, coffee: Path) -> None:
+def test_a_patch_is_evaluated_on_an_image_that_it_was_not_learnt_from(cat: Path, coffee: Path) -> None:
     result = AttackImages(Patch(steps=2, batch=2), (cat, coffee), target="toaster").run(session())
     assert result.metrics["images"] == 1 and "learnt from 1 other image" in str(result.blocks[0])
     assert result.metrics["gradients"] == 4, "two steps of two images"
-    with pytest.raises(DeepscopeError, match="at least 2"):
+    with pytest.raises(DataError, match="at least 2"):
         AttackImages(Patch(steps=2, batch=2), (cat,), target="toaster").run(session())
 
 

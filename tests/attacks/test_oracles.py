@@ -31,7 +31,7 @@ from deepscope.attacks.auto_pgd import checkpoints
 from deepscope.attacks.grid import rounded, rounded_within
 from deepscope.attacks.one_pixel import paint
 from deepscope.attacks.patch import Patch
-from deepscope.errors import DeepscopeError
+from deepscope.errors import SettingError
 from deepscope.models import Preprocessing, VisionModel
 
 SIDE = 8
@@ -107,7 +107,7 @@ def test_bounded_attacks_stay_in_their_ball(radius: int, seed: int, levels: int)
     pixels = rounded(torch.rand(3, 3, SIDE, SIDE, generator=generator))
     model = linear_model().network.float()
     model = VisionModel("linear", model, linear_model().preprocessing, tuple("abcd"))
-    goal = Untargeted(model(pixels).argmax(1))
+    criterion = Untargeted(model(pixels).argmax(1))
     size = radius / 255
     for attack in (
         FGSM(size, levels=levels),
@@ -117,10 +117,10 @@ def test_bounded_attacks_stay_in_their_ball(radius: int, seed: int, levels: int)
         Square(size, queries=10, levels=levels),
         Universal(size, steps=3, levels=levels),
     ):
-        moved = attack(model, pixels, goal, rng=generator)
+        moved = attack(model, pixels, criterion, rng=generator)
         assert moved.min() >= 0 and moved.max() <= 1
         assert (moved - pixels).abs().max() <= size + 1e-6, attack
-    moved = PGDL2(size, steps=4, levels=levels, stop_early=False)(model, pixels, goal, rng=generator)
+    moved = PGDL2(size, steps=4, levels=levels, stop_early=False)(model, pixels, criterion, rng=generator)
     assert distance(moved, pixels, "l2").max() <= size * (1 + 1e-5) + 1e-6
 
 
@@ -176,20 +176,20 @@ def test_deepfool_reaches_a_target() -> None:
 )
 def test_minimal_attacks_reach_the_projection_within_one_per_cent(attack: CarliniWagner | DDN, classes: int) -> None:
     model, pixels = linear_model(classes), middling()
-    goal = Untargeted(model(pixels).argmax(1))
+    criterion = Untargeted(model(pixels).argmax(1))
     lengths, _ = projections(model, pixels)
-    moved = attack(model, pixels, goal, rng=rng())
-    assert goal.reached(model(moved)).all()
+    moved = attack(model, pixels, criterion, rng=rng())
+    assert criterion.met(model(moved)).all()
     ratio = distance(moved, pixels, "l2") / lengths
     assert ratio.min() >= 1 - 1e-9 and ratio.max() <= 1.01, ratio
 
 
 def test_boundary_comes_near_the_projection() -> None:
     model, pixels = linear_model(), middling(3)
-    goal = Untargeted(model(pixels).argmax(1))
+    criterion = Untargeted(model(pixels).argmax(1))
     lengths, _ = projections(model, pixels)
-    moved = Boundary(queries=4000, levels=0)(model, pixels, goal, rng=rng())
-    assert goal.reached(model(moved)).all()
+    moved = Boundary(queries=4000, levels=0)(model, pixels, criterion, rng=rng())
+    assert criterion.met(model(moved)).all()
     assert (distance(moved, pixels, "l2") / lengths).max() < 1.25
 
 
@@ -217,7 +217,7 @@ def test_square_reaches_the_far_corner_where_one_class_owns_each_sign() -> None:
     assert ((moved - (pixels + 0.1)).abs() < 1e-9).double().mean() > 0.95
 
 
-def best_single_pixel(model: VisionModel, pixels: Tensor, goal: Untargeted) -> Tensor:
+def best_single_pixel(model: VisionModel, pixels: Tensor, criterion: Untargeted) -> Tensor:
     """(N,) the largest margin that any pixel of any corner colour gives, by trying them all."""
     margins = []
     for y in range(SIDE):
@@ -225,15 +225,15 @@ def best_single_pixel(model: VisionModel, pixels: Tensor, goal: Untargeted) -> T
             for colour in range(8):
                 changed = pixels.clone()
                 changed[:, :, y, x] = torch.tensor([colour & 1, colour >> 1 & 1, colour >> 2]).double()
-                margins.append(goal.margin(model(changed)))
+                margins.append(criterion.margin(model(changed)))
     return torch.stack(margins).amax(0)
 
 
 def test_one_pixel_finds_what_exhaustive_search_finds() -> None:
     model, pixels = linear_model(2), rounded(middling(4))
     own = model(pixels).argmax(1)
-    goal = Untargeted(own)
-    shift = best_single_pixel(model, pixels, goal) * 1.001  # out of reach, so that the search runs to its end
+    criterion = Untargeted(own)
+    shift = best_single_pixel(model, pixels, criterion) * 1.001  # out of reach, so that the search runs to its end
     with torch.no_grad():
         for i in range(len(pixels)):
             bias = torch.zeros(2).double()
@@ -272,9 +272,9 @@ def test_auto_pgd_halves_its_step_and_beats_a_fixed_one() -> None:
             return torch.stack([1 + far, torch.zeros_like(far)], 1)
 
     model = VisionModel("bowl", Bowl(), linear_model().preprocessing, ("a", "b"))
-    pixels, goal = torch.full((1, 3, SIDE, SIDE), 0.5).double(), Untargeted(torch.zeros(1).long())
-    fixed = PGD(radius=0.2, steps=40, levels=0)(model, pixels, goal, rng=rng())
-    tuned = AutoPGD(radius=0.2, steps=40, levels=0)(model, pixels, goal, rng=rng())
+    pixels, criterion = torch.full((1, 3, SIDE, SIDE), 0.5).double(), Untargeted(torch.zeros(1).long())
+    fixed = PGD(radius=0.2, steps=40, levels=0)(model, pixels, criterion, rng=rng())
+    tuned = AutoPGD(radius=0.2, steps=40, levels=0)(model, pixels, criterion, rng=rng())
     assert distance(tuned, centre, "l2") < distance(fixed, centre, "l2") / 4
 
 
@@ -320,14 +320,14 @@ def test_goals_agree_with_their_definitions() -> None:
     logits = torch.randn(6, 5, generator=rng())
     classes = torch.tensor([0, 1, 2, 3, 4, 0])
     away, to = Untargeted(classes), Targeted(classes)
-    assert torch.equal(away.reached(logits), away.margin(logits) > 0)
-    assert torch.equal(to.reached(logits), to.margin(logits) > 0)
+    assert torch.equal(away.met(logits), away.margin(logits) > 0)
+    assert torch.equal(to.met(logits), to.margin(logits) > 0)
     torch.testing.assert_close(away.cross_entropy(logits), -to.cross_entropy(logits))
     torch.testing.assert_close(away.logit(logits), -to.logit(logits))
     torch.testing.assert_close(to.margin(logits), -away.margin(logits))
-    for goal in (away, to):
-        torch.testing.assert_close(goal.scaled_margin(logits), goal.scaled_margin(10 * logits))
-        assert torch.equal(goal[torch.tensor([4, 1])].margin(logits[[4, 1]]), goal.margin(logits)[[4, 1]])
+    for criterion in (away, to):
+        torch.testing.assert_close(criterion.scaled_margin(logits), criterion.scaled_margin(10 * logits))
+        assert torch.equal(criterion[torch.tensor([4, 1])].margin(logits[[4, 1]]), criterion.margin(logits)[[4, 1]])
     row, (top, _, third, fourth) = logits[1], logits[1].sort(descending=True).values[:4]
     other = torch.cat([row[:1], row[2:]]).max()
     torch.testing.assert_close(away.scaled_margin(logits)[1], (other - row[1]) / (top - third))
@@ -336,11 +336,29 @@ def test_goals_agree_with_their_definitions() -> None:
 
 @pytest.mark.parametrize("method", [FGSM, PGD, PGDL2, MomentumPGD, Square, Universal])
 def test_radius_zero_attacks_nothing(method: type[FGSM]) -> None:
-    with pytest.raises(DeepscopeError, match="radius 0 is out of range"):
+    with pytest.raises(SettingError, match="radius 0 is out of range") as caught:
         method(radius=0)
+    assert caught.value.setting == "radius"
+
+
+def test_a_setting_out_of_range_is_named_as_it_was_given() -> None:
+    for make, setting, got in (
+        (lambda: OnePixel(population=3), "population", "population 3 "),
+        (lambda: Boundary(queries=30), "queries", "got 30"),
+        (lambda: Fooling(largest=4), "largest", "did you mean 4/255"),
+        (lambda: PGD(step_size=0), "step_size", "step_size 0 "),
+        (lambda: DDN(gamma=0), "gamma", "gamma 0 "),
+        (lambda: DDN(levels=1), "levels", "got 1"),
+        (lambda: PGD().within(1.5), "radius", "radius 1.5 "),
+    ):
+        with pytest.raises(SettingError, match=got) as caught:
+            make()
+        assert caught.value.setting == setting
 
 
 def test_a_radius_below_one_level_says_so() -> None:
     model, pixels = linear_model(), middling(1)
-    with pytest.raises(DeepscopeError, match="below one level"):
-        PGD(radius=0.5 / 255)(model, pixels, Untargeted(torch.zeros(1).long()), rng=rng())
+    for attack, setting in ((PGD(radius=0.5 / 255), "radius"), (Fooling(largest=0.5 / 255), "largest")):
+        with pytest.raises(SettingError, match="at least 1/255, one level of the saved image") as caught:
+            attack(model, pixels, Untargeted(torch.zeros(1).long()))
+        assert caught.value.setting == setting

@@ -18,7 +18,7 @@ from deepscope.models import VisionModel, load_model
 from deepscope.session import Session
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # foolbox's own deprecations are not ours to mend
+    warnings.simplefilter("ignore")  # foolbox's own deprecations cannot be fixed here
     import foolbox
     from foolbox.attacks.ddn import DDNAttack
     from foolbox.attacks.deepfool import L2DeepFoolAttack
@@ -116,15 +116,15 @@ def test_pgd_l2_is_foolboxs_from_the_same_start(real: tuple[VisionModel, Tensor,
 @pytest.mark.real
 def test_deepfool_and_ddn_go_no_further_than_foolboxs(real: tuple[VisionModel, Tensor, Tensor]) -> None:
     model, pixels, labels = real
-    goal = Untargeted(labels)
-    ours = DeepFool(candidates=9, steps=10, levels=0)(model, pixels, goal, rng=rng())
+    criterion = Untargeted(labels)
+    ours = DeepFool(candidates=9, steps=10, levels=0)(model, pixels, criterion, rng=rng())
     attack = L2DeepFoolAttack(steps=10, candidates=10, overshoot=0.02)
     theirs = run_peer(attack, model, pixels, labels, None)
     with torch.no_grad():
-        assert goal.reached(model(ours)).all()
+        assert criterion.met(model(ours)).all()
     assert (distance(ours, pixels, "l2") / distance(theirs, pixels, "l2")).max() < 1.02
-    ours = DDN(steps=12, levels=0)(model, pixels, goal, rng=rng())
+    ours = DDN(steps=12, levels=0)(model, pixels, criterion, rng=rng())
     theirs = run_peer(DDNAttack(steps=12), model, pixels, labels, None)
     with torch.no_grad():
-        assert goal.reached(model(ours)).all()
+        assert criterion.met(model(ours)).all()
     assert (distance(ours, pixels, "l2") / distance(theirs, pixels, "l2")).median() < 1.02

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from deepscope.attacks import DDN, PGD, Attack, Boundary, DeepFool, OnePixel, Square, Universal, Untargeted
-from deepscope.attacks.evaluation import Evaluation, evaluate
+from deepscope.attacks import DDN, PGD, Attack, Boundary, DeepFool, OnePixel, Square, Subjects, Universal, Untargeted
+from deepscope.attacks.outcome import Outcome, run_attack
+from deepscope.session import Session
 from networks import tiny_model
 
 
@@ -58,40 +58,40 @@ MASKED = {
 HONEST = {"plain": nn.Identity(), "logits at temperature 1e-4": Times(1e4), "probabilities": nn.Softmax(1)}
 
 
-def evaluated(before: nn.Module, after: nn.Module, attack: Attack, folder: Path) -> Evaluation:
+def evaluated(before: nn.Module, after: nn.Module, attack: Attack) -> Outcome:
     plain = tiny_model()
     model = replace(plain, network=nn.Sequential(before, plain.network, after))
     images = torch.randint(256, (5, 3, 16, 16), generator=torch.Generator().manual_seed(0)).byte()
     rng = torch.Generator().manual_seed(0)
     labels = model(images.float() / 255).argmax(1)
-    paths = [folder / f"{row}.png" for row in range(5)]
-    return evaluate(attack, model, images, labels, Untargeted(labels), rng=rng, paths=paths, batch_size=3)
+    subjects = Subjects(images, labels, Untargeted(labels))
+    return run_attack(attack, model, subjects, Session(quiet=True), rng=rng, batch_size=3)
 
 
 @pytest.mark.parametrize("name", MASKED)
 @pytest.mark.parametrize(
     "attack", [PGD(1 / 255, steps=3, random_start=False), DDN(steps=3), DeepFool(steps=3), Universal(1 / 255, steps=3)]
 )
-def test_images_whose_gradient_vanishes_are_named(name: str, attack: Attack, tmp_path: Path) -> None:
+def test_images_whose_gradient_vanishes_are_named(name: str, attack: Attack) -> None:
     before, after = MASKED[name]
-    found = evaluated(before, after, attack, tmp_path)
+    found = evaluated(before, after, attack)
     assert not any(verdict.success for verdict in found.verdicts[-1])
     assert found.vanished.all()
 
 
 @pytest.mark.parametrize("name", ["probabilities at temperature 1e-4", "hard sigmoid"])
 @pytest.mark.parametrize("attack", [Square(1 / 255, queries=5), OnePixel(queries=40, population=10)])
-def test_images_whose_scores_never_change_are_named(name: str, attack: Attack, tmp_path: Path) -> None:
+def test_images_whose_scores_never_change_are_named(name: str, attack: Attack) -> None:
     before, after = MASKED[name]
-    found = evaluated(before, after, attack, tmp_path)
+    found = evaluated(before, after, attack)
     assert not any(verdict.success for verdict in found.verdicts[-1])
     assert found.vanished.all()
 
 
 @pytest.mark.parametrize("name", HONEST)
 @pytest.mark.parametrize("attack", [Square(1 / 255, queries=1), OnePixel(queries=20), Boundary(queries=60)])
-def test_the_scores_of_an_honest_network_change(name: str, attack: Attack, tmp_path: Path) -> None:
-    assert not evaluated(nn.Identity(), HONEST[name], attack, tmp_path).vanished.any()
+def test_the_scores_of_an_honest_network_change(name: str, attack: Attack) -> None:
+    assert not evaluated(nn.Identity(), HONEST[name], attack).vanished.any()
 
 
 class Faint(nn.Module):
@@ -106,8 +106,8 @@ class Faint(nn.Module):
 
 
 @pytest.mark.parametrize("part", [1e-20, 1e-36, 1e-40])
-def test_deepfool_finds_the_direction_of_a_gradient_whose_square_underflows(part: float, tmp_path: Path) -> None:
-    found = evaluated(Faint(part), nn.Identity(), DeepFool(steps=3), tmp_path)
+def test_deepfool_finds_the_direction_of_a_gradient_whose_square_underflows(part: float) -> None:
+    found = evaluated(Faint(part), nn.Identity(), DeepFool(steps=3))
     assert all(verdict.success for verdict in found.verdicts[-1])
 
 
@@ -115,9 +115,9 @@ def test_deepfool_finds_the_direction_of_a_gradient_whose_square_underflows(part
 @pytest.mark.parametrize(
     "attack", [PGD(1 / 255, steps=3), DDN(steps=3), DeepFool(steps=3), Universal(1 / 255, steps=3)]
 )
-def test_no_gradient_of_an_honest_network_vanishes(name: str, attack: Attack, tmp_path: Path) -> None:
-    assert not evaluated(nn.Identity(), HONEST[name], attack, tmp_path).vanished.any()
+def test_no_gradient_of_an_honest_network_vanishes(name: str, attack: Attack) -> None:
+    assert not evaluated(nn.Identity(), HONEST[name], attack).vanished.any()
 
 
-def test_attacks_without_gradients_have_none_that_vanish(tmp_path: Path) -> None:
-    assert not evaluated(Cut(), nn.Identity(), Square(1 / 255, queries=5), tmp_path).vanished.any()
+def test_attacks_without_gradients_have_none_that_vanish() -> None:
+    assert not evaluated(Cut(), nn.Identity(), Square(1 / 255, queries=5)).vanished.any()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deepscope.attributions import DeepLIFT
-from deepscope.errors import DeepscopeError
+from deepscope.errors import UnsupportedError
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.vision_model import VisionModel
 from real_networks import random_weights, real_weights
@@ -140,5 +140,5 @@ def test_an_operation_without_a_rule_is_found_out() -> None:
             return torch.cumprod(x.mean((2, 3)) * 3, dim=1)
 
     model = VisionModel("strange", Strange(), Preprocessing(), ("a", "b", "c"))
-    with pytest.raises(DeepscopeError, match="no rule for an operation of strange"):
+    with pytest.raises(UnsupportedError, match="no rule for an operation of strange"):
         DeepLIFT()(model, torch.rand(1, 3, 8, 8), torch.tensor([2]), rng=rng())

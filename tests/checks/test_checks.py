@@ -29,7 +29,7 @@ from deepscope.report import Report
 from deepscope.results import Block, Heatmap, ImageGrid, Note, Result, Table
 from deepscope.session import Session
 from deepscope.statistics import Estimate, proportion
-from deepscope.visualization import Recipe, preset
+from deepscope.visualization import preset
 from networks import tiny_model
 from painted import CLASSES, paint_folder
 
@@ -52,7 +52,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever model is named, it is a tiny one that knows the painted classes and two others."""
     model = dataclasses.replace(tiny_model(classes=5, size=32, seed=SEED), categories=(*CLASSES, "cat", "dog"))
     monkeypatch.setattr(held_out, "load_model", lambda name, session: model)
-    monkeypatch.setattr(class_images, "preset", lambda name: Recipe(view=32).over(preset(name)))
+    monkeypatch.setattr(class_images, "preset", lambda name: dataclasses.replace(preset(name), view=32))
 
 
 @pytest.fixture(scope="module")
@@ -120,9 +120,9 @@ def test_confidence_that_few_images_cannot_confirm_is_not_believed() -> None:
     assert "rounds to 1.000, which 6 images cannot confirm" in text and "above 0.610" in text
     assert "cannot confirm" not in _believed(proportion(20_000, 20_000), certain.repeat(4000), exact, 0.0)
     few = _believed(proportion(5, 6), torch.full((6,), 0.8), Estimate(0.05, 0, 0.2), 0.2)
-    assert "6 images are too few to say" in few and "does not exceed what chance alone gives" in few
+    assert "6 images are too few to compare" in few and "does not exceed what chance alone gives" in few
     many = _believed(proportion(600, 1000), torch.full((1000,), 0.9), Estimate(0.3, 0.27, 0.33), 0.03)
-    assert "promises more than it keeps" in many and "That exceeds what chance alone gives" in many
+    assert "it is higher than the accuracy" in many and "That exceeds what chance alone gives" in many
 
 
 def test_what_chance_gives_is_that_of_a_calibrated_classifier(session: Session) -> None:

@@ -45,7 +45,7 @@ _CHEAP = {
     "explain occlusion": "--window 16 --stride 16",
     "explain rise": "--masks 16",
     "gan evaluate": "--samples 20 --score-epochs 0",
-    "gan judge": "--epochs 1",
+    "gan evaluator": "--epochs 1",
     "gan train": "--epochs 1 --width 2 --latent 4 --batch-size 20",
     "transfer fit": "--size 64",
     "visualize": "--iterations 2",
@@ -127,10 +127,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr(FifteenScene, "load", lambda home: ClassFolders.read(root / "scenes"))
         for name, module in list(sys.modules.items()):
             users = ("activations", "attack", "classify", "explain", "visualize", "models")
-            if name.startswith(tuple(f"deepscope.commands.{user}" for user in users)) and hasattr(module, "load_model"):
+            packages = ("deepscope.visualization", *(f"deepscope.commands.{user}" for user in users))
+            if name.startswith(packages) and hasattr(module, "load_model"):
                 patch.setattr(module, "load_model", load_model)
         for example in _examples():
-            if _named(example) in {"transfer fit", "gan judge"} or example in {
+            if _named(example) in {"transfer fit", "gan evaluator"} or example in {
                 command.example
                 for command in _commands(Command)
                 if (command.area, command.name) in {("gan", "train"), ("adapt", "fit")}

@@ -20,7 +20,7 @@ from deepscope.cli.usage import mistaken, refusal, spelled
 from deepscope.commands import Command
 from deepscope.errors import DeepscopeError
 from deepscope.registry import Registered
-from deepscope.settings import Range, declared, field_types, number
+from deepscope.settings import Range, declared, field_types, number, overridden
 
 
 def _tree(app: App, chain: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], list[str]]]:
@@ -114,7 +114,8 @@ def _flagged() -> list[tuple[type[Any], list[str]]]:
     for command in _commands(Command):
         family = _family_field(command)
         members = list(family[1].members().values()) if family else []
-        found.append((command, shlex.split(_example(command, members[0]) if members else command.example)[1:]))
+        words = shlex.split(_example(command, members[0]) if members else command.example)[1:]
+        found += [(cls, words) for cls in (command, *overridden(command).values())]
         found += [(member, shlex.split(_example(command, member))[1:]) for member in members]
     return found
 
@@ -157,13 +158,15 @@ def test_a_whole_number_is_never_cut_out_of_another(root: App, cls: type[Registe
 def test_an_empty_name_or_path_is_refused(root: App, cls: type[Registered], words: list[str]) -> None:
     hints = field_types(cls)
     for field in dataclasses.fields(cls):  # pyright: ignore[reportArgumentType]
+        if field.name in overridden(cls):  # each of its fields is a flag
+            continue
         flag = f"--{field.name.replace('_', '-')}"
         if field.kw_only and field.default != "" and any(_is(hints[field.name], kind) for kind in (str, Path)):
             assert _said(root, [*_without(words, flag), f"{flag}="]) == f"{flag} is empty: give a name or a path"
 
 
 @pytest.mark.parametrize(
-    "line", ["classify", "transfer fit", "data audit", "report --data", "models show", "gan judge"]
+    "line", ["classify", "transfer fit", "data audit", "report --data", "models show", "gan evaluator"]
 )
 def test_an_empty_argument_is_refused(root: App, line: str) -> None:
     assert "is empty: give a name or a path" in _said(root, [*line.split(), ""])
@@ -210,7 +213,9 @@ def test_what_is_no_number_is_refused(text: str) -> None:
         Range().check("--x", number(text))
 
 
-@pytest.mark.parametrize(("radii", "said"), [("8", "mean 8/255?"), ("1/0", "no number"), ("-1", "out of range")])
+@pytest.mark.parametrize(
+    ("radii", "said"), [("8", "mean 8/255?"), ("1/0", "--radii must be numbers"), ("-1", "out of range")]
+)
 def test_radii_of_an_evaluation_have_the_same_range(radii: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["attack", "evaluate", "nowhere", f"--radii={radii}"]) == 2
     assert said in capsys.readouterr().err
@@ -244,3 +249,35 @@ main(["data", "list"])
     assert ended.returncode == 130
     assert ended.stderr.count("\n") == 1
     assert ended.stderr.startswith("deepscope: stopped")
+
+
+def test_flags_and_commands_of_the_last_release_still_work_and_say_their_new_names(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    seen: list[Any] = []
+    root = App(name="deepscope", result_action="return_value")
+    add_commands(root, lambda command, common: seen.append(command))
+    for line in ("visualize pug --judge x --rivals 0.5 --move momentum", "gan judge mnist", "gan train mnist --steady"):
+        root(line.split(), exit_on_error=False, print_error=False)
+    visualize, evaluator, train = seen
+    assert visualize.evaluators == ("x",)
+    assert visualize.recipe == {"competing_classes": 0.5, "update_rule": "momentum"}, "what was given, and no more"
+    assert (evaluator.command_path(), evaluator.data) == ("gan evaluator", "mnist")
+    assert train.r1_regularised and train.recipe == {} and train.architecture == {}
+    said = capsys.readouterr().err.splitlines()
+    for old, new in (("judge", "evaluators"), ("rivals", "competing-classes"), ("move", "update-rule")):
+        assert any(f"--{old} is now called --{new}" in line for line in said)
+    assert any("`deepscope gan judge` is now called `deepscope gan evaluator`" in line for line in said)
+    assert _said(root, ["gan", "train", "mnist", "--steady", "--r1-regularised"]).startswith(
+        "--steady is the old name of --r1"
+    )
+
+
+def test_old_names_are_hidden_and_defaults_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["visualize", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "--rivals" not in said and "--move" not in said
+    for text in ("--iterations INT gradient steps. [default: 320]", "[default: 0.35]", "[default: fourier]"):
+        assert text in said
+    assert run(["gan", "--help"]) == 0
+    assert "judge" not in capsys.readouterr().out

@@ -24,7 +24,7 @@ from deepscope.errors import DeepscopeError
 from deepscope.models import Preprocessing, VisionModel
 from deepscope.results import Heatmap, ImageGrid, Note, Table
 from deepscope.session import Session
-from deepscope.visualization import Recipe, preset, suited
+from deepscope.visualization import evaluation, preset, suited
 from networks import linear_model, tiny_model
 from painted import CLASSES, paint_folder
 
@@ -94,15 +94,15 @@ def test_class_images_of_networks_of_one_input_size(model: VisionModel, session:
     side = model.preprocessing.size[0]
     assert suited(preset("default"), model).view == side
     for name in ("default", "source"):
-        result = Visualize((CLASSES[0],), preset=name, iterations=2).run(session)
+        result = Visualize((CLASSES[0],), preset=name, recipe={"iterations": 2}).run(session)
         assert result.arrays["images"].shape == (1, side, side, 3)
-    with pytest.raises(DeepscopeError, match=f"takes {side} x {side} pixels alone"):
-        Visualize((CLASSES[0],), iterations=2, view=32).run(session)
+    with pytest.raises(DeepscopeError, match=f"accepts only {side} x {side} pixels"):
+        Visualize((CLASSES[0],), recipe={"iterations": 2, "view": 32}).run(session)
 
 
 def test_networks_that_take_any_size_keep_their_views() -> None:
     assert suited(preset("default"), tiny_model()) == preset("default")
-    assert suited(Recipe(view=0).over(preset("default")), _tiny_transformer(NETWORKS[0])).view == 0
+    assert suited(replace(preset("default"), view=0), _tiny_transformer(NETWORKS[0])).view == 0
 
 
 def test_checks_work_on_every_layout(model: VisionModel, data: Path, session: Session) -> None:
@@ -119,18 +119,23 @@ def test_a_class_that_no_other_network_knows_is_shown_with_a_note(
 ) -> None:
     own = replace(tiny_model(classes=3), name="own", categories=("bee eater", "my cat", "3"))
     models = {"own": own, "squeezenet1_0": replace(tiny_model(), name="squeezenet1_0")}
-    monkeypatch.setattr(visualize, "load_model", lambda name, session: models.get(name, models["squeezenet1_0"]))
-    alone = Visualize(("my cat",), model="own", iterations=1).run(session)
+    for module in (visualize, evaluation):
+        monkeypatch.setattr(module, "load_model", lambda name, session: models.get(name, models["squeezenet1_0"]))
+    alone = Visualize(("my cat",), model="own", recipe={"iterations": 1}).run(session)
     assert "no class is named 'my cat'" in next(b.text for b in alone.blocks if isinstance(b, Note))
     assert not any("squeezenet" in name for name in alone.metrics)
-    digit = Visualize(("2",), model="own", iterations=1).run(session)  # class 3 of another network is no "3"
+    digit = Visualize(("2",), model="own", recipe={"iterations": 1}).run(
+        session
+    )  # class 3 of another network is no "3"
     assert not any("squeezenet" in name for name in digit.metrics)
-    some = Visualize(("my cat", "bee eater"), model="own", iterations=1).run(session)
+    some = Visualize(("my cat", "bee eater"), model="own", recipe={"iterations": 1}).run(session)
     (table,) = (block for block in some.blocks if isinstance(block, Table))
     assert [row[2] is None for row in table.rows] == [True, False]
     assert some.metrics["images"] == 2
     with pytest.raises(DeepscopeError, match="my cat"):
-        Visualize(("my cat", "bee eater"), model="own", iterations=1, judge=("squeezenet1_0",)).run(session)
+        Visualize(("my cat", "bee eater"), model="own", recipe={"iterations": 1}, evaluators=("squeezenet1_0",)).run(
+            session
+        )
 
 
 def test_activations_of_several_images_are_those_of_each(session: Session, tmp_path: Path) -> None:

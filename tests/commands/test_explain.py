@@ -11,12 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from deepscope.attributions import GradCAM, IntegratedGradients, Saliency, SmoothGrad
+from deepscope.attributions import GradCAM, IntegratedGradients, Saliency, Sanity, SmoothGrad, as_methods, measuring
+from deepscope.attributions.boxes import Boxes
 from deepscope.attributions.faithfulness import Insertion, MaxSensitivity
-from deepscope.commands import explain, explain_compare, explain_evaluate, faithfulness
-from deepscope.commands.explained import Photos, heat, read_photos
-from deepscope.commands.sanity import Sanity
-from deepscope.errors import DeepscopeError
+from deepscope.commands import explain, explain_compare, explain_evaluate
+from deepscope.commands.explained import heat
+from deepscope.errors import DeepscopeError, FileError
+from deepscope.inputs import Photos, read_photos
 from deepscope.kept import kept
 from deepscope.models import VisionModel
 from deepscope.results import Curves, Heatmap, ImageGrid, Result, Table
@@ -42,6 +43,11 @@ def photos(tmp_path: Path, model: VisionModel, monkeypatch: pytest.MonkeyPatch) 
         (tmp_path / label).mkdir()
         Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(tmp_path / label / f"{label}.png")
     return tmp_path
+
+
+def black(model: VisionModel, path: Path) -> Photos:
+    """One image of nothing, read from that file."""
+    return Photos(model, (path,), torch.zeros(1, 3, 48, 48), torch.zeros(1, 4), (frozenset(),), (b"",), (0,))
 
 
 def grid(result: Result) -> ImageGrid:
@@ -84,7 +90,7 @@ def test_maps_do_not_depend_on_the_batch_size(photos: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (explain.Explain(Saliency(), target="wombat", top=2), "not both"),
+        (explain.Explain(Saliency(), target="wombat", top=2), "cannot be combined with top"),
         (explain.Explain(Saliency(), top=9), "between 1 and 4"),
         (explain.Explain(Saliency(), target="wombta"), "did you mean 'wombat'"),
         (explain_compare.ExplainCompare(methods=("salience",)), "saliency"),
@@ -129,7 +135,7 @@ def test_compare_of_many_methods_takes_several_rows(photos: Path) -> None:
 
 
 def test_compare_leaves_costly_methods_out_unless_asked() -> None:
-    usual, every = (explain_compare.named_methods(names) for names in ((), ("all",)))
+    usual, every = (as_methods(names) for names in ((), ("all",)))
     assert {method.name for method in every} - {method.name for method in usual} == {"occlusion", "rise", "score-cam"}
 
 
@@ -174,16 +180,14 @@ def test_figures_do_not_depend_on_the_batch_size_and_are_kept(
     for size in (1, 2):
         session = Session(quiet=True, cache=tmp_path / str(size))
         for method in (SmoothGrad(samples=2), None):
-            of_method = faithfulness.measure(
-                method, model, seen, [Insertion(steps=5), MaxSensitivity(samples=2)], session, batch_size=size
+            of_method = measuring.measure(
+                method, seen, [Insertion(steps=5), MaxSensitivity(samples=2)], session, batch_size=size
             )
             found.setdefault(size, {}).update({f"{method}/{name}": values for name, values in of_method.items()})
     for name, values in found[1].items():
         np.testing.assert_allclose(values, found[2][name], rtol=1e-4)
-    monkeypatch.setattr(faithfulness, "_measured", None)  # not computed again
-    again = faithfulness.measure(
-        None, model, seen, [Insertion(steps=5), MaxSensitivity(samples=2)], session, batch_size=2
-    )
+    monkeypatch.setattr(measuring, "_measured", None)  # not computed again
+    again = measuring.measure(None, seen, [Insertion(steps=5), MaxSensitivity(samples=2)], session, batch_size=2)
     np.testing.assert_array_equal(again["insertion"], found[2]["None/insertion"])
 
 
@@ -200,8 +204,7 @@ def test_a_file_of_the_cache_that_is_not_whole_is_made_again(tmp_path: Path) -> 
 def test_boxes_follow_the_image_through_resizing_and_cropping(tmp_path: Path, model: VisionModel) -> None:
     Image.new("RGB", (96, 192)).save(tmp_path / "tall.png")  # seen as 48 x 96, its middle 48 x 48 cut out
     (tmp_path / "boxes.csv").write_text("file,left,top,right,bottom\ntall.png,0,0,96,96\n")
-    seen = Photos((tmp_path / "tall.png",), torch.zeros(1, 3, 48, 48), torch.zeros(1, 4), (frozenset(),))
-    inside = faithfulness.read_boxes(tmp_path / "boxes.csv", model, seen)
+    inside = Boxes.read(tmp_path / "boxes.csv").inside(black(model, tmp_path / "tall.png"))
     assert float(inside[0, :22].min()) > 0.99
     assert float(inside[0, 26:].max()) < 0.01
 
@@ -216,11 +219,11 @@ def test_boxes_follow_the_image_through_resizing_and_cropping(tmp_path: Path, mo
         ("file,left,top,right,bottom\na.png,nan,0,1,1\n", "not finite"),
     ],
 )
-def test_boxes_that_are_none_are_refused(text: str, said: str, tmp_path: Path, model: VisionModel) -> None:
+def test_boxes_that_are_none_are_refused(text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "boxes.csv").write_text(text)
-    seen = Photos((tmp_path / "a.png",), torch.zeros(1, 3, 48, 48), torch.zeros(1, 4), (frozenset(),))
-    with pytest.raises(DeepscopeError, match=said):
-        faithfulness.read_boxes(tmp_path / "boxes.csv", model, seen)
+    with pytest.raises(FileError, match=said) as caught:
+        Boxes.read(tmp_path / "boxes.csv").require([tmp_path / "a.png"])
+    assert caught.value.path == tmp_path / "boxes.csv"
 
 
 def test_a_map_of_nothing_can_be_drawn() -> None:

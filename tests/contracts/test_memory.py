@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from deepscope import images
 from deepscope.ascent import Streams
 from deepscope.attacks import Attack
-from deepscope.attacks.goals import Untargeted
+from deepscope.attacks.criteria import Untargeted
 from deepscope.attributions import Attribution
 from deepscope.attributions.engine import batches
 from deepscope.errors import DeepscopeError
@@ -23,7 +23,7 @@ from deepscope.models.capture import capture
 from deepscope.models.classifier import Backbone
 from deepscope.models.prediction import in_parts
 from deepscope.registry import Registered
-from deepscope.visualization import PRESETS, ClassObjective, Recipe, climb, final
+from deepscope.visualization import PRESETS, ClassObjective, climb, final
 from image_files import blocks
 from networks import smooth_model, tiny_model
 
@@ -141,10 +141,10 @@ def test_attributions(name: str, model: VisionModel) -> None:
 def test_attacks(name: str, model: VisionModel) -> None:
     attack = brief(Attack.member(name))
     pixels = torch.rand(2, 3, 16, 16)
-    goal = Untargeted(model(pixels).argmax(1))
+    criterion = Untargeted(model(pixels).argmax(1))
 
     def run() -> None:
-        attack(model, pixels, goal, rng=torch.Generator().manual_seed(0))
+        attack(model, pixels, criterion, rng=torch.Generator().manual_seed(0))
 
     assert left_behind(run) == 0
 
@@ -155,7 +155,7 @@ def test_class_images(name: str) -> None:
     model = smooth_model(batch_norm=name == "statistics")
     model.network.float()
     objective = ClassObjective(model, torch.tensor([0, 1]))
-    recipe = Recipe(iterations=2).over(PRESETS[name])
+    recipe = dataclasses.replace(PRESETS[name], iterations=2)
 
     def run() -> None:
         final(climb(objective, recipe, Streams.split(torch.Generator().manual_seed(0), 2)))

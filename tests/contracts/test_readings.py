@@ -16,9 +16,9 @@ from torch import Tensor
 
 import deepscope
 from deepscope import images
-from deepscope.commands.attacked import subjects
-from deepscope.commands.explained import read_photos
+from deepscope.attacks.subjects import read_subjects
 from deepscope.features import extract
+from deepscope.inputs import read_photos
 from deepscope.models import VisionModel
 from deepscope.models.prediction import predict
 from deepscope.session import Session
@@ -97,7 +97,7 @@ def by_explain(w: Watched, path: Path) -> None:
 
 
 def by_attack(w: Watched, path: Path) -> None:
-    subjects(w.model, [path], w.session, batch_size=4)
+    read_subjects(w.model, [path], w.session, batch_size=4)
 
 
 def by_stream(w: Watched, path: Path) -> None:

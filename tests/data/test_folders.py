@@ -10,13 +10,12 @@ import torch
 from PIL import Image
 
 from deepscope import images
-from deepscope.commands.attacked import subjects
-from deepscope.commands.explained import read_photos
+from deepscope.attacks.subjects import read_subjects
 from deepscope.data import ClassFolders, DigitSplit, Photographs, load_dataset
 from deepscope.data.audit import audit
 from deepscope.data.folders import class_folders
 from deepscope.errors import DeepscopeError
-from deepscope.inputs import right_answers
+from deepscope.inputs import read_photos, right_answers
 from deepscope.session import Session
 from networks import tiny_model
 
@@ -182,8 +181,8 @@ def test_every_loader_sees_the_same_classes_and_counts(nested: tuple[Path, dict[
     assert {path: min(answer) for path, answer in zip(photos.paths, photos.answers, strict=True) if answer} == {
         path: model.categories.index(name) for path, name in truth.items()
     }
-    attacked = subjects(model, [root], session, batch_size=8)
-    wrong = {path for path, _ in attacked.misclassified}
+    attacked = read_subjects(model, [root], session, batch_size=8)
+    wrong = {image.path for image in attacked.misclassified}
     assert {*attacked.paths, *wrong} == set(found)
     for path in wrong:
         assert truth[path]

@@ -93,7 +93,9 @@ def test_packing_judges_images_together() -> None:
     torch.testing.assert_close(network(images[2:4], labels[:2]), logits[1:2])
 
 
-@pytest.mark.parametrize(("settings", "words"), [({"side": 48}, "--side 48"), ({"width": 0}, "at least 1")])
+@pytest.mark.parametrize(
+    ("settings", "words"), [({"side": 48}, "side must be 16, 32"), ({"width": 0}, "width 0 is out of range")]
+)
 def test_what_cannot_be_built(settings: dict[str, int], words: str) -> None:
     with pytest.raises(DeepscopeError, match=words):
         Architecture(**settings).require_buildable()  # type: ignore[arg-type]

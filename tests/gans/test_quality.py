@@ -13,8 +13,8 @@ import torch
 from deepscope.errors import DeepscopeError
 from deepscope.gans.pictures import load_pictures
 from deepscope.gans.quality import Modes, frechet_distance, memorised, nearest, precision_recall
-from deepscope.gans.quality.judge import run, shipped_judge
-from deepscope.gans.sampling import interpolate
+from deepscope.gans.quality.evaluator import run, shipped_evaluator
+from deepscope.gans.sampling import great_circle
 from deepscope.gans.stability import diagnose, diversity
 from deepscope.gans.style import agreement, slant, thickness
 from deepscope.session import Session
@@ -87,10 +87,10 @@ def test_copies_are_found() -> None:
 
 def test_great_circles() -> None:
     start, end = torch.tensor([2.0, 0.0]), torch.tensor([0.0, 4.0])
-    way = interpolate(start, end, 3)
+    way = great_circle(start, end, 3)
     torch.testing.assert_close(way[[0, 2]], torch.stack([start, end]))
     torch.testing.assert_close(way[1], torch.tensor([3.0, 3.0]) / 2**0.5)
-    torch.testing.assert_close(interpolate(start, 2 * start, 2), torch.stack([start, 2 * start]))
+    torch.testing.assert_close(great_circle(start, 2 * start, 2), torch.stack([start, 2 * start]))
 
 
 def test_slant_and_thickness_of_drawn_strokes() -> None:
@@ -151,14 +151,14 @@ def test_a_healthy_training_is_left_in_peace() -> None:
 
 
 @pytest.mark.real
-def test_the_shipped_judge_knows_digits(home: Path) -> None:
+def test_the_shipped_evaluator_knows_digits(home: Path) -> None:
     """Both of its networks, on the 10 000 test digits: as many right as its description says, and 0.99 at least."""
-    judge = shipped_judge()
-    assert judge is not None
-    assert judge.classes == tuple("0123456789")
+    evaluator = shipped_evaluator()
+    assert evaluator is not None
+    assert evaluator.classes == tuple("0123456789")
     digits = load_pictures("mnist", 32, Session.open(device="cpu", home=home, quiet=True)).test
-    about = json.loads((files("deepscope.gans.quality") / "digit_judge" / "judge.json").read_text())
-    for name, network in (("measure", judge.measure), ("verdict", judge.verdict)):
+    about = json.loads((files("deepscope.gans.quality") / "digit_evaluator" / "judge.json").read_text())
+    for name, network in (("measure", evaluator.measure), ("verdict", evaluator.verdict)):
         right = (run(network, digits.images).argmax(1) == digits.labels).float().mean().item()
         assert right >= 0.99
         assert right == pytest.approx(about["accuracy"][name], abs=1e-3)

@@ -34,7 +34,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
         *(Digits(part.images[r], part.labels[r]) for part, r in ((whole.train, rows), (whole.test, rows[:33])))
     )
     monkeypatch.setattr(MnistExtract, "load", lambda home: small)
-    for name, count in (("_STYLED", 40), ("_JUDGE_EPOCHS", 1)):
+    for name, count in (("_STYLED", 40), ("_EVALUATOR_EPOCHS", 1)):
         monkeypatch.setattr(generation_runs, name, count)
 
 
@@ -109,7 +109,7 @@ def test_every_experiment_of_the_source_is_planned() -> None:
 
 @pytest.mark.parametrize("study", [LONG, QUESTIONS, STACKED])
 def test_refusals(study: Generation | GenerationQuestions | StackedDigits) -> None:
-    with pytest.raises(DeepscopeError, match="at least 1, --samples 30, --images 1000"):
+    with pytest.raises(DeepscopeError, match="images must be at least 1000"):
         replace(study, images=5).run(Session(quiet=True))
-    with pytest.raises(DeepscopeError, match="at least 1"):
+    with pytest.raises(DeepscopeError, match="epochs must be at least 1"):
         replace(study, epochs=0).run(Session(quiet=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import socket
 import struct
 import threading
@@ -17,6 +18,7 @@ from PIL import Image, ImageFile
 
 from deepscope import images
 from deepscope.images import Limits, UnreadableImage
+from deepscope.images.silence import WhileDecoding, silent_pillow
 from image_files import (
     SMALL,
     blocks,
@@ -160,6 +162,20 @@ def test_no_warning_of_pillow_escapes_and_no_filter_of_the_caller_changes() -> N
         warnings.filterwarnings("error", message="never said")
         images.decode(corpus()["png"])
     assert len(warnings.filters) <= before + 2  # our own filter is not piled up
+    (ours,) = (entry for entry in warnings.filters if entry[2] is WhileDecoding)
+    assert isinstance(ours[3], re.Pattern), "an ordinary filter, which others may copy"
+
+
+def test_other_threads_warn_while_one_decodes() -> None:
+    with warnings.catch_warnings(record=True) as seen, silent_pillow():
+        warnings.simplefilter("always")
+        warnings.filterwarnings("ignore", category=WhileDecoding, module=r"PIL\.")
+        Image.open(io.BytesIO(large_png()))
+        warnings.warn("not Pillow's", stacklevel=1)
+        other = threading.Thread(target=lambda: Image.open(io.BytesIO(large_png())))
+        other.start()
+        other.join()
+    assert [warning.category for warning in seen] == [UserWarning, Image.DecompressionBombWarning]
 
 
 def test_pillows_globals_stay_as_they_are() -> None:

@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from deepscope.attacks import PGD
-from deepscope.attacks.goals import Untargeted
-from deepscope.attacks.judge import counted
+from deepscope.attacks.counting import counted
+from deepscope.attacks.criteria import Untargeted
 from deepscope.errors import DeepscopeError
 from deepscope.models import VisionModel
 from deepscope.models.outputs import Outputs

@@ -9,6 +9,7 @@ from torchvision.transforms import v2
 
 from deepscope.errors import DeepscopeError
 from deepscope.models import Preprocessing, VisionModel
+from deepscope.models.preprocessing import from_levels
 from networks import tiny_model
 
 
@@ -114,3 +115,13 @@ def test_the_fingerprint_changes_with_a_weight() -> None:
 def test_reading_nothing_is_an_error() -> None:
     with pytest.raises(DeepscopeError, match="no image"):
         tiny_model().read([])
+
+
+def test_levels_become_the_same_pixels_wherever_they_are_divided() -> None:
+    every = np.arange(256, dtype=np.uint8)
+    assert (from_levels(torch.from_numpy(every)).numpy() == every.astype(np.float32) / np.float32(255)).all()
+    picture = np.random.default_rng(0).integers(256, size=(20, 30, 3), dtype=np.uint8)
+    geometry = Preprocessing(resize=16, crop=12)
+    levels, pixels = geometry.levels(picture), geometry(picture)
+    assert levels.dtype == torch.uint8 and pixels.dtype == torch.float32
+    assert torch.equal(pixels, levels.float() / 255)

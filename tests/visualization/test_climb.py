@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from deepscope.ascent import Streams
-from deepscope.errors import DeepscopeError
+from deepscope.errors import SettingError, UnsupportedError
 from deepscope.models import VisionModel
 from deepscope.visualization import (
     PRESETS,
@@ -25,7 +26,7 @@ from deepscope.visualization import (
 from deepscope.visualization.batch_norm import statistics_distance
 from networks import linear_model, smooth_model, tiny_model
 
-SHORT = {name: Recipe(iterations=6).over(recipe) for name, recipe in PRESETS.items()}
+SHORT = {name: dataclasses.replace(recipe, iterations=6) for name, recipe in PRESETS.items()}
 
 
 def streams(count: int) -> Streams:
@@ -52,7 +53,8 @@ def test_on_a_linear_network_the_ascent_ends_at_the_optimum_of_score_minus_l2() 
     size, l2 = 6, 0.05
     weights = 0.05 * torch.randn(3, 3 * size * size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     model = linear_model(weights, size=size)
-    recipe = Recipe(iterations=600, learning_rate=0.1, canvas="pixels", move="momentum", objective="logit", l2=l2)
+    bare = dataclasses.replace(preset("unregularised"), iterations=600, jitter=0)
+    recipe = dataclasses.replace(bare, learning_rate=0.1, update_rule="momentum", l2=l2)
     frame = final(climb(classes(model, 3), recipe, streams(3), start=starts(3, size)))
     reached = model.normalise(frame.pixels).flatten(1)
     torch.testing.assert_close(reached, weights / (2 * l2), atol=1e-4, rtol=0)
@@ -63,7 +65,7 @@ def test_the_source_preset_is_its_plain_loop() -> None:
     """Jitter, score minus L2, a step along the gradient over its norm, back, clamp, and a blur every ten steps."""
     model, recipe, steps = smooth_model(), preset("source"), 23
     assert (recipe.iterations, recipe.learning_rate, recipe.l2, recipe.blur_every) == (1000, 5, 1e-3, 10)
-    frames = list(climb(classes(model, 2), Recipe(iterations=steps).over(recipe), streams(2), start=starts(2)))
+    frames = list(climb(classes(model, 2), dataclasses.replace(recipe, iterations=steps), streams(2), start=starts(2)))
     mean, std = (
         torch.tensor(v, dtype=torch.float64).view(3, 1, 1) for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     )
@@ -157,10 +159,10 @@ def test_objectives_are_what_they_say(objective: Objective) -> None:
     torch.testing.assert_close(objective.part(slice(1, 2))(pixels[1:], torch.tensor([0]))[0], expected[1:])
 
 
-def test_rivals_are_the_five_highest_other_logits() -> None:
+def test_competing_classes_are_the_five_highest_other_logits() -> None:
     model, targets = smooth_model(), torch.tensor([1, 2])
     pixels, count = starts(2), len(model.categories)
-    objective = ClassObjective.of(model, targets, Recipe(objective="logit", rivals=0.7))
+    objective = ClassObjective.of(model, targets, Recipe(objective="logit", competing_classes=0.7))
     score, probability = objective(pixels, torch.arange(2))
     logits = model(pixels)
     for row, target in enumerate(targets.tolist()):
@@ -180,28 +182,29 @@ def test_bfloat16_ends_at_nearly_the_same_image() -> None:
     assert not torch.equal(exact, coarse)
 
 
-def test_what_a_recipe_leaves_open_the_preset_decides() -> None:
-    recipe = Recipe(l2=0, jitter=3).over(preset("source"))
-    assert (recipe.l2, recipe.jitter, recipe.blur_every) == (0, 3, 10)
-    for name, complete in PRESETS.items():
-        assert None not in (complete.iterations, complete.learning_rate, complete.canvas, complete.move), name
+def test_the_defaults_of_a_recipe_are_the_default_preset() -> None:
+    assert preset("default") == Recipe()
 
 
 @pytest.mark.parametrize(
-    ("recipe", "message"),
+    ("changes", "message"),
     [
-        (Recipe(l2=-1), "--l2"),
-        (Recipe(learning_rate=float("nan")), "--learning-rate"),
-        (Recipe(clip_small_norm=101), "--clip-small-norm"),
-        (Recipe(zoom=0), "--zoom"),
-        (Recipe(view=8), "--view"),
-        (Recipe(canvas="fourier"), "pixels"),
+        ({"l2": -1}, "l2 -1 is out of range"),
+        ({"iterations": 0}, "iterations 0 is out of range"),
+        ({"learning_rate": float("nan")}, "learning_rate nan"),
+        ({"clip_small_norm": 101}, "clip_small_norm 101"),
+        ({"zoom": 0}, "zoom 0"),
+        ({"view": 8}, "view is too small"),
+        ({"canvas": "fourier"}, "blur_every acts on pixels: set canvas to pixels"),
     ],
 )
-def test_settings_without_sense_are_refused(recipe: Recipe, message: str) -> None:
-    with pytest.raises(DeepscopeError, match=message):
-        recipe.over(preset("source"))
-    with pytest.raises(DeepscopeError, match="choose from default, statistics, source"):
+def test_settings_without_sense_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        dataclasses.replace(preset("source"), **changes)
+
+
+def test_a_preset_that_does_not_exist_and_a_network_that_does_not_fit_are_refused() -> None:
+    with pytest.raises(SettingError, match="must be one of default, statistics, source"):
         preset("sorce")
-    with pytest.raises(DeepscopeError, match="no batch normalisation"):
+    with pytest.raises(UnsupportedError, match="no batch normalisation"):
         final(climb(classes(smooth_model()), SHORT["statistics"], streams(4)))

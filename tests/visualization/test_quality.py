@@ -9,35 +9,35 @@ import torch
 
 from deepscope.errors import DeepscopeError
 from deepscope.models import VisionModel
-from deepscope.visualization.quality import assess, diversity, saturation, translate
+from deepscope.visualization.quality import diversity, recognise, saturation, translate
 from networks import tiny_model
 
 
 def test_ranks_and_probabilities_are_those_of_the_rounded_image() -> None:
-    judge = tiny_model()
+    evaluator = tiny_model()
     pixels = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     targets = torch.tensor([0, 1, 2, 3, 0])
-    verdict = assess(judge, pixels, targets, batch_size=2)
+    seen = recognise(evaluator, pixels, targets, batch_size=2)
     for row, target in enumerate(targets.tolist()):
-        logits = judge(torch.round(pixels[row : row + 1] * 255) / 255)[0].tolist()
-        assert int(verdict.ranks[row]) == sum(logit > logits[target] for logit in logits)
+        logits = evaluator(torch.round(pixels[row : row + 1] * 255) / 255)[0].tolist()
+        assert int(seen.ranks[row]) == sum(logit > logits[target] for logit in logits)
         expected = math.exp(logits[target]) / sum(math.exp(logit) for logit in logits)
-        assert float(verdict.probabilities[row]) == pytest.approx(expected, rel=1e-5)
-    metrics = verdict.metrics()
-    assert metrics["recognised/tiny/top1"] == pytest.approx(float((verdict.ranks == 0).float().mean()))
+        assert float(seen.probabilities[row]) == pytest.approx(expected, rel=1e-5)
+    metrics = seen.metrics()
+    assert metrics["recognised/tiny/top1"] == pytest.approx(float((seen.ranks == 0).float().mean()))
     assert not any("top5" in name for name in metrics), "the five best of four classes always hold the right one"
     assert metrics["recognised/tiny/top1/low"] <= metrics["recognised/tiny/top1"]
 
 
 def test_an_image_that_is_no_number_is_recognised_by_nobody() -> None:
-    verdict = assess(tiny_model(), torch.full((1, 3, 16, 16), float("nan")), torch.tensor([0]))
-    assert int(verdict.ranks[0]) == 4
+    seen = recognise(tiny_model(), torch.full((1, 3, 16, 16), float("nan")), torch.tensor([0]))
+    assert int(seen.ranks[0]) == 4
 
 
-def test_images_of_another_size_are_resized_for_the_judge() -> None:
+def test_images_of_another_size_are_resized_for_the_evaluator() -> None:
     small, large = torch.full((1, 3, 16, 16), 0.4), torch.full((1, 3, 40, 40), 0.4)
-    verdicts = [assess(tiny_model(), pixels, torch.tensor([1])) for pixels in (small, large)]
-    torch.testing.assert_close(verdicts[0].probabilities, verdicts[1].probabilities)
+    found = [recognise(tiny_model(), pixels, torch.tensor([1])) for pixels in (small, large)]
+    torch.testing.assert_close(found[0].probabilities, found[1].probabilities)
 
 
 def test_saturation_counts_black_and_white() -> None:
@@ -62,5 +62,5 @@ def test_classes_translate_by_identifier_then_by_name() -> None:
     model = named(("crane", "wombat"), ("n1", "n2"))
     assert translate(0, model, named(("wombat", "crane bird"), ("n2", "n1"))) == 1
     assert translate(1, model, named(("Wombat", "hay"))) == 0
-    with pytest.raises(DeepscopeError, match="cannot judge"):
+    with pytest.raises(DeepscopeError, match="cannot evaluate"):
         translate(0, model, named(("hay", "snail")))

@@ -13,7 +13,7 @@ from deepscope.errors import DeepscopeError
 from deepscope.models import VisionModel
 from deepscope.results import Animation, ImageGrid, Table
 from deepscope.session import Session
-from deepscope.studies import class_visualization
+from deepscope.studies import class_images_compared, class_visualization
 from deepscope.studies.class_visualization import ClassVisualization
 from deepscope.visualization import Recipe, preset
 from networks import tiny_model
@@ -29,16 +29,16 @@ def models(monkeypatch: pytest.MonkeyPatch) -> None:
         return dataclasses.replace(tiny_model(classes=6, seed=len(name)), name=name, wnids=WNIDS)
 
     def short(name: str) -> Recipe:
-        return Recipe(iterations=3, view=32 if name == "default" else None).over(preset(name))
+        return dataclasses.replace(preset(name), iterations=3, view=32 if preset(name).view else 0)
 
     monkeypatch.setattr(class_visualization, "load_model", load)
-    monkeypatch.setattr(class_visualization, "preset", short)
+    monkeypatch.setattr(class_images_compared, "preset", short)
 
 
 def run(home: Path) -> tuple[ClassVisualization, Session]:
     session = Session(home=home, cache=home / "cache", quiet=True)
     return ClassVisualization(
-        model="maker", judge="judge two", classes=6, iterations=(1, 2, 4), rates=(0.5, 5)
+        model="maker", evaluator="number two", classes=6, iterations=(1, 2, 4), rates=(0.5, 5)
     ), session
 
 
@@ -71,7 +71,7 @@ def test_every_question_is_answered_with_its_number(tmp_path: Path) -> None:
     assert len(ways.rows) == 3 + 3 + 2 + 1 + 2 + 3 + 1
     assert len(grids) == 3
     assert any(isinstance(block, Animation) for block in result.blocks)
-    for name in ("recognised/judge two/top1/source/4 iterations", "total-variation/unregularised/4 iterations"):
+    for name in ("recognised/number two/top1/source/4 iterations", "total-variation/unregularised/4 iterations"):
         assert {name} <= set(result.metrics)
 
 
@@ -83,7 +83,7 @@ def test_without_photographs_the_question_about_them_stays_open(tmp_path: Path) 
 
 
 def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DeepscopeError, match="--classes"):
+    with pytest.raises(DeepscopeError, match="classes must be at least 4"):
         ClassVisualization(classes=1).run(Session(home=tmp_path, cache=tmp_path, quiet=True))
 
 

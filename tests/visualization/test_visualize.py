@@ -12,17 +12,16 @@ import pytest
 import torch
 from PIL import Image
 
-from deepscope.commands import class_images, visualize
-from deepscope.commands.class_images import Images, make_images
+from deepscope.commands import visualize
 from deepscope.commands.visualize import Visualize
 from deepscope.errors import DeepscopeError
 from deepscope.models import VisionModel
 from deepscope.results import Animation, Curves, ImageGrid, Note, Table
 from deepscope.session import Session
-from deepscope.visualization import ClassObjective, Frame, Recipe, climb, preset
+from deepscope.visualization import ClassObjective, Frame, Made, climb, evaluation, make_images, making, preset
 from networks import smooth_model, tiny_model
 
-RECIPE = Recipe(iterations=8, view=32).over(preset("default"))
+RECIPE = dataclasses.replace(preset("default"), iterations=8, view=32)
 LABELS = ("bee eater", "wombat", "hay", "snail")
 
 
@@ -37,12 +36,13 @@ def models(monkeypatch: pytest.MonkeyPatch) -> None:
         return dataclasses.replace(tiny_model(seed=len(name)), name=name)
 
     monkeypatch.setattr(visualize, "load_model", load)
+    monkeypatch.setattr(evaluation, "load_model", load)
 
 
-def make(session: Session, *, labels: tuple[str, ...] = LABELS, batch_size: int = 2, keep: bool = False) -> Images:
+def make(session: Session, *, labels: tuple[str, ...] = LABELS, batch_size: int = 2, keep: bool = False) -> Made:
     targets = torch.tensor([LABELS.index(label) for label in labels])
     objective = ClassObjective(tiny_model(), targets)
-    return make_images(objective, RECIPE, labels, session, batch_size=batch_size, film=range(9), keep=keep)
+    return make_images(objective, RECIPE, labels, session, batch_size=batch_size, frame_steps=range(9), keep=keep)
 
 
 def interrupt_after(frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +57,7 @@ def interrupt_after(frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
             left -= 1
             yield frame
 
-    monkeypatch.setattr(class_images, "climb", interrupted)
+    monkeypatch.setattr(making, "climb", interrupted)
 
 
 def test_what_ctrl_c_stops_is_kept_and_goes_on_to_the_same_bits(
@@ -74,13 +74,13 @@ def test_what_ctrl_c_stops_is_kept_and_goes_on_to_the_same_bits(
     assert stopped.pixels.shape == whole.pixels.shape
     assert torch.equal(stopped.pixels[:2], whole.pixels[:2])
     assert torch.isfinite(stopped.watched).sum(0).tolist() == [9, 9, 5, 5]
-    assert torch.equal(stopped.film[:5], whole.film[:5])
+    assert torch.equal(stopped.frames[:5], whole.frames[:5])
 
     with monkeypatch.context() as patch:
         interrupt_after(2 + 4, patch)  # the last frames of the first batch and of the second one are looked at again
         continued = make(session)
     assert continued.complete
-    for part in ("pixels", "watched", "film"):
+    for part in ("pixels", "watched", "frames"):
         assert torch.equal(getattr(continued, part), getattr(whole, part))
     assert not any((tmp_path / "visualize").rglob("*.kept"))
 
@@ -88,10 +88,10 @@ def test_what_ctrl_c_stops_is_kept_and_goes_on_to_the_same_bits(
 def test_statistics_are_shared_by_parts_of_equal_size_whatever_the_batch(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(class_images, "_SHARED", 3)
+    monkeypatch.setattr(making, "_SHARED", 3)
     objective, recipe = (
         ClassObjective(smooth_model(batch_norm=True), torch.arange(4)),
-        Recipe(batch_norm=1).over(RECIPE),
+        dataclasses.replace(RECIPE, batch_norm=1),
     )
     objective.model.network.float()
     sizes = []
@@ -100,7 +100,7 @@ def test_statistics_are_shared_by_parts_of_equal_size_whatever_the_batch(
         sizes.append(len(part))
         return climb(part, *arguments, **settings)
 
-    monkeypatch.setattr(class_images, "climb", counted)
+    monkeypatch.setattr(making, "climb", counted)
     one, four = (make_images(objective, recipe, LABELS, session, batch_size=size).pixels for size in (1, 4))
     assert torch.equal(one, four)
     assert sizes == [2, 2, 2, 2]
@@ -123,10 +123,10 @@ def test_what_is_kept_is_given_again_without_a_step(session: Session, monkeypatc
             steps.append(frame.step)
             yield frame
 
-    monkeypatch.setattr(class_images, "climb", counted)
+    monkeypatch.setattr(making, "climb", counted)
     again = make(session, keep=True)
     assert steps == [8, 8]
-    for part in ("pixels", "watched", "film"):
+    for part in ("pixels", "watched", "frames"):
         assert torch.equal(getattr(again, part), getattr(first, part))
     assert again.kept.is_dir()
 
@@ -152,7 +152,7 @@ def test_an_image_depends_on_its_label_and_the_seed_alone(session: Session) -> N
 
 @pytest.mark.usefixtures("models")
 def test_the_result_shows_images_quality_curves_and_animations(session: Session) -> None:
-    result = Visualize(("wombat", "hay"), iterations=5, view=32, seeds=2, animate=True).run(session)
+    result = Visualize(("wombat", "hay"), recipe={"iterations": 5, "view": 32}, seeds=2, animate=True).run(session)
     kinds = [type(block) for block in result.blocks]
     assert kinds == [ImageGrid, Table, Curves, *[Animation] * 4]
     assert result.arrays["images"].shape == (4, 16, 16, 3)
@@ -162,9 +162,9 @@ def test_the_result_shows_images_quality_curves_and_animations(session: Session)
     assert np.array_equal(animation.frames[-1], result.arrays["images"][0])
     seen = tiny_model(seed=len("efficientnet_lite0"))(torch.from_numpy(animation.frames[3:4]).permute(0, 3, 1, 2) / 255)
     assert animation.captions[3] == f"wombat #1: iteration 3, probability {float(seen.softmax(1)[0, 1]):.2f}"
-    judge = tiny_model(seed=len("squeezenet1_0"))
+    evaluator = tiny_model(seed=len("squeezenet1_0"))
     pixels = torch.from_numpy(result.arrays["images"]).permute(0, 3, 1, 2).float() / 255
-    recognised = judge(pixels).argmax(1) == torch.tensor([1, 1, 2, 2])
+    recognised = evaluator(pixels).argmax(1) == torch.tensor([1, 1, 2, 2])
     assert result.metrics["recognised/squeezenet1_0/top1"] == pytest.approx(float(recognised.float().mean()))
     assert {"total-variation", "saturation", "diversity", "diversity/low", "seconds-per-image"} <= set(result.metrics)
     assert result.config["iterations"] == 5
@@ -172,15 +172,15 @@ def test_the_result_shows_images_quality_curves_and_animations(session: Session)
 
 
 @pytest.mark.usefixtures("models")
-def test_several_networks_judge(session: Session) -> None:
-    result = Visualize(("wombat",), iterations=2, view=32, judge=("one", "number two")).run(session)
+def test_several_networks_evaluate(session: Session) -> None:
+    result = Visualize(("wombat",), recipe={"iterations": 2, "view": 32}, evaluators=("one", "number two")).run(session)
     assert {f"recognised/{name}/top1" for name in ("efficientnet_lite0", "one", "number two")} <= set(result.metrics)
 
 
 @pytest.mark.usefixtures("models")
 def test_a_stopped_job_still_gives_its_result(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupt_after(4, monkeypatch)
-    result = Visualize(("wombat",), iterations=9, view=32, animate=True).run(session)
+    result = Visualize(("wombat",), recipe={"iterations": 9, "view": 32}, animate=True).run(session)
     assert isinstance(result.blocks[0], Note)
     animation = result.blocks[-1]
     assert isinstance(animation, Animation)
@@ -191,26 +191,27 @@ def test_a_stopped_job_still_gives_its_result(session: Session, monkeypatch: pyt
 @pytest.mark.usefixtures("models")
 def test_it_starts_from_a_picture_or_excites_a_layer(session: Session, tmp_path: Path) -> None:
     Image.new("RGB", (20, 20), (200, 40, 40)).save(tmp_path / "red.png")
-    still = Visualize(("hay",), preset="source", iterations=1, start=str(tmp_path / "red.png")).run(session)
-    assert np.abs(still.arrays["images"][0, 8, 8].astype(int) - [200, 40, 40]).max() <= 20
-    channels = Visualize(layer="0", channel=(1, 4), iterations=3, view=32).run(session)
+    unmoved = {"iterations": 1, "learning_rate": 0.0, "blur_every": 0}
+    still = Visualize(("hay",), preset="source", recipe=unmoved, start=str(tmp_path / "red.png")).run(session)
+    assert still.arrays["images"][0, 8, 8].tolist() == [200, 40, 40]
+    channels = Visualize(layer="0", channel=(1, 4), recipe={"iterations": 3, "view": 32}).run(session)
     assert channels.arrays["images"].shape[0] == 2
     assert not any(name.startswith("recognised") for name in channels.metrics)
-    assert Visualize(layer="3", iterations=3, view=32).run(session).metrics["images"] == 1
+    assert Visualize(layer="3", recipe={"iterations": 3, "view": 32}).run(session).metrics["images"] == 1
 
 
 @pytest.mark.usefixtures("models")
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (Visualize(), "name at least one class"),
+        (Visualize(), "at least one class"),
         (Visualize(("wombat",), layer="0"), "not both"),
-        (Visualize(channel=(1,)), "needs a --layer"),
+        (Visualize(channel=(1,)), "needs a layer"),
         (Visualize(("wombatt",)), "did you mean 'wombat'"),
-        (Visualize(("wombat",), preset="best"), "no preset"),
+        (Visualize(("wombat",), preset="best"), "preset must be one of default, statistics, source"),
         (Visualize(layer="9"), "no layer"),
-        (Visualize(layer="0", channel=(99,)), "--channel 99"),
-        (Visualize(layer="0", judge=("squeezenet1_0",)), "--judge"),
+        (Visualize(layer="0", channel=(99,)), r"channel does not exist: 0 gives \(6, .* \(got 99\)"),
+        (Visualize(layer="0", evaluators=("squeezenet1_0",)), "evaluators recognise classes"),
         (Visualize(("wombat",), start="missing.jpg"), "missing.jpg"),
         (Visualize(("wombat",), preset="statistics"), "no batch normalisation"),
     ],
@@ -224,5 +225,5 @@ def test_what_cannot_be_done_is_said_in_one_line(command: Visualize, message: st
 @pytest.mark.real
 def test_squeezenet_recognises_what_it_was_asked_for(home: Path, tmp_path: Path) -> None:
     session = Session(home=home, cache=tmp_path, quiet=True)
-    command = Visualize(("pug", "gondola"), model="squeezenet1_0", iterations=80, view=96)
+    command = Visualize(("pug", "gondola"), model="squeezenet1_0", recipe={"iterations": 80, "view": 96})
     assert command.run(session).metrics["recognised/squeezenet1_0/top1"] == 1

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from deepscope.adaptation.adaptation import Adaptation, Seen
+from deepscope.adaptation.networks import full
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Coral(Adaptation):
     def loss(self, seen: Seen, own: nn.Module) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The covariances' distance."""
         del own
-        value = distance(seen.source.features.float(), seen.target.features.float())
+        value = distance(full(seen.source.features), full(seen.target.features))
         return self.weight * value, {"covariance-distance": value}
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from deepscope.adaptation.adaptation import Adaptation, Seen
 from deepscope.adaptation.gradient_reversal import ramp, reverse
-from deepscope.adaptation.networks import DomainNetwork
+from deepscope.adaptation.networks import DomainNetwork, full
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Dann(Adaptation):
         """Binary cross-entropy of the domain; also its accuracy and the factor."""
         factor = self.factor * (ramp(seen.moment.progress) if self.schedule == "ramp" else 1.0)
         features = torch.cat([seen.source.features, seen.target.features])
-        logits = own(reverse(features, factor if self.reversal else -factor)).float().squeeze(1)
+        logits = full(own(reverse(features, factor if self.reversal else -factor))).squeeze(1)
         domains = torch.zeros_like(logits)
         domains[len(seen.source.features) :] = 1
         loss = functional.binary_cross_entropy_with_logits(logits, domains)

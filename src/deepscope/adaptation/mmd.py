@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from deepscope.adaptation.adaptation import Adaptation, Seen
+from deepscope.adaptation.networks import full
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class MaximumMeanDiscrepancy(Adaptation):
     def loss(self, seen: Seen, own: nn.Module) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The squared discrepancy of the features."""
         del own
-        value = discrepancy(seen.source.features.float(), seen.target.features.float())
+        value = discrepancy(full(seen.source.features), full(seen.target.features))
         return self.weight * value, {"discrepancy": value}
 
 

@@ -99,7 +99,7 @@ class DigitNetwork(DomainNetwork):
         for number, layer in enumerate((self.hidden1, self.hidden2), start=2):
             x = functional.relu(self.norms[number](layer(x), sizes))
             x = functional.dropout(x, self.dropout, self.training)
-        return _full(self.output(x))
+        return full(self.output(x))
 
     @torch.no_grad()
     def classifier(self, domain: int, views: Sequence[View] = (View(),)) -> Classifier:
@@ -161,12 +161,12 @@ class FeatureNetwork(DomainNetwork):
         shift, scale = (torch.repeat_interleave(values, rows, dim=0) for values in (self.shift, self.scale))
         # Standardised rows have norm 1; the layers below are initialised for deviation 1.
         standard = (inputs - shift) * scale * inputs.shape[1] ** 0.5
-        return _full(self.bottleneck(functional.dropout(standard, self.dropout, self.training)))
+        return full(self.bottleneck(functional.dropout(standard, self.dropout, self.training)))
 
     def classify(self, features: Tensor, sizes: Sizes) -> Tensor:
         """(N, width) -> (N, C)."""
         del sizes
-        return _full(self.output(features))
+        return full(self.output(features))
 
     @torch.no_grad()
     def head(self, domain: int) -> tuple[Normalisation, nn.Linear]:
@@ -177,6 +177,6 @@ class FeatureNetwork(DomainNetwork):
         return Normalisation("standard", self.shift[domain], self.scale[domain], torch.empty(0)), linear
 
 
-def _full(outputs: Tensor) -> Tensor:
-    """Losses need more digits than bfloat16 has."""
-    return outputs.float() if outputs.dtype == torch.bfloat16 else outputs
+def full(outputs: Tensor) -> Tensor:
+    """At least float32: losses need more digits than bfloat16 has."""
+    return outputs.float() if outputs.dtype.itemsize < 4 else outputs

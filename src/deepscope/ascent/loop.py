@@ -91,12 +91,14 @@ def ascend(score: Score, start: Tensor | State, *, move: Move, project: Project,
         active = torch.ones_like(rows).bool()
         state = State(step, rows, points.detach(), scores.detach(), outputs.detach(), active, memory)
         yield state
+        all_go_on = state.active is active  # told without waiting for the device
         active = state.active
-        if step == steps or not active.any():
+        left = len(rows) if all_go_on or step == steps else int(active.sum())
+        if step == steps or not left:
             return
         (gradient,) = torch.autograd.grad(scores, points, active.to(scores))
         del scores, outputs  # the graph is freed before the next one grows
-        if not active.all():
+        if left < len(rows):
             state, gradient = _keep(state, active), gradient[active]
             rows = state.rows
         gradient = _finite(gradient)

@@ -1,18 +1,26 @@
-"""Adversarial examples: attacks, their goals, and the judge of what succeeded."""
+"""Adversarial examples: attacks, their criteria, and the evaluator that decides what succeeded.
 
-from deepscope.attacks.attack import Attack, Bounded, Norm, Shared, distance
+`attack` and `evaluate_attacks` take a model and images in any form; a method itself takes and returns tensors.
+"""
+
 from deepscope.attacks.auto_pgd import AutoPGD
+from deepscope.attacks.base import Attack, Bounded, Norm, Shared, distance
 from deepscope.attacks.boundary import Boundary
 from deepscope.attacks.carlini_wagner import CarliniWagner
+from deepscope.attacks.criteria import Criterion, Targeted, Untargeted
 from deepscope.attacks.ddn import DDN
 from deepscope.attacks.deepfool import DeepFool
+from deepscope.attacks.evaluation import AttackEvaluation, MethodEvaluation, evaluate_attacks
+from deepscope.attacks.evaluator import Verdict
 from deepscope.attacks.fooling import Fooling
-from deepscope.attacks.goals import Goal, Targeted, Untargeted
 from deepscope.attacks.one_pixel import OnePixel
+from deepscope.attacks.outcome import Outcome
 from deepscope.attacks.patch import Patch
 from deepscope.attacks.pgd import FGSM, PGD, PGDL2, MomentumPGD
 from deepscope.attacks.square import Square
+from deepscope.attacks.subjects import Subjects
 from deepscope.attacks.universal import Universal
+from deepscope.attacks.workflow import AdversarialExamples, attack
 from deepscope.registry import discover
 
 __all__ = [
@@ -20,24 +28,32 @@ __all__ = [
     "FGSM",
     "PGD",
     "PGDL2",
+    "AdversarialExamples",
     "Attack",
+    "AttackEvaluation",
     "AutoPGD",
     "Boundary",
     "Bounded",
     "CarliniWagner",
+    "Criterion",
     "DeepFool",
     "Fooling",
-    "Goal",
+    "MethodEvaluation",
     "MomentumPGD",
     "Norm",
     "OnePixel",
+    "Outcome",
     "Patch",
     "Shared",
     "Square",
+    "Subjects",
     "Targeted",
     "Universal",
     "Untargeted",
+    "Verdict",
+    "attack",
     "distance",
+    "evaluate_attacks",
 ]
 
 discover(__name__)

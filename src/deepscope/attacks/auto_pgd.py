@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from deepscope.ascent import LinfBall, Memory, State, Streams
-from deepscope.attacks.attack import Bounded, Norm, require_positive
-from deepscope.attacks.goals import Goal
+from deepscope.attacks.base import Bounded, Norm, seeded
+from deepscope.attacks.criteria import Criterion
 from deepscope.attacks.grid import whole_levels
 from deepscope.attacks.search import search
 from deepscope.models import VisionModel
-from deepscope.settings import Count, LinfRadius
+from deepscope.settings import Count, LinfRadius, Share
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class AutoPGD(Bounded):
     """PGD with momentum whose step halves where progress stalls (Croce and Hein 2020, arXiv:2003.01690).
 
     Attributes:
-        loss: what is climbed: cross-entropy, or the difference of logits ratio, which no scaling of logits hides.
+        loss: what is maximised: cross-entropy, or the difference of logits ratio, which no rescaling of logits changes.
         radius: largest change of a channel, pixels in [0, 1].
         steps: gradient steps of each start.
-        restarts: starts; an image that has succeeded takes no part in the next.
-        progress: part of the steps since the last checkpoint that must climb, or the step halves.
-        levels: grey levels of the saved image; 0 leaves pixels between levels.
+        restarts: number of starts; an image that has succeeded leaves the batch.
+        progress: share of the steps since the last checkpoint that must increase the loss, or the step halves.
+        levels: grey levels of the saved image; 0 does not round pixels to levels.
     """
 
     name: ClassVar[str] = "auto-pgd"
@@ -37,18 +37,17 @@ class AutoPGD(Bounded):
     radius: LinfRadius = 4 / 255
     steps: Count = 50
     restarts: Count = 1
-    progress: float = 0.75
+    progress: Share = 0.75
     levels: int = 256
 
-    def __post_init__(self) -> None:
-        require_positive(radius=self.radius, steps=self.steps, restarts=self.restarts)
-
-    def __call__(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
+    def __call__(
+        self, model: VisionModel, pixels: Tensor, criterion: Criterion, *, rng: torch.Generator | None = None
+    ) -> Tensor:
         """Perturbed pixels."""
-        radius, streams = whole_levels(self.radius, self.levels), Streams.split(rng, len(pixels))
+        radius, streams = whole_levels(self.radius, self.levels), Streams.split(seeded(rng), len(pixels))
 
-        def loss(goal: Goal, logits: Tensor) -> Tensor:
-            return goal.cross_entropy(logits) if self.loss == "cross-entropy" else goal.scaled_margin(logits)
+        def loss(criterion: Criterion, logits: Tensor) -> Tensor:
+            return criterion.cross_entropy(logits) if self.loss == "cross-entropy" else criterion.scaled_margin(logits)
 
         def start(rows: Tensor) -> Tensor:
             noise = streams.uniform(rows, *pixels.shape[1:], low=-radius, high=radius)
@@ -57,12 +56,14 @@ class AutoPGD(Bounded):
         return search(
             model,
             pixels,
-            goal,
+            criterion,
             norm="linf",
             radius=radius,
             loss=loss,
             start=start,
-            move=lambda rows: SelfTuned(LinfBall(pixels[rows], radius), radius, checkpoints(self.steps), self.progress),
+            update=lambda rows: SelfTuned(
+                LinfBall(pixels[rows], radius), radius, checkpoints(self.steps), self.progress
+            ),
             ball=lambda rows: LinfBall(pixels[rows], radius),
             steps=self.steps,
             restarts=self.restarts,
@@ -71,7 +72,7 @@ class AutoPGD(Bounded):
 
 
 def checkpoints(steps: int) -> tuple[int, ...]:
-    """The steps at which progress is judged: 0, then 22 %, and gaps that shrink by 3 % down to 6 % of all steps."""
+    """The steps at which progress is measured: 0, then 22 %, and gaps that shrink by 3 % down to 6 % of all steps."""
     found, gap = [0.0, 0.22], 0.22
     while found[-1] < 1:
         gap = max(gap - 0.03, 0.06)
@@ -81,10 +82,10 @@ def checkpoints(steps: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class SelfTuned:
-    """The move of AutoPGD: a sign step with momentum inside the ball, each row with its own step size.
+    """The update rule of AutoPGD: a sign step with momentum inside the ball, each row with its own step size.
 
     At a checkpoint a row whose score rose in too few steps, or whose step and best score are the same as at the last
-    checkpoint, halves its step and goes on from the best point it has seen.
+    checkpoint, halves its step and continues from the best point it has seen.
     """
 
     ball: LinfBall
@@ -93,7 +94,7 @@ class SelfTuned:
     progress: float
 
     def begin(self, points: Tensor, /) -> Memory:
-        """Previous point, best point and its gradient; step size, last and best score, climbs, last checkpoint's."""
+        """Previous point, best point and its gradient; step size, last and best score, increases, last checkpoint's."""
         one = points.new_ones(len(points))
         worst = -torch.inf * one
         size = 2 * self.radius * one

@@ -7,14 +7,14 @@ from torch import Tensor
 
 
 class Best:
-    """Keeps, for each row, the points of highest value so far. Rows of which nothing was offered keep the start."""
+    """Keeps, for each row, the point of highest value so far. Rows for which nothing was offered keep the start."""
 
     def __init__(self, start: Tensor) -> None:
         self.points = start.clone()
         self.value = torch.full((len(start),), -torch.inf, device=start.device, dtype=start.dtype)
 
     def offer(self, rows: Tensor, points: Tensor, value: Tensor) -> None:
-        """Take points (n, ...) of `rows` (n,) where their value (n,) beats what is kept; -inf never does."""
+        """Keep points (n, ...) of `rows` (n,) whose value (n,) exceeds the best so far; -inf never does."""
         better = value.to(self.value) > self.value[rows]
         self.value[rows[better]] = value[better].to(self.value)
         self.points[rows[better]] = points[better]

@@ -1,4 +1,4 @@
-"""The boundary attack: it sees decisions alone."""
+"""The boundary attack, which needs decisions only."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from deepscope.ascent import Streams
-from deepscope.attacks.attack import Attack, Norm, distance, require_positive
-from deepscope.attacks.goals import Goal
+from deepscope.attacks.base import Attack, Norm, distance, seeded
+from deepscope.attacks.criteria import Criterion
 from deepscope.attacks.grid import rounded
+from deepscope.errors import SettingError
 from deepscope.models import VisionModel
 from deepscope.settings import Count, Positive
 
 Succeeds: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""(rows (n,), points (n, 3, H, W)) -> (n,) whether the network is fooled."""
+"""(rows (n,), points (n, 3, H, W)) -> (n,) whether the criterion is met."""
 
 _BISECTIONS = 10
 
@@ -26,14 +27,14 @@ _BISECTIONS = 10
 class Boundary(Attack):
     """From an image that succeeds, along the boundary towards the original (Brendel et al. 2018, arXiv:1712.04248).
 
-    It starts from noise. A target that no noise is taken for is not reached.
+    It starts from noise. A target that the model sees in no noise image is not reached.
 
     Attributes:
-        queries: images that the network may be shown, for each image attacked.
-        starts: noise images tried for the first success.
-        spherical: first length of a step around the original, as a part of the distance.
-        towards: first length of a step towards the original, as a part of the distance.
-        levels: grey levels of the saved image; 0 leaves pixels between levels.
+        queries: images that the network may classify per image attacked.
+        starts: noise images tried to find a first success.
+        spherical: first length of a step around the original, as a share of the distance.
+        towards: first length of a step towards the original, as a share of the distance.
+        levels: grey levels of the saved image; 0 does not round pixels to levels.
     """
 
     norm: ClassVar[Norm] = "l2"
@@ -45,20 +46,21 @@ class Boundary(Attack):
     levels: int = 256
 
     def __post_init__(self) -> None:
-        require_positive(
-            queries=self.queries - _BISECTIONS - self.starts,
-            starts=self.starts,
-            spherical=self.spherical,
-            towards=self.towards,
-        )
+        super().__post_init__()
+        if self.queries <= self.starts + _BISECTIONS:
+            needed = self.starts + _BISECTIONS
+            problem = f"must be more than {needed}: {self.starts} for {{starts}}, {_BISECTIONS} for the first bisection"
+            raise SettingError("queries", problem, got=self.queries)
 
     @torch.no_grad()
-    def __call__(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
+    def __call__(
+        self, model: VisionModel, pixels: Tensor, criterion: Criterion, *, rng: torch.Generator | None = None
+    ) -> Tensor:
         """Perturbed pixels."""
-        streams = Streams.split(rng, len(pixels))
+        streams = Streams.split(seeded(rng), len(pixels))
 
         def succeeds(rows: Tensor, points: Tensor) -> Tensor:
-            return goal[rows].reached(model(rounded(points, self.levels)))
+            return criterion[rows].met(model(rounded(points, self.levels)))
 
         best, found = self._noise(pixels, streams, succeeds)
         rows = found.nonzero()[:, 0]
@@ -66,7 +68,7 @@ class Boundary(Attack):
             return pixels.clone()
         best[rows] = self._bisect(pixels[rows], best[rows], rows, succeeds)
         spherical, towards = (pixels.new_full((len(rows),), first) for first in (self.spherical, self.towards))
-        for _ in range((self.queries - self.starts - _BISECTIONS) // 2):  # two queries a turn
+        for _ in range((self.queries - self.starts - _BISECTIONS) // 2):  # two queries per iteration
             original, point = pixels[rows], best[rows]
             around = self._around(original, point, spherical, streams.normal(rows, *pixels.shape[1:]).to(pixels))
             held = succeeds(rows, around)
@@ -76,7 +78,7 @@ class Boundary(Attack):
             if held.any():
                 came[held] = succeeds(rows[held], nearer[held])
             best[rows] = torch.where(_wide(came), nearer, point)
-            spherical = (spherical * torch.where(held, 1.1, 1 / 1.1)).clamp(1e-5, 0.5)  # half of them hold
+            spherical = (spherical * torch.where(held, 1.1, 1 / 1.1)).clamp(1e-5, 0.5)  # about half of them succeed
             towards = (towards * torch.where(came, 1.3, torch.where(held, 1 / 1.1, 1.0))).clamp(1e-5, 0.5)
         return best
 
@@ -94,7 +96,7 @@ class Boundary(Attack):
         return best, found
 
     def _bisect(self, original: Tensor, point: Tensor, rows: Tensor, succeeds: Succeeds) -> Tensor:
-        """The point nearest to the original on the line between them that still succeeds."""
+        """The point on the line between them that is nearest to the original and still succeeds."""
         low, high = torch.zeros_like(rows, dtype=point.dtype), torch.ones_like(rows, dtype=point.dtype)
         best = point
         for _ in range(_BISECTIONS):
@@ -106,7 +108,7 @@ class Boundary(Attack):
         return best
 
     def _around(self, original: Tensor, point: Tensor, size: Tensor, noise: Tensor) -> Tensor:
-        """A random step at right angles to the way home, back on the sphere around the original."""
+        """A random step orthogonal to the line to the original, projected back onto the sphere around it."""
         way = point - original
         far = distance(point, original, "l2").clamp_min(1e-12)
         noise = noise - way * _wide((noise * way).flatten(1).sum(1) / far.square())

@@ -1,4 +1,4 @@
-"""DeepFool: step by step to the nearest boundary of a linearised network."""
+"""DeepFool: steps to the nearest decision boundary of the linearised network."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from deepscope.attacks.attack import Attack, Norm, require_positive
-from deepscope.attacks.goals import Goal, Targeted
+from deepscope.attacks.base import Attack, Norm
+from deepscope.attacks.criteria import Criterion, Targeted
 from deepscope.attacks.grid import rounded
 from deepscope.attacks.scale import Rescaled
 from deepscope.models import VisionModel
@@ -22,9 +22,9 @@ class DeepFool(Attack):
 
     Attributes:
         steps: projections before giving up.
-        candidates: rival classes looked at, those of the largest logits for the image; a target is its own only rival.
-        overshoot: part by which the change goes beyond the boundary.
-        levels: grey levels of the saved image; 0 leaves pixels between levels.
+        candidates: competing classes considered, those with the largest logits; for a target, only the target itself.
+        overshoot: share by which the change goes beyond the boundary.
+        levels: grey levels of the saved image; 0 does not round pixels to levels.
     """
 
     name: ClassVar[str] = "deepfool"
@@ -34,14 +34,13 @@ class DeepFool(Attack):
     overshoot: float = 0.02
     levels: int = 256
 
-    def __post_init__(self) -> None:
-        require_positive(steps=self.steps, candidates=self.candidates)
-
-    def __call__(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
+    def __call__(
+        self, model: VisionModel, pixels: Tensor, criterion: Criterion, *, rng: torch.Generator | None = None
+    ) -> Tensor:
         """Perturbed pixels; nothing is random."""
         found, total = pixels.clone(), torch.zeros_like(pixels)
         rows = torch.arange(len(pixels), device=pixels.device)
-        rivals: Tensor | None = None
+        competitors: Tensor | None = None
         rescaled = Rescaled(pixels)
 
         def look() -> tuple[Tensor, Tensor]:
@@ -52,39 +51,39 @@ class DeepFool(Attack):
         for step in range(self.steps + 1):
             points, logits = look()
             found[rows] = rounded(points.detach(), self.levels)
-            on = ~goal[rows].reached(logits)
+            on = ~criterion[rows].met(logits)
             if step == self.steps or not on.any():
                 break
-            if rivals is None:
-                rivals = self._rivals(logits.detach(), goal)
+            if competitors is None:
+                competitors = self._competitors(logits.detach(), criterion)
             if not on.all():
                 rows = rows[on]
-                points, logits = look()  # one more pass forward is cheaper than those back through who has finished
-            total[rows] += self._nearest(points, logits, goal[rows], rivals[rows])
+                points, logits = look()  # one more forward pass is cheaper than backward passes through finished images
+            total[rows] += self._nearest(points, logits, criterion[rows], competitors[rows])
         return found
 
-    def _rivals(self, logits: Tensor, goal: Goal) -> Tensor:
-        """(N, K) classes that the image might become; for a target, the class that it must leave is found anew."""
-        if isinstance(goal, Targeted):
-            return goal.classes[:, None]
-        others = logits.scatter(1, goal.classes[:, None], -torch.inf)
+    def _competitors(self, logits: Tensor, criterion: Criterion) -> Tensor:
+        """(N, K) classes that the image might become; for a target, the class to leave is found at each step."""
+        if isinstance(criterion, Targeted):
+            return criterion.classes[:, None]
+        others = logits.scatter(1, criterion.classes[:, None], -torch.inf)
         return others.topk(min(self.candidates, logits.shape[1] - 1), dim=1).indices
 
     @torch.enable_grad()
-    def _nearest(self, points: Tensor, logits: Tensor, goal: Goal, rivals: Tensor) -> Tensor:
-        """The shortest of the projections onto each rival's boundary; zero where no gradient shows the way to one."""
-        own = logits.argmax(1) if isinstance(goal, Targeted) else goal.classes
-        gaps = logits.gather(1, rivals) - logits.gather(1, own[:, None])
+    def _nearest(self, points: Tensor, logits: Tensor, criterion: Criterion, competitors: Tensor) -> Tensor:
+        """The shortest projection onto a boundary with a competing class; zero where no gradient leads to one."""
+        own = logits.argmax(1) if isinstance(criterion, Targeted) else criterion.classes
+        gaps = logits.gather(1, competitors) - logits.gather(1, own[:, None])
         shortest = torch.full((len(points),), torch.inf, device=points.device, dtype=points.dtype)
         change = torch.zeros_like(points)
         diagonal = points[0].numel() ** 0.5  # of the box of all images: no longer step is of any use
-        for k in range(rivals.shape[1]):
-            last = k == rivals.shape[1] - 1
+        for k in range(competitors.shape[1]):
+            last = k == competitors.shape[1] - 1
             (normal,) = torch.autograd.grad(gaps[:, k].sum(), points, retain_graph=not last)
             steepest = normal.flatten(1).abs().amax(1)
             normal = normal / steepest.view(-1, 1, 1, 1)  # or squares of a small gradient underflow; NaN where it is 0
             norm = normal.flatten(1).norm(dim=1)
-            gap = gaps[:, k].detach().abs().clamp_min(1e-6)  # on the boundary itself there is still a way to go
+            gap = gaps[:, k].detach().abs().clamp_min(1e-6)  # on the boundary itself the step must not be zero
             length = (gap / steepest / norm).clamp_max(diagonal)
             nearer = norm.isfinite() & (length < shortest)
             shortest = torch.where(nearer, length, shortest)

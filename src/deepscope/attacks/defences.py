@@ -1,4 +1,4 @@
-"""Simple defences, as baselines to measure. Each changes the image before the network sees it."""
+"""Simple defences as baselines. Each changes the image before the network sees it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.nn import functional
 
 Defence: TypeAlias = Callable[[Tensor], Tensor]
-"""(N, 3, H, W) pixels in [0, 1] -> the same, cleaned."""
+"""(N, 3, H, W) pixels in [0, 1] -> the same shape, with less of the perturbation."""
 
 WARNING = (
     "Surviving an attack is not robustness: it shows that this attack, at these settings, failed. Compare several "
-    "strong attacks and trust the lowest accuracy. A defence that the attacks did not know of proves less still: an "
-    "attack that knows it breaks it (Athalye et al. 2018)."
+    "strong attacks and trust the lowest accuracy. A defence that the attacks did not know about proves even less: an "
+    "attack that knows about it breaks it (Athalye et al. 2018)."
 )
 
 
@@ -40,7 +40,7 @@ def bit_depth(pixels: Tensor, bits: int = 4) -> Tensor:
 
 
 def resize(pixels: Tensor, factor: float = 0.5) -> Tensor:
-    """Shrink and enlarge again, both with antialiasing (Xie et al. 2018, without the random part)."""
+    """Shrink and enlarge, both with antialiasing (Xie et al. 2018, without the random part)."""
     size = list(pixels.shape[2:])
     smaller = [max(1, round(side * factor)) for side in size]
     small = functional.interpolate(pixels, smaller, mode="bilinear", antialias=True, align_corners=False)

@@ -1,145 +1,293 @@
-"""Running an attack on many images at growing radii, judged, with its cost."""
+"""Evaluate attacks: success, distortion and cost over radii, behind simple defences, and on other networks."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from deepscope.attacks.attack import Attack, Bounded, Shared
-from deepscope.attacks.goals import Goal
-from deepscope.attacks.judge import Cost, Verdict, counted, judge
+from deepscope.attacks.base import Attack, Norm
+from deepscope.attacks.defences import DEFENCES, Defence
+from deepscope.attacks.levels import logits
+from deepscope.attacks.outcome import Outcome, run_attack
+from deepscope.attacks.subjects import Misclassified, Subjects, aim, divide, file_names, files_in, read_subjects
+from deepscope.errors import SettingError
+from deepscope.images import Skipped
+from deepscope.inputs import Images
 from deepscope.models import VisionModel
-from deepscope.models.differentiable import differentiable
-from deepscope.models.fast_backward import FastBackward
+from deepscope.render import Presented
+from deepscope.session import Session
+from deepscope.settings import LINF_RADIUS, Range
+from deepscope.statistics import Estimate, proportion
+
+METHODS = ("fgsm", "pgd", "deepfool", "ddn")
+RADII = (1 / 255, 2 / 255, 4 / 255, 8 / 255)
+L2_RADII = (0.25, 0.5, 1.0, 2.0)
+
+UNDEFENDED = "none"
+"""The name of the network without a defence, beside the defences."""
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What an attack did to N images.
+class Transfer:
+    """How many examples that fool the attacked network also fool another one.
 
     Attributes:
-        radii: in growing order.
-        verdicts: for each radius, a verdict an image. An image that succeeded at a smaller radius keeps that verdict.
-        saved: (N, 3, H, W) uint8, each image as last judged.
-        queries, gradients: (N,) what each image cost over all radii: the mean of the batch it was attacked in.
-        vanished: (N,) whether the image withstood a radius at which a gradient of it was zero or not finite, or at
-            which every query was answered with the same logits: it proves nothing then. Of a shared attack: whether
-            the gradients of most images that it learnt from were.
+        fooled: examples that meet the criterion there.
+        usable: examples that meet it on the attacked network, and whose original the other network gets right.
     """
 
-    radii: tuple[float, ...]
-    verdicts: tuple[tuple[Verdict, ...], ...]
-    saved: Tensor
-    queries: Tensor
-    gradients: Tensor
-    vanished: Tensor
+    fooled: int
+    usable: int
+
+    @property
+    def share(self) -> Estimate:
+        """The proportion, with its 95 % Wilson interval."""
+        return proportion(self.fooled, self.usable)
 
 
-@differentiable
-def evaluate(
-    attack: Attack,
+@dataclass(frozen=True, eq=False)
+class MethodEvaluation:
+    """What one attack did.
+
+    Attributes:
+        attack: the method.
+        examples: the first images that it was evaluated on, as many as were kept.
+        outcome: what succeeded and what it cost; its `images` are the examples' adversarial images.
+        right: for each defence, how many adversarial images are classified correctly behind it.
+        transferred: for each other network, by name, how many examples transfer to it.
+        files: the saved images, in the folder that was named.
+    """
+
+    attack: Attack
+    examples: Subjects
+    outcome: Outcome
+    right: Mapping[str, int]
+    transferred: Mapping[str, Transfer]
+    files: tuple[Path, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.outcome)
+
+
+@dataclass(frozen=True, eq=False)
+class AttackEvaluation(Presented):
+    """How a network withstands several attacks.
+
+    Attributes:
+        model: the network under attack.
+        others: networks that the examples were shown to afterwards.
+        methods: what each attack did.
+        right: for each defence, how many of the clean images are classified correctly behind it.
+        paths: the files, or names, of the images that the network gets right.
+        digests: SHA-256 of each.
+        misclassified: images that it gets wrong without any attack.
+        skipped: what could not be read, or already shows the target.
+    """
+
+    model: VisionModel
+    others: tuple[VisionModel, ...]
+    methods: tuple[MethodEvaluation, ...]
+    right: Mapping[str, int]
+    paths: tuple[Path, ...]
+    digests: tuple[bytes, ...]
+    misclassified: tuple[Misclassified, ...]
+    skipped: tuple[Skipped, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def clean(self) -> Estimate:
+        """Accuracy without an attack."""
+        return proportion(len(self), len(self) + len(self.misclassified))
+
+    def success(self, method: MethodEvaluation, place: int) -> Estimate:
+        """The share of images that the network gets right on which an attack succeeds, at a radius by its place."""
+        return proportion(sum(method.outcome.successes(place)), len(method))
+
+    def accuracy(self, method: MethodEvaluation, place: int) -> Estimate:
+        """Accuracy under attack among all images, at a radius by its place."""
+        # a shared attack is evaluated on a part of the images, and as large a part of those that are wrong anyway
+        wrong = round(len(self.misclassified) / len(self) * len(method))
+        return proportion(len(method) - sum(method.outcome.successes(place)), len(method) + wrong)
+
+    def columns(self) -> Mapping[str, Sequence[Any]]:
+        """One row per attack and radius: success and accuracy with their intervals, median distances of successes."""
+        rows = [self._row(method, place) for method in self.methods for place in range(len(method.outcome.radii))]
+        return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
+
+    def _row(self, method: MethodEvaluation, place: int) -> dict[str, Any]:
+        success, accuracy = self.success(method, place), self.accuracy(method, place)
+        found = {field: method.outcome.values(field, place=place) for field in ("l0", "l2", "linf", "ssim")}
+        return {
+            "method": method.attack.name,
+            "norm": method.attack.norm,
+            "radius": method.outcome.radii[place],
+            "images": len(method),
+            "success": success.value,
+            "success_low": success.low,
+            "success_high": success.high,
+            "accuracy": accuracy.value,
+            "accuracy_low": accuracy.low,
+            "accuracy_high": accuracy.high,
+            **{field: median(values) if values else math.nan for field, values in found.items()},
+            "queries": float(method.outcome.queries.mean()),
+            "gradients": float(method.outcome.gradients.mean()),
+        }
+
+
+def evaluate_attacks(
     model: VisionModel,
-    images: Tensor,
-    labels: Tensor,
-    goal: Goal,
+    images: Images,
+    methods: Sequence[Attack | str] | Attack | str = METHODS,
+    radii: Sequence[float] = RADII,
     *,
-    rng: torch.Generator,
-    paths: Sequence[Path],
-    radii: Sequence[float] = (),
-    fit: tuple[Tensor, Goal] | None = None,
+    l2_radii: Sequence[float] = L2_RADII,
+    target: str | int | None = None,
+    transfer_to: Sequence[VisionModel] = (),
+    defences: Mapping[str, Defence] = DEFENCES,
+    save_to: str | Path | None = None,
+    keep: int = 4,
+    limit: int | None = None,
     batch_size: int = 16,
-    quick: bool = False,
-    advance: Callable[[int], None] = lambda _: None,
-) -> Evaluation:
-    """Attack every image and let the judge decide.
+    seed: int = 0,
+    session: Session | None = None,
+) -> AttackEvaluation:
+    """Measure attacks: success, distortion and cost over radii, behind simple defences, and on other networks.
 
-    A bounded attack is run at each radius, on the images that withstood the smaller ones. Any other is run once, and
-    has succeeded at the radii that its change does not exceed.
+    Every example is evaluated as `attack` does. An image on which an attack succeeds at one radius is not attacked
+    again at larger ones. Shared attacks (patch, universal) learn from a random half of the images and are evaluated on
+    the other half.
 
     Args:
-        images: (N, 3, H, W) uint8, all classified correctly and none already where the goal wants it.
-        labels: (N,) true classes.
-        goal: one row an image; like images and labels on the CPU.
-        paths: where the judge saves, one PNG an image.
-        radii: in the attack's bound; without any, its own.
-        fit: pixels in uint8 and their goal, that a shared attack learns from; these same images where None.
+        model: the network under attack.
+        images: paths, folders, PIL images, arrays, tensors, or a dataset.
+        methods: attacks, or names of attacks with their default settings; no two of the same name.
+        radii: of attacks bounded in Linf: the largest change of a channel, pixels in [0, 1].
+        l2_radii: of attacks bounded in L2: Euclidean length of the change, pixels in [0, 1].
+        target: the class to be predicted, by name or number, or "random" for a random one per image; any but the true
+            one by default.
+        transfer_to: networks of the same classes, which the examples are shown to afterwards.
+        defences: functions of pixels (N, 3, H, W), by name; the attacks do not know about them.
+        save_to: a folder for the examples, one PNG per image in a folder per method; None saves none.
+        keep: originals and examples that are returned per method, at most: the first ones.
+        limit: images to use, at most, drawn at random.
         batch_size: images attacked at once; the outcome does not depend on it.
-        quick: passes without a gradient run in bfloat16 during the attack, never when judging, and not for an attack
-            that goes by differences too small for it.
-        advance: called with the number of images done.
+        seed: of all randomness.
+        session: device, precision and progress; its own seed counts where it is given.
+
+    Returns:
+        what each attack did, as counts, measurements of each image, and the first examples.
+
+    Raises:
+        SettingError: a setting is out of range, or a network has other classes.
+        ModelError: the model has no class layer.
+        DataError: no image could be read, the model gets none right, or there are too few for a shared attack.
+        FileError: the folder cannot be written to.
+
+    Example:
+        >>> import deepscope as ds
+        >>> from deepscope.attacks import evaluate_attacks
+        >>> cat = ds.data.photographs.bundled("chelsea.png")
+        >>> found = evaluate_attacks(ds.load_model("efficientnet_lite0"), cat, "fgsm", radii=[1 / 255, 4 / 255])
+        >>> [len(one) for one in found.methods], found.methods[0].outcome.radii == (1 / 255, 4 / 255)
+        ([1], True)
     """
-    bounded = attack if isinstance(attack, Bounded) else None
-    sizes = tuple(sorted(radii)) or ((bounded.reach,) if bounded else ())
-    if not bounded:
-        sizes = (*sizes, math.inf)
-    saved = images.clone()
-    quick = quick and not attack.exact
-    fast = FastBackward.of(model, to_pixels(images[:1], model))
-    queries, gradients = torch.zeros(len(images)), torch.zeros(len(images))
-    vanished = torch.zeros(len(images), dtype=torch.bool)
-    latest: dict[int, Verdict] = {}
-    by_radius: list[tuple[Verdict, ...]] = []
-    for size in sizes:
-        todo = [i for i in range(len(images)) if i not in latest or (bounded and not latest[i].success)]
-        sized = bounded.within(size) if bounded and todo else attack
-        lay, learning = _prepare(sized, model, fit or (images, goal), rng, quick=quick, fast=fast)
-        queries += learning.queries / max(1, len(images))  # what learning cost, shared by all
-        gradients += learning.gradients / max(1, len(images))
-        for start in range(0, len(todo), batch_size):
-            rows = torch.tensor(todo[start : start + batch_size])
-            pixels, aim = to_pixels(images[rows], model), goal[rows].to(model.device)
-            watched, cost = counted(model, pixels, quick=quick, fast=fast)
-            changed = lay(watched, pixels, aim)
-            queries[rows] += cost.queries / len(rows)
-            gradients[rows] += cost.gradients / len(rows)
-            verdicts, read = judge(
-                model, pixels, changed, aim, labels[rows].to(model.device), [paths[row] for row in rows.tolist()]
-            )
-            saved[rows] = to_levels(read)
-            latest.update(zip(rows.tolist(), verdicts, strict=True))
-            if bounded:
-                latest.update({row: _within(size, bounded, latest[row]) for row in rows.tolist()})
-            withstood = torch.tensor([not latest[row].success for row in rows.tolist()])
-            most = learning.vanished.float().mean() > 0.5  # False where nothing was learnt
-            vanished[rows] |= withstood & (cost.vanished | cost.flat | most).cpu()
-            advance(len(rows))
-        by_radius.append(tuple(_within(size, attack, latest[row]) for row in range(len(images))))
-    return Evaluation(sizes, tuple(by_radius), saved, queries, gradients, vanished)
+    attacks = _attacks(methods)
+    by_norm = _by_norm(radii, l2_radii)
+    require_same_classes(model, transfer_to)
+    session = Session.of(session, device=model.device, seed=seed)
+    found = read_subjects(model, images, session, batch_size=batch_size, limit=limit)
+    found.require_some(model)
+    found = aim(model, found, target, session)
+    defended = {UNDEFENDED: None, **defences} if defences else {}
+    right_there = {other.name: _right(other, found, session) for other in transfer_to}
+
+    def run(attack: Attack) -> MethodEvaluation:
+        subjects = divide(attack, found, session)
+        folder = None if save_to is None else Path(save_to) / attack.name
+        files = files_in(folder, subjects)
+        outcome = run_attack(
+            attack, model, subjects, session, radii=by_norm[attack.norm], files=files, batch_size=batch_size
+        )
+        transferred = {}
+        for other in transfer_to:
+            known = right_there[other.name] if subjects is found else _right(other, subjects, session)
+            transferred[other.name] = _transfer(other, subjects, outcome, known, session)
+        return MethodEvaluation(
+            attack,
+            replace(subjects[range(min(keep, len(subjects)))], learn_from=None),
+            outcome.keeping(keep),
+            _behind(model, outcome.images, subjects.labels, defended, session),
+            transferred,
+            tuple(Path(attack.name, name) for name in file_names(subjects.paths)) if files else (),
+        )
+
+    return AttackEvaluation(
+        model,
+        tuple(transfer_to),
+        tuple(run(attack) for attack in attacks),
+        _behind(model, found.levels, found.labels, defended, session),
+        found.paths,
+        found.digests,
+        found.misclassified,
+        found.skipped,
+    )
 
 
-def _prepare(
-    attack: Attack,
-    model: VisionModel,
-    fit: tuple[Tensor, Goal],
-    rng: torch.Generator,
-    *,
-    quick: bool,
-    fast: FastBackward,
-) -> tuple[Callable[[VisionModel, Tensor, Goal], Tensor], Cost]:
-    """What changes a batch, and the cost of learning it: a shared attack learns its change first."""
-    known = to_pixels(fit[0] if isinstance(attack, Shared) else fit[0][:0], model)
-    watched, cost = counted(model, known, quick=quick, fast=fast)
-    if not isinstance(attack, Shared):
-        return lambda model, pixels, goal: attack(model, pixels, goal, rng=rng), cost
-    change = attack.fit(watched, known, fit[1].to(model.device), rng=rng)
-    return lambda _, pixels, __: attack.apply(change, pixels, rng=rng), cost
+def require_same_classes(model: VisionModel, others: Sequence[VisionModel]) -> None:
+    """Raises SettingError where a network to transfer to has other classes, or the name of another one."""
+    names = [other.name for other in others]
+    for row, other in enumerate(others):
+        if other.categories != model.categories:
+            problem = f"{other.name} has other classes than {model.name}: give a network of the same classes"
+            raise SettingError("transfer_to", problem)
+        if other.name in names[:row]:
+            raise SettingError("transfer_to", f"must not name {other.name} twice")
 
 
-def _within(radius: float, attack: Attack, verdict: Verdict) -> Verdict:
-    """The verdict, a success only within the radius; the margin is for the rounding of sums, not of pixels."""
-    return replace(verdict, success=verdict.success and verdict.distance(attack.norm) <= radius * (1 + 1e-4) + 1e-6)
+def _attacks(methods: Sequence[Attack | str] | Attack | str) -> list[Attack]:
+    given = [methods] if isinstance(methods, (Attack, str)) else methods
+    attacks = list(dict.fromkeys(Attack.named(one) if isinstance(one, str) else one for one in given))
+    if not attacks:
+        raise SettingError("methods", "must name at least one attack")
+    names = [attack.name for attack in attacks]
+    if twice := [name for row, name in enumerate(names) if name in names[:row]]:
+        raise SettingError("methods", f"must not name {twice[0]} twice, with different settings")
+    return attacks
 
 
-def to_pixels(levels: Tensor, model: VisionModel) -> Tensor:
-    """uint8 levels -> pixels in [0, 1] on the model's device, channels last, which convolutions prefer."""
-    return levels.to(model.device).float().div(255).contiguous(memory_format=torch.channels_last)
+def _by_norm(radii: Sequence[float], l2_radii: Sequence[float]) -> dict[Norm, tuple[float, ...]]:
+    """Raises SettingError where a radius is out of range."""
+    for setting, values, allowed in (("radii", radii, LINF_RADIUS), ("l2_radii", l2_radii, Range(above=True))):
+        for value in values:
+            allowed.check(setting, value)
+    return {"linf": tuple(sorted(set(radii))), "l2": tuple(sorted(set(l2_radii))), "l0": ()}
 
 
-def to_levels(pixels: Tensor) -> Tensor:
-    """Pixels in [0, 1] -> uint8 levels on the CPU."""
-    return (pixels.clamp(0, 1) * 255).round().byte().cpu()
+def _right(model: VisionModel, subjects: Subjects, session: Session) -> Tensor:
+    """(N,) whether a network classifies the original images correctly."""
+    return logits(model, subjects.levels, session).argmax(1) == subjects.labels
+
+
+def _behind(
+    model: VisionModel, levels: Tensor, labels: Tensor, defences: Mapping[str, Defence | None], session: Session
+) -> dict[str, int]:
+    """For each defence, how many images the defended network classifies correctly."""
+    return {
+        name: int((logits(model, levels, session, defence=defence).argmax(1) == labels).sum())
+        for name, defence in defences.items()
+    }
+
+
+def _transfer(other: VisionModel, subjects: Subjects, outcome: Outcome, right: Tensor, session: Session) -> Transfer:
+    usable = torch.tensor(outcome.successes()) & right
+    fooled = subjects.criterion.met(logits(other, outcome.images, session)) & usable
+    return Transfer(int(fooled.sum()), int(usable.sum()))

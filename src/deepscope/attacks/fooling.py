@@ -1,4 +1,4 @@
-"""The source's fooling images."""
+"""The fooling images of the report (Delefosse and Vin 2024, *Deep learning applications*)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from deepscope.ascent import LinfBall, Normalised, ascend
-from deepscope.attacks.attack import Attack, Norm, require_positive
-from deepscope.attacks.goals import Goal
+from deepscope.attacks.base import Attack, Norm
+from deepscope.attacks.criteria import Criterion
 from deepscope.attacks.grid import rounded, whole_levels
 from deepscope.attacks.scale import Rescaled
 from deepscope.models import VisionModel
@@ -24,8 +24,8 @@ class Fooling(Attack):
     Attributes:
         learning_rate: Euclidean length of a step, pixels in [0, 1].
         steps: steps before giving up.
-        largest: largest change of a channel, pixels in [0, 1]; 1 sets no limit, which is the source's naive way.
-        levels: grey levels of the saved image; 0 leaves pixels between levels.
+        largest: largest change of a channel, pixels in [0, 1]; 1 sets no limit, which is the report's naive method.
+        levels: grey levels of the saved image; 0 does not round pixels to levels.
     """
 
     norm: ClassVar[Norm] = "l2"
@@ -34,20 +34,19 @@ class Fooling(Attack):
     largest: LinfRadius = 4 / 255
     levels: int = 256
 
-    def __post_init__(self) -> None:
-        require_positive(learning_rate=self.learning_rate, steps=self.steps, largest=self.largest)
-
-    def __call__(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
+    def __call__(
+        self, model: VisionModel, pixels: Tensor, criterion: Criterion, *, rng: torch.Generator | None = None
+    ) -> Tensor:
         """Perturbed pixels; nothing is random."""
 
         rescaled = Rescaled(pixels)
 
         def score(points: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
             logits = model(rounded(points, self.levels))
-            return goal[rows].logit(rescaled(logits, rows)), logits
+            return criterion[rows].logit(rescaled(logits, rows)), logits
 
-        found, ball = pixels.clone(), LinfBall(pixels, whole_levels(self.largest, self.levels))
+        found, ball = pixels.clone(), LinfBall(pixels, whole_levels(self.largest, self.levels, "largest"))
         for state in ascend(score, pixels, move=Normalised(self.learning_rate), project=ball, steps=self.steps):
             found[state.rows] = rounded(state.points, self.levels)
-            state.finish(goal[state.rows].reached(state.outputs))
+            state.finish(criterion[state.rows].met(state.outputs))
         return found

@@ -1,4 +1,4 @@
-"""The grid of values that an 8-bit image can hold. What is found between its points is lost on saving."""
+"""The grid of values that an 8-bit image can hold. Changes smaller than its spacing are lost on saving."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import math
 
 from torch import Tensor
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import SettingError
 
 _BISECTIONS = 12
 
 
 def rounded(pixels: Tensor, levels: int = 256) -> Tensor:
-    """Pixels in [0, 1] at the nearest of `levels` values; the gradient passes as if nothing was rounded.
+    """Pixels in [0, 1], rounded to the nearest of `levels` values; the gradient is that of the identity.
 
-    Seen through this, a network shows during an attack what it will show of the saved image. 0 levels do not round.
+    With it, the network sees during an attack what it will see in the saved image. 0 levels do not round.
     """
     if not levels:
         return pixels
@@ -25,8 +25,8 @@ def rounded(pixels: Tensor, levels: int = 256) -> Tensor:
 def rounded_within(pixels: Tensor, centre: Tensor, radius: float, levels: int = 256) -> Tensor:
     """`rounded`, with every row's change from `centre` shortened until it is no longer than `radius` when rounded.
 
-    A change that is thinly spread over an image doubles its length when each channel jumps to the next level. Of a
-    shortened change, the channels that changed most still jump.
+    A change that is spread thinly over an image can double in length when each channel is rounded to the next level.
+    Of a shortened change, only the channels that changed most are still rounded away from the original.
 
     Args:
         pixels, centre: (N, 3, H, W) in [0, 1]; the centre is on the grid.
@@ -50,17 +50,21 @@ def _outside(pixels: Tensor, centre: Tensor, radius: float) -> Tensor:
     return (pixels - centre).flatten(1).norm(dim=1) > radius * (1 + 1e-6)
 
 
-def whole_levels(radius: float, levels: int) -> float:
+def whole_levels(radius: float, levels: int, setting: str = "radius") -> float:
     """The largest Linf radius up to `radius` that an image on the grid can use.
 
+    Args:
+        radius: largest change of a channel, pixels in [0, 1].
+        levels: grey levels of the saved image; 0 for any value.
+        setting: the field that holds the radius.
+
     Raises:
-        DeepscopeError: it is less than one level.
+        SettingError: it is less than one level.
     """
     if not levels:
         return radius
     steps = math.floor(radius * (levels - 1) + 1e-6)
     if steps < 1:
-        raise DeepscopeError(
-            f"radius {radius:g} is below one level of a saved image (1/{levels - 1}): give more, or 0 levels"
-        )
+        problem = f"must be at least 1/{levels - 1}, one level of the saved image, unless {{levels}} is 0"
+        raise SettingError(setting, problem, got=radius)
     return steps / (levels - 1)

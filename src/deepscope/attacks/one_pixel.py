@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
 from deepscope.ascent import Streams
-from deepscope.attacks.attack import Bounded, Norm, require_positive
-from deepscope.attacks.goals import Goal
-from deepscope.attacks.nearby import around
+from deepscope.attacks.base import Bounded, Norm, seeded
+from deepscope.attacks.counting import around
+from deepscope.attacks.criteria import Criterion
 from deepscope.models import VisionModel
-from deepscope.settings import Count
+from deepscope.settings import Count, Range
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class OnePixel(Bounded):
     """Evolves (x, y, r, g, b) of one or a few pixels (Su et al. 2019, arXiv:1710.08864).
 
     Every candidate is scored as the 8-bit image that it would be saved as. A child is one parent plus half the
-    difference of two others, and takes the place of its own parent where it comes nearer to the goal.
+    difference of two others, and replaces its own parent where it is closer to the criterion.
 
     Attributes:
         pixels: pixels to change.
-        queries: images that the network may be shown, for each image attacked.
-        population: candidates of each generation.
+        queries: images that the network may classify per image attacked.
+        population: candidates per generation: at least 4, as a child combines three parents other than its own.
         differential: weight of the difference of two parents.
     """
 
@@ -35,22 +35,21 @@ class OnePixel(Bounded):
     bound: ClassVar[str] = "pixels"
     pixels: Count = 1
     queries: Count = 2000
-    population: Count = 20
+    population: Annotated[int, Range(4)] = 20
     differential: float = 0.5
 
-    def __post_init__(self) -> None:
-        require_positive(pixels=self.pixels, queries=self.queries, population=self.population - 3)
-
     @torch.no_grad()
-    def __call__(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
+    def __call__(
+        self, model: VisionModel, pixels: Tensor, criterion: Criterion, *, rng: torch.Generator | None = None
+    ) -> Tensor:
         """Perturbed pixels."""
-        streams = Streams.split(rng, len(pixels))
+        streams = Streams.split(seeded(rng), len(pixels))
         rows = torch.arange(len(pixels), device=pixels.device)
         people = min(self.population, self.queries)
         generations = self.queries // people
         parents = self._first(streams, rows, pixels, people)
         models = around(model, pixels) if self.pixels == 1 else [model] * len(pixels)
-        fitness = self._fitness(models, pixels, goal, rows, parents)
+        fitness = self._fitness(models, pixels, criterion, rows, parents)
         found = pixels.clone()
         for generation in range(1, generations + 1):
             champions = parents[torch.arange(len(rows), device=rows.device), fitness.argmax(1)]
@@ -60,7 +59,7 @@ class OnePixel(Bounded):
                 break
             rows, parents, fitness = rows[on], parents[on], fitness[on]
             children = self._children(streams, rows, parents, pixels)
-            grown = self._fitness(models, pixels, goal, rows, children)
+            grown = self._fitness(models, pixels, criterion, rows, children)
             fitter = grown > fitness
             parents = torch.where(fitter[:, :, None, None], children, parents)
             fitness = torch.where(fitter, grown, fitness)
@@ -75,23 +74,23 @@ class OnePixel(Bounded):
 
     def _children(self, streams: Streams, rows: Tensor, parents: Tensor, pixels: Tensor) -> Tensor:
         order = streams.uniform(rows, parents.shape[1], parents.shape[1])
-        order.diagonal(dim1=1, dim2=2).fill_(2)  # nobody is a parent of the rival of his own child
+        order.diagonal(dim1=1, dim2=2).fill_(2)  # a candidate is no parent of the child that competes with it
         first, second, third = order.topk(3, dim=2, largest=False).indices.unbind(2)
         row = torch.arange(len(rows), device=parents.device)[:, None]
         children = parents[row, first] + self.differential * (parents[row, second] - parents[row, third])
         return _allowed(children, pixels)
 
     def _fitness(
-        self, models: Sequence[VisionModel], pixels: Tensor, goal: Goal, rows: Tensor, people: Tensor
+        self, models: Sequence[VisionModel], pixels: Tensor, criterion: Criterion, rows: Tensor, people: Tensor
     ) -> Tensor:
-        """(n, people) the margin of each candidate: above 0 where it succeeds."""
-        # what a processor's caches, or a device's cores, hold
+        """(n, people) the margin of each candidate: positive where it succeeds."""
+        # what fits into a processor's caches, or keeps a device busy
         chunk = 256 if pixels.device.type != "cpu" else 32 if self.pixels == 1 else 8
         found = []
         for row, candidates in zip(rows, people):
             for part in candidates.split(chunk):
                 same = row.expand(len(part))
-                found.append(goal[same].margin(models[int(row)](paint(pixels[same], part))))
+                found.append(criterion[same].margin(models[int(row)](paint(pixels[same], part))))
         return torch.cat(found).view(people.shape[:2])
 
 

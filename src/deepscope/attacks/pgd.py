@@ -1,4 +1,4 @@
-"""Ascent of the cross-entropy within a ball: FGSM, PGD and its kin."""
+"""Ascent of the cross-entropy within a ball: FGSM and the variants of PGD."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from deepscope.ascent import L2Ball, LinfBall, Momentum, Move, Normalised, Sign, Streams
-from deepscope.attacks.attack import Bounded, Norm, require_positive
-from deepscope.attacks.goals import Goal
+from deepscope.attacks.base import Bounded, Norm, seeded
+from deepscope.attacks.criteria import Criterion
 from deepscope.attacks.grid import whole_levels
 from deepscope.attacks.scale import Rescaled
 from deepscope.attacks.search import search
@@ -25,40 +25,36 @@ class FGSM(Bounded):
 
     Attributes:
         radius: largest change of a channel, pixels in [0, 1].
-        levels: grey levels of the saved image; 0 leaves pixels between levels.
+        levels: grey levels of the saved image; 0 does not round pixels to levels.
     """
 
     norm: ClassVar[Norm] = "linf"
     radius: LinfRadius = 4 / 255
     levels: int = 256
 
-    def __post_init__(self) -> None:
-        require_positive(radius=self.radius)
-
-    def __call__(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
+    def __call__(
+        self, model: VisionModel, pixels: Tensor, criterion: Criterion, *, rng: torch.Generator | None = None
+    ) -> Tensor:
         """Perturbed pixels; nothing is random."""
         points = pixels.detach().clone().requires_grad_()
         with torch.enable_grad():
             logits = Rescaled(pixels)(model(points), torch.arange(len(pixels), device=pixels.device))
-            loss = goal.cross_entropy(logits).sum()
+            loss = criterion.cross_entropy(logits).sum()
         (gradient,) = torch.autograd.grad(loss, points)
         return (pixels + whole_levels(self.radius, self.levels) * gradient.sign()).clamp(0, 1)
 
 
 @dataclass(frozen=True)
 class _FromRandomStarts(Bounded):
-    """PGD in any ball: a step is a part of the radius, a start anywhere in the ball."""
+    """PGD in any ball: steps are a share of the radius, starts are uniform in the ball."""
 
     radius: float
     steps: Count = 20
-    step_size: float = 0.25
+    step_size: Positive = 0.25
     restarts: Count = 1
     random_start: bool = True
     stop_early: bool = True
     levels: int = 256
-
-    def __post_init__(self) -> None:
-        require_positive(radius=self.radius, steps=self.steps, step_size=self.step_size, restarts=self.restarts)
 
     @abstractmethod
     def _ball(self, pixels: Tensor) -> LinfBall | L2Ball:
@@ -69,12 +65,14 @@ class _FromRandomStarts(Bounded):
         """(n, *shape) changes, anywhere in the ball."""
 
     @abstractmethod
-    def _move(self) -> Move:
+    def _update(self) -> Move:
         """A step."""
 
-    def __call__(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
+    def __call__(
+        self, model: VisionModel, pixels: Tensor, criterion: Criterion, *, rng: torch.Generator | None = None
+    ) -> Tensor:
         """Perturbed pixels."""
-        streams = Streams.split(rng, len(pixels))
+        streams = Streams.split(seeded(rng), len(pixels))
 
         def start(rows: Tensor) -> Tensor:
             if not self.random_start:
@@ -84,12 +82,12 @@ class _FromRandomStarts(Bounded):
         return search(
             model,
             pixels,
-            goal,
+            criterion,
             norm=self.norm,
             radius=self.radius,
-            loss=lambda goal, logits: goal.cross_entropy(logits),
+            loss=lambda criterion, logits: criterion.cross_entropy(logits),
             start=start,
-            move=lambda _: self._move(),
+            update=lambda _: self._update(),
             ball=lambda rows: self._ball(pixels[rows]),
             steps=self.steps,
             restarts=self.restarts,
@@ -104,12 +102,12 @@ class PGD(_FromRandomStarts):
 
     Attributes:
         radius: largest change of a channel, pixels in [0, 1].
-        steps: gradient steps of each start.
-        step_size: length of a step as a part of the radius.
-        restarts: starts; an image that has succeeded takes no part in the next.
-        random_start: start anywhere in the ball; otherwise at the image.
-        stop_early: an image leaves the batch once it succeeds; otherwise it climbs on to the end.
-        levels: grey levels of the saved image; 0 leaves pixels between levels.
+        steps: gradient steps per start.
+        step_size: length of a step as a share of the radius.
+        restarts: number of starts; an image that has succeeded leaves the batch.
+        random_start: start at a random point of the ball; otherwise at the image.
+        stop_early: an image leaves the batch once it succeeds; otherwise it takes all steps.
+        levels: grey levels of the saved image; 0 does not round pixels to levels.
     """
 
     norm: ClassVar[Norm] = "linf"
@@ -125,7 +123,7 @@ class PGD(_FromRandomStarts):
     def _inside(self, streams: Streams, rows: Tensor, shape: torch.Size) -> Tensor:
         return streams.uniform(rows, *shape, low=-self._whole, high=self._whole)
 
-    def _move(self) -> Sign:
+    def _update(self) -> Sign:
         return Sign(self.step_size * self._whole)
 
 
@@ -135,12 +133,12 @@ class PGDL2(_FromRandomStarts):
 
     Attributes:
         radius: Euclidean length of the change, pixels in [0, 1].
-        steps: gradient steps of each start.
-        step_size: length of a step as a part of the radius.
-        restarts: starts; an image that has succeeded takes no part in the next.
-        random_start: start anywhere in the ball; otherwise at the image.
-        stop_early: an image leaves the batch once it succeeds; otherwise it climbs on to the end.
-        levels: grey levels of the saved image; 0 leaves pixels between levels.
+        steps: gradient steps per start.
+        step_size: length of a step as a share of the radius.
+        restarts: number of starts; an image that has succeeded leaves the batch.
+        random_start: start at a random point of the ball; otherwise at the image.
+        stop_early: an image leaves the batch once it succeeds; otherwise it takes all steps.
+        levels: grey levels of the saved image; 0 does not round pixels to levels.
     """
 
     name: ClassVar[str] = "pgd-l2"
@@ -155,7 +153,7 @@ class PGDL2(_FromRandomStarts):
         length = self.radius * streams.uniform(rows) ** (1 / shape.numel())  # uniform in the ball's volume
         return direction * (length / direction.flatten(1).norm(dim=1)).view(-1, 1, 1, 1)
 
-    def _move(self) -> Normalised:
+    def _update(self) -> Normalised:
         return Normalised(self.step_size * self.radius)
 
 
@@ -163,40 +161,39 @@ class PGDL2(_FromRandomStarts):
 class MomentumPGD(Bounded):
     """PGD along the sign of the summed, normalised gradients (MI-FGSM: Dong et al. 2018, arXiv:1710.06081).
 
-    Its examples are known to transfer better to other networks than those of plain PGD.
+    Its examples transfer better to other networks than those of plain PGD.
 
     Attributes:
         radius: largest change of a channel, pixels in [0, 1].
         steps: gradient steps.
-        step_size: length of a step as a part of the radius.
-        decay: what remains of the summed gradients at each step.
-        stop_early: an image leaves the batch once it succeeds; otherwise it climbs on to the end.
-        levels: grey levels of the saved image; 0 leaves pixels between levels.
+        step_size: length of a step as a share of the radius.
+        decay: share of the summed gradients that is kept at each step.
+        stop_early: an image leaves the batch once it succeeds; otherwise it takes all steps.
+        levels: grey levels of the saved image; 0 does not round pixels to levels.
     """
 
     norm: ClassVar[Norm] = "linf"
     radius: LinfRadius = 4 / 255
     steps: Count = 10
-    step_size: float = 0.25
+    step_size: Positive = 0.25
     decay: float = 1.0
     stop_early: bool = True
     levels: int = 256
 
-    def __post_init__(self) -> None:
-        require_positive(radius=self.radius, steps=self.steps, step_size=self.step_size)
-
-    def __call__(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
+    def __call__(
+        self, model: VisionModel, pixels: Tensor, criterion: Criterion, *, rng: torch.Generator | None = None
+    ) -> Tensor:
         """Perturbed pixels; nothing is random."""
         radius = whole_levels(self.radius, self.levels)
         return search(
             model,
             pixels,
-            goal,
+            criterion,
             norm="linf",
             radius=radius,
-            loss=lambda goal, logits: goal.cross_entropy(logits),
+            loss=lambda criterion, logits: criterion.cross_entropy(logits),
             start=lambda rows: pixels[rows],
-            move=lambda _: Momentum(Sign(self.step_size * radius), self.decay),
+            update=lambda _: Momentum(Sign(self.step_size * radius), self.decay),
             ball=lambda rows: LinfBall(pixels[rows], radius),
             steps=self.steps,
             stop_early=self.stop_early,

@@ -1,4 +1,4 @@
-"""The scale of logits: what an attack climbs must not depend on a network's temperature."""
+"""The scale of logits: an attack's loss must not depend on a network's temperature."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ import torch
 from torch import Tensor
 
 SPREAD = 10.0
-"""How far the largest logit is put above the mean of the others.
+"""The distance from the largest rescaled logit to the mean of the others.
 
 The medians over 40 photographs are 10.1 for EfficientNet-Lite0 and 23.8 for SqueezeNet 1.0.
 """
 SHARP = 20.0
-"""The same for the smallest change, which depends on the nearest class alone.
+"""The same for minimal changes, which depend on the nearest class only.
 
-DDN's changes are then 7 % shorter for EfficientNet-Lite0 and as short for SqueezeNet as on their own logits. At 10 they
-are 17 % longer for SqueezeNet. Where a target is to be reached with certainty, the sharper loss is the worse one.
+Compared with unscaled logits, DDN's changes are then 7 % shorter for EfficientNet-Lite0 and as short for SqueezeNet. At
+10 they are 17 % longer for SqueezeNet. To reach a target with high confidence, the sharper loss is worse.
 """
 
 
 class Rescaled:
-    """The logits of each image times a constant of its own, so that they spread alike in every network.
+    """The logits of each image times a constant of its own, so that their spread is the same in every network.
 
     Cross-entropy saturates where logits are large: its gradient underflows, and attacks fail on a network that is no
     more robust (Carlini and Wagner 2016, arXiv:1607.04311). A factor common to all logits of an image changes no
-    prediction. It is chosen where the image is first seen, so that losses along a search can be compared, and chosen
-    again only where logits spread more than twice as far: no logit ever leads by much more than twice the aim.
+    prediction. It is chosen when the image is first seen, so that losses can be compared along a search, and again
+    only when the spread has more than doubled: no logit ever leads by much more than twice the aim.
 
     Args:
         pixels: (N, ...) the images under attack.
-        aim: how far the largest logit is put above the mean of the others.
+        aim: distance from the largest rescaled logit to the mean of the others.
     """
 
     def __init__(self, pixels: Tensor, aim: float = SPREAD) -> None:
@@ -46,7 +46,7 @@ class Rescaled:
 
 
 def spread(logits: Tensor) -> Tensor:
-    """(N, C) -> (N,) the largest logit less the mean of the others; 0 where a logit is not finite, or the only one."""
+    """(N, C) -> (N,) the largest logit minus the mean of the others; 0 where one is not finite or is the only one."""
     top = logits.amax(1)
     others = (logits.sum(1) - top) / max(1, logits.shape[1] - 1)
     return (top - others).nan_to_num(0.0, 0.0, 0.0)

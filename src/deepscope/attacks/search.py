@@ -1,4 +1,4 @@
-"""The search inside a ball that PGD and its kin share: climb, look at what a saved image would show, restart."""
+"""The search inside a ball that the variants of PGD share: ascend, evaluate the image as it would be saved, restart."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from deepscope.ascent import Move, Project, ascend
-from deepscope.attacks.attack import Norm, distance
-from deepscope.attacks.goals import Goal
+from deepscope.attacks.base import Norm, distance
+from deepscope.attacks.criteria import Criterion
 from deepscope.attacks.grid import rounded, rounded_within
 from deepscope.attacks.scale import Rescaled
 from deepscope.models import VisionModel
@@ -18,26 +18,26 @@ from deepscope.models import VisionModel
 def search(
     model: VisionModel,
     pixels: Tensor,
-    goal: Goal,
+    criterion: Criterion,
     *,
     norm: Norm,
     radius: float,
-    loss: Callable[[Goal, Tensor], Tensor],
+    loss: Callable[[Criterion, Tensor], Tensor],
     start: Callable[[Tensor], Tensor],
-    move: Callable[[Tensor], Move],
+    update: Callable[[Tensor], Move],
     ball: Callable[[Tensor], Project],
     steps: int,
     restarts: int = 1,
     stop_early: bool = True,
     levels: int = 256,
 ) -> Tensor:
-    """Climb `loss` from `start` inside `ball`; images that have not succeeded start again, up to `restarts` times.
+    """Maximise `loss` from `start` inside `ball`; images that have not succeeded start again, up to `restarts` times.
 
     Args:
-        norm, radius: a point further than this from its image does not count.
-        loss: the goal and (n, C) logits, rescaled -> (n,) what to climb.
-        start, move, ball: what `ascend` takes, for the images in the given rows (n,).
-        stop_early: an image leaves the batch once it succeeds; otherwise it climbs on to the end.
+        norm, radius: a point further than this from its image is no success.
+        loss: the criterion and (n, C) rescaled logits -> (n,) what to maximise.
+        start, update, ball: start, update rule and projection of `ascend`, for the images in the given rows (n,).
+        stop_early: an image leaves the batch once it succeeds; otherwise it takes all steps.
         levels: see `rounded`.
 
     Returns:
@@ -57,14 +57,14 @@ def search(
         def score(points: Tensor, places: Tensor, rows: Tensor = rows) -> tuple[Tensor, Tensor]:
             at = rows[places]
             logits = model(shown(points, at))
-            return loss(goal[at], rescaled(logits, at)), logits
+            return loss(criterion[at], rescaled(logits, at)), logits
 
-        for state in ascend(score, start(rows), move=move(rows), project=ball(rows), steps=steps):
+        for state in ascend(score, start(rows), move=update(rows), project=ball(rows), steps=steps):
             at = rows[state.rows]
             seen = shown(state.points, at)
             inside = distance(seen, pixels[at], norm) <= radius * (1 + 1e-5) + 1e-6
-            reached = goal[at].reached(state.outputs) & inside
-            found[at], open_[at] = seen, ~reached
+            met = criterion[at].met(state.outputs) & inside
+            found[at], open_[at] = seen, ~met
             if stop_early:
-                state.finish(reached)
+                state.finish(met)
     return found

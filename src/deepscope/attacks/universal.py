@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from deepscope.ascent import Box, Sign, ascend
-from deepscope.attacks.attack import Bounded, Norm, Shared, require_positive
-from deepscope.attacks.goals import Goal
+from deepscope.attacks.base import Bounded, Norm, Shared, seeded
+from deepscope.attacks.criteria import Criterion
 from deepscope.attacks.grid import rounded, whole_levels
 from deepscope.attacks.scale import Rescaled
 from deepscope.models import VisionModel
@@ -24,10 +24,10 @@ class Universal(Bounded, Shared):
     Attributes:
         radius: largest change of a channel, pixels in [0, 1].
         steps: gradient steps.
-        batch: images of a step.
-        step_size: length of a step as a part of the radius.
-        cap: cross-entropy of rescaled logits above which an image no longer pulls.
-        levels: grey levels of the saved image; 0 leaves pixels between levels.
+        batch: images per step.
+        step_size: length of a step as a share of the radius.
+        cap: cross-entropy of rescaled logits above which an image has no gradient.
+        levels: grey levels of the saved image; 0 does not round pixels to levels.
     """
 
     norm: ClassVar[Norm] = "linf"
@@ -38,17 +38,16 @@ class Universal(Bounded, Shared):
     cap: float = 9.0
     levels: int = 256
 
-    def __post_init__(self) -> None:
-        require_positive(radius=self.radius, steps=self.steps, batch=self.batch, step_size=self.step_size)
-
-    def fit(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
+    def fit(
+        self, model: VisionModel, pixels: Tensor, criterion: Criterion, *, rng: torch.Generator | None = None
+    ) -> Tensor:
         """The change (1, 3, H, W), in [-radius, radius], learnt from (N, 3, H, W) pixels."""
-        radius, rescaled = whole_levels(self.radius, self.levels), Rescaled(pixels)
+        rng, radius, rescaled = seeded(rng), whole_levels(self.radius, self.levels), Rescaled(pixels)
 
         def score(points: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
             rows = torch.randint(len(pixels), (self.batch,), generator=rng).to(pixels.device)
             logits = model((pixels[rows] + points).clamp(0, 1))
-            return goal[rows].cross_entropy(rescaled(logits, rows)).clamp_max(self.cap).mean()[None], logits[None]
+            return criterion[rows].cross_entropy(rescaled(logits, rows)).clamp_max(self.cap).mean()[None], logits[None]
 
         change = torch.zeros_like(pixels[:1])
         move, project = Sign(self.step_size * radius), Box(-radius, radius)
@@ -56,6 +55,6 @@ class Universal(Bounded, Shared):
             change = state.points
         return rounded(change, self.levels)
 
-    def apply(self, perturbation: Tensor, pixels: Tensor, *, rng: torch.Generator) -> Tensor:
+    def apply(self, perturbation: Tensor, pixels: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
         """Pixels with the change added; nothing is random."""
         return (pixels + perturbation).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""Seeing an attack at work: what a network is shown, query by query."""
+"""Watching an attack: the images that the network classifies, query by query."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from deepscope.attacks.attack import Attack
-from deepscope.attacks.goals import Goal
-from deepscope.attacks.judge import counted
+from deepscope.attacks.base import Attack
+from deepscope.attacks.counting import counted
+from deepscope.attacks.criteria import Criterion
 from deepscope.models import VisionModel
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trace:
-    """What a network was shown during an attack on one image.
+    """The images that a network classified during an attack on one image.
 
     Attributes:
-        queries: for each frame, how many images the network had been shown before.
+        queries: for each frame, how many images the network had classified before.
         pixels: (T, 3, H, W) in [0, 1], on the CPU.
-        logits: (T, C).
+        logits: (T, C) of each frame.
     """
 
     queries: tuple[int, ...]
@@ -29,24 +29,30 @@ class Trace:
 
 
 def watch(
-    attack: Attack, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator, frames: int = 60
+    attack: Attack,
+    model: VisionModel,
+    pixels: Tensor,
+    criterion: Criterion,
+    *,
+    rng: torch.Generator | None = None,
+    frames: int = 60,
 ) -> Trace:
-    """Attack one image (1, 3, H, W) and keep what the network is shown: of every pass the row nearest to the goal.
+    """Attack one image (1, 3, H, W) and keep what the network classifies: of each pass the row closest to success.
 
-    A long attack is thinned out to every second, fourth ... pass, at most `frames` of them.
+    A long attack is thinned out to every second, fourth ... pass, to at most `frames` of them.
     """
-    eye = _Eye(model, goal, frames)
-    bare = replace(model.preprocessing, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))  # the eye sees bare pixels
-    watched, _ = counted(replace(model, network=eye, preprocessing=bare), pixels)
-    attack(watched, pixels, goal, rng=rng)
-    queries, shown, logits = zip(*eye.kept)
+    watcher = _Watcher(model, criterion, frames)
+    bare = replace(model.preprocessing, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))  # the watcher gets pixels
+    watched, _ = counted(replace(model, network=watcher, preprocessing=bare), pixels)
+    attack(watched, pixels, criterion, rng=rng)
+    queries, shown, logits = zip(*watcher.kept)
     return Trace(queries, torch.stack(shown), torch.stack(logits))
 
 
-class _Eye(nn.Module):
-    def __init__(self, model: VisionModel, goal: Goal, most: int) -> None:
+class _Watcher(nn.Module):
+    def __init__(self, model: VisionModel, criterion: Criterion, most: int) -> None:
         super().__init__()
-        self.model, self.network, self.goal, self.most = model, model.network, goal, most
+        self.model, self.network, self.criterion, self.most = model, model.network, criterion, most
         self.stride, self.queries, self.passes = 1, 0, 0
         self.kept: list[tuple[int, Tensor, Tensor]] = []
 
@@ -54,7 +60,7 @@ class _Eye(nn.Module):
         logits = self.model(pixels)
         if self.passes % self.stride == 0:
             same = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
-            nearest = self.goal[same].margin(logits.detach()).argmax()
+            nearest = self.criterion[same].margin(logits.detach()).argmax()
             self.kept.append((self.queries, pixels[nearest].detach().cpu(), logits[nearest].detach().float().cpu()))
         self.passes, self.queries = self.passes + 1, self.queries + len(pixels)
         if len(self.kept) > self.most:

@@ -1,13 +1,22 @@
-"""Attribution maps: which pixels a class score rests on, by registered methods that find themselves."""
+"""Attribution maps: which pixels a class score rests on, by registered methods that find themselves.
+
+`explain` makes maps of images, `compare` sets several methods side by side, and `evaluate` measures how far their maps
+can be trusted.
+"""
 
 from deepscope.attributions.attribution import Attribution, Baseline, per_pixel
 from deepscope.attributions.class_activation import GradCAM, GradCAMPlusPlus, LayerCAM
+from deepscope.attributions.compare import Comparison, compare
 from deepscope.attributions.deep_lift import DeepLIFT
+from deepscope.attributions.evaluate import Evaluation, Measurements, evaluate
+from deepscope.attributions.explain import Explanations, attribute, explain
 from deepscope.attributions.guided_backpropagation import GuidedBackpropagation
 from deepscope.attributions.integrated_gradients import IntegratedGradients
+from deepscope.attributions.naming import as_measures, as_method, as_methods, labels
 from deepscope.attributions.occlusion import Occlusion
 from deepscope.attributions.rise import RISE
 from deepscope.attributions.saliency import GradientTimesInput, Saliency
+from deepscope.attributions.sanity import Sanity, SanityCheck
 from deepscope.attributions.score_cam import ScoreCAM
 from deepscope.attributions.smooth_grad import SmoothGrad
 from deepscope.registry import discover
@@ -16,17 +25,31 @@ __all__ = [
     "RISE",
     "Attribution",
     "Baseline",
+    "Comparison",
     "DeepLIFT",
+    "Evaluation",
+    "Explanations",
     "GradCAM",
     "GradCAMPlusPlus",
     "GradientTimesInput",
     "GuidedBackpropagation",
     "IntegratedGradients",
     "LayerCAM",
+    "Measurements",
     "Occlusion",
     "Saliency",
+    "Sanity",
+    "SanityCheck",
     "ScoreCAM",
     "SmoothGrad",
+    "as_measures",
+    "as_method",
+    "as_methods",
+    "attribute",
+    "compare",
+    "evaluate",
+    "explain",
+    "labels",
     "per_pixel",
 ]
 

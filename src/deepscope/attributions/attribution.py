@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import SettingError
 from deepscope.models.differentiable import differentiable
 from deepscope.models.vision_model import VisionModel
 from deepscope.registry import Registered
@@ -23,7 +23,7 @@ class Attribution(Registered):
     signed: ClassVar[bool] = False
     """Whether negative values mean evidence against the class; otherwise the map is never negative."""
     costly: ClassVar[bool] = False
-    """Whether an image takes a hundred passes or more."""
+    """Whether it needs a hundred or more passes per image."""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
@@ -31,49 +31,50 @@ class Attribution(Registered):
             cls.__call__ = differentiable(cls.__call__)
 
     @abstractmethod
-    def __call__(self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator) -> Tensor:
+    def __call__(
+        self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator | None = None
+    ) -> Tensor:
         """Attribute the logit of each image's target class to its pixels.
 
         Args:
             model: any classifier. Its weights, gradients, mode and hooks are left as they are.
             pixels: (N, 3, H, W) in [0, 1].
             target: (N,) class indices.
-            rng: CPU generator. Methods that draw noise take one seed an image from it, in order, so that a
-                batch gives the same maps as its images one by one.
+            rng: CPU generator; None means one seeded with 0. Methods that draw noise take one seed per image from
+                it, in order, so that a batch gives the same maps as its images one by one.
 
         Returns:
             (N, H, W) maps; (N, 3, H, W) where every colour channel has its own share of the logit.
 
         Raises:
-            DeepscopeError: the model has no class layer, or the method does not apply to it.
+            ModelError: the model has no class layer.
+            UnsupportedError: the method does not apply to the model.
+            SettingError: a setting does not fit the model or the images.
         """
 
 
-def require(holds: bool, rule: str) -> None:
-    """Raises DeepscopeError with the rule that a setting breaks."""
-    if not holds:
-        raise DeepscopeError(f"this setting is out of range: {rule}")
-
-
 def per_pixel(maps: Tensor) -> Tensor:
-    """(N, H, W) maps as they are, (N, 3, H, W) shares summed over the channels: one value a pixel."""
+    """(N, H, W) maps as they are, (N, 3, H, W) shares summed over the channels: one value per pixel."""
     return maps.sum(1) if maps.ndim == 4 else maps
 
 
 def baseline_pixels(kind: Baseline, pixels: Tensor) -> Tensor:
-    """(N, 3, H, W) pixels -> a baseline for each, of the same shape."""
+    """(N, 3, H, W) pixels -> a baseline for each, of the same shape; raises SettingError for another kind."""
     if kind == "black":
         return torch.zeros_like(pixels)
     if kind == "grey":
         return torch.full_like(pixels, 0.5)
+    if kind != "blurred":
+        raise SettingError("baseline", "must be black, grey or blurred", got=kind)
     from torchvision.transforms.functional import gaussian_blur  # slow to load, and needed for this baseline alone
 
     radius = max(1, min(pixels.shape[-2:]) // 8)
     return gaussian_blur(pixels, [2 * radius - 1, 2 * radius - 1], [radius / 2, radius / 2])
 
 
-def image_seeds(count: int, draws: int, rng: torch.Generator) -> Tensor:
-    """(count, draws) int64 seeds. Row i depends only on how many rows were drawn before it."""
+def image_seeds(count: int, draws: int, rng: torch.Generator | None) -> Tensor:
+    """(count, draws) int64 seeds. Row i depends only on how many rows were drawn before it; None is seeded with 0."""
+    rng = rng or torch.Generator().manual_seed(0)
     rows = []
     for _ in range(count):
         seed = int(torch.randint(2**63 - 1, (1,), generator=rng))

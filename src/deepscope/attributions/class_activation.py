@@ -25,11 +25,14 @@ class ClassActivation(Attribution):
 
     layer: str = ""
 
-    def __call__(self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator) -> Tensor:
+    def __call__(
+        self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator | None = None
+    ) -> Tensor:
         """(N, H, W) maps, enlarged bilinearly from the layer's.
 
         Raises:
-            DeepscopeError: the network has no feature map, or `layer` is none.
+            UnsupportedError: the network has no feature map.
+            SettingError: `layer` gives none.
         """
         layer = self.layer or feature_layer(model, pixels)
         maps = pixels.new_empty(len(pixels), *pixels.shape[-2:])

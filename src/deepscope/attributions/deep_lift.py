@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from deepscope.attributions.attribution import Attribution, baseline_pixels
 from deepscope.attributions.engine import batches
-from deepscope.errors import DeepscopeError
+from deepscope.errors import UnsupportedError
 from deepscope.models.vision_model import VisionModel
 
 ELEMENTWISE = {
@@ -45,11 +45,13 @@ class DeepLIFT(Attribution):
 
     baseline: Literal["black", "grey"] = "black"
 
-    def __call__(self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator) -> Tensor:
+    def __call__(
+        self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator | None = None
+    ) -> Tensor:
         """(N, 3, H, W) shares; each image's add up to its logit minus the baseline's.
 
         Raises:
-            DeepscopeError: the network has an operation that DeepLIFT has no rule for.
+            UnsupportedError: the network has an operation that DeepLIFT has no rule for.
         """
         shares = torch.empty_like(pixels)
         reference = baseline_pixels(self.baseline, pixels[:1])
@@ -70,9 +72,10 @@ def _shares(model: VisionModel, pixels: Tensor, reference: Tensor, target: Tenso
     shares = multipliers[:-1] * (pixels - reference)
     error = (shares.sum((1, 2, 3)) - (logit - without)).abs()
     if bool((error > TOLERANCE * torch.maximum(logit.abs(), without.abs())).any()):
-        raise DeepscopeError(
+        raise UnsupportedError(
             f"DeepLIFT has no rule for an operation of {model.name}: its shares miss the difference of the logits by "
-            f"{float(error.max()):.3g}; use integrated-gradients, which needs no rules"
+            f"{float(error.max()):.3g}; use integrated-gradients, which needs no rules",
+            what="deep-lift",
         )
     return shares
 
@@ -80,8 +83,8 @@ def _shares(model: VisionModel, pixels: Tensor, reference: Tensor, target: Tenso
 class _Rescale(TorchFunctionMode):
     """Inside it, gradients are DeepLIFT's multipliers.
 
-    A batch holds `images` images and then their one baseline. Whatever bends is replaced, for the way back, by the
-    linear map that turns the difference of its inputs into the difference of its outputs.
+    A batch holds `images` images and then their one baseline. In the backward pass, whatever is not linear is replaced
+    by the linear map that turns the difference of its inputs into the difference of its outputs.
     """
 
     def __init__(self, images: int) -> None:
@@ -178,7 +181,7 @@ _HANDLED = ELEMENTWISE | {
 
 
 class _StandIn(torch.autograd.Function):
-    """`value` on the way forward, its linear stand-in on the way back."""
+    """`value` in the forward pass, its linear stand-in in the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, linear: Tensor, value: Tensor) -> Tensor:  # noqa: ARG004

@@ -19,9 +19,13 @@ from deepscope.models.vision_model import VisionModel
 Output = TypeVar("Output")
 
 FIRST_BATCH = 8
-"""Rows of the first batch, which is measured; what follows is as large as memory allows."""
+"""Rows of the first batch on a CPU, which is measured; what follows is as large as memory allows."""
+FIRST_GPU_BATCH = 64
+"""The same elsewhere, where a pass of few rows takes as long as one of many."""
 CPU_BUDGET = 3 * 2**27
 """Bytes of activations beyond which larger batches lose on a CPU: memory is then asked for anew in each of them."""
+GPU_BUDGET = 3 * 2**34
+"""Bytes of activations that keep a large GPU busy: beyond them, batches only become harder to prepare ahead."""
 
 
 def gradient(
@@ -46,8 +50,8 @@ def gradient(
         return found, logit.detach()
 
     try:
-        return taken(fast or FastBackward())
-    except CheckpointError:  # the network runs parts of itself again on the way back, and must do the same there
+        return taken(fast or FastBackward.on(pixels.device))
+    except CheckpointError:  # the network runs parts of itself again in the backward pass, with the same result
         return taken(FastBackward(enabled=False))
 
 
@@ -66,8 +70,9 @@ def probability(model: VisionModel, pixels: Tensor, target: Tensor) -> Tensor:
 def batches(total: int, device: torch.device, run: Callable[[slice], Output]) -> Iterator[tuple[slice, Output]]:
     """Run rows 0 to `total` through the network in batches that fit into memory.
 
-    The first, small batch is measured. The rest is sized by it: on an accelerator to half of its memory, on a
-    CPU to a fixed budget. A batch that runs out of memory all the same is halved and tried again.
+    The first, small batch is measured, and the rest sized by it to `memory_budget`: on a GPU to a power of two, so that
+    what other processes hold there seldom changes the batches, and with them the last digits. A batch that runs out of
+    memory all the same is halved and tried again.
 
     Args:
         run: takes a slice of rows, gives what came of them. It may be called again with a shorter slice.
@@ -78,8 +83,9 @@ def batches(total: int, device: torch.device, run: Callable[[slice], Output]) ->
     Yields:
         each slice and what `run` gave for it, in order.
     """
-    start, size = 0, min(FIRST_BATCH, total)
-    measured = total <= FIRST_BATCH
+    first = FIRST_BATCH if device.type == "cpu" else FIRST_GPU_BATCH
+    start, size = 0, min(first, total)
+    measured = total <= first
     while start < total:
         rows = slice(start, min(start + size, total))
         try:
@@ -89,6 +95,7 @@ def batches(total: int, device: torch.device, run: Callable[[slice], Output]) ->
                 with _Written() as written:
                     output = run(rows)
                 size = max(1, memory_budget(device) * size // max(1, written.bytes))
+                size = size if device.type == "cpu" else 1 << (size.bit_length() - 1)
                 measured = True
         except Exception as error:
             if not out_of_memory(error):
@@ -100,9 +107,11 @@ def batches(total: int, device: torch.device, run: Callable[[slice], Output]) ->
 
 
 def memory_budget(device: torch.device) -> int:
-    """Bytes that the activations of one batch may take."""
+    """Bytes that the activations of one batch may take: of a GPU, at most half of what is free."""
     if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory // 2
+        free, _ = torch.cuda.mem_get_info(device)
+        idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # free for this process alone
+        return min(GPU_BUDGET, (free + idle) // 2)
     return min(CPU_BUDGET, psutil.virtual_memory().total // 4)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from deepscope.attributions.engine import target_logit
-from deepscope.errors import DeepscopeError
+from deepscope.errors import SettingError, UnsupportedError
 from deepscope.models.vision_model import VisionModel
 
 _found: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
@@ -18,7 +18,7 @@ _found: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 def with_gradient(model: VisionModel, layer: str, pixels: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """A layer's output and the gradient of the target logits with respect to it.
 
-    The graph begins at the layer: what lies before it is neither recorded nor gone back through.
+    The graph begins at the layer: what lies before it is not recorded, and no gradient is computed for it.
 
     Args:
         layer: a layer's name; where the layer runs several times, its first run counts.
@@ -27,7 +27,8 @@ def with_gradient(model: VisionModel, layer: str, pixels: Tensor, target: Tensor
         activations and gradients, (N, C, h, w) each.
 
     Raises:
-        DeepscopeError: the layer does not exist, never runs, or gives no feature map.
+        DeepscopeError: the layer does not exist.
+        SettingError: it never runs, or gives no feature map.
     """
     started: list[Tensor] = []
 
@@ -44,12 +45,12 @@ def with_gradient(model: VisionModel, layer: str, pixels: Tensor, target: Tensor
     finally:
         handle.remove()
     if not started:
-        raise DeepscopeError(f"layer {layer!r} of {model.name} gives no tensor in a forward pass: choose another")
+        raise SettingError("layer", f"{layer!r} of {model.name} gives no tensor in a forward pass: choose another")
     (gradients,) = torch.autograd.grad(logit, started, allow_unused=True)
     activations = as_map(started[0].detach(), pixels)
     if activations is None or gradients is None:
-        raise DeepscopeError(
-            f"layer {layer!r} of {model.name} gives no feature map that the score depends on: choose another"
+        raise SettingError(
+            "layer", f"{layer!r} of {model.name} gives no feature map that the score depends on: choose another"
         )
     mapped = as_map(gradients, pixels)
     assert mapped is not None
@@ -60,10 +61,10 @@ def feature_layer(model: VisionModel, pixels: Tensor) -> str:
     """The last layer where the score still rests on several positions and several channels.
 
     That is the map before the global pooling, also where the class scores are themselves a map (SqueezeNet), and the
-    last block that mixes positions in a transformer. Found once a network, by one pass over the first image.
+    last block that mixes positions in a transformer. Found once per network, in one pass over the first image.
 
     Raises:
-        DeepscopeError: the network has no such layer.
+        UnsupportedError: the network has no such layer.
     """
     if model.network not in _found:
         _found[model.network] = _search(model, pixels[:1])
@@ -115,4 +116,8 @@ def _search(model: VisionModel, pixels: Tensor) -> str:
             touched = mapped[0] != 0
             if int(touched.any(0).sum()) > 1 and int(touched.any(2).any(1).sum()) > 1:
                 return name
-    raise DeepscopeError(f"{model.name} has no feature map that its class scores rest on: name a layer with --layer")
+    raise UnsupportedError(
+        f"{model.name} has no feature map that its class scores rest on: name a layer, or choose a method that "
+        "needs none, such as saliency",
+        what="layer",
+    )

@@ -1,4 +1,4 @@
-"""Guided backpropagation: only what raises the score passes an activation on the way back."""
+"""Guided backpropagation: only what raises the score passes an activation in the backward pass."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ class GuidedBackpropagation(Attribution):
     Springenberg et al. 2015, "Striving for Simplicity: The All Convolutional Net".
     """
 
-    def __call__(self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator) -> Tensor:
+    def __call__(
+        self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator | None = None
+    ) -> Tensor:
         """(N, H, W) absolute guided gradients, maximum over the channels."""
         with _Guide():
             return gradients(model, pixels, target).abs().amax(1)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from deepscope.attributions.attribution import Attribution, Baseline, baseline_pixels, require
+from deepscope.attributions.attribution import Attribution, Baseline, baseline_pixels
 from deepscope.attributions.engine import batches, gradient, memory_budget, target_logit
-from deepscope.errors import DeepscopeError
+from deepscope.errors import SettingError
 from deepscope.models.fast_backward import FastBackward
 from deepscope.models.vision_model import VisionModel
-from deepscope.settings import Count, Positive
+from deepscope.settings import Positive, Range
 
 FIRST_POINTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 USUAL_MAPS = 256
@@ -45,20 +45,15 @@ class IntegratedGradients(Attribution):
     baseline: Baseline = "black"
     error: Positive = 0.05
     steps: int = 0
-    most: Count = 1024
+    most: Annotated[int, Range(len(FIRST_POINTS))] = 1024
 
-    def __post_init__(self) -> None:
-        require(self.error > 0, "--error is above 0")
-        require(
-            self.steps >= 0 and self.most >= len(FIRST_POINTS),
-            f"--steps is 0 or more, --most {len(FIRST_POINTS)} or more",
-        )
-
-    def __call__(self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator) -> Tensor:
+    def __call__(
+        self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator | None = None
+    ) -> Tensor:
         """(N, 3, H, W) shares; those of each image add up to its logit minus the baseline's, within `error`.
 
         Raises:
-            DeepscopeError: an image's error stays above `error` with `most` gradients.
+            SettingError: an image's error stays above `error` with `most` gradients.
         """
         start = baseline_pixels(self.baseline, pixels)
         if self.steps:
@@ -108,9 +103,10 @@ class IntegratedGradients(Attribution):
                     paths[index].add(at, share)
             wanted = [(index, at) for index, path in enumerate(paths) for at in path.refine(self.error)]
             if any(len(paths[index].shares) >= self.most for index, _ in wanted):
-                raise DeepscopeError(
-                    f"integrated gradients of {model.name} do not reach an error of {self.error:g} with "
-                    f"{self.most} gradients per image: raise --error or --most, or choose another --baseline"
+                raise SettingError(
+                    "error",
+                    f"of {self.error:g} is out of reach for integrated gradients of {model.name} with {self.most} "
+                    "gradients per image: raise it or {most}, or choose another {baseline}",
                 )
         return torch.stack([path.integral() for path in paths])
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deepscope.attributions.attribution import Attribution, Baseline, baseline_pixels
 from deepscope.attributions.engine import batches, target_logit
-from deepscope.errors import DeepscopeError
+from deepscope.errors import SettingError
 from deepscope.models.vision_model import VisionModel
 from deepscope.settings import Count
 
@@ -34,17 +34,22 @@ class Occlusion(Attribution):
     stride: Count = 16
     baseline: Baseline = "black"
 
-    def __call__(self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator) -> Tensor:
+    def __call__(
+        self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator | None = None
+    ) -> Tensor:
         """(N, H, W) falls of the logit.
 
         Raises:
-            DeepscopeError: the window is larger than the image, or windows would leave gaps.
+            SettingError: the window is larger than the image, or windows would leave gaps.
         """
         height, width = pixels.shape[-2:]
-        if not 1 <= self.stride <= self.window <= min(height, width):
-            raise DeepscopeError(
-                f"occlusion with window {self.window} and stride {self.stride} does not cover an image of {width} x "
-                f"{height} pixels: take 1 <= stride <= window <= {min(height, width)}"
+        if self.window > min(height, width):
+            raise SettingError(
+                "window", f"must be at most {min(height, width)}, the shorter side of the images", got=self.window
+            )
+        if self.stride > self.window:
+            raise SettingError(
+                "stride", f"must be at most {{window}}, {self.window}: windows leave gaps", got=self.stride
             )
         corners = [(top, left) for top in self._starts(height) for left in self._starts(width)]
         fill = baseline_pixels(self.baseline, pixels)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deepscope.attributions.attribution import Attribution, image_seeds, require
+from deepscope.attributions.attribution import Attribution, image_seeds
 from deepscope.attributions.engine import batches, probability
 from deepscope.models.vision_model import VisionModel
 from deepscope.settings import Count, PositiveShare, Range
@@ -20,12 +20,12 @@ from deepscope.settings import Count, PositiveShare, Range
 class RISE(Attribution):
     """The mean of random masks, each weighted by the probability of the class behind it.
 
-    Sees only the network's outputs. One forward pass a mask and image.
+    Sees only the network's outputs. One forward pass per mask and image.
 
     Petsiuk, Das and Saenko 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models".
 
     Attributes:
-        masks: random masks for each image.
+        masks: random masks per image.
         cells: cells along each side of the coarse grid that a mask is enlarged from.
         visible: probability that a cell is visible.
     """
@@ -36,11 +36,9 @@ class RISE(Attribution):
     cells: Annotated[int, Range(1, 1024)] = 7
     visible: PositiveShare = 0.5
 
-    def __post_init__(self) -> None:
-        require(self.masks >= 1 and self.cells >= 1, "--masks and --cells are 1 or more")
-        require(0 < self.visible <= 1, "--visible is above 0 and at most 1")
-
-    def __call__(self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator) -> Tensor:
+    def __call__(
+        self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator | None = None
+    ) -> Tensor:
         """(N, H, W) expected probabilities of the class, given that the pixel is visible."""
         seeds = image_seeds(len(pixels), self.masks, rng).flatten().tolist()
         image = torch.arange(len(pixels), device=pixels.device).repeat_interleave(self.masks)

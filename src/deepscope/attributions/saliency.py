@@ -21,7 +21,9 @@ class Saliency(Attribution):
     Simonyan, Vedaldi and Zisserman 2014, "Deep Inside Convolutional Networks".
     """
 
-    def __call__(self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator) -> Tensor:
+    def __call__(
+        self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator | None = None
+    ) -> Tensor:
         """(N, H, W) absolute gradients, maximum over the channels."""
         return gradients(model, pixels, target).abs().amax(1)
 
@@ -35,7 +37,9 @@ class GradientTimesInput(Attribution):
 
     signed: ClassVar[bool] = True
 
-    def __call__(self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator) -> Tensor:
+    def __call__(
+        self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator | None = None
+    ) -> Tensor:
         """(N, 3, H, W) gradient times pixels."""
         return gradients(model, pixels, target) * pixels
 
@@ -43,7 +47,7 @@ class GradientTimesInput(Attribution):
 def gradients(model: VisionModel, pixels: Tensor, target: Tensor) -> Tensor:
     """(N, 3, H, W) gradients of the target logits with respect to the pixels, in batches."""
     found, many = torch.empty_like(pixels), len(pixels) >= WORTH_PREPARING
-    fast = FastBackward.of(model, pixels) if many else FastBackward()
+    fast = FastBackward.of(model, pixels) if many else FastBackward.on(pixels.device)
     for rows, (part, _) in batches(
         len(pixels), pixels.device, lambda rows: gradient(model, pixels[rows], target[rows], fast=fast)
     ):

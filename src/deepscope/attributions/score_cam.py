@@ -12,7 +12,7 @@ from deepscope.attributions.attribution import Attribution
 from deepscope.attributions.class_activation import enlarge
 from deepscope.attributions.engine import batches, target_logit
 from deepscope.attributions.feature_map import as_map, feature_layer
-from deepscope.errors import DeepscopeError
+from deepscope.errors import SettingError
 from deepscope.models.vision_model import VisionModel
 
 
@@ -20,7 +20,7 @@ from deepscope.models.vision_model import VisionModel
 class ScoreCAM(Attribution):
     """The last feature map, each channel weighted by the score of the image seen through that channel alone.
 
-    One forward pass a channel and image: 512 for SqueezeNet. Needs no gradient.
+    One forward pass per channel and image: 512 for SqueezeNet. Needs no gradient.
 
     Wang et al. 2020, "Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural Networks".
 
@@ -32,11 +32,14 @@ class ScoreCAM(Attribution):
 
     layer: str = ""
 
-    def __call__(self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator) -> Tensor:
+    def __call__(
+        self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator | None = None
+    ) -> Tensor:
         """(N, H, W) maps, enlarged bilinearly from the layer's.
 
         Raises:
-            DeepscopeError: the network has no feature map, or `layer` is none.
+            UnsupportedError: the network has no feature map.
+            SettingError: `layer` gives none.
         """
         layer = self.layer or feature_layer(model, pixels)
         maps = pixels.new_empty(len(pixels), *pixels.shape[-2:])
@@ -50,7 +53,7 @@ def _one(model: VisionModel, layer: str, pixels: Tensor, target: Tensor) -> Tens
     """One image's (1, H, W) map."""
     activations = as_map(model.activations(pixels, [layer])[layer], pixels)
     if activations is None:
-        raise DeepscopeError(f"layer {layer!r} of {model.name} gives no feature map: choose another with --layer")
+        raise SettingError("layer", f"{layer!r} of {model.name} gives no feature map: choose another")
     channels = activations[0]
     low, high = channels.amin((1, 2), keepdim=True), channels.amax((1, 2), keepdim=True)
     windows = (channels - low) / (high - low).clamp_min(1e-8)

@@ -13,10 +13,9 @@ from torch import Tensor
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
 from deepscope.commands.section import Budget
-from deepscope.commands.shown import provenance, skipped_blocks
+from deepscope.commands.shown import origin, skipped_blocks
 from deepscope.commands.transfer_figures import Answers, evaluation_blocks
-from deepscope.inputs import right_answers
-from deepscope.models.prediction import predict
+from deepscope.inputs import Photos, stream_photos
 from deepscope.results import Block, Curves, Note, Result, Series, Table
 from deepscope.session import Session
 from deepscope.settings import Count
@@ -54,13 +53,12 @@ class Accuracy(Check):
 
     def run(self, session: Session) -> Result:
         """Classify the held-out images."""
-        judged = held_out(self.model, self.data, session)
-        model = judged.model
-        paths = session.some(judged.paths, self.limit)
-        predictions = predict(model, paths, session)
-        paths = [paths[row] for row in predictions.rows]
-        labels = torch.tensor([min(answer) for answer in right_answers(model, paths, [judged.root])])
-        probabilities = predictions.probabilities
+        held = held_out(self.model, self.data, session)
+        model = held.model
+        read = stream_photos(model, held.paths, session, limit=self.limit, below=[held.root], text="classifying")
+        photos = Photos.joined([batch.keeping(0) for batch in read])
+        labels = torch.tensor([min(answer) for answer in photos.answers])
+        probabilities = photos.probabilities
         right = probabilities.argmax(1) == labels
         seen, classes, reduced = _reduced(probabilities, labels, model.categories)
         calibration = reliability(reduced, seen)
@@ -83,15 +81,15 @@ class Accuracy(Check):
             blocks=(
                 Note(f"{accuracy} of {len(right)} images are classified right (95 % Wilson).", "Accuracy", "verdict"),
                 Note(believed, "Calibration", "verdict"),
-                *judged.notes,
+                *held.notes,
                 *_of_classes_seen(
-                    evaluation_blocks(Answers(classes, seen, reduced, tuple(paths)).pictured(), calibration)
+                    evaluation_blocks(Answers(classes, seen, reduced, photos.paths).pictured(), calibration)
                 ),
                 _coverage(probabilities.amax(1), right),
-                *skipped_blocks(predictions.skipped),
+                *skipped_blocks(photos.skipped),
             ),
             arrays={"probabilities": probabilities.numpy(), "labels": labels.numpy()},
-            provenance=provenance([model], paths),
+            provenance=origin([model], photos.paths, photos.digests),
         )
 
 
@@ -150,14 +148,14 @@ def _believed(accuracy: Estimate, confidences: Tensor, error: Estimate, chance: 
     if float(confidences.min()) >= _CERTAIN > accuracy.low:
         return (
             f"Every confidence rounds to 1.000, which {count} images cannot confirm: they show an accuracy above "
-            f"{accuracy.low:.3f} (95 % Wilson). Such confidences do not tell sure answers from unsure ones."
+            f"{accuracy.low:.3f} (95 % Wilson). Such confidences do not separate sure answers from unsure ones."
         )
     if accuracy.high - accuracy.low > _WIDE:
-        verdict = f"{count} images are too few to say whether it keeps what it promises"
+        verdict = f"{count} images are too few to compare it with the accuracy"
     elif accuracy.low <= confidence <= accuracy.high:
-        verdict = "it promises as much as it keeps"
+        verdict = "it agrees with the accuracy"
     else:
-        verdict = f"it promises {'more' if confidence > accuracy.value else 'less'} than it keeps"
+        verdict = f"it is {'higher' if confidence > accuracy.value else 'lower'} than the accuracy"
     seen = "does not exceed" if error.value <= chance else "exceeds"
     return (
         f"Its mean confidence is {confidence:.3f}: {verdict}. Expected calibration error {error} "
@@ -170,9 +168,9 @@ def _coverage(confidence: Tensor, right: Tensor) -> Curves:
     """Accuracy on the part of the images that the classifier is surest of."""
     order = confidence.argsort(descending=True)
     count = torch.arange(1, len(right) + 1)
-    held = right[order].double().cumsum(0) / count
+    kept = right[order].double().cumsum(0) / count
     return Curves(
-        (Series("accuracy", (count / len(right)).numpy(), held.numpy()),),
+        (Series("accuracy", (count / len(right)).numpy(), kept.numpy()),),
         "share of images that are answered, the surest first",
         "accuracy of the answers",
         title="What abstaining would bring",

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
-from deepscope.commands.class_images import make_images
-from deepscope.commands.explained import Photos, read_photos
 from deepscope.commands.section import Budget
-from deepscope.commands.shown import picture, provenance
-from deepscope.models import VisionModel
+from deepscope.commands.shown import origin, picture
+from deepscope.inputs import Photos, read_photos
 from deepscope.results import Column, ImageGrid, Note, Picture, Result, Table
 from deepscope.session import Session
 from deepscope.settings import Count
 from deepscope.statistics import proportion
-from deepscope.visualization import ClassObjective, Recipe, preset, suited
-from deepscope.visualization.quality import Verdict, assess
+from deepscope.visualization import ClassImages as Made
+from deepscope.visualization import Recognition, preset, visualize
 
 
 @dataclass(frozen=True)
 class ClassImages(Check):
     """An image that excites each class most, beside the photograph of it that the classifier is surest of.
 
-    What stands in a class image and not in its class is what the classifier has learnt by mistake.
+    What a class image shows and the class does not have is what the classifier has learnt by mistake.
 
     Attributes:
         data: a folder with a folder of images for each class, divided into `train/` and `test/` or not; or a
@@ -48,24 +47,23 @@ class ClassImages(Check):
 
     @classmethod
     def within(cls, budget: Budget, *, data: str, model: str) -> ClassImages:
-        """A few classes and shorter climbs, or more."""
+        """A few classes and shorter ascents, or more."""
         few = {"classes": 4, "iterations": 120, "limit": 100} if budget == "quick" else {}
         return cls(data, model=model, **few)
 
     def run(self, session: Session) -> Result:
         """Make the images."""
-        judged = held_out(self.model, self.data, session)
-        model = judged.model
-        photos = read_photos(model, judged.paths, session, batch_size=16, limit=self.limit, below=[judged.root])
-        true = torch.tensor([photos.true_class(row) or 0 for row in range(len(photos.paths))])
+        chosen = held_out(self.model, self.data, session)
+        model = chosen.model
+        photos = read_photos(model, chosen.paths, session, batch_size=16, limit=self.limit, below=[chosen.root])
+        true = torch.tensor([photos.true_class(row) or 0 for row in range(len(photos))])
         classes, counts = true.unique(return_counts=True)
-        targets = classes[counts.argsort(descending=True, stable=True)[: self.classes]]
-        labels = [model.categories[target] for target in targets.tolist()]
-        recipe = suited(Recipe(iterations=self.iterations).over(preset("default")), model)
-        images = make_images(ClassObjective.of(model, targets, recipe), recipe, labels, session)
-        if not images.complete:
-            raise KeyboardInterrupt  # what was made is in the cache: the same call goes on from there
-        seen = assess(model, images.pixels, targets)
+        targets = classes[counts.argsort(descending=True, stable=True)[: self.classes]].tolist()
+        recipe = replace(preset("default"), iterations=self.iterations)
+        made = visualize(model, targets, recipe=recipe, session=session)
+        if not made.made.complete:
+            raise KeyboardInterrupt  # what was made is in the cache: the same call resumes from there
+        seen = made.evaluations[0].recognition
         named = proportion(int((seen.ranks < 1).sum()), len(targets))
         text = f"The classifier recognises {named.value:.0%} of its own {len(targets)} class images."
         return Result(
@@ -73,23 +71,22 @@ class ClassImages(Check):
             metrics={"classes": len(targets), **seen.metrics()},
             blocks=(
                 Note(f"{text} Whether they show the class is for a person to say.", "Class images", "verdict"),
-                _gallery(model, photos, true, targets, [picture(pixels) for pixels in images.pixels], seen),
-                _table(labels, seen),
+                _gallery(photos, true, targets, made),
+                _table(made.labels, seen),
             ),
-            provenance=provenance([model], photos.paths),
+            provenance=origin([model], photos.paths, photos.digests),
         )
 
 
-def _gallery(
-    model: VisionModel, photos: Photos, true: torch.Tensor, targets: torch.Tensor, made: list[Picture], seen: Verdict
-) -> ImageGrid:
+def _gallery(photos: Photos, true: Tensor, targets: Sequence[int], made: Made) -> ImageGrid:
     cells: list[Picture] = []
-    for row, target in enumerate(targets.tolist()):
-        name = model.categories[target]
+    probabilities = made.evaluations[0].recognition.probabilities.tolist()
+    for target, pixels, probability in zip(targets, made.pixels, probabilities):
+        name = photos.model.categories[target]
         own = photos.probabilities[:, target].masked_fill(true != target, -1)
         best = int(own.argmax())
         cells += [
-            Picture(made[row].pixels, f"{name}, as believed ({float(seen.probabilities[row]):.2f})"),
+            picture(pixels, caption=f"{name}, as believed ({probability:.2f})"),
             picture(photos.pixels[best], caption=f"{name}, surest photograph ({float(own[best]):.2f})"),
         ]
     return ImageGrid(
@@ -99,7 +96,7 @@ def _gallery(
     )
 
 
-def _table(labels: list[str], seen: Verdict) -> Table:
+def _table(labels: Sequence[str], seen: Recognition) -> Table:
     columns = (
         *(Column("class"), Column("rank", "d"), Column("probability", ".3f")),
         *(Column("total variation", ".4f"), Column("saturation", ".3f")),

@@ -14,12 +14,11 @@ from deepscope import images
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
 from deepscope.commands.section import Budget
-from deepscope.commands.shown import provenance, skipped_blocks
+from deepscope.commands.shown import origin, skipped_blocks
 from deepscope.data.corruptions import SIDE, Corruption, shrunk
-from deepscope.errors import DeepscopeError
-from deepscope.inputs import right_answers
+from deepscope.errors import DataError, SettingError
+from deepscope.inputs import nothing_readable, stream_photos
 from deepscope.models import VisionModel
-from deepscope.models.prediction import nothing_readable, predict
 from deepscope.results import Column, Curves, ImageGrid, Note, Picture, Result, Series, Table
 from deepscope.session import Session
 from deepscope.settings import Count, Range
@@ -53,27 +52,26 @@ class Corruptions(Check):
     def run(self, session: Session) -> Result:
         """Damage the held-out images in every way, and classify them."""
         if not self.severities:
-            raise DeepscopeError("--severities needs at least one number from 1 to 5")
+            raise SettingError("severities", "must hold at least one number from 1 to 5")
         severities = sorted(set(self.severities))
         kinds = [Corruption.named(name) for name in Corruption.members()]
         corruptions = [[replace(kind, severity=severity) for severity in severities] for kind in kinds]
-        judged = held_out(self.model, self.data, session)
-        model = judged.model
-        pictures, skipped = _opened(session.some(judged.paths, self.limit))
-        answers = right_answers(model, list(pictures), [judged.root])
-        originals = list(pictures.values())
+        held = held_out(self.model, self.data, session)
+        model = held.model
+        opened, skipped = _opened(session.some(list(zip(held.paths, held.answers)), self.limit))
+        originals = [one.image for one in opened]
 
         def right(shown: list[Image.Image]) -> list[bool]:
-            logits = predict(model, shown, replace(session, quiet=True)).logits
-            return [label in answer for label, answer in zip(logits.argmax(1).tolist(), answers, strict=True)]
+            predicted = _predicted(model, shown, session)
+            return [label in one.answer for label, one in zip(predicted, opened, strict=True)]
 
         clean = _share(right(originals))
-        held = {
+        kept = {
             grades[0].name: [right(_damaged(originals, grade, session)) for grade in grades]
             for grades in session.track(corruptions, "damaging")
         }
-        shares = {name: [_share(at) for at in kept] for name, kept in held.items()}
-        together = mean(np.mean([at for kept in held.values() for at in kept], axis=0))
+        shares = {name: [_share(at) for at in grades] for name, grades in kept.items()}
+        together = mean(np.mean([at for grades in kept.values() for at in grades], axis=0))
         return Result(
             title=f"What ordinary damage does to {model.name}",
             metrics={
@@ -82,36 +80,54 @@ class Corruptions(Check):
                 **together.metrics("accuracy/corrupted"),
                 **{
                     key: value
-                    for name, kept in shares.items()
-                    for severity, share in zip(severities, kept, strict=True)
+                    for name, grades in shares.items()
+                    for severity, share in zip(severities, grades, strict=True)
                     for key, value in share.metrics(f"accuracy/{name}/{severity}").items()
                 },
             },
             blocks=(
                 Note(_said(clean, together, severities, shares), "Ordinary damage", "verdict"),
-                *judged.notes,
+                *held.notes,
                 _curves(severities, clean, shares),
                 _table(severities, shares),
                 _figure(model, originals[0], corruptions, session),
                 *skipped_blocks(skipped),
             ),
-            provenance=provenance([model], list(pictures)),
+            provenance=origin([model], [one.path for one in opened], [one.digest for one in opened]),
         )
 
 
-def _opened(paths: Sequence[Path]) -> tuple[dict[Path, Image.Image], list[images.Skipped]]:
-    """The images that can be read, at the size at which they are damaged, and the others."""
-    opened, skipped = {}, []
-    for path in paths:
+@dataclass(frozen=True)
+class _Opened:
+    """An image at the size at which it is damaged, with its file's SHA-256 and the classes that it shows."""
+
+    path: Path
+    image: Image.Image
+    digest: bytes
+    answer: frozenset[int]
+
+
+def _opened(files: Sequence[tuple[Path, frozenset[int]]]) -> tuple[list[_Opened], list[images.Skipped]]:
+    """The images that can be read, and the others."""
+    opened: list[_Opened] = []
+    skipped: list[images.Skipped] = []
+    for path, answer in files:
         try:
-            image = images.decode(path, at_least=SIDE)
+            content = images.content(path)
+            image = shrunk(images.decode(content, at_least=SIDE))
         except images.UnreadableImage as error:
             skipped.append(images.Skipped(str(path), error.reason))
         else:
-            opened[path] = shrunk(image)
+            opened.append(_Opened(path, image, images.digest(content), answer))
     if not opened:
-        raise DeepscopeError(nothing_readable(skipped))
+        raise DataError(nothing_readable(skipped))
     return opened, skipped
+
+
+def _predicted(model: VisionModel, shown: Sequence[Image.Image], session: Session) -> list[int]:
+    """The most probable class of each image."""
+    read = stream_photos(model, list(shown), replace(session, quiet=True))
+    return [label for batch in read for label in batch.predicted.tolist()]
 
 
 def _damaged(originals: Sequence[Image.Image], corruption: Corruption, session: Session) -> list[Image.Image]:
@@ -154,8 +170,7 @@ def _figure(
     rows = []
     for grades in corruptions:
         states = [_damaged([image], grade, session)[0] for grade in grades]
-        seen = predict(model, states, replace(session, quiet=True)).logits.argmax(1).tolist()
-        captions = [model.categories[label] for label in seen]
+        captions = [model.categories[label] for label in _predicted(model, states, session)]
         captions[0] = f"{grades[0].name}: {captions[0]}"
         shown = zip(states, captions, strict=True)
         rows.append(tuple(Picture(np.asarray(state), caption=caption) for state, caption in shown))

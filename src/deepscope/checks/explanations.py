@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
-from pathlib import Path
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from deepscope.attributions import Attribution
+from deepscope.attributions import Attribution, as_methods, attribute
 from deepscope.attributions.faithfulness import Deletion, Insertion
+from deepscope.attributions.measuring import CHANCE, measure
 from deepscope.checks.check import Check
-from deepscope.checks.held_out import held_out
-from deepscope.commands.explain_compare import named_methods
-from deepscope.commands.explained import Photos, explain, heat, image_cell, read_photos
-from deepscope.commands.faithfulness import CHANCE, measure
+from deepscope.checks.held_out import HeldOut, held_out
+from deepscope.commands.explained import heat, image_cell
 from deepscope.commands.section import Budget
-from deepscope.commands.shown import provenance, skipped_blocks
-from deepscope.errors import DeepscopeError
-from deepscope.inputs import right_answers
-from deepscope.models import VisionModel
-from deepscope.models.prediction import predict
+from deepscope.commands.shown import origin, skipped_blocks
+from deepscope.errors import DeepscopeError, UnsupportedError
+from deepscope.inputs import Photos, stream_photos
 from deepscope.results import Block, Cell, Column, GridCell, ImageGrid, Note, Result, Table
 from deepscope.session import Session
 from deepscope.settings import Count
@@ -45,8 +41,8 @@ class Explanations(Check):
             dataset's name.
         model: the classifier; `deepscope models` lists them.
         methods: names of attribution methods.
-        limit: images to explain, at most; half of them are wrong predictions, where there are so many.
-        search: images, drawn at random, that are classified to find these.
+        limit: images to explain, at most; half of them are wrong predictions, where there are enough.
+        search: images to classify, drawn at random, to find these.
         steps: steps of insertion and deletion.
         batch_size: images at a time; the figures do not depend on it.
     """
@@ -68,11 +64,10 @@ class Explanations(Check):
 
     def run(self, session: Session) -> Result:
         """Measure each method's maps of the predicted class."""
-        methods = named_methods(self.methods)
-        judged = held_out(self.model, self.data, session)
-        model = judged.model
-        chosen = self._balanced(model, judged.paths, judged.root, session)
-        photos = read_photos(model, chosen, session, batch_size=self.batch_size, below=[judged.root])
+        methods = as_methods(self.methods)
+        held = held_out(self.model, self.data, session)
+        model = held.model
+        photos = self._balanced(held, session)
         right = np.array(photos.correct, dtype=bool)
         groups: Rows = {"right": right, "wrong": ~right}
         asked = (Insertion(self.steps), Deletion(self.steps))
@@ -81,7 +76,7 @@ class Explanations(Check):
         for method in (None, *methods):
             name = CHANCE if method is None else method.name
             try:
-                values = measure(method, model, photos, asked, session, batch_size=self.batch_size)
+                values = measure(method, photos, asked, session, batch_size=self.batch_size)
             except DeepscopeError as error:
                 if method is None:
                     raise
@@ -90,7 +85,8 @@ class Explanations(Check):
             found[name] = values["insertion"] - values["deletion"]
         methods = [method for method in methods if method.name in found]
         if not methods:
-            raise DeepscopeError(f"no method applies to {model.name}; {' '.join(dict.fromkeys(refused.values()))}")
+            reasons = " ".join(dict.fromkeys(refused.values()))
+            raise UnsupportedError(f"no method applies to {model.name}; {reasons}", what="explanations")
         gained = {name: values - found[CHANCE] for name, values in found.items() if name != CHANCE}
         metrics = {"images": float(len(right)), "right": float(right.sum()), "wrong": float((~right).sum())}
         for name, values in gained.items():
@@ -102,49 +98,59 @@ class Explanations(Check):
             metrics=metrics,
             blocks=(
                 Note(_trusted({name: mean(values) for name, values in gained.items()}), "Attributions", "verdict"),
-                *judged.notes,
+                *held.notes,
                 *(Note(why, f"{name} does not apply") for name, why in refused.items()),
-                *self._figures(methods, model, photos, groups, session),
+                *_figures(methods, photos, groups, session),
                 _table(gained, groups),
                 *skipped_blocks(photos.skipped),
             ),
             arrays={f"faithfulness/{name}": values for name, values in gained.items()},
-            provenance=provenance([model], photos.paths),
+            provenance=origin([model], photos.paths, photos.digests),
         )
 
-    def _balanced(self, model: VisionModel, paths: Sequence[Path], root: Path, session: Session) -> list[Path]:
+    def _balanced(self, held: HeldOut, session: Session) -> Photos:
         """Half of the images from wrong predictions, as far as there are any, the rest from right ones."""
-        order = torch.randperm(len(paths), generator=session.rng("limit"))[: self.search].tolist()
-        files = [paths[row] for row in order]
-        predictions = predict(model, files, session, batch_size=self.batch_size)
-        answers = right_answers(model, files, [root])
-        predicted = zip(predictions.rows, predictions.logits.argmax(1).tolist())
+        order = torch.randperm(len(held.paths), generator=session.rng("limit"))[: self.search].tolist()
+        files = [held.paths[row] for row in order]
+        found: list[Photos] = []
+        count = {True: 0, False: 0}
+        read = stream_photos(held.model, files, session, batch_size=self.batch_size, below=[held.root])
+        for batch in read:  # no more than `limit` of either kind is held
+            rows = []
+            for row, correct in enumerate(batch.correct):
+                count[bool(correct)] += 1
+                if count[bool(correct)] <= self.limit:
+                    rows.append(row)
+            found.append(replace(batch[rows], skipped=batch.skipped))
+        photos = Photos.joined(found)
         right: dict[bool, list[int]] = {True: [], False: []}
-        for row, label in predicted:
-            right[label in answers[row]].append(row)
+        for row, correct in enumerate(photos.correct):
+            right[bool(correct)].append(row)
         wrong = right[False][: max(self.limit // 2, self.limit - len(right[True]))]
-        rest = right[True][: self.limit - len(wrong)]
-        return [files[row] for row in sorted((*wrong, *rest))]
+        chosen = sorted((*wrong, *right[True][: self.limit - len(wrong)]))
+        return replace(photos[chosen], skipped=photos.skipped)
 
-    def _figures(
-        self, methods: list[Attribution], model: VisionModel, photos: Photos, groups: Rows, session: Session
-    ) -> list[Block]:
-        """Some right and some wrong predictions with each method's map of the predicted class."""
-        grids: list[Block] = []
-        for group, chosen in groups.items():
-            if not chosen.any():
-                grids.append(Note(f"No prediction among these {len(chosen)} is {group}.", f"Maps, {group}"))
-                continue
-            shown = photos[np.flatnonzero(chosen)[:_SHOWN].tolist()]
-            maps = [explain(m, model, shown.pixels, shown.predicted, session, batch_size=4) for m in methods]
-            rows: list[tuple[GridCell, ...]] = [
-                (image_cell(model, shown, row), *(heat(m, own[row]) for m, own in zip(methods, maps)))
-                for row in range(len(shown.paths))
-            ]
-            columns = ("image", *(method.name for method in methods))
-            caption = "Maps of the predicted class."
-            grids.append(ImageGrid(tuple(rows), f"Where the prediction is {group}", caption, columns))
-        return grids
+
+def _figures(methods: Sequence[Attribution], photos: Photos, groups: Rows, session: Session) -> list[Block]:
+    """Some right and some wrong predictions with each method's map of the predicted class."""
+    grids: list[Block] = []
+    for group, chosen in groups.items():
+        if not chosen.any():
+            grids.append(Note(f"No prediction among these {len(chosen)} is {group}.", f"Maps, {group}"))
+            continue
+        shown = photos[np.flatnonzero(chosen)[:_SHOWN].tolist()]
+        maps = [
+            attribute(one, shown.model, shown.pixels, shown.predicted, rng=session.rng("explain", one.name))
+            for one in methods
+        ]
+        rows: list[tuple[GridCell, ...]] = [
+            (image_cell(shown, row), *(heat(m, own[row]) for m, own in zip(methods, maps))) for row in range(len(shown))
+        ]
+        columns = ("image", *(method.name for method in methods))
+        grids.append(
+            ImageGrid(tuple(rows), f"Where the prediction is {group}", "Maps of the predicted class.", columns)
+        )
+    return grids
 
 
 def _trusted(gains: Mapping[str, Estimate]) -> str:

@@ -1,33 +1,28 @@
-"""How much of its accuracy the classifier keeps when someone works against it."""
+"""How much of its accuracy a classifier keeps under attack."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
-from pathlib import Path
 from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from deepscope.attacks import FGSM, PGD, Untargeted
+from deepscope.attacks import FGSM, PGD, AttackEvaluation, evaluate_attacks
 from deepscope.attacks.defences import WARNING
-from deepscope.attacks.evaluation import evaluate
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
-from deepscope.commands.attacked import Subjects, as_picture, difference, file_names, subjects, vanished_notes
+from deepscope.commands.attacked import as_picture, difference, origin_of, vanished_notes
 from deepscope.commands.section import Budget
-from deepscope.commands.shown import provenance, skipped_blocks
-from deepscope.errors import DeepscopeError
-from deepscope.models import VisionModel
+from deepscope.commands.shown import skipped_blocks
+from deepscope.errors import SettingError
+from deepscope.inputs import gather
 from deepscope.results import Curves, ImageGrid, Note, Result, Series
 from deepscope.session import Session
-from deepscope.settings import Count, Range
-from deepscope.statistics import Estimate, proportion
-
-_SHOWN = 4
+from deepscope.settings import Count, Range, check
+from deepscope.statistics import Estimate
 
 
 @dataclass(frozen=True)
@@ -41,7 +36,7 @@ class Robustness(Check):
         levels: largest changes, in grey levels of 255.
         steps: gradient steps of PGD.
         limit: images, at most, drawn at random.
-        batch_size: images at a time; the figures do not depend on it.
+        batch_size: images attacked at once; the result does not depend on it.
     """
 
     chapter: ClassVar[str] = "3 What it withstands"
@@ -60,62 +55,54 @@ class Robustness(Check):
 
     def run(self, session: Session) -> Result:
         """Attack every image that the classifier gets right."""
-        if not self.levels or min(self.levels) <= 0:
-            raise DeepscopeError("--levels are numbers above 0")
-        judged = held_out(self.model, self.data, session)
-        model = judged.model
-        found = subjects(
-            model, judged.paths, session, batch_size=self.batch_size, limit=self.limit, below=[judged.root]
+        if not self.levels:
+            raise SettingError("levels", "must be one number or more")
+        check(self)
+        held = held_out(self.model, self.data, session)
+        found = evaluate_attacks(
+            held.model,
+            gather(held.paths, below=[held.root]),
+            (FGSM(), PGD(steps=self.steps)),
+            [level / 255 for level in self.levels],
+            defences={},
+            limit=self.limit,
+            batch_size=self.batch_size,
+            session=session,
         )
-        if not found.paths:
-            raise DeepscopeError(f"{model.name} gets none of these images right: there is nothing to attack")
-        total = len(found.paths) + len(found.misclassified)
-        held = {"clean": proportion(len(found.paths), total)}
+        levels = sorted(set(self.levels))
+        total = len(found) + len(found.misclassified)
+        shares = {"clean": found.clean}
         curves: list[Series] = []
-        saved = found.levels
-        vanished = torch.zeros(len(found.paths), dtype=torch.bool)
-        for attack in session.track((FGSM(), PGD(steps=self.steps)), "attacking"):
-            with tempfile.TemporaryDirectory() as folder:
-                outcome = evaluate(
-                    attack,
-                    model,
-                    found.levels,
-                    found.labels,
-                    Untargeted(found.labels),
-                    rng=session.rng("attack", attack.name),
-                    paths=file_names(found.paths, Path(folder)),
-                    radii=[level / 255 for level in self.levels],
-                    batch_size=self.batch_size,
-                    quick=session.precision == "bfloat16",
-                )
-            saved, vanished = outcome.saved, vanished | outcome.vanished
-            kept = [proportion(sum(not verdict.success for verdict in at), total) for at in outcome.verdicts]
-            held |= {f"{attack.name}/{level:g}": share for level, share in zip(sorted(self.levels), kept)}
-            curves.append(_series(attack.name, [0, *sorted(self.levels)], [held["clean"], *kept]))
+        vanished = torch.zeros(len(found), dtype=torch.bool)
+        for method in found.methods:
+            vanished = vanished | method.outcome.vanished
+            name, kept = method.attack.name, [found.accuracy(method, place) for place in range(len(levels))]
+            shares |= {f"{name}/{level:g}": share for level, share in zip(levels, kept, strict=True)}
+            curves.append(_series(name, [0, *levels], [found.clean, *kept]))
         return Result(
-            title=f"What {model.name} withstands",
+            title=f"What {found.model.name} withstands",
             metrics={
                 "images": total,
                 "gradients/vanished": int(vanished.sum()),
-                **{k: v for key, e in held.items() for k, v in e.metrics(f"accuracy/{key}").items()},
+                **{k: v for key, e in shares.items() for k, v in e.metrics(f"accuracy/{key}").items()},
             },
             blocks=(
-                Note(self._said(held, vanished), "Robustness", "verdict"),
+                Note(self._said(shares, vanished), "Robustness", "verdict"),
                 *vanished_notes(vanished),
-                *judged.notes,
+                *held.notes,
                 Curves(
                     tuple(curves),
                     "largest change of a channel, in grey levels of 255",
                     "accuracy",
                     title="Accuracy under attack",
-                    caption="Judged from the saved 8-bit files, 95 % Wilson intervals. An image counts as lost at "
-                    "every radius above the one it was first lost at.",
+                    caption="Evaluated from the 8-bit images, 95 % Wilson intervals. An image counts as lost at every "
+                    "radius above the one it was first lost at.",
                 ),
-                _figure(model, found, saved),
+                _figure(found),
                 Note(WARNING, "What this does not show", "warning"),
                 *skipped_blocks(found.skipped),
             ),
-            provenance=provenance([model], [*found.paths, *(path for path, _ in found.misclassified)]),
+            provenance=origin_of([found.model], found),
         )
 
     def _said(self, held: Mapping[str, Estimate], vanished: Tensor) -> str:
@@ -137,12 +124,19 @@ def _series(label: str, x: list[float], shares: list[Estimate]) -> Series:
     return Series(label, np.array(x, float), np.array([share.value for share in shares]), low, high)
 
 
-def _figure(model: VisionModel, found: Subjects, saved: Tensor) -> ImageGrid:
+def _figure(found: AttackEvaluation) -> ImageGrid:
+    method = found.methods[-1]
     rows = []
-    for row, path in enumerate(found.paths[:_SHOWN]):
-        name = model.categories[int(found.labels[row])]
-        change, _ = difference(found.levels[row], saved[row])
-        rows.append((as_picture(found.levels[row], caption=f"{path.name}: {name}"), as_picture(saved[row]), change))
+    for path, label, original, saved in zip(
+        method.examples.paths,
+        method.examples.labels.tolist(),
+        method.examples.levels,
+        method.outcome.images,
+        strict=True,
+    ):
+        change, _ = difference(original, saved)
+        caption = f"{path.name}: {found.model.categories[label]}"
+        rows.append((as_picture(original, caption=caption), as_picture(saved), change))
     return ImageGrid(
         tuple(rows),
         "What the changes look like",

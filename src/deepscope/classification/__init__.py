@@ -1,5 +1,6 @@
-"""Using a classifier: what it sees in images, and what its layers put out."""
+"""What a model sees in images: the most probable classes, and what its layers put out."""
 
+from deepscope.classification.activations import Activations, activations
 from deepscope.classification.classify import Classification, classify
 
-__all__ = ["Classification", "classify"]
+__all__ = ["Activations", "Classification", "activations", "classify"]

@@ -18,7 +18,7 @@ from deepscope.models.prediction import forward
 from deepscope.render import Presented
 from deepscope.session import Session
 
-_JUDGED = 5
+_BEST = 5
 """Most probable classes among which the right one is looked for: top-5 accuracy."""
 
 
@@ -111,7 +111,7 @@ def classify(
         raise SettingError("top", "must be at least 1", got=top)
     session = Session.of(session, device=model.device, seed=seed)
     count = min(top or len(model.categories), len(model.categories))
-    judged = min(_JUDGED, len(model.categories))
+    best = min(_BEST, len(model.categories))
     paths: list[Path] = []
     answers: list[frozenset[int]] = []
     digests: list[bytes] = []
@@ -123,9 +123,9 @@ def classify(
         if not batch.rows:
             continue
         logits = forward(model, batch.pixels, session)
-        classes = logits.topk(max(count, judged), dim=1).indices
+        classes = logits.topk(max(count, best), dim=1).indices
         values = logits.softmax(1).gather(1, classes[:, :count])
-        parts.append((values, classes[:, :count].clone(), _ranks(classes[:, :judged], batch.answers)))
+        parts.append((values, classes[:, :count].clone(), _ranks(classes[:, :best], batch.answers)))
         pixels += [one.clone() for one in batch.pixels[: max(keep - len(pixels), 0)]]
         paths += batch.paths
         answers += batch.answers

@@ -1,26 +1,27 @@
-"""Jobs become commands: fields become arguments and flags, docstrings become help."""
+"""From registered commands to a command line: fields become arguments and flags, docstrings become help."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from cyclopts import App, Parameter, convert
+from cyclopts import App, Parameter
 from docstring_parser import parse
 
 from deepscope.checks import Check
+from deepscope.cli.reading import holds, reader
 from deepscope.cli.usage import flag
 from deepscope.commands import Command
 from deepscope.errors import DeepscopeError, SettingError
-from deepscope.images.refusals import ADDRESS
 from deepscope.registry import Registered
 from deepscope.report import Report  # noqa: F401 - above studies, so that it can run them
-from deepscope.settings import Range, check, field_types, number, whole_number
+from deepscope.session import Session
+from deepscope.settings import Range, check, check_values, field_types, overridden
 from deepscope.studies import Study
 
 Run = Callable[[Command, "Common"], None]
@@ -110,9 +111,27 @@ def _add(
     field: str = "",
     method: type[Registered] | None = None,
 ) -> None:
-    made = App(name=name, help_epilogue=f"Example: {command.example if method is None else _example(command, method)}")
-    made.default(_function(signature, command, run, field, method))
-    parent.command(made)
+    epilogue = f"Example: {command.example if method is None else _example(command, method)}"
+    old = [command.formerly] if command.formerly and method is None else []
+    for called in (name, *old):
+        made = App(name=called, help_epilogue=epilogue, show=called == name)
+        made.default(_function(signature, command, run if called == name else _noted(run, called), field, method))
+        parent.command(made)
+
+
+def _noted(run: Run, old: str) -> Run:
+    """`run`, which first says what the command is called now."""
+
+    def noted(command: Command, common: Common) -> None:
+        called = f"`deepscope {command.area} {old}`".replace("  ", " ")
+        _note_renamed(called, f"`deepscope {command.command_path()}`", quiet=common.quiet)
+        run(command, common)
+
+    return noted
+
+
+def _note_renamed(old: str, new: str, *, quiet: bool) -> None:
+    Session(quiet=quiet).note(f"{old} is now called {new}; the old name will go in the next release")
 
 
 def _example(command: type[Command], method: type[Registered]) -> str:
@@ -132,18 +151,23 @@ def _function(
     field: str = "",
     method: type[Registered] | None = None,
 ) -> Callable[..., None]:
-    own = {f.name for f in dataclasses.fields(command)}  # pyright: ignore[reportArgumentType]
+    renamed = {old: new for cls in _classes(command, method) for old, new in _renamed(cls).items()}
 
     def call(*arguments: Any, **flags: Any) -> None:
         bound = signature.bind(*arguments, **flags)
+        typed = dict(bound.arguments)
         bound.apply_defaults()
-        values = dict(bound.arguments)
-        common = Common(**{f.name: values.pop(f.name) for f in dataclasses.fields(Common)})
-        settings = {name: value for name, value in values.items() if name in own}
         with _flags_named(bound.arguments):
+            given = _under_new_names(typed, renamed)
+            values = {**bound.arguments, **given}
+            common = Common(**_taken(Common, values))
             check(common)
+            settings = _taken(command, values)
+            for name, nested in overridden(command).items():
+                settings[name] = _taken(nested, given)
+                check_values(nested, settings[name])
             if method is not None:
-                settings[field] = method(**{name: value for name, value in values.items() if name not in own})
+                settings[field] = method(**_taken(method, values))
             run(command(**settings), common)
 
     call.__name__ = (method or command).__name__
@@ -151,6 +175,37 @@ def _function(
     call.__signature__ = signature  # type: ignore[attr-defined]
     call.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
     return call
+
+
+def _taken(cls: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that are fields of a dataclass."""
+    return {field.name: values[field.name] for field in dataclasses.fields(cls) if field.name in values}
+
+
+def _under_new_names(given: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:
+    """What was given, with flags of an earlier release under their new names.
+
+    Raises:
+        SettingError: a flag was given under both names.
+    """
+    found = {name: value for name, value in given.items() if name not in renamed}
+    for old, new in renamed.items():
+        if old in given:
+            if new in found:
+                raise SettingError(old, f"is the old name of {{{new}}}: give that one alone")
+            _note_renamed(flag(old), flag(new), quiet=bool(given.get("quiet")))
+            found[new] = given[old]
+    return found
+
+
+def _classes(command: type[Command], method: type[Registered] | None) -> list[type[Any]]:
+    """The dataclasses whose fields a command takes as flags, besides `Common`."""
+    return [command, *overridden(command).values(), *([method] if method else [])]
+
+
+def _renamed(cls: type[Any]) -> Mapping[str, str]:
+    """Old names of a dataclass's fields, which the command line still takes, and their new ones."""
+    return getattr(cls, "renamed", {})
 
 
 @contextmanager
@@ -184,53 +239,22 @@ def _parameters(cls: type[Any], group: str) -> Iterator[inspect.Parameter]:
     hints = field_types(cls)
     about = {p.arg_name: p.description for p in parse(inspect.getdoc(cls) or "").params}
     positional = [f for f in dataclasses.fields(cls) if not f.kw_only]
+    nested = overridden(cls)
     for field in dataclasses.fields(cls):
+        if field.name in nested:
+            of = nested[field.name]
+            flags = [p for p in _parameters(of, of.__name__) if not _is_family(p.annotation)]
+            yield from (p.replace(kind=p.KEYWORD_ONLY) for p in flags)
+            continue
         kind, default, hint = _kind_and_default(field, field in positional[-1:], hints[field.name])
         extra: dict[str, Any] = {"group": group} if group else {}
-        if default != "" and any(_holds(hint, kind) for kind in (int, float, str, Path)):
-            extra["converter"] = _reader(field.name)
+        if default != "" and any(holds(hint, kind) for kind in (int, float, str, Path)):
+            extra["converter"] = reader(field.name)
         annotation = Annotated[hint, Parameter(help=about.get(field.name), **extra)]
         yield inspect.Parameter(field.name, kind, default=default, annotation=annotation)
-
-
-def _holds(hint: Any, kind: type) -> bool:
-    return hint is kind or any(_holds(inner, kind) for inner in get_args(hint))
-
-
-def _reader(name: str) -> Callable[[Any, Any], Any]:
-    """A converter for cyclopts: the words given to a field as values of a hint that holds numbers or texts."""
-
-    def read(hint: Any, tokens: Any) -> Any:
-        flag = next((token.keyword for token in tokens if token.keyword), name.upper())
-
-        def one(kind: Any, word: str) -> Any:
-            return _READ[kind](word, flag) if kind in _READ else convert(kind, [word])
-
-        return convert(hint, tokens, converter=one)
-
-    return read
-
-
-def _named(word: str, flag: str) -> str:
-    """A name or path. An empty one, which a shell makes of an unset variable, would mean the current folder."""
-    if not word.strip():
-        raise DeepscopeError(f"{flag} is empty: give a name or a path")
-    return word
-
-
-def _text(word: str, flag: str) -> str:
-    if ADDRESS.match(word):
-        raise DeepscopeError(f"{flag} {word} is an address, and only files are read: download it first")
-    return _named(word, flag)
-
-
-_READ: dict[Any, Callable[[str, str], Any]] = {
-    float: number,
-    int: whole_number,
-    str: _text,
-    Path: lambda word, flag: Path(_named(word, flag)),
-}
-"""How a word becomes a value of each type."""
+        for old in [old for old, new in _renamed(cls).items() if new == field.name]:
+            hidden = Annotated[hint, Parameter(show=False, **extra)]
+            yield inspect.Parameter(old, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hidden)
 
 
 def _kind_and_default(field: dataclasses.Field[Any], last: bool, hint: Any) -> tuple[Any, Any, Any]:
@@ -248,10 +272,15 @@ def _kind_and_default(field: dataclasses.Field[Any], last: bool, hint: Any) -> t
 
 def _family_field(command: type[Command]) -> tuple[str, type[Registered]] | None:
     for name, hint in field_types(command).items():
-        plain = isinstance(hint, type) and not get_origin(hint)  # in Python 3.10 `tuple[int, ...]` is a type too
-        if plain and issubclass(hint, Registered) and inspect.isabstract(hint):
+        if _is_family(hint):
             return name, hint
     return None
+
+
+def _is_family(hint: Any) -> bool:
+    kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    plain = isinstance(kind, type) and not get_origin(kind)  # in Python 3.10 `tuple[int, ...]` is a type too
+    return plain and issubclass(kind, Registered) and inspect.isabstract(kind)
 
 
 def _summary(cls: type[Any]) -> str:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from deepscope import images
+from deepscope import classification
 from deepscope.commands.command import Command
-from deepscope.commands.shown import picture, provenance, skipped_blocks
-from deepscope.errors import DeepscopeError
-from deepscope.models import DEFAULT, VisionModel, load_model
-from deepscope.models.prediction import nothing_readable
-from deepscope.results import Column, Curves, GridCell, Heatmap, ImageGrid, Result, Series, Table
+from deepscope.commands.shown import origin, picture, skipped_blocks
+from deepscope.models import DEFAULT, load_model
+from deepscope.render import presents
+from deepscope.results import Block, Column, Curves, GridCell, Heatmap, ImageGrid, Result, Series, Table
 from deepscope.session import Session
 from deepscope.settings import Count
 
@@ -47,131 +45,117 @@ class Activations(Command):
     limit: Count | None = None
 
     def run(self, session: Session) -> Result:
-        """One forward pass per image, no further than the layer."""
-        if self.maps < 1:
-            raise DeepscopeError("--maps is at least 1")
-        if not self.paths:
-            raise DeepscopeError("name at least one image file or folder")
+        """Forward passes that stop after the layer."""
         model = load_model(self.model, session)
-        layer = self.layer or _first_convolution(model)
-        model.layer(layer)
-        found = images.find(self.paths)
-        files, skipped = session.some(found.paths, self.limit), list(found.skipped)
-        seen: list[tuple[Path, Tensor]] = []
-        outputs: list[Tensor] = []
-        for batch in images.stream(files, model.preprocessing, batch_size=1):
-            skipped.extend(batch.skipped)
-            for row, pixels in zip(batch.rows, batch.pixels):
-                with torch.inference_mode():
-                    output = model.activations(pixels[None].to(model.device), [layer])[layer][0]
-                outputs.append(output.float().cpu())
-                seen.append((files[row], pixels))
-        if not seen:
-            raise DeepscopeError(nothing_readable(skipped))
-        channels = torch.stack([channels_first(output) for output in outputs])
-        values = channels.transpose(0, 1).flatten(1)
-        dead = values.abs().amax(1) == 0
-        first, more = seen[0][0].name, len(seen) - 1
-        return Result(
-            title=f"{layer} of {model.name} on {first}{f' and {more} more' if more else ''}",
-            metrics={
-                "images": len(seen),
-                "channels": len(values),
-                "mean": float(values.mean()),
-                "zero": float((values == 0).float().mean()),
-                "dead": int((values.amax(1) <= 0).sum()),
-            },
-            blocks=(
-                *_figures(seen, channels, dead, self.maps, f"{layer} of {model.name}"),
-                _table(values),
-                *skipped_blocks(skipped),
-            ),
-            arrays={"activations": (torch.stack(outputs) if more else outputs[0]).numpy()},
-            provenance=provenance([model], [path for path, _ in seen]),
+        found = classification.activations(
+            model,
+            self.paths,
+            self.layer,
+            limit=self.limit,
+            batch_size=1,  # an image gives the same bits whichever others are named
+            session=session,
         )
+        return draw(found, maps=self.maps)
 
 
-def channels_first(output: Tensor) -> Tensor:
-    """A layer's output for one image -> (C, H, W), or (C, 1) where the layer has no positions.
-
-    Handles (C, H, W), channels last as in Swin (H, W, C), tokens (T, C) of a square of patches with or without
-    further tokens before them, and vectors (C,).
-    """
-    if output.ndim == 1:
-        return output[:, None]
-    if output.ndim == 2:
-        side = math.isqrt(len(output))
-        return output[len(output) - side**2 :].T.reshape(-1, side, side)
-    if output.ndim == 3:
-        return output.permute(2, 0, 1) if output.shape[0] == output.shape[1] != output.shape[2] else output
-    raise DeepscopeError(f"the layer's output has shape {tuple(output.shape)}, which is no map: choose another layer")
+@presents(classification.Activations)
+def present(found: classification.Activations) -> Result:
+    """The images, up to 64 maps of each layer, and statistics of its channels."""
+    return draw(found, maps=64)
 
 
-def _table(values: Tensor) -> Table:
-    """Statistics of (C, n) values."""
-    statistics = {
-        "mean": values.mean(1),
-        "std": values.std(1, correction=0),
-        "minimum": values.amin(1),
-        "maximum": values.amax(1),
-        "zero": (values == 0).float().mean(1),
-    }
-    rows = tuple(
-        (channel, *(float(column[channel]) for column in statistics.values())) for channel in range(len(values))
+def draw(found: classification.Activations, *, maps: int) -> Result:
+    """As `present`, with at most `maps` channels of each layer; with several images no more than 8."""
+    layers = list(found.outputs)
+    first, more = found.paths[0].name, len(found) - 1
+    what = layers[0] if len(layers) == 1 else f"{len(layers)} layers"
+    metrics: dict[str, float] = {"images": len(found)}
+    blocks: list[Block] = []
+    for layer in layers:
+        suffix = "" if len(layers) == 1 else f"/{layer}"
+        metrics |= {f"{name}{suffix}": value for name, value in _metrics(found.maps(layer)).items()}
+        blocks += [*_figures(found, layer, maps), _table(found, layer)]
+    return Result(
+        title=f"{what} of {found.model.name} on {first}{f' and {more} more' if more else ''}",
+        metrics=metrics,
+        blocks=(*blocks, *skipped_blocks(found.skipped)),
+        arrays={
+            "activations" if len(layers) == 1 else f"activations/{layer}": (output if more else output[0]).numpy()
+            for layer, output in found.outputs.items()
+        },
+        provenance=origin([found.model], found.paths, found.digests),
     )
+
+
+def square(found: classification.Activations, layer: str, index: int, *, maps: int) -> ImageGrid:
+    """The (C, h, w) maps of one image in a square, each with its channel's number."""
+    channels = found.maps(layer)[index]
+    shown = channels[:maps]
+    width = math.ceil(math.sqrt(len(shown)))
+    cells = [_map(values, channel, dead=not values.any()) for channel, values in enumerate(shown)]
+    grid = tuple(tuple(cells[start : start + width]) for start in range(0, len(cells), width))
+    name = f"{layer} of {found.model.name}"
+    return ImageGrid(grid, title=f"Activation maps: {name}", caption=_caption(channels[None], maps, name))
+
+
+def _metrics(maps: Tensor) -> dict[str, float]:
+    """Of (N, C, ...) maps; "dead" counts the channels that are nowhere above 0."""
+    return {
+        "channels": maps.shape[1],
+        "mean": float(maps.mean()),
+        "zero": float((maps == 0).float().mean()),
+        "dead": int((maps.transpose(0, 1).flatten(1).amax(1) <= 0).sum()),
+    }
+
+
+def _table(found: classification.Activations, layer: str) -> Table:
+    """Statistics of each channel."""
+    statistics = found.statistics(layer)
+    rows = tuple((channel, *values) for channel, values in enumerate(zip(*(v.tolist() for v in statistics.values()))))
     return Table(
         columns=(Column("channel", "d"), *(Column(name, ".4g") for name in statistics)),
         rows=rows,
-        title="Channels",
+        title="Channels" if len(found.outputs) == 1 else f"Channels of {layer}",
         caption="Over images and positions; zero is the share of values that are exactly 0.",
     )
 
 
-def _figures(
-    seen: Sequence[tuple[Path, Tensor]], channels: Tensor, dead: Tensor, most: int, name: str
-) -> tuple[ImageGrid | Curves, ...]:
-    """The images, and their (N, C, H, W) maps; one image's in a square, those of several in a row beside each."""
-    pictures = [picture(pixels, caption=path.name) for path, pixels in seen]
-    if channels.ndim == 3:  # no positions: (N, C, 1)
-        places = torch.arange(channels.shape[1]).numpy()
+def _figures(found: classification.Activations, layer: str, most: int) -> tuple[Block, ...]:
+    """The images and their maps: one image's in a square, those of several in a row beside each."""
+    name, maps = f"{layer} of {found.model.name}", found.maps(layer)
+    pictures = [picture(pixels, caption=path.name) for path, pixels in zip(found.paths, found.pixels)]
+    seen = ImageGrid(tuple((cell,) for cell in pictures), title="What the network sees")
+    if maps.ndim == 3:  # no positions: (N, C, 1)
+        places = torch.arange(maps.shape[1]).numpy()
         lines = tuple(
-            Series(path.name, places, values[:, 0].numpy(), style="points") for (path, _), values in zip(seen, channels)
+            Series(path.name, places, values[:, 0].numpy(), style="points") for path, values in zip(found.paths, maps)
         )
-        shown = ImageGrid(rows=tuple((cell,) for cell in pictures), title="What the network sees")
-        return shown, Curves(lines, x_title="channel", y_title="activation", title=name)
-    several = len(seen) > 1
-    count = min(most, channels.shape[1], _ACROSS) if several else min(most, channels.shape[1])
+        return seen, Curves(lines, x_title="channel", y_title="activation", title=name)
+    if len(found) == 1:
+        return seen, square(found, layer, 0, maps=most)
+    most = min(most, _ACROSS)
+    dead = [not maps[:, channel].any() for channel in range(min(most, maps.shape[1]))]
+    rows = tuple(
+        (one, *(_map(values, channel, dead=dead[channel]) for channel, values in enumerate(of_image[:most])))
+        for one, of_image in zip(pictures, maps)
+    )
+    columns = ("image", *[""] * len(dead))
+    return (ImageGrid(rows, title=f"Activation maps: {name}", caption=_caption(maps, most, name), columns=columns),)
+
+
+def _caption(maps: Tensor, most: int, name: str) -> str:
+    """Of the first `most` channels of (N, C, h, w) maps."""
     caption = f"The output of {name}, one map per channel, each on its own scale from its lowest value (dark) to its "
     caption += "highest (bright); below each map the channel's number."
-    if count < channels.shape[1]:
-        caption += f" The first {count} of {channels.shape[1]} channels."
-    if bool(dead[:count].any()) or bool((channels[:, :count].abs().amax((2, 3)) == 0).any()):
-        caption += " Grey: 0 at every position, which a map called dead is for every image."
-    cells = [
-        [_map(values, index, dead=bool(dead[index])) for index, values in enumerate(of_image[:count])]
-        for of_image in channels
-    ]
-    title = f"Activation maps: {name}"
-    if several:
-        rows = tuple((one, *maps) for one, maps in zip(pictures, cells))
-        return (ImageGrid(rows, title=title, caption=caption, columns=("image", *[""] * count)),)
-    width = math.ceil(math.sqrt(count))
-    square = tuple(tuple(cells[0][start : start + width]) for start in range(0, count, width))
-    return (
-        ImageGrid(rows=((pictures[0],),), title="What the network sees"),
-        ImageGrid(square, title=title, caption=caption),
-    )
+    if most < maps.shape[1]:
+        caption += f" The first {most} of {maps.shape[1]} channels."
+    if bool((maps[:, :most].abs().amax((2, 3)) == 0).any()):
+        caption += " Grey: 0 at every position; a channel marked dead is 0 for every image."
+    return caption
 
 
 def _map(values: Tensor, channel: int, *, dead: bool) -> GridCell:
     """A channel's map; one without any activation is drawn as missing, and says so."""
-    if float(values.abs().max()) > 0:
+    if values.any():
         return Heatmap(values.numpy(), caption=str(channel))
     return Heatmap(torch.full_like(values, torch.nan).numpy(), caption=f"{channel} {'dead' if dead else 'all 0'}")
-
-
-def _first_convolution(model: VisionModel) -> str:
-    for name, module in model.network.named_modules():
-        if isinstance(module, nn.Conv2d):
-            return name
-    raise DeepscopeError(f"{model.name} has no convolution: name a layer with --layer")

@@ -8,34 +8,19 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from deepscope import render
-from deepscope.attacks import Attack, Goal, Shared, Targeted
+from deepscope.attacks import AdversarialExamples, Attack, Targeted, attack
 from deepscope.attacks.defences import WARNING
-from deepscope.attacks.evaluation import Evaluation, evaluate, to_levels, to_pixels
-from deepscope.attacks.judge import Verdict
-from deepscope.attacks.watch import watch
-from deepscope.commands.attacked import (
-    Subjects,
-    aim,
-    as_picture,
-    changed_places,
-    difference,
-    division,
-    file_names,
-    subjects,
-    values,
-    vanished_notes,
-)
+from deepscope.attacks.levels import to_levels
+from deepscope.attacks.workflow import FOLDER
+from deepscope.commands.attacked import as_bars, as_picture, changed_places, difference, origin_of, vanished_notes
 from deepscope.commands.command import Command
-from deepscope.commands.shown import provenance, skipped_blocks
+from deepscope.commands.shown import skipped_blocks
 from deepscope.data.photographs import bundled_photographs
-from deepscope.models import DEFAULT, VisionModel, load_model
+from deepscope.models import DEFAULT, load_model
+from deepscope.render import drafts, presents
 from deepscope.results import (
     Animation,
-    Bars,
     Block,
     Cell,
     Column,
@@ -51,23 +36,26 @@ from deepscope.session import Session, first_process
 from deepscope.settings import Count
 from deepscope.statistics import mean, median, proportion
 
+_SHOWN = 8
+"""Images in the figure, unless the caller says otherwise."""
+
 
 @dataclass(frozen=True)
 class AttackImages(Command):
-    """Change images until a network sees something else in them, judged from the saved files.
+    """Change images until a network predicts another class, evaluated from the saved files.
 
     Every example is clipped, rounded to 8 bits, saved as PNG, read back and classified; only then it counts. An image
-    that the network gets wrong without any attack is reported and not counted. A patch or a universal change is
-    learnt from a random half of the images, and judged on the other.
+    that the network gets wrong without any attack is reported and not counted. A patch or a universal perturbation is
+    learnt from a random half of the images and evaluated on the other half.
 
     Attributes:
-        method: how.
+        method: the attack.
         paths: image files and folders; without any, the photographs that come with the installation.
-        target: the class to be seen, by name or number, or "random"; any but the true one by default.
+        target: the class to be predicted, by name or number, or "random"; any but the true one by default.
         model: the network under attack; `deepscope models` lists them.
         limit: images to use, at most, drawn at random.
         figures: how many images the figure shows, at most.
-        animate: follow the probability from query to query, for the first image.
+        animate: show the probability from query to query, for the first image.
         batch_size: images attacked at once; the outcome does not depend on it.
     """
 
@@ -86,159 +74,96 @@ class AttackImages(Command):
 
     def run(self, session: Session) -> Result:
         """Attack every image that the network gets right."""
-        model = load_model(self.model, session)
-        paths = self.paths or bundled_photographs().paths
-        found = subjects(model, paths, session, batch_size=self.batch_size, limit=self.limit)
-        found, goal = aim(model, found, self.target, session)
-        found, goal, fit = division(self.method, found, goal, session)
-        saved = file_names(found.paths, Path("adversarial"))
-        with (
-            render.drafts(session.out if first_process() else None) as drafts,
-            session.progress("attacking", total=len(found.paths)) as advance,
-        ):
-            outcome = evaluate(
+        out = session.out if first_process() else None
+        with drafts(out) as scratch:
+            found = attack(
+                load_model(self.model, session),
+                self.paths or bundled_photographs().paths,
                 self.method,
-                model,
-                found.levels,
-                found.labels,
-                goal,
-                rng=session.rng("attack", self.method.name),
-                paths=[drafts / path for path in saved],
-                fit=fit,
+                target=self.target,
+                save_to=scratch / FOLDER if out else None,
+                trace=self.animate,
+                limit=self.limit,
                 batch_size=self.batch_size,
-                quick=session.precision == "bfloat16",
-                advance=advance,
+                session=session,
             )
-        verdicts = outcome.verdicts[-1]
-        return Result(
-            title=f"{self.method.name} on {model.name}: {_goal_text(model, goal, self.target)}",
-            metrics=_metrics(found, outcome),
-            blocks=(
-                Note(_summary(found, verdicts, learnt=len(fit[0]) if fit else 0), "Judged from the saved files"),
-                *vanished_notes(outcome.vanished, gradients=bool(outcome.gradients.any())),
-                *_table(model, found, outcome),
-                *self._figure(model, found, outcome),
-                *(self._climb(model, found, goal, session) if self.animate and len(found.paths) else ()),
-                Note(WARNING, "What this does not show", "warning"),
-                *skipped_blocks(found.skipped),
-            ),
-            arrays={"adversarial": outcome.saved.numpy(), "original": found.levels.numpy()},
-            provenance=provenance([model], [*found.paths, *(path for path, _ in found.misclassified)]),
-            files=tuple(path.as_posix() for path in saved) if session.out else (),
-        )
-
-    def _figure(self, model: VisionModel, found: Subjects, outcome: Evaluation) -> tuple[Block, ...]:
-        verdicts = outcome.verdicts[-1]
-        shown = sorted(range(len(found.paths)), key=lambda i: not verdicts[i].success)[: self.figures]
-        if not shown:
-            return ()
-        rows: list[tuple[GridCell, ...]] = []
-        for i in shown:
-            original, saved, verdict = found.levels[i], outcome.saved[i], verdicts[i]
-            magnified, _ = difference(original, saved)
-            points = changed_places(original, saved)
-            rows.append(
-                (
-                    as_picture(original, caption=found.paths[i].name),
-                    _bars(model, original, int(found.labels[i])),
-                    replace(magnified, points=points),
-                    as_picture(saved, caption="fooled" if verdict.success else "withstood", points=points),
-                    _bars(model, saved, int(found.labels[i])),
-                )
-            )
-        return (
-            ImageGrid(
-                rows=tuple(rows),
-                columns=("original", "prediction", "difference", "adversarial", "prediction"),
-                title=f"{self.method.name} on {model.name}",
-                caption="The difference is drawn around grey, magnified by the factor below it; the true class's bar "
-                "stands out. Single changed pixels are ringed. Images that were fooled come first.",
-            ),
-        )
-
-    def _climb(self, model: VisionModel, found: Subjects, goal: Goal, session: Session) -> tuple[Block, ...]:
-        """What the network was shown of the first image, and how sure it was."""
-        if isinstance(self.method, Shared):
-            return ()
-        pixels, first = to_pixels(found.levels[:1], model), goal[torch.zeros(1, dtype=torch.long)].to(model.device)
-        trace = watch(self.method, model, pixels, first, rng=session.rng("attack", self.method.name))
-        probabilities = trace.logits.softmax(1)
-        end = int(first.classes) if isinstance(first, Targeted) else int(trace.logits[-1].argmax())
-        lines = dict.fromkeys((int(found.labels[0]), end))
-        series = tuple(
-            Series(model.categories[label], np.array(trace.queries), probabilities[:, label].numpy()) for label in lines
-        )
-        captions = tuple(
-            f"query {step}: " + ", ".join(f"{model.categories[label]} {row[label]:.2f}" for label in lines)
-            for step, row in zip(trace.queries, probabilities)
-        )
-        name = found.paths[0].name
-        frames = to_levels(trace.pixels).permute(0, 2, 3, 1).contiguous().numpy()
-        return (
-            Animation(
-                frames,
-                title=f"{self.method.name} on {name}, query by query",
-                captions=captions,
-                seconds=max(0.15, 3 / len(frames)),
-            ),
-            Curves(series, x_title="query", y_title="probability", title=f"Probability along the attack on {name}"),
-        )
+        return present(found, figures=self.figures)
 
 
-def _goal_text(model: VisionModel, goal: Goal, target: str | None) -> str:
-    if target is None:
-        return "any other class"
-    return (
-        "a random other class each" if target == "random" else f"to be seen as {model.categories[int(goal.classes[0])]}"
+def present(found: AdversarialExamples, *, figures: int = _SHOWN) -> Result:
+    """What an attack made of each image.
+
+    Args:
+        found: what `attack` returned.
+        figures: how many images the figure shows, at most.
+    """
+    return Result(
+        title=f"{found.method.name} on {found.model.name}: {_aim(found)}",
+        metrics=_metrics(found),
+        blocks=(
+            Note(_summary(found), "Evaluated from the saved images"),
+            *vanished_notes(found.outcome.vanished, gradients=bool(found.outcome.gradients.any())),
+            *_tables(found),
+            *_figure(found, figures),
+            *_animation(found),
+            Note(WARNING, "What this does not show", "warning"),
+            *skipped_blocks(found.skipped),
+        ),
+        arrays={"adversarial": found.images.numpy(), "original": found.subjects.levels.numpy()},
+        provenance=origin_of([found.model], found),
+        files=tuple(f"{FOLDER}/{name}" for name in found.names),
     )
 
 
-def _metrics(found: Subjects, outcome: Evaluation) -> dict[str, float]:
-    verdicts = outcome.verdicts[-1]
-    metrics: dict[str, float] = {"images": len(verdicts), "misclassified": len(found.misclassified)}
-    metrics |= proportion(sum(verdict.success for verdict in verdicts), len(verdicts)).metrics("success")
+presents(AdversarialExamples)(present)
+
+
+def _aim(found: AdversarialExamples) -> str:
+    if found.target is None:
+        return "any other class"
+    if found.target == "random":
+        return "a random other class each"
+    return f"to be seen as {found.model.categories[found.model.category(found.target)]}"
+
+
+def _metrics(found: AdversarialExamples) -> dict[str, float]:
+    outcome = found.outcome
+    metrics: dict[str, float] = {"images": len(found), "misclassified": len(found.misclassified)}
+    metrics |= proportion(int(found.success.sum()), len(found)).metrics("success")
     for field in ("l0", "l2", "linf", "ssim"):
-        metrics |= median(values(verdicts, field)).metrics(field)
+        metrics |= median(outcome.values(field)).metrics(field)
     for field in ("true_before", "true_after", "target_before", "target_after"):
-        everyone = values(verdicts, field, of_successes=False)
+        everyone = outcome.values(field, of_successes=False)
         if not all(map(math.isnan, everyone)):
             metrics |= mean(everyone).metrics(field.replace("_", "/"))
     metrics |= mean(outcome.queries).metrics("queries") | mean(outcome.gradients).metrics("gradients")
     return metrics | {"gradients/vanished": int(outcome.vanished.sum())}
 
 
-def _summary(found: Subjects, verdicts: tuple[Verdict, ...], *, learnt: int) -> str:
-    won = sum(verdict.success for verdict in verdicts)
-    said = f"{won} of {len(verdicts)} attacked images succeeded."
-    if learnt:
-        said += f" What was added to them was learnt from {learnt} other image{'s' if learnt != 1 else ''}."
-    if found.misclassified:
-        count = len(found.misclassified)
+def _summary(found: AdversarialExamples) -> str:
+    said = f"{int(found.success.sum())} of {len(found)} attacked images succeeded."
+    if learnt := len(found.subjects.learn_from or ()):
+        said += f" The perturbation was learnt from {learnt} other image{'s' if learnt != 1 else ''}."
+    if count := len(found.misclassified):
         said += f" {count} image{'s' if count != 1 else ''} that the network gets wrong without any attack "
         said += f"{'were' if count != 1 else 'was'} left out."
     return said
 
 
-def _table(model: VisionModel, found: Subjects, outcome: Evaluation) -> tuple[Block, ...]:
-    targeted = any(not math.isnan(verdict.target_before) for verdict in outcome.verdicts[-1])
+def _tables(found: AdversarialExamples) -> tuple[Block, ...]:
+    names = found.model.categories
+    targeted = isinstance(found.subjects.criterion, Targeted)
     rows: list[tuple[Cell, ...]] = []
-    for i, verdict in enumerate(outcome.verdicts[-1]):
-        aimed = (verdict.target_before, verdict.target_after) if targeted else ()
+    for path, verdict, queries, gradients in zip(
+        found.paths, found.verdicts, found.outcome.queries.tolist(), found.outcome.gradients.tolist(), strict=True
+    ):
         rows.append(
             (
-                found.paths[i].name,
-                model.categories[verdict.before],
-                model.categories[verdict.after],
-                "✓" if verdict.success else "",
-                verdict.true_before,
-                verdict.true_after,
-                *aimed,
-                int(verdict.l0),
-                verdict.l2,
-                verdict.linf * 255,
-                verdict.ssim,
-                float(outcome.queries[i]),
-                float(outcome.gradients[i]),
+                *(path.name, names[verdict.before], names[verdict.after], "✓" if verdict.success else ""),
+                *(verdict.true_before, verdict.true_after),
+                *((verdict.target_before, verdict.target_after) if targeted else ()),
+                *(int(verdict.l0), verdict.l2, verdict.linf * 255, verdict.ssim),
+                *(queries, gradients),
             )
         )
     columns = (
@@ -255,17 +180,63 @@ def _table(model: VisionModel, found: Subjects, outcome: Evaluation) -> tuple[Bl
     caption = "L0 counts pixels; L2 of pixels in [0, 1]; queries and gradients are the mean of an image's batch."
     blocks: list[Block] = [Table(columns, tuple(rows), title="Images attacked", caption=caption)] if rows else []
     if found.misclassified:
-        wrong = tuple((path.name, model.categories[label]) for path, label in found.misclassified)
+        wrong = tuple((image.path.name, names[image.predicted]) for image in found.misclassified)
         blocks.append(Table((Column("image"), Column("prediction")), wrong, title="Wrong without any attack"))
     return tuple(blocks)
 
 
-def _bars(model: VisionModel, levels: Tensor, label: int) -> Bars:
-    with torch.inference_mode():
-        top = model(to_pixels(levels[None], model)).softmax(1)[0].cpu().topk(min(4, len(model.categories)))
-    classes = top.indices.tolist()
-    return Bars(
-        labels=tuple(model.categories[index] for index in classes),
-        values=tuple(top.values.tolist()),
-        mark=classes.index(label) if label in classes else None,
+def _figure(found: AdversarialExamples, most: int) -> tuple[Block, ...]:
+    shown = sorted(range(len(found)), key=lambda i: not found.verdicts[i].success)[:most]
+    if not shown:
+        return ()
+    rows: list[tuple[GridCell, ...]] = []
+    for i in shown:
+        original, saved, verdict = found.subjects.levels[i], found.images[i], found.verdicts[i]
+        label = int(found.subjects.labels[i])
+        magnified, _ = difference(original, saved)
+        points = changed_places(original, saved)
+        rows.append(
+            (
+                as_picture(original, caption=found.paths[i].name),
+                as_bars(found.model, verdict.top_before, label),
+                replace(magnified, points=points),
+                as_picture(saved, caption="fooled" if verdict.success else "withstood", points=points),
+                as_bars(found.model, verdict.top_after, label),
+            )
+        )
+    return (
+        ImageGrid(
+            rows=tuple(rows),
+            columns=("original", "prediction", "difference", "adversarial", "prediction"),
+            title=f"{found.method.name} on {found.model.name}",
+            caption="The difference is drawn around grey, magnified by the factor below it; the true class's bar "
+            "stands out. Single changed pixels are ringed. Images that were fooled come first.",
+        ),
+    )
+
+
+def _animation(found: AdversarialExamples) -> tuple[Block, ...]:
+    """The images that the network classified during the first attack, and the probabilities that it gave."""
+    trace, subjects, names = found.trace, found.subjects, found.model.categories
+    if trace is None:
+        return ()
+    probabilities = trace.logits.softmax(1)
+    targeted = isinstance(subjects.criterion, Targeted)
+    end = int(subjects.criterion.classes[0]) if targeted else int(trace.logits[-1].argmax())
+    lines = dict.fromkeys((int(subjects.labels[0]), end))
+    series = tuple(Series(names[label], np.array(trace.queries), probabilities[:, label].numpy()) for label in lines)
+    captions = tuple(
+        f"query {step}: " + ", ".join(f"{names[label]} {row[label]:.2f}" for label in lines)
+        for step, row in zip(trace.queries, probabilities)
+    )
+    name = found.paths[0].name
+    frames = to_levels(trace.pixels).permute(0, 2, 3, 1).contiguous().numpy()
+    return (
+        Animation(
+            frames,
+            title=f"{found.method.name} on {name}, query by query",
+            captions=captions,
+            seconds=max(0.15, 3 / len(frames)),
+        ),
+        Curves(series, x_title="query", y_title="probability", title=f"Probability along the attack on {name}"),
     )

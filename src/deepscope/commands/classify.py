@@ -28,7 +28,7 @@ class Classify(Command):
     Attributes:
         paths: image files and folders; without any, the photographs that come with the installation.
         model: the classifier; `deepscope models` lists them.
-        top: how many classes to show for each image.
+        top: how many classes to show per image.
         figures: how many images the figure shows, at most.
         batch_size: images per forward pass.
     """
@@ -63,13 +63,14 @@ def present(found: Classification) -> Result:
     return Result(
         title=f"{found.model.name} on {count} image{'s' if count != 1 else ''}",
         metrics={"images": count, "skipped": len(found.skipped), **accuracy},
-        blocks=(_table(found), *_accuracy_note(accuracy), *skipped_blocks(found.skipped), _figure(found)),
+        blocks=(_table(found), *_accuracy_note(accuracy), *skipped_blocks(found.skipped), figure(found)),
         arrays={"probabilities": found.probabilities.numpy(), "classes": found.classes.numpy()},
         provenance=origin([found.model], found.paths, found.digests),
     )
 
 
-def _figure(found: Classification) -> ImageGrid:
+def figure(found: Classification) -> ImageGrid:
+    """The first images, each beside the bars of its most probable classes."""
     model, shown = found.model, found.paths[: len(found.pixels)]
     cells: list[tuple[GridCell, GridCell]] = []
     for index, (path, pixels) in enumerate(zip(shown, found.pixels)):

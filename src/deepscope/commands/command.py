@@ -6,6 +6,7 @@ import dataclasses
 import platform
 import time
 from abc import abstractmethod
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import ClassVar
@@ -31,6 +32,10 @@ class Command(Registered):
 
     A command named "list" is also what the bare group does.
     """
+    formerly: ClassVar[str] = ""
+    """The command's name in the last release, which still works and is not shown; empty where it is the same."""
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Old names of fields, as flags that still work and are not shown, and their new names."""
     example: ClassVar[str]
     """A command line that works, shown at the end of the help."""
     makes: ClassVar[tuple[str, ...]] = ()
@@ -128,7 +133,7 @@ def perform(command: Command, session: Session, *, typed: str = "") -> Result:
         started=began.isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - clock, 3),
     )
-    result = dataclasses.replace(result, config=result.config or command.settings(), provenance=provenance)
+    result = dataclasses.replace(result, config={**command.settings(), **result.config}, provenance=provenance)
     if failure:
         raise NotKept(result, failure) from None
     return result

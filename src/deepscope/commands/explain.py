@@ -6,16 +6,13 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
-from deepscope.attributions import Attribution
+from deepscope.attributions import Attribution, Explanations, explain
 from deepscope.commands.command import Command
-from deepscope.commands.explained import Photos, explain, heat, image_cell, read_photos
-from deepscope.commands.shown import provenance, skipped_blocks
+from deepscope.commands.explained import heat, image_cell
+from deepscope.commands.shown import origin, skipped_blocks
 from deepscope.data.photographs import bundled_photographs
-from deepscope.errors import DeepscopeError
-from deepscope.models import DEFAULT, VisionModel, load_model
+from deepscope.models import DEFAULT, load_model
+from deepscope.render import presents
 from deepscope.results import Column, GridCell, ImageGrid, Result, Table
 from deepscope.session import Session
 from deepscope.settings import Count
@@ -54,77 +51,69 @@ class Explain(Command):
 
     def run(self, session: Session) -> Result:
         """Explain every image that can be read."""
-        if self.target is not None and self.top is not None:
-            raise DeepscopeError("give --target or --top, not both")
-        model = load_model(self.model, session)
-        if self.top is not None and not 1 <= self.top <= len(model.categories):
-            raise DeepscopeError(f"--top is between 1 and {len(model.categories)}, the classes of {model.name}")
-        paths = self.paths or bundled_photographs().paths
-        photos = read_photos(model, paths, session, batch_size=self.batch_size, limit=self.limit)
-        classes = self._classes(model, photos)
-        rows = torch.tensor([index for index, labels in enumerate(classes) for _ in labels])
-        target = torch.tensor([label for labels in classes for label in labels])
-        maps = explain(self.method, model, photos.pixels[rows], target, session, batch_size=self.batch_size)
-        probabilities = photos.probabilities[rows, target]
-        return Result(
-            title=f"{self.method.name}: what {model.name} looks at",
-            metrics={"images": len(photos.paths), "maps": len(maps), "skipped": len(photos.skipped)},
-            blocks=(
-                _table(model, photos, rows, target, probabilities),
-                self._figure(model, photos, classes, maps),
-                *skipped_blocks(photos.skipped),
-            ),
-            arrays={"maps": maps.numpy(), "image": rows.numpy(), "class": target.numpy()},
-            provenance=provenance([model], photos.paths),
-        )
-
-    def _classes(self, model: VisionModel, photos: Photos) -> list[list[int]]:
-        """The classes to explain, for each image, none twice."""
-        if self.target is not None:
-            return [[model.category(self.target)]] * len(photos.paths)
-        if self.top is not None:
-            return photos.probabilities.topk(self.top, dim=1).indices.tolist()
-        classes = []
-        for index, predicted in enumerate(photos.predicted.tolist()):
-            true = photos.true_class(index)
-            classes.append([predicted] if true in (None, predicted) else [true, predicted])
-        return classes
-
-    def _figure(self, model: VisionModel, photos: Photos, classes: list[list[int]], maps: Tensor) -> ImageGrid:
-        known = self.target is None and self.top is None and any(photos.answers)
-        grid: list[tuple[GridCell, ...]] = []
-        first = 0
-        for index, labels in enumerate(classes[: self.figures]):
-            own = list(maps[first : first + len(labels)])
-            first += len(labels)
-            if known:  # a right prediction has one map, shown in both columns
-                labels, own = [labels[0], labels[-1]], [own[0], own[-1]]
-            cells: list[GridCell] = [image_cell(model, photos, index)]
-            for label, attribution in zip(labels, own):
-                said = f"{model.categories[label]} ({float(photos.probabilities[index, label]):.2f})"
-                cells.append(heat(self.method, attribution, caption=said))
-                if not known:
-                    cells.append(heat(self.method, attribution, over=photos.pixels[index]))
-            if known:
-                cells.append(heat(self.method, own[-1], over=photos.pixels[index]))
-            grid.append(tuple(cells))
-        return ImageGrid(
-            tuple(grid),
-            title=f"{self.method.name}, {model.name}",
-            columns=("image", "true class", "predicted class", "overlay, predicted")
-            if known
-            else ("image", *("map", "map over the image") * len(classes[0])),
-            caption=f"Where {model.name} finds the evidence for a class, by {self.method.name}. Below each map: the "
-            "class and its probability. "
-            + ("Red speaks for the class, blue against it. " if self.method.signed else "Brighter counts more. ")
-            + "Each map has its own scale, up to its 99th percentile.",
+        return present(
+            explain(
+                load_model(self.model, session),
+                self.paths or bundled_photographs().paths,
+                self.method,
+                target=self.target,
+                top=self.top,
+                limit=self.limit,
+                keep=max(self.figures, 0),
+                batch_size=self.batch_size,
+                session=session,
+            )
         )
 
 
-def _table(model: VisionModel, photos: Photos, rows: Tensor, target: Tensor, probabilities: Tensor) -> Table:
-    cells = tuple(
-        (photos.paths[row].name, model.categories[label], probability, label == int(photos.predicted[row]))
-        for row, label, probability in zip(rows.tolist(), target.tolist(), probabilities.tolist())
+@presents(Explanations)
+def present(found: Explanations) -> Result:
+    """A figure and a table of the maps."""
+    return Result(
+        title=f"{found.method.name}: what {found.model.name} looks at",
+        metrics={"images": len(found), "maps": len(found.maps), "skipped": len(found.skipped)},
+        blocks=(_table(found), _figure(found), *skipped_blocks(found.skipped)),
+        arrays={"maps": found.maps.numpy(), "image": found.rows.numpy(), "class": found.classes.numpy()},
+        provenance=origin([found.model], found.paths, found.digests),
     )
+
+
+def _figure(found: Explanations) -> ImageGrid:
+    """Each image in a row: the maps of its true and its predicted class, or each map and the map over the image."""
+    photos, model, method = found.photos, found.model, found.method
+    by_truth = found.by_truth and any(photos.answers)
+    probabilities = found.probabilities.tolist()
+    grid: list[tuple[GridCell, ...]] = []
+    for index, pixels in enumerate(photos.pixels):
+        own = (found.rows == index).nonzero()[:, 0].tolist()
+        if by_truth:  # a right prediction has one map, shown in both columns
+            own = [own[0], own[-1]]
+        cells: list[GridCell] = [image_cell(photos, index)]
+        for place in own:
+            said = f"{model.categories[int(found.classes[place])]} ({probabilities[place]:.2f})"
+            cells.append(heat(method, found.maps[place], caption=said))
+            if not by_truth:
+                cells.append(heat(method, found.maps[place], over=pixels))
+        if by_truth:
+            cells.append(heat(method, found.maps[own[-1]], over=pixels))
+        grid.append(tuple(cells))
+    maps = int((found.rows == 0).sum())
+    return ImageGrid(
+        tuple(grid),
+        title=f"{method.name}, {model.name}",
+        columns=("image", "true class", "predicted class", "overlay, predicted")
+        if by_truth
+        else ("image", *("map", "map over the image") * maps),
+        caption=f"Where {model.name} finds the evidence for a class, by {method.name}. Below each map: the "
+        "class and its probability. "
+        + ("Red speaks for the class, blue against it. " if method.signed else "Brighter counts more. ")
+        + "Each map has its own scale, up to its 99th percentile.",
+    )
+
+
+def _table(found: Explanations) -> Table:
     columns = (Column("image"), Column("class explained"), Column("probability", ".3f"), Column("predicted"))
-    return Table(columns, cells, title="Maps")
+    own = found.columns()
+    names = [path.name for path in found.paths]
+    rows = zip([names[row] for row in found.rows.tolist()], own["class"], own["probability"], own["predicted"])
+    return Table(columns, tuple(rows), title="Maps")

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from deepscope.attributions import Attribution, per_pixel
-from deepscope.attributions.faithfulness import rank_correlation
+from deepscope.attributions import Comparison, compare
 from deepscope.commands.command import Command
-from deepscope.commands.explained import explain, heat, image_cell, read_photos
-from deepscope.commands.shown import provenance, skipped_blocks
+from deepscope.commands.explained import heat, image_cell
+from deepscope.commands.shown import origin, skipped_blocks
 from deepscope.data.photographs import bundled_photographs
-from deepscope.errors import DeepscopeError
-from deepscope.models import DEFAULT, VisionModel, load_model
+from deepscope.models import DEFAULT, load_model
+from deepscope.render import presents
 from deepscope.results import Column, GridCell, Heatmap, ImageGrid, Result, Table
 from deepscope.session import Session
 from deepscope.settings import Count
@@ -35,7 +31,7 @@ class ExplainCompare(Command):
 
     Attributes:
         paths: image files and folders; without any, the photographs that come with the installation.
-        methods: names of methods, each with its default settings; by default those that take less than a hundred
+        methods: names of methods, each with its default settings; by default those that need less than a hundred
             passes per image, `all` for all of them.
         target: explain this class, by name or number; the predicted one by default.
         model: the classifier; `deepscope models` lists them.
@@ -57,109 +53,81 @@ class ExplainCompare(Command):
 
     def run(self, session: Session) -> Result:
         """Explain every image by every method."""
-        methods = named_methods(self.methods)
-        model = load_model(self.model, session)
-        photos = read_photos(model, self.paths or bundled_photographs().paths, session, batch_size=self.batch_size)
-        label = None if self.target is None else model.category(self.target)
-        target = photos.predicted if label is None else torch.full_like(photos.predicted, label)
-        maps, refused = self._maps(methods, model, photos.pixels, target, session)
-        names, many = tuple(maps), len(methods) >= ACROSS
-        grid: list[tuple[GridCell, ...]] = []
-        for index in range(min(self.figures, len(photos.paths))):
-            named = (_cell(one, maps.get(one.name), photos.pixels, index, named=many) for one in methods)
-            cells = (image_cell(model, photos, index), *named)
-            grid += [cells[first : first + ACROSS] for first in range(0, len(cells), ACROSS)]
-        flat = [per_pixel(found) for found in maps.values()]
-        agreement = np.array([[_agreement(a, b) for b in flat] for a in flat])
-        return Result(
-            title=f"{len(maps)} attribution methods on {model.name}",
-            metrics={
-                "images": len(photos.paths),
-                **{
-                    f"agreement/{a}/{b}": agreement[i, j]
-                    for i, a in enumerate(names)
-                    for j, b in enumerate(names)
-                    if i < j
-                },
-            },
-            blocks=(
-                ImageGrid(
-                    tuple(grid),
-                    title=f"Methods compared, {model.name}",
-                    columns=() if many else ("image", *(method.name for method in methods)),
-                    caption="Brighter: the class score rests more on this place. Each map has its own scale, up to its "
-                    "99th percentile." + (" Grey: the method does not apply to this network." if refused else ""),
-                ),
-                *_refused_table(model, refused),
-                Heatmap(
-                    agreement,
-                    title="Agreement",
-                    caption="Spearman's rank correlation of the absolute maps, mean over the images.",
-                    signed=True,
-                    low=-1,
-                    high=1,
-                    rows=names,
-                    columns=names,
-                ),
-                *skipped_blocks(photos.skipped),
-            ),
-            arrays={**{name: found.numpy() for name, found in maps.items()}, "class": target.numpy()},
-            provenance=provenance([model], photos.paths),
+        return present(
+            compare(
+                load_model(self.model, session),
+                self.paths or bundled_photographs().paths,
+                self.methods,
+                target=self.target,
+                keep=max(self.figures, 0),
+                batch_size=self.batch_size,
+                session=session,
+            )
         )
 
-    def _maps(
-        self, methods: Sequence[Attribution], model: VisionModel, pixels: Tensor, target: Tensor, session: Session
-    ) -> tuple[dict[str, Tensor], dict[str, str]]:
-        """The maps of each method that applies to the network, and why the others do not.
 
-        Raises:
-            DeepscopeError: none applies.
-        """
-        maps: dict[str, Tensor] = {}
-        refused: dict[str, str] = {}
-        for method in methods:
-            try:
-                maps[method.name] = explain(method, model, pixels, target, session, batch_size=self.batch_size)
-            except DeepscopeError as error:
-                refused[method.name] = str(error)
-                session.note(f"{method.name} is left out: {error}")
-        if not maps:
-            raise DeepscopeError(f"no method applies to {model.name}; {' '.join(dict.fromkeys(refused.values()))}")
-        return maps, refused
+@presents(Comparison)
+def present(found: Comparison) -> Result:
+    """The maps side by side, and a matrix of how far the methods agree."""
+    names = tuple(found.maps)
+    own = found.columns()
+    return Result(
+        title=f"{len(names)} attribution methods on {found.model.name}",
+        metrics={
+            "images": len(found),
+            **{
+                f"agreement/{method}/{other}": value
+                for method, other, value in zip(own["method"], own["other"], own["agreement"])
+            },
+        },
+        blocks=(
+            _figure(found),
+            *_refused_table(found),
+            Heatmap(
+                found.agreement,
+                title="Agreement",
+                caption="Spearman's rank correlation of the absolute maps, mean over the images.",
+                signed=True,
+                low=-1,
+                high=1,
+                rows=names,
+                columns=names,
+            ),
+            *skipped_blocks(found.skipped),
+        ),
+        arrays={**{name: maps.numpy() for name, maps in found.maps.items()}, "class": found.target.numpy()},
+        provenance=origin([found.model], found.paths, found.digests),
+    )
 
 
-def _cell(method: Attribution, maps: Tensor | None, pixels: Tensor, index: int, *, named: bool) -> GridCell:
+def _figure(found: Comparison) -> ImageGrid:
+    """Each image with its maps, in several rows where there are many methods."""
+    many = len(found.methods) >= ACROSS
+    grid: list[tuple[GridCell, ...]] = []
+    for index in range(len(found.photos.pixels)):
+        named = (_cell(found, name, index, named=many) for name in found.methods)
+        cells = (image_cell(found.photos, index), *named)
+        grid += [cells[first : first + ACROSS] for first in range(0, len(cells), ACROSS)]
+    return ImageGrid(
+        tuple(grid),
+        title=f"Methods compared, {found.model.name}",
+        columns=() if many else ("image", *found.methods),
+        caption="Brighter: the class score rests more on this place. Each map has its own scale, up to its "
+        "99th percentile." + (" Grey: the method does not apply to this network." if found.refused else ""),
+    )
+
+
+def _cell(found: Comparison, name: str, index: int, *, named: bool) -> GridCell:
     """A method's map of one image; an empty one where the method does not apply."""
-    if maps is not None:
-        return heat(method, maps[index], caption=method.name if named else "")
-    nothing = np.full(tuple(pixels.shape[2:]), np.nan)
-    return Heatmap(nothing, caption=f"{method.name}: not applicable" if named else "not applicable")
+    if name in found.maps:
+        return heat(found.methods[name], found.maps[name][index], caption=name if named else "")
+    nothing = np.full(tuple(found.photos.pixels.shape[2:]), np.nan)
+    return Heatmap(nothing, caption=f"{name}: not applicable" if named else "not applicable")
 
 
-def _agreement(first: Tensor, second: Tensor) -> float:
-    """The mean over the images whose maps have an order; NaN where none has, all maps being constant."""
-    found = np.asarray(rank_correlation(first, second))
-    return float(found[~np.isnan(found)].mean()) if (~np.isnan(found)).any() else float("nan")
-
-
-def _refused_table(model: VisionModel, refused: Mapping[str, str]) -> tuple[Table, ...]:
-    if not refused:
+def _refused_table(found: Comparison) -> tuple[Table, ...]:
+    if not found.refused:
         return ()
     columns = (Column("method"), Column("reason"))
-    return (Table(columns, tuple(refused.items()), title=f"Methods that do not apply to {model.name}"),)
-
-
-def named_methods(names: tuple[str, ...]) -> list[Attribution]:
-    """Methods by name (also several in one text, with commas), with their default settings; "all" is all of them.
-
-    Where none is named, those that are not costly.
-
-    Raises:
-        DeepscopeError: no method has that name.
-    """
-    wanted = [part for text in names for part in text.replace(",", " ").split()]
-    if not wanted:
-        wanted = [name for name, method in Attribution.members().items() if not method.costly]
-    elif "all" in wanted:
-        wanted = list(Attribution.members())
-    return list(dict.fromkeys(Attribution.named(name) for name in wanted))
+    title = f"Methods that do not apply to {found.model.name}"
+    return (Table(columns, tuple(found.refused.items()), title=title),)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepscope.files import sha256
-from deepscope.gans import Gan, sheet
+from deepscope.gans import GAN, sheet
 from deepscope.results import Picture, Provenance
 
 
@@ -28,8 +26,6 @@ def pixel_array(images: Tensor) -> NDArray[np.uint8]:
     return images.permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def generated_by(folder: Path, gan: Gan) -> Provenance:
+def generated_by(gan: GAN) -> Provenance:
     """The generator's weights and the data that it learnt from."""
-    return Provenance(
-        models={str(folder): sha256(folder / "generator.safetensors")}, data=f"a generator trained on {gan.data}"
-    )
+    return Provenance(models={gan.name: gan.fingerprint}, data=f"a generator trained on {gan.data}")

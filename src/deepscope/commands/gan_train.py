@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar
 
 from deepscope.commands.command import Command, Keeping
-from deepscope.errors import DeepscopeError
+from deepscope.errors import SettingError
 from deepscope.gans import (
     Architecture,
-    Film,
+    NonSaturating,
+    Objective,
     Recipe,
-    Trained,
+    TrainedGAN,
     diagnose,
     load_pictures,
+    r1_regularised,
     save,
-    stacked,
-    steady,
     train_gan,
 )
-from deepscope.gans.quality import fitting_judge
+from deepscope.registry import plain_value
+from deepscope.render import presents
 from deepscope.results import Animation, Block, Curves, ImageGrid, Note, Picture, Provenance, Result, Series
 from deepscope.session import Session
+from deepscope.settings import Overrides
 from deepscope.training import CHECKPOINT, History
-
-Settings = TypeVar("Settings", Architecture, Recipe)
 
 _CURVES = {
     "Losses": ("loss", ("loss/discriminator", "loss/generator", "loss/penalty")),
@@ -39,97 +40,107 @@ _CURVES = {
 
 
 @dataclass(frozen=True)
-class GanTrain(Architecture, Recipe, Command):
+class GanTrain(Command):
     """Train a DCGAN on a dataset of digits or on any folder of images.
 
-    The checkpoint, the generator and a sheet of samples are written to --out after each epoch; the same command goes on
+    The checkpoint, the generator and a sheet of samples are written to --out after each epoch; the same command resumes
     where it was stopped. --precision bfloat16 trains in mixed precision.
 
     Attributes:
         data: mnist, mnist-extract, mnist-m, or a folder of images or of a folder for each class.
-        conditional: learn the classes too, so that images of one can be asked for.
-        stack: put three random grey digits into the colours of each image, 1000 modes, and train on so many.
-        hold_out: training images to keep back: `gan evaluate` measures by them, not by the test images, so that
-            settings can be compared without a look at those.
-        judge: folder of `gan judge`, to count modes along the training; the one in the package where it fits.
-        steady: a discriminator without normalisation, which the R1 penalty keeps in check, and the rates that suit it,
-            as `study generation` trains: better and more varied digits than with DCGAN's own settings.
+        objective: the adversarial loss.
+        conditional: learn the classes too, so that images of a class can be requested.
+        stack: put three random grey digits into the colours of each image, 1000 modes, and train on this many.
+        hold_out: training images to keep back: `gan evaluate` uses them in place of the test images, so that settings
+            can be compared without a look at those.
+        evaluator: folder of `gan evaluator`, to count modes along the training; by default the one in the package,
+            where it knows these images.
+        r1_regularised: a discriminator without normalisation, regularised by the R1 penalty, and rates that suit it, as
+            in `study generation`: better and more varied digits than with DCGAN's own settings.
         tensorboard: also write TensorBoard's events.
+        architecture: settings of the networks that differ from their defaults.
+        recipe: settings of the training that differ from their defaults.
     """
 
     area: ClassVar[str] = "gan"
     name: ClassVar[str] = "train"
+    renamed: ClassVar[Mapping[str, str]] = {"judge": "evaluator", "steady": "r1_regularised"}
     example: ClassVar[str] = "deepscope gan train mnist --conditional --precision bfloat16 --out digits/"
     makes: ClassVar[tuple[str, ...]] = ("generator.json", CHECKPOINT)
 
     data: str
     _: KW_ONLY
+    objective: Objective = NonSaturating()
     conditional: bool = False
     stack: int | None = None
     hold_out: int = 0
-    judge: Path | None = None
-    steady: bool = False
+    evaluator: Path | None = None
+    r1_regularised: bool = False
     tensorboard: bool = False
+    architecture: Annotated[Mapping[str, Any], Overrides(Architecture)] = field(default_factory=dict)
+    recipe: Annotated[Mapping[str, Any], Overrides(Recipe)] = field(default_factory=dict)
 
     def run(self, session: Session) -> Result:
         """Train, keep, and show how it went."""
         if session.out is None:
-            raise DeepscopeError("the generator needs a folder: name one with --out")
-        if self.stack is not None and (self.stack < 2 or self.conditional):
-            raise DeepscopeError("--stack is at least 2, and goes without --conditional")
+            raise SettingError("out", "must name a folder, for the generator")
+        if self.stack is not None and self.conditional:
+            raise SettingError("stack", "cannot be combined with {conditional}")
         architecture, recipe = self._made()
         architecture.require_buildable(conditional=self.conditional)
         recipe.require_trainable(architecture)
-        pictures = load_pictures(self.data, self.side, session, hold_out=self.hold_out)
-        judge = fitting_judge(self.judge, pictures.channels, pictures.classes)
-        if self.stack is not None:
-            pictures = stacked(pictures, self.stack, session)
         trained = train_gan(
-            pictures,
+            load_pictures(self.data, architecture.side, session, hold_out=self.hold_out, stack=self.stack),
             architecture=architecture,
             recipe=recipe,
             conditional=self.conditional,
-            session=session,
+            evaluator=self.evaluator,
             folder=session.out,
-            judge=judge.to(session.device) if judge else None,
             tensorboard=self.tensorboard,
+            session=session,
         )
         keeping = Keeping("the generator")
         with keeping:
             save(session.out, trained.gan)
-        last = trained.history.rows[-1]
-        result = Result(
-            title=f"{'Conditional ' if self.conditional else ''}DCGAN on {self.data}",
-            metrics={name: value for name, value in last.items() if name != "step"},
-            blocks=(
-                *(Note(text, "Trouble", "warning") for text in diagnose(trained.history)),
-                *(Note(f"{remark[0].upper()}{remark[1:]}.", "Images") for remark in pictures.remarks),
-                *_film(session.out, trained),
-                *curves(trained.history),
-                Note(f"`deepscope gan sample {session.out}` makes images, `gan evaluate` measures them.", "Next"),
-            ),
-            provenance=Provenance(data=f"{len(pictures.train)} images of {self.data} at {self.side} x {self.side}"),
-        )
-        return keeping.done(result)
+        return keeping.done(present(trained))
+
+    def settings(self) -> dict[str, Any]:
+        """All flags, those of the networks and the training among them."""
+        nested = {**vars(self._given()[0]), **vars(self._given()[1])}
+        own = {name: value for name, value in super().settings().items() if name not in ("architecture", "recipe")}
+        return {**{name: plain_value(value) for name, value in nested.items()}, **own}
+
+    def _given(self) -> tuple[Architecture, Recipe]:
+        return Architecture(**self.architecture), Recipe(objective=self.objective, **self.recipe)
 
     def _made(self) -> tuple[Architecture, Recipe]:
-        given = self._settings(Architecture), self._settings(Recipe)
-        if not self.steady:
+        given = self._given()
+        if not self.r1_regularised:
             return given
-        for own, usual, set_ in zip(given, (Architecture(), Recipe()), steady(*given), strict=True):
-            for name, value in vars(own).items():
-                if value != vars(usual)[name] and value != vars(set_)[name]:
-                    raise DeepscopeError(f"--steady decides --{name.replace('_', '-')} itself: leave one of them out")
-        return steady(*given)
-
-    def _settings(self, kind: type[Settings]) -> Settings:
-        return kind(**{field.name: getattr(self, field.name) for field in fields(kind)})
+        made = r1_regularised(*given)
+        for own, regularised in zip(given, made, strict=True):
+            for name, value in vars(regularised).items():
+                if name in {**self.architecture, **self.recipe} and vars(own)[name] != value:
+                    raise SettingError("r1_regularised", f"sets {{{name}}} itself: leave one of them out")
+        return made
 
 
-# Every setting is a flag, and explained in one place.
-GanTrain.__doc__ = f"{GanTrain.__doc__}".rstrip() + "".join(
-    "\n" + f"{kind.__doc__}".partition("Attributes:\n")[2].rstrip() for kind in (Architecture, Recipe)
-)
+@presents(TrainedGAN)
+def present(found: TrainedGAN) -> Result:
+    """How the training went: trouble, samples along the way, and curves."""
+    side = found.gan.architecture.side
+    return Result(
+        title=f"{'Conditional ' if found.gan.labelled else ''}DCGAN on {found.data}",
+        metrics={name: value for name, value in found.history.rows[-1].items() if name != "step"},
+        blocks=(
+            *(Note(text, "Trouble", "warning") for text in diagnose(found.history)),
+            *(Note(f"{remark[0].upper()}{remark[1:]}.", "Images") for remark in found.remarks),
+            *_sheets(found),
+            *curves(found.history),
+            *_next(found),
+        ),
+        provenance=Provenance(data=f"{found.images} images of {found.data} at {side} x {side}"),
+    )
 
 
 def curves(history: History) -> tuple[Block, ...]:
@@ -143,15 +154,18 @@ def curves(history: History) -> tuple[Block, ...]:
     return tuple(blocks)
 
 
-def _film(folder: Path, trained: Trained) -> tuple[Block, ...]:
-    """The last sheet, and the way to it."""
-    try:
-        frames, steps = Film(folder / "sheets").frames()
-    except ValueError:  # no sheet could be written
+def _sheets(found: TrainedGAN) -> tuple[Block, ...]:
+    """The last sheet, and the ones before it."""
+    steps, classes = found.sheet_steps, found.gan.classes
+    caption = f"One column for each of {', '.join(classes)}; one row per z." if 1 < len(classes) <= 10 else ""
+    last = ImageGrid(((Picture(found.sheets[-1], caption=f"step {steps[-1]}"),),), "Samples", caption)
+    if found.folder is None:
+        return (last,)
+    captions = tuple(f"step {step}" for step in steps)
+    return last, Animation(found.sheets, "The training", "The same z after each epoch.", captions=captions)
+
+
+def _next(found: TrainedGAN) -> tuple[Block, ...]:
+    if found.folder is None:
         return ()
-    classes = trained.gan.classes
-    caption = f"A column for each of {', '.join(classes)}; a row for each z." if 1 < len(classes) <= 10 else ""
-    return (
-        ImageGrid(((Picture(frames[-1], caption=f"step {steps[-1]}"),),), "Samples", caption),
-        Animation(frames, "The training", "The same z after each epoch.", captions=tuple(f"step {s}" for s in steps)),
-    )
+    return (Note(f"`deepscope gan sample {found.folder}` makes images, `gan evaluate` measures them.", "Next"),)

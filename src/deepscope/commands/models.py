@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from dataclasses import KW_ONLY, dataclass
 from fnmatch import fnmatch
 from importlib.resources import files
-from pathlib import Path
 from typing import ClassVar
 
-from torch import nn
-
 from deepscope.commands.command import Command
-from deepscope.errors import DeepscopeError, unknown
-from deepscope.models import DEFAULT, Entry, Preprocessing, catalogue, load_model
-from deepscope.models.architectures import preprocessing, resolve, skeleton
-from deepscope.models.layer_table import Layer, layer_table
-from deepscope.models.source import exists
-from deepscope.names import plain
+from deepscope.errors import unknown
+from deepscope.models import DEFAULT, Entry, catalogue, load_model
+from deepscope.models.anatomy import Anatomy, anatomy
+from deepscope.models.architectures import preprocessing, resolve
+from deepscope.models.layer_table import Layer
+from deepscope.render import presents
 from deepscope.results import Column, Note, Result, Table
 from deepscope.session import Session
 
@@ -81,36 +77,33 @@ class ModelsShow(Command):
 
     def run(self, session: Session) -> Result:
         """Run the skeleton of the network once."""
-        spec, network, taken = _network(self.model, session)
-        channels, size = len(taken.mean), taken.size
-        try:
-            layers = layer_table(network, size, channels=channels)
-        except (RuntimeError, NotImplementedError) as error:
-            raise DeepscopeError(f"{spec} cannot run without weights ({str(error).splitlines()[0]})") from None
-        parameters: Counter[str] = Counter()
-        for layer in layers:
-            parameters[layer.family] += layer.parameters
-        total = sum(parameters.values())
-        connected = parameters["fully-connected"]
-        return Result(
-            title=f"{self.model}: {spec}, input {channels} x {size[0]} x {size[1]}",
-            metrics={
-                "parameters/total": total,
-                "parameters/convolution": parameters["convolution"],
-                "parameters/fully-connected": connected,
-                "parameters/fully-connected/share": connected / total if total else 0.0,
-                "parameters/other": parameters["other"],
-                "multiply-adds": sum(layer.multiply_adds for layer in layers),
-            },
-            blocks=(
-                Table(columns=_COLUMNS, rows=tuple(_row(layer) for layer in layers), title="Layers"),
-                Note(
-                    f"{total:,} parameters: {parameters['convolution']:,} in convolutions, {connected:,} "
-                    f"({connected / max(total, 1):.0%}) in fully connected layers, {parameters['other']:,} elsewhere.",
-                    "Parameters",
-                ),
+        return present(anatomy(self.model, session=session))
+
+
+@presents(Anatomy)
+def present(found: Anatomy) -> Result:
+    """A table of the layers, and where the parameters are."""
+    channels, size, parameters = len(found.preprocessing.mean), found.preprocessing.size, found.parameters
+    total, connected = parameters["total"], parameters["fully-connected"]
+    return Result(
+        title=f"{found.name}: {found.architecture}, input {channels} x {size[0]} x {size[1]}",
+        metrics={
+            "parameters/total": total,
+            "parameters/convolution": parameters["convolution"],
+            "parameters/fully-connected": connected,
+            "parameters/fully-connected/share": connected / total if total else 0.0,
+            "parameters/other": parameters["other"],
+            "multiply-adds": found.multiply_adds,
+        },
+        blocks=(
+            Table(columns=_COLUMNS, rows=tuple(_row(layer) for layer in found.layers), title="Layers"),
+            Note(
+                f"{total:,} parameters: {parameters['convolution']:,} in convolutions, {connected:,} "
+                f"({connected / max(total, 1):.0%}) in fully connected layers, {parameters['other']:,} elsewhere.",
+                "Parameters",
             ),
-        )
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -152,26 +145,6 @@ _COLUMNS = (
 
 def _row(layer: Layer) -> tuple[str, str, str, int, int]:
     return layer.name, layer.kind, " x ".join(map(str, layer.output)), layer.parameters, layer.multiply_adds
-
-
-def _network(name: str, session: Session) -> tuple[str, nn.Module, Preprocessing]:
-    """What it is, on the meta device, and what it takes. A file or folder is opened, a name needs no weights."""
-    if Path(name).suffix != ".safetensors" and not exists(Path(name) / "model.json"):
-        for entry in catalogue(session):
-            if plain(name) == plain(entry.name) and entry.architecture:
-                return _named(entry.architecture, entry.preprocessing)
-        if not exists(Path(name)) and "/" not in name:
-            return _named(resolve(name), None)
-    model = load_model(name, session)
-    if model.architecture:
-        network = skeleton(model.architecture, classes=len(model.categories) or None)
-        return model.architecture, network, model.preprocessing
-    return "a saved classifier", model.network.to("meta"), model.preprocessing
-
-
-def _named(architecture: str, taken: Preprocessing | None) -> tuple[str, nn.Module, Preprocessing]:
-    spec = resolve(architecture)
-    return spec, skeleton(spec), taken or preprocessing(spec)
 
 
 def _size(entry: Entry) -> str:

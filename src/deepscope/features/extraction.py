@@ -27,11 +27,14 @@ from deepscope.kept import Cache
 from deepscope.models import Preprocessing, VisionModel
 from deepscope.models.classifier import Backbone, Pooling, View
 from deepscope.models.prediction import in_parts
+from deepscope.models.preprocessing import from_levels
 from deepscope.models.vision_model import weights_sha256
 from deepscope.session import Session
 
 BATCH = 32
 """Every batch has this size, the last one filled up with black: an image's features do not depend on its batch."""
+GPU_BATCH = 128
+"""The same away from the CPU: 4 % faster than 32 with VGG16 on an H200, and 256 no faster."""
 
 _ENGINE = 2
 """Raised whenever this code changes what features are."""
@@ -98,7 +101,8 @@ def extract(
         backbone = backbone_of(model, layers, (view,))
         about = {layer: {**identity, **view.key, "layer": layer[0], "pooling": layer[1]} for layer in backbone.layers}
         passes.append(_Pass(backbone, {layer: Store(cache, said) for layer, said in about.items()}))
-    reader, alone = Reader(geometry, passes, list(digests or [b""] * len(sources))), False
+    levels = not any(isinstance(source, Tensor) for source in sources)
+    reader, alone = Reader(geometry, passes, list(digests or [b""] * len(sources)), levels), False
     rows = [row for row, key in enumerate(reader.keys) if not key or any(each.lacks(key) for each in passes)]
     while True:
         _fill(passes, reader, sources, rows, session, alone=alone)
@@ -120,6 +124,11 @@ def extract(
             for store in each.stores.values():
                 store.hold = True
         rows = [row for row in found if any(each.lacks(reader.keys[row]) for each in passes)]
+
+
+def batch_size(device: torch.device) -> int:
+    """Images of every batch on a device."""
+    return BATCH if device.type == "cpu" else GPU_BATCH
 
 
 @dataclass(eq=False)
@@ -148,13 +157,15 @@ class _Pass:
         wanted = tuple(layer for layer, store in self.stores.items() if any(keys[row] not in store for row in rows))
         if not wanted:
             return
-        part = pixels[rows].to(session.device)
+        part = pixels if len(rows) == len(pixels) else pixels[rows]
         if wanted not in self.quick:
             whole = self.backbone
             alone = Backbone(whole.network, whole.mean.flatten(), whole.std.flatten(), wanted, whole.views)
-            self.quick[wanted] = accelerated(alone, part[:1], bfloat16=session.precision == "bfloat16")
+            self.quick[wanted] = accelerated(
+                alone, _floats(part[:1].to(session.device)), bfloat16=session.precision == "bfloat16"
+            )
         names = [keys[row] for row in rows]
-        for layer, vectors in zip(wanted, _forward(self.quick[wanted], part), strict=True):
+        for layer, vectors in zip(wanted, _forward(self.quick[wanted], part, session.device), strict=True):
             fresh = [row for row, name in enumerate(names) if name not in self.stores[layer]]
             if fresh:
                 self.stores[layer].add([names[row] for row in fresh], vectors[fresh])
@@ -181,7 +192,10 @@ def _fill(
         world.wait_for_everyone()  # all have seen the same stores, and miss the same images, before any is added
         reader.share = (world.process_index, world.num_processes)
     numbered = session.track(((row, sources[row]) for row in rows), "features", total=len(rows))
-    for batch in images.stream(numbered, reader, batch_size=BATCH, name=lambda one: _label(one[1], one[0])):
+    size, pinned = batch_size(session.device), session.device.type == "cuda"
+    for batch in images.stream(
+        numbered, reader, batch_size=size, name=lambda one: _label(one[1], one[0]), pinned=pinned
+    ):
         if batch.rows:
             keys = [reader.keys[rows[row]] for row in batch.rows]
             for each in passes:
@@ -219,17 +233,24 @@ def backbone_of(model: VisionModel, layers: Sequence[Layer], views: Sequence[Vie
     return backbone.to(model.device).eval()
 
 
-def _forward(backbone: Backbone, pixels: Tensor) -> list[NDArray[np.float32]]:
-    """One (N, D) array per layer."""
+def _floats(pixels: Tensor) -> Tensor:
+    """Pixels in [0, 1], of uint8 levels or of such pixels."""
+    return from_levels(pixels) if pixels.dtype == torch.uint8 else pixels
+
+
+def _forward(backbone: Backbone, pixels: Tensor, device: torch.device) -> list[NDArray[np.float32]]:
+    """One (N, D) array per layer, for (N, 3, H, W) pixels or uint8 levels: a quarter of the bytes on the way there."""
     widths: list[int] = []
 
     def run(part: Tensor) -> Tensor:
         with torch.inference_mode():
-            vectors = backbone(part.to(memory_format=torch.channels_last))
+            moved = part.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)
+            vectors = backbone(_floats(moved))
         widths[:] = [vector.shape[1] for vector in vectors]
         return torch.cat(vectors, 1).cpu()
 
-    filled = functional.pad(pixels, (0, 0, 0, 0, 0, 0, 0, BATCH - len(pixels)))
+    missing = batch_size(device) - len(pixels)
+    filled = functional.pad(pixels, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else pixels
     together = in_parts(run, filled)[: len(pixels)].numpy()
     return np.split(together, np.cumsum(widths)[:-1], axis=1)
 
@@ -237,7 +258,9 @@ def _forward(backbone: Backbone, pixels: Tensor) -> list[NDArray[np.float32]]:
 def _identity(model: VisionModel, session: Session) -> dict[str, Any]:
     """All that features depend on besides image, geometry, view and layer."""
     libraries = {name: pillow.version(name) for name in ("jpg", "zlib", "webp", "libtiff", "jpg_2000", "avif")}
+    away = {} if session.device.type == "cpu" else {"batch": batch_size(session.device)}
     return {
+        **away,
         "engine": _ENGINE,
         "network": hashlib.sha256(f"{model.network} {weights_sha256(model.network)}".encode()).hexdigest(),
         "mean": model.preprocessing.mean,

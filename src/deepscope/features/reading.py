@@ -38,6 +38,7 @@ class Reader:
         geometry: makes the pixels.
         passes: what is to be computed.
         keys: digest of each image that was opened so far; empty for the others.
+        levels: gives uint8 levels in place of float pixels: a quarter of the bytes.
         unread: digests of images that cannot be used -> why.
         seen: digests of images that were met in this round: copies are decoded once.
         share: this process's number, and how many processes share the work.
@@ -46,13 +47,14 @@ class Reader:
     geometry: Preprocessing
     passes: Sequence[Pass]
     keys: list[bytes]
+    levels: bool = False
     unread: dict[bytes, str] = field(default_factory=dict[bytes, str])
     seen: set[bytes] = field(default_factory=set[bytes])
     share: tuple[int, int] = (0, 1)
     lock: Lock = field(default_factory=Lock)
 
     def __call__(self, numbered: tuple[int, Source]) -> Tensor | None:
-        """(3, H, W) pixels of an image that this process computes; None where there is nothing to compute."""
+        """(3, H, W) pixels or levels of an image that this process computes; None where nothing is missing."""
         row, source = numbered
         content, key, refusal = _opened(source)
         try:
@@ -64,7 +66,9 @@ class Reader:
             self.keys[row] = key
             if not self._mine(key):
                 return None
-            return content if isinstance(content, Tensor) else self.geometry(content)
+            if isinstance(content, Tensor):
+                return content
+            return self.geometry.levels(content) if self.levels else self.geometry(content)
         except images.Exhausted:
             raise
         except DeepscopeError as error:

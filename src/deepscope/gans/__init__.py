@@ -1,56 +1,70 @@
-"""Generative adversarial networks: DCGAN with and without classes, its games, and what its images are worth."""
+"""Generative adversarial networks: DCGAN with and without classes, its losses, and what its images are worth."""
 
 from deepscope.gans.architecture import Architecture
 from deepscope.gans.clusters import clusters
-from deepscope.gans.film import Film, sheet
-from deepscope.gans.fitting import Trained, train_gan
+from deepscope.gans.evaluation import GANEvaluation, evaluate_gan
+from deepscope.gans.evaluator_training import TrainedEvaluator, train_evaluator
+from deepscope.gans.fitting import TrainedGAN, train_gan
+from deepscope.gans.grid import ClassGrid, class_grid
 from deepscope.gans.networks import Discriminator, Generator
 from deepscope.gans.objectives import Hinge, LeastSquares, NonSaturating, Objective, Saturating, WassersteinGP
 from deepscope.gans.penalties import gradient_penalty, r1
 from deepscope.gans.pictures import DIGITS, Labelled, Pictures, load_pictures, stacked
-from deepscope.gans.recipe import Recipe, steady
-from deepscope.gans.sampling import balanced, calibrate, drawn, generate, interpolate, latents
-from deepscope.gans.saved import Gan, load, save
+from deepscope.gans.recipe import Recipe, r1_regularised
+from deepscope.gans.samples import Interpolation, Samples, interpolate, sample
+from deepscope.gans.sampling import balanced, calibrate, drawn, generate, great_circle, latents
+from deepscope.gans.saved import GAN, load, save
+from deepscope.gans.sheets import Sheets, sheet
 from deepscope.gans.stability import diagnose, diversity
-from deepscope.gans.step import GanBatches, GanStep
+from deepscope.gans.step import GANBatches, GANStep
 from deepscope.registry import discover
 
 __all__ = [
     "DIGITS",
+    "GAN",
     "Architecture",
+    "ClassGrid",
     "Discriminator",
-    "Film",
-    "Gan",
-    "GanBatches",
-    "GanStep",
+    "GANBatches",
+    "GANEvaluation",
+    "GANStep",
     "Generator",
     "Hinge",
+    "Interpolation",
     "Labelled",
     "LeastSquares",
     "NonSaturating",
     "Objective",
     "Pictures",
     "Recipe",
+    "Samples",
     "Saturating",
-    "Trained",
+    "Sheets",
+    "TrainedEvaluator",
+    "TrainedGAN",
     "WassersteinGP",
     "balanced",
     "calibrate",
+    "class_grid",
     "clusters",
     "diagnose",
     "diversity",
     "drawn",
+    "evaluate_gan",
     "generate",
     "gradient_penalty",
+    "great_circle",
     "interpolate",
     "latents",
     "load",
     "load_pictures",
     "r1",
+    "r1_regularised",
+    "sample",
     "save",
     "sheet",
     "stacked",
-    "steady",
+    "train_evaluator",
     "train_gan",
 ]
 

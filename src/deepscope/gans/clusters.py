@@ -1,4 +1,4 @@
-"""Classes that nobody named: images that look alike, found without a label."""
+"""Pseudo-classes: images that look alike, found without labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import SettingError
 from deepscope.kept import digest, kept
 from deepscope.session import Session
 
@@ -21,25 +21,26 @@ _NEIGHBOURS, _ROUNDS, _ROWS = 10, 4, 1000
 
 
 def clusters(images: Tensor, count: int, session: Session) -> Tensor:
-    """Put images together by the directions of their edges: k-means of the `gathered` principal components of `edges`.
+    """Group images by the directions of their edges: k-means of the `gathered` principal components of `edges`.
 
-    Of MNIST's training digits, 97 % are of their cluster's most frequent class where there are 50; 91 % where nothing
-    is gathered, and 78 % with clusters of raw pixels. Time grows with the square of the images: 60,000 take a minute,
-    and are kept in the cache for the next time.
+    With 50 clusters of MNIST's training digits, 97 % belong to their cluster's most frequent class; 91 % without
+    gathering, 78 % with clusters of raw pixels. Time grows with the square of the number of images: 60,000 take a
+    minute, and the result is cached.
 
     Args:
         images: (N, C, H, W) uint8.
-        count: of clusters, at least 2; in the mean each has ten images or more.
-        session: its seed draws where k-means starts; its cache keeps what is found.
+        count: of clusters, at least 2; on average each has ten images or more.
+        session: its seed initialises k-means; its cache keeps the result.
 
     Returns:
         (N,) int64, in [0, count).
 
     Raises:
-        DeepscopeError: there are too few images for so many clusters.
+        SettingError: there are too few images for this many clusters.
     """
     if not 2 <= count <= len(images) // 10:
-        raise DeepscopeError(f"--clusters {count}: from 2 to {len(images) // 10}, a tenth of the training images")
+        problem = f"must be from 2 to {len(images) // 10}, a tenth of the training images"
+        raise SettingError("clusters", problem, got=count)
     about = {"clusters": count, "images": digest(images)}
     found = kept(session, about, lambda: {"clusters": _clusters(images, count, session)})["clusters"]
     return torch.from_numpy(found)

@@ -1,142 +1,170 @@
-"""`train_gan`: both networks, watched from epoch to epoch."""
+"""`train_gan`: both networks, with what is recorded after each epoch."""
 
 from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DataError, SettingError
 from deepscope.files import lock
 from deepscope.gans.architecture import Architecture
 from deepscope.gans.clusters import clusters
-from deepscope.gans.film import Film
 from deepscope.gans.networks import Discriminator, Generator
-from deepscope.gans.pictures import Labelled, Pictures
-from deepscope.gans.quality import Judge, draw, frechet_distance, variety
+from deepscope.gans.pictures import Labelled, Pictures, load_pictures
+from deepscope.gans.quality import Evaluator, draw, fitting_evaluator, frechet_distance, variety
 from deepscope.gans.recipe import Recipe
 from deepscope.gans.sampling import balanced, calibrate, generate, latents
-from deepscope.gans.saved import Gan, save
+from deepscope.gans.saved import GAN, save
+from deepscope.gans.sheets import NO_SHEETS, Sheets, sheet
 from deepscope.gans.stability import diversity
-from deepscope.gans.step import GanBatches, GanStep
+from deepscope.gans.step import GANBatches, GANStep
+from deepscope.inputs import Images
 from deepscope.registry import plain_value
+from deepscope.render import Presented
 from deepscope.session import Session, first_process
 from deepscope.training import CHECKPOINT, History, fit
 
-_WATCHED = 1000
+_SAMPLES = 1000
+"""Samples that are measured after each epoch."""
 _ROWS = 8
 _MOST_COLUMNS = 10
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
-    """A trained GAN.
+class TrainedGAN(Presented):
+    """A trained GAN, and how its training went.
 
     Attributes:
         gan: the generator to use.
-        history: losses, scores and gradient norms by step; "diversity" (over the real images') and, with a judge,
-            "modes", "fidelity" and "watched-fid" after each epoch.
+        history: losses, scores and gradient norms by step; "diversity" (relative to the real images') and, with an
+            evaluator, "modes", "fidelity" and "watched-fid" after each epoch.
+        data: name of what it learnt from.
+        images: how many it learnt from.
+        remarks: what was done to the images.
+        sheets: (T, H, W, 3) uint8 samples of fixed z: after each epoch where a folder keeps them, else of the end.
+        sheet_steps: the step of each sheet.
+        folder: that the training is kept in.
     """
 
-    gan: Gan
+    gan: GAN
     history: History
+    data: str
+    images: int
+    remarks: tuple[str, ...]
+    sheets: NDArray[np.uint8] = field(repr=False)
+    sheet_steps: tuple[int, ...]
+    folder: Path | None = None
+
+    def columns(self) -> Mapping[str, Sequence[Any]]:
+        """One row per recorded step; None where a figure was not recorded."""
+        rows = self.history.rows
+        names = dict.fromkeys(name for row in rows for name in row)
+        return {name: [row.get(name) for row in rows] for name in names}
 
 
 def train_gan(
-    pictures: Pictures,
+    data: Images | Pictures,
     *,
-    architecture: Architecture,
-    recipe: Recipe,
-    conditional: bool,
-    session: Session,
+    architecture: Architecture | None = None,
+    recipe: Recipe | None = None,
+    conditional: bool = False,
+    evaluator: Evaluator | str | Path | None = None,
     folder: Path | None = None,
-    judge: Judge | None = None,
     tensorboard: bool = False,
-) -> Trained:
-    """Train a GAN; a killed training that is started again goes on, and ends with the same weights.
+    seed: int = 0,
+    session: Session | None = None,
+) -> TrainedGAN:
+    """Train a DCGAN. A killed training that is started again resumes, and ends with the same weights.
 
     After each epoch the generator and a sheet of images from fixed z are written to the folder.
 
     Args:
-        pictures: to learn from.
+        data: name of a dataset, a folder, images or (image, label) pairs in any form, or `load_pictures(...)`.
         architecture: of the networks.
         recipe: how to train.
-        conditional: give both networks the pictures' classes.
-        session: device, precision ("bfloat16" is mixed precision) and seed.
+        conditional: condition both networks on the classes.
+        evaluator: recognises classes after each epoch; nothing is decided by it. None for the one in the package, where
+            it knows these images.
         folder: for checkpoint, history, sheets and generator; None keeps nothing.
-        judge: recognises classes along the training; nothing is decided by it.
         tensorboard: also write TensorBoard's events.
+        seed: of weights, z and the order of images.
+        session: device, precision ("bfloat16" is mixed precision), progress; its own seed counts where it is given.
 
     Raises:
-        DeepscopeError: settings that do not fit together, too few images, missing classes, or a folder that
-            holds a training of another kind.
+        SettingError: a setting is out of range, or two cannot be combined.
+        DataError: there are too few images, or no classes.
+        DeepscopeError: the folder holds a training with other settings.
+        Diverged: the losses are no longer finite.
+
+    Example:
+        >>> from deepscope.gans import Architecture, Recipe, load_pictures, train_gan
+        >>> from deepscope.session import Session
+        >>> digits = load_pictures("mnist-extract", 32, Session(), hold_out=2400)
+        >>> small = Architecture(width=2, latent=4)
+        >>> found = train_gan(digits, architecture=small, recipe=Recipe(epochs=1, batch_size=1000))
+        >>> found.gan.channels
+        1
     """
+    architecture, recipe = architecture or Architecture(), recipe or Recipe()
     architecture.require_buildable(conditional=conditional)
     recipe.require_trainable(architecture)
+    session = session or Session.open(seed=seed)
+    pictures = load_pictures(data, architecture.side, session)
+    expert = fitting_evaluator(evaluator, pictures)
     _check(pictures, recipe, conditional=conditional)
     if folder and folder.is_dir() and not (folder / CHECKPOINT).exists() and first_process():
         with lock(folder):
-            Film(folder / "sheets").clear()  # those of an earlier training
-    data, names, shares = pictures.train, pictures.classes if conditional else (), ()
-    if architecture.clusters:
-        data = Labelled(data.images, clusters(data.images, architecture.clusters, session))
-        counts = torch.bincount(data.labels, minlength=architecture.clusters)
-        names = tuple(f"cluster-{number}" for number in range(len(counts)))
-        shares = tuple((counts / len(data)).tolist())
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(session.rng("networks").initial_seed())
-        generator = Generator(architecture, pictures.channels, len(names))
-        discriminator = Discriminator(architecture, pictures.channels, len(names))
-    step = GanStep(generator, discriminator, recipe)
-    batches = GanBatches(data, recipe.batch_size, recipe.discriminator_steps, session)
-    z, labels, columns = _fixed(generator, session)
+            Sheets(folder / "sheets").clear()  # those of an earlier training
+    plan = _plan(pictures, architecture, conditional, session)
+    step = _networks(plan, architecture, pictures.channels, recipe, session)
+    batches = GANBatches(plan.data, recipe.batch_size, recipe.discriminator_steps, session)
+    z, labels, columns = _fixed(step.generator, session)
 
-    def varied(part: Labelled) -> float:
-        return diversity(part.images, part.labels if conditional else torch.zeros_like(part.labels))
-
-    spread = varied(pictures.train.some(_WATCHED, session.rng("diversity")))
-
-    def result() -> Gan:
+    def result() -> GAN:
         made = copy.deepcopy(step.average if recipe.average else step.generator)
-        calibrate(made, session.rng("calibration"), shares)
-        return Gan(
+        calibrate(made, session.rng("calibration"), plan.shares)
+        return GAN(
             made,
             architecture,
             channels=pictures.channels,
-            classes=names,
+            classes=plan.names,
             data=pictures.name,
             stacked=pictures.stacked,
             held_out=pictures.held_out,
-            shares=shares,
+            shares=plan.shares,
         )
+
+    measure = _measure(pictures, expert.to(session.device) if expert else None, conditional, session)
 
     def observe(done: int) -> Mapping[str, float]:
         gan = result()
-        samples = draw(gan, pictures, _WATCHED, session, stream="watched")
+        figures = measure(gan)
         if folder and first_process():
             _keep(folder, done, gan, generate(gan.generator, z, labels), columns, session)
-        return {
-            "diversity": varied(samples) / spread,
-            **(_seen(judge, samples, pictures, conditional=conditional) if judge else {}),
-        }
+        return figures
 
     settings = {
         **asdict(architecture),
         **{name: plain_value(value) for name, value in vars(recipe).items() if name != "epochs"},
         "channels": pictures.channels,
-        "classes": len(names),
+        "classes": len(plan.names),
         "data": pictures.name,
         "images": len(pictures.train),
     }
+    steps = recipe.epochs * batches.steps
     history = fit(
         step,
         batches,
-        steps=recipe.epochs * batches.steps,
+        steps=steps,
         session=session,
         folder=folder,
         settings=json.loads(json.dumps(settings)),
@@ -145,23 +173,80 @@ def train_gan(
         observe=observe,
         tensorboard=tensorboard,
     )
-    return Trained(result(), history)
+    gan = result()
+    sheets, sheet_steps = Sheets(folder / "sheets").frames() if folder else NO_SHEETS
+    if not sheet_steps:
+        sheets, sheet_steps = sheet(generate(gan.generator, z, labels), columns=columns)[None], (steps,)
+    return TrainedGAN(gan, history, pictures.name, len(pictures), pictures.remarks, sheets, sheet_steps, folder)
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """What the networks learn from.
+
+    Attributes:
+        data: images and the labels that condition the networks.
+        names: of these labels; empty without them.
+        shares: of the images in each cluster; empty where the labels are the data's own classes.
+    """
+
+    data: Labelled
+    names: tuple[str, ...]
+    shares: tuple[float, ...]
+
+
+def _plan(pictures: Pictures, architecture: Architecture, conditional: bool, session: Session) -> _Plan:
+    if not architecture.clusters:
+        return _Plan(pictures.train, pictures.classes if conditional else (), ())
+    data = Labelled(pictures.train.images, clusters(pictures.train.images, architecture.clusters, session))
+    counts = torch.bincount(data.labels, minlength=architecture.clusters)
+    names = tuple(f"cluster-{number}" for number in range(len(counts)))
+    return _Plan(data, names, tuple((counts / len(data)).tolist()))
+
+
+def _networks(plan: _Plan, architecture: Architecture, channels: int, recipe: Recipe, session: Session) -> GANStep:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(session.rng("networks").initial_seed())
+        generator = Generator(architecture, channels, len(plan.names))
+        discriminator = Discriminator(architecture, channels, len(plan.names))
+    return GANStep(generator, discriminator, recipe)
+
+
+def _measure(
+    pictures: Pictures, evaluator: Evaluator | None, conditional: bool, session: Session
+) -> Callable[[GAN], dict[str, float]]:
+    """A function that measures samples of a generator."""
+
+    def varied(part: Labelled) -> float:
+        return diversity(part.images, part.labels if conditional else torch.zeros_like(part.labels))
+
+    spread = varied(pictures.train.some(_SAMPLES, session.rng("diversity")))
+
+    def measure(gan: GAN) -> dict[str, float]:
+        samples = draw(gan, pictures, _SAMPLES, session, stream="watched")
+        figures = {"diversity": varied(samples) / spread}
+        return figures | (_seen(evaluator, samples, pictures, conditional=conditional) if evaluator else {})
+
+    return measure
 
 
 def _check(pictures: Pictures, recipe: Recipe, *, conditional: bool) -> None:
     found = len(pictures.train)
-    turns = max(recipe.discriminator_steps, 1)
-    if found < recipe.batch_size * turns:
-        per_step = f"{turns} batches of {recipe.batch_size}" if turns > 1 else f"a batch of {recipe.batch_size}"
-        raise DeepscopeError(
-            f"{pictures.name} has {found} training images, fewer than {per_step} that a step needs: "
-            f"give more images, or --batch-size {max(found // turns, 2)}"
+    updates = max(recipe.discriminator_steps, 1)
+    if found < recipe.batch_size * updates:
+        batches = f"{updates} batches" if updates > 1 else "one batch"
+        raise SettingError(
+            "batch_size",
+            f"must be at most {max(found // updates, 2)}: {pictures.name} has {found} training images, and a step "
+            f"needs {batches}",
+            got=recipe.batch_size,
         )
     present = int(pictures.train.labels.unique().numel()) if pictures.classes else 0
     if conditional and present < 2:
         has = f"only the class {pictures.classes[int(pictures.train.labels[0])]}" if present else "no classes"
-        raise DeepscopeError(
-            f"{pictures.name} has {has}: --conditional needs a folder of images for each of two or more"
+        raise DataError(
+            f"{pictures.name} has {has}: a conditional GAN needs a folder of images for each of two or more",
+            data=pictures.name,
         )
 
 
@@ -177,19 +262,19 @@ def _fixed(generator: Generator, session: Session) -> tuple[Tensor, Tensor, int]
     return z, balanced(len(z), classes), columns
 
 
-def _keep(folder: Path, done: int, gan: Gan, images: Tensor, columns: int, session: Session) -> None:
-    """A disk that is full for a while ends no training."""
+def _keep(folder: Path, done: int, gan: GAN, images: Tensor, columns: int, session: Session) -> None:
+    """Write the generator; a full disk does not end the training."""
     try:
-        Film(folder / "sheets").add(done, images, columns=columns)
+        Sheets(folder / "sheets").add(done, images, columns=columns)
         save(folder, gan)
     except OSError as error:
-        session.note(f"the generator of this epoch cannot be written, the last one is kept ({error})")
+        session.note(f"the generator of this epoch cannot be written; the last one is kept ({error})")
 
 
-def _seen(judge: Judge, samples: Labelled, pictures: Pictures, *, conditional: bool) -> dict[str, float]:
-    """What the judge sees; a Frechet distance of so few images is too high, and compares epochs alone."""
-    figures = variety(judge, samples, pictures, conditional=conditional)
-    if judge.channels == pictures.channels:
-        real = judge.features(pictures.test.images[:_WATCHED])
-        figures["watched-fid"] = frechet_distance(real, judge.features(samples.images))
+def _seen(evaluator: Evaluator, samples: Labelled, pictures: Pictures, *, conditional: bool) -> dict[str, float]:
+    """What the evaluator sees. A Frechet distance of so few images is too high, and only compares epochs."""
+    figures = variety(evaluator, samples, pictures, conditional=conditional)
+    if evaluator.channels == pictures.channels:
+        real = evaluator.features(pictures.test.images[:_SAMPLES])
+        figures["watched-fid"] = frechet_distance(real, evaluator.features(samples.images))
     return figures

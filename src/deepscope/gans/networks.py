@@ -14,10 +14,11 @@ from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
 from deepscope.gans.architecture import Architecture
-from deepscope.gans.convolution import Down, Up, down
 
 _START = 4
 _LEAK = 0.2
+_SIDE, _STRIDE, _PADDING = 4, 2, 1
+"""Of DCGAN's convolutions: to half the side, or to twice."""
 
 
 class Generator(nn.Module):
@@ -36,8 +37,8 @@ class Generator(nn.Module):
         self.start = nn.Linear(self.latent + classes, widths[0] * _START**2, bias=False)
         self.layers = nn.Sequential(nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True))
         for before, after in pairwise(widths):
-            self.layers.extend([Up(before, after), nn.BatchNorm2d(after), nn.ReLU(inplace=True)])
-        self.layers.append(Up(widths[-1], channels))
+            self.layers.extend([_up(before, after), nn.BatchNorm2d(after), nn.ReLU(inplace=True)])
+        self.layers.append(_up(widths[-1], channels))
         _initialise(self)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
@@ -66,12 +67,12 @@ class Discriminator(nn.Module):
         self.packing = architecture.packing
         self.concatenated = classes if architecture.label_in_discriminator == "concatenated" else 0
         kind = architecture.normalisation
-        self.first = nn.Sequential(Down(channels * self.packing, width), nn.LeakyReLU(_LEAK))
+        self.first = nn.Sequential(_down(channels * self.packing, width), nn.LeakyReLU(_LEAK))
         self.layers = nn.Sequential()
         for stage in range(architecture.stages - 1):
             before, after = width << stage, width << (stage + 1)
             more = self.concatenated if stage == 0 else 0
-            self.layers.extend([Down(before + more, after), _norm(kind, after), nn.LeakyReLU(_LEAK, inplace=True)])
+            self.layers.extend([_down(before + more, after), _norm(kind, after), nn.LeakyReLU(_LEAK, inplace=True)])
         features = (width << (architecture.stages - 1)) * _START**2
         self.head = nn.Linear(features, 1, bias=False)
         projected = architecture.label_in_discriminator == "projected"
@@ -90,7 +91,7 @@ class Discriminator(nn.Module):
         layers = self.layers
         if self.concatenated:
             second, layers = layers[0], layers[1:]
-            assert isinstance(second, Down)
+            assert isinstance(second, nn.Conv2d)
             x = _with_planes(second.weight, x, functional.one_hot(labels, self.concatenated))
         features = layers(x).permute(0, 2, 3, 1).flatten(1)  # as channels_last has them: no copy
         logits = self.head(features).squeeze(1)
@@ -99,18 +100,28 @@ class Discriminator(nn.Module):
         return logits.to(images.dtype)
 
 
+def _down(before: int, after: int) -> nn.Conv2d:
+    """(N, before, 2H, 2W) -> (N, after, H, W)."""
+    return nn.Conv2d(before, after, _SIDE, _STRIDE, _PADDING, bias=False)
+
+
+def _up(before: int, after: int) -> nn.ConvTranspose2d:
+    """(N, before, H, W) -> (N, after, 2H, 2W)."""
+    return nn.ConvTranspose2d(before, after, _SIDE, _STRIDE, _PADDING, bias=False)
+
+
 def _with_planes(weight: Tensor, x: Tensor, one_hot: Tensor) -> Tensor:
     """The convolution of x (N, C, H, W) with a constant plane for each of K classes joined to it, (N, K) their values.
 
-    What the planes add is the same for all images of a class: it is computed once a class, which is exact and takes a
-    fifth off a training step, since so many channels as C + K suit no processor.
+    What the planes add is the same for all images of a class, so it is computed once per class. This is exact, and
+    saves a fifth of a training step: few processors are fast at convolutions of C + K channels.
     """
     own, planes = weight.split([x.shape[1], one_hot.shape[1]], dim=1)
     classes = torch.eye(one_hot.shape[1], dtype=x.dtype, device=x.device)[:, :, None, None].expand(-1, -1, *x.shape[2:])
-    added = down(classes, planes).permute(0, 2, 3, 1)
+    added = functional.conv2d(classes, planes, None, _STRIDE, _PADDING).permute(0, 2, 3, 1)
     chosen = one_hot.to(added) @ added.flatten(1)
     own = own.contiguous(memory_format=torch.channels_last)
-    return down(x, own) + chosen.unflatten(1, added.shape[1:]).permute(0, 3, 1, 2)
+    return functional.conv2d(x, own, None, _STRIDE, _PADDING) + chosen.unflatten(1, added.shape[1:]).permute(0, 3, 1, 2)
 
 
 def _norm(kind: str, channels: int) -> nn.Module:

@@ -1,4 +1,4 @@
-"""What generator and discriminator descend, as functions of the discriminator's logits."""
+"""Adversarial losses: what generator and discriminator minimise, as functions of the discriminator's logits."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
-from deepscope.gans.penalties import Judge, gradient_penalty
+from deepscope.gans.penalties import Logits, gradient_penalty
 from deepscope.registry import Registered
 
 
 class Objective(Registered):
-    """A game of two losses. Logits are (N,), in full precision; losses are scalars."""
+    """An adversarial loss: one for each network. Logits are (N,), in full precision; losses are scalars."""
 
     per_image: ClassVar[bool] = False
-    """Whether the penalty needs images that are judged one by one, so no batch normalisation in the discriminator."""
+    """Whether the penalty needs logits that depend on one image each: no batch normalisation in the discriminator."""
 
     @abstractmethod
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -28,12 +28,12 @@ class Objective(Registered):
     def generator(self, fake: Tensor) -> Tensor:
         """The generator's loss, from the discriminator's logits of its images."""
 
-    def penalty(self, judge: Judge, real: Tensor, fake: Tensor, rng: torch.Generator) -> Tensor | None:
-        """What is added to the discriminator's loss, from the images themselves; nothing as a rule."""
+    def penalty(self, discriminator: Logits, real: Tensor, fake: Tensor, rng: torch.Generator) -> Tensor | None:
+        """A term of the discriminator's loss computed from the images themselves; None by default."""
         return None
 
     def score(self, logits: Tensor) -> Tensor:
-        """Logits as a person reads them: D(x), the probability of "real", where the game has one."""
+        """What is recorded of logits: D(x), the probability of "real", where the loss defines one."""
         return logits
 
 
@@ -98,7 +98,7 @@ class LeastSquares(Objective):
 
 @dataclass(frozen=True)
 class Hinge(Objective):
-    """The hinge game (Lim and Ye 2017; Miyato et al. 2018)."""
+    """The hinge loss (Lim and Ye 2017; Miyato et al. 2018)."""
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """Margins of 1 on both sides of 0."""
@@ -111,7 +111,7 @@ class Hinge(Objective):
 
 @dataclass(frozen=True)
 class WassersteinGP(Objective):
-    """WGAN-GP (Gulrajani et al. 2017). It wants --normalisation layer and some 5 discriminator steps.
+    """WGAN-GP (Gulrajani et al. 2017). Use it with layer normalisation and about 5 discriminator steps.
 
     Attributes:
         weight: of the gradient penalty.
@@ -131,9 +131,9 @@ class WassersteinGP(Objective):
         """The score, raised."""
         return -fake.mean()
 
-    def penalty(self, judge: Judge, real: Tensor, fake: Tensor, rng: torch.Generator) -> Tensor:
+    def penalty(self, discriminator: Logits, real: Tensor, fake: Tensor, rng: torch.Generator) -> Tensor:
         """Keeps the gradient's norm near 1 between real and generated images."""
-        return self.weight * gradient_penalty(judge, real, fake, rng)
+        return self.weight * gradient_penalty(discriminator, real, fake, rng)
 
 
 def _cross_entropy(real: Tensor, fake: Tensor, smoothing: float) -> Tensor:

@@ -7,29 +7,30 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-Judge = Callable[[Tensor], Tensor]
-"""(N, C, H, W) images -> logits."""
+Logits = Callable[[Tensor], Tensor]
+"""A discriminator: (N, C, H, W) images -> (N,) logits."""
 
 
-def r1(judge: Judge, real: Tensor) -> Tensor:
+def r1(discriminator: Logits, real: Tensor) -> Tensor:
     """Mean of half the squared L2 norm of the gradient at real images (Mescheder et al. 2018)."""
-    return _gradients(judge, real).square().sum((1, 2, 3)).mean() / 2
+    return _gradients(discriminator, real).square().sum((1, 2, 3)).mean() / 2
 
 
-def gradient_penalty(judge: Judge, real: Tensor, fake: Tensor, rng: torch.Generator) -> Tensor:
+def gradient_penalty(discriminator: Logits, real: Tensor, fake: Tensor, rng: torch.Generator | None = None) -> Tensor:
     """Mean of (norm - 1)^2, the gradient taken at random points between real and fake images (Gulrajani et al. 2017).
 
     Args:
-        judge: logits of images.
+        discriminator: logits of images.
         real, fake: (N, C, H, W).
-        rng: draws where between the two, on the CPU.
+        rng: draws where between the two, on the CPU; seed 0 without it.
     """
+    rng = torch.Generator().manual_seed(0) if rng is None else rng
     share = torch.rand(len(real), 1, 1, 1, generator=rng).to(real)
-    return (_gradients(judge, torch.lerp(real, fake, share)).square().sum((1, 2, 3)).sqrt() - 1).square().mean()
+    return (_gradients(discriminator, torch.lerp(real, fake, share)).square().sum((1, 2, 3)).sqrt() - 1).square().mean()
 
 
-def _gradients(judge: Judge, images: Tensor) -> Tensor:
+def _gradients(discriminator: Logits, images: Tensor) -> Tensor:
     images = images.detach().requires_grad_()
     with torch.autocast(images.device.type, enabled=False):  # a gradient's gradient needs its digits
-        (gradients,) = torch.autograd.grad(judge(images).sum(), images, create_graph=True)
+        (gradients,) = torch.autograd.grad(discriminator(images).sum(), images, create_graph=True)
     return gradients

@@ -1,4 +1,4 @@
-"""Images to generate more of: all of one size, as bytes, with their classes where they have some."""
+"""Images to learn from: all of one size, as bytes, with their classes where they have some."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from torch.nn import functional
 
 from deepscope import images
 from deepscope.data import Dataset, Digits, DigitSplit, Photographs, load_any
-from deepscope.data.folders import subfolders
-from deepscope.errors import DeepscopeError
+from deepscope.data.folders import stratified, subfolders
+from deepscope.errors import DataError, SettingError
+from deepscope.inputs import Images, gather
 from deepscope.models import Preprocessing
 from deepscope.session import Session
 
@@ -23,6 +24,7 @@ DIGITS = tuple(str(digit) for digit in range(10))
 """The classes of handwritten digits."""
 
 _HELD_OUT = 0.1
+_DIGIT_SIDE = 32
 _READ_AT_ONCE = 64
 
 
@@ -41,7 +43,7 @@ class Labelled:
         return Labelled(self.images[rows], self.labels[rows])
 
     def some(self, most: int, rng: torch.Generator) -> Labelled:
-        """At most so many of them, drawn without replacement."""
+        """At most `most` of them, drawn without replacement."""
         return self.at(torch.randperm(len(self), generator=rng)[:most])
 
 
@@ -50,13 +52,13 @@ class Pictures:
     """What a GAN learns from, and what it is measured against.
 
     Attributes:
-        name: as the person gave it.
+        name: as it was given; "images" for images in memory.
         classes: empty where the images have none.
         train: to train on.
         test: held out.
-        remarks: what was done to the images that a person should know.
-        held_out: training images that stand in the test images' place.
-        stacked: each is three in its colours.
+        remarks: what was done to the images.
+        held_out: how many training images replace the test images.
+        stacked: whether each has three digits in its colours.
     """
 
     name: str
@@ -72,63 +74,94 @@ class Pictures:
         """1 where all images are grey, else 3."""
         return self.train.images.shape[1]
 
+    def __len__(self) -> int:
+        return len(self.train)
+
     @property
     def side(self) -> int:
         """Pixels a side."""
         return self.train.images.shape[2]
 
 
-def load_pictures(name: str, side: int, session: Session, *, hold_out: int = 0) -> Pictures:
-    """A dataset by name, a folder with a folder for each class, or any folder of images.
+def load_pictures(
+    data: Images | Pictures, side: int, session: Session, *, hold_out: int = 0, stack: int | None = None
+) -> Pictures:
+    """A dataset by name, a folder with a folder for each class, any folder of images, or images in memory.
 
-    Digits are put into the middle of 32 x 32 black pixels. Photographs are resized to their shorter side and cropped
-    in the middle. Where the data comes without test images, a tenth is held out at random. What is held out depends
-    on no seed: whoever measures a generator, by whatever seed, finds the images that it never saw.
+    Digits are centred in 32 x 32 black pixels. Photographs are cropped to their middle square and resized. Where the
+    data comes without test images, a tenth is held out at random. What is held out does not depend on the seed: every
+    evaluation of a generator, with any seed, uses images that it never saw.
 
     Args:
-        name: of the dataset, or a folder.
+        data: name of a dataset, a folder, or images or (image, label) pairs in any form.
         side: of the images, in pixels.
-        session: where the data lies.
-        hold_out: so many random training images take the test images' place, which nobody sees then.
+        session: where datasets lie; its seed draws the stacks.
+        hold_out: training images, drawn at random, that are held out in place of the test images.
+        stack: put three random digits into the colours of each image, and make this many; see `stacked`.
 
     Raises:
-        DeepscopeError: there is no such data, too little of it, or digits were asked for at another side than 32.
+        DataError: there is no such data, or too little of it.
+        SettingError: a setting is out of range, or digits were asked for at another side than 32.
     """
-    pictures = _load(name, side, session)
-    if not hold_out:
-        return pictures
+    pictures = data if isinstance(data, Pictures) else _load(data, side, session)
+    if hold_out:
+        pictures = _hold_out(pictures, hold_out)
+    return pictures if stack is None else stacked(pictures, stack, session)
+
+
+def _hold_out(pictures: Pictures, count: int) -> Pictures:
     train = pictures.train
-    if not 2 <= hold_out <= len(train) // 2:
-        raise DeepscopeError(
-            f"--hold-out {hold_out}: from 2 to half of the {len(train)} training images can be held out"
-        )
+    if not 2 <= count <= len(train) // 2:
+        raise SettingError("hold_out", f"must be from 2 to half of the {len(train)} training images", got=count)
     order = torch.randperm(len(train), generator=_drawn("training"))
-    return replace(pictures, train=train.at(order[hold_out:]), test=train.at(order[:hold_out]), held_out=hold_out)
+    return replace(pictures, train=train.at(order[count:]), test=train.at(order[:count]), held_out=count)
 
 
 def _drawn(what: str) -> torch.Generator:
     return Session(seed=0).rng("held out", what)
 
 
-def _load(name: str, side: int, session: Session) -> Pictures:
+def _load(data: Images, side: int, session: Session) -> Pictures:
+    if not isinstance(data, (str, Path)):
+        return _grey(_given(data, side))
+    name = str(data)
     path = Path(name).expanduser()
     folder = name not in Dataset.members() and path.is_dir()
-    data = Photographs.below(path) if folder and len(subfolders(path)) < 2 else load_any(name, session)
-    if isinstance(data, DigitSplit):
-        if side != 32:
-            raise DeepscopeError(f"digits are generated at --side 32, not {side}")
-        return Pictures(name, DIGITS, _framed(data.train), _framed(data.test))
-    rng = _drawn("test")
-    if isinstance(data, Photographs):
-        found, remarks = _read(data.paths, np.zeros(len(data), dtype=np.int64), side)
-        order = torch.randperm(len(found), generator=rng)
-        count = max(round(_HELD_OUT * len(found)), 1)
-        return _grey(Pictures(name, (), found.at(order[count:]), found.at(order[:count]), remarks))
-    divided = data if data.test is not None else data.divide(_HELD_OUT, rng=rng)
+    found = Photographs.below(path) if folder and len(subfolders(path)) < 2 else load_any(name, session)
+    if isinstance(found, DigitSplit):
+        if side != _DIGIT_SIDE:
+            raise SettingError("side", f"must be {_DIGIT_SIDE} for digits", got=side)
+        return Pictures(name, DIGITS, _framed(found.train), _framed(found.test))
+    if isinstance(found, Photographs):
+        return _grey(_unlabelled(name, found.paths, side))
+    divided = found if found.test is not None else found.divide(_HELD_OUT, rng=_drawn("test"))
     assert divided.test is not None
     train, remarks = _read(divided.train.paths, divided.train.labels, side)
     test, _ = _read(divided.test.paths, divided.test.labels, side)
-    return _grey(Pictures(name, data.classes, train, test, remarks))
+    return _grey(Pictures(name, found.classes, train, test, remarks))
+
+
+def _given(data: Images, side: int) -> Pictures:
+    """Images in memory, or several paths; classes where every image has a label."""
+    items = list(gather(data).items)
+    sources = [item.source for item in items]
+    labels = [item.label for item in items]
+    if not items or any(label is None for label in labels):
+        return _unlabelled("images", sources, side)
+    classes = sorted(set(labels), key=lambda label: (str(type(label)), label))  # numbers by size, names by letter
+    places = {label: place for place, label in enumerate(classes)}
+    numbers = np.array([places[label] for label in labels])
+    train, test = stratified(numbers, len(classes), _HELD_OUT, rng=_drawn("test"))
+    parts = [_read([sources[row] for row in rows], numbers[rows], side) for rows in (train, test)]
+    (learnt, remarks), (held_out, _) = parts
+    return Pictures("images", tuple(map(str, classes)), learnt, held_out, remarks)
+
+
+def _unlabelled(name: str, sources: Sequence[images.Source | Tensor], side: int) -> Pictures:
+    found, remarks = _read(sources, np.zeros(len(sources), dtype=np.int64), side)
+    order = torch.randperm(len(found), generator=_drawn("test"))
+    count = max(round(_HELD_OUT * len(found)), 1)
+    return Pictures(name, (), found.at(order[count:]), found.at(order[:count]), remarks)
 
 
 def stacked(pictures: Pictures, count: int, session: Session) -> Pictures:
@@ -140,10 +173,13 @@ def stacked(pictures: Pictures, count: int, session: Session) -> Pictures:
         session: its seed draws which.
 
     Raises:
-        DeepscopeError: the pictures are no grey digits.
+        SettingError: there are fewer than 2.
+        DataError: the pictures are no grey digits.
     """
+    if count < 2:
+        raise SettingError("stack", "must be at least 2", got=count)
     if pictures.channels != 1 or pictures.classes != DIGITS:
-        raise DeepscopeError(f"{pictures.name} cannot be stacked: that needs grey digits, as mnist has")
+        raise DataError(f"{pictures.name} cannot be stacked: that needs grey digits, as mnist has", data=pictures.name)
     classes = tuple(f"{number:03}" for number in range(1000))
 
     def stack(part: Labelled, size: int, name: str) -> Labelled:
@@ -163,29 +199,31 @@ def _framed(digits: Digits) -> Labelled:
     return Labelled(functional.pad(images, (2, 2, 2, 2)), torch.from_numpy(digits.labels.copy()))
 
 
-def _read(paths: Sequence[Path], labels: NDArray[np.int64], side: int) -> tuple[Labelled, tuple[str, ...]]:
+def _read(
+    sources: Sequence[images.Source | Tensor], labels: NDArray[np.int64], side: int
+) -> tuple[Labelled, tuple[str, ...]]:
+    """Images as bytes, with the labels of those that can be read, and remarks on what was done to them."""
     preprocessing = Preprocessing((side, side), None, "lanczos")
     shapes: set[bool] = set()  # written by several threads, in one step each
     small: set[bool] = set()
 
-    def square(source: images.Source) -> Tensor:
-        image = images.decode(source, at_least=2 * side)
+    def square(source: images.Source | Tensor) -> Tensor:
+        image = images.decode(_bytes(source) if isinstance(source, Tensor) else source, at_least=2 * side)
         shapes.add(image.width == image.height)
         small.add(min(image.size) < side)
         short = min(image.size)
         left, top = (image.width - short) // 2, (image.height - short) // 2
         return (preprocessing(image.crop((left, top, left + short, top + short))) * 255).round().byte()
 
-    batches = list(images.stream(paths, square, batch_size=_READ_AT_ONCE))
+    batches = list(images.stream(sources, square, batch_size=_READ_AT_ONCE))
     rows = [row for batch in batches for row in batch.rows]
     skipped = [item for batch in batches for item in batch.skipped]
     if len(rows) < 2:
-        raise DeepscopeError(
-            f"only {len(rows)} of {len(paths)} images can be read ({skipped[0].reason}): at least 2 are needed"
-        )
+        reason = f" ({skipped[0].reason})" if skipped else ""
+        raise DataError(f"only {len(rows)} of {len(sources)} images can be read{reason}: at least 2 are needed")
     remarks = []
     if False in shapes:
-        remarks.append("not all images are square: each is cut to its middle square")
+        remarks.append("not all images are square: each is cropped to its middle square")
     if True in small:
         remarks.append(f"some images have fewer than {side} pixels on a side and were enlarged")
     if skipped:
@@ -194,6 +232,11 @@ def _read(paths: Sequence[Path], labels: NDArray[np.int64], side: int) -> tuple[
         )
     pixels = torch.cat([batch.pixels for batch in batches if batch.rows])
     return Labelled(pixels, torch.from_numpy(labels[rows])), tuple(remarks)
+
+
+def _bytes(pixels: Tensor) -> NDArray[np.uint8]:
+    """(3, H, W) in [0, 1] -> (H, W, 3)."""
+    return (pixels * 255).round().byte().permute(1, 2, 0).numpy()
 
 
 def _grey(pictures: Pictures) -> Pictures:

@@ -1,4 +1,4 @@
-"""Images from a trained generator, and ways through its latent space."""
+"""Images from a trained generator, and paths through its latent space."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _AT_ONCE = 250
 _CALIBRATION = 8
 
 
-def latents(count: int, generator: Generator, rng: torch.Generator) -> Tensor:
-    """(count, latent) standard normal numbers, on the CPU."""
-    return torch.randn(count, generator.latent, generator=rng)
+def latents(count: int, generator: Generator, rng: torch.Generator | None = None) -> Tensor:
+    """(count, latent) standard normal numbers, on the CPU; without `rng` from seed 0."""
+    return torch.randn(count, generator.latent, generator=_or_seed_0(rng))
 
 
 @torch.inference_mode()
@@ -31,21 +31,22 @@ def generate(generator: Generator, z: Tensor, labels: Tensor) -> Tensor:
 
 
 def balanced(count: int, classes: int) -> Tensor:
-    """(count,) labels that go round all classes; zeros where there are none."""
+    """(count,) labels that cycle through all classes; zeros where there are none."""
     return torch.arange(count) % max(classes, 1)
 
 
-def drawn(count: int, shares: Sequence[float], rng: torch.Generator) -> Tensor:
-    """(count,) random labels, each as often as its share."""
-    return torch.multinomial(torch.tensor(shares), count, replacement=True, generator=rng)
+def drawn(count: int, shares: Sequence[float], rng: torch.Generator | None = None) -> Tensor:
+    """(count,) random labels, each as often as its share; without `rng` from seed 0."""
+    return torch.multinomial(torch.tensor(shares), count, replacement=True, generator=_or_seed_0(rng))
 
 
 @torch.no_grad()
-def calibrate(generator: Generator, rng: torch.Generator, shares: Sequence[float] = ()) -> None:
-    """Measure batch normalisation's means and variances anew: those kept in training belong to earlier weights.
+def calibrate(generator: Generator, rng: torch.Generator | None = None, shares: Sequence[float] = ()) -> None:
+    """Recompute batch normalisation's means and variances: those kept in training belong to earlier weights.
 
-    Classes are seen equally often, or as often as their shares.
+    Classes are seen equally often, or as often as their shares. Without `rng`, z is drawn from seed 0.
     """
+    rng = _or_seed_0(rng)
     norms = [module for module in generator.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -61,11 +62,10 @@ def calibrate(generator: Generator, rng: torch.Generator, shares: Sequence[float
     generator.eval()
 
 
-def interpolate(start: Tensor, end: Tensor, steps: int) -> Tensor:
+def great_circle(start: Tensor, end: Tensor, steps: int) -> Tensor:
     """(L,) and (L,) -> (steps, L) along the great circle (Shoemake 1985): every point is as long as a normal sample.
 
-    The length goes linearly from the one to the other. Points in the same or in opposite directions are joined by a
-    straight line.
+    The length is interpolated linearly. Points in the same or in opposite directions are joined by a straight line.
     """
     share = torch.linspace(0, 1, steps)[:, None]
     cosine = torch.dot(start, end) / (start.norm() * end.norm())
@@ -76,3 +76,7 @@ def interpolate(start: Tensor, end: Tensor, steps: int) -> Tensor:
     weights = ((1 - share) * angle).sin() / angle.sin(), (share * angle).sin() / angle.sin()
     length = torch.lerp(start.norm(), end.norm(), share)
     return length * (weights[0] * directions[0] + weights[1] * directions[1])
+
+
+def _or_seed_0(rng: torch.Generator | None) -> torch.Generator:
+    return torch.Generator().manual_seed(0) if rng is None else rng

@@ -1,37 +1,31 @@
-"""A network in two files of a folder: NAME.json says what it is, NAME.safetensors holds its weights."""
+"""A trained generator, and how it is saved and opened."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from deepscope.errors import DeepscopeError, unknown
-from deepscope.files import matching, replace_together
+from deepscope.errors import SettingError, unknown
 from deepscope.gans.architecture import Architecture
 from deepscope.gans.networks import Generator
-from deepscope.models.weights import checked
-from deepscope.records import retire
-from deepscope.session import first_process
+from deepscope.models.stored import Format
+from deepscope.models.vision_model import weights_sha256
+from deepscope.session import Session
 
 Network = TypeVar("Network", bound=nn.Module)
 
-VERSION = 1
-_NAME = "generator"
+GENERATOR = Format("generator", "generator.json", "generator.safetensors", made_by="gan train")
 _MOST_CHANNELS = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Gan:
+class GAN:
     """A trained generator and what it was trained for.
 
     Attributes:
@@ -43,6 +37,8 @@ class Gan:
         stacked: whether that was three images in the colours of each.
         held_out: training images that were kept back to measure it by.
         shares: of the training images in each cluster; empty where the classes are the data's own.
+        name: its folder; "GAN" for one that was not read from a folder.
+        sha256: of the weights' file, where it was read from one.
     """
 
     generator: Generator
@@ -53,6 +49,13 @@ class Gan:
     stacked: bool = False
     held_out: int = 0
     shares: tuple[float, ...] = ()
+    name: str = "GAN"
+    sha256: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the weights: of their file where they came from one, of the tensors otherwise."""
+        return self.sha256 or weights_sha256(self.generator)
 
     @property
     def labelled(self) -> bool:
@@ -63,19 +66,18 @@ class Gan:
         """The number of a class by its name.
 
         Raises:
-            DeepscopeError: no class has that name, or the generator knows none.
+            SettingError: the generator was trained without classes.
+            DeepscopeError: no class has that name.
         """
         if not self.classes:
-            raise DeepscopeError(
-                "this generator was trained without classes, so --label means nothing: train --conditional"
-            )
+            raise SettingError("label", "needs a generator that was trained with {conditional}")
         if text not in self.classes:
             raise unknown("class", text, self.classes)
         return self.classes.index(text)
 
 
-def save(folder: Path, gan: Gan) -> None:
-    """Write a generator. Raises OSError where the disk is full, and then leaves an older one as it was."""
+def save(folder: Path, gan: GAN) -> None:
+    """Write a generator. Raises OSError where the disk is full; an older generator is then left as it was."""
     about = {
         "architecture": asdict(gan.architecture),
         "channels": gan.channels,
@@ -85,17 +87,18 @@ def save(folder: Path, gan: Gan) -> None:
         "held_out": gan.held_out,
         "shares": list(gan.shares),
     }
-    write(folder, _NAME, gan.generator, about)
+    GENERATOR.write(folder, gan.generator.state_dict(), about)
 
 
-def load(folder: Path) -> Gan:
+def load(folder: str | Path) -> GAN:
     """The generator that `gan train` wrote to a folder.
 
     Raises:
-        DeepscopeError: there is none, or its files are damaged, changed, or of a newer version.
+        FileError: there is none, or its files are damaged, changed, or of a newer version.
     """
-    about, weights = read(folder, _NAME, made_by="gan train")
-    with described(folder / f"{_NAME}.json", "gan train"):
+    folder = Path(folder)
+    about, weights = GENERATOR.read(folder)
+    with GENERATOR.building(folder):
         architecture = Architecture(**about["architecture"])
         architecture.require_buildable()
         classes = tuple(str(name) for name in about["classes"])
@@ -104,7 +107,7 @@ def load(folder: Path) -> Gan:
         if shares and not (len(shares) == len(classes) and min(shares) >= 0 and 0 < sum(shares) < math.inf):
             raise ValueError("its shares are not those of its clusters")
         generator = filled(lambda: Generator(architecture, channels, len(classes)), weights)
-        return Gan(
+        return GAN(
             generator,
             architecture,
             channels=channels,
@@ -113,50 +116,20 @@ def load(folder: Path) -> Gan:
             stacked=bool(about["stacked"]),
             held_out=int(about.get("held_out", 0)),
             shares=shares,
+            name=str(folder),
+            sha256=str(about["weights_sha256"]),
         )
 
 
-def write(folder: Path, name: str, network: nn.Module, about: Mapping[str, Any]) -> None:
-    """Write any network; `about` must be ready for JSON.
-
-    A write that is killed leaves the earlier network or the new one; a result in the folder is removed, because it
-    belongs to the earlier one. Under `torchrun` the first process writes.
+def opened(gan: GAN | str | Path, session: Session) -> GAN:
+    """A generator, or the one in a folder, on the session's device.
 
     Raises:
-        OSError: the disk is full, say; the earlier network is left as it was.
+        FileError: as `load`.
     """
-    if not first_process():
-        return
-    weights = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    description = {"format": f"deepscope-{name}", "version": VERSION, **about}
-    replace_together(
-        folder / f"{name}.safetensors",
-        lambda path: path.write_bytes(safetensors.torch.save(weights)),
-        folder / f"{name}.json",
-        lambda digest: json.dumps({**description, "weights_sha256": digest}, indent=1, ensure_ascii=False) + "\n",
-        retire=lambda: retire(folder),
-    )
-
-
-def read(folder: Path, name: str, *, made_by: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What `write` wrote: the description and the weights.
-
-    Raises:
-        DeepscopeError: a file is missing, damaged, changed, or of a newer version.
-    """
-    path = folder / f"{name}.json"
-    if not path.is_file():
-        raise DeepscopeError(f"{folder} holds no {name}: `deepscope {made_by}` writes one")
-    with described(path, made_by):
-        about = json.loads(path.read_text(encoding="utf-8"))
-        if about["format"] != f"deepscope-{name}":
-            raise ValueError(f"its format is {about['format']!r}")
-        if int(about["version"]) > VERSION:
-            raise DeepscopeError(f"{path} was written by a newer deepscope: upgrade deepscope")
-        weights = matching(folder / f"{name}.safetensors", about["weights_sha256"])
-        if weights is None:
-            raise ValueError(f"{name}.safetensors is missing, or is not the file that it describes")
-        return about, checked(safetensors.torch.load_file(weights))
+    found = gan if isinstance(gan, GAN) else load(gan)
+    found.generator.to(session.device)
+    return found
 
 
 def filled(build: Callable[[], Network], weights: dict[str, Tensor]) -> Network:
@@ -182,17 +155,3 @@ def required_channels(about: Mapping[str, Any]) -> int:
     if not 1 <= channels <= _MOST_CHANNELS:
         raise ValueError(f"images of {channels} channels")
     return channels
-
-
-@contextmanager
-def described(path: Path, made_by: str) -> Iterator[None]:
-    """Turns what goes wrong with files from outside into one line."""
-    try:
-        yield
-    except DeepscopeError as error:
-        raise error if str(path.parent) in str(error) else DeepscopeError(f"{path}: {error}") from None
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OSError, SafetensorError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise DeepscopeError(
-            f"{path} does not describe its weights ({reason}): run `deepscope {made_by}` again"
-        ) from None

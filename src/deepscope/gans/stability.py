@@ -1,4 +1,4 @@
-"""Signs of trouble in a training's history, said in plain words."""
+"""Signs of trouble in a training's history, in words."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def diagnose(history: History) -> tuple[str, ...]:
     if real > _WON and 0 <= fake < 1 - _WON and real <= 1:
         found.append(
             f"The discriminator has won: it calls {real:.0%} of real and {fake:.0%} of generated images real, "
-            f"so the generator learns little. Lower the rate, or take fewer discriminator steps."
+            f"so the generator learns little. Lower the rate, or use fewer discriminator steps."
         )
     if _late(history, "gradient/generator") < _STUCK:
         found.append("The generator's gradient has vanished: it no longer learns. Try the non-saturating objective.")
@@ -53,7 +53,7 @@ def _collapse(history: History) -> list[str]:
     if values[-1] < _SAME:
         return [
             f"Mode collapse: generated images of a class differ from each other only {values[-1]:.0%} as much as "
-            f"real ones. Try --r1 with --normalisation none, another objective, or --packing 2."
+            f"real ones. Try R1 without normalisation, another objective, or packing of 2."
         ]
     if values[-1] < _LOST * values.max():
         return [f"Diversity is being lost: it was {values.max():.0%} of the real images' and is {values[-1]:.0%} now."]

@@ -1,4 +1,4 @@
-"""One step of GAN training: the discriminator's turns, then the generator's, nothing computed that is not used."""
+"""One step of GAN training: the discriminator's updates, then the generator's; everything computed is used."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from deepscope.session import Session
 from deepscope.training import Moment, Shuffled, Update
 
 
-class GanStep:
+class GANStep:
     """What GAN training brings to `training.fit`.
 
     The first images of a step are generated once: the discriminator learns from them as they are, the generator through
-    them. Weights get gradients in their own turn alone.
+    them. Each network's weights get gradients only in its own updates.
 
     Args:
         generator, discriminator: to train.
@@ -44,9 +44,9 @@ class GanStep:
         return {**networks, **{f"optimiser/{name}": optimiser for name, optimiser in self._optimisers.items()}}
 
     def __call__(self, batch: tuple[Tensor, Tensor], moment: Moment, update: Update) -> Mapping[str, Tensor]:
-        """One step on images (K, N, C, H, W) uint8 and labels (K, N), K >= 1 turns' worth of them.
+        """One step on images (K, N, C, H, W) uint8 and labels (K, N), for K >= 1 updates of the discriminator.
 
-        Labels of real images are also those that images are generated for: both players see the classes equally often.
+        Images are generated for the labels of the real ones, so both networks see each class equally often.
         """
         images, labels = batch
         recipe, objective = self.recipe, self.recipe.objective
@@ -56,49 +56,47 @@ class GanStep:
         figures: dict[str, Tensor] = {}
         with torch.set_grad_enabled(recipe.generator_steps > 0):
             first = self._generate(labels[0], moment, "0")
-        for turn in range(recipe.discriminator_steps):
-            if turn == 0:
+        for number in range(recipe.discriminator_steps):
+            if number == 0:
                 fake = first.detach()
             else:
                 with torch.no_grad():
-                    fake = self._generate(labels[turn], moment, str(turn))
-            figures |= self._teach(as_input(images[turn]), fake, labels[turn], moment, update, turn)
-        self.discriminator.requires_grad_(False)  # else its weights' gradients are computed in the generator's turn
-        for turn in range(recipe.generator_steps):
-            fake = first if turn == 0 else self._generate(labels[0], moment, f"generator {turn}")
+                    fake = self._generate(labels[number], moment, str(number))
+            figures |= self._teach(as_input(images[number]), fake, labels[number], moment, update, number)
+        for number in range(recipe.generator_steps):
+            fake = first if number == 0 else self._generate(labels[0], moment, f"generator {number}")
             logits = self.discriminator(fake, labels[0])
             loss = objective.generator(logits)
             self._update(loss, "generator", update)
             figures |= {"loss/generator": loss, "score/fooled": objective.score(logits.detach()).mean()}
             figures["gradient/generator"] = _gradient_norm(self.generator)
-        self.discriminator.requires_grad_(True)
         self._move_average(moment)
         return figures
 
     def _teach(
-        self, real: Tensor, fake: Tensor, labels: Tensor, moment: Moment, update: Update, turn: int
+        self, real: Tensor, fake: Tensor, labels: Tensor, moment: Moment, update: Update, number: int
     ) -> dict[str, Tensor]:
-        """The discriminator's turn."""
+        """One update of the discriminator."""
         recipe, objective = self.recipe, self.recipe.objective
 
-        def judge(images: Tensor) -> Tensor:
+        def discriminator(images: Tensor) -> Tensor:
             return self.discriminator(images, labels)
 
-        on_real, on_fake = judge(real), judge(fake)
+        on_real, on_fake = discriminator(real), discriminator(fake)
         loss = objective.discriminator(on_real, on_fake)
         figures = {
             "loss/discriminator": loss,
             "score/real": objective.score(on_real.detach()).mean(),
             "score/fake": objective.score(on_fake.detach()).mean(),
         }
-        penalty = objective.penalty(judge, real, fake, moment.rng("penalty", str(turn)))
+        penalty = objective.penalty(discriminator, real, fake, moment.rng("penalty", str(number)))
         if penalty is not None:
             loss = loss + penalty
             figures["loss/penalty"] = penalty
         self._update(loss, "discriminator", update)
         figures["gradient/discriminator"] = _gradient_norm(self.discriminator)
         if weight := recipe.r1_at(moment.step):
-            self._update(weight * r1(judge, real), "discriminator", update)
+            self._update(weight * r1(discriminator, real), "discriminator", update)
         return figures
 
     def _update(self, loss: Tensor, name: str, update: Update) -> None:
@@ -119,26 +117,26 @@ class GanStep:
             kept.copy_(new)
 
 
-class GanBatches:
-    """Real images and their labels, as many turns' worth as a step needs.
+class GANBatches:
+    """Real images and their labels, a batch for each update of the discriminator in a step.
 
     Args:
-        data: to train on, at least `turns` batches of it.
-        size: images a turn.
-        turns: of the discriminator in a step; one batch is given where there are none, for its labels.
+        data: to train on, at least `updates` batches.
+        size: images per batch.
+        updates: of the discriminator per step; where there are none, one batch is returned for its labels.
         session: its seed decides the order.
     """
 
-    def __init__(self, data: Labelled, size: int, turns: int, session: Session) -> None:
-        self._data, self._turns = data, max(turns, 1)
+    def __init__(self, data: Labelled, size: int, updates: int, session: Session) -> None:
+        self._data, self._updates = data, max(updates, 1)
         self._rows = Shuffled(len(data), size, session, "images")
-        self.steps = max(self._rows.steps // self._turns, 1)
+        self.steps = max(self._rows.steps // self._updates, 1)
         """Steps in an epoch."""
 
     def __call__(self, moment: Moment) -> tuple[Tensor, Tensor]:
-        """((turns, size, C, H, W) uint8, (turns, size) int64)."""
-        first = moment.step * self._turns
-        rows = torch.stack([moment.share(self._rows(first + turn)) for turn in range(self._turns)])
+        """((updates, size, C, H, W) uint8, (updates, size) int64)."""
+        first = moment.step * self._updates
+        rows = torch.stack([moment.share(self._rows(first + update)) for update in range(self._updates)])
         return self._data.images[rows], self._data.labels[rows]
 
 

@@ -1,4 +1,9 @@
-"""Pillow's warnings, kept from the screen without touching anybody else's."""
+"""Pillow's warnings, kept from the screen without touching anybody else's.
+
+`warnings.catch_warnings` replaces the filters of the whole process, which other threads then see or undo. Instead, one
+ordinary filter stays: it ignores a category of warnings from Pillow's modules, and Python asks the category itself what
+belongs to it (`__subclasscheck__`): everything in a thread that is decoding, and nothing in any other.
+"""
 
 from __future__ import annotations
 
@@ -6,39 +11,35 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 
-class _Decoding(threading.local):
-    """The module pattern of the warnings filter below: Pillow's modules, in threads that are decoding."""
-
-    active = False
-    pattern = "(?!)"  # for who copies the filters elsewhere, as scikit-learn does for its workers: matches nothing
-
-    def match(self, module: str) -> bool:
-        return self.active and module.startswith("PIL.")
+class _Thread(threading.local):
+    decoding = False
 
 
-_DECODING = _Decoding()
-_IGNORE_PILLOW: Any = ("ignore", None, Warning, _DECODING, 0)
-_FILTERS_LOCK = threading.Lock()
+_THREAD = _Thread()
+
+
+class _AnyWhileDecoding(type):
+    def __subclasscheck__(cls, category: type) -> bool:
+        return _THREAD.decoding
+
+
+class WhileDecoding(Warning, metaclass=_AnyWhileDecoding):
+    """A category that all warnings belong to in a thread that is decoding an image. It is never raised."""
+
+
+_LOCK = threading.Lock()
 
 
 @contextmanager
 def silent_pillow() -> Iterator[None]:
-    """Pillow's warnings (damaged EXIF, large images) are not shown here; they are judged in this module.
-
-    `warnings.catch_warnings` swaps the process's filters, which other threads then see or undo. This
-    filter stays, and matches nothing outside this block and this thread.
-    """
-    filters: Any = warnings.filters
-    with _FILTERS_LOCK:
-        if filters[:1] != [_IGNORE_PILLOW]:  # tests and notebooks replace or precede it
-            if _IGNORE_PILLOW in filters:
-                filters.remove(_IGNORE_PILLOW)
-            filters.insert(0, _IGNORE_PILLOW)
-    _DECODING.active = True
+    """Pillow's warnings (damaged EXIF, large images) are not shown in this block; `decode` refuses what is unusable."""
+    with _LOCK:
+        if not warnings.filters or warnings.filters[0][2] is not WhileDecoding:  # others replace or precede it
+            warnings.filterwarnings("ignore", category=WhileDecoding, module=r"PIL\.")
+    _THREAD.decoding = True
     try:
         yield
     finally:
-        _DECODING.active = False
+        _THREAD.decoding = False

@@ -41,6 +41,7 @@ def stream(
     batch_size: int,
     name: Callable[[T], str] | None = None,
     threads: int | None = None,
+    pinned: bool = False,
 ) -> Generator[Batch, None, None]:
     """Read images in order, in batches of up to `batch_size` readable ones.
 
@@ -56,6 +57,7 @@ def stream(
         batch_size: readable images in a batch, 1 or more.
         name: source -> what to call it in `skipped`; by default its file, or its place.
         threads: that read; None takes `decoding_threads()`.
+        pinned: put batches into page-locked memory, from which CUDA copies several times sooner.
 
     Raises:
         Exhausted: memory or file handles ran out, or the disk failed.
@@ -81,7 +83,7 @@ def stream(
     skipped: list[Skipped] = []
 
     def batch() -> Batch:
-        made = Batch(tuple(rows), torch.stack(tensors) if tensors else torch.empty(0), tuple(skipped))
+        made = Batch(tuple(rows), _stacked(tensors, pinned) if tensors else torch.empty(0), tuple(skipped))
         for filled in (rows, tensors, skipped):
             filled.clear()
         return made
@@ -98,6 +100,12 @@ def stream(
         tensors.append(outcome)
     if rows or skipped:
         yield batch()
+
+
+def _stacked(tensors: list[torch.Tensor], pinned: bool) -> torch.Tensor:
+    first = tensors[0]
+    place = torch.empty((len(tensors), *first.shape), dtype=first.dtype, pin_memory=True) if pinned else None
+    return torch.stack(tensors, out=place)
 
 
 def _ahead(

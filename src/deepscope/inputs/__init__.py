@@ -1,11 +1,23 @@
 """What a workflow is given: images in any form, read once, as one model sees them.
 
-`gather` takes paths, folders, PIL images, arrays, tensors and datasets; `read` classifies them batch by batch in flat
-memory; `read_photos` keeps the whole.
+`gather` takes paths, folders, PIL images, arrays, tensors and datasets. `read` gives their pixels batch by batch in
+flat memory, `stream_photos` also what the model says about them; `read_photos` keeps the whole.
 """
 
 from deepscope.inputs.given import Given, Images, gather
-from deepscope.inputs.photos import Photos, Read, nothing_readable, read, read_photos
+from deepscope.inputs.photos import Photos, Read, nothing_readable, read, read_photos, require_size, stream_photos
 from deepscope.inputs.truth import right_answers
 
-__all__ = ["Given", "Images", "Photos", "Read", "gather", "nothing_readable", "read", "read_photos", "right_answers"]
+__all__ = [
+    "Given",
+    "Images",
+    "Photos",
+    "Read",
+    "gather",
+    "nothing_readable",
+    "read",
+    "read_photos",
+    "require_size",
+    "right_answers",
+    "stream_photos",
+]

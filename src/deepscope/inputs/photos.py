@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -130,7 +130,9 @@ def _named(numbered: tuple[int, Item]) -> str:
 
 
 def _answer(model: VisionModel, item: Item) -> frozenset[int]:
-    return frozenset() if item.label is None else frozenset({model.category(item.label)})
+    if item.label is None or not model.categories:  # layers can be looked at without any class
+        return frozenset()
+    return frozenset({model.category(item.label)})
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +142,7 @@ class Photos:
     Attributes:
         model: the classifier that read them.
         paths: their files, or names.
-        pixels: (N, 3, H, W) in [0, 1], on the CPU.
+        pixels: (N, 3, H, W) in [0, 1], on the CPU; fewer, of the first images, where only those are kept.
         logits: (N, C), on the CPU.
         answers: the right classes of each; empty where nothing says what it shows.
         digests: SHA-256 of each file or image.
@@ -173,6 +175,25 @@ class Photos:
             tuple(self.rows[row] for row in rows),
         )
 
+    def keeping(self, count: int) -> Photos:
+        """The same, with the pixels of the first `count` images only; the others' memory is given back."""
+        return replace(self, pixels=self.pixels[: max(count, 0)].clone())
+
+    @classmethod
+    def joined(cls, parts: Sequence[Photos]) -> Photos:
+        """The images of several batches of one model, in order; an empty one where none holds an image."""
+        filled = [part for part in parts if len(part)] or parts[:1]
+        return cls(
+            filled[0].model,
+            tuple(path for part in filled for path in part.paths),
+            torch.cat([part.pixels for part in filled]),
+            torch.cat([part.logits for part in filled]),
+            tuple(answer for part in filled for answer in part.answers),
+            tuple(digest for part in filled for digest in part.digests),
+            tuple(row for part in filled for row in part.rows),
+            tuple(item for part in parts for item in part.skipped),
+        )
+
     @property
     def probabilities(self) -> Tensor:
         """(N, C), softmax of the logits."""
@@ -193,6 +214,53 @@ class Photos:
         return max(self.answers[index], key=lambda label: float(self.logits[index, label]), default=None)
 
 
+def stream_photos(
+    model: VisionModel,
+    given: Images,
+    session: Session,
+    *,
+    batch_size: int = BATCH,
+    limit: int | None = None,
+    below: Sequence[str | Path] = (),
+    text: str = "reading",
+) -> Iterator[Photos]:
+    """Read and classify images batch by batch, in flat memory.
+
+    All images have one size. A batch may be empty, to carry what could not be read.
+
+    Args:
+        as `read`; the session also gives the precision of the forward passes.
+
+    Raises:
+        ModelError: the model has no class layer.
+        DataError: it is nothing that holds images, tensors differ in size, or no image could be read.
+        SettingError: a setting is out of range.
+    """
+    model.require_classes()
+    size: torch.Size | None = None
+    skipped: list[images.Skipped] = []
+    for batch in read(model, given, session, batch_size=batch_size, limit=limit, below=below, text=text):
+        skipped += batch.skipped
+        logits = torch.empty(0, len(model.categories))
+        if batch.rows:
+            logits = forward(model, batch.pixels, session)
+            size = size or batch.pixels.shape[-2:]
+            require_size(batch.paths[0], batch.pixels, size)
+        yield Photos(model, batch.paths, batch.pixels, logits, batch.answers, batch.digests, batch.rows, batch.skipped)
+    if size is None:
+        raise DataError(nothing_readable(skipped))
+
+
+def require_size(path: Path, pixels: Tensor, size: torch.Size) -> None:
+    """Raises DataError where (n, 3, H, W) pixels do not have the size of the images before them."""
+    if pixels.shape[-2:] != size:
+        (height, width), (own_height, own_width) = size, pixels.shape[-2:]
+        raise DataError(
+            f"{path} has {own_width} x {own_height} pixels, and the images before it {width} x {height}: give tensors "
+            "of one size, or files, which the model's preprocessing brings to one size"
+        )
+
+
 def read_photos(
     model: VisionModel,
     given: Images,
@@ -206,32 +274,13 @@ def read_photos(
     """Read and classify images, and keep their pixels and logits.
 
     Args:
-        as `read`; the session also gives the precision of the forward passes.
+        as `stream_photos`.
 
     Raises:
-        ModelError: the model has no class layer.
-        DataError: no image could be read.
-        SettingError: a setting is out of range.
+        as `stream_photos`.
     """
-    model.require_classes()
-    batches: list[Read] = []
-    logits: list[Tensor] = []
-    for batch in read(model, given, session, batch_size=batch_size, limit=limit, below=below, text=text):
-        batches.append(batch)
-        if batch.rows:
-            logits.append(forward(model, batch.pixels, session))
-    skipped = tuple(item for batch in batches for item in batch.skipped)
-    if not logits:
-        raise DataError(nothing_readable(skipped))
-    return Photos(
-        model,
-        tuple(path for batch in batches for path in batch.paths),
-        torch.cat([batch.pixels for batch in batches if batch.rows]),
-        torch.cat(logits),
-        tuple(answer for batch in batches for answer in batch.answers),
-        tuple(digest for batch in batches for digest in batch.digests),
-        tuple(row for batch in batches for row in batch.rows),
-        skipped,
+    return Photos.joined(
+        list(stream_photos(model, given, session, batch_size=batch_size, limit=limit, below=below, text=text))
     )
 
 

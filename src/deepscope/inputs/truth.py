@@ -39,7 +39,7 @@ def right_answers(model: VisionModel, paths: Sequence[Path], below: Iterable[str
 
 def _folders(categories: Names, paths: Sequence[Path], below: Iterable[str | Path]) -> list[Path | None]:
     """The class folder of each file; of files below a folder that holds no class folder but is one, that folder."""
-    roots = [Path(root).absolute() for root in below]
+    roots = [Path(root).absolute() for root in below if Path(root).is_dir()]
     folders = class_folders(paths, roots)
     for root in roots:
         rows = [row for row, path in enumerate(paths) if path.absolute().is_relative_to(root)]

@@ -54,14 +54,19 @@ class FastBackward:
         self._norms = WeakTensorKeyDictionary()  # the weight of a folded convolution -> the mean of its batch norm
 
     @classmethod
+    def on(cls, device: torch.device) -> FastBackward:
+        """With nothing prepared; away from the CPU, the network runs as it is."""
+        return cls(enabled=device.type == "cpu")
+
+    @classmethod
     def of(cls, model: VisionModel, pixels: Tensor) -> FastBackward:
         """For many gradients of one model, whose weights stay as they are, at images such as `pixels` (N, 3, H, W).
 
         The prepared network is compared with the plain one, on the first image; where logits or gradients differ by
         more than rounding, nothing is prepared.
         """
-        fast = cls()
-        if pixels.device.type != "cpu":
+        fast = cls.on(pixels.device)
+        if not fast.enabled:
             return fast
         with torch.inference_mode(False), torch.enable_grad():
             leaf = pixels[:1].clone(memory_format=torch.channels_last).requires_grad_()

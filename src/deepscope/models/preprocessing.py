@@ -42,7 +42,15 @@ class Preprocessing:
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
 
     def __call__(self, source: images.Source) -> torch.Tensor:
-        """Any image -> (3, H, W) float32 pixels in [0, 1], not yet normalised.
+        """Any image -> (3, H, W) float32 pixels in [0, 1], not yet normalised: `levels` as pixels.
+
+        Raises:
+            UnreadableImage: it cannot be read.
+        """
+        return from_levels(self.levels(source))
+
+    def levels(self, source: images.Source) -> torch.Tensor:
+        """Any image -> (3, H, W) uint8.
 
         The one way to read an image for a model: how far a large JPEG shrinks while it is decoded is part of it. An
         image that is given decoded (PIL, array) is taken at its own size.
@@ -55,7 +63,7 @@ class Preprocessing:
         if self.crop is not None:
             image = _centre(image, *_pair(self.crop))
         array = np.asarray(image, dtype=np.uint8)
-        return torch.from_numpy(array.copy()).permute(2, 0, 1).contiguous().float().div_(255)
+        return torch.from_numpy(array.copy()).permute(2, 0, 1).contiguous()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -113,6 +121,12 @@ class Preprocessing:
         short, long = sorted(size)
         other = int(self.resize * long / short)
         return (self.resize, other) if width <= height else (other, self.resize)
+
+
+def from_levels(levels: torch.Tensor) -> torch.Tensor:
+    """uint8 levels -> float32 pixels in [0, 1] on the same device, the same bits on every device."""
+    # Divided by a tensor: by a number, CUDA multiplies with its inverse, which differs in the last digit.
+    return levels.float().div_(levels.new_full((), 255, dtype=torch.float32))
 
 
 def normalised(pixels: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:

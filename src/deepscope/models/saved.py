@@ -9,26 +9,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import safetensors.torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from deepscope.errors import DeepscopeError, unknown
-from deepscope.files import matching, replace_together
-from deepscope.models import architectures, documents
+from deepscope.errors import DeepscopeError, FileError, UnsupportedError, unknown
+from deepscope.models import architectures
 from deepscope.models.classifier import Backbone, Classifier, Normalisation
 from deepscope.models.description import Description, described
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.source import Entry, ModelSource, exists
+from deepscope.models.stored import Format
 from deepscope.models.vision_model import Origin, VisionModel
-from deepscope.models.weights import checked
-from deepscope.records import retire
-from deepscope.session import Session, first_process, wait_for_others
+from deepscope.session import Session, wait_for_others
 
-FORMAT, VERSION = "deepscope-classifier", 1
+CLASSIFIER = Format("classifier", "model.json", "weights.safetensors", made_by="transfer fit")
 ONNX = "model.onnx"
 """Where `transfer export` writes by default; the file names the fingerprint of its model."""
-_DESCRIPTION, _WEIGHTS = "model.json", "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -43,7 +38,7 @@ class SavedFolder(ModelSource):
 
     def open(self, name: str, session: Session) -> VisionModel | None:
         """The classifier in the folder of that path."""
-        parts = (Path(name) / part for part in (_DESCRIPTION, _WEIGHTS))
+        parts = (Path(name) / part for part in (CLASSIFIER.description, CLASSIFIER.weights))
         return load(Path(name)) if any(map(exists, parts)) else None
 
 
@@ -57,12 +52,13 @@ class BackboneOrigin:
 
 
 def require_architectures(origins: Sequence[BackboneOrigin]) -> None:
-    """Raises DeepscopeError where a backbone has no architecture that a name can rebuild: `save` would refuse it."""
+    """Raises UnsupportedError where a backbone has no architecture that a name can rebuild: `save` would refuse it."""
     for origin in origins:
         if not origin.architecture:
-            raise DeepscopeError(
-                f"{origin.name} cannot be saved: its network has no architecture by name, "
-                f"so nothing could rebuild it; use a model of torchvision or timm"
+            raise UnsupportedError(
+                f"{origin.name} cannot be saved: its network has no architecture by name, so nothing could rebuild it; "
+                f"use a model of torchvision or timm",
+                what="saving",
             )
 
 
@@ -91,11 +87,8 @@ def save(
         DeepscopeError: a backbone has no architecture that a name can rebuild, or the folder cannot be written to.
     """
     require_architectures(origins)
-    weights = {key: value.detach().cpu().contiguous() for key, value in classifier.state_dict().items()}
     backbones: list[Any] = list(classifier.backbones)
     description = {
-        "format": FORMAT,
-        "version": VERSION,
         "source": source,
         "categories": list(categories),
         "preprocessing": json.loads(preprocessing.to_json()),
@@ -112,30 +105,20 @@ def save(
         "normalisations": [module.kind for module in classifier.normalisations],
         "head": [classifier.head.out_features, classifier.head.in_features],
     }
-    if first_process():
-        try:
-            replace_together(
-                folder / _WEIGHTS,
-                lambda path: path.write_bytes(safetensors.torch.save(weights)),
-                folder / _DESCRIPTION,
-                lambda digest: (
-                    json.dumps({**description, "weights_sha256": digest}, indent=1, ensure_ascii=False) + "\n"
-                ),
-                retire=lambda: _retire(folder),
-            )
-        except OSError as error:
-            raise DeepscopeError(
-                f"the classifier cannot be written to {folder} ({error.strerror}): free some space"
-            ) from None
+    try:
+        CLASSIFIER.write(folder, classifier.state_dict(), description, forget=lambda: _forget_export(folder))
+    except OSError as error:
+        raise FileError(
+            f"the classifier cannot be written to {folder} ({error.strerror}): free some space", path=folder
+        ) from None
     wait_for_others()
     return load(folder)
 
 
-def _retire(folder: Path) -> None:
-    """Remove what describes the classifier that is about to be replaced: its result, and its export to ONNX."""
-    retire(folder)
+def _forget_export(folder: Path) -> None:
+    """Remove the ONNX file of the classifier that is about to be replaced."""
     try:
-        earlier = _description(folder).weights_sha256
+        earlier = CLASSIFIER.describe(folder).get("weights_sha256")
     except DeepscopeError:
         return
     exported = folder / ONNX
@@ -152,16 +135,10 @@ def load(folder: Path) -> VisionModel:
     Raises:
         DeepscopeError: no such classifier, one of a newer version, or files that are missing, damaged or changed.
     """
-    about = _description(folder)
-    path = matching(folder / _WEIGHTS, about.weights_sha256)
-    if path is None and not (folder / _WEIGHTS).is_file():
-        raise DeepscopeError(f"{folder} is not whole: {_WEIGHTS} is missing; copy the folder again, or fit it again")
-    if path is None:
-        raise DeepscopeError(
-            f"{folder / _WEIGHTS} is not the file that was saved: its SHA-256 differs from {_DESCRIPTION}'s"
-        )
-    try:
-        network, aliases = _rebuild(about, checked(safetensors.torch.load_file(path)))
+    said, weights = CLASSIFIER.read(folder)
+    with CLASSIFIER.building(folder):
+        about = described(said)
+        network, aliases = _rebuild(about, weights)
         return VisionModel(
             name=str(folder),
             network=network,
@@ -170,36 +147,6 @@ def load(folder: Path) -> VisionModel:
             aliases=aliases,
             origin=Origin(about.source, about.weights_sha256),
         )
-    except DeepscopeError as error:
-        raise DeepscopeError(f"{folder}: {error}") from None
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OSError, SafetensorError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DeepscopeError(
-            f"{folder / _DESCRIPTION} does not describe its weights ({reason}): fit it again"
-        ) from None
-
-
-def _description(folder: Path) -> Description:
-    path = folder / _DESCRIPTION
-    if not path.is_file():
-        raise DeepscopeError(
-            f"{folder} holds no saved classifier: {_DESCRIPTION} is missing; `transfer fit` writes one"
-        )
-    try:
-        about = documents.read(path)
-    except (ValueError, OSError) as error:
-        raise DeepscopeError(f"{path} cannot be read ({error}): copy the folder again, or fit it again") from None
-    version = about.get("version") if isinstance(about, dict) else None
-    if type(version) is not int or about.get("format") != FORMAT:
-        raise DeepscopeError(f"{path} describes no classifier of deepscope: name a folder that `transfer fit` wrote")
-    if version > VERSION:
-        raise DeepscopeError(
-            f"{folder} was saved by a newer deepscope (format {version}, {VERSION} here): upgrade deepscope"
-        )
-    try:
-        return described(about)
-    except ValueError as error:
-        raise DeepscopeError(f"{path} does not describe its weights ({error}): fit it again") from None
 
 
 def _rebuild(about: Description, weights: dict[str, Tensor]) -> tuple[Classifier, dict[str, str]]:

@@ -28,6 +28,7 @@ class Entry:
         weights: where they come from, in words.
         here: whether loading needs no network.
         preprocessing: of its own, where it differs from the architecture's.
+        features_only: whether it lacks a class layer.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Entry:
     weights: str
     here: bool
     preprocessing: Preprocessing | None = None
+    features_only: bool = False
 
 
 class ModelSource(Registered):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from deepscope import images
-from deepscope.errors import DeepscopeError, unknown
+from deepscope.errors import DeepscopeError, ModelError, unknown
 from deepscope.models.capture import capture
 from deepscope.models.outputs import Kind, Outputs
 from deepscope.models.preprocessing import Preprocessing, normalised
@@ -187,11 +187,12 @@ class VisionModel:
         return weights_sha256(self.network)
 
     def require_classes(self) -> None:
-        """Raises DeepscopeError where the model only gives features."""
+        """Raises ModelError where the model only gives features."""
         if not self.categories:
-            raise DeepscopeError(
+            raise ModelError(
                 f"{self.name} has features only, no class layer: use it with `activations` or `transfer`, "
-                f"or choose a classifier with --model"
+                "or choose a classifier",
+                model=self.name,
             )
 
     @cached_property
@@ -201,12 +202,12 @@ class VisionModel:
     @cached_property
     def _mean(self) -> Tensor:
         with torch.inference_mode(False):  # kept for later passes, which may need a gradient
-            return torch.tensor(self.preprocessing.mean).view(-1, 1, 1)
+            return torch.tensor(self.preprocessing.mean, device=self.device).view(-1, 1, 1)
 
     @cached_property
     def _std(self) -> Tensor:
         with torch.inference_mode(False):  # kept for later passes, which may need a gradient
-            return torch.tensor(self.preprocessing.std).view(-1, 1, 1)
+            return torch.tensor(self.preprocessing.std, device=self.device).view(-1, 1, 1)
 
 
 def weights_sha256(network: nn.Module) -> str:

@@ -81,9 +81,10 @@ def read(path: Path) -> VisionModel:
 
 def _entry(path: Path) -> Entry:
     about, _ = _read_header(path)
-    part = " (features only)" if about.get("part") else ""
+    part = bool(about.get("part"))
+    weights = f"weights/{path.name}{' (features only)' if part else ''}"
     try:
-        return Entry(_name(path), _architecture(about), f"weights/{path.name}{part}", True, _preprocessing(about))
+        return Entry(_name(path), _architecture(about), weights, True, _preprocessing(about), features_only=part)
     except DeepscopeError as error:
         raise DeepscopeError(f"{path}: {error}") from None
 

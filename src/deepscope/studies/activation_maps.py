@@ -11,21 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deepscope.commands.activations import Activations
+from deepscope.classification import activations
+from deepscope.commands.activations import square
+from deepscope.commands.shown import picture
 from deepscope.data.photographs import bundled
-from deepscope.models import DEFAULT, catalogue
-from deepscope.results import ImageGrid, Picture, Result
+from deepscope.models import DEFAULT, catalogue, load_model
+from deepscope.results import ImageGrid, Result
 from deepscope.session import Session
 from deepscope.statistics import Estimate, mean
 from deepscope.studies.study import Answer, Budget, Study, answers
 
 _FIGURES = {"1.2": "tabby", "5.1": "Shih-Tzu", "5.2": "komondor", "5.3": "swab", "5.4": "wombat", "5.5": "Cardigan"}
-"""The source's figures, and the images of the sample that stand for its own."""
+"""The report's figures, and the images of the sample that stand for its own."""
+_SHOWN = 64
+"""Maps per figure, at most."""
 
 
 @dataclass(frozen=True)
 class ActivationMaps(Study):
-    """Draw the maps of the first convolution, and measure what the source reads from them by eye.
+    """Draw the maps of the first convolution, and measure what the report (Delefosse & Vin) reads from them by eye.
 
     A map that follows edges correlates with the size of the image's gradient; one that follows brightness or colour
     correlates with the channels themselves. Each map is counted for what it correlates with most.
@@ -49,22 +53,22 @@ class ActivationMaps(Study):
     def run(self, session: Session) -> Result:
         """Draw and correlate, image by image."""
         here = any(entry.name == self.model and entry.here for entry in catalogue(session))
-        model = self.model if here else DEFAULT
+        model = load_model(self.model if here else DEFAULT, session)
         grids: list[ImageGrid] = []
         shares: dict[str, list[float]] = {"edges": [], "brightness": [], "colour": []}
         for title, path in self._pictures(session):
-            result = Activations((path,), model=model).run(session)
-            seen, maps = (block for block in result.blocks if isinstance(block, ImageGrid))
-            grids.append(replace(maps, title=f"{title}: the first convolution of {model} on {path.stem}"))
-            (picture,) = (cell for row in seen.rows for cell in row if isinstance(cell, Picture))
-            counted = explained(result.arrays["activations"], picture.pixels)
+            found = activations(model, path, session=session)
+            (layer,) = found.outputs
+            title = f"{title}: the first convolution of {model.name} on {path.stem}"
+            grids.append(replace(square(found, layer, 0, maps=_SHOWN), title=title))
+            counted = explained(found[layer][0].numpy(), picture(found.pixels[0]).pixels)
             for name, values in shares.items():
                 values.append(counted[name])
         estimates = {name: mean(values) for name, values in shares.items()}
         return Result(
-            title=f"What the first convolution of {model} puts out",
+            title=f"What the first convolution of {model.name} puts out",
             metrics={k: v for name, estimate in estimates.items() for k, v in estimate.metrics(f"maps/{name}").items()},
-            blocks=(*grids, answers(_answers(estimates, model, self.model, len(grids)))),
+            blocks=(*grids, answers(_answers(estimates, model.name, self.model, len(grids)))),
         )
 
     def _pictures(self, session: Session) -> list[tuple[str, Path]]:

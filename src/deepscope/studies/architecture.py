@@ -7,8 +7,9 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from deepscope.commands.models import ModelsShow
-from deepscope.results import Note, Result, Table
+from deepscope.commands.models import present
+from deepscope.models.anatomy import anatomy
+from deepscope.results import Note, Result
 from deepscope.session import Session
 from deepscope.studies.study import Answer, Budget, Study, answers
 
@@ -38,11 +39,13 @@ class Architecture(Study):
         return []
 
     def run(self, session: Session) -> Result:
-        """Run the network's skeleton once and compare with the source."""
-        shown = ModelsShow(self.model).run(session)
-        counted = {name: int(shown.metrics[name]) for name in _PUBLISHED}
+        """Run the network's skeleton once and compare with the report."""
+        found = anatomy(self.model, session=session)
+        shown = present(found)
+        counted = {f"parameters/{family}": count for family, count in found.parameters.items()}
         is_vgg16 = self.model.rpartition(":")[2] == "vgg16"
-        share = shown.metrics["parameters/fully-connected/share"]
+        connected = counted["parameters/fully-connected"]
+        share = connected / counted["parameters/total"]
         questions = [
             Answer(
                 f"1. {name.partition('/')[2]} parameters",
@@ -62,8 +65,7 @@ class Architecture(Study):
                 "the first of the three alone sees 7 x 7 x 512 inputs",
             )
         )
-        layers = next(block for block in shown.blocks if isinstance(block, Table))
-        outputs = str(layers.rows[-1][2])
+        outputs = " x ".join(map(str, found.layers[-1].output))
         questions.append(
             Answer(
                 "2. size of the last layer's output",
@@ -80,9 +82,9 @@ class Architecture(Study):
                 *shown.blocks,
                 Note(
                     f"The parameters are in the fully connected layers, the work is not: of "
-                    f"{shown.metrics['multiply-adds'] / 1e9:.1f} billion multiply-adds for one image, the fully "
-                    f"connected layers need {counted['parameters/fully-connected'] / 1e9:.2f} billion, one for each "
-                    f"weight; the convolutions use each weight at every position.",
+                    f"{found.multiply_adds / 1e9:.1f} billion multiply-adds for one image, the fully "
+                    f"connected layers need {connected / 1e9:.2f} billion, one per weight; the "
+                    f"convolutions use each weight at every position.",
                     "Parameters and arithmetic",
                     "verdict",
                 ),

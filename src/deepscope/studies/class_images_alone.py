@@ -1,19 +1,15 @@
-"""Class images where only one network is here: shown, but judged by nobody else, so no question is answered."""
+"""Class images where only one network is available: shown, but evaluated by no other, so no question is answered."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
-from deepscope.commands.class_images import make_images
-from deepscope.commands.shown import picture, provenance
+from deepscope.commands.shown import origin, picture
 from deepscope.models import VisionModel
 from deepscope.results import ImageGrid, Result
 from deepscope.session import Session
 from deepscope.studies.study import Answer, answers
-from deepscope.visualization import ClassObjective, preset
-from deepscope.visualization.quality import assess
+from deepscope.visualization import preset, visualize
 
 _QUESTIONS = (
     "8. the image shows the class",
@@ -23,26 +19,26 @@ _QUESTIONS = (
 )
 
 
-def unjudged(model: VisionModel, classes: Sequence[str], why: str, session: Session) -> Result:
+def unevaluated(model: VisionModel, classes: Sequence[str], why: str, session: Session) -> Result:
     """An image of each class by the default recipe.
 
     Args:
         model: makes them.
         classes: names.
         why: there is no other network.
+        session: precision, cache and progress.
     """
-    targets = torch.tensor([model.category(name) for name in classes])
     recipe = preset("default")
-    images = make_images(ClassObjective.of(model, targets, recipe), recipe, list(classes), session)
-    if not images.complete:
-        raise KeyboardInterrupt  # what was made is in the cache: the study goes on from there
-    seen = assess(model, images.pixels, targets)
+    images = visualize(model, classes, recipe=recipe, session=session)
+    if not images.made.complete:
+        raise KeyboardInterrupt  # what was made is in the cache: the study resumes from there
+    seen = images.evaluations[0].recognition
     cells = tuple(
         picture(pixels, caption=f"{name} ({float(probability):.2f} by {model.name} itself)")
         for pixels, name, probability in zip(images.pixels, classes, seen.probabilities)
     )
     return Result(
-        title=f"Class images of {model.name}, judged by no other network",
+        title=f"Class images of {model.name}, evaluated by no other network",
         metrics={"classes": len(cells), **seen.metrics()},
         blocks=(
             ImageGrid(
@@ -52,5 +48,5 @@ def unjudged(model: VisionModel, classes: Sequence[str], why: str, session: Sess
             ),
             answers([Answer(question, "—", "—", "not measured here", why) for question in _QUESTIONS]),
         ),
-        provenance=provenance([model], []),
+        provenance=origin([model], (), ()),
     )

@@ -1,4 +1,4 @@
-"""Chapter 4 of the source: DCGAN and conditional DCGAN on all of MNIST, and what they are worth."""
+"""Chapter 4 of the report (Delefosse and Vin): DCGAN and conditional DCGAN on all of MNIST, and what they are worth."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from deepscope.errors import DeepscopeError
-from deepscope.gans import Architecture, Recipe, steady
+from deepscope.gans import Architecture, Recipe, diagnose, r1_regularised
 from deepscope.results import Block
 from deepscope.session import Session
 from deepscope.studies import generation_shown as shown
-from deepscope.studies.generation_runs import Arm, Trained, epochs_until
-from deepscope.studies.generation_study import GenerationStudy
+from deepscope.studies.generation_runs import Arm, TrainedGANs, epochs_until
+from deepscope.studies.generation_study import GenerationStudy, require
 from deepscope.studies.study import Answer, Budget
 
 _PLAIN, _CONDITIONAL, _CLUSTERS = "unconditional", "conditional", "clusters"
@@ -24,19 +23,19 @@ _PLAIN, _CONDITIONAL, _CLUSTERS = "unconditional", "conditional", "clusters"
 class Generation(GenerationStudy):
     """DCGAN and conditional DCGAN on MNIST, and what their images are worth.
 
-    The discriminator has no normalisation and is kept in check by R1, as `gan train --steady` has it;
+    The discriminator has no normalisation and is regularised by R1, as with `gan train --r1-regularised`;
     `generation-questions` trains with DCGAN's own settings.
 
-    Every training and measurement is kept (below --out, else in the cache): the same command goes on where it was
-    stopped, and more seeds add to what is there. --precision bfloat16 is faster.
+    Every training and measurement is kept (below --out, else in the cache): the same command resumes where it
+    was stopped, and more seeds add to what is there. --precision bfloat16 is faster.
 
     Attributes:
-        seeds: trainings of each arm, with the session's seed and the next ones.
+        seeds: trainings per arm, with the session's seed and the next ones.
         epochs: of each training.
-        batch_size: images a turn.
-        images: training digits; all where no number is given.
+        batch_size: images per update.
+        images: training digits; all by default.
         samples: by which each arm is measured.
-        judge: folder of `gan judge`; else the one in the package, else one is trained first.
+        evaluator: folder of `gan evaluator`; else the one in the package, else one is trained first.
         width: channels of the generator's last hidden layer.
         discriminator_width: channels of the discriminator's first layer.
         clusters: that stand in for classes in the arm without labels.
@@ -62,9 +61,8 @@ class Generation(GenerationStudy):
     @property
     def arms(self) -> list[Arm]:
         """Without classes, with them, and with clusters in their place."""
-        if min(self.epochs, self.width, self.discriminator_width) < 1 or self.clusters < 2:
-            raise DeepscopeError("--epochs, --width and --discriminator-width are at least 1, --clusters 2")
-        networks, recipe = steady(
+        require(self, epochs=1, width=1, discriminator_width=1, clusters=2)
+        networks, recipe = r1_regularised(
             Architecture(width=self.width, discriminator_width=self.discriminator_width),
             Recipe(epochs=self.epochs, batch_size=self.batch_size),
         )
@@ -74,16 +72,16 @@ class Generation(GenerationStudy):
             Arm(_CLUSTERS, replace(networks, clusters=self.clusters), recipe),
         ]
 
-    def drawn(self, trained: Trained, session: Session) -> list[Block]:
+    def drawn(self, trained: TrainedGANs, session: Session) -> list[Block]:
         """Digits of every generator."""
         return shown.grids(trained, [arm.name for arm in self.arms], session)
 
-    def answered(self, trained: Trained) -> list[Answer]:
+    def answered(self, trained: TrainedGANs) -> list[Answer]:
         """What was found by the long trainings."""
         return _answers(trained)
 
 
-def _answers(trained: Trained) -> list[Answer]:
+def _answers(trained: TrainedGANs) -> list[Answer]:
     plain, conditional, clusters = (
         {name: trained.mean(arm, name) for name in trained.outcomes[arm][0].figures}
         for arm in (_PLAIN, _CONDITIONAL, _CLUSTERS)
@@ -94,7 +92,7 @@ def _answers(trained: Trained) -> list[Answer]:
         arm: float(np.mean([epochs_until(run, target) for run in trained.outcomes[arm]]))
         for arm in (_PLAIN, _CONDITIONAL)
     }
-    trouble = "; ".join(dict.fromkeys(text for run in trained.outcomes[_PLAIN] for text in run.trouble))
+    trouble = "; ".join(dict.fromkeys(text for run in trained.outcomes[_PLAIN] for text in diagnose(run.history)))
     return [
         Answer(
             "2. what G should turn P(z) into",
@@ -111,7 +109,7 @@ def _answers(trained: Trained) -> list[Answer]:
             trouble or "no trouble seen",
         ),
         Answer(
-            "beyond: clusters that nobody named, in the place of classes",
+            "beyond: clusters in place of classes",
             "-",
             f"digit-FID {clusters['digit-fid']}, recall {clusters['recall']}, KL {clusters['kl']}",
             "answered",

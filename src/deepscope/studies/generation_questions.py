@@ -1,4 +1,4 @@
-"""Chapter 4 of the source, its experiments: what each choice in training a DCGAN does."""
+"""Chapter 4 of the report (Delefosse and Vin), its experiments: what each choice in training a DCGAN does."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import SettingError
 from deepscope.gans import Architecture, Hinge, LeastSquares, Recipe, Saturating, WassersteinGP
 from deepscope.results import Block
 from deepscope.session import Session
 from deepscope.studies import generation_shown as shown
-from deepscope.studies.generation_runs import Arm, Trained
-from deepscope.studies.generation_study import GenerationStudy
+from deepscope.studies.generation_runs import Arm, TrainedGANs
+from deepscope.studies.generation_study import GenerationStudy, require
 from deepscope.studies.study import Answer, Budget
 
 _NEEDED = ("unconditional", "conditional", "y-absent-from-d", "saturating", "only-4.2", "only-4.3")
@@ -30,18 +30,18 @@ class GenerationQuestions(GenerationStudy):
     """What each choice in training a DCGAN does: objectives, rates, widths, steps, z, and the label in D.
 
     Trainings are short: arms can be compared, but none is as good as it could be. `generation` has the long ones. All
-    is kept (below --out, else in the cache), and the same command goes on where it was stopped.
+    is kept (below --out, else in the cache), and the same command resumes where it was stopped.
 
     Attributes:
-        seeds: trainings of each arm, with the session's seed and the next ones.
+        seeds: trainings per arm, with the session's seed and the next ones.
         epochs: of each training.
-        batch_size: images a turn.
-        images: training digits; all where no number is given.
+        batch_size: images per update.
+        images: training digits; all by default.
         samples: by which each arm is measured.
-        judge: folder of `gan judge`; else the one in the package, else one is trained first.
+        evaluator: folder of `gan evaluator`; else the one in the package, else one is trained first.
         width: of the networks.
         rate: learning rate.
-        thorough: also every experiment that the source suggests.
+        thorough: also every experiment that the report suggests.
     """
 
     title: ClassVar[str] = "What each choice does to a DCGAN"
@@ -68,9 +68,10 @@ class GenerationQuestions(GenerationStudy):
 
     @property
     def arms(self) -> list[Arm]:
-        """What the questions need; where thorough, also every experiment that the source suggests."""
-        if min(self.epochs, self.width) < 1 or self.rate <= 0:
-            raise DeepscopeError("--epochs and --width are at least 1, --rate is above 0")
+        """What the questions need; where thorough, also every experiment that the report suggests."""
+        require(self, epochs=1, width=1)
+        if self.rate <= 0:
+            raise SettingError("rate", "must be above 0", got=self.rate)
         recipe = Recipe(epochs=self.epochs, batch_size=self.batch_size, rate=self.rate)
         architecture = Architecture(width=self.width)
         base = Arm("unconditional", architecture, recipe)
@@ -106,16 +107,16 @@ class GenerationQuestions(GenerationStudy):
             *(built(f"z-{size}", latent=size) for size in (2, 10, 100, 1000)),
         ]
 
-    def drawn(self, trained: Trained, session: Session) -> list[Block]:
+    def drawn(self, trained: TrainedGANs, session: Session) -> list[Block]:
         """Digits of what the questions need: with one equation alone, and with a label that D sees or does not."""
         return shown.grids(trained, self.needed, session)
 
-    def answered(self, trained: Trained) -> list[Answer]:
+    def answered(self, trained: TrainedGANs) -> list[Answer]:
         """What was found by the short trainings."""
         return _answers(trained)
 
 
-def _answers(trained: Trained) -> list[Answer]:
+def _answers(trained: TrainedGANs) -> list[Answer]:
     fid = {arm: trained.mean(arm, "digit-fid") for arm in trained.outcomes}
     early = {arm: trained.mean(arm, "early-gradient") for arm in ("unconditional", "saturating")}
     fidelity = {arm: trained.mean(arm, "fidelity") for arm in ("conditional", "y-absent-from-d")}
@@ -146,7 +147,7 @@ def _answers(trained: Trained) -> list[Answer]:
     ]
 
 
-def _suggested(question: str, names: Sequence[str], trained: Trained) -> Answer:
+def _suggested(question: str, names: Sequence[str], trained: TrainedGANs) -> Answer:
     """Each choice beside the plain arm, from which the seeds tell it apart or do not."""
     title, base = f"5. {question}", "unconditional"
     present = [name for name in names if name in trained.outcomes]

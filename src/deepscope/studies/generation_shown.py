@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterable
 
 from deepscope.commands.gan_figures import cells
-from deepscope.commands.gan_grid import shared
-from deepscope.gans import balanced, drawn, generate, latents
+from deepscope.gans import balanced, diagnose, drawn, generate, latents
+from deepscope.gans.grid import shared
 from deepscope.results import Block, Column, Curves, ImageGrid, Note, Series, Table
 from deepscope.session import Session
-from deepscope.studies.generation_runs import Trained
+from deepscope.studies.generation_runs import TrainedGANs
 
 _TABLE = ("digit-fid", "precision", "recall", "modes", "kl", "fidelity", "classification-accuracy-score", "memorised")
 _ALONG = {
@@ -26,7 +26,7 @@ _ALONG = {
 _COLUMNS, _ROWS = 10, 4
 
 
-def metrics(trained: Trained) -> dict[str, float]:
+def metrics(trained: TrainedGANs) -> dict[str, float]:
     """Every figure of every arm, with its interval."""
     found: dict[str, float] = {}
     for arm, runs in trained.outcomes.items():
@@ -35,7 +35,7 @@ def metrics(trained: Trained) -> dict[str, float]:
     return found
 
 
-def quality(trained: Trained) -> Table:
+def quality(trained: TrainedGANs) -> Table:
     """Each arm in a row, real images in the last."""
     names = [name for name in _TABLE if any(name in runs[0].figures for runs in trained.outcomes.values())]
     rows = [(arm, *(_known(trained.mean(arm, name).value) for name in names)) for arm in trained.outcomes]
@@ -44,7 +44,7 @@ def quality(trained: Trained) -> Table:
     return Table(columns, tuple(rows), "Quality of every arm", mark=len(rows) - 1)
 
 
-def _of_real_images(trained: Trained, name: str) -> float | None:
+def _of_real_images(trained: TrainedGANs, name: str) -> float | None:
     """What real images get in the samples' place, by the first arm that has it."""
     real = f"{name}-floor" if name.endswith("-fid") else f"{name}/real"
     return next(
@@ -56,7 +56,7 @@ def _known(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def along(trained: Trained, arms: Iterable[str]) -> list[Block]:
+def along(trained: TrainedGANs, arms: Iterable[str]) -> list[Block]:
     """What changes along the training, from the first seed."""
     arms = list(arms)
     blocks: list[Block] = []
@@ -68,13 +68,13 @@ def along(trained: Trained, arms: Iterable[str]) -> list[Block]:
     return blocks
 
 
-def grids(trained: Trained, arms: Iterable[str], session: Session) -> list[Block]:
-    """Images of each arm's first seed: with classes a z for each column, else drawn as the data are."""
+def grids(trained: TrainedGANs, arms: Iterable[str], session: Session) -> list[Block]:
+    """Images of each arm's first seed: with classes one z per column, else drawn as the data are."""
     blocks: list[Block] = []
     for arm in arms:
-        gan = trained.outcomes[arm][0].gan
+        gan = trained.outcomes[arm][0].trained.gan
         if gan.labelled:
-            images, caption = shared(gan, _COLUMNS, session).flatten(0, 1), "A z for each column."
+            images, caption = shared(gan, _COLUMNS, session).flatten(0, 1), "One z per column."
         else:
             rng = session.rng("grid")
             labels = drawn(_COLUMNS * _ROWS, gan.shares, rng) if gan.shares else balanced(_COLUMNS * _ROWS, 0)
@@ -83,12 +83,12 @@ def grids(trained: Trained, arms: Iterable[str], session: Session) -> list[Block
     return blocks
 
 
-def notes(trained: Trained) -> list[Block]:
+def notes(trained: TrainedGANs) -> list[Block]:
     """What went wrong along the trainings, and how to read the figures."""
     rows = [
         (arm, text)
         for arm, runs in trained.outcomes.items()
-        for text in dict.fromkeys(text for run in runs for text in run.trouble)
+        for text in dict.fromkeys(text for run in runs for text in diagnose(run.history))
     ]
     trouble = [Table((Column("arm"), Column("trouble")), tuple(rows), "Trouble along the trainings")] if rows else []
     return [

@@ -1,19 +1,27 @@
-"""What the studies of generation have in common: they train arms on MNIST from several seeds, and measure samples."""
+"""What the studies of generation share: they train arms on MNIST from several seeds, and measure samples."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from deepscope.errors import SettingError
 from deepscope.gans import Recipe
 from deepscope.results import Block, Provenance, Result
 from deepscope.session import Session
 from deepscope.studies import generation_shown as shown
-from deepscope.studies.generation_runs import Arm, Trained, train_all
+from deepscope.studies.generation_runs import Arm, Plan, TrainedGANs, train_all
 from deepscope.studies.study import Answer, Study, answers
+
+
+def require(study: Study, **least: int) -> None:
+    """Raises SettingError where a setting of the study is below its least value."""
+    for name, value in least.items():
+        if getattr(study, name) < value:
+            raise SettingError(name, f"must be at least {value}", got=getattr(study, name))
 
 
 @dataclass(frozen=True)
@@ -21,18 +29,19 @@ class GenerationStudy(Study):
     """GANs on MNIST, trained and measured.
 
     Attributes:
-        seeds: trainings of each arm, with the session's seed and the next ones.
+        seeds: trainings per arm, with the session's seed and the next ones.
         epochs: of each training.
-        batch_size: images a turn.
-        images: training digits; all where no number is given.
+        batch_size: images per update.
+        images: training digits; all by default.
         samples: by which each arm is measured.
-        judge: folder of `gan judge`; else the one in the package, else one is trained first.
+        evaluator: folder of `gan evaluator`; else the one in the package, else one is trained first.
     """
 
     chapter: ClassVar[str] = "4 Generative adversarial networks"
     title: ClassVar[str]
     scored: ClassVar[Sequence[str]] = ()
     """Arms that are also measured by a classifier trained on their samples."""
+    renamed: ClassVar[Mapping[str, str]] = {"judge": "evaluator"}
 
     _: KW_ONLY
     seeds: int = 3
@@ -40,16 +49,16 @@ class GenerationStudy(Study):
     batch_size: int = Recipe.batch_size
     images: int | None = None
     samples: int = 10_000
-    judge: Path | None = None
+    evaluator: Path | None = None
 
     def inputs(self, home: Path) -> Sequence[Path]:
-        """Digits, and the judge."""
-        return [home / "data" / "mnist", *([self.judge] if self.judge else [])]
+        """Digits, and the evaluator."""
+        return [home / "data" / "mnist", *([self.evaluator] if self.evaluator else [])]
 
     @property
     @abstractmethod
     def arms(self) -> list[Arm]:
-        """What to train. Raises DeepscopeError where a setting is out of range."""
+        """What to train. Raises SettingError where a setting is out of range."""
 
     @property
     def needed(self) -> Sequence[str]:
@@ -57,27 +66,18 @@ class GenerationStudy(Study):
         return [arm.name for arm in self.arms]
 
     @abstractmethod
-    def answered(self, trained: Trained) -> list[Answer]:
+    def answered(self, trained: TrainedGANs) -> list[Answer]:
         """The questions, with what was measured."""
 
-    def drawn(self, trained: Trained, session: Session) -> list[Block]:
+    def drawn(self, trained: TrainedGANs, session: Session) -> list[Block]:
         """Images of the trained generators."""
         del trained, session
         return []
 
     def run(self, session: Session) -> Result:
         """Train and measure every arm from every seed, and answer the questions."""
-        trained = train_all(
-            self.arms,
-            session,
-            self.name,
-            seeds=self.seeds,
-            images=self.images,
-            samples=self.samples,
-            judge=self.judge,
-            needed=self.needed,
-            scored=self.scored,
-        )
+        plan = Plan(self.seeds, self.images, self.samples, self.evaluator, self.needed, self.scored)
+        trained = train_all(self.arms, session, self.name, plan)
         return Result(
             title=self.title,
             metrics=shown.metrics(trained),

@@ -7,14 +7,17 @@ from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from deepscope.commands.classify import Classify
-from deepscope.models import DEFAULT, catalogue
+from deepscope.classification import classify
+from deepscope.commands.classify import figure, present
+from deepscope.data.photographs import bundled_photographs
+from deepscope.models import DEFAULT, catalogue, load_model
 from deepscope.results import ImageGrid, Result
 from deepscope.session import Session
+from deepscope.studies.networks import usable
 from deepscope.studies.study import Answer, Budget, Study, answers
 
 _CHOSEN = ("tabby", "Shih-Tzu", "komondor", "swab", "wombat", "Cardigan")
-"""The classes that the source's six images show or are taken for, where the sample has them."""
+"""The classes that the report's six images show or are taken for, where the sample has them."""
 
 
 @dataclass(frozen=True)
@@ -36,37 +39,35 @@ class Predictions(Study):
         return [home / "data" / "imagenet-sample", home / "weights"]
 
     def run(self, session: Session) -> Result:
-        """Classify with each network that is here."""
+        """Classify with each network that is available."""
         folder = session.home / "data" / "imagenet-sample"
-        paths = (folder,) if folder.is_dir() else ()
-        chosen = tuple(path for name in _CHOSEN for path in sorted(folder.glob(f"*_{name}.*")))
-        data = "data/imagenet-sample" if paths else "the bundled photographs"
-        here = {entry.name for entry in catalogue(session) if entry.here and "features only" not in entry.weights}
+        everything = [folder] if folder.is_dir() else bundled_photographs().paths
+        chosen = [path for name in _CHOSEN for path in sorted(folder.glob(f"*_{name}.*"))]
+        data = "data/imagenet-sample" if folder.is_dir() else "the bundled photographs"
+        here = {entry.name for entry in catalogue(session) if entry.here}  # others would be downloaded
         metrics: dict[str, float] = {}
         found: list[Answer] = []
         figures: list[ImageGrid] = []
         for name in self.models:
-            if name not in here:
+            models, _ = usable([name] if name in here else [], session, load_model)
+            if not models:
                 why = f"the full weights of {name} are not here: `deepscope models {name}` says what is missing"
                 found.append(Answer(f"3. {name} on six images", "4 right", "—", "not measured here", why))
                 continue
-            result = Classify(paths, model=name).run(session)
+            classified = classify(models[0], everything, session=session)
+            result = present(classified)
             metrics |= {f"{key}/{name}": value for key, value in result.metrics.items()}
-            figures.append(_figure(Classify(chosen, model=name).run(session) if chosen else result, name))
-            found.append(_answer(result, name, data))
+            shown = classify(models[0], chosen, session=session) if chosen else classified
+            figures.append(replace(figure(shown), title=f"Figure 1.1 with {name}"))
+            found.append(_answer(result.metrics, name, data))
         return Result(title="What networks see in images", metrics=metrics, blocks=(*figures, answers(found)))
 
 
-def _figure(result: Result, model: str) -> ImageGrid:
-    grid = next(block for block in result.blocks if isinstance(block, ImageGrid))
-    return replace(grid, title=f"Figure 1.1 with {model}")
-
-
-def _answer(result: Result, model: str, data: str) -> Answer:
-    top1, low, high = (result.metrics[f"accuracy/{key}"] for key in ("top1", "top1/low", "top1/high"))
-    top5 = result.metrics.get("accuracy/top5")  # of more than five classes
+def _answer(metrics: Mapping[str, float], model: str, data: str) -> Answer:
+    top1, low, high = (metrics[f"accuracy/{key}"] for key in ("top1", "top1/low", "top1/high"))
+    top5 = metrics.get("accuracy/top5")  # of more than five classes
     return Answer(
-        f"3. {model} on {result.metrics['known']:.0f} images of {data}",
+        f"3. {model} on {metrics['known']:.0f} images of {data}",
         "—",
         f"top-1 {top1:.2f} [{low:.2f}, {high:.2f}]" + ("" if top5 is None else f", top-5 {top5:.2f}"),
         "answered",

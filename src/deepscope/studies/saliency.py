@@ -1,8 +1,8 @@
-"""The source's chapter 2.1: what it says of saliency maps by eye, tested by measurement."""
+"""The report's chapter 2.1: what it says of saliency maps by eye, tested by measurement."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,22 +16,27 @@ from deepscope.attributions import (
     GradientTimesInput,
     GuidedBackpropagation,
     IntegratedGradients,
+    SanityCheck,
     SmoothGrad,
+    attribute,
 )
 from deepscope.attributions import Saliency as Gradient
 from deepscope.attributions.faithfulness import Deletion, Insertion, MaxSensitivity, Roughness
-from deepscope.commands.explained import Photos, explain, heat, image_cell, read_photos
-from deepscope.commands.faithfulness import CHANCE, measure
-from deepscope.commands.sanity import Checked, check_sanity
-from deepscope.commands.shown import provenance
+from deepscope.attributions.measuring import CHANCE, measure
+from deepscope.attributions.sanity import check_sanity
+from deepscope.commands.explained import heat, image_cell
+from deepscope.commands.sanity import sanity_blocks, sanity_metrics
+from deepscope.commands.shown import origin
 from deepscope.data.photographs import bundled_photographs
-from deepscope.errors import DeepscopeError
+from deepscope.errors import SettingError
+from deepscope.inputs import Photos, read_photos
 from deepscope.models import VisionModel, load_model
 from deepscope.models.prediction import forward
 from deepscope.results import Block, GridCell, ImageGrid, Result
 from deepscope.session import Session
 from deepscope.statistics import difference, mean
 from deepscope.studies.claims import Question, Row, rank_correlation, unpaired
+from deepscope.studies.networks import usable
 from deepscope.studies.study import Answer, Budget, Study, answers
 
 Values = Mapping[str, NDArray[np.float64]]
@@ -42,7 +47,7 @@ FAITHFULNESS, ROUGHNESS, SENSITIVITY, SATURATION = "faithfulness", "roughness", 
 
 @dataclass(frozen=True)
 class Saliency(Study):
-    """Saliency maps (chapter 2.1): consistency, noise and saturation, measured on the source's claims.
+    """Saliency maps (chapter 2.1): the claims of the report (Delefosse & Vin), measured.
 
     Attributes:
         models: the worse network first, the better one second, further ones after them.
@@ -66,31 +71,34 @@ class Saliency(Study):
         return cls() if budget == "full" else cls(limit=8)
 
     def run(self, session: Session) -> Result:
-        """Measure every map of every network, then ask the source's questions."""
+        """Measure every map of every network, then answer the report's questions."""
         sample = session.home / "data" / "imagenet-sample"
         named = [*([sample] if sample.is_dir() else []), *bundled_photographs().paths]
-        models, missing = _available(self.models, session)
+        models, missing = usable(self.models, session, load_model)
+        if not models:
+            names = ", ".join(self.models)
+            raise SettingError("models", f"must name a network that can be used here: none of {names} can")
         metrics: dict[str, float] = {}
         blocks: list[Block] = []
         measured: list[dict[str, Values]] = []
         correct: list[NDArray[np.bool_]] = []
-        checked: list[Checked] = []
-        paths = ()
+        checked: list[SanityCheck] = []
+        read: list[Photos] = []
         for model in models:
             photos = read_photos(model, named, session, batch_size=self.batch_size, limit=self.limit)
             known = [index for index, answer in enumerate(photos.answers) if answer]
             photos = photos[known]
-            paths = photos.paths
+            read.append(photos.keeping(0))
             correct.append(np.array(photos.correct, dtype=bool))
-            checked.append(check_sanity(CHECKED, model, photos, session))
-            metrics |= checked[-1].metrics(f"/{model.name}")
-            measured.append(self._measured(model, photos, session))
+            checked.append(check_sanity(CHECKED, photos, session))
+            metrics |= sanity_metrics(checked[-1], f"/{model.name}")
+            measured.append(self._measured(photos, session))
             metrics[f"images/{model.name}"] = len(known)
             metrics[f"accuracy/{model.name}"] = float(correct[-1].mean())
             for method, values in measured[-1].items():
                 for name, numbers in values.items():
                     metrics |= mean(numbers).metrics(f"{name}/{method}/{model.name}")
-            blocks.append(_figure(model, photos, correct[-1], session))
+            blocks.append(_figure(photos, correct[-1], session))
         asked = [
             *(_right_or_wrong(model, values, right) for model, values, right in zip(models, measured, correct)),
             *(_networks(models[0], model, measured[0], values) for model, values in zip(models[1:], measured[1:])),
@@ -101,11 +109,14 @@ class Saliency(Study):
             metrics |= {name: value for row in question.rows for name, value in row.estimate.metrics(row.name).items()}
             blocks.append(question.table())
         for one in checked:
-            blocks += one.blocks()
+            blocks += sanity_blocks(one)
         given = [question.answer() for question in asked]
-        blocks.append(answers([*given, *(_trusted(one) for one in checked), *missing]))
+        unanswered = [
+            Answer(f"The maps of {name}", "shown", "—", "not measured here", why) for name, why in missing.items()
+        ]
+        blocks.append(answers([*given, *(_trusted(one) for one in checked), *unanswered]))
         return Result(
-            title="Saliency maps: what the source saw, measured",
+            title="Saliency maps: what the report saw, measured",
             metrics=metrics,
             blocks=tuple(blocks),
             arrays={
@@ -114,66 +125,44 @@ class Saliency(Study):
                 for method, values in found.items()
                 for name, numbers in values.items()
             },
-            provenance=provenance(models, paths),
+            provenance=origin(models, read[-1].paths, read[-1].digests),
         )
 
-    def _measured(self, model: VisionModel, photos: Photos, session: Session) -> dict[str, Values]:
+    def _measured(self, photos: Photos, session: Session) -> dict[str, Values]:
         """Method -> figure -> (N,) values; faithfulness is what a map gains over a random one."""
         measures = (Insertion(self.steps), Deletion(self.steps), Roughness(), MaxSensitivity(samples=1))
         cheap = measures[:3]
         confidence = photos.probabilities.amax(1).double().numpy()
         found: dict[str, Values] = {}
-        chance = measure(None, model, photos, cheap, session, batch_size=self.batch_size)
+        chance = measure(None, photos, cheap, session, batch_size=self.batch_size)
         for method in METHODS:
             asked = measures if isinstance(method, (Gradient, SmoothGrad, GradCAM)) else cheap
-            values = measure(method, model, photos, asked, session, batch_size=self.batch_size)
+            values = measure(method, photos, asked, session, batch_size=self.batch_size)
             gained = (values["insertion"] - values["deletion"]) - (chance["insertion"] - chance["deletion"])
             found[method.name] = {**values, FAITHFULNESS: gained / confidence}
         found[CHANCE] = chance
-        found["gradient-times-input"] = {SATURATION: self._saturation(model, photos, session)}
+        found["gradient-times-input"] = {SATURATION: self._saturation(photos, session)}
         return found
 
-    def _saturation(self, model: VisionModel, photos: Photos, session: Session) -> NDArray[np.float64]:
+    def _saturation(self, photos: Photos, session: Session) -> NDArray[np.float64]:
         """Share of the logit's rise from a black image that the gradient at the image does not account for."""
-        shares = explain(
-            GradientTimesInput(), model, photos.pixels, photos.predicted, session, batch_size=self.batch_size
-        )
-        logits = torch.cat([forward(model, part, session) for part in photos.pixels.split(self.batch_size)])
+        method, model = GradientTimesInput(), photos.model
+        shares = attribute(method, model, photos.pixels, photos.predicted, batch_size=self.batch_size)
         black = forward(model, torch.zeros_like(photos.pixels[:1]), session)
-        rise = (logits - black).gather(1, photos.predicted[:, None])[:, 0]
+        rise = (photos.logits - black).gather(1, photos.predicted[:, None])[:, 0]
         return ((rise - shares.sum((1, 2, 3))).abs() / rise.abs()).double().numpy()
 
 
-def _trusted(checked: Checked) -> Answer:
-    verdicts = {name: said.verdict for name, said in checked.said.items()}
+def _trusted(checked: SanityCheck) -> Answer:
+    verdicts = {name: said.verdict for name, said in checked.found.items()}
     wanted = {method.name: "fails" if isinstance(method, GuidedBackpropagation) else "passes" for method in CHECKED}
     return Answer(
         f"Sanity check of the maps, {checked.model.name}",
         "gradient and Grad-CAM pass, guided backpropagation fails (Adebayo et al. 2018)",
         "; ".join(f"{name} {verdict}" for name, verdict in verdicts.items()),
         "reproduced" if verdicts == wanted else "answered",
-        "; ".join(f"{name}: margin {said.margin}" for name, said in checked.said.items()),
+        "; ".join(f"{name}: margin {said.margin}" for name, said in checked.found.items()),
     )
-
-
-def _available(names: Sequence[str], session: Session) -> tuple[list[VisionModel], list[Answer]]:
-    """Networks with a class layer that are here, and an answer for each other one.
-
-    Raises:
-        DeepscopeError: none is here.
-    """
-    models: list[VisionModel] = []
-    missing: list[Answer] = []
-    for name in names:
-        try:
-            model = load_model(name, session)
-            model.require_classes()
-            models.append(model)
-        except DeepscopeError as error:
-            missing.append(Answer(f"The maps of {name}", "shown", "—", "not measured here", str(error)))
-    if not models:
-        raise DeepscopeError(f"none of the networks {', '.join(names)} is here: name others with --models")
-    return models, missing
 
 
 def _right_or_wrong(model: VisionModel, found: Mapping[str, Values], right: NDArray[np.bool_]) -> Question:
@@ -241,19 +230,20 @@ def _saturation(model: VisionModel, found: Mapping[str, Values]) -> Question:
     return Question(f"Saturation, {model.name}", claim, tuple(rows))
 
 
-def _figure(model: VisionModel, photos: Photos, right: NDArray[np.bool_], session: Session) -> ImageGrid:
-    """As the source's Figures 2.1 to 2.4: some images right, some wrong, the maps of both classes."""
+def _figure(photos: Photos, right: NDArray[np.bool_], session: Session) -> ImageGrid:
+    """As the report's Figures 2.1 to 2.4: some images right, some wrong, the maps of both classes."""
     shown = photos[[*np.flatnonzero(right)[:4].tolist(), *np.flatnonzero(~right)[:4].tolist()]]
-    true = torch.tensor([shown.true_class(index) for index in range(len(shown.paths))])
+    true = torch.tensor([shown.true_class(index) for index in range(len(shown))])
     method = Gradient()
-    maps = [explain(method, model, shown.pixels, target, session, batch_size=4) for target in (true, shown.predicted)]
+    rng = session.rng("explain", method.name)
+    maps = [attribute(method, shown.model, shown.pixels, target, rng=rng) for target in (true, shown.predicted)]
     rows: list[tuple[GridCell, ...]] = []
-    for index in range(len(shown.paths)):
+    for index in range(len(shown)):
         cells = (heat(method, own[index]) for own in maps)
-        rows.append((image_cell(model, shown, index), *cells))
+        rows.append((image_cell(shown, index), *cells))
     return ImageGrid(
         tuple(rows),
-        title=f"Saliency maps of {model.name}",
+        title=f"Saliency maps of {shown.model.name}",
         columns=("image", "true class", "predicted class"),
-        caption="As the source's Figures 2.1 to 2.4: first correct, then wrong predictions.",
+        caption="As the report's Figures 2.1 to 2.4: first correct, then wrong predictions.",
     )

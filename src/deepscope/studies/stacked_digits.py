@@ -1,4 +1,4 @@
-"""Beyond chapter 4 of the source: how many of a thousand modes a DCGAN finds."""
+"""Beyond chapter 4 of the report (Delefosse and Vin): how many of a thousand modes a DCGAN finds."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import SettingError
 from deepscope.gans import Architecture, Recipe
 from deepscope.results import Block
 from deepscope.session import Session
 from deepscope.studies import generation_shown as shown
-from deepscope.studies.generation_runs import Arm, Trained
-from deepscope.studies.generation_study import GenerationStudy
+from deepscope.studies.generation_runs import Arm, TrainedGANs
+from deepscope.studies.generation_study import GenerationStudy, require
 from deepscope.studies.study import Answer, Budget, Verdict
 
 _PLAIN, _PACKED = "stacked", "stacked-packed"
@@ -24,15 +24,15 @@ class StackedDigits(GenerationStudy):
     """How many of a thousand modes a DCGAN finds: three random digits in the colours of each image.
 
     There are as many stacks as digits, and 26,000 samples are usual. All is kept (below --out, else in the cache), and
-    the same command goes on where it was stopped.
+    the same command resumes where it was stopped.
 
     Attributes:
-        seeds: trainings of each arm, with the session's seed and the next ones.
+        seeds: trainings per arm, with the session's seed and the next ones.
         epochs: of each training.
-        batch_size: images a turn.
-        images: training digits; all where no number is given.
+        batch_size: images per update.
+        images: training digits; all by default.
         samples: by which each arm is measured.
-        judge: folder of `gan judge`; else the one in the package, else one is trained first.
+        evaluator: folder of `gan evaluator`; else the one in the package, else one is trained first.
         width: of the networks.
         rate: learning rate.
     """
@@ -53,9 +53,10 @@ class StackedDigits(GenerationStudy):
 
     @property
     def arms(self) -> list[Arm]:
-        """The plain network, and one whose discriminator judges two images together (Lin et al. 2018)."""
-        if min(self.epochs, self.width) < 1 or self.rate <= 0:
-            raise DeepscopeError("--epochs and --width are at least 1, --rate is above 0")
+        """The plain network, and one whose discriminator classifies two images together (Lin et al. 2018)."""
+        require(self, epochs=1, width=1)
+        if self.rate <= 0:
+            raise SettingError("rate", "must be above 0", got=self.rate)
         recipe = Recipe(epochs=self.epochs, batch_size=self.batch_size, rate=self.rate)
         plain = Architecture(width=self.width)
         return [
@@ -63,17 +64,17 @@ class StackedDigits(GenerationStudy):
             Arm(_PACKED, replace(plain, packing=2), recipe, stacked=True),
         ]
 
-    def drawn(self, trained: Trained, session: Session) -> list[Block]:
+    def drawn(self, trained: TrainedGANs, session: Session) -> list[Block]:
         """Stacks of both."""
         return shown.grids(trained, [arm.name for arm in self.arms], session)
 
-    def answered(self, trained: Trained) -> list[Answer]:
+    def answered(self, trained: TrainedGANs) -> list[Answer]:
         """How many modes, beside what others published, of networks of their own."""
         because = f"{self.samples} samples; within 50 modes counts as reproduced; VEEGAN finds 150 (Lin et al. 2018)"
         if self.images is not None:
             because = f"{self.images} digits and {self.samples} samples: others take all of MNIST and 26,000"
         answers = []
-        for arm, words, published in ((_PLAIN, "plain", 99), (_PACKED, "judged in pairs (PacGAN)", 1000)):
+        for arm, words, published in ((_PLAIN, "plain", 99), (_PACKED, "in pairs (PacGAN)", 1000)):
             found = trained.mean(arm, "modes")
             verdict: Verdict = "reproduced" if abs(found.value - published) <= _MODES / 20 else "differs"
             answers.append(

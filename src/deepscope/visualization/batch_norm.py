@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import UnsupportedError
 
 
 class StatisticsDistance:
@@ -66,11 +66,14 @@ def statistics_distance(network: nn.Module) -> Iterator[StatisticsDistance]:
     """While the block runs, every forward pass of `network` is read; afterwards its hooks are gone.
 
     Raises:
-        DeepscopeError: the network has no batch normalisation that kept statistics.
+        UnsupportedError: the network has no batch normalisation that kept statistics.
     """
     layers = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
     if not layers:
-        raise DeepscopeError("this network has no batch normalisation to match statistics of: leave --batch-norm at 0")
+        raise UnsupportedError(
+            "this network has no batch normalisation, whose statistics the recipe matches: use another recipe",
+            what="batch_norm",
+        )
     distance = StatisticsDistance()
     handles = [layer.register_forward_pre_hook(distance._read) for layer in layers]
     try:

@@ -1,4 +1,4 @@
-"""What the ascent moves: the pixels themselves, or the image's decorrelated spectrum."""
+"""What the ascent changes: the pixels themselves, or the image's decorrelated spectrum."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Canvas(ABC):
 
     @abstractmethod
     def noise(self, streams: Streams, rows: Tensor) -> Tensor:
-        """Points (n, ...) to start from where no image is given, one random stream a row."""
+        """Points (n, ...) to start from where no image is given, one random stream per row."""
 
     @abstractmethod
     def points(self, pixels: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ _MEAN, _STD = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 @dataclass(frozen=True)
 class Standardised(Canvas):
-    """The image in units of the deviation of photographs, zero their mean colour: what Simonyan et al. 2014 move.
+    """The image in units of the deviation of photographs, zero their mean colour: as in Simonyan et al. 2014.
 
     The units are ImageNet's usual ones for every network, so that a learning rate and an L2 weight mean the same
     also for networks whose own input is scaled otherwise. Pixels stay between black and white.
@@ -92,7 +92,7 @@ class Fourier(Canvas):
 
     Attributes:
         size: height and width.
-        decay: the weight of a frequency of k cycles an image is 1 / k^decay.
+        decay: the weight of a frequency of k cycles per image is 1 / k^decay.
     """
 
     size: tuple[int, int]

@@ -1,4 +1,4 @@
-"""From recipe and objective to images: everything a recipe says, put into the holes of `ascend`."""
+"""From recipe and objective to images: gradient ascent with everything that a recipe says."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Frame:
     Attributes:
         step: steps made so far.
         pixels: (N, 3, H, W) in [0, 1].
-        scores: (N,) what was climbed, with penalties, on the view of this step.
+        scores: (N,) what is maximised, with penalties, on the view of this step.
         watched: (N,) the class's probability on the view of this step; a channel's or layer's activation.
         resume: tensors to continue from, as `torch.save` keeps them.
     """
@@ -59,17 +59,17 @@ def climb(
     Only where the recipe matches statistics, they are those of all rows together.
 
     Args:
-        objective: what each of N images shall excite.
-        recipe: complete, as presets are.
+        objective: what each of N images must excite.
+        recipe: how.
         streams: N random streams.
         start: (N, 3, H, W) pixels in [0, 1]; noise of the model's input size where None.
         bfloat16: the network computes in bfloat16; images and steps stay in float32.
         resume: `Frame.resume` of an earlier climb with the same arguments, which is continued to the same images.
 
     Raises:
-        DeepscopeError: the recipe does not go with the network, or a layer or channel does not exist.
+        SettingError: a layer or channel does not exist.
+        UnsupportedError: the recipe needs batch normalisation, and the network has none.
     """
-    recipe.check()
     model = objective.model
     canvas = _canvas(recipe, model.preprocessing.size if start is None else start.shape[-2:])
     view = _view(recipe, streams)
@@ -93,8 +93,8 @@ def climb(
             streams.rewind(resume["position"])
         else:
             begin = canvas.noise(streams, rows) if start is None else canvas.points(start.to(model.device))
-        steps = recipe.iterations or 0
-        for state in ascend(score, begin, move=_move(recipe), project=project, steps=steps):
+        steps = recipe.iterations
+        for state in ascend(score, begin, move=_update_rule(recipe), project=project, steps=steps):
             yield Frame(state.step, image, state.scores, state.outputs, _resume(state, position))
 
 
@@ -127,11 +127,10 @@ def _canvas(recipe: Recipe, size: tuple[int, ...]) -> Canvas:
     return Fourier((height, width)) if recipe.canvas == "fourier" else Standardised((height, width))
 
 
-def _move(recipe: Recipe) -> Move:
-    rate, steps = recipe.learning_rate or 0.0, recipe.iterations or 0
-    if recipe.move == "momentum":
-        return Momentum(Normalised(cosine(rate, steps)), decay=0.9)
-    return Normalised(rate)
+def _update_rule(recipe: Recipe) -> Move:
+    if recipe.update_rule == "momentum":
+        return Momentum(Normalised(cosine(recipe.learning_rate, recipe.iterations)), decay=0.9)
+    return Normalised(recipe.learning_rate)
 
 
 def _view(recipe: Recipe, streams: Streams) -> View:
@@ -139,7 +138,7 @@ def _view(recipe: Recipe, streams: Streams) -> View:
     if recipe.jitter:
         links.append(Jitter(streams, recipe.jitter))
     if recipe.view:
-        links.append(RandomView(streams, recipe.view, recipe.zoom or 1.0, recipe.rotation or 0.0, bool(recipe.flip)))
+        links.append(RandomView(streams, recipe.view, recipe.zoom, recipe.rotation, recipe.flip))
 
     def view(pixels: Tensor, rows: Tensor) -> Tensor:
         for link in links:

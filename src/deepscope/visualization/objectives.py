@@ -1,4 +1,4 @@
-"""What an image shall excite: a class, a channel of a layer, or a whole layer."""
+"""What an image must excite: a class, a channel of a layer, or a whole layer."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import SettingError
 from deepscope.models import VisionModel
 from deepscope.visualization.recipe import Recipe
 
-_RIVALS = 5
+_COMPETING = 5
+"""Other classes whose logits are averaged: those the image is most likely to be confused with."""
 
 
 class Objective(ABC):
-    """What each row of a batch of images shall excite.
+    """What each row of a batch of images must excite.
 
     Attributes:
         model: the network.
@@ -34,31 +35,31 @@ class Objective(ABC):
 
     @abstractmethod
     def __call__(self, pixels: Tensor, rows: Tensor, /) -> tuple[Tensor, Tensor]:
-        """(n, 3, H, W) pixels, (n,) rows -> what to climb (n,), and what to watch (n,): a class's probability."""
+        """(n, 3, H, W) pixels, (n,) rows -> what to maximise (n,), and what to record (n,): a class's probability."""
 
 
 @dataclass(frozen=True)
 class ClassObjective(Objective):
-    """The score of one class a row (Simonyan et al. 2014).
+    """The score of one class per row (Simonyan et al. 2014).
 
     Attributes:
         model: the classifier.
         targets: (N,) class indices.
-        log_probability: climb the logarithm of the softmax probability rather than the logit. It rises also by
+        log_probability: maximise the logarithm of the softmax probability rather than the logit. It rises also by
             lowering other classes' logits, which says less about the class itself.
-        rivals: share of the mean of the five highest other logits that is taken from the score: what tells the class
-            from those it is taken for counts more.
+        competing_classes: weight of the mean of the five highest other logits, subtracted from the score, so that what
+            distinguishes the class from those it is confused with counts more.
     """
 
     model: VisionModel
     targets: Tensor
     log_probability: bool = False
-    rivals: float = 0.0
+    competing_classes: float = 0.0
 
     @classmethod
     def of(cls, model: VisionModel, targets: Tensor, recipe: Recipe) -> ClassObjective:
-        """What a recipe climbs."""
-        return cls(model, targets, recipe.objective == "log-probability", recipe.rivals or 0.0)
+        """What a recipe maximises."""
+        return cls(model, targets, recipe.objective == "log-probability", recipe.competing_classes)
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -74,15 +75,16 @@ class ClassObjective(Objective):
         column = self.targets.to(rows.device)[rows, None]
         logarithm = logits.log_softmax(1).gather(1, column)[:, 0]
         score = logarithm if self.log_probability else logits.gather(1, column)[:, 0]
-        if self.rivals and logits.shape[1] > 1:
+        if self.competing_classes and logits.shape[1] > 1:
             others = logits.scatter(1, column, -torch.inf)
-            score = score - self.rivals * others.topk(min(_RIVALS, logits.shape[1] - 1)).values.mean(1)
+            highest = others.topk(min(_COMPETING, logits.shape[1] - 1)).values
+            score = score - self.competing_classes * highest.mean(1)
         return score, logarithm.exp()
 
 
 @dataclass(frozen=True)
 class ChannelObjective(Objective):
-    """The mean activation of one channel a row (Erhan et al. 2009).
+    """The mean activation of one channel per row (Erhan et al. 2009).
 
     Attributes:
         model: the network.
@@ -105,10 +107,10 @@ class ChannelObjective(Objective):
         """The channel's mean over positions, twice."""
         output = self.model.activations(pixels, [self.layer])[self.layer]
         channels = self.channels.to(rows.device)[rows]
-        if output.ndim < 2 or int(channels.max()) >= output.shape[1]:
-            raise DeepscopeError(
-                f"--channel {int(channels.max())}: {self.layer} gives {output.shape[1:]}, channels first"
-            )
+        wanted = int(channels.max())
+        if output.ndim < 2 or wanted >= output.shape[1]:
+            shape = tuple(output.shape[1:])
+            raise SettingError("channel", f"does not exist: {self.layer} gives {shape}, channels first", got=wanted)
         chosen = output[torch.arange(len(rows), device=rows.device), channels].flatten(1)
         mean = chosen.float().mean(1) if chosen.dtype == torch.bfloat16 else chosen.mean(1)
         return mean, mean

@@ -1,4 +1,4 @@
-"""What keeps images from becoming noise: penalties that are taken from the score, and changes after each step."""
+"""What keeps images from becoming noise: penalties subtracted from the score, and changes after each step."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def total_variation(pixels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Blur:
-    """A Gaussian blur every so many steps, the first one included (Yosinski et al. 2015): a projection of `ascend`.
+    """A Gaussian blur at regular steps, the first one included (Yosinski et al. 2015): a projection of `ascend`.
 
     Attributes:
-        every: steps from one blur to the next.
-        sigma: standard deviation in pixels. The kernel ends at four of them; images go on mirrored at their edges.
+        every: steps between blurs.
+        sigma: standard deviation in pixels. The kernel ends at four of them; images are mirrored at their edges.
     """
 
     every: int
@@ -44,13 +44,13 @@ class ClipSmallNorm:
     """The pixels of smallest norm become zero, the mean colour (Yosinski et al. 2015): a projection of `ascend`.
 
     Attributes:
-        percentile: per cent of an image's pixels.
+        percentile: percentage of an image's pixels.
     """
 
     percentile: float
 
     def __call__(self, points: Tensor, _: State, /) -> Tensor:
-        """Points with the faint pixels gone."""
+        """Points without the faint pixels."""
         return _without_lowest(points, points.norm(dim=1, keepdim=True), self.percentile)
 
 
@@ -61,13 +61,13 @@ class ClipSmallContribution:
     To first order, setting a pixel to zero changes the score by the sum over its channels of value x gradient.
 
     Attributes:
-        percentile: per cent of an image's pixels.
+        percentile: percentage of an image's pixels.
     """
 
     percentile: float
 
     def __call__(self, points: Tensor, state: State, /) -> Tensor:
-        """Points with the idle pixels gone; contributions are those before the step, where the gradient is known."""
+        """Points without the idle pixels; contributions are those before the step, where the gradient is known."""
         assert state.gradient is not None
         contribution = (state.points * state.gradient).sum(1, keepdim=True).abs()
         return _without_lowest(points, contribution, self.percentile)
@@ -87,7 +87,7 @@ def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
 
 
 def _mirrored(images: Tensor, margin: int) -> Tensor:
-    """The images go on mirrored, the edge itself repeated (c b a | a b c), by `margin` pixels on each side."""
+    """Images padded by `margin` mirrored pixels on each side, the edge repeated (c b a | a b c)."""
     for dim in (-2, -1):
         before = images.narrow(dim, 0, margin).flip(dim)
         after = images.narrow(dim, images.shape[dim] - margin, margin).flip(dim)

@@ -1,4 +1,4 @@
-"""Random views: what survives a shift, a zoom, a turn and a mirror is no accident of single pixels."""
+"""Random views: what survives shifts, zooms, rotations and flips does not hang on single pixels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Jitter:
     """A shift to the right and down by 0 to `most` pixels, wrapping around.
 
     Attributes:
-        streams: one random stream a row.
+        streams: one random stream per row.
         most: the largest shift.
     """
 
@@ -37,14 +37,14 @@ class Jitter:
 
 @dataclass(frozen=True)
 class RandomView:
-    """A square cut out at a random place and size, turned and perhaps mirrored, resampled to `side` pixels.
+    """A square of random place and size, rotated and perhaps mirrored, resampled to `side` pixels.
 
     Attributes:
-        streams: one random stream a row.
+        streams: one random stream per row.
         side: height and width of the view.
         zoom: the square's side is this share of the image's side to all of it.
-        rotation: degrees, either way.
-        flip: whether half of the views are mirrored.
+        rotation: degrees, in both directions.
+        flip: mirror half of the views.
     """
 
     streams: Streams
@@ -54,7 +54,7 @@ class RandomView:
     flip: bool = False
 
     def __call__(self, pixels: Tensor, rows: Tensor, /) -> Tensor:
-        """(n, 3, side, side): where a turned view reaches beyond the image, the image goes on mirrored."""
+        """(n, 3, side, side): a rotated view that reaches beyond the image sees it mirrored."""
         share, turn, mirror, down, right = self.streams.uniform(rows, 5).to(pixels.dtype).unbind(1)
         share = self.zoom + (1 - self.zoom) * share
         angle = math.radians(self.rotation) * (2 * turn - 1)

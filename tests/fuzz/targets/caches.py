@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from deepscope.commands.class_images import make_images
 from deepscope.data import ClassFolders
 from deepscope.features import extract
 from deepscope.inputs.examples import Examples
@@ -20,7 +19,7 @@ from deepscope.report.keeping import Shelf
 from deepscope.results import Provenance, Result
 from deepscope.session import Session
 from deepscope.transfer.splits import Holdout, divide
-from deepscope.visualization import ClassObjective, Recipe
+from deepscope.visualization import ClassObjective, Recipe, make_images
 from fuzz.target import Mutation, Target, damage, lie
 from networks import tiny_model
 from painted import paint_folder
@@ -74,10 +73,10 @@ def _build_section(folder: Path) -> None:
 
 
 def _class_images(folder: Path) -> Any:
-    recipe = Recipe(iterations=4, canvas="pixels")
+    recipe = Recipe(iterations=4, canvas="pixels", view=0)
     objective = ClassObjective(tiny_model(), torch.arange(2))
-    made = make_images(objective, recipe, ["bee eater", "wombat"], _session(folder), film=(0, 2), keep=True)
-    return made.pixels, made.watched, made.film, made.complete
+    made = make_images(objective, recipe, ["bee eater", "wombat"], _session(folder), frame_steps=(0, 2), keep=True)
+    return made.pixels, made.watched, made.frames, made.complete
 
 
 def _stores_mixed(rng: Random, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Networks in files: saved classifiers, weights files with metadata, generators and judges of images."""
+"""Networks in files: saved classifiers, weights files with metadata, generators and evaluators of images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from deepscope.files import sha256
 from deepscope.gans import saved as gans
 from deepscope.gans.architecture import Architecture
 from deepscope.gans.networks import Generator
-from deepscope.gans.quality.judge import Judge, load_judge, save_judge
+from deepscope.gans.quality.evaluator import Evaluator, load_evaluator, save_evaluator
 from deepscope.models import Preprocessing, VisionModel, saved, weights_file
 from deepscope.models.classifier import Backbone, Classifier, Normalisation, View
 from deepscope.session import Session
@@ -180,7 +180,7 @@ def _build_generator(folder: Path) -> None:
         torch.manual_seed(0)
         generator = Generator(architecture, 1, 3).eval()
     gans.save(
-        folder / "gan", gans.Gan(generator, architecture, channels=1, classes=("bee", "cat", "dog"), data="pictures")
+        folder / "gan", gans.GAN(generator, architecture, channels=1, classes=("bee", "cat", "dog"), data="pictures")
     )
 
 
@@ -200,21 +200,25 @@ def _sane_images(said: dict[str, Any]) -> str:
     return "" if images.isfinite().all() else "images that are no numbers"
 
 
-def _build_judge(folder: Path) -> None:
+def _build_evaluator(folder: Path) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        judge = Judge(1, ("bee", "cat", "dog")).eval()
-    save_judge(folder / "judge", judge, {"measure": 0.5, "verdict": 0.5})
+        evaluator = Evaluator(1, ("bee", "cat", "dog")).eval()
+    save_evaluator(folder / "judge", evaluator, {"measure": 0.5, "verdict": 0.5})
 
 
-def _read_judge(folder: Path) -> dict[str, Any]:
-    judge = load_judge(folder / "judge")
-    shape = (2, judge.channels, 28, 28)
+def _read_evaluator(folder: Path) -> dict[str, Any]:
+    evaluator = load_evaluator(folder / "judge")
+    shape = (2, evaluator.channels, 28, 28)
     images = torch.arange(int(np.prod(shape))).remainder(256).byte().view(shape)
-    return {"classes": judge.classes, "features": judge.features(images), "numbers": judge.recognise(images)}
+    return {
+        "classes": evaluator.classes,
+        "features": evaluator.features(images),
+        "numbers": evaluator.recognise(images),
+    }
 
 
-def _sane_judge(said: dict[str, Any]) -> str:
+def _sane_evaluator(said: dict[str, Any]) -> str:
     if said["numbers"].max() >= len(said["classes"]):
         return "a class without a name"
     return "" if said["features"].isfinite().all() else "features that are no numbers"
@@ -268,15 +272,15 @@ TARGETS = [
     ),
     Target(
         "image-judge",
-        _build_judge,
-        _read_judge,
+        _build_evaluator,
+        _read_evaluator,
         (
             damage("judge.json"),
             damage("judge.safetensors"),
             lie("judge.json", sign=_JUDGE),
             _weights_lie("judge.safetensors", _JUDGE),
         ),
-        _sane_judge,
+        _sane_evaluator,
         inputs=100,
     ),
 ]

@@ -1,4 +1,4 @@
-"""Whether attribution maps can be trusted: measures that need no eye."""
+"""Whether attribution maps can be trusted: measures that replace judging by eye."""
 
 from deepscope.attributions.faithfulness.confidence import AverageDrop, Increase
 from deepscope.attributions.faithfulness.measure import Explanation, Measure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -22,10 +22,10 @@ class Explanation:
         model: the classifier that was explained.
         pixels: (N, 3, H, W) in [0, 1].
         target: (N,) the classes that were explained.
-        maps: (N, H, W), one value a pixel.
+        maps: (N, H, W), one value per pixel.
         explain: (N, 3, H, W) changed images -> (N, H, W) maps of the same classes, with the same random numbers in
             each call.
-        rng: CPU generator of the measure; noise takes one seed an image from it, in order.
+        rng: CPU generator of the measure; noise takes one seed per image from it, in order.
     """
 
     model: VisionModel
@@ -33,7 +33,7 @@ class Explanation:
     target: Tensor
     maps: Tensor
     explain: Callable[[Tensor], Tensor]
-    rng: torch.Generator
+    rng: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(0))
 
 
 class Measure(Registered):
@@ -43,4 +43,4 @@ class Measure(Registered):
 
     @abstractmethod
     def __call__(self, given: Explanation) -> Tensor:
-        """One number an image: (N,) floats, NaN where the measure says nothing of a map."""
+        """One number per image: (N,) floats, NaN where the measure says nothing of a map."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from deepscope.attributions.attribution import Baseline, baseline_pixels
 from deepscope.attributions.engine import batches, probability
 from deepscope.attributions.faithfulness.measure import Explanation, Measure
+from deepscope.settings import Count
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,13 @@ class Deletion(Measure):
     Petsiuk, Das and Saenko 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models".
 
     Attributes:
-        steps: steps from the whole image to the empty one, about.
+        steps: approximate number of steps from the whole image to the empty one.
         substrate: what takes the place of a pixel.
     """
 
     higher_is_better: ClassVar[bool] = False
 
-    steps: int = 28
+    steps: Count = 28
     substrate: Baseline = "grey"
 
     def __call__(self, given: Explanation) -> Tensor:
@@ -42,13 +43,13 @@ class Insertion(Measure):
     Petsiuk, Das and Saenko 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models".
 
     Attributes:
-        steps: steps from the empty image to the whole one, about.
+        steps: approximate number of steps from the empty image to the whole one.
         substrate: what the image starts from.
     """
 
     higher_is_better: ClassVar[bool] = True
 
-    steps: int = 28
+    steps: Count = 28
     substrate: Baseline = "blurred"
 
     def __call__(self, given: Explanation) -> Tensor:

@@ -37,7 +37,7 @@ class Randomisation:
         model: VisionModel,
         pixels: Tensor,
         *,
-        rng: torch.Generator,
+        rng: torch.Generator | None = None,
     ) -> NDArray[np.float64]:
         """How much of the maps survives.
 
@@ -45,11 +45,12 @@ class Randomisation:
             explain: a model -> each method's (N, H, W) maps of the same images, with the same random numbers.
             model: the trained network; it is copied, never changed.
             pixels: (1 or more, 3, H, W), to find the order in which layers run.
-            rng: CPU generator for the shuffling.
+            rng: CPU generator for the shuffling; None means one seeded with 0.
 
         Returns:
             (methods, depths, N) rank correlations; NaN where the trained network's map is the same everywhere.
         """
+        rng = rng or torch.Generator().manual_seed(0)
         network = copy.deepcopy(model.network)
         shuffled = replace(model, network=network)
         layers = _layers(shuffled, pixels[:1])[::-1]

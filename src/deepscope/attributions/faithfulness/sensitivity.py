@@ -1,4 +1,4 @@
-"""Maximum sensitivity: how far a map moves when the image moves a little."""
+"""Maximum sensitivity: how much a map changes when the image changes a little."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from deepscope.attributions.attribution import image_seeds
 from deepscope.attributions.faithfulness.measure import Explanation, Measure
+from deepscope.settings import Count, PositiveShare
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class MaxSensitivity(Measure):
 
     higher_is_better: ClassVar[bool] = False
 
-    radius: float = 0.02
-    samples: int = 4
+    radius: PositiveShare = 0.02
+    samples: Count = 4
 
     def __call__(self, given: Explanation) -> Tensor:
         """(N,) largest ||changed map - map|| / ||map||; 0 where both maps are empty."""

@@ -9,32 +9,39 @@ from deepscope.gans.quality.evaluation import (
     recognised,
     variety,
 )
+from deepscope.gans.quality.evaluator import (
+    Evaluator,
+    fit_evaluator,
+    fitting_evaluator,
+    load_evaluator,
+    save_evaluator,
+    train_classifier,
+)
 from deepscope.gans.quality.frechet import frechet_distance
-from deepscope.gans.quality.judge import Judge, fitting_judge, load_judge, save_judge, train_classifier, train_judge
 from deepscope.gans.quality.manifold import precision_recall
 from deepscope.gans.quality.memorisation import Nearest, memorised, nearest
 from deepscope.gans.quality.modes import Modes
 
 __all__ = [
+    "Evaluator",
     "Features",
-    "Judge",
     "Modes",
     "Nearest",
     "bundled_features",
     "classification_accuracy_score",
     "draw",
-    "fitting_judge",
+    "fit_evaluator",
+    "fitting_evaluator",
     "frechet_distance",
     "inception_features",
     "likeness",
-    "load_judge",
+    "load_evaluator",
     "memorised",
     "nearest",
     "novelty",
     "precision_recall",
     "recognised",
-    "save_judge",
+    "save_evaluator",
     "train_classifier",
-    "train_judge",
     "variety",
 ]

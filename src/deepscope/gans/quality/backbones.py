@@ -1,4 +1,4 @@
-"""Feature extractors of photographs for the Frechet distance: the bundled network, and Inception where it is here."""
+"""Feature extractors of photographs for the Frechet distance: the bundled network, and Inception where available."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import FileError, UnsupportedError
 from deepscope.models import DEFAULT, load_model
 from deepscope.session import Session
 
@@ -45,13 +45,17 @@ def inception_features(session: Session) -> Features:
     """The 2048 features of the Inception FID (Heusel et al. 2017), by torch-fidelity, from weights in the home folder.
 
     Raises:
-        DeepscopeError: torch-fidelity is not installed, or the weights are not in HOME/weights.
+        UnsupportedError: torch-fidelity is not installed.
+        FileError: the weights are not in HOME/weights.
     """
     weights = session.home / "weights" / INCEPTION
     if find_spec("torch_fidelity") is None:
-        raise DeepscopeError("the Inception FID needs torch-fidelity: pip install torch-fidelity")
+        raise UnsupportedError(
+            "the Inception FID needs torch-fidelity: pip install torch-fidelity", what="inception-fid"
+        )
     if not weights.is_file():
-        raise DeepscopeError(f"the Inception FID needs its weights: put {INCEPTION} into {weights.parent}")
+        text = f"the Inception FID needs its weights: put {INCEPTION} into {weights.parent}"
+        raise FileError(text, path=weights)
     import torch_fidelity.feature_extractor_inceptionv3 as inception  # pyright: ignore[reportMissingImports]
 
     network = inception.FeatureExtractorInceptionV3(

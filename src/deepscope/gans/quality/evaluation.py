@@ -1,4 +1,4 @@
-"""Everything that is measured of a trained generator, each figure beside what real images get."""
+"""Everything that is measured of a trained generator, each metric beside what real images get."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from torch import Tensor
 
 from deepscope.gans.pictures import Labelled, Pictures
 from deepscope.gans.quality.backbones import Features
+from deepscope.gans.quality.evaluator import Evaluator, run, train_classifier
 from deepscope.gans.quality.frechet import frechet_distance
-from deepscope.gans.quality.judge import Judge, run, train_classifier
 from deepscope.gans.quality.manifold import precision_recall
 from deepscope.gans.quality.memorisation import Nearest, memorised, nearest
 from deepscope.gans.quality.modes import Modes
 from deepscope.gans.sampling import drawn, generate, latents
-from deepscope.gans.saved import Gan
+from deepscope.gans.saved import GAN
 from deepscope.session import Session
 
 _MANIFOLD, _NEAREST = 5000, 500
 
 
-def draw(gan: Gan, pictures: Pictures, count: int, session: Session, *, stream: str = "evaluation") -> Labelled:
+def draw(gan: GAN, pictures: Pictures, count: int, session: Session, *, stream: str = "evaluation") -> Labelled:
     """Samples with the labels they were asked for, which are as frequent as among the training images."""
     rng = session.rng("samples", stream)
     z = latents(count, gan.generator, rng)
@@ -54,23 +54,23 @@ def likeness(name: str, features: Features, samples: Tensor, pictures: Pictures,
     }
 
 
-def recognised(judge: Judge, images: Tensor) -> Tensor:
-    """(N,) classes; three grey images in the colours of each give three digits of the class's number."""
-    if images.shape[1] == judge.channels:
-        return judge.recognise(images)
-    digits = [judge.recognise(images[:, channel : channel + 1]) for channel in range(images.shape[1])]
+def recognised(evaluator: Evaluator, images: Tensor) -> Tensor:
+    """(N,) classes; of stacked images, the three digits in the colours are the digits of the class's number."""
+    if images.shape[1] == evaluator.channels:
+        return evaluator.recognise(images)
+    digits = [evaluator.recognise(images[:, channel : channel + 1]) for channel in range(images.shape[1])]
     return 100 * digits[0] + 10 * digits[1] + digits[2]
 
 
-def variety(judge: Judge, samples: Labelled, pictures: Pictures, *, conditional: bool) -> dict[str, float]:
-    """Modes, their divergence and balance; where classes were asked for, the share of samples that are of them.
+def variety(evaluator: Evaluator, samples: Labelled, pictures: Pictures, *, conditional: bool) -> dict[str, float]:
+    """Modes, their divergence and balance; where classes were requested, the share of samples that show them.
 
-    "modes/real" and "kl/real" are what as many held-out images get by the same judge.
+    "modes/real" and "kl/real" are what as many held-out images get by the same evaluator.
     """
     classes = len(pictures.classes)
-    found = recognised(judge, samples.images)
+    found = recognised(evaluator, samples.images)
     modes = Modes.of(found, pictures.train.labels, classes)
-    real = Modes.of(recognised(judge, pictures.test.images[: len(found)]), pictures.train.labels, classes)
+    real = Modes.of(recognised(evaluator, pictures.test.images[: len(found)]), pictures.train.labels, classes)
     figures = {
         "modes": modes.covered,
         "modes/real": real.covered,
@@ -80,13 +80,13 @@ def variety(judge: Judge, samples: Labelled, pictures: Pictures, *, conditional:
     }
     if conditional:
         figures["fidelity"] = float((found == samples.labels).float().mean())
-        known = recognised(judge, pictures.test.images) == pictures.test.labels
+        known = recognised(evaluator, pictures.test.images) == pictures.test.labels
         figures["fidelity/real"] = float(known.float().mean())
     return figures
 
 
 def classification_accuracy_score(
-    gan: Gan, pictures: Pictures, *, epochs: int, session: Session, folder: Path | None = None
+    gan: GAN, pictures: Pictures, *, epochs: int, session: Session, folder: Path | None = None
 ) -> Mapping[str, float]:
     """Accuracy on held-out real images of a classifier trained on generated ones alone (Ravuri and Vinyals 2019).
 
@@ -97,7 +97,7 @@ def classification_accuracy_score(
         pictures: whose number of training images is generated.
         epochs: of the classifier.
         session: its seed.
-        folder: for checkpoints, so that a killed run goes on.
+        folder: for checkpoints, so that a killed run resumes.
     """
     samples = draw(gan, pictures, len(pictures.train), session, stream="classifier")
     accuracies = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DataError
 
 _AT_ONCE = 1000
 
@@ -20,10 +20,10 @@ def precision_recall(real: Tensor, fake: Tensor, *, neighbours: int = 3) -> tupl
         neighbours: of a point.
 
     Raises:
-        DeepscopeError: a set has no more points than `neighbours`.
+        DataError: a set has no more points than `neighbours`.
     """
     if min(len(real), len(fake)) <= neighbours:
-        raise DeepscopeError(f"precision and recall need more than {neighbours} images on each side")
+        raise DataError(f"precision and recall need more than {neighbours} images on each side")
     return _inside(fake, real, neighbours), _inside(real, fake, neighbours)
 
 

@@ -1,4 +1,4 @@
-"""Making many class images: in batches, with progress, kept on ctrl-C, continued where they stopped."""
+"""Making many class images: in batches, with progress, saved on ctrl-C, resumed where they stopped."""
 
 from __future__ import annotations
 
@@ -16,36 +16,38 @@ import torch
 from torch import Tensor
 
 from deepscope.ascent import Streams
-from deepscope.errors import DeepscopeError, out_of_memory
+from deepscope.errors import SettingError, out_of_memory
 from deepscope.kept import Cache, code_of
 from deepscope.session import Advance, Session
-from deepscope.visualization import Objective, Recipe, climb
+from deepscope.visualization.climb import climb
+from deepscope.visualization.objectives import Objective
+from deepscope.visualization.recipe import Recipe
 
 _SAVED_EVERY = 10.0
-"""Seconds between two savings of what is not finished."""
+"""Seconds after which unfinished images are saved again."""
 _SHARED = 16
 """Images whose statistics are matched as one batch: each class is a small part of it, and memory suffices."""
 
 
-@dataclass(frozen=True)
-class Images:
-    """What was made.
+@dataclass(frozen=True, eq=False)
+class Made:
+    """The images that were made, and how.
 
     Attributes:
-        pixels: (N, 3, H, W) in [0, 1], on the CPU; fewer than wanted where ctrl-C came first.
+        pixels: (N, 3, H, W) in [0, 1], on the CPU; fewer than requested where ctrl-C came first.
         watched: (T, N) the class's probability (or the activation) before every step and after the last; NaN for
-            steps that ctrl-C left out.
-        film: (F, N, 3, H, W) uint8, the images along the way; F is 0 where no film was wanted.
-        film_steps: the step of each frame.
-        complete: False where ctrl-C stopped the making.
+            steps that were not made because of ctrl-C.
+        frames: (F, N, 3, H, W) uint8, the images after some steps; F is 0 where none were requested.
+        frame_steps: the step of each frame.
+        complete: False where ctrl-C came before the end.
         seconds: spent, in this run.
-        kept: the folder of the cache that the same call goes on from; it is gone once all is made, unless `keep`.
+        kept: the folder of the cache that the same call resumes from; removed once all images are made, unless `keep`.
     """
 
     pixels: Tensor
     watched: Tensor
-    film: Tensor
-    film_steps: tuple[int, ...]
+    frames: Tensor
+    frame_steps: tuple[int, ...]
     complete: bool
     seconds: float
     kept: Path
@@ -59,32 +61,34 @@ def make_images(
     *,
     start: Tensor | None = None,
     batch_size: int = 8,
-    film: Sequence[int] = (),
+    frame_steps: Sequence[int] = (),
     keep: bool = False,
-) -> Images:
+) -> Made:
     """Make every image of an objective.
 
     An image depends on the session's seed and its label, not on the batch it comes in, unless the recipe matches
-    statistics of a batch. What is not finished is saved
-    to the session's cache every few seconds and on ctrl-C; the same call goes on from there.
+    statistics of a batch. Unfinished images are saved to the session's cache every few seconds and on ctrl-C; the same
+    call resumes them.
 
     Args:
-        objective: what each of N images shall excite.
-        recipe: complete.
-        labels: N different names, each all that tells its image from others of the same model and recipe: the class
-            or the layer and channel, and the seed. Each gives its image a random stream of its own.
+        objective: what each of N images must excite.
+        recipe: how.
+        labels: N different names, each identifying its image among those of the same model and recipe: the class, or
+            the layer and channel, and the seed. Each gives its image a random stream of its own.
         start: (N, 3, H, W) pixels to start from; noise where None.
-        batch_size: images at a time; halved where memory runs out. Where the recipe matches statistics, parts of about
-            16 images take its place.
-        film: rising numbers of steps, the images after which are kept as well.
-        keep: leave what is finished in the cache, so that the same call gives it again at once.
+        batch_size: images at a time; halved where memory runs out. Where the recipe matches statistics, there are about
+            16 images at a time instead.
+        frame_steps: ascending numbers of steps after which the images are returned as well.
+        keep: leave finished images in the cache, so that the same call returns them again at once.
 
     Raises:
-        DeepscopeError: the recipe does not fit the network, or memory does not suffice.
+        DeepscopeError: the recipe does not fit the network.
+        SettingError: there is not enough memory.
+        KeyboardInterrupt: ctrl-C came before any image was begun.
     """
     began = time.monotonic()
-    work = _Work(objective, recipe, tuple(labels), session, start, tuple(film))
-    steps, finished = recipe.iterations or 0, list[_Trace]()
+    work = _Work(objective, recipe, tuple(labels), session, start, tuple(frame_steps))
+    steps, finished = recipe.iterations, list[_Trace]()
     first, size, complete = 0, _together(len(labels)) if recipe.batch_norm else batch_size, True
     with session.progress("starting", total=steps * len(labels)) as advance:
         while complete and first < len(labels):
@@ -97,7 +101,8 @@ def make_images(
                     raise
                 if size == 1 or recipe.batch_norm:
                     count = rows.stop - first
-                    raise DeepscopeError(f"memory does not suffice for {count} images: use a smaller --view") from None
+                    few = f"{count} image{'s' if count > 1 else ''}"
+                    raise SettingError("view", f"must be smaller: there is not enough memory for {few}") from None
                 size = (size + 1) // 2
                 continue
             except KeyboardInterrupt:
@@ -109,39 +114,40 @@ def make_images(
         raise KeyboardInterrupt
     if complete and not keep:
         work.forget()
-    return Images(
+    return Made(
         pixels=torch.cat([trace.pixels for trace in finished]),
         watched=torch.cat([_padded(torch.stack(trace.watched), steps + 1) for trace in finished], dim=1),
-        film=torch.cat([trace.whole_film(len(film)) for trace in finished], dim=1),
-        film_steps=tuple(film),
+        frames=torch.cat([trace.all_frames(len(frame_steps)) for trace in finished], dim=1),
+        frame_steps=tuple(frame_steps),
         complete=complete,
         seconds=time.monotonic() - began,
         kept=work.folder,
     )
 
 
-def watch_film(images: Images, objective: Objective) -> Tensor:
-    """(F, N): the class's probability (or the activation) on each whole image of the film; views differ from it."""
-    device, count = objective.model.device, images.film.shape[1]
+def watch_frames(made: Made, objective: Objective) -> Tensor:
+    """(F, N): the class's probability (or the activation) on each frame as a whole; `Made.watched` is that of views."""
+    device, count = objective.model.device, made.frames.shape[1]
     part, rows = objective.part(slice(0, count)), torch.arange(count, device=device)
     with torch.inference_mode():
-        return torch.stack([part(frame.to(device).float() / 255, rows)[1].float().cpu() for frame in images.film])
+        watched = [part(frame.to(device).float() / 255, rows)[1].float().cpu() for frame in made.frames]
+    return torch.stack(watched) if watched else torch.empty(0, count)
 
 
 class _Trace:
-    """A batch on its way."""
+    """A batch, as far as it has come."""
 
     def __init__(self) -> None:
         self.pixels = torch.empty(0)
         self.watched: list[Tensor] = []
-        self.film: list[Tensor] = []
+        self.frames: list[Tensor] = []
         self.resume: dict[str, Tensor] = {}
 
-    def whole_film(self, frames: int) -> Tensor:
-        """(frames, n, 3, H, W) uint8; those that ctrl-C left out show the last image."""
-        missing = frames - len(self.film)
+    def all_frames(self, count: int) -> Tensor:
+        """(count, n, 3, H, W) uint8; those after ctrl-C show the last image."""
+        missing = count - len(self.frames)
         none = torch.empty((0, *self.pixels.shape), dtype=torch.uint8)
-        return torch.cat([none, *(frame[None] for frame in [*self.film, *[_bytes(self.pixels)] * missing])])
+        return torch.cat([none, *(frame[None] for frame in [*self.frames, *[_bytes(self.pixels)] * missing])])
 
 
 @dataclass(frozen=True)
@@ -151,10 +157,10 @@ class _Work:
     labels: tuple[str, ...]
     session: Session
     start: Tensor | None
-    film: tuple[int, ...]
+    frame_steps: tuple[int, ...]
 
     def climb(self, rows: slice, trace: _Trace, advance: Advance) -> None:
-        """Fill `trace` with a batch's way, from where an earlier run left it."""
+        """Fill `trace` with the steps of a batch, from where an earlier run left it."""
         self._load(rows, trace)
         labels = self.labels[rows]
         streams = Streams(tuple(self.session.rng("visualize", label) for label in labels))
@@ -171,9 +177,9 @@ class _Work:
             trace.pixels, trace.resume = frame.pixels.cpu(), frame.resume
             del trace.watched[frame.step :]
             trace.watched.append(frame.watched.float().cpu())
-            if frame.step in self.film:
-                del trace.film[self.film.index(frame.step) :]
-                trace.film.append(_bytes(trace.pixels))
+            if frame.step in self.frame_steps:
+                del trace.frames[self.frame_steps.index(frame.step) :]
+                trace.frames.append(_bytes(trace.pixels))
             text = f"{labels[0]}{f' and {len(labels) - 1} more' if labels[1:] else ''}: {frame.watched.mean():.2f}"
             advance(len(labels) if frame.step else 0, text)
             if time.monotonic() - saved > _SAVED_EVERY:
@@ -182,18 +188,18 @@ class _Work:
         self.save(rows, trace)
 
     def save(self, rows: slice, trace: _Trace) -> None:
-        """Keep a batch for another day."""
+        """Write a batch to the cache."""
         if not trace.watched:
             return
         kept = {**trace.resume, "pixels": trace.pixels, "watched": torch.stack(trace.watched)}
-        if trace.film:
-            kept["film"] = torch.stack(trace.film)
+        if trace.frames:
+            kept["frames"] = torch.stack(trace.frames)
         memory = io.BytesIO()
         torch.save(kept, memory)
         self._cache.write(_name(rows), memory.getvalue())
 
     def forget(self) -> None:
-        """Everything is finished: nothing needs to be continued."""
+        """Remove what was saved: all images are finished."""
         self._cache.remove("*.kept")
 
     def _load(self, rows: slice, trace: _Trace) -> None:
@@ -201,7 +207,7 @@ class _Work:
             return
         kept = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         trace.pixels, trace.watched = kept.pop("pixels"), list(kept.pop("watched"))
-        trace.film = list(kept.pop("film", ()))
+        trace.frames = list(kept.pop("frames", ()))
         trace.resume = kept
 
     @property
@@ -210,13 +216,13 @@ class _Work:
 
     @property
     def folder(self) -> Path:
-        """One folder for each set of images that this work could mean."""
+        """The folder of exactly these images: its name depends on everything that they depend on."""
         said = {
             "model": self.objective.model.fingerprint,
             "objective": type(self.objective).__name__,
             "recipe": dataclasses.asdict(self.recipe),
             "labels": self.labels,
-            "session": (self.session.seed, self.session.precision, str(self.session.device), self.film),
+            "session": (self.session.seed, self.session.precision, str(self.session.device), self.frame_steps),
             "code": code_of("deepscope.visualization"),
             "start": None if self.start is None else hashlib.sha256(self.start.cpu().numpy().tobytes()).hexdigest(),
         }
@@ -224,7 +230,7 @@ class _Work:
 
 
 def _together(images: int) -> int:
-    """How many images share statistics: parts of equal size, of about 16."""
+    """How many images share statistics: about 16, in batches of equal size."""
     return math.ceil(images / math.ceil(images / _SHARED))
 
 

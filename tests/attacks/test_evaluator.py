@@ -11,11 +11,27 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
-from deepscope.attacks import DDN, PGD, Attack, Boundary, OnePixel, Square, Targeted, Universal, Untargeted
+from deepscope.attacks import (
+    DDN,
+    PGD,
+    Attack,
+    Boundary,
+    OnePixel,
+    Square,
+    Subjects,
+    Targeted,
+    Universal,
+    Untargeted,
+)
+from deepscope.attacks.counting import counted
 from deepscope.attacks.defences import bit_depth, jpeg, resize
-from deepscope.attacks.evaluation import Evaluation, evaluate
-from deepscope.attacks.judge import counted, judge
+from deepscope.attacks.evaluator import encoded, evaluate
+from deepscope.attacks.outcome import Outcome, run_attack
 from deepscope.models import Preprocessing, VisionModel
+from deepscope.session import Session
+from networks import tiny_model
+
+QUIET = Session(quiet=True)
 
 
 class Brightness(nn.Module):
@@ -47,11 +63,11 @@ def paths(folder: Path, count: int) -> list[Path]:
     return [folder / f"{i}.png" for i in range(count)]
 
 
-def test_judge_believes_the_saved_file_alone(tmp_path: Path) -> None:
+def test_only_the_saved_file_counts(tmp_path: Path) -> None:
     model, original = brightness(), grey(127)
     claimed = original + 0.9 / 255
-    goal = Untargeted(torch.zeros(1).long())
-    (verdict,), saved = judge(model, original, claimed, goal, goal.classes, paths(tmp_path, 1))
+    criterion = Untargeted(torch.zeros(1).long())
+    (verdict,), saved = evaluate(model, original, claimed, criterion, criterion.classes, paths(tmp_path, 1))
     read = np.asarray(Image.open(tmp_path / "0.png"))
     assert read.dtype == np.uint8 and read.shape == (16, 16, 3) and (read == 128).all()
     assert torch.equal(saved[0], torch.full((3, 16, 16), 128 / 255))
@@ -59,25 +75,48 @@ def test_judge_believes_the_saved_file_alone(tmp_path: Path) -> None:
     assert verdict.true_before > 0.5 > verdict.true_after
 
 
+def test_in_memory_the_verdicts_and_bytes_are_those_of_files(tmp_path: Path) -> None:
+    model, original = tiny_model(), torch.rand(3, 3, 16, 16, generator=rng()).mul(255).round().div(255)
+    changed = original + torch.randn(3, 3, 16, 16, generator=rng()) / 10  # beyond [0, 1] and between levels
+    labels = model(original).argmax(1)
+    criterion = Targeted((labels + 1) % 4)
+    in_files, read = evaluate(model, original, changed, criterion, labels, paths(tmp_path, 3))
+    in_memory, decoded = evaluate(model, original, changed, criterion, labels)
+    assert in_memory == in_files and torch.equal(decoded, read)
+    for path, levels in zip(paths(tmp_path, 3), (decoded * 255).round().byte()):
+        assert path.read_bytes() == encoded(levels)
+
+
+def test_the_most_probable_classes_are_those_of_softmax() -> None:
+    model, pixels = tiny_model(classes=6), torch.rand(2, 3, 16, 16, generator=rng()).mul(255).round().div(255)
+    labels = model(pixels).argmax(1)
+    verdicts, _ = evaluate(model, pixels, 1 - pixels, Untargeted(labels), labels)
+    for row, verdict in enumerate(verdicts):
+        for ranked, image in ((verdict.top_before, pixels[row]), (verdict.top_after, 1 - pixels[row])):
+            expected = model(image[None]).softmax(1)[0].sort(descending=True)
+            assert [index for index, _ in ranked] == expected.indices[:4].tolist()
+            assert [value for _, value in ranked] == pytest.approx(expected.values[:4].tolist(), rel=1e-5)
+
+
 def test_a_change_that_rounding_removes_is_no_success(tmp_path: Path) -> None:
     model = brightness()
     original = grey(127)
     original[:, :, 0] = 129 / 255  # mean 127.125: still dark
     claimed = original + 0.45 / 255
-    goal = Untargeted(torch.zeros(1).long())
-    assert goal.reached(model(claimed)).item()
-    (verdict,), saved = judge(model, original, claimed, goal, goal.classes, paths(tmp_path, 1))
+    criterion = Untargeted(torch.zeros(1).long())
+    assert criterion.met(model(claimed)).item()
+    (verdict,), saved = evaluate(model, original, claimed, criterion, criterion.classes, paths(tmp_path, 1))
     assert not verdict.success and verdict.l0 == verdict.l2 == verdict.linf == 0 and verdict.ssim == 1
     torch.testing.assert_close(saved, original)
 
 
-def test_judge_clips_and_measures(tmp_path: Path) -> None:
+def test_the_evaluator_clips_and_measures(tmp_path: Path) -> None:
     model, original = brightness(), grey(100)
     changed = original.clone()
     changed[0, :, 0, 0] = torch.tensor([1.7, -3.0, 100 / 255])
     changed[0, 1, 5, 6] = 110 / 255
-    goal = Targeted(torch.ones(1).long())
-    (verdict,), saved = judge(model, original, changed, goal, torch.zeros(1).long(), paths(tmp_path, 1))
+    criterion = Targeted(torch.ones(1).long())
+    (verdict,), saved = evaluate(model, original, changed, criterion, torch.zeros(1).long(), paths(tmp_path, 1))
     assert verdict.l0 == 2
     assert verdict.linf == pytest.approx(155 / 255)
     assert verdict.l2 == pytest.approx((155**2 + 100**2 + 10**2) ** 0.5 / 255)
@@ -97,34 +136,19 @@ def test_the_network_counts_what_it_is_asked() -> None:
 
 
 def attack_all(
-    attack: Attack,
-    images: Tensor,
-    tmp_path: Path,
-    radii: tuple[float, ...],
-    batch_size: int = 2,
-    *,
-    quick: bool = False,
-) -> Evaluation:
+    attack: Attack, images: Tensor, radii: tuple[float, ...], batch_size: int = 2, *, quick: bool = False
+) -> Outcome:
     model = brightness()
     labels = model(images / 255).argmax(1)
-    return evaluate(
-        attack,
-        model,
-        images.byte(),
-        labels,
-        Untargeted(labels),
-        rng=rng(),
-        paths=paths(tmp_path, len(images)),
-        radii=radii,
-        batch_size=batch_size,
-        quick=quick,
-    )
+    session = Session(quiet=True, precision="bfloat16" if quick else "float32")
+    subjects = Subjects(images.byte(), labels, Untargeted(labels))
+    return run_attack(attack, model, subjects, session, rng=rng(), radii=radii, batch_size=batch_size)
 
 
-def test_radii_reuse_what_succeeded_at_smaller_ones(tmp_path: Path) -> None:
+def test_radii_reuse_what_succeeded_at_smaller_ones() -> None:
     images = grey(126, 124, 120, 100) * 255
     attack = PGD(steps=4, random_start=False)
-    found = attack_all(attack, images, tmp_path, (8 / 255, 2 / 255, 4 / 255))
+    found = attack_all(attack, images, (8 / 255, 2 / 255, 4 / 255))
     assert found.radii == (2 / 255, 4 / 255, 8 / 255)
     assert [[v.success for v in row] for row in found.verdicts] == [
         [True, False, False, False],
@@ -132,29 +156,27 @@ def test_radii_reuse_what_succeeded_at_smaller_ones(tmp_path: Path) -> None:
         [True, True, True, False],
     ]
     assert found.verdicts[2][0] == found.verdicts[0][0]
-    alone = attack_all(attack, images[:1], tmp_path, (2 / 255,))
-    together = attack_all(attack, images[:1], tmp_path, (2 / 255, 4 / 255, 8 / 255))
+    alone = attack_all(attack, images[:1], (2 / 255,))
+    together = attack_all(attack, images[:1], (2 / 255, 4 / 255, 8 / 255))
     assert torch.equal(alone.queries, together.queries) and torch.equal(alone.gradients, together.gradients)
     assert found.gradients.max() <= 12
 
 
-def test_evaluation_does_not_depend_on_the_batch(tmp_path: Path) -> None:
+def test_evaluation_does_not_depend_on_the_batch() -> None:
     images = torch.randint(90, 165, (5, 3, 16, 16), generator=rng()).float()
     for attack in (PGD(steps=3), OnePixel(queries=40, population=10), DDN(steps=5)):
-        one, five = (attack_all(attack, images, tmp_path, (), size) for size in (1, 5))
-        assert torch.equal(one.saved, five.saved)
+        one, five = (attack_all(attack, images, (), size) for size in (1, 5))
+        assert torch.equal(one.images, five.images)
 
 
-def test_attacks_that_go_by_small_differences_do_without_bfloat16(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_attacks_that_need_small_differences_of_logits_never_run_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr(Brightness, "forward", record(Brightness.forward, asked))
     for attack in (Boundary(queries=60), Square(queries=20)):
-        attack_all(attack, grey(120) * 255, tmp_path, (), quick=True)
+        attack_all(attack, grey(120) * 255, (), quick=True)
         assert asked and not any(asked)
         asked.clear()
-    attack_all(OnePixel(queries=20), grey(120) * 255, tmp_path, (), quick=True)
+    attack_all(OnePixel(queries=20), grey(120) * 255, (), quick=True)
     assert any(asked)
 
 
@@ -170,8 +192,8 @@ def record(
     return watched
 
 
-def test_minimal_attacks_succeed_at_the_radii_their_change_fits(tmp_path: Path) -> None:
-    found = attack_all(DDN(), grey(127, 120) * 255, tmp_path, (0.02, 0.3, 2.0))
+def test_minimal_attacks_succeed_at_the_radii_their_change_fits() -> None:
+    found = attack_all(DDN(), grey(127, 120) * 255, (0.02, 0.3, 2.0))
     assert found.radii == (0.02, 0.3, 2.0, float("inf"))
     change = [v.l2 for v in found.verdicts[-1]]
     assert all(v.success for v in found.verdicts[-1])
@@ -179,21 +201,14 @@ def test_minimal_attacks_succeed_at_the_radii_their_change_fits(tmp_path: Path) 
         assert [v.success for v in verdicts] == [l2 <= radius * 1.0001 for l2 in change]
 
 
-def test_a_shared_attack_learns_from_other_images(tmp_path: Path) -> None:
+def test_a_shared_attack_learns_from_other_images() -> None:
     model = brightness()
     images = (grey(125, 124) * 255).byte()
     labels = torch.zeros(2).long()
-    fitted = (grey(100, 110, 90) * 255).byte(), Untargeted(torch.zeros(3).long())
-    found = evaluate(
-        Universal(radius=8 / 255, steps=20),
-        model,
-        images,
-        labels,
-        Untargeted(labels),
-        rng=rng(),
-        paths=paths(tmp_path, 2),
-        fit=fitted,
-    )
+    zeros = torch.zeros(3).long()
+    others = Subjects((grey(100, 110, 90) * 255).byte(), zeros, Untargeted(zeros))
+    subjects = Subjects(images, labels, Untargeted(labels), learn_from=others)
+    found = run_attack(Universal(radius=8 / 255, steps=20), model, subjects, QUIET, rng=rng())
     assert all(verdict.success for verdict in found.verdicts[0])
     assert found.gradients.tolist() == [80.0, 80.0], "20 steps of 8 images, shared by two"
 
@@ -206,19 +221,12 @@ class Ceiling(nn.Module):
         return torch.stack([10 * mean - 0.5, 0 * mean], 1)
 
 
-def test_only_the_images_whose_gradient_vanishes_are_named(tmp_path: Path) -> None:
+def test_only_the_images_whose_gradient_vanishes_are_named() -> None:
     images = (grey(100, 200, 90, 250) * 255).byte()
     labels = torch.zeros(4).long()
-    found = evaluate(
-        PGD(2 / 255, steps=2, random_start=False),
-        replace(brightness(), network=Ceiling()),
-        images,
-        labels,
-        Untargeted(labels),
-        rng=rng(),
-        paths=paths(tmp_path, 4),
-        batch_size=3,
-    )
+    subjects = Subjects(images, labels, Untargeted(labels))
+    attack, model = PGD(2 / 255, steps=2, random_start=False), replace(brightness(), network=Ceiling())
+    found = run_attack(attack, model, subjects, QUIET, rng=rng(), batch_size=3)
     assert found.vanished.tolist() == [False, True, False, True]
 
 

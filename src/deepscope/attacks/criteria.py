@@ -1,4 +1,4 @@
-"""What an attack is after: any other class, or one class in particular."""
+"""Criteria: what counts as a success, any other class or one class in particular."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch.nn import functional
 
 
 @dataclass(frozen=True)
-class Goal(ABC):
-    """What counts as success, one row an image; every figure grows as the goal comes nearer.
+class Criterion(ABC):
+    """What counts as a success for each of N images. Every value grows as an image comes closer to it.
 
     Attributes:
         classes: (N,) the class to leave or to reach.
@@ -20,36 +20,36 @@ class Goal(ABC):
 
     classes: Tensor
 
-    def __getitem__(self, rows: Tensor) -> Goal:
-        """The goal of those rows (n,), for batches that shrink as images finish."""
+    def __getitem__(self, rows: Tensor) -> Criterion:
+        """The criterion of those rows (n,), for batches that shrink as images finish."""
         return replace(self, classes=self.classes[rows])
 
-    def to(self, device: torch.device) -> Goal:
-        """The same goal on another device."""
+    def to(self, device: torch.device) -> Criterion:
+        """The same criterion on another device."""
         return replace(self, classes=self.classes.to(device))
 
     @abstractmethod
-    def reached(self, logits: Tensor) -> Tensor:
-        """(N,) whether the prediction, the largest of (N, C) logits, is what the goal wants."""
+    def met(self, logits: Tensor) -> Tensor:
+        """(N,) whether the prediction, the largest of (N, C) logits, is a success."""
 
     @abstractmethod
     def logit(self, logits: Tensor) -> Tensor:
-        """(N,) the target's logit, or the true class's with its sign turned."""
+        """(N,) the target's logit, or the negative of the true class's."""
 
     @abstractmethod
     def cross_entropy(self, logits: Tensor) -> Tensor:
-        """(N,) the true class's cross-entropy, or the target's with its sign turned."""
+        """(N,) the true class's cross-entropy, or the negative of the target's."""
 
     @abstractmethod
     def margin(self, logits: Tensor) -> Tensor:
-        """(N,) the logit that should be largest less the best of the others: above 0 where the goal is reached."""
+        """(N,) the logit that should be the largest minus the largest of the others: positive where it is met."""
 
     def scaled_margin(self, logits: Tensor) -> Tensor:
-        """(N,) the margin over a difference of leading logits, so that no rescaling of logits changes it.
+        """(N,) the margin divided by a difference of leading logits, so that no rescaling of logits changes it.
 
-        The difference of logits ratio of Croce and Hein 2020: the largest less the third for any other class, less the
-        mean of third and fourth for a target. Networks of fewer classes use the last they have. Of two classes the
-        ratio is the same everywhere: there it is the margin itself.
+        The difference of logits ratio of Croce and Hein 2020. The divisor is the largest logit minus the third for any
+        other class, and minus the mean of the third and fourth for a target. Networks with fewer classes use the last
+        logit that they have. Of two classes the ratio is constant: there it is the margin itself.
         """
         if logits.shape[1] < 3:
             return self.margin(logits)
@@ -59,15 +59,15 @@ class Goal(ABC):
         return self.margin(logits) / (top[:, 0] - lower + 1e-12)
 
 
-class Untargeted(Goal):
+class Untargeted(Criterion):
     """Any class but the true one, which `classes` holds."""
 
-    def reached(self, logits: Tensor) -> Tensor:
+    def met(self, logits: Tensor) -> Tensor:
         """(N,) whether the prediction is another class."""
         return logits.argmax(1) != self.classes
 
     def logit(self, logits: Tensor) -> Tensor:
-        """(N,) minus the true class's logit."""
+        """(N,) the negative of the true class's logit."""
         return -_of(self.classes, logits)
 
     def cross_entropy(self, logits: Tensor) -> Tensor:
@@ -75,14 +75,14 @@ class Untargeted(Goal):
         return _cross_entropy(self.classes, logits)
 
     def margin(self, logits: Tensor) -> Tensor:
-        """(N,) the best other logit less the true class's."""
+        """(N,) the largest other logit minus the true class's."""
         return _best_but(self.classes, logits) - _of(self.classes, logits)
 
 
-class Targeted(Goal):
+class Targeted(Criterion):
     """One class in particular, which `classes` holds."""
 
-    def reached(self, logits: Tensor) -> Tensor:
+    def met(self, logits: Tensor) -> Tensor:
         """(N,) whether the prediction is the target."""
         return logits.argmax(1) == self.classes
 
@@ -91,16 +91,16 @@ class Targeted(Goal):
         return _of(self.classes, logits)
 
     def cross_entropy(self, logits: Tensor) -> Tensor:
-        """(N,) minus the target's cross-entropy."""
+        """(N,) the negative of the target's cross-entropy."""
         return -_cross_entropy(self.classes, logits)
 
     def margin(self, logits: Tensor) -> Tensor:
-        """(N,) the target's logit less the best other."""
+        """(N,) the target's logit minus the largest other one."""
         return _of(self.classes, logits) - _best_but(self.classes, logits)
 
 
 def _cross_entropy(classes: Tensor, logits: Tensor) -> Tensor:
-    """(N,) as PyTorch's, but with an exact gradient where the class leads by far, of which softmax - 1 leaves 0."""
+    """(N,) as PyTorch's, but exact in its gradient where the class leads by far and softmax - 1 rounds to 0."""
     own = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, classes[:, None], True)
     return functional.softplus(logits.masked_fill(own, -torch.inf).logsumexp(1) - _of(classes, logits))
 

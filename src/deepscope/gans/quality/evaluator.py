@@ -1,4 +1,4 @@
-"""A classifier that measures generators: one network's features, and another seed's verdict on classes."""
+"""Classifiers that evaluate generators: the features of one, and the classes that one from another seed recognises."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
-from deepscope.errors import DeepscopeError
-from deepscope.gans.pictures import Labelled
-from deepscope.gans.saved import described, filled, read, required_channels, write
+from deepscope.errors import DataError
+from deepscope.gans.pictures import DIGITS, Labelled, Pictures
+from deepscope.gans.saved import filled, required_channels
 from deepscope.gans.step import as_input
+from deepscope.models.stored import Format
 from deepscope.session import Session
 from deepscope.training import Moment, Shuffled, Update, cosine_decay, fit
 
-_NAME = "judge"
-_SHIPPED = "digit_judge"
+EVALUATOR = Format("judge", "judge.json", "judge.safetensors", made_by="gan evaluator")
+"""Files keep the name that an evaluator had in version 0.1."""
+_SHIPPED = "digit_evaluator"
 _AT_ONCE = 500
 _SHIFT = 2
 _BATCH, _RATE = 128, 2e-3
@@ -55,8 +57,8 @@ class Classifier(nn.Module):
         return self.output(self.features(images)).float()
 
 
-class Judge(nn.Module):
-    """Two classifiers of the same images, trained from different seeds: whoever wins by one is judged by the other.
+class Evaluator(nn.Module):
+    """Two classifiers of the same images, trained from different seeds, so that neither's flaws count twice.
 
     Args:
         channels: of the images.
@@ -69,11 +71,11 @@ class Judge(nn.Module):
         self.measure, self.verdict = Classifier(channels, len(classes)), Classifier(channels, len(classes))
 
     def features(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) uint8 -> (N, 128) on the CPU, of the one network."""
+        """(N, C, H, W) uint8 -> (N, 128) on the CPU, by the first network."""
         return run(self.measure, images, features=True)
 
     def recognise(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) uint8 -> (N,) int64 classes on the CPU, by the other network."""
+        """(N, C, H, W) uint8 -> (N,) int64 classes on the CPU, by the second network."""
         return run(self.verdict, images).argmax(1)
 
 
@@ -115,7 +117,7 @@ def train_classifier(data: Labelled, classes: int, *, epochs: int, session: Sess
         classes: outputs.
         epochs: passes over the data.
         session: its seed decides weights and order.
-        folder: for the checkpoint; a killed training goes on from there.
+        folder: for the checkpoint; a killed training resumes from it.
     """
     rows = Shuffled(len(data), _BATCH, session, "classifier")
 
@@ -134,54 +136,70 @@ def train_classifier(data: Labelled, classes: int, *, epochs: int, session: Sess
     return network.eval().requires_grad_(False)
 
 
-def train_judge(data: Labelled, classes: tuple[str, ...], *, epochs: int, session: Session, folder: Path) -> Judge:
+def fit_evaluator(
+    data: Labelled, classes: tuple[str, ...], *, epochs: int, session: Session, folder: Path | None
+) -> Evaluator:
     """Both classifiers, one after the other, from the session's seed and the next one."""
     weights: dict[str, Tensor] = {}
     for number, name in enumerate(("measure", "verdict")):
         own = replace(session, seed=session.seed + number)
-        network = train_classifier(data, len(classes), epochs=epochs, session=own, folder=folder / name)
+        network = train_classifier(
+            data, len(classes), epochs=epochs, session=own, folder=folder / name if folder else None
+        )
         weights |= {f"{name}.{key}": value for key, value in network.state_dict().items()}
-    return filled(lambda: Judge(data.images.shape[1], classes), weights)
+    return filled(lambda: Evaluator(data.images.shape[1], classes), weights)
 
 
-def save_judge(folder: Path, judge: Judge, accuracy: Mapping[str, float]) -> None:
-    """Write a judge with its measured accuracies; they are read by people alone."""
-    write(
-        folder, _NAME, judge, {"channels": judge.channels, "classes": list(judge.classes), "accuracy": dict(accuracy)}
-    )
-
-
-def load_judge(folder: Path) -> Judge:
-    """The judge that `gan judge` wrote.
+def save_evaluator(folder: Path, evaluator: Evaluator, accuracy: Mapping[str, float]) -> None:
+    """Write an evaluator with its measured accuracies, which are for readers only.
 
     Raises:
-        DeepscopeError: there is none, or it is damaged.
+        OSError: the disk is full, say; an older evaluator is left as it was.
     """
-    about, weights = read(folder, _NAME, made_by="gan judge")
-    with described(folder / f"{_NAME}.json", "gan judge"):
+    about = {"channels": evaluator.channels, "classes": list(evaluator.classes), "accuracy": dict(accuracy)}
+    EVALUATOR.write(folder, evaluator.state_dict(), about)
+
+
+def load_evaluator(folder: Path) -> Evaluator:
+    """The evaluator that `gan evaluator` wrote.
+
+    Raises:
+        FileError: there is none, or it is damaged.
+    """
+    about, weights = EVALUATOR.read(folder)
+    with EVALUATOR.building(folder):
         channels, classes = required_channels(about), tuple(str(name) for name in about["classes"])
         if len(classes) < 2:
             raise ValueError(f"{len(classes)} classes")
-        return filled(lambda: Judge(channels, classes), weights)
+        return filled(lambda: Evaluator(channels, classes), weights)
 
 
-def shipped_judge() -> Judge | None:
-    """The judge of grey digits inside the package; None where the package was built without one."""
+def shipped_evaluator() -> Evaluator | None:
+    """The evaluator of grey digits inside the package; None where the package was built without one."""
     with as_file(files("deepscope.gans.quality") / _SHIPPED) as folder:
-        return load_judge(folder) if folder.is_dir() else None
+        return load_evaluator(folder) if folder.is_dir() else None
 
 
-def fitting_judge(folder: Path | None, channels: int, classes: tuple[str, ...]) -> Judge | None:
-    """The named judge, else the shipped one where it knows these images; None where it does not.
+def fitting_evaluator(given: Evaluator | str | Path | None, pictures: Pictures) -> Evaluator | None:
+    """The given evaluator, or else the shipped one where it knows these images; None where it does not.
+
+    Args:
+        given: an evaluator, or the folder of one.
+        pictures: to recognise; of stacked ones, the digits in their colours.
 
     Raises:
-        DeepscopeError: the named one is of other images.
+        DataError: the given one recognises other images.
     """
-    judge = load_judge(folder) if folder else shipped_judge()
-    if judge is None or (judge.channels == channels and judge.classes == classes):
-        return judge
-    if folder:
-        raise DeepscopeError(
-            f"{folder} judges other images: {judge.channels} channels, classes {', '.join(judge.classes[:10])}"
-        )
-    return None
+    folder = given if isinstance(given, (str, Path)) else None
+    evaluator = load_evaluator(Path(folder)) if folder else shipped_evaluator() if given is None else given
+    assert not isinstance(evaluator, (str, Path))
+    channels, classes = (1, DIGITS) if pictures.stacked else (pictures.channels, pictures.classes)
+    if evaluator is None or (evaluator.channels == channels and evaluator.classes == classes):
+        return evaluator
+    if given is None:
+        return None
+    raise DataError(
+        f"{folder or 'the evaluator'} recognises other images than {pictures.name}: {evaluator.channels} channels, "
+        f"classes {', '.join(evaluator.classes[:10])}",
+        data=pictures.name,
+    )

@@ -1,4 +1,4 @@
-"""`Attack`: the family of methods that change an image until a network sees something else in it."""
+"""`Attack`: the family of methods that change an image until a model classifies it as something else."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from deepscope.attacks.goals import Goal
-from deepscope.errors import DeepscopeError
+from deepscope.attacks.criteria import Criterion
+from deepscope.errors import SettingError
 from deepscope.models import VisionModel
 from deepscope.models.differentiable import differentiable
 from deepscope.registry import Registered
+from deepscope.settings import check
 
 Norm: TypeAlias = Literal["l0", "l2", "linf"]
 """How a change is measured: changed pixels, Euclidean length, largest change of a channel (pixels in [0, 1])."""
 
 
 class Attack(Registered):
-    """A way to make adversarial examples. An attack's own word is not trusted: `judge` decides what succeeded."""
+    """A way to make adversarial examples. It does not say what succeeded: `evaluator.evaluate` does."""
 
     norm: ClassVar[Norm]
     """What the attack keeps small."""
     exact: ClassVar[bool] = False
-    """Whether it goes by differences of logits that bfloat16 does not show, and so does without it."""
+    """Whether it depends on differences of logits that are too small for bfloat16, and always runs in float32."""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
@@ -33,21 +34,28 @@ class Attack(Registered):
             if name in cls.__dict__:
                 setattr(cls, name, differentiable(cls.__dict__[name]))
 
+    def __post_init__(self) -> None:
+        check(self)
+        if getattr(self, "levels", 0) == 1:
+            raise SettingError("levels", "must be at least 2, or 0 for no rounding", got=1)
+
     @abstractmethod
-    def __call__(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
+    def __call__(
+        self, model: VisionModel, pixels: Tensor, criterion: Criterion, *, rng: torch.Generator | None = None
+    ) -> Tensor:
         """Perturbed pixels.
 
         Args:
             model: the network under attack.
-            pixels: (N, 3, H, W) in [0, 1], on the grid of 8-bit images where the result shall be saved.
-            goal: what counts as success, one row an image.
-            rng: the source of all randomness.
+            pixels: (N, 3, H, W) in [0, 1]; multiples of 1/255 where the result is to be saved.
+            criterion: what counts as a success, one row per image.
+            rng: the source of all randomness; a generator seeded with 0 where None.
 
         Returns:
             (N, 3, H, W) in [0, 1]; a row that did not succeed may be anything within the attack's bounds.
 
         Raises:
-            DeepscopeError: the model has no class layer.
+            ModelError: the model has no class layer.
         """
 
 
@@ -63,32 +71,39 @@ class Bounded(Attack):
         return float(getattr(self, self.bound))
 
     def within(self, radius: float) -> Bounded:
-        """The same attack at another radius."""
+        """The same attack with another radius.
+
+        Raises:
+            SettingError: the radius is out of range.
+        """
         assert is_dataclass(self)
         return replace(self, **{self.bound: type(getattr(self, self.bound))(radius)})
 
 
 class Shared(Attack):
-    """One perturbation learnt from many images, to be laid on any image."""
+    """One perturbation learnt from many images, to be applied to any image."""
 
     @abstractmethod
-    def fit(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
+    def fit(
+        self, model: VisionModel, pixels: Tensor, criterion: Criterion, *, rng: torch.Generator | None = None
+    ) -> Tensor:
         """The perturbation learnt from (N, 3, H, W) pixels."""
 
     @abstractmethod
-    def apply(self, perturbation: Tensor, pixels: Tensor, *, rng: torch.Generator) -> Tensor:
-        """(N, 3, H, W) pixels with the perturbation laid on."""
+    def apply(self, perturbation: Tensor, pixels: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
+        """(N, 3, H, W) pixels with the perturbation applied."""
 
-    def __call__(self, model: VisionModel, pixels: Tensor, goal: Goal, *, rng: torch.Generator) -> Tensor:
+    def __call__(
+        self, model: VisionModel, pixels: Tensor, criterion: Criterion, *, rng: torch.Generator | None = None
+    ) -> Tensor:
         """Perturbed pixels, the perturbation learnt from these same images."""
-        return self.apply(self.fit(model, pixels, goal, rng=rng), pixels, rng=rng)
+        rng = seeded(rng)
+        return self.apply(self.fit(model, pixels, criterion, rng=rng), pixels, rng=rng)
 
 
-def require_positive(**settings: float) -> None:
-    """Raises DeepscopeError where a setting is not above 0: an attack without reach or steps attacks nothing."""
-    for name, value in settings.items():
-        if not value > 0:
-            raise DeepscopeError(f"{name.replace('_', ' ')} is {value:g}, which attacks nothing: give a number above 0")
+def seeded(rng: torch.Generator | None) -> torch.Generator:
+    """The caller's generator; where there is none, a new one seeded with 0."""
+    return torch.Generator().manual_seed(0) if rng is None else rng
 
 
 def distance(changed: Tensor, pixels: Tensor, norm: Norm) -> Tensor:

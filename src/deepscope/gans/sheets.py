@@ -1,4 +1,4 @@
-"""Sheets of generated images, one a moment of the training, as PNG files that a resumed training goes on with."""
+"""Sheets of generated images along a training: PNG files, which a resumed training continues."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from torch import Tensor
 
 from deepscope.files import atomic
 
+NO_SHEETS: tuple[NDArray[np.uint8], tuple[int, ...]] = np.empty((0, 0, 0, 3), np.uint8), ()
+"""No images and no steps."""
+
 
 @dataclass(frozen=True)
-class Film:
+class Sheets:
     """The sheets in a folder; each file is named by the step it was made after."""
 
     folder: Path
 
     def clear(self) -> None:
-        """Remove the sheets: they are those of an earlier training."""
+        """Remove the sheets of an earlier training."""
         for path in self._paths():
             path.unlink(missing_ok=True)
 
@@ -30,14 +33,17 @@ class Film:
             Image.fromarray(sheet(images, columns=columns)).save(path)
 
     def frames(self, *, most: int = 60) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
-        """At most `most` sheets (T, H, W, 3), evenly chosen with the first and the last, and their steps.
+        """Up to `most` sheets (T, H, W, 3), evenly chosen with the first and the last, and their steps; T may be 0.
 
-        A damaged one is left out. Raises ValueError where there are none, or where they differ in size.
+        Damaged ones, and those of another size than the last one, are left out.
         """
         paths = self._paths()
+        if not paths:
+            return NO_SHEETS
         chosen = [paths[row] for row in sorted(set(np.linspace(0, len(paths) - 1, most).round().astype(int)))]
-        frames = {int(path.stem): frame for path in chosen if (frame := _read(path)) is not None}
-        return np.stack(list(frames.values())), tuple(frames)
+        read = {int(path.stem): frame for path in chosen if (frame := _read(path)) is not None}
+        frames = {step: frame for step, frame in read.items() if frame.shape == read[max(read)].shape}
+        return (np.stack(list(frames.values())), tuple(frames)) if frames else NO_SHEETS
 
     def _paths(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("[0-9]*.png") if path.stem.isdecimal())

@@ -8,8 +8,7 @@ from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 from deepscope.attacks import OnePixel, Untargeted
-from deepscope.attacks.judge import counted
-from deepscope.attacks.nearby import around
+from deepscope.attacks.counting import around, counted
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.session import Session
 
@@ -133,12 +132,12 @@ def test_one_pixel_finds_the_same_as_with_the_whole_network(home: Path, monkeypa
     model = load_model("squeezenet1_0", Session.open(home=home, device="cpu", quiet=True))
     pixels = model.read([home / "data" / "imagenet-sample" / "n01440764_tench.JPEG"])
     with torch.no_grad():
-        goal = Untargeted(model(pixels).argmax(1))
+        criterion = Untargeted(model(pixels).argmax(1))
         changed = variants(pixels, 1)
         (near,) = around(model, pixels)
         assert near is not model
         torch.testing.assert_close(near(changed), model(changed), rtol=1e-4, atol=1e-4)
     attack = OnePixel(queries=60, population=20)
-    quick = attack(model, pixels, goal, rng=torch.Generator().manual_seed(0))
+    quick = attack(model, pixels, criterion, rng=torch.Generator().manual_seed(0))
     monkeypatch.setattr("deepscope.attacks.one_pixel.around", lambda model, pixels: [model] * len(pixels))
-    assert torch.equal(quick, attack(model, pixels, goal, rng=torch.Generator().manual_seed(0)))
+    assert torch.equal(quick, attack(model, pixels, criterion, rng=torch.Generator().manual_seed(0)))

@@ -1,0 +1,149 @@
+"""Running an attack on many images at growing radii: what succeeded, and what it cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from deepscope.attacks.base import Attack, Bounded, Shared
+from deepscope.attacks.counting import Cost, counted
+from deepscope.attacks.criteria import Criterion
+from deepscope.attacks.evaluator import Verdict, evaluate
+from deepscope.attacks.levels import to_levels, to_pixels
+from deepscope.attacks.subjects import Subjects
+from deepscope.models import VisionModel
+from deepscope.models.differentiable import differentiable
+from deepscope.models.fast_backward import FastBackward
+from deepscope.session import Session
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """The result of an attack on N images.
+
+    Attributes:
+        images: (N, 3, H, W) uint8, each image as last evaluated; the first few where the others were not kept.
+        radii: in growing order; infinite for an attack without a radius.
+        verdicts: for each radius, one verdict per image. An image that succeeded at a smaller radius keeps its verdict.
+        queries: (N,) images that the network classified, over all radii: the mean of the batch that the image was in.
+        gradients: (N,) as `queries`, for gradients.
+        vanished: (N,) whether the image withstood a radius at which a gradient of it was zero or not finite, or at
+            which every query was answered with the same logits: it proves nothing then. Of a shared attack: whether
+            the gradients of most images that it learnt from were.
+    """
+
+    images: Tensor
+    radii: tuple[float, ...]
+    verdicts: tuple[tuple[Verdict, ...], ...]
+    queries: Tensor
+    gradients: Tensor
+    vanished: Tensor
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    def successes(self, place: int = -1) -> list[bool]:
+        """Which images succeeded at a radius, given by its place; by default the largest."""
+        return [verdict.success for verdict in self.verdicts[place]]
+
+    def values(self, field: str, *, place: int = -1, of_successes: bool = True) -> list[float]:
+        """One field of the verdicts at a radius, by default of the successes only: a failure has no distance."""
+        found = (verdict for verdict in self.verdicts[place] if verdict.success or not of_successes)
+        return [float(getattr(verdict, field)) for verdict in found]
+
+    def keeping(self, count: int) -> Outcome:
+        """The same outcome with the first images only."""
+        return replace(self, images=self.images[:count].clone())
+
+
+@differentiable
+def run_attack(
+    attack: Attack,
+    model: VisionModel,
+    subjects: Subjects,
+    session: Session,
+    *,
+    radii: Sequence[float] = (),
+    files: Sequence[Path] | None = None,
+    batch_size: int = 16,
+    rng: torch.Generator | None = None,
+) -> Outcome:
+    """Attack every image and evaluate the result.
+
+    A bounded attack runs at each radius, on the images that withstood the smaller ones. Any other runs once, and
+    has succeeded at the radii that its change does not exceed.
+
+    Args:
+        attack: the method.
+        model: the network under attack.
+        subjects: images that it classifies correctly, none of which meets the criterion already. A shared attack
+            learns from `subjects.learn_from`, or from these same images where there is none.
+        session: progress, seed and precision. In bfloat16, passes without a gradient are faster during the attack;
+            the evaluation always runs in float32, and so does an attack that needs small differences of logits.
+        radii: in the attack's norm; without any, its own.
+        files: where to save, one PNG per image; None evaluates in memory.
+        batch_size: images attacked at once; the outcome does not depend on it.
+        rng: the source of all randomness; the session's stream of this attack where None.
+    """
+    images, labels, criterion = subjects.levels, subjects.labels, subjects.criterion
+    rng = session.rng("attack", attack.name) if rng is None else rng
+    bounded = attack if isinstance(attack, Bounded) else None
+    sizes = tuple(sorted(radii)) or ((bounded.reach,) if bounded else ())
+    if not bounded:
+        sizes = (*sizes, math.inf)
+    saved = images.clone()
+    quick = session.precision == "bfloat16" and not attack.exact
+    fast = FastBackward.of(model, to_pixels(images[:1], model))
+    queries, gradients = torch.zeros(len(images)), torch.zeros(len(images))
+    vanished = torch.zeros(len(images), dtype=torch.bool)
+    latest: dict[int, Verdict] = {}
+    by_radius: list[tuple[Verdict, ...]] = []
+    with session.progress(f"attacking with {attack.name}", total=len(images) * len(sizes)) as advance:
+        for size in sizes:
+            todo = [i for i in range(len(images)) if i not in latest or (bounded and not latest[i].success)]
+            advance(len(images) - len(todo))
+            sized = bounded.within(size) if bounded and todo else attack
+            perturb, learning = _prepare(sized, model, subjects.learn_from or subjects, rng, quick=quick, fast=fast)
+            queries += learning.queries / max(1, len(images))  # the cost of learning, shared by all
+            gradients += learning.gradients / max(1, len(images))
+            for start in range(0, len(todo), batch_size):
+                rows = torch.tensor(todo[start : start + batch_size])
+                pixels, wanted = to_pixels(images[rows], model), criterion[rows].to(model.device)
+                watched, cost = counted(model, pixels, quick=quick, fast=fast)
+                changed = perturb(watched, pixels, wanted)
+                queries[rows] += cost.queries / len(rows)
+                gradients[rows] += cost.gradients / len(rows)
+                places = None if files is None else [files[row] for row in rows.tolist()]
+                verdicts, read = evaluate(model, pixels, changed, wanted, labels[rows].to(model.device), places)
+                saved[rows] = to_levels(read)
+                latest.update(zip(rows.tolist(), verdicts, strict=True))
+                if bounded:
+                    latest.update({row: _within(size, bounded, latest[row]) for row in rows.tolist()})
+                withstood = torch.tensor([not latest[row].success for row in rows.tolist()])
+                most = learning.vanished.float().mean() > 0.5  # False where nothing was learnt
+                vanished[rows] |= withstood & (cost.vanished | cost.flat | most).cpu()
+                advance(len(rows))
+            by_radius.append(tuple(_within(size, attack, latest[row]) for row in range(len(images))))
+    return Outcome(saved, sizes, tuple(by_radius), queries, gradients, vanished)
+
+
+def _prepare(
+    attack: Attack, model: VisionModel, known: Subjects, rng: torch.Generator, *, quick: bool, fast: FastBackward
+) -> tuple[Callable[[VisionModel, Tensor, Criterion], Tensor], Cost]:
+    """What perturbs a batch, and the cost of preparing it: a shared attack first learns its perturbation."""
+    pixels = to_pixels(known.levels if isinstance(attack, Shared) else known.levels[:0], model)
+    watched, cost = counted(model, pixels, quick=quick, fast=fast)
+    if not isinstance(attack, Shared):
+        return lambda model, pixels, criterion: attack(model, pixels, criterion, rng=rng), cost
+    change = attack.fit(watched, pixels, known.criterion.to(model.device), rng=rng)
+    return lambda _, pixels, __: attack.apply(change, pixels, rng=rng), cost
+
+
+def _within(radius: float, attack: Attack, verdict: Verdict) -> Verdict:
+    """The verdict, a success only within the radius; the margin is for the rounding of sums, not of pixels."""
+    return replace(verdict, success=verdict.success and verdict.distance(attack.norm) <= radius * (1 + 1e-4) + 1e-6)

@@ -1,0 +1,199 @@
+"""Attack images: adversarial examples of any images, each evaluated as the 8-bit image that it is saved as."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deepscope.attacks.base import Attack, Shared
+from deepscope.attacks.evaluator import Verdict, write
+from deepscope.attacks.levels import to_pixels
+from deepscope.attacks.outcome import Outcome, run_attack
+from deepscope.attacks.subjects import Misclassified, Subjects, aim, divide, file_names, files_in, read_subjects
+from deepscope.attacks.watch import Trace, watch
+from deepscope.errors import FileError
+from deepscope.images import Skipped
+from deepscope.inputs import Images
+from deepscope.models import VisionModel
+from deepscope.render import Presented, drafts
+from deepscope.session import Session
+
+FOLDER = "adversarial"
+"""The folder of the images, in the folder of a result."""
+
+
+@dataclass(frozen=True, eq=False)
+class AdversarialExamples(Presented):
+    """The adversarial examples that an attack made of N images.
+
+    Attributes:
+        model: the network under attack.
+        method: the attack.
+        target: the class that was aimed at, as it was given; None for any but the true one.
+        subjects: the images that were attacked, and those that were left out.
+        outcome: the examples, what succeeded and what it cost.
+        trace: the attack on the first image, query by query, where that was asked for.
+    """
+
+    model: VisionModel
+    method: Attack
+    target: str | int | None
+    subjects: Subjects
+    outcome: Outcome
+    trace: Trace | None = None
+
+    def __len__(self) -> int:
+        return len(self.subjects)
+
+    @property
+    def images(self) -> Tensor:
+        """(N, 3, H, W) uint8, as saved."""
+        return self.outcome.images
+
+    @property
+    def pixels(self) -> Tensor:
+        """(N, 3, H, W) float32 in [0, 1], as read back from the saved images."""
+        return self.images.float().div(255)
+
+    @property
+    def success(self) -> Tensor:
+        """(N,) bool: whether the saved image meets the criterion, within the attack's radius."""
+        return torch.tensor(self.outcome.successes(), dtype=torch.bool)
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """What was measured of each image: classes, probabilities and distances."""
+        return self.outcome.verdicts[-1]
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files, or names, of the images that were attacked."""
+        return self.subjects.paths
+
+    @property
+    def digests(self) -> tuple[bytes, ...]:
+        """SHA-256 of each of these files or images."""
+        return self.subjects.digests
+
+    @property
+    def misclassified(self) -> tuple[Misclassified, ...]:
+        """Images that the model gets wrong without any attack."""
+        return self.subjects.misclassified
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """What could not be read, or already shows the target."""
+        return self.subjects.skipped
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The file name of each saved image."""
+        return file_names(self.paths)
+
+    def columns(self) -> Mapping[str, Sequence[Any]]:
+        """One row per image: classes and probabilities before and after, success, distances and cost."""
+        fields = ("true_before", "true_after", "target_before", "target_after", "l0", "l2", "linf", "ssim")
+        return {
+            "image": [str(path) for path in self.paths],
+            "before": [self.model.categories[verdict.before] for verdict in self.verdicts],
+            "after": [self.model.categories[verdict.after] for verdict in self.verdicts],
+            "success": self.success.tolist(),
+            **{field: self.outcome.values(field, of_successes=False) for field in fields},
+            "queries": self.outcome.queries.tolist(),
+            "gradients": self.outcome.gradients.tolist(),
+            "vanished": self.outcome.vanished.tolist(),
+        }
+
+    def save(self, folder: str | Path) -> Path:
+        """Write result.json, arrays and figures into a folder, and the images as PNG into `adversarial/` below it.
+
+        Returns:
+            the folder.
+
+        Raises:
+            FileError: the folder cannot be written to.
+        """
+        folder = Path(folder)
+        try:
+            with drafts(folder) as scratch:
+                for levels, name in zip(self.images, self.names, strict=True):
+                    write(levels, scratch / FOLDER / name)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise FileError(f"cannot write to {folder} ({reason}): name another folder", path=folder) from None
+        return super().save(folder)
+
+
+def attack(
+    model: VisionModel,
+    images: Images,
+    method: Attack | str = "pgd",
+    *,
+    target: str | int | None = None,
+    save_to: str | Path | None = None,
+    trace: bool = False,
+    limit: int | None = None,
+    batch_size: int = 16,
+    seed: int = 0,
+    session: Session | None = None,
+) -> AdversarialExamples:
+    """Change images until a model classifies them as something else.
+
+    Every example is clipped, rounded to 8 bits, encoded as PNG, decoded and classified; only then it counts. An image
+    that the model gets wrong without any attack is listed and not attacked; where nothing says what an image shows,
+    the model's prediction counts as the truth. A shared attack (patch, universal) learns from a random half of the
+    images and is evaluated on the other half.
+
+    Args:
+        model: the network under attack.
+        images: paths, folders, PIL images, arrays, tensors, or a dataset.
+        method: an attack, or the name of one with its default settings.
+        target: the class to be predicted, by name or number, or "random" for a random one per image; any but the true
+            one by default.
+        save_to: a folder for the examples, one PNG per image; they are then read back from these files. None encodes
+            and decodes in memory, with the same outcome.
+        trace: also record what the model is asked during the attack on the first image.
+        limit: images to use, at most, drawn at random.
+        batch_size: images attacked at once; the outcome does not depend on it.
+        seed: of all randomness.
+        session: device, precision and progress; its own seed counts where it is given.
+
+    Returns:
+        the examples, with what was measured of each.
+
+    Raises:
+        SettingError: a setting is out of range.
+        ModelError: the model has no class layer.
+        DataError: no image could be read, or too few for a shared attack.
+        FileError: the folder cannot be written to.
+
+    Example:
+        >>> import deepscope as ds
+        >>> from deepscope.attacks import PGD, attack
+        >>> cat = ds.data.photographs.bundled("chelsea.png")
+        >>> fooled = attack(ds.load_model("efficientnet_lite0"), cat, PGD(radius=4 / 255), target="toaster")
+        >>> fooled.images.shape, fooled.success.tolist()
+        (torch.Size([1, 3, 224, 224]), [True])
+    """
+    method = Attack.named(method) if isinstance(method, str) else method
+    session = Session.of(session, device=model.device, seed=seed)
+    found = read_subjects(model, images, session, batch_size=batch_size, limit=limit)
+    subjects = divide(method, aim(model, found, target, session), session)
+    files = files_in(save_to, subjects)
+    outcome = run_attack(method, model, subjects, session, files=files, batch_size=batch_size)
+    seen = _trace(method, model, subjects, session) if trace and len(subjects) else None
+    return AdversarialExamples(model, method, target, subjects, outcome, seen)
+
+
+def _trace(method: Attack, model: VisionModel, subjects: Subjects, session: Session) -> Trace | None:
+    """The attack on the first image; None for one that is learnt from many images."""
+    if isinstance(method, Shared):
+        return None
+    criterion = subjects.criterion[torch.zeros(1, dtype=torch.long)].to(model.device)
+    pixels = to_pixels(subjects.levels[:1], model)
+    return watch(method, model, pixels, criterion, rng=session.rng("attack", method.name))

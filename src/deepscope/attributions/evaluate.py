@@ -1,0 +1,190 @@
+"""Evaluate attribution methods: faithfulness, stability, localisation, and a sanity check."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepscope.attributions.attribution import Attribution
+from deepscope.attributions.boxes import Boxes
+from deepscope.attributions.faithfulness import Measure
+from deepscope.attributions.measuring import CHANCE, Values, joined, measure_batch
+from deepscope.attributions.naming import as_measures, as_methods, labels
+from deepscope.attributions.sanity import SanityCheck, check_sanity
+from deepscope.errors import SettingError
+from deepscope.images import Skipped
+from deepscope.inputs import Given, Images, Photos, gather, stream_photos
+from deepscope.models import VisionModel
+from deepscope.render import Presented
+from deepscope.session import Session
+
+EVALUATED = ("saliency", "smooth-grad", "integrated-gradients", "guided-backpropagation", "grad-cam")
+"""The methods evaluated where none is named."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measurements:
+    """What was measured on one network.
+
+    Attributes:
+        model: the classifier.
+        values: method's label, or "random" for random maps -> measure -> (N,) values.
+        sanity: the sanity check; None where it was left out.
+        paths: the images' files, or names.
+        digests: SHA-256 of each file or image.
+        skipped: what could not be read.
+    """
+
+    model: VisionModel
+    values: Mapping[str, Mapping[str, NDArray[np.float64]]]
+    sanity: SanityCheck | None
+    paths: tuple[Path, ...]
+    digests: tuple[bytes, ...]
+    skipped: tuple[Skipped, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation(Presented):
+    """How far the maps of attribution methods can be trusted, on N images.
+
+    Attributes:
+        networks: what was measured on the model and, where one was given, on the model to compare it with.
+        methods: by label.
+        measures: by label; `values` also holds "energy-pointing" where boxes were given.
+    """
+
+    networks: tuple[Measurements, ...]
+    methods: Mapping[str, Attribution]
+    measures: Mapping[str, Measure]
+
+    @property
+    def values(self) -> Mapping[str, Mapping[str, NDArray[np.float64]]]:
+        """Method, or "random" -> measure -> (N,) values of the model."""
+        return self.networks[0].values
+
+    def columns(self) -> Mapping[str, Sequence[Any]]:
+        """One row per model, method, measure and image: the value."""
+        rows = [
+            (network.model.name, method, measure, str(path), float(value))
+            for network in self.networks
+            for method, of_method in network.values.items()
+            for measure, values in of_method.items()
+            for path, value in zip(network.paths, values)
+        ]
+        names = ("model", "method", "measure", "image", "value")
+        return {name: [row[place] for row in rows] for place, name in enumerate(names)}
+
+
+def evaluate(
+    model: VisionModel,
+    images: Images,
+    methods: Iterable[Attribution | str] | Attribution | str = EVALUATED,
+    *,
+    measures: Iterable[Measure | str] | Measure | str = (),
+    boxes: str | Path | None = None,
+    against: VisionModel | None = None,
+    sanity: int = 16,
+    limit: int | None = None,
+    batch_size: int = 16,
+    seed: int = 0,
+    session: Session | None = None,
+) -> Evaluation:
+    """Measure how far attribution maps of the predicted class can be trusted.
+
+    Random maps are measured alongside: a method that does not beat them shows nothing. In the sanity check a map has to
+    change when the network's upper layers are shuffled. What was measured is kept in the cache.
+
+    Args:
+        model: a classifier.
+        images: paths, folders, PIL images, arrays, tensors, or a dataset.
+        methods: attribution methods, or their names; "all" means all of them.
+        measures: measures, or their names; by default all of them.
+        boxes: CSV file of the objects' boxes (file,left,top,right,bottom, in pixels), for the pointing game.
+        against: another classifier, measured on the same images.
+        sanity: images of the sanity check; 0 leaves it out.
+        limit: images to use, at most, drawn at random.
+        batch_size: images per batch; the values do not depend on it.
+        seed: of the draw, and of methods and measures that draw random numbers.
+        session: device, precision, cache and progress; its own seed counts where it is given.
+
+    Raises:
+        SettingError: a setting is out of range.
+        ModelError: a model has no class layer.
+        UnsupportedError: a method does not apply to a model.
+        FileError: the boxes cannot be read, or none is of these images.
+        DataError: no image could be read.
+
+    Example:
+        >>> import deepscope as ds
+        >>> photo = ds.data.photographs.bundled("chelsea.png")
+        >>> model = ds.load_model("efficientnet_lite0")
+        >>> found = ds.attributions.evaluate(model, photo, "grad-cam", measures=["roughness"], sanity=0)
+        >>> bool(found.values["grad-cam"]["roughness"] < found.values["random"]["roughness"])
+        True
+    """
+    chosen, asked = as_methods(methods), as_measures(measures)
+    if sanity < 0:
+        raise SettingError("sanity", "must be a number of images, or 0", got=sanity)
+    if limit is not None and limit < 1:
+        raise SettingError("limit", "must be at least 1", got=limit)
+    models = (model, *([against] if against else []))
+    for one in models:
+        one.require_classes()
+    session = Session.of(session, device=model.device, seed=seed)
+    table = None if boxes is None else Boxes.read(boxes)
+    given = _listed(images).some(limit, session) if table or against else gather(images).some(limit, session)
+    if table:
+        table.require(item.path for item in given.items)
+    plan = _Plan(tuple(chosen), tuple(asked), table, sanity, batch_size, session)
+    return Evaluation(
+        tuple(plan.run(one, given) for one in models),
+        dict(zip(labels(chosen), chosen)),
+        dict(zip(labels(asked), asked)),
+    )
+
+
+def _listed(images: Images) -> Given:
+    """The images as a list, so that they can be read more than once."""
+    given = gather(images)
+    return given if given.count is not None else Given(tuple(given.items), given.roots, given.skipped)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is measured on each network."""
+
+    methods: tuple[Attribution, ...]
+    measures: tuple[Measure, ...]
+    boxes: Boxes | None
+    sanity: int
+    batch_size: int
+    session: Session
+
+    def run(self, model: VisionModel, given: Given) -> Measurements:
+        """Measure every method on every image, batch by batch."""
+        by_label: dict[str, Attribution | None] = {**dict(zip(labels(self.methods), self.methods)), CHANCE: None}
+        parts: dict[str, list[Values]] = {name: [] for name in by_label}
+        paths: list[Path] = []
+        digests: list[bytes] = []
+        skipped: list[Skipped] = []
+        few: list[Photos] = []
+        for batch in stream_photos(model, given, self.session, batch_size=self.batch_size, text="measuring"):
+            skipped += batch.skipped
+            if not len(batch):
+                continue
+            inside = None if self.boxes is None else self.boxes.inside(batch)
+            for name, method in by_label.items():
+                parts[name].append(
+                    measure_batch(method, batch, self.measures, self.session, first=len(paths), inside=inside)
+                )
+            few.append(batch[range(min(len(batch), max(self.sanity - len(paths), 0)))])
+            paths += batch.paths
+            digests += batch.digests
+        checked = check_sanity(self.methods, Photos.joined(few), self.session) if self.sanity else None
+        values = {name: joined(found) for name, found in parts.items()}
+        return Measurements(model, values, checked, tuple(paths), tuple(digests), tuple(skipped))

@@ -1,0 +1,73 @@
+"""Methods and measures as callers give them: by name, as objects, several in one text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from deepscope.attributions.attribution import Attribution
+from deepscope.attributions.faithfulness import Measure
+
+
+def as_method(method: Attribution | str) -> Attribution:
+    """A method itself, or the one of that name with its default settings.
+
+    Raises:
+        DeepscopeError: no method has that name.
+    """
+    return Attribution.named(method) if isinstance(method, str) else method
+
+
+def as_methods(methods: Iterable[Attribution | str] | Attribution | str) -> list[Attribution]:
+    """Methods by name, several in one text too, or as objects; "all" means all of them. None is listed twice.
+
+    Where none is given, those that need less than a hundred passes per image.
+
+    Raises:
+        DeepscopeError: no method has that name.
+    """
+    wanted = _separate([methods] if isinstance(methods, (Attribution, str)) else methods)
+    if not wanted:
+        wanted = [name for name, method in Attribution.members().items() if not method.costly]
+    elif "all" in wanted:
+        wanted = list(Attribution.members())
+    return list(dict.fromkeys(map(as_method, wanted)))
+
+
+def as_measures(measures: Iterable[Measure | str] | Measure | str) -> list[Measure]:
+    """Measures by name, several in one text too, or as objects; all of them where none is given.
+
+    Raises:
+        DeepscopeError: no measure has that name.
+    """
+    wanted = _separate([measures] if isinstance(measures, (Measure, str)) else measures) or list(Measure.members())
+    return list(dict.fromkeys(Measure.named(one) if isinstance(one, str) else one for one in wanted))
+
+
+def labels(methods: Sequence[Attribution | Measure]) -> list[str]:
+    """A different label for each: its name, with the settings where several have the same name.
+
+    Example:
+        >>> from deepscope.attributions import Saliency, SmoothGrad
+        >>> labels([Saliency(), SmoothGrad(samples=8), SmoothGrad(samples=64)])
+        ['saliency', 'smooth-grad(samples=8)', 'smooth-grad(samples=64)']
+    """
+    names = [method.name for method in methods]
+    return [
+        method.name if names.count(method.name) == 1 else f"{method.name}({_differing(method, methods)})"
+        for method in methods
+    ]
+
+
+def _differing(method: Attribution | Measure, methods: Sequence[Attribution | Measure]) -> str:
+    """The settings in which it differs from others of its name."""
+    others = [other.settings() for other in methods if other.name == method.name]
+    own = method.settings()
+    return ", ".join(f"{name}={value}" for name, value in own.items() if any(other[name] != value for other in others))
+
+
+def _separate(given: Iterable[Attribution | Measure | str]) -> list:
+    """Each name by itself, where several stand in one text."""
+    found = []
+    for one in given:
+        found += one.replace(",", " ").split() if isinstance(one, str) else [one]
+    return found

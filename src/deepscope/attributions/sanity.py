@@ -1,0 +1,119 @@
+"""The sanity check: do maps change when the network's weights are shuffled?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deepscope.attributions.attribution import Attribution, per_pixel
+from deepscope.attributions.faithfulness import Randomisation
+from deepscope.attributions.naming import labels
+from deepscope.inputs import Photos
+from deepscope.kept import Arrays, digest, kept
+from deepscope.models import VisionModel
+from deepscope.registry import plain_value
+from deepscope.session import Session
+from deepscope.statistics import Estimate, mean
+
+
+@dataclass(frozen=True)
+class Sanity:
+    """What the sanity check says of a method.
+
+    Attributes:
+        upper: rank correlation with the trained network's maps while at most half of the layers are shuffled.
+        unrelated: the same once every layer is shuffled: what the image alone gives.
+        margin: `upper` minus the middle between `unrelated` and 1, image by image.
+    """
+
+    upper: Estimate
+    unrelated: Estimate
+    margin: Estimate
+
+    @classmethod
+    def of(cls, survived: NDArray[np.float64], depths: Sequence[float]) -> Sanity:
+        """From a method's (depths, N) rank correlations; the last depth is 1."""
+        upper = survived[np.array(depths) <= 0.5].mean(0)
+        unrelated = survived[-1]
+        return cls(mean(upper), mean(unrelated), mean(upper - (1 + unrelated) / 2))
+
+    @property
+    def verdict(self) -> Literal["passes", "fails", "undecided"]:
+        """Whether the maps are nearer to an unrelated network's ("passes") than to the trained one's ("fails")."""
+        if self.margin.high < 0:
+            return "passes"
+        return "fails" if self.margin.low > 0 else "undecided"
+
+
+@dataclass(frozen=True, eq=False)
+class SanityCheck:
+    """The sanity check of several methods on one network.
+
+    Attributes:
+        model: the network that was shuffled.
+        survived: method's label -> (depths, N) rank correlations with the trained network's maps.
+        depths: shares of the layers that were shuffled.
+    """
+
+    model: VisionModel
+    survived: Mapping[str, NDArray[np.float64]]
+    depths: tuple[float, ...]
+
+    @property
+    def images(self) -> int:
+        """How many images were used."""
+        return next(iter(self.survived.values())).shape[-1]
+
+    @property
+    def found(self) -> dict[str, Sanity]:
+        """What the check says of each method, by label."""
+        return {name: Sanity.of(survived, self.depths) for name, survived in self.survived.items()}
+
+
+def check_sanity(methods: Sequence[Attribution], photos: Photos, session: Session) -> SanityCheck:
+    """Compare the maps with those of ever more shuffled networks. Each image is kept in the cache.
+
+    Every image has a shuffling of its own, so that an interval over images covers the randomness of both. A shuffled
+    network explains the class that it now predicts: the old one may be out of its reach.
+    """
+    check = Randomisation()
+    survived: list[NDArray[np.float64]] = []
+    for index in session.track(range(len(photos)), "sanity check"):
+        one = photos[[index]]
+        about = {
+            "model": photos.model.fingerprint,
+            "methods": plain_value(methods),
+            "check": plain_value(check.depths),
+            "image": digest(one.pixels, one.predicted),
+            "first": index,
+        }
+
+        def compute(one: Photos = one, index: int = index) -> Arrays:
+            return {"survived": _survived(check, methods, one, index, session)}
+
+        survived.append(kept(session, about, compute)["survived"])
+    found = np.concatenate(survived, axis=-1)
+    return SanityCheck(photos.model, dict(zip(labels(methods), found)), check.depths)
+
+
+def _survived(
+    check: Randomisation, methods: Sequence[Attribution], photo: Photos, index: int, session: Session
+) -> NDArray[np.float64]:
+    """(methods, depths, 1) rank correlations of one image's maps."""
+    model = photo.model
+    pixels, predicted = photo.pixels.to(model.device), photo.predicted.to(model.device)
+
+    def explain(network: VisionModel) -> list[Tensor]:
+        target = predicted
+        if network is not model:
+            with torch.no_grad():
+                target = network(pixels).argmax(1)
+        return [per_pixel(one(network, pixels, target, rng=session.rng("explain", one.name))) for one in methods]
+
+    return check(explain, model, pixels, rng=session.rng("randomisation", index))

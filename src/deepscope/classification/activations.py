@@ -1,0 +1,181 @@
+"""Activations: what layers of a network put out for images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deepscope.errors import DataError, ModelError, UnsupportedError
+from deepscope.images import Skipped
+from deepscope.inputs import Images, nothing_readable, read, require_size
+from deepscope.models import VisionModel
+from deepscope.render import Presented
+from deepscope.session import Session
+
+
+@dataclass(frozen=True, eq=False)
+class Activations(Presented):
+    """What layers put out for N images.
+
+    Attributes:
+        model: the network.
+        outputs: layer -> (N, ...) its outputs, float32, on the CPU.
+        paths: the images' files, or names.
+        pixels: (N, 3, H, W) in [0, 1], as the model sees them.
+        digests: SHA-256 of each file or image.
+        skipped: what could not be read.
+    """
+
+    model: VisionModel
+    outputs: Mapping[str, Tensor]
+    paths: tuple[Path, ...]
+    pixels: Tensor
+    digests: tuple[bytes, ...]
+    skipped: tuple[Skipped, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, layer: str) -> Tensor:
+        """(N, ...) outputs of a layer."""
+        return self.outputs[layer]
+
+    def maps(self, layer: str) -> Tensor:
+        """(N, C, h, w) maps of a layer; (N, C, 1) where it has no positions.
+
+        Raises:
+            UnsupportedError: the output has a shape that holds no map.
+        """
+        return torch.stack([channels_first(output) for output in self.outputs[layer]])
+
+    def statistics(self, layer: str) -> dict[str, Tensor]:
+        """(C,) mean, std, minimum, maximum and share of zeros of each channel, over images and positions."""
+        values = self.maps(layer).transpose(0, 1).flatten(1)
+        return {
+            "mean": values.mean(1),
+            "std": values.std(1, correction=0),
+            "minimum": values.amin(1),
+            "maximum": values.amax(1),
+            "zero": (values == 0).float().mean(1),
+        }
+
+    def columns(self) -> Mapping[str, Sequence[Any]]:
+        """One row per layer and channel: statistics over images and positions."""
+        found: dict[str, list[Any]] = {"layer": [], "channel": []}
+        for layer in self.outputs:
+            for name, values in self.statistics(layer).items():
+                found.setdefault(name, []).extend(values.tolist())
+            count = len(found["mean"]) - len(found["layer"])
+            found["layer"] += [layer] * count
+            found["channel"] += range(count)
+        return found
+
+
+def activations(
+    model: VisionModel,
+    images: Images,
+    layers: str | Sequence[str] | None = None,
+    *,
+    limit: int | None = None,
+    batch_size: int = 16,
+    seed: int = 0,
+    session: Session | None = None,
+) -> Activations:
+    """What layers of a network put out for images, in one pass that stops after the last of them.
+
+    Args:
+        model: a network; one without a class layer will do.
+        images: paths, folders, PIL images, arrays, tensors, or a dataset.
+        layers: names of layers, as `model.layers` lists them; the first convolution by default.
+        limit: images to use, at most, drawn at random.
+        batch_size: images per forward pass.
+        seed: of the draw.
+        session: device and progress; its own seed counts where it is given.
+
+    Raises:
+        SettingError: a setting is out of range.
+        ModelError: no layer is named, and the network has no convolution.
+        DeepscopeError: no layer has that name; the nearest names are offered.
+        UnsupportedError: a layer does not put out one tensor per image.
+        DataError: no image could be read.
+
+    Example:
+        >>> import deepscope as ds
+        >>> photo = ds.data.photographs.bundled("chelsea.png")
+        >>> found = ds.activations(ds.load_model("efficientnet_lite0"), photo, "conv_stem")
+        >>> found["conv_stem"].shape
+        torch.Size([1, 32, 112, 112])
+    """
+    names = _layers(model, layers)
+    session = Session.of(session, device=model.device, seed=seed)
+    paths: list[Path] = []
+    digests: list[bytes] = []
+    skipped: list[Skipped] = []
+    pixels: list[Tensor] = []
+    outputs: dict[str, list[Tensor]] = {name: [] for name in names}
+    for batch in read(model, images, session, batch_size=batch_size, limit=limit, text="activations"):
+        skipped += batch.skipped
+        if not batch.rows:
+            continue
+        pixels.append(batch.pixels)
+        require_size(batch.paths[0], batch.pixels, pixels[0].shape[-2:])
+        with torch.inference_mode():
+            found = model.activations(batch.pixels.to(model.device), names)
+        for name, output in found.items():
+            if not output.ndim or len(output) != len(batch.rows):
+                raise UnsupportedError(
+                    f"layer {name!r} of {model.name} gives a tensor of shape {tuple(output.shape)} for "
+                    f"{len(batch.rows)} images, not one output per image: choose another layer",
+                    what=name,
+                )
+            outputs[name].append(output.float().cpu())
+        paths += batch.paths
+        digests += batch.digests
+    if not paths:
+        raise DataError(nothing_readable(skipped))
+    whole = {name: torch.cat(parts) for name, parts in outputs.items()}
+    return Activations(model, whole, tuple(paths), torch.cat(pixels), tuple(digests), tuple(skipped))
+
+
+def channels_first(output: Tensor) -> Tensor:
+    """A layer's output for one image -> (C, H, W), or (C, 1) where the layer has no positions.
+
+    Handles (C, H, W), channels last as in Swin (H, W, C), tokens (T, C) of a square of patches with or without
+    further tokens before them, and vectors (C,).
+
+    Raises:
+        UnsupportedError: the shape is another.
+    """
+    if output.ndim == 1:
+        return output[:, None]
+    if output.ndim == 2:
+        side = math.isqrt(len(output))
+        return output[len(output) - side**2 :].T.reshape(-1, side, side)
+    if output.ndim == 3:
+        return output.permute(2, 0, 1) if output.shape[0] == output.shape[1] != output.shape[2] else output
+    raise UnsupportedError(
+        f"the layer's output has shape {tuple(output.shape)}, which is no map: choose another layer", what="layer"
+    )
+
+
+def _layers(model: VisionModel, layers: str | Sequence[str] | None) -> list[str]:
+    """The names of layers that exist, none twice."""
+    if isinstance(layers, str):
+        layers = [layers]
+    names = list(dict.fromkeys(layers or [_first_convolution(model)]))
+    for name in names:
+        model.layer(name)
+    return names
+
+
+def _first_convolution(model: VisionModel) -> str:
+    for name, module in model.network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            return name
+    raise ModelError(f"{model.name} has no convolution: name a layer", model=model.name)

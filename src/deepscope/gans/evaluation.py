@@ -1,0 +1,182 @@
+"""`evaluate_gan`: how good, how varied and how new a generator's images are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from deepscope.errors import DataError, DeepscopeError, SettingError
+from deepscope.gans.pictures import DIGITS, Labelled, Pictures, load_pictures
+from deepscope.gans.quality import (
+    Evaluator,
+    bundled_features,
+    classification_accuracy_score,
+    draw,
+    fitting_evaluator,
+    inception_features,
+    likeness,
+    novelty,
+    variety,
+)
+from deepscope.gans.saved import GAN, opened
+from deepscope.inputs import Images
+from deepscope.render import Presented
+from deepscope.session import Session
+
+_FEWEST = 10
+_SHOWN = 8
+
+
+@dataclass(frozen=True, eq=False)
+class GANEvaluation(Presented):
+    """What a generator's images are worth.
+
+    Attributes:
+        gan: that made them.
+        metrics: by name; "NAME/real" and "NAME-floor" are what real images get in the samples' place.
+        evaluated: whether an evaluator knew these images; without one, classes are not recognised.
+        missing: why other metrics are not measured, a sentence each.
+        samples: (N, C, H, W) uint8 of the samples that are nearest to a training image.
+        nearest: (N, C, H, W) uint8 of these training images.
+        distances: (N,) root mean square differences, pixels in [0, 1].
+    """
+
+    gan: GAN
+    metrics: Mapping[str, float]
+    evaluated: bool
+    missing: tuple[str, ...]
+    samples: Tensor
+    nearest: Tensor
+    distances: Tensor
+
+    def columns(self) -> Mapping[str, Sequence[Any]]:
+        """One row per metric, beside what real images get."""
+        rows = [(name, value, self.of_real_images(name)) for name, value in self.generated.items()]
+        names, values, real = zip(*rows)
+        return {"metric": names, "generated": values, "real images": real}
+
+    @property
+    def generated(self) -> dict[str, float]:
+        """The metrics of generated images."""
+        return {name: value for name, value in self.metrics.items() if not name.endswith(("/real", "-floor"))}
+
+    def of_real_images(self, name: str) -> float | None:
+        """What real images get for a metric; None where that is not measured."""
+        return self.metrics.get(f"{name}/real", self.metrics.get(f"{name}-floor"))
+
+
+def evaluate_gan(
+    gan: GAN | str | Path,
+    data: Images | Pictures | None = None,
+    *,
+    evaluator: Evaluator | str | Path | None = None,
+    samples: int = 10_000,
+    score_epochs: int = 6,
+    seed: int = 0,
+    session: Session | None = None,
+) -> GANEvaluation:
+    """Measure a generator against held-out images of its data; real images give each metric's bound.
+
+    Args:
+        gan: a generator, or the folder of one.
+        data: what to measure against; what the generator learnt from where None.
+        evaluator: recognises classes; None for the one in the package, where it knows these images.
+        samples: images to generate; the Frechet distance uses as many as there are held-out images.
+        score_epochs: of the classifier that is trained on generated images (classification accuracy score); 0 leaves
+            it out.
+        seed: of the samples.
+        session: device, precision and progress; its own seed counts where it is given.
+
+    Raises:
+        SettingError: a setting is out of range.
+        FileError: the folder holds no generator, or a damaged one.
+        DataError: the data is not like what the generator makes.
+
+    Example:
+        >>> from deepscope.gans import Architecture, Recipe, evaluate_gan, load_pictures, train_gan
+        >>> from deepscope.session import Session
+        >>> digits = load_pictures("mnist-extract", 32, Session(), hold_out=2400)
+        >>> small = Architecture(width=2, latent=4)
+        >>> trained = train_gan(digits, architecture=small, recipe=Recipe(epochs=1, batch_size=1000))
+        >>> found = evaluate_gan(trained.gan, digits, samples=20)
+        >>> found.metrics["digit-fid"] > found.metrics["digit-fid-floor"]
+        True
+    """
+    if samples < _FEWEST:
+        raise SettingError("samples", f"must be at least {_FEWEST}", got=samples)
+    if score_epochs < 0:
+        raise SettingError("score_epochs", "must be 0 or more", got=score_epochs)
+    session = session or Session.open(seed=seed)
+    gan = opened(gan, session)
+    pictures, expert = material(gan, data, evaluator, session)
+    made = draw(gan, pictures, samples, session)
+    metrics, missing = measure(gan, pictures, made, expert, session, score_epochs=score_epochs)
+    metrics["memorised"], near = novelty(made, pictures)
+    closest = near.distances.argsort()[:_SHOWN]
+    return GANEvaluation(
+        gan,
+        metrics,
+        expert is not None,
+        tuple(missing),
+        made.images[closest],
+        pictures.train.images[near.rows[closest]],
+        near.distances[closest],
+    )
+
+
+def material(
+    gan: GAN, data: Images | Pictures | None, evaluator: Evaluator | str | Path | None, session: Session
+) -> tuple[Pictures, Evaluator | None]:
+    """The real images that a generator is measured against, and what recognises their classes.
+
+    Raises:
+        DataError: they are not like the generator's.
+    """
+    own = data is None or (isinstance(data, (str, Path)) and str(data) == gan.data)
+    pictures = load_pictures(
+        gan.data if data is None else data, gan.architecture.side, session, hold_out=gan.held_out if own else 0
+    )
+    if gan.stacked and not pictures.stacked:
+        pictures = load_pictures(pictures, pictures.side, session, stack=len(pictures))
+    found = fitting_evaluator(evaluator, pictures)
+    if pictures.channels != gan.channels or (gan.labelled and pictures.classes != gan.classes):
+        raise DataError(
+            f"{pictures.name} is not like what the generator makes ({gan.channels} channels, {len(gan.classes)} "
+            f"classes; {pictures.channels} and {len(pictures.classes)} there): name the generator's own data",
+            data=pictures.name,
+        )
+    return pictures, found.to(session.device) if found else None
+
+
+def measure(
+    gan: GAN,
+    pictures: Pictures,
+    samples: Labelled,
+    evaluator: Evaluator | None,
+    session: Session,
+    *,
+    score_epochs: int,
+    folder: Path | None = None,
+) -> tuple[dict[str, float], list[str]]:
+    """All metrics that can be measured here, and why others cannot, a sentence each."""
+    metrics: dict[str, float] = {}
+    missing: list[str] = []
+    if evaluator is None:
+        metrics |= likeness("bundled", bundled_features(session), samples.images, pictures, session)
+    else:
+        metrics |= variety(evaluator, samples, pictures, conditional=gan.labelled)
+        if not gan.stacked:
+            name = "digit" if pictures.classes == DIGITS else "judge"
+            metrics |= likeness(name, evaluator.features, samples.images, pictures, session)
+    try:
+        found = likeness("inception", inception_features(session), samples.images, pictures, session)
+        metrics |= {name: value for name, value in found.items() if name.startswith("inception")}
+    except DeepscopeError as error:
+        missing.append(f"{error}.")
+    if gan.labelled and score_epochs:
+        metrics |= classification_accuracy_score(gan, pictures, epochs=score_epochs, session=session, folder=folder)
+    return metrics, missing

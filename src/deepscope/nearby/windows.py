@@ -1,0 +1,125 @@
+"""What changes in a layer's output when a small window of its input changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+_WHOLE = 0.75
+"""The share of a layer's output above which computing the whole output is as fast."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of a layer's output that changed; the rest is unchanged.
+
+    Attributes:
+        inner: (n, C, h, w) the window.
+        start: (n, 2) its upper left corner.
+        unchanged: (H, W, C) the layer's output for the unchanged image.
+    """
+
+    inner: Tensor
+    start: Tensor
+    unchanged: Tensor
+
+    def crop(self, start: Tensor, size: tuple[int, ...], outside: float = 0.0) -> Tensor:
+        """(n, C, *size) from the corner (n, 2) on; beyond the map it is filled with `outside`."""
+        if size == tuple(self.inner.shape[2:]) and torch.equal(start, self.start):
+            return self.inner
+        there, here, beyond = [], [], []
+        for dim, (length, inner) in enumerate(zip(self.unchanged.shape, self.inner.shape[2:])):
+            place = start[:, dim, None] + torch.arange(size[dim], device=start.device)
+            there.append(place.clamp(0, length - 1))
+            beyond.append(there[-1] != place)
+            here.append(place - self.start[:, dim, None])
+            here[-1] = torch.where((here[-1] >= 0) & (here[-1] < inner), here[-1], -1)
+        row = torch.arange(len(start), device=start.device)[:, None, None]
+        values = self.unchanged[_down(there[0]), _across(there[1])]
+        new = self.inner.permute(0, 2, 3, 1)[row, _down(here[0]), _across(here[1])]
+        values = torch.where(((_down(here[0]) >= 0) & (_across(here[1]) >= 0))[..., None], new, values)
+        if any(part.any() for part in beyond):
+            values = values.masked_fill((_down(beyond[0]) | _across(beyond[1]))[..., None], outside)
+        return values.permute(0, 3, 1, 2)
+
+    def whole(self) -> Tensor:
+        """(n, C, H, W)."""
+        return self.crop(torch.zeros_like(self.start), tuple(self.unchanged.shape[:2]))
+
+
+def _pair(size: int | tuple[int, ...]) -> tuple[int, ...]:
+    return (size, size) if isinstance(size, int) else size
+
+
+def _down(places: Tensor) -> Tensor:
+    return places[:, :, None]
+
+
+def _across(places: Tensor) -> Tensor:
+    return places[:, None, :]
+
+
+@dataclass(frozen=True)
+class Slide:
+    """A kernel that slides over the map: its reach, stride and leading padding, for height and width."""
+
+    reach: tuple[int, ...]
+    stride: tuple[int, ...]
+    before: tuple[int, ...]
+    outside: float
+    run: Callable[[Tensor], Tensor]
+
+    def __call__(self, window: Window, unchanged: Tensor) -> Window | None:
+        """The window that changes in the output; None where that is most of the output."""
+        if self.reach == self.stride == (1, 1):
+            return replace(window, inner=self.run(window.inner), unchanged=unchanged)
+        start, size, part = [], [], 1.0
+        for dim, (reach, stride, before) in enumerate(zip(self.reach, self.stride, self.before)):
+            length = unchanged.shape[dim]
+            size.append((window.inner.shape[2 + dim] + reach - 2) // stride + 1)
+            part *= size[-1] / length
+            first = -((reach - 1 - before - window.start[:, dim]).div(stride, rounding_mode="floor"))
+            start.append(first.clamp(0, max(0, length - size[-1])))
+        if part > _WHOLE:
+            return None
+        steps, padding = (torch.tensor(values, device=window.start.device) for values in (self.stride, self.before))
+        starts = torch.stack(start, 1)
+        needed = tuple((n - 1) * stride + reach for n, stride, reach in zip(size, self.stride, self.reach))
+        return Window(self.run(window.crop(starts * steps - padding, needed, self.outside)), starts, unchanged)
+
+
+def slide(module: nn.Module, given: torch.Size, gives: torch.Size) -> Slide | None:
+    """How a convolution or pooling slides over a map; None for other modules."""
+    from timm.layers.conv2d_same import Conv2dSame
+
+    if isinstance(module, nn.Conv2d) and type(module) in (nn.Conv2d, Conv2dSame) and module.padding_mode == "zeros":
+        reach = tuple(d * (k - 1) + 1 for d, k in zip(module.dilation, module.kernel_size))
+        before = module.padding
+        if isinstance(module, Conv2dSame) or isinstance(before, str):  # the padding follows from the output's size
+            gaps = ((n - 1) * s + r - m for n, s, r, m in zip(gives, module.stride, reach, given))
+            before = tuple(max(0, gap) // 2 for gap in gaps)
+
+        def convolve(crop: Tensor) -> Tensor:
+            return functional.conv2d(crop, module.weight, module.bias, module.stride, 0, module.dilation, module.groups)
+
+        return Slide(reach, module.stride, before, 0.0, convolve)
+    if type(module) is nn.MaxPool2d and not module.return_indices and module.dilation in (1, (1, 1)):
+        reach, stride, before = (_pair(part) for part in (module.kernel_size, module.stride, module.padding))
+        return Slide(
+            reach, stride, before, -torch.inf, lambda crop: functional.max_pool2d(crop, list(reach), list(stride))
+        )
+    return None
+
+
+def aligned(windows: list[Window]) -> list[Window]:
+    """The same windows, grown to the smallest window that covers them all."""
+    start = torch.stack([window.start for window in windows]).amin(0)
+    ends = [window.start + torch.tensor(window.inner.shape[2:], device=start.device) for window in windows]
+    size = (torch.stack(ends).amax(0) - start).amax(0)
+    start = start.minimum(torch.tensor(windows[0].unchanged.shape[:2], device=start.device) - size)
+    shape = tuple(size.tolist())
+    return [replace(window, inner=window.crop(start, shape), start=start) for window in windows]

@@ -1,0 +1,232 @@
+"""`visualize`: images of what a network believes a class looks like, evaluated by other networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from deepscope.errors import DataError, DeepscopeError, SettingError
+from deepscope.inputs import Images, nothing_readable, read
+from deepscope.models import VisionModel
+from deepscope.render import Presented
+from deepscope.session import Session
+from deepscope.visualization.climb import suited
+from deepscope.visualization.evaluation import Evaluation, evaluate, require_evaluators, usual_evaluator
+from deepscope.visualization.making import Made, make_images, watch_frames
+from deepscope.visualization.objectives import ChannelObjective, ClassObjective, LayerObjective, Objective
+from deepscope.visualization.recipe import Recipe, preset
+
+_FRAMES = 60
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer to excite in place of a class.
+
+    Attributes:
+        name: as PyTorch or the publication calls it.
+        channel: one channel, or several, with an image for each; none for the layer as a whole.
+    """
+
+    name: str
+    channel: int | Sequence[int] = ()
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """All channels."""
+        return (self.channel,) if isinstance(self.channel, int) else tuple(self.channel)
+
+
+Targets: TypeAlias = "str | int | Sequence[str | int] | Layer"
+"""What images must excite: classes by name, WordNet identifier or number; or a layer."""
+
+
+@dataclass(frozen=True, eq=False)
+class ClassImages(Presented):
+    """Images of what a network believes its classes look like, or that excite one of its layers.
+
+    Attributes:
+        model: the network that they were made with.
+        objective: what each of N images excites; where ctrl-C came first there are fewer images.
+        labels: a name for each image.
+        recipe: how they were made.
+        seeds: images per class or channel.
+        made: pixels, and how they came about.
+        evaluators: the other networks.
+        evaluations: what the network itself sees, then the others; empty for layers.
+        watched: (F, N) the class's probability, or the activation, on each frame of the animation.
+        not_evaluated: why no other network evaluates them, where one was wanted; empty otherwise.
+        paths, digests: of the images to start from.
+    """
+
+    model: VisionModel
+    objective: Objective
+    labels: tuple[str, ...]
+    recipe: Recipe
+    seeds: int
+    made: Made
+    evaluators: tuple[VisionModel, ...]
+    evaluations: tuple[Evaluation, ...]
+    watched: Tensor
+    not_evaluated: str = ""
+    paths: tuple[Path, ...] = ()
+    digests: tuple[bytes, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def pixels(self) -> Tensor:
+        """(N, 3, H, W) in [0, 1]."""
+        return self.made.pixels
+
+    def columns(self) -> Mapping[str, Sequence[Any]]:
+        """One row per image: its label, its rank and probability by each network, total variation and saturation."""
+        rows = range(len(self))
+        found: dict[str, Sequence[Any]] = {"image": list(self.labels)}
+        for one in self.evaluations:
+            found[f"rank/{one.evaluator}"] = [one.rank(row) for row in rows]
+            found[f"probability/{one.evaluator}"] = [one.probability(row) for row in rows]
+        for own in self.evaluations[:1]:
+            found["total-variation"] = own.recognition.total_variation.tolist()
+            found["saturation"] = own.recognition.saturation.tolist()
+        return found
+
+
+def visualize(
+    model: VisionModel,
+    targets: Targets,
+    *,
+    recipe: Recipe | str = "default",
+    evaluators: Sequence[VisionModel] | None = (),
+    start: Images | None = None,
+    seeds: int = 1,
+    animate: bool = False,
+    batch_size: int = 8,
+    seed: int = 0,
+    session: Session | None = None,
+) -> ClassImages:
+    """Make images of what a network believes a class looks like, by gradient ascent on the class's score.
+
+    ctrl-C returns the images as far as they have come; the same call resumes them, to the same bits.
+
+    Args:
+        model: the network to look into.
+        targets: classes, with one image each; or `Layer(name, channel)`.
+        recipe: how; or a preset's name. Views adapt to networks that accept a single input size.
+        evaluators: other networks that are asked what they see; None for the bundled one, or squeezenet1_0 for images
+            of the bundled one, where it is available.
+        start: an image to start from, or one per image; noise where None.
+        seeds: images per class, from different noise.
+        animate: also return the images after up to 60 steps.
+        batch_size: images at a time; halved where memory runs out.
+        seed: of the noise and of random views.
+        session: device, precision, cache and progress; its own seed counts where it is given.
+
+    Returns:
+        images, what each network sees in them, and how they came about.
+
+    Raises:
+        SettingError: a setting is out of range, or two cannot be combined.
+        ModelError: the model has no class layer, and classes are asked for.
+        UnsupportedError: the recipe does not fit the network, or a network does not know a class.
+        DataError: the image to start from cannot be read.
+
+    Example:
+        >>> import deepscope as ds
+        >>> from deepscope.visualization import Recipe, visualize
+        >>> short = Recipe(iterations=2, view=64)
+        >>> found = visualize(ds.load_model("efficientnet_lite0"), ["pug", "daisy"], recipe=short)
+        >>> found.pixels.shape
+        torch.Size([2, 3, 224, 224])
+    """
+    for name, value in (("seeds", seeds), ("batch_size", batch_size)):
+        if value < 1:
+            raise SettingError(name, "must be at least 1", got=value)
+    session = Session.of(session, device=model.device, seed=seed)
+    recipe = suited(preset(recipe) if isinstance(recipe, str) else recipe, model)
+    objective, labels = _objective(model, targets, recipe, seeds)
+    require_evaluators(objective, evaluators or ())
+    pixels, paths, digests = _start(model, start, len(labels), session)
+    not_evaluated = ""
+    if evaluators is None:
+        evaluators, not_evaluated = _usual(objective, session)
+    steps = _evenly(recipe.iterations) if animate else ()
+    made = make_images(objective, recipe, labels, session, start=pixels, batch_size=batch_size, frame_steps=steps)
+    return ClassImages(
+        model=model,
+        objective=objective,
+        labels=tuple(labels[: len(made.pixels)]),
+        recipe=recipe,
+        seeds=seeds,
+        made=made,
+        evaluators=tuple(evaluators),
+        evaluations=evaluate(made.pixels, objective, evaluators),
+        watched=watch_frames(made, objective),
+        not_evaluated=not_evaluated,
+        paths=paths,
+        digests=digests,
+    )
+
+
+def _objective(model: VisionModel, targets: Targets, recipe: Recipe, seeds: int) -> tuple[Objective, list[str]]:
+    """What to excite, and a label for each image."""
+    if isinstance(targets, Layer):
+        model.layer(targets.name)
+        if not targets.channels:
+            return LayerObjective(model, targets.name, seeds), _seeded([targets.name], seeds)
+        channels = torch.tensor(targets.channels).repeat_interleave(seeds)
+        names = [f"{targets.name} {channel}" for channel in targets.channels]
+        return ChannelObjective(model, targets.name, channels), _seeded(names, seeds)
+    named = [targets] if isinstance(targets, (str, int)) else targets
+    classes = list(dict.fromkeys(model.category(name) for name in named))
+    if not classes:
+        raise SettingError("targets", "must name at least one class, or a layer")
+    names = [model.categories[target] for target in classes]
+    if len(set(names)) < len(names):
+        names = [f"{name} {target}" for name, target in zip(names, classes)]
+    indices = torch.tensor(classes).repeat_interleave(seeds)
+    return ClassObjective.of(model, indices, recipe), _seeded(names, seeds)
+
+
+def _seeded(names: Sequence[str], seeds: int) -> list[str]:
+    return [f"{name} #{seed + 1}" if seeds > 1 else name for name in names for seed in range(seeds)]
+
+
+def _start(
+    model: VisionModel, start: Images | None, count: int, session: Session
+) -> tuple[Tensor | None, tuple[Path, ...], tuple[bytes, ...]]:
+    """(N, 3, H, W) pixels to start from, with the files that they come from; None for noise."""
+    if start is None:
+        return None, (), ()
+    found = list(read(model, start, session, text="reading the start"))
+    skipped = [item for batch in found for item in batch.skipped]
+    found = [batch for batch in found if batch.rows]
+    if skipped or not found:
+        raise DataError(nothing_readable(skipped))
+    pixels = torch.cat([batch.pixels for batch in found])
+    if len(pixels) not in (1, count):
+        raise SettingError("start", f"must be one image, or one for each of the {count}", got=len(pixels))
+    paths = tuple(path for batch in found for path in batch.paths)
+    return pixels.expand(count, -1, -1, -1), paths, tuple(digest for batch in found for digest in batch.digests)
+
+
+def _usual(objective: Objective, session: Session) -> tuple[list[VisionModel], str]:
+    """The usual evaluator; or why there is none."""
+    if not isinstance(objective, ClassObjective):
+        return [], ""
+    try:
+        return [usual_evaluator(objective, session)], ""
+    except DeepscopeError as error:
+        return [], str(error)
+
+
+def _evenly(steps: int) -> list[int]:
+    """The steps to animate, the first and the last among them."""
+    count = min(_FRAMES, steps + 1)
+    return sorted({round(index * steps / max(1, count - 1)) for index in range(count)})
