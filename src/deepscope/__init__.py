@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         transfer,
         visualization,
     )
+    from deepscope.adaptation import adapt
     from deepscope.attributions import explain
     from deepscope.classification import activations, classify
     from deepscope.errors import (
@@ -49,10 +50,12 @@ if TYPE_CHECKING:
     from deepscope.report.audit import audit
     from deepscope.results import Result
     from deepscope.session import Session
+    from deepscope.transfer import ImageClassifier
 
     __version__: str
 
 _HOMES = {
+    "deepscope.adaptation": ("adapt",),
     "deepscope.attributions": ("explain",),
     "deepscope.classification": ("activations", "classify"),
     "deepscope.errors": (
@@ -68,6 +71,7 @@ _HOMES = {
     "deepscope.report.audit": ("audit",),
     "deepscope.results": ("Result",),
     "deepscope.session": ("Session",),
+    "deepscope.transfer": ("ImageClassifier",),
 }
 """Module -> the names of the public face that it holds; a test compares them with the imports above."""
 
@@ -89,6 +93,7 @@ __all__ = [
     "DataError",
     "DeepscopeError",
     "FileError",
+    "ImageClassifier",
     "MissingExtraError",
     "ModelError",
     "Preprocessing",
@@ -99,6 +104,7 @@ __all__ = [
     "VisionModel",
     "__version__",
     "activations",
+    "adapt",
     "adaptation",
     "attacks",
     "attributions",

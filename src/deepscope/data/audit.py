@@ -141,7 +141,15 @@ def audit(root: str | Path, session: Session | None = None, *, near: int = NEAR,
 
     Example:
         >>> from deepscope.data.audit import audit
-        >>> audit("photos/").to_pandas()  # doctest: +SKIP
+        >>> import shutil, tempfile
+        >>> from pathlib import Path
+        >>> from deepscope.data.photographs import bundled
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("one.png", "two.png"):
+        ...         _ = shutil.copy(bundled("chelsea.png"), Path(folder, name))
+        ...     found = audit(folder)
+        >>> found.columns()["first"], found.columns()["second"]
+        (['one.png'], ['two.png'])
     """
     session = session or Session()
     root = Path(root).expanduser()

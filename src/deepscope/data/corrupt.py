@@ -99,8 +99,17 @@ def corrupt(
         FileError: there is a folder of that name, or it lies in the data.
 
     Example:
+        >>> from pathlib import Path
         >>> from deepscope.data.corrupt import corrupt
-        >>> corrupt("photos/", folder="noisy/").show()  # doctest: +SKIP
+        >>> import shutil, tempfile
+        >>> from deepscope.data.photographs import bundled
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     photos = Path(place, "photos")
+        ...     photos.mkdir()
+        ...     _ = shutil.copy(bundled("chelsea.png"), photos)
+        ...     found = corrupt(photos, folder=Path(place, "noisy"))
+        >>> len(found), found.corruption.name
+        (1, 'gaussian-noise')
     """
     session, folder = session or Session.open(seed=seed), Path(folder)
     found = load_any(data, session)

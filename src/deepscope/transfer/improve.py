@@ -101,8 +101,15 @@ def improve(
         DataError: the data does not exist, or has too few classes or images.
 
     Example:
+        >>> import numpy as np, torch, deepscope as ds
         >>> from deepscope.transfer import improve
-        >>> improve("photos/").show()  # doctest: +SKIP
+        >>> layers = torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
+        >>> network = torch.nn.Sequential(*layers, torch.nn.Linear(8, 2))
+        >>> model = ds.VisionModel("small", network, ds.Preprocessing(resize=32, crop=32), ("a", "b"))
+        >>> grey = [np.full((32, 32, 3), level, np.uint8) for level in range(0, 240, 20)]
+        >>> found = improve([(image, "night" if row < 6 else "day") for row, image in enumerate(grey)], model)
+        >>> [idea.name for idea in found.ideas][:3]
+        ['baseline', 'raw', 'power normalisation']
     """
     session = session or Session.open(seed=seed)
     examples = Examples.of(data, session)
