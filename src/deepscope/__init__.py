@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         visualization,
     )
     from deepscope.adaptation import adapt
+    from deepscope.attacks import attack
     from deepscope.attributions import explain
     from deepscope.classification import activations, classify
     from deepscope.errors import (
@@ -46,16 +47,19 @@ if TYPE_CHECKING:
         SettingError,
         UnsupportedError,
     )
+    from deepscope.gans import train_gan
     from deepscope.models import Preprocessing, VisionModel, load_model, wrap
     from deepscope.report.audit import audit
     from deepscope.results import Result
     from deepscope.session import Session
     from deepscope.transfer import ImageClassifier
+    from deepscope.visualization import visualize
 
     __version__: str
 
 _HOMES = {
     "deepscope.adaptation": ("adapt",),
+    "deepscope.attacks": ("attack",),
     "deepscope.attributions": ("explain",),
     "deepscope.classification": ("activations", "classify"),
     "deepscope.errors": (
@@ -67,11 +71,13 @@ _HOMES = {
         "SettingError",
         "UnsupportedError",
     ),
+    "deepscope.gans": ("train_gan",),
     "deepscope.models": ("Preprocessing", "VisionModel", "load_model", "wrap"),
     "deepscope.report.audit": ("audit",),
     "deepscope.results": ("Result",),
     "deepscope.session": ("Session",),
     "deepscope.transfer": ("ImageClassifier",),
+    "deepscope.visualization": ("visualize",),
 }
 """Module -> the names of the public face that it holds; a test compares them with the imports above."""
 
@@ -106,6 +112,7 @@ __all__ = [
     "activations",
     "adapt",
     "adaptation",
+    "attack",
     "attacks",
     "attributions",
     "audit",
@@ -118,8 +125,10 @@ __all__ = [
     "load_model",
     "models",
     "studies",
+    "train_gan",
     "transfer",
     "visualization",
+    "visualize",
     "wrap",
 ]
 
