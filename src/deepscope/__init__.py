@@ -48,7 +48,7 @@ if TYPE_CHECKING:
         UnsupportedError,
     )
     from deepscope.gans import train_gan
-    from deepscope.models import Preprocessing, VisionModel, load_model, wrap
+    from deepscope.models import Preprocessing, VisionModel, load_model, save_model, wrap
     from deepscope.report.audit import audit
     from deepscope.results import Result
     from deepscope.session import Session
@@ -72,7 +72,7 @@ _HOMES = {
         "UnsupportedError",
     ),
     "deepscope.gans": ("train_gan",),
-    "deepscope.models": ("Preprocessing", "VisionModel", "load_model", "wrap"),
+    "deepscope.models": ("Preprocessing", "VisionModel", "load_model", "save_model", "wrap"),
     "deepscope.report.audit": ("audit",),
     "deepscope.results": ("Result",),
     "deepscope.session": ("Session",),
@@ -124,6 +124,7 @@ __all__ = [
     "gans",
     "load_model",
     "models",
+    "save_model",
     "studies",
     "train_gan",
     "transfer",

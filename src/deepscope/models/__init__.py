@@ -1,6 +1,7 @@
 """Models: what can be named, where it comes from, and one way to use it."""
 
 from deepscope.models.preprocessing import Preprocessing
+from deepscope.models.saving import save_model
 from deepscope.models.source import DEFAULT, Entry, ModelSource, catalogue, load_model
 from deepscope.models.vision_model import Origin, VisionModel
 from deepscope.models.wrapping import wrap
@@ -15,6 +16,7 @@ __all__ = [
     "VisionModel",
     "catalogue",
     "load_model",
+    "save_model",
     "wrap",
 ]
 

@@ -22,12 +22,14 @@ from deepscope.models.source import Entry, ModelSource, exists
 from deepscope.models.vision_model import Origin, VisionModel
 from deepscope.session import Session
 
+FILE = "model.safetensors"
+"""The file in a folder that `save_model` wrote."""
 _PART = "_features"
 
 
 @dataclass(frozen=True)
 class WeightsFile(ModelSource):
-    """A file of the home folder's `weights/`, by its name without suffix, or any file by its path."""
+    """A file of the home folder's `weights/` by its name without suffix, or any file, or `save_model` folder, by path."""
 
     rank: ClassVar[int] = 1
 
@@ -42,6 +44,8 @@ class WeightsFile(ModelSource):
     def open(self, name: str, session: Session) -> VisionModel | None:
         """The model; features-only where the file's metadata says `part`."""
         path = Path(name)
+        if exists(path / FILE):
+            return read(path / FILE)
         if path.suffix != ".safetensors":
             here = sorted((session.home / "weights").glob("*.safetensors"))
             found = [p for p in here if p.stem == name] or [p for p in here if _name(p) == name]

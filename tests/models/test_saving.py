@@ -1,0 +1,59 @@
+"""A model that is saved opens by name with the same numbers; one that nothing could rebuild is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+
+import deepscope
+from deepscope.errors import FileError, ModelError, UnsupportedError
+from networks import tiny_model
+
+SQUEEZENET = "torchvision:squeezenet1_1"
+
+
+def _model() -> deepscope.VisionModel:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = torchvision.models.squeezenet1_1(num_classes=3)
+    preprocessing = deepscope.Preprocessing(72, 64, mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.2))
+    return deepscope.wrap(network, ["cat", "dög", "x/y"], preprocessing=preprocessing)
+
+
+@pytest.mark.parametrize("name", ["folder", "folder/mine.safetensors"])
+def test_what_is_read_back_is_the_same_model(tmp_path: Path, name: str) -> None:
+    model = _model()
+    file = deepscope.save_model(model, tmp_path / name, architecture=SQUEEZENET)
+    for path in {file, tmp_path / name}:
+        found = deepscope.load_model(path)
+        assert found.categories == model.categories
+        assert found.preprocessing == model.preprocessing
+        pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+        torch.testing.assert_close(found(pixels), model(pixels))
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+def test_what_nothing_rebuilds_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match="name its architecture"):
+        deepscope.save_model(tiny_model(), tmp_path / "a")
+    with pytest.raises((ModelError, FileError, deepscope.DeepscopeError), match="resnet18"):
+        deepscope.save_model(_model(), tmp_path / "b", architecture="torchvision:resnet18")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_network_whose_forward_pass_was_changed_is_refused(tmp_path: Path) -> None:
+    model = _model()
+    network = model.network
+
+    class Doubled(type(network)):  # type: ignore[misc]
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return 2 * super().forward(x) + 1
+
+    network.__class__ = Doubled
+    with pytest.raises(ModelError, match="other logits"):
+        deepscope.save_model(replace(model, network=network), tmp_path, architecture=SQUEEZENET)
+    assert not list(tmp_path.iterdir())
