@@ -29,7 +29,7 @@ _PART = "_features"
 
 @dataclass(frozen=True)
 class WeightsFile(ModelSource):
-    """A file of the home folder's `weights/` by its name without suffix, or any file, or `save_model` folder, by path."""
+    """A file of the home folder's `weights/` by its name without suffix, or any file or `save_model` folder by path."""
 
     rank: ClassVar[int] = 1
 
