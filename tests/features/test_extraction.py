@@ -182,7 +182,7 @@ def test_each_file_is_opened_once_and_decoded_only_where_a_feature_is_missing(
 ) -> None:
     opened: list[str] = []
     decoded: list[object] = []
-    open_, decode = os.open, Preprocessing.__call__
+    open_, decode = os.open, Preprocessing.levels
 
     def counting(path: object, *arguments: Any, **named: Any) -> int:
         opened.extend([str(path)] if str(path).endswith(".png") else [])
@@ -193,7 +193,7 @@ def test_each_file_is_opened_once_and_decoded_only_where_a_feature_is_missing(
         return decode(self, source)
 
     monkeypatch.setattr(os, "open", counting)
-    monkeypatch.setattr(Preprocessing, "__call__", decoding)
+    monkeypatch.setattr(Preprocessing, "levels", decoding)
     both = [View(), View(mirrored=True)]
     first = extract(tiny, LAYERS, [*pictures, pictures[0]], session, views=both)
     assert sorted(opened) == sorted(map(str, [*pictures, pictures[0]]))
@@ -207,6 +207,12 @@ def test_each_file_is_opened_once_and_decoded_only_where_a_feature_is_missing(
     known = extract(tiny, LAYERS, pictures, session, views=both, digests=again.digests)
     assert (opened, known.computed) == ([], 0)
     assert all(np.array_equal(a, b) for a, b in zip(known.vectors, again.vectors, strict=True))
+
+
+def test_pixels_beside_files_are_no_levels(tiny: VisionModel, pictures: list[Path], session: Session) -> None:
+    alone = extract(tiny, LAYERS, pictures[:2], replace(session, cache=session.cache / "other"))
+    mixed = extract(tiny, LAYERS, [pictures[0], tiny.preprocessing(pictures[1])], session)
+    assert all(np.array_equal(a, b) for a, b in zip(mixed.vectors, alone.vectors, strict=True))
 
 
 def test_pixels_are_taken_as_they_are(tiny: VisionModel, session: Session) -> None:
