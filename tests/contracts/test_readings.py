@@ -17,10 +17,10 @@ from torch import Tensor
 import deepscope
 from deepscope import images
 from deepscope.attacks.subjects import read_subjects
+from deepscope.classification import classify
 from deepscope.features import extract
 from deepscope.inputs import read_photos
 from deepscope.models import VisionModel
-from deepscope.models.prediction import predict
 from deepscope.session import Session
 from image_files import encoded, photograph
 from networks import tiny_model
@@ -73,11 +73,11 @@ def expected(watched: Watched, path: Path) -> Tensor:
 
 
 def by_predict(w: Watched, path: Path) -> None:
-    predict(w.model, [path], w.session)
+    classify(w.model, [path], session=w.session)
 
 
 def by_bytes(w: Watched, path: Path) -> None:
-    predict(w.model, [path.read_bytes()], w.session)
+    classify(w.model, [path.read_bytes()], session=w.session)
 
 
 def by_read(w: Watched, path: Path) -> None:
@@ -165,9 +165,9 @@ def test_a_decoded_image_is_read_at_its_own_size(watched: Watched) -> None:
 
 def test_a_model_keeps_the_first_pixels_for_a_figure(watched: Watched) -> None:
     files = sorted(watched.folder.iterdir())
-    kept = predict(watched.model, files, replace(watched.session), batch_size=3, keep=4).pixels
+    kept = classify(watched.model, files, session=replace(watched.session), batch_size=3, keep=4).pixels
     assert len(kept) == 4
     for pixels, file in zip(kept, files, strict=True):
         assert torch.equal(pixels, watched.model.preprocessing(file))
-    assert len(predict(watched.model, files, watched.session, batch_size=1, keep=2).pixels) == 2
-    assert predict(watched.model, files, watched.session).pixels == ()
+    assert len(classify(watched.model, files, session=watched.session, batch_size=1, keep=2).pixels) == 2
+    assert classify(watched.model, files, session=watched.session, keep=0).pixels == ()

@@ -21,8 +21,8 @@ from deepscope.classification import classify
 from deepscope.commands.transfer_export import TransferExport
 from deepscope.data import ClassFolders
 from deepscope.errors import DeepscopeError
+from deepscope.inputs import read_photos
 from deepscope.models import load_model
-from deepscope.models.prediction import predict
 from deepscope.session import Session
 from deepscope.transfer.classifier import ImageClassifier
 from deepscope.transfer.fine_tuning import FineTuning
@@ -59,7 +59,7 @@ def test_saved_model_scikit_learn_and_onnx_agree(data: ClassFolders, session: Se
     classifier.fit(data.train.paths, data.train.labels)
     model = classifier.save(tmp_path / "model")
     wanted = classifier.predict_proba(data.test.paths)
-    answers = predict(load_model(tmp_path / "model", session), data.test.paths, session)
+    answers = read_photos(load_model(tmp_path / "model", session), data.test.paths, session)
     assert np.abs(answers.probabilities.numpy() - wanted).max() < 1e-4
     assert np.array_equal(answers.probabilities.numpy().argmax(1), wanted.argmax(1))
     export = TransferExport(str(tmp_path / "model"), check=(data.root / "test",)).run(session)

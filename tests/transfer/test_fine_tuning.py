@@ -18,9 +18,9 @@ from deepscope.commands.transfer_fit import TransferFit
 from deepscope.data import ClassFolders
 from deepscope.errors import DeepscopeError
 from deepscope.features.extraction import backbone_of
+from deepscope.inputs import read_photos
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.models.classifier import Classifier, Normalisation
-from deepscope.models.prediction import predict
 from deepscope.results import Note
 from deepscope.session import Session
 from deepscope.transfer import improve
@@ -122,7 +122,7 @@ def test_a_fine_tuned_classifier_is_a_model_and_goes_on_from_its_checkpoint(
     result = fit.run(replace(session, out=out))
     assert result.metrics["accuracy"] > 0.5
     assert data.test is not None
-    said = predict(load_model(out, session), data.test.paths, session).probabilities
+    said = read_photos(load_model(out, session), data.test.paths, session).probabilities
     assert torch.allclose(said, torch.from_numpy(result.arrays["probabilities"]), atol=1e-4)
     weights = (out / "weights.safetensors").read_bytes()
     assert fit.run(replace(session, out=out)).metrics == result.metrics

@@ -90,7 +90,7 @@ def activations(
     """What layers of a network put out for images, in one pass that stops after the last of them.
 
     Args:
-        model: a network; one without a class layer will do.
+        model: a network, with or without a class layer.
         images: paths, folders, PIL images, arrays, tensors, or a dataset.
         layers: names of layers, as `model.layers` lists them; the first convolution by default.
         limit: images to use, at most, drawn at random.

@@ -1,72 +1,15 @@
-"""Classifying many images: streamed, in batches that shrink where memory is short."""
+"""Forward passes without a graph, in batches that shrink where memory is short."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from deepscope import images
 from deepscope.errors import DeepscopeError, out_of_memory
 from deepscope.models.vision_model import VisionModel
 from deepscope.session import Session
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a model says about a list of images.
-
-    Attributes:
-        rows: (n,) places in the list of the images that could be read.
-        logits: (n, C) float32, on the CPU.
-        pixels: (3, H, W) in [0, 1] of the first of these images, as many as were to be kept.
-        skipped: the images that could not be read, and why.
-    """
-
-    rows: tuple[int, ...]
-    logits: Tensor
-    pixels: tuple[Tensor, ...]
-    skipped: tuple[images.Skipped, ...]
-
-    @property
-    def probabilities(self) -> Tensor:
-        """(n, C), softmax of the logits."""
-        return self.logits.softmax(1)
-
-
-def predict(
-    model: VisionModel, sources: Sequence[images.Source], session: Session, *, batch_size: int = 32, keep: int = 0
-) -> Predictions:
-    """Classify images in one pass over them. Memory does not grow with their number, but for the logits.
-
-    Args:
-        model: a classifier.
-        sources: images.
-        session: precision and progress.
-        batch_size: images per forward pass.
-        keep: images whose pixels are kept, for a figure: by then a file may be gone.
-
-    Raises:
-        DeepscopeError: the model has no class layer, or no image could be read.
-    """
-    model.require_classes()
-    rows: list[int] = []
-    logits: list[Tensor] = []
-    pixels: list[Tensor] = []
-    skipped: list[images.Skipped] = []
-    with session.progress("classifying", total=len(sources)) as advance:
-        for batch in images.stream(sources, model.preprocessing, batch_size=batch_size):
-            skipped.extend(batch.skipped)
-            advance(len(batch.rows) + len(batch.skipped))
-            if batch.rows:
-                rows.extend(batch.rows)
-                pixels.extend(image.clone() for image in batch.pixels[: max(keep - len(pixels), 0)])
-                logits.append(forward(model, batch.pixels, session))
-    if not rows:
-        raise DeepscopeError(nothing_readable(skipped))
-    return Predictions(tuple(rows), torch.cat(logits), tuple(pixels), tuple(skipped))
 
 
 def forward(model: VisionModel, pixels: Tensor, session: Session) -> Tensor:
@@ -105,11 +48,3 @@ def smaller(size: int) -> int:
     if size <= 1:
         raise DeepscopeError("not even one image fits into memory: choose a smaller model or --device cpu") from None
     return size // 2
-
-
-def nothing_readable(skipped: Sequence[images.Skipped]) -> str:
-    """The one line for when every image was bad: the first reason, and how many share its fate."""
-    if not skipped:
-        return "no image was given: name at least one file or folder"
-    rest = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
-    return f"no image could be read: {skipped[0].path}: {skipped[0].reason}{rest}"

@@ -12,7 +12,7 @@ from deepscope.checks.held_out import held_out
 from deepscope.commands import Command, Keeping, PartFailed
 from deepscope.commands.output import refuse_data
 from deepscope.commands.section import Budget, Section
-from deepscope.errors import DeepscopeError, unknown
+from deepscope.errors import DeepscopeError, SettingError, unknown
 from deepscope.models import DEFAULT
 from deepscope.report.keeping import Outcome, Shelf
 from deepscope.report.page import page, refuse_foreign, write
@@ -99,7 +99,7 @@ class Report(Command):
             model = self.model or DEFAULT
             return [check.within(budget, data=self.data, model=model) for check in self._wanted(Check)]
         if self.model is not None:
-            raise DeepscopeError("which images shall judge the model? name their folder with --data")
+            raise SettingError("model", "needs {data}: name the folder of images to examine it on")
         return [study.within(budget) for study in self._wanted(Study)]
 
     def _wanted(self, family: type[Family]) -> Sequence[type[Family]]:
