@@ -289,7 +289,7 @@ def test_every_check_of_the_quick_report_is_listed_with_its_cost(data: str, sess
 
 
 def test_a_model_without_images_is_refused(session: Session) -> None:
-    with pytest.raises(DeepscopeError, match="--data"):
+    with pytest.raises(DeepscopeError, match="model needs data"):
         Report(model="efficientnet_lite0").run(session)
 
 
