@@ -14,11 +14,11 @@ from deepscope.attacks import FGSM, PGD, AttackEvaluation, evaluate_attacks
 from deepscope.attacks.defences import WARNING
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
-from deepscope.commands.attacked import as_picture, difference, origin_of, vanished_notes
-from deepscope.commands.section import Budget
-from deepscope.commands.shown import skipped_blocks
+from deepscope.command import Budget
 from deepscope.errors import SettingError
 from deepscope.inputs import gather
+from deepscope.presenters.attacked import as_picture, difference, origin_of, vanished_notes
+from deepscope.presenters.shown import skipped_blocks
 from deepscope.results import Curves, ImageGrid, Note, Result, Series
 from deepscope.session import Session
 from deepscope.settings import Count, Range, check
