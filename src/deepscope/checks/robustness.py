@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepscope.attacks import FGSM, PGD, AttackEvaluation, evaluate_attacks
+from deepscope.attacks import FGSM, PGD, AttackEvaluation, Conditions, evaluate_attacks
 from deepscope.attacks.defences import WARNING
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
@@ -63,8 +63,7 @@ class Robustness(Check):
             held.model,
             gather(held.paths, below=[held.root]),
             (FGSM(), PGD(steps=self.steps)),
-            [level / 255 for level in self.levels],
-            defences={},
+            Conditions([level / 255 for level in self.levels], defences={}),
             limit=self.limit,
             batch_size=self.batch_size,
             session=session,

@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from deepscope.attacks import Attack, evaluate_attacks
+from deepscope.attacks import Attack, Conditions, evaluate_attacks
 from deepscope.attacks.workflow import FOLDER
 from deepscope.command import Command
 from deepscope.errors import DeepscopeError, SettingError
@@ -64,10 +64,10 @@ class AttackEvaluate(Command):
                 load_model(self.model, session),
                 self.folder,
                 methods,
-                radii,
-                l2_radii=l2_radii,
+                Conditions(
+                    radii, l2_radii=l2_radii, transfer_to=[load_model(name, session) for name in self.transfer_to]
+                ),
                 target=self.target,
-                transfer_to=[load_model(name, session) for name in self.transfer_to],
                 save_to=scratch / FOLDER if out else None,
                 limit=self.limit,
                 batch_size=self.batch_size,

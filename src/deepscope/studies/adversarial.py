@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from deepscope.attacks import DDN, PGD, Attack, Fooling, OnePixel, Outcome, Square, Subjects, Untargeted
+from deepscope.attacks.conditions import require_same_classes
 from deepscope.attacks.defences import DEFENCES, WARNING
-from deepscope.attacks.evaluation import require_same_classes
 from deepscope.attacks.levels import logits
 from deepscope.attacks.outcome import run_attack
 from deepscope.attacks.subjects import aim, read_subjects
