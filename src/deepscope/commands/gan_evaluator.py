@@ -31,7 +31,7 @@ class GanEvaluator(Command):
     name: ClassVar[str] = "evaluator"
     formerly: ClassVar[str] = "judge"
     example: ClassVar[str] = "deepscope gan evaluator mnist --out evaluator/"
-    makes: ClassVar[tuple[str, ...]] = ("judge.json",)
+    makes: ClassVar[tuple[str, ...]] = ("evaluator.json", "judge.json")
 
     data: str
     _: KW_ONLY

@@ -127,7 +127,8 @@ def _evaluator(plan: Plan, pictures: Pictures, session: Session, root: Path) -> 
     found = fitting_evaluator(plan.evaluator, pictures)
     if found is None:  # trained from a seed of its own: never one of the generators'
         own = replace(session, seed=session.seed + 1000)
-        folder, data = root / "judge", pictures.train  # as version 0.1 names it: a kept training resumes
+        older = root / "judge"  # as version 0.1 named it: a kept training resumes
+        folder, data = older if older.is_dir() else root / "evaluator", pictures.train
         found = fit_evaluator(data, pictures.classes, epochs=_EVALUATOR_EPOCHS, session=own, folder=folder)
     return found.to(session.device)
 
