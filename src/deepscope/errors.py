@@ -97,6 +97,19 @@ class DataError(DeepscopeError):
         self.data = data
 
 
+class UnknownNameError(DeepscopeError):
+    """No method, class, layer or other thing has a given name.
+
+    Attributes:
+        kind: what was looked for: "layer".
+        name: the name.
+    """
+
+    def __init__(self, message: str, *, kind: str = "", name: str = "") -> None:
+        super().__init__(message)
+        self.kind, self.name = kind, name
+
+
 class MissingExtraError(DeepscopeError):
     """An optional dependency is not installed.
 
@@ -137,7 +150,10 @@ def nearest(text: str, options: Iterable[str], *, most: int = 3) -> list[str]:
 
 
 def unknown(kind: str, text: str, options: Iterable[str], *, listing: str = "") -> DeepscopeError:
-    """The error for a name that does not exist: says the nearest names, and where all are listed."""
+    """The error for a name that does not exist: offers the nearest names, and says what lists all of them.
+
+    A model is a `ModelError`, a dataset a `DataError`, anything else an `UnknownNameError`.
+    """
     options = list(options)
     close = nearest(text, options)
     hint = f"did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
@@ -145,7 +161,12 @@ def unknown(kind: str, text: str, options: Iterable[str], *, listing: str = "") 
     if not close and not listing and len(options) <= _FEW:
         listed = f"choose from {', '.join(options)}"
     fix = " ".join(part for part in (hint, listed) if part)
-    return DeepscopeError(f"no {kind} is named {text!r}" + (f": {fix}" if fix else ""))
+    message = f"no {kind} is named {text!r}" + (f": {fix}" if fix else "")
+    if kind == "model":
+        return ModelError(message, model=text)
+    if kind.startswith("dataset"):
+        return DataError(message, data=text)
+    return UnknownNameError(message, kind=kind, name=text)
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from deepscope.errors import DeepscopeError, out_of_memory
+from deepscope.errors import SettingError, out_of_memory
 from deepscope.models.vision_model import VisionModel
 from deepscope.session import Session
 
@@ -27,7 +27,7 @@ def in_parts(run: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
     """`run` on the whole batch, or on ever smaller parts of it while memory runs out.
 
     Raises:
-        DeepscopeError: memory does not suffice for a single image.
+        SettingError: memory does not suffice for a single image.
     """
     size = len(pixels)
     while True:
@@ -43,8 +43,10 @@ def smaller(size: int) -> int:
     """Half a batch for which memory did not suffice.
 
     Raises:
-        DeepscopeError: it was a single image.
+        SettingError: it was a single image.
     """
     if size <= 1:
-        raise DeepscopeError("not even one image fits into memory: choose a smaller model or --device cpu") from None
+        raise SettingError(
+            "device", "is too small: not even one image fits into its memory; choose a smaller model, or cpu"
+        ) from None
     return size // 2
