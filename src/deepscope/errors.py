@@ -52,13 +52,13 @@ class SettingError(DeepscopeError):
 
     def __init__(self, setting: str, problem: str, *, got: object = NotGiven) -> None:
         self.setting, self.problem, self.got = setting, problem, got
-        super().__init__(self.spelled(str))
+        said = "" if got is NotGiven else f" (got {_written(got)})"
+        super().__init__(f"{setting} {_NAME.sub(_bare, problem)}{said}")
 
-    def spelled(self, spell: Callable[[str], str]) -> str:
-        """The message, with the names of settings as `spell` writes them."""
-        said = "" if self.got is NotGiven else f" (got {_written(self.got)})"
+    def spelled(self, spell: Callable[[str], str]) -> SettingError:
+        """The same error, with the names of settings as `spell` writes them."""
         problem = _NAME.sub(lambda found: spell(found.group(1)), self.problem)
-        return f"{spell(self.setting)} {problem}{said}"
+        return SettingError(spell(self.setting), problem, got=self.got)
 
 
 class FileError(DeepscopeError):
@@ -132,6 +132,10 @@ class UnsupportedError(DeepscopeError):
     def __init__(self, message: str, *, what: str = "") -> None:
         super().__init__(message)
         self.what = what
+
+
+def _bare(found: re.Match[str]) -> str:
+    return found.group(1)
 
 
 def _written(value: object) -> str:

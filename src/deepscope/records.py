@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DeepscopeError, FileError
 from deepscope.files import inside, sweep
 
 DOCUMENT, ARRAYS = "result.json", "arrays.npz"
@@ -79,11 +79,12 @@ def foreign(folder: Path) -> list[str]:
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Raises DeepscopeError where a result would replace files that are not of this program's results."""
+    """Raises FileError where a result would replace files that are not of this program's results."""
     if names := foreign(folder):
-        raise DeepscopeError(
+        raise FileError(
             f"{folder} holds {' and '.join(names)} that deepscope did not write or that is damaged: "
-            f"move it away, or name another folder with --out"
+            f"move it away, or name another folder",
+            path=folder,
         )
 
 

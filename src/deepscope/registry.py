@@ -59,7 +59,7 @@ class Registered(ABC):
         """The member of that name; hyphens, underscores and case do not count.
 
         Raises:
-            DeepscopeError: no member has that name; the message gives the nearest ones.
+            UnknownNameError: no member has that name; the message gives the nearest ones.
         """
         members = cls.members()
         for candidate, member in members.items():
@@ -69,7 +69,7 @@ class Registered(ABC):
 
     @classmethod
     def named(cls: type[T], name: str) -> T:
-        """The member of that name with its default settings. Raises DeepscopeError as `member` does."""
+        """The member of that name with its default settings. Raises UnknownNameError as `member` does."""
         return cls.member(name)()
 
     def settings(self) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import FileError, SettingError
 from deepscope.names import one_line, printable
 
 Precision = Literal["float32", "bfloat16"]
@@ -98,10 +98,10 @@ class Session:
             cache: default `$DEEPSCOPE_CACHE`, else the platform's cache folder.
 
         Raises:
-            DeepscopeError: the device does not exist here, or the precision has no such name.
+            SettingError: the device or the precision does not exist here.
         """
         if precision not in get_args(Precision):
-            raise DeepscopeError(f"precision {precision!r} is not known: use {' or '.join(get_args(Precision))}")
+            raise SettingError("precision", f"must be {' or '.join(get_args(Precision))}", got=precision)
         found = _device(device)
         if found.type == "cuda":
             repeatable()
@@ -215,14 +215,16 @@ def default_home() -> Path:
     """`$DEEPSCOPE_HOME`, else the platform's data folder, else the one that all users share. It need not exist.
 
     Raises:
-        DeepscopeError: the variable names the home of a user that does not exist.
+        FileError: the variable names the home of a user that does not exist.
     """
     given = os.environ.get("DEEPSCOPE_HOME")
     try:
         return (Path(given) if given else platformdirs.user_data_path("deepscope")).expanduser()
     except RuntimeError:  # no HOME and no entry in passwd, as in some containers
         if given:
-            raise DeepscopeError(f"DEEPSCOPE_HOME is {given}, and there is no such user: name a folder") from None
+            raise FileError(
+                f"DEEPSCOPE_HOME is {given}, and there is no such user: name a folder", path=given
+            ) from None
         return platformdirs.site_data_path("deepscope")
 
 
@@ -256,5 +258,5 @@ def _device(name: str) -> torch.device:
         torch.zeros(1, device=device).item()  # "meta" exists, but holds no values
     except (RuntimeError, AssertionError, ImportError) as error:
         reason = str(error).partition("\n")[0]
-        raise DeepscopeError(f"device {name!r} cannot be used here ({reason}): try --device cpu") from None
+        raise SettingError("device", f"{name!r} cannot be used here ({reason}): try cpu") from None
     return device

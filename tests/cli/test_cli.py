@@ -69,7 +69,7 @@ def test_json_stands_alone_on_stdout(capsys: pytest.CaptureFixture[str], tmp_pat
         (["classify", str(CAT), "--model", "efficientnet_lite9"], "did you mean"),
         (["classify", str(CAT), "--top", "zero"], "--top"),
         (["classify", str(CAT), "--top", "0"], "--top"),
-        (["classify", str(CAT), "--device", "abacus"], "--device cpu"),
+        (["classify", str(CAT), "--device", "abacus"], "try cpu"),
         (["classify", str(CAT), "--tpo", "3"], "--top"),
         (["clasify"], "classify"),
         (["activations", str(CAT), "--layer", "conv_stm"], "conv_stem"),

@@ -248,9 +248,9 @@ def test_archives_are_unpacked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "files", "message"),
     [
-        (zipped(**{"../climbs": b"1"}), 1, "lies outside"),
-        (zipped(**{"/tmp/climbs": b"1"}), 1, "lies outside"),
-        (tarred((tarfile.TarInfo("../climbs"), b"1")), 1, "lies outside"),
+        (zipped(**{"../climbs": b"1"}), 1, "is outside"),
+        (zipped(**{"/tmp/climbs": b"1"}), 1, "is outside"),
+        (tarred((tarfile.TarInfo("../climbs"), b"1")), 1, "is outside"),
         (tarred((tarfile.TarInfo("twice"), b"1"), (tarfile.TarInfo("twice"), b"2")), 2, "exists"),
         (zipped(bomb=bytes(10_000_000)), 1, "more than 3200000 bytes"),
         (zipped(bomb=bytes(1_000_000)), 1, "more than 800000 bytes"),

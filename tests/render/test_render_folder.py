@@ -81,7 +81,7 @@ def test_an_interrupted_save_leaves_the_old_document(tmp_path: Path, monkeypatch
 
 def test_a_folder_that_cannot_be_written_is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DeepscopeError, match=r"cannot write to .*--out"):
+    with pytest.raises(DeepscopeError, match=r"cannot write to .*name another folder"):
         render.save(Result("r"), tmp_path / "file" / "below")
 
 
@@ -96,7 +96,7 @@ def test_a_file_of_another_program_is_not_replaced(tmp_path: Path, name: str) ->
 
 
 def test_no_result_here(tmp_path: Path) -> None:
-    with pytest.raises(DeepscopeError, match="holds no whole result"):
+    with pytest.raises(DeepscopeError, match="holds no complete result"):
         render.load(tmp_path)
 
 
@@ -291,7 +291,7 @@ def test_a_figure_that_fails_costs_neither_the_result_nor_other_figures(
         return files(block)
 
     monkeypatch.setattr(plots, "files", failing)
-    with pytest.raises(DeepscopeError, match=r"the result is in .*figures are not all there"):
+    with pytest.raises(DeepscopeError, match=r"the result is in .*some figures are missing"):
         render.save(drawn(3, pictures=2), tmp_path)
     assert said(tmp_path) == 3
     assert set(_digests(tmp_path)) == {"result.json", "arrays.npz", "02-map-3-1.png"}

@@ -257,7 +257,7 @@ def test_another_home_model_seed_or_damaged_key_makes_a_section_again(
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize("error", [FULL, DeepscopeError("its figures are not all there")])
+@pytest.mark.parametrize("error", [FULL, DeepscopeError("some figures are missing")])
 def test_a_disk_that_is_full_loses_no_section(
     session: Session, monkeypatch: pytest.MonkeyPatch, studies: None, error: Exception
 ) -> None:

@@ -67,7 +67,8 @@ class AdaptedModel(Presented):
         """Write the model to a folder, which `load_model` opens. Returns the same with `saved`.
 
         Raises:
-            DeepscopeError: the network cannot be rebuilt by name, or the folder cannot be written to.
+            UnsupportedError: the network cannot be rebuilt by name.
+            FileError: the folder cannot be written to.
         """
         saved = self.domains.save(Path(folder), self.adapted.network, self.views, about=self._about)
         return replace(self, saved=saved)

@@ -76,7 +76,8 @@ class Domains(ABC):
         """Write the network, as it is for target images, as a model that every command takes.
 
         Raises:
-            DeepscopeError: the network cannot be rebuilt by name, or the folder cannot be written to.
+            UnsupportedError: the network cannot be rebuilt by name.
+            FileError: the folder cannot be written to.
         """
         classifier = self.classifier(network, views)
         return save(folder, classifier, [self.backbone], self.preprocessing, self.classes, source=about)

@@ -86,7 +86,7 @@ def adapt_network(
     Raises:
         DataError: a domain has too few images.
         SettingError: the recipe trains nothing.
-        DeepscopeError: no validator has that name.
+        UnknownNameError: no validator has that name.
     """
     recipe.require_trainable()
     validators = [member() for member in Validator.members().values()]  # pyright: ignore[reportAbstractUsage]

@@ -136,7 +136,7 @@ def aim(model: VisionModel, subjects: Subjects, target: str | int | None, sessio
     Images that already show the named class are listed as skipped.
 
     Raises:
-        DeepscopeError: no class has that name.
+        UnknownNameError: no class has that name.
         SettingError: every image already shows the target.
     """
     if target is None:

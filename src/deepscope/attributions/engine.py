@@ -78,7 +78,7 @@ def batches(total: int, device: torch.device, run: Callable[[slice], Output]) ->
         run: takes a slice of rows, gives what came of them. It may be called again with a shorter slice.
 
     Raises:
-        DeepscopeError: memory does not suffice for a single row.
+        SettingError: memory does not suffice for a single row.
 
     Yields:
         each slice and what `run` gave for it, in order.

@@ -27,7 +27,7 @@ def with_gradient(model: VisionModel, layer: str, pixels: Tensor, target: Tensor
         activations and gradients, (N, C, h, w) each.
 
     Raises:
-        DeepscopeError: the layer does not exist.
+        UnknownNameError: the layer does not exist.
         SettingError: it never runs, or gives no feature map.
     """
     started: list[Tensor] = []

@@ -12,7 +12,7 @@ def as_method(method: Attribution | str) -> Attribution:
     """A method itself, or the one of that name with its default settings.
 
     Raises:
-        DeepscopeError: no method has that name.
+        UnknownNameError: no method has that name.
     """
     return Attribution.named(method) if isinstance(method, str) else method
 
@@ -23,7 +23,7 @@ def as_methods(methods: Iterable[Attribution | str] | Attribution | str) -> list
     Where none is given, those that need less than a hundred passes per image.
 
     Raises:
-        DeepscopeError: no method has that name.
+        UnknownNameError: no method has that name.
     """
     wanted = _separate([methods] if isinstance(methods, (Attribution, str)) else methods)
     if not wanted:
@@ -37,7 +37,7 @@ def as_measures(measures: Iterable[Measure | str] | Measure | str) -> list[Measu
     """Measures by name, several in one text too, or as objects; all of them where none is given.
 
     Raises:
-        DeepscopeError: no measure has that name.
+        UnknownNameError: no measure has that name.
     """
     wanted = _separate([measures] if isinstance(measures, (Measure, str)) else measures) or list(Measure.members())
     return list(dict.fromkeys(Measure.named(one) if isinstance(one, str) else one for one in wanted))

@@ -101,7 +101,7 @@ def activations(
     Raises:
         SettingError: a setting is out of range.
         ModelError: no layer is named, and the network has no convolution.
-        DeepscopeError: no layer has that name; the nearest names are offered.
+        UnknownNameError: no layer has that name.
         UnsupportedError: a layer does not put out one tensor per image.
         DataError: no image could be read.
 

@@ -17,7 +17,7 @@ from deepscope.checks import Check
 from deepscope.cli.reading import holds, reader
 from deepscope.cli.usage import flag
 from deepscope.commands import Command
-from deepscope.errors import DeepscopeError, SettingError
+from deepscope.errors import SettingError
 from deepscope.registry import Registered
 from deepscope.report import Report  # noqa: F401 - above studies, so that it can run them
 from deepscope.session import Session
@@ -214,7 +214,7 @@ def _flags_named(flags: Container[str]) -> Iterator[None]:
     try:
         yield
     except SettingError as error:
-        raise DeepscopeError(error.spelled(lambda name: flag(name) if name in flags else name)) from None
+        raise error.spelled(lambda name: flag(name) if name in flags else name) from None
 
 
 def _signature(

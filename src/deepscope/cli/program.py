@@ -19,7 +19,7 @@ from deepscope.cli.commands import Common, add_commands
 from deepscope.cli.usage import mistaken, refusal, spelled
 from deepscope.commands import Command, NotKept, PartFailed, perform
 from deepscope.commands.output import output_folder, refuse_data
-from deepscope.errors import DeepscopeError, out_of_memory
+from deepscope.errors import DeepscopeError, FileError, SettingError, out_of_memory
 from deepscope.names import one_line, storable
 from deepscope.results import Result
 from deepscope.session import Session, first_process
@@ -130,14 +130,14 @@ def _print(result: Result, common: Common, folder: Path | None) -> None:
         if sys.stdout is sys.__stdout__:  # or Python would try again when it ends
             with Path(os.devnull).open("w") as nowhere:
                 os.dup2(nowhere.fileno(), 1)
-        kept = f"it is kept in {folder}" if folder else "free some space, or keep it with --out"
-        raise DeepscopeError(f"the result cannot be written to standard output ({error.strerror}): {kept}") from None
+        kept = f"it is saved in {folder}" if folder else "free some space, or save it with --out"
+        raise FileError(f"the result cannot be written to standard output ({error.strerror}): {kept}") from None
 
 
 def _normal(folder: Path | None) -> Path | None:
     """The folder, without ".." below a folder that is not there: making it would leave an empty folder on the way."""
     if folder is not None and str(folder) != storable(str(folder)):
-        raise DeepscopeError(f"--out {folder} is not UTF-8, and no weights could be read from it: name another folder")
+        raise SettingError("--out", f"{folder} is not UTF-8, and weights in it could not be read: name another folder")
     try:
         there = folder and next(path for path in (folder, *folder.parents) if path.exists())
         return folder.resolve() if folder and there and ".." in folder.relative_to(there).parts else folder
@@ -153,7 +153,7 @@ def _prepare(folder: Path, command: Command, session: Session) -> None:
         tempfile.TemporaryFile(dir=folder).close()
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise DeepscopeError(f"cannot write to --out {folder} ({reason}): name a folder that can be written") from None
+        raise FileError(f"cannot write to --out {folder} ({reason}): name a writable folder", path=folder) from None
 
 
 def _what_failed(error: OSError) -> str:

@@ -92,7 +92,7 @@ def present(adapted: AdaptedModel) -> Result:
         blocks=(
             _table(adapted),
             *(Note(f"{remark}.", "Classes", "warning") for remark in domains.remarks),
-            *(Note(f"The model is in {m.name}: give it to any command with --model.", "Saved") for m in saved),
+            *(Note(f"{m.name} is a model: `deepscope classify IMAGES --model {m.name}`.", "Saved") for m in saved),
             *curves(adapted.history),
             *skipped_blocks(domains.skipped),
         ),

@@ -17,7 +17,6 @@ from deepscope.attacks.workflow import FOLDER
 from deepscope.commands.attacked import origin_of, vanished_notes
 from deepscope.commands.command import Command
 from deepscope.commands.shown import skipped_blocks
-from deepscope.errors import DeepscopeError, SettingError
 from deepscope.models import DEFAULT, load_model
 from deepscope.render import drafts, presents
 from deepscope.results import Block, Cell, Column, Curves, Note, Result, Series, Table
@@ -89,13 +88,7 @@ def _words(texts: Sequence[str]) -> list[str]:
 
 def _numbers(setting: str, texts: Sequence[str]) -> list[float]:
     """Raises SettingError where a text is not a number."""
-    found = []
-    for text in _words(texts):
-        try:
-            found.append(number(text))
-        except DeepscopeError:
-            raise SettingError(setting, "must be numbers such as 0.0157 or 4/255", got=text) from None
-    return found
+    return [number(text, setting) for text in _words(texts)]
 
 
 @presents(AttackEvaluation)

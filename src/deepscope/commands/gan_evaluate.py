@@ -63,7 +63,7 @@ def present(found: GANEvaluation) -> Result:
     """All metrics, and the nearest training images."""
     missing = [*(() if found.evaluated else (_NO_EVALUATOR,)), *found.missing]
     return Result(
-        title=f"What the images of {found.gan.name} are worth",
+        title=f"Quality of the images of {found.gan.name}",
         metrics=dict(found.metrics),
         blocks=(_table(found), *(Note(text, "Not measured", "warning") for text in missing), _nearest(found)),
         provenance=generated_by(found.gan),
@@ -72,7 +72,7 @@ def present(found: GANEvaluation) -> Result:
 
 _NO_EVALUATOR = (
     "Classes, and distances by an evaluator's features: no evaluator knows these images. `deepscope gan evaluator DATA "
-    "--out evaluator/` trains one; give it with --evaluator evaluator/."
+    "--out evaluator/` trains one, and `deepscope gan evaluate GENERATOR --evaluator evaluator/` uses it."
 )
 
 

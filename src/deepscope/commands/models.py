@@ -53,7 +53,7 @@ class ModelsList(Command):
         )
         columns = (Column("model"), Column("parameters", ",d"), Column("input"), Column("here"), Column("weights"))
         table = Table(columns=columns, rows=rows, caption=f"The default is {DEFAULT}.")
-        more = Note(f"{left_out:,} architectures of timm are not shown: add --all, or a pattern like 'timm:resnet*'.")
+        more = Note(f"{left_out:,} architectures of timm are not shown: `deepscope models --all` lists them.")
         return Result(
             title="Models",
             metrics={"models": len(wanted), "here": sum(entry.here for entry in wanted)},

@@ -12,7 +12,7 @@ from deepscope.commands.command import Command
 from deepscope.data import Dataset
 from deepscope.data.corrupt import check_outside
 from deepscope.data.dataset import path_of
-from deepscope.errors import DeepscopeError
+from deepscope.errors import FileError
 from deepscope.files import lock
 from deepscope.session import Session
 
@@ -28,7 +28,7 @@ def refuse_data(folder: Path, command: Command, session: Session) -> None:
     whose folders are classes.
 
     Raises:
-        DeepscopeError: it is, by links and other spellings too.
+        FileError: it is, by links and other spellings too.
     """
     found = [(name, path) for name, value in vars(command).items() for path in _folders(value, name, session)]
     read = [path for name, path in found if name in TEXTS or not _apart(folder, path)]
@@ -80,7 +80,7 @@ def output_folder(folder: Path, command: type[Command], session: Session) -> Ite
     how it was fitted. A result without a model may be replaced by any command. Files of other programs are left alone.
 
     Raises:
-        DeepscopeError: another process writes to the folder, it holds the model of another command, or another
+        FileError: another process writes to the folder, it holds the model of another command, or another
             program's file has the name of one that a result needs.
     """
     with lock(folder, unsupported=session.note):
@@ -89,8 +89,9 @@ def output_folder(folder: Path, command: type[Command], session: Session) -> Ite
         writer = records.written_by(folder)
         if held - set(command.makes) or (held and writer not in ("", command.command_path())):
             owner = f"`deepscope {writer}`" if writer else "another command"
-            raise DeepscopeError(
+            raise FileError(
                 f"{folder} holds {' and '.join(sorted(held))} of {owner}, whose record this result would replace: "
-                f"name another folder with --out"
+                f"name another folder",
+                path=folder,
             )
         yield

@@ -243,7 +243,5 @@ def _stopped(found: ClassImages) -> tuple[Block, ...]:
 def _not_evaluated(found: ClassImages) -> tuple[Block, ...]:
     if not found.not_evaluated:
         return ()
-    text = (
-        f"No other network evaluates these images ({found.not_evaluated}). --evaluators names one that knows the class."
-    )
+    text = f"No other network evaluates these images ({found.not_evaluated}). Name evaluators that know the class."
     return (Note(text, "Not evaluated by another network"),)

@@ -11,7 +11,7 @@ from deepscope.data.digits import DigitSplit
 from deepscope.data.download import Source
 from deepscope.data.folders import ClassFolders, subfolders
 from deepscope.data.photographs import Photographs
-from deepscope.errors import DeepscopeError, unknown
+from deepscope.errors import DataError, unknown
 from deepscope.registry import Registered
 from deepscope.session import Session
 
@@ -48,7 +48,7 @@ class Dataset(Registered):
         """Read it; `home` is where `needs` are.
 
         Raises:
-            DeepscopeError: a file is damaged.
+            FileError: a file is damaged.
         """
 
 
@@ -67,7 +67,8 @@ def load_any(name: str | Path, session: Session) -> ClassFolders | DigitSplit | 
         session: its home is where datasets lie.
 
     Raises:
-        DeepscopeError: there is no such data, it is not here, or it is damaged.
+        DataError: there is no such data, or it is not available.
+        FileError: it is damaged.
     """
     return _named(str(name), session) if str(name) in Dataset.members() else _folder(Path(name))
 
@@ -76,11 +77,11 @@ def load_dataset(name: str | Path, session: Session, kind: type[Kind]) -> Kind:
     """As `load_any`, where only one kind can be worked on.
 
     Raises:
-        DeepscopeError: as `load_any`, or the data is of another kind.
+        DataError, FileError: as `load_any`, or the data is of another kind.
     """
     data = load_any(name, session)
     if not isinstance(data, kind):
-        raise DeepscopeError(f"{name} holds {_WORDS[type(data)]}: here {_WORDS[kind]} are needed")
+        raise DataError(f"{name} holds {_WORDS[type(data)]}, not {_WORDS[kind]}", data=name)
     return data
 
 
@@ -88,7 +89,7 @@ def first_here(names: Iterable[str], session: Session) -> str:
     """The first of these datasets that is here: the full data, say, and else the extract in the package.
 
     Raises:
-        DeepscopeError: none is here.
+        DataError: none is available.
     """
     lacks = []
     for name in names:
@@ -96,13 +97,13 @@ def first_here(names: Iterable[str], session: Session) -> str:
         if not missing:
             return name
         lacks.append(f"{name}: {missing}")
-    raise DeepscopeError("; ".join(lacks))
+    raise DataError("; ".join(lacks))
 
 
 def _named(name: str, session: Session) -> ClassFolders | DigitSplit | Photographs:
     dataset = Dataset.members()[name]
     if missing := dataset.missing(session.home):
-        raise DeepscopeError(f"{name} is not here: {missing}")
+        raise DataError(f"{name} is not available: {missing}", data=name)
     return dataset.load(session.home)
 
 

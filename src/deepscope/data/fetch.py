@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import FileError
 
 _CHUNK = 1 << 16
 _TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504)
@@ -55,7 +55,7 @@ def fetch(url: str, part: Path, *, most: int, patience: Patience, advance: Calla
 
     Raises:
         Unavailable: the server does not answer, says no, or keeps breaking off; `part` stays for another time.
-        DeepscopeError: the file is larger than `most` bytes, or the disk does not take it.
+        FileError: the file is larger than `most` bytes, or the disk does not take it.
     """
     reason = ""
     for attempt in range(patience.attempts):
@@ -74,7 +74,7 @@ def fetch(url: str, part: Path, *, most: int, patience: Patience, advance: Calla
                 break
         except _TooLarge:
             forget(part)
-            raise DeepscopeError(f"{url} gives more than {most} bytes: that is not the file it should be") from None
+            raise FileError(f"{url} sends more than {most} bytes: it is not the expected file") from None
         except (OSError, ValueError, http.client.HTTPException) as error:  # a ValueError: an address, a header
             cause = getattr(error, "reason", error)
             reason = str(cause) or type(cause).__name__
@@ -169,7 +169,8 @@ def _write(file: IO[bytes], chunk: bytes, part: Path) -> None:
         raise _unwritable(part, error) from None
 
 
-def _unwritable(part: Path, error: OSError) -> DeepscopeError:
-    return DeepscopeError(
-        f"{part} cannot be written ({error.strerror}): make room, or name another folder in DEEPSCOPE_HOME"
+def _unwritable(part: Path, error: OSError) -> FileError:
+    return FileError(
+        f"{part} cannot be written ({error.strerror}): free some space, or name another folder in DEEPSCOPE_HOME",
+        path=part,
     )

@@ -224,7 +224,7 @@ def backbone_of(model: VisionModel, layers: Sequence[Layer], views: Sequence[Vie
     """The model's network as a module from pixels to feature vectors.
 
     Raises:
-        DeepscopeError: no layer has that name.
+        UnknownNameError: no layer has that name.
     """
     for layer, _ in layers:
         model.layer(layer)

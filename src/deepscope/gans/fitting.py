@@ -102,7 +102,7 @@ def train_gan(
     Raises:
         SettingError: a setting is out of range, or two cannot be combined.
         DataError: there are too few images, or no classes.
-        DeepscopeError: the folder holds a training with other settings.
+        FileError: the folder holds a training with other settings.
         Diverged: the losses are no longer finite.
 
     Example:

@@ -65,7 +65,7 @@ def sample(
     Raises:
         SettingError: a setting is out of range, or a label is asked of a generator without classes.
         FileError: the folder holds no generator, or a damaged one.
-        DeepscopeError: the generator knows no class of that name.
+        UnknownNameError: the generator knows no class of that name.
 
     Example:
         >>> from deepscope.gans import Architecture, Recipe, load_pictures, sample, train_gan
@@ -141,7 +141,7 @@ def interpolate(
         session: device; its own seed counts where it is given.
 
     Raises:
-        SettingError, FileError, DeepscopeError: as `sample`.
+        SettingError, FileError, UnknownNameError: as `sample`.
 
     Example:
         >>> from deepscope.gans import Architecture, Recipe, interpolate, load_pictures, train_gan

@@ -46,7 +46,7 @@ def stream(
     """Read images in order, in batches of up to `batch_size` readable ones.
 
     Memory stays flat: besides the batch in use, at most one batch and one image per thread are held.
-    A bad image takes no row and is listed in `skipped`: one for which `read` raises an `DeepscopeError`. Other
+    A bad image takes no row and is listed in `skipped`: one for which `read` raises a `DeepscopeError`. Other
     errors are raised, and so is `Exhausted`: the image may be good. A batch ends early where the shape
     changes. Closing the iterator stops the threads.
 

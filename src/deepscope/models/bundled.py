@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from deepscope.errors import ModelError
+from deepscope.errors import MissingExtraError
 from deepscope.files import sha256
 from deepscope.models import architectures, imagenet
 from deepscope.models.preprocessing import Preprocessing
@@ -46,7 +46,7 @@ class Bundled(ModelSource):
         for size, entry in enumerate(self.entries(session)):
             if name.casefold().replace("-", "_") == entry.name:
                 if not entry.here:
-                    raise ModelError(f"the weights of {entry.name} are not here: {entry.weights}")
+                    raise MissingExtraError("models", entry.name)
                 return _efficientnet_lite(size, entry)
         return None
 

@@ -21,7 +21,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from deepscope import records
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DeepscopeError, FileError
 from deepscope.files import atomic, lock, matching, replace_together
 from deepscope.records import ARRAYS, DOCUMENT
 from deepscope.render.json import decode, encode, text
@@ -46,7 +46,7 @@ def save(result: Result, folder: Path, *, writer: str = "") -> None:
         writer: the command that made it; see `records.written_by`.
 
     Raises:
-        DeepscopeError: the folder cannot be written to, it holds another program's `result.json` or `arrays.npz`, or a
+        FileError: the folder cannot be written to, it holds another program's `result.json` or `arrays.npz`, or a
             figure cannot be written; in this last case the result itself is there.
     """
     document, arrays = encode(result)
@@ -70,16 +70,16 @@ def save(result: Result, folder: Path, *, writer: str = "") -> None:
             )
             failure = _draw(result, folder)
     except OSError as error:
-        raise DeepscopeError(f"cannot write to {folder} ({_reason(error)}): name another folder with --out") from None
+        raise FileError(f"cannot write to {folder} ({_reason(error)}): name another folder", path=folder) from None
     if failure:
-        raise DeepscopeError(f"the result is in {folder}, but its figures are not all there ({_reason(failure)})")
+        raise FileError(f"the result is in {folder}, but some figures are missing ({_reason(failure)})", path=folder)
 
 
 def load(folder: Path) -> Result:
     """The result that `save` wrote. Nothing in the folder is trusted or run.
 
     Raises:
-        DeepscopeError: the folder holds no result, or one that is unfinished, damaged, too large, or beside the
+        FileError: the folder holds no result, or one that is unfinished, damaged, too large, or beside the
             arrays of another one.
     """
     try:
@@ -87,7 +87,9 @@ def load(folder: Path) -> Result:
         digest = document.pop(_DIGEST, None)
         expected, about = _digest(document), document.pop(records.FOLDER, None)
         if document.get("type") == records.UNFINISHED:
-            raise DeepscopeError(f"{folder} holds no whole result: the command that began to write it did not end")
+            raise FileError(
+                f"{folder} holds no complete result: the command that wrote it was interrupted", path=folder
+            )
         path = folder / ARRAYS
         if about is not None:  # older versions wrote none
             path = matching(path, about["arrays_sha256"])
@@ -95,15 +97,16 @@ def load(folder: Path) -> Result:
                 raise ValueError(f"{ARRAYS} is missing, or is not the file that was saved with {DOCUMENT}")
         arrays = _read(path)
     except OSError as error:
-        raise DeepscopeError(
-            f"{folder} holds no whole result ({_reason(error)}): name a folder that --out wrote"
+        raise FileError(
+            f"{folder} holds no complete result ({_reason(error)}): name a folder that deepscope wrote", path=folder
         ) from None
     except _DAMAGE as error:
-        raise DeepscopeError(f"the result in {folder} is damaged ({error}): make it again") from None
+        raise FileError(f"the result in {folder} is damaged ({error}): run the command again", path=folder) from None
     result = decode(document, arrays)
     if about is not None and digest != expected:
-        raise DeepscopeError(
-            f"the result in {folder} is damaged ({DOCUMENT} has changed since it was saved): make it again"
+        raise FileError(
+            f"the result in {folder} is damaged ({DOCUMENT} has changed since it was saved): run the command again",
+            path=folder,
         )
     return result
 
@@ -116,7 +119,7 @@ def drafts(folder: Path | None) -> Iterator[Path]:
     command names these files in `Result.files`. Without a folder they are only scratch.
 
     Raises:
-        DeepscopeError: the folder cannot be written to, or holds another program's `result.json` or `arrays.npz`.
+        FileError: the folder cannot be written to, or holds another program's `result.json` or `arrays.npz`.
     """
     if folder is None:
         with tempfile.TemporaryDirectory() as scratch:
@@ -132,8 +135,8 @@ def drafts(folder: Path | None) -> Iterator[Path]:
             try:
                 _replace_files(folder, Path(scratch))
             except OSError as error:
-                raise DeepscopeError(
-                    f"cannot write to {folder} ({_reason(error)}): name another folder with --out"
+                raise FileError(
+                    f"cannot write to {folder} ({_reason(error)}): name another folder", path=folder
                 ) from None
 
 

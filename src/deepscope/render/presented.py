@@ -44,7 +44,7 @@ class Presented(ABC):
         """Write result.json, arrays and figures into a folder; returns the folder.
 
         Raises:
-            DeepscopeError: the folder cannot be written to.
+            FileError: the folder cannot be written to.
         """
         save(self.result(), Path(folder))
         return Path(folder)

@@ -12,7 +12,7 @@ from deepscope.checks.held_out import held_out
 from deepscope.commands import Command, Keeping, PartFailed
 from deepscope.commands.output import refuse_data
 from deepscope.commands.section import Budget, Section
-from deepscope.errors import DeepscopeError, SettingError, unknown
+from deepscope.errors import SettingError, unknown
 from deepscope.models import DEFAULT
 from deepscope.report.keeping import Outcome, Shelf
 from deepscope.report.page import page, refuse_foreign, write
@@ -116,7 +116,7 @@ class Report(Command):
         ]
         if not wanted:
             chapters = "; ".join(sorted({member.chapter for member in members.values()}))
-            raise DeepscopeError(f"no {family.area} is of chapter {' or '.join(self.chapters)}: there are {chapters}")
+            raise SettingError("chapters", f"must be among {chapters}", got=", ".join(self.chapters))
         return sorted(wanted, key=lambda member: (member.chapter, member.name))
 
 

@@ -168,7 +168,9 @@ class AdaptationQuestions(Study):
         question, published = "3. the factor's influence", "an optimal value is crucial"
         found = {factor: f"factor-{factor:g}" for factor in FACTORS}
         if not all(name in trained.outcomes for name in found.values()):
-            return Answer(question, published, "-", "not measured here", "run it with --thorough")
+            return Answer(
+                question, published, "-", "not measured here", f"`deepscope study {self.name} --thorough` measures it"
+            )
         by_factor = {factor: trained.runs.mean(name, TARGET_ACCURACY).value for factor, name in found.items()}
         best = max(by_factor, key=lambda factor: by_factor[factor])
         measured = ", ".join(f"{factor:g}: {value:.3f}" for factor, value in by_factor.items())

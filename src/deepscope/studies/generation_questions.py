@@ -152,7 +152,9 @@ def _suggested(question: str, names: Sequence[str], trained: TrainedGANs) -> Ans
     title, base = f"5. {question}", "unconditional"
     present = [name for name in names if name in trained.outcomes]
     if not present:
-        return Answer(title, "-", "-", "not measured here", "run it with --thorough")
+        return Answer(
+            title, "-", "-", "not measured here", f"`deepscope study {GenerationQuestions.name} --thorough` measures it"
+        )
     measured = ", ".join(f"{name} {trained.mean(name, 'digit-fid')}" for name in (base, *present))
     sides: dict[str, list[str]] = {"better": [], "worse": [], "not decided": []}
     for name in present:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepscope.errors import SettingError
+from deepscope.errors import MissingExtraError, SettingError
 from deepscope.files import atomic
 
 HISTORY = "history.jsonl"
@@ -68,7 +68,8 @@ class Recorder:
     after its checkpoint, left in it is gone.
 
     Raises:
-        SettingError: TensorBoard is wanted, and is not installed or has no folder to write to.
+        MissingExtraError: TensorBoard is not installed.
+        SettingError: it has no folder to write to.
     """
 
     def __init__(self, folder: Path | None, history: History, *, since: int, tensorboard: bool) -> None:
@@ -78,7 +79,7 @@ class Recorder:
         self._rewrite()
         if tensorboard:
             if find_spec("tensorboard") is None:
-                raise SettingError("tensorboard", "needs TensorBoard: pip install tensorboard")
+                raise MissingExtraError("tensorboard", "recording for TensorBoard")
             if folder is None:
                 raise SettingError("tensorboard", "needs a folder to write events to")
             from torch.utils.tensorboard import SummaryWriter

@@ -92,7 +92,8 @@ class FittedClassifier(Presented):
         The checkpoints of an earlier fit in that folder are removed.
 
         Raises:
-            DeepscopeError: it cannot be saved, or the folder cannot be written to.
+            UnsupportedError: it cannot be saved.
+            FileError: the folder cannot be written to.
             OSError: a checkpoint of an earlier fit cannot be removed.
         """
         saved = self.classifier.save(folder)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from deepscope.errors import FileError, UnsupportedError
+from deepscope.errors import FileError, MissingExtraError
 from deepscope.models import DEFAULT, load_model
 from deepscope.session import Session
 
@@ -45,14 +45,12 @@ def inception_features(session: Session) -> Features:
     """The 2048 features of the Inception FID (Heusel et al. 2017), by torch-fidelity, from weights in the home folder.
 
     Raises:
-        UnsupportedError: torch-fidelity is not installed.
+        MissingExtraError: torch-fidelity is not installed.
         FileError: the weights are not in HOME/weights.
     """
     weights = session.home / "weights" / INCEPTION
     if find_spec("torch_fidelity") is None:
-        raise UnsupportedError(
-            "the Inception FID needs torch-fidelity: pip install torch-fidelity", what="inception-fid"
-        )
+        raise MissingExtraError("fid", "the Inception FID by torch-fidelity")
     if not weights.is_file():
         text = f"the Inception FID needs its weights: put {INCEPTION} into {weights.parent}"
         raise FileError(text, path=weights)
