@@ -1,4 +1,4 @@
-"""deepscope: use any image classifier, look inside it, break it, move it to another domain, generate data for it.
+"""deepscope: use any image classifier, look inside it, attack it, adapt it to another domain, generate data for it.
 
     import deepscope as ds
 

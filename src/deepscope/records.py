@@ -15,7 +15,7 @@ from deepscope.files import inside, sweep
 
 DOCUMENT, ARRAYS = "result.json", "arrays.npz"
 FOLDER = "folder"
-"""Key of `result.json` that is no part of the result: what else lies in the folder."""
+"""Key of `result.json` that is not part of the result: what else is in the folder."""
 UNFINISHED = "Unfinished"
 """`type` of a `result.json` that lists the files of a result whose writer has not ended."""
 LARGEST = 8 * 2**30
@@ -42,7 +42,7 @@ def document(folder: Path) -> dict[str, Any]:
 
 
 def about(folder: Path) -> dict[str, Any]:
-    """What the writer noted about the folder; empty where there is no result, a damaged one, or one of version 0.1."""
+    """The writer's notes on the folder; empty where there is no result, a damaged one, or one of version 0.1."""
     try:
         found = document(folder).get(FOLDER)
     except (OSError, ValueError, RecursionError, MemoryError):

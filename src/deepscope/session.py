@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 class Advance(Protocol):
-    """Moves a progress bar on, and renames it where a text is given."""
+    """Advances a progress bar, and renames it where a text is given."""
 
     def __call__(self, steps: float = 1, text: str | None = None) -> None:
         """`steps` more are done; the bar's text becomes `text`, where given."""
@@ -130,7 +130,7 @@ class Session:
         return torch.Generator().manual_seed(seed)
 
     def some(self, items: Sequence[T], limit: int | None) -> list[T]:
-        """At most so many of the items, drawn without replacement and in their order; all where there is no limit."""
+        """At most `limit` of the items, drawn without replacement, in their order; all of them without a limit."""
         rows = torch.randperm(len(items), generator=self.rng("limit"))[:limit].sort().values
         return [items[row] for row in rows.tolist()]
 

@@ -124,7 +124,7 @@ def adapt(
         SettingError: a setting is out of range.
         DataError: the data does not exist, is of different kinds, or shares no class.
         ModelError: there is no such model.
-        Diverged: a loss is no longer a number.
+        Diverged: a loss is no longer finite.
 
     Example:
         >>> import numpy as np

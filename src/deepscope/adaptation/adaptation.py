@@ -1,4 +1,4 @@
-"""`Adaptation`: the family of methods that move a classifier to a domain whose images have no labels."""
+"""`Adaptation`: the family of methods that adapt a classifier to a domain without labels."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Seen:
 
 
 class Adaptation(Registered):
-    """What a method adds to the cross-entropy on the source. It holds settings alone; what it trains is kept for it."""
+    """What a method adds to the cross-entropy on the source. It holds settings; the caller keeps what it trains."""
 
     uses_target: ClassVar[bool] = True
     """Whether target images pass through the network at all."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 Memory: TypeAlias = "tuple[Tensor, ...]"
-"""What a move remembers from step to step: tensors (n, ...), one row a point."""
+"""What a move remembers from step to step: tensors (n, ...), one row per point."""
 
 
 @dataclass
@@ -23,7 +23,7 @@ class State:
         points: (n, ...) pixels, or whatever the score takes.
         scores: (n,) the score at the points.
         outputs: (n, ...) what the score was read from, logits as a rule.
-        active: (n,) False for the points that shall not move on.
+        active: (n,) False for the points that stay as they are.
         memory: what the move remembers. With `step`, `rows` and `points` it is all that a climb continues from.
         gradient: (n, ...) of the scores; None until it is taken, so only a projection sees it.
     """

@@ -74,7 +74,7 @@ class OnePixel(Bounded):
 
     def _children(self, streams: Streams, rows: Tensor, parents: Tensor, pixels: Tensor) -> Tensor:
         order = streams.uniform(rows, parents.shape[1], parents.shape[1])
-        order.diagonal(dim1=1, dim2=2).fill_(2)  # a candidate is no parent of the child that competes with it
+        order.diagonal(dim1=1, dim2=2).fill_(2)  # a candidate is never a parent of the child that competes with it
         first, second, third = order.topk(3, dim=2, largest=False).indices.unbind(2)
         row = torch.arange(len(rows), device=parents.device)[:, None]
         children = parents[row, first] + self.differential * (parents[row, second] - parents[row, third])

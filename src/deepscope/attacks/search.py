@@ -34,7 +34,7 @@ def search(
     """Maximise `loss` from `start` inside `ball`; images that have not succeeded start again, up to `restarts` times.
 
     Args:
-        norm, radius: a point further than this from its image is no success.
+        norm, radius: a point further than this from its image does not count as a success.
         loss: the criterion and (n, C) rescaled logits -> (n,) what to maximise.
         start, update, ball: start, update rule and projection of `ascend`, for the images in the given rows (n,).
         stop_early: an image leaves the batch once it succeeds; otherwise it takes all steps.

@@ -34,7 +34,7 @@ class Boxes:
         """Boxes from a CSV file with the header file,left,top,right,bottom and one line per box.
 
         Raises:
-            FileError: the file cannot be read, or is no such table.
+            FileError: the file cannot be read, or is not such a table.
         """
         path = Path(path)
         corners: dict[str, list[tuple[float, ...]]] = {}

@@ -72,7 +72,7 @@ def batches(total: int, device: torch.device, run: Callable[[slice], Output]) ->
 
     The first, small batch is measured, and the rest sized by it to `memory_budget`: on a GPU to a power of two, so that
     what other processes hold there seldom changes the batches, and with them the last digits. A batch that runs out of
-    memory all the same is halved and tried again.
+    memory nevertheless is halved and tried again.
 
     Args:
         run: takes a slice of rows, gives what came of them. It may be called again with a shorter slice.
@@ -116,7 +116,7 @@ def memory_budget(device: torch.device) -> int:
 
 
 class _Written(TorchDispatchMode):
-    """Counts the bytes of what operations put out: an upper bound of what the graph of a batch holds."""
+    """Counts the bytes of what operations return: an upper bound of what the graph of a batch holds."""
 
     bytes = 0
 

@@ -88,7 +88,7 @@ def as_map(output: Tensor, pixels: Tensor) -> Tensor | None:
 
 
 def _same_shape(rows: int, columns: int, height: int, width: int) -> bool:
-    """Whether a grid can be an image's, each cell covering as much in height as in width, up to rounding."""
+    """Whether a grid can be that of an image, each cell covering as much in height as in width, up to rounding."""
     return rows * columns > 1 and abs(rows * width - columns * height) <= 2 * max(height, width)
 
 

@@ -53,7 +53,7 @@ class IntegratedGradients(Attribution):
         """(N, 3, H, W) shares; those of each image add up to its logit minus the baseline's, within `error`.
 
         Raises:
-            SettingError: an image's error stays above `error` with `most` gradients.
+            SettingError: the error of an image stays above `error` with `most` gradients.
         """
         start = baseline_pixels(self.baseline, pixels)
         if self.steps:

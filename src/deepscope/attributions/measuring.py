@@ -20,7 +20,7 @@ from deepscope.session import Session
 CHANCE = "random"
 """Stands in the place of a method: maps of random numbers, which any method has to beat."""
 POINTING = "energy-pointing"
-"""The pointing game's name among the measures; it is none of them, because it needs boxes."""
+"""The pointing game's name among the measures; it is listed apart because it needs boxes."""
 
 Values = Mapping[str, NDArray[np.float64]]
 """Measure -> (N,) values."""

@@ -91,13 +91,13 @@ def _group(parent: App, name: str, command: type[Command]) -> App:
 
 
 _AREAS = {
-    "models": "List the models that can be named, and see what they are made of.",
-    "data": "List, get and audit data.",
-    "transfer": "Turn a folder of images into a classifier that every other command takes.",
-    "adapt": "Move a classifier to another domain without target labels.",
-    "gan": "Generate images like those of a folder.",
-    Check.area: "Examine a classifier of your own, one question at a time; `deepscope report --data` asks them all.",
-    Study.area: "Repeat an experiment of the source report, with its questions answered by numbers.",
+    "models": "List models, and show their classes and layers.",
+    "data": "List, download and audit data.",
+    "transfer": "Train a classifier on a folder of images, for use with every other command.",
+    "adapt": "Adapt a classifier to another domain without target labels.",
+    "gan": "Train generators of images, and measure them.",
+    Check.area: "Examine your own classifier, one question per command; `deepscope report --data` runs all checks.",
+    Study.area: "Repeat an experiment of the report (Delefosse & Vin) and answer its questions with numbers.",
 }
 """Help of the groups that are no command themselves."""
 

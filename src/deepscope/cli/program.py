@@ -67,7 +67,7 @@ def app(typed: str = "") -> App:
     """
     root = App(
         name="deepscope",
-        help="Use any image classifier, look inside it, break it, move it to another domain, and generate data "
+        help="Use any image classifier, look inside it, attack it, adapt it to another domain, and generate data "
         "for it, with every claim measured.",
         help_epilogue="Example: deepscope classify cat.jpg",
         version=__version__,
@@ -105,7 +105,7 @@ def _execute(command: Command, common: Common, typed: str) -> None:
             try:
                 if folder and not failure:
                     render.save(result, folder, writer=command.command_path())
-            except Exception as error:  # what was computed is shown all the same
+            except Exception as error:  # what was computed is still shown
                 failure = error
         if speaks:
             _print(result, common, None if failure else folder)

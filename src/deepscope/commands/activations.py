@@ -1,4 +1,4 @@
-"""`deepscope activations`: what a layer puts out for images."""
+"""`deepscope activations`: the output of a layer for images."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Activations(Command):
 
     Attributes:
         paths: image files and folders.
-        model: the network; a features-only model will do.
+        model: the network; a model with features only also works.
         layer: the layer's name as `deepscope models show MODEL` prints it; the first convolution by default.
         maps: how many channels to draw, at most; with several images no more than 8.
         limit: images to use, at most, drawn at random.

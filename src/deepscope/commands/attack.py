@@ -177,7 +177,7 @@ def _tables(found: AdversarialExamples) -> tuple[Block, ...]:
         Column("queries", ".0f"),
         Column("gradients", ".0f"),
     )
-    caption = "L0 counts pixels; L2 of pixels in [0, 1]; queries and gradients are the mean of an image's batch."
+    caption = "L0 counts pixels; L2 of pixels in [0, 1]; queries and gradients are means over the batch."
     blocks: list[Block] = [Table(columns, tuple(rows), title="Images attacked", caption=caption)] if rows else []
     if found.misclassified:
         wrong = tuple((image.path.name, names[image.predicted]) for image in found.misclassified)

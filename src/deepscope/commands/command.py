@@ -23,8 +23,8 @@ class Command(Registered):
     """A command: a frozen dataclass whose fields are its arguments and flags.
 
     Fields before `_: KW_ONLY` are positional arguments, the rest are flags. The class docstring gives the help:
-    its first line the summary, its `Attributes:` section one line a field. A field whose type is a
-    family (`Attribution`, say) becomes one sub-command a method, with the method's fields as flags.
+    its first line the summary, its `Attributes:` section one line per field. A field whose type is a
+    family (`Attribution`, say) becomes one sub-command per method, with the method's fields as flags.
     """
 
     area: ClassVar[str] = ""
@@ -73,7 +73,7 @@ class NotKept(DeepscopeError):
 
 @dataclasses.dataclass
 class Keeping:
-    """A block that writes what was trained; where the disk is full, the result is made all the same.
+    """A block that writes what was trained; where the disk is full, the result is still made.
 
     Attributes:
         what: is written: "the generator".
@@ -88,7 +88,7 @@ class Keeping:
         self.failure = ""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        """Remember an error of writing, for `done`; other errors go on."""
+        """Store a write error for `done`; other errors propagate."""
         if isinstance(error, OSError):
             self.failure = f"{self.what} cannot be written ({error.strerror or error}): free some space and run again"
         elif isinstance(error, DeepscopeError):

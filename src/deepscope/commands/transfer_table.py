@@ -45,7 +45,7 @@ class TransferTable(Command):
     Attributes:
         data: a folder with `train/` and `test/`, or with a folder per class; or a dataset's name.
         features: MODEL, MODEL@LAYER or MODEL@LAYER:POOLING (mean, max, flatten, pyramid); + joins several. Without
-            any, the layers of the report's Table 1.1 and the last layers of the networks at hand.
+            any, the layers of the report's Table 1.1 and the last layers of the available networks.
         normalisations: of the features: raw, l2, power, standard or whiten.
         heads: linear-svc, logistic-regression, ridge or nearest-neighbours.
         splits: 1 uses the data's own split; more draw that many stratified ones of the same proportion.

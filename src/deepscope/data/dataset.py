@@ -25,7 +25,7 @@ _WORDS = {
 
 
 class Dataset(Registered):
-    """Data with a name: what it is, whether it is here, and how to get it."""
+    """A named dataset: what it is, whether it is installed, and how to get it."""
 
     summary: ClassVar[str]
     holds: ClassVar[str]
@@ -38,7 +38,7 @@ class Dataset(Registered):
 
     @classmethod
     def missing(cls, home: Path) -> str:
-        """How to get what is not here, for the end of a sentence; empty where all is here."""
+        """How to get what is missing, for the end of a sentence; empty where nothing is."""
         lacks = [need for need in cls.needs if not path_of(home, need).exists()]
         return f"run `deepscope data get {cls.name}`, or put {', '.join(lacks)} into {home / 'data'}" if lacks else ""
 
@@ -86,7 +86,7 @@ def load_dataset(name: str | Path, session: Session, kind: type[Kind]) -> Kind:
 
 
 def first_here(names: Iterable[str], session: Session) -> str:
-    """The first of these datasets that is here: the full data, say, and else the extract in the package.
+    """The first of these datasets that is installed: the full data, say, or else the extract in the package.
 
     Raises:
         DataError: none is available.

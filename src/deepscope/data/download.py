@@ -45,11 +45,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Got:
-    """A file or folder that is here now.
+    """A file or folder that is installed.
 
     Attributes:
         path: where.
-        sha256: of what was downloaded; empty where the data was here before and no digest is known.
+        sha256: of what was downloaded; empty where the data was installed before and no digest is known.
         checked: what the digest was compared with.
     """
 
@@ -61,7 +61,7 @@ class Got:
 def get(source: Source, session: Session, *, patience: Patience = Patience()) -> Got:
     """Have a source's file or folder in the session's home; download it where it is not there.
 
-    A download that breaks off goes on at the next call. One with the wrong digest is thrown away and
+    An interrupted download resumes at the next call. One with the wrong digest is discarded and
     tried once more, then at the next URL.
 
     Raises:
@@ -125,12 +125,12 @@ def _recorded(target: Path) -> str:
 
 
 def _here(source: Source, target: Path) -> Got:
-    """Data that was here before: checked where its digest is known."""
+    """Data that was installed before: checked where its digest is known."""
     if target.is_dir() != bool(source.place):
         kind = "a folder, not a file" if target.is_dir() else "a file, not a folder"
         raise FileError(f"{target} is {kind}: remove it, then get it again", path=target)
     if source.place or not source.sha256:
-        return Got(target, "", "was here before, not compared")
+        return Got(target, "", "was installed before, not compared")
     try:
         found = _digest(target)
     except Damaged as error:
@@ -139,7 +139,7 @@ def _here(source: Source, target: Path) -> Got:
         raise FileError(
             f"{target} has the SHA-256 {found}, not {source.sha256}: remove it, then get it again", path=target
         )
-    return Got(target, found, "was here before, agrees with the published file")
+    return Got(target, found, "was installed before, agrees with the published file")
 
 
 def _accepted(source: Source, target: Path, part: Path, url: str) -> Got:

@@ -32,7 +32,7 @@ class Patience:
 
     Attributes:
         attempts: connections that are tried.
-        timeout: seconds without a byte after which a connection is given up.
+        timeout: seconds without a byte after which a connection is closed.
         pause: seconds before the second attempt; doubled before each further one.
     """
 
@@ -68,7 +68,7 @@ def fetch(url: str, part: Path, *, most: int, patience: Patience, advance: Calla
             reason = f"the server answers {error.code} {error.reason}"
             if error.code == _NOT_SATISFIABLE and part.exists():
                 if error.headers.get("Content-Range") == f"bytes */{part.stat().st_size}":
-                    return None  # all of it was here already
+                    return None  # the file is complete already
                 forget(part)
             elif error.code not in _TRY_AGAIN:
                 break

@@ -60,7 +60,7 @@ def _clusters(images: Tensor, count: int, session: Session) -> NDArray[np.int64]
 
 
 def gathered(points: Tensor) -> Tensor:
-    """Move each point to the mean of its nearest and itself, over and over, so that what lies together comes closer.
+    """Repeatedly move each point to the mean of its nearest neighbours and itself, so that clusters contract.
 
     A mean shift (Fukunaga and Hostetler 1975) along the neighbours that the points had at first: what leads from one
     kind to the next over many small steps thins out.

@@ -33,7 +33,7 @@ _SHOWN = 8
 
 @dataclass(frozen=True, eq=False)
 class GANEvaluation(Presented):
-    """What a generator's images are worth.
+    """The quality of a generator's images.
 
     Attributes:
         gan: that made them.

@@ -272,7 +272,7 @@ def _keep(folder: Path, done: int, gan: GAN, images: Tensor, columns: int, sessi
 
 
 def _seen(evaluator: Evaluator, samples: Labelled, pictures: Pictures, *, conditional: bool) -> dict[str, float]:
-    """What the evaluator sees. A Frechet distance of so few images is too high, and only compares epochs."""
+    """Measures by the evaluator. A Frechet distance of few images is biased upwards, and only compares epochs."""
     figures = variety(evaluator, samples, pictures, conditional=conditional)
     if evaluator.channels == pictures.channels:
         real = evaluator.features(pictures.test.images[:_SAMPLES])

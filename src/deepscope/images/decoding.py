@@ -83,7 +83,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, Refused):
         return str(error)
     if isinstance(error, UnidentifiedImageError):
-        return "it is no image, or a damaged one, in a format that is read here (" + ", ".join(FORMATS) + ")"
+        return "it is not an image, or a damaged one, in a supported format (" + ", ".join(FORMATS) + ")"
     if isinstance(error, Image.DecompressionBombError):
         return f"it is too large: {text}"
     return "it is truncated" if "truncated" in text.casefold() else f"it does not decode: {text}"

@@ -29,7 +29,7 @@ class Found:
 def find(named: Iterable[str | Path]) -> Found:
     """The image files below the named files and folders.
 
-    A named file is taken whatever its suffix. In a folder, files with an image's suffix are taken,
+    A named file is taken whatever its suffix. In a folder, files with the suffix of an image format are taken,
     the folder's own before those of its sub-folders, both in sorted order; links are followed, hidden
     files and folders and what archivers leave behind (`__MACOSX`) are left out, and so are folders below a named one
     that hold a result of this program, whose figures are no photographs. A file met twice is taken once,

@@ -107,15 +107,15 @@ def _misfits(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
 
 
 class Absent(nn.Module):
-    """Stands where a layer's weights are not here. Running it is an error, never a random answer."""
+    """Replaces a layer whose weights are missing. Running it is an error, never a random answer."""
 
     def __init__(self, layer: str) -> None:
         super().__init__()
         self.layer = layer
 
     def forward(self, _: Tensor) -> Tensor:
-        """Raises ModelError: the weights are not here."""
-        raise ModelError(f"the weights of layer {self.layer!r} are not here: choose an earlier layer")
+        """Raises ModelError: the weights are missing."""
+        raise ModelError(f"the weights of layer {self.layer!r} are missing: choose an earlier layer")
 
 
 def preprocessing(spec: str) -> Preprocessing:

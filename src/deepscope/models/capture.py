@@ -24,7 +24,7 @@ class _Enough(Exception):
 
 
 def capture(network: nn.Module, inputs: Tensor, modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    """Run `network` on `inputs` until every module has run, and return what each put out.
+    """Run `network` on `inputs` until every module has run, and return the output of each.
 
     A module that runs several times (a shared activation) gives its first output. Outputs are copies:
     a following in-place operation does not change them. They stay differentiable.

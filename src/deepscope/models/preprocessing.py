@@ -92,7 +92,7 @@ class Preprocessing:
 
     @classmethod
     def from_fields(cls, fields: Any) -> Preprocessing:
-        """From JSON that was read. Raises ValueError where it is no such description."""
+        """From JSON that was read. Raises ValueError where it is not such a description."""
         known = documents.mapping(fields, "preprocessing", optional=asdict(cls()))
         mean, std = (documents.numbers(known[name], name, low=-1e3, high=1e3) for name in ("mean", "std"))
         interpolation = documents.choice(known["interpolation"], "interpolation", get_args(Interpolation))

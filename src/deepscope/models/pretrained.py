@@ -213,6 +213,6 @@ def _require_network(name: str, url: str, path: Path) -> None:
         socket.getaddrinfo(host, 443)
     except OSError:
         raise ModelError(
-            f"the weights of {name} are not here and {host} cannot be reached: "
-            f"fetch {url} elsewhere and put it at {path}, or choose a model that `deepscope models` shows as here"
+            f"the weights of {name} are missing and {host} cannot be reached: "
+            f"fetch {url} elsewhere and put it at {path}, or choose a model that `deepscope models` shows as available"
         ) from None

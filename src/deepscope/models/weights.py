@@ -18,14 +18,14 @@ def checked(weights: Mapping[str, Any]) -> dict[str, Tensor]:
     """The same weights, half precision as float32.
 
     Raises:
-        ModelError: a value is no tensor, is complex, or holds NaN or infinity.
+        ModelError: a value is not a tensor, is complex, or holds NaN or infinity.
     """
     return {key: _checked(key, value) for key, value in weights.items()}
 
 
 def _checked(key: str, value: Any) -> Tensor:
     if not isinstance(key, str) or not isinstance(value, Tensor) or value.is_complex() or value.layout != torch.strided:
-        raise ModelError(f"{key!r} is no ordinary tensor of numbers")
+        raise ModelError(f"{key!r} is not a dense tensor of numbers")
     if value.dtype in HALF:
         value = value.float()
     if value.is_floating_point() and not value.isfinite().all():

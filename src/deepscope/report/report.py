@@ -1,4 +1,4 @@
-"""`deepscope report`: the studies of the source, or the checks of a person's own classifier, on one page."""
+"""`deepscope report`: all studies of the report (Delefosse & Vin), or all checks of a classifier, on one page."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ Family = TypeVar("Family", bound=Section)
 
 @dataclass(frozen=True)
 class Report(Command):
-    """Write one self-contained HTML page: the source report reproduced, or a classifier of your own examined.
+    """Write one HTML page: the experiments of the report (Delefosse & Vin), or an audit of your own classifier.
 
-    Without --data the studies of the source run: every question is answered from measured numbers, the published
+    Without --data, the studies of the report run: every question is answered from measured numbers, the published
     figure beside the measured one. With --data (and --model) it is the page to read before a classifier is shipped.
-    Finished sections are kept: a report that was interrupted goes on where it stopped, and only what its inputs
+    Finished sections are kept: an interrupted report resumes where it stopped, and only what its inputs
     changed for runs again.
 
     Attributes:
@@ -65,9 +65,9 @@ class Report(Command):
         budget = self._budget(session)
         chosen = self._chosen(budget)
         if self.data is not None:
-            judged = held_out(self.model or DEFAULT, self.data, session)  # refused now rather than in every section
-            about = judged.model.fingerprint
-            title = f"{judged.model.name} on {Path(self.data).name}"
+            evaluated = held_out(self.model or DEFAULT, self.data, session)  # refused now rather than in every section
+            about = evaluated.model.fingerprint
+            title = f"{evaluated.model.name} on {Path(self.data).name}"
         else:
             title, about = "Deep learning applications, measured", ""
         folder = session.out or _FOLDER

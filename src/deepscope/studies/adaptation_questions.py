@@ -225,7 +225,7 @@ def _ablations(modern: Recipe) -> dict[str, tuple[AdversarialTeacher, Recipe]]:
 
 
 def _variants(paper: Recipe, modern: Recipe) -> dict[str, Recipe]:
-    """The paper's recipe with one choice changed, which published re-implementations often do without a word."""
+    """The paper's recipe with one choice changed, which published re-implementations often do silently."""
     return {
         "uncentred": replace(paper, centre=False),
         "batch-statistics": replace(paper, statistics="batch"),

@@ -139,9 +139,9 @@ def _log(probabilities: Tensor) -> Tensor:
 
 
 def _vgg16(session: Session) -> Answer:
-    """The report's second network: how to ask it, where its class layer is here. Nothing is downloaded for that."""
+    """The report's second network: how to include it where its class layer is available. Nothing is downloaded."""
     whole = any(e.name == "vgg16" and e.here and not e.features_only for e in catalogue(session))
-    why = "the weights of VGG16's class layer are not here"
+    why = "the weights of VGG16's class layer are missing"
     if whole:
-        why = "its weights are here: `deepscope study class-visualization --model vgg16`"
+        why = "its weights are available: `deepscope study class-visualization --model vgg16`"
     return Answer("11. VGG16", "often superior", "—", "not measured here", why)

@@ -1,4 +1,4 @@
-"""Chapter 4 of the report (Delefosse and Vin): DCGAN and conditional DCGAN on all of MNIST, and what they are worth."""
+"""Chapter 4 of the report (Delefosse and Vin): DCGAN and conditional DCGAN on all of MNIST, and their quality."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PLAIN, _CONDITIONAL, _CLUSTERS = "unconditional", "conditional", "clusters"
 
 @dataclass(frozen=True)
 class Generation(GenerationStudy):
-    """DCGAN and conditional DCGAN on MNIST, and what their images are worth.
+    """DCGAN and conditional DCGAN on MNIST, and the quality of their images.
 
     The discriminator has no normalisation and is regularised by R1, as with `gan train --r1-regularised`;
     `generation-questions` trains with DCGAN's own settings.

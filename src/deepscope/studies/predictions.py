@@ -25,7 +25,7 @@ class Predictions(Study):
     """Top-5 predictions on the animals of Figure 1.1, and accuracy on all the images with known truth.
 
     Attributes:
-        models: networks to ask; those whose weights are not here are shown as not measured.
+        models: networks to compare; those whose weights are missing are shown as not measured.
     """
 
     chapter: ClassVar[str] = "1.1 VGG16 architecture"
@@ -51,7 +51,7 @@ class Predictions(Study):
         for name in self.models:
             models, _ = usable([name] if name in here else [], session, load_model)
             if not models:
-                why = f"the full weights of {name} are not here: `deepscope models {name}` says what is missing"
+                why = f"the full weights of {name} are missing: `deepscope models {name}` says what is missing"
                 found.append(Answer(f"3. {name} on six images", "4 right", "—", "not measured here", why))
                 continue
             classified = classify(models[0], everything, session=session)

@@ -47,7 +47,7 @@ _JOINED = ("efficientnet_lite2", "vgg16")
 
 @dataclass(frozen=True)
 class TransferLearning(Study):
-    """Which layer of which network makes the best features, what pre-training is worth, and what improves them.
+    """Which layer of which network gives the best features, what pre-training contributes, and what improves them.
 
     On 15-Scene where it is installed; else on handwritten digits, which are as far from ImageNet as images can be.
 

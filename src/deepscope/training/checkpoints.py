@@ -98,7 +98,7 @@ class Checkpoint:
     def _read(self, *, limit: int) -> dict[str, Any]:
         """The file's content; what it unpacks to is no larger than the file."""
         if not self.path.is_file():
-            raise ValueError("it is no file")
+            raise ValueError("it is not a file")
         size = self.path.stat().st_size
         with zipfile.ZipFile(self.path) as archive:
             items = archive.infolist()

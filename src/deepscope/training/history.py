@@ -25,7 +25,7 @@ HISTORY = "history.jsonl"
 class History:
     """Figures by step: each row is {"step": number of steps done, name: figure, ...}.
 
-    A figure that is no number (NaN, infinite) is None in the file.
+    A figure that is NaN or infinite is None in the file.
     """
 
     rows: list[dict[str, float]] = field(default_factory=list)
@@ -87,7 +87,7 @@ class Recorder:
             self._board = SummaryWriter(str(folder), purge_step=since)
 
     def add(self, step: int, figures: Mapping[str, float]) -> None:
-        """Raises OSError where the disk is full; the figures are kept in memory all the same."""
+        """Raises OSError where the disk is full; the figures are still kept in memory."""
         row = {"step": step, **figures}
         self.history.rows.append(row)
         for name, value in figures.items() if self._board else ():
@@ -116,7 +116,7 @@ def _number(value: Any) -> float:
     if value is None:
         return math.nan
     if isinstance(value, bool) or not isinstance(value, (int, float)) or (isinstance(value, int) and value >= 2**63):
-        raise TypeError(f"{value!r} is no number")
+        raise TypeError(f"{value!r} is not a number")
     return value
 
 

@@ -91,7 +91,7 @@ Observe: TypeAlias = Callable[[int], Mapping[str, float]]
 
 
 class Diverged(DeepscopeError):
-    """A loss or a weight is no longer a number."""
+    """A loss or a weight is no longer finite."""
 
 
 def fit(

@@ -166,7 +166,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             SettingError: the networks see images at different sizes.
             UnsupportedError: the head is not linear.
-            Diverged: a loss is no longer a number.
+            Diverged: a loss is no longer finite.
         """
         settings = self.fine_tuning or FineTuning()
         kept = ~held_out(labels, seed=self._session.seed)

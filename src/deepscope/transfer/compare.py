@@ -28,7 +28,7 @@ DEFAULT_FEATURES = (
     "squeezenet1_0",
     "efficientnet_lite0",
 )
-"""The layers of Table 1.1 of the report (Delefosse and Vin), and the last layers of the networks at hand."""
+"""The layers of Table 1.1 of the report (Delefosse and Vin), and the last layers of the available networks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,7 @@ def compare_features(
     Args:
         data: labelled images, see `Data`.
         features: what is compared: names, models or recipes; None compares the layers of the report's Table 1.1 and
-            the networks at hand, raw and L2-normalised. Of names that are on that list, those whose weights are missing
+            the available networks, raw and L2-normalised. Of names that are on that list, those whose weights are missing
             are listed as not measured.
         heads: classifiers on the features, by name or as objects.
         grey: how grey images enter a colour network: replicated, or through a first convolution of one channel with

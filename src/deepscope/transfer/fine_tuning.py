@@ -42,7 +42,7 @@ class FineTuning:
         epochs: passes over the training images.
         rate: AdamW's learning rate of the networks; it falls to 0 along half a cosine. The head's is ten times that.
         batch_size: images per step.
-        smallest: the smallest share of an image's area that a training crop covers.
+        smallest: the smallest share of the image that a training crop covers.
         smoothing: of the labels (Szegedy et al. 2016).
     """
 
@@ -92,7 +92,7 @@ def fine_tune(
         the trained classifier in eval mode, and its losses.
 
     Raises:
-        Diverged: a loss is no longer a number.
+        Diverged: a loss is no longer finite.
         FileError: the folder holds the checkpoint of another training.
     """
     data = _Labelled([_readable(source) for source in sources], labels)

@@ -29,7 +29,7 @@ class Block:
 
     @classmethod
     def parse(cls, text: str) -> Block:
-        """Raises SettingError where the text is no block."""
+        """Raises SettingError where the text is not a block."""
         model, _, rest = text.strip().partition("@")
         layer, _, pooling = rest.partition(":")
         if not model:

@@ -101,7 +101,7 @@ def climb(
 def suited(recipe: Recipe, model: VisionModel) -> Recipe:
     """The recipe for this network: where the network takes no image of the views' size, views have its own input size.
 
-    Transformers, as a rule, take images of one size alone. Where that is no square, the network sees the whole image.
+    Most transformers take images of one size only. Where that is not a square, the network sees the whole image.
     """
     height, width = model.preprocessing.size
     if not recipe.view or recipe.view == height == width or _takes(model, recipe.view):

@@ -43,4 +43,4 @@ class Measure(Registered):
 
     @abstractmethod
     def __call__(self, given: Explanation) -> Tensor:
-        """One number per image: (N,) floats, NaN where the measure says nothing of a map."""
+        """One number per image: (N,) floats, NaN where the measure does not apply to a map."""

@@ -19,7 +19,7 @@ _DENSITY = 1.25
 _SAMPLES = 24
 """Frames that the shared palette is drawn from."""
 _MOST = 60
-"""Frames of a film; of more, so many are taken evenly, the first and the last among them."""
+"""The most frames that are drawn; of more, evenly spaced ones are taken, including the first and the last."""
 
 
 @dataclass(frozen=True)

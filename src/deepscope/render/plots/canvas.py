@@ -181,7 +181,7 @@ def resize(pixels: Pixels, width: int, height: int) -> Pixels:
 
 
 def fit(pixels: Pixels, side: float) -> tuple[float, float]:
-    """The width and height, in CSS pixels, of an image whose longer side shall be about `side`.
+    """The width and height, in CSS pixels, of an image whose longer side is to be about `side`.
 
     Small images take a whole number of device pixels a pixel, so that they are drawn without blur.
     """

@@ -1,4 +1,4 @@
-"""The source's head: a linear support vector machine, one class against the rest."""
+"""The report's head: a linear support vector machine, one class against the rest."""
 
 from __future__ import annotations
 
