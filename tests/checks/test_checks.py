@@ -95,7 +95,7 @@ def test_accuracy_confusion_and_calibration_are_those_of_the_test_images(data: s
     assert result.metrics["expected-calibration-error"] == pytest.approx(error, abs=1e-6)
     truth = np.eye(5)[labels]
     assert result.metrics["brier"] == pytest.approx(((probabilities - truth) ** 2).sum(1).mean(), rel=1e-5)
-    table = _first(result, Table, "Each class")
+    table = _first(result, Table, "Per class")
     assert isinstance(table, Table)
     assert [row[0] for row in table.rows] == list(CLASSES)
 

@@ -20,19 +20,19 @@ from deepscope.session import Session
 from deepscope.settings import Count
 
 _ACROSS = 8
-"""Maps of each image beside it, where there are several images."""
+"""Maps drawn per image where there are several images."""
 
 
 @dataclass(frozen=True)
 class Activations(Command):
-    """Draw the activation maps of a layer for one image, or for several beneath each other.
+    """Draw the activation maps of a layer, for one image or several.
 
     Attributes:
         paths: image files and folders.
         model: the network; a model with features only also works.
         layer: the layer's name as `deepscope models show MODEL` prints it; the first convolution by default.
-        maps: how many channels to draw, at most; with several images no more than 8.
-        limit: images to use, at most, drawn at random.
+        maps: most channels to draw; with several images no more than 8.
+        limit: most images to use, drawn at random.
     """
 
     example: ClassVar[str] = "deepscope activations cat.jpg --model vgg16 --layer features.0 --out maps/"
@@ -52,7 +52,7 @@ class Activations(Command):
             self.paths,
             self.layer,
             limit=self.limit,
-            batch_size=1,  # an image gives the same bits whichever others are named
+            batch_size=1,  # the same bits whichever other images are named
             session=session,
         )
         return draw(found, maps=self.maps)
@@ -99,7 +99,7 @@ def square(found: classification.Activations, layer: str, index: int, *, maps: i
 
 
 def _metrics(maps: Tensor) -> dict[str, float]:
-    """Of (N, C, ...) maps; "dead" counts the channels that are nowhere above 0."""
+    """Of (N, C, ...) maps; "dead" counts the channels that are 0 or below everywhere."""
     return {
         "channels": maps.shape[1],
         "mean": float(maps.mean()),
@@ -121,10 +121,10 @@ def _table(found: classification.Activations, layer: str) -> Table:
 
 
 def _figures(found: classification.Activations, layer: str, most: int) -> tuple[Block, ...]:
-    """The images and their maps: one image's in a square, those of several in a row beside each."""
+    """The images and their maps: a square of maps for one image, one row per image for several."""
     name, maps = f"{layer} of {found.model.name}", found.maps(layer)
     pictures = [picture(pixels, caption=path.name) for path, pixels in zip(found.paths, found.pixels)]
-    seen = ImageGrid(tuple((cell,) for cell in pictures), title="What the network sees")
+    seen = ImageGrid(tuple((cell,) for cell in pictures), title="Network input")
     if maps.ndim == 3:  # no positions: (N, C, 1)
         places = torch.arange(maps.shape[1]).numpy()
         lines = tuple(

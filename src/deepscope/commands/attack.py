@@ -1,4 +1,4 @@
-"""`deepscope attack METHOD`: adversarial examples of a person's own images."""
+"""`deepscope attack METHOD`: adversarial examples of your own images."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ _SHOWN = 8
 
 @dataclass(frozen=True)
 class AttackImages(Command):
-    """Change images until a network predicts another class, evaluated from the saved files.
+    """Create adversarial examples: change images until the network predicts another class.
 
-    Every example is clipped, rounded to 8 bits, saved as PNG, read back and classified; only then it counts. An image
-    that the network gets wrong without any attack is reported and not counted. A patch or a universal perturbation is
+    An example counts only after it was clipped, rounded to 8 bits, saved as PNG, read back and classified. Images that
+    the network misclassifies without an attack are reported and not counted. A patch or a universal perturbation is
     learnt from a random half of the images and evaluated on the other half.
 
     Attributes:
         method: the attack.
         paths: image files and folders; without any, the photographs that come with the installation.
-        target: the class to be predicted, by name or number, or "random"; any but the true one by default.
+        target: class to be predicted, by name or number, or "random"; by default any class but the true one.
         model: the network under attack; `deepscope models` lists them.
-        limit: images to use, at most, drawn at random.
-        figures: how many images the figure shows, at most.
-        animate: show the probability from query to query, for the first image.
-        batch_size: images attacked at once; the outcome does not depend on it.
+        limit: most images to use, drawn at random.
+        figures: most images that the figure shows.
+        animate: show how the probability changes with each query, for the first image.
+        batch_size: images per batch; the result does not depend on it.
     """
 
     name: ClassVar[str] = "attack"
@@ -91,11 +91,11 @@ class AttackImages(Command):
 
 
 def present(found: AdversarialExamples, *, figures: int = _SHOWN) -> Result:
-    """What an attack made of each image.
+    """Each image with its adversarial example.
 
     Args:
         found: what `attack` returned.
-        figures: how many images the figure shows, at most.
+        figures: most images that the figure shows.
     """
     return Result(
         title=f"{found.method.name} on {found.model.name}: {_aim(found)}",
@@ -123,7 +123,7 @@ def _aim(found: AdversarialExamples) -> str:
         return "any other class"
     if found.target == "random":
         return "a random other class each"
-    return f"to be seen as {found.model.categories[found.model.category(found.target)]}"
+    return f"to be classified as {found.model.categories[found.model.category(found.target)]}"
 
 
 def _metrics(found: AdversarialExamples) -> dict[str, float]:
@@ -145,7 +145,7 @@ def _summary(found: AdversarialExamples) -> str:
     if learnt := len(found.subjects.learn_from or ()):
         said += f" The perturbation was learnt from {learnt} other image{'s' if learnt != 1 else ''}."
     if count := len(found.misclassified):
-        said += f" {count} image{'s' if count != 1 else ''} that the network gets wrong without any attack "
+        said += f" {count} image{'s' if count != 1 else ''} misclassified without an attack "
         said += f"{'were' if count != 1 else 'was'} left out."
     return said
 
@@ -181,7 +181,7 @@ def _tables(found: AdversarialExamples) -> tuple[Block, ...]:
     blocks: list[Block] = [Table(columns, tuple(rows), title="Images attacked", caption=caption)] if rows else []
     if found.misclassified:
         wrong = tuple((image.path.name, names[image.predicted]) for image in found.misclassified)
-        blocks.append(Table((Column("image"), Column("prediction")), wrong, title="Wrong without any attack"))
+        blocks.append(Table((Column("image"), Column("prediction")), wrong, title="Misclassified without an attack"))
     return tuple(blocks)
 
 

@@ -1,4 +1,4 @@
-"""`deepscope attack evaluate`: how a network withstands several attacks, at several radii."""
+"""`deepscope attack evaluate`: robustness of a network to several attacks, at several radii."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from deepscope.statistics import mean, median, proportion
 
 @dataclass(frozen=True)
 class AttackEvaluate(Command):
-    """Measure attacks on a folder: success, distortion and cost, accuracy over radii, defences, transfer.
+    """Measure the robustness of a model: success rate, distortion and cost of attacks, accuracy by radius, transfer.
 
     All methods use their default settings. An image on which a method succeeds at one radius is not attacked again at
     larger ones. Shared methods (patch, universal) learn from a random half of the images and are evaluated on the
     other half.
 
     Attributes:
-        folder: images, named or sorted so that their true class is known; otherwise the prediction counts as true.
+        folder: folder of images; the class is read from folder or file names, else the prediction counts as true.
         methods: names of attacks, separated by spaces or commas.
         radii: Linf radii of the curve, numbers or fractions such as 4/255.
         l2_radii: Euclidean radii of the curve, pixels in [0, 1].
-        target: the class to be predicted, or "random" for a random one per image; any but the true one by default.
+        target: class to be predicted, or "random" for a random one per image; by default any class but the true one.
         model: the network under attack.
-        transfer_to: networks that the examples are shown to afterwards.
-        limit: images to use, at most, drawn at random.
-        batch_size: images attacked at once; the outcome does not depend on it.
+        transfer_to: networks to test the adversarial examples on.
+        limit: most images to use, drawn at random.
+        batch_size: images per batch; the result does not depend on it.
     """
 
     name: ClassVar[str] = "evaluate"
@@ -200,7 +200,7 @@ def _curves(found: AttackEvaluation) -> tuple[Curves, ...]:
                     x_title=title,
                     y_title="accuracy",
                     title=f"Accuracy under attack ({norm})",
-                    caption="An image counts as lost at every radius above the one it was first lost at.",
+                    caption="An image misclassified at one radius counts as misclassified at every larger radius.",
                 )
             )
     return tuple(curves)
@@ -213,7 +213,7 @@ def _defended(found: AttackEvaluation) -> dict[str, tuple[dict[str, int], int]]:
 
 
 def _defence_metrics(found: AttackEvaluation) -> dict[str, float]:
-    """Accuracy of the defended network on images that the bare one gets right, and on what the attacks made of them."""
+    """Accuracy of the defended network on images that the bare network gets right, clean and attacked."""
     return {
         key: value
         for name, (right, count) in _defended(found).items()

@@ -1,4 +1,4 @@
-"""`deepscope classify`: what a model sees in images."""
+"""`deepscope classify`: the most probable classes of images."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Classify(Command):
         paths: image files and folders; without any, the photographs that come with the installation.
         model: the classifier; `deepscope models` lists them.
         top: how many classes to show per image.
-        figures: how many images the figure shows, at most.
+        figures: most images that the figure shows.
         batch_size: images per forward pass.
     """
 
@@ -58,7 +58,7 @@ class Classify(Command):
 
 @presents(Classification)
 def present(found: Classification) -> Result:
-    """Table, accuracy and a figure of what a model sees."""
+    """Table, accuracy and a figure of the predictions."""
     count, accuracy = len(found), _accuracy(found)
     return Result(
         title=f"{found.model.name} on {count} image{'s' if count != 1 else ''}",
@@ -84,9 +84,9 @@ def figure(found: Classification) -> ImageGrid:
     left_out = f"; the first {len(shown)} of {len(found)} images" if len(shown) < len(found) else ""
     return ImageGrid(
         rows=tuple(tuple(cell for pair in cells[i : i + 2] for cell in pair) for i in range(0, len(cells), 2)),
-        title="What the network sees, and its most probable classes",
+        title="Network input and most probable classes",
         caption=f"{model.name}; images as resized and cropped to {model.preprocessing.size[1]} x "
-        f"{model.preprocessing.size[0]} pixels; the bar of the true class, where known, stands out{left_out}.",
+        f"{model.preprocessing.size[0]} pixels; the bar of the true class, where known, is highlighted{left_out}.",
     )
 
 

@@ -1,4 +1,4 @@
-"""`deepscope data`: which data is installed, how to get more, and what is wrong with a folder of images."""
+"""`deepscope data`: list and download datasets, and audit folders of images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from deepscope.session import Session
 
 @dataclass(frozen=True)
 class DataList(Command):
-    """List the datasets: what they hold, whether they are installed, and how to get them."""
+    """List the datasets: content, whether they are installed, and how to get them."""
 
     area: ClassVar[str] = "data"
     name: ClassVar[str] = "list"
@@ -37,17 +37,17 @@ class DataList(Command):
             title="Datasets",
             metrics={"datasets": len(rows), "here": sum(not missing for missing in lacks.values())},
             blocks=(
-                Table(columns, rows, caption=f"Data lies in {session.home / 'data'}."),
-                *(Note(f"{name}: {missing}.", "Not here") for name, missing in lacks.items() if missing),
+                Table(columns, rows, caption=f"Data is in {session.home / 'data'}."),
+                *(Note(f"{name}: {missing}.", "Not installed") for name, missing in lacks.items() if missing),
                 Table((Column("dataset"), Column("licence")), licences, title="Licences"),
-                Note("Your own images need no name: give a folder with a folder of images per class."),
+                Note("For your own images, give a folder with one folder of images per class."),
             ),
         )
 
 
 @dataclass(frozen=True)
 class DataGet(Command):
-    """Download a dataset into the home folder: resumed where it was interrupted, checked by SHA-256.
+    """Download a dataset into the home folder, with resumption and SHA-256 verification.
 
     Attributes:
         dataset: any name that `deepscope data list` says can be downloaded.
@@ -65,7 +65,9 @@ class DataGet(Command):
             raise unknown("dataset", self.dataset, Dataset.members(), listing="`deepscope data list`")
         dataset = Dataset.member(self.dataset)
         if not dataset.sources:
-            raise UnsupportedError(f"{dataset.name} comes with deepscope: there is nothing to get", what=dataset.name)
+            raise UnsupportedError(
+                f"{dataset.name} comes with deepscope: there is nothing to download", what=dataset.name
+            )
         got = [get(source, session) for source in dataset.sources]
         rows = tuple((str(item.path), item.checked, item.sha256 or None) for item in got)
         return Result(
@@ -80,15 +82,15 @@ class DataGet(Command):
 
 @dataclass(frozen=True)
 class DataAudit(Command):
-    """Find what is wrong with a folder of images: corrupt files, copies, near-copies, and leaks from train to test.
+    """Audit a folder of images: corrupt files, copies, near-copies, and leaks from train to test.
 
     Splits and classes are read from the folders' names: FOLDER/CLASS/..., or FOLDER/train/CLASS/... with test or val
-    beside train. Of several exact copies, one is kept and each other one is listed with it.
+    beside train. Of several exact copies, one is kept and the others are listed with it.
 
     Attributes:
-        folder: what to look at, with everything below it.
-        near: bits of the 255-bit perceptual hash in which near-copies differ at most; 0 finds only the closest.
-        figures: how many pairs the figure shows, at most.
+        folder: folder to audit, with all subfolders.
+        near: most bits of the 255-bit perceptual hash in which near-copies differ; 0 finds only the closest.
+        figures: most pairs that the figure shows.
     """
 
     area: ClassVar[str] = "data"
@@ -101,13 +103,13 @@ class DataAudit(Command):
     figures: int = 8
 
     def run(self, session: Session) -> Result:
-        """Look at every image."""
+        """Audit every image."""
         return present(audit(self.folder, session, near=self.near, figures=self.figures))
 
 
 @presents(Audit)
 def present(found: Audit) -> Result:
-    """What is wrong, and what to do about it."""
+    """The problems found, and how to fix them."""
     exact, near = found.worst[: len(found.exact)], found.worst[len(found.exact) :]
     return Result(
         title=f"Audit of {found.root}: {found.images} images",
@@ -132,21 +134,19 @@ def _advice(found: Audit) -> list[Block]:
     if mislabelled := [pair for pair in found.exact if pair.across_classes]:
         first = f"{mislabelled[0].first} and {mislabelled[0].second}"
         more = f" (and {len(mislabelled) - 1} more pairs in the table)" if len(mislabelled) > 1 else ""
-        text = f"{first}{more} are the same picture in two classes: one label is wrong. Remove one."
-        notes.append(Note(text, "One picture, two classes", "warning"))
+        text = f"{first}{more} are the same image in two classes: one label is wrong. Remove one."
+        notes.append(Note(text, "One image, two classes", "warning"))
     if leaked := len(found.leaked):
         text = (
             f"{leaked} held-out {'images are' if leaked > 1 else 'image is'} in the training folder too: accuracy on "
             "them measures memory. Remove them from the held-out images, or report accuracy with and without them."
         )
-        notes.append(Note(text, "Train and test share pictures", "warning"))
+        notes.append(Note(text, "Train and test share images", "warning"))
     if within := sum(not pair.across_splits for pair in found.exact):
-        text = (
-            f"{within} {'copies lie' if within > 1 else 'copy lies'} beside the original and count twice: remove them."
-        )
+        text = f"{within} {'copies are' if within > 1 else 'copy is'} in the split of the original and count twice: remove them."
         notes.append(Note(text, "Copies"))
     if near := sum(pair.across_splits for pair in found.near):
-        text = f"{near} pair{'s' if near > 1 else ''} of near-copies cross the splits: look at the figure, then decide."
+        text = f"{near} pair{'s' if near > 1 else ''} of near-copies cross the splits: inspect the figure, then decide."
         notes.append(Note(text, "Near-copies across the splits", "warning"))
     if not (found.exact or found.near or found.corrupt):
         notes.append(Note("No corrupt file, no copy, no near-copy.", level="verdict"))
@@ -167,7 +167,7 @@ def _tables(exact: Sequence[Pair], near: Sequence[Pair]) -> list[Block]:
     if near:
         rows = tuple((str(pair.first), str(pair.second), crossed(pair), pair.distance) for pair in near)
         caption = (
-            f"Distance: bits in which the perceptual hashes differ, of {BITS}; other pictures differ in about 120."
+            f"Distance: bits in which the perceptual hashes differ, of {BITS}; unrelated images differ in about 120."
         )
         columns = Column("one"), Column("other"), Column("crosses"), Column("distance", "d")
         blocks.append(Table(columns, rows, title="Near-copies", caption=caption))

@@ -20,7 +20,7 @@ from deepscope.session import Session
 from deepscope.settings import Count
 
 ACROSS = 5
-"""Pictures in a row of the figure: more would be too small to compare."""
+"""Images per row of the figure: more would be too small to compare."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class ExplainCompare(Command):
 
     Attributes:
         paths: image files and folders; without any, the photographs that come with the installation.
-        methods: names of methods, each with its default settings; by default those that need less than a hundred
-            passes per image, `all` for all of them.
+        methods: names of methods, each with its default settings; by default those that need fewer than 100
+            passes per image; `all` for all of them.
         target: explain this class, by name or number; the predicted one by default.
         model: the classifier; `deepscope models` lists them.
-        figures: how many images the figure shows, at most.
-        batch_size: images read at a time; the maps do not depend on it.
+        figures: most images that the figure shows.
+        batch_size: images per batch; the maps do not depend on it.
     """
 
     name: ClassVar[str] = "compare"
@@ -112,7 +112,7 @@ def _figure(found: Comparison) -> ImageGrid:
         tuple(grid),
         title=f"Methods compared, {found.model.name}",
         columns=() if many else ("image", *found.methods),
-        caption="Brighter: the class score rests more on this place. Each map has its own scale, up to its "
+        caption="Brighter: more influence on the class score. Each map has its own scale, up to its "
         "99th percentile." + (" Grey: the method does not apply to this network." if found.refused else ""),
     )
 

@@ -17,14 +17,14 @@ from deepscope.settings import Count, Side
 
 @dataclass(frozen=True)
 class GanEvaluator(Command):
-    """Train two classifiers of a dataset, from two seeds, to evaluate generators with.
+    """Train the two classifiers of a dataset that evaluate generators.
 
     The features of one give the Frechet distance, precision and recall; the other one recognises classes. Both learn
     from real training images and are measured on held-out ones.
 
     Attributes:
-        data: mnist, mnist-extract, or a folder with a folder of images for each class.
-        side: of the images, in pixels, as the generator's.
+        data: mnist, mnist-extract, or a folder with one folder of images per class.
+        side: side of the images in pixels, as in the generator.
         epochs: passes over the training images.
     """
 
@@ -40,7 +40,7 @@ class GanEvaluator(Command):
     epochs: Count = 6
 
     def run(self, session: Session) -> Result:
-        """Train, save and measure."""
+        """Train, save and measure both."""
         if session.out is None:
             raise SettingError("out", "must name a folder, for the evaluator")
         found = train_evaluator(self.data, side=self.side, epochs=self.epochs, folder=session.out, session=session)

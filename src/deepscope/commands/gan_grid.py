@@ -1,4 +1,4 @@
-"""`deepscope gan grid`: every class from the same z, and how much of the style z decides."""
+"""`deepscope gan grid`: every class from the same z, and how far z determines the style."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class GanGrid(Command):
     """Show every class of a conditional generator, with one z per column.
 
     For grey digits it also measures whether a column has one style: the intraclass correlation of slant and of
-    thickness over the classes, 1 where z alone decides them and 0 where it decides nothing.
+    thickness over the classes, 1 where z alone determines them and 0 where it has no effect.
 
     Attributes:
-        folder: of `gan train --conditional`.
-        columns: different z.
+        folder: the folder that `gan train --conditional` wrote.
+        columns: number of different z.
     """
 
     area: ClassVar[str] = "gan"
@@ -43,7 +43,7 @@ class GanGrid(Command):
 
 @presents(ClassGrid)
 def present(found: ClassGrid) -> Result:
-    """The grid, and what z decides."""
+    """The grid, and how far z determines the style."""
     images, columns = found.images.flatten(0, 1), found.images.shape[1]
     captions = [name for name in found.gan.classes for _ in range(columns)]
     return Result(
@@ -63,4 +63,4 @@ def _styles(found: ClassGrid) -> tuple[Block, ...]:
         f"Over {STYLED} z, slant agrees within a column by {slant:.2f} and thickness by {thickness:.2f} (intraclass "
         "correlation)."
     )
-    return (Note(text, "What z decides"),)
+    return (Note(text, "Style and z"),)

@@ -1,4 +1,4 @@
-"""`deepscope gan train`: learn to make images like those of a dataset or a folder."""
+"""`deepscope gan train`: train a generator of images like those of a dataset or a folder."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from deepscope.training import CHECKPOINT, History
 
 _CURVES = {
     "Losses": ("loss", ("loss/discriminator", "loss/generator", "loss/penalty")),
-    "What the discriminator says": ("score", ("score/real", "score/fake")),
+    "Output of the discriminator": ("score", ("score/real", "score/fake")),
     "Gradient norms": ("L2 norm", ("gradient/discriminator", "gradient/generator")),
     "Diversity of the samples": ("of the real images'", ("diversity",)),
     "Modes": ("classes", ("modes", "modes/real")),
     "Frechet distance of 1000 samples": ("distance", ("watched-fid",)),
-    "Samples of the class that was asked for": ("share", ("fidelity", "fidelity/real")),
+    "Samples of the requested class": ("share", ("fidelity", "fidelity/real")),
 }
 
 
@@ -43,20 +43,20 @@ _CURVES = {
 class GanTrain(Command):
     """Train a DCGAN on a dataset of digits or on any folder of images.
 
-    The checkpoint, the generator and a sheet of samples are written to --out after each epoch; the same command resumes
-    where it was stopped. --precision bfloat16 trains in mixed precision.
+    The checkpoint, the generator and a sheet of samples are written to --out after each epoch; the same command
+    resumes an interrupted training. --precision bfloat16 trains in mixed precision.
 
     Attributes:
-        data: mnist, mnist-extract, mnist-m, or a folder of images or of a folder for each class.
+        data: mnist, mnist-extract, mnist-m, or a folder of images, or a folder with one folder per class.
         objective: the adversarial loss.
-        conditional: learn the classes too, so that images of a class can be requested.
-        stack: put three random grey digits into the colours of each image, 1000 modes, and train on this many.
-        hold_out: training images to keep back: `gan evaluate` uses them in place of the test images, so that settings
-            can be compared without a look at those.
-        evaluator: folder of `gan evaluator`, to count modes along the training; by default the one in the package,
+        conditional: also learn the classes, so that images of a class can be requested.
+        stack: train on this many images whose three colour channels are random grey digits (1000 modes).
+        hold_out: training images to set aside: `gan evaluate` uses them in place of the test images, so that settings
+            can be compared without the test images.
+        evaluator: folder of `gan evaluator`, to count modes during training; by default the one in the package,
             where it knows these images.
-        r1_regularised: a discriminator without normalisation, regularised by the R1 penalty, and rates that suit it, as
-            in `study generation`: better and more varied digits than with DCGAN's own settings.
+        r1_regularised: use a discriminator without normalisation, regularised by the R1 penalty, and matching learning
+            rates, as in `study generation`: better and more varied digits than with DCGAN's settings.
         tensorboard: also write TensorBoard's events.
         architecture: settings of the networks that differ from their defaults.
         recipe: settings of the training that differ from their defaults.
@@ -81,7 +81,7 @@ class GanTrain(Command):
     recipe: Annotated[Mapping[str, Any], Overrides(Recipe)] = field(default_factory=dict)
 
     def run(self, session: Session) -> Result:
-        """Train, keep, and show how it went."""
+        """Train, save, and show the course of the training."""
         if session.out is None:
             raise SettingError("out", "must name a folder, for the generator")
         if self.stack is not None and self.conditional:
@@ -127,7 +127,7 @@ class GanTrain(Command):
 
 @presents(TrainedGAN)
 def present(found: TrainedGAN) -> Result:
-    """How the training went: trouble, samples along the way, and curves."""
+    """The course of the training: problems, samples and curves."""
     side = found.gan.architecture.side
     return Result(
         title=f"{'Conditional ' if found.gan.labelled else ''}DCGAN on {found.data}",
@@ -144,7 +144,7 @@ def present(found: TrainedGAN) -> Result:
 
 
 def curves(history: History) -> tuple[Block, ...]:
-    """Losses, scores, gradients and variety along the training; what was not measured is left out."""
+    """Losses, scores, gradients and diversity during training; what was not measured is left out."""
     blocks = []
     for title, (y_title, names) in _CURVES.items():
         found = [(name, *history.column(name)) for name in names]

@@ -1,4 +1,4 @@
-"""`deepscope models`: what can be named, and what it is made of."""
+"""`deepscope models`: list models, their layers and their classes."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from deepscope.session import Session
 
 @dataclass(frozen=True)
 class ModelsList(Command):
-    """List the models that can be named: parameters, input size, where their weights are.
+    """List models: parameters, input size, and where their weights are.
 
     Attributes:
-        pattern: only names that match, with * and ? ("timm:resnet*").
-        all: the architectures of timm too, more than a thousand; a pattern that begins with "timm:" implies it.
-        here: only models whose weights are on this machine.
+        pattern: show only matching names, with * and ? ("timm:resnet*").
+        all: include the architectures of timm, more than a thousand; a pattern that begins with "timm:" implies it.
+        here: show only models whose weights are installed.
     """
 
     area: ClassVar[str] = "models"
@@ -63,7 +63,7 @@ class ModelsList(Command):
 
 @dataclass(frozen=True)
 class ModelsShow(Command):
-    """Show what a network is made of, layer by layer. Needs no weights where a name says the architecture.
+    """Show the layers of a network. Weights are not needed where the name gives the architecture.
 
     Attributes:
         model: whatever other commands take as --model, or a bare architecture ("vgg16").
@@ -82,7 +82,7 @@ class ModelsShow(Command):
 
 @presents(Anatomy)
 def present(found: Anatomy) -> Result:
-    """A table of the layers, and where the parameters are."""
+    """A table of the layers, and how the parameters are distributed."""
     channels, size, parameters = len(found.preprocessing.mean), found.preprocessing.size, found.parameters
     total, connected = parameters["total"], parameters["fully-connected"]
     return Result(
@@ -108,7 +108,7 @@ def present(found: Anatomy) -> Result:
 
 @dataclass(frozen=True)
 class ModelsClasses(Command):
-    """List the classes a model knows, with their numbers.
+    """List the classes of a model, with their numbers.
 
     Attributes:
         model: the classifier.

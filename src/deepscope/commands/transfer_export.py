@@ -21,9 +21,9 @@ from deepscope.transfer.export import Export, export
 class TransferExport(Command):
     """Write a classifier as an ONNX file, for programs without Python.
 
-    The file takes "pixels", (N, 3, H, W) float32 in [0, 1], and gives "probabilities", (N, C). Its metadata says
-    how to make the pixels ("preprocessing") and what the classes are ("categories"), both as JSON, and which model
-    it is of ("fingerprint"). It is run once with onnxruntime and compared with the model before it is kept.
+    The file takes "pixels", (N, 3, H, W) float32 in [0, 1], and gives "probabilities", (N, C). Its metadata holds
+    the preprocessing and the categories, both as JSON, and the model's fingerprint. The file is run with onnxruntime
+    and compared with the model before it is saved.
 
     Attributes:
         model: the folder that `transfer fit` wrote, or any classifier.
@@ -51,7 +51,7 @@ class TransferExport(Command):
 
 @presents(Export)
 def present(written: Export) -> Result:
-    """How well the file and the model agree."""
+    """The agreement of the file with the model."""
     found, difference = written.on_images, written.difference
     metrics = {"bytes": float(written.bytes), "difference": difference}
     text = f"{written.path} gives the model's probabilities to within {difference:.1g}, run by onnxruntime."

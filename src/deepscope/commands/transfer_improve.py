@@ -1,4 +1,4 @@
-"""`deepscope transfer improve`: what makes transferred features better, one idea at a time."""
+"""`deepscope transfer improve`: improve transferred features, one change at a time."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from deepscope.transfer.splits import Holdout
 
 @dataclass(frozen=True)
 class TransferImprove(Command):
-    """Test improvements of transferred features one at a time, each with its reasoning and its effect.
+    """Test improvements of transferred features one at a time, each with its rationale and its effect.
 
-    The baseline is the model's last layer, each vector divided by its norm, below a linear SVM. Every idea changes
-    one thing; its effect is compared with the baseline on the same test images. Which one to use is decided by
-    cross-validation on the training images: the marked row.
+    The baseline is a linear SVM on the L2-normalised features of the model's last layer. Every idea changes one
+    thing and is compared with the baseline on the same test images. The marked row is the one that cross-validation
+    on the training images prefers.
 
     Attributes:
         data: a folder with `train/` and `test/`, or with a folder per class; or a dataset's name.
         model: whose features are improved.
-        others: models that are joined to it; those whose weights are missing are left out.
-        fine_tune: epochs of fine-tuning, measured on the first split alone; 0 leaves that idea out. An epoch over a
+        others: models whose features are concatenated to it; those whose weights are missing are left out.
+        fine_tune: epochs of fine-tuning, measured on the first split only; 0 skips that idea. An epoch over a
             thousand images takes minutes on a CPU.
         learning_rate: of fine-tuning.
-        splits: 1 uses the data's own split; more draw that many stratified ones.
-        test_fraction: share of test images where the data has no split of its own.
+        splits: 1 uses the split of the data; more draw that many stratified splits.
+        test_fraction: share of test images where the data has no split.
     """
 
     area: ClassVar[str] = "transfer"
@@ -67,7 +67,7 @@ class TransferImprove(Command):
 
 @presents(Improvements)
 def present(found: Improvements) -> Result:
-    """A table of ideas, and what came of each."""
+    """A table of ideas, and the effect of each."""
     return Result(
         title=f"Improving {found.model} on {found.data.name}",
         metrics=improvement_metrics(found),
@@ -129,15 +129,11 @@ def ideas_table(found: Improvements) -> Table:
 
 
 def idea_notes(found: Improvements) -> list[Note]:
-    """The reasoning behind each idea, and what came of it, in words that follow from the numbers."""
+    """The rationale of each idea and its effect, derived from the numbers."""
     baseline, notes = found.rows[0].accuracy.value, []
     for idea, row, p in list(zip(found.ideas, found.rows, found.p_values, strict=True))[1:]:
         gain = row.accuracy.value - baseline
         seen = f"{gain:+.1%} on the test images (p = {p:.2g})"
-        verdict = (
-            f"No effect can be told from chance: {seen}."
-            if p >= 0.05
-            else f"It {'helps' if gain > 0 else 'hurts'}: {seen}."
-        )
+        verdict = f"No significant effect: {seen}." if p >= 0.05 else f"It {'helps' if gain > 0 else 'hurts'}: {seen}."
         notes.append(Note(f"{idea.reasoning} {verdict}", idea.name, "verdict"))
     return notes

@@ -1,4 +1,4 @@
-"""`deepscope visualize`: what a network believes a class looks like."""
+"""`deepscope visualize`: images that maximise class scores."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ _MOST_CURVES = 8
 
 @dataclass(frozen=True)
 class Visualize(Command):
-    """Make images of what a network believes a class looks like, by gradient ascent on the class's score.
+    """Synthesise images of a class by gradient ascent on the score that a network gives it.
 
-    Another network, which had no part in making the images, evaluates them. ctrl-C shows the images as far as they
-    have come, and the same command resumes them. The defaults below are those of the preset "default".
+    Another network, which was not used to make the images, evaluates them. Ctrl-C stops and shows the images so
+    far; the same command resumes. The defaults below are those of the preset "default".
 
     Attributes:
         classes: names, WordNet identifiers or numbers of classes; one image per class.
-        model: the network to look into.
-        preset: the recipe that flags not given are taken from; a wrong name lists all presets.
+        model: the network.
+        preset: recipe for settings that are not given; an unknown name lists all presets.
         start: "noise", or an image file to start from.
         seeds: images per class, from different noise.
-        layer: instead of classes: a layer, to make images that excite all of it, or its channels.
+        layer: a layer to maximise instead of classes, as a whole or by its channels.
         channel: channels of the layer, one image per channel.
-        animate: keep the images along the way, as an animation.
-        evaluators: other networks; by default the bundled one, or squeezenet1_0 for images of the bundled one.
-        batch_size: images at a time.
+        animate: also show an animation of the ascent.
+        evaluators: names of networks that evaluate the images; by default the bundled one, or squeezenet1_0 for images of the bundled one.
+        batch_size: images per batch.
         recipe: settings that differ from the preset's.
     """
 
@@ -77,7 +77,7 @@ class Visualize(Command):
     def run(self, session: Session) -> Result:
         """Make, evaluate and show."""
         targets = self._targets()
-        recipe = dataclasses.replace(preset(self.preset), **self.recipe)
+        recipe = dataclasses.replace(preset(self.preset, session), **self.recipe)
         model = load_model(self.model, session)
         if self.recipe.get("view"):
             _require_view(recipe, model)
@@ -117,7 +117,7 @@ class Visualize(Command):
 
 
 def _require_view(recipe: Recipe, model: VisionModel) -> None:
-    """Views adapt to the network, but not one that the person asked for."""
+    """Default views adapt to the network; a requested view that does not fit is refused."""
     if suited(recipe, model).view != recipe.view:
         height, width = model.preprocessing.size
         raise SettingError(
@@ -127,10 +127,10 @@ def _require_view(recipe: Recipe, model: VisionModel) -> None:
 
 @presents(ClassImages)
 def present(found: ClassImages) -> Result:
-    """Images, what networks see in them, and how they came about."""
+    """The images, how networks classify them, and the ascent."""
     labels, made = found.labels, found.made
     return Result(
-        title=f"What {found.model.name} believes: {', '.join(labels[:4])}{' ...' if labels[4:] else ''}",
+        title=f"Class images of {found.model.name}: {', '.join(labels[:4])}{' ...' if labels[4:] else ''}",
         config=dataclasses.asdict(found.recipe),
         metrics={
             "images": len(labels),
@@ -167,7 +167,7 @@ def _gallery(found: ClassImages) -> ImageGrid:
     networks = ", ".join(one.evaluator for one in found.evaluations)
     return ImageGrid(
         rows=tuple(tuple(cells[first : first + width]) for first in range(0, len(cells), width)),
-        title="What the network believes",
+        title="Class images",
         caption=f"Below each image: the class's probability by {networks}." if networks else "",
     )
 
@@ -196,7 +196,7 @@ def _table(found: ClassImages) -> tuple[Table, ...]:
         )
         for row, label in enumerate(found.labels)
     )
-    caption = "Rank 1: the network names the class first; the class's probability."
+    caption = "Rank of the class by each network (1 is the most probable), and its probability."
     return (Table(tuple(columns), rows, title="Quality", caption=caption),)
 
 
@@ -214,7 +214,7 @@ def _curves(found: ClassImages) -> Curves:
     else:
         series = (Series(f"mean of {len(labels)} images", steps, watched.nanmean(1).numpy()),)
     title = "Probability of the class" if isinstance(found.objective, ClassObjective) else "Activation"
-    caption = "On the view that the network was shown in each step."
+    caption = "On the view of each step."
     return Curves(series, "iteration", title.lower(), title=title, caption=caption)
 
 
@@ -228,7 +228,7 @@ def _animations(found: ClassImages) -> list[Animation]:
             f"{label}: iteration {steps[place]}, {what} {found.watched[place, row]:.2f}" for place in known
         )
         frames = made.frames[known, row].permute(0, 2, 3, 1).contiguous().numpy()
-        caption = "Iteration, and what the network makes of the image."
+        caption = "Iteration, and the score of the network."
         animations.append(Animation(frames, label, caption, captions=captions))
     return animations
 
@@ -236,7 +236,7 @@ def _animations(found: ClassImages) -> list[Animation]:
 def _stopped(found: ClassImages) -> tuple[Block, ...]:
     if found.made.complete:
         return ()
-    text = "Stopped before the end: the images are shown as far as they came. The same command resumes them."
+    text = "Stopped before the end: the images are unfinished. The same command resumes."
     return (Note(text, "Stopped", "warning"),)
 
 

@@ -93,7 +93,7 @@ class Ways:
         self.outcomes: dict[str, Outcome] = {}
         self.animations: dict[str, Made] = {}
         self._kept: set[Path] = set()
-        source = preset("source")
+        source = preset("report")
         for name in ("source", "unregularised"):
             for steps, outcome in self._make(name, replace(preset(name), iterations=last), plan.iterations).items():
                 self.outcomes[f"{name}, {steps} iterations"] = outcome

@@ -98,7 +98,7 @@ def compare_features(
     Args:
         data: labelled images, see `Data`.
         features: what is compared: names, models or recipes; None compares the layers of the report's Table 1.1 and
-            the available networks, raw and L2-normalised. Of names that are on that list, those whose weights are missing
+            the available networks, raw and L2-normalised. Of names on that list, those whose weights are missing
             are listed as not measured.
         heads: classifiers on the features, by name or as objects.
         grey: how grey images enter a colour network: replicated, or through a first convolution of one channel with

@@ -149,7 +149,7 @@ def visualize(
         if value < 1:
             raise SettingError(name, "must be at least 1", got=value)
     session = Session.of(session, device=model.device, seed=seed)
-    recipe = suited(preset(recipe) if isinstance(recipe, str) else recipe, model)
+    recipe = suited(preset(recipe, session) if isinstance(recipe, str) else recipe, model)
     objective, labels = _objective(model, targets, recipe, seeds)
     require_evaluators(objective, evaluators or ())
     pixels, paths, digests = _start(model, start, len(labels), session)
