@@ -199,7 +199,7 @@ def test_starting_loads_no_library_that_only_some_commands_need() -> None:
     [
         (OSError(errno.ENOSPC, "No space left on device", "/a/b"), "/a/b: No space left on device"),
         (PermissionError(errno.EACCES, "Permission denied", b"/a/b"), "/a/b: Permission denied"),
-        (FileNotFoundError(errno.ENOENT, "Not installed", "/a", None, "/b"), "/a and /b: Not here"),
+        (FileNotFoundError(errno.ENOENT, "Not here", "/a", None, "/b"), "/a and /b: Not here"),
         (OSError(errno.EIO, "Input/output error"), "Input/output error"),
         (OSError("no number\nand two lines"), "no number and two lines"),
         (OSError(errno.EIO, "bad", "a\x1b]0;title\x07\nb"), r"a\x1b]0;title\x07 b: bad"),

@@ -105,7 +105,8 @@ def test_files_of_other_programs_are_never_replaced(tmp_path: Path, files: dict[
     files = {**files, "a.png": "mine"}
     for name, content in files.items():
         (tmp_path / name).write_text(content)
-    with pytest.raises(DeepscopeError, match=r"(result\.json|arrays\.npz) that deepscope did not write.*name another folder"):
+    said = r"(result\.json|arrays\.npz) that deepscope did not write.*name another folder"
+    with pytest.raises(DeepscopeError, match=said):
         execute(out=tmp_path)
     records.retire(tmp_path)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == files

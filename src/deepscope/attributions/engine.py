@@ -23,7 +23,7 @@ FIRST_BATCH = 8
 FIRST_GPU_BATCH = 64
 """The same elsewhere, where a pass of few rows takes as long as one of many."""
 CPU_BUDGET = 3 * 2**27
-"""Bytes of activations beyond which larger batches lose on a CPU: memory is then asked for anew in each of them."""
+"""Bytes of activations beyond which larger batches are slower on a CPU, because each allocates memory again."""
 GPU_BUDGET = 3 * 2**34
 """Bytes of activations that keep a large GPU busy: beyond them, batches only become harder to prepare ahead."""
 
@@ -75,7 +75,7 @@ def batches(total: int, device: torch.device, run: Callable[[slice], Output]) ->
     memory nevertheless is halved and tried again.
 
     Args:
-        run: takes a slice of rows, gives what came of them. It may be called again with a shorter slice.
+        run: takes a slice of rows, returns their result. It may be called again with a shorter slice.
 
     Raises:
         SettingError: memory does not suffice for a single row.

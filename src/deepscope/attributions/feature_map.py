@@ -1,4 +1,4 @@
-"""The feature map that a class score is read from: where it is, what it holds, and its gradient."""
+"""The feature map that determines a class score, and its gradient."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def with_gradient(model: VisionModel, layer: str, pixels: Tensor, target: Tensor
 
 
 def feature_layer(model: VisionModel, pixels: Tensor) -> str:
-    """The last layer where the score still rests on several positions and several channels.
+    """The last layer where the score still depends on several positions and several channels.
 
     That is the map before the global pooling, also where the class scores are themselves a map (SqueezeNet), and the
     last block that mixes positions in a transformer. Found once per network, in one pass over the first image.
@@ -117,7 +117,7 @@ def _search(model: VisionModel, pixels: Tensor) -> str:
             if int(touched.any(0).sum()) > 1 and int(touched.any(2).any(1).sum()) > 1:
                 return name
     raise UnsupportedError(
-        f"{model.name} has no feature map that its class scores rest on: name a layer, or choose a method that "
+        f"{model.name} has no feature map that its class scores depend on: name a layer, or choose a method that "
         "needs none, such as saliency",
         what="layer",
     )

@@ -1,4 +1,4 @@
-"""Methods and measures as callers give them: by name, as objects, several in one text."""
+"""Methods and measures by name or as objects, several names per text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def as_method(method: Attribution | str) -> Attribution:
 def as_methods(methods: Iterable[Attribution | str] | Attribution | str) -> list[Attribution]:
     """Methods by name, several in one text too, or as objects; "all" means all of them. None is listed twice.
 
-    Where none is given, those that need less than a hundred passes per image.
+    Where none is given, those that need fewer than 100 passes per image.
 
     Raises:
         UnknownNameError: no method has that name.
@@ -66,7 +66,7 @@ def _differing(method: Attribution | Measure, methods: Sequence[Attribution | Me
 
 
 def _separate(given: Iterable[Attribution | Measure | str]) -> list:
-    """Each name by itself, where several stand in one text."""
+    """The names in a text."""
     found = []
     for one in given:
         found += one.replace(",", " ").split() if isinstance(one, str) else [one]

@@ -143,7 +143,8 @@ def _advice(found: Audit) -> list[Block]:
         )
         notes.append(Note(text, "Train and test share images", "warning"))
     if within := sum(not pair.across_splits for pair in found.exact):
-        text = f"{within} {'copies are' if within > 1 else 'copy is'} in the split of the original and count twice: remove them."
+        are = "copies are" if within > 1 else "copy is"
+        text = f"{within} {are} in the same split as the original and count twice: remove them."
         notes.append(Note(text, "Copies"))
     if near := sum(pair.across_splits for pair in found.near):
         text = f"{near} pair{'s' if near > 1 else ''} of near-copies cross the splits: inspect the figure, then decide."

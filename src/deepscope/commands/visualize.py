@@ -53,7 +53,8 @@ class Visualize(Command):
         layer: a layer to maximise instead of classes, as a whole or by its channels.
         channel: channels of the layer, one image per channel.
         animate: also show an animation of the ascent.
-        evaluators: names of networks that evaluate the images; by default the bundled one, or squeezenet1_0 for images of the bundled one.
+        evaluators: networks that evaluate the images; by default the bundled one, or squeezenet1_0 for images of
+            the bundled one.
         batch_size: images per batch.
         recipe: settings that differ from the preset's.
     """

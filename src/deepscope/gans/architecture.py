@@ -1,4 +1,4 @@
-"""The settings that a pair of networks is built from."""
+"""The settings of the two networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pseudo-classes: images that look alike, found without labels."""
+"""Pseudo-classes: clusters of similar images, found without labels."""
 
 from __future__ import annotations
 

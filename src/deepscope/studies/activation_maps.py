@@ -22,21 +22,21 @@ from deepscope.statistics import Estimate, mean
 from deepscope.studies.study import Answer, Budget, Study, answers
 
 _FIGURES = {"1.2": "tabby", "5.1": "Shih-Tzu", "5.2": "komondor", "5.3": "swab", "5.4": "wombat", "5.5": "Cardigan"}
-"""The report's figures, and the images of the sample that stand for its own."""
+"""The report's figures, and the images of the sample that replace its own."""
 _SHOWN = 64
 """Maps per figure, at most."""
 
 
 @dataclass(frozen=True)
 class ActivationMaps(Study):
-    """Draw the maps of the first convolution, and measure what the report (Delefosse & Vin) reads from them by eye.
+    """Draw the maps of the first convolution, and measure what the report (Delefosse & Vin) observed visually.
 
     A map that follows edges correlates with the size of the image's gradient; one that follows brightness or colour
-    correlates with the channels themselves. Each map is counted for what it correlates with most.
+    correlates with the channels themselves. Each map is assigned to what it correlates with most.
 
     Attributes:
         model: network whose first convolution is examined; the bundled one where its weights are missing.
-        images: files to look at instead of those of the figures.
+        images: files to use instead of those of the figures.
     """
 
     chapter: ClassVar[str] = "1.1 VGG16 architecture"

@@ -1,4 +1,4 @@
-"""Chapter 3 of the report (Delefosse and Vin): its four questions, and what each ingredient of a method does."""
+"""Chapter 3 of the report (Delefosse and Vin): its four questions, and the effect of each component of the methods."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ _NEEDED = (_SOURCE_ONLY, _DANN, _NO_REVERSAL, _TEACHER, _PAPER)
 
 @dataclass(frozen=True)
 class AdaptationQuestions(Study):
-    """What the reversal, its factor, pseudo-labels and every other ingredient do, from MNIST to MNIST-M.
+    """The effect of gradient reversal, its factor, pseudo-labels and other components, from MNIST to MNIST-M.
 
-    The questions are asked of the modern recipe, which takes a tenth of the steps of the paper's; what the choices in
-    the paper's own network do is in a table of its own. Every training is kept (below --out, else in the cache): the
-    same command resumes where it was stopped.
+    The questions use the modern recipe, which takes a tenth of the steps of the paper's; a separate table shows the
+    effect of the choices in the paper's network. Every training is kept (below --out, else in the cache): the
+    same command resumes an interrupted study.
 
     Attributes:
-        seeds: trainings of each arm, with the session's seed and the next ones.
-        epochs: of every training.
+        seeds: trainings per arm, with consecutive seeds.
+        epochs: epochs per training.
         images: training images of each domain.
-        batch_size: images of each domain per step; by default each recipe's own.
-        thorough: also every factor, variant of the network, other method and ablation.
+        batch_size: images of each domain per step; by default that of each recipe.
+        thorough: also run every factor, variant of the network, other method and ablation.
     """
 
     chapter: ClassVar[str] = "3 Domain adaptation"
@@ -161,7 +161,7 @@ class AdaptationQuestions(Study):
         ]
 
     def _verdict(self, holds: bool) -> Verdict:
-        """One seed decides nothing."""
+        """One seed is not enough for a verdict."""
         return "answered" if self.seeds == 1 else "reproduced" if holds else "differs"
 
     def _factor(self, trained: AdaptationsTrained) -> Answer:

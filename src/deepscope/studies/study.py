@@ -42,11 +42,11 @@ class Answer:
     """One question of the report, with its answer.
 
     Attributes:
-        question: in a few words, with its number in the report.
+        question: short form, with its number in the report.
         published: the figure in the report; a dash where there is none.
-        measured: what was found here, with its interval.
-        verdict: how the two stand to each other.
-        because: what the answer rests on; for what was not measured, what is missing.
+        measured: the figure found here, with its interval.
+        verdict: how the two compare.
+        because: the evidence for the answer; for what was not measured, what is missing.
     """
 
     question: str

@@ -21,7 +21,7 @@ _AT_ONCE = 50
 
 
 def bundled_features(session: Session) -> Features:
-    """What the default model's class layer sees, of images resized to its own input size."""
+    """Input of the default model's class layer, for images resized to its input size."""
     model = load_model(DEFAULT, session)
     size = model.preprocessing.size
     head = [name for name, module in model.network.named_modules() if isinstance(module, torch.nn.Linear)][-1]

@@ -58,7 +58,7 @@ class Classifier(nn.Module):
 
 
 class Evaluator(nn.Module):
-    """Two classifiers of the same images, trained from different seeds, so that neither's flaws count twice.
+    """Two classifiers of the same images, trained from different seeds, so that the flaws of one do not count twice.
 
     Args:
         channels: of the images.
