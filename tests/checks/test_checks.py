@@ -147,7 +147,7 @@ def test_robustness_where_gradients_vanish_is_not_claimed(
         found.append(Robustness(data, levels=(1, 2), steps=3).run(session))
     logits, probabilities = found
     assert logits.metrics["gradients/vanished"] == 0
-    assert "takes accuracy from" in _notes(logits, "verdict")[0].text
+    assert "reduces accuracy from" in _notes(logits, "verdict")[0].text
     if factor > 1:
         assert probabilities.metrics["gradients/vanished"] > 0
         assert "does not show how robust" in _notes(probabilities, "verdict")[0].text
@@ -189,7 +189,7 @@ def test_accuracy_falls_with_the_radius(data: str, session: Session) -> None:
         curve = [result.metrics[f"accuracy/{key}"] for key in ("clean", f"{name}/1", f"{name}/64")]
         assert curve == sorted(curve, reverse=True)
         assert curve[0] == pytest.approx(clean)
-    assert "takes accuracy from" in _notes(result, "verdict")[0].text
+    assert "reduces accuracy from" in _notes(result, "verdict")[0].text
 
 
 @pytest.mark.usefixtures("tiny")
@@ -198,7 +198,7 @@ def test_ordinary_damage_is_compared_with_the_same_images(data: str, session: Se
     result = Corruptions(data, severities=(5, 1)).run(session)
     assert (result.metrics["images"], len(result.metrics) - 1) == (18, 3 * (2 + 2 * len(Corruption.members())))
     assert result.metrics["accuracy/clean"] == pytest.approx(Accuracy(data).run(session).metrics["accuracy/top1"])
-    table = _first(result, Table, "Each kind of damage")
+    table = _first(result, Table, "Accuracy by corruption")
     assert isinstance(table, Table)
     assert {row[0]: row[1:] for row in table.rows} == {
         name: tuple(result.metrics[f"accuracy/{name}/{severity}"] for severity in (1, 5))
@@ -262,7 +262,7 @@ def test_data_that_has_changed_since_is_used_whole_with_a_warning(
     (copy / "dots" / "0.png").unlink()
     result = Accuracy(str(copy), model=str(model)).run(session)
     assert result.metrics["images"] == 23
-    assert any("looks better here than it is" in note.text for note in _notes(result, "warning"))
+    assert any("accuracy is overestimated here" in note.text for note in _notes(result, "warning"))
 
 
 def test_the_report_of_a_classifier_is_kept_until_the_classifier_changes(
@@ -275,7 +275,7 @@ def test_the_report_of_a_classifier_is_kept_until_the_classifier_changes(
     assert first.metrics["kept"] == 0
     assert first.metrics["accuracy/images"] == 6
     text = (tmp_path / "out" / "index.html").read_text()
-    for words in ("At a glance", "images are classified right", "deepscope check accuracy"):
+    for words in ("At a glance", "images are classified correctly", "deepscope check accuracy"):
         assert words in text
     assert report.run(own).metrics["kept"] == 2
     (model / "weights.safetensors").touch()

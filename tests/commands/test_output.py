@@ -186,7 +186,7 @@ def test_a_result_that_cannot_be_printed_is_saved(
 
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", Full())
-        with pytest.raises(DeepscopeError, match=r"standard output \(No space left on device\): it is kept in"):
+        with pytest.raises(DeepscopeError, match=r"standard output \(No space left on device\): it is saved in"):
             execute(out=tmp_path, as_json=as_json)
     assert render.load(tmp_path).title == "what it found"
 

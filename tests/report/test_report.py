@@ -147,7 +147,7 @@ def test_the_budget_follows_the_home(session: Session, tmp_path: Path, studies: 
 def test_what_does_not_exist_is_refused(session: Session) -> None:
     with pytest.raises(DeepscopeError, match="architecture"):
         Report(studies=("architectur",)).run(session)
-    with pytest.raises(DeepscopeError, match="no study is of chapter"):
+    with pytest.raises(DeepscopeError, match="chapters must be among"):
         Report(chapters=("77",)).run(session)
 
 

@@ -204,7 +204,7 @@ def _all_bad(data: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_one_class, "at least two classes"),
+        (_one_class, "at least two, and has"),
         (_one_image, "'dots' in .* has only one image"),
         (_empty, "'dots' in .* has no image"),
         (lambda data: shutil.rmtree(data / "test" / "plain"), "'plain' is in .* but not in"),

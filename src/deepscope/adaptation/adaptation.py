@@ -17,7 +17,7 @@ from deepscope.training import Moment
 
 @dataclass(frozen=True)
 class View:
-    """One domain's part of a batch and what the network makes of it.
+    """One domain's part of a batch and the output of the network for it.
 
     Attributes:
         inputs: (N, ...) what the network takes.
@@ -32,10 +32,10 @@ class View:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a method's loss is computed from. It has no labels of the target.
+    """The inputs of a method's loss. It holds no labels of the target.
 
     Attributes:
-        network: in train mode, for methods that look again.
+        network: in train mode, for methods that run it again.
         source: labelled images.
         target: images without labels.
         labels: (N,) the source's classes.
@@ -58,7 +58,7 @@ class Adaptation(Registered):
     """Whether target images pass through the network at all."""
 
     def begin(self, network: DomainNetwork) -> nn.Module:
-        """What the method trains or remembers beside the network; nothing as a rule."""
+        """What the method trains or remembers beside the network; nothing by default."""
         del network
         return nn.Module()
 

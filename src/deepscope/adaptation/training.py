@@ -30,11 +30,11 @@ Watch = Callable[[DomainNetwork], Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Record:
-    """What is kept along a training.
+    """What is kept during a training.
 
     Attributes:
         folder: for checkpoints and history, from which a killed training resumes; None keeps nothing.
-        watch: measures the network after each epoch, for the record alone.
+        watch: measures the network after each epoch, for the record only.
         tensorboard: also write TensorBoard's events.
     """
 

@@ -1,4 +1,4 @@
-"""`Dataset`: data with a name, and the one way to load any data."""
+"""`Dataset`: named data, and the function that loads any data."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Dataset(Registered):
 
     summary: ClassVar[str]
     holds: ClassVar[str]
-    """How many items, in words."""
+    """Description of the number of items."""
     licence: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
     """Files (packed with gzip or not) and folders below `HOME/data`; none where the data comes with the package."""
@@ -64,7 +64,7 @@ def load_any(name: str | Path, session: Session) -> ClassFolders | DigitSplit | 
     Args:
         name: a registered dataset; any other text is a folder's path. A folder with folders in it
             holds a class in each; one without holds photographs.
-        session: its home is where datasets lie.
+        session: its home is where datasets are.
 
     Raises:
         DataError: there is no such data, or it is not available.
@@ -74,7 +74,7 @@ def load_any(name: str | Path, session: Session) -> ClassFolders | DigitSplit | 
 
 
 def load_dataset(name: str | Path, session: Session, kind: type[Kind]) -> Kind:
-    """As `load_any`, where only one kind can be worked on.
+    """As `load_any`, where only one kind is accepted.
 
     Raises:
         DataError, FileError: as `load_any`, or the data is of another kind.

@@ -1,4 +1,4 @@
-"""`get`: a file or archive from the web, checked, and put in its place whole or not at all."""
+"""`get`: download a file or archive, check it, and install it completely or not at all."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Got:
 
 
 def get(source: Source, session: Session, *, patience: Patience = Patience()) -> Got:
-    """Have a source's file or folder in the session's home; download it where it is not there.
+    """Install a source's file or folder in the session's home; download it where it is missing.
 
     An interrupted download resumes at the next call. One with the wrong digest is discarded and
     tried once more, then at the next URL.

@@ -1,4 +1,4 @@
-"""One file over HTTP: resumed where it broke off, tried again, bounded in size."""
+"""Download one file over HTTP: resumed, retried, bounded in size."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _VERSION = re.compile(r"[ -~]{1,500}")
 
 
 class Unavailable(Exception):
-    """This URL does not give the file; another may. The text says why."""
+    """This URL does not provide the file; another may. The text says why."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a server is waited for.
+    """How long to wait for a server.
 
     Attributes:
         attempts: connections that are tried.
@@ -42,7 +42,7 @@ class Patience:
 
 
 def fetch(url: str, part: Path, *, most: int, patience: Patience, advance: Callable[[int], None]) -> None:
-    """Download into `part`, going on after what it already holds of the same version of the file.
+    """Download into `part`, resuming after what it already holds of the same version of the file.
 
     What makes it the same version (the server's ETag or date) is kept in `part` + `.version`.
 
@@ -54,7 +54,7 @@ def fetch(url: str, part: Path, *, most: int, patience: Patience, advance: Calla
         advance: told of each chunk's bytes.
 
     Raises:
-        Unavailable: the server does not answer, says no, or keeps breaking off; `part` stays for another time.
+        Unavailable: the server does not answer, refuses, or keeps disconnecting; `part` is kept for another attempt.
         FileError: the file is larger than `most` bytes, or the disk does not take it.
     """
     reason = ""
@@ -91,7 +91,7 @@ def forget(part: Path) -> None:
 
 
 class _TooLarge(Exception):
-    """More bytes than were agreed."""
+    """More bytes than allowed."""
 
 
 def _go_on(url: str, part: Path, most: int, timeout: float, advance: Callable[[int], None]) -> None:

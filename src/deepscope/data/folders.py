@@ -207,7 +207,7 @@ def _listed(folder: Path, paths: Sequence[Path], *, at_least: int) -> tuple[tupl
 
 
 def _outside(root: Path, paths: Sequence[Path], used: Sequence[Path]) -> list[images.Skipped]:
-    """What lies in no class folder: single images, and folders beside the two that are used."""
+    """What is in no class folder: single images, and folders other than the two that are used."""
     skipped: list[images.Skipped] = []
     beside: Counter[str] = Counter()
     for path in paths:

@@ -1,4 +1,4 @@
-"""MNIST-M: digits blended with photographs, made on the spot from integers alone.
+"""MNIST-M: digits blended with photographs, generated from integers only.
 
 A pixel is the absolute difference of the digit and a random patch of a random photograph, in each
 channel (Ganin et al., "Domain-Adversarial Training of Neural Networks", JMLR 2016). The patch of

@@ -1,4 +1,4 @@
-"""Photographs, and what is certain about what they show."""
+"""Photographs, with their classes where these are certain."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Truth:
     """What a photograph shows, as ImageNet names it.
 
     Attributes:
-        text: in words.
+        text: description.
         wnids: WordNet identifiers of the classes that are right answers; any of them counts.
     """
 
@@ -33,7 +33,7 @@ class Photographs:
     Attributes:
         paths: the files.
         truths: one for each file; None where it shows no ImageNet class for certain.
-        skipped: files that are no images.
+        skipped: files that are not images.
     """
 
     paths: tuple[Path, ...]

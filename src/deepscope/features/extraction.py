@@ -133,7 +133,7 @@ def batch_size(device: torch.device) -> int:
 
 @dataclass(eq=False)
 class _Pass:
-    """One view of the images: the network that sees them so, and what is kept of it.
+    """One view of the images: the network for this view, and what is stored of it.
 
     Attributes:
         backbone: gives a vector for each of its layers.

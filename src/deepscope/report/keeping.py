@@ -1,4 +1,4 @@
-"""Finished sections are kept, and made again only when something that went into them has changed."""
+"""Finished sections are stored, and computed again only when an input has changed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Shelf:
-    """Where finished sections lie, one folder each.
+    """The storage of finished sections, one folder per section.
 
     Attributes:
         folder: holds them.
@@ -59,7 +59,7 @@ class Shelf:
     def get(self, section: Section, *, part: str = "") -> Outcome:
         """The section's result: the kept one, or one that is made now and kept.
 
-        An error does not travel further: it becomes a result that says what happened. Ctrl-C does. What the section
+        An error becomes a result that says what happened; Ctrl-C propagates. What the section
         needs and that is missing is not a failure: the result says that it was not measured, and why.
 
         Args:
@@ -71,7 +71,7 @@ class Shelf:
             try:
                 return Outcome(section, render.load(folder), kept=True)
             except DeepscopeError as error:
-                session.note(f"{section.name} is made again: {error}")
+                session.note(f"{section.name} is computed again: {error}")
         try:
             if (folder / _KEY).is_file():  # so anything but a result is a damaged one, not another program's file
                 for name in records.foreign(folder):
@@ -90,7 +90,7 @@ class Shelf:
             with atomic(folder / _KEY) as path:
                 path.write_text(self._key(section), encoding="utf-8")
         except (OSError, DeepscopeError) as error:  # the page still shows it
-            session.note(f"{section.name} is not kept and will be made again: {error}")
+            session.note(f"{section.name} cannot be stored and will be computed again: {error}")
         return Outcome(section, result)
 
     def _key(self, section: Section) -> str:

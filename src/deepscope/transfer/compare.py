@@ -38,10 +38,10 @@ class FeatureComparison(Presented):
     Attributes:
         data: the images.
         models: whose features were compared, by name.
-        rows: what each recipe and head gave.
+        rows: the result of each recipe and head.
         best: the row that cross-validation on the training images prefers.
         p_values: of each row against the best one on the same test images; None for the best itself.
-        compared: every recipe and head that was asked for, also those that could not be measured, in order.
+        compared: every requested recipe and head, including those that could not be measured, in order.
         absent: recipes of the default list whose weights are missing, and why.
         splits: rows of the readable images.
         digests: SHA-256 of each of the data's images.
@@ -90,19 +90,19 @@ def compare_features(
     seed: int = 0,
     session: Session | None = None,
 ) -> FeatureComparison:
-    """Compare layers and networks as features for a classifier in the data's own classes.
+    """Compare layers and networks as features for a classifier on the data's classes.
 
     The regularisation of each row is chosen by cross-validation on the training images. Accuracy is measured on the
-    test images, and once more without those that are copies of training images.
+    test images, and also without those that are copies of training images.
 
     Args:
         data: labelled images, see `Data`.
-        features: what is compared: names, models or recipes; None compares the layers of the report's Table 1.1 and
+        features: names, models or recipes; None compares the layers of the report's Table 1.1 and
             the available networks, raw and L2-normalised. Of names on that list, those whose weights are missing
             are listed as not measured.
         heads: classifiers on the features, by name or as objects.
-        grey: how grey images enter a colour network: replicated, or through a first convolution of one channel with
-            the sum (fold) or mean (average) of the weights.
+        grey: how grey images are fed to a colour network: replicated, or through a first convolution of one channel
+            with the sum (fold) or mean (average) of the weights.
         holdout: how test images are set aside.
         seed: of splits and folds.
         session: device, precision, cache and progress; its own seed counts where it is given.

@@ -1,4 +1,4 @@
-"""What keeps images from becoming noise: penalties subtracted from the score, and changes after each step."""
+"""Regularisers of class images: penalties subtracted from the score, and changes after each step."""
 
 from __future__ import annotations
 
