@@ -1,4 +1,4 @@
-"""Writing and checking files: whole or not at all, by one process at a time, and never outside their folder."""
+"""Writing and checking files: atomically, by one process at a time, and never outside their folder."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def inside(folder: Path, name: str) -> Path:
     """`folder / name`, refused where it would lie outside `folder` (links are followed first).
 
     Raises:
-        FileError: `name` is absolute, climbs out with `..`, or follows a link to elsewhere or in a circle.
+        FileError: `name` is absolute, leaves the folder with `..`, or follows a link to elsewhere or in a circle.
     """
     try:
         path = (folder / name).resolve()

@@ -1,4 +1,4 @@
-"""What `result.json` says of the folder it lies in: which files belong to the result, and which command wrote it."""
+"""The record in `result.json` of its folder: which files belong to the result, and which command wrote it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FOLDER = "folder"
 UNFINISHED = "Unfinished"
 """`type` of a `result.json` that lists the files of a result whose writer has not ended."""
 LARGEST = 8 * 2**30
-"""Bytes that are taken into memory at most."""
+"""Most bytes that are read into memory."""
 
 _FIGURES = (".png", ".gif", ".webp", ".mp4")
 
@@ -28,7 +28,7 @@ def document(folder: Path) -> dict[str, Any]:
     """The content of `result.json`.
 
     Raises:
-        OSError, ValueError, RecursionError: it is missing, too large, or no JSON object.
+        OSError, ValueError, RecursionError: it is missing, too large, or not a JSON object.
     """
     path = folder / DOCUMENT
     if not path.is_file():

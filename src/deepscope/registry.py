@@ -1,8 +1,8 @@
-"""Families of methods that find themselves.
+"""Families of methods, discovered by importing their package.
 
 A family is an abstract class that lists `Registered` among its bases. Its methods are the concrete classes below it,
 each a frozen dataclass whose fields are its whole configuration: they give the command line's
-flags, the help, the repr, the figure's caption and the JSON. Nothing is listed by hand anywhere. A number outside the
+flags, the help, the repr, the figure's caption and the JSON. Nothing is listed by hand. A number outside the
 range that its field declares (`settings`) is refused when the class is constructed, before its own `__post_init__`.
 """
 
@@ -32,7 +32,7 @@ class Registered(ABC):
 
     name: ClassVar[str]
     example_flags: ClassVar[str] = ""
-    """What the example of a command needs besides, where it is run with this method."""
+    """Flags that a command's example needs with this method."""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)

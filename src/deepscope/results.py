@@ -1,7 +1,7 @@
-"""What a command hands back: a title, numbers, and a closed set of blocks to show. Data only.
+"""The result of a command: a title, numbers, and a closed set of blocks to show. Data only.
 
 Arrays are NumPy arrays. `render` turns a `Result` into text, HTML, JSON and figures; nothing here
-knows how it will look.
+depends on the presentation.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ class Animation:
 
 @dataclass(frozen=True)
 class Note:
-    """A paragraph of plain text. A verdict answers a claim; a warning is something to act on."""
+    """A paragraph of plain text. A verdict answers a claim; a warning needs attention."""
 
     text: str
     title: str = ""
@@ -185,7 +185,7 @@ Block: TypeAlias = Table | ImageGrid | Heatmap | Curves | Animation | Note
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a result came from: enough to make it again."""
+    """Where a result came from: enough to reproduce it."""
 
     command: str = ""
     """The command line that gives this result."""
@@ -206,7 +206,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Result:
-    """What a command or study found.
+    """The result of a command or study.
 
     Attributes:
         title: one line.

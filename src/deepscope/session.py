@@ -1,4 +1,4 @@
-"""The session: device, precision, seed, folders and progress, decided once and passed on."""
+"""The session: device, precision, seed, folders and progress of a run."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Advance(Protocol):
 
 @dataclass(frozen=True)
 class Session:
-    """What every command needs and no method decides for itself.
+    """Settings that every command needs and no method chooses.
 
     Attributes:
         device: where tensors live.
@@ -57,8 +57,8 @@ class Session:
         home: read-only folder of data and weights.
         cache: folder that deepscope may write derived files to.
         quiet: no progress and no notes on stderr.
-        out: folder that the result is written to, where the person named one.
-        part: of a larger whole, what this is: stands before the text of progress bars.
+        out: folder that the result is written to, where one was named.
+        part: prefix of progress bars, for a part of a larger run.
         models: that the caller holds, by name: `load_model` finds them before any file.
         said: topics of the notes that are given once per command; sessions made with `replace` share them.
     """
@@ -86,7 +86,7 @@ class Session:
         quiet: bool = False,
         out: Path | None = None,
     ) -> Session:
-        """A session from what a person typed, as the command line opens it.
+        """A session from user settings, as the command line opens it.
 
         On a CUDA device it also sets PyTorch, for the whole process, so that the same seed gives the same bits: see
         `repeatable`. A `Session(...)` made from Python leaves PyTorch's settings alone.
@@ -121,7 +121,7 @@ class Session:
         return given or cls(device=device, seed=seed)
 
     def rng(self, *stream: str | int) -> torch.Generator:
-        """A generator of its own for each named stream: adding one stream never shifts another.
+        """A separate generator for each named stream: adding one stream never shifts another.
 
         It lives on the CPU, so that the same seed gives the same numbers on every device.
         """
@@ -135,7 +135,7 @@ class Session:
         return [items[row] for row in rows.tolist()]
 
     def note(self, text: str) -> None:
-        """One line for the person, on stderr."""
+        """One line for the user, on stderr."""
         if not self.quiet:
             Console(stderr=True, soft_wrap=True).print(Text(printable(" ".join(text.splitlines()))))
 

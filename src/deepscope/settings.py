@@ -1,4 +1,4 @@
-"""Numbers as settings: how a person writes them, and the range that a field's type declares.
+"""Numbers as settings: parsing, and the range that a field's type declares.
 
 A field declares its range in its type, `Annotated[int, Range(1)]`; without one, its numbers are 0 or more. `check`
 compares the fields of a method or command with their ranges. Every registered class runs it when it is constructed.
@@ -30,7 +30,7 @@ class Range:
         most: the largest number.
         above: whether `least` itself is excluded.
         below: whether `most` itself is excluded.
-        hint: what to say of a number that is too large; `{}` stands for the number.
+        hint: added to the message for a number that is too large; `{}` stands for the number.
     """
 
     least: float = 0
@@ -68,11 +68,11 @@ Side: TypeAlias = Annotated[int, Range(1, 8192)]
 Positive: TypeAlias = Annotated[float, Range(above=True)]
 """A number above 0: a rate, a Euclidean length."""
 Share: TypeAlias = Annotated[float, Range(most=1)]
-"""A part of a whole."""
+"""A part of a whole, from 0 to 1."""
 PositiveShare: TypeAlias = Annotated[float, Range(most=1, above=True)]
-"""A part of a whole that is not nothing."""
+"""A part of a whole, above 0."""
 ProperShare: TypeAlias = Annotated[float, Range(most=1, above=True, below=True)]
-"""A part of a whole that is neither nothing nor all of it."""
+"""A part of a whole, above 0 and below 1."""
 LINF_RADIUS = Range(most=1, above=True, hint="pixels are in [0, 1], did you mean {}/255?")
 LinfRadius: TypeAlias = Annotated[float, LINF_RADIUS]
 """The largest change of a channel, pixels in [0, 1]."""
@@ -143,7 +143,7 @@ def check_values(cls: type[Any], values: Mapping[str, Any]) -> None:
 @functools.cache
 def field_types(cls: type[Any]) -> Mapping[str, Any]:
     """The types of a dataclass's fields, with what `Annotated` adds to them."""
-    # Python 3.10 refuses the sentinel `KW_ONLY`, which is no type
+    # Python 3.10 refuses the sentinel `KW_ONLY`, which is not a type
     return get_type_hints(cls, localns={"KW_ONLY": object}, include_extras=True)
 
 

@@ -120,9 +120,9 @@ def test_confidence_that_few_images_cannot_confirm_is_not_believed() -> None:
     assert "rounds to 1.000, which 6 images cannot confirm" in text and "above 0.610" in text
     assert "cannot confirm" not in _believed(proportion(20_000, 20_000), certain.repeat(4000), exact, 0.0)
     few = _believed(proportion(5, 6), torch.full((6,), 0.8), Estimate(0.05, 0, 0.2), 0.2)
-    assert "6 images are too few to compare" in few and "does not exceed what chance alone gives" in few
+    assert "6 images are too few to compare" in few and "does not exceed the chance error" in few
     many = _believed(proportion(600, 1000), torch.full((1000,), 0.9), Estimate(0.3, 0.27, 0.33), 0.03)
-    assert "it is higher than the accuracy" in many and "That exceeds what chance alone gives" in many
+    assert "it is higher than the accuracy" in many and "That exceeds the chance error" in many
 
 
 def test_what_chance_gives_is_that_of_a_calibrated_classifier(session: Session) -> None:

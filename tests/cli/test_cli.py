@@ -158,7 +158,7 @@ def test_ctrl_c_is_one_line_wherever_it_comes(
 
     monkeypatch.setattr(f"deepscope.cli.program.{place}", interrupt)
     assert run(["classify", "x.png"]) == 130
-    assert capsys.readouterr().err == "deepscope: stopped; what was complete is kept, nothing is half-written\n"
+    assert capsys.readouterr().err == "deepscope: stopped; finished files are kept, none is half-written\n"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")

@@ -56,7 +56,7 @@ class CarliniWagner(Attack):
         best = Best(pixels)
         for _ in range(self.searches):
             ever = torch.zeros(len(pixels), dtype=torch.bool, device=pixels.device)
-            for state in ascend(score, start, move=Adam(self.learning_rate), project=anywhere, steps=self.steps):
+            for state in ascend(score, start, update_rule=Adam(self.learning_rate), project=anywhere, steps=self.steps):
                 aims, seen = criterion[state.rows], rounded(_pixels(state.points), self.levels)
                 met = aims.met(state.outputs) & (aims.margin(state.outputs) >= self.confidence)
                 ever[state.rows] |= met

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from deepscope.ascent import Move, Project, ascend
+from deepscope.ascent import Project, UpdateRule, ascend
 from deepscope.attacks.base import Norm, distance
 from deepscope.attacks.criteria import Criterion
 from deepscope.attacks.grid import rounded, rounded_within
@@ -24,7 +24,7 @@ def search(
     radius: float,
     loss: Callable[[Criterion, Tensor], Tensor],
     start: Callable[[Tensor], Tensor],
-    update: Callable[[Tensor], Move],
+    update: Callable[[Tensor], UpdateRule],
     ball: Callable[[Tensor], Project],
     steps: int,
     restarts: int = 1,
@@ -59,7 +59,7 @@ def search(
             logits = model(shown(points, at))
             return loss(criterion[at], rescaled(logits, at)), logits
 
-        for state in ascend(score, start(rows), move=update(rows), project=ball(rows), steps=steps):
+        for state in ascend(score, start(rows), update_rule=update(rows), project=ball(rows), steps=steps):
             at = rows[state.rows]
             seen = shown(state.points, at)
             inside = distance(seen, pixels[at], norm) <= radius * (1 + 1e-5) + 1e-6

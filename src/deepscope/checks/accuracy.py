@@ -150,7 +150,7 @@ def _believed(accuracy: Estimate, confidences: Tensor, error: Estimate, chance: 
     if float(confidences.min()) >= _CERTAIN > accuracy.low:
         return (
             f"Every confidence rounds to 1.000, which {count} images cannot confirm: they show an accuracy above "
-            f"{accuracy.low:.3f} (95 % Wilson). Such confidences do not separate certain predictions from uncertain ones."
+            f"{accuracy.low:.3f} (95 % Wilson). Such confidences do not rank predictions by certainty."
         )
     if accuracy.high - accuracy.low > _WIDE:
         verdict = f"{count} images are too few to compare it with the accuracy"

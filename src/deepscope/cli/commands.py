@@ -34,10 +34,10 @@ class Common:
     Attributes:
         out: folder to write the result to: result.json, arrays as .npz, figures as PNG, animations as GIF, WebP, MP4.
         json: print the result as JSON on stdout, and nothing else there.
-        device: where to compute: auto, cpu, cuda, cuda:1, mps.
-        precision: arithmetic of forward passes that need no gradient.
-        seed: the one seed; the same seed gives the same result.
-        quiet: no progress and no notes.
+        device: auto, cpu, cuda, cuda:1, mps.
+        precision: precision of forward passes that need no gradient.
+        seed: random seed; the same seed gives the same result.
+        quiet: print no progress and no notes.
     """
 
     out: Path | None = None
@@ -99,7 +99,7 @@ _AREAS = {
     Check.area: "Examine your own classifier, one question per command; `deepscope report --data` runs all checks.",
     Study.area: "Repeat an experiment of the report (Delefosse & Vin) and answer its questions with numbers.",
 }
-"""Help of the groups that are no command themselves."""
+"""Help of the groups that are not commands themselves."""
 
 
 def _add(

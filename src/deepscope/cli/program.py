@@ -46,7 +46,7 @@ def run(arguments: Sequence[str]) -> int:
     except PartFailed as error:
         return _say(str(error), 1)
     except KeyboardInterrupt:
-        return _say("stopped; what was complete is kept, nothing is half-written", _INTERRUPTED)
+        return _say("stopped; finished files are kept, none is half-written", _INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has seen enough
         sys.stderr.close()
         return 1
@@ -72,7 +72,7 @@ def app(typed: str = "") -> App:
         help_epilogue="Example: deepscope classify cat.jpg",
         version=__version__,
         default_parameter=Parameter(negative_iterable=()),
-        suppress_keyboard_interrupt=False,  # cyclopts would end the program without a word
+        suppress_keyboard_interrupt=False,  # cyclopts would end the program silently
     )
 
     def execute(command: Command, common: Common) -> None:
@@ -114,7 +114,7 @@ def _execute(command: Command, common: Common, typed: str) -> None:
 
 
 def _print(result: Result, common: Common, folder: Path | None) -> None:
-    """Write the result to stdout, where nothing but a full disk can lose it."""
+    """Write the result to stdout, where only a full disk can lose it."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks
     try:

@@ -115,7 +115,7 @@ def load(folder: Path) -> Result:
 def drafts(folder: Path | None) -> Iterator[Path]:
     """A scratch folder for files that a command writes; they move to `folder` when the block ends without an error.
 
-    The earlier result in `folder` and its files are removed then: never do files of two results lie side by side. A
+    The earlier result in `folder` and its files are removed then: files of two results never mix. A
     command names these files in `Result.files`. Without a folder they are only scratch.
 
     Raises:
@@ -141,7 +141,7 @@ def drafts(folder: Path | None) -> Iterator[Path]:
 
 
 def _replace_files(folder: Path, scratch: Path) -> None:
-    """What lies in `scratch` takes the place of the result in `folder`; a stub lists it until `save` does."""
+    """Replace the result in `folder` by the files in `scratch`; a stub lists them until `save` does."""
     old, new = _files(folder), sorted(path.relative_to(scratch) for path in scratch.rglob("*") if path.is_file())
     about = {"files": sorted(old | {path.as_posix() for path in new}), "writer": records.written_by(folder)}
     with atomic(folder / DOCUMENT) as path:
@@ -153,7 +153,7 @@ def _replace_files(folder: Path, scratch: Path) -> None:
 
 
 def figures(result: Result) -> list[str]:
-    """The file name of each block's figure, in order; empty for a block that is not a picture."""
+    """The file name of each block's figure, in order; empty for a block that is not a figure."""
     return [_name(index, block) for index, block in enumerate(result.blocks, 1)]
 
 
@@ -161,11 +161,11 @@ _DAMAGE = (
     ValueError, EOFError, KeyError, MemoryError, OverflowError, RecursionError, RuntimeError, SyntaxError,
     TypeError, struct.error, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
-"""What the readers of JSON, ZIP and NPY raise over hostile bytes."""
+"""Exceptions of the readers of JSON, ZIP and NPY on hostile bytes."""
 
 
 def _digest(document: dict[str, Any]) -> str:
-    """Of everything that the document says, the arrays' digest included."""
+    """Digest of the whole document, including the arrays' digest."""
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
@@ -188,7 +188,7 @@ def _figure_files(result: Result) -> Iterator[Path]:
 
 
 def _draw(result: Result, folder: Path) -> Exception | None:
-    """Write the figures; the first error, if any: one figure that cannot be drawn costs none of the others."""
+    """Write the figures; the first error, if any: a figure that cannot be drawn does not affect the others."""
     from deepscope.render import plots
 
     failure = None
@@ -227,7 +227,7 @@ def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError(f"{path.name} is no .npz file")
+            raise ValueError(f"{path.name} is not an .npz file")
         size = sum(item.file_size for item in archive.zip.infolist()) if archive.zip else 0
         if size > records.LARGEST:
             raise ValueError(f"{path.name} unpacks to {size} bytes, more than {records.LARGEST}")

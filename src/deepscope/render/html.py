@@ -1,4 +1,4 @@
-"""A `Result` as HTML that needs nothing else: styles inside, pictures as data, no script, no request."""
+"""A `Result` as self-contained HTML: inline styles, images as data, no script, no request."""
 
 from __future__ import annotations
 

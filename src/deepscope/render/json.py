@@ -1,6 +1,6 @@
 """A `Result` as JSON and arrays, and back without loss.
 
-The walk goes over the dataclasses themselves; no field is listed here. What JSON lacks is written so:
+The walk goes over the dataclasses themselves; no field is listed here. What JSON lacks is encoded:
 
 - a dataclass is an object whose `type` is the class's name;
 - an array is a reference, `{"array": NAME, "shape": [...], "dtype": "..."}`; NAME is its place in `arrays.npz`;

@@ -1,4 +1,4 @@
-"""What workflows return: typed data that shows itself, saves itself and becomes a table."""
+"""The return type of workflows: typed data with `show`, `save` and `to_pandas`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PRESENTERS: dict[type[Any], Callable[[Any], Result]] = {}
 
 
 class Presented(ABC):
-    """Data of a workflow. How it looks is said once, in `deepscope.commands`, by a function marked `@presents`."""
+    """Data of a workflow. A function in `deepscope.commands` marked `@presents` defines how it is presented."""
 
     @abstractmethod
     def columns(self) -> Mapping[str, Sequence[Any]]:

@@ -1,4 +1,4 @@
-"""What was measured along a training: JSON lines for tools, TensorBoard for eyes."""
+"""Figures recorded during a training, as JSON lines and for TensorBoard."""
 
 from __future__ import annotations
 
