@@ -12,7 +12,7 @@ from importlib.metadata import version
 from typing import ClassVar
 
 from deepscope.errors import DeepscopeError
-from deepscope.registry import Registered
+from deepscope.registry import EVERY_COMMAND, Registered
 from deepscope.results import Result
 from deepscope.session import Session
 
@@ -27,6 +27,7 @@ class Command(Registered):
     family (`Attribution`, say) becomes one sub-command per method, with the method's fields as flags.
     """
 
+    reserved: ClassVar[frozenset[str]] = EVERY_COMMAND
     area: ClassVar[str] = ""
     """The command's group: "transfer" for `deepscope transfer fit`; empty for a command of its own.
 
