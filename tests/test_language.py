@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,49 @@ import deepscope
 
 ROOT = Path(deepscope.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
+
+CHECKOUT = Path(__file__).parent.parent
+PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
+
+DIALECT = (
+    r"shall",
+    r"so (many|much|few) \w+",
+    r"do(es)? without",
+    r"nothing takes",
+    r"mend(s|ed|ing)?",
+    r"of two minds",
+    r"a way back",
+    r"goes on( to| at| where| from)?",
+    r"(is|are|was|were) (not )?here",
+    r"(sees?|saw) something else",
+    r"judg(e|es|ed|ing)",
+    r"rivals?",
+    r"gent(le|ly)",
+    r"would-be",
+    r"at hand",
+    r"all the same",
+    r"what (it|they|(its|their) \w+) (is|are) worth",
+    r"comes? to nothing",
+    r"costs? (an|one) (image|step|pass)",
+    r"(images?|lines?|steps?|passes|pixels|bytes) an? (forward|image|pass|second|step|batch|class|side|file|cell|row)",
+    r"one (line|entry|row|file|text|caption|method|sub-command|generator) an? \w+",
+    r"the source report",
+    r"(chapter|question|studies|claims?|experiments?) of the source",
+    r"takes? no part in the (images?|making)",
+    r"had no part in",
+    r"puts? out",
+    r"a person's own",
+    r"(?<!there )is no (number|image|file|tensor|matrix|table|description|archive)",
+)
+"""Phrases of the first version's private dialect, as regular expressions; plain English has another word for each."""
+
+QUOTED = (
+    "Intriguing properties of neural networks",
+    "judge-fid",
+    "judge.json",
+    "judge.safetensors",
+)
+"""Titles of publications, and names of metrics and files, in which a phrase of the dialect may occur."""
 
 _FLAG = re.compile(r"(?<![\w-])--[a-z]")
 _COMMAND_LINE = re.compile(r"`deepscope [^`]*`")
@@ -65,3 +110,48 @@ def _assigns_example(node: ast.Assign | ast.AnnAssign) -> bool:
     """Whether it sets a command's or method's `example` or `example_flags`, which are command lines."""
     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
     return any(ast.unparse(target).split(".")[-1] in {"example", "example_flags"} for target in targets)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=_name)
+def test_code_speaks_plain_english(module: Path) -> None:
+    """Messages, titles, docstrings and comments; single words are names, of old flags and of files, say."""
+    tokens = tokenize.generate_tokens(io.StringIO(module.read_text(encoding="utf-8")).readline)
+    texts = [token for token in tokens if token.type in _TEXTS and " " in token.string]
+    found = [f"line {token.start[0]}: {phrase!r}" for token in texts for phrase in _dialect(token.string)]
+    assert not found, f"{_name(module)} says {', '.join(found)}: see DIALECT"
+
+
+_TEXTS = {tokenize.STRING, tokenize.COMMENT, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}
+
+
+_MEASURED = re.compile(r"<!-- measured:.*?<!-- end of measured -->", re.DOTALL)
+"""What `tools/keep_study.py` copies from results, which keep the words of the version that made them."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(CHECKOUT).as_posix())
+def test_pages_speak_plain_english(page: Path) -> None:
+    found = _dialect(_MEASURED.sub("", page.read_text(encoding="utf-8")))
+    assert not found, f"{page.relative_to(CHECKOUT)} says {', '.join(map(repr, found))}: see DIALECT"
+
+
+@pytest.mark.parametrize(
+    "text", ["the tool shall run", "one line a file", "weights that are\nnot here", "It is no number."]
+)
+def test_the_dialect_is_recognised(text: str) -> None:
+    assert _dialect(text)
+
+
+def test_plain_english_is_not_taken_for_dialect() -> None:
+    assert not _dialect(
+        "One line per file; weights that are missing. It is not a number. The judge-fid of a marshalled box."
+    )
+
+
+def _dialect(text: str) -> list[str]:
+    """The phrases of the dialect in a text, across line breaks and whatever the case."""
+    for title in QUOTED:
+        text = text.replace(title, "")
+    return [match.group() for match in _PHRASES.finditer(" ".join(text.split()))]
+
+
+_PHRASES = re.compile(rf"(?<![\w-])({'|'.join(DIALECT)})(?![\w-])", re.IGNORECASE)

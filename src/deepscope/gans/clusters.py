@@ -86,7 +86,7 @@ def edges(images: Tensor) -> NDArray[np.float32]:
     """Histograms of edge directions in overlapping cells (Dalal and Triggs 2005), as square roots, of length 1.
 
     Args:
-        images: (N, C, H, W) uint8, of at least 16 pixels a side.
+        images: (N, C, H, W) uint8, of at least 16 pixels per side.
 
     Returns:
         (N, 8 * 7 * 7): the strength of edges in 8 directions, from dark to bright, in cells a quarter of a side wide.

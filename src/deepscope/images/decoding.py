@@ -183,7 +183,7 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 
 
 def _rgb(image: Image.Image, factor: int) -> Image.Image:
-    """An image in RGB, squares of `factor` pixels a side made one. Strip by strip: only the result is as large."""
+    """An image in RGB, shrunk by averaging squares of `factor` x `factor` pixels, strip by strip to save memory."""
     convert = to_eight_bits(image)
 
     def opaque(strip: Image.Image) -> Image.Image:

@@ -60,7 +60,7 @@ class Outputs:
         """Normalised (N, C, H, W) -> finite (N, classes) logits of the same dtype.
 
         Raises:
-            ModelError: the network cannot run on such inputs, its output is no matrix with one column per category,
+            ModelError: the network cannot run on such inputs, its output is not (N, classes),
                 holds NaN or infinity, holds independent probabilities of several labels or percentages, or may be
                 either logits or probabilities.
         """

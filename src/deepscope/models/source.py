@@ -77,7 +77,7 @@ def load_model(name: str | Path = DEFAULT, session: Session | None = None) -> Vi
         session: decides device and folders; a default session where None.
 
     Raises:
-        ModelError: nothing has that name, its weights are not here and cannot be fetched, or they
+        ModelError: nothing has that name, its weights are missing and cannot be fetched, or they
             do not fit. A model is never given random weights.
 
     Example:

@@ -120,7 +120,7 @@ class VisionModel:
         return self.outputs(self.network, self.normalise(pixels)).to(pixels.dtype)
 
     def activations(self, pixels: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """What the named layers put out, in one pass that stops after the last of them.
+        """The outputs of the named layers, in one pass that stops after the last of them.
 
         Returns:
             the layers' names, as given -> outputs (N, ...), differentiable with respect to the pixels.

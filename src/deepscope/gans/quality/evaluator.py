@@ -29,7 +29,7 @@ _BATCH, _RATE = 128, 2e-3
 
 
 class Classifier(nn.Module):
-    """Two 5 x 5 convolutions, 128 features, one class layer; for images of 28 pixels a side or more."""
+    """Two 5 x 5 convolutions, 128 features, one class layer; for images of at least 28 x 28 pixels."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
