@@ -298,5 +298,10 @@ def test_old_names_are_hidden_and_defaults_are_shown(capsys: pytest.CaptureFixtu
     assert "--rivals" not in said and "--move" not in said
     for text in ("--iterations INT gradient steps. [default: 320]", "[default: 0.35]", "[default: fourier]"):
         assert text in said
+    assert run(["attack", "evaluate", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "[default: 0.25, 0.5, 1, 2]" in said and "[default: ()]" not in said
+    assert run(["attack", "pgd", "--help"]) == 0
+    assert "[default: 4/255]" in capsys.readouterr().out
     assert run(["gan", "--help"]) == 0
     assert "judge" not in capsys.readouterr().out

@@ -20,12 +20,12 @@ from deepscope.settings import Count, Positive
 
 @dataclass(frozen=True)
 class CarliniWagner(Attack):
-    """Trades distance against margin, the weight found by bisection (Carlini and Wagner 2017, arXiv:1608.04644).
+    """Minimises distance and margin, weighted by bisection (Carlini and Wagner 2017, arXiv:1608.04644).
 
     Attributes:
         steps: gradient steps per weight.
         searches: weights tried per image.
-        weight: the first of them.
+        weight: the first weight.
         learning_rate: Adam's, in the space of arctanh of the pixels.
         confidence: required margin of logits, rescaled so that the largest is 10 above the mean of the others.
         levels: grey levels of the saved image; 0 does not round pixels to levels.

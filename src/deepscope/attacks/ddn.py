@@ -20,7 +20,7 @@ from deepscope.settings import Count, Positive
 
 @dataclass(frozen=True)
 class DDN(Attack):
-    """Steps on a sphere that shrinks while the criterion is met, else grows (Rony et al. 2019, arXiv:1811.09600).
+    """Steps on a sphere that shrinks after success and grows after failure (Rony et al. 2019, arXiv:1811.09600).
 
     Attributes:
         steps: gradient steps.

@@ -19,7 +19,7 @@ from deepscope.settings import Count, Range
 
 @dataclass(frozen=True)
 class OnePixel(Bounded):
-    """Evolves (x, y, r, g, b) of one or a few pixels (Su et al. 2019, arXiv:1710.08864).
+    """Differential evolution of (x, y, r, g, b) of one or a few pixels (Su et al. 2019, arXiv:1710.08864).
 
     Every candidate is scored as the 8-bit image that it would be saved as. A child is one parent plus half the
     difference of two others, and replaces its own parent where it is closer to the criterion.

@@ -251,7 +251,8 @@ def _parameters(cls: type[Any], group: str) -> Iterator[inspect.Parameter]:
         extra: dict[str, Any] = {"group": group} if group else {}
         if default != "" and any(holds(hint, kind) for kind in (int, float, str, Path)):
             extra["converter"] = reader(field.name)
-        annotation = Annotated[hint, Parameter(help=about.get(field.name), **extra)]
+        shown = _written if default not in (None, ()) else False
+        annotation = Annotated[hint, Parameter(help=about.get(field.name), show_default=shown, **extra)]
         yield inspect.Parameter(field.name, kind, default=default, annotation=annotation)
         for old in [old for old, new in _renamed(cls).items() if new == field.name]:
             hidden = Annotated[hint, Parameter(show=False, **extra)]
@@ -269,6 +270,16 @@ def _kind_and_default(field: dataclasses.Field[Any], last: bool, hint: Any) -> t
     if last and get_origin(hint) is tuple and get_args(hint)[1:] == (...,):
         return inspect.Parameter.VAR_POSITIONAL, empty, get_args(hint)[0]
     return inspect.Parameter.POSITIONAL_OR_KEYWORD, default, hint
+
+
+def _written(default: Any) -> str:
+    """A default as a person types it: several values without brackets, grey levels as fractions of 255."""
+    if isinstance(default, tuple):
+        return ", ".join(map(_written, default))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    if isinstance(default, float):
+        levels = round(default * 255)
+        return f"{levels}/255" if 0 < default < 1 and levels and default == levels / 255 else f"{default:g}"
+    return str(default)
 
 
 def _family_field(command: type[Command]) -> tuple[str, type[Registered]] | None:

@@ -24,7 +24,7 @@ class Activations(Command):
         model: the network; a model with features only also works.
         layer: the layer's name as `deepscope models show MODEL` prints it; the first convolution by default.
         maps: most channels to draw; with several images no more than 8.
-        limit: most images to use, drawn at random.
+        limit: most images to use, drawn at random; by default all.
     """
 
     example: ClassVar[str] = "deepscope activations cat.jpg --model vgg16 --layer features.0 --out maps/"

@@ -21,8 +21,8 @@ class AdaptEvaluate(Command):
 
     Attributes:
         model: the folder that `adapt fit` wrote, or any other classifier.
-        source: labelled images of the source.
-        target: labelled images of the target.
+        source: labelled images of the source domain.
+        target: labelled images of the target domain.
     """
 
     area: ClassVar[str] = "adapt"

@@ -25,7 +25,7 @@ class AdaptFit(Command):
     model, its checkpoints and its history are written to --out; the same command resumes an interrupted training.
 
     Attributes:
-        source: labelled images.
+        source: labelled images of the source domain.
         target: images of the target domain; labels are not needed.
         method: adaptation method.
         recipe: modern (batch normalisation of each domain, augmentation, Adam) or paper (Ganin and Lempitsky 2015).

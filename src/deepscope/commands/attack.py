@@ -33,7 +33,7 @@ class AttackImages(Command):
         paths: image files and folders; without any, the photographs that come with the installation.
         target: class to be predicted, by name or number, or "random"; by default any class but the true one.
         model: the network under attack; `deepscope models` lists them.
-        limit: most images to use, drawn at random.
+        limit: most images to use, drawn at random; by default all.
         figures: most images that the figure shows.
         animate: show how the probability changes with each query, for the first image.
         batch_size: images per batch; the result does not depend on it.

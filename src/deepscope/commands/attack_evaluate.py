@@ -34,7 +34,7 @@ class AttackEvaluate(Command):
         target: class to be predicted, or "random" for a random one per image; by default any class but the true one.
         model: the network under attack.
         transfer_to: networks to test the adversarial examples on.
-        limit: most images to use, drawn at random.
+        limit: most images to use, drawn at random; by default all.
         batch_size: images per batch; the result does not depend on it.
     """
 

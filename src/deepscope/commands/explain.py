@@ -29,7 +29,7 @@ class Explain(Command):
         target: explain this class, by name or number.
         top: explain this many of the most probable classes, side by side.
         model: the classifier; `deepscope models` lists them.
-        limit: most images to use, drawn at random.
+        limit: most images to use, drawn at random; by default all.
         figures: most images that the figure shows.
         batch_size: images per batch; the maps do not depend on it.
     """

@@ -30,7 +30,7 @@ class TransferFit(Command):
     Attributes:
         data: a folder with `train/` and `test/`, or with a folder per class; or a dataset's name.
         features: MODEL, MODEL@LAYER or MODEL@LAYER:POOLING (mean, max, flatten, pyramid); + joins several.
-        normalisation: of the features: raw, l2, power, standard or whiten.
+        normalisation: normalisation of the features.
         head: linear-svc, logistic-regression or ridge.
         test_fraction: share of test images where the data has no split.
         size: side of the network's input in pixels; by default the model's.
@@ -38,7 +38,7 @@ class TransferFit(Command):
         scales: average features over inputs of these relative sizes.
         fine_tune: epochs of fine-tuning the whole network, with a tenth of the training images held out; 0 trains
             only the head. An epoch over a thousand images takes minutes on a CPU.
-        learning_rate: of fine-tuning.
+        learning_rate: learning rate of fine-tuning.
         tsne: draw the features by t-SNE; otherwise by their two principal components.
     """
 

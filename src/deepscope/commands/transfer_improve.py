@@ -26,11 +26,11 @@ class TransferImprove(Command):
 
     Attributes:
         data: a folder with `train/` and `test/`, or with a folder per class; or a dataset's name.
-        model: whose features are improved.
+        model: network whose features are improved.
         others: models whose features are concatenated to it; those whose weights are missing are left out.
         fine_tune: epochs of fine-tuning, measured on the first split only; 0 skips that idea. An epoch over a
             thousand images takes minutes on a CPU.
-        learning_rate: of fine-tuning.
+        learning_rate: learning rate of fine-tuning.
         splits: 1 uses the split of the data; more draw that many stratified splits.
         test_fraction: share of test images where the data has no split.
     """

@@ -29,7 +29,7 @@ class TransferTable(Command):
         data: a folder with `train/` and `test/`, or with a folder per class; or a dataset's name.
         features: MODEL, MODEL@LAYER or MODEL@LAYER:POOLING (mean, max, flatten, pyramid); + joins several. Without
             any, the layers of the report's Table 1.1 and the last layers of the available networks.
-        normalisations: of the features: raw, l2, power, standard or whiten.
+        normalisations: normalisation of the features.
         heads: linear-svc, logistic-regression, ridge or nearest-neighbours.
         splits: 1 uses the split of the data; more draw that many stratified splits of the same proportion.
         test_fraction: share of test images where the data has no split.
