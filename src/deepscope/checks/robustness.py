@@ -18,7 +18,6 @@ from deepscope.commands.attacked import as_picture, difference, origin_of, vanis
 from deepscope.commands.section import Budget
 from deepscope.commands.shown import skipped_blocks
 from deepscope.errors import SettingError
-from deepscope.inputs import gather
 from deepscope.results import Curves, ImageGrid, Note, Result, Series
 from deepscope.session import Session
 from deepscope.settings import Count, Range, check
@@ -61,7 +60,7 @@ class Robustness(Check):
         held = held_out(self.model, self.data, session)
         found = evaluate_attacks(
             held.model,
-            gather(held.paths, below=[held.root]),
+            held.images,
             (FGSM(), PGD(steps=self.steps)),
             [level / 255 for level in self.levels],
             defences={},
