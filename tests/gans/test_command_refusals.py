@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from deepscope import render
-from deepscope.commands import NotKept
+from deepscope.command import NotKept
 from deepscope.commands.gan_train import GanTrain
 from deepscope.errors import DeepscopeError
 from deepscope.gans import load, save

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from deepscope import images, render
 from deepscope.checks.given_data import GivenData, given_data
-from deepscope.commands.shown import origin
 from deepscope.data import ClassFolders, load_dataset
 from deepscope.data.folders import class_folders
 from deepscope.errors import DataError, DeepscopeError
@@ -18,6 +17,7 @@ from deepscope.inputs import Given, labelled_answers, right_answers
 from deepscope.inputs.examples import Examples
 from deepscope.inputs.given import Item
 from deepscope.models import VisionModel, load_model
+from deepscope.presenters.shown import origin
 from deepscope.results import Block, Note
 from deepscope.session import Session
 from deepscope.transfer.splits import Holdout, divide

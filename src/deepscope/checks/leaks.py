@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from deepscope.checks.check import Check
 from deepscope.checks.given_data import audit_data
-from deepscope.commands.data import present
-from deepscope.commands.section import Budget
+from deepscope.command import Budget
+from deepscope.presenters.data import present
 from deepscope.results import Note, Result
 from deepscope.session import Session
 

@@ -11,7 +11,7 @@ from typing import Any
 from deepscope.checks import Check
 from deepscope.checks.given_data import GivenData
 from deepscope.checks.held_out import held_out
-from deepscope.commands.section import Budget
+from deepscope.command import Budget
 from deepscope.errors import unknown
 from deepscope.inputs.examples import Data
 from deepscope.models import VisionModel
