@@ -145,7 +145,7 @@ def _keys(value: ast.expr) -> Iterator[MetricName]:
     for part in _parts(value):
         if isinstance(part, ast.Dict):
             yield from (name for key in part.keys if key is not None for name in _text(key))
-        elif isinstance(part, ast.DictComp):
+        elif isinstance(part, ast.DictComp) and not isinstance(part.key, ast.Name):  # whose names stand elsewhere
             yield from _text(part.key)
 
 
