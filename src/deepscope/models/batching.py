@@ -84,7 +84,7 @@ def memory_budget(device: torch.device) -> int:
 
 
 class _Written(TorchDispatchMode):
-    """Counts the bytes of what operations put out: an upper bound of what the graph of a batch holds."""
+    """Counts the bytes of the outputs of operations: an upper bound of what the graph of a batch holds."""
 
     bytes = 0
 
