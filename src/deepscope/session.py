@@ -31,7 +31,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from deepscope.errors import DeepscopeError, SettingError
+from deepscope.errors import FileError, SettingError
 from deepscope.names import one_line, printable
 
 Precision = Literal["float32", "bfloat16"]

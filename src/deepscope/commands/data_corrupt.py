@@ -38,8 +38,8 @@ class DataCorrupt(Command):
     figures: int = 4
 
     def run(self, session: Session) -> Result:
-        """Damage every image that can be read."""
-        out = session.require_out("the damaged copies")
+        """Corrupt every image that can be read."""
+        out = session.require_out("the corrupted copies")
         refuse_data(out, self, session)
         folder = out / "images"
         return present(corrupt(self.data, self.corruption, folder=folder, figures=self.figures, session=session))

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from deepscope.errors import DeepscopeError, out_of_memory
+from deepscope.errors import SettingError, out_of_memory
 
 Output = TypeVar("Output")
 
 CPU_BUDGET = 3 * 2**27
-"""Bytes of activations beyond which larger batches lose on a CPU: memory is then asked for anew in each of them."""
+"""Bytes of activations beyond which larger batches are slower on a CPU, because each allocates memory again."""
 GPU_BUDGET = 3 * 2**34
 """Bytes of activations that keep a large GPU busy: beyond them, batches only become harder to prepare ahead."""
 
@@ -27,14 +27,14 @@ def batches(
 
     Args:
         total: number of rows.
-        run: takes a slice of rows, gives what came of them. It may be called again with a shorter slice.
+        run: takes a slice of rows, returns their result. It may be called again with a shorter slice.
         size: rows per batch.
         measured_on: where given, only the first batch has `size` rows. It is measured, and the rest sized by it to
             `memory_budget` of this device: on a GPU to a power of two, so that what other processes hold there seldom
             changes the batches, and with them the last digits.
 
     Raises:
-        DeepscopeError: memory does not suffice for a single row.
+        SettingError: memory does not suffice for a single row.
 
     Yields:
         each slice and what `run` gave for it, in order.
@@ -56,18 +56,18 @@ def batches(
             if not out_of_memory(error):
                 raise
             if (size := (rows.stop - rows.start) // 2) < 1:
-                text = "not even one image fits into memory: choose a smaller model, or the CPU as the device"
-                raise DeepscopeError(text) from None
+                text = "is too small: not even one image fits into its memory; choose a smaller model, or cpu"
+                raise SettingError("device", text) from None
             continue
         yield rows, output
         start = rows.stop
 
 
 def in_parts(run: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
-    """`run` on the whole batch, or on ever smaller parts of it while memory runs out.
+    """`run` on the whole batch, or on smaller and smaller parts while memory runs out.
 
     Raises:
-        DeepscopeError: memory does not suffice for a single image.
+        SettingError: memory does not suffice for a single image.
     """
     if not len(pixels):
         return run(pixels)
@@ -84,7 +84,7 @@ def memory_budget(device: torch.device) -> int:
 
 
 class _Written(TorchDispatchMode):
-    """Counts the bytes of what operations put out: an upper bound of what the graph of a batch holds."""
+    """Counts the bytes of what operations return: an upper bound of what the graph of a batch holds."""
 
     bytes = 0
 
