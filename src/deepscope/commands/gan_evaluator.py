@@ -39,7 +39,7 @@ class GanEvaluator(Command):
     epochs: Count = 6
 
     def run(self, session: Session) -> Result:
-        """Train, save and measure."""
+        """Train, save and measure both."""
         out = session.require_out("the evaluator")
         found = train_evaluator(self.data, side=self.side, epochs=self.epochs, folder=out, session=session)
         keeping = Keeping("the evaluator")

@@ -69,7 +69,7 @@ class GanTrain(Command):
     recipe: Annotated[Mapping[str, Any], Overrides(Recipe)] = field(default_factory=dict)
 
     def run(self, session: Session) -> Result:
-        """Train, keep, and show how it went."""
+        """Train, save, and show the course of the training."""
         out = session.require_out("the generator")
         if self.stack is not None and self.conditional:
             raise SettingError("stack", "cannot be combined with {conditional}")

@@ -27,7 +27,7 @@ def batches(
 
     Args:
         total: number of rows.
-        run: takes a slice of rows, returns their result. It may be called again with a shorter slice.
+        run: takes a slice of rows, gives their result. It may be called again with a shorter slice.
         size: rows per batch.
         measured_on: where given, only the first batch has `size` rows. It is measured, and the rest sized by it to
             `memory_budget` of this device: on a GPU to a power of two, so that what other processes hold there seldom
