@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from deepscope import render
-from deepscope.commands import NotKept
+from deepscope.command import NotKept
 from deepscope.commands.gan_evaluate import GanEvaluate
 from deepscope.commands.gan_evaluator import GanEvaluator
 from deepscope.commands.gan_grid import GanGrid

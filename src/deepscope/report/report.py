@@ -9,9 +9,8 @@ from typing import ClassVar, Literal, TypeVar
 
 from deepscope.checks import Check
 from deepscope.checks.held_out import held_out
-from deepscope.commands import Command, Keeping, PartFailed
-from deepscope.commands.output import refuse_data
-from deepscope.commands.section import Budget, Section
+from deepscope.command import Budget, Command, Keeping, PartFailed, Section
+from deepscope.command.output import refuse_data
 from deepscope.errors import DeepscopeError, SettingError, unknown
 from deepscope.models import DEFAULT
 from deepscope.report.keeping import Outcome, Shelf

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from deepscope.checks import Check
-from deepscope.commands.section import Budget, Section
+from deepscope.command import Budget, Section
 from deepscope.report.keeping import Outcome, Shelf
 from deepscope.session import Session
 
