@@ -1,7 +1,7 @@
 """Transfer: from labelled images to a classifier in the user's own classes, on features of pretrained networks.
 
 `ImageClassifier` follows scikit-learn's conventions; `compare_features`, `fit`, `improve` and `export` are the
-workflows behind the commands of `deepscope transfer`.
+workflows behind the commands of `deepscope transfer`; `label_errors` finds labels that are probably wrong.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from deepscope.transfer.fine_tuning import FineTuning
 from deepscope.transfer.fit import FittedClassifier, fit
 from deepscope.transfer.heads import Head
 from deepscope.transfer.improve import Improvements, improve
+from deepscope.transfer.label_errors import LabelErrors, label_errors
 from deepscope.transfer.recipe import Feature, Recipe
 from deepscope.transfer.splits import Holdout
 
@@ -34,11 +35,13 @@ __all__ = [
     "Holdout",
     "ImageClassifier",
     "Improvements",
+    "LabelErrors",
     "Recipe",
     "compare_features",
     "export",
     "fit",
     "improve",
+    "label_errors",
 ]
 
 

@@ -61,10 +61,11 @@ class Answers:
             sources: (N,) the images; None reads the files.
         """
         taken: Sequence[Source] = self.paths if sources is None else sources
-        return replace(self, pictures={row: _picture(taken[row]) for row in self.mistakes()})
+        return replace(self, pictures={row: thumbnail_of(taken[row]) for row in self.mistakes()})
 
 
-def _picture(source: Source) -> Tensor | None:
+def thumbnail_of(source: Source) -> Tensor | None:
+    """(3, H, W) pixels of an image, made small; None where its file cannot be read any more."""
     if isinstance(source, Tensor):
         return source
     try:
