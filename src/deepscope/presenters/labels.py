@@ -45,10 +45,10 @@ def _verdicts(found: LabelErrors) -> list[Block]:
         part = f", {int((found.suspects & found.test).sum())} of them on test images"
     blocks: list[Block] = [
         Note(
-            f"{count} of {len(found)} labels are suspect{part}. Confident learning estimates that {found.wrong.value:.1%} "
-            f"of the labels are wrong (bootstrap interval {found.wrong.low:.1%} to {found.wrong.high:.1%}). A suspect is "
-            "a label that cross-validated classifiers contradict with confidence: look at the pictures before changing "
-            "any.",
+            f"{count} of {len(found)} labels are suspect{part}. Confident learning estimates that "
+            f"{found.wrong.value:.1%} of the labels are wrong (bootstrap interval {found.wrong.low:.1%} to "
+            f"{found.wrong.high:.1%}). A suspect is a label that cross-validated classifiers contradict with "
+            "confidence: look at the pictures before changing any.",
             "Label errors",
             "verdict",
         ),
