@@ -12,15 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepscope.errors import DeepscopeError
-from deepscope.inputs.examples import Source
-from deepscope.models import Preprocessing
+from deepscope.inputs.examples import Source, thumbnail_of
 from deepscope.models.classifier import NormalisationKind
 from deepscope.transfer.fitting import fit_features
 from deepscope.transfer.heads import Head
-
-_SIDE = 160
-"""Side of the pictures of mistakes, in pixels."""
 
 Blocks: TypeAlias = "tuple[Sequence[Tensor], Tensor]"
 """Blocks of features, and (N,) labels."""
@@ -62,16 +57,6 @@ class Answers:
         """
         taken: Sequence[Source] = self.paths if sources is None else sources
         return replace(self, pictures={row: thumbnail_of(taken[row]) for row in self.mistakes()})
-
-
-def thumbnail_of(source: Source) -> Tensor | None:
-    """(3, H, W) pixels of an image, made small; None where its file cannot be read any more."""
-    if isinstance(source, Tensor):
-        return source
-    try:
-        return Preprocessing(resize=_SIDE, crop=_SIDE)(source)
-    except DeepscopeError:
-        return None
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,13 +14,12 @@ from torch import Tensor
 
 from deepscope.errors import DataError
 from deepscope.images import Skipped
-from deepscope.inputs.examples import Data, Examples, Source
+from deepscope.inputs.examples import Data, Examples, Source, thumbnail_of
 from deepscope.models import DEFAULT, VisionModel
 from deepscope.render import Presented
 from deepscope.session import Session
 from deepscope.statistics import Estimate, proportion
 from deepscope.transfer import confident_learning
-from deepscope.transfer.evaluation import thumbnail_of
 from deepscope.transfer.fitting import fit_features
 from deepscope.transfer.heads import Head
 from deepscope.transfer.recipe import Feature, given_models, open_models, recipe_of

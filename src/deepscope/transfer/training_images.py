@@ -17,12 +17,11 @@ from deepscope.errors import DataError
 from deepscope.features import Layer, class_layer_input, extract
 from deepscope.images import Skipped
 from deepscope.inputs import Images, Photos, stream_photos
-from deepscope.inputs.examples import Data, Examples, Source, items_of
+from deepscope.inputs.examples import Data, Examples, Source, items_of, thumbnail_of
 from deepscope.models import VisionModel
 from deepscope.models.classifier import Classifier, HeadFit, join
 from deepscope.render import Presented
 from deepscope.session import Session
-from deepscope.transfer.evaluation import thumbnail_of
 from deepscope.transfer.heads import Head
 from deepscope.transfer.representers import Representers
 
