@@ -34,7 +34,7 @@ def main() -> None:
         session = Session.open(seed=seed)
         clean = Examples.of(given.data, session).training
         rng = np.random.default_rng(seed)
-        rows = rng.choice(len(clean), round(given.share * len(clean)), replace=False)
+        rows = rng.permutation(len(clean))[: round(given.share * len(clean))]
         labels = clean.labels.copy()
         labels[rows] = (labels[rows] + rng.integers(1, len(clean.classes), len(rows))) % len(clean.classes)
         begun = time.monotonic()

@@ -59,7 +59,7 @@ def main() -> None:
 
         whole = score(torch.arange(len(train)))
         true = [whole - score(torch.arange(len(train)) != at) for at in rows]
-        effect, share = (spearmanr(values[row, rows], true).statistic for values in (found.effects, found.shares))
+        effect, share = (float(spearmanr(values[row, rows], true)[0]) for values in (found.effects, found.shares))  # pyright: ignore
         print(
             f"image {row}: rank correlation of effects {effect:.3f}, of shares {share:.3f}, {seconds:.1f} s", flush=True
         )

@@ -17,7 +17,7 @@ _FIGURES = 12
 def present(found: TrainingImages) -> Result:
     """A figure per explained image, and a table of the training images that count most."""
     arrays = {"scores": found.scores.numpy(), "class": found.classes.numpy(), "distances": found.distances.numpy()}
-    metrics = {"images": len(found), "training-images": len(found.training)}
+    metrics = {"images": float(len(found)), "training-images": float(len(found.training))}
     if found.shares is not None and found.effects is not None:
         arrays |= {"shares": found.shares.numpy(), "effects": found.effects.numpy(), "offset": found.offset.numpy()}
         metrics["largest-remainder"] = float((found.shares.sum(1) + found.offset - found.scores).abs().max())

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from deepscope.errors import DataError
-from deepscope.features import Layer, class_layer_input, extract
+from deepscope.features import Features, Layer, class_layer_input, extract
 from deepscope.images import Skipped
 from deepscope.inputs import Images, Photos, stream_photos
 from deepscope.inputs.examples import Data, Examples, Source, items_of, thumbnail_of
@@ -128,9 +128,10 @@ def training_images(
     label = None if target is None else model.category(target)
     session = Session.of(session, device=model.device, seed=seed)
     given, examples = items_of(images), Examples.of(train, session)
+    items = list(given.items)
     network = model.network
     fit = network.fit if isinstance(network, Classifier) else None
-    sources = [item.source for item in given.items]
+    sources = [item.source for item in items]
     queries = _features(model, sources, session)
     if fit is None or not fit.images:
         examples = examples.training
@@ -155,7 +156,7 @@ def training_images(
         offset = sums.offset[classes] / fit.temperature
     made = TrainingImages(
         model=model,
-        paths=tuple(given.items[row].path for row in queries.rows),
+        paths=tuple(items[row].path for row in queries.rows),
         training=training,
         classes=classes,
         scores=scores.gather(1, classes[:, None])[:, 0],
@@ -191,19 +192,18 @@ def _features(model: VisionModel, sources: Sequence[Source], session: Session) -
         found = extract(model, [layer], sources, session)
         vectors = torch.from_numpy(found.vectors[0])
         return _Known(vectors.double(), tuple(found.rows.tolist()), found.digests, found.skipped)
-    blocks: list[Tensor] = []
-    digests: Sequence[bytes] | None = None
-    for backbone in network.backbones:
+    parts: list[Features] = []
+    backbones: list[Any] = list(network.backbones)
+    for backbone in backbones:
         mean, std = (tuple(value.flatten().tolist()) for value in (backbone.mean, backbone.std))
         seen = replace(model.preprocessing, mean=mean, std=std)
         part = VisionModel(model.name, backbone.network, seen, ())
-        found = extract(part, list(backbone.layers), sources, session, views=backbone.views, digests=digests)
-        digests = found.digests
-        blocks += [torch.from_numpy(vectors) for vectors in found.vectors]
+        known = parts[-1].digests if parts else None
+        parts.append(extract(part, list(backbone.layers), sources, session, views=backbone.views, digests=known))
+    blocks = [torch.from_numpy(vectors).to(model.device) for part in parts for vectors in part.vectors]
     with torch.no_grad():
-        vectors = join(network.normalisations.cpu(), blocks)
-    network.normalisations.to(model.device)
-    return _Known(vectors.double(), tuple(found.rows.tolist()), found.digests, found.skipped)
+        joined = join(network.normalisations, blocks).cpu().double()
+    return _Known(joined, tuple(parts[-1].rows.tolist()), parts[-1].digests, parts[-1].skipped)
 
 
 def _fitted_to(digests: Sequence[bytes], fit: HeadFit | None, name: str) -> list[int]:
