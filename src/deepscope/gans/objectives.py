@@ -11,12 +11,41 @@ from torch import Tensor
 from torch.nn.functional import relu, softplus
 
 from deepscope.gans.penalties import Logits, gradient_penalty
-from deepscope.registry import Registered
+from deepscope.registry import EVERY_COMMAND, Registered
 
 
 class Objective(Registered):
     """An adversarial loss: one for each network. Logits are (N,), in full precision; losses are scalars."""
 
+    reserved: ClassVar[frozenset[str]] = EVERY_COMMAND | {
+        "average",
+        "batch_size",
+        "beta1",
+        "beta2",
+        "clusters",
+        "conditional",
+        "data",
+        "discriminator_steps",
+        "discriminator_width",
+        "epochs",
+        "evaluator",
+        "generator_steps",
+        "hold_out",
+        "judge",
+        "label_in_discriminator",
+        "latent",
+        "normalisation",
+        "packing",
+        "r1",
+        "r1_last",
+        "r1_regularised",
+        "rate",
+        "side",
+        "stack",
+        "steady",
+        "tensorboard",
+        "width",
+    }
     per_image: ClassVar[bool] = False
     """Whether the penalty needs logits that depend on one image each: no batch normalisation in the discriminator."""
 
@@ -62,7 +91,7 @@ class NonSaturating(Objective):
 
 @dataclass(frozen=True)
 class Saturating(Objective):
-    """Equation 4.1 as it stands: the generator lowers log(1 - D(G(z))) (Goodfellow et al. 2014).
+    """Equation 4.1 as published: the generator lowers log(1 - D(G(z))) (Goodfellow et al. 2014).
 
     Attributes:
         smoothing: of real images' label 1, one-sided (Salimans et al. 2016): 0.1 makes it 0.9.

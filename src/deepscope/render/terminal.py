@@ -1,4 +1,4 @@
-"""A `Result` in the terminal. What it says is read as text: nothing in it is markup or a control code."""
+"""A `Result` in the terminal. Its texts are printed literally: no markup and no control codes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing_extensions import assert_never
 
 from deepscope.names import one_line, printable, visible
 from deepscope.render.folder import figures
-from deepscope.render.text import cell, number, numeric
+from deepscope.render.text import cell, duration, number, numeric
 from deepscope.results import Animation, Block, Column, Curves, Heatmap, ImageGrid, Note, Result, Table
 
 _MARK = "*"
@@ -124,7 +124,7 @@ class _Plain:
 
 
 def describe(block: ImageGrid | Heatmap | Curves | Animation) -> str:
-    """What a figure holds and how much of it, in a few words."""
+    """A short description of a figure's content."""
     match block:
         case ImageGrid():
             cells = sum(len(row) for row in block.rows)
@@ -169,7 +169,7 @@ def origin(result: Result) -> str:
         provenance.data,
         f"seed {provenance.seed}",
         f"{provenance.device} {provenance.precision}".strip(),
-        f"{number(provenance.seconds, '.3g')} s" if provenance.seconds else "",
+        duration(provenance.seconds) if provenance.seconds else "",
     ]
     return one_line(" · ".join(part for part in parts if part))
 

@@ -1,4 +1,4 @@
-"""Texts and numbers as people read them, the same in the terminal, in HTML and in figures."""
+"""Formatting of texts and numbers, the same in the terminal, in HTML and in figures."""
 
 from __future__ import annotations
 
@@ -23,6 +23,13 @@ def number(value: float, spec: str = "") -> str:
         return format(value, spec or ("d" if isinstance(value, int) else ".4g"))
     except (ValueError, OverflowError):  # a spec for floats, and an integer that no float can hold
         return str(value)
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: "0.42 s", "27.2 s", "23 min", "3.5 h"."""
+    if seconds < 60 or not math.isfinite(seconds):
+        return f"{number(seconds, '.3g')} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def cell(value: Cell, column: Column) -> str:

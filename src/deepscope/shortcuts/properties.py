@@ -30,6 +30,9 @@ _PLAIN = 2.0
 _OTHERS = 3
 """A patch counts as repeated where this many other images have one like it."""
 
+_FLAT, _SAME = 4.0, 0.5
+"""Contrast that even a plain window is given, and distance that even equal ones are, in grey levels."""
+
 _MEASURED = (
     *("brightness", "contrast", "saturation", "red-green cast", "blue-yellow cast", "sharpness"),
     *("pixels", "aspect ratio", "border", "bytes per pixel", "JPEG quality"),
@@ -148,7 +151,9 @@ def _border(grey: NDArray[np.float64]) -> float:
 
 
 def _repeated(windows: Tensor) -> Tensor:
-    """(N,) how alike the windows of a corner are to those of other images: minus the logarithm of a distance.
+    """(N,) how alike a corner is to the same corner of other images, in view of how much is in it.
+
+    The logarithm of the contrast over the distance: plain corners (sky, a dark room) are alike by chance, a logo is not.
 
     Args:
         windows: (N, 4, D) grey levels. The most repeated of an image's four windows counts.
@@ -162,5 +167,6 @@ def _repeated(windows: Tensor) -> Tensor:
             torch.cdist(part, window, compute_mode="use_mm_for_euclid_dist").topk(others + 1, largest=False)
             for part in window.split(256)
         ]
-        found.append(torch.cat([each.values[:, -1] for each in nearest]) / window.shape[1] ** 0.5)
-    return -(torch.stack(found).amin(0).double() + 0.5).log()
+        distance = torch.cat([each.values[:, -1] for each in nearest]) / window.shape[1] ** 0.5
+        found.append(((window.std(1) + _FLAT) / (distance + _SAME)).double().log())
+    return torch.stack(found).amax(0)
