@@ -153,7 +153,7 @@ def _border(grey: NDArray[np.float64]) -> float:
 def _repeated(windows: Tensor) -> Tensor:
     """(N,) how alike a corner is to the same corner of other images, in view of how much is in it.
 
-    The logarithm of the contrast over the distance: plain corners (sky, a dark room) are alike by chance, a logo is not.
+    The logarithm of contrast over distance: plain corners (sky, a dark room) are alike by chance, a logo is not.
 
     Args:
         windows: (N, 4, D) grey levels. The most repeated of an image's four windows counts.

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from deepscope.errors import DataError
 from deepscope.features import Features, Layer, class_layer_input, extract
-from deepscope.images import Skipped
+from deepscope.images import Skipped, digest
 from deepscope.inputs import Images, Photos, stream_photos
 from deepscope.inputs.examples import Data, Examples, Source, items_of, thumbnail_of
 from deepscope.models import VisionModel
@@ -133,8 +133,7 @@ def training_images(
     fit = network.fit if isinstance(network, Classifier) else None
     sources = [item.source for item in items]
     queries = _features(model, sources, session)
-    if fit is None or not fit.images:
-        examples = examples.training
+    examples = _candidates(examples, fit)
     known = _features(model, list(examples.sources), session)
     digests = [known.digests[row] for row in known.rows]
     chosen = _fitted_to(digests, fit, examples.name)
@@ -206,14 +205,31 @@ def _features(model: VisionModel, sources: Sequence[Source], session: Session) -
     return _Known(joined, tuple(parts[-1].rows.tolist()), parts[-1].digests, parts[-1].skipped)
 
 
+def _candidates(examples: Examples, fit: HeadFit | None) -> Examples:
+    """The images without those files that the classifier was not fitted to: no features are computed of these."""
+    if fit is None or not fit.images:
+        return examples.training
+    known = set(fit.images)
+    kept = [
+        row
+        for row, source in enumerate(examples.sources)
+        if not isinstance(source, (str, Path)) or digest(source).hex()[:16] in known
+    ]
+    if not kept:
+        raise DataError(
+            f"{examples.name} holds none of the images that the classifier was fitted to: name another folder"
+        )
+    return examples.at(np.array(kept, np.int64))
+
+
 def _fitted_to(digests: Sequence[bytes], fit: HeadFit | None, name: str) -> list[int]:
     """Places of the images that the classifier was fitted to; all where it does not say."""
     if fit is None or not fit.images:
         return list(range(len(digests)))
     left = Counter(fit.images)
     places: list[int] = []
-    for place, digest in enumerate(digests):
-        if left[short := digest.hex()[:16]] > 0:
+    for place, found in enumerate(digests):
+        if left[short := found.hex()[:16]] > 0:
             left[short] -= 1
             places.append(place)
     if missing := left.total():
