@@ -201,6 +201,8 @@ def evaluate_attacks(
         ([1], True)
     """
     attacks = _attacks(methods)
+    for method in attacks:
+        method.require(model)
     by_norm = _by_norm(radii, l2_radii)
     require_same_classes(model, transfer_to)
     session = Session.of(session, device=model.device, seed=seed)

@@ -20,6 +20,7 @@ from deepscope.commands.section import Budget
 from deepscope.commands.shown import origin, skipped_blocks
 from deepscope.errors import DeepscopeError, UnsupportedError
 from deepscope.inputs import Photos, stream_photos
+from deepscope.models.capabilities import works
 from deepscope.results import Block, Cell, Column, GridCell, ImageGrid, Note, Result, Table
 from deepscope.session import Session
 from deepscope.settings import Count
@@ -40,7 +41,7 @@ class Explanations(Check):
         data: a folder with a folder of images for each class, divided into `train/` and `test/` or not; or a
             dataset's name.
         model: the classifier; `deepscope models` lists them.
-        methods: names of attribution methods.
+        methods: names of attribution methods; where none of them works on the model, all that do are measured.
         limit: images to explain, at most; half of them are wrong predictions, where there are enough.
         search: images to classify, drawn at random, to find these.
         steps: steps of insertion and deletion.
@@ -67,6 +68,8 @@ class Explanations(Check):
         methods = as_methods(self.methods)
         held = held_out(self.model, self.data, session)
         model = held.model
+        if not any(works(method, model) for method in methods):
+            methods = [member() for member in Attribution.members().values() if works(member, model)]
         photos = self._balanced(held, session)
         right = np.array(photos.correct, dtype=bool)
         groups: Rows = {"right": right, "wrong": ~right}

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepscope.attacks import FGSM, PGD, AttackEvaluation, evaluate_attacks
+from deepscope.attacks import FGSM, PGD, Attack, AttackEvaluation, Square, evaluate_attacks
 from deepscope.attacks.defences import WARNING
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
@@ -19,6 +19,8 @@ from deepscope.commands.section import Budget
 from deepscope.commands.shown import skipped_blocks
 from deepscope.errors import SettingError
 from deepscope.inputs import gather
+from deepscope.models import VisionModel
+from deepscope.models.capabilities import works
 from deepscope.results import Curves, ImageGrid, Note, Result, Series
 from deepscope.session import Session
 from deepscope.settings import Count, Range, check
@@ -34,7 +36,7 @@ class Robustness(Check):
             dataset's name.
         model: the classifier; `deepscope models` lists them.
         levels: largest changes, in grey levels of 255.
-        steps: gradient steps of PGD.
+        steps: gradient steps of PGD; a model without gradients is attacked by Square with ten queries per step.
         limit: images, at most, drawn at random.
         batch_size: images attacked at once; the result does not depend on it.
     """
@@ -62,7 +64,7 @@ class Robustness(Check):
         found = evaluate_attacks(
             held.model,
             gather(held.paths, below=[held.root]),
-            (FGSM(), PGD(steps=self.steps)),
+            self._attacks(held.model),
             [level / 255 for level in self.levels],
             defences={},
             limit=self.limit,
@@ -87,7 +89,7 @@ class Robustness(Check):
                 **{k: v for key, e in shares.items() for k, v in e.metrics(f"accuracy/{key}").items()},
             },
             blocks=(
-                Note(self._said(shares, vanished), "Robustness", "verdict"),
+                Note(self._said(shares, vanished, found.methods[-1].attack.name), "Robustness", "verdict"),
                 *vanished_notes(vanished),
                 *held.notes,
                 Curves(
@@ -105,17 +107,22 @@ class Robustness(Check):
             provenance=origin_of([found.model], found),
         )
 
-    def _said(self, held: Mapping[str, Estimate], vanished: Tensor) -> str:
+    def _attacks(self, model: VisionModel) -> tuple[Attack, ...]:
+        """The attacks, the strongest last."""
+        by_gradients = FGSM(), PGD(steps=self.steps)
+        return by_gradients if works(PGD, model) else (Square(queries=10 * self.steps),)
+
+    def _said(self, held: Mapping[str, Estimate], vanished: Tensor, attack: str) -> str:
         level = min(self.levels, key=lambda level: abs(level - 2))
         if count := int(vanished.sum()):
             return (
                 f"This does not show how robust the network is: the gradients of {count} of {len(vanished)} images "
-                f"vanish. Accuracy under PGD with changes of at most {level:g} grey levels of 255 is at most "
-                f"{held[f'{PGD.name}/{level:g}']}, {held['clean']} without an attack."
+                f"vanish. Accuracy under {attack} with changes of at most {level:g} grey levels of 255 is at most "
+                f"{held[f'{attack}/{level:g}']}, {held['clean']} without an attack."
             )
         return (
-            f"PGD with changes of at most {level:g} grey levels of 255, which nobody sees, takes accuracy from "
-            f"{held['clean']} to {held[f'{PGD.name}/{level:g}']}."
+            f"{attack} with changes of at most {level:g} grey levels of 255, which nobody sees, takes accuracy from "
+            f"{held['clean']} to {held[f'{attack}/{level:g}']}."
         )
 
 
@@ -141,5 +148,5 @@ def _figure(found: AttackEvaluation) -> ImageGrid:
         tuple(rows),
         "What the changes look like",
         "At the radius at which each image was lost, or the largest.",
-        ("image", "after PGD", "change, magnified"),
+        ("image", f"after {method.attack.name}", "change, magnified"),
     )

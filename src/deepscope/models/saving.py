@@ -11,6 +11,7 @@ import torch
 from deepscope.errors import FileError, ModelError, UnsupportedError
 from deepscope.files import atomic
 from deepscope.models import architectures, imagenet
+from deepscope.models.capabilities import LAYERS, require
 from deepscope.models.classifier import Classifier
 from deepscope.models.vision_model import VisionModel
 from deepscope.models.weights_file import FILE, read
@@ -33,7 +34,8 @@ def save_model(model: VisionModel, path: str | Path, *, architecture: str = "") 
         the file. `--model` and `load_model` take it, or its folder.
 
     Raises:
-        UnsupportedError: nothing rebuilds the network, or it is a transferred classifier, whose folder can be copied.
+        UnsupportedError: the model is a black box, nothing rebuilds the network, or it is a transferred classifier,
+            whose folder can be copied.
         ModelError: the architecture is another one than the network's.
         FileError: the file cannot be written.
 
@@ -44,11 +46,12 @@ def save_model(model: VisionModel, path: str | Path, *, architecture: str = "") 
         ...     ds.load_model(file).categories[0]
         'tench'
     """
+    require(model, "save_model", LAYERS)
     if isinstance(model.network, Classifier):
         raise UnsupportedError(f"{model.name} is a saved classifier already: copy its folder", what="save_model")
     if not (named := architecture or model.architecture):
         raise UnsupportedError(
-            f"{model.name} came from Python, and nothing says how to rebuild its network: name its architecture, such "
+            f"nothing says how to rebuild the network of {model.name} by name: give its architecture, such "
             "as architecture='torchvision:resnet18'",
             what="save_model",
         )
