@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from deepscope.errors import DeepscopeError, unknown
+from deepscope.errors import DeepscopeError, SettingError, unknown
+from deepscope.models.options import ModelOptions, given
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.vision_model import VisionModel
 from deepscope.registry import Registered
@@ -40,9 +41,15 @@ class Entry:
 
 
 class ModelSource(Registered):
-    """A place models come from. Sources are asked in the order of their `rank`."""
+    """A place models come from. Sources are asked in the order of their `rank`.
+
+    What the person said of a model is `ModelOptions.of(name, session)`. A source reads what it needs of it;
+    `load_model` gives the classes their names, and refuses an architecture that the source does not read.
+    """
 
     rank: ClassVar[int]
+    reads_architecture: ClassVar[bool] = False
+    """Whether its models may leave their architecture open."""
 
     @abstractmethod
     def entries(self, session: Session) -> Iterator[Entry]:
@@ -68,13 +75,21 @@ def catalogue(session: Session) -> list[Entry]:
     return [entry for source in sources() for entry in source.entries(session)]
 
 
-def load_model(name: str | Path = DEFAULT, session: Session | None = None) -> VisionModel:
+def load_model(
+    name: str | Path = DEFAULT,
+    session: Session | None = None,
+    *,
+    architecture: str | None = None,
+    categories: Sequence[str] | str | Path | None = None,
+) -> VisionModel:
     """Open a model, with its own preprocessing and categories, on the session's device.
 
     Args:
         name: a bundled model ("efficientnet_lite0"), a file of `weights/` ("squeezenet1_0"), a folder
             that `transfer fit` wrote, a `.safetensors` file, "torchvision:NAME" or "timm:NAME".
         session: decides device and folders; a default session where None.
+        architecture: "torchvision:NAME" or "timm:NAME", for weights that do not name it.
+        categories: names of the classes, or a file with one per line, where the model has none or others.
 
     Raises:
         DeepscopeError: nothing has that name, its weights are not here and cannot be fetched, or they
@@ -86,14 +101,18 @@ def load_model(name: str | Path = DEFAULT, session: Session | None = None) -> Vi
         >>> len(model.categories)
         1000
     """
-    session = session or Session.open()
-    held = session.models.get(str(name))
+    name, session = str(name), session or Session.open()
+    session = given(architecture, categories).within(session, name)
+    held = session.models.get(name)
     if isinstance(held, VisionModel):
         return held.to(session.device)
+    options = ModelOptions.of(name, session)
     for source in sources():
-        model = source.open(str(name), session)
+        model = source.open(name, session)
         if model is not None:
-            return model.to(session.device)
+            if options.architecture and not source.reads_architecture:
+                raise SettingError("architecture", f"is for weights that do not name it: {name} does, leave it out")
+            return options.applied(model).to(session.device)
     if exists(Path(name)):
         raise DeepscopeError(f"model {str(name)!r} {_unsupported(Path(name))}")
     if "/" in str(name) or Path(name).suffix:

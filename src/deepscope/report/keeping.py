@@ -16,6 +16,7 @@ from deepscope.commands import perform
 from deepscope.commands.section import Section
 from deepscope.errors import DeepscopeError
 from deepscope.files import atomic
+from deepscope.models import ModelOptions
 from deepscope.report.command import command_line
 from deepscope.results import Note, Result
 from deepscope.session import Session
@@ -98,10 +99,15 @@ class Shelf:
         if section not in self._keys:
             session = self.session
             said = [section.settings(), self.about, session.seed, session.precision, session.device.type]
+            said += [[name, repr(options), *options.names()] for name, options in _options(session)]
             code = code_digest(type(section).__module__)
             files = _files(section.inputs(session.home))
             self._keys[section] = hashlib.sha256(json.dumps([section.name, said, code, files]).encode()).hexdigest()
         return self._keys[section]
+
+
+def _options(session: Session) -> list[tuple[str, ModelOptions]]:
+    return [(name, ModelOptions.of(name, session)) for name in sorted(session.options)]
 
 
 def _files(inputs: Sequence[Path]) -> list[tuple[str, ...]]:
