@@ -225,7 +225,11 @@ def _shape(given: ValueInfoProto, path: Path) -> tuple[Layout, tuple[int | None,
 def _dtype(given: ValueInfoProto, path: Path) -> str:
     from onnx import TensorProto
 
-    names = {TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16", TensorProto.DOUBLE: "float64"}
+    names: dict[int, str] = {
+        TensorProto.FLOAT: "float32",
+        TensorProto.FLOAT16: "float16",
+        TensorProto.DOUBLE: "float64",
+    }
     names[TensorProto.UINT8] = "uint8"
     dtype = names.get(given.type.tensor_type.elem_type)
     if dtype is None:
