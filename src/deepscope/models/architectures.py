@@ -83,8 +83,10 @@ def assemble(
     """
     weights = checked(weights)
     network = skeleton(spec, classes=classes, options=options)
+    _leave_out_auxiliary(network, spec, weights)
     if classes == 2 and _misfits(network, weights):
         binary = skeleton(spec, classes=1, options=options)
+        _leave_out_auxiliary(binary, spec, weights)
         if not _misfits(binary, weights):
             network, classes = binary, 1
     wrong = _misfits(network, weights)
@@ -101,6 +103,7 @@ def assemble(
         )
     if set(dict(network.named_buffers())) - set(wanted):
         network = _with_own_buffers(spec, classes, options)  # buffers that no weights file holds must be computed
+        _leave_out_auxiliary(network, spec, weights)
     network.load_state_dict(dict(weights), strict=False, assign=True)
     for key in wanted.keys() - weights.keys():
         if key.endswith("num_batches_tracked"):
@@ -114,6 +117,23 @@ def _misfits(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
     """The weights that have no place in the network, or another shape or kind of numbers there."""
     places = {key: (value.shape, value.is_floating_point()) for key, value in network.state_dict().items()}
     return [key for key, value in weights.items() if places.get(key) != (value.shape, value.is_floating_point())]
+
+
+@cache
+def auxiliary(spec: str) -> tuple[str, ...]:
+    """How the names of auxiliary classifiers begin, which only the training of Inception and GoogLeNet uses."""
+    library, _, name = spec.partition(":")
+    if library != "torchvision" or "aux_logits" not in _settings(name):
+        return ()
+    return tuple(f"{child}." for child, _ in skeleton(spec).named_children() if child.lower().startswith("aux"))
+
+
+def _leave_out_auxiliary(network: nn.Module, spec: str, weights: Mapping[str, Tensor]) -> None:
+    """Without the auxiliary classifiers that the weights lack, as torchvision's builder returns published weights."""
+    for prefix in auxiliary(spec):
+        if not any(key.startswith(prefix) for key in weights):
+            setattr(network, prefix[:-1], None)
+            setattr(network, "aux_logits", False)  # noqa: B010
 
 
 class Absent(nn.Module):
@@ -141,6 +161,18 @@ def preprocessing(spec: str) -> Preprocessing:
         mean=tuple(preset.mean),
         std=tuple(preset.std),
     )
+
+
+def preprocessing_source(spec: str) -> str:
+    """Where `preprocessing` takes it from, in words."""
+    library, _, name = spec.partition(":")
+    if library == "timm":
+        import timm
+
+        config = timm.get_pretrained_cfg(name)
+        tag = f".{config.tag}" if config is not None and config.tag and "." not in name else ""
+        return "the default: timm says nothing of it" if config is None else f"timm's configuration of {name}{tag}"
+    return f"torchvision's {published_weights(name)}"
 
 
 def published_weights(name: str) -> Any:
@@ -181,12 +213,16 @@ def _build(spec: str, classes: int | None, more: Mapping[str, Any] | None = None
 
 def _implied_by_weights(name: str) -> dict[str, Any]:
     """What torchvision's builder sets where it is given published weights; without them it builds another network."""
-    import torchvision
-
-    settings = signature(get_type_hints(torchvision.models.get_model_builder(name))["return"]).parameters
     height, width = published_weights(name).meta["min_size"]
     implied = {"transform_input": True, "init_weights": False, "input_size": (height, width), "image_size": height}
-    return {setting: value for setting, value in implied.items() if setting in settings}
+    return {setting: value for setting, value in implied.items() if setting in _settings(name)}
+
+
+def _settings(name: str) -> Mapping[str, Any]:
+    """The arguments of the class of one of torchvision's networks."""
+    import torchvision
+
+    return signature(get_type_hints(torchvision.models.get_model_builder(name))["return"]).parameters
 
 
 def _with_own_buffers(spec: str, classes: int | None, options: Mapping[str, Any] | None = None) -> nn.Module:

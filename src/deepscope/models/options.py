@@ -89,7 +89,9 @@ class ModelOptions:
                 "classes", f"names {len(names):,} classes, and {model.name} has {len(model.categories):,}: name each"
             )
         known = names == imagenet.categories()
-        made = replace(model, categories=names, wnids=imagenet.wnids() if known else ())
+        said = imagenet.NAME if known else self.classes if Path(self.classes).suffix else "names that were given"
+        origin = replace(model.origin, classes=said)
+        made = replace(model, categories=names, wnids=imagenet.wnids() if known else (), origin=origin)
         made.outputs.kind = model.outputs.kind
         return made
 

@@ -27,7 +27,7 @@ from deepscope.session import Session
 class Torchvision(ModelSource):
     """`torchvision:NAME`, with torchvision's default weights, preprocessing and categories."""
 
-    rank: ClassVar[int] = 2
+    rank: ClassVar[int] = 20
 
     def entries(self, session: Session) -> Iterator[Entry]:
         """Every classifier of torchvision."""
@@ -76,7 +76,7 @@ class Torchvision(ModelSource):
 class Timm(ModelSource):
     """`timm:NAME`, with timm's default pretrained weights and configuration."""
 
-    rank: ClassVar[int] = 3
+    rank: ClassVar[int] = 21
 
     def entries(self, session: Session) -> Iterator[Entry]:
         """Every architecture of timm."""
