@@ -36,7 +36,7 @@ class Clip(ModelSource):
     Its classes are given with `--classes`: "cat, dog", or "a photo of a {}: cat, dog" with a prompt of your own.
     """
 
-    rank: ClassVar[int] = -3
+    rank: ClassVar[int] = -5
 
     def entries(self, session: Session) -> Iterator[Entry]:
         """None: its classes have to be given."""

@@ -43,7 +43,7 @@ _BOUNDED: dict[str, Kind] = {"Softmax": "probabilities", "Sigmoid": "probabiliti
 class Onnx(ModelSource):
     """A file that ends in `.onnx`, or a folder with `model.onnx`, by path."""
 
-    rank: ClassVar[int] = -2
+    rank: ClassVar[int] = -4
 
     def entries(self, session: Session) -> Iterator[Entry]:
         """None: such files lie where people put them."""

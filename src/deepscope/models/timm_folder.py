@@ -26,7 +26,7 @@ _OPTIONS = {"num_classes", "in_chans", "global_pool", "img_size"}
 class TimmFolder(ModelSource):
     """A folder with timm's `config.json` and weights, by path or timm's names for such folders and repositories."""
 
-    rank: ClassVar[int] = -1
+    rank: ClassVar[int] = -2
 
     def entries(self, session: Session) -> Iterator[Entry]:
         """None: folders lie where people put them."""

@@ -39,7 +39,7 @@ _SPARE = 2**24
 class Transformers(ModelSource):
     """A folder with `config.json` and `model.safetensors`, by path, or `hf:ORG/NAME`."""
 
-    rank: ClassVar[int] = -1
+    rank: ClassVar[int] = -3
 
     def entries(self, session: Session) -> Iterator[Entry]:
         """None: folders lie where people put them, and the cache holds models of any kind."""
@@ -79,7 +79,8 @@ def _network(folder: Path, about: Mapping[str, Any], weights: hub.Weights) -> An
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
 
     kind = str(about["model_type"])
-    config_class: Any = CONFIG_MAPPING.get(kind, None)
+    # `get` of this mapping knows nothing of what it imports when it is asked
+    config_class: Any = CONFIG_MAPPING[kind] if kind in CONFIG_MAPPING else None  # noqa: SIM401
     if config_class is None or config_class not in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
         raise FileError(
             f"{folder} holds a model of the kind {kind[:60]!r}, of which transformers has no image classifier: choose "
