@@ -69,8 +69,8 @@ def require_same(model: VisionModel, network: Callable[[torch.Tensor], torch.Ten
     pixels = torch.rand(images, 3, *model.preprocessing.size).requires_grad_()
     found, wanted = model(pixels), network(model.normalise(pixels))
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
-    gradients = [torch.autograd.grad(scores[:, 1].sum(), pixels)[0] for scores in (found, wanted)]
-    torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-4)
+    own, others = (torch.autograd.grad(scores[:, 1].sum(), pixels)[0] for scores in (found, wanted))
+    assert (own - others).norm() < 0.02 * others.norm()  # a ReLU at zero takes either side
 
 
 @pytest.mark.parametrize("trace", [True, False])

@@ -14,7 +14,7 @@ from deepscope.errors import SettingError
 from deepscope.models import VisionModel
 from deepscope.models.capabilities import UsesModel, matched
 from deepscope.models.differentiable import differentiable
-from deepscope.registry import Registered
+from deepscope.registry import EVERY_COMMAND, Registered
 from deepscope.settings import check
 
 Norm: TypeAlias = Literal["l0", "l2", "linf"]
@@ -26,6 +26,15 @@ class Attack(UsesModel, Registered):
 
     norm: ClassVar[Norm]
     """What the attack keeps small."""
+    reserved: ClassVar[frozenset[str]] = EVERY_COMMAND | {
+        "animate",
+        "batch_size",
+        "figures",
+        "limit",
+        "model",
+        "paths",
+        "target",
+    }
     exact: ClassVar[bool] = False
     """Whether it depends on differences of logits that are too small for bfloat16, and always runs in float32."""
 

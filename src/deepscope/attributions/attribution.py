@@ -12,7 +12,7 @@ from deepscope.errors import SettingError
 from deepscope.models.capabilities import UsesModel, matched
 from deepscope.models.differentiable import differentiable
 from deepscope.models.vision_model import VisionModel
-from deepscope.registry import Registered
+from deepscope.registry import EVERY_COMMAND, Registered
 
 Baseline = Literal["black", "grey", "blurred"]
 """What "nothing to see" looks like: all pixels 0, all pixels 1/2, or the image without its detail."""
@@ -21,6 +21,15 @@ Baseline = Literal["black", "grey", "blurred"]
 class Attribution(UsesModel, Registered):
     """Base of the attribution methods; each is a frozen dataclass whose fields are its settings."""
 
+    reserved: ClassVar[frozenset[str]] = EVERY_COMMAND | {
+        "batch_size",
+        "figures",
+        "limit",
+        "model",
+        "paths",
+        "target",
+        "top",
+    }
     signed: ClassVar[bool] = False
     """Whether negative values mean evidence against the class; otherwise the map is never negative."""
     costly: ClassVar[bool] = False

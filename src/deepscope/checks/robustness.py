@@ -10,17 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepscope.attacks import FGSM, PGD, Attack, AttackEvaluation, Square, evaluate_attacks
+from deepscope.attacks import FGSM, PGD, Attack, AttackEvaluation, Conditions, Square, evaluate_attacks
 from deepscope.attacks.defences import WARNING
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
-from deepscope.commands.attacked import as_picture, difference, origin_of, vanished_notes
-from deepscope.commands.section import Budget
-from deepscope.commands.shown import skipped_blocks
+from deepscope.command import Budget
 from deepscope.errors import SettingError
 from deepscope.inputs import gather
 from deepscope.models import VisionModel
 from deepscope.models.capabilities import works
+from deepscope.presenters.attacked import as_picture, difference, origin_of, vanished_notes
+from deepscope.presenters.shown import skipped_blocks
 from deepscope.results import Curves, ImageGrid, Note, Result, Series
 from deepscope.session import Session
 from deepscope.settings import Count, Range, check
@@ -65,8 +65,7 @@ class Robustness(Check):
             held.model,
             gather(held.paths, below=[held.root]),
             self._attacks(held.model),
-            [level / 255 for level in self.levels],
-            defences={},
+            Conditions([level / 255 for level in self.levels], defences={}),
             limit=self.limit,
             batch_size=self.batch_size,
             session=session,
