@@ -50,18 +50,23 @@ def resolve(text: str) -> str:
     raise unknown("model", text, everywhere, listing="`deepscope models --all`")
 
 
-def skeleton(spec: str, *, classes: int | None = None) -> nn.Module:
+def skeleton(spec: str, *, classes: int | None = None, options: Mapping[str, Any] | None = None) -> nn.Module:
     """The network `LIBRARY:NAME` on the meta device: all shapes, no numbers, no time spent."""
     names(spec.partition(":")[0])  # imports the library: older ones make tensors then, which must not be on "meta"
     try:
         with torch.device("meta"):
-            return _build(spec, classes)
+            return _build(spec, classes, options)
     except NotImplementedError:  # a constructor that computes with tensors (RegNet's widths)
-        return _with_own_buffers(spec, classes).to("meta")
+        return _with_own_buffers(spec, classes, options).to("meta")
 
 
 def assemble(
-    spec: str, weights: Mapping[str, Tensor], *, classes: int | None = None, partial: bool = False
+    spec: str,
+    weights: Mapping[str, Tensor],
+    *,
+    classes: int | None = None,
+    partial: bool = False,
+    options: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """The network with these weights and no others: a parameter is never left random.
 
@@ -70,16 +75,17 @@ def assemble(
         weights: the state dict; half precision becomes float32.
         classes: number of categories; None keeps the architecture's own number. Two may share a single logit.
         partial: where True, layers whose weights are absent are replaced by ones that refuse to run.
+        options: other arguments of the architecture's builder.
 
     Raises:
         DeepscopeError: weights are missing, left over, NaN or infinite, or of other shapes or types than the
             architecture's.
     """
     weights = checked(weights)
-    network = skeleton(spec, classes=classes)
+    network = skeleton(spec, classes=classes, options=options)
     _leave_out_auxiliary(network, spec, weights)
     if classes == 2 and _misfits(network, weights):
-        binary = skeleton(spec, classes=1)
+        binary = skeleton(spec, classes=1, options=options)
         _leave_out_auxiliary(binary, spec, weights)
         if not _misfits(binary, weights):
             network, classes = binary, 1
@@ -96,7 +102,7 @@ def assemble(
             f"these weights are not those of {spec}: {alone[0]}, which the whole network uses, is missing"
         )
     if set(dict(network.named_buffers())) - set(wanted):
-        network = _with_own_buffers(spec, classes)  # buffers that no weights file holds must be computed
+        network = _with_own_buffers(spec, classes, options)  # buffers that no weights file holds must be computed
         _leave_out_auxiliary(network, spec, weights)
     network.load_state_dict(dict(weights), strict=False, assign=True)
     for key in wanted.keys() - weights.keys():
@@ -189,11 +195,11 @@ def publication_aliases(spec: str) -> dict[str, str]:
     return {"pool5": f"features.{last}", "relu6": "classifier.1", "relu7": "classifier.4", "relu8": "classifier.6"}
 
 
-def _build(spec: str, classes: int | None) -> nn.Module:
+def _build(spec: str, classes: int | None, more: Mapping[str, Any] | None = None) -> nn.Module:
     library, _, name = spec.partition(":")
     if library == "deepscope":
         return digits.network()
-    options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
+    options: dict[str, Any] = {**(more or {}), **({} if classes is None else {"num_classes": classes})}
     create: Callable[..., nn.Module]
     if library == "timm":
         import timm
@@ -219,7 +225,7 @@ def _settings(name: str) -> Mapping[str, Any]:
     return signature(get_type_hints(torchvision.models.get_model_builder(name))["return"]).parameters
 
 
-def _with_own_buffers(spec: str, classes: int | None) -> nn.Module:
+def _with_own_buffers(spec: str, classes: int | None, options: Mapping[str, Any] | None = None) -> nn.Module:
     """The network with real buffers, and its parameters on the meta device where its constructor allows that.
 
     Parameters without numbers cost no time and no memory. Constructors that derive buffers from parameters leave those
@@ -229,12 +235,12 @@ def _with_own_buffers(spec: str, classes: int | None) -> nn.Module:
 
     try:
         with init_empty_weights(include_buffers=False):
-            network = _build(spec, classes)
+            network = _build(spec, classes, options)
         if not any(buffer.is_meta for buffer in network.buffers()):
             return network
     except NotImplementedError:
         pass
-    return _build(spec, classes)
+    return _build(spec, classes, options)
 
 
 def _timm_preprocessing(name: str) -> Preprocessing:

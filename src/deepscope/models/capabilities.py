@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, cast
 
-import deepscope
 from deepscope.errors import UnsupportedError
-from deepscope.registry import Registered
+from deepscope.registry import Registered, import_public
 
 if TYPE_CHECKING:
     from deepscope.models.vision_model import VisionModel
@@ -113,8 +112,7 @@ def works(method: UsesModel | type[UsesModel], model: VisionModel) -> bool:
 
 def _working(model: VisionModel, family: type[UsesModel] | None) -> Iterator[str]:
     """The names of methods that work on the model: those of the family first, then one of every other in turn."""
-    for name in deepscope.__all__:  # importing the public packages registers their methods
-        getattr(deepscope, name)
+    import_public()
     families = [family] if family else []
     families += [other for other in UsesModel.__subclasses__() if other is not family]
     found = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from deepscope.session import Session
 
 MOST_CLASSES = 100_000
 """That a classifier may have: above it, a file is damaged or hostile."""
+_PROMPT = re.compile(r"([^\[\]:]*\{\}[^:]*):\s*(.+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class ModelOptions:
 
     Attributes:
         architecture: of weights that do not name it: "torchvision:vgg16" or "timm:NAME".
-        classes: a file with one class name per line, names separated by commas, a JSON list, or "imagenet-1k".
+        classes: a file with one class name per line, names separated by commas, a JSON list, or "imagenet-1k"; for
+            CLIP with a prompt before it, "a photo of a {}: cat, dog".
     """
 
     architecture: str = ""
@@ -38,6 +41,15 @@ class ModelOptions:
         """The session, in which the model of that name has these options."""
         return session if self == ModelOptions() else replace(session, options={**session.options, name: self})
 
+    @property
+    def prompt(self) -> str:
+        """The text with {} in place of a class that stands before the classes; empty where there is none."""
+        return self._divided()[0]
+
+    def _divided(self) -> tuple[str, str]:
+        found = _PROMPT.fullmatch(self.classes)
+        return (found[1], found[2]) if found else ("", self.classes)
+
     def names(self) -> tuple[str, ...]:
         """The names of the classes; empty where they are not given.
 
@@ -45,20 +57,21 @@ class ModelOptions:
             FileError: the file cannot be read, is empty, has an empty line, or is too large.
             SettingError: it is neither a file nor several names.
         """
-        if self.classes == imagenet.NAME:
+        _, classes = self._divided()
+        if classes == imagenet.NAME:
             return imagenet.categories()
-        if not self.classes:
+        if not classes:
             return ()
-        if self.classes.startswith("["):
-            return _listed(self.classes)
+        if classes.startswith("["):
+            return _listed(classes)
         try:
-            if Path(self.classes).is_file():
-                return _lines(Path(self.classes))
+            if Path(classes).is_file():
+                return _lines(Path(classes))
         except (OSError, ValueError):  # no path: too long, or a null byte
             pass
-        names = tuple(name.strip() for name in self.classes.split(","))
+        names = tuple(name.strip() for name in classes.split(","))
         if len(names) < 2 or not all(names):
-            raise SettingError("classes", f"{self.classes[:80]!r} is no file: give one, or names separated by commas")
+            raise SettingError("classes", f"{classes[:80]!r} is no file: give one, or names separated by commas")
         return names
 
     def applied(self, model: VisionModel) -> VisionModel:

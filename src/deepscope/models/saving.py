@@ -51,7 +51,7 @@ def save_model(model: VisionModel, path: str | Path, *, architecture: str = "") 
         raise UnsupportedError(f"{model.name} is a saved classifier already: copy its folder", what="save_model")
     if not (named := architecture or model.architecture):
         raise UnsupportedError(
-            f"nothing says how to rebuild the network of {model.name} by name: give its architecture, such "
+            f"nothing says how to rebuild the network of {model.name}: name its architecture, such "
             "as architecture='torchvision:resnet18'",
             what="save_model",
         )

@@ -99,7 +99,7 @@ class VisionModel:
 
     def to(self, device: torch.device) -> VisionModel:
         """The same model on another device (the network itself moves)."""
-        return replace(self, network=self.network.to(device))
+        return self.with_network(self.network.to(device), returns=self.outputs.kind)
 
     def with_network(self, network: nn.Module, *, returns: Kind | None) -> VisionModel:
         """The same model with another network, which returns logits or probabilities; None where that is not known."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from deepscope.errors import ModelError, SettingError
+from deepscope.models import timm_labels
 from deepscope.models.architectures import of_timm
 from deepscope.models.capabilities import Capabilities
 from deepscope.models.preprocessing import Preprocessing
@@ -59,7 +60,8 @@ def wrap(
         network: an `nn.Module` that takes normalised (N, 3, H, W), or (N, 1, H, W) where the preprocessing has one
             mean; or a function of (N, 3, H, W) pixels in [0, 1]. It returns logits or probabilities. A function whose
             output has no gradient, or is an array, is a black box: methods that only query a model work on it.
-        categories: one name per class; by default "class 0", "class 1", ..., as many as the network returns.
+        categories: one name per class; by default "class 0", "class 1", ..., as many as the network returns. A network
+            of timm that returns features, such as CLIP's image towers, has none.
         preprocessing: makes the network's input from images. By default that of timm's own networks, which carry it;
             for other modules resize 256, crop 224 and ImageNet's mean and deviation, with a warning. A function takes
             pixels: mean and deviation are ignored.
@@ -90,6 +92,8 @@ def wrap(
         capabilities = Capabilities(gradients=network.gradients, activations=False, reason="it is a function")
         # nothing tells two functions apart, so what is cached of one is never used for another
         origin = Origin("a Python function", secrets.token_hex(32))
+    if categories is None and timm_labels.is_embedding(network):
+        return VisionModel(called, network, preprocessing)
     if categories is None:
         categories = [f"class {index}" for index in range(_width(network, preprocessing, called))]
     if not categories:
