@@ -29,7 +29,8 @@ from deepscope.models.vision_model import Origin, VisionModel
 from deepscope.models.wrapping import wrap
 from deepscope.session import Session
 
-SUFFIXES = (".pt", ".pth", ".pt2", ".ts", ".torchscript", ".jit")
+_PROGRAMS = (".pt2", ".ts", ".torchscript", ".jit")
+"""Suffixes of files that hold nothing but programs; `.pt` and `.pth` may hold either."""
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 """Numbers of images that a program may be made for."""
 _CROP = 0.875
@@ -38,22 +39,20 @@ _CROP = 0.875
 
 @dataclass(frozen=True)
 class Exported(ModelSource):
-    """A file of `torch.jit.save` or `torch.export.save`, by path or by its name in the home folder's `weights/`."""
+    """A file of `torch.jit.save` or `torch.export.save`, by its path."""
 
     rank: ClassVar[int] = 2
     reads_architecture: ClassVar[bool] = True
+    patterns: ClassVar[tuple[str, ...]] = tuple(f"*{suffix}" for suffix in _PROGRAMS)
 
     def entries(self, session: Session) -> Iterator[Entry]:
-        """Files in `weights/` whose suffix is for programs alone; `Checkpoint` lists the others."""
-        for path in sorted((session.home / "weights").glob("*")):
-            if path.suffix.lower() in (".pt2", ".ts", ".torchscript", ".jit") and path.is_file():
-                yield Entry(path.stem, "", f"weights/{path.name}", True)
+        """None besides those in `weights/`: files lie where people put them."""
+        return iter(())
 
     def open(self, name: str, session: Session) -> VisionModel | None:
         """The program as a model; `architecture` gives its preprocessing."""
-        path = _path(name, session)
-        kind = None if path is None else _kind(path)
-        if path is None or kind is None:
+        path = Path(name)
+        if path.suffix.lower() not in (*_PROGRAMS, ".pt", ".pth") or not exists(path) or not (kind := _kind(path)):
             return None
         require_stored(path)
         options = ModelOptions.of(name, session)
@@ -102,17 +101,6 @@ class FixedBatch(nn.Module):
             output = getattr(output, "logits", output[0] if isinstance(output, (tuple, list)) else output)
             found.append(output[: len(part)])
         return torch.cat(found)
-
-
-def _path(name: str, session: Session) -> Path | None:
-    path = Path(name)
-    if path.suffix.lower() in SUFFIXES:
-        return path if exists(path) and path.is_file() else None
-    folder = session.home / "weights"
-    if exists(path) or not folder.is_dir():
-        return None
-    here = sorted(p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    return next((p for p in here if p.stem == name), None)
 
 
 def _kind(path: Path) -> str | None:
