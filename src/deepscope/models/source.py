@@ -104,8 +104,8 @@ def load_model(
     """Open a model, with its own preprocessing and categories, on the session's device.
 
     Args:
-        name: a bundled model ("efficientnet_lite0"), a file of `weights/` ("squeezenet1_0"), a folder
-            that `transfer fit` wrote, a `.safetensors` file, "torchvision:NAME" or "timm:NAME".
+        name: a bundled model ("efficientnet_lite0"), a file or folder of `weights/` ("squeezenet1_0"), the path of
+            one, "torchvision:NAME", "timm:NAME", or "file.py:function", which runs that file.
         session: decides device and folders; a default session where None.
         architecture: "torchvision:NAME" or "timm:NAME", for weights that do not name it.
         categories: names of the classes, or a file with one per line, where the model has none or others.
@@ -148,12 +148,6 @@ def exists(path: Path) -> bool:
 
 
 _OTHER_FORMATS = {
-    ".pt": "a PyTorch file",
-    ".pth": "a PyTorch file",
-    ".bin": "a PyTorch file",
-    ".tar": "an archive or a PyTorch file",
-    ".ckpt": "a checkpoint",
-    ".onnx": "an ONNX model",
     ".h5": "a Keras model",
     ".keras": "a Keras model",
     ".tflite": "a TensorFlow Lite model",
@@ -164,7 +158,7 @@ _OTHER_FORMATS = {
 
 def _unsupported(path: Path) -> str:
     """What a file or folder that no source opens seems to be, and what can be done."""
-    readable = "a .safetensors file that names its architecture, or a folder that `transfer fit` wrote"
+    readable = "weights of PyTorch, a TorchScript or exported program, an ONNX file, or a folder of deepscope or timm"
     if path.is_dir():
         kind = (
             "a folder of transformers"
