@@ -31,7 +31,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DeepscopeError, SettingError
 from deepscope.names import one_line, printable
 
 Precision = Literal["float32", "bfloat16"]
@@ -121,6 +121,12 @@ class Session:
     def of(cls, given: Session | None, *, device: torch.device, seed: int = 0) -> Session:
         """The caller's session; where there is none, a new one on the device with the seed."""
         return given or cls(device=device, seed=seed)
+
+    def require_out(self, what: str) -> Path:
+        """The folder to write to. Raises SettingError, which says that it is for `what`, where none was named."""
+        if self.out is None:
+            raise SettingError("out", f"must name a folder for {what}")
+        return self.out
 
     def rng(self, *stream: str | int) -> torch.Generator:
         """A generator of its own for each named stream: adding one stream never shifts another.

@@ -242,7 +242,7 @@ def test_a_model_of_other_classes_is_refused(data: str, session: Session) -> Non
         Accuracy(data).run(session)
 
 
-def test_a_fitted_classifier_is_judged_by_the_images_that_fitting_kept_aside(
+def test_a_fitted_classifier_is_evaluated_on_the_images_that_fitting_kept_aside(
     fitted: tuple[Path, Path, Result], session: Session
 ) -> None:
     pictures, model, said = fitted

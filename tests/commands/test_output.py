@@ -35,7 +35,7 @@ def name(command: type[Command]) -> str:
 
 def test_every_command_that_makes_a_model_says_so() -> None:
     made = {file for command in MAKERS for file in command.makes}
-    assert {"model.json", "generator.json", "judge.json", "checkpoint.pt"} == made
+    assert {"model.json", "generator.json", "evaluator.json", "judge.json", "checkpoint.pt"} == made
 
 
 @pytest.mark.parametrize("maker", MAKERS, ids=name)

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from deepscope.attributions.attribution import Attribution, Baseline, baseline_pixels
-from deepscope.attributions.engine import batches, gradient, memory_budget, target_logit
+from deepscope.attributions.engine import batches, gradient, target_logit
 from deepscope.errors import SettingError
+from deepscope.models.batching import memory_budget
 from deepscope.models.fast_backward import FastBackward
 from deepscope.models.vision_model import VisionModel
 from deepscope.settings import Positive, Range

@@ -7,7 +7,6 @@ from typing import ClassVar, Literal
 
 from deepscope.adaptation import PAPER, Adaptation, AdversarialTeacher, Recipe, adapt
 from deepscope.command import Command, Keeping
-from deepscope.errors import SettingError
 from deepscope.models import DEFAULT
 from deepscope.presenters.adapt_fit import present
 from deepscope.results import Result
@@ -56,8 +55,7 @@ class AdaptFit(Command):
 
     def run(self, session: Session) -> Result:
         """Train, choose the epoch, save, and measure on held-out images."""
-        if session.out is None:
-            raise SettingError("out", "must name a folder for the adapted model")
+        out = session.require_out("the adapted model")
         recipe = PAPER if self.recipe == "paper" else Recipe()
         adapted = adapt(
             self.source,
@@ -67,11 +65,11 @@ class AdaptFit(Command):
             model=self.model,
             validator=self.validator,
             views=self.views,
-            folder=session.out,
+            folder=out,
             tensorboard=self.tensorboard,
             session=session,
         )
         keeping = Keeping("the adapted model")
         with keeping:
-            adapted = adapted.save_model(session.out)
+            adapted = adapted.save_model(out)
         return keeping.done(present(adapted))

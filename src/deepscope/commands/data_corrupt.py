@@ -9,7 +9,6 @@ from deepscope.command import Command
 from deepscope.command.output import refuse_data
 from deepscope.data.corrupt import corrupt
 from deepscope.data.corruptions import Corruption, GaussianNoise
-from deepscope.errors import SettingError
 from deepscope.presenters.data_corrupt import present
 from deepscope.results import Result
 from deepscope.session import Session
@@ -40,8 +39,7 @@ class DataCorrupt(Command):
 
     def run(self, session: Session) -> Result:
         """Damage every image that can be read."""
-        if session.out is None:
-            raise SettingError("out", "must name a folder for the damaged copies")
-        refuse_data(session.out, self, session)
-        folder = session.out / "images"
+        out = session.require_out("the damaged copies")
+        refuse_data(out, self, session)
+        folder = out / "images"
         return present(corrupt(self.data, self.corruption, folder=folder, figures=self.figures, session=session))

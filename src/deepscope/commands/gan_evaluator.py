@@ -6,7 +6,6 @@ from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 from deepscope.command import Command, Keeping
-from deepscope.errors import SettingError
 from deepscope.gans import train_evaluator
 from deepscope.gans.quality import save_evaluator
 from deepscope.presenters.gan_evaluator import present
@@ -32,7 +31,7 @@ class GanEvaluator(Command):
     name: ClassVar[str] = "evaluator"
     formerly: ClassVar[str] = "judge"
     example: ClassVar[str] = "deepscope gan evaluator mnist --out evaluator/"
-    makes: ClassVar[tuple[str, ...]] = ("judge.json",)
+    makes: ClassVar[tuple[str, ...]] = ("evaluator.json", "judge.json")
 
     data: str
     _: KW_ONLY
@@ -41,10 +40,9 @@ class GanEvaluator(Command):
 
     def run(self, session: Session) -> Result:
         """Train, save and measure."""
-        if session.out is None:
-            raise SettingError("out", "must name a folder, for the evaluator")
-        found = train_evaluator(self.data, side=self.side, epochs=self.epochs, folder=session.out, session=session)
+        out = session.require_out("the evaluator")
+        found = train_evaluator(self.data, side=self.side, epochs=self.epochs, folder=out, session=session)
         keeping = Keeping("the evaluator")
         with keeping:
-            save_evaluator(session.out, found.evaluator, {name: one.value for name, one in found.accuracy.items()})
+            save_evaluator(out, found.evaluator, {name: one.value for name, one in found.accuracy.items()})
         return keeping.done(present(found))

@@ -70,8 +70,7 @@ class GanTrain(Command):
 
     def run(self, session: Session) -> Result:
         """Train, keep, and show how it went."""
-        if session.out is None:
-            raise SettingError("out", "must name a folder, for the generator")
+        out = session.require_out("the generator")
         if self.stack is not None and self.conditional:
             raise SettingError("stack", "cannot be combined with {conditional}")
         architecture, recipe = self._made()
@@ -83,13 +82,13 @@ class GanTrain(Command):
             recipe=recipe,
             conditional=self.conditional,
             evaluator=self.evaluator,
-            folder=session.out,
+            folder=out,
             tensorboard=self.tensorboard,
             session=session,
         )
         keeping = Keeping("the generator")
         with keeping:
-            save(session.out, trained.gan)
+            save(out, trained.gan)
         return keeping.done(present(trained))
 
     def settings(self) -> dict[str, Any]:

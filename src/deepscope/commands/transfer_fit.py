@@ -6,7 +6,6 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, ClassVar
 
 from deepscope.command import Command, Keeping
-from deepscope.errors import SettingError
 from deepscope.models import DEFAULT
 from deepscope.models.classifier import NormalisationKind
 from deepscope.presenters.transfer_fit import present
@@ -62,8 +61,7 @@ class TransferFit(Command):
 
     def run(self, session: Session) -> Result:
         """Fit on the training images, save, and measure on the test images."""
-        if session.out is None:
-            raise SettingError("out", "must name a folder for the model")
+        out = session.require_out("the model")
         views = {"size": self.size, "flip": self.flip, "scales": self.scales}
         fitted = fit(
             self.data,
@@ -72,10 +70,10 @@ class TransferFit(Command):
             fine_tuning=FineTuning(self.fine_tune, self.learning_rate) if self.fine_tune else None,
             holdout=Holdout(test_fraction=self.test_fraction),
             tsne=self.tsne,
-            folder=session.out,
+            folder=out,
             session=session,
         )
         keeping = Keeping("the classifier")
         with keeping:
-            fitted = fitted.save_model(session.out)
+            fitted = fitted.save_model(out)
         return keeping.done(present(fitted))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,12 +11,12 @@ from torch import Tensor
 
 from deepscope import statistics
 from deepscope.presenters.shown import missing, picture
-from deepscope.results import Block, Column, Curves, Heatmap, ImageGrid, Note, Series, Table
+from deepscope.results import Block, Cell, Column, Curves, Heatmap, ImageGrid, Note, Series, Table
 from deepscope.transfer.evaluation import Answers, Reliability
 from deepscope.transfer.fit import FittedClassifier
+from deepscope.transfer.measuring import Row
+from deepscope.transfer.on_splits import OnSplits
 from deepscope.transfer.splits import Split
-
-__all__ = ["Answers", "copies_note", "evaluation_blocks", "map_of_features", "shots_curve"]
 
 
 def evaluation_blocks(answers: Answers, calibration: Reliability) -> tuple[Block, ...]:
@@ -37,6 +38,37 @@ def copies_note(splits: Sequence[Split]) -> tuple[Note, ...]:
     of = f"of {len(splits)} splits together " if len(splits) > 1 else ""
     text = f"{count} test images {of}are copies of training images: accuracy is also given without them."
     return (Note(text, "Copies", "warning"),)
+
+
+ROW_COLUMNS = (
+    Column("dimension", "d"),
+    Column("chosen"),
+    Column("cross-validated", ".3f"),
+    Column("test accuracy", ".3f"),
+    Column("95 % interval"),
+    Column("without copies", ".3f"),
+    Column("p", ".2g"),
+)
+"""Columns of `row_cells`."""
+
+
+def row_cells(row: Row, p: float | None) -> tuple[Cell, ...]:
+    """What a recipe and head gave, in a table."""
+    return (
+        row.dimension,
+        row.setting,
+        None if math.isnan(row.validation) else row.validation,
+        row.accuracy.value,
+        f"{row.accuracy.low:.3f} - {row.accuracy.high:.3f}",
+        row.without_copies.value,
+        p,
+    )
+
+
+def best_metrics(found: OnSplits) -> dict[str, float]:
+    """Accuracies of the best row."""
+    best = found.rows[found.best]
+    return best.accuracy.metrics("accuracy") | best.without_copies.metrics("accuracy-without-copies")
 
 
 def shots_curve(fitted: FittedClassifier) -> Curves:

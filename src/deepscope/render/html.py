@@ -36,7 +36,7 @@ def fragment(result: Result, *, style: bool = True, films: bool = False) -> str:
             it, for a page whose script makes players of them.
     """
     return (
-        _environment()
+        environment(_FOLDER)
         .get_template("fragment.html.jinja")
         .render(
             result=result,
@@ -51,7 +51,7 @@ def page(results: Sequence[Result], title: str) -> str:
     """A whole document: the title, a table of contents, and each result."""
     fragments = [fragment(result, style=False) for result in results]
     return (
-        _environment()
+        environment(_FOLDER)
         .get_template("page.html.jinja")
         .render(title=title, results=results, fragments=fragments, style=styles())
     )
@@ -161,15 +161,16 @@ def _data(kind: str, content: bytes) -> str:
 
 
 @functools.cache
-def _environment() -> Environment:
+def environment(folder: Path) -> Environment:
+    """The templates of a folder, with the filters that keep text harmless."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
+    found = Environment(
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"printable": printable, "one_line": one_line, "visible": visible, "origin": origin}
-    return environment
+    found.filters |= {"printable": printable, "one_line": one_line, "visible": visible, "origin": origin}
+    return found

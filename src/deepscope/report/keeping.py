@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,10 +9,10 @@ from pathlib import Path
 from stat import S_ISDIR
 
 from deepscope import records, render
-from deepscope.code import code_digest
 from deepscope.command import Section, perform
 from deepscope.errors import DeepscopeError
 from deepscope.files import atomic
+from deepscope.kept import identity
 from deepscope.models import ModelOptions
 from deepscope.report.command import command_line
 from deepscope.results import Note, Result
@@ -96,12 +94,14 @@ class Shelf:
     def _key(self, section: Section) -> str:
         """A digest of what the result depends on: settings, seed, arithmetic, code, and the files that it reads."""
         if section not in self._keys:
-            session = self.session
-            said = [section.settings(), self.about, session.seed, session.precision, session.device.type]
-            said += [[name, repr(options), *options.names()] for name, options in _options(session)]
-            code = code_digest(type(section).__module__)
-            files = _files(section.inputs(session.home))
-            self._keys[section] = hashlib.sha256(json.dumps([section.name, said, code, files]).encode()).hexdigest()
+            about = {
+                "section": section.name,
+                "settings": section.settings(),
+                "about": self.about,
+                "options": [[name, repr(said), *said.names()] for name, said in _options(self.session)],
+                "files": _files(section.inputs(self.session.home)),
+            }
+            self._keys[section] = identity(self.session, type(section).__module__, about)
         return self._keys[section]
 
 

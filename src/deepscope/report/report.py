@@ -65,9 +65,9 @@ class Report(Command):
         budget = self._budget(session)
         chosen = self._chosen(budget)
         if self.data is not None:
-            judged = held_out(self.model or DEFAULT, self.data, session)  # refused now rather than in every section
-            about = judged.model.fingerprint
-            title = f"{judged.model.name} on {Path(self.data).name}"
+            examined = held_out(self.model or DEFAULT, self.data, session)  # refused now rather than in every section
+            about = examined.model.fingerprint
+            title = f"{examined.model.name} on {Path(self.data).name}"
         else:
             title, about = "Deep learning applications, measured", ""
         folder = session.out or _FOLDER

@@ -20,8 +20,13 @@ from deepscope.models.stored import Format
 from deepscope.session import Session
 from deepscope.training import Log, Moment, Shuffled, Update, cosine_decay, fit
 
-EVALUATOR = Format("judge", "judge.json", "judge.safetensors", made_by="gan evaluator")
-"""Files keep the name that an evaluator had in version 0.1."""
+EVALUATOR = Format(
+    "evaluator",
+    "evaluator.json",
+    "evaluator.safetensors",
+    made_by="gan evaluator",
+    formerly=Format("judge", "judge.json", "judge.safetensors", made_by="gan evaluator"),  # in version 0.1
+)
 _SHIPPED = "digit_evaluator"
 _AT_ONCE = 500
 _SHIFT = 2
