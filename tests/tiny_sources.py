@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from deepscope.models import ModelOptions, Preprocessing, architectures, digits, saved
+from deepscope.models import ModelOptions, Preprocessing, architectures, saved
 from deepscope.models.classifier import Backbone, Classifier, Normalisation
 
 SIZE = 32
@@ -181,27 +181,25 @@ def weights_file(folder: Path) -> Tiny:
 
 
 def saved_folder(folder: Path) -> Tiny:
-    backbone = Backbone(seeded(digits.network), [0.5] * 3, [0.25] * 3, [("relu4", "mean")])
-    vectors = backbone(torch.rand(4, 3, 28, 28, generator=torch.Generator().manual_seed(1)))
-    head = seeded(lambda: nn.Linear(100, 3))
+    spec = "torchvision:squeezenet1_1"
+    backbone = Backbone(seeded(lambda: architectures._build(spec, None)), [0.5] * 3, [0.25] * 3, [("features", "mean")])
+    vectors = backbone(torch.rand(4, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1)))
+    head = seeded(lambda: nn.Linear(512, 3))
     classifier = Classifier([backbone], [Normalisation.fit("standard", vectors[0])], head).eval()
-    saved.save(
-        folder, classifier, [saved.BackboneOrigin("digits", "deepscope:digits", None)], Preprocessing(28, 28), CLASSES
-    )
+    origins = [saved.BackboneOrigin("squeezenet", spec, None)]
+    saved.save(folder, classifier, origins, Preprocessing(SIZE, SIZE), CLASSES)
     return Tiny(str(folder), classifier)
 
 
 def factory(folder: Path) -> Tiny:
     code = (
-        "import torch, deepscope\n"
+        "import deepscope, tiny_sources\n"
         "def tiny():\n"
-        "    torch.manual_seed(0)\n"
-        "    network = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())\n"
-        f"    return deepscope.wrap(network, {list(CLASSES)}, preprocessing=deepscope.Preprocessing({SIZE}, {SIZE}))\n"
+        f"    preprocessing = deepscope.Preprocessing({SIZE}, {SIZE})\n"
+        "    return deepscope.wrap(tiny_sources.network(), tiny_sources.CLASSES, preprocessing=preprocessing)\n"
     )
     (folder / "own.py").write_text(code)
-    layers = lambda: nn.Sequential(nn.Conv2d(3, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())  # noqa: E731
-    return Tiny(f"{folder / 'own.py'}:tiny", seeded(layers))
+    return Tiny(f"{folder / 'own.py'}:tiny", network())
 
 
 def checkpoint(folder: Path) -> Tiny:

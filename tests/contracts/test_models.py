@@ -69,6 +69,8 @@ NEEDS_INSIDE = {
     *("transfer table", "visualize"),
 }
 """What a black box refuses."""
+SAVES = {"adapt fit", "transfer fit"}
+"""What writes a classifier that names the architecture of the model it is built on."""
 OF_SAVED_CLASSIFIERS = {"adapt evaluate", "adapt predict", "transfer predict"}
 """Commands whose model is a folder that another command wrote."""
 
@@ -160,8 +162,11 @@ def built(command: type[Command], tiny: Tiny, pictures: Path) -> Iterator[tuple[
 def test_every_command_works_or_refuses_in_one_line(
     command: type[Command], tiny: Tiny, pictures: Path, session: Session, tmp_path: Path
 ) -> None:
+    if command.command_path() == "transfer export" and "onnx" not in tiny.name and "transformers" not in tiny.name:
+        pytest.skip("an export takes seconds, and is the same for every network with layers")
     session = replace(tiny.options.within(session, tiny.name), out=tmp_path / "out")
-    black_box = not load_model(tiny.name, session).capabilities.gradients
+    model = load_model(tiny.name, session)
+    black_box = not model.capabilities.gradients
     for what, one in built(command, tiny, pictures):
         try:
             result = perform(one, session)
@@ -169,9 +174,8 @@ def test_every_command_works_or_refuses_in_one_line(
             assert "\n" not in str(error)
             if what in OF_SAVED_CLASSIFIERS:
                 continue
-            assert black_box, f"{what}: {error}"
-            assert what in NEEDS_INSIDE, error
-            assert isinstance(error, UnsupportedError), error
+            assert isinstance(error, UnsupportedError), f"{what}: {error}"
+            assert (black_box and what in NEEDS_INSIDE) or (not model.architecture and what in SAVES), error
         else:
             assert result.title
             assert not (black_box and what in NEEDS_INSIDE), f"{what} should refuse a black box"
