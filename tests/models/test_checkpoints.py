@@ -156,11 +156,25 @@ def test_what_does_not_fit_is_named(session: Session, tmp_path: Path, monkeypatc
 
 
 def test_files_in_the_weights_folder_go_by_their_names(session: Session) -> None:
-    network = squeezenet()
-    torch.save(network.state_dict(), session.home / "weights" / "mine.pth")
-    entry = next(entry for entry in catalogue(session) if entry.name == "mine")
-    assert entry.here and entry.weights == "weights/mine.pth"
-    assert load_model("mine", session).architecture == "torchvision:squeezenet1_1"
+    network, weights = squeezenet(), session.home / "weights"
+    torch.save(network.state_dict(), weights / "mine.pth")
+    torch.save(network.state_dict(), weights / "other.v2.ckpt")
+    (weights / "net.onnx").touch()
+    (weights / "hub").mkdir()
+    (weights / "hub" / "config.json").write_text("{}")
+    listed = {entry.name: entry for entry in catalogue(session) if entry.weights.startswith("weights/")}
+    assert {"mine", "other.v2", "net", "hub"} <= listed.keys()
+    assert listed["mine"].here and listed["mine"].weights == "weights/mine.pth"
+    for name in ("mine", "other.v2", "mine.pth"):
+        model = load_model(name, session, categories=["a", "b", "c"])
+        assert (model.architecture, model.categories) == ("torchvision:squeezenet1_1", ("a", "b", "c"))
+    with pytest.raises(DeepscopeError, match=r"net\.onnx"):
+        load_model("net", session)
+    save_file(
+        network.state_dict(), weights / "mine.safetensors", metadata={"architecture": "torchvision:squeezenet1_1"}
+    )
+    with pytest.raises(DeepscopeError, match="not those of"):  # three classes, which the file does not name
+        load_model("mine", session)
 
 
 def test_notes_say_what_was_found_and_assumed(

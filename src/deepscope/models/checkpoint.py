@@ -28,21 +28,20 @@ _VERSIONS = ("deepscope", "torchvision", "timm")
 
 @dataclass(frozen=True)
 class Checkpoint(ModelSource):
-    """A file of weights by path, or of the home folder's `weights/` by its name without suffix."""
+    """A file of weights, by its path."""
 
     rank: ClassVar[int] = 3
     reads_architecture: ClassVar[bool] = True
+    patterns: ClassVar[tuple[str, ...]] = tuple(f"*{suffix}" for suffix in SUFFIXES)
 
     def entries(self, session: Session) -> Iterator[Entry]:
-        """Every file of weights in `weights/`, whose architecture is found when it is opened."""
-        for path in sorted((session.home / "weights").glob("*")):
-            if path.suffix.lower() in SUFFIXES and path.is_file():
-                yield Entry(path.stem, "", f"weights/{path.name}", True)
+        """None besides those in `weights/`: files lie where people put them."""
+        return iter(())
 
     def open(self, name: str, session: Session) -> VisionModel | None:
         """The model, whose architecture is given, named in the file, or found by names and shapes of the weights."""
-        path = _path(name, session)
-        if path is None:
+        path = Path(name)
+        if path.suffix.lower() not in (*SUFFIXES, ".safetensors") or not exists(path):
             return None
         options = ModelOptions.of(name, session)
         readings = state_dicts.read(path)
@@ -58,17 +57,6 @@ class Checkpoint(ModelSource):
             raise
         except DeepscopeError as error:
             raise ModelError(f"{path}: {error}", model=name) from None
-
-
-def _path(name: str, session: Session) -> Path | None:
-    """The file of that name; None where it is not for this source."""
-    path, endings = Path(name), (*SUFFIXES, ".safetensors")
-    if path.suffix.lower() in endings:
-        return path if exists(path) else None
-    if exists(path) or not (session.home / "weights").is_dir():
-        return None
-    here = sorted(p for p in (session.home / "weights").glob("*") if p.suffix.lower() in endings and p.is_file())
-    return next((p for p in here if p.stem == name), None)
 
 
 def _model(path: Path, weights: StateDict, found: Comparison, options: ModelOptions, session: Session) -> VisionModel:

@@ -44,6 +44,7 @@ class Onnx(ModelSource):
     """A file that ends in `.onnx`, or a folder with `model.onnx`, by path."""
 
     rank: ClassVar[int] = -4
+    patterns: ClassVar[tuple[str, ...]] = ("*.onnx", "*/model.onnx")
 
     def entries(self, session: Session) -> Iterator[Entry]:
         """None: such files lie where people put them."""

@@ -108,7 +108,7 @@ def nearest(readings: Sequence[Shapes]) -> tuple[Comparison, Shapes] | None:
 
 
 def _likely_sizes(given: Shapes) -> list[int]:
-    """The parameters that an architecture's own class layer would make of the weights, behind one of the last layers."""
+    """The parameters that the weights would have with the usual class layer behind one of their last layers."""
     size = _parameters(given)
     widths = {width for shape in list(given.values())[-_LAST:] for width in shape[:2] if width > 1}
     return [max(size, 1), *(size + _USUAL * width for width in widths)]

@@ -35,6 +35,8 @@ _MOST_READINGS = 16
 """Of the names of one dictionary."""
 _SHARED = 4
 """Times the size of a file that its tensors may have together: some share their numbers."""
+_GROWTH = 2**26
+"""Bytes by which an archive may be smaller than what it holds."""
 _NO_WEIGHTS = {"n_averaged"}
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)|Trying to load unsupported GLOBAL ([\w.]+)")
 
@@ -91,7 +93,7 @@ def read(path: Path) -> list[StateDict]:
     if _is_safetensors(path):
         content = _header(path)
     else:
-        _require_stored(path)
+        require_stored(path)
         content = _torch(path, meta=True)
     found = list(_state_dicts(content))
     if not found:
@@ -182,8 +184,8 @@ def _is_zip(path: Path) -> bool:
         return file.read(4) == b"PK\x03\x04"
 
 
-def _require_stored(path: Path) -> None:
-    """Refuse an archive that grows when it is opened. PyTorch compresses nothing."""
+def require_stored(path: Path) -> None:
+    """Refuse an archive that grows when it is opened. PyTorch compresses nothing but a program's debugging notes."""
     if not _is_zip(path):
         return
     try:
@@ -191,10 +193,12 @@ def _require_stored(path: Path) -> None:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise FileError(f"{path} is not a readable PyTorch file ({error}): copy it again", path=path) from None
-    size = path.stat().st_size
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or sum(e.file_size for e in entries) > size:
+    if len({entry.filename.lower() for entry in entries}) < len(entries):
+        raise FileError(f"{path} is an archive that holds a name twice: save it again", path=path)
+    size, unpacked = path.stat().st_size, sum(entry.file_size for entry in entries)
+    if unpacked > size + _GROWTH:
         raise FileError(
-            f"{path} is a compressed archive, which may grow without bounds: unpack it, or save the weights again",
+            f"{path} is a compressed archive of {unpacked >> 20:,} MB in {size >> 20:,} MB: save the weights again",
             path=path,
         )
 

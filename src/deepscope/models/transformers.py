@@ -40,6 +40,7 @@ class Transformers(ModelSource):
     """A folder with `config.json` and `model.safetensors`, by path, or `hf:ORG/NAME`."""
 
     rank: ClassVar[int] = -3
+    patterns: ClassVar[tuple[str, ...]] = ("*/config.json",)
 
     def entries(self, session: Session) -> Iterator[Entry]:
         """None: folders lie where people put them, and the cache holds models of any kind."""

@@ -48,9 +48,9 @@ class WeightsFile(ModelSource):
         if exists(path / FILE):
             return read(path / FILE)
         if path.suffix != ".safetensors":
-            here = sorted(p for p in (session.home / "weights").glob("*") if p.is_file())
-            found = [p for p in here if p.stem == name] or [p for p in here if _name(p) == name]
-            if not found or found[0].suffix != ".safetensors":
+            here = sorted((session.home / "weights").glob("*.safetensors"))
+            found = [p for p in here if _name(p) == name]
+            if not found or path.suffix:
                 return None
             path = found[0]
         return read(path) if describes_itself(path) else None
