@@ -165,7 +165,7 @@ def timm_folder(folder: Path) -> Tiny:
 
     model = seeded(lambda: timm.create_model("resnet10t", num_classes=3))
     model.pretrained_cfg = {**model.pretrained_cfg, "input_size": (3, SIZE, SIZE), "crop_pct": 1.0}
-    save_for_hf(model, folder, model_config={"label_names": list(CLASSES)}, safe_serialization=True)
+    save_for_hf(model, str(folder), model_config={"label_names": list(CLASSES)}, safe_serialization=True)
     return Tiny(str(folder), model)
 
 

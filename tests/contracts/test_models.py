@@ -130,7 +130,7 @@ def test_layouts_of_transformers(
     assert tiny.logits is not None
     with torch.no_grad():
         torch.testing.assert_close(model(pixels), tiny.logits(model.normalise(pixels)), atol=1e-5, rtol=0)
-    maps = Attribution.member("grad-cam")()(model, pixels, torch.tensor([0, 1]))
+    maps = Attribution.named("grad-cam")(model, pixels, torch.tensor([0, 1]))
     assert maps.shape == (2, SIZE, SIZE)
 
 
