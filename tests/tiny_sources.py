@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -209,6 +210,13 @@ def checkpoint(folder: Path) -> Tiny:
     return Tiny(str(folder / "mine.pth"), model, options)
 
 
+def exported(folder: Path) -> Tiny:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is deprecated
+        torch.jit.save(torch.jit.trace(network(), torch.rand(2, 3, SIZE, SIZE)), folder / "mine.ts")
+    return Tiny(str(folder / "mine.ts"), network(), ModelOptions(classes=",".join(CLASSES)))
+
+
 MAKERS: dict[str, Callable[[Path], Tiny]] = {
     "onnx": onnx,
     "transformers": transformers,
@@ -217,6 +225,7 @@ MAKERS: dict[str, Callable[[Path], Tiny]] = {
     "weights-file": weights_file,
     "saved-folder": saved_folder,
     "checkpoint": checkpoint,
+    "exported": exported,
     "factory": factory,
 }
 """By the name of the source."""
