@@ -21,6 +21,7 @@ SCORES: Needs = frozenset({"probabilities"})
 GRADIENTS: Needs = frozenset({"probabilities", "gradients"})
 LAYERS: Needs = frozenset({"activations"})
 """Of what reads or changes layers, with or without a class layer behind them."""
+GRADIENTS_OF_LAYERS: Needs = frozenset({"gradients", "activations"})
 
 _WORDS: dict[Need, str] = {
     "probabilities": "a class layer",
