@@ -156,7 +156,7 @@ def test_repositories_come_from_the_local_cache(
 
     monkeypatch.setattr("socket.getaddrinfo", no_network)
     for name in ("hf:org/other", "hf-hub:org/other"):
-        refused(name, session, "org/other are not here and huggingface.co cannot be reached.*models--org--other")
+        refused(name, session, "org/other are missing and huggingface.co cannot be reached.*models--org--other")
 
 
 @pytest.mark.parametrize(
