@@ -20,6 +20,7 @@ from deepscope.cli.program import run
 from deepscope.command import Command, perform
 from deepscope.errors import DeepscopeError, UnsupportedError
 from deepscope.models import ModelSource, load_model
+from deepscope.models.classifier import Classifier
 from deepscope.session import Session
 from tiny_sources import CLASSES, MAKERS, PUBLISHED, SIZE, Tiny, transformers
 
@@ -176,6 +177,8 @@ def test_every_command_works_or_refuses_in_one_line(
     refused = set() if model.capabilities.gradients else NEEDS_GRADIENTS
     refused = refused if model.capabilities.activations else refused | NEEDS_LAYERS
     refused = refused if model.architecture else refused | SAVES
+    if isinstance(model.network, Classifier):  # which is written as a folder of its own
+        refused = refused - {"models save"}
     for what, one in built(command, tiny, pictures):
         try:
             result = perform(one, session)
