@@ -138,6 +138,8 @@ def evaluate(  # noqa: PLR0913 - its settings are keywords
     models = (model, *([against] if against else []))
     for one in models:
         one.require_classes()
+        for method in chosen:
+            method.require(one)
     session = Session.of(session, device=model.device, seed=seed)
     table = None if boxes is None else Boxes.of(boxes)
     given = _listed(images).some(limit, session) if table or against else gather(images).some(limit, session)
@@ -176,6 +178,9 @@ class _Plan:
         digests: list[bytes] = []
         skipped: list[Skipped] = []
         few: list[Photos] = []
+        sanity = self.sanity if model.capabilities.activations else 0  # it shuffles the weights of layers
+        if sanity < self.sanity:
+            self.session.note(f"the sanity check is left out: {model.name} has no layers to shuffle")
         for batch in stream_photos(model, given, self.session, batch_size=self.batch_size, text="measuring"):
             skipped += batch.skipped
             if not len(batch):
@@ -185,9 +190,9 @@ class _Plan:
                 parts[name].append(
                     measure_batch(method, batch, self.measures, self.session, first=len(paths), inside=inside)
                 )
-            few.append(batch[range(min(len(batch), max(self.sanity - len(paths), 0)))])
+            few.append(batch[range(min(len(batch), max(sanity - len(paths), 0)))])
             paths += batch.paths
             digests += batch.digests
-        checked = check_sanity(self.methods, Photos.joined(few), self.session) if self.sanity else None
+        checked = check_sanity(self.methods, Photos.joined(few), self.session) if sanity else None
         values = {name: joined(found) for name, found in parts.items()}
         return Measurements(model, values, checked, tuple(paths), tuple(digests), tuple(skipped))

@@ -13,6 +13,7 @@ from deepscope.attributions.class_activation import enlarge
 from deepscope.attributions.engine import batches, target_logit
 from deepscope.attributions.feature_map import as_map, feature_layer
 from deepscope.errors import SettingError
+from deepscope.models.capabilities import GRADIENTS, LAYERS, Needs
 from deepscope.models.vision_model import VisionModel
 
 
@@ -28,6 +29,7 @@ class ScoreCAM(Attribution):
         layer: the layer whose output is weighed; found by itself where empty.
     """
 
+    needs: ClassVar[Needs] = GRADIENTS | LAYERS
     costly: ClassVar[bool] = True
 
     layer: str = ""

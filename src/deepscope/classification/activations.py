@@ -15,6 +15,7 @@ from deepscope.errors import DataError, ModelError, UnsupportedError
 from deepscope.images import Skipped
 from deepscope.inputs import Images, nothing_readable, read, require_size
 from deepscope.models import VisionModel
+from deepscope.models.capabilities import LAYERS, require
 from deepscope.render import Presented
 from deepscope.session import Session
 
@@ -102,7 +103,7 @@ def activations(
         SettingError: a setting is out of range.
         ModelError: no layer is named, and the network has no convolution.
         UnknownNameError: no layer has that name.
-        UnsupportedError: a layer does not return one tensor per image.
+        UnsupportedError: the model is a black box, or a layer does not return one tensor per image.
         DataError: no image could be read.
 
     Example:
@@ -112,6 +113,7 @@ def activations(
         >>> found["conv_stem"].shape
         torch.Size([1, 32, 112, 112])
     """
+    require(model, "activations", LAYERS)
     names = _layers(model, layers)
     session = Session.of(session, device=model.device, seed=seed)
     paths: list[Path] = []
