@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -209,6 +210,16 @@ def checkpoint(folder: Path) -> Tiny:
     return Tiny(str(folder / "mine.pth"), model, options)
 
 
+def exported(folder: Path) -> Tiny:
+    model = seeded(lambda: architectures._build("torchvision:squeezenet1_1", 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        shapes = ({0: torch.export.Dim("batch")},)
+        program = torch.export.export(model, (torch.rand(2, 3, SIZE, SIZE),), dynamic_shapes=shapes)
+        torch.export.save(program, folder / "mine.pt2")
+    return Tiny(str(folder / "mine.pt2"), model, ModelOptions(classes=",".join(CLASSES)))
+
+
 MAKERS: dict[str, Callable[[Path], Tiny]] = {
     "onnx": onnx,
     "transformers": transformers,
@@ -217,6 +228,7 @@ MAKERS: dict[str, Callable[[Path], Tiny]] = {
     "weights-file": weights_file,
     "saved-folder": saved_folder,
     "checkpoint": checkpoint,
+    "exported": exported,
     "factory": factory,
 }
 """By the name of the source."""

@@ -65,11 +65,19 @@ BY_COMMAND: dict[str, dict[str, Any]] = {
 }
 NEEDS_INSIDE = {
     *("activations", "adapt fit", "attack evaluate", "attack pgd", "check class-images", "explain compare"),
-    *("explain evaluate", "explain grad-cam", "models show", "transfer export", "transfer fit", "transfer improve"),
+    *(
+        "explain evaluate",
+        "explain grad-cam",
+        "models save",
+        "models show",
+        "transfer export",
+        "transfer fit",
+        "transfer improve",
+    ),
     *("transfer table", "visualize"),
 }
 """What a black box refuses."""
-SAVES = {"adapt fit", "transfer fit"}
+SAVES = {"adapt fit", "models save", "transfer fit"}
 """What writes a classifier that names the architecture of the model it is built on."""
 OF_SAVED_CLASSIFIERS = {"adapt evaluate", "adapt predict", "transfer predict"}
 """Commands whose model is a folder that another command wrote."""
@@ -90,6 +98,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for row in range(3):
                 pixels = rng.integers(low, low + 80, (40, 48, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / part / name / f"{part}-{row}.png")
+    (folder / "expected.csv").write_text(f"file,class\n{CLASSES[0]}/test-0.png,{CLASSES[0]}\n")
     return folder
 
 
@@ -141,6 +150,8 @@ def built(command: type[Command], tiny: Tiny, pictures: Path) -> Iterator[tuple[
         **SMALL,
         "paths": (image,),
         "folder": pictures / "test",
+        "images": pictures / "test",
+        "expected": pictures / "expected.csv",
         "data": str(pictures),
         "source": str(pictures),
         "target": str(pictures / "test"),

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deepscope.errors import DataError, ModelError, UnsupportedError
+from deepscope.errors import DataError, UnsupportedError
 from deepscope.images import Skipped
 from deepscope.inputs import Images, nothing_readable, read, require_size
 from deepscope.models import VisionModel
@@ -101,7 +101,7 @@ def activations(
 
     Raises:
         SettingError: a setting is out of range.
-        ModelError: no layer is named, and the network has no convolution.
+        UnsupportedError: no layer is named, and the network shows no convolution.
         DeepscopeError: no layer has that name; the nearest names are offered.
         UnsupportedError: the model is a black box, or a layer does not put out one tensor per image.
         DataError: no image could be read.
@@ -180,4 +180,4 @@ def _first_convolution(model: VisionModel) -> str:
     for name, module in model.network.named_modules():
         if isinstance(module, nn.Conv2d):
             return name
-    raise ModelError(f"{model.name} has no convolution: name a layer", model=model.name)
+    raise UnsupportedError(f"{model.name} shows no convolution: name a layer", what="activations")
