@@ -104,7 +104,7 @@ def test_bare_safetensors_open(session: Session, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["test_vit", "test_convnext", "test_efficientnet", "test_resnet"])
 @pytest.mark.parametrize("classes", [None, 1, 5])
 def test_networks_of_timm_open(name: str, classes: int | None, session: Session, tmp_path: Path) -> None:
-    options = {} if classes is None else {"num_classes": classes}
+    options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
     network = seeded(lambda: timm.create_model(name, **options))
     torch.save({"arch": name, "state_dict": network.state_dict()}, tmp_path / "m.pth.tar")
     model = load_model(tmp_path / "m.pth.tar", session)
@@ -114,7 +114,8 @@ def test_networks_of_timm_open(name: str, classes: int | None, session: Session,
         wanted = network(model.normalise(pixels))
         found = model(pixels)[:, 1:] if classes == 1 else model(pixels)
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
-    assert model.preprocessing.mean == tuple(timm.get_pretrained_cfg(name).mean)
+    config: Any = timm.get_pretrained_cfg(name)
+    assert model.preprocessing.mean == tuple(config.mean)
 
 
 def test_the_auxiliary_heads_and_the_input_of_googlenet_are_those_of_the_library(

@@ -178,6 +178,7 @@ def _layers(model: VisionModel, layers: str | Sequence[str] | None) -> list[str]
 
 def _first_convolution(model: VisionModel) -> str:
     for name, module in model.network.named_modules():
-        if isinstance(module, nn.Conv2d):
+        weight = getattr(module, "weight", None)  # an exported program keeps the weights of its layers, not their types
+        if isinstance(module, nn.Conv2d) or (isinstance(weight, Tensor) and weight.ndim == 4):
             return name
     raise UnsupportedError(f"{model.name} shows no convolution: name a layer", what="activations")
