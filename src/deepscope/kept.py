@@ -1,7 +1,7 @@
-"""The cache: what takes long to compute is kept, checked when it is read, and computed again where it is damaged.
+"""The cache: expensive results are stored, checked when read, and computed again where damaged.
 
-Everything that reads or writes below `session.cache` goes through this module. The cache is a convenience: whatever is
-wrong with it costs time and one note, never a result.
+Everything that reads or writes below `session.cache` goes through this module. The cache is a convenience: a problem
+with it costs time and one note, never a result.
 """
 
 from __future__ import annotations

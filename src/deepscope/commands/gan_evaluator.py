@@ -16,14 +16,14 @@ from deepscope.settings import Count, Side
 
 @dataclass(frozen=True)
 class GanEvaluator(Command):
-    """Train two classifiers of a dataset, from two seeds, to evaluate generators with.
+    """Train the two classifiers of a dataset that evaluate generators.
 
     The features of one give the Frechet distance, precision and recall; the other one recognises classes. Both learn
     from real training images and are measured on held-out ones.
 
     Attributes:
-        data: mnist, mnist-extract, or a folder with a folder of images for each class.
-        side: of the images, in pixels, as the generator's.
+        data: mnist, mnist-extract, or a folder with one folder of images per class.
+        side: side of the images in pixels, as in the generator.
         epochs: passes over the training images.
     """
 
@@ -39,7 +39,7 @@ class GanEvaluator(Command):
     epochs: Count = 6
 
     def run(self, session: Session) -> Result:
-        """Train, save and measure."""
+        """Train, save and measure both."""
         out = session.require_out("the evaluator")
         found = train_evaluator(self.data, side=self.side, epochs=self.epochs, folder=out, session=session)
         keeping = Keeping("the evaluator")

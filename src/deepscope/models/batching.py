@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from deepscope.errors import DeepscopeError, out_of_memory
+from deepscope.errors import SettingError, out_of_memory
 
 Output = TypeVar("Output")
 
@@ -27,14 +27,14 @@ def batches(
 
     Args:
         total: number of rows.
-        run: takes a slice of rows, gives what came of them. It may be called again with a shorter slice.
+        run: takes a slice of rows, gives their result. It may be called again with a shorter slice.
         size: rows per batch.
         measured_on: where given, only the first batch has `size` rows. It is measured, and the rest sized by it to
             `memory_budget` of this device: on a GPU to a power of two, so that what other processes hold there seldom
             changes the batches, and with them the last digits.
 
     Raises:
-        DeepscopeError: memory does not suffice for a single row.
+        SettingError: memory does not suffice for a single row.
 
     Yields:
         each slice and what `run` gave for it, in order.
@@ -56,8 +56,8 @@ def batches(
             if not out_of_memory(error):
                 raise
             if (size := (rows.stop - rows.start) // 2) < 1:
-                text = "not even one image fits into memory: choose a smaller model, or the CPU as the device"
-                raise DeepscopeError(text) from None
+                text = "is too small: not even one image fits into its memory; choose a smaller model, or cpu"
+                raise SettingError("device", text) from None
             continue
         yield rows, output
         start = rows.stop
@@ -67,7 +67,7 @@ def in_parts(run: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
     """`run` on the whole batch, or on ever smaller parts of it while memory runs out.
 
     Raises:
-        DeepscopeError: memory does not suffice for a single image.
+        SettingError: memory does not suffice for a single image.
     """
     if not len(pixels):
         return run(pixels)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from deepscope.errors import DeepscopeError, SettingError, unknown
+from deepscope.errors import ModelError, SettingError, unknown
 from deepscope.models.options import ModelOptions, given
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.vision_model import VisionModel
@@ -62,7 +62,7 @@ class ModelSource(Registered):
         """The model of that name on the CPU, or None where the name is not this source's.
 
         Raises:
-            DeepscopeError: the name is this source's, but the model cannot be opened.
+            ModelError: the name is this source's, but the model cannot be opened.
         """
 
 
@@ -111,7 +111,7 @@ def load_model(
         categories: names of the classes, or a file with one per line, where the model has none or others.
 
     Raises:
-        DeepscopeError: nothing has that name, its weights are not here and cannot be fetched, or they
+        ModelError: nothing has that name, its weights are missing and cannot be fetched, or they
             do not fit. A model is never given random weights.
 
     Example:
@@ -133,9 +133,9 @@ def load_model(
                 raise SettingError("architecture", f"is for weights that do not name it: {name} does, leave it out")
             return options.applied(model).to(session.device)
     if exists(Path(name)):
-        raise DeepscopeError(f"model {str(name)!r} {_unsupported(Path(name))}")
+        raise ModelError(f"model {str(name)!r} {_unsupported(Path(name))}")
     if "/" in str(name) or Path(name).suffix:
-        raise DeepscopeError(f"model {str(name)!r}: no such file or folder")
+        raise ModelError(f"model {str(name)!r}: no such file or folder")
     raise unknown("model", str(name), [entry.name for entry in catalogue(session)], listing="`deepscope models --all`")
 
 

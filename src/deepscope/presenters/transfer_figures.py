@@ -1,4 +1,4 @@
-"""How a classifier's predictions for test images are shown: per class, confusion, calibration, the worst mistakes."""
+"""Figures of a classifier's predictions on test images: per class, confusion, calibration, worst mistakes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from deepscope.transfer.splits import Split
 
 
 def evaluation_blocks(answers: Answers, calibration: Reliability) -> tuple[Block, ...]:
-    """Per-class figures, confusion matrix, reliability diagram, and the confident mistakes that have pictures."""
+    """Per-class figures, confusion matrix, reliability diagram, and the confident mistakes whose images can be read."""
     predicted = answers.predicted
     return (
         _per_class(answers, predicted),
@@ -85,7 +85,7 @@ def shots_curve(fitted: FittedClassifier) -> Curves:
         (series,),
         "training images per class",
         "test accuracy",
-        title="How few images would do",
+        title="Accuracy by number of training images",
         caption=f"Mean of {fitted.draws} random draws of training images, with its 95 % interval.",
         x_scale="log",
     )
@@ -124,7 +124,7 @@ def _per_class(answers: Answers, predicted: Tensor) -> Table:
             Column("test images", "d"),
         ),
         rows,
-        title="Each class",
+        title="Per class",
     )
 
 
@@ -154,7 +154,7 @@ def _reliability(calibration: Reliability) -> Curves:
         ),
         "confidence",
         "accuracy",
-        title="Can its confidence be believed?",
+        title="Calibration",
         caption=f"Expected calibration error {calibration.error:.3f}, over bins of equal width.",
     )
 

@@ -11,7 +11,7 @@ from deepscope.transfer.improve import Improvements
 
 @presents(Improvements)
 def present(found: Improvements) -> Result:
-    """A table of ideas, and what came of each."""
+    """A table of ideas, and the effect of each."""
     return Result(
         title=f"Improving {found.model} on {found.data.name}",
         metrics=improvement_metrics(found),
@@ -51,15 +51,11 @@ def ideas_table(found: Improvements) -> Table:
 
 
 def idea_notes(found: Improvements) -> list[Note]:
-    """The reasoning behind each idea, and what came of it, in words that follow from the numbers."""
+    """The rationale of each idea and its effect, derived from the numbers."""
     baseline, notes = found.rows[0].accuracy.value, []
     for idea, row, p in list(zip(found.ideas, found.rows, found.p_values, strict=True))[1:]:
         gain = row.accuracy.value - baseline
         seen = f"{gain:+.1%} on the test images (p = {p:.2g})"
-        verdict = (
-            f"No effect can be told from chance: {seen}."
-            if p >= 0.05
-            else f"It {'helps' if gain > 0 else 'hurts'}: {seen}."
-        )
+        verdict = f"No significant effect: {seen}." if p >= 0.05 else f"It {'helps' if gain > 0 else 'hurts'}: {seen}."
         notes.append(Note(f"{idea.reasoning} {verdict}", idea.name, "verdict"))
     return notes

@@ -55,7 +55,7 @@ _CAPTION = (
 
 
 def key(row: Row) -> str:
-    """What a row is called in the metrics: MODEL/LAYER/NORMALISATION, and the head where it is not the SVM."""
+    """The name of a row in the metrics: MODEL/LAYER/NORMALISATION, and the head where it is not the SVM."""
     name = str(row.recipe).replace("@", "/", 1) if len(row.recipe.blocks) == 1 else str(row.recipe)
     head = "" if row.head.name == "linear-svc" else f"/{row.head.name}"
     return f"{name}/{row.recipe.normalisation}{head}"

@@ -1,4 +1,4 @@
-"""A `Result` as HTML that needs nothing else: styles inside, pictures as data, no script, no request."""
+"""A `Result` as self-contained HTML: inline styles, images as data, no script, no request."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def fragment(result: Result, *, style: bool = True, films: bool = False) -> str:
     Args:
         result: what to show.
         style: put deepscope's style sheet, scoped to `.deepscope`, before it.
-        films: an animation does not move: it is its last frame, with all frames in a `<template class="film">` beside
+        films: show only the last frame of an animation, with all frames in a `<template class="film">` beside
             it, for a page whose script makes players of them.
     """
     return (
@@ -83,7 +83,7 @@ class _Image:
 
 @dataclass(frozen=True)
 class _Grid:
-    """A table with its cells as text; `classes` has one entry a column."""
+    """A table with its cells as text; `classes` has one entry per column."""
 
     block: Table
     rows: list[list[str]]

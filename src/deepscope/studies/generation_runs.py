@@ -1,4 +1,4 @@
-"""What the studies of generation train, and what they keep of each training."""
+"""The trainings of the studies of generation, and the figures kept of each."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ TrainedGANs: TypeAlias = Trained[Arm, TrainedGAN]
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is trained and measured.
+    """The size of the trainings and measurements.
 
     Attributes:
         seeds: trainings per arm.

@@ -27,7 +27,7 @@ DEFAULT_FEATURES = (
     "squeezenet1_0",
     "efficientnet_lite0",
 )
-"""The layers of Table 1.1 of the report (Delefosse and Vin), and the last layers of the networks at hand."""
+"""The layers of Table 1.1 of the report (Delefosse and Vin), and the last layers of the available networks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class FeatureComparison(OnSplits):
 
     Attributes:
         p_values: of each row against the best one on the same test images; None for the best itself.
-        compared: every recipe and head that was asked for, also those that could not be measured, in order.
+        compared: every requested recipe and head, including those that could not be measured, in order.
         absent: recipes of the default list whose weights are missing, and why.
     """
 
@@ -67,19 +67,19 @@ def compare_features(
     seed: int = 0,
     session: Session | None = None,
 ) -> FeatureComparison:
-    """Compare layers and networks as features for a classifier in the data's own classes.
+    """Compare layers and networks as features for a classifier on the data's classes.
 
     The regularisation of each row is chosen by cross-validation on the training images. Accuracy is measured on the
-    test images, and once more without those that are copies of training images.
+    test images, and also without those that are copies of training images.
 
     Args:
         data: labelled images, see `Data`.
-        features: what is compared: names, models or recipes; None compares the layers of the report's Table 1.1 and
-            the networks at hand, raw and L2-normalised. Of names that are on that list, those whose weights are missing
+        features: names, models or recipes; None compares the layers of the report's Table 1.1 and
+            the available networks, raw and L2-normalised. Of names on that list, those whose weights are missing
             are listed as not measured.
         heads: classifiers on the features, by name or as objects.
-        grey: how grey images enter a colour network: replicated, or through a first convolution of one channel with
-            the sum (fold) or mean (average) of the weights.
+        grey: how grey images are fed to a colour network: replicated, or through a first convolution of one channel
+            with the sum (fold) or mean (average) of the weights.
         holdout: how test images are set aside.
         seed: of splits and folds.
         session: device, precision, cache and progress; its own seed counts where it is given.

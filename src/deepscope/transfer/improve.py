@@ -58,16 +58,16 @@ def improve(
     seed: int = 0,
     session: Session | None = None,
 ) -> Improvements:
-    """Measure ideas that could improve the features of a model, each with its reasoning and its effect.
+    """Measure ideas that could improve the features of a model, each with its rationale and its effect.
 
-    The baseline is the model's last layer, L2-normalised, below a linear SVM. Each idea changes one thing; then those
-    that add up are measured together.
+    The baseline is a linear SVM on the L2-normalised features of the model's last layer. Each idea changes one thing;
+    then those that can be combined are measured together.
 
     Args:
         data: labelled images, see `Data`.
         model: whose features are improved.
-        others: models that are joined to it; those whose weights are missing are left out.
-        fine_tuning: how the network is trained further, measured on the first split; None leaves that idea out.
+        others: models whose features are concatenated to it; those whose weights are missing are left out.
+        fine_tuning: how the network is fine-tuned, measured on the first split; None skips that idea.
         holdout: how test images are set aside.
         folder: for checkpoints of fine-tuning.
         seed: of splits, folds and training.

@@ -1,4 +1,4 @@
-"""Which images train and which test, and which test images are copies of training images."""
+"""Splits into training and test images, and copies of training images among the test images."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Holdout:
     """How test images are set aside.
 
     Attributes:
-        splits: 1 uses the data's own split, where it has one; more draw that many stratified splits.
-        test_fraction: share of test images where the data has no split of its own.
+        splits: 1 uses the split of the data, where it has one; more draw that many stratified splits.
+        test_fraction: share of test images where the data has no split.
     """
 
     splits: int = 1
@@ -66,7 +66,7 @@ def divide(
         data: labelled images; `readable` are rows of it.
         readable: the images that have features, sorted.
         holdout: how many splits, and the share of test images.
-        session: its seed draws; its cache remembers which images are copies.
+        session: its seed draws; its cache keeps which images are copies.
         digests: SHA-256 of each of the data's images; None reads them.
 
     Raises:

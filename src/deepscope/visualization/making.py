@@ -30,7 +30,7 @@ _SHARED = 16
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """The images that were made, and how.
+    """The images, and the course of the ascent.
 
     Attributes:
         pixels: (N, 3, H, W) in [0, 1], on the CPU; fewer than requested where ctrl-C came first.
@@ -75,8 +75,8 @@ def make_images(
         labels: N different names, each identifying its image among those of the same model and recipe: the class, or
             the layer and channel, and the seed. Each gives its image a random stream of its own.
         start: (N, 3, H, W) pixels to start from; noise where None.
-        batch_size: images at a time; halved where memory runs out. Where the recipe matches statistics, there are about
-            16 images at a time instead.
+        batch_size: images per batch; halved where memory runs out. Where the recipe matches statistics, batches have
+            about 16 images instead.
         frame_steps: ascending numbers of steps after which the images are returned as well.
         keep: leave finished images in the cache, so that the same call returns them again at once.
 

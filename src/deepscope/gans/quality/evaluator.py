@@ -34,7 +34,7 @@ _BATCH, _RATE = 128, 2e-3
 
 
 class Classifier(nn.Module):
-    """Two 5 x 5 convolutions, 128 features, one class layer; for images of 28 pixels a side or more."""
+    """Two 5 x 5 convolutions, 128 features, one class layer; for images of at least 28 x 28 pixels."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Classifier(nn.Module):
 
 
 class Evaluator(nn.Module):
-    """Two classifiers of the same images, trained from different seeds, so that neither's flaws count twice.
+    """Two classifiers of the same images, trained from different seeds, so that the flaws of one do not count twice.
 
     Args:
         channels: of the images.
