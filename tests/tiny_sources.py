@@ -166,7 +166,7 @@ def timm_folder(folder: Path) -> Tiny:
 
     model = seeded(lambda: timm.create_model("resnet10t", num_classes=3))
     model.pretrained_cfg = {**model.pretrained_cfg, "input_size": (3, SIZE, SIZE), "crop_pct": 1.0}
-    save_for_hf(model, folder, model_config={"label_names": list(CLASSES)}, safe_serialization=True)
+    save_for_hf(model, str(folder), model_config={"label_names": list(CLASSES)}, safe_serialization=True)
     return Tiny(str(folder), model)
 
 
@@ -211,13 +211,10 @@ def checkpoint(folder: Path) -> Tiny:
 
 
 def exported(folder: Path) -> Tiny:
-    model = seeded(lambda: architectures._build("torchvision:squeezenet1_1", 3))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        shapes = ({0: torch.export.Dim("batch")},)
-        program = torch.export.export(model, (torch.rand(2, 3, SIZE, SIZE),), dynamic_shapes=shapes)
-        torch.export.save(program, folder / "mine.pt2")
-    return Tiny(str(folder / "mine.pt2"), model, ModelOptions(classes=",".join(CLASSES)))
+        warnings.simplefilter("ignore")  # TorchScript is deprecated
+        torch.jit.save(torch.jit.trace(network(), torch.rand(2, 3, SIZE, SIZE)), folder / "mine.ts")
+    return Tiny(str(folder / "mine.ts"), network(), ModelOptions(classes=",".join(CLASSES)))
 
 
 MAKERS: dict[str, Callable[[Path], Tiny]] = {

@@ -6,6 +6,7 @@ import json
 import math
 import pickle
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -189,7 +190,9 @@ def _shards(folder: Path) -> tuple[Path, ...]:
 def _unpickled(path: Path) -> dict[str, Tensor]:
     """The tensors of a pickle that holds tensors alone."""
     try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch's advice on other protocols of pickle
+            state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise FileError(

@@ -162,16 +162,23 @@ def _bound_memory() -> None:
 
 def _described(name: str, file: OnnxFile, network: OnnxNetwork, session: Session) -> VisionModel:
     own = _own_export(file)
-    preprocessing = own or image_processor.beside(file.path) or _assumed(name, file, session)
+    described = own or image_processor.beside(file.path)
+    preprocessing = described or _assumed(name, file, session)
     if file.size and preprocessing.size != file.size:
         preprocessing = replace(preprocessing, resize=file.size, crop=None)
     width, kind = _width(file, network, preprocessing)
+    named, categories = _categories(name, file, width, session)
     model = VisionModel(
         name,
         network,
         preprocessing,
-        _categories(name, file, width, session),
-        origin=Origin(str(file.path), file.sha256),
+        categories,
+        origin=Origin(
+            f"{file.path.name}, an ONNX file",
+            file.sha256,
+            preprocessing="" if described else "assumed: the file does not say",
+            classes="" if named else "assumed: the file does not name them",
+        ),
         capabilities=Capabilities(
             gradients=False, activations=False, input_size=file.size, reason="ONNX Runtime computes scores alone"
         ),
@@ -228,17 +235,15 @@ def _width(file: OnnxFile, network: OnnxNetwork, preprocessing: Preprocessing) -
     return max(2, width), kind
 
 
-def _categories(name: str, file: OnnxFile, width: int, session: Session) -> tuple[str, ...]:
-    named = _named(file) or image_processor.labels_beside(file.path)
-    if len(named) == width:
-        return named
-    given = ModelOptions.of(name, session).names()
-    if len(given) == width:
-        return given
+def _categories(name: str, file: OnnxFile, width: int, session: Session) -> tuple[bool, tuple[str, ...]]:
+    """Whether the file or the person names the classes, and their names."""
+    for named in (_named(file) or image_processor.labels_beside(file.path), ModelOptions.of(name, session).names()):
+        if len(named) == width:
+            return True, named
     if width == len(imagenet.categories()):
         session.note_once(f"classes {name}", f"the {width} classes of {name} are taken to be ImageNet's, in its order")
-        return imagenet.categories()
-    return tuple(f"class {index}" for index in range(width))
+        return False, imagenet.categories()
+    return False, tuple(f"class {index}" for index in range(width))
 
 
 def _named(file: OnnxFile) -> tuple[str, ...]:

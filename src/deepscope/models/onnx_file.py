@@ -173,7 +173,8 @@ def _external(model: ModelProto, path: Path) -> list[Path]:
                 path=path,
             )
         try:
-            end = int(said.get("offset", 0)) + int(said.get("length", 0))
+            offset, length = int(said.get("offset", 0)), int(said.get("length", 0))
+            end = offset + length if offset >= 0 and length >= 0 else -1
         except ValueError:
             end = -1
         size = file.stat().st_size

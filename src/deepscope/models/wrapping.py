@@ -44,7 +44,7 @@ class PixelFunction(nn.Module):
 
 
 def wrap(
-    network: nn.Module | Callable[[Tensor], Tensor],
+    network: nn.Module | Callable[[Tensor], Any],
     categories: Sequence[str] | None = None,
     *,
     preprocessing: Preprocessing | None = None,
