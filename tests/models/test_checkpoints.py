@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from deepscope.cli.program import run
 from deepscope.errors import DeepscopeError, FileError, ModelError, SettingError
 from deepscope.models import catalogue, load_model
 from deepscope.session import Session
@@ -101,7 +104,7 @@ def test_bare_safetensors_open(session: Session, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["test_vit", "test_convnext", "test_efficientnet", "test_resnet"])
 @pytest.mark.parametrize("classes", [None, 1, 5])
 def test_networks_of_timm_open(name: str, classes: int | None, session: Session, tmp_path: Path) -> None:
-    options = {} if classes is None else {"num_classes": classes}
+    options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
     network = seeded(lambda: timm.create_model(name, **options))
     torch.save({"arch": name, "state_dict": network.state_dict()}, tmp_path / "m.pth.tar")
     model = load_model(tmp_path / "m.pth.tar", session)
@@ -111,7 +114,8 @@ def test_networks_of_timm_open(name: str, classes: int | None, session: Session,
         wanted = network(model.normalise(pixels))
         found = model(pixels)[:, 1:] if classes == 1 else model(pixels)
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
-    assert model.preprocessing.mean == tuple(timm.get_pretrained_cfg(name).mean)
+    config: Any = timm.get_pretrained_cfg(name)
+    assert model.preprocessing.mean == tuple(config.mean)
 
 
 def test_the_auxiliary_heads_and_the_input_of_googlenet_are_those_of_the_library(
@@ -289,13 +293,20 @@ def _nested(depth: int) -> Any:
     return {"a": _nested(depth - 1)} if depth else {"w": torch.zeros(2, 2)}
 
 
+def peak() -> float:
+    """Megabytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
+
+
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_files_are_refused_in_one_line(kind: str, session: Session, tmp_path: Path) -> None:
     make, said = HOSTILE[kind]
     path = tmp_path / "m.pth"
     make(path)
+    before = peak()
     with pytest.raises((FileError, ModelError), match=said) as refused:
         load_model(path, session)
+    assert peak() - before < 400, "megabytes"
     assert "\n" not in str(refused.value) and str(path) in str(refused.value)
     assert not path.with_name("m.pth.ran").exists()
 
@@ -307,3 +318,37 @@ def test_a_safetensors_header_that_lies_is_refused(session: Session, tmp_path: P
     path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(64))
     with pytest.raises(DeepscopeError, match="not a readable safetensors file"):
         load_model(path, session, architecture="torchvision:resnet18")
+
+
+@pytest.mark.parametrize("spec", [None, "torchvision:resnet18"])
+def test_a_thousand_million_classes_are_refused_by_the_header(
+    spec: str | None, session: Session, tmp_path: Path
+) -> None:
+    count = 10**9
+    header = {"fc.weight": {"dtype": "F8_E4M3", "shape": [count, 1], "data_offsets": [0, count]}}
+    text = json.dumps(header).encode()
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text)
+    with path.open("r+b") as file:  # sparse: it takes no space
+        file.truncate(8 + len(text) + count)
+    before = peak()
+    with pytest.raises(DeepscopeError, match=r"1,000,000,000 classes|none comes near"):
+        load_model(path, session, architecture=spec)
+    assert peak() - before < 400, "megabytes"
+
+
+def test_a_command_refuses_such_files_with_status_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DEEPSCOPE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DEEPSCOPE_CACHE", str(tmp_path / "cache"))
+    _nan(tmp_path / "m.pth")
+    (tmp_path / "names.txt").write_text("x\n" * 200_000)
+    assert run(["models", "describe", str(tmp_path / "m.pth")]) == 2
+    assert "'classifier.1.bias' are NaN" in capsys.readouterr().err
+    torch.save(squeezenet().state_dict(), tmp_path / "m.pth")
+    assert (
+        run(["classify", "--model", str(tmp_path / "m.pth"), "--classes", str(tmp_path / "names.txt"), "--quiet"]) == 2
+    )
+    said = capsys.readouterr().err
+    assert "200,000 lines" in said and said.count("\n") == 1

@@ -41,7 +41,7 @@ class Explanations(Check):
         data: a folder with one folder of images per class, with or without `train/` and `test/`; or a
             dataset's name.
         model: the classifier; `deepscope models` lists them.
-        methods: names of attribution methods; where none of them works on the model, all that do are measured.
+        methods: names of attribution methods; if none of them works on the model, all that do are measured.
         limit: most images to explain; half of them are wrong predictions, where there are enough.
         search: images to classify, drawn at random, to find wrong predictions.
         steps: steps of insertion and deletion.

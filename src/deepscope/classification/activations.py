@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deepscope.errors import DataError, ModelError, UnsupportedError
+from deepscope.errors import DataError, UnsupportedError
 from deepscope.images import Skipped
 from deepscope.inputs import Images, nothing_readable, read, require_size
 from deepscope.models import VisionModel
@@ -101,9 +101,9 @@ def activations(
 
     Raises:
         SettingError: a setting is out of range.
-        ModelError: no layer is named, and the network has no convolution.
         UnknownNameError: no layer has that name.
-        UnsupportedError: the model is a black box, or a layer does not return one tensor per image.
+        UnsupportedError: no layer is named and the network shows no convolution, the model is a black box, or a layer
+            does not return one tensor per image.
         DataError: no image could be read.
 
     Example:
@@ -178,6 +178,7 @@ def _layers(model: VisionModel, layers: str | Sequence[str] | None) -> list[str]
 
 def _first_convolution(model: VisionModel) -> str:
     for name, module in model.network.named_modules():
-        if isinstance(module, nn.Conv2d):
+        weight = getattr(module, "weight", None)  # an exported program keeps the weights of its layers, not their types
+        if isinstance(module, nn.Conv2d) or (isinstance(weight, Tensor) and weight.ndim == 4):
             return name
-    raise ModelError(f"{model.name} has no convolution: name a layer", model=model.name)
+    raise UnsupportedError(f"{model.name} shows no convolution: name a layer", what="activations")

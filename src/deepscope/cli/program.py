@@ -119,7 +119,7 @@ def _with_options(command: Command, common: Common, session: Session) -> Session
     """The session, in which the command's model has the options that were given for it."""
     model = getattr(command, "model", None)
     if model is None and common.of_model != ModelOptions():
-        raise DeepscopeError("--architecture and --classes describe a model: name it with --model")
+        raise SettingError("--model", "must name the model that --architecture and --classes describe")
     return common.of_model.within(session, str(model))
 
 

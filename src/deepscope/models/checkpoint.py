@@ -95,7 +95,7 @@ def _as_given(spec: str, readings: Sequence[StateDict]) -> tuple[StateDict, Comp
         if found.fits:
             return reading, found
     found, _ = min(compared, key=lambda pair: pair[0].unlike)
-    raise DeepscopeError(f"the weights are not those of {_differing(found)}")
+    raise ModelError(f"the weights are not those of {_differing(found)}")
 
 
 def _recognised(readings: Sequence[StateDict], session: Session) -> tuple[StateDict, Comparison]:
@@ -113,11 +113,11 @@ def _recognised(readings: Sequence[StateDict], session: Session) -> tuple[StateD
     near = recognition.nearest([reading.shapes for reading in readings])
     path = readings[0].path
     if near is None:
-        raise DeepscopeError(
+        raise ModelError(
             f"the weights fit no architecture of torchvision or timm, and none comes near: open the network with a "
             f"function of your own, file.py:function, that builds it and loads {path.name}"
         )
-    raise DeepscopeError(
+    raise ModelError(
         f"the weights fit no architecture of torchvision or timm; the nearest is {_differing(near[0])}; open a network "
         "that was changed with a function of your own, file.py:function"
     )

@@ -137,7 +137,7 @@ def _exported(path: Path) -> tuple[nn.Module, tuple[int, int] | None, int | None
             program = torch.export.load(path)
             taken = program.graph_signature.user_inputs
             shapes = [n.meta["val"].shape for n in program.graph.nodes if n.op == "placeholder" and n.name in taken]
-            network: nn.Module = torch.export.unflatten(program)
+            network = _plain(torch.export.unflatten(program))
     except Exception as error:  # any kind, of a file that may be anything
         raise _unreadable(path, error) from None
     if len(shapes) != 1 or len(shapes[0]) != 4:
@@ -146,6 +146,15 @@ def _exported(path: Path) -> tuple[nn.Module, tuple[int, int] | None, int | None
     batch, _, height, width = shapes[0]
     size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
     return network, size, batch if isinstance(batch, int) else _ANY
+
+
+def _plain(network: Any) -> nn.Module:
+    """The layers of a program without notes on its export, which cannot be copied."""
+    network.check_input_constraints = False
+    for module in network.modules():
+        for node in module.graph.nodes if hasattr(module, "graph") else ():
+            node.meta.clear()
+    return network
 
 
 def _unreadable(path: Path, error: Exception) -> FileError:

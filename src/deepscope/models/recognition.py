@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import ModelError
 from deepscope.models import architectures
 from deepscope.models.options import MOST_CLASSES
 from deepscope.models.state_dicts import Shapes
@@ -61,13 +61,13 @@ def compare(spec: str, given: Shapes) -> Comparison:
     Auxiliary classifiers, which only training uses, are left out of the comparison where the weights lack them.
 
     Raises:
-        DeepscopeError: the class layer is larger than any classifier's.
+        ModelError: the class layer is larger than any classifier's.
     """
     head, own = _head(spec)
     counts = {given[name][0] for name in head if given.get(name)}
     classes = counts.pop() if len(counts) == 1 else own
     if classes > MOST_CLASSES:
-        raise DeepscopeError(f"a class layer of {classes:,} classes: a classifier has at most {MOST_CLASSES:,}")
+        raise ModelError(f"a class layer of {classes:,} classes: a classifier has at most {MOST_CLASSES:,}")
     wanted = _shapes(spec, None if classes == own else classes)
     auxiliary = architectures.auxiliary(spec)
     given = {name: shape for name, shape in given.items() if not name.startswith(auxiliary)}
