@@ -74,7 +74,7 @@ def _shares(model: VisionModel, pixels: Tensor, reference: Tensor, target: Tenso
     if bool((error > TOLERANCE * torch.maximum(logit.abs(), without.abs())).any()):
         raise UnsupportedError(
             f"DeepLIFT has no rule for an operation of {model.name}: its shares miss the difference of the logits by "
-            f"{float(error.max()):.3g}; use integrated-gradients, which needs no rules",
+            f"{float(error.max()):.3g}; use integrated-gradients or occlusion, which need no rules",
             what="deep-lift",
         )
     return shares
@@ -102,6 +102,8 @@ class _Rescale(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         plain = name if name.startswith("__") else name.rstrip("_")
         if plain not in _HANDLED or not any(isinstance(a, Tensor) and a.requires_grad for a in args[:2]):
+            return func(*args, **keywords)
+        if not self._has_rows(args[:2]):  # what no image is in: the noise that tells logits from probabilities
             return func(*args, **keywords)
         in_place = plain != name or keywords.get("inplace", False)
         if plain != name:
@@ -163,6 +165,10 @@ class _Rescale(TorchFunctionMode):
             return a * b
         mean_a, mean_b = (factor.detach() - self._difference(factor.detach()) / 2 for factor in (a, b))
         return _StandIn.apply(a * mean_b + mean_a * b, a.detach() * b.detach())
+
+    def _has_rows(self, operands: Sequence[Any]) -> bool:
+        sizes = [len(one) for one in operands if isinstance(one, Tensor) and one.requires_grad and one.ndim]
+        return all(size % (self.images + 1) == 0 for size in sizes)
 
     def _rows(self, x: Tensor) -> Tensor:
         return x.unflatten(0, (self.images + 1, -1))

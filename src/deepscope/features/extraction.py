@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import __version__ as pillow_version
 from PIL import features as pillow
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from deepscope import images
@@ -26,6 +26,7 @@ from deepscope.inputs.examples import Source
 from deepscope.kept import Cache
 from deepscope.models import Preprocessing, VisionModel
 from deepscope.models.classifier import Backbone, Pooling, View
+from deepscope.models.layouts import layout
 from deepscope.models.prediction import in_parts
 from deepscope.models.preprocessing import from_levels
 from deepscope.models.vision_model import weights_sha256
@@ -99,7 +100,10 @@ def extract(
     passes: list[_Pass] = []
     for view in views:
         backbone = backbone_of(model, layers, (view,))
-        about = {layer: {**identity, **view.key, "layer": layer[0], "pooling": layer[1]} for layer in backbone.layers}
+        about = {
+            layer: {**identity, **view.key, **_axes(model, layer), "layer": layer[0], "pooling": layer[1]}
+            for layer in backbone.layers
+        }
         passes.append(_Pass(backbone, {layer: Store(cache, said) for layer, said in about.items()}))
     levels = not any(isinstance(source, Tensor) for source in sources)
     reader, alone = Reader(geometry, passes, list(digests or [b""] * len(sources)), levels), False
@@ -269,6 +273,17 @@ def _identity(model: VisionModel, session: Session) -> dict[str, Any]:
         "device": session.device.type,
         "decoder": {"pillow": pillow_version, **libraries},
     }
+
+
+def _axes(model: VisionModel, layer: Layer) -> dict[str, str]:
+    """What tells features of maps with channels last from those that an older version pooled over other axes.
+
+    Networks whose maps have channels last normalise these by layer norms, so others need no pass to find out.
+    """
+    if layer[1] == "flatten" or not any(isinstance(module, nn.LayerNorm) for module in model.network.modules()):
+        return {}
+    found = layout(model, layer[0], torch.zeros(1, 3, *model.preprocessing.size, device=model.device))
+    return {"channels": "last"} if found is not None and found.channels == 3 else {}
 
 
 def _mean(views: list[NDArray[np.float32]]) -> NDArray[np.float32]:
