@@ -39,12 +39,16 @@ def with_gradient(model: VisionModel, layer: str, pixels: Tensor, target: Tensor
         started.append(output.detach().requires_grad_())
         return started[0].clone()  # a copy, because what follows may change it in place
 
-    handle = model.layer(layer).register_forward_hook(start_graph)
+    handles = [  # the network runs several times where it is first seen whether it returns logits
+        model.network.register_forward_pre_hook(lambda *_: started.clear()),
+        model.layer(layer).register_forward_hook(start_graph),
+    ]
     try:
         with torch.enable_grad():
             logit = target_logit(model, pixels.detach().contiguous(memory_format=torch.channels_last), target).sum()
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
     if not started:
         raise SettingError("layer", f"{layer!r} of {model.name} gives no tensor in a forward pass: choose another")
     (gradients,) = torch.autograd.grad(logit, started, allow_unused=True)

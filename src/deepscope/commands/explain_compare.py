@@ -10,12 +10,12 @@ import numpy as np
 
 from deepscope.attributions import Comparison, compare
 from deepscope.commands.command import Command
-from deepscope.commands.explained import heat, image_cell
+from deepscope.commands.explained import heat, image_cell, refused_table
 from deepscope.commands.shown import origin, skipped_blocks
 from deepscope.data.photographs import bundled_photographs
 from deepscope.models import DEFAULT, load_model
 from deepscope.render import presents
-from deepscope.results import Column, GridCell, Heatmap, ImageGrid, Result, Table
+from deepscope.results import GridCell, Heatmap, ImageGrid, Result
 from deepscope.session import Session
 from deepscope.settings import Count
 
@@ -82,7 +82,7 @@ def present(found: Comparison) -> Result:
         },
         blocks=(
             _figure(found),
-            *_refused_table(found),
+            *refused_table(found.model, found.refused),
             Heatmap(
                 found.agreement,
                 title="Agreement",
@@ -123,11 +123,3 @@ def _cell(found: Comparison, name: str, index: int, *, named: bool) -> GridCell:
         return heat(found.methods[name], found.maps[name][index], caption=name if named else "")
     nothing = np.full(tuple(found.photos.pixels.shape[2:]), np.nan)
     return Heatmap(nothing, caption=f"{name}: not applicable" if named else "not applicable")
-
-
-def _refused_table(found: Comparison) -> tuple[Table, ...]:
-    if not found.refused:
-        return ()
-    columns = (Column("method"), Column("reason"))
-    title = f"Methods that do not apply to {found.model.name}"
-    return (Table(columns, tuple(found.refused.items()), title=title),)

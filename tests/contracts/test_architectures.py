@@ -1,0 +1,95 @@
+"""What holds for every attribution method on every architecture of the list: it works, or refuses in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from functools import cache
+
+import pytest
+import torch
+from torch import Tensor
+
+from architectures import ARCHITECTURES, Architecture
+from deepscope.attributions import Attribution, ScoreCAM
+from deepscope.attributions.engine import gradient
+from deepscope.errors import ModelError, UnsupportedError
+from deepscope.models import VisionModel
+from deepscope.models.fast_backward import FastBackward
+
+FEWER: Mapping[str, object] = {"samples": 2, "masks": 4, "window": 32, "stride": 32}
+"""What sampling costs is cut down here; every other setting is the default."""
+TARGET = torch.tensor([0, 3])
+
+architectures = pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda one: one.name)
+classifiers = pytest.mark.parametrize(
+    "architecture", [one for one in ARCHITECTURES if one.classes], ids=lambda one: one.name
+)
+
+
+def quick(method: type[Attribution], architecture: Architecture) -> Attribution:
+    fields = {field.name for field in dataclasses.fields(method)}  # type: ignore[arg-type]
+    settings = {name: value for name, value in FEWER.items() if name in fields}
+    if method is ScoreCAM and architecture.narrow:
+        settings["layer"] = architecture.narrow
+    return method(**settings)
+
+
+@cache
+def model_of(architecture: Architecture) -> VisionModel:
+    return architecture.model()
+
+
+def pixels_of(architecture: Architecture) -> Tensor:
+    rng = torch.Generator().manual_seed(1)
+    coarse = torch.rand(2, 3, 8, 8, generator=rng, dtype=torch.float64)
+    return torch.nn.functional.interpolate(coarse, (architecture.size,) * 2, mode="bilinear")
+
+
+def rng() -> torch.Generator:
+    return torch.Generator().manual_seed(7)
+
+
+@pytest.mark.parametrize("method", Attribution.members().values(), ids=lambda one: one.name)
+@classifiers
+def test_works_or_refuses_in_one_line(method: type[Attribution], architecture: Architecture) -> None:
+    model, pixels, own = model_of(architecture), pixels_of(architecture), quick(method, architecture)
+    try:
+        maps = own(model, pixels, TARGET, rng=rng())
+    except UnsupportedError as refusal:
+        message = str(refusal)
+        assert "\n" not in message and model.name in message
+        others = {name for name in Attribution.members() if re.search(rf"\b{name}\b", message)} - {method.name}
+        assert len(others) >= 2, f"the refusal names no two methods that work: {message}"
+        assert others <= {"saliency", "integrated-gradients", "occlusion"}  # which this test runs on each network
+        return
+    side = architecture.size
+    assert maps.shape in (torch.Size([2, side, side]), torch.Size([2, 3, side, side]))
+    assert maps.isfinite().all() and not maps.requires_grad and maps.dtype == pixels.dtype
+    if method.name in ("saliency", "integrated-gradients", "occlusion"):
+        assert (maps != 0).flatten(1).any(1).all()
+    generator = rng()
+    apart = [own(model, pixels[i : i + 1], TARGET[i : i + 1], rng=generator) for i in range(2)]
+    torch.testing.assert_close(torch.cat(apart), maps, rtol=1e-6, atol=1e-9 + 1e-7 * float(maps.abs().max()))
+
+
+@classifiers
+def test_fast_gradients_are_those_of_autograd(architecture: Architecture) -> None:
+    model, pixels = model_of(architecture), pixels_of(architecture)
+    leaf = pixels.clone().requires_grad_()
+    (wanted,) = torch.autograd.grad(model(leaf).gather(1, TARGET[:, None]).sum(), leaf)
+    for fast in (FastBackward.on(pixels.device), FastBackward.of(model, pixels)):
+        found, _ = gradient(model, pixels, TARGET, fast=fast)
+        assert float((found - wanted).abs().max()) <= 1e-5 * float(wanted.abs().max())
+
+
+def test_a_network_without_classes_is_refused() -> None:
+    (features,) = (one for one in ARCHITECTURES if not one.classes)
+    with pytest.raises(ModelError, match="no class layer"):
+        Attribution.named("saliency")(model_of(features), pixels_of(features), TARGET)
+
+
+def test_the_list_covers_what_people_use() -> None:
+    names = [one.name for one in ARCHITECTURES]
+    assert len(names) >= 24 and len(set(names)) == len(names)
