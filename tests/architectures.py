@@ -6,8 +6,11 @@ values, because a block that adds nothing would pass any test.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import timm
 import torch
@@ -15,11 +18,15 @@ from timm.models import MetaFormer, MlpMixer
 from timm.models.efficientvit_mit import EfficientVit
 from timm.models.fastvit import FastVit
 from timm.models.metaformer import LayerNorm2dNoBias, Pooling, SepConv
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 from torchvision import models
+from torchvision.models import inception
 
+from deepscope.attributions import Attribution
 from deepscope.models import Preprocessing, VisionModel
 
+_FEWER: Mapping[str, Any] = {"samples": 2, "masks": 4, "window": 32, "stride": 32, "steps": 4}
 CLASSES = ("bee eater", "wombat", "hay", "snail", "tabby", "pug")
 
 
@@ -33,7 +40,6 @@ class Architecture:
         size: side of the input, in pixels.
         fixed: whether it takes no other size.
         classes: whether it has a class layer.
-        narrow: a layer of few channels, where the last feature map has so many that Score-CAM takes a minute.
     """
 
     name: str
@@ -41,7 +47,6 @@ class Architecture:
     size: int = 64
     fixed: bool = False
     classes: bool = True
-    narrow: str = ""
 
     def model(self, *, seed: int = 0) -> VisionModel:
         """The network in double precision, the same for the same seed."""
@@ -52,6 +57,18 @@ class Architecture:
         categories = CLASSES if self.classes else ()
         name = self.name.lower().replace(", ", "-").replace(" ", "-")
         return VisionModel(name, network, Preprocessing(resize=self.size, crop=self.size), categories)
+
+    def pixels(self, *, count: int = 2) -> Tensor:
+        """(count, 3, size, size) smooth random images in double precision, always the same."""
+        rng = torch.Generator().manual_seed(1)
+        coarse = torch.rand(count, 3, 8, 8, generator=rng, dtype=torch.float64)
+        return functional.interpolate(coarse, (self.size, self.size), mode="bilinear")
+
+
+def quick(method: type[Attribution]) -> Attribution:
+    """A method that makes few passes; what these do not depend on has its default."""
+    fields = {field.name for field in dataclasses.fields(method)}  # type: ignore[arg-type]
+    return method(**{name: value for name, value in _FEWER.items() if name in fields})
 
 
 @torch.no_grad()
@@ -77,7 +94,17 @@ def _vgg(classes: int) -> nn.Module:
 
 
 def _inception(classes: int) -> nn.Module:
-    return models.Inception3(num_classes=classes, aux_logits=True, init_weights=False)
+    """With auxiliary heads, and an eighth of the channels."""
+
+    def thin(inputs: int, outputs: int, **settings: Any) -> nn.Module:
+        return inception.BasicConv2d(inputs if inputs == 3 else inputs // 8, outputs // 8, **settings)
+
+    blocks = [getattr(inception, f"Inception{kind}") for kind in ("A", "B", "C", "D", "E", "Aux")]
+    thinned = [thin, *(partial(block, conv_block=thin) for block in blocks)]
+    network = models.Inception3(classes, inception_blocks=thinned, init_weights=False)
+    network.fc = nn.Linear(256, classes)
+    network.AuxLogits.fc = nn.Linear(96, classes)
+    return network
 
 
 def _squeezenet(classes: int) -> nn.Module:
@@ -128,7 +155,7 @@ ARCHITECTURES = (
     Architecture("VGG", _vgg),
     Architecture("ResNet", _timm("test_resnet")),
     Architecture("DenseNet", _timm("densenet121", growth_rate=8, block_config=(2, 2, 2, 2))),
-    Architecture("Inception v3", _inception, size=112, narrow="Conv2d_2b_3x3"),
+    Architecture("Inception v3", _inception, size=112),
     Architecture("SqueezeNet", _squeezenet),
     Architecture("MobileNetV4", _timm("mobilenetv4_conv_small_035")),
     Architecture("EfficientNetV2", _timm("tf_efficientnetv2_b0", channel_multiplier=0.25, depth_multiplier=0.3)),

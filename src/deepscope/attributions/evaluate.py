@@ -17,7 +17,7 @@ from deepscope.attributions.faithfulness import Measure
 from deepscope.attributions.measuring import CHANCE, Values, joined, measure_batch
 from deepscope.attributions.naming import as_measures, as_methods, labels
 from deepscope.attributions.sanity import SanityCheck, check_sanity
-from deepscope.errors import SettingError, UnsupportedError
+from deepscope.errors import DeepscopeError, SettingError, UnsupportedError
 from deepscope.images import Skipped
 from deepscope.inputs import Given, Images, Photos, gather, stream_photos
 from deepscope.models import VisionModel
@@ -187,7 +187,9 @@ class _Plan:
             for name in list(parts):
                 try:
                     parts[name].append(self._measured(by_label[name], batch, first=len(paths), inside=inside))
-                except UnsupportedError as error:
+                except DeepscopeError as error:
+                    if by_label[name] is None:
+                        raise
                     del parts[name], methods[name]
                     refused[name] = str(error)
                     self.session.note(f"{name} is left out: {error}")
