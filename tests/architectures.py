@@ -1,7 +1,7 @@
 """Tiny networks of the architectures that people use, one per layout of features; contracts run on each of them.
 
-Weights are random and seeded. Scales that libraries initialise to almost zero (layer scale, zero heads) get ordinary
-values, because a block that adds nothing would pass any test.
+Weights are random and seeded. Weights that libraries initialise so small that a block adds almost nothing (layer scale,
+zero heads, a deviation of 0.02) get ordinary values, because such a block would pass any test.
 """
 
 from __future__ import annotations
@@ -74,9 +74,11 @@ def quick(method: type[Attribution]) -> Attribution:
 @torch.no_grad()
 def _wake(network: nn.Module) -> None:
     for name, parameter in network.named_parameters():
-        small = parameter.abs().amax() < 1e-2
-        if small and not name.endswith("bias"):
-            parameter.normal_(0, 0.5 if parameter.ndim < 2 else parameter.shape[-1] ** -0.5)
+        if parameter.ndim < 2:
+            if parameter.abs().amax() < 1e-2 and not name.endswith("bias"):
+                parameter.normal_(0, 0.5)
+        elif parameter.std() < 0.5 * (fan_in := parameter[0].numel()) ** -0.5:
+            parameter.normal_(0, fan_in**-0.5)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None and module.running_var is not None:
             module.running_mean.normal_(0, 0.1)

@@ -21,7 +21,7 @@ from deepscope.models.layouts import Layout, layout
 
 _CHECKOUT = Path(__file__).parent.parent
 PAGE = _CHECKOUT / "docs" / "reference" / "architectures.md"
-_YES, _NO = "yes", "–"
+_YES, _NO = "yes", "no"
 _FIRST = ("architecture", "feature map", "layout")
 
 sys.path.append(str(_CHECKOUT / "tests"))
@@ -29,8 +29,8 @@ from architectures import ARCHITECTURES, Architecture, quick  # noqa: E402
 
 _HEAD = """# Architectures
 
-Which attribution methods work on which architectures. `–` means that the method refuses the network in one line and
-names methods that work; `deepscope explain compare` leaves its column empty. The feature map is the layer that Grad-CAM,
+Which attribution methods work on which architectures. Where one does not, it refuses the network in one line that names
+methods that work, and `deepscope explain compare` leaves its column empty. The feature map is the layer that Grad-CAM,
 Grad-CAM++, LayerCAM and Score-CAM use unless `--layer` names another: the last one where the class score still rests
 on several positions. In a network that reads a class token, that is the input of the last attention.
 
@@ -55,9 +55,7 @@ def read() -> Mapping[str, Mapping[str, bool]]:
     """What the page says: architecture -> method -> whether it works."""
     lines = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
     head, _, *rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
-    return {
-        row[0]: {name: cell == _YES for name, cell in zip(head[len(_FIRST) :], row[len(_FIRST) :])} for row in rows
-    }
+    return {row[0]: {name: cell == _YES for name, cell in zip(head[len(_FIRST) :], row[len(_FIRST) :])} for row in rows}
 
 
 def _row(architecture: Architecture) -> list[str]:

@@ -18,7 +18,7 @@ from deepscope.models import VisionModel
 from deepscope.models.fast_backward import FastBackward
 
 sys.path.append(str(Path(__file__).parent.parent.parent / "tools"))
-import support_matrix  # noqa: E402
+import support_matrix
 
 PROMISED = support_matrix.read()
 RERUN = f"{support_matrix.PAGE} says otherwise: run python tools/support_matrix.py"

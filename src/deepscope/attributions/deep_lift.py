@@ -23,6 +23,8 @@ ELEMENTWISE = {
     "pow", "reciprocal", "sin", "cos", "erf",
 }  # fmt: skip
 """Functions of one value at a time, by the name PyTorch calls them."""
+_KEPT_BITS = {torch.float64: 40, torch.float32: 19}
+"""Of a number's 53 or 24 bits, those that do not depend on the order in which a convolution adds."""
 TOLERANCE = 0.01
 """Largest completeness error, relative to the logits, before an operation without a rule is suspected."""
 
@@ -141,7 +143,7 @@ class _Rescale(TorchFunctionMode):
 
     def _max_pool(self, func: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor) -> Tensor:
         """All of the difference goes to the position that makes it: the new maximum, or the lost one."""
-        value, index = func(x.detach())
+        value, (_, index) = func(x.detach())[0], func(_without_last_bits(x.detach()))
         change = self._difference(value)
         index = torch.where(
             change >= 0, index, self._of_baseline(index).expand_as(self._rows(index)).reshape(index.shape)
@@ -178,6 +180,15 @@ class _Rescale(TorchFunctionMode):
 
     def _difference(self, x: Tensor) -> Tensor:
         return (self._rows(x) - self._of_baseline(x)).flatten(0, 1)
+
+
+def _without_last_bits(x: Tensor) -> Tensor:
+    """Rounded, so that equal values, as a plain baseline gives, stay equal whatever the batch: the first one counts."""
+    if x.dtype not in _KEPT_BITS:
+        return x
+    mantissa, exponent = torch.frexp(x)
+    kept = 2.0 ** _KEPT_BITS[x.dtype]
+    return torch.ldexp((mantissa * kept).round() / kept, exponent)
 
 
 _HANDLED = ELEMENTWISE | {
