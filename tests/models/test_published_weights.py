@@ -72,13 +72,27 @@ def test_inception_rescales_its_input_as_in_torchvision() -> None:
         assert not torch.allclose(ours(inputs), plain(inputs))
 
 
-@pytest.mark.parametrize("spec", ["timm:vit_tiny_patch16_224", "torchvision:swin_t", "torchvision:regnet_y_400mf"])
+OF_EVERY_KIND = (
+    "timm:vit_tiny_patch16_224",
+    "timm:swin_tiny_patch4_window7_224",  # masks made from a parameter
+    "timm:swinv2_cr_tiny_ns_224",
+    "timm:swinv2_tiny_window8_256",  # a constructor that computes with parameters
+    "timm:maxvit_pico_rw_256",
+    "timm:eva02_tiny_patch14_224",
+    "timm:mobilevit_xxs",
+    "torchvision:swin_t",
+    "torchvision:regnet_y_400mf",
+)
+
+
+@pytest.mark.parametrize("spec", OF_EVERY_KIND)
 def test_a_network_has_the_buffers_that_no_file_holds(spec: str) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         theirs = architectures._build(spec, None).eval()
     ours = architectures.assemble(spec, theirs.state_dict()).eval()
-    inputs = torch.rand(1, 3, 224, 224)
+    side = 256 if spec.endswith("256") else 224
+    inputs = torch.rand(1, 3, side, side)
     with torch.no_grad():
         assert torch.equal(ours(inputs), theirs(inputs))
 

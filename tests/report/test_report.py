@@ -12,7 +12,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from deepscope.checks import Check
-from deepscope.commands import NotKept, PartFailed
+from deepscope.command import NotKept, PartFailed
 from deepscope.errors import DeepscopeError
 from deepscope.report import Report
 from deepscope.report.keeping import Outcome, Shelf

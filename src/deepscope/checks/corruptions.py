@@ -13,12 +13,12 @@ from PIL import Image
 from deepscope import images
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
-from deepscope.commands.section import Budget
-from deepscope.commands.shown import origin, skipped_blocks
+from deepscope.command import Budget
 from deepscope.data.corruptions import SIDE, Corruption, shrunk
 from deepscope.errors import DataError, SettingError
 from deepscope.inputs import nothing_readable, stream_photos
 from deepscope.models import VisionModel
+from deepscope.presenters.shown import origin, skipped_blocks
 from deepscope.results import Column, Curves, ImageGrid, Note, Picture, Result, Series, Table
 from deepscope.session import Session
 from deepscope.settings import Count, Range

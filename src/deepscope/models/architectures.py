@@ -184,11 +184,21 @@ def _implied_by_weights(name: str) -> dict[str, Any]:
 
 
 def _with_own_buffers(spec: str, classes: int | None) -> nn.Module:
-    """The network with parameters on the meta device and real buffers: no time and memory go into random numbers."""
+    """The network with real buffers, and its parameters on the meta device where its constructor allows that.
+
+    Parameters without numbers cost no time and no memory. Constructors that derive buffers from parameters leave those
+    without numbers too (Swin's attention masks), or fail (Swin v2): such a network is built whole.
+    """
     from accelerate import init_empty_weights
 
-    with init_empty_weights(include_buffers=False):
-        return _build(spec, classes)
+    try:
+        with init_empty_weights(include_buffers=False):
+            network = _build(spec, classes)
+        if not any(buffer.is_meta for buffer in network.buffers()):
+            return network
+    except NotImplementedError:
+        pass
+    return _build(spec, classes)
 
 
 def _timm_preprocessing(name: str) -> Preprocessing:

@@ -6,7 +6,8 @@ import time
 from collections.abc import Iterator, Sequence
 
 from deepscope.checks import Check
-from deepscope.commands.section import Budget, Section
+from deepscope.command import Budget, Section
+from deepscope.render.text import duration
 from deepscope.report.keeping import Outcome, Shelf
 from deepscope.session import Session
 
@@ -40,7 +41,7 @@ def run(chosen: Sequence[Section], shelf: Shelf, budget: Budget) -> Iterator[tup
     clock = Clock([section for section in chosen if not shelf.has(section)], budget)
     for place, section in enumerate(chosen, start=1):
         part = f"[{place}/{len(chosen)}] {section.name}"
-        shelf.session.note(f"{part}: about {span(clock.left())} left")
+        shelf.session.note(f"{part}: about {duration(clock.left() * 60)} left")
         outcomes.append(shelf.get(section, part=part))
         clock.done(section)
         yield outcomes, introduction(outcomes, budget, shelf.session, clock.minutes)
@@ -56,12 +57,5 @@ def introduction(outcomes: Sequence[Outcome], budget: Budget, session: Session, 
     return (
         f"The {budget} budget, on {where}{few * (budget == 'quick')}. "
         f"Seed {session.seed}, {session.device}, {session.precision}. "
-        f"{len(outcomes)} sections, {kept} of them kept from an earlier run; this run took {span(minutes)}."
+        f"{len(outcomes)} sections, {kept} of them kept from an earlier run; this run took {duration(minutes * 60)}."
     )
-
-
-def span(minutes: float) -> str:
-    """A time as people say it: "40 s", "12 min", "3.5 h"."""
-    if minutes < 1:
-        return f"{minutes * 60:.0f} s"
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

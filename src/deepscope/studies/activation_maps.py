@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepscope.classification import activations
-from deepscope.commands.activations import square
-from deepscope.commands.shown import picture
 from deepscope.data.photographs import bundled
 from deepscope.models import DEFAULT, catalogue, load_model
+from deepscope.presenters.activations import square
+from deepscope.presenters.shown import picture
 from deepscope.results import ImageGrid, Result
 from deepscope.session import Session
 from deepscope.statistics import Estimate, mean

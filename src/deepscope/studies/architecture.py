@@ -7,8 +7,8 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from deepscope.commands.models import present
 from deepscope.models.anatomy import anatomy
+from deepscope.presenters.models import present
 from deepscope.results import Note, Result
 from deepscope.session import Session
 from deepscope.studies.study import Answer, Budget, Study, answers

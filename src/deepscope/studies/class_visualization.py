@@ -8,9 +8,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from deepscope.commands.shown import origin
 from deepscope.errors import DeepscopeError, SettingError
 from deepscope.models import DEFAULT, catalogue, load_model
+from deepscope.presenters.shown import origin
 from deepscope.results import Result
 from deepscope.session import Session
 from deepscope.statistics import difference, mcnemar, proportion

@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from deepscope import images
-from deepscope.commands.shown import origin
-from deepscope.commands.transfer_improve import idea_notes, ideas_table, improvement_metrics
-from deepscope.commands.transfer_table import PUBLISHED, comparison_metrics, comparison_notes, features_table
 from deepscope.data import ClassFolders, Dataset, load_dataset
 from deepscope.errors import SettingError
 from deepscope.features.layers import maps
 from deepscope.models import DEFAULT, catalogue, load_model
+from deepscope.presenters.shown import origin
+from deepscope.presenters.transfer_improve import idea_notes, ideas_table, improvement_metrics
+from deepscope.presenters.transfer_table import PUBLISHED, comparison_metrics, comparison_notes, features_table
 from deepscope.results import Column, Result, Table
 from deepscope.session import Session
 from deepscope.statistics import Estimate, mcnemar, proportion

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from deepscope.commands.command import Command
+from deepscope.command.command import Command
 
 Budget = Literal["quick", "full"]
 """How long the sections of a report may take: minutes, or as long as all of the data needs."""

@@ -8,9 +8,9 @@ import numpy as np
 from torch import Tensor
 
 from deepscope.attributions import Attribution, per_pixel
-from deepscope.commands.shown import picture
 from deepscope.inputs import Photos
 from deepscope.models import VisionModel
+from deepscope.presenters.shown import picture
 from deepscope.results import Column, GridCell, Heatmap, Table
 
 
