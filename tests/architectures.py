@@ -85,7 +85,7 @@ def _wake(network: nn.Module) -> None:
             module.running_var.uniform_(0.5, 1.5)
 
 
-def _timm(name: str, **settings: object) -> Callable[[int], nn.Module]:
+def _timm(name: str, **settings: Any) -> Callable[[int], nn.Module]:
     return lambda classes: timm.create_model(name, num_classes=classes, **settings)
 
 
@@ -105,6 +105,7 @@ def _inception(classes: int) -> nn.Module:
     thinned = [thin, *(partial(block, conv_block=thin) for block in blocks)]
     network = models.Inception3(classes, inception_blocks=thinned, init_weights=False)
     network.fc = nn.Linear(256, classes)
+    assert network.AuxLogits is not None
     network.AuxLogits.fc = nn.Linear(96, classes)
     return network
 
@@ -118,7 +119,7 @@ def _mixer(classes: int) -> nn.Module:
 
 
 def _metaformer(classes: int) -> nn.Module:
-    mixers = (SepConv, Pooling)
+    mixers: list[type[nn.Module]] = [SepConv, Pooling]
     return MetaFormer(
         num_classes=classes, depths=(1, 1), dims=(8, 16), token_mixers=mixers, norm_layers=LayerNorm2dNoBias
     )
@@ -150,8 +151,8 @@ def _torchvision_swin(classes: int) -> nn.Module:
     return models.SwinTransformer([4, 4], 16, [1, 2], [2, 2], [7, 7], num_classes=classes)
 
 
-_SMALL = {"embed_dim": 32, "depth": 3, "num_heads": 2}
-_SMALL_SWIN = {"embed_dim": 16, "depths": (1, 2), "num_heads": (2, 2)}
+_SMALL: Mapping[str, Any] = {"embed_dim": 32, "depth": 3, "num_heads": 2}
+_SMALL_SWIN: Mapping[str, Any] = {"embed_dim": 16, "depths": (1, 2), "num_heads": (2, 2)}
 
 ARCHITECTURES = (
     Architecture("VGG", _vgg),

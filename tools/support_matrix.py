@@ -6,10 +6,13 @@ the same and compare: run `python tools/support_matrix.py` when a method or a ne
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from rich.progress import track
 
@@ -22,9 +25,6 @@ _CHECKOUT = Path(__file__).parent.parent
 PAGE = _CHECKOUT / "docs" / "reference" / "architectures.md"
 _YES, _NO = "yes", "no"
 _FIRST = ("architecture", "feature map", "layout")
-
-sys.path.append(str(_CHECKOUT / "tests"))
-from architectures import ARCHITECTURES, Architecture, quick  # noqa: E402
 
 _HEAD = """# Architectures
 
@@ -44,7 +44,9 @@ def main() -> None:
     """Run the methods and write the page."""
     began = time.monotonic()
     names = list(Attribution.members())
-    rows = [_row(one) for one in track([one for one in ARCHITECTURES if one.classes], "methods x architectures")]
+    tests = _tests_list()
+    classifiers = [one for one in tests.ARCHITECTURES if one.classes]
+    rows = [_row(one, tests.quick) for one in track(classifiers, "methods x architectures")]
     lines = [" | ".join((*_FIRST, *names)), " | ".join(["---"] * (len(_FIRST) + len(names))), *map(" | ".join, rows)]
     PAGE.write_text(_HEAD + "".join(f"| {line} |\n" for line in lines), encoding="utf-8")
     print(f"{len(rows)} architectures x {len(names)} methods in {time.monotonic() - began:.0f} s: {PAGE}")
@@ -57,7 +59,18 @@ def read() -> Mapping[str, Mapping[str, bool]]:
     return {row[0]: {name: cell == _YES for name, cell in zip(head[len(_FIRST) :], row[len(_FIRST) :])} for row in rows}
 
 
-def _row(architecture: Architecture) -> list[str]:
+def _tests_list() -> ModuleType:
+    """The list of networks, which the tests run too."""
+    spec = importlib.util.spec_from_file_location("architectures", _CHECKOUT / "tests" / "architectures.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["architectures"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def _row(architecture: Any, quick: Callable[[type[Attribution]], Attribution]) -> list[str]:
     model, pixels = architecture.model(), architecture.pixels(count=1)
     target = model(pixels).argmax(1)
     cells = []

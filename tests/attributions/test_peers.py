@@ -239,3 +239,40 @@ def test_pytorch_grad_cam_on_transformers(method: type[Attribution], peer: Calla
     low, high = ours.amin((1, 2), keepdim=True), ours.amax((1, 2), keepdim=True)
     assert (high > low).all()
     assert_agrees((ours - low) / (high - low), theirs)
+
+
+class AsMaps(nn.Module):
+    """Runs a layer and shows its output as maps on the way, for a library that reads nothing else."""
+
+    def __init__(self, layer: nn.Module, maps: Maps) -> None:
+        super().__init__()
+        self.layer, self.shown, self.maps = layer, nn.Identity(), maps
+
+    def forward(self, x: Tensor) -> Tensor:
+        output = self.layer(x)
+        shown = self.shown(self.maps(output).contiguous())
+        if self.maps.channels_last:
+            return shown.permute(0, 2, 3, 1)
+        return torch.cat([output[:, : self.maps.prefix], shown.flatten(2).transpose(1, 2)], 1)
+
+
+@pytest.mark.parametrize("name", ["ViT, class token", "ViT, registers", "ViT, non-square grid", "Swin v1", "Swin v2"])
+@pytest.mark.parametrize(
+    ("method", "peer"), [(GradCAM, torchcam.GradCAM), (LayerCAM, torchcam.LayerCAM)], ids=lambda one: one.__name__
+)
+def test_torchcam_on_transformers(method: type[Attribution], peer: Callable[..., Any], name: str) -> None:
+    (architecture,) = (one for one in ARCHITECTURES if one.name == name)
+    model = architecture.model()
+    pixels = torch.rand(2, 3, architecture.size, architecture.size, generator=rng()).double()
+    target = torch.tensor([1, 4])
+    grid = {"ViT, non-square grid": (4, 8), "Swin v1": (7, 7), "Swin v2": (8, 8)}.get(name, (4, 4))
+    seen = FromPixels(model)
+    recommended = TRANSFORMERS[name]
+    maps = Maps(6 if "registers" in name else 1, grid, channels_last=name.startswith("Swin"))
+    seen.network.set_submodule(recommended, AsMaps(seen.network.get_submodule(recommended), maps))
+    logging.disable()
+    with peer(seen, f"network.{recommended}.shown") as cam:
+        theirs = cam(target.tolist(), seen(pixels.clone().requires_grad_()), normalized=False)[0].detach()
+    logging.disable(logging.NOTSET)
+    enlarged = F.interpolate(theirs[:, None], pixels.shape[-2:], mode="bilinear")[:, 0]
+    assert_agrees(method()(model, pixels, target, rng=rng()), enlarged)

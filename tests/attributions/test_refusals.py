@@ -75,6 +75,21 @@ def test_against_a_network_that_another_method_refuses(model: VisionModel, sessi
     assert any("saliency" in name for name in compared) and not any("deep-lift" in name for name in compared)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_torchscript_has_no_layers_to_read(session: Session) -> None:
+    (plain,) = (one.model() for one in ARCHITECTURES if one.name == "VGG")
+    network = plain.network.float()
+    example = torch.rand(1, 3, *plain.preprocessing.size)
+    for script in (torch.jit.trace(network, example), torch.jit.script(network)):  # pyright: ignore[reportArgumentType]
+        model = replace(plain, network=script)  # pyright: ignore[reportArgumentType]
+        found = compare(model, images(model), ["saliency", "grad-cam", "score-cam"], session=session)
+        assert list(found.maps) == ["saliency"]
+        assert all("is TorchScript" in reason and "integrated-gradients" in reason for reason in found.refused.values())
+        with pytest.raises(UnsupportedError, match="TorchScript, whose layers cannot be shuffled"):
+            evaluate(model, images(model), ["saliency"], measures=["roughness"], sanity=1, session=session)
+
+
 def test_where_no_method_applies_that_is_the_error(model: VisionModel, session: Session) -> None:
     with pytest.raises(UnsupportedError, match=f"no method applies to {model.name}; DeepLIFT has no rule"):
         evaluate(model, images(model), ["deep-lift"], measures=["roughness"], sanity=0, session=session)

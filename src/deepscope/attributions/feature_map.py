@@ -29,8 +29,10 @@ def with_gradient(model: VisionModel, layer: str, pixels: Tensor, target: Tensor
 
     Raises:
         DeepscopeError: the layer does not exist.
+        UnsupportedError: layers of the network cannot be read.
         SettingError: it never runs, or gives no feature map.
     """
+    _require_layers(model)
     started: list[Tensor] = []
 
     def start_graph(_: nn.Module, __: Any, output: Any) -> Tensor | None:
@@ -81,9 +83,20 @@ def feature_layer(model: VisionModel, pixels: Tensor) -> str:
     Raises:
         UnsupportedError: the network has no such layer.
     """
+    _require_layers(model)
     if model.network not in _found:
         _found[model.network] = _search(model, pixels[:1])
     return _found[model.network]
+
+
+def _require_layers(model: VisionModel) -> None:
+    """Raises UnsupportedError for TorchScript, whose modules take no hooks."""
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.network.modules()):
+        raise UnsupportedError(
+            f"{model.name} is TorchScript, whose layers cannot be read: choose a method that needs none, such as "
+            "saliency or integrated-gradients",
+            what="layer",
+        )
 
 
 def _search(model: VisionModel, pixels: Tensor) -> str:
@@ -103,7 +116,7 @@ def _search(model: VisionModel, pixels: Tensor) -> str:
     finally:
         for handle in handles:
             handle.remove()
-    gradients = torch.autograd.grad(logit, list(outputs.values()), allow_unused=True)
+    gradients = torch.autograd.grad(logit, list(outputs.values()), allow_unused=True) if outputs else ()
     known = layouts(model, pixels)
     for name, gradient in reversed(list(zip(outputs, gradients))):
         found = known.of.get(name)

@@ -108,7 +108,11 @@ class Reading(TorchFunctionMode):
     def __init__(self, network: nn.Module, images: int) -> None:
         super().__init__()
         self._network, self._images = network, images
-        self._names = {module: name for name, module in network.named_modules()}
+        self._names = {
+            module: name
+            for name, module in network.named_modules()
+            if not isinstance(module, torch.jit.ScriptModule)  # which takes no hooks
+        }
         self._axes = WeakTensorKeyDictionary()  # tensor -> axis of its channels
         self._grids: dict[tuple[int, int], None] = {}  # the latest last
         self._running: list[nn.Module] = []

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.overrides import TorchFunctionMode
 
+from deepscope.errors import UnsupportedError
 from deepscope.models.vision_model import VisionModel
 
 
@@ -51,7 +52,15 @@ class Randomisation:
 
         Returns:
             (methods, depths, N) rank correlations; NaN where the trained network's map is the same everywhere.
+
+        Raises:
+            UnsupportedError: the network's layers cannot be shuffled.
         """
+        if any(isinstance(module, torch.jit.ScriptModule) for module in model.network.modules()):
+            raise UnsupportedError(
+                f"{model.name} is TorchScript, whose layers cannot be shuffled: leave the sanity check out",
+                what="sanity",
+            )
         rng = rng or torch.Generator().manual_seed(0)
         network = copy.deepcopy(model.network)
         shuffled = replace(model, network=network)
