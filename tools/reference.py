@@ -90,8 +90,7 @@ def command(root: App, name: str) -> str:
     """The page of one command with all of its subcommands."""
     page = root[name].generate_docs(output_format="markdown", recursive=True, usage_name=f"deepscope {name}")
     page = re.sub(r"^## Table of Contents\n.*?(?=^#|\Z)", "", page, flags=re.M | re.S)
-    page = re.sub(r"^# .*", f"# deepscope {name}", page, count=1)
-    return re.sub(r"default: (0\.\d{8,})", lambda match: f"default: {_number(float(match[1]))}", page)
+    return re.sub(r"^# .*", f"# deepscope {name}", page, count=1)
 
 
 def methods() -> str:

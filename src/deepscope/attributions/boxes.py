@@ -1,4 +1,4 @@
-"""Where the objects are: boxes from a table, as a model sees the images."""
+"""Bounding boxes of objects, read from a table and mapped to a model's input."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Boxes:
         """Boxes from a CSV file with the header file,left,top,right,bottom and one line per box.
 
         Raises:
-            FileError: the file cannot be read, or is no such table.
+            FileError: the file cannot be read, or is not such a table.
         """
         path = Path(path)
         corners: dict[str, list[tuple[float, ...]]] = {}
@@ -66,7 +66,7 @@ class Boxes:
         The files are opened once more, for the size in which the boxes are given.
 
         Raises:
-            UnreadableImage: a file is gone by now.
+            UnreadableImage: a file no longer exists.
         """
         inside = torch.full((len(photos), *photos.pixels.shape[-2:]), float("nan"))
         for index, photo in enumerate(photos.paths):

@@ -99,9 +99,9 @@ def evaluate(  # noqa: PLR0913 - its settings are keywords
 ) -> Evaluation:
     """Measure how far attribution maps of the predicted class can be trusted.
 
-    Random maps are measured alongside: a method that does not beat them shows nothing. In the sanity check a map has to
-    change when the network's upper layers are shuffled. What was measured is kept in the cache. A method that does not
-    apply to a network is left out of its measurements, with the reason.
+    Random maps are measured as a baseline: a method that does not beat them shows nothing. In the sanity check, a map
+    must change when the upper layers of the network are shuffled. Measurements are kept in the cache. A method that
+    does not apply to a network is left out of its measurements, with the reason.
 
     Args:
         model: a classifier.
@@ -110,8 +110,8 @@ def evaluate(  # noqa: PLR0913 - its settings are keywords
         measures: measures, or their names; by default all of them.
         boxes: CSV file of the objects' boxes (file,left,top,right,bottom, in pixels), for the pointing game.
         against: another classifier, measured on the same images.
-        sanity: images of the sanity check; 0 leaves it out.
-        limit: images to use, at most, drawn at random.
+        sanity: images for the sanity check; 0 skips it.
+        limit: most images to use, drawn at random.
         batch_size: images per batch; the values do not depend on it.
         seed: of the draw, and of methods and measures that draw random numbers.
         session: device, precision, cache and progress; its own seed counts where it is given.
@@ -153,7 +153,7 @@ def evaluate(  # noqa: PLR0913 - its settings are keywords
 
 
 def _listed(images: Images) -> Given:
-    """The images as a list, so that they can be read more than once."""
+    """The images as a list, to be read more than once."""
     given = gather(images)
     return given if given.count is not None else Given(tuple(given.items), given.roots, given.skipped)
 

@@ -1,4 +1,4 @@
-"""The feature map that a class score is read from: where it is, what it holds, and its gradient."""
+"""The feature map that determines a class score, and its gradient."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def with_gradient(model: VisionModel, layer: str, pixels: Tensor, target: Tensor
         activations and gradients, (N, C, h, w) each.
 
     Raises:
-        DeepscopeError: the layer does not exist.
+        UnknownNameError: the layer does not exist.
         UnsupportedError: layers of the network cannot be read.
         SettingError: it never runs, or gives no feature map.
     """
@@ -73,7 +73,7 @@ def as_map(model: VisionModel, layer: str, output: Tensor, pixels: Tensor) -> Te
 
 
 def feature_layer(model: VisionModel, pixels: Tensor) -> str:
-    """The last layer where the score still rests on several positions and several channels.
+    """The last layer where the score still depends on several positions and several channels.
 
     That is the map before the global pooling, also where the class scores are themselves a map (SqueezeNet). In a
     transformer that reads a class token, it is the input of the last attention (`blocks.11.norm1` of a ViT): after it,
@@ -127,7 +127,7 @@ def _search(model: VisionModel, pixels: Tensor) -> str:
             if int(touched.any(0).sum()) > 1 and int(touched.any(2).any(1).sum()) > 1:
                 return name
     raise UnsupportedError(
-        f"{model.name} has no feature map that its class scores rest on: name a layer, or choose a method that "
+        f"{model.name} has no feature map that its class scores depend on: name a layer, or choose a method that "
         "needs none, such as saliency or integrated-gradients",
         what="layer",
     )

@@ -1,4 +1,4 @@
-"""How much of its accuracy the classifier keeps when images are noisy, blurred, pale or badly compressed."""
+"""Accuracy of the classifier on corrupted images."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from deepscope.statistics import Estimate, mean, proportion
 
 @dataclass(frozen=True)
 class Corruptions(Check):
-    """Accuracy under ordinary damage: noise, blur, lost contrast, compression, at the strengths of ImageNet-C.
+    """Accuracy on corrupted images: noise, blur, low contrast and compression, at the severities of ImageNet-C.
 
     Attributes:
-        data: a folder with a folder of images for each class, divided into `train/` and `test/` or not; or a
+        data: a folder with one folder of images per class, with or without `train/` and `test/`; or a
             dataset's name.
         model: the classifier; `deepscope models` lists them.
-        severities: strengths to try, of 1 to 5.
-        limit: images, at most, drawn at random.
+        severities: severities from 1 to 5.
+        limit: most images to use, drawn at random.
     """
 
-    chapter: ClassVar[str] = "3 What it withstands"
+    chapter: ClassVar[str] = "3 Robustness"
     minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.5, "full": 5}
 
     _: KW_ONLY
@@ -50,7 +50,7 @@ class Corruptions(Check):
         return cls(data, model=model) if budget == "full" else cls(data, model=model, severities=(1, 3, 5), limit=24)
 
     def run(self, session: Session) -> Result:
-        """Damage the held-out images in every way, and classify them."""
+        """Apply every corruption to the held-out images, and classify them."""
         if not self.severities:
             raise SettingError("severities", "must hold at least one number from 1 to 5")
         severities = sorted(set(self.severities))
@@ -73,7 +73,7 @@ class Corruptions(Check):
         shares = {name: [_share(at) for at in grades] for name, grades in kept.items()}
         together = mean(np.mean([at for grades in kept.values() for at in grades], axis=0))
         return Result(
-            title=f"What ordinary damage does to {model.name}",
+            title=f"{model.name} on corrupted images",
             metrics={
                 "images": len(originals),
                 **clean.metrics("accuracy/clean"),
@@ -86,7 +86,7 @@ class Corruptions(Check):
                 },
             },
             blocks=(
-                Note(_said(clean, together, severities, shares), "Ordinary damage", "verdict"),
+                Note(_said(clean, together, severities, shares), "Corruptions", "verdict"),
                 *held.notes,
                 _curves(severities, clean, shares),
                 _table(severities, shares),
@@ -142,7 +142,7 @@ def _share(right: Sequence[bool]) -> Estimate:
 def _said(clean: Estimate, together: Estimate, severities: list[int], shares: Mapping[str, list[Estimate]]) -> str:
     worst = min(shares, key=lambda name: shares[name][-1].value)
     return (
-        f"Noise, blur, pale or badly compressed images take accuracy from {clean} to {together} in the mean over all "
+        f"Corruptions reduce accuracy from {clean} to {together} in the mean over all "
         f"kinds and strengths; the worst is {worst}: {shares[worst][-1]} at severity {severities[-1]}."
     )
 
@@ -154,19 +154,19 @@ def _curves(severities: list[int], clean: Estimate, shares: Mapping[str, list[Es
     )
     width = max((share.high - share.low) / 2 for kept in shares.values() for share in kept)
     caption = f"0: the image as it is, its shorter side at most 256 pixels. 95 % intervals are up to ±{width:.2f} wide."
-    return Curves(series, "severity", "accuracy", "Accuracy under ordinary damage", caption)
+    return Curves(series, "severity", "accuracy", "Accuracy on corrupted images", caption)
 
 
 def _table(severities: list[int], shares: Mapping[str, list[Estimate]]) -> Table:
     columns = (Column("damage"), *(Column(f"severity {severity}", ".3f") for severity in severities))
     rows = tuple((name, *(share.value for share in kept)) for name, kept in shares.items())
-    return Table(columns, rows, title="Each kind of damage")
+    return Table(columns, rows, title="Accuracy by corruption")
 
 
 def _figure(
     model: VisionModel, image: Image.Image, corruptions: Sequence[Sequence[Corruption]], session: Session
 ) -> ImageGrid:
-    """One image in every state, with what the classifier says of it."""
+    """One image after every corruption, with its predicted class."""
     rows = []
     for grades in corruptions:
         states = [_damaged([image], grade, session)[0] for grade in grades]
@@ -175,5 +175,5 @@ def _figure(
         shown = zip(states, captions, strict=True)
         rows.append(tuple(Picture(np.asarray(state), caption=caption) for state, caption in shown))
     headings = tuple(f"severity {grade.severity}" for grade in corruptions[0])
-    caption = "Below each picture: what the classifier sees."
-    return ImageGrid(tuple(rows), "What the damage looks like", caption, headings)
+    caption = "Below each image: the predicted class."
+    return ImageGrid(tuple(rows), "Examples of the corruptions", caption, headings)

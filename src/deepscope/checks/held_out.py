@@ -1,4 +1,4 @@
-"""Which images a classifier is evaluated on: those that it was not fitted to, as far as anyone can know."""
+"""The images that a classifier is evaluated on: those that it was not fitted to, as far as this is known."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class HeldOut:
         paths: images whose folder is named like one of its classes.
         answers: the classes that count as right for each of them.
         root: the folder of class folders that they are below.
-        notes: what to know about the choice.
+        notes: on the choice of images.
     """
 
     model: VisionModel
@@ -41,7 +41,7 @@ class HeldOut:
 
 
 def held_out(name: str, data: str, session: Session) -> HeldOut:
-    """The test images of the data; where it came undivided, those that `transfer fit` kept aside.
+    """The test images of the data; where it came undivided, those that `transfer fit` set aside.
 
     Args:
         name: of the model.
@@ -75,15 +75,15 @@ def held_out(name: str, data: str, session: Session) -> HeldOut:
 
 def _chosen(model: Path, folders: ClassFolders, session: Session) -> tuple[tuple[Path, ...], Note]:
     if folders.test is not None:
-        return folders.test.paths, Note(f"The {len(folders.test)} images of the data's own test set.", "Evaluated on")
+        return folders.test.paths, Note(f"The {len(folders.test)} images of the test set.", "Evaluated on")
     rows = _kept_aside(model, folders, session)
     paths = folders.everything.paths
     if rows is not None:
         kept = tuple(paths[row] for row in rows)
-        return kept, Note(f"The {len(kept)} images that `transfer fit` kept aside.", "Evaluated on")
+        return kept, Note(f"The {len(kept)} images that `transfer fit` set aside.", "Evaluated on")
     text = (
         f"All {len(paths)} images are used, since the folder has no train/ and test/: if the classifier was fitted to "
-        "any of them, it looks better here than it is."
+        "any of them, accuracy is overestimated here."
     )
     return paths, Note(text, "Evaluated on", "warning")
 

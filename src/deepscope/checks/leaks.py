@@ -1,4 +1,4 @@
-"""What is wrong with the data: corrupt files, copies, leaks from train to test."""
+"""Problems of the data: corrupt files, copies, leaks from train to test."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from deepscope.session import Session
 
 @dataclass(frozen=True)
 class Leaks(Check):
-    """Corrupt files, copies, one picture in two classes, and pictures that are in both train and test.
+    """Corrupt files, copies, images in two classes, and images in both train and test.
 
     Attributes:
-        data: a folder with a folder of images for each class, divided into `train/` and `test/` or not; or a
+        data: a folder with one folder of images per class, with or without `train/` and `test/`; or a
             dataset's name.
-        model: not asked: the data is the same for every classifier.
+        model: not used: the data is the same for every classifier.
     """
 
     chapter: ClassVar[str] = "5 The data"
@@ -34,7 +34,7 @@ class Leaks(Check):
         return cls(data, model=model)
 
     def run(self, session: Session) -> Result:
-        """Look at every image."""
+        """Audit every image."""
         root = load_dataset(self.data, session, ClassFolders).root
         result = present(audit(root, session, figures=8))
         count = {name: round(value) for name, value in result.metrics.items()}

@@ -1,6 +1,6 @@
-"""What is wrong with a folder of images: corrupt files, copies, near-copies, and those where they do harm.
+"""Problems of a folder of images: corrupt files, copies and near-copies, within and across splits and classes.
 
-A copy that crosses from training to test images makes accuracy look better than it is; one that
+A copy that crosses from training to test images inflates accuracy; one that
 crosses classes has a wrong label.
 """
 
@@ -39,7 +39,7 @@ _THUMBNAIL = 32
 _FLAT = 2.0
 _TILE = 2048
 _PICTURE = 256
-"""Longer side of a picture of a copy, in pixels."""
+"""Longer side of a thumbnail of a copy, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Audit(Presented):
         exact: every copy, paired with the one to keep.
         near: all pairs of near-copies, closest first; of exact copies only the one to keep is compared.
         sha256: of all readable files' names and bytes.
-        pictures: small pictures of the worst pairs, by path; None where the file cannot be read any more.
+        pictures: thumbnails of the worst pairs, by path; None where the file cannot be read any more.
     """
 
     root: Path
@@ -102,7 +102,7 @@ class Audit(Presented):
         }
 
     def pictured(self, pairs: int) -> Audit:
-        """The same, with small pictures of the worst pairs."""
+        """The same, with thumbnails of the worst pairs."""
         paths = dict.fromkeys(path for pair in self.worst[: max(pairs, 0)] for path in (pair.first, pair.second))
         return replace(self, pictures={path: _picture(self.root / path) for path in paths})
 
@@ -132,7 +132,7 @@ def audit(root: str | Path, session: Session | None = None, *, near: int = NEAR,
         root: `ROOT/CLASS/...`, `ROOT/train|test/CLASS/...`, or any other folder.
         session: shows the progress.
         near: bits, 0 to 255, in which near-copies differ at most.
-        figures: how many pairs are pictured: the worst.
+        figures: number of pairs with thumbnails: the worst.
 
     Raises:
         FileError: there is no such folder.
@@ -166,7 +166,7 @@ def audit(root: str | Path, session: Session | None = None, *, near: int = NEAR,
     with ThreadPoolExecutor(images.decoding_threads()) as threads:
         try:
             looked = zip(found.paths, threads.map(_fingerprint, found.paths), strict=True)
-            for path, seen in session.track(looked, "looking at images", total=len(found.paths)):
+            for path, seen in session.track(looked, "auditing images", total=len(found.paths)):
                 path = path.relative_to(root)
                 if isinstance(seen, str):
                     corrupt.append(images.Skipped(str(path), seen))

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import __version__ as pillow_version
 from PIL import features as pillow
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from deepscope import images
@@ -23,22 +23,18 @@ from deepscope.features.reading import Reader
 from deepscope.features.store import Store
 from deepscope.inputs import nothing_readable
 from deepscope.inputs.examples import Source
-from deepscope.kept import Cache
+from deepscope.kept import Cache, code_of
 from deepscope.models import Preprocessing, VisionModel
+from deepscope.models.batching import in_parts
 from deepscope.models.classifier import Backbone, Pooling, View
-from deepscope.models.layouts import layout
-from deepscope.models.prediction import in_parts
 from deepscope.models.preprocessing import from_levels
 from deepscope.models.vision_model import weights_sha256
 from deepscope.session import Session
 
 BATCH = 32
-"""Every batch has this size, the last one filled up with black: an image's features do not depend on its batch."""
+"""Every batch has this size, the last one padded with black images, so that features do not depend on the batch."""
 GPU_BATCH = 128
 """The same away from the CPU: 4 % faster than 32 with VGG16 on an H200, and 256 no faster."""
-
-_ENGINE = 2
-"""Raised whenever this code changes what features are."""
 
 Layer: TypeAlias = "tuple[str, Pooling]"
 """A layer's name and how its maps become a vector."""
@@ -100,10 +96,7 @@ def extract(
     passes: list[_Pass] = []
     for view in views:
         backbone = backbone_of(model, layers, (view,))
-        about = {
-            layer: {**identity, **view.key, **_axes(model, layer), "layer": layer[0], "pooling": layer[1]}
-            for layer in backbone.layers
-        }
+        about = {layer: {**identity, **view.key, "layer": layer[0], "pooling": layer[1]} for layer in backbone.layers}
         passes.append(_Pass(backbone, {layer: Store(cache, said) for layer, said in about.items()}))
     levels = not any(isinstance(source, Tensor) for source in sources)
     reader, alone = Reader(geometry, passes, list(digests or [b""] * len(sources)), levels), False
@@ -137,7 +130,7 @@ def batch_size(device: torch.device) -> int:
 
 @dataclass(eq=False)
 class _Pass:
-    """One view of the images: the network that sees them so, and what is kept of it.
+    """One view of the images: the network for this view, and what is stored of it.
 
     Attributes:
         backbone: gives a vector for each of its layers.
@@ -228,7 +221,7 @@ def backbone_of(model: VisionModel, layers: Sequence[Layer], views: Sequence[Vie
     """The model's network as a module from pixels to feature vectors.
 
     Raises:
-        DeepscopeError: no layer has that name.
+        UnknownNameError: no layer has that name.
     """
     for layer, _ in layers:
         model.layer(layer)
@@ -265,7 +258,7 @@ def _identity(model: VisionModel, session: Session) -> dict[str, Any]:
     away = {} if session.device.type == "cpu" else {"batch": batch_size(session.device)}
     return {
         **away,
-        "engine": _ENGINE,
+        "code": code_of(__name__),
         "network": hashlib.sha256(f"{model.network} {weights_sha256(model.network)}".encode()).hexdigest(),
         "mean": model.preprocessing.mean,
         "std": model.preprocessing.std,
@@ -273,17 +266,6 @@ def _identity(model: VisionModel, session: Session) -> dict[str, Any]:
         "device": session.device.type,
         "decoder": {"pillow": pillow_version, **libraries},
     }
-
-
-def _axes(model: VisionModel, layer: Layer) -> dict[str, str]:
-    """What tells features of maps with channels last from those that an older version pooled over other axes.
-
-    Networks whose maps have channels last normalise these by layer norms, so others need no pass to find out.
-    """
-    if layer[1] == "flatten" or not any(isinstance(module, nn.LayerNorm) for module in model.network.modules()):
-        return {}
-    found = layout(model, layer[0], torch.zeros(1, 3, *model.preprocessing.size, device=model.device))
-    return {"channels": "last"} if found is not None and found.channels == 3 else {}
 
 
 def _mean(views: list[NDArray[np.float32]]) -> NDArray[np.float32]:

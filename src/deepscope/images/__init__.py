@@ -1,6 +1,6 @@
-"""Bytes to pixels: every image decodes to the RGB picture a person sees, or says why it cannot.
+"""Image decoding: every image decodes to upright RGB, or is refused with the reason.
 
-`decode` reads one image; `find` lists the images below what a person named; `stream` reads many,
+`decode` reads one image; `find` lists the images below named files and folders; `stream` reads many,
 in batches, decoding ahead in threads, skipping and listing bad ones.
 """
 

@@ -1,7 +1,7 @@
-"""What a workflow is given: images in any form, read once, as one model sees them.
+"""Images in any form as the input of workflows, read once with a model's preprocessing.
 
 `gather` takes paths, folders, PIL images, arrays, tensors and datasets. `read` gives their pixels batch by batch in
-flat memory, `stream_photos` also what the model says about them; `read_photos` keeps the whole.
+flat memory, `stream_photos` also the model's logits; `read_photos` keeps everything.
 """
 
 from deepscope.inputs.given import Given, Images, gather

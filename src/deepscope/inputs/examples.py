@@ -1,4 +1,4 @@
-"""Labelled images to learn from and to measure on, in whatever form the caller has them."""
+"""Labelled images for training and evaluation, in any form."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Source: TypeAlias = "images.Source | Tensor"
 """An image or its file, or (3, H, W) pixels in [0, 1] that are taken as they are."""
 
 Data: TypeAlias = "str | Path | ClassFolders | Images | Examples"
-"""A folder with a folder of images per class, divided into `train/` and `test/` or not; a dataset's name; or an
+"""A folder with a folder of images per class, with or without `train/` and `test/`; a dataset's name; or an
 iterable of (image, label)."""
 
 
@@ -39,7 +39,7 @@ class Examples:
         labels: (N,) places in `classes`.
         test: (N,) bool, which images are the data's own test images; None where the data is undivided.
         folder: that holds the files; None for images from memory.
-        skipped: what was found and cannot be used.
+        skipped: what cannot be used.
         values: (C,) the caller's own labels of the classes; None where these are their names.
     """
 
@@ -146,7 +146,7 @@ def items_of(given: Images) -> Given:
     """Images in any form, one item per image that was given: a file that is named twice is two items.
 
     Raises:
-        DataError: it is nothing that holds images.
+        DataError: it does not hold images.
     """
     if isinstance(given, np.ndarray) and given.dtype.kind in "UO":
         given = given.tolist()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import SettingError, UnsupportedError
 from deepscope.models.capture import capture
 from deepscope.models.layouts import Layout, Reading
 from deepscope.models.preprocessing import normalised
@@ -133,7 +133,7 @@ class Normalisation(nn.Module):
     def __init__(self, kind: NormalisationKind, shift: Tensor, scale: Tensor, rotation: Tensor) -> None:
         super().__init__()
         if kind not in get_args(NormalisationKind):
-            raise DeepscopeError(f"normalisation {kind!r} is not known: use {', '.join(get_args(NormalisationKind))}")
+            raise SettingError("normalisation", f"must be one of {', '.join(get_args(NormalisationKind))}", got=kind)
         self.kind: NormalisationKind = kind
         self.register_buffer("shift", shift)
         self.register_buffer("scale", scale)
@@ -209,10 +209,11 @@ def pool(activation: Tensor, pooling: Pooling, layout: Layout | None = None) -> 
         layout: which axes are positions; where it is not known, channels come first in maps and last in tokens.
 
     Raises:
-        DeepscopeError: the pooling is not known, or needs maps and there are tokens that form no grid.
+        SettingError: the pooling does not exist.
+        UnsupportedError: it needs maps and there are tokens that form no grid.
     """
     if pooling not in get_args(Pooling):
-        raise DeepscopeError(f"pooling {pooling!r} is not known: use {', '.join(get_args(Pooling))}")
+        raise SettingError("pooling", f"must be one of {', '.join(get_args(Pooling))}", got=pooling)
     if activation.ndim == 2 or pooling == "flatten":
         return activation.flatten(1)
     if activation.ndim == 3 and pooling != "pyramid":
@@ -221,7 +222,7 @@ def pool(activation: Tensor, pooling: Pooling, layout: Layout | None = None) -> 
     maps = None if layout is None else layout.maps(activation)
     activation = activation if maps is None else maps
     if activation.ndim != 4:
-        raise DeepscopeError(
+        raise UnsupportedError(
             f"a layer's output of shape {tuple(activation.shape[1:])} has no {pooling} pooling: use mean"
         )
     if pooling == "pyramid":

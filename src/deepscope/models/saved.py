@@ -84,7 +84,8 @@ def save(
         source: in words, what it was fitted on.
 
     Raises:
-        DeepscopeError: a backbone has no architecture that a name can rebuild, or the folder cannot be written to.
+        UnsupportedError: a backbone has no architecture that a name can rebuild.
+        FileError: the folder cannot be written to.
     """
     require_architectures(origins)
     backbones: list[Any] = list(classifier.backbones)
@@ -133,7 +134,7 @@ def load(folder: Path) -> VisionModel:
     """The classifier in a folder, as a model like any other.
 
     Raises:
-        DeepscopeError: no such classifier, one of a newer version, or files that are missing, damaged or changed.
+        FileError: no such classifier, one of a newer version, or files that are missing, damaged or changed.
     """
     said, weights = CLASSIFIER.read(folder)
     with CLASSIFIER.building(folder):

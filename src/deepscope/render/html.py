@@ -1,4 +1,4 @@
-"""A `Result` as HTML that needs nothing else: styles inside, pictures as data, no script, no request."""
+"""A `Result` as self-contained HTML: inline styles, images as data, no script, no request."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def fragment(result: Result, *, style: bool = True, films: bool = False) -> str:
     Args:
         result: what to show.
         style: put deepscope's style sheet, scoped to `.deepscope`, before it.
-        films: an animation does not move: it is its last frame, with all frames in a `<template class="film">` beside
+        films: show only the last frame of an animation, with all frames in a `<template class="film">` beside
             it, for a page whose script makes players of them.
     """
     return (
-        _environment()
+        environment(_FOLDER)
         .get_template("fragment.html.jinja")
         .render(
             result=result,
@@ -51,7 +51,7 @@ def page(results: Sequence[Result], title: str) -> str:
     """A whole document: the title, a table of contents, and each result."""
     fragments = [fragment(result, style=False) for result in results]
     return (
-        _environment()
+        environment(_FOLDER)
         .get_template("page.html.jinja")
         .render(title=title, results=results, fragments=fragments, style=styles())
     )
@@ -83,7 +83,7 @@ class _Image:
 
 @dataclass(frozen=True)
 class _Grid:
-    """A table with its cells as text; `classes` has one entry a column."""
+    """A table with its cells as text; `classes` has one entry per column."""
 
     block: Table
     rows: list[list[str]]
@@ -161,15 +161,16 @@ def _data(kind: str, content: bytes) -> str:
 
 
 @functools.cache
-def _environment() -> Environment:
+def environment(folder: Path) -> Environment:
+    """The templates of a folder, with the filters that keep text harmless."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
+    found = Environment(
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"printable": printable, "one_line": one_line, "visible": visible, "origin": origin}
-    return environment
+    found.filters |= {"printable": printable, "one_line": one_line, "visible": visible, "origin": origin}
+    return found

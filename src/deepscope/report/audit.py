@@ -1,4 +1,4 @@
-"""`audit`: every check of one's own classifier, on one page."""
+"""`audit`: all checks of a classifier, on one page."""
 
 from __future__ import annotations
 
@@ -85,9 +85,9 @@ def audit(
 
     Args:
         model: the classifier.
-        data: a folder with a folder of images for each class, with `train/` and `test/` or without; or the name of a
+        data: a folder with one folder of images per class, with or without `train/` and `test/`; or the name of a
             dataset.
-        budget: "quick" takes minutes, "full" as long as all of the data needs.
+        budget: "quick" takes minutes, "full" as long as the full data needs.
         checks: names of the checks to run; all by default.
         seed: of every random draw.
         session: device, precision, folders and progress; its own seed counts where it is given.

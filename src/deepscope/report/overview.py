@@ -1,4 +1,4 @@
-"""The top of the page: every question and its answer, or every check and what it found, in one table."""
+"""The top of the page: every question and its answer, or every check and its findings, in one table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from deepscope.results import Block, Column, Note, Result, Table
 
 
 def overview(outcomes: Sequence[Outcome]) -> Result:
-    """What the sections found, collected from their tables of answers and, without one, from their verdicts."""
+    """The findings of the sections, collected from their tables of answers and, without one, from their verdicts."""
     blocks: list[Block] = []
     rows = answered(outcomes)
     if rows:
@@ -20,7 +20,7 @@ def overview(outcomes: Sequence[Outcome]) -> Result:
         blocks.append(Table(columns, rows, title="Every question", caption=f"{len(rows)} answers: {counted}."))
     if found := [row for outcome in outcomes if not _answers(outcome) for row in _notes(outcome)]:
         columns = (Column("section"), Column("what"), Column("found"))
-        blocks.append(Table(columns, tuple(found), title="What was found"))
+        blocks.append(Table(columns, tuple(found), title="Findings"))
     return Result("At a glance", blocks=tuple(blocks))
 
 

@@ -9,14 +9,12 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from deepscope.errors import FileError
 from deepscope.files import atomic
-from deepscope.names import one_line
 from deepscope.render import fragment
-from deepscope.render.html import styles
+from deepscope.render.html import environment, styles
 from deepscope.report.keeping import Outcome
 from deepscope.report.overview import overview
 
@@ -52,21 +50,14 @@ def page(outcomes: Sequence[Outcome], *, title: str, introduction: str) -> str:
         title: of the page.
         introduction: a paragraph that says what was run, on what, and in which budget.
     """
-    environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["one_line"] = one_line
     glance = overview(outcomes)
     script = (_FOLDER / "report.js").read_text(encoding="utf-8")
     chapters = [
         (chapter, [(outcome, Markup(fragment(outcome.result, style=False, films=True))) for outcome in group])
         for chapter, group in groupby(outcomes, key=lambda outcome: outcome.section.chapter)
     ]
-    return environment.get_template("report.html.jinja").render(
+    template = environment(_FOLDER).get_template("report.html.jinja")
+    return template.render(
         title=title,
         introduction=introduction,
         overview=Markup(fragment(glance, style=False)) if glance.blocks else "",

@@ -1,4 +1,4 @@
-"""What transfer learning is studied on: digits as image files where there are no scenes, and an untrained network."""
+"""Data of the study of transfer learning: digits as image files where scenes are missing, and an untrained network."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         size: side of the networks' input; None uses the first model's own.
         flip: average features over each image and its mirror image.
         scales: average features over inputs of these relative sizes.
-        fine_tuning: how the networks are trained further, a tenth of the images held out; None keeps them as they are.
+        fine_tuning: how the networks are fine-tuned, with a tenth of the images held out; None does not fine-tune.
         seed: of everything random; a given session's own seed counts instead.
         session: device, precision and cache; a default session where None.
 
@@ -86,7 +86,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
     @classmethod
     def of(cls, feature: Feature, **settings: Any) -> Self:
-        """A classifier on a feature in any form: what a recipe says of normalisation, size and views holds."""
+        """A classifier on a feature in any form; a recipe also sets normalisation, size and views."""
         if not isinstance(feature, Recipe):
             return cls(feature, **settings)
         own = {name: getattr(feature, name) for name in ("normalisation", "size", "flip", "scales")}
@@ -152,7 +152,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
     def tune(
         self, sources: Sequence[Source], blocks: Sequence[Tensor], labels: Tensor, *, folder: Path | None = None
     ) -> History:
-        """Train networks and head further, after `open`; from then on features are those of the new networks.
+        """Fine-tune networks and head, after `open`; features are then those of the new networks.
 
         A tenth of the images of every class is held out: it calibrates the probabilities and measures
         the classifier, in `fitted_.validation`.
@@ -164,9 +164,9 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             folder: for checkpoints, from which a killed training resumes.
 
         Raises:
-            SettingError: the networks see images at different sizes.
+            SettingError: the networks take images of different sizes.
             UnsupportedError: the head is not linear.
-            Diverged: a loss is no longer a number.
+            Diverged: a loss is no longer finite.
         """
         settings = self.fine_tuning or FineTuning()
         kept = ~held_out(labels, seed=self._session.seed)
@@ -226,7 +226,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
         Raises:
             UnsupportedError: the head is not linear.
-            SettingError: the networks see images at different sizes.
+            SettingError: the networks take images of different sizes.
         """
         check_is_fitted(self)
         return VisionModel(
@@ -244,7 +244,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             UnsupportedError: the head is not linear.
             ModelError: a network cannot be rebuilt by name.
-            SettingError: the networks see images at different sizes.
+            SettingError: the networks take images of different sizes.
         """
         check_is_fitted(self)
         return save(
@@ -261,7 +261,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
         Raises:
             ModelError: a network cannot be rebuilt by name.
-            SettingError: the networks see images at different sizes.
+            SettingError: the networks take images of different sizes.
         """
         require_architectures(self._origins())
         self.recipe_.shared_pixels(self.models_)

@@ -1,4 +1,4 @@
-"""How good a classifier is, and whether its probabilities are calibrated."""
+"""Accuracy and calibration of a classifier."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from deepscope.transfer.fitting import fit_features
 from deepscope.transfer.heads import Head
 
 _SIDE = 160
-"""Side of the pictures of mistakes, in pixels."""
+"""Side of the images of mistakes, in pixels."""
 
 Blocks: TypeAlias = "tuple[Sequence[Tensor], Tensor]"
 """Blocks of features, and (N,) labels."""
@@ -55,7 +55,7 @@ class Answers:
         return [row for row in confidence.argsort(descending=True)[:count].tolist() if confidence[row] >= 0]
 
     def pictured(self, sources: Sequence[Source] | None = None) -> Answers:
-        """The same, with pictures of the most confident mistakes.
+        """The same, with images of the most confident mistakes.
 
         Args:
             sources: (N,) the images; None reads the files.

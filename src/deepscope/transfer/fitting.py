@@ -46,7 +46,7 @@ class FittedFeatures:
         return (self.scores(blocks) / self.temperature).softmax(1)
 
     def tuned(self, head: nn.Linear, epochs: int) -> FittedFeatures:
-        """The same below a head that was trained further; it is neither calibrated nor validated."""
+        """The same with a fine-tuned head; it is neither calibrated nor validated."""
         fitted = Fitted(head, f"{self.head.setting}, then {epochs} epochs", None)
         return FittedFeatures(self.normalisations, fitted, 1.0, float("nan"))
 
@@ -92,7 +92,7 @@ def fit_features(
 
 
 def temperature(scores: Tensor | None, labels: Tensor) -> float:
-    """What scores are divided by for their softmax to be calibrated (Guo et al. 2017); 1 where there are no scores.
+    """The temperature that calibrates the softmax of the scores (Guo et al. 2017); 1 where there are no scores.
 
     Where the N scores make few errors or none, the likelihood alone wants a temperature near 0 and a confidence of 1,
     which N images cannot support. The targets are smoothed as by Platt ("Probabilistic outputs for support vector
@@ -100,7 +100,7 @@ def temperature(scores: Tensor | None, labels: Tensor) -> float:
     of the rest for the others. The mean confidence on these images is then never above (N + 1) / (N + 2).
 
     Args:
-        scores: (N, C), from fits that did not see the images, or confidence is overrated; at least two classes.
+        scores: (N, C), from fits that did not see the images, or confidence is overestimated; at least two classes.
         labels: (N,) int64.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Heads: what is fitted on feature vectors, with its regularisation chosen on the training images alone."""
+"""Heads: classifiers on feature vectors, with regularisation chosen on the training images only."""
 
 from deepscope.registry import discover
 from deepscope.transfer.heads.head import Fitted, Head, folds_of

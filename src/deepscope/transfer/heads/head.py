@@ -19,9 +19,9 @@ class Fitted:
     """A head after fitting.
 
     Attributes:
-        scores: (N, D) features -> (N, C) scores, the highest of which is the answer. A linear head's is an
+        scores: (N, D) features -> (N, C) scores, the highest of which is the prediction. A linear head's is an
             `nn.Linear`, which can become the last layer of a network.
-        setting: what cross-validation chose, in words; empty where there was nothing to choose.
+        setting: description of what cross-validation chose; empty where there was no choice.
         out_of_fold: (N, C) scores of the training images, each by a fit that did not see it; None without folds.
     """
 

@@ -1,4 +1,4 @@
-"""The source's head: a linear support vector machine, one class against the rest."""
+"""The report's head: a linear support vector machine, one class against the rest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class LinearSVC(Head):
     """scikit-learn's `LinearSVC` (Fan et al., "LIBLINEAR", JMLR 2008), its C chosen by cross-validation.
 
-    Cross-validation solves the same problems with a solver of its own, all classes and folds at once. Where there
+    Cross-validation solves the same problems with another solver, all classes and folds at once. Where there
     are more dimensions than images, everything happens in the space that the images span, which changes nothing.
 
     Attributes:
