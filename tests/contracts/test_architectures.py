@@ -20,7 +20,7 @@ from deepscope.models import VisionModel
 from deepscope.models.fast_backward import FastBackward
 
 CHECKOUT = Path(__file__).parent.parent.parent
-TOOL = CHECKOUT / "tools" / "support_matrix.py"
+TOOL = CHECKOUT / "tools" / "architecture_support.py"
 
 classifiers = pytest.mark.parametrize(
     "architecture", [one for one in ARCHITECTURES if one.classes], ids=lambda one: one.name
@@ -53,7 +53,10 @@ def rng() -> torch.Generator:
 def test_works_or_refuses_in_one_line(method: type[Attribution], architecture: Architecture) -> None:
     model, pixels, own = model_of(architecture), architecture.pixels(), quick(method)
     target = predicted(architecture)
-    works, rerun = promised()[architecture.name][method.name], "the page says otherwise: run tools/support_matrix.py"
+    works, rerun = (
+        promised()[architecture.name][method.name],
+        "the page says otherwise: run tools/architecture_support.py",
+    )
     try:
         maps = own(model, pixels, target, rng=rng())
     except UnsupportedError as refusal:

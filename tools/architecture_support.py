@@ -1,7 +1,7 @@
 """Write docs/reference/architectures.md: which attribution method works on which architecture, and which layer it uses.
 
 Runs every registered method on every network of tests/architectures.py, which takes a minute. The contract tests run
-the same and compare: run `python tools/support_matrix.py` when a method or a network is added.
+the same and compare: run `python tools/architecture_support.py` when a method or a network is added.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ on several positions. In a network that reads a class token, that is the input o
 
 Attacks and class images work on all of them; networks with a single input size get views of that size.
 
-`python tools/support_matrix.py` writes this page; every network is a small one with random weights.
+`python tools/architecture_support.py` writes this page; every network is a small one with random weights.
 
 """
 
