@@ -103,7 +103,7 @@ def _decoded(source: Source, at_least: int | None, limits: Limits) -> Image.Imag
         if not isinstance(source, (str, Path)):
             raise Refused("an image is given as a path, a file's bytes, a PIL image or a uint8 array")
         source = content(source, limits.bytes + 1)
-    image = _with_header(source, limits)
+    image = with_header(source, limits)
     full = image.size
     if at_least is not None:
         side = max(1, at_least)
@@ -127,7 +127,7 @@ def _decoded(source: Source, at_least: int | None, limits: Limits) -> Image.Imag
         return _finished(image, at_least)
 
 
-def _with_header(data: bytes, limits: Limits) -> Image.Image:
+def with_header(data: bytes, limits: Limits) -> Image.Image:
     """An image with its header read and checked, its pixels not yet decoded."""
     check_bytes(data, limits)
     if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
@@ -147,7 +147,7 @@ def _with_header(data: bytes, limits: Limits) -> Image.Image:
 
 def _read_as(tiles: list[Any], data: bytes, limits: Limits) -> Image.Image:
     """The image, its bytes unpacked in another way."""
-    image: Any = _with_header(data, limits)
+    image: Any = with_header(data, limits)
     image.tile = tiles
     image.load()
     return image

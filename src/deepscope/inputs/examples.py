@@ -14,11 +14,15 @@ from torch import Tensor
 
 from deepscope import images
 from deepscope.data import ClassFolders, load_dataset
-from deepscope.errors import DataError
+from deepscope.errors import DataError, DeepscopeError
 from deepscope.inputs.given import Given, Images, Item
 from deepscope.inputs.given import gather as gather_images
+from deepscope.models import Preprocessing
 from deepscope.names import storable
 from deepscope.session import Session
+
+_THUMBNAIL = 160
+"""Side of small pictures, in pixels."""
 
 Source: TypeAlias = "images.Source | Tensor"
 """An image or its file, or (3, H, W) pixels in [0, 1] that are taken as they are."""
@@ -155,6 +159,16 @@ class Examples:
             labels=self.labels[rows],
             test=None,
         )
+
+
+def thumbnail_of(source: Source) -> Tensor | None:
+    """(3, H, W) pixels of an image, made small for a figure; None where its file cannot be read any more."""
+    if isinstance(source, Tensor):
+        return source
+    try:
+        return Preprocessing(resize=_THUMBNAIL, crop=_THUMBNAIL)(source)
+    except DeepscopeError:
+        return None
 
 
 def items_of(given: Images) -> Given:

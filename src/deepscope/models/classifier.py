@@ -187,15 +187,44 @@ class Normalisation(nn.Module):
         return features
 
 
+@dataclass(frozen=True)
+class HeadFit:
+    """How the linear layer of a transferred classifier was fitted: enough to find out what each image contributed.
+
+    Attributes:
+        head: name of the head.
+        regularisation: the strength that was chosen: C of the support vector machine and of logistic regression, the
+            penalty of ridge regression.
+        temperature: the layer's scores were divided by it.
+        images: the first 16 hexadecimal digits of each training image's SHA-256; empty where they are not known.
+    """
+
+    head: str
+    regularisation: float
+    temperature: float
+    images: tuple[str, ...] = ()
+
+
 class Classifier(nn.Module):
     """Backbones, a normalisation for each of their feature vectors, and a linear layer on all of them together.
 
     It takes pixels, not normalised input: every backbone applies its own mean and deviation. The logits' softmax
     gives calibrated probabilities.
+
+    Args:
+        backbones, normalisations, head: its parts.
+        fit: how the head was fitted; None where that is not known, or it was trained further.
     """
 
-    def __init__(self, backbones: Sequence[Backbone], normalisations: Sequence[Normalisation], head: nn.Linear) -> None:
+    def __init__(
+        self,
+        backbones: Sequence[Backbone],
+        normalisations: Sequence[Normalisation],
+        head: nn.Linear,
+        fit: HeadFit | None = None,
+    ) -> None:
         super().__init__()
+        self.fit = fit
         self.backbones = nn.ModuleList(backbones)
         self.normalisations = nn.ModuleList(normalisations)
         self.head = head

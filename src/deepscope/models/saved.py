@@ -129,6 +129,7 @@ def _description(
         ],
         "normalisations": [module.kind for module in classifier.normalisations],
         "head": [classifier.head.out_features, classifier.head.in_features],
+        **({} if classifier.fit is None else {"fit": asdict(classifier.fit)}),
     }
 
 
@@ -192,7 +193,7 @@ def _rebuild(about: Description, weights: dict[str, Tensor]) -> tuple[Classifier
     classes, features = about.head
     head = nn.Linear(features, classes, device="meta")
     head.load_state_dict(_below(weights, "head."), assign=True)
-    return Classifier(backbones, normalisations, head), aliases
+    return Classifier(backbones, normalisations, head, about.fit), aliases
 
 
 def _statistics(held: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ from deepscope.errors import DataError
 from deepscope.inputs import Images
 from deepscope.inputs.examples import Examples, Source, items_of
 from deepscope.models import DEFAULT, Origin, VisionModel
-from deepscope.models.classifier import NormalisationKind
+from deepscope.models.classifier import Classifier, NormalisationKind
 from deepscope.models.saved import BackboneOrigin, require_architectures, save
 from deepscope.session import Session
 from deepscope.training import History
@@ -114,7 +114,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         if lost := set(range(len(data.classes))) - set(kept.tolist()):
             raise DataError(f"class {data.classes[min(lost)]!r} has no readable image to train on: add some images")
         self.skipped_ = (*data.skipped, *found.skipped)
-        self.fit_blocks(found.blocks(recipe), kept, data.names)
+        self.fit_blocks(found.blocks(recipe), kept, data.names, [found.digests[row] for row in found.rows])
         if self.fine_tuning:
             self.tune([data.sources[row] for row in found.rows], found.blocks(recipe), kept)
         return self
@@ -135,18 +135,22 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         self.recipe_ = recipe.named(self.models_)
         return self.recipe_, self.models_
 
-    def fit_blocks(self, blocks: Sequence[Tensor], labels: Tensor, classes: ArrayLike) -> Self:
+    def fit_blocks(
+        self, blocks: Sequence[Tensor], labels: Tensor, classes: ArrayLike, digests: Sequence[bytes] = ()
+    ) -> Self:
         """Fit to features that were extracted before, after `open`.
 
         Args:
             blocks: (N, D) training features of each layer of the recipe, model by model.
             labels: (N,) int64 places in `classes`, each of which occurs.
             classes: names.
+            digests: (N,) SHA-256 of the training images, by which `explain training` finds them again.
         """
         head = Head.named(self.head)
         self._forget()
         self.fitted_ = fit_features(blocks, labels, head, self.recipe_.normalisation, seed=self._session.seed)
         self.classes_: NDArray[Any] = np.asarray(classes)
+        self.digests_ = tuple(digests)
         return self
 
     def tune(
@@ -231,7 +235,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return VisionModel(
             f"classifier on {self.recipe_}",
-            self.fitted_.classifier(self.recipe_, self.models_).to(self._session.device),
+            self._network().to(self._session.device),
             self.recipe_.shared_pixels(self.models_),
             tuple(str(name) for name in self.classes_),
             aliases=self.recipe_.aliases(self.models_),
@@ -249,7 +253,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return save(
             Path(folder),
-            self.fitted_.classifier(self.recipe_, self.models_),
+            self._network(),
             self._origins(),
             self.recipe_.shared_pixels(self.models_),
             [str(name) for name in self.classes_],
@@ -265,6 +269,9 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         """
         require_architectures(self._origins())
         self.recipe_.shared_pixels(self.models_)
+
+    def _network(self) -> Classifier:
+        return self.fitted_.classifier(self.recipe_, self.models_, images=self.digests_)
 
     def _about(self) -> str:
         return f"{self.head} on {self.recipe_}, {self.recipe_.normalisation}, {self.fitted_.head.setting}"

@@ -173,7 +173,8 @@ def fit(  # noqa: PLR0913 - its settings are keywords
     blocks, sources = on.features.blocks(recipe), on.sources
     train, test = torch.from_numpy(split.train), torch.from_numpy(split.test)
     known = [block[train] for block in blocks]
-    classifier.fit_blocks(known, labels[train], examples.names)
+    digests = [on.features.digests[on.features.rows[row]] for row in split.train]
+    classifier.fit_blocks(known, labels[train], examples.names, digests)
     shots = _shots(classifier, (known, labels[train]), ([block[test] for block in blocks], labels[test]), session)
     history = None
     if fine_tuning:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from deepscope.transfer.heads.head import Fitted, Head, best, linear
+from deepscope.transfer.heads.head import Fitted, Head, Terms, best, linear
 from deepscope.transfer.heads.span import span
 from deepscope.transfer.heads.squared_hinge import path
 
@@ -45,7 +45,15 @@ class LinearSVC(Head):
             weight, bias = torch.cat([-weight, weight]), torch.cat([-bias, bias])
         if basis is not None:
             weight = weight.float() @ basis.T
-        return Fitted(linear(weight, bias), f"C={cost:g}", out_of_fold)
+        return Fitted(linear(weight, bias), f"C={cost:g}", out_of_fold, cost)
+
+    @classmethod
+    def terms(cls, scores: Tensor, labels: Tensor, regularisation: float) -> Terms:
+        """The dual variables, which are 0 for images outside the margin."""
+        signs = functional.one_hot(labels, scores.shape[1]).to(scores) * 2 - 1
+        slack = (1 - signs * scores).clamp(min=0)
+        twice = 2 * regularisation
+        return Terms(twice * signs * slack, twice * (slack > 0).to(scores), "weight")
 
 
 def _fit(features: Tensor, labels: Tensor, cost: float) -> ScikitLinearSVC:
