@@ -13,7 +13,7 @@ from torch import nn
 
 from architectures import ARCHITECTURES
 from deepscope.classification import activations
-from deepscope.errors import DataError, DeepscopeError, ModelError, SettingError, UnsupportedError
+from deepscope.errors import DataError, DeepscopeError, SettingError, UnsupportedError
 from deepscope.models import Preprocessing, VisionModel
 from networks import linear_model, tiny_model
 
@@ -139,7 +139,11 @@ class Windows(nn.Module):
     [
         (lambda x: activations(tiny_model(), x, limit=0), SettingError, {"setting": "limit"}),
         (lambda x: activations(tiny_model(), x, batch_size=0), SettingError, {"setting": "batch_size"}),
-        (lambda x: activations(linear_model(torch.ones(2, 3 * SIDE**2), size=SIDE), x), ModelError, {}),
+        (
+            lambda x: activations(linear_model(torch.ones(2, 3 * SIDE**2), size=SIDE), x),
+            UnsupportedError,
+            {"what": "activations"},
+        ),
         (lambda x: activations(tiny_model(), x, "8"), DeepscopeError, {}),
         (lambda x: activations(tiny_model(), [x[0], x[0, :, :9]]), DataError, {}),
         (

@@ -31,8 +31,9 @@ def network() -> nn.Module:
     """Random, sharp enough that each way to prepare images shows in its probabilities."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        made = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3))
-        made[1].weight.data *= 6
+        linear = nn.Linear(3 * 32 * 32, 3)
+        linear.weight.data *= 6
+        made = nn.Sequential(nn.Flatten(), linear)
     return made.eval()
 
 

@@ -19,8 +19,7 @@ from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from torch import nn
 
 from deepscope.errors import DeepscopeError
-from deepscope.models import architectures, load_model
-from deepscope.models.pretrained import _timm_categories, _timm_wnids
+from deepscope.models import architectures, load_model, timm_labels
 from deepscope.session import Session
 
 
@@ -179,9 +178,10 @@ def test_no_embedding_is_given_categories() -> None:
         config: Any = timm.get_pretrained_cfg(name)
         seen.setdefault(config.num_classes, config)
     for count, config in seen.items():
-        categories, subset = _timm_categories(config), infer_imagenet_subset(config.to_dict())
+        described_by = config.to_dict()
+        categories, subset = timm_labels.categories(described_by), infer_imagenet_subset(described_by)
         assert len(categories) == (count if subset else 0)
-        assert len(_timm_wnids(config)) == len(categories)
+        assert len(timm_labels.wnids(described_by)) == len(categories)
         if subset:
             described = ImageNetInfo(subset).index_to_description
             assert count == 1000 or categories[-1] == described(count - 1)
@@ -198,5 +198,6 @@ def test_no_embedding_is_given_categories() -> None:
     ],
 )
 def test_classes_have_the_names_of_their_own_list(name: str, first: str | None) -> None:
-    categories = _timm_categories(timm.get_pretrained_cfg(name))
+    config: Any = timm.get_pretrained_cfg(name)
+    categories = timm_labels.categories(config.to_dict())
     assert (categories[0] if categories else None) == first
