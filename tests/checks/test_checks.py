@@ -216,7 +216,7 @@ def test_class_images_stand_beside_photographs_of_the_class(data: str, session: 
     result = ClassImages(data, classes=2, iterations=2).run(session)
     (grid,) = (block for block in result.blocks if isinstance(block, ImageGrid))
     assert [len(row) for row in grid.rows] == [4]
-    assert "believed" in grid.rows[0][0].caption
+    assert "class image" in grid.rows[0][0].caption
     assert "photograph" in grid.rows[0][1].caption
 
 

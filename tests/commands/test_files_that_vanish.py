@@ -193,6 +193,6 @@ def test_checks_take_every_image_that_can_be_read(
     (folder / "hay" / "deep").mkdir()
     Image.fromarray(blocks()).save(folder / "hay" / "deep" / "7.png")
     examined = held_out("tiny", str(folder), session)
-    assert len(examined.paths) == 8  # the pipe is skipped, and listed, where it is read
+    assert len(examined.images) == 8  # the pipe is skipped, and listed, where it is read
     with pytest.raises(DeepscopeError, match="not a file"):
         images.decode(folder / "hay" / "pipe.jpg")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
@@ -23,6 +24,10 @@ from deepscope.statistics import Estimate, mean, proportion, top_shares
 from deepscope.transfer.evaluation import reliability
 
 _DRAWS = 500
+_MISTAKES = 12
+"""The most mistakes that are pictured."""
+_SIDE = 160
+"""Longer side of their pictures, in pixels."""
 _CERTAIN = 0.9995
 """Confidences from here on are shown as 1.000."""
 _WIDE = 0.2
@@ -55,8 +60,8 @@ class Accuracy(Check):
         """Classify the held-out images."""
         held = held_out(self.model, self.data, session)
         model = held.model
-        read = stream_photos(model, held.paths, session, limit=self.limit, below=[held.root], text="classifying")
-        photos = Photos.joined([batch.keeping(0) for batch in read])
+        read = stream_photos(model, held.images, session, limit=self.limit, text="classifying")
+        photos, pictures = _without_pixels(read)
         labels = torch.tensor([min(answer) for answer in photos.answers])
         probabilities = photos.probabilities
         right = probabilities.argmax(1) == labels
@@ -85,7 +90,7 @@ class Accuracy(Check):
                 Note(believed, "Calibration", "verdict"),
                 *held.notes,
                 *_of_classes_seen(
-                    evaluation_blocks(Answers(classes, seen, reduced, photos.paths).pictured(), calibration)
+                    evaluation_blocks(Answers(classes, seen, reduced, photos.paths, pictures), calibration)
                 ),
                 _coverage(probabilities.amax(1), right),
                 *skipped_blocks(photos.skipped),
@@ -93,6 +98,34 @@ class Accuracy(Check):
             arrays={"probabilities": probabilities.numpy(), "labels": labels.numpy()},
             provenance=origin([model], photos.paths, photos.digests),
         )
+
+
+def _without_pixels(batches: Iterable[Photos]) -> tuple[Photos, dict[int, Tensor]]:
+    """All images without their pixels; and small pictures of the most confident mistakes, by row, the worst first.
+
+    Only these are held at any time, and no image is opened twice.
+    """
+    parts: list[Photos] = []
+    worst: list[tuple[float, int, Tensor]] = []
+    count = 0
+    for batch in batches:
+        confidences, predicted = batch.probabilities.max(1)
+        for row, (label, answer) in enumerate(zip(predicted.tolist(), batch.answers)):
+            if label != min(answer):
+                worst.append((-float(confidences[row]), count + row, batch.pixels[row]))
+        worst = [(key, row, _small(pixels)) for key, row, pixels in sorted(worst, key=lambda one: one[:2])[:_MISTAKES]]
+        count += len(batch)
+        parts.append(batch.keeping(0))
+    return Photos.joined(parts), {row: pixels for _, row, pixels in worst}
+
+
+def _small(pixels: Tensor) -> Tensor:
+    """(3, H, W) pixels, as a copy whose longer side is at most that of a picture."""
+    factor = min(1.0, _SIDE / max(pixels.shape[1:]))
+    if factor == 1:
+        return pixels.clone()
+    size = [max(1, round(side * factor)) for side in pixels.shape[1:]]
+    return functional.interpolate(pixels[None], size, mode="bilinear", antialias=True)[0]
 
 
 def _reduced(

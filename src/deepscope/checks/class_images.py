@@ -55,7 +55,7 @@ class ClassImages(Check):
         """Make the images."""
         chosen = held_out(self.model, self.data, session)
         model = chosen.model
-        photos = read_photos(model, chosen.paths, session, batch_size=16, limit=self.limit, below=[chosen.root])
+        photos = read_photos(model, chosen.images, session, batch_size=16, limit=self.limit)
         true = torch.tensor([photos.true_class(row) or 0 for row in range(len(photos))])
         classes, counts = true.unique(return_counts=True)
         targets = classes[counts.argsort(descending=True, stable=True)[: self.classes]].tolist()

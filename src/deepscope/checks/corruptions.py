@@ -8,16 +8,21 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 from deepscope import images
 from deepscope.checks.check import Check
+from deepscope.checks.given_data import as_picture
 from deepscope.checks.held_out import held_out
 from deepscope.command import Budget
 from deepscope.data.corruptions import SIDE, Corruption, shrunk
 from deepscope.errors import DataError, SettingError
 from deepscope.inputs import nothing_readable, stream_photos
+from deepscope.inputs.given import Item
 from deepscope.models import VisionModel
+from deepscope.models.preprocessing import from_levels
 from deepscope.presenters.shown import origin, skipped_blocks
 from deepscope.results import Column, Curves, ImageGrid, Note, Picture, Result, Series, Table
 from deepscope.session import Session
@@ -58,11 +63,11 @@ class Corruptions(Check):
         corruptions = [[replace(kind, severity=severity) for severity in severities] for kind in kinds]
         held = held_out(self.model, self.data, session)
         model = held.model
-        opened, skipped = _opened(session.some(list(zip(held.paths, held.answers)), self.limit))
+        opened, skipped = _opened(session.some(list(zip(held.images.items, held.answers)), self.limit))
         originals = [one.image for one in opened]
 
         def right(shown: list[Image.Image]) -> list[bool]:
-            predicted = _predicted(model, shown, session)
+            predicted = _predicted(model, [one.seen(image) for one, image in zip(opened, shown)], session)
             return [label in one.answer for label, one in zip(predicted, opened, strict=True)]
 
         clean = _share(right(originals))
@@ -90,7 +95,7 @@ class Corruptions(Check):
                 *held.notes,
                 _curves(severities, clean, shares),
                 _table(severities, shares),
-                _figure(model, originals[0], corruptions, session),
+                _figure(model, opened[0], corruptions, session),
                 *skipped_blocks(skipped),
             ),
             provenance=origin([model], [one.path for one in opened], [one.digest for one in opened]),
@@ -99,32 +104,46 @@ class Corruptions(Check):
 
 @dataclass(frozen=True)
 class _Opened:
-    """An image at the size at which it is damaged, with its file's SHA-256 and the classes that it shows."""
+    """An image at the size at which it is damaged, with its file's SHA-256 and the classes that it shows.
+
+    Attributes:
+        size: (width, height) of pixels that the network takes as they are; None of an image that preprocessing resizes.
+    """
 
     path: Path
     image: Image.Image
     digest: bytes
     answer: frozenset[int]
+    size: tuple[int, int] | None = None
+
+    def seen(self, state: Image.Image) -> Image.Image | Tensor:
+        """A state of the image in the form in which it was given."""
+        if self.size is None:
+            return state
+        resized = state if state.size == self.size else state.resize(self.size, Image.Resampling.BICUBIC)
+        return from_levels(torch.from_numpy(np.array(resized)).permute(2, 0, 1))
 
 
-def _opened(files: Sequence[tuple[Path, frozenset[int]]]) -> tuple[list[_Opened], list[images.Skipped]]:
+def _opened(items: Sequence[tuple[Item, frozenset[int]]]) -> tuple[list[_Opened], list[images.Skipped]]:
     """The images that can be read, and the others."""
     opened: list[_Opened] = []
     skipped: list[images.Skipped] = []
-    for path, answer in files:
+    for item, answer in items:
+        source = as_picture(item.source)
         try:
-            content = images.content(path)
-            image = shrunk(images.decode(content, at_least=SIDE))
+            content = images.content(source) if isinstance(source, (str, Path)) else source
+            image = images.decode(content, at_least=SIDE)
         except images.UnreadableImage as error:
-            skipped.append(images.Skipped(str(path), error.reason))
+            skipped.append(images.Skipped(str(item.path), error.reason))
         else:
-            opened.append(_Opened(path, image, images.digest(content), answer))
+            size = image.size if isinstance(item.source, Tensor) else None
+            opened.append(_Opened(item.path, shrunk(image), images.digest(content), answer, size))
     if not opened:
         raise DataError(nothing_readable(skipped))
     return opened, skipped
 
 
-def _predicted(model: VisionModel, shown: Sequence[Image.Image], session: Session) -> list[int]:
+def _predicted(model: VisionModel, shown: Sequence[Image.Image | Tensor], session: Session) -> list[int]:
     """The most probable class of each image."""
     read = stream_photos(model, list(shown), replace(session, quiet=True))
     return [label for batch in read for label in batch.predicted.tolist()]
@@ -164,13 +183,14 @@ def _table(severities: list[int], shares: Mapping[str, list[Estimate]]) -> Table
 
 
 def _figure(
-    model: VisionModel, image: Image.Image, corruptions: Sequence[Sequence[Corruption]], session: Session
+    model: VisionModel, one: _Opened, corruptions: Sequence[Sequence[Corruption]], session: Session
 ) -> ImageGrid:
     """One image after every corruption, with its predicted class."""
     rows = []
     for grades in corruptions:
-        states = [_damaged([image], grade, session)[0] for grade in grades]
-        captions = [model.categories[label] for label in _predicted(model, states, session)]
+        states = [_damaged([one.image], grade, session)[0] for grade in grades]
+        seen = [one.seen(state) for state in states]
+        captions = [model.categories[label] for label in _predicted(model, seen, session)]
         captions[0] = f"{grades[0].name}: {captions[0]}"
         shown = zip(states, captions, strict=True)
         rows.append(tuple(Picture(np.asarray(state), caption=caption) for state, caption in shown))

@@ -110,11 +110,12 @@ class Explanations(Check):
 
     def _balanced(self, held: HeldOut, session: Session) -> Photos:
         """Half of the images from wrong predictions, as far as there are any, the rest from right ones."""
-        order = torch.randperm(len(held.paths), generator=session.rng("limit"))[: self.search].tolist()
-        files = [held.paths[row] for row in order]
+        order = torch.randperm(len(held.answers), generator=session.rng("limit"))[: self.search].tolist()
+        items = list(held.images.items)
+        drawn = replace(held.images, items=[items[row] for row in order])
         found: list[Photos] = []
         count = {True: 0, False: 0}
-        read = stream_photos(held.model, files, session, batch_size=self.batch_size, below=[held.root])
+        read = stream_photos(held.model, drawn, session, batch_size=self.batch_size)
         for batch in read:  # no more than `limit` of either kind is held
             rows = []
             for row, correct in enumerate(batch.correct):

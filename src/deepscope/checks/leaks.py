@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from deepscope.checks.check import Check
+from deepscope.checks.given_data import audit_data
 from deepscope.command import Budget
-from deepscope.data import ClassFolders, load_dataset
-from deepscope.data.audit import audit
 from deepscope.presenters.data import present
 from deepscope.results import Note, Result
 from deepscope.session import Session
@@ -35,8 +34,7 @@ class Leaks(Check):
 
     def run(self, session: Session) -> Result:
         """Audit every image."""
-        root = load_dataset(self.data, session, ClassFolders).root
-        result = present(audit(root, session, figures=8))
+        result = present(audit_data(self.data, session, figures=8))
         count = {name: round(value) for name, value in result.metrics.items()}
         text = (
             f"{count['images']} images: {count['corrupt']} corrupt; {count['duplicates/exact']} exact copies, "

@@ -16,7 +16,6 @@ from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
 from deepscope.command import Budget
 from deepscope.errors import SettingError
-from deepscope.inputs import gather
 from deepscope.presenters.attacked import as_picture, difference, origin_of, vanished_notes
 from deepscope.presenters.shown import skipped_blocks
 from deepscope.results import Curves, ImageGrid, Note, Result, Series
@@ -61,7 +60,7 @@ class Robustness(Check):
         held = held_out(self.model, self.data, session)
         found = evaluate_attacks(
             held.model,
-            gather(held.paths, below=[held.root]),
+            held.images,
             (FGSM(), PGD(steps=self.steps)),
             Conditions([level / 255 for level in self.levels], defences={}),
             limit=self.limit,

@@ -26,7 +26,7 @@ from deepscope.inputs.examples import Source
 from deepscope.kept import Cache, code_of
 from deepscope.models import Preprocessing, VisionModel
 from deepscope.models.batching import in_parts
-from deepscope.models.classifier import Backbone, Pooling, View
+from deepscope.models.classifier import Backbone, BackboneOrigin, Pooling, View
 from deepscope.models.preprocessing import from_levels
 from deepscope.models.vision_model import weights_sha256
 from deepscope.session import Session
@@ -226,7 +226,8 @@ def backbone_of(model: VisionModel, layers: Sequence[Layer], views: Sequence[Vie
     for layer, _ in layers:
         model.layer(layer)
     named: list[Layer] = [(model.aliases.get(layer, layer), pooling) for layer, pooling in layers]
-    backbone = Backbone(model.network, model.preprocessing.mean, model.preprocessing.std, named, views)
+    origin = BackboneOrigin(model.name, model.architecture, len(model.categories) or None)
+    backbone = Backbone(model.network, model.preprocessing.mean, model.preprocessing.std, named, views, origin)
     return backbone.to(model.device).eval()
 
 

@@ -6,7 +6,7 @@ flat memory, `stream_photos` also the model's logits; `read_photos` keeps everyt
 
 from deepscope.inputs.given import Given, Images, gather
 from deepscope.inputs.photos import Photos, Read, nothing_readable, read, read_photos, require_size, stream_photos
-from deepscope.inputs.truth import right_answers
+from deepscope.inputs.truth import labelled_answers, right_answers
 
 __all__ = [
     "Given",
@@ -14,6 +14,7 @@ __all__ = [
     "Photos",
     "Read",
     "gather",
+    "labelled_answers",
     "nothing_readable",
     "read",
     "read_photos",

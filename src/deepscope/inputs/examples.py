@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -124,6 +125,20 @@ class Examples:
     def names(self) -> NDArray[Any]:
         """(C,) the classes as the caller calls them: numbers or names."""
         return np.asarray(self.classes) if self.values is None else self.values
+
+    @property
+    def given(self) -> Given:
+        """The images with the caller's labels."""
+        labels = self.names[self.labels].tolist()
+        return Given(tuple(Item(*one) for one in zip(self.sources, self.paths, labels)), skipped=self.skipped)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all images and labels. Every image is read."""
+        found = hashlib.sha256(repr((self.classes, self.labels.tolist(), self.test is not None)).encode())
+        for source in self.sources:
+            found.update(source.numpy().tobytes() if isinstance(source, Tensor) else images.digest(source))
+        return found.hexdigest()
 
     @property
     def training(self) -> Examples:

@@ -15,7 +15,7 @@ from deepscope.errors import SettingError, out_of_memory
 Output = TypeVar("Output")
 
 CPU_BUDGET = 3 * 2**27
-"""Bytes of activations beyond which larger batches lose on a CPU: memory is then asked for anew in each of them."""
+"""Bytes of activations beyond which larger batches are slower on a CPU, because each allocates memory again."""
 GPU_BUDGET = 3 * 2**34
 """Bytes of activations that keep a large GPU busy: beyond them, batches only become harder to prepare ahead."""
 
@@ -64,7 +64,7 @@ def batches(
 
 
 def in_parts(run: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
-    """`run` on the whole batch, or on ever smaller parts of it while memory runs out.
+    """`run` on the whole batch, or on smaller and smaller parts while memory runs out.
 
     Raises:
         SettingError: memory does not suffice for a single image.
@@ -84,7 +84,7 @@ def memory_budget(device: torch.device) -> int:
 
 
 class _Written(TorchDispatchMode):
-    """Counts the bytes of what operations put out: an upper bound of what the graph of a batch holds."""
+    """Counts the bytes of what operations return: an upper bound of what the graph of a batch holds."""
 
     bytes = 0
 

@@ -64,6 +64,15 @@ class View:
         return pixels.flip(-1) if self.mirrored else pixels
 
 
+@dataclass(frozen=True)
+class BackboneOrigin:
+    """What rebuilds a backbone's network: its architecture (`LIBRARY:NAME`) and the outputs of its class layer."""
+
+    name: str
+    architecture: str
+    classes: int | None
+
+
 class Backbone(nn.Module):
     """Layers of a pretrained network as feature vectors.
 
@@ -72,6 +81,7 @@ class Backbone(nn.Module):
         mean, std: of the pixels that the network was trained on, by channel.
         layers: (module's name, pooling) of each feature vector; no network runs further than the last of them.
         views: what the network sees of each image; features are their mean.
+        origin: rebuilds the network; None where that is not known.
     """
 
     mean: Tensor
@@ -84,9 +94,11 @@ class Backbone(nn.Module):
         std: Sequence[float] | Tensor,
         layers: Sequence[tuple[str, Pooling]],
         views: Sequence[View] = (View(),),
+        origin: BackboneOrigin | None = None,
     ) -> None:
         super().__init__()
         self.network = network
+        self.origin = origin
         self.layers = tuple(layers)
         self.views = tuple(views)
         self.register_buffer("mean", torch.as_tensor(mean).view(-1, 1, 1), persistent=False)

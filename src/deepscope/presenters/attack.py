@@ -75,10 +75,10 @@ def _metrics(found: AdversarialExamples) -> dict[str, float]:
     metrics |= proportion(int(found.success.sum()), len(found)).metrics("success")
     for field in ("l0", "l2", "linf", "ssim"):
         metrics |= median(outcome.values(field)).metrics(field)
-    for field in ("true_before", "true_after", "target_before", "target_after"):
-        everyone = outcome.values(field, of_successes=False)
+    for probability in ("true/before", "true/after", "target/before", "target/after"):
+        everyone = outcome.values(probability.replace("/", "_"), of_successes=False)
         if not all(map(math.isnan, everyone)):
-            metrics |= mean(everyone).metrics(field.replace("_", "/"))
+            metrics |= mean(everyone).metrics(probability)
     metrics |= mean(outcome.queries).metrics("queries") | mean(outcome.gradients).metrics("gradients")
     return metrics | {"gradients/vanished": int(outcome.vanished.sum())}
 

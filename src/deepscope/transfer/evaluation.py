@@ -52,6 +52,8 @@ class Answers:
     def pictured(self, sources: Sequence[Source] | None = None) -> Answers:
         """The same, with images of the most confident mistakes.
 
+        These few files are opened again: features may come from the cache, in which case no image was read at all.
+
         Args:
             sources: (N,) the images; None reads the files.
         """
