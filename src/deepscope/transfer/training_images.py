@@ -217,7 +217,7 @@ def _candidates(examples: Examples, fit: HeadFit | None) -> Examples:
     ]
     if not kept:
         raise DataError(
-            f"{examples.name} holds none of the images that the classifier was fitted to: name another folder"
+            f"{examples.name} holds none of the images that the classifier was fitted to: name their folder"
         )
     return examples.at(np.array(kept, np.int64))
 
