@@ -18,6 +18,7 @@ from deepscope.models import Preprocessing, VisionModel
 from networks import linear_model, tiny_model
 
 SIDE = 16
+FLAT = linear_model(torch.ones(2, 3 * SIDE**2), size=SIDE)
 
 
 @pytest.fixture
@@ -139,7 +140,7 @@ class Windows(nn.Module):
     [
         (lambda x: activations(tiny_model(), x, limit=0), SettingError, {"setting": "limit"}),
         (lambda x: activations(tiny_model(), x, batch_size=0), SettingError, {"setting": "batch_size"}),
-        (
+        (lambda x: activations(FLAT, x), UnsupportedError, {"what": "activations"}),
             lambda x: activations(linear_model(torch.ones(2, 3 * SIDE**2), size=SIDE), x),
             UnsupportedError,
             {"what": "activations"},
