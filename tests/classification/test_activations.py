@@ -141,10 +141,6 @@ class Windows(nn.Module):
         (lambda x: activations(tiny_model(), x, limit=0), SettingError, {"setting": "limit"}),
         (lambda x: activations(tiny_model(), x, batch_size=0), SettingError, {"setting": "batch_size"}),
         (lambda x: activations(FLAT, x), UnsupportedError, {"what": "activations"}),
-            lambda x: activations(linear_model(torch.ones(2, 3 * SIDE**2), size=SIDE), x),
-            UnsupportedError,
-            {"what": "activations"},
-        ),
         (lambda x: activations(tiny_model(), x, "8"), DeepscopeError, {}),
         (lambda x: activations(tiny_model(), [x[0], x[0, :, :9]]), DataError, {}),
         (
