@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from deepscope.commands.models import present
+from deepscope.commands.section import Headline
 from deepscope.models.anatomy import anatomy
-from deepscope.results import Note, Result
+from deepscope.results import Bars, ImageGrid, Note, Result
 from deepscope.session import Session
+from deepscope.statistics import Estimate
 from deepscope.studies.study import Answer, Budget, Study, answers
 
 _PUBLISHED = {
@@ -18,6 +20,9 @@ _PUBLISHED = {
     "parameters/convolution": 14_714_688,
     "parameters/fully-connected": 123_642_856,
 }
+
+_SHARE = 0.89
+"""Of the parameters in the fully connected layers, as the report gives it."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class Architecture(Study):
                 "1. share in the fully connected layers",
                 "89 %" if is_vgg16 else "—",
                 f"{share:.1%}",
-                "answered" if not is_vgg16 else "reproduced" if round(share, 2) == 0.89 else "differs",
+                "answered" if not is_vgg16 else "reproduced" if round(share, 2) == _SHARE else "differs",
                 "the first of the three alone sees 7 x 7 x 512 inputs",
             )
         )
@@ -90,4 +95,30 @@ class Architecture(Study):
                 ),
                 answers(questions),
             ),
+        )
+
+    def headline(self, result: Result) -> Headline:
+        """Where the parameters are, and where the arithmetic is."""
+        total, connected = (result.metrics[f"parameters/{name}"] for name in ("total", "fully-connected"))
+        share, work = connected / total, 1 - connected / result.metrics["multiply-adds"]
+        names = ("convolutions", "fully connected layers")
+        bars = (
+            Bars(names, (1 - share, share), "share of the parameters", 1),
+            Bars(names, (work, 1 - work), "share of the work", 0),
+        )
+        finding = (
+            f"{self.model.rpartition(':')[2]} has {total / 1e6:.1f} million parameters, {connected / 1e6:.1f} million of "
+            f"them in its fully connected layers. Its convolutions do {work:.0%} of the arithmetic with the rest."
+        )
+        is_vgg16 = self.model.rpartition(":")[2] == "vgg16"
+        held = round(share, 2) == _SHARE
+        return Headline(
+            finding,
+            "of the parameters are in the fully connected layers",
+            Estimate(share, share, share),
+            published=f"{_SHARE:.0%}" if is_vgg16 else "",
+            verdict="counted" if not is_vgg16 else "reproduced" if held else "differs",
+            tone="plain" if not is_vgg16 else "good" if held else "attention",
+            picture=ImageGrid((bars,), "Parameters and arithmetic"),
+            weight=1,
         )

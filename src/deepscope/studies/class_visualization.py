@@ -8,12 +8,13 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from deepscope.commands.section import Headline
 from deepscope.commands.shown import origin
 from deepscope.errors import DeepscopeError, SettingError
 from deepscope.models import DEFAULT, catalogue, load_model
 from deepscope.results import Result
 from deepscope.session import Session
-from deepscope.statistics import difference, mcnemar, proportion
+from deepscope.statistics import Estimate, difference, mcnemar, proportion
 from deepscope.studies.claims import Row
 from deepscope.studies.class_images_alone import unevaluated
 from deepscope.studies.class_images_compared import SHOWN, Plan, Ways
@@ -112,6 +113,25 @@ class ClassVisualization(Study):
         )
         found.append(_vgg16(ways.session))
         return found
+
+    def headline(self, result: Result) -> Headline | None:
+        """How many class images another network recognises."""
+        other = f"recognised/{self.evaluator}/top1"
+        best = Estimate.of(result.metrics, other, "/default")
+        source = Estimate.of(result.metrics, other, f"/source/{self.iterations[-1]} iterations")
+        if not (best.known and source.known):
+            return None
+        count = round(result.metrics["classes"])
+        return Headline(
+            f"{self.evaluator} recognises {round(best.value * count)} of {count} class images that deepscope's recipe "
+            f"makes of {self.model}, and {round(source.value * count)} by the report's method. The network that made "
+            "an image always sees its class; only another one shows whether it is there.",
+            f"of {count} class images are recognised by another network",
+            best,
+            published="yes, to the eye",
+            verdict="measured",
+            picture=result.figure(),
+        )
 
 
 def _compare(ways: Ways, question: str, better: str, worse: str, *, published: str = "yes") -> Answer:

@@ -26,15 +26,17 @@ from deepscope.attributions.measuring import CHANCE, measure
 from deepscope.attributions.sanity import check_sanity
 from deepscope.commands.explained import heat, image_cell
 from deepscope.commands.sanity import sanity_blocks, sanity_metrics
+from deepscope.commands.section import Headline
 from deepscope.commands.shown import origin
 from deepscope.data.photographs import bundled_photographs
 from deepscope.errors import SettingError
 from deepscope.inputs import Photos, read_photos
 from deepscope.models import VisionModel, load_model
 from deepscope.models.prediction import forward
+from deepscope.render.text import amount, share
 from deepscope.results import Block, GridCell, ImageGrid, Result
 from deepscope.session import Session
-from deepscope.statistics import difference, mean
+from deepscope.statistics import Estimate, difference, mean
 from deepscope.studies.claims import Question, Row, rank_correlation, unpaired
 from deepscope.studies.networks import usable
 from deepscope.studies.study import Answer, Budget, Study, answers
@@ -151,6 +153,27 @@ class Saliency(Study):
         black = forward(model, torch.zeros_like(photos.pixels[:1]), session)
         rise = (photos.logits - black).gather(1, photos.predicted[:, None])[:, 0]
         return ((rise - shares.sum((1, 2, 3))).abs() / rise.abs()).double().numpy()
+
+    def headline(self, result: Result) -> Headline | None:
+        """Whether SmoothGrad cures the noise, and what the gradient misses."""
+        name = next((name for name in reversed(self.models) if f"images/{name}" in result.metrics), None)
+        if name is None:
+            return None
+        calmer = Estimate.of(result.metrics, f"smooth-grad/{SENSITIVITY}/{name}")
+        missed = Estimate.of(result.metrics, f"saturation/gradient-misses/{name}")
+        decided = "reproduced" if calmer.high < 0 else "differs" if calmer.low > 0 else ""
+        return Headline(
+            f"SmoothGrad changes how strongly a map answers to invisible noise by {amount(calmer)} of the map's own "
+            f"length: below 0 is calmer. The gradient at the image misses {share(missed)} of the rise of {name}'s logit "
+            "from a black image: the network saturates.",
+            "change of the maps' sensitivity to noise by SmoothGrad",
+            calmer,
+            form="number",
+            published="cures the noise",
+            verdict=decided,
+            tone="good" if decided == "reproduced" else "attention",
+            picture=result.figure(f"Saliency maps of {name}"),
+        )
 
 
 def _trusted(checked: SanityCheck) -> Answer:

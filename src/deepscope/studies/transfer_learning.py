@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from deepscope import images
+from deepscope.commands.section import Headline
 from deepscope.commands.shown import origin
 from deepscope.commands.transfer_improve import idea_notes, ideas_table, improvement_metrics
 from deepscope.commands.transfer_table import PUBLISHED, comparison_metrics, comparison_notes, features_table
@@ -19,7 +20,8 @@ from deepscope.data import ClassFolders, Dataset, load_dataset
 from deepscope.errors import SettingError
 from deepscope.features.layers import maps
 from deepscope.models import DEFAULT, catalogue, load_model
-from deepscope.results import Column, Result, Table
+from deepscope.render.text import share
+from deepscope.results import Bars, Column, ImageGrid, Result, Table
 from deepscope.session import Session
 from deepscope.statistics import Estimate, mcnemar, proportion
 from deepscope.studies.study import Answer, Budget, Study, Verdict, answers
@@ -218,6 +220,28 @@ class TransferLearning(Study):
                 "came of each",
             ),
         ]
+
+    def headline(self, result: Result) -> Headline:
+        """What pre-training is worth."""
+        names = {"pretrained features": "head/linear-svc", "initial weights": "initial/weights"}
+        names |= {"digits: features": "features/of digits", "digits: bare pixels": "pixels/of digits"}
+        found = {words: Estimate.of(result.metrics, f"accuracy/{name}") for words, name in names.items()}
+        svm, blank, far, pixels = found.values()
+        decided = "reproduced" if svm.low > blank.high else "differs" if svm.high < blank.low else ""
+        return Headline(
+            f"A linear SVM on pretrained features is right in {share(svm)} of the test images, on the same layer with "
+            f"initial weights in {share(blank)}. On handwritten digits it reaches {share(far)}, and {share(pixels)} "
+            "on the bare pixels.",
+            "accuracy of a linear SVM on pretrained features",
+            svm,
+            published="pre-training helps",
+            verdict=decided,
+            tone="good" if decided == "reproduced" else "attention",
+            picture=ImageGrid(
+                ((Bars(tuple(found), tuple(one.value for one in found.values()), "test accuracy", 0),),),
+                "What pre-training is worth",
+            ),
+        )
 
 
 @dataclass(frozen=True, eq=False)
