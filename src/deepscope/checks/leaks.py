@@ -8,11 +8,12 @@ from typing import ClassVar
 
 from deepscope.checks.check import Check
 from deepscope.commands.data import present
-from deepscope.commands.section import Budget
+from deepscope.commands.section import Budget, Headline
 from deepscope.data import ClassFolders, load_dataset
 from deepscope.data.audit import audit
 from deepscope.results import Note, Result
 from deepscope.session import Session
+from deepscope.statistics import Estimate
 
 
 @dataclass(frozen=True)
@@ -46,3 +47,20 @@ class Leaks(Check):
         )
         advice = (block for block in result.blocks if not (isinstance(block, Note) and block.level == "verdict"))
         return replace(result, blocks=(Note(text, "Leaks", "verdict"), *advice))
+
+    def headline(self, result: Result) -> Headline:
+        """How many images are damaged, copied, or on both sides of the split."""
+        names = ("corrupt", "duplicates/exact", "duplicates/near", "duplicates/exact-across-splits")
+        corrupt, exact, near, across = (round(result.metrics[name]) for name in names)
+        across += round(result.metrics["duplicates/near-across-splits"])
+        count, found = round(result.metrics["images"]), corrupt + across
+        return Headline(
+            f"Of {count} images, {corrupt} are corrupt and {exact + near} are copies or near-copies of another one. "
+            f"{across} of the copies lie in both train and test.",
+            "images are corrupt, or in both train and test",
+            Estimate(found, found, found),
+            form="count",
+            verdict="look at these" if found else "clean",
+            tone="attention" if found else "good",
+            picture=result.figure(),
+        )

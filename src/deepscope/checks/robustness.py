@@ -15,10 +15,11 @@ from deepscope.attacks.defences import WARNING
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
 from deepscope.commands.attacked import as_picture, difference, origin_of, vanished_notes
-from deepscope.commands.section import Budget
+from deepscope.commands.section import Budget, Headline
 from deepscope.commands.shown import skipped_blocks
 from deepscope.errors import SettingError
 from deepscope.inputs import gather
+from deepscope.render.text import share
 from deepscope.results import Curves, ImageGrid, Note, Result, Series
 from deepscope.session import Session
 from deepscope.settings import Count, Range, check
@@ -106,7 +107,7 @@ class Robustness(Check):
         )
 
     def _said(self, held: Mapping[str, Estimate], vanished: Tensor) -> str:
-        level = min(self.levels, key=lambda level: abs(level - 2))
+        level = self._telling()
         if count := int(vanished.sum()):
             return (
                 f"This does not show how robust the network is: the gradients of {count} of {len(vanished)} images "
@@ -117,6 +118,28 @@ class Robustness(Check):
             f"PGD with changes of at most {level:g} grey levels of 255, which nobody sees, takes accuracy from "
             f"{held['clean']} to {held[f'{PGD.name}/{level:g}']}."
         )
+
+    def headline(self, result: Result) -> Headline:
+        """What is left of the accuracy under changes that nobody sees."""
+        level = self._telling()
+        clean = Estimate.of(result.metrics, "accuracy/clean")
+        left = Estimate.of(result.metrics, f"accuracy/{PGD.name}/{level:g}")
+        hidden = result.metrics["gradients/vanished"]
+        return Headline(
+            f"PGD with changes of at most {level:g} grey levels of 255 takes the accuracy from {share(clean)} to "
+            f"{share(left)}. "
+            + ("Some gradients vanish, so it may be lower still." if hidden else "Nobody sees them."),
+            f"accuracy under changes of {level:g} grey levels",
+            left,
+            verdict="falls" if left.high < clean.low else "",
+            tone="attention",
+            picture=result.figure(),
+            weight=1,
+        )
+
+    def _telling(self) -> float:
+        """The radius that the findings are about: the one nearest to two grey levels."""
+        return min(self.levels, key=lambda level: abs(level - 2))
 
 
 def _series(label: str, x: list[float], shares: list[Estimate]) -> Series:

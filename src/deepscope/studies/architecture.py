@@ -104,13 +104,14 @@ class Architecture(Study):
         names = ("convolutions", "fully connected layers")
         bars = (
             Bars(names, (1 - share, share), "share of the parameters", 1),
-            Bars(names, (work, 1 - work), "share of the work", 0),
+            Bars(names, (work, 1 - work), "share of the arithmetic", 0),
         )
+        name = self.model.rpartition(":")[2]
+        is_vgg16 = name == "vgg16"
         finding = (
-            f"{self.model.rpartition(':')[2]} has {total / 1e6:.1f} million parameters, {connected / 1e6:.1f} million of "
-            f"them in its fully connected layers. Its convolutions do {work:.0%} of the arithmetic with the rest."
+            f"{name} has {total / 1e6:.1f} million parameters, {connected / 1e6:.1f} million of them in its fully "
+            f"connected layers. Its convolutions do {100 * work:.0f} % of the arithmetic with the rest."
         )
-        is_vgg16 = self.model.rpartition(":")[2] == "vgg16"
         held = round(share, 2) == _SHARE
         return Headline(
             finding,

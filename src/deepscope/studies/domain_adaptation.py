@@ -142,14 +142,10 @@ class DomainAdaptation(Study):
         names = (_DANN, _SOURCE_ONLY, _TARGET_ONLY, _TEACHER)
         dann, bare, bound, teacher = (Estimate.of(result.metrics, f"accuracy/{name}/target") for name in names)
         held = _compared(dann.value, _PUBLISHED[_DANN])
-        few = (
-            f" {self.images} images of each domain and one training stand for the paper's 60,000."
-            if self.images
-            else ""
-        )
+        few = f" {self.images} images per domain and one training stand for the paper's 60,000." if self.images else ""
         return Headline(
-            f"Without a label of the target, DANN is right in {share(dann)} of MNIST-M's digits; trained on MNIST alone "
-            f"it is {share(bare)}, with the target's labels {share(bound)}. The strongest method here reaches "
+            f"Without target labels, DANN is right in {share(dann)} of MNIST-M's digits; training on MNIST alone gives "
+            f"{share(bare)}, training with the target's labels {share(bound)}. The strongest method here reaches "
             f"{share(teacher)}.{few}",
             "of MNIST-M's digits are right with DANN",
             dann,

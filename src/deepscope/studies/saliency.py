@@ -160,12 +160,15 @@ class Saliency(Study):
         if name is None:
             return None
         calmer = Estimate.of(result.metrics, f"smooth-grad/{SENSITIVITY}/{name}")
+        before, after = (
+            Estimate.of(result.metrics, f"{SENSITIVITY}/{method}/{name}") for method in ("saliency", "smooth-grad")
+        )
         missed = Estimate.of(result.metrics, f"saturation/gradient-misses/{name}")
         decided = "reproduced" if calmer.high < 0 else "differs" if calmer.low > 0 else ""
         return Headline(
-            f"SmoothGrad changes how strongly a map answers to invisible noise by {amount(calmer)} of the map's own "
-            f"length: below 0 is calmer. The gradient at the image misses {share(missed)} of the rise of {name}'s logit "
-            "from a black image: the network saturates.",
+            f"Invisible noise in the image moves a map by {amount(before)} of its own length, a SmoothGrad map by "
+            f"{amount(after)}. The gradient at the image misses {share(missed)} of the rise of {name}'s logit from a "
+            "black image: the network saturates.",
             "change of the maps' sensitivity to noise by SmoothGrad",
             calmer,
             form="number",
