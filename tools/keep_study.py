@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from PIL import Image
 
@@ -33,7 +33,7 @@ _OUT = re.compile(r'("command": "[^"\n]*?) --out(?:=| )[^ "\n]+')
 """The folder that a command wrote to is not kept."""
 _OF_THE_FOLDER = (FOLDER, "sha256")
 """Keys of a result.json that describe files beside it, which are not kept unchanged."""
-_VERDICTS: tuple[Verdict, ...] = ("reproduced", "differs", "answered", "not measured here")
+_VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 _OPEN = ("-", "TODO")
 """Published values of questions that the report leaves open."""
 _HEADLINES = (

@@ -127,8 +127,7 @@ class Robustness(Check):
         hidden = result.metrics["gradients/vanished"]
         return Headline(
             f"PGD with changes of at most {level:g} grey levels of 255 takes the accuracy from {share(clean)} to "
-            f"{share(left)}. "
-            + ("Some gradients vanish, so it may be lower still." if hidden else "Nobody sees them."),
+            f"{share(left)}. " + ("Some gradients vanish: it may be lower." if hidden else "Nobody sees them."),
             f"accuracy under changes of {level:g} grey levels",
             left,
             verdict="falls" if left.high < clean.low else "",

@@ -149,6 +149,7 @@ def _compare(ways: Ways, question: str, better: str, worse: str, *, published: s
     p = mcnemar(a.ranks < 1, b.ranks < 1)
     because = f"{better} against {worse}: {shares} top-1 by the other network, McNemar p = {p:.3f}"
     if decided == "not decided":
+        verdict = "not decided"
         because += f"; {len(a.ranks)} classes do not decide it"
     return Answer(question, published, f"log-probability {gain}", verdict, because)
 

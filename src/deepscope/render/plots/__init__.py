@@ -11,12 +11,13 @@ from deepscope.render.plots import curves, grid, matrix
 from deepscope.render.plots.animation import film, frames_with_captions, gif, webp
 from deepscope.render.plots.canvas import DENSITY, Pixels, style
 from deepscope.render.plots.mp4 import mp4
+from deepscope.render.plots.tiles import tile
 from deepscope.results import Animation, Block, Curves, Heatmap, ImageGrid, Note, Table
 
 _WEBP_LIMIT = 16_383
 """Pixels a side that the format can hold."""
 
-__all__ = ["DENSITY", "compact", "draw", "files", "film", "gif", "mp4", "png", "webp"]
+__all__ = ["DENSITY", "compact", "draw", "files", "film", "gif", "mp4", "png", "tile", "webp"]
 
 
 def draw(block: Block, *, titled: bool = True) -> Pixels | None:
