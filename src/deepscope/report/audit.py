@@ -117,8 +117,8 @@ def audit(
     chosen = [member.within(budget, data=str(data), model=model.name) for member in wanted]
     place = hashlib.sha256(f"{model.fingerprint}\0{Path(data).absolute()}".encode()).hexdigest()[:16]
     shelf = Shelf(session.cache / "audits" / place, session, model.fingerprint)
-    *_, (outcomes, said) = run(chosen, shelf, budget)
-    return Audit(f"{evaluated.model.name} on {Path(data).name}", said, tuple(outcomes))
+    *_, state = run(chosen, shelf, budget)
+    return Audit(f"{evaluated.model.name} on {Path(data).name}", state.said, state.outcomes)
 
 
 @presents(Audit)

@@ -42,7 +42,7 @@ class ActivationMaps(Study):
     """
 
     chapter: ClassVar[str] = "1.1 VGG16 architecture"
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.2, "full": 0.5}
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.1, "full": 0.5}
 
     images: tuple[Path, ...] = ()
     _: KW_ONLY

@@ -34,7 +34,7 @@ class Architecture(Study):
     """
 
     chapter: ClassVar[str] = "1.1 VGG16 architecture"
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.1, "full": 0.1}
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.05, "full": 0.1}
 
     _: KW_ONLY
     model: str = "torchvision:vgg16"
@@ -117,7 +117,7 @@ class Architecture(Study):
             finding,
             "of the parameters are in the fully connected layers",
             Estimate(share, share, share),
-            published=f"{_SHARE:.0%}" if is_vgg16 else "",
+            published=f"{100 * _SHARE:.0f} %" if is_vgg16 else "",
             verdict="counted" if not is_vgg16 else "reproduced" if held else "differs",
             tone="plain" if not is_vgg16 else "good" if held else "attention",
             picture=ImageGrid((bars,), "Parameters and arithmetic"),

@@ -1,0 +1,217 @@
+"""What the page shows, as plain data: cards, sections with their picture and finding, and what is open."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from deepscope.checks import Check
+from deepscope.commands.section import Headline, Section
+from deepscope.names import one_line, visible
+from deepscope.render.html import Shown, data_uri, shown, tile, words
+from deepscope.render.terminal import origin
+from deepscope.render.text import amount, share
+from deepscope.report.full_runs import FullRun, full_run
+from deepscope.report.keeping import Outcome
+from deepscope.report.overview import OPEN, answer_rows
+from deepscope.results import Note, Result, Table
+from deepscope.statistics import Estimate
+
+
+@dataclass(frozen=True)
+class Number:
+    """A figure as text: its value, its interval, and what it is."""
+
+    value: str
+    interval: str
+    label: str
+
+    @classmethod
+    def of(cls, headline: Headline) -> Number | None:
+        """The headline's figure, with the digits that its interval supports."""
+        estimate = headline.estimate
+        if estimate is None:
+            return None
+        if headline.form == "count":
+            value = f"{estimate.value:,.0f}"
+            ends = f"{estimate.low:,.0f} to {estimate.high:,.0f}"
+        else:
+            value = share(estimate) if headline.form == "share" else amount(estimate)
+            ends = _ends(estimate, 100 if headline.form == "share" else 1)
+        exact = estimate.low == estimate.high
+        return cls(value, "" if exact else ends if estimate.known else "one training", headline.label)
+
+
+def _ends(estimate: Estimate, scale: int) -> str:
+    places = estimate.decimals(scale)
+    return f"{estimate.low * scale:.{places}f} to {estimate.high * scale:.{places}f}"
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A full run, which was not measured on this machine."""
+
+    run: FullRun
+    number: Number | None
+    picture: str
+    day: str
+
+    @classmethod
+    def of(cls, section: Section) -> Elsewhere | None:
+        """The full run of the section that came with the installation."""
+        run = full_run(section.name)
+        if run is None or isinstance(section, Check):
+            return None
+        day = date.fromisoformat(run.date)
+        picture = data_uri("image/webp", run.picture) if run.picture else ""
+        return cls(run, Number.of(run.headline), picture, f"{day.day} {day:%B %Y}")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A section of the page.
+
+    Attributes:
+        outcome: what was run.
+        headline: what it shows first; without a finding where there is nothing to say.
+        number: the headline's figure.
+        lead: its picture as HTML, in full size.
+        tile: and as a small picture for a card.
+        alternative: what the picture shows.
+        warnings: what to know before reading on.
+        rest: all other blocks.
+        holds: what these are, in words.
+        elsewhere: the full run.
+    """
+
+    outcome: Outcome
+    headline: Headline
+    number: Number | None
+    lead: str
+    tile: str
+    alternative: str
+    warnings: tuple[Note, ...]
+    rest: tuple[Shown, ...]
+    holds: str
+    origin: str
+    elsewhere: Elsewhere | None
+
+    @property
+    def name(self) -> str:
+        """Of the section, and of its place on the page."""
+        return self.outcome.section.name
+
+    @property
+    def title(self) -> str:
+        """Of the result."""
+        return one_line(self.outcome.result.title)
+
+    @property
+    def small(self) -> bool:
+        """Whether the study can say more: it ran on less than the full budget gives, or left something open."""
+        section = self.outcome.section
+        full = getattr(type(section), "within", None)
+        if isinstance(section, Check) or full is None:
+            return False
+        return section != full("full") or any(row[4] in OPEN for row in answer_rows([self.outcome]))
+
+
+def part(outcome: Outcome) -> Part:
+    """Everything that the page shows of an outcome. It draws the figures, so it takes a moment."""
+    result = outcome.result
+    headline = Headline("") if outcome.failure or outcome.missing else outcome.section.headline(result)
+    headline = headline or _without(result)
+    picture, blocks = headline.picture, shown(result, films=True)
+    lead = next((block.html for block in blocks if block.block is picture), "")
+    if picture is not None and not lead:
+        lead = shown(Result(result.title, config=result.config, blocks=(picture,), provenance=result.provenance))[
+            0
+        ].html
+    warnings = tuple(one.block for one in blocks if isinstance(one.block, Note) and one.block.level == "warning")
+    rest = tuple(one for one in blocks if one.block is not picture and not any(one.block is w for w in warnings))
+    return Part(
+        outcome,
+        headline,
+        Number.of(headline),
+        lead,
+        tile(picture) if picture is not None else "",
+        words(picture) if picture is not None else "",
+        warnings,
+        rest,
+        _holds(rest),
+        origin(result),
+        Elsewhere.of(outcome.section),
+    )
+
+
+def _without(result: Result) -> Headline:
+    """For a section that declares none: its first figure, and its verdicts in full."""
+    said = " ".join(block.text for block in result.blocks if isinstance(block, Note) and block.level == "verdict")
+    return Headline(said, picture=result.figure())
+
+
+def _holds(blocks: Sequence[Shown]) -> str:
+    kinds = Counter(
+        "table" if isinstance(one.block, Table) else "note" if isinstance(one.block, Note) else "figure"
+        for one in blocks
+    )
+    found = [f"{kinds[kind]} {kind}{'s' * (kinds[kind] != 1)}" for kind in ("figure", "table", "note") if kinds[kind]]
+    return ", ".join([*found, "settings and command"])
+
+
+@dataclass(frozen=True)
+class Card:
+    """A chapter at a glance.
+
+    Attributes:
+        chapter: its heading.
+        part: the section that stands for it.
+        number: the figure, measured here or, where nothing was, in the full run.
+        headline: that it belongs to.
+        picture, alternative: of the card.
+        here: whether the figure was measured on this machine.
+        full: the full run's figure, where this one is of little data.
+    """
+
+    chapter: str
+    part: Part
+    number: Number | None
+    headline: Headline
+    picture: str
+    alternative: str
+    here: bool
+    full: str
+
+
+def cards(parts: Sequence[Part]) -> list[Card]:
+    """One per chapter, in order."""
+    chapters: dict[str, list[Part]] = {}
+    for one in parts:
+        chapters.setdefault(one.outcome.section.chapter, []).append(one)
+    return [_card(chapter, members) for chapter, members in chapters.items()]
+
+
+def _card(chapter: str, members: Sequence[Part]) -> Card:
+    lead = max(members, key=lambda one: (bool(one.headline.finding), one.number is not None, one.headline.weight))
+    run = lead.elsewhere
+    if lead.number is None and run is not None and run.number is not None:
+        picture, words = (lead.tile, lead.alternative) if lead.tile else (run.picture, visible(run.run.shows))
+        return Card(chapter, lead, run.number, run.run.headline, picture, words, False, "")
+    full = run.number.value if lead.small and run is not None and run.number is not None else ""
+    return Card(chapter, lead, lead.number, lead.headline, lead.tile, lead.alternative, True, full)
+
+
+def sentence(outcomes: Sequence[Outcome]) -> str:
+    """What was examined and what came of it, in one sentence."""
+    rows = answer_rows(outcomes)
+    if not rows:
+        return ""
+    count = Counter(row[4] for row in rows)
+    found = len(rows) - sum(count[verdict] for verdict in OPEN)
+    experiments = f"{len(outcomes)} experiment{'s' * (len(outcomes) != 1)}"
+    return (
+        f"{experiments} of Delefosse and Vin's report, repeated: {found} questions are answered, {count['reproduced']} "
+        f"published findings reproduced, {count['differs']} not."
+    )
