@@ -68,9 +68,7 @@ def tile(figure: Figure) -> str:
     """A small picture of a figure for a card, as a data URI."""
     from deepscope.render import plots
 
-    drawn = plots.draw(figure, titled=False)
-    assert drawn is not None
-    return data_uri("image/webp", plots.tile(figure, drawn))
+    return data_uri("image/webp", plots.tile(figure))
 
 
 def words(figure: Figure) -> str:

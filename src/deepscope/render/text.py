@@ -55,8 +55,18 @@ def _written(estimate: Estimate, scale: float, unit: str, interval: bool) -> str
     places = estimate.decimals(scale)
     if scale == 1 and not estimate.known:
         return number(estimate.value, ".3g")
-    value, low, high = (f"{end * scale:.{places}f}" for end in (estimate.value, estimate.low, estimate.high))
+    value, low, high = (_signed(end * scale, places) for end in (estimate.value, estimate.low, estimate.high))
     return f"{value}{unit} [{low}, {high}]" if interval and estimate.known and low != high else f"{value}{unit}"
+
+
+def ends(estimate: Estimate, scale: float = 1) -> str:
+    """The ends of a figure's interval, with as many digits as the figure: "67 to 85"."""
+    places = estimate.decimals(scale)
+    return f"{_signed(estimate.low * scale, places)} to {_signed(estimate.high * scale, places)}"
+
+
+def _signed(value: float, places: int) -> str:
+    return f"{value:.{places}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def numeric(table: Table, index: int) -> bool:

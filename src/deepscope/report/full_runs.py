@@ -1,7 +1,7 @@
 """The full runs that come with the installation: measured with the real data, elsewhere.
 
-`tools/keep_study.py` writes them from `docs/experiments/kept`. A page shows them beside what was measured here, and says
-so.
+`tools/keep_study.py` writes them from `docs/experiments/kept`. A page shows them beside what was measured here, and
+says so.
 """
 
 from __future__ import annotations

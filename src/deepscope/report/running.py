@@ -69,7 +69,7 @@ class Clock:
 
 
 def expected(chosen: Sequence[Section], shelf: Shelf, budget: Budget) -> dict[str, float]:
-    """The minutes of each section that is not kept: as last time, else by its estimate; none where its data is missing."""
+    """Minutes of each section that is not kept: as last time, else its estimate; none where its data is missing."""
     waiting = [section for section in chosen if not shelf.has(section)]
     return {
         section.name: _first(shelf.minutes(section), section.minutes[budget]) if section.ready(shelf.session) else 0.0

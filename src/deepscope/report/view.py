@@ -12,12 +12,11 @@ from deepscope.commands.section import Headline, Section
 from deepscope.names import one_line, visible
 from deepscope.render.html import Shown, data_uri, shown, tile, words
 from deepscope.render.terminal import origin
-from deepscope.render.text import amount, share
+from deepscope.render.text import amount, ends, share
 from deepscope.report.full_runs import FullRun, full_run
 from deepscope.report.keeping import Outcome
 from deepscope.report.overview import OPEN, answer_rows
 from deepscope.results import Note, Result, Table
-from deepscope.statistics import Estimate
 
 
 @dataclass(frozen=True)
@@ -36,17 +35,12 @@ class Number:
             return None
         if headline.form == "count":
             value = f"{estimate.value:,.0f}"
-            ends = f"{estimate.low:,.0f} to {estimate.high:,.0f}"
+            interval = f"{estimate.low:,.0f} to {estimate.high:,.0f}"
         else:
             value = share(estimate) if headline.form == "share" else amount(estimate)
-            ends = _ends(estimate, 100 if headline.form == "share" else 1)
+            interval = ends(estimate, 100 if headline.form == "share" else 1)
         exact = estimate.low == estimate.high
-        return cls(value, "" if exact else ends if estimate.known else "one training", headline.label)
-
-
-def _ends(estimate: Estimate, scale: int) -> str:
-    places = estimate.decimals(scale)
-    return f"{estimate.low * scale:.{places}f} to {estimate.high * scale:.{places}f}"
+        return cls(value, "" if exact else interval if estimate.known else "one training", headline.label)
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,6 @@ class Architecture(Study):
             published=f"{100 * _SHARE:.0f} %" if is_vgg16 else "",
             verdict="counted" if not is_vgg16 else "reproduced" if held else "differs",
             tone="plain" if not is_vgg16 else "good" if held else "attention",
-            picture=ImageGrid((bars,), "Parameters and arithmetic"),
+            picture=ImageGrid(tuple((chart,) for chart in bars), "Parameters and arithmetic"),
             weight=1,
         )

@@ -12,7 +12,7 @@ from deepscope.commands.section import Headline
 from deepscope.commands.shown import origin
 from deepscope.errors import DeepscopeError, SettingError
 from deepscope.models import DEFAULT, catalogue, load_model
-from deepscope.results import Result
+from deepscope.results import Figure, ImageGrid, Result
 from deepscope.session import Session
 from deepscope.statistics import Estimate, difference, mcnemar, proportion
 from deepscope.studies.claims import Row
@@ -114,6 +114,15 @@ class ClassVisualization(Study):
         found.append(_vgg16(ways.session))
         return found
 
+    def _picture(self, result: Result) -> Figure | None:
+        """The report's classes, by deepscope's recipe above and by the report's method below."""
+        grids = [block for block in result.blocks if isinstance(block, ImageGrid)]
+        cells = [cell for grid in grids for row in grid.rows for cell in row]
+        ways = ("default", f"source, {self.iterations[-1]} iterations")
+        rows = tuple(tuple(cell for cell in cells if cell.caption == way) for way in ways)
+        caption = "Above by deepscope's recipe, below by the report's method."
+        return ImageGrid(rows, "Class images", caption) if all(rows) else result.figure()
+
     def headline(self, result: Result) -> Headline | None:
         """How many class images another network recognises."""
         other = f"recognised/{self.evaluator}/top1"
@@ -130,7 +139,7 @@ class ClassVisualization(Study):
             best,
             published="yes, to the eye",
             verdict="measured",
-            picture=result.figure(),
+            picture=self._picture(result),
         )
 
 

@@ -7,12 +7,11 @@ import io
 from PIL import Image
 from typing_extensions import assert_never
 
-from deepscope.render.plots import curves, grid, matrix
+from deepscope.render.plots import curves, grid, matrix, tiles
 from deepscope.render.plots.animation import film, frames_with_captions, gif, webp
 from deepscope.render.plots.canvas import DENSITY, Pixels, style
 from deepscope.render.plots.mp4 import mp4
-from deepscope.render.plots.tiles import tile
-from deepscope.results import Animation, Block, Curves, Heatmap, ImageGrid, Note, Table
+from deepscope.results import Animation, Block, Curves, Figure, Heatmap, ImageGrid, Note, Table
 
 _WEBP_LIMIT = 16_383
 """Pixels a side that the format can hold."""
@@ -45,6 +44,17 @@ def draw(block: Block, *, titled: bool = True) -> Pixels | None:
                 return None
             case _:
                 assert_never(block)
+
+
+def tile(figure: Figure) -> bytes:
+    """The figure as a small WebP for a card."""
+
+    def drawn(figure: Figure) -> Pixels:
+        pixels = draw(figure, titled=False)
+        assert pixels is not None
+        return pixels
+
+    return tiles.tile(figure, drawn)
 
 
 def files(block: Block) -> dict[str, bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -16,20 +16,21 @@ from deepscope.results import Animation, Figure, GridCell, Heatmap, ImageGrid, P
 SIZE = (600, 400)
 """Pixels of a tile: three to two."""
 _GAP = 6
+_EDGE = 16
 _MOST = 6
 """Cells side by side."""
 _COARSE = 64
 """Images with shorter sides keep their pixels sharp when they are enlarged."""
 
 
-def tile(figure: Figure, drawn: Pixels) -> bytes:
+def tile(figure: Figure, draw: Callable[[Figure], Pixels]) -> bytes:
     """A WebP of three to two: the first pictures of a grid as a mosaic, anything else small.
 
     Args:
         figure: what to show.
-        drawn: the figure as `draw` gives it.
+        draw: gives the whole figure, where it holds no pictures.
     """
-    pixels = _mosaic(_pictures(figure)) or _fitted(Image.fromarray(drawn))
+    pixels = _mosaic(_pictures(figure)) or _fitted(Image.fromarray(draw(figure)))
     file = io.BytesIO()
     pixels.save(file, "WEBP", quality=80, method=4)
     return file.getvalue()
@@ -85,7 +86,7 @@ def _covering(image: Image.Image, width: int, height: int) -> Image.Image:
 def _fitted(image: Image.Image) -> Image.Image:
     """The whole image in the middle of a white tile."""
     image = image.copy()
-    image.thumbnail(SIZE, Image.Resampling.LANCZOS)
+    image.thumbnail((SIZE[0] - 2 * _EDGE, SIZE[1] - 2 * _EDGE), Image.Resampling.LANCZOS)
     sheet = Image.new("RGB", SIZE, "white")
     sheet.paste(image, ((SIZE[0] - image.width) // 2, (SIZE[1] - image.height) // 2))
     return sheet
