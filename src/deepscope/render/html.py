@@ -49,19 +49,22 @@ def fragment(result: Result, *, style: bool = True, films: bool = False) -> str:
 
 @dataclass(frozen=True)
 class Shown:
-    """A block as HTML, for a page with an order of its own."""
+    """A block as HTML, for a page with an order of its own; the size is a figure's, in CSS pixels."""
 
     block: Block
     html: str
+    width: int = 0
+    height: int = 0
 
 
 def shown(result: Result, *, films: bool = False) -> list[Shown]:
     """Each block of the result by itself, in `fragment`'s words; its metrics last where it has no table."""
-    template, settings = _environment().get_template("block.html.jinja"), _settings(result)
-    return [
-        Shown(block, template.render(view=_view(block, films), settings=settings, result=result))
-        for block in _blocks(result)
-    ]
+    template, settings, found = _environment().get_template("block.html.jinja"), _settings(result), list[Shown]()
+    for block in _blocks(result):
+        view = _view(block, films)
+        html = template.render(view=view, settings=settings, result=result)
+        found.append(Shown(block, html, view.width, view.height) if isinstance(view, _Image) else Shown(block, html))
+    return found
 
 
 def tile(figure: Figure) -> str:

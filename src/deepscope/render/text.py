@@ -41,7 +41,7 @@ def cell(value: Cell, column: Column) -> str:
 
 def share(estimate: Estimate, *, interval: bool = False) -> str:
     """A share in per cent, with the digits that its interval supports: "78 %", "93.1 % [92.2, 93.9]"."""
-    return _written(estimate, 100, " %", interval)
+    return _written(estimate, 100, "\N{NO-BREAK SPACE}%", interval)
 
 
 def amount(estimate: Estimate, *, interval: bool = False) -> str:

@@ -18,6 +18,9 @@ from deepscope.report.keeping import Outcome
 from deepscope.report.overview import OPEN, answer_rows
 from deepscope.results import Note, Result, Table
 
+_BESIDE = 1.35
+"""Pictures that are no wider than this, by their height, stand beside the text on a wide window."""
+
 
 @dataclass(frozen=True)
 class Number:
@@ -71,7 +74,7 @@ class Part:
         outcome: what was run.
         headline: what it shows first; without a finding where there is nothing to say.
         number: the headline's figure.
-        lead: its picture as HTML, in full size.
+        lead: its picture as HTML, in full size; None where it has none.
         tile: and as a small picture for a card.
         alternative: what the picture shows.
         warnings: what to know before reading on.
@@ -83,7 +86,7 @@ class Part:
     outcome: Outcome
     headline: Headline
     number: Number | None
-    lead: str
+    lead: Shown | None
     tile: str
     alternative: str
     warnings: tuple[Note, ...]
@@ -103,13 +106,18 @@ class Part:
         return one_line(self.outcome.result.title)
 
     @property
-    def small(self) -> bool:
-        """Whether the study can say more: it ran on less than the full budget gives, or left something open."""
-        section = self.outcome.section
-        full = getattr(type(section), "within", None)
-        if isinstance(section, Check) or full is None:
-            return False
-        return section != full("full") or any(row[4] in OPEN for row in answer_rows([self.outcome]))
+    def beside(self) -> bool:
+        """Whether the picture leaves room for text at its side."""
+        return self.lead is not None and self.lead.width < _BESIDE * max(1, self.lead.height)
+
+    @property
+    def differs(self) -> bool:
+        """Whether the full run says more than this one: another figure, or something that is open here."""
+        run = self.elsewhere
+        return run is not None and (run.number != self.number or any(row[4] in OPEN for row in self._rows()))
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return answer_rows([self.outcome])
 
 
 def part(outcome: Outcome) -> Part:
@@ -118,11 +126,10 @@ def part(outcome: Outcome) -> Part:
     headline = Headline("") if outcome.failure or outcome.missing else outcome.section.headline(result)
     headline = headline or _without(result)
     picture, blocks = headline.picture, shown(result, films=True)
-    lead = next((block.html for block in blocks if block.block is picture), "")
-    if picture is not None and not lead:
-        lead = shown(Result(result.title, config=result.config, blocks=(picture,), provenance=result.provenance))[
-            0
-        ].html
+    lead = next((block for block in blocks if block.block is picture), None)
+    if picture is not None and lead is None:
+        alone = Result(result.title, config=result.config, blocks=(picture,), provenance=result.provenance)
+        (lead,) = shown(alone)
     warnings = tuple(one.block for one in blocks if isinstance(one.block, Note) and one.block.level == "warning")
     rest = tuple(one for one in blocks if one.block is not picture and not any(one.block is w for w in warnings))
     return Part(
@@ -193,7 +200,7 @@ def _card(chapter: str, members: Sequence[Part]) -> Card:
     if lead.number is None and run is not None and run.number is not None:
         picture, words = (lead.tile, lead.alternative) if lead.tile else (run.picture, visible(run.run.shows))
         return Card(chapter, lead, run.number, run.run.headline, picture, words, False, "")
-    full = run.number.value if lead.small and run is not None and run.number is not None else ""
+    full = run.number.value if run is not None and run.number not in (None, lead.number) else ""
     return Card(chapter, lead, lead.number, lead.headline, lead.tile, lead.alternative, True, full)
 
 
@@ -207,5 +214,5 @@ def sentence(outcomes: Sequence[Outcome]) -> str:
     experiments = f"{len(outcomes)} experiment{'s' * (len(outcomes) != 1)}"
     return (
         f"{experiments} of Delefosse and Vin's report, repeated: {found} questions are answered, {count['reproduced']} "
-        f"published findings reproduced, {count['differs']} not."
+        f"published findings are reproduced and {count['differs']} differ{'s' * (count['differs'] == 1)}."
     )
