@@ -8,11 +8,12 @@ import sys
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from deepscope.errors import DeepscopeError
-from deepscope.registry import Registered, discover, kebab_case
+from deepscope.registry import EVERY_COMMAND, Registered, ReservedFieldError, discover, kebab_case
 
 
 class Polish(Registered):
@@ -114,3 +115,60 @@ def test_discover_imports_every_module_below(tmp_path: Path) -> None:
     assert sorted(done.stdout.split()) == ["one", "two"]
     with pytest.raises(ModuleNotFoundError):
         discover("deepscope_has_no_such_package")
+
+
+class Sander(Registered):
+    reserved: ClassVar[frozenset[str]] = EVERY_COMMAND | {"model"}
+
+    @abstractmethod
+    def __call__(self) -> str: ...
+
+
+@pytest.mark.parametrize(("field", "whose"), [("seed", "every command"), ("model", "methods of its family")])
+def test_a_reserved_field_is_refused_where_the_class_is_defined(field: str, whose: str) -> None:
+    with pytest.raises(ReservedFieldError, match=rf"^Belt\.{field}: .*{whose} has a setting of that name; rename"):
+        type("Belt", (Sander,), {"__annotations__": {"grit": int, field: "int"}, field: 1})
+    assert Sander.members() == {}, "what was refused is no member, even while Python still holds the class"
+
+
+def test_a_class_variable_may_have_any_name() -> None:
+    @dataclass(frozen=True)
+    class Orbital(Sander):
+        seed: ClassVar[int] = 1
+        grit: int = 80
+
+        def __call__(self) -> str:
+            return "orbital"
+
+    assert Sander.members() == {"orbital": Orbital}
+    assert Orbital(grit=120).settings() == {"grit": 120}
+
+
+def test_a_module_with_a_reserved_field_breaks_nothing_else(tmp_path: Path) -> None:
+    """The rest of its package is still found, and the family's commands run."""
+    package = tmp_path / "two_methods"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    method = """
+from dataclasses import dataclass
+from deepscope.attributions import Attribution
+
+@dataclass(frozen=True)
+class {name}(Attribution):
+    "A map of nothing."
+    {field}: int = 1
+
+    def __call__(self, model, pixels, target, *, rng=None):
+        return pixels.mean(1)
+"""
+    (package / "bad.py").write_text(method.format(name="Bad", field="target"))
+    (package / "good.py").write_text(method.format(name="Good", field="width"))
+    code = (
+        "from deepscope.registry import discover; discover('two_methods')\n"
+        "from deepscope.cli.program import app\n"
+        "print(*sorted(app()['explain']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "two_methods.bad is left out: Bad.target: " in done.stderr
+    assert {"good", "saliency"} <= set(done.stdout.split())
+    assert "bad" not in done.stdout.split()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from deepscope.session import Session
-from deepscope.training import History, Moment, Shuffled, Update, fit
+from deepscope.training import History, Log, Moment, Shuffled, Update, fit
 
 
 class Toy:
@@ -57,7 +57,7 @@ class Data:
 def train(folder: Path | None, *, dropout: float = 0.5, steps: int = 60, every: int = 7) -> tuple[Toy, History]:
     session = Session(seed=3, quiet=True)
     toy = Toy(session, dropout=dropout)
-    return toy, fit(toy, Data(session), steps=steps, session=session, folder=folder, every=every, record=1)
+    return toy, fit(toy, Data(session), steps=steps, session=session, log=Log(folder=folder, every=every, record=1))
 
 
 if __name__ == "__main__":

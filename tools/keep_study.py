@@ -14,10 +14,10 @@ import itertools
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from PIL import Image
 
@@ -135,7 +135,8 @@ def headlines(studies: list[Kept]) -> str:
     if missing := [headline for headline in _HEADLINES if headline not in rows]:
         raise ValueError(f"no kept answer to {missing}")
     table = _table(("chapter", "question", "published", "measured", "verdict", "study"), [rows[h] for h in _HEADLINES])
-    counts = [f"{verdicts.count(verdict)} {verdict}" for verdict in _VERDICTS]
+    counted = [verdict for verdict in _VERDICTS if verdict != "not decided" or verdict in verdicts]
+    counts = [f"{verdicts.count(verdict)} {verdict}" for verdict in counted]
     return f"{table}\nOf {len(verdicts)} questions: {', '.join(counts)}.\n"
 
 
@@ -195,7 +196,8 @@ def shipped(one: Kept, figure: str | None) -> dict[str, Any]:
     member = Study.member(one.name)
     config = {_RENAMED.get(name, name): value for name, value in one.result["config"].items()}
     settings = {f.name: config[f.name] for f in fields(member) if f.name in config}  # type: ignore[arg-type]
-    study = member(**{name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()})
+    found = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+    study = cast("Callable[..., Study]", member)(**found)
     metrics = {name: float(str(value).replace("Infinity", "inf")) for name, value in one.result["metrics"].items()}
     headline, about = study.headline(Result(one.result["title"], metrics=metrics)), one.result["provenance"]
     assert headline is not None, one.name

@@ -23,7 +23,7 @@ import deepscope
 from deepscope.adaptation.validators import Validator
 from deepscope.attributions.faithfulness import Measure
 from deepscope.cli.program import app
-from deepscope.commands import Command
+from deepscope.command import Command
 from deepscope.data.dataset import Dataset
 from deepscope.models.source import ModelSource
 from deepscope.registry import Registered, discover

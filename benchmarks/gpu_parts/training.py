@@ -14,7 +14,7 @@ from deepscope import adaptation, gans
 from deepscope.adaptation.step import AdaptationStep, DomainBatches
 from deepscope.ascent import Streams
 from deepscope.session import Session
-from deepscope.training import fit
+from deepscope.training import Log, fit
 from deepscope.visualization import ClassObjective, Recipe, climb, preset
 
 from .check import Check, Outcome, Record, as_commands_run, exact, relative, rng, verdict
@@ -52,7 +52,9 @@ def _gan(session: Session, width: int, steps: int) -> list[float]:
     count = 2 * recipe.batch_size
     pictures = torch.randint(256, (count, 1, 32, 32), dtype=torch.uint8, generator=rng(1))
     data = gans.Labelled(pictures, torch.arange(count) % 10)
-    history = fit(step, gans.GANBatches(data, recipe.batch_size, 1, session), steps=steps, session=session, record=1)
+    history = fit(
+        step, gans.GANBatches(data, recipe.batch_size, 1, session), steps=steps, session=session, log=Log(record=1)
+    )
     return [row[name] for row in history.rows for name in ("loss/discriminator", "loss/generator")]
 
 
@@ -67,7 +69,7 @@ def _dann(session: Session, width: int, steps: int) -> list[float]:
     network.calibrate(source, target)
     labelled = adaptation.Labelled(source, torch.arange(count) % 10)
     batches = DomainBatches(labelled, target, recipe.batch_size, session, uses_target=True)
-    history = fit(step, batches, steps=steps, session=session, record=1)
+    history = fit(step, batches, steps=steps, session=session, log=Log(record=1))
     return [row[name] for row in history.rows for name in ("loss/source", "loss/domain")]
 
 

@@ -7,7 +7,7 @@ import functools
 import hashlib
 from pathlib import Path
 
-_BY_MODULE = {"commands", "studies", "checks"}
+_BY_MODULE = {"command", "commands", "presenters", "studies", "checks"}
 """Packages whose modules do not depend on each other unless they say so. Any other package counts as a whole."""
 _DRAWING = "render"
 """The package that shows what was found, and changes none of it: workflows return data that show themselves."""

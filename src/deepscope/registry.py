@@ -3,7 +3,8 @@
 A family is an abstract class that lists `Registered` among its bases. Its methods are the concrete classes below it,
 each a frozen dataclass whose fields are its whole configuration: they give the command line's
 flags, the help, the repr, the figure's caption and the JSON. Nothing is listed by hand anywhere. A number outside the
-range that its field declares (`settings`) is refused when the class is constructed, before its own `__post_init__`.
+range that its field declares (`settings`) is refused when the class is constructed, before its own `__post_init__`. A
+field whose name the family's commands take themselves is refused when the class is defined.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ import importlib
 import inspect
 import pkgutil
 import re
+import sys
+import warnings
 from abc import ABC
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast, get_origin
+from weakref import WeakSet
 
 from deepscope.errors import unknown
 from deepscope.names import plain
@@ -26,6 +30,17 @@ _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 T = TypeVar("T", bound="Registered")
 
+EVERY_COMMAND = frozenset({"device", "json", "out", "precision", "quiet", "seed"})
+"""Settings that every command takes, whatever it runs."""
+
+
+class ReservedFieldError(TypeError):
+    """A class of a family has a field of a name that the family's commands take themselves."""
+
+
+_REFUSED: WeakSet[type[Any]] = WeakSet()
+"""Classes whose definition failed. Python may keep them for a while."""
+
 
 class Registered(ABC):
     """Base of every family. A concrete class is final: no method subclasses another method."""
@@ -33,9 +48,15 @@ class Registered(ABC):
     name: ClassVar[str]
     example_flags: ClassVar[str] = ""
     """What the example of a command needs besides, where it is run with this method."""
+    reserved: ClassVar[frozenset[str]] = frozenset()
+    """Settings of the commands that take a method of this family: no field of a method may have one of these names."""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
+        if taken := sorted(cls.reserved & _own_fields(cls)):
+            _REFUSED.add(cls)
+            whose = "every command" if taken[0] in EVERY_COMMAND else "a command that runs methods of its family"
+            raise ReservedFieldError(f"{cls.__name__}.{taken[0]}: {whose} has a setting of that name; rename the field")
         if "name" not in cls.__dict__:
             cls.name = kebab_case(cls.__name__)
         if "__post_init__" in cls.__dict__:
@@ -84,10 +105,16 @@ def kebab_case(name: str) -> str:
 
 
 def discover(package: str) -> None:
-    """Import every module below `package`, so that its members exist."""
+    """Import every module below `package`, so that its members exist.
+
+    A module whose class has a reserved field is left out with a warning: all else works without it.
+    """
     root = importlib.import_module(package)
     for module in pkgutil.walk_packages(root.__path__, prefix=f"{package}."):
-        importlib.import_module(module.name)
+        try:
+            importlib.import_module(module.name)
+        except ReservedFieldError as error:
+            warnings.warn(f"{module.name} is left out: {error}", stacklevel=2)
 
 
 def plain_value(value: Any) -> Any:
@@ -103,6 +130,23 @@ def plain_value(value: Any) -> Any:
     return str(value)
 
 
+def _own_fields(cls: type[Any]) -> set[str]:
+    """The fields that a class is about to declare: `dataclass` has not run yet."""
+    if sys.version_info >= (3, 14):  # annotations are evaluated when asked for, and may name what does not exist yet
+        import annotationlib
+
+        hints = annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
+    else:
+        hints = inspect.get_annotations(cls)
+    return {name for name, hint in hints.items() if not _is_class_variable(hint)}
+
+
+def _is_class_variable(hint: Any) -> bool:
+    if isinstance(hint, str):
+        return hint.removeprefix("typing.").startswith("ClassVar")
+    return hint is ClassVar or get_origin(hint) is ClassVar
+
+
 def _checked_before(own: Callable[[Any], None]) -> Any:
     """A class's own `__post_init__`, which then sees numbers in range."""
 
@@ -116,6 +160,8 @@ def _checked_before(own: Callable[[Any], None]) -> Any:
 
 def _concrete(cls: type[T]) -> Iterator[type[T]]:
     for child in cls.__subclasses__():
+        if child in _REFUSED:
+            continue
         if not inspect.isabstract(child):
             yield child
         yield from _concrete(child)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from deepscope.adaptation import Adaptation, AdversarialTeacher, Dann, SourceOnly, load_domains, loading
-from deepscope.commands import NotKept
+from deepscope.command import NotKept
 from deepscope.commands.adapt_evaluate import AdaptEvaluate
 from deepscope.commands.adapt_fit import AdaptFit
 from deepscope.commands.adapt_predict import AdaptPredict

@@ -18,10 +18,10 @@ from deepscope.attacks.watch import watch
 from deepscope.cli.program import run
 from deepscope.commands.attack import AttackImages
 from deepscope.commands.attack_evaluate import AttackEvaluate
-from deepscope.commands.attacked import changed_places, difference
 from deepscope.data.photographs import bundled, bundled_photographs
 from deepscope.errors import DataError, DeepscopeError, SettingError
 from deepscope.models import Preprocessing, VisionModel, load_model
+from deepscope.presenters.attacked import changed_places, difference
 from deepscope.results import Animation, Curves, ImageGrid, Note, Picture, Table
 from deepscope.session import Session
 from deepscope.studies.adversarial import Adversarial

@@ -19,6 +19,7 @@ from deepscope.attacks import (
     PGD,
     AdversarialExamples,
     AttackEvaluation,
+    Conditions,
     OnePixel,
     Patch,
     Square,
@@ -193,12 +194,22 @@ def test_images_that_are_all_wrong_leave_an_empty_result(model: VisionModel, lev
         (lambda model, images: attack(model, images, limit=0), "limit"),
         (lambda model, images: attack(model, images, batch_size=0), "batch_size"),
         (lambda model, images: evaluate_attacks(model, images, batch_size=0), "batch_size"),
-        (lambda model, images: evaluate_attacks(model, images, radii=[4]), "radii"),
-        (lambda model, images: evaluate_attacks(model, images, l2_radii=[0.0]), "l2_radii"),
+        (lambda model, images: evaluate_attacks(model, images, conditions=Conditions(radii=[4])), "radii"),
+        (lambda model, images: evaluate_attacks(model, images, conditions=Conditions(l2_radii=[0.0])), "l2_radii"),
         (lambda model, images: evaluate_attacks(model, images, []), "methods"),
         (lambda model, images: evaluate_attacks(model, images, [PGD(), PGD(steps=3)]), "methods"),
-        (lambda model, images: evaluate_attacks(model, images, transfer_to=[tiny_model(classes=5)]), "transfer_to"),
-        (lambda model, images: evaluate_attacks(model, images, transfer_to=[model, tiny_model()]), "transfer_to"),
+        (
+            lambda model, images: evaluate_attacks(
+                model, images, conditions=Conditions(transfer_to=[tiny_model(classes=5)])
+            ),
+            "transfer_to",
+        ),
+        (
+            lambda model, images: evaluate_attacks(
+                model, images, conditions=Conditions(transfer_to=[model, tiny_model()])
+            ),
+            "transfer_to",
+        ),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(
@@ -246,7 +257,9 @@ METHODS = (FGSM(0.2), DDN(steps=6), OnePixel(queries=20, population=5))
 @pytest.mark.parametrize("form", FORMS)
 def test_evaluation_of_images_in_any_form(form: str, model: VisionModel, levels: Tensor, folder: Path) -> None:
     expected, found = (
-        evaluate_attacks(model, images, METHODS, [0.1, 0.3], l2_radii=[1.0], transfer_to=[tiny_model(seed=4)])
+        evaluate_attacks(
+            model, images, METHODS, Conditions([0.1, 0.3], l2_radii=[1.0], transfer_to=[tiny_model(seed=4)])
+        )
         for images in (folder, FORMS[form](levels))
     )
     assert dict(found.columns()).keys() and str(found.columns()) == str(expected.columns())
@@ -262,7 +275,7 @@ def test_an_evaluation_counts_what_the_examples_show(model: VisionModel, levels:
     defences = {"darker": lambda pixels: pixels / 2}
     method = PGD(steps=6)
     found = evaluate_attacks(
-        model, levels, method, [48 / 255], transfer_to=[other], defences=defences, keep=len(levels)
+        model, levels, method, Conditions([48 / 255], transfer_to=[other], defences=defences), keep=len(levels)
     )
     (one,) = found.methods
     pixels, examples = levels.float() / 255, one.outcome.images.float() / 255
@@ -282,9 +295,11 @@ def test_an_evaluation_counts_what_the_examples_show(model: VisionModel, levels:
 
 def test_an_evaluation_keeps_a_few_images_and_saves_all(model: VisionModel, levels: Tensor, tmp_path: Path) -> None:
     shared = Universal(steps=2, batch=2)
-    (part,) = evaluate_attacks(model, levels, shared, [0.2], keep=9).methods
+    (part,) = evaluate_attacks(model, levels, shared, Conditions([0.2]), keep=9).methods
     assert len(part) == len(part.examples) == 3 and part.examples.learn_from is None
-    found = evaluate_attacks(model, levels, ["fgsm", DDN(steps=4)], [0.2], keep=2, save_to=tmp_path / "examples")
+    found = evaluate_attacks(
+        model, levels, ["fgsm", DDN(steps=4)], Conditions([0.2]), keep=2, save_to=tmp_path / "examples"
+    )
     for method in found.methods:
         assert method.outcome.images.shape[0] == len(method.examples) == 2 and len(method) == 6
         assert method.outcome.images.untyped_storage().nbytes() == 2 * 3 * 16 * 16
@@ -303,7 +318,10 @@ def test_an_evaluation_keeps_a_few_images_and_saves_all(model: VisionModel, leve
 
 
 def test_the_data_are_presented_by_the_commands(model: VisionModel, levels: Tensor) -> None:
-    examples, evaluation = attack(model, levels, "fgsm"), evaluate_attacks(model, levels, "fgsm", defences={})
+    examples, evaluation = (
+        attack(model, levels, "fgsm"),
+        evaluate_attacks(model, levels, "fgsm", Conditions(defences={})),
+    )
     assert isinstance(examples, AdversarialExamples) and isinstance(evaluation, AttackEvaluation)
     assert not evaluation.right and not evaluation.methods[0].right
     for result in (examples.result(), evaluation.result()):

@@ -21,7 +21,8 @@ from deepscope.checks.corruptions import Corruptions
 from deepscope.checks.explanations import Explanations
 from deepscope.checks.leaks import Leaks
 from deepscope.checks.robustness import Robustness
-from deepscope.commands import classify, perform
+from deepscope.command import perform
+from deepscope.commands import classify
 from deepscope.commands.transfer_fit import TransferFit
 from deepscope.data.corruptions import Corruption
 from deepscope.errors import DeepscopeError

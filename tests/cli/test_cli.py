@@ -17,7 +17,7 @@ from PIL import Image
 
 from deepscope.cli.commands import _commands
 from deepscope.cli.program import run
-from deepscope.commands import Command
+from deepscope.command import Command
 from deepscope.data.photographs import bundled_photographs
 
 COMMANDS = _commands(Command)

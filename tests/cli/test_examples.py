@@ -18,7 +18,7 @@ from torch import nn
 from deepscope import models
 from deepscope.cli.commands import _commands
 from deepscope.cli.program import app, run
-from deepscope.commands import Command
+from deepscope.command import Command
 from deepscope.data import ClassFolders, Digits, DigitSplit
 from deepscope.data.fifteen_scene import FifteenScene
 from deepscope.data.mnist import Mnist, MnistExtract, MnistM, MnistMExtract

@@ -17,7 +17,7 @@ from cyclopts import App, CycloptsError
 from deepscope.cli.commands import Common, _commands, _example, _family_field, add_commands
 from deepscope.cli.program import run
 from deepscope.cli.usage import mistaken, refusal, spelled
-from deepscope.commands import Command
+from deepscope.command import Command
 from deepscope.errors import DeepscopeError
 from deepscope.registry import Registered
 from deepscope.settings import Range, declared, field_types, number, overridden

@@ -15,11 +15,11 @@ from deepscope.attributions import GradCAM, IntegratedGradients, Saliency, Sanit
 from deepscope.attributions.boxes import Boxes
 from deepscope.attributions.faithfulness import Insertion, MaxSensitivity
 from deepscope.commands import explain, explain_compare, explain_evaluate
-from deepscope.commands.explained import heat
 from deepscope.errors import DeepscopeError, FileError
 from deepscope.inputs import Photos, read_photos
 from deepscope.kept import kept
 from deepscope.models import VisionModel
+from deepscope.presenters.explained import heat
 from deepscope.results import Curves, Heatmap, ImageGrid, Result, Table
 from deepscope.session import Session
 from networks import tiny_model

@@ -18,11 +18,11 @@ from deepscope.checks.held_out import held_out
 from deepscope.commands import classify
 from deepscope.commands.classify import Classify
 from deepscope.commands.data_corrupt import DataCorrupt
-from deepscope.commands.shown import photograph, provenance
 from deepscope.errors import DeepscopeError
 from deepscope.features import extract
 from deepscope.images import Exhausted
 from deepscope.models import VisionModel
+from deepscope.presenters.shown import photograph, provenance
 from deepscope.results import ImageGrid, Picture
 from deepscope.session import Session
 from image_files import blocks

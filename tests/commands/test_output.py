@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from deepscope import records, render
-from deepscope.commands import Command, Keeping
+from deepscope.command import Command, Keeping
+from deepscope.command.output import TEXTS, output_folder
 from deepscope.commands.classify import Classify
 from deepscope.commands.gan_train import GanTrain
-from deepscope.commands.output import TEXTS, output_folder
 from deepscope.commands.transfer_fit import TransferFit
 from deepscope.errors import DeepscopeError
 from deepscope.files import lock

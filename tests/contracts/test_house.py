@@ -19,8 +19,15 @@ import numpy as np
 import pytest
 
 import deepscope
+from deepscope.adaptation import Adaptation
+from deepscope.attacks import Attack
+from deepscope.attributions import Attribution
+from deepscope.attributions.faithfulness import Measure
+from deepscope.cli.commands import Common, _family_field, _signature
+from deepscope.commands import Command
 from deepscope.errors import SettingError
-from deepscope.registry import Registered
+from deepscope.gans import Objective
+from deepscope.registry import EVERY_COMMAND, Registered
 from deepscope.settings import declared, field_types
 
 SOURCE = Path(deepscope.__file__).parent
@@ -105,3 +112,53 @@ def _holds_a_number(hint: Any) -> bool:
 def test_names_within_a_family_differ(family: type[Registered]) -> None:
     names = [(getattr(cls, "area", ""), cls.name) for cls in family.concrete()]
     assert len(set(names)) == len(names)
+
+
+def _package(cls: type[Any]) -> str:
+    return cls.__module__.rpartition(".")[0]
+
+
+FAMILIES = [family for family in Registered.__subclasses__() if family.__module__.startswith("deepscope.")]
+_METHODS = sorted(
+    {
+        (_package(cls), family)
+        for family in FAMILIES
+        for cls in family.concrete()
+        if _package(cls).startswith("deepscope")
+    },
+    key=str,
+)
+_EXPORTING = {
+    "deepscope.adaptation": Adaptation,
+    "deepscope.attacks": Attack,
+    "deepscope.attributions": Attribution,
+    "deepscope.attributions.faithfulness": Measure,
+    "deepscope.gans": Objective,
+}
+"""Packages whose methods are constructed in Python; methods of the other families go by name."""
+
+
+@pytest.mark.parametrize(
+    ("package", "family"), _METHODS, ids=[f"{name}-{family.__name__}" for name, family in _METHODS]
+)
+def test_a_package_exports_all_of_its_methods_or_none(package: str, family: type[Registered]) -> None:
+    here = {cls.__name__ for cls in family.concrete() if _package(cls) == package}
+    module = importlib.import_module(package)
+    exported = here & set(module.__all__)
+    if package.endswith(".report"):
+        assert exported == here, "the one command of its package"
+    else:
+        assert exported == (here if _EXPORTING.get(package) is family else set())
+    assert all(getattr(module, name) in family.concrete() for name in exported)
+
+
+def test_a_family_reserves_the_settings_of_its_commands() -> None:
+    every = {field.name for field in dataclasses.fields(Common)}
+    assert every == EVERY_COMMAND == Command.reserved
+    commands = [cls for cls in Command.concrete() if cls.__module__.startswith("deepscope.")]
+    taking = {found[1]: (cls, found[0]) for cls in commands if (found := _family_field(cls))}
+    assert taking
+    for family in FAMILIES:
+        if family is not Command:
+            taken = set(_signature(*taking[family]).parameters) if family in taking else set()
+            assert family.reserved == taken, f"{family.__name__}.reserved differs in {family.reserved ^ taken}"

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from rich.console import Console
 
 from deepscope import render
+from deepscope.render.text import duration
 from deepscope.results import Block, Column, Heatmap, Note, Result, Table
 from results_strategies import EVERYTHING, EXAMPLES, results
 
@@ -95,3 +96,11 @@ def test_figures_that_are_not_saved_are_announced_once() -> None:
     assert printed(picture).splitlines()[-1] == "Add --out FOLDER to save 1 figure."
     assert "--out" not in printed(note)
     assert "--out" not in printed(picture, folder=Path("somewhere"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4211, "0.421 s"), (27.21, "27.2 s"), (1356.0, "23 min"), (12600.0, "3.5 h"), (float("nan"), "nan s")],
+)
+def test_times_are_told_in_the_unit_that_people_use(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

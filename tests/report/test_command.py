@@ -9,8 +9,7 @@ from cyclopts import App, Parameter
 
 from deepscope.checks import Check
 from deepscope.cli.commands import Common, add_commands
-from deepscope.commands import Command
-from deepscope.commands.section import Section
+from deepscope.command import Command, Section
 from deepscope.report.command import command_line
 from deepscope.session import Session
 from deepscope.studies import Study

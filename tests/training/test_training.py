@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import toy_training
 from deepscope.errors import DeepscopeError
 from deepscope.session import Session
-from deepscope.training import Diverged, History, Moment, Shuffled, Update, fit
+from deepscope.training import Diverged, History, Log, Moment, Shuffled, Update, fit
 from toy_training import Data, Toy, train
 
 SCRIPT = Path(toy_training.__file__)
@@ -109,7 +109,7 @@ def test_resume_from_every_kind_of_step(tmp_path: Path) -> None:
                 return super().__call__(batch, moment, update)
 
         with pytest.raises(Interrupted):
-            fit(Stops(QUIET), Data(QUIET), steps=20, session=QUIET, folder=folder, every=7, record=1)
+            fit(Stops(QUIET), Data(QUIET), steps=20, session=QUIET, log=Log(folder=folder, every=7, record=1))
         resumed, told = train(folder, steps=20)
         assert same_bits(weights(resumed), weights(whole))
         assert told.rows == history.rows
@@ -147,7 +147,7 @@ def test_nan_stops_the_training_and_keeps_the_last_good_checkpoint(tmp_path: Pat
     toy = Exploding(QUIET)
     toy.what = what
     with pytest.raises(Diverged, match=r"no longer a number after step 10; .*checkpoint\.pt is the last good state"):
-        fit(toy, Data(QUIET), steps=20, session=QUIET, folder=tmp_path, every=5, record=5)
+        fit(toy, Data(QUIET), steps=20, session=QUIET, log=Log(folder=tmp_path, every=5, record=5))
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert state["step"] == 5
     assert all(tensor.isfinite().all() for tensor in state["parts"]["two"].values())
@@ -197,7 +197,7 @@ def test_a_checkpoint_of_another_training_or_a_damaged_one_is_refused(tmp_path: 
         train(tmp_path, steps=9)
     other = replace(QUIET, seed=4)
     with pytest.raises(DeepscopeError, match="seed 3, now 4"):
-        fit(Toy(other), Data(other), steps=8, session=other, folder=tmp_path)
+        fit(Toy(other), Data(other), steps=8, session=other, log=Log(folder=tmp_path))
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(DeepscopeError, match="cannot be read"):
@@ -224,7 +224,7 @@ def test_rows_are_means_and_observations_come_between_steps() -> None:
         toy.one.eval()
         return {"observed": 10.0 * step}
 
-    history = fit(toy, Data(session), steps=6, session=session, every=4, record=3, observe=observe)
+    history = fit(toy, Data(session), steps=6, session=session, observe=observe, log=Log(every=4, record=3))
     assert [row["step"] for row in history.rows] == [3, 4, 6]
     assert history.rows[0]["loss/one"] == pytest.approx(each.column("loss/one")[1][:3].mean(), rel=1e-5)
     assert history.rows[2]["loss/one"] == pytest.approx(each.column("loss/one")[1][4:].mean(), rel=1e-5)
@@ -266,7 +266,7 @@ def test_tensorboard_gets_every_row(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     toy = Toy(QUIET)
-    history = fit(toy, Data(QUIET), steps=4, session=QUIET, folder=tmp_path, record=1, tensorboard=True)
+    history = fit(toy, Data(QUIET), steps=4, session=QUIET, log=Log(folder=tmp_path, record=1, tensorboard=True))
     events = EventAccumulator(str(tmp_path))
     events.Reload()
     scalars = events.Scalars("loss/one")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from deepscope.commands import NotKept, perform
+from deepscope.command import NotKept, perform
 from deepscope.commands.transfer_fit import TransferFit
 from deepscope.commands.transfer_improve import TransferImprove
 from deepscope.commands.transfer_predict import TransferPredict

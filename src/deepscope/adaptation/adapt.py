@@ -87,7 +87,7 @@ class AdaptedModel(Presented):
         return f"{self.method.name} from {self.source} to {self.target}"
 
 
-def adapt(
+def adapt(  # noqa: PLR0913 - its settings are keywords
     source: DomainData,
     target: DomainData,
     *,

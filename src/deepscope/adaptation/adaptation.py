@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from deepscope.adaptation.networks import DomainNetwork
-from deepscope.registry import Registered
+from deepscope.registry import EVERY_COMMAND, Registered
 from deepscope.training import Moment
 
 
@@ -54,6 +54,16 @@ class Seen:
 class Adaptation(Registered):
     """What a method adds to the cross-entropy on the source. It holds settings alone; what it trains is kept for it."""
 
+    reserved: ClassVar[frozenset[str]] = EVERY_COMMAND | {
+        "epochs",
+        "model",
+        "recipe",
+        "source",
+        "target",
+        "tensorboard",
+        "validator",
+        "views",
+    }
     uses_target: ClassVar[bool] = True
     """Whether target images pass through the network at all."""
 

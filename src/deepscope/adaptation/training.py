@@ -19,7 +19,7 @@ from deepscope.adaptation.validators import Outputs, Validator
 from deepscope.errors import DataError
 from deepscope.models.classifier import View
 from deepscope.session import Session
-from deepscope.training import History, fit
+from deepscope.training import History, Log, fit
 
 _HELD_OUT, _MOST_HELD_OUT = 12, 5000
 _BATCH = 500
@@ -120,11 +120,8 @@ def adapt_network(
         batches,
         steps=recipe.epochs * batches.steps,
         session=session,
-        folder=record.folder,
-        settings=settings,
-        every=batches.steps,
         observe=observe,
-        tensorboard=record.tensorboard,
+        log=Log(folder=record.folder, settings=settings, every=batches.steps, tensorboard=record.tensorboard),
     )
     return Adapted(step.best.network.eval(), history, int(step.best.step))
 

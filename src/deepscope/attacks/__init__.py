@@ -7,6 +7,7 @@ from deepscope.attacks.auto_pgd import AutoPGD
 from deepscope.attacks.base import Attack, Bounded, Norm, Shared, distance
 from deepscope.attacks.boundary import Boundary
 from deepscope.attacks.carlini_wagner import CarliniWagner
+from deepscope.attacks.conditions import Conditions
 from deepscope.attacks.criteria import Criterion, Targeted, Untargeted
 from deepscope.attacks.ddn import DDN
 from deepscope.attacks.deepfool import DeepFool
@@ -35,6 +36,7 @@ __all__ = [
     "Boundary",
     "Bounded",
     "CarliniWagner",
+    "Conditions",
     "Criterion",
     "DeepFool",
     "Fooling",

@@ -13,7 +13,7 @@ from deepscope.ascent import LinfBall, Memory, State, Streams
 from deepscope.attacks.base import Bounded, Norm, seeded
 from deepscope.attacks.criteria import Criterion
 from deepscope.attacks.grid import whole_levels
-from deepscope.attacks.search import search
+from deepscope.attacks.search import Search
 from deepscope.models import VisionModel
 from deepscope.settings import Count, LinfRadius, Share
 
@@ -53,10 +53,7 @@ class AutoPGD(Bounded):
             noise = streams.uniform(rows, *pixels.shape[1:], low=-radius, high=radius)
             return (pixels[rows] + noise).clamp(0, 1)
 
-        return search(
-            model,
-            pixels,
-            criterion,
+        search = Search(
             norm="linf",
             radius=radius,
             loss=loss,
@@ -69,6 +66,7 @@ class AutoPGD(Bounded):
             restarts=self.restarts,
             levels=self.levels,
         )
+        return search(model, pixels, criterion)
 
 
 def checkpoints(steps: int) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from deepscope.attacks.criteria import Criterion
 from deepscope.errors import SettingError
 from deepscope.models import VisionModel
 from deepscope.models.differentiable import differentiable
-from deepscope.registry import Registered
+from deepscope.registry import EVERY_COMMAND, Registered
 from deepscope.settings import check
 
 Norm: TypeAlias = Literal["l0", "l2", "linf"]
@@ -25,6 +25,15 @@ class Attack(Registered):
 
     norm: ClassVar[Norm]
     """What the attack keeps small."""
+    reserved: ClassVar[frozenset[str]] = EVERY_COMMAND | {
+        "animate",
+        "batch_size",
+        "figures",
+        "limit",
+        "model",
+        "paths",
+        "target",
+    }
     exact: ClassVar[bool] = False
     """Whether it depends on differences of logits that are too small for bfloat16, and always runs in float32."""
 

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepscope.attacks.base import Attack, Norm
-from deepscope.attacks.defences import DEFENCES, Defence
+from deepscope.attacks.base import Attack
+from deepscope.attacks.conditions import Conditions, require_same_classes
+from deepscope.attacks.defences import Defence
 from deepscope.attacks.levels import logits
 from deepscope.attacks.outcome import Outcome, run_attack
 from deepscope.attacks.subjects import Misclassified, Subjects, aim, divide, file_names, files_in, read_subjects
@@ -23,12 +24,9 @@ from deepscope.inputs import Images
 from deepscope.models import VisionModel
 from deepscope.render import Presented
 from deepscope.session import Session
-from deepscope.settings import LINF_RADIUS, Range
 from deepscope.statistics import Estimate, proportion
 
 METHODS = ("fgsm", "pgd", "deepfool", "ddn")
-RADII = (1 / 255, 2 / 255, 4 / 255, 8 / 255)
-L2_RADII = (0.25, 0.5, 1.0, 2.0)
 
 UNDEFENDED = "none"
 """The name of the network without a defence, beside the defences."""
@@ -143,16 +141,13 @@ class AttackEvaluation(Presented):
         }
 
 
-def evaluate_attacks(
+def evaluate_attacks(  # noqa: PLR0913 - its settings are keywords
     model: VisionModel,
     images: Images,
     methods: Sequence[Attack | str] | Attack | str = METHODS,
-    radii: Sequence[float] = RADII,
+    conditions: Conditions = Conditions(),
     *,
-    l2_radii: Sequence[float] = L2_RADII,
     target: str | int | None = None,
-    transfer_to: Sequence[VisionModel] = (),
-    defences: Mapping[str, Defence] = DEFENCES,
     save_to: str | Path | None = None,
     keep: int = 4,
     limit: int | None = None,
@@ -170,12 +165,9 @@ def evaluate_attacks(
         model: the network under attack.
         images: paths, folders, PIL images, arrays, tensors, or a dataset.
         methods: attacks, or names of attacks with their default settings; no two of the same name.
-        radii: of attacks bounded in Linf: the largest change of a channel, pixels in [0, 1].
-        l2_radii: of attacks bounded in L2: Euclidean length of the change, pixels in [0, 1].
+        conditions: radii, defences, and other networks.
         target: the class to be predicted, by name or number, or "random" for a random one per image; any but the true
             one by default.
-        transfer_to: networks of the same classes, which the examples are shown to afterwards.
-        defences: functions of pixels (N, 3, H, W), by name; the attacks do not know about them.
         save_to: a folder for the examples, one PNG per image in a folder per method; None saves none.
         keep: originals and examples that are returned per method, at most: the first ones.
         limit: images to use, at most, drawn at random.
@@ -194,20 +186,20 @@ def evaluate_attacks(
 
     Example:
         >>> import deepscope as ds
-        >>> from deepscope.attacks import evaluate_attacks
+        >>> from deepscope.attacks import Conditions, evaluate_attacks
         >>> cat = ds.data.photographs.bundled("chelsea.png")
-        >>> found = evaluate_attacks(ds.load_model("efficientnet_lite0"), cat, "fgsm", radii=[1 / 255, 4 / 255])
+        >>> found = evaluate_attacks(ds.load_model("efficientnet_lite0"), cat, "fgsm", Conditions([1 / 255, 4 / 255]))
         >>> [len(one) for one in found.methods], found.methods[0].outcome.radii == (1 / 255, 4 / 255)
         ([1], True)
     """
     attacks = _attacks(methods)
-    by_norm = _by_norm(radii, l2_radii)
+    by_norm, transfer_to = conditions.by_norm(), conditions.transfer_to
     require_same_classes(model, transfer_to)
     session = Session.of(session, device=model.device, seed=seed)
     found = read_subjects(model, images, session, batch_size=batch_size, limit=limit)
     found.require_some(model)
     found = aim(model, found, target, session)
-    defended = {UNDEFENDED: None, **defences} if defences else {}
+    defended = {UNDEFENDED: None, **conditions.defences} if conditions.defences else {}
     right_there = {other.name: _right(other, found, session) for other in transfer_to}
 
     def run(attack: Attack) -> MethodEvaluation:
@@ -242,17 +234,6 @@ def evaluate_attacks(
     )
 
 
-def require_same_classes(model: VisionModel, others: Sequence[VisionModel]) -> None:
-    """Raises SettingError where a network to transfer to has other classes, or the name of another one."""
-    names = [other.name for other in others]
-    for row, other in enumerate(others):
-        if other.categories != model.categories:
-            problem = f"{other.name} has other classes than {model.name}: give a network of the same classes"
-            raise SettingError("transfer_to", problem)
-        if other.name in names[:row]:
-            raise SettingError("transfer_to", f"must not name {other.name} twice")
-
-
 def _attacks(methods: Sequence[Attack | str] | Attack | str) -> list[Attack]:
     given = [methods] if isinstance(methods, (Attack, str)) else methods
     attacks = list(dict.fromkeys(Attack.named(one) if isinstance(one, str) else one for one in given))
@@ -262,14 +243,6 @@ def _attacks(methods: Sequence[Attack | str] | Attack | str) -> list[Attack]:
     if twice := [name for row, name in enumerate(names) if name in names[:row]]:
         raise SettingError("methods", f"must not name {twice[0]} twice, with different settings")
     return attacks
-
-
-def _by_norm(radii: Sequence[float], l2_radii: Sequence[float]) -> dict[Norm, tuple[float, ...]]:
-    """Raises SettingError where a radius is out of range."""
-    for setting, values, allowed in (("radii", radii, LINF_RADIUS), ("l2_radii", l2_radii, Range(above=True))):
-        for value in values:
-            allowed.check(setting, value)
-    return {"linf": tuple(sorted(set(radii))), "l2": tuple(sorted(set(l2_radii))), "l0": ()}
 
 
 def _right(model: VisionModel, subjects: Subjects, session: Session) -> Tensor:

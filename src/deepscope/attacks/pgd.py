@@ -14,7 +14,7 @@ from deepscope.attacks.base import Bounded, Norm, seeded
 from deepscope.attacks.criteria import Criterion
 from deepscope.attacks.grid import whole_levels
 from deepscope.attacks.scale import Rescaled
-from deepscope.attacks.search import search
+from deepscope.attacks.search import Search
 from deepscope.models import VisionModel
 from deepscope.settings import Count, LinfRadius, Positive
 
@@ -79,10 +79,7 @@ class _FromRandomStarts(Bounded):
                 return pixels[rows]
             return (pixels[rows] + self._inside(streams, rows, pixels.shape[1:])).clamp(0, 1)
 
-        return search(
-            model,
-            pixels,
-            criterion,
+        search = Search(
             norm=self.norm,
             radius=self.radius,
             loss=lambda criterion, logits: criterion.cross_entropy(logits),
@@ -94,6 +91,7 @@ class _FromRandomStarts(Bounded):
             stop_early=self.stop_early,
             levels=self.levels,
         )
+        return search(model, pixels, criterion)
 
 
 @dataclass(frozen=True)
@@ -185,10 +183,7 @@ class MomentumPGD(Bounded):
     ) -> Tensor:
         """Perturbed pixels; nothing is random."""
         radius = whole_levels(self.radius, self.levels)
-        return search(
-            model,
-            pixels,
-            criterion,
+        search = Search(
             norm="linf",
             radius=radius,
             loss=lambda criterion, logits: criterion.cross_entropy(logits),
@@ -199,3 +194,4 @@ class MomentumPGD(Bounded):
             stop_early=self.stop_early,
             levels=self.levels,
         )
+        return search(model, pixels, criterion)

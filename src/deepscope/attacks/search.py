@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,56 +16,58 @@ from deepscope.attacks.scale import Rescaled
 from deepscope.models import VisionModel
 
 
-def search(
-    model: VisionModel,
-    pixels: Tensor,
-    criterion: Criterion,
-    *,
-    norm: Norm,
-    radius: float,
-    loss: Callable[[Criterion, Tensor], Tensor],
-    start: Callable[[Tensor], Tensor],
-    update: Callable[[Tensor], Move],
-    ball: Callable[[Tensor], Project],
-    steps: int,
-    restarts: int = 1,
-    stop_early: bool = True,
-    levels: int = 256,
-) -> Tensor:
+@dataclass(frozen=True)
+class Search:
     """Maximise `loss` from `start` inside `ball`; images that have not succeeded start again, up to `restarts` times.
 
-    Args:
+    Attributes:
         norm, radius: a point further than this from its image is no success.
         loss: the criterion and (n, C) rescaled logits -> (n,) what to maximise.
         start, update, ball: start, update rule and projection of `ascend`, for the images in the given rows (n,).
+        steps: gradient steps per start.
+        restarts: starts at most.
         stop_early: an image leaves the batch once it succeeds; otherwise it takes all steps.
         levels: see `rounded`.
-
-    Returns:
-        (N, 3, H, W): for each image the point of success, or the last point.
     """
 
-    def shown(points: Tensor, at: Tensor) -> Tensor:
-        return rounded_within(points, pixels[at], radius, levels) if norm == "l2" else rounded(points, levels)
+    norm: Norm
+    radius: float
+    loss: Callable[[Criterion, Tensor], Tensor]
+    start: Callable[[Tensor], Tensor]
+    update: Callable[[Tensor], Move]
+    ball: Callable[[Tensor], Project]
+    steps: int
+    restarts: int = 1
+    stop_early: bool = True
+    levels: int = 256
 
-    found, rescaled = pixels.clone(), Rescaled(pixels)
-    open_ = torch.ones(len(pixels), dtype=torch.bool, device=pixels.device)
-    for _ in range(restarts):
-        rows = open_.nonzero()[:, 0]
-        if not len(rows):
-            break
+    def __call__(self, model: VisionModel, pixels: Tensor, criterion: Criterion) -> Tensor:
+        """(N, 3, H, W): for each image the point of success, or the last point."""
+        found, rescaled = pixels.clone(), Rescaled(pixels)
+        open_ = torch.ones(len(pixels), dtype=torch.bool, device=pixels.device)
+        for _ in range(self.restarts):
+            rows = open_.nonzero()[:, 0]
+            if not len(rows):
+                break
 
-        def score(points: Tensor, places: Tensor, rows: Tensor = rows) -> tuple[Tensor, Tensor]:
-            at = rows[places]
-            logits = model(shown(points, at))
-            return loss(criterion[at], rescaled(logits, at)), logits
+            def score(points: Tensor, places: Tensor, rows: Tensor = rows) -> tuple[Tensor, Tensor]:
+                at = rows[places]
+                logits = model(self._shown(points, pixels[at]))
+                return self.loss(criterion[at], rescaled(logits, at)), logits
 
-        for state in ascend(score, start(rows), move=update(rows), project=ball(rows), steps=steps):
-            at = rows[state.rows]
-            seen = shown(state.points, at)
-            inside = distance(seen, pixels[at], norm) <= radius * (1 + 1e-5) + 1e-6
-            met = criterion[at].met(state.outputs) & inside
-            found[at], open_[at] = seen, ~met
-            if stop_early:
-                state.finish(met)
-    return found
+            start, update, ball = self.start(rows), self.update(rows), self.ball(rows)
+            for state in ascend(score, start, move=update, project=ball, steps=self.steps):
+                at = rows[state.rows]
+                seen = self._shown(state.points, pixels[at])
+                inside = distance(seen, pixels[at], self.norm) <= self.radius * (1 + 1e-5) + 1e-6
+                met = criterion[at].met(state.outputs) & inside
+                found[at], open_[at] = seen, ~met
+                if self.stop_early:
+                    state.finish(met)
+        return found
+
+    def _shown(self, points: Tensor, originals: Tensor) -> Tensor:
+        """The points as a file would hold them."""
+        if self.norm == "l2":
+            return rounded_within(points, originals, self.radius, self.levels)
+        return rounded(points, self.levels)

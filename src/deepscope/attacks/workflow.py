@@ -129,7 +129,7 @@ class AdversarialExamples(Presented):
         return super().save(folder)
 
 
-def attack(
+def attack(  # noqa: PLR0913 - its settings are keywords
     model: VisionModel,
     images: Images,
     method: Attack | str = "pgd",

@@ -11,7 +11,7 @@ from torch import Tensor
 from deepscope.errors import SettingError
 from deepscope.models.differentiable import differentiable
 from deepscope.models.vision_model import VisionModel
-from deepscope.registry import Registered
+from deepscope.registry import EVERY_COMMAND, Registered
 
 Baseline = Literal["black", "grey", "blurred"]
 """What "nothing to see" looks like: all pixels 0, all pixels 1/2, or the image without its detail."""
@@ -20,6 +20,15 @@ Baseline = Literal["black", "grey", "blurred"]
 class Attribution(Registered):
     """Base of the attribution methods; each is a frozen dataclass whose fields are its settings."""
 
+    reserved: ClassVar[frozenset[str]] = EVERY_COMMAND | {
+        "batch_size",
+        "figures",
+        "limit",
+        "model",
+        "paths",
+        "target",
+        "top",
+    }
     signed: ClassVar[bool] = False
     """Whether negative values mean evidence against the class; otherwise the map is never negative."""
     costly: ClassVar[bool] = False

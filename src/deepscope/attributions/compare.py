@@ -53,7 +53,7 @@ class Comparison(OfPhotos):
         }
 
 
-def compare(
+def compare(  # noqa: PLR0913 - its settings are keywords
     model: VisionModel,
     images: Images,
     methods: Iterable[Attribution | str] | Attribution | str = (),

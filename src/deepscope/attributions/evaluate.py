@@ -80,7 +80,7 @@ class Evaluation(Presented):
         return {name: [row[place] for row in rows] for place, name in enumerate(names)}
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - its settings are keywords
     model: VisionModel,
     images: Images,
     methods: Iterable[Attribution | str] | Attribution | str = EVALUATED,

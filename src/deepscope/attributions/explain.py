@@ -55,7 +55,7 @@ class Explanations(OfPhotos):
         }
 
 
-def explain(
+def explain(  # noqa: PLR0913 - its settings are keywords
     model: VisionModel,
     images: Images,
     method: Attribution | str = "grad-cam",

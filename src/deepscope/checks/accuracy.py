@@ -12,10 +12,10 @@ from torch import Tensor
 
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
-from deepscope.commands.section import Budget, Headline
-from deepscope.commands.shown import origin, skipped_blocks
-from deepscope.commands.transfer_figures import Answers, evaluation_blocks
+from deepscope.command import Budget, Headline
 from deepscope.inputs import Photos, stream_photos
+from deepscope.presenters.shown import origin, skipped_blocks
+from deepscope.presenters.transfer_figures import Answers, evaluation_blocks
 from deepscope.render.text import amount, share
 from deepscope.results import Block, Curves, Note, Result, Series, Table
 from deepscope.session import Session

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from typing_extensions import Self
 
-from deepscope.commands.section import Budget, Section
+from deepscope.command import Budget, Section
 from deepscope.models import DEFAULT
 
 

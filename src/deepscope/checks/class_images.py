@@ -11,9 +11,9 @@ from torch import Tensor
 
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
-from deepscope.commands.section import Budget, Headline
-from deepscope.commands.shown import origin, picture
+from deepscope.command import Budget, Headline
 from deepscope.inputs import Photos, read_photos
+from deepscope.presenters.shown import origin, picture
 from deepscope.results import Column, ImageGrid, Note, Picture, Result, Table
 from deepscope.session import Session
 from deepscope.settings import Count

@@ -13,12 +13,12 @@ from PIL import Image
 from deepscope import images
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
-from deepscope.commands.section import Budget, Headline
-from deepscope.commands.shown import origin, skipped_blocks
+from deepscope.command import Budget, Headline
 from deepscope.data.corruptions import SIDE, Corruption, shrunk
 from deepscope.errors import DataError, SettingError
 from deepscope.inputs import nothing_readable, stream_photos
 from deepscope.models import VisionModel
+from deepscope.presenters.shown import origin, skipped_blocks
 from deepscope.render.text import share
 from deepscope.results import Column, Curves, ImageGrid, Note, Picture, Result, Series, Table
 from deepscope.session import Session

@@ -15,11 +15,11 @@ from deepscope.attributions.faithfulness import Deletion, Insertion
 from deepscope.attributions.measuring import CHANCE, measure
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import HeldOut, held_out
-from deepscope.commands.explained import heat, image_cell
-from deepscope.commands.section import Budget, Headline
-from deepscope.commands.shown import origin, skipped_blocks
+from deepscope.command import Budget, Headline
 from deepscope.errors import DeepscopeError, UnsupportedError
 from deepscope.inputs import Photos, stream_photos
+from deepscope.presenters.explained import heat, image_cell
+from deepscope.presenters.shown import origin, skipped_blocks
 from deepscope.render.text import amount
 from deepscope.results import Block, Cell, Column, GridCell, ImageGrid, Note, Result, Table
 from deepscope.session import Session

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepscope import images, render
-from deepscope.commands.shown import origin
 from deepscope.data import ClassFolders, load_dataset
 from deepscope.data.folders import class_folders
 from deepscope.errors import DataError, DeepscopeError
 from deepscope.inputs import right_answers
 from deepscope.inputs.examples import Examples
 from deepscope.models import VisionModel, load_model
+from deepscope.presenters.shown import origin
 from deepscope.results import Block, Note
 from deepscope.session import Session
 from deepscope.transfer.splits import Holdout, divide

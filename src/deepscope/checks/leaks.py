@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from deepscope.checks.check import Check
-from deepscope.commands.data import present
-from deepscope.commands.section import Budget, Headline
+from deepscope.command import Budget, Headline
 from deepscope.data import ClassFolders, load_dataset
 from deepscope.data.audit import audit
+from deepscope.presenters.data import present
 from deepscope.results import Note, Result
 from deepscope.session import Session
 from deepscope.statistics import Estimate

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepscope.attacks import FGSM, PGD, AttackEvaluation, evaluate_attacks
+from deepscope.attacks import FGSM, PGD, AttackEvaluation, Conditions, evaluate_attacks
 from deepscope.attacks.defences import WARNING
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
-from deepscope.commands.attacked import as_picture, difference, origin_of, vanished_notes
-from deepscope.commands.section import Budget, Headline
-from deepscope.commands.shown import skipped_blocks
+from deepscope.command import Budget, Headline
 from deepscope.errors import SettingError
 from deepscope.inputs import gather
+from deepscope.presenters.attacked import as_picture, difference, origin_of, vanished_notes
+from deepscope.presenters.shown import skipped_blocks
 from deepscope.render.text import share
 from deepscope.results import Curves, ImageGrid, Note, Result, Series
 from deepscope.session import Session
@@ -64,8 +64,7 @@ class Robustness(Check):
             held.model,
             gather(held.paths, below=[held.root]),
             (FGSM(), PGD(steps=self.steps)),
-            [level / 255 for level in self.levels],
-            defences={},
+            Conditions([level / 255 for level in self.levels], defences={}),
             limit=self.limit,
             batch_size=self.batch_size,
             session=session,

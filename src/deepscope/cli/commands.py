@@ -13,10 +13,11 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from cyclopts import App, Parameter
 from docstring_parser import parse
 
+import deepscope.commands  # noqa: F401 - registers them
 from deepscope.checks import Check
 from deepscope.cli.reading import holds, reader
 from deepscope.cli.usage import flag
-from deepscope.commands import Command
+from deepscope.command import Command
 from deepscope.errors import DeepscopeError, SettingError
 from deepscope.registry import Registered
 from deepscope.report import Report  # noqa: F401 - above studies, so that it can run them

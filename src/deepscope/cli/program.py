@@ -17,8 +17,8 @@ from rich.console import Console
 from deepscope import __version__, render
 from deepscope.cli.commands import Common, add_commands
 from deepscope.cli.usage import mistaken, refusal, spelled
-from deepscope.commands import Command, NotKept, PartFailed, perform
-from deepscope.commands.output import output_folder, refuse_data
+from deepscope.command import Command, NotKept, PartFailed, perform
+from deepscope.command.output import output_folder, refuse_data
 from deepscope.errors import DeepscopeError, out_of_memory
 from deepscope.names import one_line, storable
 from deepscope.results import Result

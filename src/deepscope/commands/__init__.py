@@ -1,8 +1,5 @@
-"""What each command does, as a registered `Command`."""
+"""One file per command, each registered as a `Command`: arguments -> workflow -> presenter."""
 
-from deepscope.commands.command import Command, Keeping, NotKept, PartFailed, perform
 from deepscope.registry import discover
-
-__all__ = ["Command", "Keeping", "NotKept", "PartFailed", "perform"]
 
 discover(__name__)

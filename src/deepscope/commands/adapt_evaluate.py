@@ -5,16 +5,11 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
-import numpy as np
-import torch
-
-from deepscope.adaptation import DomainEvaluation, evaluate
-from deepscope.adaptation.evaluate import DomainPredictions
-from deepscope.commands.command import Command
-from deepscope.commands.shown import skipped_blocks
-from deepscope.models import VisionModel, load_model
-from deepscope.render import presents
-from deepscope.results import Block, Column, Heatmap, Note, Provenance, Result, Table
+from deepscope.adaptation import evaluate
+from deepscope.command import Command
+from deepscope.models import load_model
+from deepscope.presenters.adapt_evaluate import present
+from deepscope.results import Result
 from deepscope.session import Session
 
 
@@ -43,37 +38,3 @@ class AdaptEvaluate(Command):
         """Classify the test images of each domain that was named."""
         model = load_model(self.model, session)
         return present(evaluate(model, source=self.source, target=self.target, session=session))
-
-
-@presents(DomainEvaluation)
-def present(found: DomainEvaluation) -> Result:
-    """Accuracy and confusion in each domain."""
-    metrics: dict[str, float] = {}
-    blocks: list[Block] = []
-    rows = []
-    for each in found.domains:
-        accuracy = each.accuracy
-        metrics |= accuracy.metrics(f"accuracy/{each.domain}")
-        rows.append((each.domain, each.data, len(each.labels), accuracy.value, accuracy.low, accuracy.high))
-        blocks.append(_confusion(found.model, each))
-        blocks.extend(Note(remark, each.data, "warning") for remark in each.remarks)
-        blocks.extend(skipped_blocks(each.skipped))
-    columns = (Column("domain"), Column("images"), Column("number", "d"))
-    columns += tuple(Column(name, ".4f") for name in ("accuracy", "low", "high"))
-    table = Table(columns, tuple(rows), caption="95 % Wilson intervals.")
-    data = ", ".join(each.data for each in found.domains)
-    provenance = Provenance(models={found.model.name: found.model.fingerprint}, data=data)
-    return Result(f"{found.model.name} in two domains", metrics=metrics, blocks=(table, *blocks), provenance=provenance)
-
-
-def _confusion(model: VisionModel, found: DomainPredictions) -> Heatmap:
-    count, shown = len(model.categories), np.union1d(found.labels, found.predicted)
-    pairs = found.labels * count + found.predicted
-    matrix = torch.bincount(pairs, minlength=count * count).view(count, count).double()[shown][:, shown]
-    shares = (matrix / matrix.sum(1, keepdim=True).clamp(min=1)).numpy()
-    names = tuple(model.categories[index] for index in shown)
-    caption = "Share of each class's images (rows) that were predicted as each class (columns)."
-    title = f"{found.domain}: {found.data}"
-    return Heatmap(
-        shares, caption, title, rows=names, columns=names, row_title="true", column_title="predicted", low=0, high=1
-    )

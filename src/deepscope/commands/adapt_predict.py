@@ -6,12 +6,12 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from deepscope.classification import Classification, classify
-from deepscope.commands.command import Command
-from deepscope.commands.shown import by_class, origin, skipped_blocks
+from deepscope.classification import classify
+from deepscope.command import Command
 from deepscope.errors import SettingError
 from deepscope.models import load_model
-from deepscope.results import Column, Note, Result, Table
+from deepscope.presenters.adapt_predict import present
+from deepscope.results import Result
 from deepscope.session import Session
 from deepscope.settings import Count, Share
 
@@ -44,29 +44,3 @@ class AdaptPredict(Command):
         model = load_model(self.model, session)
         found = classify(model, self.paths, top=None, keep=0, batch_size=self.batch_size, session=session)
         return present(found, confidence=self.confidence)
-
-
-def present(found: Classification, *, confidence: float) -> Result:
-    """A row per image, and how many predictions are below the confidence."""
-    first = found.probabilities[:, 0]
-    rows = tuple(
-        (str(path), label, probability, "" if probability >= confidence else "unsure")
-        for path, label, probability in zip(found.paths, found.labels, first.tolist(), strict=True)
-    )
-    unsure = int((first < confidence).sum())
-    return Result(
-        title=f"{found.model.name} on {len(rows)} image{'s' if len(rows) != 1 else ''}",
-        metrics={
-            "images": len(rows),
-            "skipped": len(found.skipped),
-            "confidence": float(first.mean()),
-            "unsure": unsure / len(rows),
-        },
-        blocks=(
-            Table((Column("image"), Column("class"), Column("probability", ".3f"), Column("")), rows),
-            Note(f"{unsure} of {len(rows)} predictions are below a probability of {confidence}.", "Unsure"),
-            *skipped_blocks(found.skipped),
-        ),
-        arrays={"probabilities": by_class(found).numpy(), "classes": found.classes[:, 0].numpy()},
-        provenance=origin([found.model], found.paths, found.digests),
-    )

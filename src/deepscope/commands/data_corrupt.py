@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
-from deepscope.commands.command import Command
-from deepscope.commands.output import refuse_data
-from deepscope.commands.shown import missing, origin, skipped_blocks, thumbnail
-from deepscope.data.corrupt import Corrupted, corrupt
+from deepscope.command import Command
+from deepscope.command.output import refuse_data
+from deepscope.data.corrupt import corrupt
 from deepscope.data.corruptions import Corruption, GaussianNoise
 from deepscope.errors import SettingError
-from deepscope.render import presents
-from deepscope.results import ImageGrid, Note, Picture, Result
+from deepscope.presenters.data_corrupt import present
+from deepscope.results import Result
 from deepscope.session import Session
 
 
@@ -46,30 +45,3 @@ class DataCorrupt(Command):
         refuse_data(session.out, self, session)
         folder = session.out / "images"
         return present(corrupt(self.data, self.corruption, folder=folder, figures=self.figures, session=session))
-
-
-@presents(Corrupted)
-def present(found: Corrupted) -> Result:
-    """Where the copies are, and what the corruption does."""
-    return Result(
-        title=f"{len(found)} images after {found.corruption.name} of severity {found.corruption.severity}",
-        metrics={"images": len(found), "skipped": len(found.skipped)},
-        blocks=(
-            Note(f"The copies are in {found.folder}: give that folder to any command.", "Saved"),
-            *_figure(found),
-            *skipped_blocks(found.skipped),
-        ),
-        provenance=origin([], found.copies.paths, found.copies.digests),
-    )
-
-
-def _figure(found: Corrupted) -> list[ImageGrid]:
-    grades = range(1, len(found.corruption.strengths) + 1)
-    rows: list[tuple[Picture, ...]] = []
-    for example in found.examples:
-        if example.image is None:
-            rows.append((missing(caption=example.path.name), *(missing() for _ in grades)))
-        else:
-            rows.append((thumbnail(example.image, caption=example.path.name), *map(thumbnail, example.damaged)))
-    headings = ("image", *(f"severity {grade}" for grade in grades))
-    return [ImageGrid(tuple(rows), f"What {found.corruption.name} does", columns=headings)] if rows else []

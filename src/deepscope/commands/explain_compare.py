@@ -6,21 +6,14 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-
-from deepscope.attributions import Comparison, compare
-from deepscope.commands.command import Command
-from deepscope.commands.explained import heat, image_cell
-from deepscope.commands.shown import origin, skipped_blocks
+from deepscope.attributions import compare
+from deepscope.command import Command
 from deepscope.data.photographs import bundled_photographs
 from deepscope.models import DEFAULT, load_model
-from deepscope.render import presents
-from deepscope.results import Column, GridCell, Heatmap, ImageGrid, Result, Table
+from deepscope.presenters.explain_compare import present
+from deepscope.results import Result
 from deepscope.session import Session
 from deepscope.settings import Count
-
-ACROSS = 5
-"""Pictures in a row of the figure: more would be too small to compare."""
 
 
 @dataclass(frozen=True)
@@ -64,70 +57,3 @@ class ExplainCompare(Command):
                 session=session,
             )
         )
-
-
-@presents(Comparison)
-def present(found: Comparison) -> Result:
-    """The maps side by side, and a matrix of how far the methods agree."""
-    names = tuple(found.maps)
-    own = found.columns()
-    return Result(
-        title=f"{len(names)} attribution methods on {found.model.name}",
-        metrics={
-            "images": len(found),
-            **{
-                f"agreement/{method}/{other}": value
-                for method, other, value in zip(own["method"], own["other"], own["agreement"])
-            },
-        },
-        blocks=(
-            _figure(found),
-            *_refused_table(found),
-            Heatmap(
-                found.agreement,
-                title="Agreement",
-                caption="Spearman's rank correlation of the absolute maps, mean over the images.",
-                signed=True,
-                low=-1,
-                high=1,
-                rows=names,
-                columns=names,
-            ),
-            *skipped_blocks(found.skipped),
-        ),
-        arrays={**{name: maps.numpy() for name, maps in found.maps.items()}, "class": found.target.numpy()},
-        provenance=origin([found.model], found.paths, found.digests),
-    )
-
-
-def _figure(found: Comparison) -> ImageGrid:
-    """Each image with its maps, in several rows where there are many methods."""
-    many = len(found.methods) >= ACROSS
-    grid: list[tuple[GridCell, ...]] = []
-    for index in range(len(found.photos.pixels)):
-        named = (_cell(found, name, index, named=many) for name in found.methods)
-        cells = (image_cell(found.photos, index), *named)
-        grid += [cells[first : first + ACROSS] for first in range(0, len(cells), ACROSS)]
-    return ImageGrid(
-        tuple(grid),
-        title=f"Methods compared, {found.model.name}",
-        columns=() if many else ("image", *found.methods),
-        caption="Brighter: the class score rests more on this place. Each map has its own scale, up to its "
-        "99th percentile." + (" Grey: the method does not apply to this network." if found.refused else ""),
-    )
-
-
-def _cell(found: Comparison, name: str, index: int, *, named: bool) -> GridCell:
-    """A method's map of one image; an empty one where the method does not apply."""
-    if name in found.maps:
-        return heat(found.methods[name], found.maps[name][index], caption=name if named else "")
-    nothing = np.full(tuple(found.photos.pixels.shape[2:]), np.nan)
-    return Heatmap(nothing, caption=f"{name}: not applicable" if named else "not applicable")
-
-
-def _refused_table(found: Comparison) -> tuple[Table, ...]:
-    if not found.refused:
-        return ()
-    columns = (Column("method"), Column("reason"))
-    title = f"Methods that do not apply to {found.model.name}"
-    return (Table(columns, tuple(found.refused.items()), title=title),)

@@ -6,21 +6,14 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from deepscope.attributions import Evaluation, Measurements, evaluate
+from deepscope.attributions import evaluate
 from deepscope.attributions.evaluate import EVALUATED
-from deepscope.attributions.measuring import POINTING
-from deepscope.commands.command import Command
-from deepscope.commands.sanity import sanity_blocks, sanity_metrics
-from deepscope.commands.shown import origin, skipped_blocks
+from deepscope.command import Command
 from deepscope.models import DEFAULT, load_model
-from deepscope.render import presents
-from deepscope.results import Block, Cell, Column, Result, Table
+from deepscope.presenters.explain_evaluate import present
+from deepscope.results import Result
 from deepscope.session import Session
 from deepscope.settings import Count
-from deepscope.statistics import difference, mean
 
 
 @dataclass(frozen=True)
@@ -73,87 +66,3 @@ class ExplainEvaluate(Command):
                 session=session,
             )
         )
-
-
-@presents(Evaluation)
-def present(found: Evaluation) -> Result:
-    """Tables of the measures, the methods in pairs, the sanity check, and the networks in pairs."""
-    metrics: dict[str, float] = {}
-    blocks: list[Block] = []
-    for place, network in enumerate(found.networks):
-        prefix = f"{network.model.name}/" if place else ""
-        metrics[f"{prefix}images"] = len(network.paths)
-        for method, of_method in network.values.items():
-            for name, numbers in of_method.items():
-                metrics |= mean(numbers).metrics(f"{prefix}{name}/{method}")
-        blocks += [_measures_table(found, network), _pairs_table(found, network)]
-        if network.sanity:
-            metrics |= {f"{prefix}{name}": value for name, value in sanity_metrics(network.sanity).items()}
-            blocks += sanity_blocks(network.sanity)
-    if len(found.networks) == 2:
-        compared, table = _networks_table(*found.networks)
-        metrics |= compared
-        blocks.append(table)
-    first = found.networks[0]
-    models = [network.model for network in found.networks]
-    return Result(
-        title=f"How far maps of {' and '.join(model.name for model in models)} can be trusted",
-        metrics=metrics,
-        blocks=(*blocks, *skipped_blocks(first.skipped)),
-        arrays={
-            f"{network.model.name}/{name}/{method}": numbers
-            for network in found.networks
-            for method, of_method in network.values.items()
-            for name, numbers in of_method.items()
-        },
-        provenance=origin(models, first.paths, first.digests),
-    )
-
-
-def _sign(found: Evaluation, measure: str) -> int:
-    """1 where larger values of a measure are better, -1 where smaller ones are."""
-    return 1 if measure == POINTING or found.measures[measure].higher_is_better else -1
-
-
-def _measures_table(found: Evaluation, network: Measurements) -> Table:
-    """Methods by measures, each with its interval."""
-    names = list(next(iter(network.values.values())))
-    rows = tuple((method, *(str(mean(values[name])) for name in names)) for method, values in network.values.items())
-    columns = (Column("method"), *(Column(f"{name} {'↑' if _sign(found, name) > 0 else '↓'}") for name in names))
-    caption = "Means over images with 95 % bootstrap intervals; ↑ larger is better, ↓ smaller."
-    return Table(columns, rows, title=f"Measures, {network.model.name}", caption=caption)
-
-
-def _pairs_table(found: Evaluation, network: Measurements) -> Table:
-    """For each measure, the best method against each other one, image by image."""
-    rows: list[tuple[Cell, ...]] = []
-    for name in next(iter(network.values.values())):
-        numbers = {method: values[name] for method, values in network.values.items()}
-        best = max(found.methods, key=lambda method: _sign(found, name) * mean(numbers[method]).value)
-        rows += [(name, best, other, *_difference(numbers[best], numbers[other])) for other in numbers if other != best]
-    caption = "Best minus other on the same images; they differ where the interval leaves 0 out."
-    columns = (*(Column(text) for text in ("measure", "best", "other")), *_DIFFERENCE)
-    return Table(columns, tuple(rows), title=f"In pairs, {network.model.name}", caption=caption)
-
-
-def _networks_table(first: Measurements, second: Measurements) -> tuple[dict[str, float], Table]:
-    """The first network minus the second, image by image."""
-    metrics: dict[str, float] = {}
-    rows: list[tuple[Cell, ...]] = []
-    for method, values in first.values.items():
-        for name, numbers in values.items():
-            other = second.values[method][name]
-            metrics |= difference(numbers, other).metrics(f"difference/{name}/{method}")
-            rows.append((method, name, *_difference(numbers, other)))
-    columns = (Column("method"), Column("measure"), *_DIFFERENCE)
-    title = f"{first.model.name} minus {second.model.name}, image by image"
-    return metrics, Table(columns, tuple(rows), title=title)
-
-
-_DIFFERENCE = (*(Column(text, "+.3f") for text in ("difference", "low", "high")), Column("differs"))
-
-
-def _difference(first: NDArray[np.float64], second: NDArray[np.float64]) -> tuple[float, float, float, str]:
-    """The cells of `_DIFFERENCE`."""
-    gap = difference(first, second)
-    return gap.value, gap.low, gap.high, "yes" if gap.low > 0 or gap.high < 0 else "no"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
-from deepscope.commands.command import Command, Keeping
+from deepscope.command import Command, Keeping
 from deepscope.errors import SettingError
-from deepscope.gans import TrainedEvaluator, train_evaluator
+from deepscope.gans import train_evaluator
 from deepscope.gans.quality import save_evaluator
-from deepscope.render import presents
-from deepscope.results import Block, Column, Note, Provenance, Result, Table
+from deepscope.presenters.gan_evaluator import present
+from deepscope.results import Result
 from deepscope.session import Session
 from deepscope.settings import Count, Side
 
@@ -48,21 +48,3 @@ class GanEvaluator(Command):
         with keeping:
             save_evaluator(session.out, found.evaluator, {name: one.value for name, one in found.accuracy.items()})
         return keeping.done(present(found))
-
-
-@presents(TrainedEvaluator)
-def present(found: TrainedEvaluator) -> Result:
-    """The accuracy of both networks."""
-    rows = tuple((name, one.value, one.low, one.high) for name, one in found.accuracy.items())
-    columns = (Column("network"), *(Column(name, ".4f") for name in ("accuracy", "low", "high")))
-    blocks: list[Block] = [Table(columns, rows, "Accuracy on held-out images", "95 % Wilson intervals.")]
-    if found.folder:
-        blocks.append(Note(f"Give it to `gan evaluate` and `gan train` with --evaluator {found.folder}.", "Next"))
-    return Result(
-        title=f"An evaluator of {found.data}",
-        metrics={
-            key: value for name, one in found.accuracy.items() for key, value in one.metrics(f"accuracy/{name}").items()
-        },
-        blocks=tuple(blocks),
-        provenance=Provenance(data=f"{found.images} training and {found.held_out} held-out images of {found.data}"),
-    )

@@ -6,12 +6,10 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from deepscope.commands.command import Command
-from deepscope.commands.gan_figures import cells, generated_by, pixel_array
-from deepscope.gans import ClassGrid, class_grid
-from deepscope.gans.grid import STYLED
-from deepscope.render import presents
-from deepscope.results import Block, ImageGrid, Note, Result
+from deepscope.command import Command
+from deepscope.gans import class_grid
+from deepscope.presenters.gan_grid import present
+from deepscope.results import Result
 from deepscope.session import Session
 from deepscope.settings import Count
 
@@ -39,28 +37,3 @@ class GanGrid(Command):
     def run(self, session: Session) -> Result:
         """Generate the grid, and measure styles on a larger one."""
         return present(class_grid(self.folder, columns=self.columns, session=session))
-
-
-@presents(ClassGrid)
-def present(found: ClassGrid) -> Result:
-    """The grid, and what z decides."""
-    images, columns = found.images.flatten(0, 1), found.images.shape[1]
-    captions = [name for name in found.gan.classes for _ in range(columns)]
-    return Result(
-        title="Every class from the same z",
-        metrics=dict(found.styles),
-        blocks=(ImageGrid(cells(images, columns, captions=captions), "Grid", "One z per column."), *_styles(found)),
-        arrays={"images": pixel_array(images)},
-        provenance=generated_by(found.gan),
-    )
-
-
-def _styles(found: ClassGrid) -> tuple[Block, ...]:
-    if not found.styles:
-        return ()
-    slant, thickness = found.styles["style/slant"], found.styles["style/thickness"]
-    text = (
-        f"Over {STYLED} z, slant agrees within a column by {slant:.2f} and thickness by {thickness:.2f} (intraclass "
-        "correlation)."
-    )
-    return (Note(text, "What z decides"),)

@@ -6,17 +6,12 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-import torch
-
-from deepscope.commands.command import Command
-from deepscope.commands.gan_figures import cells, generated_by, pixel_array
-from deepscope.gans import Interpolation, interpolate, sheet
-from deepscope.render import presents
-from deepscope.results import Animation, ImageGrid, Result
+from deepscope.command import Command
+from deepscope.gans import interpolate
+from deepscope.presenters.gan_interpolate import present
+from deepscope.results import Result
 from deepscope.session import Session
 from deepscope.settings import Count, Range
-
-_SHOWN = 9
 
 
 @dataclass(frozen=True)
@@ -43,22 +38,3 @@ class GanInterpolate(Command):
     def run(self, session: Session) -> Result:
         """Generate along each path."""
         return present(interpolate(self.folder, label=self.label, ways=self.ways, steps=self.steps, session=session))
-
-
-@presents(Interpolation)
-def present(found: Interpolation) -> Result:
-    """A row per path, and an animation of all."""
-    images, (ways, steps) = found.images, found.images.shape[:2]
-    shown = torch.linspace(0, steps - 1, min(_SHOWN, steps)).round().long()
-    frames = torch.stack([torch.from_numpy(sheet(images[:, at], columns=ways)) for at in range(steps)])
-    jumps = found.jumps
-    return Result(
-        title=f"From z to z in {steps} steps",
-        metrics={"step/mean": float(jumps.mean()), "step/largest": float(jumps.max())},
-        blocks=(
-            ImageGrid(cells(images[:, shown].flatten(0, 1), len(shown)), "Interpolations", "One row per pair of z."),
-            Animation(frames.numpy(), "Interpolations"),
-        ),
-        arrays={"images": pixel_array(images.flatten(0, 1)), "z": found.z.flatten(0, 1).numpy()},
-        provenance=generated_by(found.gan),
-    )

@@ -6,15 +6,12 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from deepscope.commands.command import Command
-from deepscope.commands.gan_figures import cells, generated_by, pixel_array
-from deepscope.gans import Samples, sample
-from deepscope.render import presents
-from deepscope.results import ImageGrid, Result
+from deepscope.command import Command
+from deepscope.gans import sample
+from deepscope.presenters.gan_sample import present
+from deepscope.results import Result
 from deepscope.session import Session
 from deepscope.settings import Count, Positive
-
-_COLUMNS = 10
 
 
 @dataclass(frozen=True)
@@ -44,17 +41,3 @@ class GanSample(Command):
     def run(self, session: Session) -> Result:
         """Generate."""
         return present(sample(self.folder, self.count, label=self.label, truncation=self.truncation, session=session))
-
-
-@presents(Samples)
-def present(found: Samples) -> Result:
-    """The images with their classes."""
-    classes = found.gan.classes
-    captions = [classes[label] for label in found.labels.tolist()] if classes else None
-    return Result(
-        title=f"{len(found)} generated images{f' of {found.label}' if found.label else ''}",
-        metrics={"images": len(found)},
-        blocks=(ImageGrid(cells(found.images, _COLUMNS, captions=captions), "Generated images"),),
-        arrays={"images": pixel_array(found.images), "labels": found.labels.numpy()},
-        provenance=generated_by(found.gan),
-    )

@@ -7,36 +7,24 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from deepscope.commands.command import Command, Keeping
+from deepscope.command import Command, Keeping
 from deepscope.errors import SettingError
 from deepscope.gans import (
     Architecture,
     NonSaturating,
     Objective,
     Recipe,
-    TrainedGAN,
-    diagnose,
     load_pictures,
     r1_regularised,
     save,
     train_gan,
 )
+from deepscope.presenters.gan_train import present
 from deepscope.registry import plain_value
-from deepscope.render import presents
-from deepscope.results import Animation, Block, Curves, ImageGrid, Note, Picture, Provenance, Result, Series
+from deepscope.results import Result
 from deepscope.session import Session
 from deepscope.settings import Overrides
-from deepscope.training import CHECKPOINT, History
-
-_CURVES = {
-    "Losses": ("loss", ("loss/discriminator", "loss/generator", "loss/penalty")),
-    "What the discriminator says": ("score", ("score/real", "score/fake")),
-    "Gradient norms": ("L2 norm", ("gradient/discriminator", "gradient/generator")),
-    "Diversity of the samples": ("of the real images'", ("diversity",)),
-    "Modes": ("classes", ("modes", "modes/real")),
-    "Frechet distance of 1000 samples": ("distance", ("watched-fid",)),
-    "Samples of the class that was asked for": ("share", ("fidelity", "fidelity/real")),
-}
+from deepscope.training import CHECKPOINT
 
 
 @dataclass(frozen=True)
@@ -123,49 +111,3 @@ class GanTrain(Command):
                 if name in {**self.architecture, **self.recipe} and vars(own)[name] != value:
                     raise SettingError("r1_regularised", f"sets {{{name}}} itself: leave one of them out")
         return made
-
-
-@presents(TrainedGAN)
-def present(found: TrainedGAN) -> Result:
-    """How the training went: trouble, samples along the way, and curves."""
-    side = found.gan.architecture.side
-    return Result(
-        title=f"{'Conditional ' if found.gan.labelled else ''}DCGAN on {found.data}",
-        metrics={name: value for name, value in found.history.rows[-1].items() if name != "step"},
-        blocks=(
-            *(Note(text, "Trouble", "warning") for text in diagnose(found.history)),
-            *(Note(f"{remark[0].upper()}{remark[1:]}.", "Images") for remark in found.remarks),
-            *_sheets(found),
-            *curves(found.history),
-            *_next(found),
-        ),
-        provenance=Provenance(data=f"{found.images} images of {found.data} at {side} x {side}"),
-    )
-
-
-def curves(history: History) -> tuple[Block, ...]:
-    """Losses, scores, gradients and variety along the training; what was not measured is left out."""
-    blocks = []
-    for title, (y_title, names) in _CURVES.items():
-        found = [(name, *history.column(name)) for name in names]
-        series = tuple(Series(name, steps, values) for name, steps, values in found if len(steps))
-        if series:
-            blocks.append(Curves(series, "step", y_title, title))
-    return tuple(blocks)
-
-
-def _sheets(found: TrainedGAN) -> tuple[Block, ...]:
-    """The last sheet, and the ones before it."""
-    steps, classes = found.sheet_steps, found.gan.classes
-    caption = f"One column for each of {', '.join(classes)}; one row per z." if 1 < len(classes) <= 10 else ""
-    last = ImageGrid(((Picture(found.sheets[-1], caption=f"step {steps[-1]}"),),), "Samples", caption)
-    if found.folder is None:
-        return (last,)
-    captions = tuple(f"step {step}" for step in steps)
-    return last, Animation(found.sheets, "The training", "The same z after each epoch.", captions=captions)
-
-
-def _next(found: TrainedGAN) -> tuple[Block, ...]:
-    if found.folder is None:
-        return ()
-    return (Note(f"`deepscope gan sample {found.folder}` makes images, `gan evaluate` measures them.", "Next"),)

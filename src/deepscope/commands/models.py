@@ -8,13 +8,12 @@ from fnmatch import fnmatch
 from importlib.resources import files
 from typing import ClassVar
 
-from deepscope.commands.command import Command
+from deepscope.command import Command
 from deepscope.errors import unknown
 from deepscope.models import DEFAULT, Entry, catalogue, load_model
-from deepscope.models.anatomy import Anatomy, anatomy
+from deepscope.models.anatomy import anatomy
 from deepscope.models.architectures import preprocessing, resolve
-from deepscope.models.layer_table import Layer
-from deepscope.render import presents
+from deepscope.presenters.models import present
 from deepscope.results import Column, Note, Result, Table
 from deepscope.session import Session
 
@@ -80,32 +79,6 @@ class ModelsShow(Command):
         return present(anatomy(self.model, session=session))
 
 
-@presents(Anatomy)
-def present(found: Anatomy) -> Result:
-    """A table of the layers, and where the parameters are."""
-    channels, size, parameters = len(found.preprocessing.mean), found.preprocessing.size, found.parameters
-    total, connected = parameters["total"], parameters["fully-connected"]
-    return Result(
-        title=f"{found.name}: {found.architecture}, input {channels} x {size[0]} x {size[1]}",
-        metrics={
-            "parameters/total": total,
-            "parameters/convolution": parameters["convolution"],
-            "parameters/fully-connected": connected,
-            "parameters/fully-connected/share": connected / total if total else 0.0,
-            "parameters/other": parameters["other"],
-            "multiply-adds": found.multiply_adds,
-        },
-        blocks=(
-            Table(columns=_COLUMNS, rows=tuple(_row(layer) for layer in found.layers), title="Layers"),
-            Note(
-                f"{total:,} parameters: {parameters['convolution']:,} in convolutions, {connected:,} "
-                f"({connected / max(total, 1):.0%}) in fully connected layers, {parameters['other']:,} elsewhere.",
-                "Parameters",
-            ),
-        ),
-    )
-
-
 @dataclass(frozen=True)
 class ModelsClasses(Command):
     """List the classes a model knows, with their numbers.
@@ -132,19 +105,6 @@ class ModelsClasses(Command):
             metrics={"classes": len(model.categories)},
             blocks=(Table(columns=columns, rows=rows),),
         )
-
-
-_COLUMNS = (
-    Column("layer"),
-    Column("kind"),
-    Column("output"),
-    Column("parameters", ",d"),
-    Column("multiply-adds", ",d"),
-)
-
-
-def _row(layer: Layer) -> tuple[str, str, str, int, int]:
-    return layer.name, layer.kind, " x ".join(map(str, layer.output)), layer.parameters, layer.multiply_adds
 
 
 def _size(entry: Entry) -> str:

@@ -6,15 +6,14 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from deepscope.commands.command import Command
-from deepscope.commands.shown import skipped_blocks
+from deepscope.command import Command
 from deepscope.errors import SettingError
 from deepscope.models import load_model
 from deepscope.models.saved import ONNX
-from deepscope.render import presents
-from deepscope.results import Block, Note, Provenance, Result
+from deepscope.presenters.transfer_export import present
+from deepscope.results import Result
 from deepscope.session import Session
-from deepscope.transfer.export import Export, export
+from deepscope.transfer.export import export
 
 
 @dataclass(frozen=True)
@@ -47,22 +46,3 @@ class TransferExport(Command):
         if self.file is None and session.out is None and not folder.is_dir():
             raise SettingError("file", f"must name the ONNX file to write, since {self.model} is not a folder")
         return present(export(model, self.file or folder / ONNX, check=self.check or None, session=session))
-
-
-@presents(Export)
-def present(written: Export) -> Result:
-    """How well the file and the model agree."""
-    found, difference = written.on_images, written.difference
-    metrics = {"bytes": float(written.bytes), "difference": difference}
-    text = f"{written.path} gives the model's probabilities to within {difference:.1g}, run by onnxruntime."
-    blocks: tuple[Block, ...] = (Note(text),)
-    if found is not None:
-        metrics |= {"images": found.images, "same-top-1": found.same, "difference": found.difference}
-        text = f"Same class for {found.same} of {found.images}, probabilities to within {found.difference:.1g}."
-        blocks += (Note(text, "On images"), *skipped_blocks(found.skipped))
-    return Result(
-        title=f"{written.model.name} as ONNX",
-        metrics=metrics,
-        blocks=blocks,
-        provenance=Provenance(models={written.model.name: written.model.fingerprint}),
-    )

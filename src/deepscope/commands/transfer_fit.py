@@ -5,22 +5,16 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, ClassVar
 
-import numpy as np
-
-from deepscope.commands.command import Command, Keeping
-from deepscope.commands.shown import origin, skipped_blocks
-from deepscope.commands.transfer_figures import copies_note, evaluation_blocks, map_of_features, shots_curve
+from deepscope.command import Command, Keeping
 from deepscope.errors import SettingError
 from deepscope.models import DEFAULT
 from deepscope.models.classifier import NormalisationKind
-from deepscope.render import presents
-from deepscope.results import Curves, Note, Result, Series
+from deepscope.presenters.transfer_fit import present
+from deepscope.results import Result
 from deepscope.session import Session
 from deepscope.settings import Positive, ProperShare, Range, Side
-from deepscope.statistics import proportion
-from deepscope.training import History
 from deepscope.transfer.fine_tuning import FineTuning
-from deepscope.transfer.fit import FittedClassifier, fit
+from deepscope.transfer.fit import fit
 from deepscope.transfer.recipe import Recipe
 from deepscope.transfer.splits import Holdout
 
@@ -85,46 +79,3 @@ class TransferFit(Command):
         with keeping:
             fitted = fitted.save_model(session.out)
         return keeping.done(present(fitted))
-
-
-@presents(FittedClassifier)
-def present(fitted: FittedClassifier) -> Result:
-    """Accuracy, calibration and figures of a fitted classifier."""
-    answers, calibration, split = fitted.answers, fitted.calibration, fitted.split
-    correct, saved = fitted.correct, [fitted.saved] if fitted.saved else []
-    clean = correct[~split.copied]
-    accuracy = proportion(int(correct.sum()), len(correct))
-    return Result(
-        title=f"{fitted.data.name} in {len(answers.classes)} classes, on {fitted.classifier.recipe_}",
-        metrics={
-            **accuracy.metrics("accuracy"),
-            **proportion(int(clean.sum()), len(clean)).metrics("accuracy-without-copies"),
-            "validation": fitted.classifier.fitted_.validation,
-            "expected-calibration-error": calibration.error,
-            "temperature": fitted.classifier.fitted_.temperature,
-            "copies-across-splits": int(split.copied.sum()),
-            **{f"accuracy/shots/{shot}": float(np.mean(values)) for shot, values in fitted.shots.items()},
-        },
-        blocks=(
-            Note(
-                f"{accuracy.value:.1%} of {len(correct)} test images are classified correctly; "
-                f"95 % Wilson interval {accuracy.low:.1%} to {accuracy.high:.1%}.",
-                "Accuracy",
-            ),
-            *(Note(f"{m.name} is a model: `deepscope classify IMAGES --model {m.name}`.", "Saved") for m in saved),
-            *copies_note([split]),
-            *evaluation_blocks(answers, calibration),
-            shots_curve(fitted),
-            *([] if fitted.history is None else [_losses(fitted.history)]),
-            map_of_features(fitted),
-            *skipped_blocks(fitted.skipped),
-        ),
-        arrays={"probabilities": answers.probabilities.numpy(), "labels": answers.labels.numpy()},
-        provenance=origin([*fitted.backbones.values(), *saved], fitted.data.paths, fitted.digests),
-    )
-
-
-def _losses(history: History) -> Curves:
-    """How fine-tuning went."""
-    steps, values = history.column("loss")
-    return Curves((Series("training loss", steps, values),), "step", "loss", title="Fine-tuning")

@@ -6,11 +6,11 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from deepscope.classification import Classification, classify
-from deepscope.commands.command import Command
-from deepscope.commands.shown import by_class, origin, skipped_blocks
+from deepscope.classification import classify
+from deepscope.command import Command
 from deepscope.models import load_model
-from deepscope.results import Column, Result, Table
+from deepscope.presenters.transfer_predict import present
+from deepscope.results import Result
 from deepscope.session import Session
 from deepscope.settings import Count
 
@@ -40,28 +40,3 @@ class TransferPredict(Command):
         """Classify every image that can be read."""
         model = load_model(self.model, session)
         return present(classify(model, self.paths, top=None, keep=0, batch_size=self.batch_size, session=session))
-
-
-def present(found: Classification) -> Result:
-    """A row per image, and how many images each category has."""
-    model, probabilities = found.model, by_class(found)
-    first = found.classes[:, 0]
-    rows = tuple(
-        (str(path), label, confidence)
-        for path, label, confidence in zip(found.paths, found.labels, found.probabilities[:, 0].tolist(), strict=True)
-    )
-    counts = zip(model.categories, first.bincount(minlength=len(model.categories)).tolist(), strict=True)
-    return Result(
-        title=f"{model.name} on {len(found)} image{'s' if len(found) != 1 else ''}",
-        metrics={
-            "images": len(found),
-            "skipped": len(found.skipped),
-            **{f"count/{name}": count for name, count in counts},
-        },
-        blocks=(
-            Table((Column("image"), Column("category"), Column("probability", ".3f")), rows),
-            *skipped_blocks(found.skipped),
-        ),
-        arrays={"probabilities": probabilities.numpy()},
-        provenance=origin([model], found.paths, found.digests),
-    )

@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, ClassVar
 
-import numpy as np
-
-from deepscope.commands.command import Command
-from deepscope.commands.shown import origin, skipped_blocks
-from deepscope.commands.transfer_figures import copies_note
+from deepscope.command import Command
 from deepscope.models.classifier import NormalisationKind
-from deepscope.render import presents
-from deepscope.results import Block, Cell, Column, Note, Result, Table
+from deepscope.presenters.transfer_table import present
+from deepscope.results import Result
 from deepscope.session import Session
 from deepscope.settings import Count, ProperShare, Range, Side
-from deepscope.transfer.compare import DEFAULT_FEATURES, FeatureComparison, compare_features
+from deepscope.transfer.compare import DEFAULT_FEATURES, compare_features
 from deepscope.transfer.greyscale import Grey
-from deepscope.transfer.measuring import Row
 from deepscope.transfer.recipe import Recipe
-from deepscope.transfer.splits import Holdout, Split
-
-PUBLISHED = {
-    ("vgg16@relu6", "raw"): 0.906,
-    ("vgg16@relu6", "l2"): 0.912,
-    ("vgg16@relu7", "raw"): 0.896,
-    ("vgg16@relu7", "l2"): 0.896,
-    ("vgg16@relu8", "raw"): 0.861,
-    ("vgg16@relu8", "l2"): 0.880,
-}
-"""Table 1.1 of the report (Delefosse and Vin), on 15-Scene: accuracy by layer and normalisation."""
+from deepscope.transfer.splits import Holdout
 
 
 @dataclass(frozen=True)
@@ -90,112 +73,3 @@ class TransferTable(Command):
                 session=session,
             )
         )
-
-
-@presents(FeatureComparison)
-def present(found: FeatureComparison) -> Result:
-    """The table of features, and accuracies by layer."""
-    title = f"Features for {found.data.name}: {len(found.data.classes)} classes, {_sizes(found.splits)}"
-    return Result(
-        title=title,
-        metrics=comparison_metrics(found),
-        blocks=(features_table(found, title), *comparison_notes(found)),
-        arrays={f"right/{key(row)}": np.stack(row.correct) for row in found.rows if len(row.correct) == 1},
-        provenance=origin(found.models.values(), found.data.paths, found.digests),
-    )
-
-
-_COLUMNS = (
-    Column("features"),
-    Column("normalisation"),
-    Column("head"),
-    Column("dimension", "d"),
-    Column("chosen"),
-    Column("cross-validated", ".3f"),
-    Column("test accuracy", ".3f"),
-    Column("95 % interval"),
-    Column("without copies", ".3f"),
-    Column("p", ".2g"),
-    Column("published", ".3f"),
-    Column("seconds", ".1f"),
-)
-
-_CAPTION = (
-    "The marked row has the highest cross-validated accuracy on the training images. A dash: not measured. p: paired "
-    "with the marked row. Published: Table 1.1 of the report (Delefosse and Vin), on 15-Scene."
-)
-
-
-def key(row: Row) -> str:
-    """What a row is called in the metrics: MODEL/LAYER/NORMALISATION, and the head where it is not the SVM."""
-    name = str(row.recipe).replace("@", "/", 1) if len(row.recipe.blocks) == 1 else str(row.recipe)
-    head = "" if row.head.name == "linear-svc" else f"/{row.head.name}"
-    return f"{name}/{row.recipe.normalisation}{head}"
-
-
-def features_table(found: FeatureComparison, title: str, *, unmeasured: Sequence[tuple[str, str]] = ()) -> Table:
-    """A row per recipe and head, measured or not; the best one is marked.
-
-    Args:
-        found: the comparison.
-        title: of the table.
-        unmeasured: layers and normalisations of Table 1.1 that stand above, without figures of our own.
-    """
-    measured = {(row.recipe, row.head): place for place, row in enumerate(found.rows)}
-    rows: list[tuple[Cell, ...]] = [(*case, "linear-svc", *(None,) * 7, PUBLISHED[case], None) for case in unmeasured]
-    for recipe, head in found.compared:
-        published = PUBLISHED.get((str(recipe), recipe.normalisation)) if head.name == "linear-svc" else None
-        start = (str(recipe), recipe.normalisation, head.name)
-        place = measured.get((recipe, head))
-        rows.append(
-            (*start, *(None,) * 7, published, None) if place is None else _cells(found, place, start, published)
-        )
-    best = found.rows[found.best]
-    mark = len(unmeasured) + found.compared.index((best.recipe, best.head))
-    return Table(_COLUMNS, tuple(rows), title=title, caption=_CAPTION, mark=mark)
-
-
-def _cells(
-    found: FeatureComparison, place: int, start: tuple[str, str, str], published: float | None
-) -> tuple[Cell, ...]:
-    row = found.rows[place]
-    return (
-        *start,
-        row.dimension,
-        row.setting,
-        None if math.isnan(row.validation) else row.validation,
-        row.accuracy.value,
-        f"{row.accuracy.low:.3f} - {row.accuracy.high:.3f}",
-        row.without_copies.value,
-        found.p_values[place],
-        published,
-        row.seconds,
-    )
-
-
-def comparison_metrics(found: FeatureComparison) -> Mapping[str, float]:
-    """Accuracies of every row and of the best one."""
-    metrics: dict[str, float] = {}
-    for row in found.rows:
-        metrics |= row.accuracy.metrics(f"accuracy/{key(row)}")
-        metrics |= row.without_copies.metrics(f"accuracy-without-copies/{key(row)}")
-        metrics[f"validation/{key(row)}"] = row.validation
-    best = found.rows[found.best]
-    metrics |= best.accuracy.metrics("accuracy")
-    metrics |= best.without_copies.metrics("accuracy-without-copies")
-    metrics["copies-across-splits"] = sum(int(split.copied.sum()) for split in found.splits) / len(found.splits)
-    return metrics
-
-
-def comparison_notes(found: FeatureComparison) -> tuple[Block, ...]:
-    """What could not be measured, copies across the splits, and what could not be read."""
-    return (
-        *(Note(reason, "Not measured") for reason in dict.fromkeys(found.absent.values())),
-        *copies_note(found.splits),
-        *skipped_blocks(found.skipped),
-    )
-
-
-def _sizes(splits: Sequence[Split]) -> str:
-    many = f", {len(splits)} splits" if len(splits) > 1 else ""
-    return f"{len(splits[0].train)} training and {len(splits[0].test)} test images{many}"

@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-import torch
-
-from deepscope.commands.command import Command
-from deepscope.commands.shown import origin, picture
+from deepscope.command import Command
 from deepscope.errors import SettingError
 from deepscope.models import DEFAULT, VisionModel, load_model
-from deepscope.render import presents
-from deepscope.render.text import DASH
-from deepscope.results import Animation, Block, Column, Curves, ImageGrid, Note, Result, Series, Table
+from deepscope.presenters.visualize import present
+from deepscope.results import Result
 from deepscope.session import Session
 from deepscope.settings import Count, Overrides
-from deepscope.statistics import mean
 from deepscope.visualization import (
-    ClassImages,
-    ClassObjective,
-    Evaluation,
     Layer,
     Recipe,
     preset,
     suited,
     visualize,
 )
-from deepscope.visualization.quality import diversity
 
 _NOISE = "noise"
-_MOST_CURVES = 8
 
 
 @dataclass(frozen=True)
@@ -123,127 +112,3 @@ def _require_view(recipe: Recipe, model: VisionModel) -> None:
         raise SettingError(
             "view", f"does not fit {model.name}, which accepts only {height} x {width} pixels", got=recipe.view
         )
-
-
-@presents(ClassImages)
-def present(found: ClassImages) -> Result:
-    """Images, what networks see in them, and how they came about."""
-    labels, made = found.labels, found.made
-    return Result(
-        title=f"What {found.model.name} believes: {', '.join(labels[:4])}{' ...' if labels[4:] else ''}",
-        config=dataclasses.asdict(found.recipe),
-        metrics={
-            "images": len(labels),
-            "iterations": int(torch.isfinite(made.watched[:, -1]).sum()) - 1,
-            "seconds-per-image": made.seconds / len(labels),
-            **{name: value for one in reversed(found.evaluations) for name, value in one.recognition.metrics().items()},
-            **_diversity(found),
-        },
-        blocks=(
-            *_stopped(found),
-            *_not_evaluated(found),
-            _gallery(found),
-            *_table(found),
-            _curves(found),
-            *_animations(found),
-        ),
-        arrays={"images": (made.pixels * 255).round().byte().permute(0, 2, 3, 1).numpy()},
-        provenance=origin([found.model, *found.evaluators], found.paths, found.digests),
-    )
-
-
-def _diversity(found: ClassImages) -> dict[str, float]:
-    """Over classes with all their seeds."""
-    groups = [group for group in found.pixels.split(found.seeds) if len(group) == found.seeds > 1]
-    return mean([diversity(group) for group in groups]).metrics("diversity") if groups else {}
-
-
-def _gallery(found: ClassImages) -> ImageGrid:
-    cells = []
-    for row, label in enumerate(found.labels):
-        seen = ", ".join(_probability(one, row) for one in found.evaluations)
-        cells.append(picture(found.pixels[row], caption=f"{label}: {seen}" if seen else label))
-    width = found.seeds if found.seeds > 1 else math.ceil(math.sqrt(len(cells)))
-    networks = ", ".join(one.evaluator for one in found.evaluations)
-    return ImageGrid(
-        rows=tuple(tuple(cells[first : first + width]) for first in range(0, len(cells), width)),
-        title="What the network believes",
-        caption=f"Below each image: the class's probability by {networks}." if networks else "",
-    )
-
-
-def _probability(one: Evaluation, row: int) -> str:
-    probability = one.probability(row)
-    return DASH if probability is None else f"{probability:.2f}"
-
-
-def _table(found: ClassImages) -> tuple[Table, ...]:
-    if not found.evaluations:
-        return ()
-    own = found.evaluations[0].recognition
-    columns = [
-        Column("class"),
-        *(Column(one.evaluator) for one in found.evaluations),
-        Column("total variation", ".4f"),
-        Column("saturation", ".3f"),
-    ]
-    rows = tuple(
-        (
-            label,
-            *(_rank(one, row) for one in found.evaluations),
-            float(own.total_variation[row]),
-            float(own.saturation[row]),
-        )
-        for row, label in enumerate(found.labels)
-    )
-    caption = "Rank 1: the network names the class first; the class's probability."
-    return (Table(tuple(columns), rows, title="Quality", caption=caption),)
-
-
-def _rank(one: Evaluation, row: int) -> str | None:
-    rank = one.rank(row)
-    return None if rank is None else f"rank {rank}, {_probability(one, row)}"
-
-
-def _curves(found: ClassImages) -> Curves:
-    """One line per image while they are few, else the mean of all."""
-    watched, labels = found.made.watched, found.labels
-    steps = torch.arange(len(watched)).numpy()
-    if len(labels) <= _MOST_CURVES:
-        series = tuple(Series(label, steps, watched[:, row].numpy()) for row, label in enumerate(labels))
-    else:
-        series = (Series(f"mean of {len(labels)} images", steps, watched.nanmean(1).numpy()),)
-    title = "Probability of the class" if isinstance(found.objective, ClassObjective) else "Activation"
-    caption = "On the view that the network was shown in each step."
-    return Curves(series, "iteration", title.lower(), title=title, caption=caption)
-
-
-def _animations(found: ClassImages) -> list[Animation]:
-    made, steps = found.made, found.made.frame_steps
-    what = "probability" if isinstance(found.objective, ClassObjective) else "activation"
-    animations = []
-    for row, label in enumerate(found.labels if steps else ()):
-        known = [place for place, step in enumerate(steps) if torch.isfinite(made.watched[step, row])]
-        captions = tuple(
-            f"{label}: iteration {steps[place]}, {what} {found.watched[place, row]:.2f}" for place in known
-        )
-        frames = made.frames[known, row].permute(0, 2, 3, 1).contiguous().numpy()
-        caption = "Iteration, and what the network makes of the image."
-        animations.append(Animation(frames, label, caption, captions=captions))
-    return animations
-
-
-def _stopped(found: ClassImages) -> tuple[Block, ...]:
-    if found.made.complete:
-        return ()
-    text = "Stopped before the end: the images are shown as far as they came. The same command resumes them."
-    return (Note(text, "Stopped", "warning"),)
-
-
-def _not_evaluated(found: ClassImages) -> tuple[Block, ...]:
-    if not found.not_evaluated:
-        return ()
-    text = (
-        f"No other network evaluates these images ({found.not_evaluated}). --evaluators names one that knows the class."
-    )
-    return (Note(text, "Not evaluated by another network"),)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepscope.errors import SettingError
-from deepscope.registry import Registered
+from deepscope.registry import EVERY_COMMAND, Registered
 
 SIDE = 256
 """Shorter side, in pixels, at which the strengths mean what they mean in ImageNet-C."""
@@ -31,6 +31,7 @@ class Corruption(Registered):
         severity: 1 to 5.
     """
 
+    reserved: ClassVar[frozenset[str]] = EVERY_COMMAND | {"data", "figures"}
     strengths: ClassVar[tuple[float, ...]]
     """What each severity means for the method, the weakest first."""
 

@@ -31,7 +31,7 @@ from deepscope.inputs import Images
 from deepscope.registry import plain_value
 from deepscope.render import Presented
 from deepscope.session import Session, first_process
-from deepscope.training import CHECKPOINT, History, fit
+from deepscope.training import CHECKPOINT, History, Log, fit
 
 _SAMPLES = 1000
 """Samples that are measured after each epoch."""
@@ -71,7 +71,7 @@ class TrainedGAN(Presented):
         return {name: [row.get(name) for row in rows] for name in names}
 
 
-def train_gan(
+def train_gan(  # noqa: PLR0913 - its settings are keywords
     data: Images | Pictures,
     *,
     architecture: Architecture | None = None,
@@ -166,12 +166,14 @@ def train_gan(
         batches,
         steps=steps,
         session=session,
-        folder=folder,
-        settings=json.loads(json.dumps(settings)),
-        every=batches.steps,
-        record=min(20, batches.steps),
         observe=observe,
-        tensorboard=tensorboard,
+        log=Log(
+            folder=folder,
+            settings=json.loads(json.dumps(settings)),
+            every=batches.steps,
+            record=min(20, batches.steps),
+            tensorboard=tensorboard,
+        ),
     )
     gan = result()
     sheets, sheet_steps = Sheets(folder / "sheets").frames() if folder else NO_SHEETS

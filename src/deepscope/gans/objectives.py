@@ -11,12 +11,41 @@ from torch import Tensor
 from torch.nn.functional import relu, softplus
 
 from deepscope.gans.penalties import Logits, gradient_penalty
-from deepscope.registry import Registered
+from deepscope.registry import EVERY_COMMAND, Registered
 
 
 class Objective(Registered):
     """An adversarial loss: one for each network. Logits are (N,), in full precision; losses are scalars."""
 
+    reserved: ClassVar[frozenset[str]] = EVERY_COMMAND | {
+        "average",
+        "batch_size",
+        "beta1",
+        "beta2",
+        "clusters",
+        "conditional",
+        "data",
+        "discriminator_steps",
+        "discriminator_width",
+        "epochs",
+        "evaluator",
+        "generator_steps",
+        "hold_out",
+        "judge",
+        "label_in_discriminator",
+        "latent",
+        "normalisation",
+        "packing",
+        "r1",
+        "r1_last",
+        "r1_regularised",
+        "rate",
+        "side",
+        "stack",
+        "steady",
+        "tensorboard",
+        "width",
+    }
     per_image: ClassVar[bool] = False
     """Whether the penalty needs logits that depend on one image each: no batch normalisation in the discriminator."""
 

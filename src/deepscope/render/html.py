@@ -36,7 +36,7 @@ def fragment(result: Result, *, style: bool = True, films: bool = False) -> str:
             it, for a page whose script makes players of them.
     """
     return (
-        _environment()
+        environment(_FOLDER)
         .get_template("fragment.html.jinja")
         .render(
             result=result,
@@ -59,7 +59,7 @@ class Shown:
 
 def shown(result: Result, *, films: bool = False) -> list[Shown]:
     """Each block of the result by itself, in `fragment`'s words; its metrics last where it has no table."""
-    template, settings, found = _environment().get_template("block.html.jinja"), _settings(result), list[Shown]()
+    template, settings, found = environment(_FOLDER).get_template("block.html.jinja"), _settings(result), list[Shown]()
     for block in _blocks(result):
         view = _view(block, films)
         html = template.render(view=view, settings=settings, result=result)
@@ -84,7 +84,7 @@ def page(results: Sequence[Result], title: str) -> str:
     """A whole document: the title, a table of contents, and each result."""
     fragments = [fragment(result, style=False) for result in results]
     return (
-        _environment()
+        environment(_FOLDER)
         .get_template("page.html.jinja")
         .render(title=title, results=results, fragments=fragments, style=styles())
     )
@@ -194,15 +194,16 @@ def data_uri(kind: str, content: bytes) -> str:
 
 
 @functools.cache
-def _environment() -> Environment:
+def environment(folder: Path) -> Environment:
+    """Templates of a folder; whatever they print is escaped, and a name that is not given is an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
+    found = Environment(
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"printable": printable, "one_line": one_line, "visible": visible, "origin": origin}
-    return environment
+    found.filters |= {"printable": printable, "one_line": one_line, "visible": visible, "origin": origin}
+    return found

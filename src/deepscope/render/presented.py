@@ -26,7 +26,7 @@ _PRESENTERS: dict[type[Any], Callable[[Any], Result]] = {}
 
 
 class Presented(ABC):
-    """Data of a workflow. How it looks is said once, in `deepscope.commands`, by a function marked `@presents`."""
+    """Data of a workflow. How it looks is said once, in `deepscope.presenters`, by a function marked `@presents`."""
 
     @abstractmethod
     def columns(self) -> Mapping[str, Sequence[Any]]:
@@ -78,5 +78,5 @@ def presents(kind: type[Data]) -> Callable[[Callable[[Data], Result]], Callable[
 @functools.cache
 def _presenter(kind: type[Any]) -> Callable[[Any], Result]:
     if kind not in _PRESENTERS:
-        discover("deepscope.commands")  # presenters stand above the workflows, which do not know them
+        discover("deepscope.presenters")  # presenters stand above the workflows, which do not know them
     return _PRESENTERS[kind]

@@ -13,7 +13,7 @@ from typing_extensions import assert_never
 
 from deepscope.names import one_line, printable, visible
 from deepscope.render.folder import figures
-from deepscope.render.text import cell, number, numeric
+from deepscope.render.text import cell, duration, number, numeric
 from deepscope.results import Animation, Block, Column, Curves, Heatmap, ImageGrid, Note, Result, Table
 
 _MARK = "*"
@@ -169,7 +169,7 @@ def origin(result: Result) -> str:
         provenance.data,
         f"seed {provenance.seed}",
         f"{provenance.device} {provenance.precision}".strip(),
-        f"{number(provenance.seconds, '.3g')} s" if provenance.seconds else "",
+        duration(provenance.seconds) if provenance.seconds else "",
     ]
     return one_line(" · ".join(part for part in parts if part))
 

@@ -26,6 +26,13 @@ def number(value: float, spec: str = "") -> str:
         return str(value)
 
 
+def duration(seconds: float) -> str:
+    """A time as people say it: "0.42 s", "27.2 s", "23 min", "3.5 h"."""
+    if seconds < 60 or not math.isfinite(seconds):
+        return f"{number(seconds, '.3g')} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
 def cell(value: Cell, column: Column) -> str:
     """A table's cell as text."""
     match value:

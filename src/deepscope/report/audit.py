@@ -10,7 +10,7 @@ from typing import Any
 
 from deepscope.checks import Check
 from deepscope.checks.held_out import held_out
-from deepscope.commands.section import Budget
+from deepscope.command import Budget
 from deepscope.errors import DataError, unknown
 from deepscope.models import VisionModel
 from deepscope.render import Presented, presents

@@ -6,7 +6,7 @@ import dataclasses
 import shlex
 from typing import Any
 
-from deepscope.commands import Command
+from deepscope.command import Command
 from deepscope.session import Session
 
 

@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepscope.commands.section import Headline
+from deepscope.command import Headline
 from deepscope.statistics import Estimate
 
 FOLDER = Path(__file__).parent / "full-runs"

@@ -12,8 +12,7 @@ from stat import S_ISDIR
 
 from deepscope import records, render
 from deepscope.code import code_digest
-from deepscope.commands import perform
-from deepscope.commands.section import Section
+from deepscope.command import Section, perform
 from deepscope.errors import DeepscopeError
 from deepscope.files import atomic
 from deepscope.report.command import command_line

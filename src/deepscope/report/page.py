@@ -9,16 +9,14 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from deepscope.errors import FileError
 from deepscope.files import atomic
-from deepscope.names import one_line, printable
-from deepscope.render.html import shown, styles
+from deepscope.render.html import environment, shown, styles
 from deepscope.report.full_runs import full_run
 from deepscope.report.keeping import Outcome
-from deepscope.report.overview import overview, unanswered
+from deepscope.report.overview import OPEN, answer_rows, overview, unanswered
 from deepscope.report.running import State
 from deepscope.report.view import Part, cards, part, sentence
 
@@ -60,11 +58,11 @@ class Page:
     def html(self, state: State) -> str:
         """The document, complete whatever is still to come."""
         parts = [self._part(outcome) for outcome in state.outcomes]
-        glance = shown(overview(state.outcomes))
+        glance, answered = shown(overview(state.outcomes)), answer_rows(state.outcomes)
         chosen = cards(parts)
         script = (_FOLDER / "report.js").read_text(encoding="utf-8")
         return (
-            _environment()
+            environment(_FOLDER)
             .get_template("report.html.jinja")
             .render(
                 title=self.title,
@@ -74,7 +72,7 @@ class Page:
                 cards=chosen,
                 strip=[one for one in parts if one.tile and not any(card.part is one for card in chosen)],
                 questions=[Markup(block.html) for block in glance],
-                counted=len(overview(state.outcomes).blocks[0].rows) if glance else 0,  # type: ignore[union-attr]
+                counted=sum(row[4] not in OPEN for row in answered),
                 missing=[(*row, full_run(row[0]) is not None) for row in unanswered(state.outcomes)],
                 chapters=[
                     (chapter, list(group)) for chapter, group in groupby(parts, lambda one: one.outcome.section.chapter)
@@ -113,15 +111,3 @@ def _when(outcomes: Sequence[Outcome]) -> str:
     if first[:10] == last[:10]:
         last = last[11:]
     return f"{first} UTC" if first.endswith(last) else f"{first} to {last} UTC"
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"one_line": one_line, "printable": printable}
-    return environment

@@ -9,14 +9,14 @@ from typing import ClassVar, Literal, TypeVar
 
 from deepscope.checks import Check
 from deepscope.checks.held_out import held_out
-from deepscope.commands import Command, Keeping, PartFailed
-from deepscope.commands.output import refuse_data
-from deepscope.commands.section import Budget, Section
+from deepscope.command import Budget, Command, Keeping, PartFailed, Section
+from deepscope.command.output import refuse_data
 from deepscope.errors import DeepscopeError, SettingError, unknown
 from deepscope.models import DEFAULT
+from deepscope.render.text import duration
 from deepscope.report.keeping import Outcome, Shelf
 from deepscope.report.page import Page, refuse_foreign, write
-from deepscope.report.running import run, span
+from deepscope.report.running import run
 from deepscope.results import Column, Note, Result, Table
 from deepscope.session import Session
 from deepscope.studies import Study
@@ -129,7 +129,10 @@ def _listing(chosen: Sequence[Section], budget: Budget, shelf: Shelf) -> Result:
     return Result(
         title=f"What the {budget} report runs",
         metrics={"studies": len(chosen), "minutes": total},
-        blocks=(Table(columns, rows), Note(f"About {span(total)} in all; what is already finished takes no time.")),
+        blocks=(
+            Table(columns, rows),
+            Note(f"About {duration(total * 60)} in all; what is already finished takes no time."),
+        ),
     )
 
 

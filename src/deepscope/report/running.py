@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from deepscope.checks import Check
-from deepscope.commands.section import Budget, Section
+from deepscope.command import Budget, Section
+from deepscope.render.text import duration
 from deepscope.report.keeping import Outcome, Shelf
 from deepscope.session import Session
 
@@ -38,7 +39,7 @@ class State:
     @property
     def remaining(self) -> str:
         """The time left, in words."""
-        return span(self.left)
+        return duration(self.left * 60)
 
 
 class Clock:
@@ -87,7 +88,7 @@ def run(chosen: Sequence[Section], shelf: Shelf, budget: Budget) -> Iterator[Sta
     clock = Clock(expected(chosen, shelf, budget))
     for place, section in enumerate(chosen):
         part = f"[{place + 1}/{len(chosen)}] {section.name}"
-        shelf.session.note(f"{part}: about {span(clock.left())} left")
+        shelf.session.note(f"{part}: about {duration(clock.left() * 60)} left")
         said = introduction(outcomes, budget, shelf.session, clock.minutes)
         state = State(tuple(outcomes), said, section, tuple(chosen[place + 1 :]), clock.left())
         if not shelf.has(section):  # a kept one is read in a moment
@@ -111,12 +112,5 @@ def introduction(outcomes: Sequence[Outcome], budget: Budget, session: Session, 
     return (
         f"The {budget} budget, on {where}{few * (budget == 'quick')}. "
         f"Seed {session.seed}, {session.device}, {session.precision}. "
-        f"{len(outcomes)} sections, {kept} of them kept from an earlier run; this run took {span(minutes)}."
+        f"{len(outcomes)} sections, {kept} of them kept from an earlier run; this run took {duration(minutes * 60)}."
     )
-
-
-def span(minutes: float) -> str:
-    """A time as people say it: "40 s", "12 min", "3.5 h"."""
-    if minutes < 1:
-        return f"{minutes * 60:.0f} s"
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

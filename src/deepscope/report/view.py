@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from deepscope.checks import Check
-from deepscope.commands.section import Headline, Section
+from deepscope.command import Headline, Section
 from deepscope.names import one_line, visible
 from deepscope.render.html import Shown, data_uri, shown, tile, words
 from deepscope.render.terminal import origin

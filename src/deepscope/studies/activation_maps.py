@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepscope.classification import activations
-from deepscope.commands.activations import square
-from deepscope.commands.section import Headline
-from deepscope.commands.shown import picture
+from deepscope.command import Headline
 from deepscope.data.photographs import bundled
 from deepscope.models import DEFAULT, catalogue, load_model
+from deepscope.presenters.activations import square
+from deepscope.presenters.shown import picture
 from deepscope.render.text import share
 from deepscope.results import ImageGrid, Result
 from deepscope.session import Session

@@ -25,13 +25,13 @@ from deepscope.adaptation import (
     run,
 )
 from deepscope.adaptation.training import correct
-from deepscope.commands.section import Headline
-from deepscope.commands.shown import thumbnail
+from deepscope.command import Headline
 from deepscope.data import ClassFolders, load_dataset
 from deepscope.data.corrupt import write_corrupted
 from deepscope.data.corruptions import Corruption
 from deepscope.errors import DataError, SettingError
 from deepscope.models import DEFAULT
+from deepscope.presenters.shown import thumbnail
 from deepscope.render.text import share
 from deepscope.results import Column, ImageGrid, Note, Provenance, Result, Table
 from deepscope.session import Session

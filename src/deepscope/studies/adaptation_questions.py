@@ -21,7 +21,7 @@ from deepscope.adaptation import (
     SourceOnly,
     VirtualAdversarial,
 )
-from deepscope.commands.section import Headline
+from deepscope.command import Headline
 from deepscope.errors import SettingError
 from deepscope.render.text import share
 from deepscope.results import Block, Column, Curves, Provenance, Result, Series, Table

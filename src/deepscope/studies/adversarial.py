@@ -15,16 +15,16 @@ import numpy as np
 import torch
 
 from deepscope.attacks import DDN, PGD, Attack, Fooling, OnePixel, Outcome, Square, Subjects, Untargeted
+from deepscope.attacks.conditions import require_same_classes
 from deepscope.attacks.defences import DEFENCES, WARNING
-from deepscope.attacks.evaluation import require_same_classes
 from deepscope.attacks.levels import logits
 from deepscope.attacks.outcome import run_attack
 from deepscope.attacks.subjects import aim, read_subjects
-from deepscope.commands.attacked import as_picture, changed_places, difference, origin_of
-from deepscope.commands.section import Headline
-from deepscope.commands.shown import skipped_blocks
+from deepscope.command import Headline
 from deepscope.data.photographs import bundled_photographs
 from deepscope.models import DEFAULT, VisionModel, load_model
+from deepscope.presenters.attacked import as_picture, changed_places, difference, origin_of
+from deepscope.presenters.shown import skipped_blocks
 from deepscope.render.text import amount, share
 from deepscope.results import Cell, Column, GridCell, ImageGrid, Note, Result, Table
 from deepscope.session import Session

@@ -7,9 +7,9 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from deepscope.commands.models import present
-from deepscope.commands.section import Headline
+from deepscope.command import Headline
 from deepscope.models.anatomy import anatomy
+from deepscope.presenters.models import present
 from deepscope.results import Bars, ImageGrid, Note, Result
 from deepscope.session import Session
 from deepscope.statistics import Estimate

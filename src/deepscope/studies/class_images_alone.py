@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deepscope.commands.shown import origin, picture
 from deepscope.models import VisionModel
+from deepscope.presenters.shown import origin, picture
 from deepscope.results import ImageGrid, Result
 from deepscope.session import Session
 from deepscope.studies.study import Answer, answers

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from deepscope.commands.shown import picture
 from deepscope.errors import DataError
 from deepscope.inputs import nothing_readable, read_photos
 from deepscope.models import VisionModel
+from deepscope.presenters.shown import picture
 from deepscope.results import Animation, Block, Cell, Column, ImageGrid, Table
 from deepscope.session import Session
 from deepscope.statistics import Estimate, proportion

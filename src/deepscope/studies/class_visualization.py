@@ -8,10 +8,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from deepscope.commands.section import Headline
-from deepscope.commands.shown import origin
+from deepscope.command import Headline
 from deepscope.errors import DeepscopeError, SettingError
 from deepscope.models import DEFAULT, catalogue, load_model
+from deepscope.presenters.shown import origin
 from deepscope.results import Figure, ImageGrid, Result
 from deepscope.session import Session
 from deepscope.statistics import Estimate, difference, mcnemar, proportion

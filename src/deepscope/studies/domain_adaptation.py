@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from deepscope.adaptation import AdversarialTeacher, Dann, SourceOnly
-from deepscope.commands.section import Headline
+from deepscope.command import Headline
 from deepscope.errors import SettingError
 from deepscope.render.text import share
 from deepscope.results import Provenance, Result

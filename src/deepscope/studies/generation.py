@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from deepscope.commands.section import Headline
+from deepscope.command import Headline
 from deepscope.gans import Architecture, Recipe, diagnose, r1_regularised
 from deepscope.render.text import amount, share
 from deepscope.results import Block, Result

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar
 
-from deepscope.commands.section import Headline
+from deepscope.command import Headline
 from deepscope.errors import SettingError
 from deepscope.gans import Architecture, Hinge, LeastSquares, Recipe, Saturating, WassersteinGP
 from deepscope.render.text import amount, share

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from deepscope.commands.gan_figures import cells
 from deepscope.gans import balanced, diagnose, drawn, generate, latents
 from deepscope.gans.grid import shared
+from deepscope.presenters.gan_figures import cells
 from deepscope.results import Block, Column, Curves, ImageGrid, Note, Series, Table
 from deepscope.session import Session
 from deepscope.studies.generation_runs import TrainedGANs

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from deepscope.classification import classify
-from deepscope.commands.classify import figure, present
-from deepscope.commands.section import Headline
+from deepscope.command import Headline
 from deepscope.data.photographs import bundled_photographs
 from deepscope.models import DEFAULT, catalogue, load_model
+from deepscope.presenters.classify import figure, present
 from deepscope.results import ImageGrid, Result
 from deepscope.session import Session
 from deepscope.statistics import Estimate

@@ -24,15 +24,15 @@ from deepscope.attributions import Saliency as Gradient
 from deepscope.attributions.faithfulness import Deletion, Insertion, MaxSensitivity, Roughness
 from deepscope.attributions.measuring import CHANCE, measure
 from deepscope.attributions.sanity import check_sanity
-from deepscope.commands.explained import heat, image_cell
-from deepscope.commands.sanity import sanity_blocks, sanity_metrics
-from deepscope.commands.section import Headline
-from deepscope.commands.shown import origin
+from deepscope.command import Headline
 from deepscope.data.photographs import bundled_photographs
 from deepscope.errors import SettingError
 from deepscope.inputs import Photos, read_photos
 from deepscope.models import VisionModel, load_model
 from deepscope.models.prediction import forward
+from deepscope.presenters.explained import heat, image_cell
+from deepscope.presenters.sanity import sanity_blocks, sanity_metrics
+from deepscope.presenters.shown import origin
 from deepscope.render.text import amount, share
 from deepscope.results import Block, GridCell, ImageGrid, Result
 from deepscope.session import Session

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar
 
-from deepscope.commands.section import Headline
+from deepscope.command import Headline
 from deepscope.errors import SettingError
 from deepscope.gans import Architecture, Recipe
 from deepscope.results import Block, Result

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from typing_extensions import Self
 
-from deepscope.commands.section import Budget, Section
+from deepscope.command import Budget, Section
 from deepscope.results import Column, Table
 
 __all__ = ["ANSWERS", "Answer", "Budget", "Study", "Verdict", "answers"]

@@ -3,7 +3,7 @@
 from deepscope.training.batches import Shuffled
 from deepscope.training.checkpoints import CHECKPOINT, Checkpoint, remove_training
 from deepscope.training.history import History
-from deepscope.training.loop import Batches, Diverged, Moment, Step, Update, fit
+from deepscope.training.loop import Batches, Diverged, Log, Moment, Step, Update, fit
 from deepscope.training.schedules import cosine_decay
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Checkpoint",
     "Diverged",
     "History",
+    "Log",
     "Moment",
     "Shuffled",
     "Step",

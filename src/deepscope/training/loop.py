@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -90,6 +90,25 @@ Observe: TypeAlias = Callable[[int], Mapping[str, float]]
 """Called between steps with the number of steps done; gives figures to record (of held-out data, say)."""
 
 
+@dataclass(frozen=True)
+class Log:
+    """What is kept along a training.
+
+    Attributes:
+        folder: for `checkpoint.pt`, `history.jsonl` and TensorBoard's events; None keeps nothing.
+        settings: what the training is, ready for JSON: a checkpoint with others is refused, not continued.
+        every: steps between checkpoints and observations; the last step always has both.
+        record: steps whose mean figures make one row of the history.
+        tensorboard: also write TensorBoard's events.
+    """
+
+    folder: Path | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    every: int = 1000
+    record: int = 50
+    tensorboard: bool = False
+
+
 class Diverged(DeepscopeError):
     """A loss or a weight is no longer a number."""
 
@@ -100,13 +119,9 @@ def fit(
     *,
     steps: int,
     session: Session,
-    folder: Path | None = None,
-    settings: Mapping[str, Any] | None = None,
-    every: int = 1000,
-    record: int = 50,
+    log: Log = Log(),
     clip: float = math.inf,
     observe: Observe | None = None,
-    tensorboard: bool = False,
 ) -> History:
     """Train until `steps` steps are done, from the folder's checkpoint where it has one.
 
@@ -120,13 +135,9 @@ def fit(
         batches: what it is trained on.
         steps: of the whole training.
         session: device, precision ("bfloat16" is mixed precision), seed and progress.
-        folder: for `checkpoint.pt`, `history.jsonl` and TensorBoard's events; None keeps nothing.
-        settings: what the training is, ready for JSON: a checkpoint with others is refused, not continued.
-        every: steps between checkpoints and observations; the last step always has both.
-        record: steps whose mean figures make one row of the history.
+        log: what is kept along the way, and how often.
         clip: limit of the gradient's L2 norm over an optimiser's parameters.
         observe: measures between steps. Networks are in train mode when it is called, and are put back into it.
-        tensorboard: also write TensorBoard's events.
 
     Raises:
         Diverged: a figure or weight is NaN or infinite. The checkpoint is the last good one.
@@ -141,10 +152,10 @@ def fit(
     networks = [part for part in step.parts.values() if isinstance(part, nn.Module)]
     for network in networks:
         network.to(device).train()
-    identity = {"steps": steps, "seed": session.seed, "precision": session.precision, **(settings or {})}
-    checkpoint = Checkpoint(folder / CHECKPOINT, identity) if folder else None
+    identity = {"steps": steps, "seed": session.seed, "precision": session.precision, **log.settings}
+    checkpoint = Checkpoint(log.folder / CHECKPOINT, identity) if log.folder else None
     history = History()
-    writes = folder if world.is_main_process else None
+    writes = log.folder if world.is_main_process else None
 
     def at(number: int) -> Moment:
         return Moment(number, steps, session, world.process_index, world.num_processes)
@@ -179,7 +190,7 @@ def fit(
     ):
         done = checkpoint.load(step.parts, history) if checkpoint else 0
         with _forgiving(session, first=True):
-            recorder = Recorder(writes, history, since=done, tensorboard=tensorboard)
+            recorder = Recorder(writes, history, since=done, tensorboard=log.tensorboard)
         advance(done)
         coming = ahead.submit(batches, at(done)) if done < steps else None
         while coming:
@@ -189,8 +200,8 @@ def fit(
             _seed(device, moment.rng("global").initial_seed())
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
                 pending.append(step(batch, moment, update))
-            due = done % every == 0 or done == steps
-            if due or done % record == 0:
+            due = done % log.every == 0 or done == steps
+            if due or done % log.record == 0:
                 figures = _figures(pending)
                 pending.clear()
                 if due:

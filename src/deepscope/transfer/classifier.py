@@ -61,7 +61,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         ('day', 'night')
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its settings are keywords
         self,
         features: str | VisionModel = DEFAULT,
         *,

@@ -25,7 +25,7 @@ from deepscope.models import Preprocessing
 from deepscope.models.classifier import Classifier
 from deepscope.models.vision_model import weights_sha256
 from deepscope.session import Session
-from deepscope.training import History, Moment, Shuffled, Update, cosine_decay, fit
+from deepscope.training import History, Log, Moment, Shuffled, Update, cosine_decay, fit
 from deepscope.transfer.heads import folds_of
 
 
@@ -104,11 +104,13 @@ def fine_tune(
             crops,
             steps=settings.epochs * crops.rows.steps,
             session=session,
-            folder=folder,
-            settings=_identity(classifier, preprocessing, data, settings) if folder else None,
-            every=crops.rows.steps,
-            record=10,
             clip=1.0,
+            log=Log(
+                folder=folder,
+                settings=_identity(classifier, preprocessing, data, settings) if folder else {},
+                every=crops.rows.steps,
+                record=10,
+            ),
         )
     return step.classifier.eval().requires_grad_(False), history
 

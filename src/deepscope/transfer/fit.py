@@ -113,7 +113,7 @@ class FittedClassifier(Presented):
         }
 
 
-def fit(
+def fit(  # noqa: PLR0913 - its settings are keywords
     data: Data,
     features: Feature = DEFAULT,
     *,

@@ -98,7 +98,7 @@ class ClassImages(Presented):
         return found
 
 
-def visualize(
+def visualize(  # noqa: PLR0913 - its settings are keywords
     model: VisionModel,
     targets: Targets,
     *,

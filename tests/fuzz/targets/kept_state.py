@@ -32,7 +32,7 @@ from deepscope.results import (
     Table,
 )
 from deepscope.session import Session
-from deepscope.training import Checkpoint, History, Moment, fit
+from deepscope.training import Checkpoint, History, Log, Moment, fit
 from fuzz.mutations import damaged, lied
 from fuzz.target import Mutation, Target, damage, lie, same
 from toy_training import Data, Toy
@@ -180,7 +180,7 @@ def _train(folder: Path, *, until: int) -> tuple[Toy, History]:
             raise _Interrupted
         return data(moment)
 
-    return toy, fit(toy, batch, steps=10, session=session, folder=folder, every=3, record=1)
+    return toy, fit(toy, batch, steps=10, session=session, log=Log(folder=folder, every=3, record=1))
 
 
 def _build_training(folder: Path) -> None:

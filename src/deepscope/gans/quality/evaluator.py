@@ -18,7 +18,7 @@ from deepscope.gans.saved import filled, required_channels
 from deepscope.gans.step import as_input
 from deepscope.models.stored import Format
 from deepscope.session import Session
-from deepscope.training import Moment, Shuffled, Update, cosine_decay, fit
+from deepscope.training import Log, Moment, Shuffled, Update, cosine_decay, fit
 
 EVALUATOR = Format("judge", "judge.json", "judge.safetensors", made_by="gan evaluator")
 """Files keep the name that an evaluator had in version 0.1."""
@@ -131,7 +131,11 @@ def train_classifier(data: Labelled, classes: int, *, epochs: int, session: Sess
     settings = {"classifier": len(data), "classes": classes, "epochs": epochs}
     steps = epochs * rows.steps
     fit(
-        ClassifierStep(network), batch, steps=steps, session=session, folder=folder, settings=settings, every=rows.steps
+        ClassifierStep(network),
+        batch,
+        steps=steps,
+        session=session,
+        log=Log(folder=folder, settings=settings, every=rows.steps),
     )
     return network.eval().requires_grad_(False)
 

@@ -61,7 +61,7 @@ class Canvas:
         self.figure = Figure(figsize=size, dpi=dpi, facecolor="white")
         self._agg = FigureCanvasAgg(self.figure)
 
-    def text(
+    def text(  # noqa: PLR0913 - its settings are keywords
         self,
         x: float,
         y: float,

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from deepscope.render.plots.canvas import Pixels
 from deepscope.render.plots.colours import paint
@@ -75,12 +75,8 @@ def _mosaic(rows: Sequence[Sequence[Pixels]]) -> Image.Image | None:
 
 def _covering(image: Image.Image, width: int, height: int) -> Image.Image:
     """The image's middle, as large as the cell."""
-    scale = max(width / image.width, height / image.height)
-    seen = width / scale, height / scale
-    left, top = (image.width - seen[0]) / 2, (image.height - seen[1]) / 2
     sharp = min(image.size) < _COARSE
-    method = Image.Resampling.NEAREST if sharp else Image.Resampling.LANCZOS
-    return image.resize((width, height), method, box=(left, top, left + seen[0], top + seen[1]))
+    return ImageOps.fit(image, (width, height), Image.Resampling.NEAREST if sharp else Image.Resampling.LANCZOS)
 
 
 def _fitted(image: Image.Image) -> Image.Image:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from deepscope.attacks import AdversarialExamples, AttackEvaluation, Subjects
 from deepscope.attacks.evaluator import Ranked
-from deepscope.commands.shown import origin
 from deepscope.models import VisionModel
+from deepscope.presenters.shown import origin
 from deepscope.results import Bars, Note, Picture, Provenance
 
 

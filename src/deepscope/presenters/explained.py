@@ -6,8 +6,8 @@ import numpy as np
 from torch import Tensor
 
 from deepscope.attributions import Attribution, per_pixel
-from deepscope.commands.shown import picture
 from deepscope.inputs import Photos
+from deepscope.presenters.shown import picture
 from deepscope.results import GridCell, Heatmap
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from deepscope import statistics
-from deepscope.commands.shown import missing, picture
+from deepscope.presenters.shown import missing, picture
 from deepscope.results import Block, Column, Curves, Heatmap, ImageGrid, Note, Series, Table
 from deepscope.transfer.evaluation import Answers, Reliability
 from deepscope.transfer.fit import FittedClassifier

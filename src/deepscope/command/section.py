@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from deepscope.commands.command import Command
+from deepscope.command.command import Command
 from deepscope.results import Figure, Result
 from deepscope.session import Session
 from deepscope.statistics import Estimate

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deepscope import records
-from deepscope.commands.command import Command
+from deepscope.command.command import Command
 from deepscope.data import Dataset
 from deepscope.data.corrupt import check_outside
 from deepscope.data.dataset import path_of

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from typing import ClassVar
 
 from deepscope.errors import DeepscopeError
-from deepscope.registry import Registered
+from deepscope.registry import EVERY_COMMAND, Registered
 from deepscope.results import Result
 from deepscope.session import Session
 
@@ -23,10 +23,11 @@ class Command(Registered):
     """A command: a frozen dataclass whose fields are its arguments and flags.
 
     Fields before `_: KW_ONLY` are positional arguments, the rest are flags. The class docstring gives the help:
-    its first line the summary, its `Attributes:` section one line a field. A field whose type is a
-    family (`Attribution`, say) becomes one sub-command a method, with the method's fields as flags.
+    its first line the summary, its `Attributes:` section one line per field. A field whose type is a
+    family (`Attribution`, say) becomes one sub-command per method, with the method's fields as flags.
     """
 
+    reserved: ClassVar[frozenset[str]] = EVERY_COMMAND
     area: ClassVar[str] = ""
     """The command's group: "transfer" for `deepscope transfer fit`; empty for a command of its own.
 

@@ -1,0 +1,94 @@
+"""How the result of `deepscope data` is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from deepscope.data.audit import BITS, Audit, Pair
+from deepscope.presenters.shown import missing, skipped_blocks, thumbnail
+from deepscope.render import presents
+from deepscope.results import Block, Column, ImageGrid, Note, Picture, Provenance, Result, Table
+
+
+@presents(Audit)
+def present(found: Audit) -> Result:
+    """What is wrong, and what to do about it."""
+    exact, near = found.worst[: len(found.exact)], found.worst[len(found.exact) :]
+    return Result(
+        title=f"Audit of {found.root}: {found.images} images",
+        metrics={
+            "images": found.images,
+            "corrupt": len(found.corrupt),
+            "duplicates/exact": len(exact),
+            "duplicates/exact-across-splits": sum(pair.across_splits for pair in exact),
+            "duplicates/exact-across-classes": sum(pair.across_classes for pair in exact),
+            "duplicates/near": len(near),
+            "duplicates/near-across-splits": sum(pair.across_splits for pair in near),
+            "duplicates/near-across-classes": sum(pair.across_classes for pair in near),
+        },
+        blocks=(*_advice(found), *_tables(exact, near), *skipped_blocks(found.corrupt), *_figure(found)),
+        provenance=Provenance(data=f"{found.images} images, sha256 {found.sha256}"),
+    )
+
+
+def _advice(found: Audit) -> list[Block]:
+    """What to do, worst first."""
+    notes: list[Block] = []
+    if mislabelled := [pair for pair in found.exact if pair.across_classes]:
+        first = f"{mislabelled[0].first} and {mislabelled[0].second}"
+        more = f" (and {len(mislabelled) - 1} more pairs in the table)" if len(mislabelled) > 1 else ""
+        text = f"{first}{more} are the same picture in two classes: one label is wrong. Remove one."
+        notes.append(Note(text, "One picture, two classes", "warning"))
+    if leaked := len(found.leaked):
+        text = (
+            f"{leaked} held-out {'images are' if leaked > 1 else 'image is'} in the training folder too: accuracy on "
+            "them measures memory. Remove them from the held-out images, or report accuracy with and without them."
+        )
+        notes.append(Note(text, "Train and test share pictures", "warning"))
+    if within := sum(not pair.across_splits for pair in found.exact):
+        text = (
+            f"{within} {'copies lie' if within > 1 else 'copy lies'} beside the original and count twice: remove them."
+        )
+        notes.append(Note(text, "Copies"))
+    if near := sum(pair.across_splits for pair in found.near):
+        text = f"{near} pair{'s' if near > 1 else ''} of near-copies cross the splits: look at the figure, then decide."
+        notes.append(Note(text, "Near-copies across the splits", "warning"))
+    if not (found.exact or found.near or found.corrupt):
+        notes.append(Note("No corrupt file, no copy, no near-copy.", level="verdict"))
+    return notes
+
+
+def _tables(exact: Sequence[Pair], near: Sequence[Pair]) -> list[Block]:
+    def crossed(pair: Pair) -> str:
+        return ", ".join(
+            name for name, yes in (("classes", pair.across_classes), ("splits", pair.across_splits)) if yes
+        )
+
+    names = Column("keep"), Column("copy"), Column("crosses")
+    blocks: list[Block] = []
+    if exact:
+        rows = tuple((str(pair.first), str(pair.second), crossed(pair), pair.same) for pair in exact)
+        blocks.append(Table((*names, Column("same")), rows, title="Exact copies"))
+    if near:
+        rows = tuple((str(pair.first), str(pair.second), crossed(pair), pair.distance) for pair in near)
+        caption = (
+            f"Distance: bits in which the perceptual hashes differ, of {BITS}; other pictures differ in about 120."
+        )
+        columns = Column("one"), Column("other"), Column("crosses"), Column("distance", "d")
+        blocks.append(Table(columns, rows, title="Near-copies", caption=caption))
+    return blocks
+
+
+def _figure(found: Audit) -> list[Block]:
+    shown = [pair for pair in found.worst if {pair.first, pair.second} <= found.pictures.keys()]
+    if not shown:
+        return []
+    left_out = f"; the worst {len(shown)} of {len(found.worst)} pairs" if len(shown) < len(found.worst) else ""
+    rows = tuple((_picture(found, pair.first), _picture(found, pair.second)) for pair in shown)
+    return [ImageGrid(rows, title="Copies and near-copies", caption=f"One pair per row{left_out}.")]
+
+
+def _picture(found: Audit, path: Path) -> Picture:
+    image = found.pictures[path]
+    return missing(caption=str(path)) if image is None else thumbnail(image, caption=str(path))

@@ -1,0 +1,43 @@
+"""How the result of `deepscope gan evaluate` is shown."""
+
+from __future__ import annotations
+
+import torch
+
+from deepscope.gans import GANEvaluation
+from deepscope.presenters.gan_figures import cells, generated_by
+from deepscope.render import presents
+from deepscope.results import Column, ImageGrid, Note, Result, Table
+
+
+@presents(GANEvaluation)
+def present(found: GANEvaluation) -> Result:
+    """All metrics, and the nearest training images."""
+    missing = [*(() if found.evaluated else (_NO_EVALUATOR,)), *found.missing]
+    return Result(
+        title=f"What the images of {found.gan.name} are worth",
+        metrics=dict(found.metrics),
+        blocks=(_table(found), *(Note(text, "Not measured", "warning") for text in missing), _nearest(found)),
+        provenance=generated_by(found.gan),
+    )
+
+
+_NO_EVALUATOR = (
+    "Classes, and distances by an evaluator's features: no evaluator knows these images. `deepscope gan evaluator DATA "
+    "--out evaluator/` trains one; give it with --evaluator evaluator/."
+)
+
+
+def _table(found: GANEvaluation) -> Table:
+    rows = tuple((name, value, found.of_real_images(name)) for name, value in found.generated.items())
+    columns = (Column("measure"), Column("generated", ".4f"), Column("real images", ".4f"))
+    caption = "Real images: held-out or training images in the samples' place, the best that can be expected."
+    return Table(columns, rows, "Quality", caption)
+
+
+def _nearest(found: GANEvaluation) -> ImageGrid:
+    pairs = torch.cat([found.samples, found.nearest])
+    captions = [f"{distance:.3f}" for distance in found.distances.tolist()] + [""] * len(found.nearest)
+    title = "The samples that are nearest to training images"
+    grid = cells(pairs, max(len(found.samples), 1), captions=captions)
+    return ImageGrid(grid, title, "Above samples, below training images; RMS.")

@@ -1,0 +1,87 @@
+"""How the result of `deepscope transfer improve` is shown."""
+
+from __future__ import annotations
+
+from deepscope.presenters.shown import origin, skipped_blocks
+from deepscope.presenters.transfer_figures import copies_note
+from deepscope.render import presents
+from deepscope.results import Column, Note, Result, Table
+from deepscope.transfer.improve import Improvements
+
+
+@presents(Improvements)
+def present(found: Improvements) -> Result:
+    """A table of ideas, and what came of each."""
+    return Result(
+        title=f"Improving {found.model} on {found.data.name}",
+        metrics=improvement_metrics(found),
+        blocks=(
+            ideas_table(found),
+            *idea_notes(found),
+            *(Note(reason, "Left out") for reason in found.absent),
+            *copies_note(found.splits),
+            *skipped_blocks(found.skipped),
+        ),
+        provenance=origin(found.models.values(), found.data.paths, found.digests),
+    )
+
+
+def improvement_metrics(found: Improvements) -> dict[str, float]:
+    """Accuracies of every idea and of the best one."""
+    metrics: dict[str, float] = {}
+    for idea, row, p in zip(found.ideas, found.rows, found.p_values, strict=True):
+        metrics |= row.accuracy.metrics(f"accuracy/{idea.name}")
+        metrics[f"validation/{idea.name}"] = row.validation
+        metrics[f"p/{idea.name}"] = p
+    metrics |= found.rows[found.best].accuracy.metrics("accuracy")
+    metrics |= found.rows[found.best].without_copies.metrics("accuracy-without-copies")
+    return metrics
+
+
+def ideas_table(found: Improvements) -> Table:
+    """A row per idea; the best one is marked."""
+    return Table(
+        (
+            Column("idea"),
+            Column("dimension", "d"),
+            Column("chosen"),
+            Column("cross-validated", ".3f"),
+            Column("test accuracy", ".3f"),
+            Column("95 % interval"),
+            Column("without copies", ".3f"),
+            Column("p", ".2g"),
+            Column("seconds", ".1f"),
+        ),
+        tuple(
+            (
+                idea.name,
+                row.dimension,
+                row.setting,
+                row.validation,
+                row.accuracy.value,
+                f"{row.accuracy.low:.3f} - {row.accuracy.high:.3f}",
+                row.without_copies.value,
+                None if row is found.rows[0] else p,
+                row.seconds,
+            )
+            for idea, row, p in zip(found.ideas, found.rows, found.p_values, strict=True)
+        ),
+        title="One idea at a time",
+        caption="Marked: what cross-validation on the training images prefers. p: paired with the baseline.",
+        mark=found.best,
+    )
+
+
+def idea_notes(found: Improvements) -> list[Note]:
+    """The reasoning behind each idea, and what came of it, in words that follow from the numbers."""
+    baseline, notes = found.rows[0].accuracy.value, []
+    for idea, row, p in list(zip(found.ideas, found.rows, found.p_values, strict=True))[1:]:
+        gain = row.accuracy.value - baseline
+        seen = f"{gain:+.1%} on the test images (p = {p:.2g})"
+        verdict = (
+            f"No effect can be told from chance: {seen}."
+            if p >= 0.05
+            else f"It {'helps' if gain > 0 else 'hurts'}: {seen}."
+        )
+        notes.append(Note(f"{idea.reasoning} {verdict}", idea.name, "verdict"))
+    return notes
