@@ -83,6 +83,8 @@ def _as_at_first(visit: Visit) -> None:
     visit.page.emulate_media(media="screen", color_scheme="light", reduced_motion="no-preference")
     visit.page.set_viewport_size({"width": 1280, "height": 900})
     visit.evaluate("document.querySelectorAll('.open input').forEach(box => box.checked = false); scrollTo(0, 0)")
+    visit.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    visit.evaluate("delete document.body.dataset.theme")
 
 
 def test_every_picture_shows_and_nothing_is_asked_for(visit: Visit) -> None:
@@ -109,7 +111,7 @@ def test_nothing_overflows(visit: Visit, width: int) -> None:
 
 def test_everything_is_reached_by_keyboard(visit: Visit) -> None:
     wanted = visit.evaluate(
-        """[...document.querySelectorAll('a[href], button, input, [tabindex="0"]')].filter((one) =>
+        """[...document.querySelectorAll('a[href], button, input, summary, [tabindex="0"]')].filter((one) =>
             one.checkVisibility()).map((one, place) => one.dataset.place = `${place}`)"""
     )
     visit.evaluate("document.activeElement.blur()")
@@ -196,7 +198,9 @@ def test_without_scripts_a_film_is_a_still(visit: Visit) -> None:
     assert chromium is not None
     plain = chromium.new_context(java_script_enabled=False).new_page()
     plain.goto(visit.page.url)
-    assert plain.locator("img:visible").count() == plain.locator(".open").count() == 6
+    for summary in plain.locator("summary").all():
+        summary.click()
+    assert plain.locator(".open img:visible").count() == plain.locator(".open").count() == 6
 
 
 def test_a_whole_report(visit: Visit) -> None:
