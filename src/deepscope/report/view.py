@@ -211,8 +211,9 @@ def sentence(outcomes: Sequence[Outcome]) -> str:
         return ""
     count = Counter(row[4] for row in rows)
     found = len(rows) - sum(count[verdict] for verdict in OPEN)
+    asked = "question is" if found == 1 else "questions are"
     experiments = f"{len(outcomes)} experiment{'s' * (len(outcomes) != 1)}"
     return (
-        f"{experiments} of Delefosse and Vin's report, repeated: {found} questions are answered, {count['reproduced']} "
+        f"{experiments} of Delefosse and Vin's report, repeated: {found} {asked} answered, {count['reproduced']} "
         f"published findings are reproduced and {count['differs']} differ{'s' * (count['differs'] == 1)}."
     )

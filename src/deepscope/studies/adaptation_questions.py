@@ -194,7 +194,9 @@ class AdaptationQuestions(Study):
         return Headline(
             f"With a teacher's pseudo-labels the target accuracy is {share(teacher)}, with the gradient reversal alone "
             f"{share(dann)}, and {share(bare)} without a domain loss."
-            + ("" if decided else " One training of each decides nothing."),
+            + (
+                " Target labels measure it and choose nothing." if decided else " One training of each decides nothing."
+            ),
             "target accuracy with a teacher's pseudo-labels",
             teacher,
             published="they help",

@@ -101,7 +101,8 @@ class StackedDigits(GenerationStudy):
         few = f" {self.images} images train it here, where others take 60,000." if self.images else ""
         return Headline(
             f"Of {_MODES} combinations of three digits, a plain DCGAN draws {plain.value:.0f}, and {packed.value:.0f} "
-            f"where its discriminator sees two images at a time.{few}",
+            f"where its discriminator sees two images at a time. Lin et al. (2018) report {_PUBLISHED[_PLAIN]} and "
+            f"{_PUBLISHED[_PACKED]} for networks of their own.{few}",
             f"of {_MODES} modes are drawn by a plain DCGAN",
             plain,
             form="count",

@@ -64,7 +64,7 @@ def _mosaic(rows: Sequence[Sequence[Pixels]]) -> Image.Image | None:
         across = max(1, round(math.sqrt(1.5 * len(cells))))
         rows = [cells[first : first + across] for first in range(0, len(cells), across)]
     across = min(_MOST, max(map(len, rows)))
-    down = min(len(rows), max(1, round(across * SIZE[1] / SIZE[0])))
+    down = min(len(rows), math.ceil(across * SIZE[1] / SIZE[0]))
     width, height = ((SIZE[place] - _GAP * (count - 1)) // count for place, count in enumerate((across, down)))
     sheet = Image.new("RGB", (across * (width + _GAP) - _GAP, down * (height + _GAP) - _GAP), "white")
     for y, row in enumerate(rows[:down]):
