@@ -69,7 +69,7 @@ def test_what_few_images_leave_open_is_listed_apart() -> None:
         ("3. Where?", "vgg16 is missing"),
         ("Photographs", "15scene is not here"),
     ]
-    said = sentence([outcome])
+    said = sentence([part(outcome)])
     assert said.startswith("1 experiment of") and "1 question is answered, 1 published findings" in said
     page = check(Page("T").html(State((outcome, missing), "I")), scripts=1)
     text = " ".join(page.text)

@@ -123,10 +123,14 @@ class Robustness(Check):
         level = self._telling()
         clean = Estimate.of(result.metrics, "accuracy/clean")
         left = Estimate.of(result.metrics, f"accuracy/{PGD.name}/{level:g}")
-        hidden = result.metrics["gradients/vanished"]
+        strongest = max(self.levels)
+        most = Estimate.of(result.metrics, f"accuracy/{PGD.name}/{strongest:g}")
+        ending = f"With {strongest:g} levels it is {share(most)}."
+        if result.metrics["gradients/vanished"]:
+            ending = "Some gradients vanish, so the accuracy may be lower still."
         return Headline(
-            f"PGD with changes of at most {level:g} grey levels of 255 takes the accuracy from {share(clean)} to "
-            f"{share(left)}. " + ("Some gradients vanish: it may be lower." if hidden else "Nobody sees them."),
+            f"Changes of at most {level:g} grey levels of 255, which nobody sees, take the accuracy from "
+            f"{share(clean)} to {share(left)} (PGD). {ending}",
             f"accuracy under changes of {level:g} grey levels",
             left,
             verdict="falls" if left.high < clean.low else "",

@@ -67,7 +67,7 @@ class Page:
             .render(
                 title=self.title,
                 state=state,
-                sentence=sentence(state.outcomes),
+                sentence=sentence(parts),
                 when=_when(state.outcomes),
                 cards=chosen,
                 strip=[one for one in parts if one.tile and not any(card.part is one for card in chosen)],

@@ -158,7 +158,7 @@ def _holds(blocks: Sequence[Shown]) -> str:
         "table" if isinstance(one.block, Table) else "note" if isinstance(one.block, Note) else "figure"
         for one in blocks
     )
-    found = [f"{kinds[kind]} {kind}{'s' * (kinds[kind] != 1)}" for kind in ("figure", "table", "note") if kinds[kind]]
+    found = [_count(kinds[kind], kind) for kind in ("figure", "table", "note") if kinds[kind]]
     return ", ".join([*found, "settings and command"])
 
 
@@ -204,16 +204,20 @@ def _card(chapter: str, members: Sequence[Part]) -> Card:
     return Card(chapter, lead, lead.number, lead.headline, lead.tile, lead.alternative, True, full)
 
 
-def sentence(outcomes: Sequence[Outcome]) -> str:
+def sentence(parts: Sequence[Part]) -> str:
     """What was examined and what came of it, in one sentence."""
-    rows = answer_rows(outcomes)
+    rows = answer_rows([one.outcome for one in parts])
     if not rows:
-        return ""
+        looked = sum(bool(one.headline.verdict) and one.headline.tone == "attention" for one in parts)
+        return f"{_count(len(parts), 'check')} of a classifier; {looked} found something to look at." if parts else ""
     count = Counter(row[4] for row in rows)
     found = len(rows) - sum(count[verdict] for verdict in OPEN)
-    asked = "question is" if found == 1 else "questions are"
-    experiments = f"{len(outcomes)} experiment{'s' * (len(outcomes) != 1)}"
     return (
-        f"{experiments} of Delefosse and Vin's report, repeated: {found} {asked} answered, {count['reproduced']} "
-        f"published findings are reproduced and {count['differs']} differ{'s' * (count['differs'] == 1)}."
+        f"{_count(len(parts), 'experiment')} of Delefosse and Vin's report, repeated: {found} "
+        f"{'question is' if found == 1 else 'questions are'} answered, {count['reproduced']} published findings are "
+        f"reproduced and {count['differs']} differ{'s' * (count['differs'] == 1)}."
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"

@@ -38,7 +38,7 @@ def tile(figure: Figure, draw: Callable[[Figure], Pixels]) -> bytes:
 
 def _pictures(figure: Figure) -> list[list[Pixels]]:
     if isinstance(figure, Animation):
-        return [[figure.frames[-1]]]
+        return [[figure.frames[-1]]] if figure.frames.size else []
     if isinstance(figure, ImageGrid):
         rows = [[_pixels(cell) for cell in row if _shows(cell)] for row in figure.rows]
         return [row for row in rows if row]
