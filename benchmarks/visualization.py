@@ -96,7 +96,7 @@ def main() -> None:
     network = copy.deepcopy(model.network).requires_grad_()
     targets = torch.tensor([model.category(name) for name in _CLASSES])
     wanted = torch.tensor([translate(int(target), model, evaluator) for target in targets])
-    recipe, views = (replace(preset(name), iterations=arguments.iterations) for name in ("source", "default"))
+    recipe, views = (replace(preset(name), iterations=arguments.iterations) for name in ("report", "default"))
 
     def common() -> Tensor:
         rngs = [session.rng("common", name) for name in _CLASSES]

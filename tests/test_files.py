@@ -222,7 +222,7 @@ def test_a_locked_folder_is_for_one_thread_which_may_lock_it_again(tmp_path: Pat
 
     with lock(tmp_path), lock(tmp_path / "." / ""):
         elsewhere()
-    assert len(refused) == 1 and str(tmp_path) in refused[0] and "--out" in refused[0]
+    assert len(refused) == 1 and str(tmp_path) in refused[0] and "name another folder" in refused[0]
     elsewhere()
     assert len(refused) == 1, "it is free again"
     with pytest.raises(Killed), lock(tmp_path):

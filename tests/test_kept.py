@@ -52,6 +52,15 @@ def test_figures_are_computed_once(session: Session) -> None:
             kept(session, other, refuse)
     with pytest.raises(AssertionError, match="computed again"):
         kept(replace(session, seed=1), {"n": 1}, refuse)
+    with pytest.raises(AssertionError, match="computed again"):
+        kept(replace(session, precision="bfloat16"), {"n": 1}, refuse)
+
+
+def test_what_changed_code_computed_is_not_served(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept(session, {"n": 1}, compute)
+    monkeypatch.setattr(deepscope.kept, "code_of", lambda module: f"{module}, changed")
+    with pytest.raises(AssertionError, match="computed again"):
+        kept(session, {"n": 1}, refuse)
 
 
 @many

@@ -13,7 +13,7 @@ import torch
 from deepscope import adaptation
 from deepscope.attacks.counting import around, counted
 from deepscope.attributions import Saliency, engine
-from deepscope.models import fast_backward
+from deepscope.models import batching, fast_backward
 from deepscope.session import Session
 from deepscope.transfer.classifier import ImageClassifier
 from deepscope.transfer.fine_tuning import FineTuning
@@ -96,7 +96,7 @@ def test_what_is_made_for_cpus_is_off_there(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_batches_there_are_larger_and_powers_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "memory_budget", lambda device: 100 * 4)
+    monkeypatch.setattr(batching, "memory_budget", lambda device: 100 * 4)
 
     def run(rows: slice) -> int:
         torch.zeros(rows.stop - rows.start)
@@ -111,9 +111,9 @@ def test_a_gpu_lends_half_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 2**40))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 3 * 2**30)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 2**30)
-    assert engine.memory_budget(torch.device("cuda")) == (2**30 + 2 * 2**30) // 2
+    assert batching.memory_budget(torch.device("cuda")) == (2**30 + 2 * 2**30) // 2
     free = 2**38
-    assert engine.memory_budget(torch.device("cuda")) == engine.GPU_BUDGET
+    assert batching.memory_budget(torch.device("cuda")) == batching.GPU_BUDGET
 
 
 @pytest.mark.parametrize("method", adaptation.Adaptation.members())

@@ -19,7 +19,7 @@ from deepscope.session import Session, default_cache, default_home, temporary_ca
 
 @pytest.mark.parametrize("device", ["", "nonsense", "meta", "cuda:99", "xpu", "hpu", "fpga", "cpu:x"])
 def test_a_device_that_is_not_here_is_refused_in_one_line(device: str) -> None:
-    with pytest.raises(DeepscopeError, match="--device cpu") as caught:
+    with pytest.raises(DeepscopeError, match="try cpu") as caught:
         Session.open(device=device)
     assert repr(device) in str(caught.value)
 
@@ -31,7 +31,7 @@ def test_devices_that_are_here() -> None:
 
 def test_precisions() -> None:
     assert Session.open(device="cpu", precision="bfloat16").precision == "bfloat16"
-    with pytest.raises(DeepscopeError, match="use float32 or bfloat16"):
+    with pytest.raises(DeepscopeError, match="must be float32 or bfloat16"):
         Session.open(device="cpu", precision="float16")
 
 

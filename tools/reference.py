@@ -9,8 +9,10 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
+from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Annotated, Any, get_args, get_origin
 
@@ -20,6 +22,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 import deepscope
+from declared import declared_page
 from deepscope.adaptation.validators import Validator
 from deepscope.attributions.faithfulness import Measure
 from deepscope.cli.program import app
@@ -28,11 +31,13 @@ from deepscope.data.dataset import Dataset
 from deepscope.models.source import ModelSource
 from deepscope.registry import Registered, discover
 from deepscope.settings import Range, declared, field_types
+from metric_names import MetricName, metric_names, recorded_names
 
 _EVALUATIONS = (Measure, Validator)
 """Families that the page of metrics describes."""
 _ELSEWHERE = (Command, Dataset, ModelSource, *_EVALUATIONS)
 """Families that are no methods."""
+_KEPT = Path(__file__).parent.parent / "docs" / "experiments" / "kept"
 _ADDRESS = re.compile(r"arXiv:([0-9]{4}\.[0-9]{4,5})")
 
 
@@ -47,7 +52,13 @@ def pages() -> Mapping[str, str]:
     """Every generated page: its path below docs/, and its Markdown."""
     for module in _public_modules():
         discover(module.__name__)
-    found = {"reference/api.md": api(), "reference/methods.md": methods(), "reference/measures.md": measures()}
+    found = {
+        "reference/api.md": api(),
+        "reference/methods.md": methods(),
+        "reference/support.md": declared_page(_families()),
+        "reference/measures.md": measures(),
+        "reference/metric-names.md": names_of_metrics(),
+    }
     root = app()
     commands = sorted(name for name in root if not name.startswith("-"))
     for name in commands:
@@ -90,22 +101,57 @@ def command(root: App, name: str) -> str:
     """The page of one command with all of its subcommands."""
     page = root[name].generate_docs(output_format="markdown", recursive=True, usage_name=f"deepscope {name}")
     page = re.sub(r"^## Table of Contents\n.*?(?=^#|\Z)", "", page, flags=re.M | re.S)
-    page = re.sub(r"^# .*", f"# deepscope {name}", page, count=1)
-    return re.sub(r"default: (0\.\d{8,})", lambda match: f"default: {_number(float(match[1]))}", page)
+    return re.sub(r"^# .*", f"# deepscope {name}", page, count=1)
 
 
 def methods() -> str:
     """Every family of methods: each method with its source and its settings."""
-    families = [
-        family
-        for family in sorted(Registered.__subclasses__(), key=lambda one: one.__module__)
-        if family not in _ELSEWHERE and inspect.isabstract(family)
-    ]
     introduction = (
         "# Methods\n\nEvery registered method with its settings. The name is that of the command line; the class is "
         "that of Python.\n"
     )
-    return "\n".join([introduction, *map(_family, families)])
+    return "\n".join([introduction, *map(_family, _families())])
+
+
+def _families() -> list[type[Registered]]:
+    """The families of methods."""
+    return [
+        family
+        for family in sorted(Registered.__subclasses__(), key=lambda one: one.__module__)
+        if family not in _ELSEWHERE and inspect.isabstract(family)
+    ]
+
+
+def names_of_metrics() -> str:
+    """The names that commands and checks give to metrics, from the code; those of studies, from their kept results."""
+    parts = [
+        "# Names of metrics\n\nWords in capitals stand for names: of a method, a class, a model, a measure; those in "
+        "brackets may be empty. Where an interval is marked, `NAME/low` and `NAME/high` exist too. Audits and reports "
+        "put the section's name in front: `accuracy/brier`. See [metrics](metrics.md) for what they mean.\n"
+    ]
+    by_title: dict[str, set[MetricName]] = {}
+    for module, names in metric_names().items():
+        if module.partition("/")[0] not in ("studies", "statistics"):
+            by_title.setdefault(_makers(module), set()).update(names)
+    parts += [_names(title, sorted(by_title[title])) for title in sorted(by_title)]
+    documents = sorted(_KEPT.glob("*/result.json"))
+    parts += [_names(f"`deepscope study {path.parent.name}`", recorded_names(path)) for path in documents]
+    return "\n".join(parts)
+
+
+def _makers(module: str) -> str:
+    """The commands whose results a module makes; else what the module is."""
+    package, _, stem = module.rpartition("/")
+    packages = ("commands", "presenters") if package == "presenters" else (package,)
+    commands = [one for one in Command.concrete() if one.__module__ in {f"deepscope.{p}.{stem}" for p in packages}]
+    if commands:
+        return ", ".join(f"`deepscope {one.command_path()}`" for one in commands)
+    return _first_line(sys.modules[f"deepscope.{module.replace('/', '.')}"].__doc__ or "").rstrip(".")
+
+
+def _names(title: str, names: Sequence[MetricName]) -> str:
+    rows = "".join(f"| `{name.text}` | {'yes' if name.interval else ''} |\n" for name in names)
+    return f"## {title}\n\n| metric | interval |\n| --- | --- |\n{rows}"
 
 
 def measures() -> str:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import torch
 
 from deepscope.attributions import GradCAM, Saliency, SmoothGrad
-from deepscope.attributions.engine import batches, gradient, memory_budget
+from deepscope.attributions.engine import batches, gradient
+from deepscope.models.batching import memory_budget
 from deepscope.models.prediction import forward
 from deepscope.session import Session
 

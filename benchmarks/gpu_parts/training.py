@@ -31,7 +31,7 @@ def training(check: Check) -> Iterator[Record]:
         yield check.attempt(f"{name}/repeat", lambda trained=trained: _repeat(check, trained))
         for precision in ("float32", "bfloat16"):
             yield check.attempt(f"{name}/{precision}", lambda t=trained, p=precision: _speed(check, t, p))
-    for name in ("default", "source"):
+    for name in ("default", "report"):
         yield check.attempt(f"class-image/{name}/scores", lambda name=name: _scores(check, name))
         for bfloat16 in (False, True):
             label = f"class-image/{name}/{'bfloat16' if bfloat16 else 'float32'}"

@@ -1,4 +1,4 @@
-"""deepscope: use any image classifier, look inside it, break it, move it to another domain, generate data for it.
+"""deepscope: use any image classifier, look inside it, attack it, adapt it to another domain, generate data for it.
 
     import deepscope as ds
 
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         MissingExtraError,
         ModelError,
         SettingError,
+        UnknownNameError,
         UnsupportedError,
     )
     from deepscope.gans import train_gan
@@ -69,6 +70,7 @@ _HOMES = {
         "MissingExtraError",
         "ModelError",
         "SettingError",
+        "UnknownNameError",
         "UnsupportedError",
     ),
     "deepscope.gans": ("train_gan",),
@@ -106,6 +108,7 @@ __all__ = [
     "Result",
     "Session",
     "SettingError",
+    "UnknownNameError",
     "UnsupportedError",
     "VisionModel",
     "__version__",

@@ -1,4 +1,4 @@
-"""Which code a result depends on, as a digest: what was kept is still good after a change elsewhere."""
+"""A digest of the code that a result depends on, so that stored results survive changes elsewhere."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 _BY_MODULE = {"command", "commands", "presenters", "studies", "checks"}
 """Packages whose modules do not depend on each other unless they say so. Any other package counts as a whole."""
 _DRAWING = "render"
-"""The package that shows what was found, and changes none of it: workflows return data that show themselves."""
+"""The package that only presents results: workflows return data that show themselves."""
 
 
 def code_digest(module: str, root: Path | None = None) -> str:

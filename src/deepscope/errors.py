@@ -52,13 +52,13 @@ class SettingError(DeepscopeError):
 
     def __init__(self, setting: str, problem: str, *, got: object = NotGiven) -> None:
         self.setting, self.problem, self.got = setting, problem, got
-        super().__init__(self.spelled(str))
+        said = "" if got is NotGiven else f" (got {_written(got)})"
+        super().__init__(f"{setting} {_NAME.sub(_bare, problem)}{said}")
 
-    def spelled(self, spell: Callable[[str], str]) -> str:
-        """The message, with the names of settings as `spell` writes them."""
-        said = "" if self.got is NotGiven else f" (got {_written(self.got)})"
+    def spelled(self, spell: Callable[[str], str]) -> SettingError:
+        """The same error, with the names of settings as `spell` writes them."""
         problem = _NAME.sub(lambda found: spell(found.group(1)), self.problem)
-        return f"{spell(self.setting)} {problem}{said}"
+        return SettingError(spell(self.setting), problem, got=self.got)
 
 
 class FileError(DeepscopeError):
@@ -97,6 +97,19 @@ class DataError(DeepscopeError):
         self.data = data
 
 
+class UnknownNameError(DeepscopeError):
+    """No method, class, layer or other thing has a given name.
+
+    Attributes:
+        kind: what was looked for: "layer".
+        name: the name.
+    """
+
+    def __init__(self, message: str, *, kind: str = "", name: str = "") -> None:
+        super().__init__(message)
+        self.kind, self.name = kind, name
+
+
 class MissingExtraError(DeepscopeError):
     """An optional dependency is not installed.
 
@@ -121,6 +134,10 @@ class UnsupportedError(DeepscopeError):
         self.what = what
 
 
+def _bare(found: re.Match[str]) -> str:
+    return found.group(1)
+
+
 def _written(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value) if isinstance(value, int) else repr(value)
 
@@ -137,7 +154,10 @@ def nearest(text: str, options: Iterable[str], *, most: int = 3) -> list[str]:
 
 
 def unknown(kind: str, text: str, options: Iterable[str], *, listing: str = "") -> DeepscopeError:
-    """The error for a name that does not exist: says the nearest names, and where all are listed."""
+    """The error for a name that does not exist: offers the nearest names, and says what lists all of them.
+
+    A model is a `ModelError`, a dataset a `DataError`, anything else an `UnknownNameError`.
+    """
     options = list(options)
     close = nearest(text, options)
     hint = f"did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
@@ -145,7 +165,12 @@ def unknown(kind: str, text: str, options: Iterable[str], *, listing: str = "") 
     if not close and not listing and len(options) <= _FEW:
         listed = f"choose from {', '.join(options)}"
     fix = " ".join(part for part in (hint, listed) if part)
-    return DeepscopeError(f"no {kind} is named {text!r}" + (f": {fix}" if fix else ""))
+    message = f"no {kind} is named {text!r}" + (f": {fix}" if fix else "")
+    if kind == "model":
+        return ModelError(message, model=text)
+    if kind.startswith("dataset"):
+        return DataError(message, data=text)
+    return UnknownNameError(message, kind=kind, name=text)
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""Writing and checking files: whole or not at all, by one process at a time, and never outside their folder."""
+"""Writing and checking files: atomically, by one process at a time, and never outside their folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import FileError
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def replace_together(
 
     Raises:
         OSError: the disk is full, say. The old pair is as it was.
-        DeepscopeError: another process is writing to the folder.
+        FileError: another process is writing to the folder.
     """
     content.parent.mkdir(parents=True, exist_ok=True)
     with lock(content.parent):
@@ -145,7 +145,7 @@ def lock(folder: Path, *, unsupported: Callable[[str], object] = lambda _: None)
         unsupported: called with the reason where the file system cannot lock.
 
     Raises:
-        DeepscopeError: someone else holds it.
+        FileError: another process holds it.
     """
     try:
         import fcntl
@@ -167,8 +167,8 @@ def lock(folder: Path, *, unsupported: Callable[[str], object] = lambda _: None)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise DeepscopeError(
-                f"another deepscope is writing to {folder}: wait until it is done, or name another folder with --out"
+            raise FileError(
+                f"another deepscope is writing to {folder}: wait until it is done, or name another folder", path=folder
             ) from None
         except OSError as error:
             unsupported(f"{folder} cannot be locked ({error.strerror}): run one command at a time with it")
@@ -194,12 +194,12 @@ def inside(folder: Path, name: str) -> Path:
     """`folder / name`, refused where it would lie outside `folder` (links are followed first).
 
     Raises:
-        DeepscopeError: `name` is absolute, climbs out with `..`, or follows a link to elsewhere or in a circle.
+        FileError: `name` is absolute, leaves the folder with `..`, or follows a link to elsewhere or in a circle.
     """
     try:
         path = (folder / name).resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a circle of links, a null byte
-        raise DeepscopeError(f"{name!r} in {folder} cannot be followed ({error})") from None
+        raise FileError(f"{name!r} in {folder} cannot be followed ({error})", path=folder) from None
     if not path.is_relative_to(folder.resolve()):
-        raise DeepscopeError(f"{name!r} lies outside {folder}: names in a file from outside stay in its folder")
+        raise FileError(f"{name!r} is outside {folder}: a file may only name files in its own folder", path=folder)
     return path

@@ -1,7 +1,7 @@
-"""The cache: what takes long to compute is kept, checked when it is read, and computed again where it is damaged.
+"""The cache: expensive results are stored, checked when read, and computed again where damaged.
 
-Everything that reads or writes below `session.cache` goes through this module. The cache is a convenience: whatever is
-wrong with it costs time and one note, never a result.
+Everything that reads or writes below `session.cache` goes through this module. The cache is a convenience: a problem
+with it costs time and one note, never a result.
 """
 
 from __future__ import annotations
@@ -102,16 +102,30 @@ def _head(name: str, content: bytes) -> bytes:
     return _FORMAT + len(content).to_bytes(8, "big") + found.digest()
 
 
-def kept(session: Session, about: Mapping[str, Any], compute: Callable[[], Arrays]) -> Arrays:
+def identity(session: Session, module: str, about: Mapping[str, Any]) -> str:
+    """A name, of hexadecimal digits, for what a module computes: it changes with all that the result depends on.
+
+    Args:
+        session: its seed, precision and kind of device count.
+        module: whose code counts, with all of deepscope that it imports.
+        about: everything else, ready for JSON.
+    """
+    arithmetic = {"seed": session.seed, "precision": session.precision, "device": session.device.type}
+    depends = {**about, **arithmetic, "code": code_of(module)}
+    return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
+
+
+def kept(
+    session: Session, about: Mapping[str, Any], compute: Callable[[], Arrays], *, folder: Path | None = None
+) -> Arrays:
     """What `compute` gives, read from the cache where it was computed before.
 
     Args:
-        about: everything that the figures depend on besides the session's seed and device and the code of `compute`,
-            ready for JSON.
+        about: everything that the figures depend on besides the session and the code of `compute`, ready for JSON.
+        folder: where they are kept; by default below the session's cache.
     """
-    depends = {**about, "code": code_of(compute.__module__), "seed": session.seed, "device": session.device.type}
-    name = f"{hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()}.kept"
-    figures = Cache(session, session.cache / "figures")
+    name = f"{identity(session, compute.__module__, about)}.kept"
+    figures = Cache(session, folder or session.cache / "figures")
     if (content := figures.read(name)) is not None:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             return dict(file)

@@ -1,4 +1,4 @@
-"""Names and other texts from outside: how they are compared, and how they are safe to show."""
+"""Names and other texts from outside: comparison, and escapes that make them safe to show."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 
 _BEYOND = "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
 _UNSAFE = re.compile(
-    "[\x00-\x09\x0b-\x1f\x7f-\x9f"  # control characters, which a terminal obeys; a newline is none of ours to judge
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f"  # control characters, which a terminal obeys; newlines are handled by `one_line`
     "\u2028\u2029"  # line separators
     "\u202a-\u202e\u2066-\u2069"  # direction overrides, which show a text in another order than it is read
-    f"\ud800-\udfff{_BEYOND}]"  # surrogates on their own and code points that are no characters
+    f"\ud800-\udfff{_BEYOND}]"  # surrogates on their own and code points that are not characters
 )
 
 

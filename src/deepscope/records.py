@@ -1,4 +1,4 @@
-"""What `result.json` says of the folder it lies in: which files belong to the result, and which command wrote it."""
+"""The record in `result.json` of its folder: which files belong to the result, and which command wrote it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DeepscopeError, FileError
 from deepscope.files import inside, sweep
 
 DOCUMENT, ARRAYS = "result.json", "arrays.npz"
 FOLDER = "folder"
-"""Key of `result.json` that is no part of the result: what else lies in the folder."""
+"""Key of `result.json` that is not part of the result: what else is in the folder."""
 UNFINISHED = "Unfinished"
 """`type` of a `result.json` that lists the files of a result whose writer has not ended."""
 LARGEST = 8 * 2**30
-"""Bytes that are taken into memory at most."""
+"""Most bytes that are read into memory."""
 
 _FIGURES = (".png", ".gif", ".webp", ".mp4")
 
@@ -28,7 +28,7 @@ def document(folder: Path) -> dict[str, Any]:
     """The content of `result.json`.
 
     Raises:
-        OSError, ValueError, RecursionError: it is missing, too large, or no JSON object.
+        OSError, ValueError, RecursionError: it is missing, too large, or not a JSON object.
     """
     path = folder / DOCUMENT
     if not path.is_file():
@@ -42,7 +42,7 @@ def document(folder: Path) -> dict[str, Any]:
 
 
 def about(folder: Path) -> dict[str, Any]:
-    """What the writer noted about the folder; empty where there is no result, a damaged one, or one of version 0.1."""
+    """The writer's notes on the folder; empty where there is no result, a damaged one, or one of version 0.1."""
     try:
         found = document(folder).get(FOLDER)
     except (OSError, ValueError, RecursionError, MemoryError):
@@ -79,11 +79,12 @@ def foreign(folder: Path) -> list[str]:
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Raises DeepscopeError where a result would replace files that are not of this program's results."""
+    """Raises FileError where a result would replace files that are not of this program's results."""
     if names := foreign(folder):
-        raise DeepscopeError(
+        raise FileError(
             f"{folder} holds {' and '.join(names)} that deepscope did not write or that is damaged: "
-            f"move it away, or name another folder with --out"
+            f"move it away, or name another folder",
+            path=folder,
         )
 
 

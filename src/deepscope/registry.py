@@ -1,8 +1,8 @@
-"""Families of methods that find themselves.
+"""Families of methods, discovered by importing their package.
 
 A family is an abstract class that lists `Registered` among its bases. Its methods are the concrete classes below it,
 each a frozen dataclass whose fields are its whole configuration: they give the command line's
-flags, the help, the repr, the figure's caption and the JSON. Nothing is listed by hand anywhere. A number outside the
+flags, the help, the repr, the figure's caption and the JSON. Nothing is listed by hand. A number outside the
 range that its field declares (`settings`) is refused when the class is constructed, before its own `__post_init__`. A
 field whose name the family's commands take themselves is refused when the class is defined.
 """
@@ -47,7 +47,7 @@ class Registered(ABC):
 
     name: ClassVar[str]
     example_flags: ClassVar[str] = ""
-    """What the example of a command needs besides, where it is run with this method."""
+    """Flags that a command's example needs with this method."""
     reserved: ClassVar[frozenset[str]] = frozenset()
     """Settings of the commands that take a method of this family: no field of a method may have one of these names."""
 
@@ -80,7 +80,7 @@ class Registered(ABC):
         """The member of that name; hyphens, underscores and case do not count.
 
         Raises:
-            DeepscopeError: no member has that name; the message gives the nearest ones.
+            UnknownNameError: no member has that name; the message gives the nearest ones.
         """
         members = cls.members()
         for candidate, member in members.items():
@@ -90,7 +90,7 @@ class Registered(ABC):
 
     @classmethod
     def named(cls: type[T], name: str) -> T:
-        """The member of that name with its default settings. Raises DeepscopeError as `member` does."""
+        """The member of that name with its default settings. Raises UnknownNameError as `member` does."""
         return cls.member(name)()
 
     def settings(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""What a command hands back: a title, numbers, and a closed set of blocks to show. Data only.
+"""The result of a command: a title, numbers, and a closed set of blocks to show. Data only.
 
 Arrays are NumPy arrays. `render` turns a `Result` into text, HTML, JSON and figures; nothing here
-knows how it will look.
+depends on the presentation.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class Curves:
 
 @dataclass(frozen=True)
 class Animation:
-    """Frames (T, H, W, 3) uint8, each shown for `seconds`; `captions` has one text a frame, or none."""
+    """Frames (T, H, W, 3) uint8, each shown for `seconds`; `captions` has one text per frame, or none."""
 
     frames: NDArray[np.uint8]
     title: str = ""
@@ -168,12 +168,12 @@ class Animation:
         if self.frames.dtype != np.uint8 or self.frames.ndim != 4 or self.frames.shape[3] != 3:
             raise ValueError(f"frames are (T, H, W, 3) uint8, not {self.frames.shape} {self.frames.dtype}")
         if self.captions and len(self.captions) != len(self.frames):
-            raise ValueError("an animation has one caption a frame, or none")
+            raise ValueError("an animation has one caption per frame, or none")
 
 
 @dataclass(frozen=True)
 class Note:
-    """A paragraph of plain text. A verdict answers a claim; a warning is something to act on."""
+    """A paragraph of plain text. A verdict answers a claim; a warning needs attention."""
 
     text: str
     title: str = ""
@@ -187,7 +187,7 @@ Block: TypeAlias = Table | Figure | Note
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a result came from: enough to make it again."""
+    """Where a result came from: enough to reproduce it."""
 
     command: str = ""
     """The command line that gives this result."""
@@ -208,7 +208,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Result:
-    """What a command or study found.
+    """The result of a command or study.
 
     Attributes:
         title: one line.
@@ -216,7 +216,7 @@ class Result:
         metrics: slash-separated names -> numbers, stable across versions. The ends of an interval
             stand beside their figure as `NAME/low` and `NAME/high`.
         blocks: what to show, in order.
-        arrays: raw arrays for people who go on with them; saved as `.npz`.
+        arrays: raw arrays for further processing; saved as `.npz`.
         provenance: filled in by the session that ran the command.
         files: that the command itself wrote to its output folder, by their path in it (adversarial images, say).
     """
@@ -238,5 +238,5 @@ class Result:
         return next((block for block in found if block.title == title), found[0] if found else None)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows. This layer knows nothing of HTML: `render` is looked up when it is asked for."""
+        """What a notebook shows. This layer does not know HTML, so `render` is imported on demand."""
         return importlib.import_module("deepscope.render").fragment(self)

@@ -1,4 +1,4 @@
-"""The session: device, precision, seed, folders and progress, decided once and passed on."""
+"""The session: device, precision, seed, folders and progress of a run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import FileError, SettingError
 from deepscope.names import one_line, printable
 
 Precision = Literal["float32", "bfloat16"]
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 class Advance(Protocol):
-    """Moves a progress bar on, and renames it where a text is given."""
+    """Advances a progress bar, and renames it where a text is given."""
 
     def __call__(self, steps: float = 1, text: str | None = None) -> None:
         """`steps` more are done; the bar's text becomes `text`, where given."""
@@ -48,7 +48,7 @@ class Advance(Protocol):
 
 @dataclass(frozen=True)
 class Session:
-    """What every command needs and no method decides for itself.
+    """Settings that every command needs and no method chooses.
 
     Attributes:
         device: where tensors live.
@@ -57,9 +57,10 @@ class Session:
         home: read-only folder of data and weights.
         cache: folder that deepscope may write derived files to.
         quiet: no progress and no notes on stderr.
-        out: folder that the result is written to, where the person named one.
-        part: of a larger whole, what this is: stands before the text of progress bars.
+        out: folder that the result is written to, where one was named.
+        part: prefix of progress bars, for a part of a larger run.
         models: that the caller holds, by name: `load_model` finds them before any file.
+        data: labelled images that the caller holds, by name: checks find them before any folder.
         said: topics of the notes that are given once per command; sessions made with `replace` share them.
     """
 
@@ -72,6 +73,7 @@ class Session:
     out: Path | None = None
     part: str = ""
     models: Mapping[str, object] = field(default_factory=dict[str, object], repr=False, compare=False)
+    data: Mapping[str, object] = field(default_factory=dict[str, object], repr=False, compare=False)
     said: set[str] = field(default_factory=set[str], repr=False, compare=False)
 
     @classmethod
@@ -86,7 +88,7 @@ class Session:
         quiet: bool = False,
         out: Path | None = None,
     ) -> Session:
-        """A session from what a person typed, as the command line opens it.
+        """A session from user settings, as the command line opens it.
 
         On a CUDA device it also sets PyTorch, for the whole process, so that the same seed gives the same bits: see
         `repeatable`. A `Session(...)` made from Python leaves PyTorch's settings alone.
@@ -98,10 +100,10 @@ class Session:
             cache: default `$DEEPSCOPE_CACHE`, else the platform's cache folder.
 
         Raises:
-            DeepscopeError: the device does not exist here, or the precision has no such name.
+            SettingError: the device or the precision does not exist here.
         """
         if precision not in get_args(Precision):
-            raise DeepscopeError(f"precision {precision!r} is not known: use {' or '.join(get_args(Precision))}")
+            raise SettingError("precision", f"must be {' or '.join(get_args(Precision))}", got=precision)
         found = _device(device)
         if found.type == "cuda":
             repeatable()
@@ -120,8 +122,14 @@ class Session:
         """The caller's session; where there is none, a new one on the device with the seed."""
         return given or cls(device=device, seed=seed)
 
+    def require_out(self, what: str) -> Path:
+        """The folder to write to. Raises SettingError, which says that it is for `what`, where none was named."""
+        if self.out is None:
+            raise SettingError("out", f"must name a folder for {what}")
+        return self.out
+
     def rng(self, *stream: str | int) -> torch.Generator:
-        """A generator of its own for each named stream: adding one stream never shifts another.
+        """A separate generator for each named stream: adding one stream never shifts another.
 
         It lives on the CPU, so that the same seed gives the same numbers on every device.
         """
@@ -130,12 +138,12 @@ class Session:
         return torch.Generator().manual_seed(seed)
 
     def some(self, items: Sequence[T], limit: int | None) -> list[T]:
-        """At most so many of the items, drawn without replacement and in their order; all where there is no limit."""
+        """At most `limit` of the items, drawn without replacement, in their order; all of them without a limit."""
         rows = torch.randperm(len(items), generator=self.rng("limit"))[:limit].sort().values
         return [items[row] for row in rows.tolist()]
 
     def note(self, text: str) -> None:
-        """One line for the person, on stderr."""
+        """One line for the user, on stderr."""
         if not self.quiet:
             Console(stderr=True, soft_wrap=True).print(Text(printable(" ".join(text.splitlines()))))
 
@@ -215,14 +223,16 @@ def default_home() -> Path:
     """`$DEEPSCOPE_HOME`, else the platform's data folder, else the one that all users share. It need not exist.
 
     Raises:
-        DeepscopeError: the variable names the home of a user that does not exist.
+        FileError: the variable names the home of a user that does not exist.
     """
     given = os.environ.get("DEEPSCOPE_HOME")
     try:
         return (Path(given) if given else platformdirs.user_data_path("deepscope")).expanduser()
     except RuntimeError:  # no HOME and no entry in passwd, as in some containers
         if given:
-            raise DeepscopeError(f"DEEPSCOPE_HOME is {given}, and there is no such user: name a folder") from None
+            raise FileError(
+                f"DEEPSCOPE_HOME is {given}, and there is no such user: name a folder", path=given
+            ) from None
         return platformdirs.site_data_path("deepscope")
 
 
@@ -256,5 +266,5 @@ def _device(name: str) -> torch.device:
         torch.zeros(1, device=device).item()  # "meta" exists, but holds no values
     except (RuntimeError, AssertionError, ImportError) as error:
         reason = str(error).partition("\n")[0]
-        raise DeepscopeError(f"device {name!r} cannot be used here ({reason}): try --device cpu") from None
+        raise SettingError("device", f"{name!r} cannot be used here ({reason}): try cpu") from None
     return device

@@ -1,4 +1,4 @@
-"""Numbers as settings: how a person writes them, and the range that a field's type declares.
+"""Numbers as settings: parsing, and the range that a field's type declares.
 
 A field declares its range in its type, `Annotated[int, Range(1)]`; without one, its numbers are 0 or more. `check`
 compares the fields of a method or command with their ranges. Every registered class runs it when it is constructed.
@@ -13,12 +13,11 @@ import numbers
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Annotated, Any, TypeAlias, get_args, get_origin, get_type_hints
 
-from deepscope.errors import DeepscopeError, SettingError
+from deepscope.errors import SettingError
 
-_LARGEST = 1e9
+_LARGEST = 1_000_000_000
 _WHOLE = re.compile("[-+]?[0-9]{1,1000}")  # Python refuses to read more than 4300 digits
 
 
@@ -31,7 +30,7 @@ class Range:
         most: the largest number.
         above: whether `least` itself is excluded.
         below: whether `most` itself is excluded.
-        hint: what to say of a number that is too large; `{}` stands for the number.
+        hint: added to the message for a number that is too large; `{}` stands for the number.
     """
 
     least: float = 0
@@ -46,12 +45,20 @@ class Range:
         if excluded or not self.least <= value <= self.most:
             written = f"{value:g}" if isinstance(value, float) else str(value)
             hint = f"; {self.hint.format(written)}" if self.hint and self.most < value < math.inf else ""
-            raise SettingError(setting, f"{written} is out of range: give a number {self}{hint}")
+            wanted = f"at most {_bound(self.most)}" if self.most == _LARGEST < value else str(self)
+            raise SettingError(setting, f"{written} is out of range: it must be {wanted}{hint}")
 
     def __str__(self) -> str:
-        if self.below:
-            return f"{'above' if self.above else 'from'} {self.least:g}, below {self.most:g}"
-        return f"above {self.least:g}, up to {self.most:g}" if self.above else f"from {self.least:g} to {self.most:g}"
+        least, most = _bound(self.least), _bound(self.most)
+        if self.most == _LARGEST:  # no bound of its own
+            return f"above {least}" if self.above else f"at least {least}"
+        if not self.above and not self.below:
+            return f"from {least} to {most}"
+        return f"{'above' if self.above else 'at least'} {least} and {'below' if self.below else 'at most'} {most}"
+
+
+def _bound(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) or value.is_integer() else f"{value:g}"
 
 
 Count: TypeAlias = Annotated[int, Range(1)]
@@ -61,11 +68,11 @@ Side: TypeAlias = Annotated[int, Range(1, 8192)]
 Positive: TypeAlias = Annotated[float, Range(above=True)]
 """A number above 0: a rate, a Euclidean length."""
 Share: TypeAlias = Annotated[float, Range(most=1)]
-"""A part of a whole."""
+"""A part of a whole, from 0 to 1."""
 PositiveShare: TypeAlias = Annotated[float, Range(most=1, above=True)]
-"""A part of a whole that is not nothing."""
+"""A part of a whole, above 0."""
 ProperShare: TypeAlias = Annotated[float, Range(most=1, above=True, below=True)]
-"""A part of a whole that is neither nothing nor all of it."""
+"""A part of a whole, above 0 and below 1."""
 LINF_RADIUS = Range(most=1, above=True, hint="pixels are in [0, 1], did you mean {}/255?")
 LinfRadius: TypeAlias = Annotated[float, LINF_RADIUS]
 """The largest change of a channel, pixels in [0, 1]."""
@@ -92,26 +99,27 @@ def overridden(cls: type[Any]) -> dict[str, type[Any]]:
     return {name: mark.of for name, mark in marks if isinstance(mark, Overrides)}
 
 
-def number(text: str, flag: str = "") -> float:
-    """A number as people write it: `0.0157`, `1e-3`, or a fraction such as `4/255`.
+def number(text: str, setting: str = "") -> float:
+    """A number as people write it: `0.0157`, `1e-3`, or a fraction such as `4/255` or `0.5/255`.
 
     Raises:
-        DeepscopeError: the text, given to `flag`, is no number.
+        SettingError: the text, given to `setting`, is not a number.
     """
     try:
-        return float(Fraction(text)) if "/" in text else float(text)
-    except (ValueError, ZeroDivisionError, OverflowError):
-        raise DeepscopeError(f"{flag} {text!r} is no number: write 0.0157 or 4/255") from None
+        above, slash, below = text.partition("/")
+        return float(above) / float(below) if slash else float(text)
+    except (ValueError, ZeroDivisionError):
+        raise SettingError(setting, f"{text!r} is not a number: write 0.0157 or 4/255") from None
 
 
-def whole_number(text: str, flag: str = "") -> int:
+def whole_number(text: str, setting: str = "") -> int:
     """A whole number in decimal digits, with or without a sign.
 
     Raises:
-        DeepscopeError: the text, given to `flag`, is something else; 2.9 is not cut to 2.
+        SettingError: the text, given to `setting`, is something else; 2.9 is not truncated to 2.
     """
     if not _WHOLE.fullmatch(text):
-        raise DeepscopeError(f"{flag} {text or repr(text)} is not a whole number: write digits alone, such as 8")
+        raise SettingError(setting, f"{text or repr(text)} is not a whole number: write digits only, such as 8")
     return int(text)
 
 
@@ -135,12 +143,12 @@ def check_values(cls: type[Any], values: Mapping[str, Any]) -> None:
 @functools.cache
 def field_types(cls: type[Any]) -> Mapping[str, Any]:
     """The types of a dataclass's fields, with what `Annotated` adds to them."""
-    # Python 3.10 refuses the sentinel `KW_ONLY`, which is no type
+    # Python 3.10 refuses the sentinel `KW_ONLY`, which is not a type
     return get_type_hints(cls, localns={"KW_ONLY": object}, include_extras=True)
 
 
 def declared(hint: Any) -> Range:
-    """The range that a type declares, at any depth: `tuple[Count, ...] | None` too."""
+    """The range that a type declares, at any depth: that of `tuple[Count, ...] | None` too."""
     return next(_ranges(hint), Range())
 
 

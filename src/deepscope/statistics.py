@@ -1,4 +1,4 @@
-"""Honest numbers: intervals for proportions and means, paired comparisons.
+"""Statistics: intervals for proportions and means, paired comparisons.
 
 SciPy's statistics are imported where they are needed: they take longer to load than most commands to start.
 """

@@ -15,12 +15,12 @@ from deepscope.ascent import (
     L2Ball,
     LinfBall,
     Momentum,
-    Move,
     Normalised,
     Plain,
     Sign,
     State,
     Streams,
+    UpdateRule,
     anywhere,
     ascend,
 )
@@ -47,7 +47,14 @@ def last(states: object) -> State:
     return state
 
 
-MOVES: list[Move] = [Plain(0.1), Sign(0.1), Normalised(0.1), Momentum(Sign(0.1)), Momentum(Plain(0.1), 0.5), Adam(0.1)]
+RULES: list[UpdateRule] = [
+    Plain(0.1),
+    Sign(0.1),
+    Normalised(0.1),
+    Momentum(Sign(0.1)),
+    Momentum(Plain(0.1), 0.5),
+    Adam(0.1),
+]
 
 
 def test_one_step_of_each_move_is_its_formula() -> None:
@@ -59,15 +66,17 @@ def test_one_step_of_each_move_is_its_formula() -> None:
         "Normalised": [0.06, -0.08],
         "Adam": [0.1, -0.1],
     }
-    for move in MOVES:
-        if type(move).__name__ in expected:
-            end = last(ascend(linear(weights), start, move=move, project=anywhere, steps=1)).points
-            torch.testing.assert_close(end, torch.tensor([expected[type(move).__name__], [0.0, 0.0]]))
+    for rule in RULES:
+        if type(rule).__name__ in expected:
+            end = last(ascend(linear(weights), start, update_rule=rule, project=anywhere, steps=1)).points
+            torch.testing.assert_close(end, torch.tensor([expected[type(rule).__name__], [0.0, 0.0]]))
 
 
 def test_momentum_sums_l1_normalised_gradients() -> None:
     weights = torch.tensor([[3.0, -1.0]])
-    states = ascend(linear(weights), torch.zeros(1, 2), move=Momentum(Plain(1.0), 0.5), project=anywhere, steps=3)
+    states = ascend(
+        linear(weights), torch.zeros(1, 2), update_rule=Momentum(Plain(1.0), 0.5), project=anywhere, steps=3
+    )
     points = [state.points[0] for state in states]
     unit = torch.tensor([0.75, -0.25])
     torch.testing.assert_close(torch.stack(points), torch.stack([f * unit for f in (0.0, 1.0, 2.5, 4.25)]))
@@ -76,7 +85,7 @@ def test_momentum_sums_l1_normalised_gradients() -> None:
 def test_adam_is_torchs_adam_uphill() -> None:
     generator = torch.Generator().manual_seed(0)
     start, centres = torch.randn(2, 3, 4, 5, generator=generator).double()
-    ours = last(ascend(bowl(centres), start, move=Adam(0.05), project=anywhere, steps=20)).points
+    ours = last(ascend(bowl(centres), start, update_rule=Adam(0.05), project=anywhere, steps=20)).points
     theirs = nn.Parameter(start.clone())
     optimiser = torch.optim.Adam([theirs], lr=0.05)
     for _ in range(20):
@@ -90,40 +99,40 @@ def test_plain_ascent_of_a_bowl_is_the_closed_form() -> None:
     """x_t = c + (1 - size)^t (x_0 - c)."""
     generator = torch.Generator().manual_seed(0)
     start, centres = torch.randn(2, 4, 3, generator=generator).double()
-    end = last(ascend(bowl(centres), start, move=Plain(0.3), project=anywhere, steps=10)).points
+    end = last(ascend(bowl(centres), start, update_rule=Plain(0.3), project=anywhere, steps=10)).points
     torch.testing.assert_close(end, centres + 0.7**10 * (start - centres))
 
 
 def test_states_are_the_start_and_one_for_each_step() -> None:
     start = torch.zeros(2, 3)
     weights = torch.ones(2, 3)
-    states = list(ascend(linear(weights), start, move=Plain(1.0), project=anywhere, steps=4))
+    states = list(ascend(linear(weights), start, update_rule=Plain(1.0), project=anywhere, steps=4))
     assert [state.step for state in states] == [0, 1, 2, 3, 4]
     assert [state.scores.tolist() for state in states] == [[3.0 * k] * 2 for k in range(5)]
     assert start.eq(0).all() and not start.requires_grad
     assert not any(state.points.requires_grad or state.outputs.requires_grad for state in states)
 
 
-@pytest.mark.parametrize("move", MOVES, ids=lambda move: type(move).__name__)
-def test_rows_that_finish_leave_and_change_nothing_for_the_others(move: Move) -> None:
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
+def test_rows_that_finish_leave_and_change_nothing_for_the_others(rule: UpdateRule) -> None:
     generator = torch.Generator().manual_seed(0)
     start, centres = torch.randn(2, 5, 3, generator=generator)
-    whole = last(ascend(bowl(centres), start, move=move, project=Box(-2, 2), steps=7)).points
+    whole = last(ascend(bowl(centres), start, update_rule=rule, project=Box(-2, 2), steps=7)).points
     found = start.clone()
-    for state in ascend(bowl(centres), start, move=move, project=Box(-2, 2), steps=7):
+    for state in ascend(bowl(centres), start, update_rule=rule, project=Box(-2, 2), steps=7):
         assert state.points.shape == (len(state.rows), 3)
         found[state.rows] = state.points
         state.finish(state.rows == state.step)  # one row leaves at each step
     stays = {row: min(row, 7) for row in range(5)}
     alone = torch.cat(
         [
-            last(ascend(bowl(centres[[row]]), start[[row]], move=move, project=Box(-2, 2), steps=steps)).points
+            last(ascend(bowl(centres[[row]]), start[[row]], update_rule=rule, project=Box(-2, 2), steps=steps)).points
             for row, steps in stays.items()
         ]
     )
     torch.testing.assert_close(found, alone)
     everyone = [
-        last(ascend(bowl(centres[[row]]), start[[row]], move=move, project=Box(-2, 2), steps=7)).points
+        last(ascend(bowl(centres[[row]]), start[[row]], update_rule=rule, project=Box(-2, 2), steps=7)).points
         for row in range(5)
     ]
     torch.testing.assert_close(whole, torch.cat(everyone))
@@ -137,11 +146,11 @@ def test_gradients_are_paid_for_only_by_who_goes_on() -> None:
             points.register_hook(lambda gradient: backward.append(len(gradient)))
         return points.sum(1), points
 
-    for state in ascend(score, torch.zeros(3, 2), move=Plain(1.0), project=anywhere, steps=5):
+    for state in ascend(score, torch.zeros(3, 2), update_rule=Plain(1.0), project=anywhere, steps=5):
         state.finish(state.rows <= state.step)
     assert backward == [3, 2], "the third state is where the last row finishes"
     backward.clear()
-    list(ascend(score, torch.zeros(3, 2), move=Plain(1.0), project=anywhere, steps=2))
+    list(ascend(score, torch.zeros(3, 2), update_rule=Plain(1.0), project=anywhere, steps=2))
     assert backward == [3, 3]
 
 
@@ -152,7 +161,7 @@ def test_works_inside_no_grad_and_leaves_parameters_alone() -> None:
             ascend(
                 lambda points, rows: (network(points)[:, 0], points),
                 torch.zeros(1, 3),
-                move=Plain(1.0),
+                update_rule=Plain(1.0),
                 project=anywhere,
                 steps=2,
             )
@@ -163,8 +172,8 @@ def test_works_inside_no_grad_and_leaves_parameters_alone() -> None:
 
 def test_a_step_may_follow_a_schedule_for_each_row() -> None:
     sizes = torch.tensor([1.0, 2.0])
-    move = Sign(lambda state: sizes[state.rows] / (state.step + 1))
-    end = last(ascend(linear(torch.ones(2, 3)), torch.zeros(2, 3), move=move, project=anywhere, steps=2)).points
+    rule = Sign(lambda state: sizes[state.rows] / (state.step + 1))
+    end = last(ascend(linear(torch.ones(2, 3)), torch.zeros(2, 3), update_rule=rule, project=anywhere, steps=2)).points
     torch.testing.assert_close(end, torch.tensor([[1.5] * 3, [3.0] * 3]))
 
 
@@ -209,13 +218,13 @@ def test_streams_depend_on_neither_batch_nor_finished_rows() -> None:
     assert (together >= 0).all() and (together < 1).all()
 
 
-@pytest.mark.parametrize("move", MOVES, ids=lambda move: type(move).__name__)
-def test_a_climb_continues_from_any_of_its_states_to_the_same_bits(move: Move) -> None:
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
+def test_a_climb_continues_from_any_of_its_states_to_the_same_bits(rule: UpdateRule) -> None:
     score = bowl(torch.randn(3, 4, generator=torch.Generator().manual_seed(1)))
     start = torch.zeros(3, 4)
-    states = list(ascend(score, start, move=move, project=Box(), steps=6))
+    states = list(ascend(score, start, update_rule=rule, project=Box(), steps=6))
     for state in states:
-        continued = list(ascend(score, state, move=move, project=Box(), steps=6))
+        continued = list(ascend(score, state, update_rule=rule, project=Box(), steps=6))
         assert [other.step for other in continued] == list(range(state.step, 7))
         assert torch.equal(last(continued).points, last(states).points)
 
@@ -228,7 +237,7 @@ def test_projections_see_the_gradient_of_the_move() -> None:
         return points
 
     weights = torch.tensor([[3.0, -4.0]])
-    last(ascend(linear(weights), torch.zeros(1, 2), move=Plain(0.1), project=project, steps=1))
+    last(ascend(linear(weights), torch.zeros(1, 2), update_rule=Plain(0.1), project=project, steps=1))
     assert len(seen) == 1
     assert seen[0] is not None
     assert torch.equal(seen[0], weights)

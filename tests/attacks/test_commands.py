@@ -102,7 +102,7 @@ def test_an_image_that_is_wrong_by_itself_is_reported_and_not_counted(cat: Path,
     assert result.metrics["misclassified"] == 1 and result.metrics["images"] == 0
     assert "success" in result.metrics and result.metrics["success"] != result.metrics["success"]
     tables = [block for block in result.blocks if isinstance(block, Table)]
-    assert [table.title for table in tables] == ["Wrong without any attack"]
+    assert [table.title for table in tables] == ["Misclassified without an attack"]
 
 
 def test_gradients_that_vanish_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

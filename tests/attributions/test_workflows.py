@@ -217,3 +217,37 @@ def test_what_cannot_be_done_is_a_typed_error(
         call(model, torch.rand(2, 3, SIDE, SIDE))
     assert {name: getattr(caught.value, name) for name in fields} == fields
     assert "--" not in str(caught.value)
+
+
+def test_boxes_come_from_a_file_or_from_python(folder: Path, model: VisionModel, session: Session) -> None:
+    """The same boxes give the same pointing, whether the images are files, arrays or pixels."""
+    table = folder.parent / "boxes.csv"
+    boxes = {"snail": (0, 0, 12, 24), "wombat": (5, 3, 20, 15)}
+    rows = [f"{name}.png,{','.join(map(str, box))}" for name, box in boxes.items()]
+    table.write_text("\n".join(["file,left,top,right,bottom", *rows]))
+
+    def pointing(images: Any, given: Any) -> list[float]:
+        found = evaluate(model, images, "saliency", measures=["roughness"], boxes=given, sanity=0, session=session)
+        return found.values["saliency"]["energy-pointing"].tolist()
+
+    expected = pointing(folder, table)
+    assert len(set(expected)) == 2 and all(0 < value < 1 for value in expected)
+    assert pointing(folder, {f"{name}.png": [box] for name, box in boxes.items()}) == expected
+    numbered = {f"image-{row}": [boxes[name]] for row, name in enumerate(NAMES)}
+    for images in (arrays(folder), tensor(folder)):
+        assert pointing(images, numbered) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "words"),
+    [
+        ({"snail.png": [(0, 0, 5)]}, r"\(left, top, right, bottom\) .* for snail.png"),
+        ({"snail.png": [(0, 0, 5, float("nan"))]}, "finite"),
+        ({"snail.png": (0, 0, 5, 5)}, "a list of boxes for snail.png"),
+        ({"other.png": [(0, 0, 5, 5)]}, "these are snail.png, wombat.png"),
+    ],
+)
+def test_boxes_that_are_none_are_refused(boxes: Any, words: str, folder: Path, model: VisionModel) -> None:
+    with pytest.raises(SettingError, match=words) as caught:
+        evaluate(model, folder, "saliency", boxes=boxes, sanity=0)
+    assert caught.value.setting == "boxes"

@@ -96,7 +96,7 @@ def test_accuracy_confusion_and_calibration_are_those_of_the_test_images(data: s
     assert result.metrics["expected-calibration-error"] == pytest.approx(error, abs=1e-6)
     truth = np.eye(5)[labels]
     assert result.metrics["brier"] == pytest.approx(((probabilities - truth) ** 2).sum(1).mean(), rel=1e-5)
-    table = _first(result, Table, "Each class")
+    table = _first(result, Table, "Per class")
     assert isinstance(table, Table)
     assert [row[0] for row in table.rows] == list(CLASSES)
 
@@ -121,9 +121,9 @@ def test_confidence_that_few_images_cannot_confirm_is_not_believed() -> None:
     assert "rounds to 1.000, which 6 images cannot confirm" in text and "above 0.610" in text
     assert "cannot confirm" not in _believed(proportion(20_000, 20_000), certain.repeat(4000), exact, 0.0)
     few = _believed(proportion(5, 6), torch.full((6,), 0.8), Estimate(0.05, 0, 0.2), 0.2)
-    assert "6 images are too few to compare" in few and "does not exceed what chance alone gives" in few
+    assert "6 images are too few to compare" in few and "does not exceed the chance error" in few
     many = _believed(proportion(600, 1000), torch.full((1000,), 0.9), Estimate(0.3, 0.27, 0.33), 0.03)
-    assert "it is higher than the accuracy" in many and "That exceeds what chance alone gives" in many
+    assert "it is higher than the accuracy" in many and "That exceeds the chance error" in many
 
 
 def test_what_chance_gives_is_that_of_a_calibrated_classifier(session: Session) -> None:
@@ -148,7 +148,7 @@ def test_robustness_where_gradients_vanish_is_not_claimed(
         found.append(Robustness(data, levels=(1, 2), steps=3).run(session))
     logits, probabilities = found
     assert logits.metrics["gradients/vanished"] == 0
-    assert "takes accuracy from" in _notes(logits, "verdict")[0].text
+    assert "reduces accuracy from" in _notes(logits, "verdict")[0].text
     if factor > 1:
         assert probabilities.metrics["gradients/vanished"] > 0
         assert "does not show how robust" in _notes(probabilities, "verdict")[0].text
@@ -190,7 +190,7 @@ def test_accuracy_falls_with_the_radius(data: str, session: Session) -> None:
         curve = [result.metrics[f"accuracy/{key}"] for key in ("clean", f"{name}/1", f"{name}/64")]
         assert curve == sorted(curve, reverse=True)
         assert curve[0] == pytest.approx(clean)
-    assert "takes accuracy from" in _notes(result, "verdict")[0].text
+    assert "reduces accuracy from" in _notes(result, "verdict")[0].text
 
 
 @pytest.mark.usefixtures("tiny")
@@ -199,7 +199,7 @@ def test_ordinary_damage_is_compared_with_the_same_images(data: str, session: Se
     result = Corruptions(data, severities=(5, 1)).run(session)
     assert (result.metrics["images"], len(result.metrics) - 1) == (18, 3 * (2 + 2 * len(Corruption.members())))
     assert result.metrics["accuracy/clean"] == pytest.approx(Accuracy(data).run(session).metrics["accuracy/top1"])
-    table = _first(result, Table, "Each kind of damage")
+    table = _first(result, Table, "Accuracy by corruption")
     assert isinstance(table, Table)
     assert {row[0]: row[1:] for row in table.rows} == {
         name: tuple(result.metrics[f"accuracy/{name}/{severity}"] for severity in (1, 5))
@@ -216,7 +216,7 @@ def test_class_images_stand_beside_photographs_of_the_class(data: str, session: 
     result = ClassImages(data, classes=2, iterations=2).run(session)
     (grid,) = (block for block in result.blocks if isinstance(block, ImageGrid))
     assert [len(row) for row in grid.rows] == [4]
-    assert "believed" in grid.rows[0][0].caption
+    assert "class image" in grid.rows[0][0].caption
     assert "photograph" in grid.rows[0][1].caption
 
 
@@ -242,7 +242,7 @@ def test_a_model_of_other_classes_is_refused(data: str, session: Session) -> Non
         Accuracy(data).run(session)
 
 
-def test_a_fitted_classifier_is_judged_by_the_images_that_fitting_kept_aside(
+def test_a_fitted_classifier_is_evaluated_on_the_images_that_fitting_kept_aside(
     fitted: tuple[Path, Path, Result], session: Session
 ) -> None:
     pictures, model, said = fitted
@@ -263,7 +263,7 @@ def test_data_that_has_changed_since_is_used_whole_with_a_warning(
     (copy / "dots" / "0.png").unlink()
     result = Accuracy(str(copy), model=str(model)).run(session)
     assert result.metrics["images"] == 23
-    assert any("looks better here than it is" in note.text for note in _notes(result, "warning"))
+    assert any("accuracy is overestimated here" in note.text for note in _notes(result, "warning"))
 
 
 def test_the_report_of_a_classifier_is_kept_until_the_classifier_changes(
@@ -276,7 +276,7 @@ def test_the_report_of_a_classifier_is_kept_until_the_classifier_changes(
     assert first.metrics["kept"] == 0
     assert first.metrics["accuracy/images"] == 6
     text = (tmp_path / "out" / "index.html").read_text()
-    for words in ("At a glance", "images are classified right", "deepscope check accuracy"):
+    for words in ("At a glance", "images are classified correctly", "deepscope check accuracy"):
         assert words in text
     assert report.run(own).metrics["kept"] == 2
     (model / "weights.safetensors").touch()
@@ -297,4 +297,4 @@ def test_a_model_without_images_is_refused(session: Session) -> None:
 @pytest.mark.usefixtures("tiny")
 def test_the_list_names_every_check(data: str, session: Session) -> None:
     listed = Report(data=data, list=True).run(session)
-    assert listed.metrics["studies"] == len(Check.members()) == 6
+    assert listed.metrics["studies"] == len(Check.members()) == 9

@@ -19,9 +19,9 @@ def test_the_images_come_with_their_classes(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(held_out, "load_model", lambda name, session: model)
     data = paint_folder(tmp_path / "pictures", train=2, test=3)
     held = held_out.held_out("tiny", str(data), Session(cache=tmp_path, quiet=True))
-    assert len(held.paths) == 9
-    for path, answer in zip(held.paths, held.answers, strict=True):
-        assert {model.categories[label] for label in answer} == {path.parent.name}
+    assert len(held.images) == 9
+    for item, answer in zip(held.images.items, held.answers, strict=True):
+        assert {model.categories[label] for label in answer} == {item.path.parent.name}
 
 
 def test_folders_of_other_classes_are_a_typed_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

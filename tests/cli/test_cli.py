@@ -69,7 +69,7 @@ def test_json_stands_alone_on_stdout(capsys: pytest.CaptureFixture[str], tmp_pat
         (["classify", str(CAT), "--model", "efficientnet_lite9"], "did you mean"),
         (["classify", str(CAT), "--top", "zero"], "--top"),
         (["classify", str(CAT), "--top", "0"], "--top"),
-        (["classify", str(CAT), "--device", "abacus"], "--device cpu"),
+        (["classify", str(CAT), "--device", "abacus"], "try cpu"),
         (["classify", str(CAT), "--tpo", "3"], "--top"),
         (["clasify"], "classify"),
         (["activations", str(CAT), "--layer", "conv_stm"], "conv_stem"),
@@ -158,7 +158,7 @@ def test_ctrl_c_is_one_line_wherever_it_comes(
 
     monkeypatch.setattr(f"deepscope.cli.program.{place}", interrupt)
     assert run(["classify", "x.png"]) == 130
-    assert capsys.readouterr().err == "deepscope: stopped; what was complete is kept, nothing is half-written\n"
+    assert capsys.readouterr().err == "deepscope: stopped; finished files are kept, none is half-written\n"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")

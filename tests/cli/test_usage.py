@@ -18,7 +18,7 @@ from deepscope.cli.commands import Common, _commands, _example, _family_field, a
 from deepscope.cli.program import run
 from deepscope.cli.usage import mistaken, refusal, spelled
 from deepscope.command import Command
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DeepscopeError, SettingError
 from deepscope.registry import Registered
 from deepscope.settings import Range, declared, field_types, number, overridden
 
@@ -89,7 +89,7 @@ def test_every_mistyped_command_and_method_is_named_with_what_was_meant(root: Ap
         ("attack pgd x.png --radius=-1/255", ["--radius -0.00392157 is out of range"]),
         ("visualize tench --iterations 0", ["--iterations 0 is out of range"]),
         ("data corrupt brightness digits --severity 2.5", ["--severity 2.5 is not a whole number"]),
-        ("transfer fit https://example.org/d", ["DATA https://example.org/d is an address", "download"]),
+        ("transfer fit https://example.org/d", ["DATA https://example.org/d is a web address", "download"]),
     ],
 )
 def test_what_is_wrong_and_which_help_to_read(root: App, line: str, said: list[str]) -> None:
@@ -202,19 +202,38 @@ def test_what_counts_something_is_at_least_one() -> None:
                 assert declared(hint).most == 1, cls
 
 
-@pytest.mark.parametrize(("text", "value"), [("4/255", 4 / 255), ("0.5", 0.5), ("1e-3", 1e-3), ("-1/2", -0.5)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("4/255", 4 / 255), ("0.5/255", 0.5 / 255), ("0.5", 0.5), ("1e-3", 1e-3), ("-1/2", -0.5)]
+)
 def test_numbers_are_also_fractions(text: str, value: float) -> None:
     assert number(text) == value
 
 
-@pytest.mark.parametrize("text", ["", "a", "1/0", "1/2/3", "1e400/1"])
+@pytest.mark.parametrize(
+    ("allowed", "value", "said"),
+    [
+        (Range(1), 0, "it must be at least 1"),
+        (Range(above=True), 0.0, "it must be above 0"),
+        (Range(1), 2_000_000_000, "it must be at most 1,000,000,000"),
+        (Range(1, 8192), 0, "it must be from 1 to 8,192"),
+        (Range(most=1, above=True), 2.0, "it must be above 0 and at most 1"),
+        (Range(0.5, 1, below=True), 1.0, "it must be at least 0.5 and below 1"),
+    ],
+)
+def test_a_range_says_its_bounds_as_people_write_them(allowed: Range, value: float, said: str) -> None:
+    with pytest.raises(SettingError, match="out of range") as caught:
+        allowed.check("x", value)
+    assert caught.value.problem.endswith(said)
+
+
+@pytest.mark.parametrize("text", ["", "a", "1/0", "1/2/3", "1e400/1", "/255", "4/", "4/x"])
 def test_what_is_no_number_is_refused(text: str) -> None:
     with pytest.raises(DeepscopeError):
         Range().check("--x", number(text))
 
 
 @pytest.mark.parametrize(
-    ("radii", "said"), [("8", "mean 8/255?"), ("1/0", "--radii must be numbers"), ("-1", "out of range")]
+    ("radii", "said"), [("8", "mean 8/255?"), ("1/0", "--radii '1/0' is not a number"), ("-1", "out of range")]
 )
 def test_radii_of_an_evaluation_have_the_same_range(radii: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["attack", "evaluate", "nowhere", f"--radii={radii}"]) == 2
@@ -279,5 +298,10 @@ def test_old_names_are_hidden_and_defaults_are_shown(capsys: pytest.CaptureFixtu
     assert "--rivals" not in said and "--move" not in said
     for text in ("--iterations INT gradient steps. [default: 320]", "[default: 0.35]", "[default: fourier]"):
         assert text in said
+    assert run(["attack", "evaluate", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "[default: 0.25, 0.5, 1, 2]" in said and "[default: ()]" not in said
+    assert run(["attack", "pgd", "--help"]) == 0
+    assert "[default: 4/255]" in capsys.readouterr().out
     assert run(["gan", "--help"]) == 0
     assert "judge" not in capsys.readouterr().out

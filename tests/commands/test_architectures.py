@@ -93,7 +93,7 @@ def test_where_no_method_applies_it_is_one_line(model: VisionModel, data: Path, 
 def test_class_images_of_networks_of_one_input_size(model: VisionModel, session: Session) -> None:
     side = model.preprocessing.size[0]
     assert suited(preset("default"), model).view == side
-    for name in ("default", "source"):
+    for name in ("default", "report"):
         result = Visualize((CLASSES[0],), preset=name, recipe={"iterations": 2}).run(session)
         assert result.arrays["images"].shape == (1, side, side, 3)
     with pytest.raises(DeepscopeError, match=f"accepts only {side} x {side} pixels"):

@@ -30,7 +30,7 @@ def test_list_says_what_is_here_and_how_to_get_the_rest(tmp_path: Path) -> None:
         "mnist-m-extract",
     }
     assert result.metrics["here"] == 4
-    notes = [block.text for block in result.blocks if isinstance(block, Note) and block.title == "Not here"]
+    notes = [block.text for block in result.blocks if isinstance(block, Note) and block.title == "Not installed"]
     assert [note.split(":")[0] for note in notes] == ["15scene", "imagenet-sample", "mnist", "mnist-m"]
     assert all("deepscope data get" in note for note in notes)
 
@@ -74,7 +74,7 @@ def test_audit_reports_pairs_pictures_and_what_to_do(tmp_path: Path) -> None:
         "duplicates/near-across-classes": 0,
     }
     warnings = [block.title for block in result.blocks if isinstance(block, Note) and block.level == "warning"]
-    assert warnings == ["One picture, two classes", "Train and test share pictures", "Skipped"]
+    assert warnings == ["One image, two classes", "Train and test share images", "Skipped"]
     exact, near = [block for block in result.blocks if isinstance(block, Table)][:2]
     assert exact.rows == (("train/a/x.png", "test/b/leak.png", "classes, splits", "bytes"),)
     assert near.rows[0][:2] == ("train/b/small.png", "train/b/x.png")

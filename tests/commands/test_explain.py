@@ -17,6 +17,7 @@ from deepscope.attributions.faithfulness import Insertion, MaxSensitivity
 from deepscope.commands import explain, explain_compare, explain_evaluate
 from deepscope.errors import DeepscopeError, FileError
 from deepscope.inputs import Photos, read_photos
+from deepscope.inputs.given import Item
 from deepscope.kept import kept
 from deepscope.models import VisionModel
 from deepscope.presenters.explained import heat
@@ -204,7 +205,9 @@ def test_a_file_of_the_cache_that_is_not_whole_is_made_again(tmp_path: Path) -> 
 def test_boxes_follow_the_image_through_resizing_and_cropping(tmp_path: Path, model: VisionModel) -> None:
     Image.new("RGB", (96, 192)).save(tmp_path / "tall.png")  # seen as 48 x 96, its middle 48 x 48 cut out
     (tmp_path / "boxes.csv").write_text("file,left,top,right,bottom\ntall.png,0,0,96,96\n")
-    inside = Boxes.read(tmp_path / "boxes.csv").inside(black(model, tmp_path / "tall.png"))
+    inside = Boxes.read(tmp_path / "boxes.csv").inside(
+        black(model, tmp_path / "tall.png"), [Item(tmp_path / "tall.png", tmp_path / "tall.png")]
+    )
     assert float(inside[0, :22].min()) > 0.99
     assert float(inside[0, 26:].max()) < 0.01
 

@@ -192,7 +192,7 @@ def test_checks_take_every_image_that_can_be_read(
     os.mkfifo(folder / "hay" / "pipe.jpg")
     (folder / "hay" / "deep").mkdir()
     Image.fromarray(blocks()).save(folder / "hay" / "deep" / "7.png")
-    judged = held_out("tiny", str(folder), session)
-    assert len(judged.paths) == 8  # the pipe is skipped, and listed, where it is read
+    examined = held_out("tiny", str(folder), session)
+    assert len(examined.images) == 8  # the pipe is skipped, and listed, where it is read
     with pytest.raises(DeepscopeError, match="not a file"):
         images.decode(folder / "hay" / "pipe.jpg")

@@ -35,7 +35,7 @@ def name(command: type[Command]) -> str:
 
 def test_every_command_that_makes_a_model_says_so() -> None:
     made = {file for command in MAKERS for file in command.makes}
-    assert {"model.json", "generator.json", "judge.json", "checkpoint.pt"} == made
+    assert {"model.json", "generator.json", "evaluator.json", "judge.json", "checkpoint.pt"} == made
 
 
 @pytest.mark.parametrize("maker", MAKERS, ids=name)
@@ -50,7 +50,7 @@ def test_a_model_is_for_the_command_that_made_it(tmp_path: Path, maker: type[Com
             pass
     else:
         with (
-            pytest.raises(DeepscopeError, match=rf"{maker.command_path()}.*--out"),
+            pytest.raises(DeepscopeError, match=rf"{maker.command_path()}.*name another folder"),
             output_folder(tmp_path, command, QUIET),
         ):
             pytest.fail("it began")
@@ -105,7 +105,8 @@ def test_files_of_other_programs_are_never_replaced(tmp_path: Path, files: dict[
     files = {**files, "a.png": "mine"}
     for name, content in files.items():
         (tmp_path / name).write_text(content)
-    with pytest.raises(DeepscopeError, match=r"(result\.json|arrays\.npz) that deepscope did not write.*--out"):
+    said = r"(result\.json|arrays\.npz) that deepscope did not write.*name another folder"
+    with pytest.raises(DeepscopeError, match=said):
         execute(out=tmp_path)
     records.retire(tmp_path)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == files
@@ -164,7 +165,7 @@ def test_figures_that_fail_lose_neither_what_is_saved_nor_what_is_shown(
         raise ZeroDivisionError
 
     monkeypatch.setattr("deepscope.render.plots.files", broken)
-    with pytest.raises(DeepscopeError, match="figures are not all there"):
+    with pytest.raises(DeepscopeError, match="some figures are missing"):
         execute(out=tmp_path)
     assert json.loads(capsys.readouterr().out)["metrics"]["accuracy"] == 0.75
     assert render.load(tmp_path).metrics["accuracy"] == 0.75
@@ -185,7 +186,7 @@ def test_a_result_that_cannot_be_printed_is_saved(
 
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", Full())
-        with pytest.raises(DeepscopeError, match=r"standard output \(No space left on device\): it is kept in"):
+        with pytest.raises(DeepscopeError, match=r"standard output \(No space left on device\): it is saved in"):
             execute(out=tmp_path, as_json=as_json)
     assert render.load(tmp_path).title == "what it found"
 

@@ -43,7 +43,7 @@ def test_no_result_is_written_among_the_images_it_is_about(
     before = sorted(tmp_path.rglob("*"))
     command = Reading(**way(Path("photos")))
     for out in inside:
-        with pytest.raises(DeepscopeError, match="lies in the data itself"):
+        with pytest.raises(DeepscopeError, match="is inside the data"):
             execute(command, out=Path(out))
     assert sorted(tmp_path.rglob("*")) == before
     for out in (".", "photos-2", "sub/new", "sub/in/x/../../out"):
@@ -67,9 +67,9 @@ def test_a_folder_for_the_result_alone_may_lie_below_photographs_and_is_not_read
         assert [skipped.path for skipped in found.skipped] == ["out"]
     assert images.find([Path("out")]).paths  # a folder that is named is read
     for out in (".", "mine"):
-        with pytest.raises(DeepscopeError, match="lies in the data itself"):
+        with pytest.raises(DeepscopeError, match="is inside the data"):
             execute(Reading(**way(Path())), out=Path(out))
-    with pytest.raises(DeepscopeError, match="lies in the data itself"):
+    with pytest.raises(DeepscopeError, match="is inside the data"):
         execute(Reading(**way(Path("out"))), out=Path("out"))
 
 

@@ -24,7 +24,7 @@ from deepscope.attacks import Attack
 from deepscope.attributions import Attribution
 from deepscope.attributions.faithfulness import Measure
 from deepscope.cli.commands import Common, _family_field, _signature
-from deepscope.commands import Command
+from deepscope.command import Command
 from deepscope.errors import SettingError
 from deepscope.gans import Objective
 from deepscope.registry import EVERY_COMMAND, Registered
@@ -100,7 +100,8 @@ def test_a_number_beyond_its_range_is_refused_at_construction(cls: type[Register
             allowed = declared(hint)
             low = allowed.least if allowed.above else allowed.least - 1
             for bad in (low, 2 * allowed.most, math.nan, math.inf, np.float64(low), np.int64(allowed.least - 1)):
-                with pytest.raises(SettingError, match=rf"^{name} \S+ is out of .*{re.escape(str(allowed))}"):
+                said = "at most 1,000,000,000" if allowed.most == 1e9 < bad else str(allowed)
+                with pytest.raises(SettingError, match=rf"^{name} \S+ is out of .*{re.escape(said)}"):
                     cls(**{**required, name: (bad,) if get_origin(hint) is tuple else bad})
 
 
@@ -144,7 +145,7 @@ _EXPORTING = {
 def test_a_package_exports_all_of_its_methods_or_none(package: str, family: type[Registered]) -> None:
     here = {cls.__name__ for cls in family.concrete() if _package(cls) == package}
     module = importlib.import_module(package)
-    exported = here & set(module.__all__)
+    exported = here & set(getattr(module, "__all__", ()))
     if package.endswith(".report"):
         assert exported == here, "the one command of its package"
     else:

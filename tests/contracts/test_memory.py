@@ -19,9 +19,9 @@ from deepscope.attributions import Attribution
 from deepscope.attributions.engine import batches
 from deepscope.errors import DeepscopeError
 from deepscope.models import VisionModel
+from deepscope.models.batching import in_parts
 from deepscope.models.capture import capture
 from deepscope.models.classifier import Backbone
-from deepscope.models.prediction import in_parts
 from deepscope.registry import Registered
 from deepscope.visualization import PRESETS, ClassObjective, climb, final
 from image_files import blocks

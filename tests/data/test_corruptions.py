@@ -154,12 +154,12 @@ def test_copies_are_never_written_into_their_own_data(tmp_path: Path, cat: Image
     (tmp_path / "link").symlink_to(data)
     place = tmp_path / out if out.startswith(("link", "outside")) else data / out
     before = _tree(tmp_path)
-    with pytest.raises(DeepscopeError, match="lies in the data itself"):
+    with pytest.raises(DeepscopeError, match="is inside the data"):
         DataCorrupt(str(data)).run(Session(out=place, quiet=True))
     assert _tree(tmp_path) == before
     paths = [path / f"{number}.png" for path in (data / "a", data / "b") for number in (1, 2)]
     if not out.startswith(("new", "../photos/new")) and out not in ("", ".", "link", "link/new"):
-        with pytest.raises(DeepscopeError, match="lies in the data itself"):
+        with pytest.raises(DeepscopeError, match="is inside the data"):
             write_corrupted(paths, GaussianNoise(), place / "images", Session(quiet=True))
     assert _tree(tmp_path) == before
 
@@ -171,7 +171,7 @@ def test_another_spelling_of_the_same_folder_is_the_same_folder(
     (tmp_path / "photos").mkdir()
     (tmp_path / "PHOTOS").symlink_to("photos")
     monkeypatch.setattr(Path, "resolve", lambda self, strict=False: self)  # there is no link to follow on such a disk
-    with pytest.raises(DeepscopeError, match="lies in the data itself"):
+    with pytest.raises(DeepscopeError, match="is inside the data"):
         check_outside(tmp_path / "PHOTOS" / "out" / "images", [tmp_path / "photos"])
     check_outside(tmp_path / "photos-2", [tmp_path / "photos"])
     check_outside(tmp_path, [tmp_path / "photos", tmp_path / "none"])

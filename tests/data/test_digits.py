@@ -31,11 +31,11 @@ def test_reads_idx_packed_or_not(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no idx file"),
-        (b"\0\0\x08", "no idx file"),
-        (b"<html>not found</html>", "no idx file"),
-        (idx(1, 28, 28, kind=0x0D), "no idx file"),
-        (idx(28, 28), "no idx file"),
+        (b"", "not an idx file"),
+        (b"\0\0\x08", "not an idx file"),
+        (b"<html>not found</html>", "not an idx file"),
+        (idx(1, 28, 28, kind=0x0D), "not an idx file"),
+        (idx(28, 28), "not an idx file"),
         (idx(1, 32, 28), "announces"),
         (idx(2**32 - 1, 28, 28, body=b""), "announces"),
         (idx(2, 28, 28, body=bytes(100)), "holds 100 bytes"),

@@ -58,7 +58,7 @@ def test_whole_file_and_nothing_beside_it(tmp_path: Path) -> None:
         assert got.sha256 == sha256(CONTENT).hexdigest()
         assert left(tmp_path) == ["file.bin"]
         again = fetch(source(server.url), tmp_path)
-        assert again.checked == "was here before, agrees with the published file"
+        assert again.checked == "was installed before, agrees with the published file"
         assert len(server.asked) == 1
 
 
@@ -248,9 +248,9 @@ def test_archives_are_unpacked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "files", "message"),
     [
-        (zipped(**{"../climbs": b"1"}), 1, "lies outside"),
-        (zipped(**{"/tmp/climbs": b"1"}), 1, "lies outside"),
-        (tarred((tarfile.TarInfo("../climbs"), b"1")), 1, "lies outside"),
+        (zipped(**{"../climbs": b"1"}), 1, "is outside"),
+        (zipped(**{"/tmp/climbs": b"1"}), 1, "is outside"),
+        (tarred((tarfile.TarInfo("../climbs"), b"1")), 1, "is outside"),
         (tarred((tarfile.TarInfo("twice"), b"1"), (tarfile.TarInfo("twice"), b"2")), 2, "exists"),
         (zipped(bomb=bytes(10_000_000)), 1, "more than 3200000 bytes"),
         (zipped(bomb=bytes(1_000_000)), 1, "more than 800000 bytes"),
@@ -296,7 +296,7 @@ def test_15_scene_archive_is_put_into_the_official_split() -> None:
 def test_published_digests_and_split_are_those_of_the_real_files(home: Path, tmp_path: Path) -> None:
     (tmp_path / "data").symlink_to(home / "data")
     for wanted in Dataset.member("mnist").sources:
-        assert get(wanted, Session(home=tmp_path)).checked == "was here before, agrees with the published file"
+        assert get(wanted, Session(home=tmp_path)).checked == "was installed before, agrees with the published file"
     root = home / "data" / "15scene"
     for path in root.glob("*/*/*.jpg"):
         assert fifteen_scene.place(f"MIT{path.parent.name}/{path.name}") == str(path.relative_to(root))

@@ -122,9 +122,9 @@ def test_load_dataset_takes_folders_and_names(divided: Path, tmp_path: Path) -> 
     assert load_dataset(divided, session, ClassFolders).classes == ("cat", "dog")
     assert len(load_dataset(str(divided / "train" / "dog"), session, Photographs)) == 3
     assert len(load_dataset("mnist-extract", session, DigitSplit).test) == 1000
-    with pytest.raises(DeepscopeError, match="handwritten digits: here images in class folders are needed"):
+    with pytest.raises(DeepscopeError, match="handwritten digits, not images in class folders"):
         load_dataset("mnist-extract", session, ClassFolders)
-    with pytest.raises(DeepscopeError, match="mnist is not here: run `deepscope data get mnist`"):
+    with pytest.raises(DeepscopeError, match="mnist is not available: run `deepscope data get mnist`"):
         load_dataset("mnist", session, DigitSplit)
     with pytest.raises(DeepscopeError, match="'mnist-extract'"):
         load_dataset("mnist-extrakt", session, DigitSplit)

@@ -56,6 +56,14 @@ def test_second_run_computes_nothing(tiny: VisionModel, pictures: list[Path], se
         assert np.array_equal(a, b[::-1])
 
 
+def test_vectors_of_changed_code_are_computed_again(
+    tiny: VisionModel, pictures: list[Path], session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract(tiny, LAYERS, pictures, session)
+    monkeypatch.setattr(extraction, "code_of", lambda module: f"{module}, changed")
+    assert extract(tiny, LAYERS, pictures, session).computed == 40
+
+
 def test_only_what_changed_is_computed(tiny: VisionModel, pictures: list[Path], session: Session) -> None:
     extract(tiny, LAYERS, pictures, session)
     assert extract(tiny, LAYERS[:1], pictures, session).computed == 0

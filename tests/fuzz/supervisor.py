@@ -210,7 +210,7 @@ def tried(target: Any, mutation: Any, folder: Path, right: Any) -> str:
     sys.unraisablehook = lambda found: raised(found.exc_value)
     threading.excepthook = lambda found: raised(found.exc_value)
     try:
-        what = target.judge(mutation, folder, right)
+        what = target.outcome(mutation, folder, right)
     finally:
         sys.unraisablehook, threading.excepthook = sys.__unraisablehook__, threading.__excepthook__
     return "; ".join(filter(None, (*aside, what)))

@@ -74,7 +74,7 @@ class Target:
         mutation.apply(rng, folder)
         return mutation
 
-    def judge(self, mutation: Mutation, folder: Path, right: Any) -> str:
+    def outcome(self, mutation: Mutation, folder: Path, right: Any) -> str:
         """What is wrong with the outcome of reading the folder; "" where it is right."""
         try:
             answer = self.read(folder)

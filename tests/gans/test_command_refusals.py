@@ -46,7 +46,7 @@ REFUSED: list[tuple[Refusal, str]] = [
     (lambda _: changed(batch_size=21, packing=2), "batch_size must be a multiple of packing, 2"),
     (lambda _: changed(r1_regularised=True, rate=1e-3), "r1_regularised sets rate itself"),
     (lambda _: changed(r1_regularised=True, normalisation="layer"), "r1_regularised sets normalisation itself"),
-    (lambda _: changed(data="mnist"), "mnist is not here"),
+    (lambda _: changed(data="mnist"), "mnist is not available"),
 ]
 
 

@@ -90,18 +90,18 @@ def test_penalties_against_finite_differences() -> None:
     real, fake = torch.randn(2, 2, 1, 16, 16, dtype=torch.float64, generator=rng)
     labels = torch.zeros(2, dtype=torch.int64)
 
-    def judge(images: Tensor) -> Tensor:
+    def critic(images: Tensor) -> Tensor:
         return network(images, labels)
 
     expected = numerical(network, real).square().sum(1).mean() / 2
-    assert r1(judge, real).item() == pytest.approx(float(expected), rel=1e-5)
+    assert r1(critic, real).item() == pytest.approx(float(expected), rel=1e-5)
 
     share = torch.rand(2, 1, 1, 1, generator=torch.Generator().manual_seed(5)).double()
     between = real + share * (fake - real)
     expected = (numerical(network, between).norm(dim=1) - 1).square().mean()
-    found = gradient_penalty(judge, real, fake, torch.Generator().manual_seed(5))
+    found = gradient_penalty(critic, real, fake, torch.Generator().manual_seed(5))
     assert found.item() == pytest.approx(float(expected), rel=1e-5)
-    assert WassersteinGP(3).penalty(judge, real, fake, torch.Generator().manual_seed(5)).item() == pytest.approx(
+    assert WassersteinGP(3).penalty(critic, real, fake, torch.Generator().manual_seed(5)).item() == pytest.approx(
         3 * float(expected), rel=1e-5
     )
 

@@ -13,7 +13,7 @@ import torch
 from deepscope.errors import DeepscopeError
 from deepscope.gans.pictures import load_pictures
 from deepscope.gans.quality import Modes, frechet_distance, memorised, nearest, precision_recall
-from deepscope.gans.quality.evaluator import run, shipped_evaluator
+from deepscope.gans.quality.evaluator import Evaluator, load_evaluator, run, save_evaluator, shipped_evaluator
 from deepscope.gans.sampling import great_circle
 from deepscope.gans.stability import diagnose, diversity
 from deepscope.gans.style import agreement, slant, thickness
@@ -150,6 +150,22 @@ def test_a_healthy_training_is_left_in_peace() -> None:
     assert diagnose(history(score_real=[14.0], score_fake=[-9.0])) == ()  # no probabilities
 
 
+def test_an_evaluator_of_the_last_release_is_read_and_replaced(tmp_path: Path) -> None:
+    evaluator = Evaluator(1, ("bee", "cat")).eval()
+    save_evaluator(tmp_path, evaluator, {})
+    about = json.loads((tmp_path / "evaluator.json").read_text()) | {"format": "deepscope-judge"}
+    (tmp_path / "evaluator.json").unlink()
+    (tmp_path / "judge.json").write_text(json.dumps(about))
+    (tmp_path / "evaluator.safetensors").rename(tmp_path / "judge.safetensors")
+    found = load_evaluator(tmp_path)
+    assert found.classes == ("bee", "cat")
+    images = torch.randint(256, (3, 1, 32, 32), dtype=torch.uint8)
+    assert torch.equal(found.recognise(images), evaluator.recognise(images))
+    save_evaluator(tmp_path, Evaluator(1, ("ant", "dog")).eval(), {})
+    assert load_evaluator(tmp_path).classes == ("ant", "dog")
+    assert not list(tmp_path.glob("judge*"))
+
+
 @pytest.mark.real
 def test_the_shipped_evaluator_knows_digits(home: Path) -> None:
     """Both of its networks, on the 10 000 test digits: as many right as its description says, and 0.99 at least."""
@@ -157,7 +173,7 @@ def test_the_shipped_evaluator_knows_digits(home: Path) -> None:
     assert evaluator is not None
     assert evaluator.classes == tuple("0123456789")
     digits = load_pictures("mnist", 32, Session.open(device="cpu", home=home, quiet=True)).test
-    about = json.loads((files("deepscope.gans.quality") / "digit_evaluator" / "judge.json").read_text())
+    about = json.loads((files("deepscope.gans.quality") / "digit_evaluator" / "evaluator.json").read_text())
     for name, network in (("measure", evaluator.measure), ("verdict", evaluator.verdict)):
         right = (run(network, digits.images).argmax(1) == digits.labels).float().mean().item()
         assert right >= 0.99

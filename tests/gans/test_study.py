@@ -65,7 +65,7 @@ def test_the_long_trainings_are_answered_and_a_second_run_only_reads(
 @pytest.mark.parametrize("damage", [lambda content: content[:-1], lambda content: b"{}", lambda content: b""])
 def test_a_damaged_measurement_is_made_again(session: Session, damage: Callable[[bytes], bytes]) -> None:
     measured = STACKED.run(session).metrics
-    path = min(Path(session.out or "").rglob("quality-*"))
+    path = min(Path(session.out or "").rglob("*.kept"))
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
     assert STACKED.run(session).metrics == measured

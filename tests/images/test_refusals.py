@@ -44,7 +44,7 @@ def test_what_is_no_readable_file_is_refused_and_never_blocks(tmp_path: Path) ->
             "circle.png": "cannot be read",
             "missing.png": "no such file",
             "empty.png": "empty",
-            "text.png": "no image",
+            "text.png": "not an image",
             ".": "a folder",
             "x" * 300 + ".png": "cannot be read",
             "null\0byte.png": "cannot be read",
@@ -108,7 +108,7 @@ def test_wrong_arrays_and_wrong_types_are_refused() -> None:
 
 def test_heic_and_postscript_are_refused_by_name() -> None:
     assert "convert it" in reason(b"\0\0\0\x18ftypheic" + b"\0" * 32)
-    assert "no image" in reason(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")  # would run Ghostscript
+    assert "not an image" in reason(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")  # would run Ghostscript
 
 
 def test_a_hostile_file_name_stays_on_one_line_and_out_of_the_terminal(tmp_path: Path) -> None:

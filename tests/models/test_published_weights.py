@@ -128,7 +128,7 @@ class Harmful:
         (pickle.dumps(Harmful(), protocol=2), "cannot be read"),
         (_saved([1]), "list, not weights"),
         (_saved({}), "is missing"),
-        (_saved({"features.0.weight": 1}), "no ordinary tensor"),
+        (_saved({"features.0.weight": 1}), "not a dense tensor"),
     ],
     ids=["empty", "cut off", "harmful", "list", "nothing", "numbers"],
 )

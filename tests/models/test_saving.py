@@ -10,8 +10,9 @@ import torch
 import torchvision
 
 import deepscope
-from deepscope.errors import FileError, ModelError, UnsupportedError
+from deepscope.errors import FileError, ModelError, SettingError, UnsupportedError
 from networks import tiny_model
+from painted import paint_folder
 
 SQUEEZENET = "torchvision:squeezenet1_1"
 
@@ -57,3 +58,35 @@ def test_a_network_whose_forward_pass_was_changed_is_refused(tmp_path: Path) -> 
     with pytest.raises(ModelError, match="other logits"):
         deepscope.save_model(replace(model, network=network), tmp_path, architecture=SQUEEZENET)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_transferred_classifier_is_saved_and_gives_equal_logits(tmp_path: Path) -> None:
+    data = paint_folder(tmp_path / "data", train=4, test=0) / "train"
+    backbone = replace(_model(), architecture=SQUEEZENET)
+    session = deepscope.Session(cache=tmp_path / "cache", quiet=True)
+    fitted = deepscope.ImageClassifier(backbone, size=64, flip=True, session=session).fit(data).model
+    folder = deepscope.save_model(fitted, tmp_path / "mine")
+    found = deepscope.load_model(folder)
+    assert (found.categories, found.preprocessing) == (fitted.categories, fitted.preprocessing)
+    pixels = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(found(pixels), fitted(pixels), rtol=0, atol=1e-6)
+
+    again = deepscope.save_model(found, tmp_path / "again")
+    files = {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()}
+    assert files["weights.safetensors"] == (folder / "weights.safetensors").read_bytes()
+    torch.testing.assert_close(deepscope.load_model(again)(pixels), fitted(pixels), rtol=0, atol=1e-6)
+    with pytest.raises(SettingError, match="path must be a folder"):
+        deepscope.save_model(fitted, tmp_path / "mine.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "error"), [("", "no architecture by name"), ("torchvision:resnet18", "cannot be rebuilt|resnet18")]
+)
+def test_a_classifier_that_nothing_rebuilds_leaves_nothing(tmp_path: Path, architecture: str, error: str) -> None:
+    data = paint_folder(tmp_path / "data", train=4, test=0) / "train"
+    backbone = replace(_model(), architecture=architecture)
+    session = deepscope.Session(cache=tmp_path / "cache", quiet=True)
+    fitted = deepscope.ImageClassifier(backbone, size=64, session=session).fit(data).model
+    with pytest.raises(deepscope.DeepscopeError, match=error):
+        deepscope.save_model(fitted, tmp_path / "mine")
+    assert not (tmp_path / "mine").exists()

@@ -80,7 +80,7 @@ def test_an_interrupted_save_leaves_the_old_document(tmp_path: Path, monkeypatch
 
 def test_a_folder_that_cannot_be_written_is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DeepscopeError, match=r"cannot write to .*--out"):
+    with pytest.raises(DeepscopeError, match=r"cannot write to .*name another folder"):
         render.save(Result("r"), tmp_path / "file" / "below")
 
 
@@ -95,7 +95,7 @@ def test_a_file_of_another_program_is_not_replaced(tmp_path: Path, name: str) ->
 
 
 def test_no_result_here(tmp_path: Path) -> None:
-    with pytest.raises(DeepscopeError, match="holds no whole result"):
+    with pytest.raises(DeepscopeError, match="holds no complete result"):
         render.load(tmp_path)
 
 

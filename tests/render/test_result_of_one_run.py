@@ -121,7 +121,7 @@ def test_a_figure_that_fails_costs_neither_the_result_nor_other_figures(
         return files(block)
 
     monkeypatch.setattr(plots, "files", failing)
-    with pytest.raises(DeepscopeError, match=r"the result is in .*figures are not all there"):
+    with pytest.raises(DeepscopeError, match=r"the result is in .*some figures are missing"):
         render.save(drawn(3, pictures=2), tmp_path)
     assert said(tmp_path) == 3
     assert names(tmp_path) == {"result.json", "arrays.npz", "02-map-3-1.png"}

@@ -63,8 +63,12 @@ def test_a_module_is_audited_and_its_page_saved(pictures: Path, tmp_path: Path) 
 def test_what_cannot_be_audited_is_refused_at_once(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = deepscope.wrap(_network(), ["dark", "bright"], preprocessing=deepscope.Preprocessing(32, 32))
     monkeypatch.setattr(module, "run", lambda *_: pytest.fail("a check ran"))
-    with pytest.raises(DataError, match="not a Tensor"):
-        deepscope.audit(model, torch.zeros(1, 3, 4, 4))  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="image-0 has no label"):
+        deepscope.audit(model, torch.zeros(1, 3, 4, 4))
+    with pytest.raises(DataError, match=r"no label is a class of Sequential \(dark, bright, .*: they are cat, dog"):
+        deepscope.audit(model, [(torch.zeros(3, 4, 4), "cat"), (torch.zeros(3, 4, 4), "dog")])
+    with pytest.raises(DataError, match="no image was given"):
+        deepscope.audit(model, [])
     with pytest.raises(DeepscopeError, match="no check is named 'acuracy': did you mean 'accuracy'"):
         deepscope.audit(model, pictures, checks=["acuracy"])
     with pytest.raises(DeepscopeError, match="nowhere"):

@@ -146,7 +146,7 @@ class Exploding(Toy):
 def test_nan_stops_the_training_and_keeps_the_last_good_checkpoint(tmp_path: Path, what: str) -> None:
     toy = Exploding(QUIET)
     toy.what = what
-    with pytest.raises(Diverged, match=r"no longer a number after step 10; .*checkpoint\.pt is the last good state"):
+    with pytest.raises(Diverged, match=r"NaN or infinite after step 10; .*checkpoint\.pt is the last good state"):
         fit(toy, Data(QUIET), steps=20, session=QUIET, log=Log(folder=tmp_path, every=5, record=5))
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert state["step"] == 5

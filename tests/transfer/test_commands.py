@@ -134,7 +134,7 @@ def test_settings_that_fit_no_model_are_refused_before_features_are_extracted(
 @pytest.mark.parametrize("share", [0, 1])
 @pytest.mark.parametrize("command", [TransferFit, TransferTable, TransferImprove])
 def test_a_share_of_nothing_or_all_is_no_test_fraction(command: type[Any], share: float) -> None:
-    with pytest.raises(SettingError, match=f"test_fraction {share} is out of range: give a number above 0, below 1"):
+    with pytest.raises(SettingError, match=f"test_fraction {share} is out of range: it must be above 0 and below 1"):
         command("photos", test_fraction=share)
 
 
@@ -204,7 +204,7 @@ def _all_bad(data: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_one_class, "at least two classes"),
+        (_one_class, "at least two, and has"),
         (_one_image, "'dots' in .* has only one image"),
         (_empty, "'dots' in .* has no image"),
         (lambda data: shutil.rmtree(data / "test" / "plain"), "'plain' is in .* but not in"),
@@ -226,7 +226,7 @@ def test_bad_data_is_one_line(data: Path, session: Session, damage: object, mess
         ({"features": ("no_such_model",)}, "no model is named"),
         ({"features": ()}, "nothing to compare"),
         ({"heads": ("forest",)}, "no head is named"),
-        ({"splits": 0}, "splits 0 is out of range: give a number from 1"),
+        ({"splits": 0}, "splits 0 is out of range: it must be at least 1"),
         ({"size": 3}, "must be a side between"),
         ({"scales": ()}, "between 0.1 and 10"),
     ],

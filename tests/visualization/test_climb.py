@@ -12,6 +12,7 @@ from torch import Tensor
 from deepscope.ascent import Streams
 from deepscope.errors import SettingError, UnsupportedError
 from deepscope.models import VisionModel
+from deepscope.session import Session
 from deepscope.visualization import (
     PRESETS,
     ChannelObjective,
@@ -63,7 +64,7 @@ def test_on_a_linear_network_the_ascent_ends_at_the_optimum_of_score_minus_l2() 
 
 def test_the_source_preset_is_its_plain_loop() -> None:
     """Jitter, score minus L2, a step along the gradient over its norm, back, clamp, and a blur every ten steps."""
-    model, recipe, steps = smooth_model(), preset("source"), 23
+    model, recipe, steps = smooth_model(), preset("report"), 23
     assert (recipe.iterations, recipe.learning_rate, recipe.l2, recipe.blur_every) == (1000, 5, 1e-3, 10)
     frames = list(climb(classes(model, 2), dataclasses.replace(recipe, iterations=steps), streams(2), start=starts(2)))
     mean, std = (
@@ -175,7 +176,7 @@ def test_competing_classes_are_the_five_highest_other_logits() -> None:
 
 def test_bfloat16_ends_at_nearly_the_same_image() -> None:
     objective = classes(tiny_model())
-    recipe = dataclasses.replace(SHORT["source"], learning_rate=0.5)
+    recipe = dataclasses.replace(SHORT["report"], learning_rate=0.5)
     exact, coarse = (final(climb(objective, recipe, streams(4), bfloat16=half)).pixels for half in (False, True))
     assert coarse.dtype == torch.float32
     assert float((exact - coarse).abs().mean()) < 0.01
@@ -200,11 +201,17 @@ def test_the_defaults_of_a_recipe_are_the_default_preset() -> None:
 )
 def test_settings_without_sense_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingError, match=message):
-        dataclasses.replace(preset("source"), **changes)
+        dataclasses.replace(preset("report"), **changes)
+
+
+def test_a_preset_of_the_last_release_still_works_and_says_its_new_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert preset("source-strong", Session()) == PRESETS["report-strong"]
+    assert "preset source-strong is now called report-strong" in capsys.readouterr().err
+    assert "source" not in PRESETS
 
 
 def test_a_preset_that_does_not_exist_and_a_network_that_does_not_fit_are_refused() -> None:
-    with pytest.raises(SettingError, match="must be one of default, statistics, source"):
+    with pytest.raises(SettingError, match="must be one of default, statistics, report"):
         preset("sorce")
     with pytest.raises(UnsupportedError, match="no batch normalisation"):
         final(climb(classes(smooth_model()), SHORT["statistics"], streams(4)))

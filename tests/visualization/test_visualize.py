@@ -192,7 +192,7 @@ def test_a_stopped_job_still_gives_its_result(session: Session, monkeypatch: pyt
 def test_it_starts_from_a_picture_or_excites_a_layer(session: Session, tmp_path: Path) -> None:
     Image.new("RGB", (20, 20), (200, 40, 40)).save(tmp_path / "red.png")
     unmoved = {"iterations": 1, "learning_rate": 0.0, "blur_every": 0}
-    still = Visualize(("hay",), preset="source", recipe=unmoved, start=str(tmp_path / "red.png")).run(session)
+    still = Visualize(("hay",), preset="report", recipe=unmoved, start=str(tmp_path / "red.png")).run(session)
     assert still.arrays["images"][0, 8, 8].tolist() == [200, 40, 40]
     channels = Visualize(layer="0", channel=(1, 4), recipe={"iterations": 3, "view": 32}).run(session)
     assert channels.arrays["images"].shape[0] == 2

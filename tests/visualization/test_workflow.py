@@ -73,7 +73,7 @@ def test_every_form_of_a_start_gives_the_same_image(
     array = np.asarray(picture)
     tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)
     forms = (tmp_path / "photos" / "start.png", tmp_path / "photos", picture, array, tensor, [(picture, "hay")])
-    recipe = replace(preset("source"), iterations=3)
+    recipe = replace(preset("report"), iterations=3)
     wanted = make("hay", recipe=recipe, start=forms[0])
     assert not torch.equal(wanted.pixels, make("hay", recipe=recipe).pixels)
     for form in forms[1:]:

@@ -27,12 +27,12 @@ class AdaptedModel(Presented):
     """A classifier for the target's images, and its accuracy where labels are known.
 
     Attributes:
-        source, target: what the data is called.
-        method: how the target took part.
+        source, target: names of the data.
+        method: the adaptation method.
         domains: the data.
         adapted: the trained network, at the epoch that was chosen without labels, and its history.
-        views: of an image, over which the model averages.
-        epochs: of the whole training.
+        views: views per image that the model averages over.
+        epochs: epochs of the training.
         accuracies: on held-out images, "accuracy/source" and "accuracy/target"; with "/one-view" of the network alone,
             where the model averages over several views.
         saved: the model as it was saved; None before `save_model`.
@@ -55,7 +55,7 @@ class AdaptedModel(Presented):
 
     @property
     def history(self) -> History:
-        """Losses, and every validator's score, along the training."""
+        """Losses, and every validator's score, during training."""
         return self.adapted.history
 
     @property
@@ -67,7 +67,8 @@ class AdaptedModel(Presented):
         """Write the model to a folder, which `load_model` opens. Returns the same with `saved`.
 
         Raises:
-            DeepscopeError: the network cannot be rebuilt by name, or the folder cannot be written to.
+            UnsupportedError: the network cannot be rebuilt by name.
+            FileError: the folder cannot be written to.
         """
         saved = self.domains.save(Path(folder), self.adapted.network, self.views, about=self._about)
         return replace(self, saved=saved)
@@ -101,19 +102,19 @@ def adapt(  # noqa: PLR0913 - its settings are keywords
     seed: int = 0,
     session: Session | None = None,
 ) -> AdaptedModel:
-    """Adapt a classifier: labelled images of one kind (the source), images of another kind without labels (the target).
+    """Adapt a classifier from labelled images (the source) to unlabelled images of another domain (the target).
 
     Source and target are two datasets of digits, or photographs in class folders or (image, label) pairs; the target
-    may also be images without labels. Labels that the target has measure the result and are not used for it.
+    may also be images without labels. Target labels, if any, are used only to measure the result.
 
     Args:
         source: labelled images.
-        target: images of the other kind.
-        method: how the target takes part, by name or as an object.
+        target: images of the target domain.
+        method: adaptation method, by name or as an object.
         recipe: network and optimiser.
-        model: whose features photographs are described by; digits are learnt from their pixels.
+        model: network that extracts features of photographs; digits are learnt from their pixels.
         validator: the label-free score by which the epoch is chosen; "last" uses the last epoch.
-        views: whether the model averages over the views that training has taught it to ignore.
+        views: whether predictions are averaged over the augmentations of training.
         folder: for checkpoints and history, from which a killed training resumes.
         tensorboard: also write TensorBoard's events.
         seed: of everything random.
@@ -123,7 +124,7 @@ def adapt(  # noqa: PLR0913 - its settings are keywords
         SettingError: a setting is out of range.
         DataError: the data does not exist, is of different kinds, or shares no class.
         ModelError: there is no such model.
-        Diverged: a loss is no longer a number.
+        Diverged: a loss is no longer finite.
 
     Example:
         >>> import numpy as np

@@ -1,4 +1,4 @@
-"""`Adaptation`: the family of methods that move a classifier to a domain whose images have no labels."""
+"""`Adaptation`: the family of methods that adapt a classifier to a domain without labels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deepscope.training import Moment
 
 @dataclass(frozen=True)
 class View:
-    """One domain's part of a batch and what the network makes of it.
+    """One domain's part of a batch and the output of the network for it.
 
     Attributes:
         inputs: (N, ...) what the network takes.
@@ -32,10 +32,10 @@ class View:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a method's loss is computed from. It has no labels of the target.
+    """The inputs of a method's loss. It holds no labels of the target.
 
     Attributes:
-        network: in train mode, for methods that look again.
+        network: in train mode, for methods that run it again.
         source: labelled images.
         target: images without labels.
         labels: (N,) the source's classes.
@@ -52,7 +52,7 @@ class Seen:
 
 
 class Adaptation(Registered):
-    """What a method adds to the cross-entropy on the source. It holds settings alone; what it trains is kept for it."""
+    """What a method adds to the cross-entropy on the source. It holds settings; the caller keeps what it trains."""
 
     reserved: ClassVar[frozenset[str]] = EVERY_COMMAND | {
         "epochs",
@@ -68,7 +68,7 @@ class Adaptation(Registered):
     """Whether target images pass through the network at all."""
 
     def begin(self, network: DomainNetwork) -> nn.Module:
-        """What the method trains or remembers beside the network; nothing as a rule."""
+        """What the method trains or remembers beside the network; nothing by default."""
         del network
         return nn.Module()
 

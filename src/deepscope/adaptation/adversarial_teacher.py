@@ -16,15 +16,15 @@ from deepscope.training import Moment
 
 @dataclass(frozen=True)
 class AdversarialTeacher(Adaptation):
-    """DANN aligns the domains until a moving-average teacher's labels can be trusted; from then on both act.
+    """DANN aligns the domains until a moving-average teacher's labels can be trusted; from then on both are used.
 
     Ganin and Lempitsky 2015 with French et al. 2018.
 
     Attributes:
         factor: of the reversal, at most.
-        confidence: the teacher's least probability for a label to count.
+        confidence: least probability of a pseudo-label by the teacher.
         decay: of the teacher's moving average, per step.
-        warmup: share of the training before pseudo-labels count.
+        warmup: share of the training before pseudo-labels are used.
         weight: of the pseudo-labels' loss.
     """
 
@@ -45,7 +45,7 @@ class AdversarialTeacher(Adaptation):
         return domain + labels, {**about_domain, **about_labels}
 
     def after(self, network: DomainNetwork, own: nn.Module, moment: Moment) -> None:
-        """The teacher follows."""
+        """Update the teacher."""
         self._teacher.after(network, own.get_submodule("teacher"), moment)
 
     def result(self, network: DomainNetwork, own: nn.Module) -> DomainNetwork:

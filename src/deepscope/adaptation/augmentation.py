@@ -1,4 +1,4 @@
-"""Random changes of whole batches that leave the class as it is."""
+"""Random changes of whole batches that preserve the class."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from deepscope.models.classifier import View
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What a network sees of pixels (N, C, H, W) in [0, 1] while it is trained.
+    """Augmentation of pixels (N, C, H, W) in [0, 1] during training.
 
     Attributes:
-        shift: most pixels that an image moves up, down, left or right; its border is repeated.
-        invert: share of images that become their negative.
+        shift: largest shift in pixels, up, down, left or right; the border is repeated.
+        invert: share of images that are inverted.
         gain: each channel is multiplied by up to 1 + gain or down to 1 - gain ...
         offset: ... and moved by up to this much.
         noise: largest deviation of the Gaussian noise; each image has its own.
@@ -32,7 +32,7 @@ class Augmentation:
 
     @property
     def views(self) -> tuple[View, ...]:
-        """What leaves a class as it is: the image itself, moved by a pixel to each side, and negatives of these."""
+        """Views that preserve the class: the image, shifted by a pixel to each side, and their negatives."""
         moves = [(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)][: 5 if self.shift else 1]
         return tuple(
             View(down=down, right=right, negative=negative)

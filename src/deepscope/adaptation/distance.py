@@ -1,4 +1,4 @@
-"""How well two samples can be told apart."""
+"""The proxy A-distance of two samples."""
 
 from __future__ import annotations
 
@@ -22,4 +22,4 @@ def proxy_a_distance(first: Tensor, second: Tensor) -> float:
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=1e-2, max_iter=200, class_weight="balanced"))
     folds = StratifiedKFold(3, shuffle=True, random_state=0)
     accuracy = cross_val_score(classifier, features, domains, cv=folds, scoring="balanced_accuracy").mean()
-    return max(0.0, float(2 * (2 * accuracy - 1)))  # by chance the classifier may do worse than guess
+    return max(0.0, float(2 * (2 * accuracy - 1)))  # by chance the classifier may be worse than guessing

@@ -27,12 +27,12 @@ class Domains(ABC):
     """A labelled source and an unlabelled target, as a network takes them, and test images of both.
 
     Attributes:
-        classes: of the source; what the network tells apart.
+        classes: of the source, which the network predicts.
         source: to train on.
         target: (N, ...) to train on; its labels, where it has any, are not kept.
         source_test: held-out images of the source.
         target_test: held-out images of the target with labels among the source's classes; None where it has no labels.
-        remarks: what a person should know about the data.
+        remarks: notes on the data for the user.
         skipped: images that could not be read.
     """
 
@@ -76,7 +76,8 @@ class Domains(ABC):
         """Write the network, as it is for target images, as a model that every command takes.
 
         Raises:
-            DeepscopeError: the network cannot be rebuilt by name, or the folder cannot be written to.
+            UnsupportedError: the network cannot be rebuilt by name.
+            FileError: the folder cannot be written to.
         """
         classifier = self.classifier(network, views)
         return save(folder, classifier, [self.backbone], self.preprocessing, self.classes, source=about)
@@ -90,7 +91,7 @@ class DigitDomains(Domains):
         return recipe.digit_network(method)
 
     def views(self, recipe: Recipe) -> tuple[View, ...]:
-        """What training has taught the network to ignore."""
+        """The augmentations of training."""
         return recipe.views
 
     def classifier(self, network: DomainNetwork, views: Sequence[View]) -> Classifier:
@@ -114,7 +115,7 @@ class PhotographDomains(Domains):
     """Features of photographs.
 
     Attributes:
-        pretrained: whose features they are.
+        pretrained: the model that extracts them.
         layer: of the pretrained model.
     """
 
@@ -126,7 +127,7 @@ class PhotographDomains(Domains):
         return recipe.feature_network(self.source.inputs.shape[1], len(self.classes), method)
 
     def views(self, recipe: Recipe) -> tuple[View, ...]:
-        """The image itself: its features are all that was computed."""
+        """The image only: no other features were computed."""
         del recipe
         return (View(),)
 

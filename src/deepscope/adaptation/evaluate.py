@@ -27,15 +27,15 @@ from deepscope.statistics import Estimate, proportion
 
 @dataclass(frozen=True, eq=False)
 class DomainPredictions:
-    """What a model predicts for the test images of one domain.
+    """The predictions of a model for the test images of one domain.
 
     Attributes:
         domain: "source" or "target".
-        data: what the data is called.
+        data: name of the data.
         paths: of the images, or names.
         labels: (N,) the true classes, as the model numbers them.
         predicted: (N,) most probable classes.
-        remarks: what a person should know about the data.
+        remarks: notes on the data for the user.
         skipped: images that could not be read.
     """
 
@@ -86,14 +86,14 @@ def evaluate(
     seed: int = 0,
     session: Session | None = None,
 ) -> DomainEvaluation:
-    """Measure a classifier on labelled test images of its source, of its target, or of both.
+    """Measure a classifier on labelled test images of the source domain, the target domain, or both.
 
-    An adapted model normalises as it learnt to for the target; on source images it is measured with that, too.
+    An adapted model uses the target's normalisation, on source images as well.
 
     Args:
         model: a classifier.
-        source: labelled images; of data that is divided, the test images are used.
-        target: labelled images of the other kind.
+        source: labelled images; where the data has a split, its test images are used.
+        target: labelled images of the target domain.
         batch_size: images per forward pass; the result does not depend on it.
         seed: of a session that is made here.
         session: device, precision and progress.
@@ -159,11 +159,13 @@ def _labelled(data: DomainData, model: VisionModel, session: Session) -> tuple[l
         sources, names, labels = part.sources, part.classes, part.labels
         if found.test is None and found.folder is not None:
             remarks.append(
-                "All images are measured, since the folder has no train/ and test/: on those that the model was "
-                "trained on it looks better than it is."
+                "All images are measured, since the folder has no train/ and test/: on images that the model was "
+                "trained on, accuracy is overestimated."
             )
     else:
-        raise DataError(f"{called(data)} has no labels to measure by: give a folder with a folder of images per class")
+        raise DataError(
+            f"{called(data)} has no labels to measure by: give a folder with one folder of images per class"
+        )
     indices = _indices(model, names, found)
     strangers = [name for name in names if indices[name] is None]
     if len(strangers) == len(names):

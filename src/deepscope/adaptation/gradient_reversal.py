@@ -1,4 +1,4 @@
-"""Gradient reversal, and how its factor and the learning rate move along the training."""
+"""Gradient reversal, and the schedules of its factor and of the learning rate."""
 
 from __future__ import annotations
 

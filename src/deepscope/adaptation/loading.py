@@ -38,7 +38,7 @@ def load_domains(
 
     Args:
         source, target: names of datasets, folders, or labelled images from memory.
-        model: whose features photographs are described by.
+        model: network that extracts features of photographs.
         session: where the data lies, and the seed of a division into training and test images.
 
     Raises:
@@ -53,7 +53,7 @@ def load_domains(
         return _photographs(first, second, pretrained, session)
     raise DataError(
         f"{called(source)} and {called(target)} cannot be adapted to each other: give two datasets of digits, "
-        f"or a folder with a folder of images per class and any folder of images"
+        f"or a folder with one folder of images per class and any folder of images"
     )
 
 
@@ -79,7 +79,7 @@ def opened(data: DomainData, session: Session) -> DigitSplit | Examples | list[S
 
 
 def called(data: DomainData) -> str:
-    """What to call data in a title."""
+    """The name of data in a title."""
     if isinstance(data, (str, Path)):
         return str(data)
     if isinstance(data, ClassFolders):
@@ -184,10 +184,10 @@ def _known_labels(classes: Sequence[str], target: Examples) -> tuple[list[int | 
     missing = [name for name, label in zip(target.classes, label_of, strict=True) if label is None]
     absent = [name for label, name in enumerate(classes) if label not in label_of]
     if len(missing) == len(target.classes):
-        raise DataError(f"the target's classes ({', '.join(missing[:5])}) are none of the source's: name them alike")
+        raise DataError(f"the target's classes ({', '.join(missing[:5])}) are none of the source's: use the same names")
     remarks = []
     if missing:
-        remarks.append(f"only in the target, so never right and left out of its accuracy: {', '.join(missing)}")
+        remarks.append(f"only in the target, and left out of its accuracy: {', '.join(missing)}")
     if absent:
         remarks.append(f"only in the source: {', '.join(absent)}")
     return [label_of[label] for label in target.labels.tolist()], tuple(remarks)

@@ -14,7 +14,7 @@ from deepscope.adaptation.networks import full
 
 @dataclass(frozen=True)
 class MaximumMeanDiscrepancy(Adaptation):
-    """Give the domains' features the same distribution, as Gaussian kernels see it.
+    """Give the domains' features the same distribution, as measured by Gaussian kernels.
 
     Gretton et al., "A Kernel Two-Sample Test", 2012; Long et al., "Deep Adaptation Networks", 2015.
 

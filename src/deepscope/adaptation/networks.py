@@ -35,7 +35,7 @@ class DomainNetwork(nn.Module, ABC):
 
     @abstractmethod
     def calibrate(self, source: Tensor, target: Tensor) -> None:
-        """Take what is fixed before training (the domains' means) from their inputs, as they are stored."""
+        """Compute what is fixed before training (the domains' means) from their stored inputs."""
 
     @abstractmethod
     def stored(self, inputs: Tensor) -> Tensor:
@@ -128,7 +128,7 @@ class FeatureNetwork(DomainNetwork):
 
     Args:
         inputs: features of the pretrained network.
-        classes: to tell apart.
+        classes: number of classes.
         width: of the bottleneck.
         dropout: share of inputs that are set to zero.
         centre: standardise each domain by its own mean and deviation; else both by the source's.
@@ -170,7 +170,7 @@ class FeatureNetwork(DomainNetwork):
 
     @torch.no_grad()
     def head(self, domain: int) -> tuple[Normalisation, nn.Linear]:
-        """What stands on the pretrained features for one domain: their normalisation and one linear layer."""
+        """The layers on the pretrained features for one domain: their normalisation and one linear layer."""
         linear = nn.Linear(self.bottleneck.in_features, self.classes, device=self.shift.device)
         linear.weight.copy_(self.output.weight @ self.bottleneck.weight * self.bottleneck.in_features**0.5)
         linear.bias.copy_(self.output.weight @ self.bottleneck.bias + self.output.bias)

@@ -1,4 +1,4 @@
-"""Adaptation by the statistics of batch normalisation alone."""
+"""Adaptation of the statistics of batch normalisation only."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ class AdaptiveNormalisation(Adaptation):
     """
 
     def loss(self, seen: Seen, own: nn.Module) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Nothing is added: passing through the network was enough."""
+        """Nothing is added: the pass through the network updated the statistics."""
         del own
         return nothing(seen), {}

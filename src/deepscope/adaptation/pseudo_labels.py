@@ -23,12 +23,12 @@ class PseudoLabels(Adaptation):
     """Confident predictions of a moving-average teacher become the target's labels.
 
     Lee, "Pseudo-Label", 2013; Tarvainen and Valpola, "Mean teachers", 2017; French et al., "Self-ensembling for
-    visual domain adaptation", 2018. The teacher sees the target only shifted, the student sees it distorted.
+    visual domain adaptation", 2018. The teacher's input is weakly augmented, the student's strongly.
 
     Attributes:
-        confidence: the teacher's least probability for a label to count.
+        confidence: least probability of a pseudo-label by the teacher.
         decay: of the moving average, per step; less in the first steps.
-        warmup: share of the training before pseudo-labels count.
+        warmup: share of the training before pseudo-labels are used.
         weight: of their loss.
     """
 
@@ -56,7 +56,9 @@ class PseudoLabels(Adaptation):
     @torch.no_grad()
     def after(self, network: DomainNetwork, own: nn.Module, moment: Moment) -> None:
         """The teacher's weights move towards the student's; its statistics, moving averages already, are copied."""
-        young = (1 + moment.step) / (10 + moment.step)  # or else it would stay near its random start for long
+        young = (1 + moment.step) / (
+            10 + moment.step
+        )  # otherwise it would stay near its random initialisation for long
         average = get_ema_multi_avg_fn(min(self.decay, young))
         average(list(own.parameters()), list(network.parameters()), 0)
         for ours, theirs in zip(own.buffers(), network.buffers(), strict=True):

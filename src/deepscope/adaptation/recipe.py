@@ -69,12 +69,12 @@ class Recipe:
 
     @property
     def views(self) -> tuple[View, ...]:
-        """Of an image, over which an adapted network of digits may average: what training has taught it to ignore."""
+        """Views of an image over which an adapted network of digits may average: the augmentations of training."""
         return self.augmentation.views if self.augmentation else (View(),)
 
     @property
     def decay(self) -> Callable[[float], float]:
-        """What the rate is multiplied by at each progress of the training."""
+        """The factor of the learning rate at each progress of the training."""
         return inverse_decay if self.optimiser == "sgd" else cosine_decay
 
 

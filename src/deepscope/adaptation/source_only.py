@@ -13,7 +13,7 @@ from deepscope.adaptation.adaptation import Adaptation, Seen, nothing
 
 @dataclass(frozen=True)
 class SourceOnly(Adaptation):
-    """Train on the source alone, with the same network and augmentation as every method (Ganin and Lempitsky 2015)."""
+    """Train on the source only, with the same network and augmentation as every method (Ganin and Lempitsky 2015)."""
 
     uses_target: ClassVar[bool] = False
 

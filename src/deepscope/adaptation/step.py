@@ -31,7 +31,7 @@ class Labelled:
 
 
 class Best(nn.Module):
-    """The network with the best score so far. It is part of the training's state, so that a resumed one knows it."""
+    """The network with the best score so far. It is part of the training's state, for resumption."""
 
     score: Tensor
     step: Tensor
@@ -99,7 +99,7 @@ class AdaptationStep:
 
 
 class DomainBatches:
-    """Rows of both domains, each shuffled on its own; without target rows for a method that does not look at them."""
+    """Rows of both domains, shuffled independently; without target rows for a method that does not use them."""
 
     def __init__(self, source: Labelled, target: Tensor, size: int, session: Session, *, uses_target: bool) -> None:
         self._source, self._target = source, target if uses_target else target[:0]

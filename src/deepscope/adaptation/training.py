@@ -30,11 +30,11 @@ Watch = Callable[[DomainNetwork], Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Record:
-    """What is kept along a training.
+    """What is kept during a training.
 
     Attributes:
         folder: for checkpoints and history, from which a killed training resumes; None keeps nothing.
-        watch: measures the network after each epoch, for the record alone.
+        watch: measures the network after each epoch, for the record only.
         tensorboard: also write TensorBoard's events.
     """
 
@@ -86,7 +86,7 @@ def adapt_network(
     Raises:
         DataError: a domain has too few images.
         SettingError: the recipe trains nothing.
-        DeepscopeError: no validator has that name.
+        UnknownNameError: no validator has that name.
     """
     recipe.require_trainable()
     validators = [member() for member in Validator.members().values()]  # pyright: ignore[reportAbstractUsage]

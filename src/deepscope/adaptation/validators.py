@@ -1,4 +1,4 @@
-"""Scores of an adapted network that need no target label: what checkpoints and hyper-parameters are chosen by.
+"""Scores of an adapted network that need no target label: they choose checkpoints and hyper-parameters.
 
 Compared in Musgrave et al., "Three New Validators and a Large-Scale Benchmark Ranking for Unsupervised Domain
 Adaptation", 2022.
@@ -19,7 +19,7 @@ from deepscope.registry import Registered
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """What a network makes of held-out source images and of unlabelled target images.
+    """A network's outputs for held-out source images and unlabelled target images.
 
     Attributes:
         features, logits, labels: (N, F), (N, C) and (N,) of the source.
@@ -85,7 +85,7 @@ class ClassDiscrepancy(Validator):
     """Each predicted class of the target lies near the source's same class and far from the others (Kang et al. 2019).
 
     Minus the mean over classes of the squared distance of both domains' centroids of normalised features, plus the mean
-    squared distance of centroids of different classes. A class that is never predicted is as far away as can be.
+    squared distance of centroids of different classes. A class that is never predicted has the largest distance.
     """
 
     def score(self, outputs: Outputs) -> float:

@@ -16,7 +16,7 @@ from deepscope.adaptation.entropy import entropy
 
 @dataclass(frozen=True)
 class VirtualAdversarial(Adaptation):
-    """Keep predictions on the target from changing in the direction in which they change most.
+    """Penalise changes of target predictions in the direction in which they change most.
 
     Miyato et al., "Virtual Adversarial Training", 2018; with entropy minimisation it is the target's part of VADA
     (Shu et al., "A DIRT-T Approach to Unsupervised Domain Adaptation", 2018).

@@ -1,9 +1,9 @@
-"""The one gradient-ascent loop, and what fits into its holes: moves and projections."""
+"""The one gradient-ascent loop, with its update rules and projections."""
 
-from deepscope.ascent.loop import Memory, Move, Project, Score, State, ascend
-from deepscope.ascent.moves import Adam, Momentum, Normalised, Plain, Sign, Size, cosine
+from deepscope.ascent.loop import Memory, Project, Score, State, UpdateRule, ascend
 from deepscope.ascent.projections import Box, Chain, L2Ball, LinfBall, anywhere
 from deepscope.ascent.streams import Streams
+from deepscope.ascent.update_rules import Adam, Momentum, Normalised, Plain, Sign, Size, cosine
 
 __all__ = [
     "Adam",
@@ -13,7 +13,6 @@ __all__ = [
     "LinfBall",
     "Memory",
     "Momentum",
-    "Move",
     "Normalised",
     "Plain",
     "Project",
@@ -22,6 +21,7 @@ __all__ = [
     "Size",
     "State",
     "Streams",
+    "UpdateRule",
     "anywhere",
     "ascend",
     "cosine",

@@ -10,21 +10,21 @@ import torch
 from torch import Tensor
 
 Memory: TypeAlias = "tuple[Tensor, ...]"
-"""What a move remembers from step to step: tensors (n, ...), one row a point."""
+"""The memory of an update rule from step to step: tensors (n, ...), one row per point."""
 
 
 @dataclass
 class State:
-    """Where the climb stands, seen before its next move.
+    """The state of the ascent before its next step.
 
     Attributes:
-        step: moves made so far, which is also how many gradients each point has cost.
+        step: steps made so far, which is also the number of gradients per point.
         rows: (n,) the points' places in the start; rows that have finished are gone.
         points: (n, ...) pixels, or whatever the score takes.
         scores: (n,) the score at the points.
-        outputs: (n, ...) what the score was read from, logits as a rule.
-        active: (n,) False for the points that shall not move on.
-        memory: what the move remembers. With `step`, `rows` and `points` it is all that a climb continues from.
+        outputs: (n, ...) what the score was computed from, usually logits.
+        active: (n,) False for the points that stay as they are.
+        memory: of the update rule. With `step`, `rows` and `points` it is all that a climb continues from.
         gradient: (n, ...) of the scores; None until it is taken, so only a projection sees it.
     """
 
@@ -38,23 +38,23 @@ class State:
     gradient: Tensor | None = None
 
     def finish(self, done: Tensor) -> None:
-        """The points where `done` (n,) holds leave the climb: the next state is without them."""
+        """The points where `done` (n,) holds leave the ascent: the next state is without them."""
         self.active = self.active & ~done
 
 
 Score: TypeAlias = Callable[[Tensor, Tensor], "tuple[Tensor, Tensor]"]
-"""(points (n, ...), rows (n,)) -> (scores (n,) to climb, outputs (n, ...) for who watches).
+"""(points (n, ...), rows (n,)) -> (scores (n,) to climb, outputs (n, ...) for observers).
 
 `rows` are the points' places in the start, for what belongs to each of them: a target, a noise stream. A row's
 score must not depend on other rows. A regulariser is subtracted here, or acts in the projection.
 """
 
 Project: TypeAlias = Callable[[Tensor, State], Tensor]
-"""(points after the move, the state before it) -> points that are allowed."""
+"""(points after the step, the state before it) -> points that are allowed."""
 
 
-class Move(Protocol):
-    """Turns gradients into changes. It holds settings alone; what it remembers, the loop keeps for it."""
+class UpdateRule(Protocol):
+    """Turns gradients into changes. It holds only settings; the loop keeps its memory."""
 
     def begin(self, points: Tensor, /) -> Memory:
         """The memory before the first step."""
@@ -65,35 +65,37 @@ class Move(Protocol):
         ...
 
 
-def ascend(score: Score, start: Tensor | State, *, move: Move, project: Project, steps: int) -> Iterator[State]:
+def ascend(
+    score: Score, start: Tensor | State, *, update_rule: UpdateRule, project: Project, steps: int
+) -> Iterator[State]:
     """Climb `score` from every row of `start` at once, each row on its own.
 
-    Yields a state before every move and one after the last: `steps` + 1 from a start, the rest of them after a
-    state to continue from. The gradient is taken only after a state was looked at: a climb that is abandoned, or
-    whose points have all finished, does not pay for it. Nor does the last state. Only gradients of the points are
+    Yields a state before every step and one after the last: `steps` + 1 from a start, the rest of them after a
+    state to continue from. The gradient is taken only after a state was looked at: an ascent that is abandoned, or
+    whose points have all finished, does not compute it. Nor does the last state. Only gradients of the points are
     computed, never of a network's parameters. A gradient that is not finite counts as zero.
 
     Args:
         score: what to climb; see `Score`.
         start: (N, ...) floating point, or a state that an earlier climb yielded, to continue it. It is left as it is.
-        move: from gradient to change; see `moves`.
+        update_rule: from gradient to change; see `update_rules`.
         project: back to where points may be; see `projections`.
-        steps: moves to make from the first start on, at least 0.
+        steps: steps from the first start on, at least 0.
     """
     if isinstance(start, State):
         first, rows, points, memory = start.step, start.rows, start.points.detach().clone(), start.memory
     else:
         first, rows = 0, torch.arange(len(start), device=start.device)
-        points, memory = start.detach().clone(), move.begin(start)
+        points, memory = start.detach().clone(), update_rule.begin(start)
     for step in range(first, steps + 1):
         with torch.set_grad_enabled(step < steps):
             scores, outputs = score(points.requires_grad_(step < steps), rows)
         active = torch.ones_like(rows).bool()
         state = State(step, rows, points.detach(), scores.detach(), outputs.detach(), active, memory)
         yield state
-        all_go_on = state.active is active  # told without waiting for the device
+        all_active = state.active is active  # told without waiting for the device
         active = state.active
-        left = len(rows) if all_go_on or step == steps else int(active.sum())
+        left = len(rows) if all_active or step == steps else int(active.sum())
         if step == steps or not left:
             return
         (gradient,) = torch.autograd.grad(scores, points, active.to(scores))
@@ -103,7 +105,7 @@ def ascend(score: Score, start: Tensor | State, *, move: Move, project: Project,
             rows = state.rows
         gradient = _finite(gradient)
         state = replace(state, gradient=gradient)
-        change, memory = move(gradient, state, state.memory)
+        change, memory = update_rule(gradient, state, state.memory)
         points = project(state.points + change, state).detach()
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Streams:
-    """One generator a row, so that a row's draws depend neither on its neighbours nor on who has finished.
+    """One generator per row, so that its draws depend neither on its neighbours nor on which rows have finished.
 
     The generators live on the CPU: the same seed gives the same numbers on every device.
     """
@@ -25,7 +25,7 @@ class Streams:
 
     @property
     def position(self) -> Tensor:
-        """(N, bytes) uint8: where every stream stands, to go on from there another day."""
+        """(N, bytes) uint8: the state of every stream, to resume from."""
         return torch.stack([generator.get_state() for generator in self.generators])
 
     def rewind(self, position: Tensor) -> None:

@@ -23,7 +23,7 @@ class AutoPGD(Bounded):
     """PGD with momentum whose step halves where progress stalls (Croce and Hein 2020, arXiv:2003.01690).
 
     Attributes:
-        loss: what is maximised: cross-entropy, or the difference of logits ratio, which no rescaling of logits changes.
+        loss: to maximise: cross-entropy, or the difference of logits ratio, which is independent of the logits' scale.
         radius: largest change of a channel, pixels in [0, 1].
         steps: gradient steps of each start.
         restarts: number of starts; an image that has succeeded leaves the batch.

@@ -21,7 +21,7 @@ Norm: TypeAlias = Literal["l0", "l2", "linf"]
 
 
 class Attack(Registered):
-    """A way to make adversarial examples. It does not say what succeeded: `evaluator.evaluate` does."""
+    """Makes adversarial examples. `evaluator.evaluate` decides which of them succeeded."""
 
     norm: ClassVar[Norm]
     """What the attack keeps small."""

@@ -1,4 +1,4 @@
-"""The best that an attack has seen of each image."""
+"""The best point that an attack has found for each image."""
 
 from __future__ import annotations
 

@@ -25,9 +25,9 @@ _BISECTIONS = 10
 
 @dataclass(frozen=True)
 class Boundary(Attack):
-    """From an image that succeeds, along the boundary towards the original (Brendel et al. 2018, arXiv:1712.04248).
+    """A walk along the decision boundary towards the original (Brendel et al. 2018, arXiv:1712.04248).
 
-    It starts from noise. A target that the model sees in no noise image is not reached.
+    It starts from noise. A target that the model predicts for none of the noise images is not reached.
 
     Attributes:
         queries: images that the network may classify per image attacked.

@@ -20,12 +20,12 @@ from deepscope.settings import Count, Positive
 
 @dataclass(frozen=True)
 class CarliniWagner(Attack):
-    """Trades distance against margin, the weight found by bisection (Carlini and Wagner 2017, arXiv:1608.04644).
+    """Minimises distance and margin, weighted by bisection (Carlini and Wagner 2017, arXiv:1608.04644).
 
     Attributes:
         steps: gradient steps per weight.
         searches: weights tried per image.
-        weight: the first of them.
+        weight: the first weight.
         learning_rate: Adam's, in the space of arctanh of the pixels.
         confidence: required margin of logits, rescaled so that the largest is 10 above the mean of the others.
         levels: grey levels of the saved image; 0 does not round pixels to levels.
@@ -56,7 +56,7 @@ class CarliniWagner(Attack):
         best = Best(pixels)
         for _ in range(self.searches):
             ever = torch.zeros(len(pixels), dtype=torch.bool, device=pixels.device)
-            for state in ascend(score, start, move=Adam(self.learning_rate), project=anywhere, steps=self.steps):
+            for state in ascend(score, start, update_rule=Adam(self.learning_rate), project=anywhere, steps=self.steps):
                 aims, seen = criterion[state.rows], rounded(_pixels(state.points), self.levels)
                 met = aims.met(state.outputs) & (aims.margin(state.outputs) >= self.confidence)
                 ever[state.rows] |= met

@@ -1,4 +1,4 @@
-"""Counting what an attack costs, inside the network that it asks."""
+"""Counts the queries and gradients of an attack, inside the network."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Cost:
 
     @property
     def flat(self) -> Tensor:
-        """(N,) whether all queries, two at least, were answered with the same logits: a search learns nothing there."""
+        """(N,) whether all queries, two at least, returned the same logits: a search has no information there."""
         return torch.tensor([self._flat.get(i, False) for i in range(len(self.images))], device=self.vanished.device)
 
     def note_scores(self, inputs: Tensor, logits: Tensor) -> None:
@@ -134,15 +134,15 @@ class Counted(nn.Module):
 
 
 def _undecided(logits: Tensor) -> Tensor:
-    """(N,) where bfloat16 may have swapped the two largest classes: an attack that ends there proves nothing."""
+    """(N,) where bfloat16 may have swapped the two largest classes: an attack that ends there is inconclusive."""
     first, second = logits.topk(2, dim=1).values.unbind(1)
     return first - second < QUICK_ERROR * logits.abs().amax(1)
 
 
 def around(model: VisionModel, pixels: Tensor) -> list[VisionModel]:
-    """For each image (N, 3, H, W) the same model, quicker for images that differ from it in a few pixels.
+    """For each image (N, 3, H, W) the same model, faster on images that differ from it in a few pixels.
 
-    Queries of a counted model stay counted. Where the network cannot be made quicker, it is the model itself.
+    Queries of a counted model stay counted. Where the network cannot be made faster, it is the model itself.
     """
     counting = model.network if isinstance(model.network, Counted) else None
     network = counting.network if counting else model.network

@@ -20,7 +20,7 @@ from deepscope.settings import Count, Positive
 
 @dataclass(frozen=True)
 class DDN(Attack):
-    """Steps on a sphere that shrinks while the criterion is met, else grows (Rony et al. 2019, arXiv:1811.09600).
+    """Steps on a sphere that shrinks after success and grows after failure (Rony et al. 2019, arXiv:1811.09600).
 
     Attributes:
         steps: gradient steps.
@@ -51,7 +51,7 @@ class DDN(Attack):
         radius = pixels.new_full((len(pixels),), self.initial)
         sphere = L2Ball(pixels, radius, surface=True)  # shares the tensor that changes below
         for state in ascend(
-            score, pixels, move=Normalised(lambda state: 0.01 + falling(state)), project=sphere, steps=self.steps
+            score, pixels, update_rule=Normalised(lambda state: 0.01 + falling(state)), project=sphere, steps=self.steps
         ):
             met = criterion.met(state.outputs)
             seen = rounded(state.points, self.levels)

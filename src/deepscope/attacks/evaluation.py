@@ -76,16 +76,16 @@ class MethodEvaluation:
 
 @dataclass(frozen=True, eq=False)
 class AttackEvaluation(Presented):
-    """How a network withstands several attacks.
+    """The robustness of a network to several attacks.
 
     Attributes:
         model: the network under attack.
-        others: networks that the examples were shown to afterwards.
+        others: networks that the examples were transferred to.
         methods: what each attack did.
         right: for each defence, how many of the clean images are classified correctly behind it.
         paths: the files, or names, of the images that the network gets right.
         digests: SHA-256 of each.
-        misclassified: images that it gets wrong without any attack.
+        misclassified: images that it misclassifies without an attack.
         skipped: what could not be read, or already shows the target.
     """
 
@@ -112,7 +112,7 @@ class AttackEvaluation(Presented):
 
     def accuracy(self, method: MethodEvaluation, place: int) -> Estimate:
         """Accuracy under attack among all images, at a radius by its place."""
-        # a shared attack is evaluated on a part of the images, and as large a part of those that are wrong anyway
+        # a shared attack is evaluated on a part of the images, and so is the same share of the misclassified images
         wrong = round(len(self.misclassified) / len(self) * len(method))
         return proportion(len(method) - sum(method.outcome.successes(place)), len(method) + wrong)
 
@@ -169,9 +169,9 @@ def evaluate_attacks(  # noqa: PLR0913 - its settings are keywords
         target: the class to be predicted, by name or number, or "random" for a random one per image; any but the true
             one by default.
         save_to: a folder for the examples, one PNG per image in a folder per method; None saves none.
-        keep: originals and examples that are returned per method, at most: the first ones.
-        limit: images to use, at most, drawn at random.
-        batch_size: images attacked at once; the outcome does not depend on it.
+        keep: most originals and examples that are returned per method, the first ones.
+        limit: most images to use, drawn at random.
+        batch_size: images per batch; the result does not depend on it.
         seed: of all randomness.
         session: device, precision and progress; its own seed counts where it is given.
 

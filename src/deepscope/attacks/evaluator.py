@@ -26,7 +26,7 @@ _RANKED = 4
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the evaluator found about one image.
+    """The evaluation of one image.
 
     Attributes:
         success: the saved image meets the criterion.

@@ -46,7 +46,7 @@ class Fooling(Attack):
             return criterion[rows].logit(rescaled(logits, rows)), logits
 
         found, ball = pixels.clone(), LinfBall(pixels, whole_levels(self.largest, self.levels, "largest"))
-        for state in ascend(score, pixels, move=Normalised(self.learning_rate), project=ball, steps=self.steps):
+        for state in ascend(score, pixels, update_rule=Normalised(self.learning_rate), project=ball, steps=self.steps):
             found[state.rows] = rounded(state.points, self.levels)
             state.finish(criterion[state.rows].met(state.outputs))
         return found

@@ -19,7 +19,7 @@ from deepscope.settings import Count, Range
 
 @dataclass(frozen=True)
 class OnePixel(Bounded):
-    """Evolves (x, y, r, g, b) of one or a few pixels (Su et al. 2019, arXiv:1710.08864).
+    """Differential evolution of (x, y, r, g, b) of one or a few pixels (Su et al. 2019, arXiv:1710.08864).
 
     Every candidate is scored as the 8-bit image that it would be saved as. A child is one parent plus half the
     difference of two others, and replaces its own parent where it is closer to the criterion.
@@ -74,7 +74,7 @@ class OnePixel(Bounded):
 
     def _children(self, streams: Streams, rows: Tensor, parents: Tensor, pixels: Tensor) -> Tensor:
         order = streams.uniform(rows, parents.shape[1], parents.shape[1])
-        order.diagonal(dim1=1, dim2=2).fill_(2)  # a candidate is no parent of the child that competes with it
+        order.diagonal(dim1=1, dim2=2).fill_(2)  # a candidate is never a parent of the child that competes with it
         first, second, third = order.topk(3, dim=2, largest=False).indices.unbind(2)
         row = torch.arange(len(rows), device=parents.device)[:, None]
         children = parents[row, first] + self.differential * (parents[row, second] - parents[row, third])

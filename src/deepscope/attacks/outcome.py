@@ -33,7 +33,7 @@ class Outcome:
         queries: (N,) images that the network classified, over all radii: the mean of the batch that the image was in.
         gradients: (N,) as `queries`, for gradients.
         vanished: (N,) whether the image withstood a radius at which a gradient of it was zero or not finite, or at
-            which every query was answered with the same logits: it proves nothing then. Of a shared attack: whether
+            which every query was answered with the same logits: it is not informative then. Of a shared attack: whether
             the gradients of most images that it learnt from were.
     """
 
@@ -87,7 +87,7 @@ def run_attack(
             the evaluation always runs in float32, and so does an attack that needs small differences of logits.
         radii: in the attack's norm; without any, its own.
         files: where to save, one PNG per image; None evaluates in memory.
-        batch_size: images attacked at once; the outcome does not depend on it.
+        batch_size: images per batch; the result does not depend on it.
         rng: the source of all randomness; the session's stream of this attack where None.
     """
     images, labels, criterion = subjects.levels, subjects.labels, subjects.criterion

@@ -56,8 +56,8 @@ class Patch(Shared):
             return criterion[rows].cross_entropy(rescaled(logits, rows)).mean()[None], logits[None]
 
         patch = pixels.new_full((1, 3, side, side), 0.5)
-        move = Momentum(Sign(cosine(self.step_size, self.steps)), decay=self.momentum)
-        for state in ascend(score, patch, move=move, project=Box(), steps=self.steps):
+        update_rule = Momentum(Sign(cosine(self.step_size, self.steps)), decay=self.momentum)
+        for state in ascend(score, patch, update_rule=update_rule, project=Box(), steps=self.steps):
             patch = state.points
         return rounded(patch)
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from deepscope.ascent import L2Ball, LinfBall, Momentum, Move, Normalised, Sign, Streams
+from deepscope.ascent import L2Ball, LinfBall, Momentum, Normalised, Sign, Streams, UpdateRule
 from deepscope.attacks.base import Bounded, Norm, seeded
 from deepscope.attacks.criteria import Criterion
 from deepscope.attacks.grid import whole_levels
@@ -65,7 +65,7 @@ class _FromRandomStarts(Bounded):
         """(n, *shape) changes, anywhere in the ball."""
 
     @abstractmethod
-    def _update(self) -> Move:
+    def _update(self) -> UpdateRule:
         """A step."""
 
     def __call__(

@@ -19,7 +19,7 @@ Compared with unscaled logits, DDN's changes are then 7 % shorter for EfficientN
 
 
 class Rescaled:
-    """The logits of each image times a constant of its own, so that their spread is the same in every network.
+    """The logits of each image times its own constant, so that their spread is the same in every network.
 
     Cross-entropy saturates where logits are large: its gradient underflows, and attacks fail on a network that is no
     more robust (Carlini and Wagner 2016, arXiv:1607.04311). A factor common to all logits of an image changes no

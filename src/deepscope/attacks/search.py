@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deepscope.ascent import Move, Project, ascend
+from deepscope.ascent import Project, UpdateRule, ascend
 from deepscope.attacks.base import Norm, distance
 from deepscope.attacks.criteria import Criterion
 from deepscope.attacks.grid import rounded, rounded_within
@@ -21,7 +21,7 @@ class Search:
     """Maximise `loss` from `start` inside `ball`; images that have not succeeded start again, up to `restarts` times.
 
     Attributes:
-        norm, radius: a point further than this from its image is no success.
+        norm, radius: a point further than this from its image does not count as a success.
         loss: the criterion and (n, C) rescaled logits -> (n,) what to maximise.
         start, update, ball: start, update rule and projection of `ascend`, for the images in the given rows (n,).
         steps: gradient steps per start.
@@ -34,7 +34,7 @@ class Search:
     radius: float
     loss: Callable[[Criterion, Tensor], Tensor]
     start: Callable[[Tensor], Tensor]
-    update: Callable[[Tensor], Move]
+    update: Callable[[Tensor], UpdateRule]
     ball: Callable[[Tensor], Project]
     steps: int
     restarts: int = 1
@@ -56,7 +56,7 @@ class Search:
                 return self.loss(criterion[at], rescaled(logits, at)), logits
 
             start, update, ball = self.start(rows), self.update(rows), self.ball(rows)
-            for state in ascend(score, start, move=update, project=ball, steps=self.steps):
+            for state in ascend(score, start, update_rule=update, project=ball, steps=self.steps):
                 at = rows[state.rows]
                 seen = self._shown(state.points, pixels[at])
                 inside = distance(seen, pixels[at], self.norm) <= self.radius * (1 + 1e-5) + 1e-6

@@ -1,4 +1,4 @@
-"""Square: random squares, kept where they help. It needs scores, not gradients."""
+"""Square attack: random squares, kept where they improve the score. It needs no gradients."""
 
 from __future__ import annotations
 

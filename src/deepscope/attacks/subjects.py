@@ -1,4 +1,4 @@
-"""Which images an attack is tried on, what counts as a success for each, and where the results are saved."""
+"""The images that are attacked, the criterion of each, and where the results are saved."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from deepscope.session import Session
 
 @dataclass(frozen=True)
 class Misclassified:
-    """An image that the model gets wrong without any attack.
+    """An image that the model misclassifies without an attack.
 
     Attributes:
         path: its file, or name.
@@ -136,7 +136,7 @@ def aim(model: VisionModel, subjects: Subjects, target: str | int | None, sessio
     Images that already show the named class are listed as skipped.
 
     Raises:
-        DeepscopeError: no class has that name.
+        UnknownNameError: no class has that name.
         SettingError: every image already shows the target.
     """
     if target is None:

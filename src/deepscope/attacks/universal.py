@@ -50,8 +50,8 @@ class Universal(Bounded, Shared):
             return criterion[rows].cross_entropy(rescaled(logits, rows)).clamp_max(self.cap).mean()[None], logits[None]
 
         change = torch.zeros_like(pixels[:1])
-        move, project = Sign(self.step_size * radius), Box(-radius, radius)
-        for state in ascend(score, change, move=move, project=project, steps=self.steps):
+        update_rule, project = Sign(self.step_size * radius), Box(-radius, radius)
+        for state in ascend(score, change, update_rule=update_rule, project=project, steps=self.steps):
             change = state.points
         return rounded(change, self.levels)
 

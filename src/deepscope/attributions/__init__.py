@@ -1,7 +1,7 @@
-"""Attribution maps: which pixels a class score rests on, by registered methods that find themselves.
+"""Attribution maps: which pixels determine a class score, by registered methods.
 
-`explain` makes maps of images, `compare` sets several methods side by side, and `evaluate` measures how far their maps
-can be trusted.
+`explain` makes maps of images, `compare` applies several methods to the same images, and `evaluate` measures how far
+their maps can be trusted.
 """
 
 from deepscope.attributions.attribution import Attribution, Baseline, per_pixel

@@ -1,4 +1,4 @@
-"""`Attribution`: the family of methods that say which pixels a class score rests on."""
+"""`Attribution`: the family of methods that map which pixels determine a class score."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deepscope.models.vision_model import VisionModel
 from deepscope.registry import EVERY_COMMAND, Registered
 
 Baseline = Literal["black", "grey", "blurred"]
-"""What "nothing to see" looks like: all pixels 0, all pixels 1/2, or the image without its detail."""
+"""An image without information: all pixels 0, all pixels 1/2, or the image without its detail."""
 
 
 class Attribution(Registered):
@@ -75,7 +75,7 @@ def baseline_pixels(kind: Baseline, pixels: Tensor) -> Tensor:
         return torch.full_like(pixels, 0.5)
     if kind != "blurred":
         raise SettingError("baseline", "must be black, grey or blurred", got=kind)
-    from torchvision.transforms.functional import gaussian_blur  # slow to load, and needed for this baseline alone
+    from torchvision.transforms.functional import gaussian_blur  # slow to load, and needed for this baseline only
 
     radius = max(1, min(pixels.shape[-2:]) // 8)
     return gaussian_blur(pixels, [2 * radius - 1, 2 * radius - 1], [radius / 2, radius / 2])

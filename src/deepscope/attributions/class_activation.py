@@ -1,4 +1,4 @@
-"""Class activation maps: where in the last feature map the class score comes from."""
+"""Class activation maps: feature maps weighted by their gradients."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from deepscope.models.vision_model import VisionModel
 
 @dataclass(frozen=True)
 class ClassActivation(Attribution):
-    """Base of the methods that weigh a feature map by its gradient.
+    """Base of the methods that weight a feature map by its gradient.
 
     Attributes:
-        layer: the layer whose output is weighed; found by itself where empty.
+        layer: the layer whose output is weighted; by default the last with a feature map.
     """
 
     layer: str = ""
@@ -51,12 +51,12 @@ class ClassActivation(Attribution):
 
 @dataclass(frozen=True)
 class GradCAM(ClassActivation):
-    """The last feature map, each channel weighted by its mean gradient; what is negative is cut off.
+    """The last feature map, each channel weighted by its mean gradient; negative values are set to 0.
 
     Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization".
 
     Attributes:
-        layer: the layer whose output is weighed; found by itself where empty.
+        layer: the layer whose output is weighted; by default the last with a feature map.
     """
 
     def weigh(self, activations: Tensor, gradients: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ class GradCAMPlusPlus(ClassActivation):
     Chattopadhay et al. 2018, "Grad-CAM++: Generalized Gradient-based Visual Explanations".
 
     Attributes:
-        layer: the layer whose output is weighed; found by itself where empty.
+        layer: the layer whose output is weighted; by default the last with a feature map.
     """
 
     def weigh(self, activations: Tensor, gradients: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class LayerCAM(ClassActivation):
     Jiang et al. 2021, "LayerCAM: Exploring Hierarchical Class Activation Maps for Localization".
 
     Attributes:
-        layer: the layer whose output is weighed; found by itself where empty.
+        layer: the layer whose output is weighted; by default the last with a feature map.
     """
 
     def weigh(self, activations: Tensor, gradients: Tensor) -> Tensor:

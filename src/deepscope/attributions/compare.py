@@ -72,11 +72,11 @@ def compare(  # noqa: PLR0913 - its settings are keywords
     Args:
         model: a classifier.
         images: paths, folders, PIL images, arrays, tensors, or a dataset.
-        methods: attribution methods, or their names; "all" means all of them. By default those that need less than a
-            hundred passes per image.
+        methods: attribution methods, or their names; "all" means all of them. By default those that need fewer than
+            100 passes per image.
         target: explain this class, by name or number; the predicted one by default.
-        limit: images to use, at most, drawn at random.
-        keep: images whose pixels are returned, at most: the first ones.
+        limit: most images to use, drawn at random.
+        keep: most images whose pixels are returned, the first ones.
         batch_size: images per batch; the maps do not depend on it.
         seed: of the draw, and of methods that draw random numbers.
         session: device, precision and progress; its own seed counts where it is given.

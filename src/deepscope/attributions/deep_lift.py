@@ -38,7 +38,7 @@ class DeepLIFT(Attribution):
     Shrikumar, Greenside and Kundaje 2017, "Learning Important Features Through Propagating Activation Differences".
 
     Attributes:
-        baseline: the image that shows nothing: black, or mid-grey.
+        baseline: the reference image: black, or mid-grey.
     """
 
     signed: ClassVar[bool] = True

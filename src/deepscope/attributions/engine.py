@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-import psutil
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import CheckpointError
 
-from deepscope.errors import out_of_memory
+from deepscope.models import batching
 from deepscope.models.fast_backward import FastBackward
-from deepscope.models.prediction import smaller
 from deepscope.models.vision_model import VisionModel
 
 Output = TypeVar("Output")
@@ -22,10 +19,6 @@ FIRST_BATCH = 8
 """Rows of the first batch on a CPU, which is measured; what follows is as large as memory allows."""
 FIRST_GPU_BATCH = 64
 """The same elsewhere, where a pass of few rows takes as long as one of many."""
-CPU_BUDGET = 3 * 2**27
-"""Bytes of activations beyond which larger batches lose on a CPU: memory is then asked for anew in each of them."""
-GPU_BUDGET = 3 * 2**34
-"""Bytes of activations that keep a large GPU busy: beyond them, batches only become harder to prepare ahead."""
 
 
 def gradient(
@@ -68,60 +61,6 @@ def probability(model: VisionModel, pixels: Tensor, target: Tensor) -> Tensor:
 
 
 def batches(total: int, device: torch.device, run: Callable[[slice], Output]) -> Iterator[tuple[slice, Output]]:
-    """Run rows 0 to `total` through the network in batches that fit into memory.
-
-    The first, small batch is measured, and the rest sized by it to `memory_budget`: on a GPU to a power of two, so that
-    what other processes hold there seldom changes the batches, and with them the last digits. A batch that runs out of
-    memory all the same is halved and tried again.
-
-    Args:
-        run: takes a slice of rows, gives what came of them. It may be called again with a shorter slice.
-
-    Raises:
-        DeepscopeError: memory does not suffice for a single row.
-
-    Yields:
-        each slice and what `run` gave for it, in order.
-    """
-    first = FIRST_BATCH if device.type == "cpu" else FIRST_GPU_BATCH
-    start, size = 0, min(first, total)
-    measured = total <= first
-    while start < total:
-        rows = slice(start, min(start + size, total))
-        try:
-            if measured:
-                output = run(rows)
-            else:
-                with _Written() as written:
-                    output = run(rows)
-                size = max(1, memory_budget(device) * size // max(1, written.bytes))
-                size = size if device.type == "cpu" else 1 << (size.bit_length() - 1)
-                measured = True
-        except Exception as error:
-            if not out_of_memory(error):
-                raise
-            size = smaller(rows.stop - rows.start)
-            continue
-        yield rows, output
-        start = rows.stop
-
-
-def memory_budget(device: torch.device) -> int:
-    """Bytes that the activations of one batch may take: of a GPU, at most half of what is free."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # free for this process alone
-        return min(GPU_BUDGET, (free + idle) // 2)
-    return min(CPU_BUDGET, psutil.virtual_memory().total // 4)
-
-
-class _Written(TorchDispatchMode):
-    """Counts the bytes of what operations put out: an upper bound of what the graph of a batch holds."""
-
-    bytes = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        output = func(*args, **(kwargs or {}))
-        if isinstance(output, Tensor) and not func.is_view:
-            self.bytes += output.nbytes
-        return output
+    """Run rows 0 to `total` through the network in batches that fit into memory: see `models.batching.batches`."""
+    size = FIRST_BATCH if device.type == "cpu" else FIRST_GPU_BATCH
+    return batching.batches(total, run, size=size, measured_on=device)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepscope.attributions.attribution import Attribution
 from deepscope.attributions.boxes import Boxes
+from deepscope.attributions.boxes import Given as BoxesGiven
 from deepscope.attributions.faithfulness import Measure
 from deepscope.attributions.measuring import CHANCE, Values, joined, measure_batch
 from deepscope.attributions.naming import as_measures, as_methods, labels
@@ -19,6 +20,7 @@ from deepscope.attributions.sanity import SanityCheck, check_sanity
 from deepscope.errors import SettingError
 from deepscope.images import Skipped
 from deepscope.inputs import Given, Images, Photos, gather, stream_photos
+from deepscope.inputs.given import Item
 from deepscope.models import VisionModel
 from deepscope.render import Presented
 from deepscope.session import Session
@@ -86,7 +88,7 @@ def evaluate(  # noqa: PLR0913 - its settings are keywords
     methods: Iterable[Attribution | str] | Attribution | str = EVALUATED,
     *,
     measures: Iterable[Measure | str] | Measure | str = (),
-    boxes: str | Path | None = None,
+    boxes: BoxesGiven | None = None,
     against: VisionModel | None = None,
     sanity: int = 16,
     limit: int | None = None,
@@ -96,24 +98,25 @@ def evaluate(  # noqa: PLR0913 - its settings are keywords
 ) -> Evaluation:
     """Measure how far attribution maps of the predicted class can be trusted.
 
-    Random maps are measured alongside: a method that does not beat them shows nothing. In the sanity check a map has to
-    change when the network's upper layers are shuffled. What was measured is kept in the cache.
+    Random maps are measured as a baseline: a method that does not beat them shows nothing. In the sanity check, a map
+    must change when the upper layers of the network are shuffled. Measurements are kept in the cache.
 
     Args:
         model: a classifier.
         images: paths, folders, PIL images, arrays, tensors, or a dataset.
         methods: attribution methods, or their names; "all" means all of them.
         measures: measures, or their names; by default all of them.
-        boxes: CSV file of the objects' boxes (file,left,top,right,bottom, in pixels), for the pointing game.
+        boxes: the objects' boxes, for the pointing game: a CSV file (file,left,top,right,bottom, in pixels), or
+            {"cat.jpg": [(left, top, right, bottom), ...]}; images from memory are called "image-0" and so on.
         against: another classifier, measured on the same images.
-        sanity: images of the sanity check; 0 leaves it out.
-        limit: images to use, at most, drawn at random.
+        sanity: images for the sanity check; 0 skips it.
+        limit: most images to use, drawn at random.
         batch_size: images per batch; the values do not depend on it.
         seed: of the draw, and of methods and measures that draw random numbers.
         session: device, precision, cache and progress; its own seed counts where it is given.
 
     Raises:
-        SettingError: a setting is out of range.
+        SettingError: a setting is out of range, or boxes from Python are of none of these images.
         ModelError: a model has no class layer.
         UnsupportedError: a method does not apply to a model.
         FileError: the boxes cannot be read, or none is of these images.
@@ -136,7 +139,7 @@ def evaluate(  # noqa: PLR0913 - its settings are keywords
     for one in models:
         one.require_classes()
     session = Session.of(session, device=model.device, seed=seed)
-    table = None if boxes is None else Boxes.read(boxes)
+    table = None if boxes is None else Boxes.of(boxes)
     given = _listed(images).some(limit, session) if table or against else gather(images).some(limit, session)
     if table:
         table.require(item.path for item in given.items)
@@ -149,7 +152,7 @@ def evaluate(  # noqa: PLR0913 - its settings are keywords
 
 
 def _listed(images: Images) -> Given:
-    """The images as a list, so that they can be read more than once."""
+    """The images as a list, to be read more than once."""
     given = gather(images)
     return given if given.count is not None else Given(tuple(given.items), given.roots, given.skipped)
 
@@ -177,7 +180,7 @@ class _Plan:
             skipped += batch.skipped
             if not len(batch):
                 continue
-            inside = None if self.boxes is None else self.boxes.inside(batch)
+            inside = None if self.boxes is None else self.boxes.inside(batch, cast("Sequence[Item]", given.items))
             for name, method in by_label.items():
                 parts[name].append(
                     measure_batch(method, batch, self.measures, self.session, first=len(paths), inside=inside)

@@ -1,4 +1,4 @@
-"""Explain images: attribution maps of the classes that a model sees in them."""
+"""Explain images: attribution maps of their true, predicted or given classes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Explanations(OfPhotos):
 
     Attributes:
         photos: the images, with the model's logits; the first ones with pixels.
-        method: how the maps were made.
+        method: the attribution method.
         maps: (M, H, W); (M, 3, H, W) where every colour channel has its own share of the logit.
         rows: (M,) the image of each map.
         classes: (M,) the class that each map explains.
@@ -68,7 +68,7 @@ def explain(  # noqa: PLR0913 - its settings are keywords
     seed: int = 0,
     session: Session | None = None,
 ) -> Explanations:
-    """Attribution maps: which pixels a class score rests on.
+    """Attribution maps: which pixels determine a class score.
 
     Without `target` and `top`, an image whose true class is known gets a map for that class and one for the predicted
     class; any other image gets one for the predicted class.
@@ -79,8 +79,8 @@ def explain(  # noqa: PLR0913 - its settings are keywords
         method: an attribution method, or its name; `deepscope.attributions` has them.
         target: explain this class, by name or number.
         top: explain this many of the most probable classes.
-        limit: images to use, at most, drawn at random.
-        keep: images whose pixels are returned, at most: the first ones.
+        limit: most images to use, drawn at random.
+        keep: most images whose pixels are returned, the first ones.
         batch_size: images per batch; the maps do not depend on it.
         seed: of the draw, and of methods that draw random numbers.
         session: device, precision and progress; its own seed counts where it is given.

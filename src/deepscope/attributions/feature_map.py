@@ -1,4 +1,4 @@
-"""The feature map that a class score is read from: where it is, what it holds, and its gradient."""
+"""The feature map that determines a class score, and its gradient."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def with_gradient(model: VisionModel, layer: str, pixels: Tensor, target: Tensor
         activations and gradients, (N, C, h, w) each.
 
     Raises:
-        DeepscopeError: the layer does not exist.
+        UnknownNameError: the layer does not exist.
         SettingError: it never runs, or gives no feature map.
     """
     started: list[Tensor] = []
@@ -58,7 +58,7 @@ def with_gradient(model: VisionModel, layer: str, pixels: Tensor, target: Tensor
 
 
 def feature_layer(model: VisionModel, pixels: Tensor) -> str:
-    """The last layer where the score still rests on several positions and several channels.
+    """The last layer where the score still depends on several positions and several channels.
 
     That is the map before the global pooling, also where the class scores are themselves a map (SqueezeNet), and the
     last block that mixes positions in a transformer. Found once per network, in one pass over the first image.
@@ -88,7 +88,7 @@ def as_map(output: Tensor, pixels: Tensor) -> Tensor | None:
 
 
 def _same_shape(rows: int, columns: int, height: int, width: int) -> bool:
-    """Whether a grid can be an image's, each cell covering as much in height as in width, up to rounding."""
+    """Whether a grid can be that of an image, each cell covering as much in height as in width, up to rounding."""
     return rows * columns > 1 and abs(rows * width - columns * height) <= 2 * max(height, width)
 
 
@@ -117,7 +117,7 @@ def _search(model: VisionModel, pixels: Tensor) -> str:
             if int(touched.any(0).sum()) > 1 and int(touched.any(2).any(1).sum()) > 1:
                 return name
     raise UnsupportedError(
-        f"{model.name} has no feature map that its class scores rest on: name a layer, or choose a method that "
+        f"{model.name} has no feature map that its class scores depend on: name a layer, or choose a method that "
         "needs none, such as saliency",
         what="layer",
     )

@@ -1,4 +1,4 @@
-"""Guided backpropagation: only what raises the score passes an activation in the backward pass."""
+"""Guided backpropagation: activations pass only positive gradients back."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ RECTIFIERS = {
 class GuidedBackpropagation(Attribution):
     """The gradient when every activation passes back only what is positive; absolute, maximum over channels.
 
-    Sharp, but it barely depends on the class and on the upper layers (Adebayo et al. 2018): look at it, do not
-    trust it. In networks without ReLU the same is done at whatever rectifies (ReLU6, hard-swish, GELU ...).
+    Sharp, but it barely depends on the class and on the upper layers (Adebayo et al. 2018), so it does not
+    explain the prediction. In networks without ReLU the same is done at other rectifiers (ReLU6, hard-swish, GELU ...).
 
     Springenberg et al. 2015, "Striving for Simplicity: The All Convolutional Net".
     """

@@ -1,4 +1,4 @@
-"""Integrated gradients, with as many steps as each image needs."""
+"""Integrated gradients, with an adaptive number of steps per image."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from deepscope.attributions.attribution import Attribution, Baseline, baseline_pixels
-from deepscope.attributions.engine import batches, gradient, memory_budget, target_logit
+from deepscope.attributions.engine import batches, gradient, target_logit
 from deepscope.errors import SettingError
+from deepscope.models.batching import memory_budget
 from deepscope.models.fast_backward import FastBackward
 from deepscope.models.vision_model import VisionModel
 from deepscope.settings import Positive, Range
@@ -36,7 +37,7 @@ class IntegratedGradients(Attribution):
         baseline: what the path starts from.
         error: largest distance of the map from the integral, estimated, relative to the map's Euclidean norm; also
             the largest completeness error, relative to the difference of the logits.
-        steps: a fixed number of Gauss-Legendre steps instead; 0 takes as many as `error` asks for.
+        steps: a fixed number of Gauss-Legendre steps instead; 0 takes as many as `error` requires.
         most: gradients per image before its error counts as out of reach.
     """
 
@@ -53,7 +54,7 @@ class IntegratedGradients(Attribution):
         """(N, 3, H, W) shares; those of each image add up to its logit minus the baseline's, within `error`.
 
         Raises:
-            SettingError: an image's error stays above `error` with `most` gradients.
+            SettingError: the error of an image stays above `error` with `most` gradients.
         """
         start = baseline_pixels(self.baseline, pixels)
         if self.steps:
@@ -140,7 +141,7 @@ class _Path:
         self.halved[left, place] = self.halved[place, right] = change
 
     def refine(self, error: float) -> list[float]:
-        """Midpoints of the intervals whose halving changed the map most; none where the whole is good enough."""
+        """Midpoints of the intervals whose halving changed the map most; none where the estimate is accurate enough."""
         if any(change is None for change in self.halved.values()):
             return [sum(ends) / 2 for ends in self.halved]
         changes = {ends: change for ends, change in self.halved.items() if change is not None}

@@ -18,9 +18,9 @@ from deepscope.registry import plain_value
 from deepscope.session import Session
 
 CHANCE = "random"
-"""Stands in the place of a method: maps of random numbers, which any method has to beat."""
+"""A label in place of a method: random maps, the baseline of every method."""
 POINTING = "energy-pointing"
-"""The pointing game's name among the measures; it is none of them, because it needs boxes."""
+"""The pointing game's name among the measures; it is listed apart because it needs boxes."""
 
 Values = Mapping[str, NDArray[np.float64]]
 """Measure -> (N,) values."""
@@ -41,7 +41,7 @@ def measure(
         photos: with all their pixels.
         measures: what to measure.
         session: seed, cache and progress.
-        batch_size: images at a time; the values do not depend on it.
+        batch_size: images per batch; the values do not depend on it.
 
     Returns:
         measure's name -> (N,) values.

@@ -1,4 +1,4 @@
-"""Methods and measures as callers give them: by name, as objects, several in one text."""
+"""Methods and measures by name or as objects, several names per text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def as_method(method: Attribution | str) -> Attribution:
     """A method itself, or the one of that name with its default settings.
 
     Raises:
-        DeepscopeError: no method has that name.
+        UnknownNameError: no method has that name.
     """
     return Attribution.named(method) if isinstance(method, str) else method
 
@@ -20,10 +20,10 @@ def as_method(method: Attribution | str) -> Attribution:
 def as_methods(methods: Iterable[Attribution | str] | Attribution | str) -> list[Attribution]:
     """Methods by name, several in one text too, or as objects; "all" means all of them. None is listed twice.
 
-    Where none is given, those that need less than a hundred passes per image.
+    Where none is given, those that need fewer than 100 passes per image.
 
     Raises:
-        DeepscopeError: no method has that name.
+        UnknownNameError: no method has that name.
     """
     wanted = _separate([methods] if isinstance(methods, (Attribution, str)) else methods)
     if not wanted:
@@ -37,7 +37,7 @@ def as_measures(measures: Iterable[Measure | str] | Measure | str) -> list[Measu
     """Measures by name, several in one text too, or as objects; all of them where none is given.
 
     Raises:
-        DeepscopeError: no measure has that name.
+        UnknownNameError: no measure has that name.
     """
     wanted = _separate([measures] if isinstance(measures, (Measure, str)) else measures) or list(Measure.members())
     return list(dict.fromkeys(Measure.named(one) if isinstance(one, str) else one for one in wanted))
@@ -66,7 +66,7 @@ def _differing(method: Attribution | Measure, methods: Sequence[Attribution | Me
 
 
 def _separate(given: Iterable[Attribution | Measure | str]) -> list:
-    """Each name by itself, where several stand in one text."""
+    """The names in a text."""
     found = []
     for one in given:
         found += one.replace(",", " ").split() if isinstance(one, str) else [one]

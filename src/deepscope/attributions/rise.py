@@ -1,4 +1,4 @@
-"""RISE: the mean of random masks, each weighted by how probable the class stays behind it."""
+"""RISE: the mean of random masks, each weighted by the probability of the class behind it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from deepscope.settings import Count, PositiveShare, Range
 class RISE(Attribution):
     """The mean of random masks, each weighted by the probability of the class behind it.
 
-    Sees only the network's outputs. One forward pass per mask and image.
+    Uses only the network's outputs. One forward pass per mask and image.
 
     Petsiuk, Das and Saenko 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models".
 

@@ -1,4 +1,4 @@
-"""One file a section of the page about a person's own classifier: `Check.run(session) -> Result`."""
+"""One file per section of the page about a user's own classifier: `Check.run(session) -> Result`."""
 
 from deepscope.checks.check import Check
 from deepscope.registry import discover

@@ -1,14 +1,15 @@
-"""How often the classifier is right, where it errs, and whether its confidence can be believed."""
+"""Accuracy, errors and calibration of the classifier."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
@@ -24,10 +25,14 @@ from deepscope.statistics import Estimate, mean, proportion, top_shares
 from deepscope.transfer.evaluation import reliability
 
 _DRAWS = 500
+_MISTAKES = 12
+"""The most mistakes that are pictured."""
+_SIDE = 160
+"""Longer side of their pictures, in pixels."""
 _CERTAIN = 0.9995
 """Confidences from here on are shown as 1.000."""
 _WIDE = 0.2
-"""A 95 % interval of the accuracy that is wider than this decides nothing about the mean confidence."""
+"""Where the 95 % interval of the accuracy is wider than this, it is not compared with the mean confidence."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +40,10 @@ class Accuracy(Check):
     """Accuracy with its interval, each class, confusion, the most confident mistakes, and calibration.
 
     Attributes:
-        data: a folder with a folder of images for each class, divided into `train/` and `test/` or not; or a
+        data: a folder with one folder of images per class, with or without `train/` and `test/`; or a
             dataset's name.
         model: the classifier; `deepscope models` lists them.
-        limit: images, at most, drawn at random.
+        limit: most images to use, drawn at random.
     """
 
     chapter: ClassVar[str] = "1 Accuracy and calibration"
@@ -56,8 +61,8 @@ class Accuracy(Check):
         """Classify the held-out images."""
         held = held_out(self.model, self.data, session)
         model = held.model
-        read = stream_photos(model, held.paths, session, limit=self.limit, below=[held.root], text="classifying")
-        photos = Photos.joined([batch.keeping(0) for batch in read])
+        read = stream_photos(model, held.images, session, limit=self.limit, text="classifying")
+        photos, pictures = _without_pixels(read)
         labels = torch.tensor([min(answer) for answer in photos.answers])
         probabilities = photos.probabilities
         right = probabilities.argmax(1) == labels
@@ -71,7 +76,7 @@ class Accuracy(Check):
         hits = probabilities.topk(min(5, probabilities.shape[1]), 1).indices == labels[:, None]
         ranks = torch.where(right, 0, torch.where(hits.any(1), hits.int().argmax(1).clamp_min(1), 5))
         return Result(
-            title=f"How often {model.name} is right",
+            title=f"Accuracy of {model.name}",
             metrics={
                 "images": float(len(right)),
                 **top_shares(ranks.numpy(), len(model.categories), "accuracy"),
@@ -80,11 +85,13 @@ class Accuracy(Check):
                 "confidence": confidence,
             },
             blocks=(
-                Note(f"{accuracy} of {len(right)} images are classified right (95 % Wilson).", "Accuracy", "verdict"),
+                Note(
+                    f"{accuracy} of {len(right)} images are classified correctly (95 % Wilson).", "Accuracy", "verdict"
+                ),
                 Note(believed, "Calibration", "verdict"),
                 *held.notes,
                 *_of_classes_seen(
-                    evaluation_blocks(Answers(classes, seen, reduced, photos.paths).pictured(), calibration)
+                    evaluation_blocks(Answers(classes, seen, reduced, photos.paths, pictures), calibration)
                 ),
                 _coverage(probabilities.amax(1), right),
                 *skipped_blocks(photos.skipped),
@@ -110,6 +117,34 @@ class Accuracy(Check):
             tone="good" if agrees else "attention",
             picture=result.figure(),
         )
+
+
+def _without_pixels(batches: Iterable[Photos]) -> tuple[Photos, dict[int, Tensor]]:
+    """All images without their pixels; and small pictures of the most confident mistakes, by row, the worst first.
+
+    Only these are held at any time, and no image is opened twice.
+    """
+    parts: list[Photos] = []
+    worst: list[tuple[float, int, Tensor]] = []
+    count = 0
+    for batch in batches:
+        confidences, predicted = batch.probabilities.max(1)
+        for row, (label, answer) in enumerate(zip(predicted.tolist(), batch.answers)):
+            if label != min(answer):
+                worst.append((-float(confidences[row]), count + row, batch.pixels[row]))
+        worst = [(key, row, _small(pixels)) for key, row, pixels in sorted(worst, key=lambda one: one[:2])[:_MISTAKES]]
+        count += len(batch)
+        parts.append(batch.keeping(0))
+    return Photos.joined(parts), {row: pixels for _, row, pixels in worst}
+
+
+def _small(pixels: Tensor) -> Tensor:
+    """(3, H, W) pixels, as a copy whose longer side is at most that of a picture."""
+    factor = min(1.0, _SIDE / max(pixels.shape[1:]))
+    if factor == 1:
+        return pixels.clone()
+    size = [max(1, round(side * factor)) for side in pixels.shape[1:]]
+    return functional.interpolate(pixels[None], size, mode="bilinear", antialias=True)[0]
 
 
 def _reduced(
@@ -150,7 +185,7 @@ def _calibration_error(probabilities: Tensor, labels: Tensor, session: Session) 
 def _by_chance(probabilities: Tensor, session: Session) -> float:
     """The error that a calibrated classifier of the same confidences exceeds in one of twenty such samples.
 
-    Its answers are right as often as it says, drawn anew each time (consistency resampling: Broecker and Smith,
+    Correct predictions are drawn with the stated confidences (consistency resampling: Broecker and Smith,
     "Increasing the reliability of reliability diagrams", 2007).
     """
     rng = session.rng("calibration by chance")
@@ -167,7 +202,7 @@ def _believed(accuracy: Estimate, confidences: Tensor, error: Estimate, chance: 
     if float(confidences.min()) >= _CERTAIN > accuracy.low:
         return (
             f"Every confidence rounds to 1.000, which {count} images cannot confirm: they show an accuracy above "
-            f"{accuracy.low:.3f} (95 % Wilson). Such confidences do not separate sure answers from unsure ones."
+            f"{accuracy.low:.3f} (95 % Wilson). Such confidences do not rank predictions by certainty."
         )
     if accuracy.high - accuracy.low > _WIDE:
         verdict = f"{count} images are too few to compare it with the accuracy"
@@ -179,19 +214,19 @@ def _believed(accuracy: Estimate, confidences: Tensor, error: Estimate, chance: 
     return (
         f"Its mean confidence is {confidence:.3f}: {verdict}. Expected calibration error {error} "
         "(15 bins; a bootstrap interval, which lies high where images are few). That "
-        f"{seen} what chance alone gives a calibrated classifier on {count} images, up to {chance:.3f}."
+        f"{seen} the chance error of a calibrated classifier on {count} images, up to {chance:.3f}."
     )
 
 
 def _coverage(confidence: Tensor, right: Tensor) -> Curves:
-    """Accuracy on the part of the images that the classifier is surest of."""
+    """Accuracy on the most confident predictions."""
     order = confidence.argsort(descending=True)
     count = torch.arange(1, len(right) + 1)
     kept = right[order].double().cumsum(0) / count
     return Curves(
         (Series("accuracy", (count / len(right)).numpy(), kept.numpy()),),
-        "share of images that are answered, the surest first",
-        "accuracy of the answers",
-        title="What abstaining would bring",
-        caption="A classifier that answers only where it is sure gives up images to be right more often.",
+        "share of images classified, the most confident first",
+        "accuracy",
+        title="Accuracy with abstention",
+        caption="A classifier that abstains on uncertain images is more accurate on the others.",
     )

@@ -1,4 +1,4 @@
-"""`Check`: what an engineer asks of a classifier before shipping it."""
+"""`Check`: a question about a classifier before it is shipped."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from deepscope.models import DEFAULT
 
 @dataclass(frozen=True)
 class Check(Section):
-    """A section of the page about a person's own classifier and data. `deepscope check NAME` runs one.
+    """A section of the page about a user's own classifier and data. `deepscope check NAME` runs one.
 
-    Its first blocks are notes of level "verdict": what was found, in a sentence each.
+    Its first blocks are notes of level "verdict", one sentence per finding.
 
     Attributes:
-        data: a folder with a folder of images for each class, divided into `train/` and `test/` or not; or a
+        data: a folder with one folder of images per class, with or without `train/` and `test/`; or a
             dataset's name.
         model: the classifier.
     """

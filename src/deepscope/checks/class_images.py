@@ -1,4 +1,4 @@
-"""What the classifier believes its classes look like."""
+"""Images that maximise the scores of the classifier's classes."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from deepscope.visualization import Recognition, preset, visualize
 
 @dataclass(frozen=True)
 class ClassImages(Check):
-    """An image that excites each class most, beside the photograph of it that the classifier is surest of.
+    """Class images by gradient ascent, next to the most confidently classified photograph of each class.
 
-    What a class image shows and the class does not have is what the classifier has learnt by mistake.
+    Content of a class image that does not belong to the class reveals spurious features.
 
     Attributes:
-        data: a folder with a folder of images for each class, divided into `train/` and `test/` or not; or a
+        data: a folder with one folder of images per class, with or without `train/` and `test/`; or a
             dataset's name.
         model: the classifier; `deepscope models` lists them.
-        classes: how many, the most frequent first.
+        classes: number of classes, the most frequent first.
         iterations: steps of the default recipe of `deepscope visualize`.
-        limit: photographs to choose from, at most, drawn at random.
+        limit: most photographs to choose from, drawn at random.
     """
 
-    chapter: ClassVar[str] = "4 What it believes"
+    chapter: ClassVar[str] = "4 Class images"
     minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.7, "full": 4}
 
     _: KW_ONLY
@@ -55,7 +55,7 @@ class ClassImages(Check):
         """Make the images."""
         chosen = held_out(self.model, self.data, session)
         model = chosen.model
-        photos = read_photos(model, chosen.paths, session, batch_size=16, limit=self.limit, below=[chosen.root])
+        photos = read_photos(model, chosen.images, session, batch_size=16, limit=self.limit)
         true = torch.tensor([photos.true_class(row) or 0 for row in range(len(photos))])
         classes, counts = true.unique(return_counts=True)
         targets = classes[counts.argsort(descending=True, stable=True)[: self.classes]].tolist()
@@ -67,10 +67,10 @@ class ClassImages(Check):
         named = proportion(int((seen.ranks < 1).sum()), len(targets))
         text = f"The classifier recognises {named.value:.0%} of its own {len(targets)} class images."
         return Result(
-            title=f"What {model.name} believes its classes look like",
+            title=f"Class images of {model.name}",
             metrics={"classes": len(targets), **seen.metrics()},
             blocks=(
-                Note(f"{text} Whether they show the class is for a person to say.", "Class images", "verdict"),
+                Note(f"{text} Whether they show the class is left to the reader.", "Class images", "verdict"),
                 _gallery(photos, true, targets, made),
                 _table(made.labels, seen),
             ),
@@ -96,13 +96,13 @@ def _gallery(photos: Photos, true: Tensor, targets: Sequence[int], made: Made) -
         own = photos.probabilities[:, target].masked_fill(true != target, -1)
         best = int(own.argmax())
         cells += [
-            picture(pixels, caption=f"{name}, as believed ({probability:.2f})"),
-            picture(photos.pixels[best], caption=f"{name}, surest photograph ({float(own[best]):.2f})"),
+            picture(pixels, caption=f"{name}, class image ({probability:.2f})"),
+            picture(photos.pixels[best], caption=f"{name}, photograph ({float(own[best]):.2f})"),
         ]
     return ImageGrid(
         tuple(tuple(cells[at : at + 4]) for at in range(0, len(cells), 4)),
-        title="Believed and photographed",
-        caption="In brackets the probability that the classifier gives to the class.",
+        title="Class images and photographs",
+        caption="In brackets: the probability of the class.",
     )
 
 
@@ -118,5 +118,5 @@ def _table(labels: Sequence[str], seen: Recognition) -> Table:
         )
     )
     return Table(
-        columns, rows, title="Class images in numbers", caption="Rank 1: the classifier names the class first."
+        columns, rows, title="Measures of the class images", caption="Rank 1: the class is the most probable one."
     )

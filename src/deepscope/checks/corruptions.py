@@ -1,4 +1,4 @@
-"""How much of its accuracy the classifier keeps when images are noisy, blurred, pale or badly compressed."""
+"""Accuracy of the classifier on corrupted images."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 from deepscope import images
 from deepscope.checks.check import Check
+from deepscope.checks.given_data import as_picture
 from deepscope.checks.held_out import held_out
 from deepscope.command import Budget, Headline
 from deepscope.data.corruptions import SIDE, Corruption, shrunk
 from deepscope.errors import DataError, SettingError
 from deepscope.inputs import nothing_readable, stream_photos
+from deepscope.inputs.given import Item
 from deepscope.models import VisionModel
+from deepscope.models.preprocessing import from_levels
 from deepscope.presenters.shown import origin, skipped_blocks
 from deepscope.render.text import share
 from deepscope.results import Column, Curves, ImageGrid, Note, Picture, Result, Series, Table
@@ -28,17 +33,17 @@ from deepscope.statistics import Estimate, mean, proportion
 
 @dataclass(frozen=True)
 class Corruptions(Check):
-    """Accuracy under ordinary damage: noise, blur, lost contrast, compression, at the strengths of ImageNet-C.
+    """Accuracy on corrupted images: noise, blur, low contrast and compression, at the severities of ImageNet-C.
 
     Attributes:
-        data: a folder with a folder of images for each class, divided into `train/` and `test/` or not; or a
+        data: a folder with one folder of images per class, with or without `train/` and `test/`; or a
             dataset's name.
         model: the classifier; `deepscope models` lists them.
-        severities: strengths to try, of 1 to 5.
-        limit: images, at most, drawn at random.
+        severities: severities from 1 to 5.
+        limit: most images to use, drawn at random.
     """
 
-    chapter: ClassVar[str] = "3 What it withstands"
+    chapter: ClassVar[str] = "3 Robustness"
     minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.5, "full": 5}
 
     _: KW_ONLY
@@ -51,7 +56,7 @@ class Corruptions(Check):
         return cls(data, model=model) if budget == "full" else cls(data, model=model, severities=(1, 3, 5), limit=24)
 
     def run(self, session: Session) -> Result:
-        """Damage the held-out images in every way, and classify them."""
+        """Apply every corruption to the held-out images, and classify them."""
         if not self.severities:
             raise SettingError("severities", "must hold at least one number from 1 to 5")
         severities = sorted(set(self.severities))
@@ -59,11 +64,11 @@ class Corruptions(Check):
         corruptions = [[replace(kind, severity=severity) for severity in severities] for kind in kinds]
         held = held_out(self.model, self.data, session)
         model = held.model
-        opened, skipped = _opened(session.some(list(zip(held.paths, held.answers)), self.limit))
+        opened, skipped = _opened(session.some(list(zip(held.images.items, held.answers)), self.limit))
         originals = [one.image for one in opened]
 
         def right(shown: list[Image.Image]) -> list[bool]:
-            predicted = _predicted(model, shown, session)
+            predicted = _predicted(model, [one.seen(image) for one, image in zip(opened, shown)], session)
             return [label in one.answer for label, one in zip(predicted, opened, strict=True)]
 
         clean = _share(right(originals))
@@ -74,7 +79,7 @@ class Corruptions(Check):
         shares = {name: [_share(at) for at in grades] for name, grades in kept.items()}
         together = mean(np.mean([at for grades in kept.values() for at in grades], axis=0))
         return Result(
-            title=f"What ordinary damage does to {model.name}",
+            title=f"{model.name} on corrupted images",
             metrics={
                 "images": len(originals),
                 **clean.metrics("accuracy/clean"),
@@ -87,11 +92,11 @@ class Corruptions(Check):
                 },
             },
             blocks=(
-                Note(_said(clean, together, severities, shares), "Ordinary damage", "verdict"),
+                Note(_said(clean, together, severities, shares), "Corruptions", "verdict"),
                 *held.notes,
                 _curves(severities, clean, shares),
                 _table(severities, shares),
-                _figure(model, originals[0], corruptions, session),
+                _figure(model, opened[0], corruptions, session),
                 *skipped_blocks(skipped),
             ),
             provenance=origin([model], [one.path for one in opened], [one.digest for one in opened]),
@@ -116,32 +121,46 @@ class Corruptions(Check):
 
 @dataclass(frozen=True)
 class _Opened:
-    """An image at the size at which it is damaged, with its file's SHA-256 and the classes that it shows."""
+    """An image at the size at which it is damaged, with its file's SHA-256 and the classes that it shows.
+
+    Attributes:
+        size: (width, height) of pixels that the network takes as they are; None of an image that preprocessing resizes.
+    """
 
     path: Path
     image: Image.Image
     digest: bytes
     answer: frozenset[int]
+    size: tuple[int, int] | None = None
+
+    def seen(self, state: Image.Image) -> Image.Image | Tensor:
+        """A state of the image in the form in which it was given."""
+        if self.size is None:
+            return state
+        resized = state if state.size == self.size else state.resize(self.size, Image.Resampling.BICUBIC)
+        return from_levels(torch.from_numpy(np.array(resized)).permute(2, 0, 1))
 
 
-def _opened(files: Sequence[tuple[Path, frozenset[int]]]) -> tuple[list[_Opened], list[images.Skipped]]:
+def _opened(items: Sequence[tuple[Item, frozenset[int]]]) -> tuple[list[_Opened], list[images.Skipped]]:
     """The images that can be read, and the others."""
     opened: list[_Opened] = []
     skipped: list[images.Skipped] = []
-    for path, answer in files:
+    for item, answer in items:
+        source = as_picture(item.source)
         try:
-            content = images.content(path)
-            image = shrunk(images.decode(content, at_least=SIDE))
+            content = images.content(source) if isinstance(source, (str, Path)) else source
+            image = images.decode(content, at_least=SIDE)
         except images.UnreadableImage as error:
-            skipped.append(images.Skipped(str(path), error.reason))
+            skipped.append(images.Skipped(str(item.path), error.reason))
         else:
-            opened.append(_Opened(path, image, images.digest(content), answer))
+            size = image.size if isinstance(item.source, Tensor) else None
+            opened.append(_Opened(item.path, shrunk(image), images.digest(content), answer, size))
     if not opened:
         raise DataError(nothing_readable(skipped))
     return opened, skipped
 
 
-def _predicted(model: VisionModel, shown: Sequence[Image.Image], session: Session) -> list[int]:
+def _predicted(model: VisionModel, shown: Sequence[Image.Image | Tensor], session: Session) -> list[int]:
     """The most probable class of each image."""
     read = stream_photos(model, list(shown), replace(session, quiet=True))
     return [label for batch in read for label in batch.predicted.tolist()]
@@ -159,7 +178,7 @@ def _share(right: Sequence[bool]) -> Estimate:
 def _said(clean: Estimate, together: Estimate, severities: list[int], shares: Mapping[str, list[Estimate]]) -> str:
     worst = min(shares, key=lambda name: shares[name][-1].value)
     return (
-        f"Noise, blur, pale or badly compressed images take accuracy from {clean} to {together} in the mean over all "
+        f"Corruptions reduce accuracy from {clean} to {together} in the mean over all "
         f"kinds and strengths; the worst is {worst}: {shares[worst][-1]} at severity {severities[-1]}."
     )
 
@@ -171,26 +190,27 @@ def _curves(severities: list[int], clean: Estimate, shares: Mapping[str, list[Es
     )
     width = max((share.high - share.low) / 2 for kept in shares.values() for share in kept)
     caption = f"0: the image as it is, its shorter side at most 256 pixels. 95 % intervals are up to ±{width:.2f} wide."
-    return Curves(series, "severity", "accuracy", "Accuracy under ordinary damage", caption)
+    return Curves(series, "severity", "accuracy", "Accuracy on corrupted images", caption)
 
 
 def _table(severities: list[int], shares: Mapping[str, list[Estimate]]) -> Table:
     columns = (Column("damage"), *(Column(f"severity {severity}", ".3f") for severity in severities))
     rows = tuple((name, *(share.value for share in kept)) for name, kept in shares.items())
-    return Table(columns, rows, title="Each kind of damage")
+    return Table(columns, rows, title="Accuracy by corruption")
 
 
 def _figure(
-    model: VisionModel, image: Image.Image, corruptions: Sequence[Sequence[Corruption]], session: Session
+    model: VisionModel, one: _Opened, corruptions: Sequence[Sequence[Corruption]], session: Session
 ) -> ImageGrid:
-    """One image in every state, with what the classifier says of it."""
+    """One image after every corruption, with its predicted class."""
     rows = []
     for grades in corruptions:
-        states = [_damaged([image], grade, session)[0] for grade in grades]
-        captions = [model.categories[label] for label in _predicted(model, states, session)]
+        states = [_damaged([one.image], grade, session)[0] for grade in grades]
+        seen = [one.seen(state) for state in states]
+        captions = [model.categories[label] for label in _predicted(model, seen, session)]
         captions[0] = f"{grades[0].name}: {captions[0]}"
         shown = zip(states, captions, strict=True)
         rows.append(tuple(Picture(np.asarray(state), caption=caption) for state, caption in shown))
     headings = tuple(f"severity {grade.severity}" for grade in corruptions[0])
-    caption = "Below each picture: what the classifier sees."
-    return ImageGrid(tuple(rows), "What the damage looks like", caption, headings)
+    caption = "Below each image: the predicted class."
+    return ImageGrid(tuple(rows), "Examples of the corruptions", caption, headings)

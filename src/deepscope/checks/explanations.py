@@ -1,4 +1,4 @@
-"""What the classifier looks at where it is right and where it is wrong, and how far the maps can be trusted."""
+"""Attribution maps of correct and wrong predictions, and how far they can be trusted."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ Rows = Mapping[str, NDArray[np.bool_]]
 
 @dataclass(frozen=True)
 class Explanations(Check):
-    """Attribution maps of right and of wrong predictions, and their faithfulness against random maps.
+    """Attribution maps of correct and wrong predictions, and their faithfulness compared with random maps.
 
-    Faithfulness is insertion minus deletion, less that of random maps: how much faster the probability comes and goes
-    with the pixels that a map calls important.
+    Faithfulness is insertion minus deletion, less that of random maps: how much faster the probability changes with
+    the pixels that a map ranks highest.
 
     Attributes:
-        data: a folder with a folder of images for each class, divided into `train/` and `test/` or not; or a
+        data: a folder with one folder of images per class, with or without `train/` and `test/`; or a
             dataset's name.
         model: the classifier; `deepscope models` lists them.
         methods: names of attribution methods.
-        limit: images to explain, at most; half of them are wrong predictions, where there are enough.
-        search: images to classify, drawn at random, to find these.
+        limit: most images to explain; half of them are wrong predictions, where there are enough.
+        search: images to classify, drawn at random, to find wrong predictions.
         steps: steps of insertion and deletion.
-        batch_size: images at a time; the figures do not depend on it.
+        batch_size: images per batch; the figures do not depend on it.
     """
 
-    chapter: ClassVar[str] = "2 What it looks at"
+    chapter: ClassVar[str] = "2 Explanations"
     minutes: ClassVar[Mapping[Budget, float]] = {"quick": 1, "full": 8}
 
     _: KW_ONLY
@@ -95,7 +95,7 @@ class Explanations(Check):
                 if rows.any():
                     metrics |= mean(values[rows]).metrics(f"faithfulness/{name}/{group}")
         return Result(
-            title=f"What {model.name} looks at",
+            title=f"Attribution maps of {model.name}",
             metrics=metrics,
             blocks=(
                 Note(_trusted({name: mean(values) for name, values in gained.items()}), "Attributions", "verdict"),
@@ -111,11 +111,12 @@ class Explanations(Check):
 
     def _balanced(self, held: HeldOut, session: Session) -> Photos:
         """Half of the images from wrong predictions, as far as there are any, the rest from right ones."""
-        order = torch.randperm(len(held.paths), generator=session.rng("limit"))[: self.search].tolist()
-        files = [held.paths[row] for row in order]
+        order = torch.randperm(len(held.answers), generator=session.rng("limit"))[: self.search].tolist()
+        items = list(held.images.items)
+        drawn = replace(held.images, items=[items[row] for row in order])
         found: list[Photos] = []
         count = {True: 0, False: 0}
-        read = stream_photos(held.model, files, session, batch_size=self.batch_size, below=[held.root])
+        read = stream_photos(held.model, drawn, session, batch_size=self.batch_size)
         for batch in read:  # no more than `limit` of either kind is held
             rows = []
             for row, correct in enumerate(batch.correct):
@@ -192,5 +193,7 @@ def _table(gained: Mapping[str, NDArray[np.float64]], groups: Rows) -> Table:
         *(Column("method"), Column("predictions"), Column("images", "d")),
         *(Column(text, "+.3f") for text in ("faithfulness", "low", "high")),
     )
-    caption = "Insertion minus deletion, less that of random maps; 95 % bootstrap interval. Above 0: the map helps."
+    caption = (
+        "Insertion minus deletion, less that of random maps; 95 % bootstrap interval. Above 0: better than random."
+    )
     return Table(columns, tuple(rows), title="How far the maps can be trusted", caption=caption)

@@ -1,19 +1,21 @@
-"""Which images a classifier is evaluated on: those that it was not fitted to, as far as anyone can know."""
+"""The images that a classifier is evaluated on: those that it was not fitted to, as far as this is known."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepscope import images, render
+from deepscope.checks.given_data import GivenData, given_data
 from deepscope.data import ClassFolders, load_dataset
 from deepscope.data.folders import class_folders
 from deepscope.errors import DataError, DeepscopeError
-from deepscope.inputs import right_answers
+from deepscope.inputs import Given, labelled_answers, right_answers
 from deepscope.inputs.examples import Examples
+from deepscope.inputs.given import Item
 from deepscope.models import VisionModel, load_model
 from deepscope.presenters.shown import origin
 from deepscope.results import Block, Note
@@ -27,32 +29,33 @@ class HeldOut:
 
     Attributes:
         model: the classifier.
-        paths: images whose folder is named like one of its classes.
+        images: those whose folder or label names one of its classes.
         answers: the classes that count as right for each of them.
-        root: the folder of class folders that they are below.
-        notes: what to know about the choice.
+        notes: on the choice of images.
     """
 
     model: VisionModel
-    paths: tuple[Path, ...]
+    images: Given
     answers: tuple[frozenset[int], ...]
-    root: Path
     notes: tuple[Block, ...]
 
 
 def held_out(name: str, data: str, session: Session) -> HeldOut:
-    """The test images of the data; where it came undivided, those that `transfer fit` kept aside.
+    """The test images of the data; where it came undivided, those that `transfer fit` set aside.
 
     Args:
         name: of the model.
-        data: a folder's path, or a dataset's name.
+        data: a folder's path, a dataset's name, or the name of data that the caller holds.
 
     Raises:
         DeepscopeError: the model or the data cannot be opened.
-        DataError: no folder is named like one of the model's classes.
+        DataError: no folder or label is named like one of the model's classes.
     """
-    model, folders = load_model(name, session), load_dataset(data, session, ClassFolders)
+    model = load_model(name, session)
     model.require_classes()
+    if held := given_data(data, session):
+        return _of_given(model, held)
+    folders = load_dataset(data, session, ClassFolders)
     paths, note = _chosen(Path(name), folders, session)
     answers = right_answers(model, paths, [folders.root])
     known = [(path, answer) for path, answer in zip(paths, answers) if answer]
@@ -67,23 +70,48 @@ def held_out(name: str, data: str, session: Session) -> HeldOut:
     if unknown := [path for path, answer in zip(paths, answers) if not answer]:
         strange = sorted({folder.name for folder in class_folders(unknown, [folders.root]) if folder is not None})
         said = ", ".join(strange[:6]) + (" and others" if strange[6:] else "")
-        text = f"{len(unknown)} images are left out: {model.name} has no class of the name {said}."
-        notes.append(Note(text, "Unknown classes", "warning"))
-    paths, answers = zip(*known)
-    return HeldOut(model, paths, answers, folders.root, tuple(notes))
+        notes.append(_left_out(model, len(unknown), said))
+    chosen = Given(tuple(Item(path, path) for path, _ in known), (folders.root,))
+    return HeldOut(model, chosen, tuple(answer for _, answer in known), tuple(notes))
+
+
+def _of_given(model: VisionModel, held: GivenData) -> HeldOut:
+    """All images that the caller gave, but for those of other classes."""
+    given = held.images.given
+    items = list(given.items)
+    answers = labelled_answers(model, [item.label for item in items if item.label is not None])
+    known = [(replace(item, label=min(answer)), answer) for item, answer in zip(items, answers, strict=True) if answer]
+    strange = [str(item.label) for item, answer in zip(items, answers) if not answer]
+    said = ", ".join(sorted(set(strange))[:6])
+    if not known:
+        classes = ", ".join(model.categories[:4])
+        raise DataError(f"no label is a class of {model.name} ({classes}, ...): they are {said}")
+    text = f"All {len(items)} images that were given."
+    if held.train is None:
+        text += " If the classifier was fitted to any of them, it looks better here than it is."
+    notes: list[Block] = [Note(text, "Evaluated on", "info" if held.train else "warning")]
+    if strange:
+        notes.append(_left_out(model, len(strange), said + (" and others" if len(set(strange)) > 6 else "")))
+    chosen = Given(tuple(item for item, _ in known), skipped=given.skipped)
+    return HeldOut(model, chosen, tuple(answer for _, answer in known), tuple(notes))
+
+
+def _left_out(model: VisionModel, count: int, names: str) -> Note:
+    text = f"{count} images are left out: {model.name} has no class of the name {names}."
+    return Note(text, "Unknown classes", "warning")
 
 
 def _chosen(model: Path, folders: ClassFolders, session: Session) -> tuple[tuple[Path, ...], Note]:
     if folders.test is not None:
-        return folders.test.paths, Note(f"The {len(folders.test)} images of the data's own test set.", "Evaluated on")
+        return folders.test.paths, Note(f"The {len(folders.test)} images of the test set.", "Evaluated on")
     rows = _kept_aside(model, folders, session)
     paths = folders.everything.paths
     if rows is not None:
         kept = tuple(paths[row] for row in rows)
-        return kept, Note(f"The {len(kept)} images that `transfer fit` kept aside.", "Evaluated on")
+        return kept, Note(f"The {len(kept)} images that `transfer fit` set aside.", "Evaluated on")
     text = (
         f"All {len(paths)} images are used, since the folder has no train/ and test/: if the classifier was fitted to "
-        "any of them, it looks better here than it is."
+        "any of them, accuracy is overestimated here."
     )
     return paths, Note(text, "Evaluated on", "warning")
 

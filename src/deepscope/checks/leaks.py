@@ -1,4 +1,4 @@
-"""What is wrong with the data: corrupt files, copies, leaks from train to test."""
+"""Problems of the data: corrupt files, copies, leaks from train to test."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from deepscope.checks.check import Check
+from deepscope.checks.given_data import audit_data
 from deepscope.command import Budget, Headline
-from deepscope.data import ClassFolders, load_dataset
-from deepscope.data.audit import audit
 from deepscope.presenters.data import present
 from deepscope.results import Note, Result
 from deepscope.session import Session
@@ -18,12 +17,12 @@ from deepscope.statistics import Estimate
 
 @dataclass(frozen=True)
 class Leaks(Check):
-    """Corrupt files, copies, one picture in two classes, and pictures that are in both train and test.
+    """Corrupt files, copies, images in two classes, and images in both train and test.
 
     Attributes:
-        data: a folder with a folder of images for each class, divided into `train/` and `test/` or not; or a
+        data: a folder with one folder of images per class, with or without `train/` and `test/`; or a
             dataset's name.
-        model: not asked: the data is the same for every classifier.
+        model: not used: the data is the same for every classifier.
     """
 
     chapter: ClassVar[str] = "5 The data"
@@ -35,9 +34,8 @@ class Leaks(Check):
         return cls(data, model=model)
 
     def run(self, session: Session) -> Result:
-        """Look at every image."""
-        root = load_dataset(self.data, session, ClassFolders).root
-        result = present(audit(root, session, figures=8))
+        """Audit every image."""
+        result = present(audit_data(self.data, session, figures=8))
         count = {name: round(value) for name, value in result.metrics.items()}
         text = (
             f"{count['images']} images: {count['corrupt']} corrupt; {count['duplicates/exact']} exact copies, "

@@ -1,4 +1,4 @@
-"""How much of its accuracy a classifier keeps under attack."""
+"""Accuracy of a classifier under attack."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
 from deepscope.command import Budget, Headline
 from deepscope.errors import SettingError
-from deepscope.inputs import gather
 from deepscope.presenters.attacked import as_picture, difference, origin_of, vanished_notes
 from deepscope.presenters.shown import skipped_blocks
 from deepscope.render.text import share
@@ -28,19 +27,19 @@ from deepscope.statistics import Estimate
 
 @dataclass(frozen=True)
 class Robustness(Check):
-    """Accuracy over the largest change that an attacker may make to each channel of each pixel.
+    """Accuracy under PGD, by the largest change of any channel of any pixel.
 
     Attributes:
-        data: a folder with a folder of images for each class, divided into `train/` and `test/` or not; or a
+        data: a folder with one folder of images per class, with or without `train/` and `test/`; or a
             dataset's name.
         model: the classifier; `deepscope models` lists them.
         levels: largest changes, in grey levels of 255.
         steps: gradient steps of PGD.
-        limit: images, at most, drawn at random.
-        batch_size: images attacked at once; the result does not depend on it.
+        limit: most images to use, drawn at random.
+        batch_size: images per batch; the result does not depend on it.
     """
 
-    chapter: ClassVar[str] = "3 What it withstands"
+    chapter: ClassVar[str] = "3 Robustness"
     minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.7, "full": 8}
 
     _: KW_ONLY
@@ -62,7 +61,7 @@ class Robustness(Check):
         held = held_out(self.model, self.data, session)
         found = evaluate_attacks(
             held.model,
-            gather(held.paths, below=[held.root]),
+            held.images,
             (FGSM(), PGD(steps=self.steps)),
             Conditions([level / 255 for level in self.levels], defences={}),
             limit=self.limit,
@@ -114,7 +113,7 @@ class Robustness(Check):
                 f"{held[f'{PGD.name}/{level:g}']}, {held['clean']} without an attack."
             )
         return (
-            f"PGD with changes of at most {level:g} grey levels of 255, which nobody sees, takes accuracy from "
+            f"PGD with changes of at most {level:g} grey levels of 255, which are invisible, reduces accuracy from "
             f"{held['clean']} to {held[f'{PGD.name}/{level:g}']}."
         )
 
@@ -164,7 +163,7 @@ def _figure(found: AttackEvaluation) -> ImageGrid:
         rows.append((as_picture(original, caption=caption), as_picture(saved), change))
     return ImageGrid(
         tuple(rows),
-        "What the changes look like",
-        "At the radius at which each image was lost, or the largest.",
+        "Examples of the changes",
+        "At the smallest radius that misleads the network, or the largest.",
         ("image", "after PGD", "change, magnified"),
     )

@@ -1,4 +1,4 @@
-"""What a model sees in images: the most probable classes, and what its layers put out."""
+"""Classification of images, and the activations of a model's layers."""
 
 from deepscope.classification.activations import Activations, activations
 from deepscope.classification.classify import Classification, classify

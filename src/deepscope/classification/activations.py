@@ -1,4 +1,4 @@
-"""Activations: what layers of a network put out for images."""
+"""Activations: the output of a network's layers for images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from deepscope.session import Session
 
 @dataclass(frozen=True, eq=False)
 class Activations(Presented):
-    """What layers put out for N images.
+    """The output of layers for N images.
 
     Attributes:
         model: the network.
@@ -87,7 +87,7 @@ def activations(
     seed: int = 0,
     session: Session | None = None,
 ) -> Activations:
-    """What layers of a network put out for images, in one pass that stops after the last of them.
+    """The output of a network's layers for images, in one pass that stops after the last of them.
 
     Args:
         model: a network, with or without a class layer.
@@ -101,8 +101,8 @@ def activations(
     Raises:
         SettingError: a setting is out of range.
         ModelError: no layer is named, and the network has no convolution.
-        DeepscopeError: no layer has that name; the nearest names are offered.
-        UnsupportedError: a layer does not put out one tensor per image.
+        UnknownNameError: no layer has that name.
+        UnsupportedError: a layer does not return one tensor per image.
         DataError: no image could be read.
 
     Example:
@@ -160,7 +160,7 @@ def channels_first(output: Tensor) -> Tensor:
     if output.ndim == 3:
         return output.permute(2, 0, 1) if output.shape[0] == output.shape[1] != output.shape[2] else output
     raise UnsupportedError(
-        f"the layer's output has shape {tuple(output.shape)}, which is no map: choose another layer", what="layer"
+        f"the layer's output has shape {tuple(output.shape)}, which is not a map: choose another layer", what="layer"
     )
 
 

@@ -18,7 +18,7 @@ from deepscope.checks import Check
 from deepscope.cli.reading import holds, reader
 from deepscope.cli.usage import flag
 from deepscope.command import Command
-from deepscope.errors import DeepscopeError, SettingError
+from deepscope.errors import SettingError
 from deepscope.registry import Registered
 from deepscope.report import Report  # noqa: F401 - above studies, so that it can run them
 from deepscope.session import Session
@@ -35,10 +35,10 @@ class Common:
     Attributes:
         out: folder to write the result to: result.json, arrays as .npz, figures as PNG, animations as GIF, WebP, MP4.
         json: print the result as JSON on stdout, and nothing else there.
-        device: where to compute: auto, cpu, cuda, cuda:1, mps.
-        precision: arithmetic of forward passes that need no gradient.
-        seed: the one seed; the same seed gives the same result.
-        quiet: no progress and no notes.
+        device: auto, cpu, cuda, cuda:1, mps.
+        precision: precision of forward passes that need no gradient.
+        seed: random seed; the same seed gives the same result.
+        quiet: print no progress and no notes.
     """
 
     out: Path | None = None
@@ -92,15 +92,15 @@ def _group(parent: App, name: str, command: type[Command]) -> App:
 
 
 _AREAS = {
-    "models": "List the models that can be named, and see what they are made of.",
-    "data": "List, get and audit data.",
-    "transfer": "Turn a folder of images into a classifier that every other command takes.",
-    "adapt": "Move a classifier to another domain without target labels.",
-    "gan": "Generate images like those of a folder.",
-    Check.area: "Examine a classifier of your own, one question at a time; `deepscope report --data` asks them all.",
-    Study.area: "Repeat an experiment of the source report, with its questions answered by numbers.",
+    "models": "List models, and show their classes and layers.",
+    "data": "List, download and audit data.",
+    "transfer": "Train a classifier on a folder of images, for use with every other command.",
+    "adapt": "Adapt a classifier to another domain without target labels.",
+    "gan": "Train generators of images, and measure them.",
+    Check.area: "Examine your own classifier, one question per command; `deepscope report --data` runs all checks.",
+    Study.area: "Repeat an experiment of the report (Delefosse & Vin) and answer its questions with numbers.",
 }
-"""Help of the groups that are no command themselves."""
+"""Help of the groups that are not commands themselves."""
 
 
 def _add(
@@ -215,7 +215,7 @@ def _flags_named(flags: Container[str]) -> Iterator[None]:
     try:
         yield
     except SettingError as error:
-        raise DeepscopeError(error.spelled(lambda name: flag(name) if name in flags else name)) from None
+        raise error.spelled(lambda name: flag(name) if name in flags else name) from None
 
 
 def _signature(
@@ -251,7 +251,8 @@ def _parameters(cls: type[Any], group: str) -> Iterator[inspect.Parameter]:
         extra: dict[str, Any] = {"group": group} if group else {}
         if default != "" and any(holds(hint, kind) for kind in (int, float, str, Path)):
             extra["converter"] = reader(field.name)
-        annotation = Annotated[hint, Parameter(help=about.get(field.name), **extra)]
+        shown = _written if default not in (None, ()) else False
+        annotation = Annotated[hint, Parameter(help=about.get(field.name), show_default=shown, **extra)]
         yield inspect.Parameter(field.name, kind, default=default, annotation=annotation)
         for old in [old for old, new in _renamed(cls).items() if new == field.name]:
             hidden = Annotated[hint, Parameter(show=False, **extra)]
@@ -269,6 +270,16 @@ def _kind_and_default(field: dataclasses.Field[Any], last: bool, hint: Any) -> t
     if last and get_origin(hint) is tuple and get_args(hint)[1:] == (...,):
         return inspect.Parameter.VAR_POSITIONAL, empty, get_args(hint)[0]
     return inspect.Parameter.POSITIONAL_OR_KEYWORD, default, hint
+
+
+def _written(default: Any) -> str:
+    """A default as a person types it: several values without brackets, grey levels as fractions of 255."""
+    if isinstance(default, tuple):
+        return ", ".join(map(_written, default))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    if isinstance(default, float):
+        levels = round(default * 255)
+        return f"{levels}/255" if 0 < default < 1 and levels and default == levels / 255 else f"{default:g}"
+    return str(default)
 
 
 def _family_field(command: type[Command]) -> tuple[str, type[Registered]] | None:

@@ -19,7 +19,7 @@ from deepscope.cli.commands import Common, add_commands
 from deepscope.cli.usage import mistaken, refusal, spelled
 from deepscope.command import Command, NotKept, PartFailed, perform
 from deepscope.command.output import output_folder, refuse_data
-from deepscope.errors import DeepscopeError, out_of_memory
+from deepscope.errors import DeepscopeError, FileError, SettingError, out_of_memory
 from deepscope.names import one_line, storable
 from deepscope.results import Result
 from deepscope.session import Session, first_process
@@ -46,7 +46,7 @@ def run(arguments: Sequence[str]) -> int:
     except PartFailed as error:
         return _say(str(error), 1)
     except KeyboardInterrupt:
-        return _say("stopped; what was complete is kept, nothing is half-written", _INTERRUPTED)
+        return _say("stopped; finished files are kept, none is half-written", _INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has seen enough
         sys.stderr.close()
         return 1
@@ -67,12 +67,12 @@ def app(typed: str = "") -> App:
     """
     root = App(
         name="deepscope",
-        help="Use any image classifier, look inside it, break it, move it to another domain, and generate data "
+        help="Use any image classifier, look inside it, attack it, adapt it to another domain, and generate data "
         "for it, with every claim measured.",
         help_epilogue="Example: deepscope classify cat.jpg",
         version=__version__,
         default_parameter=Parameter(negative_iterable=()),
-        suppress_keyboard_interrupt=False,  # cyclopts would end the program without a word
+        suppress_keyboard_interrupt=False,  # cyclopts would end the program silently
     )
 
     def execute(command: Command, common: Common) -> None:
@@ -105,7 +105,7 @@ def _execute(command: Command, common: Common, typed: str) -> None:
             try:
                 if folder and not failure:
                     render.save(result, folder, writer=command.command_path())
-            except Exception as error:  # what was computed is shown all the same
+            except Exception as error:  # what was computed is still shown
                 failure = error
         if speaks:
             _print(result, common, None if failure else folder)
@@ -114,7 +114,7 @@ def _execute(command: Command, common: Common, typed: str) -> None:
 
 
 def _print(result: Result, common: Common, folder: Path | None) -> None:
-    """Write the result to stdout, where nothing but a full disk can lose it."""
+    """Write the result to stdout, where only a full disk can lose it."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks
     try:
@@ -130,14 +130,14 @@ def _print(result: Result, common: Common, folder: Path | None) -> None:
         if sys.stdout is sys.__stdout__:  # or Python would try again when it ends
             with Path(os.devnull).open("w") as nowhere:
                 os.dup2(nowhere.fileno(), 1)
-        kept = f"it is kept in {folder}" if folder else "free some space, or keep it with --out"
-        raise DeepscopeError(f"the result cannot be written to standard output ({error.strerror}): {kept}") from None
+        kept = f"it is saved in {folder}" if folder else "free some space, or save it with --out"
+        raise FileError(f"the result cannot be written to standard output ({error.strerror}): {kept}") from None
 
 
 def _normal(folder: Path | None) -> Path | None:
     """The folder, without ".." below a folder that is not there: making it would leave an empty folder on the way."""
     if folder is not None and str(folder) != storable(str(folder)):
-        raise DeepscopeError(f"--out {folder} is not UTF-8, and no weights could be read from it: name another folder")
+        raise SettingError("--out", f"{folder} is not UTF-8, and weights in it could not be read: name another folder")
     try:
         there = folder and next(path for path in (folder, *folder.parents) if path.exists())
         return folder.resolve() if folder and there and ".." in folder.relative_to(there).parts else folder
@@ -153,7 +153,7 @@ def _prepare(folder: Path, command: Command, session: Session) -> None:
         tempfile.TemporaryFile(dir=folder).close()
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise DeepscopeError(f"cannot write to --out {folder} ({reason}): name a folder that can be written") from None
+        raise FileError(f"cannot write to --out {folder} ({reason}): name a writable folder", path=folder) from None
 
 
 def _what_failed(error: OSError) -> str:

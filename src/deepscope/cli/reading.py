@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from cyclopts import convert
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import SettingError
 from deepscope.images.refusals import ADDRESS
 from deepscope.settings import number, whole_number
 
@@ -35,13 +35,13 @@ def reader(name: str) -> Callable[[Any, Any], Any]:
 def _named(word: str, flag: str) -> str:
     """A name or path. An empty one, which a shell makes of an unset variable, would mean the current folder."""
     if not word.strip():
-        raise DeepscopeError(f"{flag} is empty: give a name or a path")
+        raise SettingError(flag, "is empty: give a name or a path")
     return word
 
 
 def _text(word: str, flag: str) -> str:
     if ADDRESS.match(word):
-        raise DeepscopeError(f"{flag} {word} is an address, and only files are read: download it first")
+        raise SettingError(flag, f"{word} is a web address: download the file first")
     return _named(word, flag)
 
 

@@ -1,4 +1,4 @@
-"""What to say of a command line that cannot be run: the word that is wrong, near ones, and the help to read."""
+"""Messages for command lines that cannot be parsed: the wrong word, similar names, and the help to read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Command`: what one command does. The command line is built from the registered commands."""
+"""`Command`: what one command does. The command line is built from all registered commands."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Command(Registered):
     renamed: ClassVar[Mapping[str, str]] = {}
     """Old names of fields, as flags that still work and are not shown, and their new names."""
     example: ClassVar[str]
-    """A command line that works, shown at the end of the help."""
+    """A working command line, shown at the end of the help."""
     makes: ClassVar[tuple[str, ...]] = ()
     """Files of a model or a training that it writes to its output folder: no other command writes there."""
 
@@ -52,17 +52,17 @@ class Command(Registered):
         """Do it. In `Result.provenance`, the command fills in its models and data; `perform` does the rest.
 
         Raises:
-            DeepscopeError: what the person gave cannot be used.
-            NotKept: the work is done, but what was to be kept of it cannot be written.
+            DeepscopeError: the input cannot be used.
+            NotKept: the result is known, but a file that belongs to it cannot be written.
         """
 
 
 class PartFailed(Exception):
-    """The work was done and written, but for a part that failed; the command line says so and exits with 1."""
+    """The work was done and written, except for a part that failed; the command line says so and exits with 1."""
 
 
 class NotKept(DeepscopeError):
-    """The work is done and its result known, but what was to be kept of it cannot be written.
+    """The result is known, but a file that belongs to it cannot be written.
 
     The command line shows the result, says the error and exits with 2.
     """
@@ -74,11 +74,11 @@ class NotKept(DeepscopeError):
 
 @dataclasses.dataclass
 class Keeping:
-    """A block that writes what was trained; where the disk is full, the result is made all the same.
+    """A block that writes what was trained; where the disk is full, the result is still made.
 
     Attributes:
         what: is written: "the generator".
-        failure: why it was not, empty where it was.
+        failure: why it could not be written; empty where it was.
     """
 
     what: str
@@ -89,7 +89,7 @@ class Keeping:
         self.failure = ""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        """Remember an error of writing, for `done`; other errors go on."""
+        """Store a write error for `done`; other errors propagate."""
         if isinstance(error, OSError):
             self.failure = f"{self.what} cannot be written ({error.strerror or error}): free some space and run again"
         elif isinstance(error, DeepscopeError):

@@ -12,7 +12,7 @@ from deepscope.command.command import Command
 from deepscope.data import Dataset
 from deepscope.data.corrupt import check_outside
 from deepscope.data.dataset import path_of
-from deepscope.errors import DeepscopeError
+from deepscope.errors import FileError
 from deepscope.files import lock
 from deepscope.session import Session
 
@@ -21,14 +21,14 @@ TEXTS = ("data", "dataset", "source", "target")
 
 
 def refuse_data(folder: Path, command: Command, session: Session) -> None:
-    """Refuse a folder to write to that is one the command reads images from, or lies in one.
+    """Refuse an output folder that is, or is inside, a folder the command reads images from.
 
     The figures of a result look like any other image: the next command would read them as data. A folder for the
     result alone may lie below a plain folder of images, where `images.find` passes over it, but not below a dataset,
     whose folders are classes.
 
     Raises:
-        DeepscopeError: it is, by links and other spellings too.
+        FileError: it is, also by way of links and other spellings.
     """
     found = [(name, path) for name, value in vars(command).items() for path in _folders(value, name, session)]
     read = [path for name, path in found if name in TEXTS or not _apart(folder, path)]
@@ -51,7 +51,7 @@ def _apart(folder: Path, data: Path) -> bool:
 
 
 def _folders(value: object, name: str, session: Session) -> Iterator[Path]:
-    """The folders of images that an argument of a command names; a model's folder is none."""
+    """The folders of images that an argument of a command names; a model's folder is not one."""
     if isinstance(value, str) and name in TEXTS:
         if value in Dataset.members():
             needed = [path_of(session.home, need) for need in Dataset.members()[value].needs]
@@ -74,13 +74,13 @@ def _made(folder: Path) -> set[str]:
 
 @contextmanager
 def output_folder(folder: Path, command: type[Command], session: Session) -> Iterator[None]:
-    """Keep the folder for this command until the block ends.
+    """Reserve the folder for this command until the block ends.
 
     A folder that holds a model is for the command that made the model: another result would replace the record of
     how it was fitted. A result without a model may be replaced by any command. Files of other programs are left alone.
 
     Raises:
-        DeepscopeError: another process writes to the folder, it holds the model of another command, or another
+        FileError: another process writes to the folder, it holds the model of another command, or another
             program's file has the name of one that a result needs.
     """
     with lock(folder, unsupported=session.note):
@@ -89,8 +89,9 @@ def output_folder(folder: Path, command: type[Command], session: Session) -> Ite
         writer = records.written_by(folder)
         if held - set(command.makes) or (held and writer not in ("", command.command_path())):
             owner = f"`deepscope {writer}`" if writer else "another command"
-            raise DeepscopeError(
+            raise FileError(
                 f"{folder} holds {' and '.join(sorted(held))} of {owner}, whose record this result would replace: "
-                f"name another folder with --out"
+                f"name another folder",
+                path=folder,
             )
         yield

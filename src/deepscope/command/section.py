@@ -13,7 +13,7 @@ from deepscope.session import Session
 from deepscope.statistics import Estimate
 
 Budget = Literal["quick", "full"]
-"""How long the sections of a report may take: minutes, or as long as all of the data needs."""
+"""How long the sections of a report may take: minutes, or as long as the full data needs."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,15 @@ class Headline:
 
 
 class Section(Command):
-    """A command whose result is a section of a report. Each is also a command of its own."""
+    """A command whose result is a section of a report."""
 
     chapter: ClassVar[str]
-    """The heading that it stands below: "1.1 VGG16 architecture"."""
+    """The heading that it belongs to: "1.1 VGG16 architecture"."""
     minutes: ClassVar[Mapping[Budget, float]]
-    """What it takes on two cores, roughly, for each budget."""
+    """Approximate time on two cores, for each budget."""
 
     def inputs(self, home: Path) -> Sequence[Path]:
-        """The files and folders that the result depends on: it is made again when one of them changes.
+        """The files and folders that the result depends on: it is computed again when one of them changes.
 
         Args:
             home: the folder of data and weights.

@@ -1,4 +1,4 @@
-"""`deepscope activations`: what a layer puts out for images."""
+"""`deepscope activations`: the output of a layer for images."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from deepscope.settings import Count
 
 @dataclass(frozen=True)
 class Activations(Command):
-    """Draw the activation maps of a layer for one image, or for several beneath each other.
+    """Draw the activation maps of a layer, for one image or several.
 
     Attributes:
         paths: image files and folders.
-        model: the network; a features-only model will do.
+        model: the network; a model with features only also works.
         layer: the layer's name as `deepscope models show MODEL` prints it; the first convolution by default.
-        maps: how many channels to draw, at most; with several images no more than 8.
-        limit: images to use, at most, drawn at random.
+        maps: most channels to draw; with several images no more than 8.
+        limit: most images to use, drawn at random; by default all.
     """
 
     example: ClassVar[str] = "deepscope activations cat.jpg --model vgg16 --layer features.0 --out maps/"
@@ -44,7 +44,7 @@ class Activations(Command):
             self.paths,
             self.layer,
             limit=self.limit,
-            batch_size=1,  # an image gives the same bits whichever others are named
+            batch_size=1,  # the same bits whichever other images are named
             session=session,
         )
         return draw(found, maps=self.maps)

@@ -15,14 +15,14 @@ from deepscope.session import Session
 
 @dataclass(frozen=True)
 class AdaptEvaluate(Command):
-    """Measure an adapted model on labelled test images of its source, of its target, or of both.
+    """Measure an adapted model on labelled test images of its source domain, its target domain, or both.
 
-    The model normalises as it learnt to for the target; on source images it is measured with that, too.
+    The model uses the target's normalisation, on source images as well.
 
     Attributes:
         model: the folder that `adapt fit` wrote, or any other classifier.
-        source: labelled images of the source.
-        target: labelled images of the target.
+        source: labelled images of the source domain.
+        target: labelled images of the target domain.
     """
 
     area: ClassVar[str] = "adapt"

@@ -1,4 +1,4 @@
-"""`deepscope adapt fit`: a classifier for images without labels."""
+"""`deepscope adapt fit`: adapt a classifier to images without labels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import ClassVar, Literal
 
 from deepscope.adaptation import PAPER, Adaptation, AdversarialTeacher, Recipe, adapt
 from deepscope.command import Command, Keeping
-from deepscope.errors import SettingError
 from deepscope.models import DEFAULT
 from deepscope.presenters.adapt_fit import present
 from deepscope.results import Result
@@ -18,23 +17,23 @@ from deepscope.training import CHECKPOINT
 
 @dataclass(frozen=True)
 class AdaptFit(Command):
-    """Adapt a classifier: labelled images of one kind (the source), images of another kind without labels (the target).
+    """Adapt a classifier from labelled images (the source domain) to unlabelled images of another kind (the target).
 
-    Source and target are two datasets of digits, or two folders with a folder of images per class; the target may
-    also be a plain folder of images. Labels that the target has measure the result and are not used for it. The
-    model, its checkpoints and its history are written to --out; the same command resumes where it was stopped.
+    Source and target are two datasets of digits, or two folders with one folder of images per class; the target may
+    also be a plain folder of images. Target labels, if any, are used only to measure the result. The
+    model, its checkpoints and its history are written to --out; the same command resumes an interrupted training.
 
     Attributes:
-        source: labelled images.
-        target: images of the other kind.
-        method: how the target takes part.
+        source: labelled images of the source domain.
+        target: images of the target domain; labels are not needed.
+        method: adaptation method.
         recipe: modern (batch normalisation of each domain, augmentation, Adam) or paper (Ganin and Lempitsky 2015).
-        epochs: passes over the larger domain; by default the recipe's own.
-        model: whose features photographs are described by; digits are learnt from their pixels.
-        validator: label-free score by which the epoch is chosen: info-max, entropy, bnm, class-discrepancy,
+        epochs: passes over the larger domain; by default those of the recipe.
+        model: network that extracts features of photographs; digits are learnt from their pixels.
+        validator: label-free score that chooses the epoch: info-max, entropy, bnm, class-discrepancy,
             source-accuracy, or last.
-        views: the model averages over what training has taught it to ignore: ten views of a digit, moved by a pixel
-            and negative; --no-views keeps the network alone.
+        views: average predictions over the augmentations of training: ten views of a digit, shifted by a pixel
+            and inverted; --no-views uses the image only.
         tensorboard: also write TensorBoard's events.
     """
 
@@ -56,8 +55,7 @@ class AdaptFit(Command):
 
     def run(self, session: Session) -> Result:
         """Train, choose the epoch, save, and measure on held-out images."""
-        if session.out is None:
-            raise SettingError("out", "must name a folder for the adapted model")
+        out = session.require_out("the adapted model")
         recipe = PAPER if self.recipe == "paper" else Recipe()
         adapted = adapt(
             self.source,
@@ -67,11 +65,11 @@ class AdaptFit(Command):
             model=self.model,
             validator=self.validator,
             views=self.views,
-            folder=session.out,
+            folder=out,
             tensorboard=self.tensorboard,
             session=session,
         )
         keeping = Keeping("the adapted model")
         with keeping:
-            adapted = adapted.save_model(session.out)
+            adapted = adapted.save_model(out)
         return keeping.done(present(adapted))

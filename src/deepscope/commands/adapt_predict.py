@@ -18,12 +18,12 @@ from deepscope.settings import Count, Share
 
 @dataclass(frozen=True)
 class AdaptPredict(Command):
-    """Label images with an adapted model, and count the unsure predictions.
+    """Classify images with an adapted model, and count the uncertain predictions.
 
     Attributes:
         model: the folder that `adapt fit` wrote, or any other classifier.
         paths: image files and folders.
-        confidence: probability below which a prediction counts as unsure.
+        confidence: probability below which a prediction counts as uncertain.
         batch_size: images per forward pass.
     """
 

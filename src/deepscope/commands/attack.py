@@ -1,4 +1,4 @@
-"""`deepscope attack METHOD`: adversarial examples of a person's own images."""
+"""`deepscope attack METHOD`: adversarial examples of your own images."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from deepscope.settings import Count
 
 @dataclass(frozen=True)
 class AttackImages(Command):
-    """Change images until a network predicts another class, evaluated from the saved files.
+    """Create adversarial examples: change images until the network predicts another class.
 
-    Every example is clipped, rounded to 8 bits, saved as PNG, read back and classified; only then it counts. An image
-    that the network gets wrong without any attack is reported and not counted. A patch or a universal perturbation is
+    An example counts only after it was clipped, rounded to 8 bits, saved as PNG, read back and classified. Images that
+    the network misclassifies without an attack are reported and not counted. A patch or a universal perturbation is
     learnt from a random half of the images and evaluated on the other half.
 
     Attributes:
         method: the attack.
         paths: image files and folders; without any, the photographs that come with the installation.
-        target: the class to be predicted, by name or number, or "random"; any but the true one by default.
+        target: class to be predicted, by name or number, or "random"; by default any class but the true one.
         model: the network under attack; `deepscope models` lists them.
-        limit: images to use, at most, drawn at random.
-        figures: how many images the figure shows, at most.
-        animate: show the probability from query to query, for the first image.
-        batch_size: images attacked at once; the outcome does not depend on it.
+        limit: most images to use, drawn at random; by default all.
+        figures: most images that the figure shows.
+        animate: show how the probability changes with each query, for the first image.
+        batch_size: images per batch; the result does not depend on it.
     """
 
     name: ClassVar[str] = "attack"

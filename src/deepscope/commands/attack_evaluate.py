@@ -1,4 +1,4 @@
-"""`deepscope attack evaluate`: how a network withstands several attacks, at several radii."""
+"""`deepscope attack evaluate`: robustness of a network to several attacks, at several radii."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import ClassVar
 from deepscope.attacks import Attack, Conditions, evaluate_attacks
 from deepscope.attacks.workflow import FOLDER
 from deepscope.command import Command
-from deepscope.errors import DeepscopeError, SettingError
 from deepscope.models import DEFAULT, load_model
 from deepscope.presenters.attack_evaluate import present
 from deepscope.render import drafts
@@ -21,22 +20,22 @@ from deepscope.settings import Count, number
 
 @dataclass(frozen=True)
 class AttackEvaluate(Command):
-    """Measure attacks on a folder: success, distortion and cost, accuracy over radii, defences, transfer.
+    """Measure the robustness of a model: success rate, distortion and cost of attacks, accuracy by radius, transfer.
 
     All methods use their default settings. An image on which a method succeeds at one radius is not attacked again at
     larger ones. Shared methods (patch, universal) learn from a random half of the images and are evaluated on the
     other half.
 
     Attributes:
-        folder: images, named or sorted so that their true class is known; otherwise the prediction counts as true.
+        folder: folder of images; the class is read from folder or file names, else the prediction counts as true.
         methods: names of attacks, separated by spaces or commas.
         radii: Linf radii of the curve, numbers or fractions such as 4/255.
         l2_radii: Euclidean radii of the curve, pixels in [0, 1].
-        target: the class to be predicted, or "random" for a random one per image; any but the true one by default.
+        target: class to be predicted, or "random" for a random one per image; by default any class but the true one.
         model: the network under attack.
-        transfer_to: networks that the examples are shown to afterwards.
-        limit: images to use, at most, drawn at random.
-        batch_size: images attacked at once; the outcome does not depend on it.
+        transfer_to: networks to test the adversarial examples on.
+        limit: most images to use, drawn at random; by default all.
+        batch_size: images per batch; the result does not depend on it.
     """
 
     name: ClassVar[str] = "evaluate"
@@ -82,10 +81,4 @@ def _words(texts: Sequence[str]) -> list[str]:
 
 def _numbers(setting: str, texts: Sequence[str]) -> list[float]:
     """Raises SettingError where a text is not a number."""
-    found = []
-    for text in _words(texts):
-        try:
-            found.append(number(text))
-        except DeepscopeError:
-            raise SettingError(setting, "must be numbers such as 0.0157 or 4/255", got=text) from None
-    return found
+    return [number(text, setting) for text in _words(texts)]

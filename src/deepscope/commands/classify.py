@@ -1,4 +1,4 @@
-"""`deepscope classify`: what a model sees in images."""
+"""`deepscope classify`: the most probable classes of images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Classify(Command):
         paths: image files and folders; without any, the photographs that come with the installation.
         model: the classifier; `deepscope models` lists them.
         top: how many classes to show per image.
-        figures: how many images the figure shows, at most.
+        figures: most images that the figure shows.
         batch_size: images per forward pass.
     """
 

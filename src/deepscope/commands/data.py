@@ -1,4 +1,4 @@
-"""`deepscope data`: which data is installed, how to get more, and what is wrong with a folder of images."""
+"""`deepscope data`: list and download datasets, and audit folders of images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from deepscope.session import Session
 
 @dataclass(frozen=True)
 class DataList(Command):
-    """List the datasets: what they hold, whether they are installed, and how to get them."""
+    """List the datasets: content, whether they are installed, and how to get them."""
 
     area: ClassVar[str] = "data"
     name: ClassVar[str] = "list"
@@ -35,17 +35,17 @@ class DataList(Command):
             title="Datasets",
             metrics={"datasets": len(rows), "here": sum(not missing for missing in lacks.values())},
             blocks=(
-                Table(columns, rows, caption=f"Data lies in {session.home / 'data'}."),
-                *(Note(f"{name}: {missing}.", "Not here") for name, missing in lacks.items() if missing),
+                Table(columns, rows, caption=f"Data is in {session.home / 'data'}."),
+                *(Note(f"{name}: {missing}.", "Not installed") for name, missing in lacks.items() if missing),
                 Table((Column("dataset"), Column("licence")), licences, title="Licences"),
-                Note("Your own images need no name: give a folder with a folder of images per class."),
+                Note("For your own images, give a folder with one folder of images per class."),
             ),
         )
 
 
 @dataclass(frozen=True)
 class DataGet(Command):
-    """Download a dataset into the home folder: resumed where it was interrupted, checked by SHA-256.
+    """Download a dataset into the home folder, with resumption and SHA-256 verification.
 
     Attributes:
         dataset: any name that `deepscope data list` says can be downloaded.
@@ -63,7 +63,9 @@ class DataGet(Command):
             raise unknown("dataset", self.dataset, Dataset.members(), listing="`deepscope data list`")
         dataset = Dataset.member(self.dataset)
         if not dataset.sources:
-            raise UnsupportedError(f"{dataset.name} comes with deepscope: there is nothing to get", what=dataset.name)
+            raise UnsupportedError(
+                f"{dataset.name} comes with deepscope: there is nothing to download", what=dataset.name
+            )
         got = [get(source, session) for source in dataset.sources]
         rows = tuple((str(item.path), item.checked, item.sha256 or None) for item in got)
         return Result(
@@ -78,15 +80,15 @@ class DataGet(Command):
 
 @dataclass(frozen=True)
 class DataAudit(Command):
-    """Find what is wrong with a folder of images: corrupt files, copies, near-copies, and leaks from train to test.
+    """Audit a folder of images: corrupt files, copies, near-copies, and leaks from train to test.
 
     Splits and classes are read from the folders' names: FOLDER/CLASS/..., or FOLDER/train/CLASS/... with test or val
-    beside train. Of several exact copies, one is kept and each other one is listed with it.
+    beside train. Of several exact copies, one is kept and the others are listed with it.
 
     Attributes:
-        folder: what to look at, with everything below it.
-        near: bits of the 255-bit perceptual hash in which near-copies differ at most; 0 finds only the closest.
-        figures: how many pairs the figure shows, at most.
+        folder: folder to audit, with all subfolders.
+        near: most bits of the 255-bit perceptual hash in which near-copies differ; 0 finds only the closest.
+        figures: most pairs that the figure shows.
     """
 
     area: ClassVar[str] = "data"
@@ -99,5 +101,5 @@ class DataAudit(Command):
     figures: int = 8
 
     def run(self, session: Session) -> Result:
-        """Look at every image."""
+        """Audit every image."""
         return present(audit(self.folder, session, near=self.near, figures=self.figures))

@@ -1,4 +1,4 @@
-"""`deepscope data corrupt`: damaged copies of images, to measure a classifier on."""
+"""`deepscope data corrupt`: corrupted copies of images, to measure a classifier on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from deepscope.command import Command
 from deepscope.command.output import refuse_data
 from deepscope.data.corrupt import corrupt
 from deepscope.data.corruptions import Corruption, GaussianNoise
-from deepscope.errors import SettingError
 from deepscope.presenters.data_corrupt import present
 from deepscope.results import Result
 from deepscope.session import Session
@@ -17,16 +16,16 @@ from deepscope.session import Session
 
 @dataclass(frozen=True)
 class DataCorrupt(Command):
-    """Write damaged copies of images: noise, blur, lost contrast, and so on, at the strengths of ImageNet-C.
+    """Write corrupted copies of images: noise, blur, contrast and others, at the severities of ImageNet-C.
 
-    Class folders and train and test folders are kept, so that the copies can be given wherever the images can: to
-    `classify`, to `check`, or as the target of `adapt fit`. Shorter sides above 256 pixels shrink to that, the size
-    the strengths are made for.
+    Class folders and splits are kept, so that the copies can replace the images in `classify`, `check`, or as the
+    target of `adapt fit`. Images are scaled down to a shorter side of 256 pixels, the size for which the severities
+    are defined.
 
     Attributes:
         data: a folder of images, with class folders or not; or a dataset's name.
         corruption: what happens to the images.
-        figures: how many images the figure shows, at most.
+        figures: most images that the figure shows.
     """
 
     area: ClassVar[str] = "data"
@@ -39,9 +38,8 @@ class DataCorrupt(Command):
     figures: int = 4
 
     def run(self, session: Session) -> Result:
-        """Damage every image that can be read."""
-        if session.out is None:
-            raise SettingError("out", "must name a folder for the damaged copies")
-        refuse_data(session.out, self, session)
-        folder = session.out / "images"
+        """Corrupt every image that can be read."""
+        out = session.require_out("the corrupted copies")
+        refuse_data(out, self, session)
+        folder = out / "images"
         return present(corrupt(self.data, self.corruption, folder=folder, figures=self.figures, session=session))

@@ -1,4 +1,4 @@
-"""`deepscope explain METHOD`: which pixels a class score rests on."""
+"""`deepscope explain METHOD`: which pixels determine a class score."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from deepscope.settings import Count
 
 @dataclass(frozen=True)
 class Explain(Command):
-    """Show which pixels a network's answer rests on, as maps and overlays.
+    """Show which pixels determine a prediction, as attribution maps and overlays.
 
     Without --target and --top, an image whose true class is known gets a map for that class and one for the predicted
     class; any other image gets one for the predicted class. The raw maps are saved as .npz.
 
     Attributes:
-        method: how.
+        method: attribution method.
         paths: image files and folders; without any, the photographs that come with the installation.
         target: explain this class, by name or number.
         top: explain this many of the most probable classes, side by side.
         model: the classifier; `deepscope models` lists them.
-        limit: images to use, at most, drawn at random.
-        figures: how many images the figure shows, at most.
-        batch_size: images read at a time; the maps do not depend on it.
+        limit: most images to use, drawn at random; by default all.
+        figures: most images that the figure shows.
+        batch_size: images per batch; the maps do not depend on it.
     """
 
     name: ClassVar[str] = "explain"

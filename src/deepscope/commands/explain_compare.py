@@ -24,12 +24,12 @@ class ExplainCompare(Command):
 
     Attributes:
         paths: image files and folders; without any, the photographs that come with the installation.
-        methods: names of methods, each with its default settings; by default those that need less than a hundred
-            passes per image, `all` for all of them.
+        methods: names of methods, each with its default settings; by default those that need fewer than 100
+            passes per image; `all` for all of them.
         target: explain this class, by name or number; the predicted one by default.
         model: the classifier; `deepscope models` lists them.
-        figures: how many images the figure shows, at most.
-        batch_size: images read at a time; the maps do not depend on it.
+        figures: most images that the figure shows.
+        batch_size: images per batch; the maps do not depend on it.
     """
 
     name: ClassVar[str] = "compare"

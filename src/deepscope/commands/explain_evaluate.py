@@ -1,4 +1,4 @@
-"""`deepscope explain evaluate`: which maps can be trusted, in numbers."""
+"""`deepscope explain evaluate`: measures of how far attribution maps can be trusted."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from deepscope.settings import Count
 class ExplainEvaluate(Command):
     """Measure how far attribution maps can be trusted: faithfulness, stability, and a sanity check.
 
-    Maps are of the predicted class. Random maps are measured alongside: what does not beat them shows nothing. In the
-    sanity check a map has to change when the network's upper layers are shuffled.
+    Maps are of the predicted class. Random maps are measured as a baseline: a method that does not beat them
+    shows nothing. In the sanity check, a map must change when the upper layers of the network are shuffled.
 
     Attributes:
-        folder: images; or one image file.
+        folder: folder of images, or one image file.
         methods: names of methods to measure.
         measures: names of measures, by default all of them.
         boxes: CSV of the objects' boxes (file,left,top,right,bottom, in pixels), for the pointing game.
         model: the classifier; `deepscope models` lists them.
         against: another classifier, measured on the same images and compared in pairs.
-        sanity: images of the sanity check; 0 leaves it out.
-        limit: images to use, at most, drawn at random.
-        batch_size: images at a time; the figures do not depend on it.
+        sanity: images for the sanity check; 0 skips it.
+        limit: most images to use, drawn at random.
+        batch_size: images per batch; the figures do not depend on it.
     """
 
     name: ClassVar[str] = "evaluate"

@@ -1,4 +1,4 @@
-"""`deepscope gan evaluate`: how good, how varied and how new a generator's images are."""
+"""`deepscope gan evaluate`: quality, diversity and novelty of generated images."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from deepscope.session import Session
 class GanEvaluate(Command):
     """Measure a trained generator against held-out images of its data; real images give each metric's bound.
 
-    Those are the test images, or what `gan train --hold-out` kept back.
+    Held-out images are the test images, or those that `gan train --hold-out` set aside.
 
     Attributes:
-        folder: of `gan train`.
-        data: what to measure against; by default what the generator learnt from.
+        folder: the folder that `gan train` wrote.
+        data: dataset to compare with; by default the generator's training data.
         evaluator: folder of `gan evaluator`; by default the one in the package, where it knows these images.
         samples: images to generate; the Frechet distance uses as many as there are held-out images.
-        score_epochs: of the classifier that is trained on generated images (classification accuracy score); 0 leaves
-            it out.
+        score_epochs: epochs of the classifier that is trained on generated images (classification accuracy score);
+            0 skips it.
     """
 
     area: ClassVar[str] = "gan"

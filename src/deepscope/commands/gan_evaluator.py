@@ -6,7 +6,6 @@ from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 from deepscope.command import Command, Keeping
-from deepscope.errors import SettingError
 from deepscope.gans import train_evaluator
 from deepscope.gans.quality import save_evaluator
 from deepscope.presenters.gan_evaluator import present
@@ -17,14 +16,14 @@ from deepscope.settings import Count, Side
 
 @dataclass(frozen=True)
 class GanEvaluator(Command):
-    """Train two classifiers of a dataset, from two seeds, to evaluate generators with.
+    """Train the two classifiers of a dataset that evaluate generators.
 
     The features of one give the Frechet distance, precision and recall; the other one recognises classes. Both learn
     from real training images and are measured on held-out ones.
 
     Attributes:
-        data: mnist, mnist-extract, or a folder with a folder of images for each class.
-        side: of the images, in pixels, as the generator's.
+        data: mnist, mnist-extract, or a folder with one folder of images per class.
+        side: side of the images in pixels, as in the generator.
         epochs: passes over the training images.
     """
 
@@ -32,7 +31,7 @@ class GanEvaluator(Command):
     name: ClassVar[str] = "evaluator"
     formerly: ClassVar[str] = "judge"
     example: ClassVar[str] = "deepscope gan evaluator mnist --out evaluator/"
-    makes: ClassVar[tuple[str, ...]] = ("judge.json",)
+    makes: ClassVar[tuple[str, ...]] = ("evaluator.json", "judge.json")
 
     data: str
     _: KW_ONLY
@@ -40,11 +39,10 @@ class GanEvaluator(Command):
     epochs: Count = 6
 
     def run(self, session: Session) -> Result:
-        """Train, save and measure."""
-        if session.out is None:
-            raise SettingError("out", "must name a folder, for the evaluator")
-        found = train_evaluator(self.data, side=self.side, epochs=self.epochs, folder=session.out, session=session)
+        """Train, save and measure both."""
+        out = session.require_out("the evaluator")
+        found = train_evaluator(self.data, side=self.side, epochs=self.epochs, folder=out, session=session)
         keeping = Keeping("the evaluator")
         with keeping:
-            save_evaluator(session.out, found.evaluator, {name: one.value for name, one in found.accuracy.items()})
+            save_evaluator(out, found.evaluator, {name: one.value for name, one in found.accuracy.items()})
         return keeping.done(present(found))

@@ -1,4 +1,4 @@
-"""`deepscope gan grid`: every class from the same z, and how much of the style z decides."""
+"""`deepscope gan grid`: every class from the same z, and how far z determines the style."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class GanGrid(Command):
     """Show every class of a conditional generator, with one z per column.
 
     For grey digits it also measures whether a column has one style: the intraclass correlation of slant and of
-    thickness over the classes, 1 where z alone decides them and 0 where it decides nothing.
+    thickness over the classes, 1 where z alone determines them and 0 where it has no effect.
 
     Attributes:
-        folder: of `gan train --conditional`.
-        columns: different z.
+        folder: the folder that `gan train --conditional` wrote.
+        columns: number of different z.
     """
 
     area: ClassVar[str] = "gan"

@@ -1,4 +1,4 @@
-"""`deepscope gan interpolate`: from one generated image to another."""
+"""`deepscope gan interpolate`: interpolate between generated images."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from deepscope.settings import Count, Range
 
 @dataclass(frozen=True)
 class GanInterpolate(Command):
-    """Go from one z to another along the great circle between them, and show the images on the way.
+    """Interpolate between random z along great circles, and show the images.
 
     Attributes:
-        folder: of `gan train`.
+        folder: the folder that `gan train` wrote.
         label: the class of all images, of a conditional generator; its first by default.
-        ways: pairs of z.
-        steps: images between each pair, with both ends.
+        ways: number of pairs of z.
+        steps: images per pair, including both ends.
     """
 
     area: ClassVar[str] = "gan"

@@ -16,16 +16,16 @@ from deepscope.settings import Count, Positive
 
 @dataclass(frozen=True)
 class GanSample(Command):
-    """Make images with a trained generator.
+    """Generate images with a trained generator.
 
     With --out they are also written as an array, `images` in arrays.npz.
 
     Attributes:
-        folder: of `gan train`.
+        folder: the folder that `gan train` wrote.
         label: the class or cluster of all images; by default classes in turn, and clusters as often as among the
             training images.
-        count: images.
-        truncation: scales z: values below 1 give more typical images, less varied.
+        count: number of images.
+        truncation: factor on z: values below 1 give more typical, less varied images.
     """
 
     area: ClassVar[str] = "gan"

@@ -1,4 +1,4 @@
-"""`deepscope gan train`: learn to make images like those of a dataset or a folder."""
+"""`deepscope gan train`: train a generator of images like those of a dataset or a folder."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ from deepscope.training import CHECKPOINT
 class GanTrain(Command):
     """Train a DCGAN on a dataset of digits or on any folder of images.
 
-    The checkpoint, the generator and a sheet of samples are written to --out after each epoch; the same command resumes
-    where it was stopped. --precision bfloat16 trains in mixed precision.
+    The checkpoint, the generator and a sheet of samples are written to --out after each epoch; the same command
+    resumes an interrupted training. --precision bfloat16 trains in mixed precision.
 
     Attributes:
-        data: mnist, mnist-extract, mnist-m, or a folder of images or of a folder for each class.
+        data: mnist, mnist-extract, mnist-m, or a folder of images, or a folder with one folder per class.
         objective: the adversarial loss.
-        conditional: learn the classes too, so that images of a class can be requested.
-        stack: put three random grey digits into the colours of each image, 1000 modes, and train on this many.
-        hold_out: training images to keep back: `gan evaluate` uses them in place of the test images, so that settings
-            can be compared without a look at those.
-        evaluator: folder of `gan evaluator`, to count modes along the training; by default the one in the package,
+        conditional: also learn the classes, so that images of a class can be requested.
+        stack: train on this many images whose three colour channels are random grey digits (1000 modes).
+        hold_out: training images to set aside: `gan evaluate` uses them in place of the test images, so that settings
+            can be compared without the test images.
+        evaluator: folder of `gan evaluator`, to count modes during training; by default the one in the package,
             where it knows these images.
-        r1_regularised: a discriminator without normalisation, regularised by the R1 penalty, and rates that suit it, as
-            in `study generation`: better and more varied digits than with DCGAN's own settings.
+        r1_regularised: use a discriminator without normalisation, regularised by the R1 penalty, and matching learning
+            rates, as in `study generation`: better and more varied digits than with DCGAN's settings.
         tensorboard: also write TensorBoard's events.
         architecture: settings of the networks that differ from their defaults.
         recipe: settings of the training that differ from their defaults.
@@ -69,9 +69,8 @@ class GanTrain(Command):
     recipe: Annotated[Mapping[str, Any], Overrides(Recipe)] = field(default_factory=dict)
 
     def run(self, session: Session) -> Result:
-        """Train, keep, and show how it went."""
-        if session.out is None:
-            raise SettingError("out", "must name a folder, for the generator")
+        """Train, save, and show the course of the training."""
+        out = session.require_out("the generator")
         if self.stack is not None and self.conditional:
             raise SettingError("stack", "cannot be combined with {conditional}")
         architecture, recipe = self._made()
@@ -83,13 +82,13 @@ class GanTrain(Command):
             recipe=recipe,
             conditional=self.conditional,
             evaluator=self.evaluator,
-            folder=session.out,
+            folder=out,
             tensorboard=self.tensorboard,
             session=session,
         )
         keeping = Keeping("the generator")
         with keeping:
-            save(session.out, trained.gan)
+            save(out, trained.gan)
         return keeping.done(present(trained))
 
     def settings(self) -> dict[str, Any]:

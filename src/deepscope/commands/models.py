@@ -1,4 +1,4 @@
-"""`deepscope models`: what can be named, and what it is made of."""
+"""`deepscope models`: list models, their layers and their classes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from deepscope.session import Session
 
 @dataclass(frozen=True)
 class ModelsList(Command):
-    """List the models that can be named: parameters, input size, where their weights are.
+    """List models: parameters, input size, and where their weights are.
 
     Attributes:
-        pattern: only names that match, with * and ? ("timm:resnet*").
-        all: the architectures of timm too, more than a thousand; a pattern that begins with "timm:" implies it.
-        here: only models whose weights are on this machine.
+        pattern: show only matching names, with * and ? ("timm:resnet*").
+        all: include the architectures of timm, more than a thousand; a pattern that begins with "timm:" implies it.
+        here: show only models whose weights are installed.
     """
 
     area: ClassVar[str] = "models"
@@ -52,7 +52,7 @@ class ModelsList(Command):
         )
         columns = (Column("model"), Column("parameters", ",d"), Column("input"), Column("here"), Column("weights"))
         table = Table(columns=columns, rows=rows, caption=f"The default is {DEFAULT}.")
-        more = Note(f"{left_out:,} architectures of timm are not shown: add --all, or a pattern like 'timm:resnet*'.")
+        more = Note(f"{left_out:,} architectures of timm are not shown: `deepscope models --all` lists them.")
         return Result(
             title="Models",
             metrics={"models": len(wanted), "here": sum(entry.here for entry in wanted)},
@@ -62,7 +62,7 @@ class ModelsList(Command):
 
 @dataclass(frozen=True)
 class ModelsShow(Command):
-    """Show what a network is made of, layer by layer. Needs no weights where a name says the architecture.
+    """Show the layers of a network. Weights are not needed where the name gives the architecture.
 
     Attributes:
         model: whatever other commands take as --model, or a bare architecture ("vgg16").
@@ -81,7 +81,7 @@ class ModelsShow(Command):
 
 @dataclass(frozen=True)
 class ModelsClasses(Command):
-    """List the classes a model knows, with their numbers.
+    """List the classes of a model, with their numbers.
 
     Attributes:
         model: the classifier.

@@ -20,9 +20,9 @@ from deepscope.transfer.export import export
 class TransferExport(Command):
     """Write a classifier as an ONNX file, for programs without Python.
 
-    The file takes "pixels", (N, 3, H, W) float32 in [0, 1], and gives "probabilities", (N, C). Its metadata says
-    how to make the pixels ("preprocessing") and what the classes are ("categories"), both as JSON, and which model
-    it is of ("fingerprint"). It is run once with onnxruntime and compared with the model before it is kept.
+    The file takes "pixels", (N, 3, H, W) float32 in [0, 1], and gives "probabilities", (N, C). Its metadata holds
+    the preprocessing and the categories, both as JSON, and the model's fingerprint. The file is run with onnxruntime
+    and compared with the model before it is saved.
 
     Attributes:
         model: the folder that `transfer fit` wrote, or any classifier.

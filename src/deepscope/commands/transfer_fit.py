@@ -1,4 +1,4 @@
-"""`deepscope transfer fit`: a folder of images becomes a model that every other command opens."""
+"""`deepscope transfer fit`: train a classifier on a folder of images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, ClassVar
 
 from deepscope.command import Command, Keeping
-from deepscope.errors import SettingError
 from deepscope.models import DEFAULT
 from deepscope.models.classifier import NormalisationKind
 from deepscope.presenters.transfer_fit import present
@@ -21,25 +20,25 @@ from deepscope.transfer.splits import Holdout
 
 @dataclass(frozen=True)
 class TransferFit(Command):
-    """Fit a classifier to a folder of images and save it as a model in the person's own categories.
+    """Train a classifier on a folder of images and save it as a model.
 
-    It is fitted to the training images, with everything chosen by cross-validation among them, and measured on
-    the test images: accuracy, confusion, calibration, how few images would have done, and its worst mistakes.
-    The model is the folder given by --out: `deepscope classify IMAGES --model FOLDER` opens it.
+    It is fitted to the training images, with settings chosen by cross-validation, and measured on the test images:
+    accuracy, confusion, calibration, accuracy by number of training images, and the most confident mistakes.
+    The model is saved to --out: `deepscope classify IMAGES --model FOLDER` uses it.
 
     Attributes:
         data: a folder with `train/` and `test/`, or with a folder per class; or a dataset's name.
         features: MODEL, MODEL@LAYER or MODEL@LAYER:POOLING (mean, max, flatten, pyramid); + joins several.
-        normalisation: of the features: raw, l2, power, standard or whiten.
+        normalisation: normalisation of the features.
         head: linear-svc, logistic-regression or ridge.
-        test_fraction: share of test images where the data has no split of its own.
-        size: side of the network's input; by default its own.
+        test_fraction: share of test images where the data has no split.
+        size: side of the network's input in pixels; by default the model's.
         flip: average features over each image and its mirror image.
         scales: average features over inputs of these relative sizes.
-        fine_tune: epochs for which the whole network is trained further, a tenth of the training images held out; 0
-            keeps it as it is. An epoch over a thousand images takes minutes on a CPU.
-        learning_rate: of fine-tuning.
-        tsne: the map of the features is t-SNE's; otherwise their two principal components.
+        fine_tune: epochs of fine-tuning the whole network, with a tenth of the training images held out; 0 trains
+            only the head. An epoch over a thousand images takes minutes on a CPU.
+        learning_rate: learning rate of fine-tuning.
+        tsne: draw the features by t-SNE; otherwise by their two principal components.
     """
 
     area: ClassVar[str] = "transfer"
@@ -62,8 +61,7 @@ class TransferFit(Command):
 
     def run(self, session: Session) -> Result:
         """Fit on the training images, save, and measure on the test images."""
-        if session.out is None:
-            raise SettingError("out", "must name a folder for the model")
+        out = session.require_out("the model")
         views = {"size": self.size, "flip": self.flip, "scales": self.scales}
         fitted = fit(
             self.data,
@@ -72,10 +70,10 @@ class TransferFit(Command):
             fine_tuning=FineTuning(self.fine_tune, self.learning_rate) if self.fine_tune else None,
             holdout=Holdout(test_fraction=self.test_fraction),
             tsne=self.tsne,
-            folder=session.out,
+            folder=out,
             session=session,
         )
         keeping = Keeping("the classifier")
         with keeping:
-            fitted = fitted.save_model(session.out)
+            fitted = fitted.save_model(out)
         return keeping.done(present(fitted))

@@ -1,4 +1,4 @@
-"""`deepscope transfer improve`: what makes transferred features better, one idea at a time."""
+"""`deepscope transfer improve`: improve transferred features, one change at a time."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from deepscope.transfer.splits import Holdout
 
 @dataclass(frozen=True)
 class TransferImprove(Command):
-    """Test improvements of transferred features one at a time, each with its reasoning and its effect.
+    """Test improvements of transferred features one at a time, each with its rationale and its effect.
 
-    The baseline is the model's last layer, each vector divided by its norm, below a linear SVM. Every idea changes
-    one thing; its effect is compared with the baseline on the same test images. Which one to use is decided by
-    cross-validation on the training images: the marked row.
+    The baseline is a linear SVM on the L2-normalised features of the model's last layer. Every idea changes one
+    thing and is compared with the baseline on the same test images. The marked row is the one that cross-validation
+    on the training images prefers.
 
     Attributes:
         data: a folder with `train/` and `test/`, or with a folder per class; or a dataset's name.
-        model: whose features are improved.
-        others: models that are joined to it; those whose weights are missing are left out.
-        fine_tune: epochs of fine-tuning, measured on the first split alone; 0 leaves that idea out. An epoch over a
+        model: network whose features are improved.
+        others: models whose features are concatenated to it; those whose weights are missing are left out.
+        fine_tune: epochs of fine-tuning, measured on the first split only; 0 skips that idea. An epoch over a
             thousand images takes minutes on a CPU.
-        learning_rate: of fine-tuning.
-        splits: 1 uses the data's own split; more draw that many stratified ones.
-        test_fraction: share of test images where the data has no split of its own.
+        learning_rate: learning rate of fine-tuning.
+        splits: 1 uses the split of the data; more draw that many stratified splits.
+        test_fraction: share of test images where the data has no split.
     """
 
     area: ClassVar[str] = "transfer"

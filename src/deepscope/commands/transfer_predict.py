@@ -17,9 +17,9 @@ from deepscope.settings import Count
 
 @dataclass(frozen=True)
 class TransferPredict(Command):
-    """Sort images into the categories of a classifier that `transfer fit` saved.
+    """Classify images with a classifier that `transfer fit` saved.
 
-    Every image gets its category and the calibrated probability of it; `--json` and `--out` keep them all.
+    Every image gets a category and its calibrated probability.
 
     Attributes:
         model: the folder that `transfer fit` wrote.

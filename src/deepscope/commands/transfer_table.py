@@ -1,4 +1,4 @@
-"""`deepscope transfer table`: which layer of which network makes the best features."""
+"""`deepscope transfer table`: which layer of which network gives the best features."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from deepscope.transfer.splits import Holdout
 
 @dataclass(frozen=True)
 class TransferTable(Command):
-    """Compare layers and networks as features for a linear classifier in a person's own classes.
+    """Compare layers and networks as features for a linear classifier on your own classes.
 
     Each row's regularisation is chosen by cross-validation on the training images; the marked row is the one
-    that cross-validation prefers. Accuracy is on the test images, with its 95 % interval, and once more without
-    those that are copies of training images. p compares a row with the marked one on the same test images.
+    that cross-validation prefers. Accuracy is on the test images, with its 95 % interval, and also without those
+    that are copies of training images. p compares a row with the marked one on the same test images.
 
     Attributes:
         data: a folder with `train/` and `test/`, or with a folder per class; or a dataset's name.
         features: MODEL, MODEL@LAYER or MODEL@LAYER:POOLING (mean, max, flatten, pyramid); + joins several. Without
-            any, the layers of the report's Table 1.1 and the last layers of the networks at hand.
-        normalisations: of the features: raw, l2, power, standard or whiten.
+            any, the layers of the report's Table 1.1 and the last layers of the available networks.
+        normalisations: normalisation of the features.
         heads: linear-svc, logistic-regression, ridge or nearest-neighbours.
-        splits: 1 uses the data's own split; more draw that many stratified ones of the same proportion.
-        test_fraction: share of test images where the data has no split of its own.
-        size: side of the networks' input; by default each network's own.
+        splits: 1 uses the split of the data; more draw that many stratified splits of the same proportion.
+        test_fraction: share of test images where the data has no split.
+        size: side of the networks' input in pixels; by default each network's.
         flip: average features over each image and its mirror image.
         scales: average features over inputs of these relative sizes.
-        grey: how grey images enter a colour network: replicate copies them into its three channels; fold and
-            average give its first convolution one channel, with the sum or the mean of the three's weights.
+        grey: how grey images are fed to a colour network: replicate copies them into its three channels; fold and
+            average reduce its first convolution to one channel, with the sum or the mean of the weights.
     """
 
     area: ClassVar[str] = "transfer"

@@ -1,4 +1,4 @@
-"""`deepscope visualize`: what a network believes a class looks like."""
+"""`deepscope visualize`: images that maximise class scores."""
 
 from __future__ import annotations
 
@@ -28,22 +28,23 @@ _NOISE = "noise"
 
 @dataclass(frozen=True)
 class Visualize(Command):
-    """Make images of what a network believes a class looks like, by gradient ascent on the class's score.
+    """Synthesise images of a class by gradient ascent on the score that a network gives it.
 
-    Another network, which had no part in making the images, evaluates them. ctrl-C shows the images as far as they
-    have come, and the same command resumes them. The defaults below are those of the preset "default".
+    Another network, which was not used to make the images, evaluates them. Ctrl-C stops and shows the images so
+    far; the same command resumes. The defaults below are those of the preset "default".
 
     Attributes:
         classes: names, WordNet identifiers or numbers of classes; one image per class.
-        model: the network to look into.
-        preset: the recipe that flags not given are taken from; a wrong name lists all presets.
+        model: the network.
+        preset: recipe for settings that are not given; an unknown name lists all presets.
         start: "noise", or an image file to start from.
         seeds: images per class, from different noise.
-        layer: instead of classes: a layer, to make images that excite all of it, or its channels.
+        layer: a layer to maximise instead of classes, as a whole or by its channels.
         channel: channels of the layer, one image per channel.
-        animate: keep the images along the way, as an animation.
-        evaluators: other networks; by default the bundled one, or squeezenet1_0 for images of the bundled one.
-        batch_size: images at a time.
+        animate: also show an animation of the ascent.
+        evaluators: networks that evaluate the images; by default the bundled one, or squeezenet1_0 for images of
+            the bundled one.
+        batch_size: images per batch.
         recipe: settings that differ from the preset's.
     """
 
@@ -66,7 +67,7 @@ class Visualize(Command):
     def run(self, session: Session) -> Result:
         """Make, evaluate and show."""
         targets = self._targets()
-        recipe = dataclasses.replace(preset(self.preset), **self.recipe)
+        recipe = dataclasses.replace(preset(self.preset, session), **self.recipe)
         model = load_model(self.model, session)
         if self.recipe.get("view"):
             _require_view(recipe, model)
@@ -106,7 +107,7 @@ class Visualize(Command):
 
 
 def _require_view(recipe: Recipe, model: VisionModel) -> None:
-    """Views adapt to the network, but not one that the person asked for."""
+    """Default views adapt to the network; a requested view that does not fit is refused."""
     if suited(recipe, model).view != recipe.view:
         height, width = model.preprocessing.size
         raise SettingError(

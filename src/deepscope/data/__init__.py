@@ -1,4 +1,4 @@
-"""Data: folders of a person's own images, and the named datasets of the studies."""
+"""Data: folders of the user's own images, and the named datasets of the studies."""
 
 from deepscope.data.dataset import Dataset, first_here, load_any, load_dataset
 from deepscope.data.digits import Digits, DigitSplit

@@ -1,6 +1,6 @@
-"""What is wrong with a folder of images: corrupt files, copies, near-copies, and those where they do harm.
+"""Problems of a folder of images: corrupt files, copies and near-copies, within and across splits and classes.
 
-A copy that crosses from training to test images makes accuracy look better than it is; one that
+A copy that crosses from training to test images inflates accuracy; one that
 crosses classes has a wrong label.
 """
 
@@ -39,7 +39,7 @@ _THUMBNAIL = 32
 _FLAT = 2.0
 _TILE = 2048
 _PICTURE = 256
-"""Longer side of a picture of a copy, in pixels."""
+"""Longer side of a thumbnail of a copy, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Audit(Presented):
         exact: every copy, paired with the one to keep.
         near: all pairs of near-copies, closest first; of exact copies only the one to keep is compared.
         sha256: of all readable files' names and bytes.
-        pictures: small pictures of the worst pairs, by path; None where the file cannot be read any more.
+        pictures: thumbnails of the worst pairs, by path; None where the file cannot be read any more.
     """
 
     root: Path
@@ -101,10 +101,14 @@ class Audit(Presented):
             "across_classes": [pair.across_classes for pair in self.worst],
         }
 
-    def pictured(self, pairs: int) -> Audit:
-        """The same, with small pictures of the worst pairs."""
+    def pictured(self, pairs: int, sources: Mapping[Path, images.Source]) -> Audit:
+        """The same, with thumbnails of the worst pairs.
+
+        Which these are is known once all images are compared: a few files are opened again, so that no picture of
+        the others has to be held.
+        """
         paths = dict.fromkeys(path for pair in self.worst[: max(pairs, 0)] for path in (pair.first, pair.second))
-        return replace(self, pictures={path: _picture(self.root / path) for path in paths})
+        return replace(self, pictures={path: _picture(sources[path]) for path in paths})
 
     @property
     def leaked(self) -> tuple[Path, ...]:
@@ -116,13 +120,30 @@ def _worst_first(pairs: Sequence[Pair]) -> list[Pair]:
     return sorted(pairs, key=lambda pair: (not pair.across_classes, not pair.across_splits))
 
 
-def _picture(path: Path) -> Image.Image | None:
+def _picture(source: images.Source) -> Image.Image | None:
     try:
-        image = images.decode(path, at_least=_PICTURE).copy()
+        image = images.decode(source, at_least=_PICTURE).copy()
     except DeepscopeError:
         return None
     image.thumbnail((_PICTURE, _PICTURE))
     return image
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An image to compare with the others.
+
+    Attributes:
+        path: its name in the result.
+        split: "train", or the folder that it is held out in; empty where the data is undivided.
+        label: its class; empty where it has none.
+        source: the image, or its file.
+    """
+
+    path: Path
+    split: str
+    label: str
+    source: images.Source
 
 
 def audit(root: str | Path, session: Session | None = None, *, near: int = NEAR, figures: int = 0) -> Audit:
@@ -132,7 +153,7 @@ def audit(root: str | Path, session: Session | None = None, *, near: int = NEAR,
         root: `ROOT/CLASS/...`, `ROOT/train|test/CLASS/...`, or any other folder.
         session: shows the progress.
         near: bits, 0 to 255, in which near-copies differ at most.
-        figures: how many pairs are pictured: the worst.
+        figures: number of pairs with thumbnails: the worst.
 
     Raises:
         FileError: there is no such folder.
@@ -161,23 +182,46 @@ def audit(root: str | Path, session: Session | None = None, *, near: int = NEAR,
     if not found.paths:
         raise DataError(f"{root} holds no image files: name a folder that does", data=root)
     divided = held_out_folder(root) is not None
+    names = [path.relative_to(root) for path in found.paths]
+    listed = [Candidate(name, *place(name, divided), path) for name, path in zip(names, found.paths)]
+    return compare(listed, session, root=root, near=near, figures=figures, skipped=found.skipped)
+
+
+def compare(
+    candidates: Sequence[Candidate],
+    session: Session,
+    *,
+    root: Path,
+    near: int = NEAR,
+    figures: int = 0,
+    skipped: Sequence[images.Skipped] = (),
+) -> Audit:
+    """`audit` for images in any form, whose splits and classes are known.
+
+    Args:
+        candidates: the images.
+        session: shows the progress.
+        root: stands for all of them in the result.
+        near: bits, 0 to 255, in which near-copies differ at most.
+        figures: how many pairs are pictured: the worst.
+        skipped: what was named and holds no image.
+    """
     prints: list[_Fingerprint] = []
-    corrupt = list(found.skipped)
+    corrupt = list(skipped)
     with ThreadPoolExecutor(images.decoding_threads()) as threads:
         try:
-            looked = zip(found.paths, threads.map(_fingerprint, found.paths), strict=True)
-            for path, seen in session.track(looked, "looking at images", total=len(found.paths)):
-                path = path.relative_to(root)
+            looked = zip(candidates, threads.map(_fingerprint, [one.source for one in candidates]), strict=True)
+            for one, seen in session.track(looked, "auditing images", total=len(candidates)):
                 if isinstance(seen, str):
-                    corrupt.append(images.Skipped(str(path), seen))
+                    corrupt.append(images.Skipped(str(one.path), seen))
                 else:
-                    prints.append(_Fingerprint(path, *place(path, divided), *seen))
+                    prints.append(_Fingerprint(one.path, one.split, one.label, *seen))
         finally:
             threads.shutdown(cancel_futures=True)  # ctrl-C does not wait for the rest of the folder
     exact, kept = _copies(prints)
     digest = sha256("".join(f"{seen.path}\0{seen.file}\n" for seen in prints).encode(errors="surrogateescape"))
-    found_near = tuple(_near(kept, near))
-    return Audit(root, len(prints), tuple(corrupt), tuple(exact), found_near, digest.hexdigest()).pictured(figures)
+    found = Audit(root, len(prints), tuple(corrupt), tuple(exact), tuple(_near(kept, near)), digest.hexdigest())
+    return found.pictured(figures, {one.path: one.source for one in candidates})
 
 
 def perceptual_hash(image: Image.Image) -> NDArray[np.bool_] | None:
@@ -216,16 +260,16 @@ class _Fingerprint:
 _Seen: TypeAlias = "tuple[str, bytes, NDArray[np.bool_] | None, NDArray[np.int16]]"
 
 
-def _fingerprint(path: Path) -> _Seen | str:
+def _fingerprint(source: images.Source) -> _Seen | str:
     """Digests of the file and of its decoded pixels, the hash and the colours; or why the image cannot be read."""
     try:
-        file = images.content(path)
-        image = images.decode(file)
+        read = images.content(source) if isinstance(source, (str, Path)) else source
+        image = images.decode(read)
     except images.UnreadableImage as error:
         return error.reason
     pixels = sha256(repr(image.size).encode())
     pixels.update(image.tobytes())
-    return sha256(file).hexdigest(), pixels.digest(), perceptual_hash(image), colours(image)
+    return images.digest(read).hex(), pixels.digest(), perceptual_hash(image), colours(image)
 
 
 def _copies(prints: Sequence[_Fingerprint]) -> tuple[list[Pair], list[_Fingerprint]]:

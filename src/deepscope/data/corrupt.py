@@ -1,4 +1,4 @@
-"""Write damaged copies of images."""
+"""Write corrupted copies of images."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Copies:
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """An image, made small, beside all severities of a corruption; None where its file cannot be read any more."""
+    """A thumbnail of an image and of all severities of a corruption; None where its file cannot be read any more."""
 
     path: Path
     image: Image.Image | None
@@ -51,10 +51,10 @@ class Example:
 
 @dataclass(frozen=True, eq=False)
 class Corrupted(Presented):
-    """Damaged copies of images, in a folder.
+    """Corrupted copies of images, in a folder.
 
     Attributes:
-        corruption: what happened to them.
+        corruption: the corruption.
         folder: that holds the copies.
         copies: of which images, and what was skipped.
         examples: images from the whole list beside all severities of the corruption.
@@ -84,11 +84,11 @@ def corrupt(
     seed: int = 0,
     session: Session | None = None,
 ) -> Corrupted:
-    """Write damaged copies of images: class folders and train and test folders are kept.
+    """Write corrupted copies of images: class folders and splits are kept.
 
     Args:
         data: a folder of images, with class folders or not; or a dataset's name.
-        corruption: what happens to the images.
+        corruption: the corruption.
         folder: to write to; it must not exist.
         figures: how many images are also returned beside all severities.
         seed: of what is drawn.
@@ -140,7 +140,7 @@ def _examples(paths: Sequence[Path], corruption: Corruption, count: int, session
 
 
 def check_outside(folder: Path, data: Iterable[Path]) -> None:
-    """Refuse a folder to write to that is one of the data's, or lies in one: by links and other spellings too.
+    """Refuse an output folder that is, or is inside, a folder of the data, also by links and other spellings.
 
     Raises:
         FileError: it is.
@@ -149,11 +149,11 @@ def check_outside(folder: Path, data: Iterable[Path]) -> None:
     place = folder.resolve()
     for parent in (place, *place.parents):
         if parent.exists() and (parent.stat().st_dev, parent.stat().st_ino) in owned:
-            raise FileError(f"{folder} lies in the data itself ({parent}): name a folder outside of it", path=folder)
+            raise FileError(f"{folder} is inside the data ({parent}): name a folder outside of it", path=folder)
 
 
 def write_corrupted(paths: Sequence[Path], corruption: Corruption, folder: Path, session: Session) -> Copies:
-    """Write damaged copies of images, as PNG: `folder` has the same folders below it as the images have.
+    """Write corrupted copies of images, as PNG: `folder` has the same folders below it as the images have.
 
     What is drawn depends on each image's place alone. The folder appears when it is complete.
 

@@ -1,4 +1,4 @@
-"""Corruptions: the ordinary damage that photographs meet, at the strengths of ImageNet-C.
+"""Corruptions: common degradations of photographs, at the severities of ImageNet-C.
 
 Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations",
 ICLR 2019. Here are those of their corruptions that one formula describes.
@@ -20,12 +20,12 @@ from deepscope.errors import SettingError
 from deepscope.registry import EVERY_COMMAND, Registered
 
 SIDE = 256
-"""Shorter side, in pixels, at which the strengths mean what they mean in ImageNet-C."""
+"""Shorter side, in pixels, for which the severities of ImageNet-C are defined."""
 
 
 @dataclass(frozen=True)
 class Corruption(Registered):
-    """Damage to a photograph, independent of any network.
+    """A corruption of a photograph, independent of any network.
 
     Attributes:
         severity: 1 to 5.
@@ -47,7 +47,7 @@ class Corruption(Registered):
         return self.strengths[self.severity - 1]
 
     def __call__(self, image: Image.Image, rng: torch.Generator) -> Image.Image:
-        """The damaged picture, RGB, its shorter side no more than 256 pixels.
+        """The corrupted image, RGB, its shorter side no more than 256 pixels.
 
         Args:
             image: RGB.
@@ -62,7 +62,7 @@ class Corruption(Registered):
 
 @dataclass(frozen=True)
 class GaussianNoise(Corruption):
-    """Noise of one deviation in each pixel and channel, as of a sensor in little light.
+    """Gaussian noise of equal deviation in each pixel and channel, as in low light.
 
     Attributes:
         severity: 1 to 5: a deviation of 0.08 to 0.38 of the range.
@@ -78,7 +78,7 @@ class GaussianNoise(Corruption):
 
 @dataclass(frozen=True)
 class ShotNoise(Corruption):
-    """Noise of counting photons: the fewer, the more.
+    """Poisson (shot) noise of photon counts.
 
     Attributes:
         severity: 1 to 5: 60 to 3 photons where a channel is brightest.
@@ -94,7 +94,7 @@ class ShotNoise(Corruption):
 
 @dataclass(frozen=True)
 class GaussianBlur(Corruption):
-    """A picture out of focus.
+    """Gaussian blur.
 
     Attributes:
         severity: 1 to 5: a deviation of 1 to 6 pixels.
@@ -112,7 +112,7 @@ class GaussianBlur(Corruption):
 
 @dataclass(frozen=True)
 class Contrast(Corruption):
-    """A picture washed out, as by fog or a dirty pane.
+    """Reduced contrast, as by fog or a dirty pane.
 
     Attributes:
         severity: 1 to 5: 0.4 to 0.05 of the contrast is left.
@@ -130,7 +130,7 @@ class Contrast(Corruption):
 
 @dataclass(frozen=True)
 class Brightness(Corruption):
-    """A picture exposed too long.
+    """Overexposure.
 
     Attributes:
         severity: 1 to 5: 0.1 to 0.5 of the range is added to the value of HSV.
@@ -150,7 +150,7 @@ class Brightness(Corruption):
 
 @dataclass(frozen=True)
 class JpegCompression(Corruption):
-    """A file saved too small.
+    """Strong JPEG compression.
 
     Attributes:
         severity: 1 to 5: JPEG quality of 25 to 7.
@@ -168,7 +168,7 @@ class JpegCompression(Corruption):
 
 @dataclass(frozen=True)
 class Pixelate(Corruption):
-    """A small picture made large.
+    """Low resolution, enlarged.
 
     Attributes:
         severity: 1 to 5: 0.6 to 0.25 of each side's pixels are left.

@@ -1,4 +1,4 @@
-"""`Dataset`: data with a name, and the one way to load any data."""
+"""`Dataset`: named data, and the function that loads any data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from deepscope.data.digits import DigitSplit
 from deepscope.data.download import Source
 from deepscope.data.folders import ClassFolders, subfolders
 from deepscope.data.photographs import Photographs
-from deepscope.errors import DeepscopeError, unknown
+from deepscope.errors import DataError, unknown
 from deepscope.registry import Registered
 from deepscope.session import Session
 
@@ -25,11 +25,11 @@ _WORDS = {
 
 
 class Dataset(Registered):
-    """Data with a name: what it is, whether it is here, and how to get it."""
+    """A named dataset: what it is, whether it is installed, and how to get it."""
 
     summary: ClassVar[str]
     holds: ClassVar[str]
-    """How many items, in words."""
+    """Description of the number of items."""
     licence: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
     """Files (packed with gzip or not) and folders below `HOME/data`; none where the data comes with the package."""
@@ -38,7 +38,7 @@ class Dataset(Registered):
 
     @classmethod
     def missing(cls, home: Path) -> str:
-        """How to get what is not here, for the end of a sentence; empty where all is here."""
+        """How to get what is missing, for the end of a sentence; empty where nothing is."""
         lacks = [need for need in cls.needs if not path_of(home, need).exists()]
         return f"run `deepscope data get {cls.name}`, or put {', '.join(lacks)} into {home / 'data'}" if lacks else ""
 
@@ -48,7 +48,7 @@ class Dataset(Registered):
         """Read it; `home` is where `needs` are.
 
         Raises:
-            DeepscopeError: a file is damaged.
+            FileError: a file is damaged.
         """
 
 
@@ -64,31 +64,32 @@ def load_any(name: str | Path, session: Session) -> ClassFolders | DigitSplit | 
     Args:
         name: a registered dataset; any other text is a folder's path. A folder with folders in it
             holds a class in each; one without holds photographs.
-        session: its home is where datasets lie.
+        session: its home is where datasets are.
 
     Raises:
-        DeepscopeError: there is no such data, it is not here, or it is damaged.
+        DataError: there is no such data, or it is not available.
+        FileError: it is damaged.
     """
     return _named(str(name), session) if str(name) in Dataset.members() else _folder(Path(name))
 
 
 def load_dataset(name: str | Path, session: Session, kind: type[Kind]) -> Kind:
-    """As `load_any`, where only one kind can be worked on.
+    """As `load_any`, where only one kind is accepted.
 
     Raises:
-        DeepscopeError: as `load_any`, or the data is of another kind.
+        DataError, FileError: as `load_any`, or the data is of another kind.
     """
     data = load_any(name, session)
     if not isinstance(data, kind):
-        raise DeepscopeError(f"{name} holds {_WORDS[type(data)]}: here {_WORDS[kind]} are needed")
+        raise DataError(f"{name} holds {_WORDS[type(data)]}, not {_WORDS[kind]}", data=name)
     return data
 
 
 def first_here(names: Iterable[str], session: Session) -> str:
-    """The first of these datasets that is here: the full data, say, and else the extract in the package.
+    """The first of these datasets that is installed: the full data, say, or else the extract in the package.
 
     Raises:
-        DeepscopeError: none is here.
+        DataError: none is available.
     """
     lacks = []
     for name in names:
@@ -96,13 +97,13 @@ def first_here(names: Iterable[str], session: Session) -> str:
         if not missing:
             return name
         lacks.append(f"{name}: {missing}")
-    raise DeepscopeError("; ".join(lacks))
+    raise DataError("; ".join(lacks))
 
 
 def _named(name: str, session: Session) -> ClassFolders | DigitSplit | Photographs:
     dataset = Dataset.members()[name]
     if missing := dataset.missing(session.home):
-        raise DeepscopeError(f"{name} is not here: {missing}")
+        raise DataError(f"{name} is not available: {missing}", data=name)
     return dataset.load(session.home)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DataError, FileError
 
 _UNSIGNED_BYTE = 0x08
 _MOST_ITEMS = 1_000_000
@@ -47,7 +47,7 @@ def read_idx(path: Path, *, item: tuple[int, ...]) -> NDArray[np.uint8]:
     The header is believed only where it fits `item`, a bound on N, and the length of the file.
 
     Raises:
-        DeepscopeError: the file is missing, damaged, of another type or shape, or holds more than a million items.
+        FileError: the file is missing, damaged, of another type or shape, or holds more than a million items.
     """
     header = 4 * (2 + len(item))
     try:
@@ -59,11 +59,13 @@ def read_idx(path: Path, *, item: tuple[int, ...]) -> NDArray[np.uint8]:
             # One byte more than announced: a longer file is damaged, or packed to fill the memory.
             body = file.read(math.prod(shape) + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise DeepscopeError(f"{path} cannot be read ({error}): get it again with `deepscope data get mnist`") from None
+        raise FileError(
+            f"{path} cannot be read ({error}): get it again with `deepscope data get mnist`", path=path
+        ) from None
     if len(body) != math.prod(shape):
         found = f"{len(body)} bytes" if len(body) < math.prod(shape) else "more"
-        raise DeepscopeError(
-            f"{path} is damaged: its header announces {math.prod(shape)} bytes of items, it holds {found}"
+        raise FileError(
+            f"{path} is damaged: its header announces {math.prod(shape)} bytes of items, it holds {found}", path=path
         )
     return np.frombuffer(body, dtype=np.uint8).reshape(shape)
 
@@ -72,22 +74,25 @@ def read_digits(images: Path, labels: Path) -> Digits:
     """An idx file of (28, 28) images with the idx file of their labels.
 
     Raises:
-        DeepscopeError: as `read_idx`; or the files disagree in number, or a label is above 9.
+        FileError: as `read_idx`, or a label is above 9.
+        DataError: the files disagree in number.
     """
     pixels, numbers = read_idx(images, item=(28, 28)), read_idx(labels, item=())
     if len(pixels) != len(numbers):
-        raise DeepscopeError(
-            f"{images} holds {len(pixels)} images and {labels} {len(numbers)} labels: they do not belong"
+        raise DataError(
+            f"{images} holds {len(pixels)} images and {labels} {len(numbers)} labels: they do not belong together"
         )
     if numbers.size and numbers.max() > 9:
-        raise DeepscopeError(f"{labels} holds the label {numbers.max()}: digits are 0 to 9")
+        raise FileError(f"{labels} holds the label {numbers.max()}: digits are 0 to 9", path=labels)
     return Digits(pixels, numbers.astype(np.int64))
 
 
 def _shape(path: Path, head: bytes, item: tuple[int, ...]) -> tuple[int, ...]:
     dimensions = tuple(int.from_bytes(head[at : at + 4], "big") for at in range(4, len(head), 4))
     if head[:4] != bytes((0, 0, _UNSIGNED_BYTE, 1 + len(item))) or len(dimensions) != 1 + len(item):
-        raise DeepscopeError(f"{path} is no idx file of unsigned bytes with {1 + len(item)} dimensions")
+        raise FileError(f"{path} is not an idx file of unsigned bytes with {1 + len(item)} dimensions", path=path)
     if dimensions[1:] != item or dimensions[0] > _MOST_ITEMS:
-        raise DeepscopeError(f"{path} announces {dimensions}: expected at most {_MOST_ITEMS} items of shape {item}")
+        raise FileError(
+            f"{path} announces {dimensions}: expected at most {_MOST_ITEMS} items of shape {item}", path=path
+        )
     return dimensions

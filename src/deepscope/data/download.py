@@ -1,4 +1,4 @@
-"""`get`: a file or archive from the web, checked, and put in its place whole or not at all."""
+"""`get`: download a file or archive, check it, and install it completely or not at all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from deepscope.data.fetch import Patience, Unavailable, fetch, forget
 from deepscope.data.unpack import Damaged, unpack
-from deepscope.errors import DeepscopeError
+from deepscope.errors import FileError
 from deepscope.files import atomic, inside
 from deepscope.session import Session
 
@@ -45,11 +45,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Got:
-    """A file or folder that is here now.
+    """A file or folder that is installed.
 
     Attributes:
         path: where.
-        sha256: of what was downloaded; empty where the data was here before and no digest is known.
+        sha256: of what was downloaded; empty where the data was installed before and no digest is known.
         checked: what the digest was compared with.
     """
 
@@ -59,13 +59,13 @@ class Got:
 
 
 def get(source: Source, session: Session, *, patience: Patience = Patience()) -> Got:
-    """Have a source's file or folder in the session's home; download it where it is not there.
+    """Install a source's file or folder in the session's home; download it where it is missing.
 
-    A download that breaks off goes on at the next call. One with the wrong digest is thrown away and
+    An interrupted download resumes at the next call. One with the wrong digest is discarded and
     tried once more, then at the next URL.
 
     Raises:
-        DeepscopeError: it cannot be had, in one line that says which file to put where.
+        FileError: it cannot be downloaded; the message says which file to put where.
     """
     target = inside(session.home / "data", source.to)
     if target.exists() and not _empty(target):
@@ -74,7 +74,10 @@ def get(source: Source, session: Session, *, patience: Patience = Patience()) ->
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DeepscopeError(f"{part.parent} cannot be made ({error.strerror}): name another DEEPSCOPE_HOME") from None
+        raise FileError(
+            f"{part.parent} cannot be created ({error.strerror}): name another folder in DEEPSCOPE_HOME",
+            path=part.parent,
+        ) from None
     _check_leftovers(target, part)
     reasons = []
     for url in source.urls:
@@ -90,8 +93,9 @@ def get(source: Source, session: Session, *, patience: Patience = Patience()) ->
                 forget(part)
                 reasons.append(f"{url}: {error}")
     how = f"unpack {source.urls[0]} into" if source.place else f"put the file {source.urls[0]} at"
-    raise DeepscopeError(
-        f"{source.to} could not be downloaded ({'; '.join(dict.fromkeys(reasons))}): by hand, {how} {target}"
+    raise FileError(
+        f"{source.to} could not be downloaded ({'; '.join(dict.fromkeys(reasons))}): by hand, {how} {target}",
+        path=target,
     )
 
 
@@ -103,7 +107,7 @@ def _check_leftovers(target: Path, part: Path) -> None:
     """Refuse to write through a link, or over a pipe, a device or a folder."""
     for path in (part, part.with_name(f"{part.name}.version"), _record(target), target):
         if path.is_symlink() or (path.exists() and not path.is_file() and path != target):
-            raise DeepscopeError(f"{path} is in the way: it is no regular file; remove it, then get it again")
+            raise FileError(f"{path} is in the way: it is not a regular file; remove it, then get it again", path=path)
 
 
 def _record(target: Path) -> Path:
@@ -121,19 +125,21 @@ def _recorded(target: Path) -> str:
 
 
 def _here(source: Source, target: Path) -> Got:
-    """Data that was here before: checked where its digest is known."""
+    """Data that was installed before: checked where its digest is known."""
     if target.is_dir() != bool(source.place):
         kind = "a folder, not a file" if target.is_dir() else "a file, not a folder"
-        raise DeepscopeError(f"{target} is {kind}: remove it, then get it again")
+        raise FileError(f"{target} is {kind}: remove it, then get it again", path=target)
     if source.place or not source.sha256:
-        return Got(target, "", "was here before, not compared")
+        return Got(target, "", "was installed before, not compared")
     try:
         found = _digest(target)
     except Damaged as error:
-        raise DeepscopeError(f"{target} cannot be used, {error}: remove it, then get it again") from None
+        raise FileError(f"{target} cannot be used, {error}: remove it, then get it again", path=target) from None
     if found != source.sha256:
-        raise DeepscopeError(f"{target} has the SHA-256 {found}, not {source.sha256}: remove it, then get it again")
-    return Got(target, found, "was here before, agrees with the published file")
+        raise FileError(
+            f"{target} has the SHA-256 {found}, not {source.sha256}: remove it, then get it again", path=target
+        )
+    return Got(target, found, "was installed before, agrees with the published file")
 
 
 def _accepted(source: Source, target: Path, part: Path, url: str) -> Got:

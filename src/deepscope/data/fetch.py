@@ -1,4 +1,4 @@
-"""One file over HTTP: resumed where it broke off, tried again, bounded in size."""
+"""Download one file over HTTP: resumed, retried, bounded in size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import FileError
 
 _CHUNK = 1 << 16
 _TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504)
@@ -23,16 +23,16 @@ _VERSION = re.compile(r"[ -~]{1,500}")
 
 
 class Unavailable(Exception):
-    """This URL does not give the file; another may. The text says why."""
+    """This URL does not provide the file; another may. The text says why."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a server is waited for.
+    """How long to wait for a server.
 
     Attributes:
         attempts: connections that are tried.
-        timeout: seconds without a byte after which a connection is given up.
+        timeout: seconds without a byte after which a connection is closed.
         pause: seconds before the second attempt; doubled before each further one.
     """
 
@@ -42,7 +42,7 @@ class Patience:
 
 
 def fetch(url: str, part: Path, *, most: int, patience: Patience, advance: Callable[[int], None]) -> None:
-    """Download into `part`, going on after what it already holds of the same version of the file.
+    """Download into `part`, resuming after what it already holds of the same version of the file.
 
     What makes it the same version (the server's ETag or date) is kept in `part` + `.version`.
 
@@ -54,8 +54,8 @@ def fetch(url: str, part: Path, *, most: int, patience: Patience, advance: Calla
         advance: told of each chunk's bytes.
 
     Raises:
-        Unavailable: the server does not answer, says no, or keeps breaking off; `part` stays for another time.
-        DeepscopeError: the file is larger than `most` bytes, or the disk does not take it.
+        Unavailable: the server does not answer, refuses, or keeps disconnecting; `part` is kept for another attempt.
+        FileError: the file is larger than `most` bytes, or the disk does not take it.
     """
     reason = ""
     for attempt in range(patience.attempts):
@@ -68,13 +68,13 @@ def fetch(url: str, part: Path, *, most: int, patience: Patience, advance: Calla
             reason = f"the server answers {error.code} {error.reason}"
             if error.code == _NOT_SATISFIABLE and part.exists():
                 if error.headers.get("Content-Range") == f"bytes */{part.stat().st_size}":
-                    return None  # all of it was here already
+                    return None  # the file is complete already
                 forget(part)
             elif error.code not in _TRY_AGAIN:
                 break
         except _TooLarge:
             forget(part)
-            raise DeepscopeError(f"{url} gives more than {most} bytes: that is not the file it should be") from None
+            raise FileError(f"{url} sends more than {most} bytes: it is not the expected file") from None
         except (OSError, ValueError, http.client.HTTPException) as error:  # a ValueError: an address, a header
             cause = getattr(error, "reason", error)
             reason = str(cause) or type(cause).__name__
@@ -91,7 +91,7 @@ def forget(part: Path) -> None:
 
 
 class _TooLarge(Exception):
-    """More bytes than were agreed."""
+    """More bytes than allowed."""
 
 
 def _go_on(url: str, part: Path, most: int, timeout: float, advance: Callable[[int], None]) -> None:
@@ -169,7 +169,8 @@ def _write(file: IO[bytes], chunk: bytes, part: Path) -> None:
         raise _unwritable(part, error) from None
 
 
-def _unwritable(part: Path, error: OSError) -> DeepscopeError:
-    return DeepscopeError(
-        f"{part} cannot be written ({error.strerror}): make room, or name another folder in DEEPSCOPE_HOME"
+def _unwritable(part: Path, error: OSError) -> FileError:
+    return FileError(
+        f"{part} cannot be written ({error.strerror}): free some space, or name another folder in DEEPSCOPE_HOME",
+        path=part,
     )

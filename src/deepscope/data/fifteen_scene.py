@@ -1,4 +1,4 @@
-"""15-Scene: 4485 grey photographs of 15 kinds of places, with the split of 100 training images a class."""
+"""15-Scene: 4485 grey photographs of 15 kinds of places, with the split of 100 training images per class."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from deepscope import images
-from deepscope.errors import DeepscopeError, SettingError
+from deepscope.errors import DataError, FileError, SettingError
 from deepscope.names import storable
 
 HELD_OUT = ("test", "val", "validation")
@@ -60,12 +60,12 @@ class ClassFolders:
         """List the images; none is decoded. Hidden folders are not classes.
 
         Raises:
-            DeepscopeError: no folder, fewer than two classes, a class without an image (training: with fewer
+            DataError: no folder, fewer than two classes, a class without an image (training: with fewer
                 than two), or classes that differ between `train` and `test`.
         """
         root = Path(root).expanduser()
         if not root.is_dir():
-            raise DeepscopeError(f"{root} is not a folder: name one that holds a folder of images for each class")
+            raise DataError(f"{root} is not a folder: name one that holds one folder of images per class", data=root)
         found, held_out = images.find([root]), held_out_folder(root)
         if held_out is None:
             classes, train = _listed(root, found.paths, at_least=2)
@@ -76,8 +76,8 @@ class ClassFolders:
             name = min(different)
             has, lacks = (root / "train", held_out) if name in classes else (held_out, root / "train")
             more = f" (and {len(different) - 1} more)" if len(different) > 1 else ""
-            raise DeepscopeError(
-                f"class {name!r}{more} is in {has} but not in {lacks}: give both the same class folders"
+            raise DataError(
+                f"class {name!r}{more} is in {has} but not in {lacks}: give both the same class folders", data=root
             )
         outside = _outside(root, found.paths, [root / "train", held_out])
         return cls(root, classes, train, test, (*found.skipped, *outside))
@@ -170,12 +170,12 @@ def subfolders(folder: Path) -> list[Path]:
     """The folders in a folder, sorted by name, without hidden ones, what archivers leave behind, and `duplicate` links.
 
     Raises:
-        DeepscopeError: the folder cannot be listed.
+        FileError: the folder cannot be listed.
     """
     try:
         inside = [path for path in folder.iterdir() if path.is_dir()]
     except OSError as error:
-        raise DeepscopeError(f"{folder} cannot be listed: {error.strerror}") from None
+        raise FileError(f"{folder} cannot be listed: {error.strerror}", path=folder) from None
     visible = [path for path in inside if not path.name.startswith(".") and path.name != "__MACOSX"]
     return sorted(path for path in visible if not images.duplicate(path))
 
@@ -194,18 +194,20 @@ def _listed(folder: Path, paths: Sequence[Path], *, at_least: int) -> tuple[tupl
             found[name].append(path)
     if len(found) < 2:
         there = f"only {next(iter(found))!r}" if found else "none"
-        raise DeepscopeError(f"{folder} needs a folder of images for each of at least two classes, and has {there}")
+        raise DataError(f"{folder} needs one folder of images per class, at least two, and has {there}", data=folder)
     for name, files in found.items():
         if len(files) < at_least:
             count = "only one image" if files else "no image"
             need = f"at least {at_least}" if at_least > 1 else "some"
-            raise DeepscopeError(f"class {name!r} in {folder} has {count}: give it {need}, or remove the folder")
+            raise DataError(
+                f"class {name!r} in {folder} has {count}: give it {need}, or remove the folder", data=folder
+            )
     labels = np.repeat(np.arange(len(found)), [len(files) for files in found.values()])
     return tuple(map(storable, found)), Labelled(tuple(path for files in found.values() for path in files), labels)
 
 
 def _outside(root: Path, paths: Sequence[Path], used: Sequence[Path]) -> list[images.Skipped]:
-    """What lies in no class folder: single images, and folders beside the two that are used."""
+    """What is in no class folder: single images, and folders other than the two that are used."""
     skipped: list[images.Skipped] = []
     beside: Counter[str] = Counter()
     for path in paths:

@@ -72,7 +72,7 @@ class MnistM(Dataset):
     """MNIST's digits on BSDS500's photographs; those behind training digits are behind no test digit."""
 
     name: ClassVar[str] = "mnist-m"
-    summary: ClassVar[str] = "MNIST's digits blended with BSDS500's photographs, made on the spot"
+    summary: ClassVar[str] = "MNIST's digits blended with BSDS500's photographs, generated on demand"
     holds: ClassVar[str] = Mnist.holds
     licence: ClassVar[str] = f"{_LICENCE}; photographs as bsds500"
     needs: ClassVar[tuple[str, ...]] = Mnist.needs + Bsds500.needs

@@ -1,4 +1,4 @@
-"""MNIST-M: digits blended with photographs, made on the spot from integers alone.
+"""MNIST-M: digits blended with photographs, generated from integers only.
 
 A pixel is the absolute difference of the digit and a random patch of a random photograph, in each
 channel (Ganin et al., "Domain-Adversarial Training of Neural Networks", JMLR 2016). The patch of
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepscope.data.digits import Digits
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DataError
 
 SIDE = 28
 _CHUNK = 512
@@ -39,10 +39,10 @@ class Backgrounds:
 
     @classmethod
     def of(cls, photographs: Iterable[Image.Image]) -> Backgrounds:
-        """Raises DeepscopeError where there is no photograph, or one is smaller than 28 x 28."""
+        """Raises DataError where there is no photograph, or one is smaller than 28 x 28."""
         arrays = [np.asarray(photograph.convert("RGB")) for photograph in photographs]
         if not arrays or min(min(array.shape[:2]) for array in arrays) < SIDE:
-            raise DeepscopeError(f"backgrounds need at least one photograph, each of at least {SIDE} x {SIDE} pixels")
+            raise DataError(f"backgrounds need at least one photograph, each of at least {SIDE} x {SIDE} pixels")
         sizes = np.array([array.shape[:2] for array in arrays], dtype=np.int64)
         areas = sizes.prod(axis=1)
         pixels = np.concatenate([array.reshape(-1, 3) for array in arrays])

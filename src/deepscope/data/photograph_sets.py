@@ -13,15 +13,15 @@ from deepscope.data.photographs import Photographs, bundled_photographs
 
 @dataclass(frozen=True)
 class BundledPhotographs(Dataset):
-    """Pictures inside the packages scikit-image and scikit-learn, which deepscope depends on."""
+    """Images inside the packages scikit-image and scikit-learn, which deepscope depends on."""
 
-    summary: ClassVar[str] = "pictures that scikit-image and scikit-learn carry"
+    summary: ClassVar[str] = "images that scikit-image and scikit-learn contain"
     holds: ClassVar[str] = "8 images"
     licence: ClassVar[str] = "public domain or CC0 (scikit-image), CC BY 2.0 (scikit-learn)"
 
     @classmethod
     def load(cls, home: Path) -> Photographs:
-        """The pictures, with the truth where it is certain."""
+        """The images, with the class where it is certain."""
         return bundled_photographs()
 
 
@@ -64,9 +64,9 @@ def _imagenet_place(member: str) -> str | None:
 
 @dataclass(frozen=True)
 class ImagenetSample(Dataset):
-    """Images of ImageNet (Russakovsky et al., IJCV 2015), one a class; each file's name tells its class."""
+    """Images of ImageNet (Russakovsky et al., IJCV 2015), one per class; the file name gives the class."""
 
-    summary: ClassVar[str] = "ImageNet images whose names tell their class"
+    summary: ClassVar[str] = "ImageNet images whose names give their class"
     holds: ClassVar[str] = "up to 1000 images"
     licence: ClassVar[str] = "for non-commercial research and education"
     needs: ClassVar[tuple[str, ...]] = ("imagenet-sample",)

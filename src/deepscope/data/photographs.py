@@ -1,4 +1,4 @@
-"""Photographs, and what is certain about what they show."""
+"""Photographs, with their classes where these are certain."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from deepscope import images
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DataError
 
 _WNID = re.compile(r"(n\d{8})(?:_(.+))?")
 
@@ -18,7 +18,7 @@ class Truth:
     """What a photograph shows, as ImageNet names it.
 
     Attributes:
-        text: in words.
+        text: description.
         wnids: WordNet identifiers of the classes that are right answers; any of them counts.
     """
 
@@ -33,7 +33,7 @@ class Photographs:
     Attributes:
         paths: the files.
         truths: one for each file; None where it shows no ImageNet class for certain.
-        skipped: files that are no images.
+        skipped: files that are not images.
     """
 
     paths: tuple[Path, ...]
@@ -42,10 +42,10 @@ class Photographs:
 
     @classmethod
     def below(cls, folder: Path) -> Photographs:
-        """All images below a folder. Raises DeepscopeError where there is none."""
+        """All images below a folder. Raises DataError where there is none."""
         found = images.find([folder])
         if not found.paths:
-            raise DeepscopeError(f"{folder} holds no image: name a folder with photographs")
+            raise DataError(f"{folder} holds no image: name a folder with photographs", data=folder)
         return cls(found.paths, tuple(truth(path) for path in found.paths), found.skipped)
 
     def __len__(self) -> int:

@@ -45,7 +45,7 @@ def unpack(archive: Path, folder: Path, place: Callable[[str], str | None], *, m
         how many files were written.
 
     Raises:
-        Damaged: it is no archive, is damaged, climbs out of the folder, or holds more than `most` bytes.
+        Damaged: it is not an archive, is damaged, leaves the folder, or holds more than `most` bytes.
         OSError: the disk cannot be written.
     """
     count, left = 0, most

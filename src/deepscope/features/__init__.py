@@ -1,4 +1,4 @@
-"""Features of images: what the layers of a network put out, pooled to vectors, each computed once and kept."""
+"""Features of images: the output of a network's layers, pooled to vectors, computed once and cached."""
 
 from deepscope.features.extraction import Features, Layer, backbone_of, extract
 from deepscope.features.layers import class_layer_input

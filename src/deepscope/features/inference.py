@@ -1,4 +1,4 @@
-"""A network made quick for features alone: batch norms folded, channels last, bfloat16 where asked for.
+"""A network optimised for features only: batch norms folded, channels last, bfloat16 on request.
 
 On CUDA, in bfloat16, a convolution and the ReLU after it are one kernel. Each rewrite is compared with the network
 before it, and dropped where features differ.
@@ -25,7 +25,7 @@ Fused and separate kernels round differently: VGG16's features differ by 1e-4 in
 
 
 def accelerated(backbone: Backbone, pixels: Tensor, *, bfloat16: bool) -> Backbone:
-    """A copy that gives the same features sooner.
+    """A copy that computes the same features faster.
 
     Args:
         backbone: is left as it is.

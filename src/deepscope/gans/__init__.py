@@ -1,4 +1,4 @@
-"""Generative adversarial networks: DCGAN with and without classes, its losses, and what its images are worth."""
+"""Generative adversarial networks: DCGAN with and without classes, its losses, and measures of its images."""
 
 from deepscope.gans.architecture import Architecture
 from deepscope.gans.clusters import clusters

@@ -1,4 +1,4 @@
-"""The settings that a pair of networks is built from."""
+"""The settings of the two networks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SIDES = (16, 32, 64, 128, 256)
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """DCGAN (Radford et al. 2015) for images of 16, 32, 64, 128 or 256 pixels a side.
+    """DCGAN (Radford et al. 2015) for images of 16, 32, 64, 128 or 256 pixels per side.
 
     Attributes:
         side: of the images, in pixels; digits of 28 x 28 are centred in 32 x 32.

@@ -1,4 +1,4 @@
-"""Pseudo-classes: images that look alike, found without labels."""
+"""Pseudo-classes: clusters of similar images, found without labels."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _clusters(images: Tensor, count: int, session: Session) -> NDArray[np.int64]
 
 
 def gathered(points: Tensor) -> Tensor:
-    """Move each point to the mean of its nearest and itself, over and over, so that what lies together comes closer.
+    """Repeatedly move each point to the mean of its nearest neighbours and itself, so that clusters contract.
 
     A mean shift (Fukunaga and Hostetler 1975) along the neighbours that the points had at first: what leads from one
     kind to the next over many small steps thins out.
@@ -86,7 +86,7 @@ def edges(images: Tensor) -> NDArray[np.float32]:
     """Histograms of edge directions in overlapping cells (Dalal and Triggs 2005), as square roots, of length 1.
 
     Args:
-        images: (N, C, H, W) uint8, of at least 16 pixels a side.
+        images: (N, C, H, W) uint8, of at least 16 pixels per side.
 
     Returns:
         (N, 8 * 7 * 7): the strength of edges in 8 directions, from dark to bright, in cells a quarter of a side wide.

@@ -1,4 +1,4 @@
-"""`evaluate_gan`: how good, how varied and how new a generator's images are."""
+"""`evaluate_gan`: quality, diversity and novelty of generated images."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _SHOWN = 8
 
 @dataclass(frozen=True, eq=False)
 class GANEvaluation(Presented):
-    """What a generator's images are worth.
+    """The quality of a generator's images.
 
     Attributes:
-        gan: that made them.
-        metrics: by name; "NAME/real" and "NAME-floor" are what real images get in the samples' place.
+        gan: the generator.
+        metrics: by name; "NAME/real" and "NAME-floor" are the values of real images in place of samples.
         evaluated: whether an evaluator knew these images; without one, classes are not recognised.
         missing: why other metrics are not measured, a sentence each.
         samples: (N, C, H, W) uint8 of the samples that are nearest to a training image.
@@ -54,7 +54,7 @@ class GANEvaluation(Presented):
     distances: Tensor
 
     def columns(self) -> Mapping[str, Sequence[Any]]:
-        """One row per metric, beside what real images get."""
+        """One row per metric, with the value of real images."""
         rows = [(name, value, self.of_real_images(name)) for name, value in self.generated.items()]
         names, values, real = zip(*rows)
         return {"metric": names, "generated": values, "real images": real}
@@ -65,7 +65,7 @@ class GANEvaluation(Presented):
         return {name: value for name, value in self.metrics.items() if not name.endswith(("/real", "-floor"))}
 
     def of_real_images(self, name: str) -> float | None:
-        """What real images get for a metric; None where that is not measured."""
+        """The value of real images for a metric; None where it is not measured."""
         return self.metrics.get(f"{name}/real", self.metrics.get(f"{name}-floor"))
 
 
@@ -83,11 +83,11 @@ def evaluate_gan(
 
     Args:
         gan: a generator, or the folder of one.
-        data: what to measure against; what the generator learnt from where None.
+        data: data to compare with; the generator's training data where None.
         evaluator: recognises classes; None for the one in the package, where it knows these images.
         samples: images to generate; the Frechet distance uses as many as there are held-out images.
-        score_epochs: of the classifier that is trained on generated images (classification accuracy score); 0 leaves
-            it out.
+        score_epochs: epochs of the classifier that is trained on generated images (classification accuracy score);
+            0 skips it.
         seed: of the samples.
         session: device, precision and progress; its own seed counts where it is given.
 

@@ -25,9 +25,9 @@ class TrainedEvaluator(Presented):
     Attributes:
         evaluator: to give to `train_gan` and `evaluate_gan`.
         accuracy: on held-out images, of each of its two networks, with 95 % Wilson intervals.
-        data: name of what it learnt from.
-        images: how many it learnt from.
-        held_out: how many it was measured on.
+        data: name of the training data.
+        images: number of training images.
+        held_out: number of images that it was measured on.
         folder: that the training is kept in.
     """
 
@@ -58,14 +58,14 @@ def train_evaluator(
     seed: int = 0,
     session: Session | None = None,
 ) -> TrainedEvaluator:
-    """Train two classifiers of a dataset, from two seeds, to evaluate generators with.
+    """Train the two classifiers of a dataset that evaluate generators.
 
     The features of one give the Frechet distance, precision and recall; the other one recognises classes. Both learn
     from real training images and are measured on held-out ones.
 
     Args:
         data: name of a dataset, a folder with a folder for each class, or (image, label) pairs.
-        side: of the images, in pixels, as the generator's.
+        side: side of the images in pixels, as in the generator.
         epochs: passes over the training images.
         folder: for checkpoints; a killed training resumes from there.
         seed: of weights and the order of images; the second network has the next one.
@@ -90,7 +90,7 @@ def train_evaluator(
     pictures = load_pictures(data, side, session)
     if not pictures.classes:
         raise DataError(
-            f"{pictures.name} has no classes to recognise: give a folder of images for each class", data=pictures.name
+            f"{pictures.name} has no classes to recognise: give one folder of images per class", data=pictures.name
         )
     evaluator = fit_evaluator(pictures.train, pictures.classes, epochs=epochs, session=session, folder=folder)
     accuracy = {}

@@ -41,15 +41,15 @@ _MOST_COLUMNS = 10
 
 @dataclass(frozen=True, eq=False)
 class TrainedGAN(Presented):
-    """A trained GAN, and how its training went.
+    """A trained GAN, and the course of its training.
 
     Attributes:
         gan: the generator to use.
         history: losses, scores and gradient norms by step; "diversity" (relative to the real images') and, with an
             evaluator, "modes", "fidelity" and "watched-fid" after each epoch.
-        data: name of what it learnt from.
-        images: how many it learnt from.
-        remarks: what was done to the images.
+        data: name of the training data.
+        images: number of training images.
+        remarks: how the images were changed.
         sheets: (T, H, W, 3) uint8 samples of fixed z: after each epoch where a folder keeps them, else of the end.
         sheet_steps: the step of each sheet.
         folder: that the training is kept in.
@@ -92,7 +92,7 @@ def train_gan(  # noqa: PLR0913 - its settings are keywords
         architecture: of the networks.
         recipe: how to train.
         conditional: condition both networks on the classes.
-        evaluator: recognises classes after each epoch; nothing is decided by it. None for the one in the package, where
+        evaluator: recognises classes after each epoch, for the record only. None for the one in the package, where
             it knows these images.
         folder: for checkpoint, history, sheets and generator; None keeps nothing.
         tensorboard: also write TensorBoard's events.
@@ -102,7 +102,7 @@ def train_gan(  # noqa: PLR0913 - its settings are keywords
     Raises:
         SettingError: a setting is out of range, or two cannot be combined.
         DataError: there are too few images, or no classes.
-        DeepscopeError: the folder holds a training with other settings.
+        FileError: the folder holds a training with other settings.
         Diverged: the losses are no longer finite.
 
     Example:
@@ -247,7 +247,7 @@ def _check(pictures: Pictures, recipe: Recipe, *, conditional: bool) -> None:
     if conditional and present < 2:
         has = f"only the class {pictures.classes[int(pictures.train.labels[0])]}" if present else "no classes"
         raise DataError(
-            f"{pictures.name} has {has}: a conditional GAN needs a folder of images for each of two or more",
+            f"{pictures.name} has {has}: a conditional GAN needs one folder of images per class, at least two",
             data=pictures.name,
         )
 
@@ -274,7 +274,7 @@ def _keep(folder: Path, done: int, gan: GAN, images: Tensor, columns: int, sessi
 
 
 def _seen(evaluator: Evaluator, samples: Labelled, pictures: Pictures, *, conditional: bool) -> dict[str, float]:
-    """What the evaluator sees. A Frechet distance of so few images is too high, and only compares epochs."""
+    """Measures by the evaluator. A Frechet distance of few images is biased upwards, and only compares epochs."""
     figures = variety(evaluator, samples, pictures, conditional=conditional)
     if evaluator.channels == pictures.channels:
         real = evaluator.features(pictures.test.images[:_SAMPLES])

@@ -1,4 +1,4 @@
-"""`class_grid`: every class from the same z, and how much of the style z decides."""
+"""`class_grid`: every class from the same z, and how far z determines the style."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ClassGrid(Presented):
     """Every class of a generator, from the same z.
 
     Attributes:
-        gan: that made the images.
+        gan: the generator.
         images: (K, N, C, H, W) uint8: K classes, and N different z that all classes share.
         styles: for grey digits, "style/slant" and "style/thickness": their intraclass correlations over `STYLED` z.
     """
@@ -50,7 +50,7 @@ def class_grid(gan: GAN | str | Path, *, columns: int = 10, seed: int = 0, sessi
 
     Args:
         gan: a generator, or the folder of one.
-        columns: different z.
+        columns: number of different z.
         seed: of z.
         session: device; its own seed counts where it is given.
 

@@ -1,7 +1,7 @@
 """DCGAN's generator and discriminator, with or without classes.
 
-The first layer of the one and the last of the other see a single pixel or give one: as matrix products they have the
-weights of the paper's (transposed) convolutions, and are faster.
+The first layer of the one and the last of the other have a single pixel as input or output. As matrix products with
+the weights of the paper's (transposed) convolutions, they are faster.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Generator(nn.Module):
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         """(N, latent) normal numbers and (N,) int64 labels -> (N, C, H, W) in [-1, 1], float32.
 
-        Without classes the labels are not looked at.
+        Without classes the labels are ignored.
         """
         if self.classes:
             z = torch.cat([z, functional.one_hot(labels, self.classes).to(z)], dim=1)

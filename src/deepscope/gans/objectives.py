@@ -91,7 +91,7 @@ class NonSaturating(Objective):
 
 @dataclass(frozen=True)
 class Saturating(Objective):
-    """Equation 4.1 as it stands: the generator lowers log(1 - D(G(z))) (Goodfellow et al. 2014).
+    """Equation 4.1 as published: the generator lowers log(1 - D(G(z))) (Goodfellow et al. 2014).
 
     Attributes:
         smoothing: of real images' label 1, one-sided (Salimans et al. 2016): 0.1 makes it 0.9.

@@ -1,4 +1,4 @@
-"""Images to learn from: all of one size, as bytes, with their classes where they have some."""
+"""Training images: all of one size, as bytes, with classes where known."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ class Labelled:
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """What a GAN learns from, and what it is measured against.
+    """The training and held-out images of a GAN.
 
     Attributes:
         name: as it was given; "images" for images in memory.
         classes: empty where the images have none.
         train: to train on.
         test: held out.
-        remarks: what was done to the images.
+        remarks: how the images were changed.
         held_out: how many training images replace the test images.
-        stacked: whether each has three digits in its colours.
+        stacked: whether each holds three digits in its colour channels.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Pictures:
 
     @property
     def side(self) -> int:
-        """Pixels a side."""
+        """Side of the images in pixels."""
         return self.train.images.shape[2]
 
 
@@ -95,9 +95,9 @@ def load_pictures(
     Args:
         data: name of a dataset, a folder, or images or (image, label) pairs in any form.
         side: of the images, in pixels.
-        session: where datasets lie; its seed draws the stacks.
+        session: where datasets are; its seed draws the stacks.
         hold_out: training images, drawn at random, that are held out in place of the test images.
-        stack: put three random digits into the colours of each image, and make this many; see `stacked`.
+        stack: make this many images of three random digits, one per colour channel; see `stacked`.
 
     Raises:
         DataError: there is no such data, or too little of it.
@@ -174,7 +174,7 @@ def stacked(pictures: Pictures, count: int, session: Session) -> Pictures:
 
     Raises:
         SettingError: there are fewer than 2.
-        DataError: the pictures are no grey digits.
+        DataError: the pictures are not grey digits.
     """
     if count < 2:
         raise SettingError("stack", "must be at least 2", got=count)

@@ -22,7 +22,7 @@ class Samples(Presented):
     """Images from a generator.
 
     Attributes:
-        gan: that made them.
+        gan: the generator.
         images: (N, C, H, W) uint8.
         labels: (N,) their classes; zeros where the generator has none.
         label: the class that was asked for; empty where none was named.
@@ -51,21 +51,21 @@ def sample(
     seed: int = 0,
     session: Session | None = None,
 ) -> Samples:
-    """Make images with a trained generator.
+    """Generate images with a trained generator.
 
     Args:
         gan: a generator, or the folder of one.
         count: images.
         label: the class or cluster of all images; where none is named, classes in turn, and clusters as often as among
             the training images.
-        truncation: scales z: values below 1 give more typical images, less varied.
+        truncation: factor on z: values below 1 give more typical, less varied images.
         seed: of z.
         session: device; its own seed counts where it is given.
 
     Raises:
         SettingError: a setting is out of range, or a label is asked of a generator without classes.
         FileError: the folder holds no generator, or a damaged one.
-        DeepscopeError: the generator knows no class of that name.
+        UnknownNameError: the generator knows no class of that name.
 
     Example:
         >>> from deepscope.gans import Architecture, Recipe, load_pictures, sample, train_gan
@@ -96,7 +96,7 @@ class Interpolation(Presented):
     """Images along paths between random points of the latent space.
 
     Attributes:
-        gan: that made them.
+        gan: the generator.
         images: (P, T, C, H, W) uint8: T images along each of P paths, with both ends.
         z: (P, T, latent).
     """
@@ -141,7 +141,7 @@ def interpolate(
         session: device; its own seed counts where it is given.
 
     Raises:
-        SettingError, FileError, DeepscopeError: as `sample`.
+        SettingError, FileError, UnknownNameError: as `sample`.
 
     Example:
         >>> from deepscope.gans import Architecture, Recipe, interpolate, load_pictures, train_gan

@@ -67,7 +67,7 @@ class GAN:
 
         Raises:
             SettingError: the generator was trained without classes.
-            DeepscopeError: no class has that name.
+            UnknownNameError: no class has that name.
         """
         if not self.classes:
             raise SettingError("label", "needs a generator that was trained with {conditional}")

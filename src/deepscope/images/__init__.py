@@ -1,6 +1,6 @@
-"""Bytes to pixels: every image decodes to the RGB picture a person sees, or says why it cannot.
+"""Image decoding: every image decodes to upright RGB, or is refused with the reason.
 
-`decode` reads one image; `find` lists the images below what a person named; `stream` reads many,
+`decode` reads one image; `find` lists the images below named files and folders; `stream` reads many,
 in batches, decoding ahead in threads, skipping and listing bad ones.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from deepscope.images.bounds import Limits
 from deepscope.images.decoding import FORMATS, decode
+from deepscope.images.encoding import Encoding, decode_with_encoding
 from deepscope.images.files import Source, content, digest, parts
 from deepscope.images.finding import Found, duplicate, find
 from deepscope.images.refusals import Exhausted, Skipped, UnreadableImage
@@ -16,6 +17,7 @@ from deepscope.images.streaming import Batch, decoding_threads, stream
 __all__ = [
     "FORMATS",
     "Batch",
+    "Encoding",
     "Exhausted",
     "Found",
     "Limits",
@@ -24,6 +26,7 @@ __all__ = [
     "UnreadableImage",
     "content",
     "decode",
+    "decode_with_encoding",
     "decoding_threads",
     "digest",
     "duplicate",

@@ -1,4 +1,4 @@
-"""What is refused before it costs memory or time, and how much memory a decode takes."""
+"""Limits that are checked before decoding, and the memory that decoding takes."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 @dataclass(frozen=True)
 class Limits:
-    """What is refused before it costs memory.
+    """Limits of images; larger ones are refused before decoding.
 
     Attributes:
         bytes: in the file.
         pixels: as the header states them, before any scaled decoding. The default is Pillow's own
             hard limit, which holds whatever is given here.
         aspect: longer side over shorter side. Resizing the shorter side of a 1-pixel strip to a
-            network's input would make gigabytes of it.
+            network's input would take gigabytes.
         memory: bytes that one decode may hold at a time, the file included. 8-bit colour at full size reaches it at
             about 125 megapixels, AVIF at 63, WebP at 50, JPEG 2000 at 45. For a network, at reduced size, PNG and
             baseline JPEG never do; progressive JPEG without subsampling does at 165.
@@ -51,7 +51,7 @@ class Limits:
 
 
 def check_bytes(data: bytes, limits: Limits) -> None:
-    """Refuse what costs much before its header is even read."""
+    """Refuse files that are expensive even before their header is read."""
     if not data:
         raise Refused("it is empty")
     if len(data) > limits.bytes:
@@ -89,7 +89,7 @@ def check_planes(image: Any) -> None:
     deep = max(bits if isinstance(bits, tuple) else (bits,)) > 8 and tags.get(259, 1) == 1
     if deep or image.mode in ("LA", "PA"):
         raise Refused(
-            f"it is a TIFF of {image.mode} whose channels lie apart, which is not read here: save it with the channels "
+            f"it is a TIFF of {image.mode} whose channels lie apart, which is not supported: save it with the channels "
             "of each pixel side by side (planar configuration 1), or as PNG"
         )
 

@@ -20,7 +20,7 @@ from deepscope.images.silence import silent_pillow
 from deepscope.names import printable
 
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF")
-"""Pillow's names of what is read. Formats without a signature, or run by other programs (EPS), are left out."""
+"""Pillow's names of the supported formats. Formats without a signature, or run by other programs (EPS), are not."""
 
 REDUCED = 2**25
 """Pixels above which an image that will be made small is made smaller strip by strip, before it is converted."""
@@ -62,7 +62,7 @@ def decode(source: Source, *, at_least: int | None = None, limits: Limits = Limi
         limits: refuse what is larger.
 
     Raises:
-        UnreadableImage: it is missing, no regular file, empty, truncated, no image, or over a limit.
+        UnreadableImage: it is missing, not a regular file, empty, truncated, not an image, or over a limit.
         Exhausted: memory or file handles ran out, or the disk failed: the image may be good.
     """
     name = label(source)
@@ -83,7 +83,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, Refused):
         return str(error)
     if isinstance(error, UnidentifiedImageError):
-        return "it is no image, or a damaged one, in a format that is read here (" + ", ".join(FORMATS) + ")"
+        return "it is not an image, or a damaged one, in a supported format (" + ", ".join(FORMATS) + ")"
     if isinstance(error, Image.DecompressionBombError):
         return f"it is too large: {text}"
     return "it is truncated" if "truncated" in text.casefold() else f"it does not decode: {text}"
@@ -103,7 +103,7 @@ def _decoded(source: Source, at_least: int | None, limits: Limits) -> Image.Imag
         if not isinstance(source, (str, Path)):
             raise Refused("an image is given as a path, a file's bytes, a PIL image or a uint8 array")
         source = content(source, limits.bytes + 1)
-    image = _with_header(source, limits)
+    image = with_header(source, limits)
     full = image.size
     if at_least is not None:
         side = max(1, at_least)
@@ -119,7 +119,7 @@ def _decoded(source: Source, at_least: int | None, limits: Limits) -> Image.Imag
             tiles = low_bytes(image)
             image.load()
         except Exception:
-            if not _available(needed):  # libjpeg, libwebp and others call a shortage a broken image
+            if not _available(needed):  # libjpeg, libwebp and others report a shortage as a broken image
                 raise MemoryError from None
             raise
         if tiles:
@@ -127,11 +127,11 @@ def _decoded(source: Source, at_least: int | None, limits: Limits) -> Image.Imag
         return _finished(image, at_least)
 
 
-def _with_header(data: bytes, limits: Limits) -> Image.Image:
+def with_header(data: bytes, limits: Limits) -> Image.Image:
     """An image with its header read and checked, its pixels not yet decoded."""
     check_bytes(data, limits)
     if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
-        raise Refused("it is HEIC, which is not read here: convert it to JPEG or PNG")
+        raise Refused("it is HEIC, which is not supported: convert it to JPEG or PNG")
     Image.init()
     try:
         image = Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN])
@@ -139,9 +139,7 @@ def _with_header(data: bytes, limits: Limits) -> Image.Image:
         if data[:4] not in TIFF:
             raise
         kinds = "64-bit levels, several channels of floating point or of more than 16 bits"
-        raise Refused(
-            f"it is a damaged TIFF, or of a kind that is not read here ({kinds}): save it with 8 bits"
-        ) from None
+        raise Refused(f"it is a damaged TIFF, or of an unsupported kind ({kinds}): save it with 8 bits") from None
     check_size(image.size, limits)
     check_planes(image)
     return image
@@ -149,7 +147,7 @@ def _with_header(data: bytes, limits: Limits) -> Image.Image:
 
 def _read_as(tiles: list[Any], data: bytes, limits: Limits) -> Image.Image:
     """The image, its bytes unpacked in another way."""
-    image: Any = _with_header(data, limits)
+    image: Any = with_header(data, limits)
     image.tile = tiles
     image.load()
     return image
@@ -185,7 +183,7 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 
 
 def _rgb(image: Image.Image, factor: int) -> Image.Image:
-    """An image in RGB, squares of `factor` pixels a side made one. Strip by strip: only the result is as large."""
+    """An image in RGB, shrunk by averaging squares of `factor` x `factor` pixels, strip by strip to save memory."""
     convert = to_eight_bits(image)
 
     def opaque(strip: Image.Image) -> Image.Image:

@@ -69,7 +69,7 @@ def parts(path: str | Path) -> Iterator[bytes]:
 
 
 def digest(source: Source) -> bytes:
-    """SHA-256 of an image's file or pixels; of its name where it cannot be read (decoding says why).
+    """SHA-256 of the file or pixels of an image; of its name where it cannot be read (decoding says why).
 
     Raises:
         Exhausted: file handles, memory or the disk failed.

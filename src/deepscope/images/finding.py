@@ -1,4 +1,4 @@
-"""The image files below what a person named."""
+"""The image files below named files and folders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deepscope.images.refusals import Skipped, label, why
 from deepscope.records import ours
 
 _REFUSED_SUFFIXES = frozenset({".heic", ".heif", ".avif"})
-"""Photographs that Pillow does not read everywhere: better refused by name than passed over."""
+"""Photographs that Pillow does not read everywhere: refused by name rather than skipped silently."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Found:
 def find(named: Iterable[str | Path]) -> Found:
     """The image files below the named files and folders.
 
-    A named file is taken whatever its suffix. In a folder, files with an image's suffix are taken,
+    A named file is taken whatever its suffix. In a folder, files with the suffix of an image format are taken,
     the folder's own before those of its sub-folders, both in sorted order; links are followed, hidden
     files and folders and what archivers leave behind (`__MACOSX`) are left out, and so are folders below a named one
-    that hold a result of this program, whose figures are no photographs. A file met twice is taken once,
+    that hold a result of this program, whose figures are not photographs. A file met twice is taken once,
     and so is a folder: at its own place, where `duplicate` says so, else where it is met first.
 
     Raises:
@@ -72,7 +72,7 @@ def _walk(folder: Path, suffixes: set[str], skipped: list[Skipped]) -> Iterator[
     def unreadable(error: OSError) -> None:
         skipped.append(Skipped(label(error.filename), why(Path(error.filename), error)))
 
-    seen = {folder.resolve()}  # each folder once: a link to a folder above would go round for ever
+    seen = {folder.resolve()}  # each folder once: a link to a folder above would loop forever
     for parent, folders, files in os.walk(folder, followlinks=True, onerror=unreadable):
         fresh = []
         for name in sorted(folders):

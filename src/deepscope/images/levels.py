@@ -1,4 +1,4 @@
-"""Grey levels of more than 8 bits as 8 bits: what the file says they mean, or a refusal where it does not say."""
+"""Grey levels of more than 8 bits as 8 bits: as the file defines them, or a refusal where it does not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why an input is not used: the errors, the records and their words."""
+"""Inputs that cannot be used: errors, records and messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOT_THE_FILES_FAULT = {
     errno.EIO: "check the disk or the network share",
     errno.ETIMEDOUT: "check the disk or the network share",
 }
-"""Errors that say nothing about the file that was being read -> what to do."""
+"""Errors that do not concern the file that was being read -> what to do."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,14 @@ def why(path: Path, error: OSError | ValueError) -> str:
         raise Exhausted(text) from None
     if isinstance(error, FileNotFoundError):
         if ADDRESS.match(str(path)):
-            return "it is an address, and only files are read: download it first"
+            return "it is a web address: download the file first"
         return "it is a link to a file that does not exist" if path.is_symlink() else "there is no such file or folder"
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return f"it cannot be read: {reason}"
 
 
 def shortage(name: str, error: BaseException) -> str:
-    """What to say where a failure is not the image's fault and must stop the run; nothing where it is."""
+    """The message where a failure is not the image's fault and must stop the run; empty where it is."""
     if isinstance(error, Exhausted):
         return str(error)
     if out_of_memory(error):
@@ -82,7 +82,7 @@ def shortage(name: str, error: BaseException) -> str:
 
 
 def label(source: object) -> str:
-    """What to call a source in a message."""
+    """The name of a source in a message."""
     if not isinstance(source, (str, Path)):
         return f"the image given as {type(source).__name__}"
     return visible(os.fspath(source))

@@ -1,4 +1,4 @@
-"""Pillow's warnings, kept from the screen without touching anybody else's.
+"""Hides Pillow's warnings without affecting other code.
 
 `warnings.catch_warnings` replaces the filters of the whole process, which other threads then see or undo. Instead, one
 ordinary filter stays: it ignores a category of warnings from Pillow's modules, and Python asks the category itself what

@@ -1,4 +1,4 @@
-"""Many images: read ahead in threads, in order, in batches, in flat memory."""
+"""Many images: read ahead in threads, in order, in batches, in constant memory."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def stream(
 ) -> Generator[Batch, None, None]:
     """Read images in order, in batches of up to `batch_size` readable ones.
 
-    Memory stays flat: besides the batch in use, at most one batch and one image per thread are held.
-    A bad image takes no row and is listed in `skipped`: one for which `read` raises an `DeepscopeError`. Other
+    Memory is constant: besides the batch in use, at most one batch and one image per thread are held.
+    A bad image takes no row and is listed in `skipped`: one for which `read` raises a `DeepscopeError`. Other
     errors are raised, and so is `Exhausted`: the image may be good. A batch ends early where the shape
     changes. Closing the iterator stops the threads.
 
@@ -57,7 +57,7 @@ def stream(
         batch_size: readable images in a batch, 1 or more.
         name: source -> what to call it in `skipped`; by default its file, or its place.
         threads: that read; None takes `decoding_threads()`.
-        pinned: put batches into page-locked memory, from which CUDA copies several times sooner.
+        pinned: put batches into page-locked memory, from which CUDA copies several times faster.
 
     Raises:
         Exhausted: memory or file handles ran out, or the disk failed.

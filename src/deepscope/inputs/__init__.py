@@ -1,12 +1,12 @@
-"""What a workflow is given: images in any form, read once, as one model sees them.
+"""Images in any form as the input of workflows, read once with a model's preprocessing.
 
 `gather` takes paths, folders, PIL images, arrays, tensors and datasets. `read` gives their pixels batch by batch in
-flat memory, `stream_photos` also what the model says about them; `read_photos` keeps the whole.
+flat memory, `stream_photos` also the model's logits; `read_photos` keeps everything.
 """
 
 from deepscope.inputs.given import Given, Images, gather
 from deepscope.inputs.photos import Photos, Read, nothing_readable, read, read_photos, require_size, stream_photos
-from deepscope.inputs.truth import right_answers
+from deepscope.inputs.truth import labelled_answers, right_answers
 
 __all__ = [
     "Given",
@@ -14,6 +14,7 @@ __all__ = [
     "Photos",
     "Read",
     "gather",
+    "labelled_answers",
     "nothing_readable",
     "read",
     "read_photos",

@@ -1,7 +1,8 @@
-"""Labelled images to learn from and to measure on, in whatever form the caller has them."""
+"""Labelled images for training and evaluation, in any form."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,17 +14,21 @@ from torch import Tensor
 
 from deepscope import images
 from deepscope.data import ClassFolders, load_dataset
-from deepscope.errors import DataError
+from deepscope.errors import DataError, DeepscopeError
 from deepscope.inputs.given import Given, Images, Item
 from deepscope.inputs.given import gather as gather_images
+from deepscope.models import Preprocessing
 from deepscope.names import storable
 from deepscope.session import Session
+
+_THUMBNAIL = 160
+"""Side of small pictures, in pixels."""
 
 Source: TypeAlias = "images.Source | Tensor"
 """An image or its file, or (3, H, W) pixels in [0, 1] that are taken as they are."""
 
 Data: TypeAlias = "str | Path | ClassFolders | Images | Examples"
-"""A folder with a folder of images per class, divided into `train/` and `test/` or not; a dataset's name; or an
+"""A folder with a folder of images per class, with or without `train/` and `test/`; a dataset's name; or an
 iterable of (image, label)."""
 
 
@@ -39,7 +44,7 @@ class Examples:
         labels: (N,) places in `classes`.
         test: (N,) bool, which images are the data's own test images; None where the data is undivided.
         folder: that holds the files; None for images from memory.
-        skipped: what was found and cannot be used.
+        skipped: what cannot be used.
         values: (C,) the caller's own labels of the classes; None where these are their names.
     """
 
@@ -122,6 +127,20 @@ class Examples:
         return np.asarray(self.classes) if self.values is None else self.values
 
     @property
+    def given(self) -> Given:
+        """The images with the caller's labels."""
+        labels = self.names[self.labels].tolist()
+        return Given(tuple(Item(*one) for one in zip(self.sources, self.paths, labels)), skipped=self.skipped)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all images and labels. Every image is read."""
+        found = hashlib.sha256(repr((self.classes, self.labels.tolist(), self.test is not None)).encode())
+        for source in self.sources:
+            found.update(source.numpy().tobytes() if isinstance(source, Tensor) else images.digest(source))
+        return found.hexdigest()
+
+    @property
     def training(self) -> Examples:
         """The training images; all images where the data is undivided."""
         return self if self.test is None else self.at(np.flatnonzero(~self.test))
@@ -142,11 +161,21 @@ class Examples:
         )
 
 
+def thumbnail_of(source: Source) -> Tensor | None:
+    """(3, H, W) pixels of an image, made small for a figure; None where its file cannot be read any more."""
+    if isinstance(source, Tensor):
+        return source
+    try:
+        return Preprocessing(resize=_THUMBNAIL, crop=_THUMBNAIL)(source)
+    except DeepscopeError:
+        return None
+
+
 def items_of(given: Images) -> Given:
     """Images in any form, one item per image that was given: a file that is named twice is two items.
 
     Raises:
-        DataError: it is nothing that holds images.
+        DataError: it does not hold images.
     """
     if isinstance(given, np.ndarray) and given.dtype.kind in "UO":
         given = given.tolist()

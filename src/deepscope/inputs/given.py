@@ -45,7 +45,7 @@ class Item:
     Attributes:
         source: the image itself, or its file.
         path: its file; for one that came from memory a name made from its place, "image-0".
-        label: what it shows, where the caller said so.
+        label: its class, where the caller gave one.
     """
 
     source: images.Source | Tensor
@@ -104,7 +104,7 @@ def gather(given: Images, *, below: Sequence[str | Path] = ()) -> Given:
         below: folders of class folders that named files come from.
 
     Raises:
-        DataError: it is nothing that holds images.
+        DataError: it does not hold images.
     """
     if isinstance(given, Given):
         return given

@@ -1,4 +1,4 @@
-"""Images as a model sees them, with what it says about them: each is opened, hashed and decoded once."""
+"""Images preprocessed for a model, with its logits: each is opened, hashed and decoded once."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Read:
-    """Consecutive images as a model sees them.
+    """Consecutive images, preprocessed for a model.
 
     Attributes:
         rows: (n,) each image's place among those that were given.
         paths: their files, or names.
         pixels: (n, 3, H, W) in [0, 1], on the CPU.
-        answers: the right classes of each; empty where nothing says what it shows.
+        answers: the right classes of each; empty where it is not known.
         digests: SHA-256 of each file or image.
         skipped: images met on the way that could not be read.
     """
@@ -53,7 +53,7 @@ def read(
     below: Sequence[str | Path] = (),
     text: str = "reading",
 ) -> Iterator[Read]:
-    """Read images as a model sees them, batch by batch, in flat memory.
+    """Read and preprocess images batch by batch, in constant memory.
 
     The first batch also carries what was named and holds no image. A batch may be empty where nothing could be read.
 
@@ -62,13 +62,13 @@ def read(
         given: see `Images`.
         session: progress, and the seed of the draw.
         batch_size: images per batch.
-        limit: how many images, at most, drawn at random.
+        limit: most images to read, drawn at random.
         below: folders of class folders that named files come from.
         text: names the progress bar.
 
     Raises:
         SettingError: a setting is out of range.
-        DataError: it is nothing that holds images.
+        DataError: it does not hold images.
     """
     for name, value in (("batch_size", batch_size), ("limit", limit)):
         if value is not None and value < 1:
@@ -137,14 +137,14 @@ def _answer(model: VisionModel, item: Item) -> frozenset[int]:
 
 @dataclass(frozen=True, eq=False)
 class Photos:
-    """N images as a model sees them, and what it says about them.
+    """N images, preprocessed for a model, and its logits.
 
     Attributes:
         model: the classifier that read them.
         paths: their files, or names.
         pixels: (N, 3, H, W) in [0, 1], on the CPU; fewer, of the first images, where only those are kept.
         logits: (N, C), on the CPU.
-        answers: the right classes of each; empty where nothing says what it shows.
+        answers: the right classes of each; empty where it is not known.
         digests: SHA-256 of each file or image.
         rows: each image's place among those that were given.
         skipped: what could not be read.
@@ -224,7 +224,7 @@ def stream_photos(
     below: Sequence[str | Path] = (),
     text: str = "reading",
 ) -> Iterator[Photos]:
-    """Read and classify images batch by batch, in flat memory.
+    """Read and classify images batch by batch, in constant memory.
 
     All images have one size. A batch may be empty, to carry what could not be read.
 
@@ -233,7 +233,7 @@ def stream_photos(
 
     Raises:
         ModelError: the model has no class layer.
-        DataError: it is nothing that holds images, tensors differ in size, or no image could be read.
+        DataError: it does not hold images, tensors differ in size, or no image could be read.
         SettingError: a setting is out of range.
     """
     model.require_classes()
@@ -285,7 +285,7 @@ def read_photos(
 
 
 def nothing_readable(skipped: Sequence[images.Skipped]) -> str:
-    """The one line for when every image was bad: the first reason, and how many more there are."""
+    """The message where no image could be read: the first reason, and how many more there are."""
     if not skipped:
         return "no image was given: name at least one file or folder"
     rest = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""

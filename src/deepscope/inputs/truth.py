@@ -37,6 +37,27 @@ def right_answers(model: VisionModel, paths: Sequence[Path], below: Iterable[str
     return answers
 
 
+def labelled_answers(model: VisionModel, labels: Sequence[int | str]) -> list[frozenset[int]]:
+    """For each label the classes that count as right; an empty set where it is no class of the model.
+
+    Args:
+        model: whose classes they are.
+        labels: class numbers; or names, which are read like the names of class folders.
+    """
+    by_wnid = {wnid: index for index, wnid in enumerate(model.wnids)}
+    named = Names(model.categories).paired({label for label in labels if isinstance(label, str)})
+
+    def answer(label: int | str) -> frozenset[int]:
+        if isinstance(label, int):
+            return frozenset({label} if 0 <= label < len(model.categories) else ())
+        known = truth(Path("image"), Path(label)) if by_wnid else None
+        if known is not None:
+            return frozenset(by_wnid[wnid] for wnid in known.wnids if wnid in by_wnid)
+        return frozenset() if (place := named[label]) is None else frozenset({place})
+
+    return [answer(label) for label in labels]
+
+
 def _folders(categories: Names, paths: Sequence[Path], below: Iterable[str | Path]) -> list[Path | None]:
     """The class folder of each file; of files below a folder that holds no class folder but is one, that folder."""
     roots = [Path(root).absolute() for root in below if Path(root).is_dir()]

@@ -66,7 +66,7 @@ def anatomy(model: str | VisionModel = DEFAULT, *, session: Session | None = Non
         session: decides where weights are looked for.
 
     Raises:
-        DeepscopeError: nothing has that name.
+        ModelError: nothing has that name.
         UnsupportedError: the network cannot run without its weights.
 
     Example:

@@ -12,7 +12,7 @@ from typing import Any, cast, get_type_hints
 import torch
 from torch import Tensor, nn
 
-from deepscope.errors import DeepscopeError, unknown
+from deepscope.errors import ModelError, unknown
 from deepscope.models import digits
 from deepscope.models.preprocessing import Interpolation, Preprocessing
 from deepscope.models.weights import checked
@@ -38,7 +38,7 @@ def resolve(text: str) -> str:
     """What a person typed -> `LIBRARY:NAME`; a bare name is looked for in torchvision, then timm.
 
     Raises:
-        DeepscopeError: no library has that architecture; the nearest names are offered.
+        ModelError: no library has that architecture; the message offers the nearest names.
     """
     library, _, name = text.rpartition(":")
     if library and library not in LIBRARIES:
@@ -72,7 +72,7 @@ def assemble(
         partial: where True, layers whose weights are absent are replaced by ones that refuse to run.
 
     Raises:
-        DeepscopeError: weights are missing, left over, NaN or infinite, or of other shapes or types than the
+        ModelError: weights are missing, left over, NaN or infinite, or of other shapes or types than the
             architecture's.
     """
     weights = checked(weights)
@@ -86,13 +86,9 @@ def assemble(
     missing = [key for key in wanted if key not in weights and not key.endswith("num_batches_tracked")]
     if wrong or (missing and not partial):
         first = f"{wrong[0]} does not fit" if wrong else f"{missing[0]} is missing"
-        raise DeepscopeError(
-            f"these weights are not those of {spec}: {first} ({len(wrong) + len(missing)} such tensors)"
-        )
+        raise ModelError(f"these weights are not those of {spec}: {first} ({len(wrong) + len(missing)} such tensors)")
     if alone := [key for key in missing if "." not in key]:
-        raise DeepscopeError(
-            f"these weights are not those of {spec}: {alone[0]}, which the whole network uses, is missing"
-        )
+        raise ModelError(f"these weights are not those of {spec}: {alone[0]}, which the whole network uses, is missing")
     if set(dict(network.named_buffers())) - set(wanted):
         network = _with_own_buffers(spec, classes)  # buffers that no weights file holds must be computed
     network.load_state_dict(dict(weights), strict=False, assign=True)
@@ -111,15 +107,15 @@ def _misfits(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
 
 
 class Absent(nn.Module):
-    """Stands where a layer's weights are not here. Running it is an error, never a random answer."""
+    """Replaces a layer whose weights are missing. Running it is an error, never a random answer."""
 
     def __init__(self, layer: str) -> None:
         super().__init__()
         self.layer = layer
 
     def forward(self, _: Tensor) -> Tensor:
-        """Raises DeepscopeError: the weights are not here."""
-        raise DeepscopeError(f"the weights of layer {self.layer!r} are not here: choose an earlier layer")
+        """Raises ModelError: the weights are missing."""
+        raise ModelError(f"the weights of layer {self.layer!r} are missing: choose an earlier layer")
 
 
 def preprocessing(spec: str) -> Preprocessing:

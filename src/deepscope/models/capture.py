@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import ModelError
 
 
 class _Enough(Exception):
@@ -24,13 +24,13 @@ class _Enough(Exception):
 
 
 def capture(network: nn.Module, inputs: Tensor, modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    """Run `network` on `inputs` until every module has run, and return what each put out.
+    """Run `network` on `inputs` until every module has run, and return the output of each.
 
     A module that runs several times (a shared activation) gives its first output. Outputs are copies:
     a following in-place operation does not change them. They stay differentiable.
 
     Raises:
-        DeepscopeError: a module never ran, or gave something other than one tensor.
+        ModelError: a module never ran, or gave something other than one tensor.
     """
     names: dict[nn.Module, list[str]] = {}
     for name, module in modules.items():
@@ -40,9 +40,7 @@ def capture(network: nn.Module, inputs: Tensor, modules: Mapping[str, nn.Module]
     def hook(module: nn.Module, _: Any, output: Any) -> None:
         for name in names[module]:
             if not isinstance(output, Tensor):
-                raise DeepscopeError(
-                    f"layer {name!r} gives {type(output).__name__}, not one tensor: choose a layer in it"
-                )
+                raise ModelError(f"layer {name!r} gives {type(output).__name__}, not one tensor: choose a layer in it")
             if name not in found:
                 found[name] = output.clone()
         if len(found) == len(modules) and not torch.compiler.is_compiling():  # an export follows no exceptions
@@ -59,5 +57,5 @@ def capture(network: nn.Module, inputs: Tensor, modules: Mapping[str, nn.Module]
             handle.remove()
     for name in modules:
         if name not in found:
-            raise DeepscopeError(f"layer {name!r} takes no part in the network's forward pass: choose another")
+            raise ModelError(f"layer {name!r} takes no part in the network's forward pass: choose another")
     return {name: found[name] for name in modules}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import SettingError, UnsupportedError
 from deepscope.models.capture import capture
 from deepscope.models.preprocessing import normalised
 
@@ -64,6 +64,15 @@ class View:
         return pixels.flip(-1) if self.mirrored else pixels
 
 
+@dataclass(frozen=True)
+class BackboneOrigin:
+    """What rebuilds a backbone's network: its architecture (`LIBRARY:NAME`) and the outputs of its class layer."""
+
+    name: str
+    architecture: str
+    classes: int | None
+
+
 class Backbone(nn.Module):
     """Layers of a pretrained network as feature vectors.
 
@@ -72,6 +81,7 @@ class Backbone(nn.Module):
         mean, std: of the pixels that the network was trained on, by channel.
         layers: (module's name, pooling) of each feature vector; no network runs further than the last of them.
         views: what the network sees of each image; features are their mean.
+        origin: rebuilds the network; None where that is not known.
     """
 
     mean: Tensor
@@ -84,9 +94,11 @@ class Backbone(nn.Module):
         std: Sequence[float] | Tensor,
         layers: Sequence[tuple[str, Pooling]],
         views: Sequence[View] = (View(),),
+        origin: BackboneOrigin | None = None,
     ) -> None:
         super().__init__()
         self.network = network
+        self.origin = origin
         self.layers = tuple(layers)
         self.views = tuple(views)
         self.register_buffer("mean", torch.as_tensor(mean).view(-1, 1, 1), persistent=False)
@@ -123,7 +135,7 @@ class Normalisation(nn.Module):
     def __init__(self, kind: NormalisationKind, shift: Tensor, scale: Tensor, rotation: Tensor) -> None:
         super().__init__()
         if kind not in get_args(NormalisationKind):
-            raise DeepscopeError(f"normalisation {kind!r} is not known: use {', '.join(get_args(NormalisationKind))}")
+            raise SettingError("normalisation", f"must be one of {', '.join(get_args(NormalisationKind))}", got=kind)
         self.kind: NormalisationKind = kind
         self.register_buffer("shift", shift)
         self.register_buffer("scale", scale)
@@ -165,15 +177,44 @@ class Normalisation(nn.Module):
         return features
 
 
+@dataclass(frozen=True)
+class HeadFit:
+    """How the linear layer of a transferred classifier was fitted: enough to find out what each image contributed.
+
+    Attributes:
+        head: name of the head.
+        regularisation: the strength that was chosen: C of the support vector machine and of logistic regression, the
+            penalty of ridge regression.
+        temperature: the layer's scores were divided by it.
+        images: the first 16 hexadecimal digits of each training image's SHA-256; empty where they are not known.
+    """
+
+    head: str
+    regularisation: float
+    temperature: float
+    images: tuple[str, ...] = ()
+
+
 class Classifier(nn.Module):
     """Backbones, a normalisation for each of their feature vectors, and a linear layer on all of them together.
 
     It takes pixels, not normalised input: every backbone applies its own mean and deviation. The logits' softmax
     gives calibrated probabilities.
+
+    Args:
+        backbones, normalisations, head: its parts.
+        fit: how the head was fitted; None where that is not known, or it was trained further.
     """
 
-    def __init__(self, backbones: Sequence[Backbone], normalisations: Sequence[Normalisation], head: nn.Linear) -> None:
+    def __init__(
+        self,
+        backbones: Sequence[Backbone],
+        normalisations: Sequence[Normalisation],
+        head: nn.Linear,
+        fit: HeadFit | None = None,
+    ) -> None:
         super().__init__()
+        self.fit = fit
         self.backbones = nn.ModuleList(backbones)
         self.normalisations = nn.ModuleList(normalisations)
         self.head = head
@@ -194,16 +235,17 @@ def pool(activation: Tensor, pooling: Pooling) -> Tensor:
     """(N, C, H, W) maps or (N, T, C) tokens -> (N, D). Vectors stay as they are.
 
     Raises:
-        DeepscopeError: the pooling is not known, or needs maps and there are tokens.
+        SettingError: the pooling does not exist.
+        UnsupportedError: it needs maps and there are tokens.
     """
     if pooling not in get_args(Pooling):
-        raise DeepscopeError(f"pooling {pooling!r} is not known: use {', '.join(get_args(Pooling))}")
+        raise SettingError("pooling", f"must be one of {', '.join(get_args(Pooling))}", got=pooling)
     if activation.ndim == 2 or pooling == "flatten":
         return activation.flatten(1)
     if activation.ndim == 3 and pooling != "pyramid":
         return activation.mean(1) if pooling == "mean" else activation.amax(1)
     if activation.ndim != 4:
-        raise DeepscopeError(
+        raise UnsupportedError(
             f"a layer's output of shape {tuple(activation.shape[1:])} has no {pooling} pooling: use mean"
         )
     if pooling == "pyramid":

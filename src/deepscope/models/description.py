@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, cast, get_args
 
-from deepscope.models.classifier import NormalisationKind, Pooling, View
+from deepscope.models.classifier import HeadFit, NormalisationKind, Pooling, View
 from deepscope.models.documents import boolean, choice, integer, integers, mapping, number, numbers, sequence, text
 from deepscope.models.preprocessing import MOST_PIXELS, Preprocessing
 
@@ -14,6 +14,7 @@ _MOST_CATEGORIES = 50_000
 _MOST_BACKBONES = 16
 _MOST_LAYERS = 64
 _MOST_VIEWS = 64
+_MOST_IMAGES = 2**19
 _MOST_MOVED = 64
 """Pixels that a view may move an image by."""
 _SMALLEST_SCALE, _LARGEST_SCALE = 0.1, 10.0
@@ -53,6 +54,7 @@ class Description:
         normalisations: one for each layer of all backbones.
         head: outputs and inputs of the linear layer.
         weights_sha256: of the weights' file.
+        fit: how the linear layer was fitted; None where nothing says so.
     """
 
     source: str
@@ -62,6 +64,7 @@ class Description:
     normalisations: tuple[NormalisationKind, ...]
     head: tuple[int, int]
     weights_sha256: str
+    fit: HeadFit | None
 
 
 def described(about: Any) -> Description:
@@ -85,6 +88,7 @@ def described(about: Any) -> Description:
         ),
         head=cast("tuple[int, int]", integers(about["head"], "head", low=1, high=2**31, count=2)),
         weights_sha256=text(about["weights_sha256"], "weights_sha256"),
+        fit=None if about["fit"] is None else _fit(about["fit"]),
     )
     if len(set(made.categories)) != len(made.categories):
         raise ValueError("a category occurs twice")
@@ -111,6 +115,18 @@ def _backbone(about: Any) -> BackboneDescription:
         std=std,
         layers=tuple(_layer(item) for item in sequence(about["layers"], "layers", low=1, high=_MOST_LAYERS)),
         views=tuple(_view(item) for item in sequence(about["views"], "views", low=1, high=_MOST_VIEWS)),
+    )
+
+
+def _fit(about: Any) -> HeadFit:
+    about = mapping(about, "fit", optional=dict.fromkeys(field.name for field in fields(HeadFit)))
+    return HeadFit(
+        head=text(about["head"], "a head's name"),
+        regularisation=number(about["regularisation"], "regularisation", low=1e-12, high=1e12),
+        temperature=number(about["temperature"], "temperature", low=1e-12, high=1e12),
+        images=tuple(
+            text(each, "an image's digest") for each in sequence(about["images"], "images", high=_MOST_IMAGES)
+        ),
     )
 
 

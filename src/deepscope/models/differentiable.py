@@ -17,7 +17,7 @@ Output = TypeVar("Output")
 def differentiable(method: Callable[Inputs, Output]) -> Callable[Inputs, Output]:
     """The method, run outside the caller's `torch.inference_mode`, in which no graph is recorded.
 
-    Tensors that were made in inference mode are copied, also those in a dataclass such as a goal. A network whose
+    Tensors that were made in inference mode are copied, also those in a dataclass such as a criterion. A network whose
     weights were made there stays out of reach of gradients.
     """
 

@@ -18,7 +18,7 @@ class Layer:
         name: as `--layer` takes it.
         kind: the module's class.
         family: "convolution", "fully-connected" or "other".
-        output: shape of what it puts out for one image, without the batch; empty where it puts out no tensor.
+        output: shape of its output for one image, without the batch; empty where it returns no tensor.
         parameters: numbers it owns itself, its children's left out.
         multiply_adds: of convolutions and matrix products for one image, its children's left out.
     """

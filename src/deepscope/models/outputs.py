@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import ModelError
 
 Kind = Literal["logits", "probabilities"]
 
@@ -60,7 +60,7 @@ class Outputs:
         """Normalised (N, C, H, W) -> finite (N, classes) logits of the same dtype.
 
         Raises:
-            DeepscopeError: the network cannot run on such inputs, its output is no matrix with one column per category,
+            ModelError: the network cannot run on such inputs, its output is not (N, classes),
                 holds NaN or infinity, holds independent probabilities of several labels or percentages, or may be
                 either logits or probabilities.
         """
@@ -86,28 +86,28 @@ class Outputs:
             if self.kind is not None or shortage:
                 raise
             shape = tuple(inputs.shape[1:])
-            raise DeepscopeError(f"{self.name} cannot run on an input of shape {shape}: {_first_line(error)}") from None
+            raise ModelError(f"{self.name} cannot run on an input of shape {shape}: {_first_line(error)}") from None
         return self._matrix(output, inputs.shape[0]).to(inputs.dtype)  # len() would fix the size in an export
 
     def _matrix(self, output: Any, images: int) -> Tensor:
         found = output if isinstance(output, Tensor) else self._logits_in(output, images)
         if not _is_dense(found):
-            raise DeepscopeError(f"{self.name} returns a sparse, nested or quantized tensor: return dense logits")
+            raise ModelError(f"{self.name} returns a sparse, nested or quantized tensor: return dense logits")
         if found.ndim > 2 and found.shape[2:].numel() == 1:  # a head that is a 1 x 1 convolution
             found = found.flatten(1)
         if found.ndim != 2 or found.shape[0] != images or not found.is_floating_point():
-            raise DeepscopeError(
+            raise ModelError(
                 f"{self.name} returns {_described(found)} for {images} images: a classifier returns floating-point "
                 f"logits of shape ({images}, {self.classes})"
             )
         width = found.shape[1]
         if width == 1 and self.classes != 2:
-            raise DeepscopeError(
+            raise ModelError(
                 f"{self.name} returns a single logit per image, which decides between two categories, "
                 f"and has {self.classes}: name both, the negative one first"
             )
         if width not in (1, self.classes):
-            raise DeepscopeError(f"{self.name} returns {width} logits per image and has {self.classes} categories")
+            raise ModelError(f"{self.name} returns {width} logits per image and has {self.classes} categories")
         return found
 
     def _logits_in(self, output: Any, images: int) -> Tensor:
@@ -126,22 +126,22 @@ class Outputs:
             return matrices[fitting[0]]
         kind = type(output).__name__
         if not found:
-            raise DeepscopeError(f"{self.name} returns {kind}, which holds no dense tensor: return the logits")
+            raise ModelError(f"{self.name} returns {kind}, which holds no dense tensor: return the logits")
         listed = " and ".join(f"{key!r} {tuple(value.shape)}" for key, value in list(found.items())[:4])
-        raise DeepscopeError(f"{self.name} returns {kind} in which {listed} may each be the logits: return one of them")
+        raise ModelError(f"{self.name} returns {kind} in which {listed} may each be the logits: return one of them")
 
     def _require_finite(self, found: Tensor) -> None:
         finite = found.isfinite()
         if not finite.all():
             bad = int((~finite.all(1)).sum())
-            raise DeepscopeError(
+            raise ModelError(
                 f"{self.name} returns logits that are NaN or infinite for {bad} of {len(found)} images: its training "
                 "has diverged, its weights are damaged, or its numbers overflow"
             )
 
     def _require_probabilities(self, found: Tensor) -> None:
         if not (_within(found, _LOOSE) if found.shape[1] == 1 else _is_close(_total(found, _LOOSE), 1, _LOOSE)):
-            raise DeepscopeError(
+            raise ModelError(
                 f"{self.name} returned probabilities for earlier images, and returns values that do not sum to 1 "
                 "or do not lie between 0 and 1 for these: return logits"
             )
@@ -169,7 +169,7 @@ class Outputs:
         elif last not in _BOUNDED and _is_constant(seen):
             return "logits", True  # small logits that hardly move: a sigmoid would saturate on the noise
         else:
-            raise DeepscopeError(
+            raise ModelError(
                 f"{self.name} returns values between 0 and 1 that do not sum to 1: probabilities of several labels per "
                 "image (a sigmoid per class), which are not supported; return logits of classes that exclude each other"
             )
@@ -181,7 +181,7 @@ class Outputs:
             return "probabilities"
         if last in _LINEAR or (len(seen) and not _within(seen, _STRICT)):
             return "logits"
-        raise DeepscopeError(
+        raise ModelError(
             f"{self.name} returns one value between 0 and 1 per image, which may be a logit or a probability: "
             "return logits, or end the network with torch.sigmoid"
         )
@@ -190,7 +190,7 @@ class Outputs:
         """What non-negative rows are that always have this sum."""
         if _is_close(total, 1, _STRICT):
             return "probabilities"
-        raise DeepscopeError(
+        raise ModelError(
             f"{self.name} returns values that always sum to {total:.4g}, like percentages: return logits, "
             "or probabilities that sum to 1"
         )

@@ -1,13 +1,11 @@
-"""Forward passes without a graph, in batches that shrink where memory is short."""
+"""Forward passes without a graph."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from deepscope.errors import DeepscopeError, out_of_memory
+from deepscope.models.batching import in_parts
 from deepscope.models.vision_model import VisionModel
 from deepscope.session import Session
 
@@ -21,30 +19,3 @@ def forward(model: VisionModel, pixels: Tensor, session: Session) -> Tensor:
             return model(part.to(model.device)).float().cpu()
 
     return in_parts(run, pixels)
-
-
-def in_parts(run: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
-    """`run` on the whole batch, or on ever smaller parts of it while memory runs out.
-
-    Raises:
-        DeepscopeError: memory does not suffice for a single image.
-    """
-    size = len(pixels)
-    while True:
-        try:
-            return torch.cat([run(part) for part in pixels.split(max(size, 1))])
-        except Exception as error:
-            if not out_of_memory(error):
-                raise
-            size = smaller(size)
-
-
-def smaller(size: int) -> int:
-    """Half a batch for which memory did not suffice.
-
-    Raises:
-        DeepscopeError: it was a single image.
-    """
-    if size <= 1:
-        raise DeepscopeError("not even one image fits into memory: choose a smaller model or --device cpu") from None
-    return size // 2

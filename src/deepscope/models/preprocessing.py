@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from deepscope import images
-from deepscope.errors import DeepscopeError
+from deepscope.errors import ModelError
 from deepscope.models import documents
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
@@ -84,15 +84,15 @@ class Preprocessing:
 
     @classmethod
     def from_json(cls, text: str) -> Preprocessing:
-        """Raises DeepscopeError where the text is not such a description."""
+        """Raises ModelError where the text is not such a description."""
         try:
             return cls.from_fields(documents.parse(text))
         except ValueError as error:
-            raise DeepscopeError(f"not a description of preprocessing ({error}): {text[:200]}") from None
+            raise ModelError(f"not a description of preprocessing ({error}): {text[:200]}") from None
 
     @classmethod
     def from_fields(cls, fields: Any) -> Preprocessing:
-        """From JSON that was read. Raises ValueError where it is no such description."""
+        """From JSON that was read. Raises ValueError where it is not such a description."""
         known = documents.mapping(fields, "preprocessing", optional=asdict(cls()))
         mean, std = (documents.numbers(known[name], name, low=-1e3, high=1e3) for name in ("mean", "std"))
         interpolation = documents.choice(known["interpolation"], "interpolation", get_args(Interpolation))
@@ -106,9 +106,9 @@ class Preprocessing:
         return made
 
     def require_channels(self, name: str) -> None:
-        """Raises DeepscopeError where the network `name` takes neither grey nor RGB images."""
+        """Raises ModelError where the network `name` takes neither grey nor RGB images."""
         if len(self.mean) not in (1, 3) or len(self.mean) != len(self.std):
-            raise DeepscopeError(
+            raise ModelError(
                 f"{name} has {len(self.mean)} means and {len(self.std)} standard deviations: networks for RGB images "
                 "have 3 of each, those for grey images 1; other channels are not supported"
             )

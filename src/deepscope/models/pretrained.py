@@ -14,7 +14,7 @@ from urllib.parse import urlparse
 import torch
 from torch import nn
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import FileError, ModelError
 from deepscope.files import sha256
 from deepscope.models import architectures, imagenet
 from deepscope.models.source import Entry, ModelSource
@@ -53,11 +53,11 @@ class Torchvision(ModelSource):
         try:
             state = weights.get_state_dict(progress=not session.quiet, check_hash=True, weights_only=True)
         except _UNREADABLE as error:
-            raise DeepscopeError(
+            raise ModelError(
                 f"the weights of {spec} cannot be read ({_reason(error)}): put {weights.url} at {path}"
             ) from None
         if not isinstance(state, Mapping):
-            raise DeepscopeError(f"{path} holds {type(state).__name__}, not weights: put {weights.url} there")
+            raise FileError(f"{path} holds {type(state).__name__}, not weights: put {weights.url} there")
         network = architectures.assemble(spec, _without_auxiliary(state, architectures.skeleton(spec)))
         categories = tuple(weights.meta["categories"])
         return VisionModel(
@@ -98,7 +98,7 @@ class Timm(ModelSource):
             return None
         config: Any = timm.get_pretrained_cfg(bare, allow_unregistered=False)
         if config is None or not config.has_weights:
-            raise DeepscopeError(f"timm publishes no weights for {bare}: choose another with `deepscope models --all`")
+            raise ModelError(f"timm publishes no weights for {bare}: choose another with `deepscope models --all`")
         downloaded = not _in_hub_cache(bare)
         if not downloaded:
             _require_digests(_cached(config))
@@ -108,7 +108,7 @@ class Timm(ModelSource):
         try:
             network: nn.Module = timm.create_model(bare, pretrained=True)
         except _UNREADABLE as error:
-            raise DeepscopeError(f"the weights of timm:{bare} cannot be read ({_reason(error)})") from None
+            raise ModelError(f"the weights of timm:{bare} cannot be read ({_reason(error)})") from None
         if downloaded:
             _require_digests(_cached(config))
         checked(network.state_dict())
@@ -139,7 +139,7 @@ def _require_digest(path: Path) -> None:
     """torch.hub checks the digest in a file's name only when it downloads the file; here, whenever it is read."""
     match = _DIGEST_IN_NAME.search(path.name)
     if match and not sha256(path).startswith(match[1]):
-        raise DeepscopeError(f"{path} is not the published file: its SHA-256 does not begin with {match[1]}; remove it")
+        raise FileError(f"{path} is not the published file: its SHA-256 does not begin with {match[1]}; remove it")
 
 
 def _require_digests(path: Path) -> None:
@@ -148,9 +148,7 @@ def _require_digests(path: Path) -> None:
         _require_digest(path)
     for blob in path.glob("blobs/*") if path.is_dir() else ():
         if _BLOB.fullmatch(blob.name) and blob.is_file() and sha256(blob) != blob.name:
-            raise DeepscopeError(
-                f"{blob} is damaged: its SHA-256 is not its name; remove it, so that it is fetched again"
-            )
+            raise FileError(f"{blob} is damaged: its SHA-256 is not its name; remove it, so that it is fetched again")
 
 
 def _without_auxiliary(state: Mapping[str, Any], network: nn.Module) -> dict[str, Any]:
@@ -214,7 +212,7 @@ def _require_network(name: str, url: str, path: Path) -> None:
     try:
         socket.getaddrinfo(host, 443)
     except OSError:
-        raise DeepscopeError(
-            f"the weights of {name} are not here and {host} cannot be reached: "
-            f"fetch {url} elsewhere and put it at {path}, or choose a model that `deepscope models` shows as here"
+        raise ModelError(
+            f"the weights of {name} are missing and {host} cannot be reached: "
+            f"fetch {url} elsewhere and put it at {path}, or choose a model that `deepscope models` shows as available"
         ) from None

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from deepscope.errors import DeepscopeError, FileError, UnsupportedError, unknown
 from deepscope.models import architectures
-from deepscope.models.classifier import Backbone, Classifier, Normalisation
+from deepscope.models.classifier import Backbone, BackboneOrigin, Classifier, Normalisation
 from deepscope.models.description import Description, described
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.source import Entry, ModelSource, exists
@@ -40,15 +40,6 @@ class SavedFolder(ModelSource):
         """The classifier in the folder of that path."""
         parts = (Path(name) / part for part in (CLASSIFIER.description, CLASSIFIER.weights))
         return load(Path(name)) if any(map(exists, parts)) else None
-
-
-@dataclass(frozen=True)
-class BackboneOrigin:
-    """What rebuilds a backbone's network: its architecture (`LIBRARY:NAME`) and the outputs of its class layer."""
-
-    name: str
-    architecture: str
-    classes: int | None
 
 
 def require_architectures(origins: Sequence[BackboneOrigin]) -> None:
@@ -84,11 +75,45 @@ def save(
         source: in words, what it was fitted on.
 
     Raises:
-        DeepscopeError: a backbone has no architecture that a name can rebuild, or the folder cannot be written to.
+        UnsupportedError: a backbone has no architecture that a name can rebuild.
+        FileError: the folder cannot be written to.
     """
+    description = _description(classifier, origins, preprocessing, categories, source=source)
+    try:
+        CLASSIFIER.write(folder, classifier.state_dict(), description, forget=lambda: _forget_export(folder))
+    except OSError as error:
+        raise FileError(
+            f"the classifier cannot be written to {folder} ({error.strerror}): free some space", path=folder
+        ) from None
+    wait_for_others()
+    return load(folder)
+
+
+def rebuilt(
+    classifier: Classifier, origins: Sequence[BackboneOrigin], preprocessing: Preprocessing, categories: Sequence[str]
+) -> Classifier:
+    """The classifier as `load` would build it from what `save` writes.
+
+    Raises:
+        DeepscopeError: a backbone has no architecture that a name can rebuild.
+        ValueError: an architecture is another one than the network's.
+    """
+    about = _description(classifier, origins, preprocessing, categories)
+    weights = {key: value.detach().cpu() for key, value in classifier.state_dict().items()}
+    return _rebuild(described({**about, "weights_sha256": ""}), weights)[0].eval()
+
+
+def _description(
+    classifier: Classifier,
+    origins: Sequence[BackboneOrigin],
+    preprocessing: Preprocessing,
+    categories: Sequence[str],
+    *,
+    source: str = "",
+) -> dict[str, Any]:
     require_architectures(origins)
     backbones: list[Any] = list(classifier.backbones)
-    description = {
+    return {
         "source": source,
         "categories": list(categories),
         "preprocessing": json.loads(preprocessing.to_json()),
@@ -104,15 +129,8 @@ def save(
         ],
         "normalisations": [module.kind for module in classifier.normalisations],
         "head": [classifier.head.out_features, classifier.head.in_features],
+        **({} if classifier.fit is None else {"fit": asdict(classifier.fit)}),
     }
-    try:
-        CLASSIFIER.write(folder, classifier.state_dict(), description, forget=lambda: _forget_export(folder))
-    except OSError as error:
-        raise FileError(
-            f"the classifier cannot be written to {folder} ({error.strerror}): free some space", path=folder
-        ) from None
-    wait_for_others()
-    return load(folder)
 
 
 def _forget_export(folder: Path) -> None:
@@ -133,7 +151,7 @@ def load(folder: Path) -> VisionModel:
     """The classifier in a folder, as a model like any other.
 
     Raises:
-        DeepscopeError: no such classifier, one of a newer version, or files that are missing, damaged or changed.
+        FileError: no such classifier, one of a newer version, or files that are missing, damaged or changed.
     """
     said, weights = CLASSIFIER.read(folder)
     with CLASSIFIER.building(folder):
@@ -164,7 +182,8 @@ def _rebuild(about: Description, weights: dict[str, Tensor]) -> tuple[Classifier
         for name, _ in backbone.layers:
             if not name or name not in known:
                 raise unknown(f"layer of {spec}", name, filter(None, known))
-        backbones.append(Backbone(network, backbone.mean, backbone.std, backbone.layers, backbone.views))
+        origin = BackboneOrigin(spec, backbone.architecture, backbone.classes)
+        backbones.append(Backbone(network, backbone.mean, backbone.std, backbone.layers, backbone.views, origin))
         for alias, layer in architectures.publication_aliases(spec).items():
             aliases.setdefault(alias, prefix + layer)
     normalisations = [
@@ -174,7 +193,7 @@ def _rebuild(about: Description, weights: dict[str, Tensor]) -> tuple[Classifier
     classes, features = about.head
     head = nn.Linear(features, classes, device="meta")
     head.load_state_dict(_below(weights, "head."), assign=True)
-    return Classifier(backbones, normalisations, head), aliases
+    return Classifier(backbones, normalisations, head, about.fit), aliases
 
 
 def _statistics(held: dict[str, Tensor]) -> dict[str, Tensor]:

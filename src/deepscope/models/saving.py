@@ -8,10 +8,10 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from deepscope.errors import FileError, ModelError, UnsupportedError
+from deepscope.errors import FileError, ModelError, SettingError, UnsupportedError
 from deepscope.files import atomic
-from deepscope.models import architectures, imagenet
-from deepscope.models.classifier import Classifier
+from deepscope.models import architectures, imagenet, saved
+from deepscope.models.classifier import Backbone, BackboneOrigin, Classifier
 from deepscope.models.vision_model import VisionModel
 from deepscope.models.weights_file import FILE, read
 
@@ -20,20 +20,22 @@ _SAME = 1e-5
 
 
 def save_model(model: VisionModel, path: str | Path, *, architecture: str = "") -> Path:
-    """Save a model's weights, classes and preprocessing as one `.safetensors` file that describes itself.
+    """Save a model's weights, classes and preprocessing, so that `load_model` and `--model` open it anywhere.
 
-    The file is read back before it takes its name, and must give the same logits.
+    It is one `.safetensors` file that describes itself; for a transferred classifier, a folder as `transfer fit`
+    writes it. What is saved is rebuilt before it takes its name, and must give the same logits.
 
     Args:
-        model: a model whose network torchvision or timm can rebuild.
-        path: a file that ends in `.safetensors`, or a folder, which gets the file `model.safetensors`.
+        model: a model whose network torchvision or timm can rebuild, or a classifier on features of such networks.
+        path: a file that ends in `.safetensors`, or a folder, which gets the file `model.safetensors`. For a
+            transferred classifier, a folder.
         architecture: what rebuilds the network, "torchvision:resnet18"; by default what the model says.
 
     Returns:
-        the file. `--model` and `load_model` take it, or its folder.
+        the file, or the folder of a transferred classifier. `--model` and `load_model` take either.
 
     Raises:
-        UnsupportedError: nothing rebuilds the network, or it is a transferred classifier, whose folder can be copied.
+        UnsupportedError: nothing rebuilds the network.
         ModelError: the architecture is another one than the network's.
         FileError: the file cannot be written.
 
@@ -45,7 +47,7 @@ def save_model(model: VisionModel, path: str | Path, *, architecture: str = "") 
         'tench'
     """
     if isinstance(model.network, Classifier):
-        raise UnsupportedError(f"{model.name} is a saved classifier already: copy its folder", what="save_model")
+        return _save_classifier(model, model.network, Path(path))
     if not (named := architecture or model.architecture):
         raise UnsupportedError(
             f"{model.name} came from Python, and nothing says how to rebuild its network: name its architecture, such "
@@ -71,6 +73,21 @@ def save_model(model: VisionModel, path: str | Path, *, architecture: str = "") 
     except OSError as error:
         raise FileError(f"{file} cannot be written: {error.strerror or error}", path=file) from None
     return file
+
+
+def _save_classifier(model: VisionModel, classifier: Classifier, folder: Path) -> Path:
+    if folder.suffix == ".safetensors":
+        raise SettingError("path", "must be a folder: a transferred classifier is more than one file", got=str(folder))
+    backbones = [backbone for backbone in classifier.backbones if isinstance(backbone, Backbone)]
+    origins = [one.origin or BackboneOrigin(model.name, "", None) for one in backbones]
+    try:
+        network = saved.rebuilt(classifier, origins, model.preprocessing, model.categories)
+    except ValueError as error:
+        raise ModelError(f"{model.name} cannot be rebuilt from its description: {error}", model=model.name) from None
+    named = " + ".join(origin.architecture for origin in origins)
+    _require_same(model, model.with_network(network, returns=None), f"classifier on {named}")
+    saved.save(folder, classifier, origins, model.preprocessing, model.categories, source=model.origin.source)
+    return folder
 
 
 def _require_same(model: VisionModel, other: VisionModel, architecture: str) -> None:

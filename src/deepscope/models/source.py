@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from deepscope.errors import DeepscopeError, unknown
+from deepscope.errors import ModelError, unknown
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.vision_model import VisionModel
 from deepscope.registry import Registered
@@ -53,7 +53,7 @@ class ModelSource(Registered):
         """The model of that name on the CPU, or None where the name is not this source's.
 
         Raises:
-            DeepscopeError: the name is this source's, but the model cannot be opened.
+            ModelError: the name is this source's, but the model cannot be opened.
         """
 
 
@@ -77,7 +77,7 @@ def load_model(name: str | Path = DEFAULT, session: Session | None = None) -> Vi
         session: decides device and folders; a default session where None.
 
     Raises:
-        DeepscopeError: nothing has that name, its weights are not here and cannot be fetched, or they
+        ModelError: nothing has that name, its weights are missing and cannot be fetched, or they
             do not fit. A model is never given random weights.
 
     Example:
@@ -95,9 +95,9 @@ def load_model(name: str | Path = DEFAULT, session: Session | None = None) -> Vi
         if model is not None:
             return model.to(session.device)
     if exists(Path(name)):
-        raise DeepscopeError(f"model {str(name)!r} {_unsupported(Path(name))}")
+        raise ModelError(f"model {str(name)!r} {_unsupported(Path(name))}")
     if "/" in str(name) or Path(name).suffix:
-        raise DeepscopeError(f"model {str(name)!r}: no such file or folder")
+        raise ModelError(f"model {str(name)!r}: no such file or folder")
     raise unknown("model", str(name), [entry.name for entry in catalogue(session)], listing="`deepscope models --all`")
 
 

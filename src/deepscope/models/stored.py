@@ -31,6 +31,7 @@ class Format:
         weights: name of the safetensors file.
         made_by: the command that writes one: "transfer fit".
         version: that is written, and the newest that is read.
+        formerly: the format that took this one's place in an earlier release, which is still read.
     """
 
     kind: str
@@ -38,6 +39,7 @@ class Format:
     weights: str
     made_by: str
     version: int = 1
+    formerly: Format | None = None
 
     @property
     def name(self) -> str:
@@ -77,6 +79,9 @@ class Format:
             lambda digest: json.dumps({**said, "weights_sha256": digest}, indent=1, ensure_ascii=False) + "\n",
             retire=lambda: (retire(folder), forget()),
         )
+        if self.formerly:  # of an earlier network
+            for name in (self.formerly.description, self.formerly.weights):
+                (folder / name).unlink(missing_ok=True)
 
     def read(self, folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """The description, of which only format, version and digest have been checked, and the weights.
@@ -84,6 +89,9 @@ class Format:
         Raises:
             FileError: a file is missing, damaged, changed, or of a newer version.
         """
+        older = self.formerly
+        if older and (folder / older.description).is_file() and not (folder / self.description).is_file():
+            return older.read(folder)
         about = self.describe(folder)
         path = folder / self.weights
         found = matching(path, about.get("weights_sha256"))

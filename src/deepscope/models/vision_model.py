@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from deepscope import images
-from deepscope.errors import DeepscopeError, ModelError, unknown
+from deepscope.errors import DataError, ModelError, unknown
 from deepscope.models.capture import capture
 from deepscope.models.outputs import Kind, Outputs
 from deepscope.models.preprocessing import Preprocessing, normalised
@@ -55,7 +55,7 @@ class VisionModel:
         outputs: reads what this network returns; not an argument, each model makes its own.
 
     Raises:
-        DeepscopeError: the preprocessing has neither one nor three channels.
+        ModelError: the preprocessing has neither one nor three channels.
     """
 
     name: str
@@ -102,7 +102,7 @@ class VisionModel:
         """
         pixels = [self.preprocessing(picture) for picture in pictures]
         if not pixels:
-            raise DeepscopeError("no image was given: name at least one file or folder")
+            raise DataError("no image was given: name at least one file or folder")
         return torch.stack(pixels).to(self.device)
 
     def normalise(self, pixels: Tensor) -> Tensor:
@@ -114,19 +114,20 @@ class VisionModel:
         """(N, 3, H, W) pixels in [0, 1] -> (N, C) logits in their dtype, differentiable with respect to them.
 
         Raises:
-            DeepscopeError: the model has no class layer, or its network returns no finite scores of its categories.
+            ModelError: the model has no class layer, or its network returns no finite scores of its categories.
         """
         self.require_classes()
         return self.outputs(self.network, self.normalise(pixels)).to(pixels.dtype)
 
     def activations(self, pixels: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """What the named layers put out, in one pass that stops after the last of them.
+        """The outputs of the named layers, in one pass that stops after the last of them.
 
         Returns:
             the layers' names, as given -> outputs (N, ...), differentiable with respect to the pixels.
 
         Raises:
-            DeepscopeError: no layer has that name, or the layer gives no tensor.
+            UnknownNameError: no layer has that name.
+            ModelError: the layer gives no tensor.
         """
         modules = {name: self.layer(name) for name in layers}
         return capture(self.network, self.normalise(pixels), modules)
@@ -135,7 +136,7 @@ class VisionModel:
         """The module of that name, as PyTorch or the publication calls it.
 
         Raises:
-            DeepscopeError: no layer has that name; the nearest names are offered.
+            UnknownNameError: no layer has that name.
         """
         try:
             return self.network.get_submodule(self.aliases.get(name, name) or "?")
@@ -155,7 +156,8 @@ class VisionModel:
         name that several classes share (ImageNet has two cranes) is refused with their numbers.
 
         Raises:
-            DeepscopeError: no class, or more than one, is meant; the nearest names are offered.
+            UnknownNameError: no class has that name.
+            ModelError: several classes have it, or the number is too large.
         """
         self.require_classes()
         if isinstance(text, int):
@@ -163,7 +165,7 @@ class VisionModel:
         found = self._names.places(text)
         if len(found) > 1:
             numbers = " or ".join(str(index) for index in found)
-            raise DeepscopeError(f"{self.name} has several classes named {text!r}: give the number instead, {numbers}")
+            raise ModelError(f"{self.name} has several classes named {text!r}: give the number instead, {numbers}")
         if found:
             return found[0]
         if text in self.wnids:
@@ -174,9 +176,7 @@ class VisionModel:
 
     def _numbered(self, index: int) -> int:
         if not 0 <= index < len(self.categories):
-            raise DeepscopeError(
-                f"class {index} does not exist: {self.name} has classes 0 to {len(self.categories) - 1}"
-            )
+            raise ModelError(f"class {index} does not exist: {self.name} has classes 0 to {len(self.categories) - 1}")
         return index
 
     @cached_property

@@ -14,7 +14,7 @@ from typing import ClassVar
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DeepscopeError, FileError, ModelError
 from deepscope.files import sha256
 from deepscope.models import architectures, documents, imagenet
 from deepscope.models.preprocessing import Preprocessing
@@ -59,7 +59,7 @@ def read(path: Path) -> VisionModel:
     """The model that a self-describing `.safetensors` file holds.
 
     Raises:
-        DeepscopeError: no safetensors file, no or wrong metadata, or weights of another architecture.
+        FileError: no safetensors file, no or wrong metadata, or weights of another architecture.
     """
     about, tensors = _read_header(path, tensors=True)
     categories, wnids = _categories(about.get("categories", ""), path)
@@ -70,7 +70,7 @@ def read(path: Path) -> VisionModel:
             spec, tensors, classes=len(categories) or None, partial=bool(about.get("part"))
         )
     except DeepscopeError as error:
-        raise DeepscopeError(f"{path}: {error}") from None
+        raise FileError(f"{path}: {error}", path=path) from None
     return VisionModel(
         name=_name(path),
         network=network,
@@ -90,12 +90,12 @@ def _entry(path: Path) -> Entry:
     try:
         return Entry(_name(path), _architecture(about), weights, True, _preprocessing(about), features_only=part)
     except DeepscopeError as error:
-        raise DeepscopeError(f"{path}: {error}") from None
+        raise FileError(f"{path}: {error}", path=path) from None
 
 
 def _architecture(about: dict[str, str]) -> str:
     if "architecture" not in about:
-        raise DeepscopeError("its metadata names no architecture: add 'architecture': 'torchvision:NAME'")
+        raise ModelError("its metadata names no architecture: add 'architecture': 'torchvision:NAME'")
     return architectures.resolve(about["architecture"])
 
 
@@ -105,13 +105,13 @@ def _preprocessing(about: dict[str, str]) -> Preprocessing | None:
 
 def _read_header(path: Path, *, tensors: bool = False) -> tuple[dict[str, str], dict[str, Tensor]]:
     if not exists(path) or not path.is_file():  # a folder, or a pipe that would never end
-        raise DeepscopeError(f"model file {path}: " + ("not an ordinary file" if exists(path) else "no such file"))
+        raise FileError(f"model file {path}: " + ("not an ordinary file" if exists(path) else "no such file"))
     try:
         with safe_open(path, framework="pt") as file:
             found = {key: file.get_tensor(key) for key in file.keys()} if tensors else {}  # noqa: SIM118
             return dict(file.metadata() or {}), found
     except (SafetensorError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise DeepscopeError(f"{path}: not a readable safetensors file ({error})") from None
+        raise FileError(f"{path}: not a readable safetensors file ({error})", path=path) from None
 
 
 def _categories(text: str, path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -121,7 +121,7 @@ def _categories(text: str, path: Path) -> tuple[tuple[str, ...], tuple[str, ...]
         listed = documents.sequence(documents.parse(text) if text else [], "categories", high=100_000)
         return tuple(documents.text(name, "a category") for name in listed), ()
     except ValueError:
-        raise DeepscopeError(
+        raise FileError(
             f"{path}: its metadata's 'categories' is neither '{imagenet.NAME}' nor a JSON list of names"
         ) from None
 

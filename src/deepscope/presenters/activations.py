@@ -13,7 +13,7 @@ from deepscope.render import presents
 from deepscope.results import Block, Column, Curves, GridCell, Heatmap, ImageGrid, Result, Series, Table
 
 _ACROSS = 8
-"""Maps of each image beside it, where there are several images."""
+"""Maps drawn per image where there are several images."""
 
 
 @presents(classification.Activations)
@@ -57,7 +57,7 @@ def square(found: classification.Activations, layer: str, index: int, *, maps: i
 
 
 def _metrics(maps: Tensor) -> dict[str, float]:
-    """Of (N, C, ...) maps; "dead" counts the channels that are nowhere above 0."""
+    """Of (N, C, ...) maps; "dead" counts the channels that are 0 or below everywhere."""
     return {
         "channels": maps.shape[1],
         "mean": float(maps.mean()),
@@ -79,10 +79,10 @@ def _table(found: classification.Activations, layer: str) -> Table:
 
 
 def _figures(found: classification.Activations, layer: str, most: int) -> tuple[Block, ...]:
-    """The images and their maps: one image's in a square, those of several in a row beside each."""
+    """The images and their maps: a square of maps for one image, one row per image for several."""
     name, maps = f"{layer} of {found.model.name}", found.maps(layer)
     pictures = [picture(pixels, caption=path.name) for path, pixels in zip(found.paths, found.pixels)]
-    seen = ImageGrid(tuple((cell,) for cell in pictures), title="What the network sees")
+    seen = ImageGrid(tuple((cell,) for cell in pictures), title="Network input")
     if maps.ndim == 3:  # no positions: (N, C, 1)
         places = torch.arange(maps.shape[1]).numpy()
         lines = tuple(

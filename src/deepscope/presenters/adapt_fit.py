@@ -11,7 +11,7 @@ from deepscope.training import History
 
 @presents(AdaptedModel)
 def present(adapted: AdaptedModel) -> Result:
-    """Accuracies on both domains, and what happened along the training."""
+    """Accuracies on both domains, and the course of the training."""
     domains, saved = adapted.domains, [adapted.saved] if adapted.saved else []
     source, target = f"{len(domains.source)} labelled images of {adapted.source}", f"{len(domains.target)}"
     return Result(
@@ -23,7 +23,7 @@ def present(adapted: AdaptedModel) -> Result:
         blocks=(
             _table(adapted),
             *(Note(f"{remark}.", "Classes", "warning") for remark in domains.remarks),
-            *(Note(f"The model is in {m.name}: give it to any command with --model.", "Saved") for m in saved),
+            *(Note(f"{m.name} is a model: `deepscope classify IMAGES --model {m.name}`.", "Saved") for m in saved),
             *curves(adapted.history),
             *skipped_blocks(domains.skipped),
         ),
@@ -34,7 +34,7 @@ def present(adapted: AdaptedModel) -> Result:
 
 
 def curves(history: History) -> tuple[Block, ...]:
-    """Losses, label-free scores, and the method's own figures, along the training."""
+    """Losses, label-free scores, and the method's own figures, during training."""
     groups = {
         "loss/": ("Losses", "loss", ""),
         "validator/": ("Label-free scores", "share of the range", "Each score from its lowest to its highest value."),

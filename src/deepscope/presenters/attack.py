@@ -34,11 +34,11 @@ _SHOWN = 8
 
 
 def present(found: AdversarialExamples, *, figures: int = _SHOWN) -> Result:
-    """What an attack made of each image.
+    """Each image with its adversarial example.
 
     Args:
         found: what `attack` returned.
-        figures: how many images the figure shows, at most.
+        figures: most images that the figure shows.
     """
     return Result(
         title=f"{found.method.name} on {found.model.name}: {_aim(found)}",
@@ -66,7 +66,7 @@ def _aim(found: AdversarialExamples) -> str:
         return "any other class"
     if found.target == "random":
         return "a random other class each"
-    return f"to be seen as {found.model.categories[found.model.category(found.target)]}"
+    return f"to be classified as {found.model.categories[found.model.category(found.target)]}"
 
 
 def _metrics(found: AdversarialExamples) -> dict[str, float]:
@@ -75,10 +75,10 @@ def _metrics(found: AdversarialExamples) -> dict[str, float]:
     metrics |= proportion(int(found.success.sum()), len(found)).metrics("success")
     for field in ("l0", "l2", "linf", "ssim"):
         metrics |= median(outcome.values(field)).metrics(field)
-    for field in ("true_before", "true_after", "target_before", "target_after"):
-        everyone = outcome.values(field, of_successes=False)
+    for probability in ("true/before", "true/after", "target/before", "target/after"):
+        everyone = outcome.values(probability.replace("/", "_"), of_successes=False)
         if not all(map(math.isnan, everyone)):
-            metrics |= mean(everyone).metrics(field.replace("_", "/"))
+            metrics |= mean(everyone).metrics(probability)
     metrics |= mean(outcome.queries).metrics("queries") | mean(outcome.gradients).metrics("gradients")
     return metrics | {"gradients/vanished": int(outcome.vanished.sum())}
 
@@ -88,7 +88,7 @@ def _summary(found: AdversarialExamples) -> str:
     if learnt := len(found.subjects.learn_from or ()):
         said += f" The perturbation was learnt from {learnt} other image{'s' if learnt != 1 else ''}."
     if count := len(found.misclassified):
-        said += f" {count} image{'s' if count != 1 else ''} that the network gets wrong without any attack "
+        said += f" {count} image{'s' if count != 1 else ''} misclassified without an attack "
         said += f"{'were' if count != 1 else 'was'} left out."
     return said
 
@@ -120,11 +120,11 @@ def _tables(found: AdversarialExamples) -> tuple[Block, ...]:
         Column("queries", ".0f"),
         Column("gradients", ".0f"),
     )
-    caption = "L0 counts pixels; L2 of pixels in [0, 1]; queries and gradients are the mean of an image's batch."
+    caption = "L0 counts pixels; L2 of pixels in [0, 1]; queries and gradients are means over the batch."
     blocks: list[Block] = [Table(columns, tuple(rows), title="Images attacked", caption=caption)] if rows else []
     if found.misclassified:
         wrong = tuple((image.path.name, names[image.predicted]) for image in found.misclassified)
-        blocks.append(Table((Column("image"), Column("prediction")), wrong, title="Wrong without any attack"))
+        blocks.append(Table((Column("image"), Column("prediction")), wrong, title="Misclassified without an attack"))
     return tuple(blocks)
 
 

@@ -126,7 +126,7 @@ def _curves(found: AttackEvaluation) -> tuple[Curves, ...]:
                     x_title=title,
                     y_title="accuracy",
                     title=f"Accuracy under attack ({norm})",
-                    caption="An image counts as lost at every radius above the one it was first lost at.",
+                    caption="An image misclassified at one radius counts as misclassified at every larger radius.",
                 )
             )
     return tuple(curves)
@@ -139,7 +139,7 @@ def _defended(found: AttackEvaluation) -> dict[str, tuple[dict[str, int], int]]:
 
 
 def _defence_metrics(found: AttackEvaluation) -> dict[str, float]:
-    """Accuracy of the defended network on images that the bare one gets right, and on what the attacks made of them."""
+    """Accuracy of the defended network on images that the bare network gets right, clean and attacked."""
     return {
         key: value
         for name, (right, count) in _defended(found).items()

@@ -1,4 +1,4 @@
-"""Pieces that several presenters of attacks show."""
+"""Parts shared by the presenters of attacks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def as_picture(levels: Tensor, *, caption: str = "", points: tuple[tuple[float, 
 
 
 def as_bars(model: VisionModel, ranked: Ranked, label: int) -> Bars:
-    """The most probable classes; the true one stands out."""
+    """The most probable classes, the true one highlighted."""
     classes, probabilities = zip(*ranked)
     return Bars(
         labels=tuple(model.categories[index] for index in classes),
@@ -44,7 +44,7 @@ def as_bars(model: VisionModel, ranked: Ranked, label: int) -> Bars:
 
 
 def vanished_notes(vanished: Tensor, *, gradients: bool = True, method: str = "") -> tuple[Note, ...]:
-    """A warning that an attack proves nothing about some of (N,) images; none where it does about all.
+    """A warning that an attack is not informative for some of (N,) images; none where it is for all.
 
     Args:
         vanished: see `Outcome`.

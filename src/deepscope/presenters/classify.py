@@ -11,7 +11,7 @@ from deepscope.statistics import top_shares
 
 @presents(Classification)
 def present(found: Classification) -> Result:
-    """Table, accuracy and a figure of what a model sees."""
+    """Table, accuracy and a figure of the predictions."""
     count, accuracy = len(found), _accuracy(found)
     return Result(
         title=f"{found.model.name} on {count} image{'s' if count != 1 else ''}",
@@ -37,9 +37,9 @@ def figure(found: Classification) -> ImageGrid:
     left_out = f"; the first {len(shown)} of {len(found)} images" if len(shown) < len(found) else ""
     return ImageGrid(
         rows=tuple(tuple(cell for pair in cells[i : i + 2] for cell in pair) for i in range(0, len(cells), 2)),
-        title="What the network sees, and its most probable classes",
+        title="Network input and most probable classes",
         caption=f"{model.name}; images as resized and cropped to {model.preprocessing.size[1]} x "
-        f"{model.preprocessing.size[0]} pixels; the bar of the true class, where known, stands out{left_out}.",
+        f"{model.preprocessing.size[0]} pixels; the bar of the true class, where known, is highlighted{left_out}.",
     )
 
 

@@ -13,7 +13,7 @@ from deepscope.results import Block, Column, ImageGrid, Note, Picture, Provenanc
 
 @presents(Audit)
 def present(found: Audit) -> Result:
-    """What is wrong, and what to do about it."""
+    """The problems found, and how to fix them."""
     exact, near = found.worst[: len(found.exact)], found.worst[len(found.exact) :]
     return Result(
         title=f"Audit of {found.root}: {found.images} images",
@@ -38,21 +38,20 @@ def _advice(found: Audit) -> list[Block]:
     if mislabelled := [pair for pair in found.exact if pair.across_classes]:
         first = f"{mislabelled[0].first} and {mislabelled[0].second}"
         more = f" (and {len(mislabelled) - 1} more pairs in the table)" if len(mislabelled) > 1 else ""
-        text = f"{first}{more} are the same picture in two classes: one label is wrong. Remove one."
-        notes.append(Note(text, "One picture, two classes", "warning"))
+        text = f"{first}{more} are the same image in two classes: one label is wrong. Remove one."
+        notes.append(Note(text, "One image, two classes", "warning"))
     if leaked := len(found.leaked):
         text = (
             f"{leaked} held-out {'images are' if leaked > 1 else 'image is'} in the training folder too: accuracy on "
             "them measures memory. Remove them from the held-out images, or report accuracy with and without them."
         )
-        notes.append(Note(text, "Train and test share pictures", "warning"))
+        notes.append(Note(text, "Train and test share images", "warning"))
     if within := sum(not pair.across_splits for pair in found.exact):
-        text = (
-            f"{within} {'copies lie' if within > 1 else 'copy lies'} beside the original and count twice: remove them."
-        )
+        are = "copies are" if within > 1 else "copy is"
+        text = f"{within} {are} in the same split as the original and count twice: remove them."
         notes.append(Note(text, "Copies"))
     if near := sum(pair.across_splits for pair in found.near):
-        text = f"{near} pair{'s' if near > 1 else ''} of near-copies cross the splits: look at the figure, then decide."
+        text = f"{near} pair{'s' if near > 1 else ''} of near-copies cross the splits: inspect the figure, then decide."
         notes.append(Note(text, "Near-copies across the splits", "warning"))
     if not (found.exact or found.near or found.corrupt):
         notes.append(Note("No corrupt file, no copy, no near-copy.", level="verdict"))
@@ -73,7 +72,7 @@ def _tables(exact: Sequence[Pair], near: Sequence[Pair]) -> list[Block]:
     if near:
         rows = tuple((str(pair.first), str(pair.second), crossed(pair), pair.distance) for pair in near)
         caption = (
-            f"Distance: bits in which the perceptual hashes differ, of {BITS}; other pictures differ in about 120."
+            f"Distance: bits in which the perceptual hashes differ, of {BITS}; unrelated images differ in about 120."
         )
         columns = Column("one"), Column("other"), Column("crosses"), Column("distance", "d")
         blocks.append(Table(columns, rows, title="Near-copies", caption=caption))

@@ -13,7 +13,7 @@ from deepscope.results import Column, GridCell, ImageGrid, Result, Table
 def present(found: Explanations) -> Result:
     """A figure and a table of the maps."""
     return Result(
-        title=f"{found.method.name}: what {found.model.name} looks at",
+        title=f"{found.method.name}: attribution maps of {found.model.name}",
         metrics={"images": len(found), "maps": len(found.maps), "skipped": len(found.skipped)},
         blocks=(_table(found), _figure(found), *skipped_blocks(found.skipped)),
         arrays={"maps": found.maps.numpy(), "image": found.rows.numpy(), "class": found.classes.numpy()},

@@ -11,7 +11,7 @@ from deepscope.render import presents
 from deepscope.results import Column, GridCell, Heatmap, ImageGrid, Result, Table
 
 ACROSS = 5
-"""Pictures in a row of the figure: more would be too small to compare."""
+"""Images per row of the figure: more would be too small to compare."""
 
 
 @presents(Comparison)
@@ -60,7 +60,7 @@ def _figure(found: Comparison) -> ImageGrid:
         tuple(grid),
         title=f"Methods compared, {found.model.name}",
         columns=() if many else ("image", *found.methods),
-        caption="Brighter: the class score rests more on this place. Each map has its own scale, up to its "
+        caption="Brighter: more influence on the class score. Each map has its own scale, up to its "
         "99th percentile." + (" Grey: the method does not apply to this network." if found.refused else ""),
     )
 

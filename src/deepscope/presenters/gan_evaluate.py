@@ -15,7 +15,7 @@ def present(found: GANEvaluation) -> Result:
     """All metrics, and the nearest training images."""
     missing = [*(() if found.evaluated else (_NO_EVALUATOR,)), *found.missing]
     return Result(
-        title=f"What the images of {found.gan.name} are worth",
+        title=f"Quality of the images of {found.gan.name}",
         metrics=dict(found.metrics),
         blocks=(_table(found), *(Note(text, "Not measured", "warning") for text in missing), _nearest(found)),
         provenance=generated_by(found.gan),
@@ -24,20 +24,20 @@ def present(found: GANEvaluation) -> Result:
 
 _NO_EVALUATOR = (
     "Classes, and distances by an evaluator's features: no evaluator knows these images. `deepscope gan evaluator DATA "
-    "--out evaluator/` trains one; give it with --evaluator evaluator/."
+    "--out evaluator/` trains one, and `deepscope gan evaluate GENERATOR --evaluator evaluator/` uses it."
 )
 
 
 def _table(found: GANEvaluation) -> Table:
     rows = tuple((name, value, found.of_real_images(name)) for name, value in found.generated.items())
     columns = (Column("measure"), Column("generated", ".4f"), Column("real images", ".4f"))
-    caption = "Real images: held-out or training images in the samples' place, the best that can be expected."
+    caption = "Real images: held-out or training images in place of the samples, as an upper bound."
     return Table(columns, rows, "Quality", caption)
 
 
 def _nearest(found: GANEvaluation) -> ImageGrid:
     pairs = torch.cat([found.samples, found.nearest])
     captions = [f"{distance:.3f}" for distance in found.distances.tolist()] + [""] * len(found.nearest)
-    title = "The samples that are nearest to training images"
+    title = "Samples closest to training images"
     grid = cells(pairs, max(len(found.samples), 1), captions=captions)
     return ImageGrid(grid, title, "Above samples, below training images; RMS.")

@@ -14,7 +14,8 @@ def present(found: TrainedEvaluator) -> Result:
     columns = (Column("network"), *(Column(name, ".4f") for name in ("accuracy", "low", "high")))
     blocks: list[Block] = [Table(columns, rows, "Accuracy on held-out images", "95 % Wilson intervals.")]
     if found.folder:
-        blocks.append(Note(f"Give it to `gan evaluate` and `gan train` with --evaluator {found.folder}.", "Next"))
+        text = f"`deepscope gan evaluate GENERATOR --evaluator {found.folder}` uses it, and so does `gan train`."
+        blocks.append(Note(text, "Next"))
     return Result(
         title=f"An evaluator of {found.data}",
         metrics={

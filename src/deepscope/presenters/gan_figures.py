@@ -1,4 +1,4 @@
-"""What the commands of `gan` show alike."""
+"""Parts shared by the presenters of `gan`."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ def pixel_array(images: Tensor) -> NDArray[np.uint8]:
 
 
 def generated_by(gan: GAN) -> Provenance:
-    """The generator's weights and the data that it learnt from."""
+    """The generator's weights and its training data."""
     return Provenance(models={gan.name: gan.fingerprint}, data=f"a generator trained on {gan.data}")

@@ -11,7 +11,7 @@ from deepscope.results import Block, ImageGrid, Note, Result
 
 @presents(ClassGrid)
 def present(found: ClassGrid) -> Result:
-    """The grid, and what z decides."""
+    """The grid, and how far z determines the style."""
     images, columns = found.images.flatten(0, 1), found.images.shape[1]
     captions = [name for name in found.gan.classes for _ in range(columns)]
     return Result(
@@ -31,4 +31,4 @@ def _styles(found: ClassGrid) -> tuple[Block, ...]:
         f"Over {STYLED} z, slant agrees within a column by {slant:.2f} and thickness by {thickness:.2f} (intraclass "
         "correlation)."
     )
-    return (Note(text, "What z decides"),)
+    return (Note(text, "Style and z"),)

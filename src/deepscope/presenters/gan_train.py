@@ -12,18 +12,18 @@ from deepscope.training import History
 
 _CURVES = {
     "Losses": ("loss", ("loss/discriminator", "loss/generator", "loss/penalty")),
-    "What the discriminator says": ("score", ("score/real", "score/fake")),
+    "Output of the discriminator": ("score", ("score/real", "score/fake")),
     "Gradient norms": ("L2 norm", ("gradient/discriminator", "gradient/generator")),
     "Diversity of the samples": ("of the real images'", ("diversity",)),
     "Modes": ("classes", ("modes", "modes/real")),
     "Frechet distance of 1000 samples": ("distance", ("watched-fid",)),
-    "Samples of the class that was asked for": ("share", ("fidelity", "fidelity/real")),
+    "Samples of the requested class": ("share", ("fidelity", "fidelity/real")),
 }
 
 
 @presents(TrainedGAN)
 def present(found: TrainedGAN) -> Result:
-    """How the training went: trouble, samples along the way, and curves."""
+    """The course of the training: problems, samples and curves."""
     side = found.gan.architecture.side
     return Result(
         title=f"{'Conditional ' if found.gan.labelled else ''}DCGAN on {found.data}",
@@ -40,7 +40,7 @@ def present(found: TrainedGAN) -> Result:
 
 
 def curves(history: History) -> tuple[Block, ...]:
-    """Losses, scores, gradients and variety along the training; what was not measured is left out."""
+    """Losses, scores, gradients and diversity during training; what was not measured is left out."""
     blocks = []
     for title, (y_title, names) in _CURVES.items():
         found = [(name, *history.column(name)) for name in names]

@@ -10,7 +10,7 @@ from deepscope.results import Column, Note, Result, Table
 
 @presents(Anatomy)
 def present(found: Anatomy) -> Result:
-    """A table of the layers, and where the parameters are."""
+    """A table of the layers, and how the parameters are distributed."""
     channels, size, parameters = len(found.preprocessing.mean), found.preprocessing.size, found.parameters
     total, connected = parameters["total"], parameters["fully-connected"]
     return Result(

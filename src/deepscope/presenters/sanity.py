@@ -1,4 +1,4 @@
-"""How the sanity check of `explain evaluate` and the study of saliency is shown."""
+"""The presenter of the sanity check, for `explain evaluate` and the study of saliency maps."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def sanity_blocks(check: SanityCheck) -> list[Block]:
     )
     caption = (
         f"Spearman's rank correlation of a map with the trained network's, on {check.images} images, "
-        "each with a shuffling of its own. Margin: how far the maps stay above the middle between an unrelated "
+        "each with its own shuffling. Margin: how far the maps stay above the middle between an unrelated "
         "network's map and the same map while the upper half of the layers is shuffled. Below 0 passes, above "
         "fails."
     )
@@ -42,7 +42,7 @@ def sanity_blocks(check: SanityCheck) -> list[Block]:
             tuple(_series(name, survived, check.depths) for name, survived in check.survived.items()),
             x_title="share of the layers shuffled, from the output down",
             y_title="rank correlation",
-            title=f"What survives of the maps, {check.model.name}",
+            title=f"Survival of the maps, {check.model.name}",
             caption="Bands are 95 % intervals over images (Adebayo et al. 2018).",
         ),
     ]

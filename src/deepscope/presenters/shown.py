@@ -1,4 +1,4 @@
-"""Pieces that several commands put into their results."""
+"""Parts shared by the results of several commands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from deepscope.models import Preprocessing, VisionModel
 from deepscope.results import Block, Column, Note, Picture, Provenance, Table
 
 THUMBNAIL = 256
-"""Longer side of a small picture, in pixels."""
+"""Longer side of a thumbnail, in pixels."""
 
 
 def picture(pixels: Tensor, *, caption: str = "") -> Picture:
@@ -36,7 +36,7 @@ def thumbnail(image: Image.Image, *, caption: str = "") -> Picture:
 
 
 def photograph(path: Path, *, caption: str = "", show: Preprocessing | None = None) -> Picture:
-    """An image file made small for a figure, or as `show` makes it; where it is gone by now, a grey square."""
+    """An image file made small for a figure, or as `show` makes it; where it no longer exists, a grey square."""
     try:
         if show is not None:
             return picture(show(path), caption=caption)
@@ -46,13 +46,13 @@ def photograph(path: Path, *, caption: str = "", show: Preprocessing | None = No
 
 
 def missing(*, caption: str = "") -> Picture:
-    """What stands for an image whose file cannot be read any more: the work that was done on it is still shown."""
+    """A placeholder for an image whose file cannot be read any more."""
     square = np.full((THUMBNAIL // 4, THUMBNAIL // 4, 3), 128, np.uint8)
     return Picture(square, caption=f"{caption} (the file cannot be read any more)".strip())
 
 
 def skipped_blocks(skipped: Sequence[Skipped]) -> tuple[Block, ...]:
-    """A warning and a list of the inputs that could not be used; nothing where all could."""
+    """A warning and a list of the inputs that could not be used; empty where all could."""
     if not skipped:
         return ()
     rows = tuple((item.path, item.reason) for item in skipped)

@@ -10,7 +10,7 @@ from deepscope.transfer.export import Export
 
 @presents(Export)
 def present(written: Export) -> Result:
-    """How well the file and the model agree."""
+    """The agreement of the file with the model."""
     found, difference = written.on_images, written.difference
     metrics = {"bytes": float(written.bytes), "difference": difference}
     text = f"{written.path} gives the model's probabilities to within {difference:.1g}, run by onnxruntime."

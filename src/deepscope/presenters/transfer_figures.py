@@ -1,7 +1,8 @@
-"""How a classifier's predictions for test images are shown: per class, confusion, calibration, the worst mistakes."""
+"""Figures of a classifier's predictions on test images: per class, confusion, calibration, worst mistakes."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,16 +11,16 @@ from torch import Tensor
 
 from deepscope import statistics
 from deepscope.presenters.shown import missing, picture
-from deepscope.results import Block, Column, Curves, Heatmap, ImageGrid, Note, Series, Table
+from deepscope.results import Block, Cell, Column, Curves, Heatmap, ImageGrid, Note, Series, Table
 from deepscope.transfer.evaluation import Answers, Reliability
 from deepscope.transfer.fit import FittedClassifier
+from deepscope.transfer.measuring import Row
+from deepscope.transfer.on_splits import OnSplits
 from deepscope.transfer.splits import Split
-
-__all__ = ["Answers", "copies_note", "evaluation_blocks", "map_of_features", "shots_curve"]
 
 
 def evaluation_blocks(answers: Answers, calibration: Reliability) -> tuple[Block, ...]:
-    """Per-class figures, confusion matrix, reliability diagram, and the confident mistakes that have pictures."""
+    """Per-class figures, confusion matrix, reliability diagram, and the confident mistakes whose images can be read."""
     predicted = answers.predicted
     return (
         _per_class(answers, predicted),
@@ -39,6 +40,37 @@ def copies_note(splits: Sequence[Split]) -> tuple[Note, ...]:
     return (Note(text, "Copies", "warning"),)
 
 
+ROW_COLUMNS = (
+    Column("dimension", "d"),
+    Column("chosen"),
+    Column("cross-validated", ".3f"),
+    Column("test accuracy", ".3f"),
+    Column("95 % interval"),
+    Column("without copies", ".3f"),
+    Column("p", ".2g"),
+)
+"""Columns of `row_cells`."""
+
+
+def row_cells(row: Row, p: float | None) -> tuple[Cell, ...]:
+    """What a recipe and head gave, in a table."""
+    return (
+        row.dimension,
+        row.setting,
+        None if math.isnan(row.validation) else row.validation,
+        row.accuracy.value,
+        f"{row.accuracy.low:.3f} - {row.accuracy.high:.3f}",
+        row.without_copies.value,
+        p,
+    )
+
+
+def best_metrics(found: OnSplits) -> dict[str, float]:
+    """Accuracies of the best row."""
+    best = found.rows[found.best]
+    return best.accuracy.metrics("accuracy") | best.without_copies.metrics("accuracy-without-copies")
+
+
 def shots_curve(fitted: FittedClassifier) -> Curves:
     """Test accuracy against training images per class."""
     intervals = [_interval(values) for values in fitted.shots.values()]
@@ -53,7 +85,7 @@ def shots_curve(fitted: FittedClassifier) -> Curves:
         (series,),
         "training images per class",
         "test accuracy",
-        title="How few images would do",
+        title="Accuracy by number of training images",
         caption=f"Mean of {fitted.draws} random draws of training images, with its 95 % interval.",
         x_scale="log",
     )
@@ -92,7 +124,7 @@ def _per_class(answers: Answers, predicted: Tensor) -> Table:
             Column("test images", "d"),
         ),
         rows,
-        title="Each class",
+        title="Per class",
     )
 
 
@@ -122,7 +154,7 @@ def _reliability(calibration: Reliability) -> Curves:
         ),
         "confidence",
         "accuracy",
-        title="Can its confidence be believed?",
+        title="Calibration",
         caption=f"Expected calibration error {calibration.error:.3f}, over bins of equal width.",
     )
 

@@ -51,6 +51,6 @@ def present(fitted: FittedClassifier) -> Result:
 
 
 def _losses(history: History) -> Curves:
-    """How fine-tuning went."""
+    """The loss during fine-tuning."""
     steps, values = history.column("loss")
     return Curves((Series("training loss", steps, values),), "step", "loss", title="Fine-tuning")

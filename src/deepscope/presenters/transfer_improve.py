@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deepscope.presenters.shown import origin, skipped_blocks
-from deepscope.presenters.transfer_figures import copies_note
+from deepscope.presenters.transfer_figures import ROW_COLUMNS, best_metrics, copies_note, row_cells
 from deepscope.render import presents
 from deepscope.results import Column, Note, Result, Table
 from deepscope.transfer.improve import Improvements
@@ -11,7 +11,7 @@ from deepscope.transfer.improve import Improvements
 
 @presents(Improvements)
 def present(found: Improvements) -> Result:
-    """A table of ideas, and what came of each."""
+    """A table of ideas, and the effect of each."""
     return Result(
         title=f"Improving {found.model} on {found.data.name}",
         metrics=improvement_metrics(found),
@@ -33,37 +33,15 @@ def improvement_metrics(found: Improvements) -> dict[str, float]:
         metrics |= row.accuracy.metrics(f"accuracy/{idea.name}")
         metrics[f"validation/{idea.name}"] = row.validation
         metrics[f"p/{idea.name}"] = p
-    metrics |= found.rows[found.best].accuracy.metrics("accuracy")
-    metrics |= found.rows[found.best].without_copies.metrics("accuracy-without-copies")
-    return metrics
+    return metrics | best_metrics(found)
 
 
 def ideas_table(found: Improvements) -> Table:
     """A row per idea; the best one is marked."""
     return Table(
-        (
-            Column("idea"),
-            Column("dimension", "d"),
-            Column("chosen"),
-            Column("cross-validated", ".3f"),
-            Column("test accuracy", ".3f"),
-            Column("95 % interval"),
-            Column("without copies", ".3f"),
-            Column("p", ".2g"),
-            Column("seconds", ".1f"),
-        ),
+        (Column("idea"), *ROW_COLUMNS, Column("seconds", ".1f")),
         tuple(
-            (
-                idea.name,
-                row.dimension,
-                row.setting,
-                row.validation,
-                row.accuracy.value,
-                f"{row.accuracy.low:.3f} - {row.accuracy.high:.3f}",
-                row.without_copies.value,
-                None if row is found.rows[0] else p,
-                row.seconds,
-            )
+            (idea.name, *row_cells(row, None if row is found.rows[0] else p), row.seconds)
             for idea, row, p in zip(found.ideas, found.rows, found.p_values, strict=True)
         ),
         title="One idea at a time",
@@ -73,15 +51,11 @@ def ideas_table(found: Improvements) -> Table:
 
 
 def idea_notes(found: Improvements) -> list[Note]:
-    """The reasoning behind each idea, and what came of it, in words that follow from the numbers."""
+    """The rationale of each idea and its effect, derived from the numbers."""
     baseline, notes = found.rows[0].accuracy.value, []
     for idea, row, p in list(zip(found.ideas, found.rows, found.p_values, strict=True))[1:]:
         gain = row.accuracy.value - baseline
         seen = f"{gain:+.1%} on the test images (p = {p:.2g})"
-        verdict = (
-            f"No effect can be told from chance: {seen}."
-            if p >= 0.05
-            else f"It {'helps' if gain > 0 else 'hurts'}: {seen}."
-        )
+        verdict = f"No significant effect: {seen}." if p >= 0.05 else f"It {'helps' if gain > 0 else 'hurts'}: {seen}."
         notes.append(Note(f"{idea.reasoning} {verdict}", idea.name, "verdict"))
     return notes

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from deepscope.presenters.shown import origin, skipped_blocks
-from deepscope.presenters.transfer_figures import copies_note
+from deepscope.presenters.transfer_figures import ROW_COLUMNS, best_metrics, copies_note, row_cells
 from deepscope.render import presents
 from deepscope.results import Block, Cell, Column, Note, Result, Table
 from deepscope.transfer.compare import FeatureComparison
@@ -43,13 +42,7 @@ _COLUMNS = (
     Column("features"),
     Column("normalisation"),
     Column("head"),
-    Column("dimension", "d"),
-    Column("chosen"),
-    Column("cross-validated", ".3f"),
-    Column("test accuracy", ".3f"),
-    Column("95 % interval"),
-    Column("without copies", ".3f"),
-    Column("p", ".2g"),
+    *ROW_COLUMNS,
     Column("published", ".3f"),
     Column("seconds", ".1f"),
 )
@@ -62,7 +55,7 @@ _CAPTION = (
 
 
 def key(row: Row) -> str:
-    """What a row is called in the metrics: MODEL/LAYER/NORMALISATION, and the head where it is not the SVM."""
+    """The name of a row in the metrics: MODEL/LAYER/NORMALISATION, and the head where it is not the SVM."""
     name = str(row.recipe).replace("@", "/", 1) if len(row.recipe.blocks) == 1 else str(row.recipe)
     head = "" if row.head.name == "linear-svc" else f"/{row.head.name}"
     return f"{name}/{row.recipe.normalisation}{head}"
@@ -94,18 +87,7 @@ def _cells(
     found: FeatureComparison, place: int, start: tuple[str, str, str], published: float | None
 ) -> tuple[Cell, ...]:
     row = found.rows[place]
-    return (
-        *start,
-        row.dimension,
-        row.setting,
-        None if math.isnan(row.validation) else row.validation,
-        row.accuracy.value,
-        f"{row.accuracy.low:.3f} - {row.accuracy.high:.3f}",
-        row.without_copies.value,
-        found.p_values[place],
-        published,
-        row.seconds,
-    )
+    return *start, *row_cells(row, found.p_values[place]), published, row.seconds
 
 
 def comparison_metrics(found: FeatureComparison) -> Mapping[str, float]:
@@ -115,9 +97,7 @@ def comparison_metrics(found: FeatureComparison) -> Mapping[str, float]:
         metrics |= row.accuracy.metrics(f"accuracy/{key(row)}")
         metrics |= row.without_copies.metrics(f"accuracy-without-copies/{key(row)}")
         metrics[f"validation/{key(row)}"] = row.validation
-    best = found.rows[found.best]
-    metrics |= best.accuracy.metrics("accuracy")
-    metrics |= best.without_copies.metrics("accuracy-without-copies")
+    metrics |= best_metrics(found)
     metrics["copies-across-splits"] = sum(int(split.copied.sum()) for split in found.splits) / len(found.splits)
     return metrics
 

@@ -24,10 +24,10 @@ _MOST_CURVES = 8
 
 @presents(ClassImages)
 def present(found: ClassImages) -> Result:
-    """Images, what networks see in them, and how they came about."""
+    """The images, how networks classify them, and the ascent."""
     labels, made = found.labels, found.made
     return Result(
-        title=f"What {found.model.name} believes: {', '.join(labels[:4])}{' ...' if labels[4:] else ''}",
+        title=f"Class images of {found.model.name}: {', '.join(labels[:4])}{' ...' if labels[4:] else ''}",
         config=dataclasses.asdict(found.recipe),
         metrics={
             "images": len(labels),
@@ -64,7 +64,7 @@ def _gallery(found: ClassImages) -> ImageGrid:
     networks = ", ".join(one.evaluator for one in found.evaluations)
     return ImageGrid(
         rows=tuple(tuple(cells[first : first + width]) for first in range(0, len(cells), width)),
-        title="What the network believes",
+        title="Class images",
         caption=f"Below each image: the class's probability by {networks}." if networks else "",
     )
 
@@ -93,7 +93,7 @@ def _table(found: ClassImages) -> tuple[Table, ...]:
         )
         for row, label in enumerate(found.labels)
     )
-    caption = "Rank 1: the network names the class first; the class's probability."
+    caption = "Rank of the class by each network (1 is the most probable), and its probability."
     return (Table(tuple(columns), rows, title="Quality", caption=caption),)
 
 
@@ -111,7 +111,7 @@ def _curves(found: ClassImages) -> Curves:
     else:
         series = (Series(f"mean of {len(labels)} images", steps, watched.nanmean(1).numpy()),)
     title = "Probability of the class" if isinstance(found.objective, ClassObjective) else "Activation"
-    caption = "On the view that the network was shown in each step."
+    caption = "On the view of each step."
     return Curves(series, "iteration", title.lower(), title=title, caption=caption)
 
 
@@ -125,7 +125,7 @@ def _animations(found: ClassImages) -> list[Animation]:
             f"{label}: iteration {steps[place]}, {what} {found.watched[place, row]:.2f}" for place in known
         )
         frames = made.frames[known, row].permute(0, 2, 3, 1).contiguous().numpy()
-        caption = "Iteration, and what the network makes of the image."
+        caption = "Iteration, and the score of the network."
         animations.append(Animation(frames, label, caption, captions=captions))
     return animations
 
@@ -133,14 +133,12 @@ def _animations(found: ClassImages) -> list[Animation]:
 def _stopped(found: ClassImages) -> tuple[Block, ...]:
     if found.made.complete:
         return ()
-    text = "Stopped before the end: the images are shown as far as they came. The same command resumes them."
+    text = "Stopped before the end: the images are unfinished. The same command resumes."
     return (Note(text, "Stopped", "warning"),)
 
 
 def _not_evaluated(found: ClassImages) -> tuple[Block, ...]:
     if not found.not_evaluated:
         return ()
-    text = (
-        f"No other network evaluates these images ({found.not_evaluated}). --evaluators names one that knows the class."
-    )
+    text = f"No other network evaluates these images ({found.not_evaluated}). Name evaluators that know the class."
     return (Note(text, "Not evaluated by another network"),)

@@ -1,4 +1,4 @@
-"""A `Result` for people and programs: terminal, JSON, HTML, and a folder of files.
+"""Renders a `Result`: terminal, JSON, HTML, and a folder of files.
 
 Importing this is cheap: matplotlib and Jinja are loaded when something is drawn.
 """

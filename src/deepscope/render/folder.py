@@ -21,7 +21,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from deepscope import records
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DeepscopeError, FileError
 from deepscope.files import atomic, lock, matching, replace_together
 from deepscope.records import ARRAYS, DOCUMENT
 from deepscope.render.json import decode, encode, text
@@ -46,7 +46,7 @@ def save(result: Result, folder: Path, *, writer: str = "") -> None:
         writer: the command that made it; see `records.written_by`.
 
     Raises:
-        DeepscopeError: the folder cannot be written to, it holds another program's `result.json` or `arrays.npz`, or a
+        FileError: the folder cannot be written to, it holds another program's `result.json` or `arrays.npz`, or a
             figure cannot be written; in this last case the result itself is there.
     """
     document, arrays = encode(result)
@@ -70,16 +70,16 @@ def save(result: Result, folder: Path, *, writer: str = "") -> None:
             )
             failure = _draw(result, folder)
     except OSError as error:
-        raise DeepscopeError(f"cannot write to {folder} ({_reason(error)}): name another folder with --out") from None
+        raise FileError(f"cannot write to {folder} ({_reason(error)}): name another folder", path=folder) from None
     if failure:
-        raise DeepscopeError(f"the result is in {folder}, but its figures are not all there ({_reason(failure)})")
+        raise FileError(f"the result is in {folder}, but some figures are missing ({_reason(failure)})", path=folder)
 
 
 def load(folder: Path) -> Result:
     """The result that `save` wrote. Nothing in the folder is trusted or run.
 
     Raises:
-        DeepscopeError: the folder holds no result, or one that is unfinished, damaged, too large, or beside the
+        FileError: the folder holds no result, or one that is unfinished, damaged, too large, or beside the
             arrays of another one.
     """
     try:
@@ -87,7 +87,9 @@ def load(folder: Path) -> Result:
         digest = document.pop(_DIGEST, None)
         expected, about = _digest(document), document.pop(records.FOLDER, None)
         if document.get("type") == records.UNFINISHED:
-            raise DeepscopeError(f"{folder} holds no whole result: the command that began to write it did not end")
+            raise FileError(
+                f"{folder} holds no complete result: the command that wrote it was interrupted", path=folder
+            )
         path = folder / ARRAYS
         if about is not None:  # older versions wrote none
             path = matching(path, about["arrays_sha256"])
@@ -95,15 +97,16 @@ def load(folder: Path) -> Result:
                 raise ValueError(f"{ARRAYS} is missing, or is not the file that was saved with {DOCUMENT}")
         arrays = _read(path)
     except OSError as error:
-        raise DeepscopeError(
-            f"{folder} holds no whole result ({_reason(error)}): name a folder that --out wrote"
+        raise FileError(
+            f"{folder} holds no complete result ({_reason(error)}): name a folder that deepscope wrote", path=folder
         ) from None
     except _DAMAGE as error:
-        raise DeepscopeError(f"the result in {folder} is damaged ({error}): make it again") from None
+        raise FileError(f"the result in {folder} is damaged ({error}): run the command again", path=folder) from None
     result = decode(document, arrays)
     if about is not None and digest != expected:
-        raise DeepscopeError(
-            f"the result in {folder} is damaged ({DOCUMENT} has changed since it was saved): make it again"
+        raise FileError(
+            f"the result in {folder} is damaged ({DOCUMENT} has changed since it was saved): run the command again",
+            path=folder,
         )
     return result
 
@@ -112,11 +115,11 @@ def load(folder: Path) -> Result:
 def drafts(folder: Path | None) -> Iterator[Path]:
     """A scratch folder for files that a command writes; they move to `folder` when the block ends without an error.
 
-    The earlier result in `folder` and its files are removed then: never do files of two results lie side by side. A
+    The earlier result in `folder` and its files are removed then: files of two results never mix. A
     command names these files in `Result.files`. Without a folder they are only scratch.
 
     Raises:
-        DeepscopeError: the folder cannot be written to, or holds another program's `result.json` or `arrays.npz`.
+        FileError: the folder cannot be written to, or holds another program's `result.json` or `arrays.npz`.
     """
     if folder is None:
         with tempfile.TemporaryDirectory() as scratch:
@@ -132,13 +135,13 @@ def drafts(folder: Path | None) -> Iterator[Path]:
             try:
                 _replace_files(folder, Path(scratch))
             except OSError as error:
-                raise DeepscopeError(
-                    f"cannot write to {folder} ({_reason(error)}): name another folder with --out"
+                raise FileError(
+                    f"cannot write to {folder} ({_reason(error)}): name another folder", path=folder
                 ) from None
 
 
 def _replace_files(folder: Path, scratch: Path) -> None:
-    """What lies in `scratch` takes the place of the result in `folder`; a stub lists it until `save` does."""
+    """Replace the result in `folder` by the files in `scratch`; a stub lists them until `save` does."""
     old, new = _files(folder), sorted(path.relative_to(scratch) for path in scratch.rglob("*") if path.is_file())
     about = {"files": sorted(old | {path.as_posix() for path in new}), "writer": records.written_by(folder)}
     with atomic(folder / DOCUMENT) as path:
@@ -150,7 +153,7 @@ def _replace_files(folder: Path, scratch: Path) -> None:
 
 
 def figures(result: Result) -> list[str]:
-    """The file name of each block's figure, in order; empty for a block that is not a picture."""
+    """The file name of each block's figure, in order; empty for a block that is not a figure."""
     return [_name(index, block) for index, block in enumerate(result.blocks, 1)]
 
 
@@ -158,11 +161,11 @@ _DAMAGE = (
     ValueError, EOFError, KeyError, MemoryError, OverflowError, RecursionError, RuntimeError, SyntaxError,
     TypeError, struct.error, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
-"""What the readers of JSON, ZIP and NPY raise over hostile bytes."""
+"""Exceptions of the readers of JSON, ZIP and NPY on hostile bytes."""
 
 
 def _digest(document: dict[str, Any]) -> str:
-    """Of everything that the document says, the arrays' digest included."""
+    """Digest of the whole document, including the arrays' digest."""
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
@@ -185,7 +188,7 @@ def _figure_files(result: Result) -> Iterator[Path]:
 
 
 def _draw(result: Result, folder: Path) -> Exception | None:
-    """Write the figures; the first error, if any: one figure that cannot be drawn costs none of the others."""
+    """Write the figures; the first error, if any: a figure that cannot be drawn does not affect the others."""
     from deepscope.render import plots
 
     failure = None
@@ -224,7 +227,7 @@ def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError(f"{path.name} is no .npz file")
+            raise ValueError(f"{path.name} is not an .npz file")
         size = sum(item.file_size for item in archive.zip.infolist()) if archive.zip else 0
         if size > records.LARGEST:
             raise ValueError(f"{path.name} unpacks to {size} bytes, more than {records.LARGEST}")

@@ -1,4 +1,4 @@
-"""A `Result` as HTML that needs nothing else: styles inside, pictures as data, no script, no request."""
+"""A `Result` as self-contained HTML: inline styles, images as data, no script, no request."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def fragment(result: Result, *, style: bool = True, films: bool = False) -> str:
     Args:
         result: what to show.
         style: put deepscope's style sheet, scoped to `.deepscope`, before it.
-        films: an animation does not move: it is its last frame, with all frames in a `<template class="film">` beside
+        films: show only the last frame of an animation, with all frames in a `<template class="film">` beside
             it, for a page whose script makes players of them.
     """
     return (
@@ -116,7 +116,7 @@ class _Image:
 
 @dataclass(frozen=True)
 class _Grid:
-    """A table with its cells as text; `classes` has one entry a column."""
+    """A table with its cells as text; `classes` has one entry per column."""
 
     block: Table
     rows: list[list[str]]
@@ -195,7 +195,7 @@ def data_uri(kind: str, content: bytes) -> str:
 
 @functools.cache
 def environment(folder: Path) -> Environment:
-    """Templates of a folder; whatever they print is escaped, and a name that is not given is an error."""
+    """The templates of a folder, with the filters that keep text harmless."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     found = Environment(

@@ -1,6 +1,6 @@
 """A `Result` as JSON and arrays, and back without loss.
 
-The walk goes over the dataclasses themselves; no field is listed here. What JSON lacks is written so:
+The walk goes over the dataclasses themselves; no field is listed here. What JSON lacks is encoded:
 
 - a dataclass is an object whose `type` is the class's name;
 - an array is a reference, `{"array": NAME, "shape": [...], "dtype": "..."}`; NAME is its place in `arrays.npz`;
@@ -25,7 +25,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import FileError
 from deepscope.results import Result
 
 Arrays = dict[str, NDArray[Any]]
@@ -44,12 +44,12 @@ def decode(document: Any, arrays: Mapping[str, NDArray[Any]]) -> Result:
     """The result that `encode` took apart.
 
     Raises:
-        DeepscopeError: the document is not a result, or an array is missing or not what the document says.
+        FileError: the document is not a result, or an array is missing or not what the document says.
     """
     try:
         return _decode(document, Result, "", arrays)
     except RecursionError:
-        raise DeepscopeError("not a deepscope result: it is nested too deeply") from None
+        raise FileError("not a deepscope result: it is nested too deeply") from None
 
 
 def dumps(result: Result) -> str:
@@ -159,14 +159,14 @@ def _build(value: Any, cls: type, path: str, arrays: Mapping[str, NDArray[Any]])
     try:
         return cls(**fields)
     except (TypeError, ValueError) as error:
-        raise DeepscopeError(f"not a deepscope result: at {path or 'its top'}, {error}") from None
+        raise FileError(f"not a deepscope result: at {path or 'its top'}, {error}") from None
 
 
 def _array(value: Any, path: str, arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     name = _checked(value, isinstance(value, dict), path).get("array")
     array = arrays.get(name) if isinstance(name, str) else None
     if array is None:
-        raise DeepscopeError(f"not a whole deepscope result: the array {name!r} is missing")
+        raise FileError(f"not a complete deepscope result: the array {name!r} is missing")
     right = list(array.shape) == value.get("shape") and array.dtype.str == value.get("dtype")
     return _checked(array, right, path)
 
@@ -195,5 +195,5 @@ def _checked(value: Any, right: bool, path: str) -> Any:
     return value
 
 
-def _wrong(path: str) -> DeepscopeError:
-    return DeepscopeError(f"not a deepscope result, or of another version: cannot read {path or 'its top'}")
+def _wrong(path: str) -> FileError:
+    return FileError(f"not a deepscope result, or of another version: cannot read {path or 'its top'}")

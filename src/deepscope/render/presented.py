@@ -1,4 +1,4 @@
-"""What workflows return: typed data that shows itself, saves itself and becomes a table."""
+"""The return type of workflows: typed data with `show`, `save` and `to_pandas`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Presented(ABC):
         """Write result.json, arrays and figures into a folder; returns the folder.
 
         Raises:
-            DeepscopeError: the folder cannot be written to.
+            FileError: the folder cannot be written to.
         """
         save(self.result(), Path(folder))
         return Path(folder)

@@ -1,4 +1,4 @@
-"""A `Result` in the terminal. What it says is read as text: nothing in it is markup or a control code."""
+"""A `Result` in the terminal. Its texts are printed literally: no markup and no control codes."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class _Plain:
 
 
 def describe(block: ImageGrid | Heatmap | Curves | Animation) -> str:
-    """What a figure holds and how much of it, in a few words."""
+    """A short description of a figure's content."""
     match block:
         case ImageGrid():
             cells = sum(len(row) for row in block.rows)

@@ -1,4 +1,4 @@
-"""Texts and numbers as people read them, the same in the terminal, in HTML and in figures."""
+"""Formatting of texts and numbers, the same in the terminal, in HTML and in figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report: every study of the source, run or taken from an earlier run, on one page."""
+"""The page of all studies, each run now or taken from an earlier run."""
 
 from deepscope.report.report import Report
 

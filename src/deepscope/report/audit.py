@@ -1,4 +1,4 @@
-"""`audit`: every check of one's own classifier, on one page."""
+"""`audit`: all checks of a classifier, on one page."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from deepscope.checks import Check
+from deepscope.checks.given_data import GivenData
 from deepscope.checks.held_out import held_out
 from deepscope.command import Budget
-from deepscope.errors import DataError, unknown
+from deepscope.errors import unknown
+from deepscope.inputs.examples import Data
 from deepscope.models import VisionModel
 from deepscope.render import Presented, presents
 from deepscope.report.keeping import Outcome, Shelf
@@ -71,8 +73,9 @@ class Audit(Presented):
 
 def audit(
     model: VisionModel,
-    data: str | Path,
+    data: Data,
     *,
+    train: Data | None = None,
     budget: Budget = "quick",
     checks: Sequence[str] = (),
     seed: int = 0,
@@ -85,40 +88,49 @@ def audit(
 
     Args:
         model: the classifier.
-        data: a folder with a folder of images for each class, with `train/` and `test/` or without; or the name of a
-            dataset.
-        budget: "quick" takes minutes, "full" as long as all of the data needs.
+        data: a folder with one folder of images per class, with or without `train/` and `test/`; the name of a
+            dataset; or (image, label) pairs in any form, such as a torchvision dataset. Labels are class numbers or
+            names.
+        train: the images that the model was trained on, in the same forms, where `data` does not include them. They are
+            only compared with the others: copies in both make the accuracy look better than it is.
+        budget: "quick" takes minutes, "full" as long as the full data needs.
         checks: names of the checks to run; all by default.
         seed: of every random draw.
         session: device, precision, folders and progress; its own seed counts where it is given.
 
     Raises:
-        DataError: the data does not exist, holds no class folders, or none of the model's classes.
+        DataError: the data does not exist, holds no class folders or labels, or none of the model's classes.
+        SettingError: the data has training images of its own, and `train` gives others.
         ModelError: the model has no class layer.
 
     Example:
         >>> import deepscope as ds
         >>> model = ds.load_model("my-model")  # doctest: +SKIP
         >>> ds.audit(model, "photos/").save("audit.html")  # doctest: +SKIP
+        >>> ds.audit(model, test_set, train=training_set).metrics  # doctest: +SKIP
     """
-    if not isinstance(data, (str, Path)):
-        raise DataError(f"an audit reads a folder of class folders or a dataset's name, not a {type(data).__name__}")
     session = Session.of(session, device=model.device, seed=seed)
     session = replace(session, models={**session.models, model.name: model})
+    if train is None and isinstance(data, (str, Path)):
+        name, place = str(data), str(Path(data).absolute())
+    else:
+        held = GivenData.of(data, train, session)
+        name, place = held.images.name, held.digest
+        session = replace(session, data={**session.data, name: held})
     members = Check.members()
-    for name in checks:
-        if name not in members:
-            raise unknown("check", name, members)
-    evaluated = held_out(model.name, str(data), session)  # refused now rather than in every check
+    for check in checks:
+        if check not in members:
+            raise unknown("check", check, members)
+    held_out(model.name, name, session)  # refused now rather than in every check
     wanted = sorted(
         (member for name, member in members.items() if not checks or name in checks),
         key=lambda member: (member.chapter, member.name),
     )
-    chosen = [member.within(budget, data=str(data), model=model.name) for member in wanted]
-    place = hashlib.sha256(f"{model.fingerprint}\0{Path(data).absolute()}".encode()).hexdigest()[:16]
-    shelf = Shelf(session.cache / "audits" / place, session, model.fingerprint)
+    chosen = [member.within(budget, data=name, model=model.name) for member in wanted]
+    key = hashlib.sha256(f"{model.fingerprint}\0{place}".encode()).hexdigest()[:16]
+    shelf = Shelf(session.cache / "audits" / key, session, model.fingerprint)
     *_, state = run(chosen, shelf, budget)
-    return Audit(f"{evaluated.model.name} on {Path(data).name}", state.said, state.outcomes)
+    return Audit(f"{model.name} on {Path(name).name}", state.said, state.outcomes)
 
 
 @presents(Audit)

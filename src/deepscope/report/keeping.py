@@ -1,8 +1,7 @@
-"""Finished sections are kept, and made again only when something that went into them has changed."""
+"""Finished sections are stored, and computed again only when an input has changed."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import traceback
 from collections.abc import Sequence
@@ -11,10 +10,10 @@ from pathlib import Path
 from stat import S_ISDIR
 
 from deepscope import records, render
-from deepscope.code import code_digest
 from deepscope.command import Section, perform
 from deepscope.errors import DeepscopeError
 from deepscope.files import atomic
+from deepscope.kept import identity
 from deepscope.report.command import command_line
 from deepscope.results import Note, Result
 from deepscope.session import Session
@@ -35,7 +34,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Shelf:
-    """Where finished sections lie, one folder each.
+    """The storage of finished sections, one folder per section.
 
     Attributes:
         folder: holds them.
@@ -49,7 +48,7 @@ class Shelf:
     _keys: dict[Section, str] = field(default_factory=dict[Section, str], repr=False)
 
     def has(self, section: Section) -> bool:
-        """Whether the section is here and nothing that went into it has changed."""
+        """Whether the section is stored and none of its inputs has changed."""
         path = self.folder / section.name / _KEY
         try:
             return path.is_file() and path.read_bytes() == self._key(section).encode()
@@ -68,8 +67,8 @@ class Shelf:
     def get(self, section: Section, *, part: str = "") -> Outcome:
         """The section's result: the kept one, or one that is made now and kept.
 
-        An error does not travel further: it becomes a result that says what happened. Ctrl-C does. What the section
-        needs and is not here is no failure: the result says that it was not measured, and why.
+        An error becomes a result that says what happened; Ctrl-C propagates. What the section
+        needs and that is missing is not a failure: the result says that it was not measured, and why.
 
         Args:
             section: which one.
@@ -80,9 +79,9 @@ class Shelf:
             try:
                 return Outcome(section, render.load(folder), kept=True)
             except DeepscopeError as error:
-                session.note(f"{section.name} is made again: {error}")
+                session.note(f"{section.name} is computed again: {error}")
         try:
-            if (folder / _KEY).is_file():  # so what is no result here is a damaged one, and not another program's
+            if (folder / _KEY).is_file():  # so anything but a result is a damaged one, not another program's file
                 for name in records.foreign(folder):
                     (folder / name).unlink()
             (folder / _KEY).unlink(missing_ok=True)  # from here on, what lies there may be inconsistent
@@ -98,18 +97,20 @@ class Shelf:
             render.save(result, folder)
             with atomic(folder / _KEY) as path:
                 path.write_text(self._key(section), encoding="utf-8")
-        except (OSError, DeepscopeError) as error:  # the page shows it all the same
-            session.note(f"{section.name} is not kept and will be made again: {error}")
+        except (OSError, DeepscopeError) as error:  # the page still shows it
+            session.note(f"{section.name} cannot be stored and will be computed again: {error}")
         return Outcome(section, result)
 
     def _key(self, section: Section) -> str:
         """A digest of what the result depends on: settings, seed, arithmetic, code, and the files that it reads."""
         if section not in self._keys:
-            session = self.session
-            said = [section.settings(), self.about, session.seed, session.precision, session.device.type]
-            code = code_digest(type(section).__module__)
-            files = _files(section.inputs(session.home))
-            self._keys[section] = hashlib.sha256(json.dumps([section.name, said, code, files]).encode()).hexdigest()
+            about = {
+                "section": section.name,
+                "settings": section.settings(),
+                "about": self.about,
+                "files": _files(section.inputs(self.session.home)),
+            }
+            self._keys[section] = identity(self.session, type(section).__module__, about)
         return self._keys[section]
 
 

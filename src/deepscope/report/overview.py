@@ -13,7 +13,7 @@ OPEN = ("not measured here", "not decided")
 
 
 def overview(outcomes: Sequence[Outcome]) -> Result:
-    """What the sections found, collected from their tables of answers and, without one, from their verdicts."""
+    """The findings of the sections, collected from their tables of answers and, without one, from their verdicts."""
     blocks: list[Block] = []
     rows = [row for row in answer_rows(outcomes) if row[4] not in OPEN]
     if rows:

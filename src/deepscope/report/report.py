@@ -1,4 +1,4 @@
-"""`deepscope report`: the studies of the source, or the checks of a person's own classifier, on one page."""
+"""`deepscope report`: all studies of the report (Delefosse & Vin), or all checks of a classifier, on one page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from deepscope.checks import Check
 from deepscope.checks.held_out import held_out
 from deepscope.command import Budget, Command, Keeping, PartFailed, Section
 from deepscope.command.output import refuse_data
-from deepscope.errors import DeepscopeError, SettingError, unknown
+from deepscope.errors import SettingError, unknown
 from deepscope.models import DEFAULT
 from deepscope.render.text import duration
 from deepscope.report.keeping import Outcome, Shelf
@@ -28,21 +28,20 @@ Family = TypeVar("Family", bound=Section)
 
 @dataclass(frozen=True)
 class Report(Command):
-    """Write one self-contained HTML page: the source report reproduced, or a classifier of your own examined.
+    """Write one HTML page: the experiments of the report (Delefosse & Vin), or an audit of your own classifier.
 
-    Without --data the studies of the source run: every question is answered from measured numbers, the published
-    figure beside the measured one. With --data (and --model) it is the page to read before a classifier is shipped.
-    Finished sections are kept: a report that was interrupted goes on where it stopped, and only what its inputs
-    changed for runs again.
+    Without --data, the studies of the report run: every question is answered with measured figures next to the
+    published ones. With --data (and --model), your classifier is audited. Finished sections are kept: an interrupted
+    report resumes where it stopped, and only sections whose inputs have changed run again.
 
     Attributes:
         model: your classifier: anything that `deepscope models` lists, or a folder of `deepscope transfer fit`.
-        data: your images: a folder with a folder for each class, with `train/` and `test/` or without.
-        budget: "quick" takes minutes, "full" as long as all of the data needs; by default full for the studies where
+        data: your images: a folder with one folder per class, with or without `train/` and `test/`.
+        budget: "quick" takes minutes, "full" as long as the full data needs; by default full for the studies where
             DEEPSCOPE_HOME has data, and quick otherwise.
         chapters: only the chapters whose numbers begin like this ("1", "2.1").
         studies: only the studies or checks of these names.
-        list: say what would run and what it costs, and run nothing.
+        list: only list the sections that would run, with their estimated times.
     """
 
     name: ClassVar[str] = "report"
@@ -65,9 +64,9 @@ class Report(Command):
         budget = self._budget(session)
         chosen = self._chosen(budget)
         if self.data is not None:
-            judged = held_out(self.model or DEFAULT, self.data, session)  # refused now rather than in every section
-            about = judged.model.fingerprint
-            title = f"{judged.model.name} on {Path(self.data).name}"
+            examined = held_out(self.model or DEFAULT, self.data, session)  # refused now rather than in every section
+            about = examined.model.fingerprint
+            title = f"{examined.model.name} on {Path(self.data).name}"
         else:
             title, about = "Deep learning applications, measured", ""
         folder = session.out or _FOLDER
@@ -103,7 +102,7 @@ class Report(Command):
         return [study.within(budget) for study in self._wanted(Study)]
 
     def _wanted(self, family: type[Family]) -> Sequence[type[Family]]:
-        """The studies or checks that were asked for, in the order of the page."""
+        """The requested studies or checks, in the order of the page."""
         members = family.members()
         for name in self.studies:
             if name not in members:
@@ -116,18 +115,18 @@ class Report(Command):
         ]
         if not wanted:
             chapters = "; ".join(sorted({member.chapter for member in members.values()}))
-            raise DeepscopeError(f"no {family.area} is of chapter {' or '.join(self.chapters)}: there are {chapters}")
+            raise SettingError("chapters", f"must be among {chapters}", got=", ".join(self.chapters))
         return sorted(wanted, key=lambda member: (member.chapter, member.name))
 
 
 def _listing(chosen: Sequence[Section], budget: Budget, shelf: Shelf) -> Result:
-    """What would run, by its cost on two cores; what lies finished costs nothing."""
+    """The sections that would run, with their time on two cores; finished ones take none."""
     minutes = {section: 0.0 if shelf.has(section) else section.minutes[budget] for section in chosen}
     rows = tuple((s.chapter, s.name, cost, "kept" if shelf.has(s) else "") for s, cost in minutes.items())
     columns = (Column("chapter"), Column("study"), Column("minutes on two cores", ".1f"), Column(""))
     total = sum(minutes.values())
     return Result(
-        title=f"What the {budget} report runs",
+        title=f"Sections of the {budget} report",
         metrics={"studies": len(chosen), "minutes": total},
         blocks=(
             Table(columns, rows),

@@ -1,4 +1,4 @@
-"""The studies of the source report, one file each."""
+"""The studies of the report (Delefosse & Vin), one file each."""
 
 from deepscope.registry import discover
 from deepscope.studies.study import Answer, Budget, Study, Verdict, answers

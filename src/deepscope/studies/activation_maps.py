@@ -1,4 +1,4 @@
-"""Chapter 1.1, question 4 (Figures 1.2 and 5.1 to 5.5): what the first layer puts out, and what it can be read as."""
+"""Chapter 1.1, question 4 (Figures 1.2 and 5.1 to 5.5): the output of the first layer and its interpretation."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from deepscope.statistics import Estimate, mean
 from deepscope.studies.study import Answer, Budget, Study, answers
 
 _FIGURES = {"1.2": "tabby", "5.1": "Shih-Tzu", "5.2": "komondor", "5.3": "swab", "5.4": "wombat", "5.5": "Cardigan"}
-"""The report's figures, and the images of the sample that stand for its own."""
+"""The report's figures, and the images of the sample that replace its own."""
 _SHOWN = 64
 """Maps per figure, at most."""
 
 
 @dataclass(frozen=True)
 class ActivationMaps(Study):
-    """Draw the maps of the first convolution, and measure what the report (Delefosse & Vin) reads from them by eye.
+    """Draw the maps of the first convolution, and measure what the report (Delefosse & Vin) observed visually.
 
     A map that follows edges correlates with the size of the image's gradient; one that follows brightness or colour
-    correlates with the channels themselves. Each map is counted for what it correlates with most.
+    correlates with the channels themselves. Each map is assigned to what it correlates with most.
 
     Attributes:
-        model: network whose first convolution is looked at; the bundled one where its weights are not here.
-        images: files to look at instead of those of the figures.
+        model: network whose first convolution is examined; the bundled one where its weights are missing.
+        images: files to use instead of those of the figures.
     """
 
     chapter: ClassVar[str] = "1.1 VGG16 architecture"
@@ -68,7 +68,7 @@ class ActivationMaps(Study):
                 values.append(counted[name])
         estimates = {name: mean(values) for name, values in shares.items()}
         return Result(
-            title=f"What the first convolution of {model.name} puts out",
+            title=f"Output of the first convolution of {model.name}",
             metrics={k: v for name, estimate in estimates.items() for k, v in estimate.metrics(f"maps/{name}").items()},
             blocks=(*grids, answers(_answers(estimates, model.name, self.model, len(grids)))),
         )
@@ -126,7 +126,7 @@ def _standard(planes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _answers(estimates: dict[str, Estimate], model: str, wanted: str, count: int) -> Sequence[Answer]:
-    instead = "" if model == wanted else f"; {wanted}'s weights are not here, {model} stands in"
+    instead = "" if model == wanted else f"; {wanted}'s weights are missing, {model} is used instead"
     return [
         Answer(
             f"4. maps that follow {name} most",

@@ -1,4 +1,4 @@
-"""Beyond chapter 3 of the report (Delefosse and Vin): photographs instead of digits, clean and damaged."""
+"""Beyond chapter 3 of the report (Delefosse and Vin): photographs instead of digits, clean and corrupted."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class PhotographArm:
     """One method to adapt with.
 
     Attributes:
-        name: the method's, or that of the bound.
-        method: how the target takes part.
+        name: of the method or of the bound.
+        method: adaptation method.
         domains: the data.
     """
 
@@ -63,17 +63,17 @@ class PhotographArm:
 
 @dataclass(frozen=True)
 class AdaptationOfPhotographs(Study):
-    """From clean photographs to noisy, blurred and pale ones, with every method, on a pretrained network's features.
+    """Adapt from clean photographs to noisy, blurred and low-contrast ones, with every method, on pretrained features.
 
-    The network's features stay as they are: what adapts is a linear bottleneck and classifier on them. The target is
+    The features are fixed; a linear bottleneck and classifier on them adapt. The target is
     the same data after each corruption, its training images without labels, its test images to measure.
 
     Attributes:
-        seeds: trainings of each method, with the session's seed and the next ones.
-        epochs: of each training.
+        seeds: trainings per method, with consecutive seeds.
+        epochs: epochs per training.
         data: a folder with `train` and `test` of class folders, or a dataset's name.
-        model: whose features the photographs are described by.
-        corruptions: of the target's images.
+        model: network that extracts the features.
+        corruptions: corruptions of the target images.
         severity: of the corruption, 1 to 5.
     """
 
@@ -102,7 +102,7 @@ class AdaptationOfPhotographs(Study):
         return (session.home / "data" / self.data).exists() or Path(self.data).exists()
 
     def run(self, session: Session) -> Result:
-        """Damage, describe, adapt from every seed, and measure."""
+        """Corrupt, extract features, adapt from every seed, and measure."""
         for name, value in (("seeds", self.seeds), ("epochs", self.epochs)):
             if value < 1:
                 raise SettingError(name, "must be at least 1", got=value)
@@ -224,5 +224,5 @@ def _table(corruption: str, trained: Adaptations) -> Table:
 
 
 def _spread(count: int) -> list[int]:
-    """A few places from the whole list."""
+    """A few evenly spaced places."""
     return np.linspace(0, count - 1, _SHOWN).astype(int).tolist()

@@ -1,4 +1,4 @@
-"""Chapter 3 of the report (Delefosse and Vin): its four questions, and what each ingredient of a method does."""
+"""Chapter 3 of the report (Delefosse and Vin): its four questions, and the effect of each component of the methods."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ _NEEDED = (_SOURCE_ONLY, _DANN, _NO_REVERSAL, _TEACHER, _PAPER)
 
 @dataclass(frozen=True)
 class AdaptationQuestions(Study):
-    """What the reversal, its factor, pseudo-labels and every other ingredient do, from MNIST to MNIST-M.
+    """The effect of gradient reversal, its factor, pseudo-labels and other components, from MNIST to MNIST-M.
 
-    The questions are asked of the modern recipe, which takes a tenth of the steps of the paper's; what the choices in
-    the paper's own network do is in a table of its own. Every training is kept (below --out, else in the cache): the
-    same command resumes where it was stopped.
+    The questions use the modern recipe, which takes a tenth of the steps of the paper's; a separate table shows the
+    effect of the choices in the paper's network. Every training is kept (below --out, else in the cache): the
+    same command resumes an interrupted study.
 
     Attributes:
-        seeds: trainings of each arm, with the session's seed and the next ones.
-        epochs: of every training.
+        seeds: trainings per arm, with consecutive seeds.
+        epochs: epochs per training.
         images: training images of each domain.
-        batch_size: images of each domain per step; by default each recipe's own.
-        thorough: also every factor, variant of the network, other method and ablation.
+        batch_size: images of each domain per step; by default that of each recipe.
+        thorough: also run every factor, variant of the network, other method and ablation.
     """
 
     chapter: ClassVar[str] = "3 Domain adaptation"
@@ -164,14 +164,16 @@ class AdaptationQuestions(Study):
         ]
 
     def _verdict(self, holds: bool) -> Verdict:
-        """One seed decides nothing."""
+        """One seed is not enough for a verdict."""
         return "answered" if self.seeds == 1 else "reproduced" if holds else "differs"
 
     def _factor(self, trained: AdaptationsTrained) -> Answer:
         question, published = "3. the factor's influence", "an optimal value is crucial"
         found = {factor: f"factor-{factor:g}" for factor in FACTORS}
         if not all(name in trained.outcomes for name in found.values()):
-            return Answer(question, published, "-", "not measured here", "run it with --thorough")
+            return Answer(
+                question, published, "-", "not measured here", f"`deepscope study {self.name} --thorough` measures it"
+            )
         by_factor = {factor: trained.runs.mean(name, TARGET_ACCURACY).value for factor, name in found.items()}
         best = max(by_factor, key=lambda factor: by_factor[factor])
         measured = ", ".join(f"{factor:g}: {value:.3f}" for factor, value in by_factor.items())
@@ -247,7 +249,7 @@ def _ablations(modern: Recipe) -> dict[str, tuple[AdversarialTeacher, Recipe]]:
 
 
 def _variants(paper: Recipe, modern: Recipe) -> dict[str, Recipe]:
-    """The paper's recipe with one choice changed, which published re-implementations often do without a word."""
+    """The paper's recipe with one choice changed, which published re-implementations often do silently."""
     return {
         "uncentred": replace(paper, centre=False),
         "batch-statistics": replace(paper, statistics="batch"),

@@ -1,4 +1,4 @@
-"""What the studies of domain adaptation train, and what they keep of each training."""
+"""The trainings of the studies of domain adaptation, and the figures kept of each."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def trust(outcomes: Iterable[AdaptationOutcome]) -> dict[str, Trust]:
 
 
 def run_folder(session: Session, arm: AdaptationArm, seed: int, images: int | None) -> Path:
-    """Where an arm's training is kept, so that the study resumes where it was stopped."""
+    """Where an arm's training is kept, so that an interrupted study resumes."""
     root = (session.out or workspace(session)) / "domain-adaptation"
     kind = f"{images or 'all'}-images-{arm.recipe.batch_size}"
     return root / kind / arm.name.replace("/", os.sep) / f"seed-{seed}"

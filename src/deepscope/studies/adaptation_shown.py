@@ -1,4 +1,4 @@
-"""What the studies of domain adaptation show of their trainings."""
+"""Tables and figures of the studies of domain adaptation."""
 
 from __future__ import annotations
 

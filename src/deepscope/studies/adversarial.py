@@ -40,20 +40,20 @@ _SQUARE, _PIXEL = "Square, Linf 8/255", "one pixel"
 
 @dataclass(frozen=True)
 class Adversarial(Study):
-    """Fooling images: what the naive method costs, and what its successors do better (questions 5 to 7).
+    """Fooling images: the cost of the naive method, and how later attacks improve on it (questions 5 to 7).
 
     The naive method takes normalised gradient steps towards a target. PGD, DDN, Square and the one-pixel attack are
     measured on the same images; the gradient methods share the same random targets.
 
     Attributes:
-        paths: image files and folders; without any, the ImageNet sample of the home folder where it is, else the
-            photographs that come with the installation.
+        paths: image files and folders; by default the ImageNet sample of the home folder where installed, else
+            the photographs that come with the installation.
         model: the network under attack.
-        transfer_to: a second network, which the examples are shown to.
-        limit: images, at most, drawn at random.
+        transfer_to: a second network, to test the examples on.
+        limit: most images to use, drawn at random.
         steps: gradient steps of PGD and DDN.
-        queries: queries of the attacks without gradients.
-        batch_size: images attacked at once; the outcome does not depend on it.
+        queries: queries per image of the attacks without gradients.
+        batch_size: images per batch; the result does not depend on it.
     """
 
     chapter: ClassVar[str] = "2.2 Adversarial examples"
@@ -75,7 +75,7 @@ class Adversarial(Study):
         return many if budget == "full" else cls(limit=8, steps=20, queries=200)
 
     def run(self, session: Session) -> Result:
-        """Attack the same images in five ways."""
+        """Attack the same images by five methods."""
         model = load_model(self.model, session)
         others = [load_model(self.transfer_to, session)] if self.transfer_to else []
         require_same_classes(model, others)

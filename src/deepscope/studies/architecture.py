@@ -1,4 +1,4 @@
-"""Chapter 1.1, questions 1 and 2: what VGG16 is made of."""
+"""Chapter 1.1, questions 1 and 2: the parameters and layers of VGG16."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SHARE = 0.89
 
 @dataclass(frozen=True)
 class Architecture(Study):
-    """Count VGG16: where its parameters are, and where its arithmetic is. Needs no weights.
+    """Count the parameters and multiply-adds of VGG16, layer by layer. Needs no weights.
 
     Attributes:
         model: the architecture to count; the published figures are those of vgg16.

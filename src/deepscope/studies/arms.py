@@ -13,7 +13,7 @@ from deepscope.training import Diverged, History
 
 
 class Named(Protocol):
-    """Settings of a training, with a name that says what is special about them."""
+    """Settings of a training, with a name that describes them."""
 
     @property
     def name(self) -> str:
@@ -50,8 +50,8 @@ class Trained(Generic[Arm, Result]):
 
     Attributes:
         outcomes: by the arm's name, one per seed.
-        diverged: trainings that did not finish, in words.
-        data: what was trained on, in words.
+        diverged: descriptions of trainings that diverged.
+        data: description of the training data.
     """
 
     outcomes: Mapping[str, list[Outcome[Arm, Result]]]
@@ -88,7 +88,7 @@ def train_arms(
         session: the first seed, and progress.
         seeds: trainings per arm.
         needed: names of the arms that must not diverge.
-        data: what is trained on, in words.
+        data: description of the training data.
 
     Raises:
         Diverged: a needed arm did.

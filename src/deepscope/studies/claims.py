@@ -1,4 +1,4 @@
-"""Claims of the source and the figures they rest on, each with its interval and what it says of the claim."""
+"""Claims of the report (Delefosse & Vin) and the figures behind them, each with its interval and verdict."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Question:
-    """A claim of the source and the figures that it rests on."""
+    """A claim of the report and the figures behind it."""
 
     title: str
     claim: str

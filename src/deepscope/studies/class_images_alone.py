@@ -1,4 +1,4 @@
-"""Class images where only one network is available: shown, but evaluated by no other, so no question is answered."""
+"""Class images where only one network is available: shown without evaluation by another, so no question is answered."""
 
 from __future__ import annotations
 

@@ -43,10 +43,10 @@ class Plan:
     """What is compared.
 
     Attributes:
-        classes: how many.
+        classes: number of classes.
         iterations: ascending numbers of steps of the report's method.
         rates: learning rates of the report's method.
-        batch_size: images at a time.
+        batch_size: images per batch.
     """
 
     classes: int
@@ -57,12 +57,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The images of one way after some steps, and what the two networks see in them.
+    """The images of one method after some steps, and how the two networks classify them.
 
     Attributes:
         pixels: (N, 3, H, W) in [0, 1].
-        own: what the network sees that made them.
-        other: what the other one sees.
+        own: by the network that made them.
+        other: by the other network.
     """
 
     pixels: Tensor
@@ -93,7 +93,7 @@ class Ways:
         self.outcomes: dict[str, Outcome] = {}
         self.animations: dict[str, Made] = {}
         self._kept: set[Path] = set()
-        source = preset("source")
+        source = preset("report")
         for name in ("source", "unregularised"):
             for steps, outcome in self._make(name, replace(preset(name), iterations=last), plan.iterations).items():
                 self.outcomes[f"{name}, {steps} iterations"] = outcome
@@ -174,7 +174,7 @@ class Ways:
         }
 
     def _reverse(self, name: str) -> Outcome:
-        """The networks change places."""
+        """The same with the networks swapped."""
         targets = [translate(target, self.model, self.evaluator) for target in self.targets]
         images = self._images(self.evaluator, targets, f"{name}, {self.evaluator.name}", preset(name), (), None)
         return self._evaluated(images.pixels, self.evaluator, self.model)

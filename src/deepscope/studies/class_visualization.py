@@ -23,17 +23,17 @@ from deepscope.studies.study import Answer, Budget, Study, Verdict, answers
 
 @dataclass(frozen=True)
 class ClassVisualization(Study):
-    """What makes class images better: iterations, learning rate, regularisation, start and network.
+    """The effect of iterations, learning rate, regularisation, start and network on class images.
 
-    Every way makes one image of each of the same classes. A network that had no part in it says what it sees.
+    Every method makes one image of each class. Another network, which was not used to make them, evaluates them.
 
     Attributes:
-        model: the network that images are made with.
-        evaluator: the network that had no part, and that the last question makes images with.
-        classes: how many classes, the report's own among them; the others are drawn from data/imagenet-sample.
+        model: the network that makes the images.
+        evaluator: the network that evaluates them, and makes the images of the last question.
+        classes: number of classes, including those of the report; the others are drawn from data/imagenet-sample.
         iterations: gradient steps after which images of the report's method are compared.
         rates: learning rates of the report's method, over three decades.
-        batch_size: images at a time.
+        batch_size: images per batch.
     """
 
     chapter: ClassVar[str] = "2.3 Class visualisation"
@@ -169,9 +169,9 @@ def _log(probabilities: Tensor) -> Tensor:
 
 
 def _vgg16(session: Session) -> Answer:
-    """The report's second network: how to ask it, where its class layer is here. Nothing is downloaded for that."""
+    """The report's second network: how to include it where its class layer is available. Nothing is downloaded."""
     whole = any(e.name == "vgg16" and e.here and not e.features_only for e in catalogue(session))
-    why = "the weights of VGG16's class layer are not here"
+    why = "the weights of VGG16's class layer are missing"
     if whole:
-        why = "its weights are here: `deepscope study class-visualization --model vgg16`"
+        why = "its weights are available: `deepscope study class-visualization --model vgg16`"
     return Answer("11. VGG16", "often superior", "—", "not measured here", why)

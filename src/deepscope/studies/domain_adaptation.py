@@ -1,4 +1,4 @@
-"""Chapter 3 of the report (Delefosse and Vin): DANN from MNIST to MNIST-M as published, and what does better."""
+"""Chapter 3 of the report (Delefosse and Vin): DANN from MNIST to MNIST-M as published, and stronger methods."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ _PUBLISHED = {_SOURCE_ONLY: 0.5225, _DANN: 0.7666, _TARGET_ONLY: 0.9596}
 
 @dataclass(frozen=True)
 class DomainAdaptation(Study):
-    """DANN from MNIST to MNIST-M as published, between its bounds, and what does better without a target label.
+    """DANN from MNIST to MNIST-M as published, its bounds, and stronger methods without target labels.
 
-    Every training is kept (below --out, else in the cache): the same command resumes where it was stopped, and more
-    seeds add to what is there.
+    Every training is kept (below --out, else in the cache): the same command resumes an interrupted study, and
+    more seeds add to it.
 
     Attributes:
-        seeds: trainings of each arm, with the session's seed and the next ones.
-        epochs: of the modern recipe.
-        paper_epochs: of the paper's recipe.
+        seeds: trainings per arm, with consecutive seeds.
+        epochs: epochs of the modern recipe.
+        paper_epochs: epochs of the paper's recipe.
         images: training images of each domain; by default all.
-        batch_size: images of each domain per step; by default each recipe's own.
+        batch_size: images of each domain per step; by default that of each recipe.
     """
 
     chapter: ClassVar[str] = "3 Domain adaptation"

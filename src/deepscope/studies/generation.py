@@ -1,4 +1,4 @@
-"""Chapter 4 of the report (Delefosse and Vin): DCGAN and conditional DCGAN on all of MNIST, and what they are worth."""
+"""Chapter 4 of the report (Delefosse and Vin): DCGAN and conditional DCGAN on all of MNIST, and their quality."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ _PLAIN, _CONDITIONAL, _CLUSTERS = "unconditional", "conditional", "clusters"
 
 @dataclass(frozen=True)
 class Generation(GenerationStudy):
-    """DCGAN and conditional DCGAN on MNIST, and what their images are worth.
+    """DCGAN and conditional DCGAN on MNIST, and the quality of their images.
 
     The discriminator has no normalisation and is regularised by R1, as with `gan train --r1-regularised`;
     `generation-questions` trains with DCGAN's own settings.
 
-    Every training and measurement is kept (below --out, else in the cache): the same command resumes where it
-    was stopped, and more seeds add to what is there. --precision bfloat16 is faster.
+    Every training and measurement is kept (below --out, else in the cache): the same command resumes an
+    interrupted study, and more seeds add to it. --precision bfloat16 is faster.
 
     Attributes:
-        seeds: trainings per arm, with the session's seed and the next ones.
-        epochs: of each training.
+        seeds: trainings per arm, with consecutive seeds.
+        epochs: epochs per training.
         batch_size: images per update.
-        images: training digits; all by default.
-        samples: by which each arm is measured.
-        evaluator: folder of `gan evaluator`; else the one in the package, else one is trained first.
+        images: number of training digits; by default all.
+        samples: generated images that each arm is measured on.
+        evaluator: folder that `gan evaluator` wrote; by default the one in the package, else one is trained.
         width: channels of the generator's last hidden layer.
         discriminator_width: channels of the discriminator's first layer.
-        clusters: that stand in for classes in the arm without labels.
+        clusters: number of clusters that replace classes in the arm without labels.
     """
 
     title: ClassVar[str] = "Generation of MNIST's digits"
@@ -63,7 +63,7 @@ class Generation(GenerationStudy):
 
     @property
     def arms(self) -> list[Arm]:
-        """Without classes, with them, and with clusters in their place."""
+        """Without classes, with classes, and with clusters in place of classes."""
         require(self, epochs=1, width=1, discriminator_width=1, clusters=2)
         networks, recipe = r1_regularised(
             Architecture(width=self.width, discriminator_width=self.discriminator_width),

@@ -1,4 +1,4 @@
-"""Chapter 4 of the report (Delefosse and Vin), its experiments: what each choice in training a DCGAN does."""
+"""Chapter 4 of the report (Delefosse and Vin), its experiments: the effect of each choice in training a DCGAN."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ _SUGGESTED = {
 
 @dataclass(frozen=True)
 class GenerationQuestions(GenerationStudy):
-    """What each choice in training a DCGAN does: objectives, rates, widths, steps, z, and the label in D.
+    """The effect of each choice in training a DCGAN: objective, rates, widths, steps, z, and the label in D.
 
-    Trainings are short: arms can be compared, but none is as good as it could be. `generation` has the long ones. All
-    is kept (below --out, else in the cache), and the same command resumes where it was stopped.
+    Trainings are short: arms can be compared, but none is fully trained; `generation` has long trainings. All are
+    kept (below --out, else in the cache), and the same command resumes an interrupted study.
 
     Attributes:
-        seeds: trainings per arm, with the session's seed and the next ones.
-        epochs: of each training.
+        seeds: trainings per arm, with consecutive seeds.
+        epochs: epochs per training.
         batch_size: images per update.
-        images: training digits; all by default.
-        samples: by which each arm is measured.
-        evaluator: folder of `gan evaluator`; else the one in the package, else one is trained first.
-        width: of the networks.
+        images: number of training digits; by default all.
+        samples: generated images that each arm is measured on.
+        evaluator: folder that `gan evaluator` wrote; by default the one in the package, else one is trained.
+        width: width of the networks.
         rate: learning rate.
-        thorough: also every experiment that the report suggests.
+        thorough: also run every experiment that the report suggests.
     """
 
     title: ClassVar[str] = "What each choice does to a DCGAN"
@@ -166,11 +166,13 @@ def _answers(trained: TrainedGANs) -> list[Answer]:
 
 
 def _suggested(question: str, names: Sequence[str], trained: TrainedGANs) -> Answer:
-    """Each choice beside the plain arm, from which the seeds tell it apart or do not."""
+    """Each choice compared with the plain arm, seed by seed."""
     title, base = f"5. {question}", "unconditional"
     present = [name for name in names if name in trained.outcomes]
     if not present:
-        return Answer(title, "-", "-", "not measured here", "run it with --thorough")
+        return Answer(
+            title, "-", "-", "not measured here", f"`deepscope study {GenerationQuestions.name} --thorough` measures it"
+        )
     measured = ", ".join(f"{name} {trained.mean(name, 'digit-fid')}" for name in (base, *present))
     sides: dict[str, list[str]] = {"better": [], "worse": [], "not decided": []}
     for name in present:

@@ -1,13 +1,13 @@
-"""What the studies of generation train, and what they keep of each training."""
+"""The trainings of the studies of generation, and the figures kept of each."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,11 +30,10 @@ from deepscope.gans.evaluation import measure
 from deepscope.gans.grid import style_agreement
 from deepscope.gans.quality import Evaluator, draw, fit_evaluator, fitting_evaluator, novelty
 from deepscope.gans.style import slant
-from deepscope.kept import Cache, workspace
+from deepscope.kept import Arrays, digest, kept, workspace
 from deepscope.models.vision_model import weights_sha256
 from deepscope.session import Session
 from deepscope.studies.arms import Outcome, Trained, train_arms
-from deepscope.training import CHECKPOINT
 
 _SIDE, _EVALUATOR_EPOCHS = 32, 6
 _STYLED, _TAIL = 2000, 0.1
@@ -67,7 +66,7 @@ TrainedGANs: TypeAlias = Trained[Arm, TrainedGAN]
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is trained and measured.
+    """The size of the trainings and measurements.
 
     Attributes:
         seeds: trainings per arm.
@@ -128,7 +127,8 @@ def _evaluator(plan: Plan, pictures: Pictures, session: Session, root: Path) -> 
     found = fitting_evaluator(plan.evaluator, pictures)
     if found is None:  # trained from a seed of its own: never one of the generators'
         own = replace(session, seed=session.seed + 1000)
-        folder, data = root / "judge", pictures.train  # as version 0.1 names it: a kept training resumes
+        older = root / "judge"  # as version 0.1 named it: a kept training resumes
+        folder, data = older if older.is_dir() else root / "evaluator", pictures.train
         found = fit_evaluator(data, pictures.classes, epochs=_EVALUATOR_EPOCHS, session=own, folder=folder)
     return found.to(session.device)
 
@@ -146,9 +146,6 @@ def train(
     """Train one arm and measure it by samples; or resume it, or only read what was found already."""
     if arm.stacked:
         pictures = load_pictures(pictures, _SIDE, session, stack=len(pictures.train))
-    if not (folder / CHECKPOINT).exists():  # a new training: what was measured of an earlier one goes
-        for stale in folder.glob("quality-*"):
-            stale.unlink(missing_ok=True)
     trained = train_gan(
         pictures,
         architecture=arm.architecture,
@@ -158,12 +155,19 @@ def train(
         folder=folder,
         session=session,
     )
-    weights = weights_sha256(trained.gan.generator)[:16]  # a measurement is of this training alone
-    measured, name = Cache(session, folder), f"quality-{samples}-{score_epochs}-{weights}.kept"
-    if (found := measured.read(name)) is None:
-        fresh = _figures(trained.gan, pictures, evaluator, session, folder, count=samples, score_epochs=score_epochs)
-        measured.write(name, found := json.dumps(fresh).encode())
-    figures = json.loads(found)
+
+    def compute() -> Arrays:
+        found = _figures(trained.gan, pictures, evaluator, session, folder, count=samples, score_epochs=score_epochs)
+        return {name: np.array(value) for name, value in found.items()}
+
+    about = {
+        "generator": weights_sha256(trained.gan.generator),
+        "evaluator": weights_sha256(evaluator),
+        "images": digest(pictures.train.images, pictures.test.images),
+        "samples": samples,
+        "score_epochs": score_epochs,
+    }
+    figures = {name: float(value) for name, value in kept(session, about, compute, folder=folder).items()}
     early = trained.history.column("gradient/generator")[1][:1]
     if len(early):
         figures["early-gradient"] = float(early[0])

@@ -1,4 +1,4 @@
-"""What the studies of generation show of their trainings."""
+"""Tables and figures of the studies of generation."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def grids(trained: TrainedGANs, arms: Iterable[str], session: Session) -> list[B
 
 
 def notes(trained: TrainedGANs) -> list[Block]:
-    """What went wrong along the trainings, and how to read the figures."""
+    """Problems during the trainings, and how to read the figures."""
     rows = [
         (arm, text)
         for arm, runs in trained.outcomes.items()

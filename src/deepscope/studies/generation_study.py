@@ -1,4 +1,4 @@
-"""What the studies of generation share: they train arms on MNIST from several seeds, and measure samples."""
+"""The base of the studies of generation: train arms on MNIST from several seeds, and measure samples."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class GenerationStudy(Study):
     """GANs on MNIST, trained and measured.
 
     Attributes:
-        seeds: trainings per arm, with the session's seed and the next ones.
-        epochs: of each training.
+        seeds: trainings per arm, with consecutive seeds.
+        epochs: epochs per training.
         batch_size: images per update.
-        images: training digits; all by default.
-        samples: by which each arm is measured.
-        evaluator: folder of `gan evaluator`; else the one in the package, else one is trained first.
+        images: number of training digits; by default all.
+        samples: generated images that each arm is measured on.
+        evaluator: folder that `gan evaluator` wrote; by default the one in the package, else one is trained.
     """
 
     chapter: ClassVar[str] = "4 Generative adversarial networks"

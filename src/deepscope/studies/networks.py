@@ -1,4 +1,4 @@
-"""Which of the networks that a study names can be used here."""
+"""The networks of a study that are available."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deepscope.session import Session
 def usable(
     names: Sequence[str], session: Session, load: Callable[[str, Session], VisionModel]
 ) -> tuple[list[VisionModel], dict[str, str]]:
-    """Networks with a class layer that `load` opens, and for each other name the reason why not."""
+    """Networks with a class layer that `load` opens, and for every other name the reason."""
     models: list[VisionModel] = []
     missing: dict[str, str] = {}
     for name in names:

@@ -1,4 +1,4 @@
-"""Chapter 1.1, question 3 (Figure 1.1): the network applied to images of one's choice."""
+"""Chapter 1.1, question 3 (Figure 1.1): the network applied to chosen images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from deepscope.studies.networks import usable
 from deepscope.studies.study import Answer, Budget, Study, answers
 
 _CHOSEN = ("tabby", "Shih-Tzu", "komondor", "swab", "wombat", "Cardigan")
-"""The classes that the report's six images show or are taken for, where the sample has them."""
+"""The true and predicted classes of the report's six images, where the sample has them."""
 
 _FEW = 20
 """Fewer images say nothing of how often a network is right."""
@@ -30,7 +30,7 @@ class Predictions(Study):
     """Top-5 predictions on the animals of Figure 1.1, and accuracy on all the images with known truth.
 
     Attributes:
-        models: networks to ask; those whose weights are not here are shown as not measured.
+        models: networks to compare; those whose weights are missing are shown as not measured.
     """
 
     chapter: ClassVar[str] = "1.1 VGG16 architecture"
@@ -56,7 +56,7 @@ class Predictions(Study):
         for name in self.models:
             models, _ = usable([name] if name in here else [], session, load_model)
             if not models:
-                why = f"the full weights of {name} are not here: `deepscope models {name}` says what is missing"
+                why = f"the full weights of {name} are missing: `deepscope models {name}` says what is missing"
                 found.append(Answer(f"3. {name} on six images", "4 right", "—", "not measured here", why))
                 continue
             classified = classify(models[0], everything, session=session)
@@ -65,7 +65,7 @@ class Predictions(Study):
             shown = classify(models[0], chosen, session=session) if chosen else classified
             figures.append(replace(figure(shown), title=f"Figure 1.1 with {name}"))
             found.append(_answer(result.metrics, name, data))
-        return Result(title="What networks see in images", metrics=metrics, blocks=(*figures, answers(found)))
+        return Result(title="Predictions of networks", metrics=metrics, blocks=(*figures, answers(found)))
 
     def headline(self, result: Result) -> Headline | None:
         """How often the first available network names the image."""

@@ -1,4 +1,4 @@
-"""The report's chapter 2.1: what it says of saliency maps by eye, tested by measurement."""
+"""Chapter 2.1 of the report: its visual observations of saliency maps, tested by measurement."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ class Saliency(Study):
 
     Attributes:
         models: the worse network first, the better one second, further ones after them.
-        limit: images, at most, drawn at random; those of imagenet-sample and those that come with the installation.
+        limit: most images to use, drawn at random from imagenet-sample and the bundled photographs.
         steps: steps of insertion and deletion.
-        batch_size: images at a time.
+        batch_size: images per batch.
     """
 
     name: ClassVar[str] = "saliency"
@@ -118,7 +118,7 @@ class Saliency(Study):
         ]
         blocks.append(answers([*given, *(_trusted(one) for one in checked), *unanswered]))
         return Result(
-            title="Saliency maps: what the report saw, measured",
+            title="Saliency maps: the report's observations, measured",
             metrics=metrics,
             blocks=tuple(blocks),
             arrays={

@@ -28,17 +28,17 @@ _PUBLISHED = {_PLAIN: 99, _PACKED: 1000}
 class StackedDigits(GenerationStudy):
     """How many of a thousand modes a DCGAN finds: three random digits in the colours of each image.
 
-    There are as many stacks as digits, and 26,000 samples are usual. All is kept (below --out, else in the cache), and
-    the same command resumes where it was stopped.
+    There are as many stacks as digits; 26,000 samples are usual. All trainings are kept (below --out, else in the
+    cache), and the same command resumes an interrupted study.
 
     Attributes:
-        seeds: trainings per arm, with the session's seed and the next ones.
-        epochs: of each training.
+        seeds: trainings per arm, with consecutive seeds.
+        epochs: epochs per training.
         batch_size: images per update.
-        images: training digits; all by default.
-        samples: by which each arm is measured.
-        evaluator: folder of `gan evaluator`; else the one in the package, else one is trained first.
-        width: of the networks.
+        images: number of training digits; by default all.
+        samples: generated images that each arm is measured on.
+        evaluator: folder that `gan evaluator` wrote; by default the one in the package, else one is trained.
+        width: width of the networks.
         rate: learning rate.
     """
 
@@ -74,7 +74,7 @@ class StackedDigits(GenerationStudy):
         return shown.grids(trained, [arm.name for arm in self.arms], session)
 
     def answered(self, trained: TrainedGANs) -> list[Answer]:
-        """How many modes, beside what others published, of networks of their own."""
+        """The number of modes, compared with published figures of other networks."""
         because = f"{self.samples} samples; within 50 modes counts as reproduced; VEEGAN finds 150 (Lin et al. 2018)"
         if self.images is not None:
             because = f"{self.images} digits and {self.samples} samples: others take all of MNIST and 26,000"

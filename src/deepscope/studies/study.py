@@ -1,4 +1,4 @@
-"""`Study`: an experiment of the source report, repeated and finished."""
+"""`Study`: an experiment of the report (Delefosse & Vin), repeated and completed."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["ANSWERS", "Answer", "Budget", "Study", "Verdict", "answers"]
 ANSWERS = "Answers"
 """The title of the table that closes every study."""
 Verdict = Literal["reproduced", "differs", "answered", "not decided", "not measured here"]
-"""How a measured figure stands to the published one; "answered" where the source gave no figure, "not decided"
+"""How a measured figure compares with the published one; "answered" where the report gives no figure, "not decided"
 where the images are too few to tell."""
 
 
 class Study(Section):
-    """An experiment: it answers questions of the source, each with its numbers and a verdict.
+    """An experiment that answers questions of the report, each with its numbers and a verdict.
 
-    Its chapter is that of the source. `deepscope study NAME` runs one.
+    Its chapter is that of the report. `deepscope study NAME` runs one.
     """
 
     area: ClassVar[str] = "study"
@@ -40,14 +40,14 @@ class Study(Section):
 
 @dataclass(frozen=True)
 class Answer:
-    """One question of the source, answered.
+    """One question of the report, with its answer.
 
     Attributes:
-        question: in a few words, with its number in the source.
-        published: what the source reports; a dash where it reports nothing.
-        measured: what was found here, with its interval.
-        verdict: how the two stand to each other.
-        because: what the answer rests on; for what was not measured, what is missing.
+        question: short form, with its number in the report.
+        published: the figure in the report; a dash where there is none.
+        measured: the figure found here, with its interval.
+        verdict: how the two compare.
+        because: the evidence for the answer; for what was not measured, what is missing.
     """
 
     question: str

@@ -41,16 +41,16 @@ _JOINED = ("efficientnet_lite2", "vgg16")
 
 @dataclass(frozen=True)
 class TransferLearning(Study):
-    """Which layer of which network makes the best features, what pre-training is worth, and what improves them.
+    """Which layer of which network gives the best features, what pre-training contributes, and what improves them.
 
-    On 15-Scene where it is installed; else on handwritten digits, which are as far from ImageNet as images can be.
+    Uses 15-Scene where installed, else handwritten digits, which are very unlike ImageNet.
 
     Attributes:
-        data: a dataset or a folder instead.
-        model: whose layers and improvements are measured.
-        digits: of each class to train on, and as many to test with, where digits stand in.
-        fine_tune: epochs of the improvement that trains the whole network; 0 leaves it out.
-        thorough: also the other networks whose weights are installed.
+        data: a dataset or a folder to use instead.
+        model: network whose layers and improvements are measured.
+        digits: training digits per class, and as many test digits, where digits are used.
+        fine_tune: epochs of the improvement that trains the whole network; 0 skips it.
+        thorough: also use the other networks whose weights are installed.
     """
 
     chapter: ClassVar[str] = "1.2 Transfer learning with VGG16 on 15-Scene"
@@ -135,7 +135,7 @@ class TransferLearning(Study):
         }
 
     def _data(self, digits: Path, session: Session) -> tuple[str, str]:
-        """What is classified, and how to call it."""
+        """The data and its description."""
         if self.data is not None:
             return self.data, Path(self.data).name
         if not Dataset.member(_SCENES).missing(session.home):

@@ -1,4 +1,4 @@
-"""The one training loop: `fit` runs a `Step` over batches, on one process or several, and can be killed at any time."""
+"""The one training loop: `fit` runs a `Step` over batches, in one process or several, and can be resumed."""
 
 from deepscope.training.batches import Shuffled
 from deepscope.training.checkpoints import CHECKPOINT, Checkpoint, remove_training

@@ -32,13 +32,13 @@ _MULTIPLE, _SLACK = 8, 64 * 2**20
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state after some step: networks, optimisers, and what was measured on the way.
+    """The state after some step: networks, optimisers, and the figures recorded so far.
 
     Random numbers and data follow from the step's number.
 
     Attributes:
         path: the file.
-        settings: what the training is, ready for JSON; a file of another training is refused.
+        settings: description of the training, ready for JSON; a file of another training is refused.
     """
 
     path: Path
@@ -98,7 +98,7 @@ class Checkpoint:
     def _read(self, *, limit: int) -> dict[str, Any]:
         """The file's content; what it unpacks to is no larger than the file."""
         if not self.path.is_file():
-            raise ValueError("it is no file")
+            raise ValueError("it is not a file")
         size = self.path.stat().st_size
         with zipfile.ZipFile(self.path) as archive:
             items = archive.infolist()

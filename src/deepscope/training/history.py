@@ -1,4 +1,4 @@
-"""What was measured along a training: JSON lines for tools, TensorBoard for eyes."""
+"""Figures recorded during a training, as JSON lines and for TensorBoard."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepscope.errors import SettingError
+from deepscope.errors import MissingExtraError, SettingError
 from deepscope.files import atomic
 
 HISTORY = "history.jsonl"
@@ -25,7 +25,7 @@ HISTORY = "history.jsonl"
 class History:
     """Figures by step: each row is {"step": number of steps done, name: figure, ...}.
 
-    A figure that is no number (NaN, infinite) is None in the file.
+    A figure that is NaN or infinite is None in the file.
     """
 
     rows: list[dict[str, float]] = field(default_factory=list)
@@ -68,7 +68,8 @@ class Recorder:
     after its checkpoint, left in it is gone.
 
     Raises:
-        SettingError: TensorBoard is wanted, and is not installed or has no folder to write to.
+        MissingExtraError: TensorBoard is not installed.
+        SettingError: it has no folder to write to.
     """
 
     def __init__(self, folder: Path | None, history: History, *, since: int, tensorboard: bool) -> None:
@@ -78,7 +79,7 @@ class Recorder:
         self._rewrite()
         if tensorboard:
             if find_spec("tensorboard") is None:
-                raise SettingError("tensorboard", "needs TensorBoard: pip install tensorboard")
+                raise MissingExtraError("tensorboard", "recording for TensorBoard")
             if folder is None:
                 raise SettingError("tensorboard", "needs a folder to write events to")
             from torch.utils.tensorboard import SummaryWriter
@@ -86,7 +87,7 @@ class Recorder:
             self._board = SummaryWriter(str(folder), purge_step=since)
 
     def add(self, step: int, figures: Mapping[str, float]) -> None:
-        """Raises OSError where the disk is full; the figures are kept in memory all the same."""
+        """Raises OSError where the disk is full; the figures are still kept in memory."""
         row = {"step": step, **figures}
         self.history.rows.append(row)
         for name, value in figures.items() if self._board else ():
@@ -115,7 +116,7 @@ def _number(value: Any) -> float:
     if value is None:
         return math.nan
     if isinstance(value, bool) or not isinstance(value, (int, float)) or (isinstance(value, int) and value >= 2**63):
-        raise TypeError(f"{value!r} is no number")
+        raise TypeError(f"{value!r} is not a number")
     return value
 
 

@@ -71,7 +71,7 @@ class Update(Protocol):
 
 
 class Step(Protocol):
-    """What is trained, and what one batch does to it."""
+    """What is trained, and how one batch updates it."""
 
     @property
     def parts(self) -> Parts:
@@ -92,11 +92,11 @@ Observe: TypeAlias = Callable[[int], Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Log:
-    """What is kept along a training.
+    """What is kept during a training.
 
     Attributes:
         folder: for `checkpoint.pt`, `history.jsonl` and TensorBoard's events; None keeps nothing.
-        settings: what the training is, ready for JSON: a checkpoint with others is refused, not continued.
+        settings: description of the training, ready for JSON: a checkpoint with other settings is refused.
         every: steps between checkpoints and observations; the last step always has both.
         record: steps whose mean figures make one row of the history.
         tensorboard: also write TensorBoard's events.
@@ -110,7 +110,7 @@ class Log:
 
 
 class Diverged(DeepscopeError):
-    """A loss or a weight is no longer a number."""
+    """A loss or a weight is no longer finite."""
 
 
 def fit(
@@ -128,7 +128,7 @@ def fit(
     A training that was killed ends, when called again, with the same weights to the last bit (on a CPU, with the
     same number of threads). Under `torchrun` or `accelerate launch` the processes share every batch, and the
     losses are those of one process; only batch normalisation sees each share on its own. The caller's random
-    state is left as it was.
+    state is not changed.
 
     Args:
         step: what is trained and how.
@@ -256,12 +256,12 @@ def _mean(tensor: Tensor) -> Tensor:
 
 def _diverged(what: str, step: int, checkpoint: Checkpoint | None) -> str:
     kept = f"; {checkpoint.path} is the last good state" if checkpoint and checkpoint.path.exists() else ""
-    return f"training diverged: {what} is no longer a number after step {step}{kept}: lower the learning rate"
+    return f"training diverged: {what} is NaN or infinite after step {step}{kept}: lower the learning rate"
 
 
 @contextmanager
 def _forgiving(session: Session, *, first: bool) -> Iterator[None]:
-    """A disk that is full ends no training that has begun: the next checkpoint tries again, the network is returned."""
+    """A full disk does not end a training: the next checkpoint tries again, and the network is returned."""
     try:
         yield
     except OSError as error:

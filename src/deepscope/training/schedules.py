@@ -1,4 +1,4 @@
-"""How a learning rate falls along a training."""
+"""Learning-rate schedules."""
 
 from __future__ import annotations
 

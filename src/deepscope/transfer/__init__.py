@@ -1,7 +1,8 @@
 """Transfer: from labelled images to a classifier in the user's own classes, on features of pretrained networks.
 
 `ImageClassifier` follows scikit-learn's conventions; `compare_features`, `fit`, `improve` and `export` are the
-workflows behind the commands of `deepscope transfer`.
+workflows behind the commands of `deepscope transfer`; `label_errors` finds labels that are probably wrong, and
+`training_images` those images that made a classifier give its answer.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from deepscope.transfer.fine_tuning import FineTuning
 from deepscope.transfer.fit import FittedClassifier, fit
 from deepscope.transfer.heads import Head
 from deepscope.transfer.improve import Improvements, improve
+from deepscope.transfer.label_errors import LabelErrors, label_errors
 from deepscope.transfer.recipe import Feature, Recipe
 from deepscope.transfer.splits import Holdout
+from deepscope.transfer.training_images import TrainingImages, training_images
 
 if TYPE_CHECKING:
     from deepscope.transfer.classifier import ImageClassifier
@@ -34,11 +37,15 @@ __all__ = [
     "Holdout",
     "ImageClassifier",
     "Improvements",
+    "LabelErrors",
     "Recipe",
+    "TrainingImages",
     "compare_features",
     "export",
     "fit",
     "improve",
+    "label_errors",
+    "training_images",
 ]
 
 

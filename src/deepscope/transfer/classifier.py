@@ -21,7 +21,7 @@ from deepscope.errors import DataError
 from deepscope.inputs import Images
 from deepscope.inputs.examples import Examples, Source, items_of
 from deepscope.models import DEFAULT, Origin, VisionModel
-from deepscope.models.classifier import NormalisationKind
+from deepscope.models.classifier import Classifier, NormalisationKind
 from deepscope.models.saved import BackboneOrigin, require_architectures, save
 from deepscope.session import Session
 from deepscope.training import History
@@ -46,7 +46,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         size: side of the networks' input; None uses the first model's own.
         flip: average features over each image and its mirror image.
         scales: average features over inputs of these relative sizes.
-        fine_tuning: how the networks are trained further, a tenth of the images held out; None keeps them as they are.
+        fine_tuning: how the networks are fine-tuned, with a tenth of the images held out; None does not fine-tune.
         seed: of everything random; a given session's own seed counts instead.
         session: device, precision and cache; a default session where None.
 
@@ -86,7 +86,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
     @classmethod
     def of(cls, feature: Feature, **settings: Any) -> Self:
-        """A classifier on a feature in any form: what a recipe says of normalisation, size and views holds."""
+        """A classifier on a feature in any form; a recipe also sets normalisation, size and views."""
         if not isinstance(feature, Recipe):
             return cls(feature, **settings)
         own = {name: getattr(feature, name) for name in ("normalisation", "size", "flip", "scales")}
@@ -114,7 +114,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         if lost := set(range(len(data.classes))) - set(kept.tolist()):
             raise DataError(f"class {data.classes[min(lost)]!r} has no readable image to train on: add some images")
         self.skipped_ = (*data.skipped, *found.skipped)
-        self.fit_blocks(found.blocks(recipe), kept, data.names)
+        self.fit_blocks(found.blocks(recipe), kept, data.names, [found.digests[row] for row in found.rows])
         if self.fine_tuning:
             self.tune([data.sources[row] for row in found.rows], found.blocks(recipe), kept)
         return self
@@ -135,24 +135,28 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         self.recipe_ = recipe.named(self.models_)
         return self.recipe_, self.models_
 
-    def fit_blocks(self, blocks: Sequence[Tensor], labels: Tensor, classes: ArrayLike) -> Self:
+    def fit_blocks(
+        self, blocks: Sequence[Tensor], labels: Tensor, classes: ArrayLike, digests: Sequence[bytes] = ()
+    ) -> Self:
         """Fit to features that were extracted before, after `open`.
 
         Args:
             blocks: (N, D) training features of each layer of the recipe, model by model.
             labels: (N,) int64 places in `classes`, each of which occurs.
             classes: names.
+            digests: (N,) SHA-256 of the training images, by which `explain training` finds them again.
         """
         head = Head.named(self.head)
         self._forget()
         self.fitted_ = fit_features(blocks, labels, head, self.recipe_.normalisation, seed=self._session.seed)
         self.classes_: NDArray[Any] = np.asarray(classes)
+        self.digests_ = tuple(digests)
         return self
 
     def tune(
         self, sources: Sequence[Source], blocks: Sequence[Tensor], labels: Tensor, *, folder: Path | None = None
     ) -> History:
-        """Train networks and head further, after `open`; from then on features are those of the new networks.
+        """Fine-tune networks and head, after `open`; features are then those of the new networks.
 
         A tenth of the images of every class is held out: it calibrates the probabilities and measures
         the classifier, in `fitted_.validation`.
@@ -164,9 +168,9 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             folder: for checkpoints, from which a killed training resumes.
 
         Raises:
-            SettingError: the networks see images at different sizes.
+            SettingError: the networks take images of different sizes.
             UnsupportedError: the head is not linear.
-            Diverged: a loss is no longer a number.
+            Diverged: a loss is no longer finite.
         """
         settings = self.fine_tuning or FineTuning()
         kept = ~held_out(labels, seed=self._session.seed)
@@ -226,12 +230,12 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
         Raises:
             UnsupportedError: the head is not linear.
-            SettingError: the networks see images at different sizes.
+            SettingError: the networks take images of different sizes.
         """
         check_is_fitted(self)
         return VisionModel(
             f"classifier on {self.recipe_}",
-            self.fitted_.classifier(self.recipe_, self.models_).to(self._session.device),
+            self._network().to(self._session.device),
             self.recipe_.shared_pixels(self.models_),
             tuple(str(name) for name in self.classes_),
             aliases=self.recipe_.aliases(self.models_),
@@ -244,12 +248,12 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             UnsupportedError: the head is not linear.
             ModelError: a network cannot be rebuilt by name.
-            SettingError: the networks see images at different sizes.
+            SettingError: the networks take images of different sizes.
         """
         check_is_fitted(self)
         return save(
             Path(folder),
-            self.fitted_.classifier(self.recipe_, self.models_),
+            self._network(),
             self._origins(),
             self.recipe_.shared_pixels(self.models_),
             [str(name) for name in self.classes_],
@@ -261,10 +265,13 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
         Raises:
             ModelError: a network cannot be rebuilt by name.
-            SettingError: the networks see images at different sizes.
+            SettingError: the networks take images of different sizes.
         """
         require_architectures(self._origins())
         self.recipe_.shared_pixels(self.models_)
+
+    def _network(self) -> Classifier:
+        return self.fitted_.classifier(self.recipe_, self.models_, images=self.digests_)
 
     def _about(self) -> str:
         return f"{self.head} on {self.recipe_}, {self.recipe_.normalisation}, {self.fitted_.head.setting}"

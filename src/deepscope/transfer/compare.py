@@ -8,16 +8,15 @@ from typing import Any
 
 from deepscope.errors import DeepscopeError, ModelError, SettingError
 from deepscope.features.layers import require
-from deepscope.images import Skipped
 from deepscope.inputs.examples import Data, Examples
 from deepscope.models import VisionModel, load_model
-from deepscope.render import Presented
 from deepscope.session import Session
 from deepscope.transfer.greyscale import Grey, fold_greyscale
 from deepscope.transfer.heads import Head
-from deepscope.transfer.measuring import Measurable, Row, chosen, measure, p_value
+from deepscope.transfer.measuring import Measurable, chosen, measure, p_value
+from deepscope.transfer.on_splits import OnSplits
 from deepscope.transfer.recipe import Feature, Recipe, given_models, recipe_of
-from deepscope.transfer.splits import Holdout, Split
+from deepscope.transfer.splits import Holdout
 
 DEFAULT_FEATURES = (
     "vgg16@relu6",
@@ -28,39 +27,22 @@ DEFAULT_FEATURES = (
     "squeezenet1_0",
     "efficientnet_lite0",
 )
-"""The layers of Table 1.1 of the report (Delefosse and Vin), and the last layers of the networks at hand."""
+"""The layers of Table 1.1 of the report (Delefosse and Vin), and the last layers of the available networks."""
 
 
 @dataclass(frozen=True, eq=False)
-class FeatureComparison(Presented):
+class FeatureComparison(OnSplits):
     """Recipes and heads, measured on the same splits of labelled images.
 
     Attributes:
-        data: the images.
-        models: whose features were compared, by name.
-        rows: what each recipe and head gave.
-        best: the row that cross-validation on the training images prefers.
         p_values: of each row against the best one on the same test images; None for the best itself.
-        compared: every recipe and head that was asked for, also those that could not be measured, in order.
+        compared: every requested recipe and head, including those that could not be measured, in order.
         absent: recipes of the default list whose weights are missing, and why.
-        splits: rows of the readable images.
-        digests: SHA-256 of each of the data's images.
-        skipped: what could not be read.
     """
 
-    data: Examples
-    models: Mapping[str, VisionModel]
-    rows: tuple[Row, ...]
-    best: int
     p_values: tuple[float | None, ...]
     compared: tuple[tuple[Recipe, Head], ...]
     absent: Mapping[Recipe, str]
-    splits: tuple[Split, ...]
-    digests: tuple[bytes, ...]
-    skipped: tuple[Skipped, ...]
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
     def columns(self) -> Mapping[str, Sequence[Any]]:
         """One row per recipe and head that was measured."""
@@ -68,12 +50,7 @@ class FeatureComparison(Presented):
             "features": [str(row.recipe) for row in self.rows],
             "normalisation": [row.recipe.normalisation for row in self.rows],
             "head": [row.head.name for row in self.rows],
-            "dimension": [row.dimension for row in self.rows],
-            "setting": [row.setting for row in self.rows],
-            "validation": [row.validation for row in self.rows],
-            "accuracy": [row.accuracy.value for row in self.rows],
-            "low": [row.accuracy.low for row in self.rows],
-            "high": [row.accuracy.high for row in self.rows],
+            **self.accuracies(),
             "accuracy_without_copies": [row.without_copies.value for row in self.rows],
             "p": list(self.p_values),
             "seconds": [row.seconds for row in self.rows],
@@ -90,19 +67,19 @@ def compare_features(
     seed: int = 0,
     session: Session | None = None,
 ) -> FeatureComparison:
-    """Compare layers and networks as features for a classifier in the data's own classes.
+    """Compare layers and networks as features for a classifier on the data's classes.
 
     The regularisation of each row is chosen by cross-validation on the training images. Accuracy is measured on the
-    test images, and once more without those that are copies of training images.
+    test images, and also without those that are copies of training images.
 
     Args:
         data: labelled images, see `Data`.
-        features: what is compared: names, models or recipes; None compares the layers of the report's Table 1.1 and
-            the networks at hand, raw and L2-normalised. Of names that are on that list, those whose weights are missing
+        features: names, models or recipes; None compares the layers of the report's Table 1.1 and
+            the available networks, raw and L2-normalised. Of names on that list, those whose weights are missing
             are listed as not measured.
         heads: classifiers on the features, by name or as objects.
-        grey: how grey images enter a colour network: replicated, or through a first convolution of one channel with
-            the sum (fold) or mean (average) of the weights.
+        grey: how grey images are fed to a colour network: replicated, or through a first convolution of one channel
+            with the sum (fold) or mean (average) of the weights.
         holdout: how test images are set aside.
         seed: of splits and folds.
         session: device, precision, cache and progress; its own seed counts where it is given.
@@ -142,12 +119,12 @@ def compare_features(
         models,
         tuple(rows),
         best,
-        tuple(None if place == best else p_value(row, rows[best]) for place, row in enumerate(rows)),
-        tuple((recipe, head) for recipe in named for head in fitted),
-        absent,
         on.splits,
         on.features.digests,
         (*examples.skipped, *on.features.skipped),
+        tuple(None if place == best else p_value(row, rows[best]) for place, row in enumerate(rows)),
+        tuple((recipe, head) for recipe in named for head in fitted),
+        absent,
     )
 
 

@@ -1,4 +1,4 @@
-"""How good a classifier is, and whether its probabilities are calibrated."""
+"""Accuracy and calibration of a classifier."""
 
 from __future__ import annotations
 
@@ -12,15 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepscope.errors import DeepscopeError
-from deepscope.inputs.examples import Source
-from deepscope.models import Preprocessing
+from deepscope.inputs.examples import Source, thumbnail_of
 from deepscope.models.classifier import NormalisationKind
 from deepscope.transfer.fitting import fit_features
 from deepscope.transfer.heads import Head
-
-_SIDE = 160
-"""Side of the pictures of mistakes, in pixels."""
 
 Blocks: TypeAlias = "tuple[Sequence[Tensor], Tensor]"
 """Blocks of features, and (N,) labels."""
@@ -55,22 +50,15 @@ class Answers:
         return [row for row in confidence.argsort(descending=True)[:count].tolist() if confidence[row] >= 0]
 
     def pictured(self, sources: Sequence[Source] | None = None) -> Answers:
-        """The same, with pictures of the most confident mistakes.
+        """The same, with images of the most confident mistakes.
+
+        These few files are opened again: features may come from the cache, in which case no image was read at all.
 
         Args:
             sources: (N,) the images; None reads the files.
         """
         taken: Sequence[Source] = self.paths if sources is None else sources
-        return replace(self, pictures={row: _picture(taken[row]) for row in self.mistakes()})
-
-
-def _picture(source: Source) -> Tensor | None:
-    if isinstance(source, Tensor):
-        return source
-    try:
-        return Preprocessing(resize=_SIDE, crop=_SIDE)(source)
-    except DeepscopeError:
-        return None
+        return replace(self, pictures={row: thumbnail_of(taken[row]) for row in self.mistakes()})
 
 
 @dataclass(frozen=True, eq=False)

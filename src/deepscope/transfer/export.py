@@ -29,7 +29,7 @@ from deepscope.session import Session
 
 @dataclass(frozen=True)
 class Agreement:
-    """How an ONNX file and the model agree on images.
+    """The agreement of an ONNX file with the model on images.
 
     Attributes:
         images: compared.
@@ -85,12 +85,12 @@ def export(
     """Write a classifier as an ONNX file, for programs without Python.
 
     The file takes "pixels", (N, 3, H, W) float32 in [0, 1], and gives "probabilities", (N, C). Its metadata holds the
-    preprocessing, the categories and the model's fingerprint. It is compared with the model before it is kept.
+    preprocessing, the categories and the model's fingerprint. It is compared with the model before it is saved.
 
     Args:
         model: a classifier.
         path: the file to write.
-        check: images that the file and the model are compared on besides.
+        check: images on which the file and the model are also compared.
         batch_size: images per forward pass.
         session: progress.
 
@@ -149,11 +149,11 @@ def export_onnx(model: VisionModel, path: Path) -> float:
     rng = torch.Generator().manual_seed(0)
     pixels = torch.rand(2, 3, *model.preprocessing.size, generator=rng)
     with torch.no_grad():
-        model(pixels.to(model.device))  # decides what the network returns, which an export cannot
+        model(pixels.to(model.device))  # determines what the network returns, which the export cannot
     network = _Probabilities(model).eval()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # the exporter's own, about its insides
+        warnings.simplefilter("ignore")  # warnings of the exporter about its internals
         program = torch.onnx.export(
             network,
             (pixels,),

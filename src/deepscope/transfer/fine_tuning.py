@@ -1,4 +1,4 @@
-"""Fine-tuning: every weight of a fitted classifier, networks included, trained further on the images themselves."""
+"""Fine-tuning: all weights of a fitted classifier, including the networks, trained on the images."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from deepscope.transfer.heads import folds_of
 
 @dataclass(frozen=True)
 class FineTuning:
-    """How a classifier's networks are trained further.
+    """Settings of fine-tuning.
 
-    Training starts from a head that was fitted on the networks as they are: a random one would send gradients
-    through them that spoil what they know (Kumar et al., "Fine-Tuning can Distort Pretrained Features and
+    Training starts from a head that was fitted on the networks as they are: gradients of a random one would
+    distort the pretrained features (Kumar et al., "Fine-Tuning can Distort Pretrained Features and
     Underperform Out-of-Distribution", ICLR 2022). Batch norms keep their statistics, which a small set of images
     would make noisier.
 
@@ -42,7 +42,7 @@ class FineTuning:
         epochs: passes over the training images.
         rate: AdamW's learning rate of the networks; it falls to 0 along half a cosine. The head's is ten times that.
         batch_size: images per step.
-        smallest: the smallest share of an image's area that a training crop covers.
+        smallest: the smallest share of the image that a training crop covers.
         smoothing: of the labels (Szegedy et al. 2016).
     """
 
@@ -84,7 +84,7 @@ def fine_tune(
         preprocessing: says how large its input is.
         sources: training images, all readable.
         labels: (N,) int64.
-        settings: how.
+        settings: of fine-tuning.
         session: device, precision and seed.
         folder: for the history and the checkpoint, from which a killed training resumes.
 
@@ -92,7 +92,7 @@ def fine_tune(
         the trained classifier in eval mode, and its losses.
 
     Raises:
-        Diverged: a loss is no longer a number.
+        Diverged: a loss is no longer finite.
         FileError: the folder holds the checkpoint of another training.
     """
     data = _Labelled([_readable(source) for source in sources], labels)

@@ -39,7 +39,7 @@ _TRAINING = "training"
 
 @dataclass(frozen=True, eq=False)
 class FittedClassifier(Presented):
-    """A classifier that was fitted to the training images, and what it predicts for the test images.
+    """A classifier fitted to the training images, with its predictions for the test images.
 
     Attributes:
         classifier: predicts; its `model` is a `VisionModel`.
@@ -92,7 +92,8 @@ class FittedClassifier(Presented):
         The checkpoints of an earlier fit in that folder are removed.
 
         Raises:
-            DeepscopeError: it cannot be saved, or the folder cannot be written to.
+            UnsupportedError: it cannot be saved.
+            FileError: the folder cannot be written to.
             OSError: a checkpoint of an earlier fit cannot be removed.
         """
         saved = self.classifier.save(folder)
@@ -125,16 +126,16 @@ def fit(  # noqa: PLR0913 - its settings are keywords
     seed: int = 0,
     session: Session | None = None,
 ) -> FittedClassifier:
-    """Fit a classifier to the training images, with everything chosen by cross-validation, and measure it.
+    """Fit a classifier to the training images, with settings chosen by cross-validation, and measure it.
 
     Measured on the test images: accuracy, calibration, how accuracy grows with the number of training images, and the
     most confident mistakes.
 
     Args:
         data: labelled images, see `Data`.
-        features: of which layers of which networks; see `Feature`.
+        features: layers of networks; see `Feature`.
         head: linear-svc, logistic-regression or ridge; nearest-neighbours, where no model is needed.
-        fine_tuning: how the networks are trained further, a tenth of the training images held out; None keeps them.
+        fine_tuning: how the networks are fine-tuned, a tenth of the training images held out; None does not fine-tune.
         holdout: how test images are set aside.
         tsne: the plane of the features is t-SNE's; otherwise that of their two principal components.
         folder: where the model will be saved: what cannot be saved is refused before anything is computed, and
@@ -172,7 +173,8 @@ def fit(  # noqa: PLR0913 - its settings are keywords
     blocks, sources = on.features.blocks(recipe), on.sources
     train, test = torch.from_numpy(split.train), torch.from_numpy(split.test)
     known = [block[train] for block in blocks]
-    classifier.fit_blocks(known, labels[train], examples.names)
+    digests = [on.features.digests[on.features.rows[row]] for row in split.train]
+    classifier.fit_blocks(known, labels[train], examples.names, digests)
     shots = _shots(classifier, (known, labels[train]), ([block[test] for block in blocks], labels[test]), session)
     history = None
     if fine_tuning:

@@ -15,9 +15,12 @@ from torch.nn import functional
 from deepscope.errors import DataError, UnsupportedError
 from deepscope.features.extraction import backbone_of
 from deepscope.models import VisionModel
-from deepscope.models.classifier import Classifier, Normalisation, NormalisationKind, join
+from deepscope.models.classifier import Classifier, HeadFit, Normalisation, NormalisationKind, join
 from deepscope.transfer.heads import Fitted, Head, folds_of
 from deepscope.transfer.recipe import Recipe
+
+_REMEMBERED = 200_000
+"""Training images whose digests a classifier remembers, at most: 4 MB of its description."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +32,14 @@ class FittedFeatures:
         head: what was fitted, with its out-of-fold scores.
         temperature: softmax(scores / temperature) is calibrated.
         validation: the cross-validated accuracy on the training images.
+        name: of the head; empty where it was trained further.
     """
 
     normalisations: tuple[Normalisation, ...]
     head: Fitted
     temperature: float
     validation: float
+    name: str = ""
 
     def scores(self, blocks: Sequence[Tensor]) -> Tensor:
         """(N, C) the head's own scores."""
@@ -46,7 +51,7 @@ class FittedFeatures:
         return (self.scores(blocks) / self.temperature).softmax(1)
 
     def tuned(self, head: nn.Linear, epochs: int) -> FittedFeatures:
-        """The same below a head that was trained further; it is neither calibrated nor validated."""
+        """The same with a fine-tuned head; it is neither calibrated nor validated."""
         fitted = Fitted(head, f"{self.head.setting}, then {epochs} epochs", None)
         return FittedFeatures(self.normalisations, fitted, 1.0, float("nan"))
 
@@ -55,8 +60,12 @@ class FittedFeatures:
         accuracy = (scores.argmax(1) == labels).float().mean().item()
         return replace(self, temperature=temperature(scores, labels), validation=accuracy)
 
-    def classifier(self, recipe: Recipe, models: dict[str, VisionModel]) -> Classifier:
+    def classifier(self, recipe: Recipe, models: dict[str, VisionModel], *, images: Sequence[bytes] = ()) -> Classifier:
         """The same from pixels, as one network whose logits' softmax gives the probabilities.
+
+        Args:
+            recipe, models: what the features are of.
+            images: SHA-256 of each training image, which the classifier remembers.
 
         Raises:
             UnsupportedError: the head is not linear.
@@ -69,7 +78,11 @@ class FittedFeatures:
         head = nn.Linear(layer.in_features, layer.out_features)
         head.load_state_dict({key: value / self.temperature for key, value in layer.state_dict().items()})
         backbones = [backbone_of(models[name], layers, recipe.views) for name, layers in recipe.by_model()]
-        return Classifier(backbones, copy.deepcopy(self.normalisations), head)  # which may move to another device
+        fit = None
+        if self.name and math.isfinite(self.head.regularisation):
+            known = tuple(digest.hex()[:16] for digest in images) if len(images) <= _REMEMBERED else ()
+            fit = HeadFit(self.name, self.head.regularisation, self.temperature, known)
+        return Classifier(backbones, copy.deepcopy(self.normalisations), head, fit)  # which may move to another device
 
 
 def fit_features(
@@ -87,12 +100,12 @@ def fit_features(
     normalisations = tuple(Normalisation.fit(normalisation, block) for block in blocks)
     fitted = head.fit(join(normalisations, blocks), labels, folds_of(labels, seed=seed))
     return FittedFeatures(
-        normalisations, fitted, temperature(fitted.out_of_fold, labels), fitted.accuracy_out_of_fold(labels)
+        normalisations, fitted, temperature(fitted.out_of_fold, labels), fitted.accuracy_out_of_fold(labels), head.name
     )
 
 
 def temperature(scores: Tensor | None, labels: Tensor) -> float:
-    """What scores are divided by for their softmax to be calibrated (Guo et al. 2017); 1 where there are no scores.
+    """The temperature that calibrates the softmax of the scores (Guo et al. 2017); 1 where there are no scores.
 
     Where the N scores make few errors or none, the likelihood alone wants a temperature near 0 and a confidence of 1,
     which N images cannot support. The targets are smoothed as by Platt ("Probabilistic outputs for support vector
@@ -100,7 +113,7 @@ def temperature(scores: Tensor | None, labels: Tensor) -> float:
     of the rest for the others. The mean confidence on these images is then never above (N + 1) / (N + 2).
 
     Args:
-        scores: (N, C), from fits that did not see the images, or confidence is overrated; at least two classes.
+        scores: (N, C), from fits that did not see the images, or confidence is overestimated; at least two classes.
         labels: (N,) int64.
 
     Raises:

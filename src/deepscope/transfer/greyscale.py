@@ -1,4 +1,4 @@
-"""Grey images in a network for colour: its first convolution's input channels folded into one."""
+"""Grey images in a colour network: the input channels of its first convolution reduced to one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deepscope.errors import UnsupportedError
 from deepscope.models import VisionModel
 
 Grey = Literal["replicate", "fold", "average"]
-"""How a grey image meets a colour network: copied into three channels, or into one with summed or averaged weights."""
+"""How grey images are fed to a colour network: as three channels, or one with summed or averaged weights."""
 
 
 def fold_greyscale(model: VisionModel, how: Grey) -> VisionModel:

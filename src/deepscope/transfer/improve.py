@@ -8,50 +8,32 @@ from pathlib import Path
 from typing import Any
 
 from deepscope.errors import DeepscopeError
-from deepscope.images import Skipped
 from deepscope.inputs.examples import Data, Examples
 from deepscope.models import DEFAULT, VisionModel, load_model
-from deepscope.render import Presented
 from deepscope.session import Session
 from deepscope.transfer.fine_tuning import FineTuning
 from deepscope.transfer.heads import Head
 from deepscope.transfer.improvements import Improvement, improvements
 from deepscope.transfer.measuring import Measurable, Row, chosen, measure, measure_tuned, p_value
-from deepscope.transfer.splits import Holdout, Split
+from deepscope.transfer.on_splits import OnSplits
+from deepscope.transfer.splits import Holdout
 
 
 @dataclass(frozen=True, eq=False)
-class Improvements(Presented):
+class Improvements(OnSplits):
     """Ideas that could improve transferred features, each measured on the same images; the first is the baseline.
 
     Attributes:
         model: the name of the model whose features are improved.
-        data: the images.
-        models: that took part, by name.
         ideas: the baseline, then each idea.
-        rows: what each gave.
-        best: the idea that cross-validation on the training images prefers.
         p_values: of each against the baseline on the same test images.
         absent: why other models were left out.
-        splits: rows of the readable images.
-        digests: SHA-256 of each of the data's images.
-        skipped: what could not be read.
     """
 
     model: str
-    data: Examples
-    models: Mapping[str, VisionModel]
     ideas: tuple[Improvement, ...]
-    rows: tuple[Row, ...]
-    best: int
     p_values: tuple[float, ...]
     absent: tuple[str, ...]
-    splits: tuple[Split, ...]
-    digests: tuple[bytes, ...]
-    skipped: tuple[Skipped, ...]
-
-    def __len__(self) -> int:
-        return len(self.ideas)
 
     def columns(self) -> Mapping[str, Sequence[Any]]:
         """One row per idea."""
@@ -59,12 +41,7 @@ class Improvements(Presented):
             "idea": [idea.name for idea in self.ideas],
             "reasoning": [idea.reasoning for idea in self.ideas],
             "features": [str(row.recipe) for row in self.rows],
-            "dimension": [row.dimension for row in self.rows],
-            "setting": [row.setting for row in self.rows],
-            "validation": [row.validation for row in self.rows],
-            "accuracy": [row.accuracy.value for row in self.rows],
-            "low": [row.accuracy.low for row in self.rows],
-            "high": [row.accuracy.high for row in self.rows],
+            **self.accuracies(),
             "p": list(self.p_values),
             "seconds": [row.seconds for row in self.rows],
         }
@@ -81,16 +58,16 @@ def improve(
     seed: int = 0,
     session: Session | None = None,
 ) -> Improvements:
-    """Measure ideas that could improve the features of a model, each with its reasoning and its effect.
+    """Measure ideas that could improve the features of a model, each with its rationale and its effect.
 
-    The baseline is the model's last layer, L2-normalised, below a linear SVM. Each idea changes one thing; then those
-    that add up are measured together.
+    The baseline is a linear SVM on the L2-normalised features of the model's last layer. Each idea changes one thing;
+    then those that can be combined are measured together.
 
     Args:
         data: labelled images, see `Data`.
         model: whose features are improved.
-        others: models that are joined to it; those whose weights are missing are left out.
-        fine_tuning: how the network is trained further, measured on the first split; None leaves that idea out.
+        others: models whose features are concatenated to it; those whose weights are missing are left out.
+        fine_tuning: how the network is fine-tuned, measured on the first split; None skips that idea.
         holdout: how test images are set aside.
         folder: for checkpoints of fine-tuning.
         seed: of splits, folds and training.
@@ -118,17 +95,17 @@ def improve(
     on = Measurable.extracted(examples, [idea.recipe for idea in ideas], models, holdout, session)
     rows = [_measured(idea, on, session, folder) for idea in session.track(ideas, "fitting")]
     return Improvements(
-        next(iter(models)),
         examples,
         models,
-        tuple(ideas),
         tuple(rows),
         chosen(rows),
-        tuple(p_value(row, rows[0]) for row in rows),
-        tuple(absent),
         on.splits,
         on.features.digests,
         (*examples.skipped, *on.features.skipped),
+        next(iter(models)),
+        tuple(ideas),
+        tuple(p_value(row, rows[0]) for row in rows),
+        tuple(absent),
     )
 
 

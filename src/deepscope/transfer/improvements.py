@@ -17,10 +17,10 @@ class Improvement:
     """One idea.
 
     Attributes:
-        name: in a few words, stable.
+        name: short and stable.
         reasoning: why it should help.
         recipe, head: the idea, ready to be measured.
-        fine_tuning: of the networks; None keeps them as they are.
+        fine_tuning: of the networks; None does not fine-tune.
     """
 
     name: str
@@ -31,12 +31,12 @@ class Improvement:
 
 
 def improvements(models: Mapping[str, VisionModel], fine_tuning: FineTuning | None) -> list[Improvement]:
-    """The baseline and ideas that each change one thing in it; then the ideas that add up, together.
+    """The baseline and ideas that each change one thing in it; then the combination of ideas.
 
     Args:
         models: the first is improved: its last layer, L2-normalised, below a linear SVM is the baseline. The others
             can be joined to it.
-        fine_tuning: how the first is trained further; None leaves that idea out.
+        fine_tuning: how the first is fine-tuned; None skips that idea.
     """
     name = next(iter(models))
     stages = {each: _stages(each, model) for each, model in models.items()}
@@ -60,7 +60,7 @@ def improvements(models: Mapping[str, VisionModel], fine_tuning: FineTuning | No
         ),
         Improvement(
             "horizontal flips",
-            "A scene mirrored is the same kind of scene; the mean over both is less noisy.",
+            "A mirrored scene belongs to the same class; the mean over both is less noisy.",
             replace(base, flip=True),
         ),
         Improvement(
@@ -91,7 +91,7 @@ def improvements(models: Mapping[str, VisionModel], fine_tuning: FineTuning | No
         found += [
             Improvement(
                 "several layers",
-                "Earlier layers keep textures and parts that the last one has traded for ImageNet's objects.",
+                "Earlier layers keep textures and parts that the last one no longer represents.",
                 replace(base, blocks=stages[name]),
             ),
             Improvement(
@@ -120,7 +120,7 @@ def improvements(models: Mapping[str, VisionModel], fine_tuning: FineTuning | No
         found += [
             Improvement(
                 "several networks",
-                "Networks of other design and training make other mistakes.",
+                "Networks of different design and training make different mistakes.",
                 replace(base, blocks=tuple(blocks[0] for blocks in stages.values())),
             ),
             Improvement(

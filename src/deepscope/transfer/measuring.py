@@ -76,7 +76,7 @@ class Measurable:
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """What one recipe and head gave.
+    """The result of one recipe and head.
 
     Attributes:
         recipe, head: what was measured.
@@ -134,7 +134,7 @@ def measure_tuned(
     Args:
         recipe, head: what is fitted before the networks are trained further.
         fine_tuning: how.
-        on: the images.
+        on: the images to use.
         session: device, precision and seed.
         folder: for checkpoints.
     """

@@ -1,4 +1,4 @@
-"""`Recipe`: from an image to one feature vector, in a form that a person can type."""
+"""`Recipe`: from an image to one feature vector, as text that a user can type."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Block:
 
     @classmethod
     def parse(cls, text: str) -> Block:
-        """Raises SettingError where the text is no block."""
+        """Raises SettingError where the text is not a block."""
         model, _, rest = text.strip().partition("@")
         layer, _, pooling = rest.partition(":")
         if not model:
@@ -45,10 +45,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What becomes the feature vector of an image.
+    """How the feature vector of an image is computed.
 
     Attributes:
-        blocks: layers whose vectors are joined.
+        blocks: layers whose vectors are concatenated.
         normalisation: of each block.
         size: side of the input of every model, made as the first one wants it; None takes each model's own.
         flip: features are the mean over the image and its mirror image.
@@ -79,11 +79,11 @@ class Recipe:
 
     @property
     def views(self) -> tuple[View, ...]:
-        """What of each image is seen."""
+        """The views of each image."""
         return tuple(View(mirrored, scale) for scale in self.scales for mirrored in ((False, True)[: 1 + self.flip]))
 
     def pixels(self, models: Mapping[str, VisionModel], name: str) -> Preprocessing:
-        """What makes the pixels that the model of that name sees; its mean and std are not used."""
+        """The preprocessing of the model of that name; its mean and std are not used."""
         if self.size is None:
             return replace(models[name].preprocessing, mean=(0.0,) * 3, std=(1.0,) * 3)
         own = replace(models[self.blocks[0].model].preprocessing, mean=(0.0,) * 3, std=(1.0,) * 3)
@@ -105,16 +105,16 @@ class Recipe:
         return replace(self, blocks=tuple(blocks))
 
     def shared_pixels(self, models: Mapping[str, VisionModel]) -> Preprocessing:
-        """What makes the pixels that all the models see.
+        """The preprocessing that all the models share.
 
         Raises:
-            SettingError: the models see images at different sizes.
+            SettingError: the models take images of different sizes.
         """
         names = [name for name, _ in self.by_model()]
         pixels = {self.pixels(models, name) for name in names}
         if len(pixels) > 1:
             raise SettingError(
-                "size", f"must be given: {' and '.join(names)} see images at different sizes; 224 fits most"
+                "size", f"must be given: {' and '.join(names)} take images of different sizes; 224 fits most"
             )
         return pixels.pop()
 

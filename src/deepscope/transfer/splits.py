@@ -1,12 +1,11 @@
-"""Which images train and which test, and which test images are copies of training images."""
+"""Splits into training and test images, and copies of training images among the test images."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from deepscope.data.audit import audit
 from deepscope.data.folders import stratified
 from deepscope.errors import DataError, SettingError
 from deepscope.inputs.examples import Examples
-from deepscope.kept import Cache, code_of
+from deepscope.kept import Arrays, kept
 from deepscope.session import Session
 
 
@@ -27,8 +26,8 @@ class Holdout:
     """How test images are set aside.
 
     Attributes:
-        splits: 1 uses the data's own split, where it has one; more draw that many stratified splits.
-        test_fraction: share of test images where the data has no split of its own.
+        splits: 1 uses the split of the data, where it has one; more draw that many stratified splits.
+        test_fraction: share of test images where the data has no split.
     """
 
     splits: int = 1
@@ -67,7 +66,7 @@ def divide(
         data: labelled images; `readable` are rows of it.
         readable: the images that have features, sorted.
         holdout: how many splits, and the share of test images.
-        session: its seed draws; its cache remembers which images are copies.
+        session: its seed draws; its cache keeps which images are copies.
         digests: SHA-256 of each of the data's images; None reads them.
 
     Raises:
@@ -130,17 +129,18 @@ def _copies(
 
 
 def _audited(data: Examples, folder: Path, digests: Sequence[bytes], session: Session) -> list[tuple[Path, Path]]:
-    """Pairs of copies in the folder, remembered by the names and contents of its images."""
-    content = hashlib.sha256(b"".join(digests))
-    content.update(b"\n".join(map(os.fsencode, data.paths)))
-    content.update(code_of(audit.__module__).encode())
-    remembered, name = Cache(session, session.cache / "copies"), f"{content.hexdigest()}.kept"
-    if (found := remembered.read(name)) is None:
+    """Pairs of copies in the folder, kept by the names and contents of its images."""
+
+    def compute() -> Arrays:
         session.note("looking for copies among the images")
-        audited = audit(folder, session)
-        named = [(str(audited.root / p.first), str(audited.root / p.second)) for p in (*audited.exact, *audited.near)]
-        remembered.write(name, found := json.dumps(named).encode())
-    return [(Path(first), Path(second)) for first, second in json.loads(found)]
+        found = audit(folder, session)
+        named = [(str(found.root / pair.first), str(found.root / pair.second)) for pair in (*found.exact, *found.near)]
+        return {"pairs": np.array(named, dtype=str).reshape(-1, 2)}
+
+    content = hashlib.sha256(b"".join(digests) + b"\n".join(map(os.fsencode, data.paths)))
+    unseeded = replace(session, seed=0)  # nothing about copies is random
+    pairs = kept(unseeded, {"images": content.hexdigest()}, compute)["pairs"]
+    return [(Path(first), Path(second)) for first, second in pairs.tolist()]
 
 
 def _groups(pairs: Iterable[tuple[Path, Path]]) -> list[set[Path]]:

@@ -1,4 +1,4 @@
-"""Class visualisation: images that a network believes to show a class (Simonyan et al. 2014, Yosinski et al. 2015)."""
+"""Class visualisation: images that maximise class scores (Simonyan et al. 2014, Yosinski et al. 2015)."""
 
 from deepscope.visualization.climb import Frame, climb, final, suited
 from deepscope.visualization.evaluation import Evaluation

@@ -1,4 +1,4 @@
-"""How far images' activations are from what batch normalisation saw in training."""
+"""The distance of activations from the statistics of batch normalisation."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from deepscope.ascent import Momentum, Move, Normalised, State, Streams, ascend, cosine
+from deepscope.ascent import Momentum, Normalised, State, Streams, UpdateRule, ascend, cosine
 from deepscope.models import VisionModel
 from deepscope.visualization.batch_norm import StatisticsDistance, statistics_distance
 from deepscope.visualization.canvas import Canvas, Fourier, Standardised, standardised
@@ -94,14 +94,14 @@ def climb(
         else:
             begin = canvas.noise(streams, rows) if start is None else canvas.points(start.to(model.device))
         steps = recipe.iterations
-        for state in ascend(score, begin, move=_update_rule(recipe), project=project, steps=steps):
+        for state in ascend(score, begin, update_rule=_update_rule(recipe), project=project, steps=steps):
             yield Frame(state.step, image, state.scores, state.outputs, _resume(state, position))
 
 
 def suited(recipe: Recipe, model: VisionModel) -> Recipe:
     """The recipe for this network: where the network takes no image of the views' size, views have its own input size.
 
-    Transformers, as a rule, take images of one size alone. Where that is no square, the network sees the whole image.
+    Most transformers take images of one size only. Where that is not a square, the network sees the whole image.
     """
     height, width = model.preprocessing.size
     if not recipe.view or recipe.view == height == width or _takes(model, recipe.view):
@@ -127,7 +127,7 @@ def _canvas(recipe: Recipe, size: tuple[int, ...]) -> Canvas:
     return Fourier((height, width)) if recipe.canvas == "fourier" else Standardised((height, width))
 
 
-def _update_rule(recipe: Recipe) -> Move:
+def _update_rule(recipe: Recipe) -> UpdateRule:
     if recipe.update_rule == "momentum":
         return Momentum(Normalised(cosine(recipe.learning_rate, recipe.iterations)), decay=0.9)
     return Normalised(recipe.learning_rate)

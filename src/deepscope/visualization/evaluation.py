@@ -1,4 +1,4 @@
-"""What networks see in class images, each in those of the classes that it knows."""
+"""Evaluation of class images by networks, each on the classes that it knows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _USUAL = (DEFAULT, "squeezenet1_0")
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a network makes of the images of those classes that it knows.
+    """A network's evaluation of the images of the classes that it knows.
 
     Attributes:
         recognition: of the images in `rows`.
@@ -44,7 +44,7 @@ class Evaluation:
 
 
 def evaluate(pixels: Tensor, objective: Objective, evaluators: Sequence[VisionModel]) -> tuple[Evaluation, ...]:
-    """What the network that made the images sees, then the other ones that know a class; nothing for layers.
+    """The evaluation by the network that made the images, then by the others that know a class; empty for layers.
 
     Args:
         pixels: (N, 3, H, W), the first images of the objective.

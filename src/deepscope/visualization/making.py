@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
-import json
 import math
 import time
 from collections.abc import Sequence
@@ -17,7 +15,8 @@ from torch import Tensor
 
 from deepscope.ascent import Streams
 from deepscope.errors import SettingError, out_of_memory
-from deepscope.kept import Cache, code_of
+from deepscope.kept import Cache, digest, identity
+from deepscope.models.batching import batches
 from deepscope.session import Advance, Session
 from deepscope.visualization.climb import climb
 from deepscope.visualization.objectives import Objective
@@ -31,7 +30,7 @@ _SHARED = 16
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """The images that were made, and how.
+    """The images, and the course of the ascent.
 
     Attributes:
         pixels: (N, 3, H, W) in [0, 1], on the CPU; fewer than requested where ctrl-C came first.
@@ -76,8 +75,8 @@ def make_images(
         labels: N different names, each identifying its image among those of the same model and recipe: the class, or
             the layer and channel, and the seed. Each gives its image a random stream of its own.
         start: (N, 3, H, W) pixels to start from; noise where None.
-        batch_size: images at a time; halved where memory runs out. Where the recipe matches statistics, there are about
-            16 images at a time instead.
+        batch_size: images per batch; halved where memory runs out. Where the recipe matches statistics, batches have
+            about 16 images instead.
         frame_steps: ascending numbers of steps after which the images are returned as well.
         keep: leave finished images in the cache, so that the same call returns them again at once.
 
@@ -88,28 +87,30 @@ def make_images(
     """
     began = time.monotonic()
     work = _Work(objective, recipe, tuple(labels), session, start, tuple(frame_steps))
-    steps, finished = recipe.iterations, list[_Trace]()
-    first, size, complete = 0, _together(len(labels)) if recipe.batch_norm else batch_size, True
+    steps, complete = recipe.iterations, True
+
+    def make(rows: slice) -> _Trace:
+        nonlocal complete
+        trace = _Trace()
+        try:
+            work.climb(rows, trace, advance)
+        except KeyboardInterrupt:
+            complete = False
+            work.save(rows, trace)
+        except Exception as error:
+            count = rows.stop - rows.start
+            if out_of_memory(error) and (count == 1 or recipe.batch_norm):
+                few = f"{count} image{'s' if count > 1 else ''}"
+                raise SettingError("view", f"must be smaller: there is not enough memory for {few}") from None
+            raise
+        return trace
+
+    size, finished = _together(len(labels)) if recipe.batch_norm else batch_size, list[_Trace]()
     with session.progress("starting", total=steps * len(labels)) as advance:
-        while complete and first < len(labels):
-            rows = slice(first, min(first + size, len(labels)))
-            trace = _Trace()
-            try:
-                work.climb(rows, trace, advance)
-            except Exception as error:
-                if not out_of_memory(error):
-                    raise
-                if size == 1 or recipe.batch_norm:
-                    count = rows.stop - first
-                    few = f"{count} image{'s' if count > 1 else ''}"
-                    raise SettingError("view", f"must be smaller: there is not enough memory for {few}") from None
-                size = (size + 1) // 2
-                continue
-            except KeyboardInterrupt:
-                complete = False
-                work.save(rows, trace)
+        for _, trace in batches(len(labels), make, size=size):
             finished += [trace] if trace.watched else []
-            first = rows.stop
+            if not complete:
+                break
     if not finished:
         raise KeyboardInterrupt
     if complete and not keep:
@@ -217,16 +218,15 @@ class _Work:
     @property
     def folder(self) -> Path:
         """The folder of exactly these images: its name depends on everything that they depend on."""
-        said = {
+        about = {
             "model": self.objective.model.fingerprint,
             "objective": type(self.objective).__name__,
             "recipe": dataclasses.asdict(self.recipe),
             "labels": self.labels,
-            "session": (self.session.seed, self.session.precision, str(self.session.device), self.frame_steps),
-            "code": code_of("deepscope.visualization"),
-            "start": None if self.start is None else hashlib.sha256(self.start.cpu().numpy().tobytes()).hexdigest(),
+            "frames": self.frame_steps,
+            "start": None if self.start is None else digest(self.start),
         }
-        return self.session.cache / "visualize" / hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
+        return self.session.cache / "visualize" / identity(self.session, __name__, about)[:16]
 
 
 def _together(images: int) -> int:

@@ -1,4 +1,4 @@
-"""What an image must excite: a class, a channel of a layer, or a whole layer."""
+"""What an image maximises: a class, a channel of a layer, or a whole layer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COMPETING = 5
 
 
 class Objective(ABC):
-    """What each row of a batch of images must excite.
+    """What each row of a batch of images maximises.
 
     Attributes:
         model: the network.

@@ -1,4 +1,4 @@
-"""How good class images are, in numbers."""
+"""Quality measures of class images."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def diversity(pixels: Tensor) -> float:
 
 @dataclass(frozen=True)
 class Recognition:
-    """What a network sees in images that were made to show a class.
+    """A network's classification of class images.
 
     Attributes:
         evaluator: the network's name.

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from deepscope.errors import SettingError
+from deepscope.session import Session
 from deepscope.settings import Count, PositiveShare, Range, check
 
 CanvasName = Literal["pixels", "fourier"]
@@ -102,23 +103,34 @@ PRESETS: Mapping[str, Recipe] = MappingProxyType(
     {
         "default": _DEFAULT,
         "statistics": replace(_DEFAULT, iterations=160, batch_norm=3),
-        "source": _REPORT,
-        "source-strong": replace(_REPORT, l2=1e-2, blur_every=4, blur_sigma=1.0),
+        "report": _REPORT,
+        "report-strong": replace(_REPORT, l2=1e-2, blur_every=4, blur_sigma=1.0),
         "unregularised": replace(_REPORT, l2=0, blur_every=0),
         "yosinski": replace(_REPORT, blur_every=4, jitter=0, clip_small_norm=50),
     }
 )
-"""Recipes by name. "source" is the method of the report (Delefosse and Vin); "unregularised" is the same without L2 and
+"""Recipes by name. "report" is the method of the report (Delefosse and Vin); "unregularised" is the same without L2 and
 blur, which the report compares it with; "yosinski" is one of the settings of Yosinski et al. 2015; "statistics" is for
 networks with batch normalisation."""
 
+_RENAMED = {"source": "report", "source-strong": "report-strong"}
+"""Names of the last release, which still work."""
 
-def preset(name: str) -> Recipe:
+
+def preset(name: str, session: Session | None = None) -> Recipe:
     """The preset of that name.
+
+    Args:
+        name: one of `PRESETS`.
+        session: is told where the name is an old one.
 
     Raises:
         SettingError: no preset has that name; the message lists them.
     """
+    if name in _RENAMED:
+        old, name = name, _RENAMED[name]
+        if session:
+            session.note(f"preset {old} is now called {name}; the old name will go in the next release")
     if name not in PRESETS:
         raise SettingError("preset", f"must be one of {', '.join(PRESETS)}", got=name)
     return PRESETS[name]

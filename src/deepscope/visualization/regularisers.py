@@ -1,4 +1,4 @@
-"""What keeps images from becoming noise: penalties subtracted from the score, and changes after each step."""
+"""Regularisers of class images: penalties subtracted from the score, and changes after each step."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ClipSmallNorm:
     """The pixels of smallest norm become zero, the mean colour (Yosinski et al. 2015): a projection of `ascend`.
 
     Attributes:
-        percentile: percentage of an image's pixels.
+        percentile: percentage of the pixels.
     """
 
     percentile: float
@@ -61,7 +61,7 @@ class ClipSmallContribution:
     To first order, setting a pixel to zero changes the score by the sum over its channels of value x gradient.
 
     Attributes:
-        percentile: percentage of an image's pixels.
+        percentile: percentage of the pixels.
     """
 
     percentile: float

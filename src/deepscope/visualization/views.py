@@ -1,4 +1,4 @@
-"""Random views: what survives shifts, zooms, rotations and flips does not hang on single pixels."""
+"""Random views, so that the image does not depend on single pixels: shifts, zooms, rotations and flips."""
 
 from __future__ import annotations
 

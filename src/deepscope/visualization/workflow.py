@@ -1,4 +1,4 @@
-"""`visualize`: images of what a network believes a class looks like, evaluated by other networks."""
+"""`visualize`: images that maximise class scores, evaluated by other networks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FRAMES = 60
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer to excite in place of a class.
+    """A layer to maximise in place of a class.
 
     Attributes:
         name: as PyTorch or the publication calls it.
@@ -43,12 +43,12 @@ class Layer:
 
 
 Targets: TypeAlias = "str | int | Sequence[str | int] | Layer"
-"""What images must excite: classes by name, WordNet identifier or number; or a layer."""
+"""What images maximise: classes by name, WordNet identifier or number; or a layer."""
 
 
 @dataclass(frozen=True, eq=False)
 class ClassImages(Presented):
-    """Images of what a network believes its classes look like, or that excite one of its layers.
+    """Images that maximise the class scores, or a layer, of a network.
 
     Attributes:
         model: the network that they were made with.
@@ -56,9 +56,9 @@ class ClassImages(Presented):
         labels: a name for each image.
         recipe: how they were made.
         seeds: images per class or channel.
-        made: pixels, and how they came about.
+        made: pixels, and the course of the ascent.
         evaluators: the other networks.
-        evaluations: what the network itself sees, then the others; empty for layers.
+        evaluations: by the network itself, then by the others; empty for layers.
         watched: (F, N) the class's probability, or the activation, on each frame of the animation.
         not_evaluated: why no other network evaluates them, where one was wanted; empty otherwise.
         paths, digests: of the images to start from.
@@ -111,25 +111,25 @@ def visualize(  # noqa: PLR0913 - its settings are keywords
     seed: int = 0,
     session: Session | None = None,
 ) -> ClassImages:
-    """Make images of what a network believes a class looks like, by gradient ascent on the class's score.
+    """Synthesise images of a class by gradient ascent on the score that a network gives it.
 
-    ctrl-C returns the images as far as they have come; the same call resumes them, to the same bits.
+    Ctrl-C stops and returns the images so far; the same call resumes, with the same result.
 
     Args:
-        model: the network to look into.
+        model: the network.
         targets: classes, with one image each; or `Layer(name, channel)`.
-        recipe: how; or a preset's name. Views adapt to networks that accept a single input size.
-        evaluators: other networks that are asked what they see; None for the bundled one, or squeezenet1_0 for images
+        recipe: settings, or the name of a preset. Views adapt to networks that accept a single input size.
+        evaluators: other networks that evaluate the images; None for the bundled one, or squeezenet1_0 for images
             of the bundled one, where it is available.
         start: an image to start from, or one per image; noise where None.
         seeds: images per class, from different noise.
         animate: also return the images after up to 60 steps.
-        batch_size: images at a time; halved where memory runs out.
+        batch_size: images per batch; halved where memory runs out.
         seed: of the noise and of random views.
         session: device, precision, cache and progress; its own seed counts where it is given.
 
     Returns:
-        images, what each network sees in them, and how they came about.
+        the images, their evaluation by each network, and the course of the ascent.
 
     Raises:
         SettingError: a setting is out of range, or two cannot be combined.
@@ -149,7 +149,7 @@ def visualize(  # noqa: PLR0913 - its settings are keywords
         if value < 1:
             raise SettingError(name, "must be at least 1", got=value)
     session = Session.of(session, device=model.device, seed=seed)
-    recipe = suited(preset(recipe) if isinstance(recipe, str) else recipe, model)
+    recipe = suited(preset(recipe, session) if isinstance(recipe, str) else recipe, model)
     objective, labels = _objective(model, targets, recipe, seeds)
     require_evaluators(objective, evaluators or ())
     pixels, paths, digests = _start(model, start, len(labels), session)

@@ -204,11 +204,11 @@ def _build_evaluator(folder: Path) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         evaluator = Evaluator(1, ("bee", "cat", "dog")).eval()
-    save_evaluator(folder / "judge", evaluator, {"measure": 0.5, "verdict": 0.5})
+    save_evaluator(folder / "evaluator", evaluator, {"measure": 0.5, "verdict": 0.5})
 
 
 def _read_evaluator(folder: Path) -> dict[str, Any]:
-    evaluator = load_evaluator(folder / "judge")
+    evaluator = load_evaluator(folder / "evaluator")
     shape = (2, evaluator.channels, 28, 28)
     images = torch.arange(int(np.prod(shape))).remainder(256).byte().view(shape)
     return {
@@ -224,10 +224,10 @@ def _sane_evaluator(said: dict[str, Any]) -> str:
     return "" if said["features"].isfinite().all() else "features that are no numbers"
 
 
-_MODEL, _GAN, _JUDGE = (
+_MODEL, _GAN, _EVALUATOR = (
     _signed("model.json", "weights.safetensors"),
     _signed("generator.json", "generator.safetensors"),
-    _signed("judge.json", "judge.safetensors"),
+    _signed("evaluator.json", "evaluator.safetensors"),
 )
 
 TARGETS = [
@@ -271,14 +271,14 @@ TARGETS = [
         _sane_images,
     ),
     Target(
-        "image-judge",
+        "image-evaluator",
         _build_evaluator,
         _read_evaluator,
         (
-            damage("judge.json"),
-            damage("judge.safetensors"),
-            lie("judge.json", sign=_JUDGE),
-            _weights_lie("judge.safetensors", _JUDGE),
+            damage("evaluator.json"),
+            damage("evaluator.safetensors"),
+            lie("evaluator.json", sign=_EVALUATOR),
+            _weights_lie("evaluator.safetensors", _EVALUATOR),
         ),
         _sane_evaluator,
         inputs=100,

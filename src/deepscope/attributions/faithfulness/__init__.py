@@ -1,4 +1,4 @@
-"""Whether attribution maps can be trusted: measures that replace judging by eye."""
+"""Measures of how far attribution maps can be trusted, in place of visual inspection."""
 
 from deepscope.attributions.faithfulness.confidence import AverageDrop, Increase
 from deepscope.attributions.faithfulness.measure import Explanation, Measure

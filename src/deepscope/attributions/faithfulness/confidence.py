@@ -1,4 +1,4 @@
-"""Average drop and increase in confidence: what the network says when it sees only what the map shows."""
+"""Average drop and increase in confidence when the image is masked by the map."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Increase(Measure):
 def _probabilities(given: Explanation) -> tuple[Tensor, Tensor]:
     """(N,) probabilities of the class on the image, and on the image times its map scaled to [0, 1].
 
-    What speaks against the class hides its pixel, as what is silent does: scaled with its negative part, a signed map
-    would leave half of every pixel in sight and pass for faithful.
+    Negative values hide their pixel, as zeros do. If they took part in the scaling, a signed map would leave half of
+    every pixel visible and appear faithful.
     """
     maps, smallest = given.maps.clamp_min(0), torch.finfo(given.maps.dtype).tiny
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)

@@ -1,4 +1,4 @@
-"""`Measure`: the family of numbers that say how far a map can be trusted."""
+"""`Measure`: the family of measures of how far a map can be trusted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deepscope.registry import Registered
 
 @dataclass(frozen=True)
 class Explanation:
-    """Maps of N images, and how they came about.
+    """Maps of N images, and how they were computed.
 
     Attributes:
         model: the classifier that was explained.
@@ -43,4 +43,4 @@ class Measure(Registered):
 
     @abstractmethod
     def __call__(self, given: Explanation) -> Tensor:
-        """One number per image: (N,) floats, NaN where the measure says nothing of a map."""
+        """One number per image: (N,) floats, NaN where the measure does not apply to a map."""

@@ -1,4 +1,4 @@
-"""Insertion and deletion: how fast the probability comes and goes with the pixels a map calls important."""
+"""Insertion and deletion: how fast the probability changes as the most important pixels appear or disappear."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Deletion(Measure):
 
     Attributes:
         steps: approximate number of steps from the whole image to the empty one.
-        substrate: what takes the place of a pixel.
+        substrate: what replaces a pixel.
     """
 
     higher_is_better: ClassVar[bool] = False
@@ -38,7 +38,7 @@ class Deletion(Measure):
 
 @dataclass(frozen=True)
 class Insertion(Measure):
-    """Area under the class's probability while the most important pixels come back first; large is faithful.
+    """Area under the class's probability while the most important pixels are restored first; large is faithful.
 
     Petsiuk, Das and Saenko 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models".
 

@@ -21,7 +21,7 @@ class Randomisation:
 
     Shuffling within each tensor keeps the distribution of the weights and destroys what was learnt. The maps of the
     shuffled networks are compared with the trained network's by Spearman's rank correlation of their absolute values.
-    A map that turns out flat has nothing left of the trained network's: 0.
+    A flat map counts as a correlation of 0.
 
     Adebayo et al. 2018, "Sanity Checks for Saliency Maps".
 
@@ -39,7 +39,7 @@ class Randomisation:
         *,
         rng: torch.Generator | None = None,
     ) -> NDArray[np.float64]:
-        """How much of the maps survives.
+        """How similar the maps stay to those of the trained network.
 
         Args:
             explain: a model -> each method's (N, H, W) maps of the same images, with the same random numbers.

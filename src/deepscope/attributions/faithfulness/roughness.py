@@ -12,7 +12,7 @@ from deepscope.attributions.faithfulness.measure import Explanation, Measure
 
 @dataclass(frozen=True)
 class Roughness(Measure):
-    """Total variation of the map over its total absolute value: what the eye calls noise; small is smooth.
+    """Total variation of the map over its total absolute value: visual noise; small is smooth.
 
     Rudin, Osher and Fatemi 1992, "Nonlinear total variation based noise removal algorithms".
     """

@@ -1,4 +1,4 @@
-"""How good generated images are, how varied, and how new."""
+"""Quality, diversity and novelty of generated images."""
 
 from deepscope.gans.quality.backbones import Features, bundled_features, inception_features
 from deepscope.gans.quality.evaluation import (

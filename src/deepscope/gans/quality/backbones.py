@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from deepscope.errors import FileError, UnsupportedError
+from deepscope.errors import FileError, MissingExtraError
 from deepscope.models import DEFAULT, load_model
 from deepscope.session import Session
 
@@ -21,7 +21,7 @@ _AT_ONCE = 50
 
 
 def bundled_features(session: Session) -> Features:
-    """What the default model's class layer sees, of images resized to its own input size."""
+    """Input of the default model's class layer, for images resized to its input size."""
     model = load_model(DEFAULT, session)
     size = model.preprocessing.size
     head = [name for name, module in model.network.named_modules() if isinstance(module, torch.nn.Linear)][-1]
@@ -45,14 +45,12 @@ def inception_features(session: Session) -> Features:
     """The 2048 features of the Inception FID (Heusel et al. 2017), by torch-fidelity, from weights in the home folder.
 
     Raises:
-        UnsupportedError: torch-fidelity is not installed.
+        MissingExtraError: torch-fidelity is not installed.
         FileError: the weights are not in HOME/weights.
     """
     weights = session.home / "weights" / INCEPTION
     if find_spec("torch_fidelity") is None:
-        raise UnsupportedError(
-            "the Inception FID needs torch-fidelity: pip install torch-fidelity", what="inception-fid"
-        )
+        raise MissingExtraError("fid", "the Inception FID by torch-fidelity")
     if not weights.is_file():
         text = f"the Inception FID needs its weights: put {INCEPTION} into {weights.parent}"
         raise FileError(text, path=weights)

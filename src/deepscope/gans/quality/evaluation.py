@@ -1,4 +1,4 @@
-"""Everything that is measured of a trained generator, each metric beside what real images get."""
+"""All metrics of a trained generator, each with the value of real images."""
 
 from __future__ import annotations
 

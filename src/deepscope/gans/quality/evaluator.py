@@ -20,8 +20,13 @@ from deepscope.models.stored import Format
 from deepscope.session import Session
 from deepscope.training import Log, Moment, Shuffled, Update, cosine_decay, fit
 
-EVALUATOR = Format("judge", "judge.json", "judge.safetensors", made_by="gan evaluator")
-"""Files keep the name that an evaluator had in version 0.1."""
+EVALUATOR = Format(
+    "evaluator",
+    "evaluator.json",
+    "evaluator.safetensors",
+    made_by="gan evaluator",
+    formerly=Format("judge", "judge.json", "judge.safetensors", made_by="gan evaluator"),  # in version 0.1
+)
 _SHIPPED = "digit_evaluator"
 _AT_ONCE = 500
 _SHIFT = 2
@@ -29,7 +34,7 @@ _BATCH, _RATE = 128, 2e-3
 
 
 class Classifier(nn.Module):
-    """Two 5 x 5 convolutions, 128 features, one class layer; for images of 28 pixels a side or more."""
+    """Two 5 x 5 convolutions, 128 features, one class layer; for images of at least 28 x 28 pixels."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
@@ -58,7 +63,7 @@ class Classifier(nn.Module):
 
 
 class Evaluator(nn.Module):
-    """Two classifiers of the same images, trained from different seeds, so that neither's flaws count twice.
+    """Two classifiers of the same images, trained from different seeds, so that the flaws of one do not count twice.
 
     Args:
         channels: of the images.

@@ -1,4 +1,4 @@
-"""Improved precision and recall (Kynkaanniemi et al. 2019): how good the samples are, and how much they cover."""
+"""Improved precision and recall (Kynkaanniemi et al. 2019): the quality of the samples, and their coverage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a generator repeats its training images: how near its samples come to them."""
+"""Whether a generator repeats its training images: how close its samples are to them."""
 
 from __future__ import annotations
 

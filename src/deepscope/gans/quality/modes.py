@@ -1,4 +1,4 @@
-"""How many kinds of image there are among the samples, and how evenly."""
+"""How many classes the samples cover, and how evenly."""
 
 from __future__ import annotations
 

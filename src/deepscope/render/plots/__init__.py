@@ -14,13 +14,13 @@ from deepscope.render.plots.mp4 import mp4
 from deepscope.results import Animation, Block, Curves, Figure, Heatmap, ImageGrid, Note, Table
 
 _WEBP_LIMIT = 16_383
-"""Pixels a side that the format can hold."""
+"""The largest side, in pixels, that the format can hold."""
 
 __all__ = ["DENSITY", "compact", "draw", "files", "film", "gif", "mp4", "png", "tile", "webp"]
 
 
 def draw(block: Block, *, titled: bool = True) -> Pixels | None:
-    """The block as a still picture, or None where it is read, not looked at (a table, a note).
+    """The block as a still image, or None for text (a table, a note).
 
     Args:
         block: what to draw; an animation gives its last frame.
@@ -67,14 +67,14 @@ def files(block: Block) -> dict[str, bytes]:
 
 
 def png(pixels: Pixels) -> bytes:
-    """A drawn figure as a PNG file that knows its size on paper. Same pixels, same bytes."""
+    """A figure as a PNG file with its physical size. The same pixels give the same bytes."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG", dpi=(96 * DENSITY, 96 * DENSITY))
     return file.getvalue()
 
 
 def compact(pixels: Pixels) -> bytes:
-    """A drawn figure as a WebP file for a page: a tenth of the PNG, to the eye the same."""
+    """A drawn figure as a WebP file for a page: a tenth of the PNG's size, visually the same."""
     file = io.BytesIO()
     image = Image.fromarray(pixels)
     image.thumbnail((_WEBP_LIMIT, _WEBP_LIMIT))

@@ -15,11 +15,11 @@ from deepscope.results import Animation
 _SMALLEST, _LARGEST = 256, 640
 """Pixels: the longer side of a frame, enlarged to about the first and shrunk to the second."""
 _DENSITY = 1.25
-"""Pixels of a frame to a CSS pixel of its caption: frames are smaller than figures, and moving."""
+"""Frame pixels per CSS pixel of its caption: frames are smaller than figures."""
 _SAMPLES = 24
 """Frames that the shared palette is drawn from."""
 _MOST = 60
-"""Frames of a film; of more, so many are taken evenly, the first and the last among them."""
+"""The most frames that are drawn; of more, evenly spaced ones are taken, including the first and the last."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Film:
 
 
 def gif(animation: Animation) -> bytes:
-    """The animation as a GIF that loops for ever; one palette for all frames, so that still parts do not flicker."""
+    """The animation as a GIF that loops forever; one palette for all frames, so that still parts do not flicker."""
     frames = [Image.fromarray(frame) for frame in frames_with_captions(animation)]
     palette = _palette(frames)
     indexed = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
@@ -48,7 +48,7 @@ def gif(animation: Animation) -> bytes:
 
 
 def webp(animation: Animation) -> bytes:
-    """The animation as a WebP that loops for ever: full colour, and a fraction of the GIF's size."""
+    """The animation as a WebP that loops forever: full colour, and a fraction of the GIF's size."""
     frames = [Image.fromarray(frame) for frame in frames_with_captions(animation)]
     return _save(frames, animation.seconds, "WEBP", quality=85, method=4)
 

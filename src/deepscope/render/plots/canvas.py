@@ -33,9 +33,9 @@ MARK = "#d55e00"
 """Okabe and Ito's vermilion beside their blue: told apart by everybody, also in grey."""
 
 DENSITY = 2.0
-"""Device pixels a CSS pixel, so that text is sharp on today's screens and in print."""
+"""Device pixels per CSS pixel, so that text is sharp on high-resolution screens and in print."""
 LARGEST = 16_000
-"""Device pixels a side at most: a larger sheet is drawn less densely."""
+"""The largest side in device pixels: a larger sheet is drawn less densely."""
 SMALL, CAPTION, BODY, TITLE = 6.0, 7.5, 8.5, 10.5
 """Font sizes in points."""
 MARGIN = 12.0
@@ -117,7 +117,7 @@ class Canvas:
         self.figure.add_artist(Line2D(x, y, color=colour, zorder=2, **style))
 
     def pixels(self) -> Pixels:
-        """What was drawn: (H, W, 3) uint8."""
+        """The drawn pixels: (H, W, 3) uint8."""
         self._agg.draw()
         return np.asarray(self._agg.buffer_rgba())[..., :3].copy()
 
@@ -144,7 +144,7 @@ class _Stamp(Artist):
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw by deepscope's rules, whatever the person's matplotlibrc says. Texts never become mathematics."""
+    """Draw with deepscope's settings, independent of the user's matplotlibrc. Texts are never parsed as mathematics."""
     settings: dict[Any, Any] = {
         **{key: matplotlib.rcParamsDefault[key] for key in matplotlib.rcParamsDefault if key not in _KEPT},
         "font.family": list(_families()),
@@ -181,9 +181,9 @@ def resize(pixels: Pixels, width: int, height: int) -> Pixels:
 
 
 def fit(pixels: Pixels, side: float) -> tuple[float, float]:
-    """The width and height, in CSS pixels, of an image whose longer side shall be about `side`.
+    """The width and height, in CSS pixels, of an image whose longer side is to be about `side`.
 
-    Small images take a whole number of device pixels a pixel, so that they are drawn without blur.
+    Small images take a whole number of device pixels per pixel, so that they are drawn without blur.
     """
     height, width = (max(1, length) for length in pixels.shape[:2])
     factor = side * DENSITY / max(height, width)

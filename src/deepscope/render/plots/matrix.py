@@ -28,9 +28,9 @@ from deepscope.results import Heatmap
 
 _SIDE, _LABEL = 420.0, 170.0
 _SMALL = 20
-"""A matrix with up to so many rows and columns has its numbers written in."""
+"""The most rows and columns of a matrix whose numbers are written into its cells."""
 _NAMED = 64
-"""A matrix with up to so many rows and columns has its names beside it."""
+"""The most rows and columns of a matrix whose names are written beside it."""
 
 
 def draw(heatmap: Heatmap, title: str, *, scale: bool = True) -> Pixels:
@@ -93,7 +93,7 @@ def _scale(canvas: Canvas, heatmap: Heatmap, x: float, y: float, height: float) 
 
 
 def _names(labels: tuple[str, ...], count: int, cell: float) -> list[str]:
-    """The names beside the cells; none where there is no room for a line of text a cell."""
+    """The names beside the cells; none where there is no room for one line of text per cell."""
     if cell < line_height(SMALL):
         return []
     return [fold(label, _LABEL, size=_size(cell)) for label in labels[:count]]

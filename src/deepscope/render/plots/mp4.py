@@ -13,7 +13,7 @@ from deepscope.results import Animation
 
 
 def mp4(animation: Animation) -> bytes | None:
-    """The animation as an H.264 film that every player and slide program shows; None where PyAV is not installed."""
+    """The animation as H.264 video, which every player and slide program shows; None where PyAV is not installed."""
     try:
         import av
     except ImportError:

@@ -1,8 +1,8 @@
-"""Heads: what is fitted on feature vectors, with its regularisation chosen on the training images alone."""
+"""Heads: classifiers on feature vectors, with regularisation chosen on the training images only."""
 
 from deepscope.registry import discover
-from deepscope.transfer.heads.head import Fitted, Head, folds_of
+from deepscope.transfer.heads.head import Fitted, Head, Terms, folds_of
 
-__all__ = ["Fitted", "Head", "folds_of"]
+__all__ = ["Fitted", "Head", "Terms", "folds_of"]
 
 discover(__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -19,21 +19,39 @@ class Fitted:
     """A head after fitting.
 
     Attributes:
-        scores: (N, D) features -> (N, C) scores, the highest of which is the answer. A linear head's is an
+        scores: (N, D) features -> (N, C) scores, the highest of which is the prediction. A linear head's is an
             `nn.Linear`, which can become the last layer of a network.
-        setting: what cross-validation chose, in words; empty where there was nothing to choose.
+        setting: description of what cross-validation chose; empty where there was no choice.
         out_of_fold: (N, C) scores of the training images, each by a fit that did not see it; None without folds.
+        regularisation: the strength that was chosen, as a number; NaN where the head has none.
     """
 
     scores: nn.Module
     setting: str
     out_of_fold: Tensor | None
+    regularisation: float = float("nan")
 
     def accuracy_out_of_fold(self, labels: Tensor) -> float:
         """The cross-validated accuracy; NaN without folds."""
         if self.out_of_fold is None:
             return float("nan")
         return (self.out_of_fold.argmax(1) == labels).float().mean().item()
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """A linear head's weights as a sum over its training images: w_c = sum over i of coefficients_ic x_i.
+
+    Attributes:
+        coefficients: (N, C) minus the derivative of an image's loss by its own score, over the regularisation.
+        curvature: (N, C) the second derivative, over the regularisation.
+        intercept: "weight" where it is regularised like a weight of a constant feature, "free" where it is not
+            regularised, "centred" where features were centred in its place.
+    """
+
+    coefficients: Tensor
+    curvature: Tensor
+    intercept: Literal["weight", "free", "centred"]
 
 
 class Head(Registered):
@@ -52,6 +70,20 @@ class Head(Registered):
             folds: (N,) the fold that each image is left out in; None where a class has a single image: then
                 the head's middle setting is used.
         """
+
+    @classmethod
+    def terms(cls, scores: Tensor, labels: Tensor, regularisation: float) -> Terms | None:
+        """What each training image contributes to the weights at the minimum of the head's objective.
+
+        Args:
+            scores: (N, C) float64, of the training images.
+            labels: (N,) int64.
+            regularisation: as in `Fitted`.
+
+        Returns:
+            None where the head's weights are no sum over images.
+        """
+        return None
 
 
 def folds_of(labels: Tensor, *, seed: int, most: int = 5) -> Tensor | None:

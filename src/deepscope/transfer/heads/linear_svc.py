@@ -1,4 +1,4 @@
-"""The source's head: a linear support vector machine, one class against the rest."""
+"""The report's head: a linear support vector machine, one class against the rest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from deepscope.transfer.heads.head import Fitted, Head, best, linear
+from deepscope.transfer.heads.head import Fitted, Head, Terms, best, linear
 from deepscope.transfer.heads.span import span
 from deepscope.transfer.heads.squared_hinge import path
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class LinearSVC(Head):
     """scikit-learn's `LinearSVC` (Fan et al., "LIBLINEAR", JMLR 2008), its C chosen by cross-validation.
 
-    Cross-validation solves the same problems with a solver of its own, all classes and folds at once. Where there
+    Cross-validation solves the same problems with another solver, all classes and folds at once. Where there
     are more dimensions than images, everything happens in the space that the images span, which changes nothing.
 
     Attributes:
@@ -45,7 +45,15 @@ class LinearSVC(Head):
             weight, bias = torch.cat([-weight, weight]), torch.cat([-bias, bias])
         if basis is not None:
             weight = weight.float() @ basis.T
-        return Fitted(linear(weight, bias), f"C={cost:g}", out_of_fold)
+        return Fitted(linear(weight, bias), f"C={cost:g}", out_of_fold, cost)
+
+    @classmethod
+    def terms(cls, scores: Tensor, labels: Tensor, regularisation: float) -> Terms:
+        """The dual variables, which are 0 for images outside the margin."""
+        signs = functional.one_hot(labels, scores.shape[1]).to(scores) * 2 - 1
+        slack = (1 - signs * scores).clamp(min=0)
+        twice = 2 * regularisation
+        return Terms(twice * signs * slack, twice * (slack > 0).to(scores), "weight")
 
 
 def _fit(features: Tensor, labels: Tensor, cost: float) -> ScikitLinearSVC:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from deepscope.transfer.heads.head import Fitted, Head, best, linear
+from deepscope.transfer.heads.head import Fitted, Head, Terms, best, linear
 from deepscope.transfer.heads.span import span
 
 
@@ -32,7 +33,15 @@ class LogisticRegression(Head):
         layer = _fit(coordinates, labels, cost)
         if basis is not None:
             layer = linear(layer.weight @ basis.T, layer.bias)
-        return Fitted(layer, f"C={cost:g}", out_of_fold)
+        return Fitted(layer, f"C={cost:g}", out_of_fold, cost)
+
+    @classmethod
+    def terms(cls, scores: Tensor, labels: Tensor, regularisation: float) -> Terms:
+        """Representer values: C (1 - p) for an image of the class, -C p for the others."""
+        probabilities = scores.softmax(1)
+        given = functional.one_hot(labels, scores.shape[1]).to(scores)
+        cost = regularisation * (0.5 if scores.shape[1] == 2 else 1.0)  # of two classes each has half of the logit
+        return Terms(cost * (given - probabilities), regularisation * probabilities * (1 - probabilities), "free")
 
 
 def _left_out(features: Tensor, labels: Tensor, folds: Tensor, cost: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""k nearest neighbours: what the features know without any fitting."""
+"""k nearest neighbours: a baseline without fitting."""
 
 from __future__ import annotations
 

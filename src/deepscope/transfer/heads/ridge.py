@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from deepscope.transfer.heads.head import Fitted, Head, best, linear
+from deepscope.transfer.heads.head import Fitted, Head, Terms, best, linear
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,14 @@ class Ridge(Head):
             candidates.append((targets - dual / inverse_diagonal[:, None]).float())
         if folds is None:
             middle = len(self.penalties) // 2
-            return Fitted(fits[middle], f"penalty={self.penalties[middle]:g}", None)
+            return Fitted(fits[middle], f"penalty={self.penalties[middle]:g}", None, self.penalties[middle])
         chosen = best(self.penalties, candidates, labels)
-        return Fitted(fits[chosen], f"penalty={self.penalties[chosen]:g}", candidates[chosen])
+        penalty = self.penalties[chosen]
+        return Fitted(fits[chosen], f"penalty={penalty:g}", candidates[chosen], penalty)
+
+    @classmethod
+    def terms(cls, scores: Tensor, labels: Tensor, regularisation: float) -> Terms:
+        """Residuals over the penalty."""
+        targets = functional.one_hot(labels, scores.shape[1]).to(scores) * 2 - 1
+        curvature = torch.full_like(scores, 1 / regularisation)
+        return Terms((targets - scores) / regularisation, curvature, "centred")

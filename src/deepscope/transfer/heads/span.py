@@ -1,4 +1,4 @@
-"""Fewer dimensions for free: the space that the training images span."""
+"""Lossless dimension reduction: the space that the training images span."""
 
 from __future__ import annotations
 

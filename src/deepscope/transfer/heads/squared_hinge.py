@@ -91,9 +91,9 @@ def _conjugate_gradients(x: Tensor, active: Tensor, cost: float, right: Tensor) 
     solution, residual = torch.zeros_like(right), right.clone()
     direction = residual.clone()
     squared = residual.square().sum(0)
-    goal = squared * 0.01
+    target = squared * 0.01
     for _ in range(_CG_STEPS):
-        if (squared <= goal).all():
+        if (squared <= target).all():
             break
         product = direction + 2 * cost * (x.T @ (active * (x @ direction)))
         alpha = squared / (direction * product).sum(0).clamp(min=1e-30)

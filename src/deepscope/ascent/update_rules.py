@@ -1,4 +1,4 @@
-"""From gradient to change: the moves of `ascend`."""
+"""From gradient to change: the update rules of `ascend`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from deepscope.ascent.loop import Memory, Move, State
+from deepscope.ascent.loop import Memory, State, UpdateRule
 
 Size: TypeAlias = "float | Callable[[State], float | Tensor]"
 """How long a step is: a number, or a schedule that gives a number, or one (n,) for each row, from the state."""
@@ -23,7 +23,7 @@ def cosine(first: float, steps: int) -> Callable[[State], float]:
 
 class _Memoryless:
     def begin(self, _: Tensor, /) -> Memory:
-        """Nothing to remember."""
+        """No memory."""
         return ()
 
 
@@ -63,13 +63,13 @@ class Normalised(_Memoryless):
 
 @dataclass(frozen=True)
 class Momentum:
-    """Another move, given the decayed sum of gradients, each divided by its L1 norm (Dong et al. 2018)."""
+    """Another update rule, given the decayed sum of gradients, each divided by its L1 norm (Dong et al. 2018)."""
 
-    then: Move
+    then: UpdateRule
     decay: float = 1.0
 
     def begin(self, points: Tensor, /) -> Memory:
-        """The sum, and what the other move remembers."""
+        """The sum, and the memory of the other rule."""
         return (torch.zeros_like(points), *self.then.begin(points))
 
     def __call__(self, gradient: Tensor, state: State, memory: Memory, /) -> tuple[Tensor, Memory]:

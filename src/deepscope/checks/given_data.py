@@ -1,0 +1,85 @@
+"""Labelled images that the caller of `deepscope.audit` holds, in place of a folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from deepscope import images
+from deepscope.data import ClassFolders
+from deepscope.data.audit import Audit, Candidate, audit, compare
+from deepscope.data.dataset import load_dataset
+from deepscope.errors import DataError, SettingError
+from deepscope.inputs.examples import Data, Examples, Source
+from deepscope.session import Session
+
+
+@dataclass(frozen=True, eq=False)
+class GivenData:
+    """Images that a classifier is evaluated on, and those that it was trained on, where they are known.
+
+    Attributes:
+        images: to evaluate on.
+        train: only compared with them: copies among the two make accuracy look better than it is.
+    """
+
+    images: Examples
+    train: Examples | None = None
+
+    @classmethod
+    def of(cls, data: Data, train: Data | None, session: Session) -> GivenData:
+        """The data in any form, in which divided data brings its own training images.
+
+        Raises:
+            DataError: an image has no label, there is no image, or there is no such data.
+            SettingError: training images are given twice.
+        """
+        given = Examples.of(data, session)
+        if not len(given):
+            raise DataError("no image was given: give (image, label) pairs, or a folder per class")
+        if given.test is None:
+            return cls(given, None if train is None else Examples.of(train, session).training)
+        if train is not None:
+            raise SettingError("train", "must be left out: the data has training images of its own")
+        return cls(given.held_out, given.training)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all images and labels. Every image is read."""
+        parts = [self.images.digest, *([self.train.digest] if self.train else [])]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+    def candidates(self) -> Iterator[Candidate]:
+        """Every image with its split and class, as in the folders `train/CLASS` and `test/CLASS`."""
+        divided = [("", self.images)] if self.train is None else [("train", self.train), ("test", self.images)]
+        for split, part in divided:
+            for source, path, label in zip(part.sources, part.paths, part.labels):
+                name = part.classes[label]
+                yield Candidate(Path(split, name.replace("/", "_"), path.name), split, name, as_picture(source))
+
+
+def given_data(name: str, session: Session) -> GivenData | None:
+    """The data of that name that the caller holds; None where the name is a folder's or a dataset's."""
+    held = session.data.get(name)
+    return held if isinstance(held, GivenData) else None
+
+
+def audit_data(name: str, session: Session, *, figures: int) -> Audit:
+    """Corrupt files, copies and leaks of a folder, a dataset, or the data that the caller holds."""
+    if held := given_data(name, session):
+        return compare(list(held.candidates()), session, root=Path(name), figures=figures)
+    return audit(load_dataset(name, session, ClassFolders).root, session, figures=figures)
+
+
+def as_picture(source: Source) -> images.Source:
+    """The same image, (3, H, W) pixels in [0, 1] as a picture of 8 bits."""
+    if not isinstance(source, Tensor):
+        return source
+    levels = (source.clamp(0, 1) * 255).round().byte()
+    return Image.fromarray(np.ascontiguousarray(levels.permute(1, 2, 0).numpy()))

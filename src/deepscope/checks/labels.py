@@ -1,0 +1,50 @@
+"""Which labels of the data are probably wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
+
+from deepscope.checks.check import Check
+from deepscope.command import Budget
+from deepscope.models import load_model
+from deepscope.presenters.labels import present
+from deepscope.results import Result
+from deepscope.session import Session
+from deepscope.settings import Count
+from deepscope.transfer.label_errors import label_errors
+
+
+@dataclass(frozen=True)
+class Labels(Check):
+    """Labels that cross-validated classifiers on the model's features contradict, and accuracy within their bounds.
+
+    Attributes:
+        data: a folder with a folder of images for each class, divided into `train/` and `test/` or not; or a
+            dataset's name.
+        model: its features are used; its classes may be others than the data's.
+        head: linear-svc, logistic-regression, ridge or nearest-neighbours: the classifier on the features.
+        limit: images, at most, drawn at random.
+        figures: how many suspects the figure shows, at most.
+    """
+
+    chapter: ClassVar[str] = "5 The data"
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 1, "full": 5}
+
+    _: KW_ONLY
+    head: str = "logistic-regression"
+    limit: Count | None = None
+    figures: int = 24
+
+    @classmethod
+    def within(cls, budget: Budget, *, data: str, model: str) -> Labels:
+        """Some hundred images, or all."""
+        return cls(data, model=model, limit=1000 if budget == "quick" else None)
+
+    def run(self, session: Session) -> Result:
+        """Cross-validate on the model's features, and compare with the labels."""
+        model = load_model(self.model, session)
+        return present(
+            label_errors(self.data, model, head=self.head, limit=self.limit, keep=self.figures, session=session)
+        )

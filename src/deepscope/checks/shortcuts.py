@@ -1,0 +1,81 @@
+"""Which properties of the images, besides what they show, predict the label or the classifier's errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import ClassVar
+
+from deepscope.checks.check import Check
+from deepscope.checks.held_out import held_out
+from deepscope.command import Budget
+from deepscope.errors import DataError
+from deepscope.inputs import Photos, stream_photos
+from deepscope.presenters.shortcuts import present
+from deepscope.presenters.shown import provenance
+from deepscope.results import Block, Note, Result
+from deepscope.session import Session
+from deepscope.settings import Count
+from deepscope.shortcuts import Shortcuts as Found
+from deepscope.shortcuts import error_shortcuts, label_shortcuts
+
+
+@dataclass(frozen=True)
+class Shortcuts(Check):
+    """Light, size, compression, borders and repeated patches that predict the label, or go with the model's errors.
+
+    Attributes:
+        data: a folder with a folder of images for each class, divided into `train/` and `test/` or not; or a
+            dataset's name.
+        model: the classifier whose errors are looked at, where it has the data's classes.
+        limit: images, at most, drawn at random.
+    """
+
+    chapter: ClassVar[str] = "5 The data"
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.5, "full": 2}
+
+    _: KW_ONLY
+    limit: Count = 2000
+
+    @classmethod
+    def within(cls, budget: Budget, *, data: str, model: str) -> Shortcuts:
+        """Some hundred images, or some thousand."""
+        return cls(data, model=model, limit=500 if budget == "quick" else cls.limit)
+
+    def run(self, session: Session) -> Result:
+        """Measure the images, and compare classes and errors."""
+        labels = label_shortcuts(self.data, limit=self.limit, session=session)
+        result = present(labels)
+        blocks, metrics = list(result.blocks), dict(result.metrics)
+        paths = list(labels.paths)
+        try:
+            errors, notes = self._errors(session)
+        except DataError as error:
+            return replace(result, blocks=(*blocks, _unanswered(error)), provenance=provenance([], paths))
+        shown = present(errors)
+        verdicts = [block for block in (*blocks, *shown.blocks) if isinstance(block, Note) and block.level == "verdict"]
+        rest: list[Block] = [block for block in (*notes, *blocks, *shown.blocks) if block not in verdicts]
+        metrics |= {f"errors/{name}": value for name, value in shown.metrics.items()}
+        return Result(
+            title=result.title,
+            metrics=metrics,
+            blocks=(*verdicts, *rest),
+            arrays={**result.arrays, **{f"errors/{name}": array for name, array in shown.arrays.items()}},
+            provenance=provenance([], [*paths, *errors.paths]),
+        )
+
+    def _errors(self, session: Session) -> tuple[Found, tuple[Block, ...]]:
+        held = held_out(self.model, self.data, session)
+        read = stream_photos(held.model, held.paths, session, limit=self.limit, below=[held.root], text="classifying")
+        photos = Photos.joined([batch.keeping(0) for batch in read])
+        labels = [min(answer) for answer in photos.answers]
+        predicted = [
+            label if answer in right else answer
+            for answer, right, label in zip(photos.predicted.tolist(), photos.answers, labels)
+        ]
+        classes, name = held.model.categories, held.model.name
+        return error_shortcuts(photos.paths, labels, predicted, classes, name=name, session=session), held.notes
+
+
+def _unanswered(error: DataError) -> Note:
+    return Note(f"Errors were not looked at: {error}", "The classifier's errors", "warning")

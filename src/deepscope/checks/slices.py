@@ -1,0 +1,60 @@
+"""On which similar images the classifier fails more often than on others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import ClassVar
+
+from deepscope.checks.check import Check
+from deepscope.checks.held_out import held_out
+from deepscope.command import Budget
+from deepscope.inputs import Photos, stream_photos
+from deepscope.presenters.shown import origin
+from deepscope.presenters.slices import present
+from deepscope.results import Note, Result
+from deepscope.session import Session
+from deepscope.settings import Count
+from deepscope.shortcuts.slices import failing_slices
+
+
+@dataclass(frozen=True)
+class Slices(Check):
+    """Clusters of images with more errors than elsewhere, found on one half of the images and tested on the other.
+
+    Attributes:
+        data: a folder with a folder of images for each class, divided into `train/` and `test/` or not; or a
+            dataset's name.
+        model: the classifier; `deepscope models` lists them.
+        limit: images, at most, drawn at random.
+    """
+
+    chapter: ClassVar[str] = "1 Accuracy and calibration"
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 1, "full": 4}
+
+    _: KW_ONLY
+    limit: Count | None = None
+
+    @classmethod
+    def within(cls, budget: Budget, *, data: str, model: str) -> Slices:
+        """Some hundred images, or all."""
+        return cls(data, model=model, limit=500 if budget == "quick" else None)
+
+    def run(self, session: Session) -> Result:
+        """Classify the held-out images, and look for slices among them."""
+        held = held_out(self.model, self.data, session)
+        read = stream_photos(held.model, held.paths, session, limit=self.limit, below=[held.root], text="classifying")
+        photos = Photos.joined([batch.keeping(0) for batch in read])
+        labels = [held.model.categories[min(answer)] for answer in photos.answers]
+        wrong = [predicted not in answer for predicted, answer in zip(photos.predicted.tolist(), photos.answers)]
+        provenance = origin([held.model], photos.paths, photos.digests)
+        if len(wrong) < 60:
+            text = f"{len(wrong)} images are too few to find slices and to test them: give at least 60."
+            note = Note(text, "Failing slices", "verdict")
+            return Result(
+                f"Where {held.model.name} fails more often", blocks=(note, *held.notes), provenance=provenance
+            )
+        found = failing_slices(held.model, photos.paths, labels, wrong, name=held.model.name, session=session)
+        result = present(found)
+        verdict, *rest = result.blocks
+        return replace(result, blocks=(verdict, *held.notes, *rest), provenance=provenance)

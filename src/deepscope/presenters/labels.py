@@ -1,0 +1,113 @@
+"""How suspected label errors are shown."""
+
+from __future__ import annotations
+
+from deepscope.presenters.shown import missing, origin, picture, skipped_blocks
+from deepscope.render import presents
+from deepscope.results import Block, Column, ImageGrid, Note, Picture, Result, Table
+from deepscope.transfer.label_errors import LabelErrors
+
+_PAIRS = 12
+"""Pairs of classes that are listed, at most."""
+_LISTED = 200
+"""Suspects that are listed, at most; `arrays` has all of them."""
+
+
+@presents(LabelErrors)
+def present(found: LabelErrors) -> Result:
+    """Verdicts, pictures of the most suspect images, and tables."""
+    low, high = found.bounds
+    count = int(found.suspects.sum())
+    return Result(
+        title=f"Which labels of {found.name} are probably wrong",
+        metrics={
+            "images": len(found),
+            "suspects": count,
+            **found.wrong.metrics("wrong-labels"),
+            **found.accuracy.metrics("accuracy"),
+            "accuracy/bounds/low": low,
+            "accuracy/bounds/high": high,
+        },
+        blocks=(*_verdicts(found), _gallery(found), _table(found), _pairs(found), *skipped_blocks(found.skipped)),
+        arrays={
+            "labels": found.labels,
+            "probabilities": found.probabilities,
+            "suspects": found.suspects,
+        },
+        provenance=origin(found.models.values(), found.paths, found.digests),
+    )
+
+
+def _verdicts(found: LabelErrors) -> list[Block]:
+    count, (low, high) = int(found.suspects.sum()), found.bounds
+    part = ""
+    if found.test is not None:
+        part = f", {int((found.suspects & found.test).sum())} of them on test images"
+    blocks: list[Block] = [
+        Note(
+            f"{count} of {len(found)} labels are suspect{part}. Confident learning estimates that "
+            f"{found.wrong.value:.1%} of the labels are wrong (bootstrap interval {found.wrong.low:.1%} to "
+            f"{found.wrong.high:.1%}). A suspect is a label that cross-validated classifiers contradict with "
+            "confidence: look at the pictures before changing any.",
+            "Label errors",
+            "verdict",
+        ),
+        Note(
+            f"Cross-validated accuracy against the given labels: {found.accuracy}. If that share of labels is wrong, "
+            f"accuracy against the true ones lies between {low:.3f} and {high:.3f}: at worst the classifier repeats "
+            "every wrong label, at best it contradicts each with the true class.",
+            "What wrong labels mean for accuracy",
+        ),
+    ]
+    if found.left_out:
+        text = f"Classes with fewer than two images are left out: {', '.join(found.left_out)}."
+        blocks.append(Note(text, "Small classes", "warning"))
+    return blocks
+
+
+def _gallery(found: LabelErrors) -> ImageGrid:
+    cells = []
+    for row, pixels in found.pictures.items():
+        likely = int(found.predicted[row])
+        caption = (
+            f"{found.paths[row].name}: labelled {found.classes[found.labels[row]]}, looks like "
+            f"{found.classes[likely]} ({found.probabilities[row, likely]:.0%})"
+        )
+        cells.append(missing(caption=caption) if pixels is None else picture(pixels, caption=caption))
+    return ImageGrid(_fours(cells), "The most suspect labels", "In brackets the out-of-fold probability.")
+
+
+def _fours(cells: list[Picture]) -> tuple[tuple[Picture, ...], ...]:
+    return tuple(tuple(cells[at : at + 4]) for at in range(0, len(cells), 4))
+
+
+def _table(found: LabelErrors) -> Table:
+    rows = tuple(
+        (
+            str(found.paths[row]),
+            found.classes[found.labels[row]],
+            found.classes[found.predicted[row]],
+            float(found.confidence[row]),
+            float(found.probabilities[row].max()),
+        )
+        for row in found.ranked[:_LISTED].tolist()
+    )
+    columns = (
+        *(Column(name) for name in ("image", "label", "looks like")),
+        *(Column(name, ".3f") for name in ("probability of the label", "of the other")),
+    )
+    more = f"; the first {_LISTED} of {int(found.suspects.sum())}" if found.suspects.sum() > _LISTED else ""
+    return Table(columns, rows, "Suspect labels", f"The most suspect first{more}.")
+
+
+def _pairs(found: LabelErrors) -> Table:
+    """The pairs of classes among which most labels are wrong."""
+    pairs = [
+        (found.classes[given], found.classes[true], float(found.joint[given, true] * len(found)))
+        for given in range(len(found.classes))
+        for true in range(len(found.classes))
+        if given != true and found.joint[given, true] > 0
+    ]
+    rows = tuple(sorted(pairs, key=lambda pair: -pair[2])[:_PAIRS])
+    columns = (Column("label"), Column("true class"), Column("images, estimated", ".1f"))
+    return Table(columns, rows, "Which classes are mixed up", "Off the diagonal of the joint of confident learning.")

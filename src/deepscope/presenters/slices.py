@@ -1,0 +1,72 @@
+"""How failing slices are shown."""
+
+from __future__ import annotations
+
+from deepscope.presenters.shown import missing, picture, skipped_blocks
+from deepscope.render import presents
+from deepscope.results import Block, Column, ImageGrid, Note, Picture, Result, Table
+from deepscope.shortcuts.slices import LEVEL, Slice, Slices
+
+
+@presents(Slices)
+def present(found: Slices) -> Result:
+    """A verdict, pictures of the confirmed slices, and a table of all that were tested."""
+    return Result(
+        title=f"Where {found.name} fails more often",
+        metrics={
+            "images": len(found),
+            "clusters": found.clusters,
+            "slices/tested": len(found.slices),
+            "slices/confirmed": len(found.confirmed),
+        },
+        blocks=(_verdict(found), *_figures(found), _table(found), *skipped_blocks(found.skipped)),
+        arrays={"wrong": found.wrong, "first": found.first},
+    )
+
+
+def _verdict(found: Slices) -> Note:
+    tested = f"{len(found.slices)} of {found.clusters} clusters had more errors than the average on one half"
+    if not found.confirmed:
+        text = f"No slice fails more often: {tested}, and the other half confirms none of them."
+        return Note(text, "Failing slices", "verdict")
+    worst = found.confirmed[0]
+    text = (
+        f"{len(found.confirmed)} slices fail more often: {tested}, and the other half confirms these (at most "
+        f"{LEVEL:.0%} false discoveries). The clearest: {_said(worst)}, errors {worst.errors}, "
+        f"elsewhere {worst.elsewhere}."
+    )
+    return Note(text, "Failing slices", "verdict")
+
+
+def _said(found: Slice) -> str:
+    classes = ", ".join(f"{share:.0%} {name}" for name, share in found.classes[:2])
+    name, auroc = found.properties[0]
+    return f"{classes}; {name} {'higher' if auroc > 0.5 else 'lower'} (AUROC {auroc:.2f})"
+
+
+def _figures(found: Slices) -> list[Block]:
+    grids: list[Block] = []
+    for each in found.confirmed:
+        rows = [row for row in found.pictures if row in set(each.rows.tolist())]
+        cells = tuple(_cell(found, row) for row in rows)
+        grids.append(ImageGrid((cells,), _said(each), f"Errors {each.errors}, elsewhere {each.elsewhere}."))
+    return grids
+
+
+def _cell(found: Slices, row: int) -> Picture:
+    pixels, answer = found.pictures[row], "wrong" if found.wrong[row] else "right"
+    caption = f"{found.paths[row].parent.name}/{found.paths[row].name}: {answer}"
+    return missing(caption=caption) if pixels is None else picture(pixels, caption=caption)
+
+
+def _table(found: Slices) -> Table:
+    rows = tuple(
+        (_said(each), len(each.rows), each.errors.value, each.elsewhere.value, each.p_value, each.q_value)
+        for each in found.slices
+    )
+    columns = (
+        *(Column("slice"), Column("images", "d"), Column("errors", ".3f"), Column("elsewhere", ".3f")),
+        *(Column("p", ".4f"), Column("q", ".4f")),
+    )
+    caption = "On the half that did not find them. p: Fisher's exact test, one-sided; q: adjusted (Benjamini-Hochberg)."
+    return Table(columns, rows, "Slices that were tested", caption)
