@@ -209,7 +209,7 @@ def test_a_whole_report(visit: Visit) -> None:
     if not (folder := os.environ.get("DEEPSCOPE_TEST_REPORT")):
         pytest.skip("no report to look at: DEEPSCOPE_TEST_REPORT names the folder of one")
     file = Path(folder) / "index.html"
-    assert file.stat().st_size < 25 * 2**20
+    assert file.stat().st_size < 12 * 2**20
     chromium = visit.page.context.browser
     assert chromium is not None
     page = chromium.new_page(viewport={"width": 375, "height": 700})

@@ -15,6 +15,8 @@ from deepscope.results import Animation, Block, Curves, Figure, Heatmap, ImageGr
 
 _WEBP_LIMIT = 16_383
 """The largest side, in pixels, that the format can hold."""
+_QUALITIES, _HEAVY = (88, 76, 60), 256 * 1024
+"""Qualities of a figure's WebP, and the bytes beyond which the next one is tried: a whole report stays below 12 MB."""
 
 __all__ = ["DENSITY", "compact", "draw", "files", "film", "gif", "mp4", "png", "tile", "webp"]
 
@@ -74,9 +76,14 @@ def png(pixels: Pixels) -> bytes:
 
 
 def compact(pixels: Pixels) -> bytes:
-    """A drawn figure as a WebP file for a page: a tenth of the PNG's size, visually the same."""
-    file = io.BytesIO()
+    """A drawn figure as a WebP file for a page: a tenth of the PNG's size, and coarser where that is heavy."""
     image = Image.fromarray(pixels)
     image.thumbnail((_WEBP_LIMIT, _WEBP_LIMIT))
-    image.save(file, "WEBP", quality=88, method=4)
-    return file.getvalue()
+    content = b""
+    for quality in _QUALITIES:
+        file = io.BytesIO()
+        image.save(file, "WEBP", quality=quality, method=4)
+        content = file.getvalue()
+        if len(content) <= _HEAVY:
+            break
+    return content
