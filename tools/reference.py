@@ -28,6 +28,7 @@ from deepscope.attributions.faithfulness import Measure
 from deepscope.cli.program import app
 from deepscope.command import Command
 from deepscope.data.dataset import Dataset
+from deepscope.models.capabilities import Capabilities, UsesModel
 from deepscope.models.source import ModelSource
 from deepscope.registry import Registered, discover
 from deepscope.settings import Range, declared, field_types
@@ -56,6 +57,7 @@ def pages() -> Mapping[str, str]:
         "reference/api.md": api(),
         "reference/methods.md": methods(),
         "reference/support.md": declared_page(_families()),
+        "reference/models.md": models(),
         "reference/measures.md": measures(),
         "reference/metric-names.md": names_of_metrics(),
     }
@@ -154,6 +156,31 @@ def _names(title: str, names: Sequence[MetricName]) -> str:
     return f"## {title}\n\n| metric | interval |\n| --- | --- |\n{rows}"
 
 
+def models() -> str:
+    """Where models come from, and which methods work on which of them."""
+    sources = sorted(ModelSource.members().values(), key=lambda source: source.rank)
+    listed = "".join(f"| {source.name} | {_cell(inspect.getdoc(source) or '')} |\n" for source in sources)
+    kinds = {
+        "network": Capabilities(),
+        "function with gradients, TorchScript": Capabilities(activations=False),
+        "black box": Capabilities(gradients=False, activations=False),
+        "features only": Capabilities(probabilities=False),
+    }
+    families = [family for family in Registered.__subclasses__() if issubclass(family, UsesModel)]
+    rows = ""
+    for family in sorted(families, key=lambda one: one.__name__):
+        for method in family.members().values():
+            works = ("no" if kind.missing(method.needs) else "yes" for kind in kinds.values())
+            rows += f"| {_title(family)} | {method.name} | {' | '.join(works)} |\n"
+    columns = ("family", "method", *kinds)
+    return (
+        "# Models and what works on them\n\nSources are asked in this order. See [how to load a model]"
+        f"(../how-to/models.md).\n\n| source | opens |\n| --- | --- |\n{listed}\n## Methods\n\nA method is matched "
+        "with the model before anything runs. A black box is an ONNX file, or a function without gradients.\n\n"
+        f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}\n{rows}"
+    )
+
+
 def measures() -> str:
     """The registered measures of explanations and validators of adaptation."""
     introduction = "# Measures\n\nHow maps and adapted networks are scored. See [metrics](metrics.md) for all names.\n"
@@ -162,8 +189,11 @@ def measures() -> str:
 
 def _family(family: type[Registered]) -> str:
     about = inspect.cleandoc(family.__doc__ or "").partition("\n\n")[0]
-    title = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", family.__name__).capitalize()
-    return "\n".join([f"## {title}\n\n{about}\n", *map(_method, family.members().values())])
+    return "\n".join([f"## {_title(family)}\n\n{about}\n", *map(_method, family.members().values())])
+
+
+def _title(family: type[Registered]) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", family.__name__).capitalize()
 
 
 def _method(method: type[Registered]) -> str:

@@ -117,6 +117,13 @@ def discover(package: str) -> None:
             warnings.warn(f"{module.name} is left out: {error}", stacklevel=2)
 
 
+def import_public() -> None:
+    """Import all that `deepscope` exports, so that every family has its methods. Only messages need this."""
+    face = importlib.import_module("deepscope")
+    for name in face.__all__:
+        getattr(face, name)
+
+
 def plain_value(value: Any) -> Any:
     """A setting as JSON can hold it: a method becomes its name and settings, a path its text."""
     if isinstance(value, Registered):

@@ -60,6 +60,7 @@ class Session:
         out: folder that the result is written to, where one was named.
         part: prefix of progress bars, for a part of a larger run.
         models: that the caller holds, by name: `load_model` finds them before any file.
+        options: what is said of models whose files leave it open (`models.options`), by the model's name.
         data: labelled images that the caller holds, by name: checks find them before any folder.
         said: topics of the notes that are given once per command; sessions made with `replace` share them.
     """
@@ -73,6 +74,7 @@ class Session:
     out: Path | None = None
     part: str = ""
     models: Mapping[str, object] = field(default_factory=dict[str, object], repr=False, compare=False)
+    options: Mapping[str, object] = field(default_factory=dict[str, object], repr=False, compare=False)
     data: Mapping[str, object] = field(default_factory=dict[str, object], repr=False, compare=False)
     said: set[str] = field(default_factory=set[str], repr=False, compare=False)
 

@@ -13,6 +13,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
+from architectures import ARCHITECTURES
 from deepscope.attributions import Saliency
 from deepscope.attributions.attribution import baseline_pixels, image_seeds
 from deepscope.attributions.faithfulness import (
@@ -151,6 +152,56 @@ def test_randomisation_shuffles_a_copy_from_the_output_down(model: VisionModel, 
     assert changed == [[False] * 3, [False, False, True], [False, True, True], [True] * 3]
     for key, weight in model.network.state_dict().items():
         assert torch.equal(weight, before[key])
+
+
+EMBEDDINGS = {
+    "ViT, class token": ["cls_token", "pos_embed", "patch_embed.proj.weight"],
+    "ViT, registers": ["cls_token", "reg_token", "pos_embed", "patch_embed.proj.weight"],
+    "DeiT, distilled": ["cls_token", "dist_token", "pos_embed", "patch_embed.proj.weight"],
+    "ViT, torchvision": ["class_token", "encoder.pos_embedding", "conv_proj.weight"],
+    "EVA-02": ["cls_token", "pos_embed", "patch_embed.proj.weight"],
+    "Swin v1": ["patch_embed.proj.weight"],
+    "ConvNeXt": ["stem.0.weight"],
+}
+"""What stands lowest in a network, wherever its author keeps it."""
+
+
+@pytest.mark.parametrize("name", EMBEDDINGS)
+def test_randomisation_begins_with_the_head_and_ends_with_the_embeddings(name: str) -> None:
+    (architecture,) = (one for one in ARCHITECTURES if one.name == name)
+    model = architecture.model()
+    model.network.register_buffer("number", torch.arange(7))
+    before = copy.deepcopy(model.network.state_dict())
+    parameters = [key for key, value in model.network.named_parameters() if len(value.unique()) > 1]
+    changed: list[set[str]] = []
+
+    def explain(network: VisionModel) -> list[Tensor]:
+        weights = network.network.state_dict()
+        changed.append({key for key in before if not torch.equal(weights[key], before[key])})
+        return [torch.rand(1, 4, 4)]
+
+    pixels = torch.rand(1, 3, architecture.size, architecture.size).double()
+    Randomisation((0.1, 0.5, 1.0))(explain, model, pixels, rng=rng())
+    assert changed[0] == set()
+    top = {key for key in parameters if key.startswith("head") and key.endswith("weight")} - {"head_dist.weight"}
+    assert top and top <= changed[1]
+    for low in EMBEDDINGS[name]:
+        assert low not in changed[2] and low in changed[3]
+    assert changed[3] >= {key for key in parameters if before[key].numel() > 8}
+    assert changed[3] <= {key for key, _ in model.network.named_parameters()}  # no masks, indices, or tables
+
+
+def test_statistics_of_batch_norms_are_shuffled_with_their_weights() -> None:
+    (resnet,) = (one for one in ARCHITECTURES if one.name == "ResNet")
+    model = resnet.model()
+    before = copy.deepcopy(model.network.state_dict())
+    shuffled: list[VisionModel] = []
+    Randomisation((1.0,))(
+        lambda network: [shuffled.append(network) or torch.rand(1, 4, 4)], model, torch.rand(1, 3, 64, 64).double()
+    )
+    after = shuffled[-1].network.state_dict()
+    assert not torch.equal(after["bn1.running_var"], before["bn1.running_var"])
+    assert torch.equal(after["bn1.running_var"].sort().values, before["bn1.running_var"].sort().values)
 
 
 def test_a_map_that_ignores_the_network_survives_randomisation(model: VisionModel, pixels: Tensor) -> None:

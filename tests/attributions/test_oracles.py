@@ -25,7 +25,7 @@ from deepscope.attributions import (
     SmoothGrad,
 )
 from deepscope.attributions.faithfulness import Deletion, MaxSensitivity
-from deepscope.attributions.feature_map import as_map, feature_layer
+from deepscope.attributions.feature_map import feature_layer
 from deepscope.errors import DeepscopeError, SettingError, UnsupportedError
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.vision_model import VisionModel
@@ -359,14 +359,3 @@ def test_feature_layer_of_a_network_without_a_map_is_refused(linear: VisionModel
 def test_gradcam_refuses_a_layer_that_is_no_map(layer: str) -> None:
     with pytest.raises(DeepscopeError, match="layer"):
         GradCAM(layer)(vision_model(convolutional()), images(height=16, width=12), TARGET, rng=rng())
-
-
-def test_tokens_and_channels_last_become_maps() -> None:
-    pixels = torch.zeros(1, 3, 32, 64)
-    tokens = torch.arange(1 * 9 * 2.0).view(1, 9, 2)  # a class token, then 2 x 4 patches
-    mapped = as_map(tokens, pixels)
-    assert mapped is not None and torch.equal(mapped[0, :, 1, 3], tokens[0, 8])
-    last = as_map(torch.zeros(1, 2, 4, 96), pixels)
-    assert last is not None and last.shape == (1, 96, 2, 4)
-    assert as_map(torch.zeros(1, 5, 1, 1), pixels) is None
-    assert as_map(torch.zeros(1, 5), pixels) is None

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from architectures import ARCHITECTURES
 from deepscope.attributions import (
     Attribution,
     GradCAM,
@@ -178,3 +179,100 @@ def test_torchcam(
     logging.disable(logging.NOTSET)
     enlarged = F.interpolate(theirs[:, None], pixels.shape[-2:], mode="bilinear")[:, 0]
     assert_agrees(method(layer)(model, pixels, target, rng=rng()), enlarged)
+
+
+TRANSFORMERS = {
+    "ViT, class token": "blocks.2.norm1",
+    "ViT, non-square grid": "blocks.2.norm1",
+    "ViT, registers": "blocks.2.norm1",
+    "ViT, no class token": "blocks.2",
+    "ViT, torchvision": "encoder.layers.encoder_layer_1.ln_1",
+    "DeiT, distilled": "blocks.2.norm1",
+    "Swin v1": "norm",
+    "Swin v2": "norm",
+}
+"""The layers that pytorch-grad-cam's and torchcam's documentation recommend; they give the same output as ours."""
+
+
+class Maps(nn.Module):
+    """Stands before what reads a layer and shows its output as maps, as `reshape_transform` does."""
+
+    def __init__(self, prefix: int, grid: tuple[int, int], *, channels_last: bool) -> None:
+        super().__init__()
+        self.prefix, self.grid, self.channels_last = prefix, grid, channels_last
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.channels_last:
+            return x.permute(0, 3, 1, 2)
+        return x[:, self.prefix :].transpose(1, 2).reshape(len(x), -1, *self.grid)
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+@pytest.mark.parametrize(
+    ("method", "peer"),
+    [
+        (GradCAM, pytorch_grad_cam.GradCAM),
+        (GradCAMPlusPlus, pytorch_grad_cam.GradCAMPlusPlus),
+        (LayerCAM, pytorch_grad_cam.LayerCAM),
+    ],
+    ids=lambda thing: getattr(thing, "name", ""),
+)
+def test_pytorch_grad_cam_on_transformers(method: type[Attribution], peer: Callable[..., Any], name: str) -> None:
+    (architecture,) = (one for one in ARCHITECTURES if one.name == name)
+    model = architecture.model()
+    model = replace(model, network=Louder(model.network))
+    pixels = torch.rand(2, 3, architecture.size, architecture.size, generator=rng()).double()
+    target = torch.tensor([1, 4])
+    found = feature_layer(model, pixels).removeprefix("network.")
+    recommended = TRANSFORMERS[name]
+    same = model.activations(pixels, [f"network.{found}", f"network.{recommended}"])
+    assert torch.equal(same[f"network.{found}"], same[f"network.{recommended}"])
+    grid = {"ViT, non-square grid": (4, 8), "Swin v1": (7, 7), "Swin v2": (8, 8)}.get(name, (4, 4))
+    prefix = {"ViT, no class token": 0, "ViT, registers": 6, "DeiT, distilled": 2}.get(name, 1)
+    shown = Maps(prefix, grid, channels_last=name.startswith("Swin"))
+    seen = FromPixels(model)
+    layer = seen.network.get_submodule(f"network.{recommended}")
+    wanted = [model_targets.ClassifierOutputTarget(int(label)) for label in target]
+    with peer(model=seen, target_layers=[layer], reshape_transform=shown) as cam:
+        theirs = torch.from_numpy(np.asarray(cam(pixels.clone().requires_grad_(), wanted))).double()
+    ours = method()(model, pixels, target, rng=rng())
+    low, high = ours.amin((1, 2), keepdim=True), ours.amax((1, 2), keepdim=True)
+    assert (high > low).all()
+    assert_agrees((ours - low) / (high - low), theirs)
+
+
+class AsMaps(nn.Module):
+    """Runs a layer and shows its output as maps on the way, for a library that reads nothing else."""
+
+    def __init__(self, layer: nn.Module, maps: Maps) -> None:
+        super().__init__()
+        self.layer, self.shown, self.maps = layer, nn.Identity(), maps
+
+    def forward(self, x: Tensor) -> Tensor:
+        output = self.layer(x)
+        shown = self.shown(self.maps(output).contiguous())
+        if self.maps.channels_last:
+            return shown.permute(0, 2, 3, 1)
+        return torch.cat([output[:, : self.maps.prefix], shown.flatten(2).transpose(1, 2)], 1)
+
+
+@pytest.mark.parametrize("name", ["ViT, class token", "ViT, registers", "ViT, non-square grid", "Swin v1", "Swin v2"])
+@pytest.mark.parametrize(
+    ("method", "peer"), [(GradCAM, torchcam.GradCAM), (LayerCAM, torchcam.LayerCAM)], ids=lambda one: one.__name__
+)
+def test_torchcam_on_transformers(method: type[Attribution], peer: Callable[..., Any], name: str) -> None:
+    (architecture,) = (one for one in ARCHITECTURES if one.name == name)
+    model = architecture.model()
+    pixels = torch.rand(2, 3, architecture.size, architecture.size, generator=rng()).double()
+    target = torch.tensor([1, 4])
+    grid = {"ViT, non-square grid": (4, 8), "Swin v1": (7, 7), "Swin v2": (8, 8)}.get(name, (4, 4))
+    seen = FromPixels(model)
+    recommended = TRANSFORMERS[name]
+    maps = Maps(6 if "registers" in name else 1, grid, channels_last=name.startswith("Swin"))
+    seen.network.set_submodule(recommended, AsMaps(seen.network.get_submodule(recommended), maps))
+    logging.disable()
+    with peer(seen, f"network.{recommended}.shown") as cam:
+        theirs = cam(target.tolist(), seen(pixels.clone().requires_grad_()), normalized=False)[0].detach()
+    logging.disable(logging.NOTSET)
+    enlarged = F.interpolate(theirs[:, None], pixels.shape[-2:], mode="bilinear")[:, 0]
+    assert_agrees(method()(model, pixels, target, rng=rng()), enlarged)

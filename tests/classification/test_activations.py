@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from architectures import ARCHITECTURES
 from deepscope.classification import activations
 from deepscope.errors import DataError, DeepscopeError, ModelError, SettingError, UnsupportedError
 from deepscope.models import Preprocessing, VisionModel
@@ -91,6 +92,33 @@ def test_a_table_of_channels_and_a_page(pixels: torch.Tensor, tmp_path: Path) ->
     assert result.metrics["channels/1"] == 6
     assert (found.save(tmp_path / "out") / "result.json").is_file()
     assert "Activation maps" in found._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "axes"),
+    [
+        ("Swin v1", "layers.1", "nhwc"),
+        ("MambaOut", "stages.2", "nhwc"),
+        ("ResNet", "layer3", "nchw"),
+        ("ViT, registers", "blocks.1", "tokens"),
+        ("ViT, non-square grid", "blocks.1", "tokens"),
+    ],
+)
+def test_maps_of_any_layout(name: str, layer: str, axes: str) -> None:
+    (architecture,) = (one for one in ARCHITECTURES if one.name == name)
+    model = architecture.model()
+    images = architecture.pixels().float()
+    found = activations(model, images, layer)
+    output = found[layer]
+    if axes == "nhwc":
+        expected = output.permute(0, 3, 1, 2)
+    elif axes == "nchw":
+        expected = output
+    else:
+        rows, columns, prefix = (4, 4, 6) if "registers" in name else (4, 8, 1)
+        expected = output[:, prefix:].transpose(1, 2).reshape(2, -1, rows, columns)
+    assert torch.equal(found.maps(layer), expected)
+    assert found.result().metrics["channels"] == expected.shape[1]
 
 
 def test_one_image_is_drawn_in_a_square(pixels: torch.Tensor) -> None:

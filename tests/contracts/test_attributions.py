@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from deepscope.attributions import Attribution, engine
 from deepscope.errors import DeepscopeError
+from deepscope.models import batching
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.vision_model import VisionModel
 
@@ -101,7 +102,7 @@ def test_a_batch_gives_the_maps_of_its_images(
     method: Attribution, model: VisionModel, pixels: Tensor, target: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = method(model, pixels, target, rng=seeded())
-    monkeypatch.setattr(engine, "memory_budget", lambda device: 1)  # one row at a time after the first batch
+    monkeypatch.setattr(batching, "memory_budget", lambda device: 1)  # one row at a time after the first batch
     rng = seeded()
     parts = [method(model, pixels[i : i + 1], target[i : i + 1], rng=rng) for i in range(3)]
     torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-9, atol=1e-12)

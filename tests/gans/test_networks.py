@@ -85,7 +85,7 @@ def test_without_normalisation_nothing_grows_or_shrinks_on_its_way() -> None:
     assert 0.7 < float(last.square().mean().sqrt() / first.square().mean().sqrt()) < 1.4
 
 
-def test_packing_judges_images_together() -> None:
+def test_packing_evaluates_images_together() -> None:
     network = Discriminator(Architecture(side=16, width=2, packing=2), 1, 0).eval()
     images, labels = torch.randn(6, 1, 16, 16), torch.zeros(6, dtype=torch.int64)
     logits = network(images, labels)

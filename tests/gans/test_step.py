@@ -75,7 +75,7 @@ def test_a_step_is_that_of_the_plain_loop() -> None:
 
 
 @pytest.mark.parametrize(("d_steps", "g_steps", "expected"), [(1, 1, (1, 3)), (5, 1, (5, 11)), (1, 5, (5, 7))])
-def test_no_image_is_generated_or_judged_in_vain(d_steps: int, g_steps: int, expected: tuple[int, int]) -> None:
+def test_no_image_is_generated_or_evaluated_in_vain(d_steps: int, g_steps: int, expected: tuple[int, int]) -> None:
     generator, discriminator = networks()
     calls = [0, 0]
     for row, network in enumerate((generator, discriminator)):
@@ -142,8 +142,8 @@ def test_with_one_equation_alone_the_other_network_stays(left: str, settings: di
         assert all(same) == (name == left)
 
 
-def test_mixed_precision_judges_with_the_weights_as_they_are_now() -> None:
-    # Autocast keeps the weights that it has rounded: the generator must not be judged by those before the update.
+def test_mixed_precision_evaluates_with_the_weights_as_they_are_now() -> None:
+    # Autocast keeps the weights that it has rounded: the generator must not be evaluated by those before the update.
     generator, discriminator = networks()
     step = GANStep(generator, discriminator, Recipe(batch_size=4, rate=0.5, generator_steps=1))
     seen = []
@@ -174,7 +174,7 @@ def test_the_average_follows_the_generator() -> None:
 @pytest.mark.parametrize(
     "recipe", [Recipe(objective=WassersteinGP()), Recipe(r1=1.0), Recipe(r1=1.0, objective=Hinge())]
 )
-def test_penalties_need_images_judged_one_by_one(recipe: Recipe) -> None:
+def test_penalties_need_images_evaluated_one_by_one(recipe: Recipe) -> None:
     with pytest.raises(DeepscopeError, match="normalisation must be none, layer"):
         recipe.require_trainable(TINY)
     recipe.require_trainable(replace(TINY, normalisation="layer"))

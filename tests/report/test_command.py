@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 from deepscope.checks import Check
 from deepscope.cli.commands import Common, add_commands
 from deepscope.command import Command, Section
+from deepscope.models import ModelOptions
 from deepscope.report.command import command_line
 from deepscope.session import Session
 from deepscope.studies import Study
@@ -51,3 +52,14 @@ def test_a_section_is_its_command_line(section: Section, app: App, parsed: list[
 def test_defaults_are_not_said() -> None:
     architecture = Study.members()["architecture"].within("full")
     assert command_line(architecture, Session()) == "deepscope study architecture"
+
+
+def test_options_of_the_model_are_said(app: App, parsed: list[tuple[Command, Common]]) -> None:
+    options = ModelOptions("torchvision:resnet18", "cat, a; dog,cup")
+    parsed.clear()
+    for name in ("accuracy", "class-images"):  # the second has an argument "classes" of its own
+        check = Check.members()[name].within("full", data="my photos", model="mine.pth")
+        words = shlex.split(command_line(check, options.within(Session(), "mine.pth")))
+        app(words[1:], exit_on_error=False, result_action="return_value")
+        assert parsed[-1][0] == check and parsed[-1][1].of_model == options
+        assert "--architecture" not in command_line(check, options.within(Session(), "other.pth"))

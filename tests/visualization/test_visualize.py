@@ -14,7 +14,7 @@ from PIL import Image
 
 from deepscope.commands import visualize
 from deepscope.commands.visualize import Visualize
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DeepscopeError, SettingError
 from deepscope.models import VisionModel
 from deepscope.results import Animation, Curves, ImageGrid, Note, Table
 from deepscope.session import Session
@@ -141,6 +141,25 @@ def test_a_damaged_file_of_the_cache_costs_time_only(session: Session, monkeypat
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 64]) + whole[at + 1 :])
         assert torch.equal(make(session).pixels, wanted.pixels)
+
+
+@pytest.mark.parametrize("fits", [1, 2])
+def test_a_batch_that_does_not_fit_is_halved(session: Session, monkeypatch: pytest.MonkeyPatch, fits: int) -> None:
+    wanted, sizes = make(dataclasses.replace(session, cache=Path("/dev/null/none")), batch_size=fits), []
+
+    def short(part: ClassObjective, *arguments: Any, **settings: Any) -> Iterator[Frame]:
+        sizes.append(len(part))
+        if len(part) > fits:
+            raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes.")
+        return climb(part, *arguments, **settings)
+
+    monkeypatch.setattr(making, "climb", short)
+    assert torch.equal(make(session, batch_size=4).pixels, wanted.pixels)
+    assert sizes == {2: [4, 2, 2], 1: [4, 2, 1, 1, 1, 1]}[fits]
+    fits = 0
+    with pytest.raises(SettingError, match="not enough memory for 1 image") as caught:
+        make(dataclasses.replace(session, seed=1))
+    assert caught.value.setting == "view"
 
 
 def test_an_image_depends_on_its_label_and_the_seed_alone(session: Session) -> None:

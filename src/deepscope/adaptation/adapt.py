@@ -16,6 +16,7 @@ from deepscope.adaptation.recipe import Recipe
 from deepscope.adaptation.training import Adapted, Record, adapt_network, correct, run
 from deepscope.models import DEFAULT, VisionModel
 from deepscope.models.classifier import View
+from deepscope.models.saved import require_architectures
 from deepscope.render import Presented
 from deepscope.session import Session
 from deepscope.statistics import Estimate, proportion
@@ -139,6 +140,8 @@ def adapt(  # noqa: PLR0913 - its settings are keywords
     method = Adaptation.named(method) if isinstance(method, str) else method
     session = session or Session.open(seed=seed)
     domains = load_domains(source, target, model, session)
+    if folder is not None:
+        require_architectures([domains.backbone])  # before anything is trained
     adapted = adapt_network(
         lambda: domains.network(recipe, method),
         domains.source,

@@ -12,6 +12,7 @@ from torch import Tensor
 from deepscope.attacks.criteria import Criterion
 from deepscope.errors import SettingError
 from deepscope.models import VisionModel
+from deepscope.models.capabilities import UsesModel, matched
 from deepscope.models.differentiable import differentiable
 from deepscope.registry import EVERY_COMMAND, Registered
 from deepscope.settings import check
@@ -20,7 +21,7 @@ Norm: TypeAlias = Literal["l0", "l2", "linf"]
 """How a change is measured: changed pixels, Euclidean length, largest change of a channel (pixels in [0, 1])."""
 
 
-class Attack(Registered):
+class Attack(UsesModel, Registered):
     """Makes adversarial examples. `evaluator.evaluate` decides which of them succeeded."""
 
     norm: ClassVar[Norm]
@@ -41,7 +42,7 @@ class Attack(Registered):
         super().__init_subclass__(**keywords)
         for name in ("__call__", "fit"):
             if name in cls.__dict__:
-                setattr(cls, name, differentiable(cls.__dict__[name]))
+                setattr(cls, name, matched(differentiable(cls.__dict__[name])))
 
     def __post_init__(self) -> None:
         check(self)

@@ -15,6 +15,7 @@ from deepscope.attacks.criteria import Criterion
 from deepscope.attacks.grid import rounded
 from deepscope.errors import SettingError
 from deepscope.models import VisionModel
+from deepscope.models.capabilities import SCORES, Needs
 from deepscope.settings import Count, Positive
 
 Succeeds: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -37,6 +38,7 @@ class Boundary(Attack):
         levels: grey levels of the saved image; 0 does not round pixels to levels.
     """
 
+    needs: ClassVar[Needs] = SCORES
     norm: ClassVar[Norm] = "l2"
     exact: ClassVar[bool] = True
     queries: Count = 1000

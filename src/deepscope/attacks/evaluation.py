@@ -193,6 +193,8 @@ def evaluate_attacks(  # noqa: PLR0913 - its settings are keywords
         ([1], True)
     """
     attacks = _attacks(methods)
+    for method in attacks:
+        method.require(model)
     by_norm, transfer_to = conditions.by_norm(), conditions.transfer_to
     require_same_classes(model, transfer_to)
     session = Session.of(session, device=model.device, seed=seed)

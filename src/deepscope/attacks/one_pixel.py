@@ -14,6 +14,7 @@ from deepscope.attacks.base import Bounded, Norm, seeded
 from deepscope.attacks.counting import around
 from deepscope.attacks.criteria import Criterion
 from deepscope.models import VisionModel
+from deepscope.models.capabilities import SCORES, Needs
 from deepscope.settings import Count, Range
 
 
@@ -31,6 +32,7 @@ class OnePixel(Bounded):
         differential: weight of the difference of two parents.
     """
 
+    needs: ClassVar[Needs] = SCORES
     norm: ClassVar[Norm] = "l0"
     bound: ClassVar[str] = "pixels"
     pixels: Count = 1

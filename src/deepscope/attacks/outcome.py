@@ -98,7 +98,7 @@ def run_attack(
         sizes = (*sizes, math.inf)
     saved = images.clone()
     quick = session.precision == "bfloat16" and not attack.exact
-    fast = FastBackward.of(model, to_pixels(images[:1], model))
+    fast = FastBackward.of(model, to_pixels(images[:1], model)) if len(images) else FastBackward(enabled=False)
     queries, gradients = torch.zeros(len(images)), torch.zeros(len(images))
     vanished = torch.zeros(len(images), dtype=torch.bool)
     latest: dict[int, Verdict] = {}

@@ -13,6 +13,7 @@ from deepscope.attacks.base import Bounded, Norm, seeded
 from deepscope.attacks.criteria import Criterion
 from deepscope.attacks.grid import rounded, whole_levels
 from deepscope.models import VisionModel
+from deepscope.models.capabilities import SCORES, Needs
 from deepscope.settings import Count, LinfRadius, PositiveShare
 
 
@@ -27,6 +28,7 @@ class Square(Bounded):
         levels: grey levels of the saved image; 0 does not round pixels to levels.
     """
 
+    needs: ClassVar[Needs] = SCORES
     norm: ClassVar[Norm] = "linf"
     exact: ClassVar[bool] = True  # squares change the margin little: success is 0.71 in bfloat16, 0.97 in float32
 

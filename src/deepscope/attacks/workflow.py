@@ -181,6 +181,7 @@ def attack(  # noqa: PLR0913 - its settings are keywords
         (torch.Size([1, 3, 224, 224]), [True])
     """
     method = Attack.named(method) if isinstance(method, str) else method
+    method.require(model)
     session = Session.of(session, device=model.device, seed=seed)
     found = read_subjects(model, images, session, batch_size=batch_size, limit=limit)
     subjects = divide(method, aim(model, found, target, session), session)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from deepscope.errors import SettingError
+from deepscope.models.capabilities import UsesModel, matched
 from deepscope.models.differentiable import differentiable
 from deepscope.models.vision_model import VisionModel
 from deepscope.registry import EVERY_COMMAND, Registered
@@ -17,7 +18,7 @@ Baseline = Literal["black", "grey", "blurred"]
 """An image without information: all pixels 0, all pixels 1/2, or the image without its detail."""
 
 
-class Attribution(Registered):
+class Attribution(UsesModel, Registered):
     """Base of the attribution methods; each is a frozen dataclass whose fields are its settings."""
 
     reserved: ClassVar[frozenset[str]] = EVERY_COMMAND | {
@@ -37,7 +38,7 @@ class Attribution(Registered):
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         if "__call__" in cls.__dict__:
-            cls.__call__ = differentiable(cls.__call__)
+            cls.__call__ = matched(differentiable(cls.__call__))
 
     @abstractmethod
     def __call__(

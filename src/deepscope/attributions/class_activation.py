@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from deepscope.attributions.attribution import Attribution
 from deepscope.attributions.engine import batches
 from deepscope.attributions.feature_map import feature_layer, with_gradient
+from deepscope.models.capabilities import GRADIENTS, LAYERS, Needs
 from deepscope.models.vision_model import VisionModel
 
 
@@ -22,6 +24,8 @@ class ClassActivation(Attribution):
     Attributes:
         layer: the layer whose output is weighted; by default the last with a feature map.
     """
+
+    needs: ClassVar[Needs] = GRADIENTS | LAYERS
 
     layer: str = ""
 

@@ -23,6 +23,8 @@ ELEMENTWISE = {
     "pow", "reciprocal", "sin", "cos", "erf",
 }  # fmt: skip
 """Functions of one value at a time, by the name PyTorch calls them."""
+_KEPT_BITS = {torch.float64: 40, torch.float32: 19}
+"""Of a number's 53 or 24 bits, those that do not depend on the order in which a convolution adds."""
 TOLERANCE = 0.01
 """Largest completeness error, relative to the logits, before an operation without a rule is suspected."""
 
@@ -74,7 +76,7 @@ def _shares(model: VisionModel, pixels: Tensor, reference: Tensor, target: Tenso
     if bool((error > TOLERANCE * torch.maximum(logit.abs(), without.abs())).any()):
         raise UnsupportedError(
             f"DeepLIFT has no rule for an operation of {model.name}: its shares miss the difference of the logits by "
-            f"{float(error.max()):.3g}; use integrated-gradients, which needs no rules",
+            f"{float(error.max()):.3g}; use integrated-gradients or occlusion, which need no rules",
             what="deep-lift",
         )
     return shares
@@ -102,6 +104,8 @@ class _Rescale(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         plain = name if name.startswith("__") else name.rstrip("_")
         if plain not in _HANDLED or not any(isinstance(a, Tensor) and a.requires_grad for a in args[:2]):
+            return func(*args, **keywords)
+        if not self._has_rows(args[:2]):  # what no image is in: the noise that tells logits from probabilities
             return func(*args, **keywords)
         in_place = plain != name or keywords.get("inplace", False)
         if plain != name:
@@ -139,7 +143,7 @@ class _Rescale(TorchFunctionMode):
 
     def _max_pool(self, func: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor) -> Tensor:
         """All of the difference goes to the position that makes it: the new maximum, or the lost one."""
-        value, index = func(x.detach())
+        value, (_, index) = func(x.detach())[0], func(_without_last_bits(x.detach()))
         change = self._difference(value)
         index = torch.where(
             change >= 0, index, self._of_baseline(index).expand_as(self._rows(index)).reshape(index.shape)
@@ -164,6 +168,10 @@ class _Rescale(TorchFunctionMode):
         mean_a, mean_b = (factor.detach() - self._difference(factor.detach()) / 2 for factor in (a, b))
         return _StandIn.apply(a * mean_b + mean_a * b, a.detach() * b.detach())
 
+    def _has_rows(self, operands: Sequence[Any]) -> bool:
+        sizes = [len(one) for one in operands if isinstance(one, Tensor) and one.requires_grad and one.ndim]
+        return all(size % (self.images + 1) == 0 for size in sizes)
+
     def _rows(self, x: Tensor) -> Tensor:
         return x.unflatten(0, (self.images + 1, -1))
 
@@ -172,6 +180,15 @@ class _Rescale(TorchFunctionMode):
 
     def _difference(self, x: Tensor) -> Tensor:
         return (self._rows(x) - self._of_baseline(x)).flatten(0, 1)
+
+
+def _without_last_bits(x: Tensor) -> Tensor:
+    """Rounded, so that equal values, as a plain baseline gives, stay equal whatever the batch: the first one counts."""
+    if x.dtype not in _KEPT_BITS:
+        return x
+    mantissa, exponent = torch.frexp(x)
+    kept = 2.0 ** _KEPT_BITS[x.dtype]
+    return torch.ldexp((mantissa * kept).round() / kept, exponent)
 
 
 _HANDLED = ELEMENTWISE | {

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from deepscope.attributions.attribution import Attribution
 from deepscope.attributions.boxes import Boxes
@@ -17,7 +18,7 @@ from deepscope.attributions.faithfulness import Measure
 from deepscope.attributions.measuring import CHANCE, Values, joined, measure_batch
 from deepscope.attributions.naming import as_measures, as_methods, labels
 from deepscope.attributions.sanity import SanityCheck, check_sanity
-from deepscope.errors import SettingError
+from deepscope.errors import DeepscopeError, SettingError, UnsupportedError
 from deepscope.images import Skipped
 from deepscope.inputs import Given, Images, Photos, gather, stream_photos
 from deepscope.inputs.given import Item
@@ -35,7 +36,8 @@ class Measurements:
 
     Attributes:
         model: the classifier.
-        values: method's label, or "random" for random maps -> measure -> (N,) values.
+        values: method's label, or "random" for random maps -> measure -> (N,) values; of the methods that apply.
+        refused: method's label -> why it does not apply to the model.
         sanity: the sanity check; None where it was left out.
         paths: the images' files, or names.
         digests: SHA-256 of each file or image.
@@ -44,6 +46,7 @@ class Measurements:
 
     model: VisionModel
     values: Mapping[str, Mapping[str, NDArray[np.float64]]]
+    refused: Mapping[str, str]
     sanity: SanityCheck | None
     paths: tuple[Path, ...]
     digests: tuple[bytes, ...]
@@ -99,7 +102,8 @@ def evaluate(  # noqa: PLR0913 - its settings are keywords
     """Measure how far attribution maps of the predicted class can be trusted.
 
     Random maps are measured as a baseline: a method that does not beat them shows nothing. In the sanity check, a map
-    must change when the upper layers of the network are shuffled. Measurements are kept in the cache.
+    must change when the upper layers of the network are shuffled. Measurements are kept in the cache. A method that
+    does not apply to a network is left out of its measurements, with the reason.
 
     Args:
         model: a classifier.
@@ -118,7 +122,7 @@ def evaluate(  # noqa: PLR0913 - its settings are keywords
     Raises:
         SettingError: a setting is out of range, or boxes from Python are of none of these images.
         ModelError: a model has no class layer.
-        UnsupportedError: a method does not apply to a model.
+        UnsupportedError: no method applies to a model.
         FileError: the boxes cannot be read, or none is of these images.
         DataError: no image could be read.
 
@@ -138,6 +142,8 @@ def evaluate(  # noqa: PLR0913 - its settings are keywords
     models = (model, *([against] if against else []))
     for one in models:
         one.require_classes()
+        for method in chosen:
+            method.require(one)
     session = Session.of(session, device=model.device, seed=seed)
     table = None if boxes is None else Boxes.of(boxes)
     given = _listed(images).some(limit, session) if table or against else gather(images).some(limit, session)
@@ -170,24 +176,40 @@ class _Plan:
 
     def run(self, model: VisionModel, given: Given) -> Measurements:
         """Measure every method on every image, batch by batch."""
-        by_label: dict[str, Attribution | None] = {**dict(zip(labels(self.methods), self.methods)), CHANCE: None}
+        methods = dict(zip(labels(self.methods), self.methods))
+        by_label: dict[str, Attribution | None] = {**methods, CHANCE: None}
+        refused: dict[str, str] = {}
         parts: dict[str, list[Values]] = {name: [] for name in by_label}
         paths: list[Path] = []
         digests: list[bytes] = []
         skipped: list[Skipped] = []
         few: list[Photos] = []
+        sanity = self.sanity if model.capabilities.activations else 0  # it shuffles the weights of layers
+        if sanity < self.sanity:
+            self.session.note(f"the sanity check is left out: {model.name} has no layers to shuffle")
         for batch in stream_photos(model, given, self.session, batch_size=self.batch_size, text="measuring"):
             skipped += batch.skipped
             if not len(batch):
                 continue
             inside = None if self.boxes is None else self.boxes.inside(batch, cast("Sequence[Item]", given.items))
-            for name, method in by_label.items():
-                parts[name].append(
-                    measure_batch(method, batch, self.measures, self.session, first=len(paths), inside=inside)
-                )
+            for name in list(parts):
+                try:
+                    parts[name].append(self._measured(by_label[name], batch, first=len(paths), inside=inside))
+                except DeepscopeError as error:
+                    if by_label[name] is None:
+                        raise
+                    del parts[name], methods[name]
+                    refused[name] = str(error)
+                    self.session.note(f"{name} is left out: {error}")
+            if not methods:
+                reasons = " ".join(dict.fromkeys(refused.values()))
+                raise UnsupportedError(f"no method applies to {model.name}; {reasons}", what="evaluate")
             few.append(batch[range(min(len(batch), max(self.sanity - len(paths), 0)))])
             paths += batch.paths
             digests += batch.digests
-        checked = check_sanity(self.methods, Photos.joined(few), self.session) if self.sanity else None
+        checked = check_sanity(methods, Photos.joined(few), self.session) if self.sanity else None
         values = {name: joined(found) for name, found in parts.items()}
-        return Measurements(model, values, checked, tuple(paths), tuple(digests), tuple(skipped))
+        return Measurements(model, values, refused, checked, tuple(paths), tuple(digests), tuple(skipped))
+
+    def _measured(self, method: Attribution | None, batch: Photos, *, first: int, inside: Tensor | None) -> Values:
+        return measure_batch(method, batch, self.measures, self.session, first=first, inside=inside)

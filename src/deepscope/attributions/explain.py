@@ -106,6 +106,7 @@ def explain(  # noqa: PLR0913 - its settings are keywords
             "top", f"must be between 1 and {len(model.categories)}, the classes of {model.name}", got=top
         )
     method = as_method(method)
+    method.require(model)
     label = None if target is None else model.category(target)
     session = Session.of(session, device=model.device, seed=seed)
     rng = session.rng("explain", method.name)

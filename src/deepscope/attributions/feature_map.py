@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from deepscope.attributions.engine import target_logit
 from deepscope.errors import SettingError, UnsupportedError
+from deepscope.models.layouts import layout, layouts
 from deepscope.models.vision_model import VisionModel
 
 _found: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
@@ -28,8 +29,10 @@ def with_gradient(model: VisionModel, layer: str, pixels: Tensor, target: Tensor
 
     Raises:
         UnknownNameError: the layer does not exist.
+        UnsupportedError: layers of the network cannot be read.
         SettingError: it never runs, or gives no feature map.
     """
+    _require_layers(model)
     started: list[Tensor] = []
 
     def start_graph(_: nn.Module, __: Any, output: Any) -> Tensor | None:
@@ -38,58 +41,62 @@ def with_gradient(model: VisionModel, layer: str, pixels: Tensor, target: Tensor
         started.append(output.detach().requires_grad_())
         return started[0].clone()  # a copy, because what follows may change it in place
 
-    handle = model.layer(layer).register_forward_hook(start_graph)
+    handles = [  # the network runs several times where it is first seen whether it returns logits
+        model.network.register_forward_pre_hook(lambda *_: started.clear()),
+        model.layer(layer).register_forward_hook(start_graph),
+    ]
     try:
         with torch.enable_grad():
             logit = target_logit(model, pixels.detach().contiguous(memory_format=torch.channels_last), target).sum()
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
     if not started:
         raise SettingError("layer", f"{layer!r} of {model.name} gives no tensor in a forward pass: choose another")
     (gradients,) = torch.autograd.grad(logit, started, allow_unused=True)
-    activations = as_map(started[0].detach(), pixels)
-    if activations is None or gradients is None:
-        raise SettingError(
-            "layer", f"{layer!r} of {model.name} gives no feature map that the score depends on: choose another"
-        )
-    mapped = as_map(gradients, pixels)
-    assert mapped is not None
-    return activations, mapped
+    if gradients is None:
+        raise SettingError("layer", f"{layer!r} of {model.name} has no influence on the score: choose another")
+    return as_map(model, layer, started[0].detach(), pixels), as_map(model, layer, gradients, pixels)
+
+
+def as_map(model: VisionModel, layer: str, output: Tensor, pixels: Tensor) -> Tensor:
+    """A layer's output (N, ...), or a gradient of its shape, as (N, C, h, w) without prefix tokens.
+
+    Raises:
+        SettingError: the layer gives no feature map.
+    """
+    found = layout(model, layer, pixels)
+    maps = None if found is None else found.maps(output)
+    if maps is None or maps.shape[2:].numel() == 1:
+        raise SettingError("layer", f"{layer!r} of {model.name} gives no feature map: choose another")
+    return maps
 
 
 def feature_layer(model: VisionModel, pixels: Tensor) -> str:
     """The last layer where the score still depends on several positions and several channels.
 
-    That is the map before the global pooling, also where the class scores are themselves a map (SqueezeNet), and the
-    last block that mixes positions in a transformer. Found once per network, in one pass over the first image.
+    That is the map before the global pooling, also where the class scores are themselves a map (SqueezeNet). In a
+    transformer that reads a class token, it is the input of the last attention (`blocks.11.norm1` of a ViT): after it,
+    the score rests on the class token alone. Layers inside an attention hold queries, keys and values, and do not
+    count. Found once per network, in one pass over the first image.
 
     Raises:
         UnsupportedError: the network has no such layer.
     """
+    _require_layers(model)
     if model.network not in _found:
         _found[model.network] = _search(model, pixels[:1])
     return _found[model.network]
 
 
-def as_map(output: Tensor, pixels: Tensor) -> Tensor | None:
-    """An output as (N, C, h, w): itself, or from (N, h, w, C), or from (N, tokens, C) without its class token."""
-    height, width = pixels.shape[-2:]
-    if output.ndim == 4:
-        if _same_shape(output.shape[2], output.shape[3], height, width):
-            return output
-        return output.permute(0, 3, 1, 2) if _same_shape(output.shape[1], output.shape[2], height, width) else None
-    if output.ndim == 3:
-        rows = int((output.shape[1] * height / width) ** 0.5 + 1e-6)
-        columns = output.shape[1] // max(1, rows)
-        if _same_shape(rows, columns, height, width):
-            patches = output[:, output.shape[1] - rows * columns :]
-            return patches.unflatten(1, (rows, columns)).permute(0, 3, 1, 2)
-    return None
-
-
-def _same_shape(rows: int, columns: int, height: int, width: int) -> bool:
-    """Whether a grid can be that of an image, each cell covering as much in height as in width, up to rounding."""
-    return rows * columns > 1 and abs(rows * width - columns * height) <= 2 * max(height, width)
+def _require_layers(model: VisionModel) -> None:
+    """Raises UnsupportedError for TorchScript, whose modules take no hooks."""
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.network.modules()):
+        raise UnsupportedError(
+            f"{model.name} is TorchScript, whose layers cannot be read: choose a method that needs none, such as "
+            "saliency or integrated-gradients",
+            what="layer",
+        )
 
 
 def _search(model: VisionModel, pixels: Tensor) -> str:
@@ -109,15 +116,18 @@ def _search(model: VisionModel, pixels: Tensor) -> str:
     finally:
         for handle in handles:
             handle.remove()
-    gradients = torch.autograd.grad(logit, list(outputs.values()), allow_unused=True)
+    gradients = torch.autograd.grad(logit, list(outputs.values()), allow_unused=True) if outputs else ()
+    known = layouts(model, pixels)
     for name, gradient in reversed(list(zip(outputs, gradients))):
-        mapped = None if gradient is None else as_map(gradient, pixels)
+        found = known.of.get(name)
+        inside = any(name.startswith(f"{attention}.") for attention in known.attention)
+        mapped = None if gradient is None or found is None or inside else found.maps(gradient)
         if mapped is not None:
             touched = mapped[0] != 0
             if int(touched.any(0).sum()) > 1 and int(touched.any(2).any(1).sum()) > 1:
                 return name
     raise UnsupportedError(
         f"{model.name} has no feature map that its class scores depend on: name a layer, or choose a method that "
-        "needs none, such as saliency",
+        "needs none, such as saliency or integrated-gradients",
         what="layer",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from deepscope.attributions.attribution import Attribution
 from deepscope.attributions.saliency import gradients
+from deepscope.models.capabilities import GRADIENTS, LAYERS, Needs
 from deepscope.models.vision_model import VisionModel
 
 RECTIFIERS = {
@@ -30,6 +31,8 @@ class GuidedBackpropagation(Attribution):
 
     Springenberg et al. 2015, "Striving for Simplicity: The All Convolutional Net".
     """
+
+    needs: ClassVar[Needs] = GRADIENTS | LAYERS  # a compiled program would give plain gradients: it shows no functions
 
     def __call__(
         self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator | None = None

@@ -11,6 +11,7 @@ from torch import Tensor
 from deepscope.attributions.attribution import Attribution, Baseline, baseline_pixels
 from deepscope.attributions.engine import batches, target_logit
 from deepscope.errors import SettingError
+from deepscope.models.capabilities import SCORES, Needs
 from deepscope.models.vision_model import VisionModel
 from deepscope.settings import Count
 
@@ -27,6 +28,7 @@ class Occlusion(Attribution):
         baseline: what a window is filled with.
     """
 
+    needs: ClassVar[Needs] = SCORES
     signed: ClassVar[bool] = True
     costly: ClassVar[bool] = True
 

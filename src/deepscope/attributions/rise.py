@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from deepscope.attributions.attribution import Attribution, image_seeds
 from deepscope.attributions.engine import batches, probability
+from deepscope.models.capabilities import SCORES, Needs
 from deepscope.models.vision_model import VisionModel
 from deepscope.settings import Count, PositiveShare, Range
 
@@ -30,6 +31,7 @@ class RISE(Attribution):
         visible: probability that a cell is visible.
     """
 
+    needs: ClassVar[Needs] = SCORES
     costly: ClassVar[bool] = True
 
     masks: Count = 1000

@@ -76,12 +76,16 @@ class SanityCheck:
         return {name: Sanity.of(survived, self.depths) for name, survived in self.survived.items()}
 
 
-def check_sanity(methods: Sequence[Attribution], photos: Photos, session: Session) -> SanityCheck:
+def check_sanity(
+    methods: Mapping[str, Attribution] | Sequence[Attribution], photos: Photos, session: Session
+) -> SanityCheck:
     """Compare the maps with those of ever more shuffled networks. Each image is kept in the cache.
 
     Every image has a shuffling of its own, so that an interval over images covers the randomness of both. A shuffled
-    network explains the class that it now predicts: the old one may be out of its reach.
+    network explains the class that it now predicts: the old one may be out of its reach. Methods may come with labels.
     """
+    named = methods if isinstance(methods, Mapping) else dict(zip(labels(methods), methods))
+    methods = list(named.values())
     check = Randomisation()
     survived: list[NDArray[np.float64]] = []
     for index in session.track(range(len(photos)), "sanity check"):
@@ -99,7 +103,7 @@ def check_sanity(methods: Sequence[Attribution], photos: Photos, session: Sessio
 
         survived.append(kept(session, about, compute)["survived"])
     found = np.concatenate(survived, axis=-1)
-    return SanityCheck(photos.model, dict(zip(labels(methods), found)), check.depths)
+    return SanityCheck(photos.model, dict(zip(named, found)), check.depths)
 
 
 def _survived(

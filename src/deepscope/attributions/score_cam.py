@@ -12,7 +12,7 @@ from deepscope.attributions.attribution import Attribution
 from deepscope.attributions.class_activation import enlarge
 from deepscope.attributions.engine import batches, target_logit
 from deepscope.attributions.feature_map import as_map, feature_layer
-from deepscope.errors import SettingError
+from deepscope.models.capabilities import GRADIENTS, LAYERS, Needs
 from deepscope.models.vision_model import VisionModel
 
 
@@ -28,6 +28,7 @@ class ScoreCAM(Attribution):
         layer: the layer whose output is weighed; found by itself where empty.
     """
 
+    needs: ClassVar[Needs] = GRADIENTS | LAYERS
     costly: ClassVar[bool] = True
 
     layer: str = ""
@@ -51,10 +52,7 @@ class ScoreCAM(Attribution):
 @torch.no_grad()
 def _one(model: VisionModel, layer: str, pixels: Tensor, target: Tensor) -> Tensor:
     """One image's (1, H, W) map."""
-    activations = as_map(model.activations(pixels, [layer])[layer], pixels)
-    if activations is None:
-        raise SettingError("layer", f"{layer!r} of {model.name} gives no feature map: choose another")
-    channels = activations[0]
+    channels = as_map(model, layer, model.activations(pixels, [layer])[layer], pixels)[0]
     low, high = channels.amin((1, 2), keepdim=True), channels.amax((1, 2), keepdim=True)
     windows = (channels - low) / (high - low).clamp_min(1e-8)
 

@@ -18,6 +18,7 @@ from deepscope.checks.held_out import HeldOut, held_out
 from deepscope.command import Budget, Headline
 from deepscope.errors import DeepscopeError, UnsupportedError
 from deepscope.inputs import Photos, stream_photos
+from deepscope.models.capabilities import works
 from deepscope.presenters.explained import heat, image_cell
 from deepscope.presenters.shown import origin, skipped_blocks
 from deepscope.render.text import amount
@@ -41,7 +42,7 @@ class Explanations(Check):
         data: a folder with one folder of images per class, with or without `train/` and `test/`; or a
             dataset's name.
         model: the classifier; `deepscope models` lists them.
-        methods: names of attribution methods.
+        methods: names of attribution methods; if none of them works on the model, all that do are measured.
         limit: most images to explain; half of them are wrong predictions, where there are enough.
         search: images to classify, drawn at random, to find wrong predictions.
         steps: steps of insertion and deletion.
@@ -68,6 +69,8 @@ class Explanations(Check):
         methods = as_methods(self.methods)
         held = held_out(self.model, self.data, session)
         model = held.model
+        if not any(works(method, model) for method in methods):
+            methods = [method for method in as_methods("all") if works(method, model)]
         photos = self._balanced(held, session)
         right = np.array(photos.correct, dtype=bool)
         groups: Rows = {"right": right, "wrong": ~right}

@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepscope.attacks import FGSM, PGD, AttackEvaluation, Conditions, evaluate_attacks
+from deepscope.attacks import FGSM, PGD, Attack, AttackEvaluation, Conditions, Square, evaluate_attacks
 from deepscope.attacks.defences import WARNING
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
 from deepscope.command import Budget, Headline
 from deepscope.errors import SettingError
+from deepscope.models import VisionModel
+from deepscope.models.capabilities import works
 from deepscope.presenters.attacked import as_picture, difference, origin_of, vanished_notes
 from deepscope.presenters.shown import skipped_blocks
 from deepscope.render.text import share
@@ -34,7 +36,7 @@ class Robustness(Check):
             dataset's name.
         model: the classifier; `deepscope models` lists them.
         levels: largest changes, in grey levels of 255.
-        steps: gradient steps of PGD.
+        steps: gradient steps of PGD; a model without gradients is attacked by Square with ten queries per step.
         limit: most images to use, drawn at random.
         batch_size: images per batch; the result does not depend on it.
     """
@@ -62,7 +64,7 @@ class Robustness(Check):
         found = evaluate_attacks(
             held.model,
             held.images,
-            (FGSM(), PGD(steps=self.steps)),
+            self._attacks(held.model),
             Conditions([level / 255 for level in self.levels], defences={}),
             limit=self.limit,
             batch_size=self.batch_size,
@@ -86,7 +88,7 @@ class Robustness(Check):
                 **{k: v for key, e in shares.items() for k, v in e.metrics(f"accuracy/{key}").items()},
             },
             blocks=(
-                Note(self._said(shares, vanished), "Robustness", "verdict"),
+                Note(self._said(shares, vanished, found.methods[-1].attack.name), "Robustness", "verdict"),
                 *vanished_notes(vanished),
                 *held.notes,
                 Curves(
@@ -104,32 +106,37 @@ class Robustness(Check):
             provenance=origin_of([found.model], found),
         )
 
-    def _said(self, held: Mapping[str, Estimate], vanished: Tensor) -> str:
+    def _attacks(self, model: VisionModel) -> tuple[Attack, ...]:
+        """The attacks, the strongest last."""
+        by_gradients = FGSM(), PGD(steps=self.steps)
+        return by_gradients if works(PGD, model) else (Square(queries=10 * self.steps),)
+
+    def _said(self, held: Mapping[str, Estimate], vanished: Tensor, attack: str) -> str:
         level = self._telling()
         if count := int(vanished.sum()):
             return (
                 f"This does not show how robust the network is: the gradients of {count} of {len(vanished)} images "
-                f"vanish. Accuracy under PGD with changes of at most {level:g} grey levels of 255 is at most "
-                f"{held[f'{PGD.name}/{level:g}']}, {held['clean']} without an attack."
+                f"vanish. Accuracy under {attack} with changes of at most {level:g} grey levels of 255 is at most "
+                f"{held[f'{attack}/{level:g}']}, {held['clean']} without an attack."
             )
         return (
-            f"PGD with changes of at most {level:g} grey levels of 255, which are invisible, reduces accuracy from "
-            f"{held['clean']} to {held[f'{PGD.name}/{level:g}']}."
+            f"{attack} with changes of at most {level:g} grey levels of 255, which are invisible, reduces accuracy "
+            f"from {held['clean']} to {held[f'{attack}/{level:g}']}."
         )
 
     def headline(self, result: Result) -> Headline:
         """What is left of the accuracy under changes that nobody sees."""
         level = self._telling()
         clean = Estimate.of(result.metrics, "accuracy/clean")
-        left = Estimate.of(result.metrics, f"accuracy/{PGD.name}/{level:g}")
+        attack = PGD.name if f"accuracy/{PGD.name}/{level:g}" in result.metrics else Square.name
         strongest = max(self.levels)
-        most = Estimate.of(result.metrics, f"accuracy/{PGD.name}/{strongest:g}")
+        left, most = (Estimate.of(result.metrics, f"accuracy/{attack}/{size:g}") for size in (level, strongest))
         ending = f"With {strongest:g} levels it is {share(most)}."
         if result.metrics["gradients/vanished"]:
             ending = "Some gradients vanish, so the accuracy may be lower still."
         return Headline(
             f"Changes of at most {level:g} grey levels of 255, which nobody sees, take the accuracy from "
-            f"{share(clean)} to {share(left)} (PGD). {ending}",
+            f"{share(clean)} to {share(left)} ({attack}). {ending}",
             f"accuracy under changes of {level:g} grey levels",
             left,
             verdict="falls" if left.high < clean.low else "",
@@ -165,5 +172,5 @@ def _figure(found: AttackEvaluation) -> ImageGrid:
         tuple(rows),
         "Examples of the changes",
         "At the smallest radius that misleads the network, or the largest.",
-        ("image", "after PGD", "change, magnified"),
+        ("image", f"after {method.attack.name}", "change, magnified"),
     )

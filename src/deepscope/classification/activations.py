@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deepscope.errors import DataError, ModelError, UnsupportedError
+from deepscope.errors import DataError, UnsupportedError
 from deepscope.images import Skipped
 from deepscope.inputs import Images, nothing_readable, read, require_size
 from deepscope.models import VisionModel
+from deepscope.models.capabilities import LAYERS, require
+from deepscope.models.layouts import layout
 from deepscope.render import Presented
 from deepscope.session import Session
 
@@ -47,12 +48,21 @@ class Activations(Presented):
         return self.outputs[layer]
 
     def maps(self, layer: str) -> Tensor:
-        """(N, C, h, w) maps of a layer; (N, C, 1) where it has no positions.
+        """(N, C, h, w) maps of a layer without prefix tokens; (N, C, positions) where its positions form no grid.
+
+        A layer without positions, such as the last one, gives (N, C, 1).
 
         Raises:
             UnsupportedError: the output has a shape that holds no map.
         """
-        return torch.stack([channels_first(output) for output in self.outputs[layer]])
+        found, output = layout(self.model, layer, self.pixels), self.outputs[layer]
+        if found is None:
+            raise UnsupportedError(
+                f"the output of layer {layer!r} has shape {tuple(output.shape[1:])}, which is no map: choose another",
+                what="layer",
+            )
+        maps = found.maps(output)
+        return found.positions(output) if maps is None else maps
 
     def statistics(self, layer: str) -> dict[str, Tensor]:
         """(C,) mean, std, minimum, maximum and share of zeros of each channel, over images and positions."""
@@ -100,9 +110,9 @@ def activations(
 
     Raises:
         SettingError: a setting is out of range.
-        ModelError: no layer is named, and the network has no convolution.
         UnknownNameError: no layer has that name.
-        UnsupportedError: a layer does not return one tensor per image.
+        UnsupportedError: no layer is named and the network shows no convolution, the model is a black box, or a layer
+            does not return one tensor per image.
         DataError: no image could be read.
 
     Example:
@@ -112,6 +122,7 @@ def activations(
         >>> found["conv_stem"].shape
         torch.Size([1, 32, 112, 112])
     """
+    require(model, "activations", LAYERS)
     names = _layers(model, layers)
     session = Session.of(session, device=model.device, seed=seed)
     paths: list[Path] = []
@@ -143,27 +154,6 @@ def activations(
     return Activations(model, whole, tuple(paths), torch.cat(pixels), tuple(digests), tuple(skipped))
 
 
-def channels_first(output: Tensor) -> Tensor:
-    """A layer's output for one image -> (C, H, W), or (C, 1) where the layer has no positions.
-
-    Handles (C, H, W), channels last as in Swin (H, W, C), tokens (T, C) of a square of patches with or without
-    further tokens before them, and vectors (C,).
-
-    Raises:
-        UnsupportedError: the shape is another.
-    """
-    if output.ndim == 1:
-        return output[:, None]
-    if output.ndim == 2:
-        side = math.isqrt(len(output))
-        return output[len(output) - side**2 :].T.reshape(-1, side, side)
-    if output.ndim == 3:
-        return output.permute(2, 0, 1) if output.shape[0] == output.shape[1] != output.shape[2] else output
-    raise UnsupportedError(
-        f"the layer's output has shape {tuple(output.shape)}, which is not a map: choose another layer", what="layer"
-    )
-
-
 def _layers(model: VisionModel, layers: str | Sequence[str] | None) -> list[str]:
     """The names of layers that exist, none twice."""
     if isinstance(layers, str):
@@ -176,6 +166,7 @@ def _layers(model: VisionModel, layers: str | Sequence[str] | None) -> list[str]
 
 def _first_convolution(model: VisionModel) -> str:
     for name, module in model.network.named_modules():
-        if isinstance(module, nn.Conv2d):
+        weight = getattr(module, "weight", None)  # an exported program keeps the weights of its layers, not their types
+        if isinstance(module, nn.Conv2d) or (isinstance(weight, Tensor) and weight.ndim == 4):
             return name
-    raise ModelError(f"{model.name} has no convolution: name a layer", model=model.name)
+    raise UnsupportedError(f"{model.name} shows no convolution: name a layer", what="activations")

@@ -19,6 +19,7 @@ from deepscope.cli.reading import holds, reader
 from deepscope.cli.usage import flag
 from deepscope.command import Command
 from deepscope.errors import SettingError
+from deepscope.models import ModelOptions
 from deepscope.registry import Registered
 from deepscope.report import Report  # noqa: F401 - above studies, so that it can run them
 from deepscope.session import Session
@@ -39,6 +40,7 @@ class Common:
         precision: precision of forward passes that need no gradient.
         seed: random seed; the same seed gives the same result.
         quiet: print no progress and no notes.
+        of_model: what is said of the command's model; its fields are flags of the commands that take a model.
     """
 
     out: Path | None = None
@@ -47,6 +49,7 @@ class Common:
     precision: Literal["float32", "bfloat16"] = "float32"
     seed: Annotated[int, Range(-(2**63), 2**63 - 1)] = 0
     quiet: Annotated[bool, Parameter(negative=())] = False
+    of_model: ModelOptions = ModelOptions()
 
 
 def add_commands(app: App, run: Run) -> None:
@@ -161,7 +164,7 @@ def _function(
         with _flags_named(bound.arguments):
             given = _under_new_names(typed, renamed)
             values = {**bound.arguments, **given}
-            common = Common(**_taken(Common, values))
+            common = Common(**_taken(Common, values), of_model=ModelOptions(**_of_model(values)))
             check(common)
             settings = _taken(command, values)
             for name, nested in overridden(command).items():
@@ -176,6 +179,14 @@ def _function(
     call.__signature__ = signature  # type: ignore[attr-defined]
     call.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
     return call
+
+
+_OF_MODEL = "of_model_"
+"""Before the names of the parameters that are said of a model: commands have arguments of their own named "classes"."""
+
+
+def _of_model(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix(_OF_MODEL): value for name, value in values.items() if name.startswith(_OF_MODEL)}
 
 
 def _taken(cls: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,10 +223,16 @@ def _renamed(cls: type[Any]) -> Mapping[str, str]:
 @contextmanager
 def _flags_named(flags: Container[str]) -> Iterator[None]:
     """A setting that is refused in the block is named as its flag, where the command has one."""
+
+    def spell(name: str) -> str:
+        if _OF_MODEL + name in flags:
+            return flag(f"model_{name}" if name in flags else name)
+        return flag(name) if name in flags else name
+
     try:
         yield
     except SettingError as error:
-        raise error.spelled(lambda name: flag(name) if name in flags else name) from None
+        raise error.spelled(spell) from None
 
 
 def _signature(
@@ -229,11 +246,22 @@ def _signature(
     parameters = [p for p in _parameters(command, "") if p.name != family_field]
     if method is not None:
         parameters += [p.replace(kind=p.KEYWORD_ONLY) for p in _parameters(method, "Method")]
-    parameters += [p.replace(kind=p.KEYWORD_ONLY) for p in _parameters(Common, "Common")]
+    if any(parameter.name == "model" for parameter in parameters):
+        taken = [parameter.name for parameter in parameters]
+        parameters += [_said_of_model(p, taken) for p in _parameters(ModelOptions, "Model")]
+    common = (p for p in _parameters(Common, "Common") if p.name != "of_model")
+    parameters += [p.replace(kind=p.KEYWORD_ONLY) for p in common]
     names = [parameter.name for parameter in parameters]
     if twice := {name for name in names if names.count(name) > 1}:
         raise TypeError(f"{command.__name__} with {method and method.__name__}: {sorted(twice)} would be defined twice")
     return inspect.Signature(sorted(parameters, key=lambda p: p.kind))
+
+
+def _said_of_model(parameter: inspect.Parameter, taken: Container[str]) -> inspect.Parameter:
+    """A flag for a field of `ModelOptions`: `--classes`, or `--model-classes` beside an argument of that name."""
+    name = flag(f"model_{parameter.name}" if parameter.name in taken else parameter.name)
+    annotation = Annotated[parameter.annotation, Parameter(name=name)]
+    return parameter.replace(name=_OF_MODEL + parameter.name, kind=parameter.KEYWORD_ONLY, annotation=annotation)
 
 
 def _parameters(cls: type[Any], group: str) -> Iterator[inspect.Parameter]:

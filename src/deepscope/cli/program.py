@@ -20,6 +20,7 @@ from deepscope.cli.usage import mistaken, refusal, spelled
 from deepscope.command import Command, NotKept, PartFailed, perform
 from deepscope.command.output import output_folder, refuse_data
 from deepscope.errors import DeepscopeError, FileError, SettingError, out_of_memory
+from deepscope.models import ModelOptions
 from deepscope.names import one_line, storable
 from deepscope.results import Result
 from deepscope.session import Session, first_process
@@ -92,6 +93,7 @@ def _execute(command: Command, common: Common, typed: str) -> None:
         quiet=common.quiet or not speaks,
         out=_normal(common.out),
     )
+    session = _with_options(command, common, session)
     if session.out:
         _prepare(session.out, command, session)
     folder = session.out if speaks else None
@@ -111,6 +113,14 @@ def _execute(command: Command, common: Common, typed: str) -> None:
             _print(result, common, None if failure else folder)
     if failure:
         raise failure
+
+
+def _with_options(command: Command, common: Common, session: Session) -> Session:
+    """The session, in which the command's model has the options that were given for it."""
+    model = getattr(command, "model", None)
+    if model is None and common.of_model != ModelOptions():
+        raise SettingError("--model", "must name the model that --architecture and --classes describe")
+    return common.of_model.within(session, str(model))
 
 
 def _print(result: Result, common: Common, folder: Path | None) -> None:

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import ClassVar
 
 from deepscope.errors import DeepscopeError
+from deepscope.models import ModelOptions
 from deepscope.registry import EVERY_COMMAND, Registered
 from deepscope.results import Result
 from deepscope.session import Session
@@ -134,7 +135,14 @@ def perform(command: Command, session: Session, *, typed: str = "") -> Result:
         started=began.isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - clock, 3),
     )
-    result = dataclasses.replace(result, config={**command.settings(), **result.config}, provenance=provenance)
+    settings = {**command.settings(), **_said_of_model(command, session)}
+    result = dataclasses.replace(result, config={**settings, **result.config}, provenance=provenance)
     if failure:
         raise NotKept(result, failure) from None
     return result
+
+
+def _said_of_model(command: Command, session: Session) -> dict[str, object]:
+    """The options that the session has for the command's model, where it has any."""
+    said = dataclasses.asdict(ModelOptions.of(str(getattr(command, "model", "")), session))
+    return {f"model_{name}": value for name, value in said.items() if value}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from deepscope.errors import DeepscopeError, ModelError
-from deepscope.models import VisionModel
+from deepscope.models import VisionModel, capabilities
 from deepscope.models.capture import capture
 
 
@@ -25,8 +25,10 @@ def class_layer_input(model: VisionModel) -> str:
     """The layer whose output the class layer reads; of a model without class layer, the last one that runs.
 
     Raises:
+        UnsupportedError: the model is a black box.
         ModelError: no layer returns a tensor.
     """
+    capabilities.require(model, "features", capabilities.LAYERS)
     network = _without_values(model)
     names = {module: name for name, module in network.named_modules() if name}
     finished: list[tuple[nn.Module, Tensor, Any]] = []
@@ -53,6 +55,7 @@ def class_layer_input(model: VisionModel) -> str:
 
 def maps(model: VisionModel) -> list[str]:
     """The stages of a network: the last of its upper modules whose output has each shape, in order."""
+    capabilities.require(model, "features", capabilities.LAYERS)
     network = _without_values(model)
     found: dict[str, tuple[int, int]] = {}
 

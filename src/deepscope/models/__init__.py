@@ -1,5 +1,6 @@
 """Models: what can be named, where it comes from, and one way to use it."""
 
+from deepscope.models.options import ModelOptions
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.saving import save_model
 from deepscope.models.source import DEFAULT, Entry, ModelSource, catalogue, load_model
@@ -10,6 +11,7 @@ from deepscope.registry import discover
 __all__ = [
     "DEFAULT",
     "Entry",
+    "ModelOptions",
     "ModelSource",
     "Origin",
     "Preprocessing",

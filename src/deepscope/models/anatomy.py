@@ -14,6 +14,7 @@ from torch import nn
 
 from deepscope.errors import UnsupportedError
 from deepscope.models.architectures import preprocessing, resolve, skeleton
+from deepscope.models.capabilities import LAYERS, require
 from deepscope.models.layer_table import Layer, layer_table
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.source import DEFAULT, catalogue, exists, load_model
@@ -96,6 +97,7 @@ def _skeleton(model: str | VisionModel, session: Session) -> tuple[str, nn.Modul
         network = opened.network
     else:
         opened, network = model, copy.deepcopy(model.network)  # the caller's keeps its weights
+    require(opened, "a table of layers", LAYERS)
     if opened.architecture:
         network = skeleton(opened.architecture, classes=len(opened.categories) or None)
         return opened.architecture, network, opened.preprocessing

@@ -50,18 +50,23 @@ def resolve(text: str) -> str:
     raise unknown("model", text, everywhere, listing="`deepscope models --all`")
 
 
-def skeleton(spec: str, *, classes: int | None = None) -> nn.Module:
+def skeleton(spec: str, *, classes: int | None = None, options: Mapping[str, Any] | None = None) -> nn.Module:
     """The network `LIBRARY:NAME` on the meta device: all shapes, no numbers, no time spent."""
     names(spec.partition(":")[0])  # imports the library: older ones make tensors then, which must not be on "meta"
     try:
         with torch.device("meta"):
-            return _build(spec, classes)
+            return _build(spec, classes, options)
     except NotImplementedError:  # a constructor that computes with tensors (RegNet's widths)
-        return _with_own_buffers(spec, classes).to("meta")
+        return _with_own_buffers(spec, classes, options).to("meta")
 
 
 def assemble(
-    spec: str, weights: Mapping[str, Tensor], *, classes: int | None = None, partial: bool = False
+    spec: str,
+    weights: Mapping[str, Tensor],
+    *,
+    classes: int | None = None,
+    partial: bool = False,
+    options: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """The network with these weights and no others: a parameter is never left random.
 
@@ -70,15 +75,18 @@ def assemble(
         weights: the state dict; half precision becomes float32.
         classes: number of categories; None keeps the architecture's own number. Two may share a single logit.
         partial: where True, layers whose weights are absent are replaced by ones that refuse to run.
+        options: other arguments of the architecture's builder.
 
     Raises:
         ModelError: weights are missing, left over, NaN or infinite, or of other shapes or types than the
             architecture's.
     """
     weights = checked(weights)
-    network = skeleton(spec, classes=classes)
+    network = skeleton(spec, classes=classes, options=options)
+    _leave_out_auxiliary(network, spec, weights)
     if classes == 2 and _misfits(network, weights):
-        binary = skeleton(spec, classes=1)
+        binary = skeleton(spec, classes=1, options=options)
+        _leave_out_auxiliary(binary, spec, weights)
         if not _misfits(binary, weights):
             network, classes = binary, 1
     wrong = _misfits(network, weights)
@@ -90,7 +98,8 @@ def assemble(
     if alone := [key for key in missing if "." not in key]:
         raise ModelError(f"these weights are not those of {spec}: {alone[0]}, which the whole network uses, is missing")
     if set(dict(network.named_buffers())) - set(wanted):
-        network = _with_own_buffers(spec, classes)  # buffers that no weights file holds must be computed
+        network = _with_own_buffers(spec, classes, options)  # buffers that no weights file holds must be computed
+        _leave_out_auxiliary(network, spec, weights)
     network.load_state_dict(dict(weights), strict=False, assign=True)
     for key in wanted.keys() - weights.keys():
         if key.endswith("num_batches_tracked"):
@@ -104,6 +113,23 @@ def _misfits(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
     """The weights that have no place in the network, or another shape or kind of numbers there."""
     places = {key: (value.shape, value.is_floating_point()) for key, value in network.state_dict().items()}
     return [key for key, value in weights.items() if places.get(key) != (value.shape, value.is_floating_point())]
+
+
+@cache
+def auxiliary(spec: str) -> tuple[str, ...]:
+    """How the names of auxiliary classifiers begin, which only the training of Inception and GoogLeNet uses."""
+    library, _, name = spec.partition(":")
+    if library != "torchvision" or "aux_logits" not in _settings(name):
+        return ()
+    return tuple(f"{child}." for child, _ in skeleton(spec).named_children() if child.lower().startswith("aux"))
+
+
+def _leave_out_auxiliary(network: nn.Module, spec: str, weights: Mapping[str, Tensor]) -> None:
+    """Without the auxiliary classifiers that the weights lack, as torchvision's builder returns published weights."""
+    for prefix in auxiliary(spec):
+        if not any(key.startswith(prefix) for key in weights):
+            setattr(network, prefix[:-1], None)
+            setattr(network, "aux_logits", False)  # noqa: B010
 
 
 class Absent(nn.Module):
@@ -133,6 +159,18 @@ def preprocessing(spec: str) -> Preprocessing:
     )
 
 
+def preprocessing_source(spec: str) -> str:
+    """Where `preprocessing` takes it from, in words."""
+    library, _, name = spec.partition(":")
+    if library == "timm":
+        import timm
+
+        config = timm.get_pretrained_cfg(name)
+        tag = f".{config.tag}" if config is not None and config.tag and "." not in name else ""
+        return "the default: timm says nothing of it" if config is None else f"timm's configuration of {name}{tag}"
+    return f"torchvision's {published_weights(name)}"
+
+
 def published_weights(name: str) -> Any:
     """torchvision's default weights of an architecture: their address, what they were trained with, preprocessing."""
     import torchvision
@@ -153,11 +191,11 @@ def publication_aliases(spec: str) -> dict[str, str]:
     return {"pool5": f"features.{last}", "relu6": "classifier.1", "relu7": "classifier.4", "relu8": "classifier.6"}
 
 
-def _build(spec: str, classes: int | None) -> nn.Module:
+def _build(spec: str, classes: int | None, more: Mapping[str, Any] | None = None) -> nn.Module:
     library, _, name = spec.partition(":")
     if library == "deepscope":
         return digits.network()
-    options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
+    options: dict[str, Any] = {**(more or {}), **({} if classes is None else {"num_classes": classes})}
     create: Callable[..., nn.Module]
     if library == "timm":
         import timm
@@ -171,15 +209,19 @@ def _build(spec: str, classes: int | None) -> nn.Module:
 
 def _implied_by_weights(name: str) -> dict[str, Any]:
     """What torchvision's builder sets where it is given published weights; without them it builds another network."""
-    import torchvision
-
-    settings = signature(get_type_hints(torchvision.models.get_model_builder(name))["return"]).parameters
     height, width = published_weights(name).meta["min_size"]
     implied = {"transform_input": True, "init_weights": False, "input_size": (height, width), "image_size": height}
-    return {setting: value for setting, value in implied.items() if setting in settings}
+    return {setting: value for setting, value in implied.items() if setting in _settings(name)}
 
 
-def _with_own_buffers(spec: str, classes: int | None) -> nn.Module:
+def _settings(name: str) -> Mapping[str, Any]:
+    """The arguments of the class of one of torchvision's networks."""
+    import torchvision
+
+    return signature(get_type_hints(torchvision.models.get_model_builder(name))["return"]).parameters
+
+
+def _with_own_buffers(spec: str, classes: int | None, options: Mapping[str, Any] | None = None) -> nn.Module:
     """The network with real buffers, and its parameters on the meta device where its constructor allows that.
 
     Parameters without numbers cost no time and no memory. Constructors that derive buffers from parameters leave those
@@ -189,12 +231,12 @@ def _with_own_buffers(spec: str, classes: int | None) -> nn.Module:
 
     try:
         with init_empty_weights(include_buffers=False):
-            network = _build(spec, classes)
+            network = _build(spec, classes, options)
         if not any(buffer.is_meta for buffer in network.buffers()):
             return network
     except NotImplementedError:
         pass
-    return _build(spec, classes)
+    return _build(spec, classes, options)
 
 
 def _timm_preprocessing(name: str) -> Preprocessing:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from deepscope.errors import SettingError, UnsupportedError
 from deepscope.models.capture import capture
+from deepscope.models.layouts import Layout, Reading
 from deepscope.models.preprocessing import normalised
 
 Pooling = Literal["mean", "max", "flatten", "pyramid"]
@@ -101,6 +102,7 @@ class Backbone(nn.Module):
         self.origin = origin
         self.layers = tuple(layers)
         self.views = tuple(views)
+        self._known: dict[tuple[int, ...], Mapping[str, Layout]] = {}  # size of the input -> layouts of its layers
         self.register_buffer("mean", torch.as_tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.as_tensor(std).view(-1, 1, 1), persistent=False)
 
@@ -115,8 +117,16 @@ class Backbone(nn.Module):
             inputs = inputs.to(parameter.dtype)
             break
         modules = {name: self.network.get_submodule(name) for name, _ in self.layers}
-        found = capture(self.network, inputs, modules)
-        return [pool(found[name].float(), pooling) for name, pooling in self.layers]
+        size = tuple(inputs.shape[1:])
+        if size in self._known or torch.compiler.is_compiling():  # an export follows a pass of the model
+            found = capture(self.network, inputs, modules)
+        else:
+            with Reading(self.network, len(inputs)) as reading:
+                found = capture(self.network, inputs, modules)
+            of = reading.layouts().of
+            self._known[size] = {name: of[name] for name in modules if name in of}
+        known = self._known.get(size, {})
+        return [pool(found[name].float(), pooling, known.get(name)) for name, pooling in self.layers]
 
 
 class Normalisation(nn.Module):
@@ -231,19 +241,27 @@ def join(normalisations: Sequence[nn.Module] | nn.ModuleList, vectors: Sequence[
     return torch.cat(blocks, 1) / len(blocks) ** 0.5
 
 
-def pool(activation: Tensor, pooling: Pooling) -> Tensor:
-    """(N, C, H, W) maps or (N, T, C) tokens -> (N, D). Vectors stay as they are.
+def pool(activation: Tensor, pooling: Pooling, layout: Layout | None = None) -> Tensor:
+    """(N, C, H, W) maps, (N, H, W, C) maps or (N, T, C) tokens -> (N, D). Vectors stay as they are.
+
+    Means and maxima of tokens include prefix tokens; a pyramid is that of the patches.
+
+    Args:
+        layout: which axes are positions; where it is not known, channels come first in maps and last in tokens.
 
     Raises:
         SettingError: the pooling does not exist.
-        UnsupportedError: it needs maps and there are tokens.
+        UnsupportedError: it needs maps and there are tokens that form no grid.
     """
     if pooling not in get_args(Pooling):
         raise SettingError("pooling", f"must be one of {', '.join(get_args(Pooling))}", got=pooling)
     if activation.ndim == 2 or pooling == "flatten":
         return activation.flatten(1)
     if activation.ndim == 3 and pooling != "pyramid":
-        return activation.mean(1) if pooling == "mean" else activation.amax(1)
+        positions = 1 if layout is None else 3 - layout.channels
+        return activation.mean(positions) if pooling == "mean" else activation.amax(positions)
+    maps = None if layout is None else layout.maps(activation)
+    activation = activation if maps is None else maps
     if activation.ndim != 4:
         raise UnsupportedError(
             f"a layer's output of shape {tuple(activation.shape[1:])} has no {pooling} pooling: use mean"

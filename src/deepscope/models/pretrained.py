@@ -16,7 +16,7 @@ from torch import nn
 
 from deepscope.errors import FileError, ModelError
 from deepscope.files import sha256
-from deepscope.models import architectures, imagenet
+from deepscope.models import architectures, imagenet, timm_labels
 from deepscope.models.source import Entry, ModelSource
 from deepscope.models.vision_model import Origin, VisionModel
 from deepscope.models.weights import checked
@@ -27,7 +27,7 @@ from deepscope.session import Session
 class Torchvision(ModelSource):
     """`torchvision:NAME`, with torchvision's default weights, preprocessing and categories."""
 
-    rank: ClassVar[int] = 2
+    rank: ClassVar[int] = 20
 
     def entries(self, session: Session) -> Iterator[Entry]:
         """Every classifier of torchvision."""
@@ -49,7 +49,7 @@ class Torchvision(ModelSource):
         if path.is_file():
             _require_digest(path)
         else:
-            _require_network(spec, weights.url, path)
+            require_network(spec, weights.url, path)
         try:
             state = weights.get_state_dict(progress=not session.quiet, check_hash=True, weights_only=True)
         except _UNREADABLE as error:
@@ -76,7 +76,7 @@ class Torchvision(ModelSource):
 class Timm(ModelSource):
     """`timm:NAME`, with timm's default pretrained weights and configuration."""
 
-    rank: ClassVar[int] = 3
+    rank: ClassVar[int] = 21
 
     def entries(self, session: Session) -> Iterator[Entry]:
         """Every architecture of timm."""
@@ -104,7 +104,7 @@ class Timm(ModelSource):
             _require_digests(_cached(config))
         else:
             url = f"https://huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else config.url
-            _require_network(f"timm:{bare}", url, _cached(config))
+            require_network(f"timm:{bare}", url, _cached(config))
         try:
             network: nn.Module = timm.create_model(bare, pretrained=True)
         except _UNREADABLE as error:
@@ -112,13 +112,14 @@ class Timm(ModelSource):
         if downloaded:
             _require_digests(_cached(config))
         checked(network.state_dict())
-        categories = _timm_categories(config)
+        about = config.to_dict()
+        categories = timm_labels.categories(about)
         return VisionModel(
             name=f"timm:{bare}",
             network=network,
             preprocessing=architectures.preprocessing(f"timm:{bare}"),
             categories=categories,
-            wnids=_timm_wnids(config) if categories else (),
+            wnids=timm_labels.wnids(about) if categories else (),
             origin=Origin(f"timm, {config.hf_hub_id or config.url}", licence=config.license or ""),
             architecture=f"timm:{bare}",
         )
@@ -177,36 +178,11 @@ def _in_hub_cache(name: str) -> bool:
     return config is not None and bool(config.hf_hub_id or config.url) and _cached(config).exists()
 
 
-def _timm_categories(config: Any) -> tuple[str, ...]:
-    """Names of a network's outputs, as far as timm knows them; none of an embedding, which has no classes."""
-    if config.num_classes == len(imagenet.categories()):
-        return imagenet.categories()
-    if config.label_names and len(config.label_names) == config.num_classes:
-        described = config.label_descriptions or {}
-        return tuple(str(described.get(name, name)) for name in config.label_names)
-    info = _timm_labels(config)
-    return () if info is None else tuple(info.index_to_description(index) for index in range(config.num_classes))
-
-
-def _timm_wnids(config: Any) -> tuple[str, ...]:
-    """WordNet identifiers of the classes of one of ImageNet's subsets."""
-    info = None if config.label_names else _timm_labels(config)
-    return () if info is None else tuple(info.label_names())
-
-
-def _timm_labels(config: Any) -> Any:
-    """timm's table of the subset of ImageNet that a network was trained on; None where it was none."""
-    from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
-
-    subset = infer_imagenet_subset(config.to_dict())
-    return ImageNetInfo(subset) if subset else None
-
-
 def _reason(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _require_network(name: str, url: str, path: Path) -> None:
+def require_network(name: str, url: str, path: Path) -> None:
     """Ask the name server once, rather than let a library retry for a minute."""
     host = urlparse(url).hostname or ""
     try:

@@ -11,6 +11,7 @@ import torch
 from deepscope.errors import FileError, ModelError, SettingError, UnsupportedError
 from deepscope.files import atomic
 from deepscope.models import architectures, imagenet, saved
+from deepscope.models.capabilities import LAYERS, require
 from deepscope.models.classifier import Backbone, BackboneOrigin, Classifier
 from deepscope.models.vision_model import VisionModel
 from deepscope.models.weights_file import FILE, read
@@ -35,7 +36,7 @@ def save_model(model: VisionModel, path: str | Path, *, architecture: str = "") 
         the file, or the folder of a transferred classifier. `--model` and `load_model` take either.
 
     Raises:
-        UnsupportedError: nothing rebuilds the network.
+        UnsupportedError: the model is a black box, or nothing rebuilds the network.
         ModelError: the architecture is another one than the network's.
         FileError: the file cannot be written.
 
@@ -46,11 +47,12 @@ def save_model(model: VisionModel, path: str | Path, *, architecture: str = "") 
         ...     ds.load_model(file).categories[0]
         'tench'
     """
+    require(model, "save_model", LAYERS)
     if isinstance(model.network, Classifier):
         return _save_classifier(model, model.network, Path(path))
     if not (named := architecture or model.architecture):
         raise UnsupportedError(
-            f"{model.name} came from Python, and nothing says how to rebuild its network: name its architecture, such "
+            f"nothing says how to rebuild the network of {model.name}: name its architecture, such "
             "as architecture='torchvision:resnet18'",
             what="save_model",
         )

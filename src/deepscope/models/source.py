@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from deepscope.errors import ModelError, unknown
+from deepscope.errors import ModelError, SettingError, unknown
+from deepscope.models.options import ModelOptions, given
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.vision_model import VisionModel
 from deepscope.registry import Registered
@@ -40,9 +41,17 @@ class Entry:
 
 
 class ModelSource(Registered):
-    """A place models come from. Sources are asked in the order of their `rank`."""
+    """A place models come from. Sources are asked in the order of their `rank`.
+
+    What the person said of a model is `ModelOptions.of(name, session)`. A source reads what it needs of it;
+    `load_model` gives the classes their names, and refuses an architecture that the source does not read.
+    """
 
     rank: ClassVar[int]
+    reads_architecture: ClassVar[bool] = False
+    """Whether its models may leave their architecture open."""
+    patterns: ClassVar[tuple[str, ...]] = ()
+    """Of the files in the home folder's `weights/` that are its models, or that are in folders which are."""
 
     @abstractmethod
     def entries(self, session: Session) -> Iterator[Entry]:
@@ -65,16 +74,41 @@ def sources() -> list[ModelSource]:
 
 def catalogue(session: Session) -> list[Entry]:
     """Every model that can be named, source by source."""
-    return [entry for source in sources() for entry in source.entries(session)]
+    return [entry for source in sources() for entry in (*_in_weights(source, session), *source.entries(session))]
 
 
-def load_model(name: str | Path = DEFAULT, session: Session | None = None) -> VisionModel:
+def _in_weights(source: ModelSource, session: Session) -> Iterator[Entry]:
+    """The models in `weights/` that do not say what they are before they are opened."""
+    folder = session.home / "weights"
+    found = {path for pattern in source.patterns for path in folder.glob(pattern) if path.is_file()}
+    for place in sorted({folder / path.relative_to(folder).parts[0] for path in found}):
+        yield Entry(place.stem if place.is_file() else place.name, "", f"weights/{place.name}", True)
+
+
+def _located(name: str, session: Session) -> str:
+    """The path of the file or folder of that name in `weights/`, files that describe themselves first; or the name."""
+    folder = session.home / "weights"
+    if exists(Path(name)) or Path(name).name != name or not exists(folder):
+        return name
+    found = [p for p in folder.glob("*") if name in (p.stem if p.is_file() else p.name, p.name)]
+    return str(min(found, key=lambda path: (path.suffix != ".safetensors", path.name), default=name))
+
+
+def load_model(
+    name: str | Path = DEFAULT,
+    session: Session | None = None,
+    *,
+    architecture: str | None = None,
+    categories: Sequence[str] | str | Path | None = None,
+) -> VisionModel:
     """Open a model, with its own preprocessing and categories, on the session's device.
 
     Args:
-        name: a bundled model ("efficientnet_lite0"), a file of `weights/` ("squeezenet1_0"), a folder
-            that `transfer fit` wrote, a `.safetensors` file, "torchvision:NAME" or "timm:NAME".
+        name: a bundled model ("efficientnet_lite0"), a file or folder of `weights/` ("squeezenet1_0"), the path of
+            one, "torchvision:NAME", "timm:NAME", or "file.py:function", which runs that file.
         session: decides device and folders; a default session where None.
+        architecture: "torchvision:NAME" or "timm:NAME", for weights that do not name it.
+        categories: names of the classes, or a file with one per line, where the model has none or others.
 
     Raises:
         ModelError: nothing has that name, its weights are missing and cannot be fetched, or they
@@ -86,14 +120,18 @@ def load_model(name: str | Path = DEFAULT, session: Session | None = None) -> Vi
         >>> len(model.categories)
         1000
     """
-    session = session or Session.open()
-    held = session.models.get(str(name))
+    name, session = str(name), session or Session.open()
+    session = given(architecture, categories).within(session, name)
+    held = session.models.get(name)
     if isinstance(held, VisionModel):
         return held.to(session.device)
+    options, place = ModelOptions.of(name, session), _located(name, session)
     for source in sources():
-        model = source.open(str(name), session)
+        model = source.open(place, options.within(session, place))
         if model is not None:
-            return model.to(session.device)
+            if options.architecture and not source.reads_architecture:
+                raise SettingError("architecture", f"is for weights that do not name it: {name} does, leave it out")
+            return options.applied(model).to(session.device)
     if exists(Path(name)):
         raise ModelError(f"model {str(name)!r} {_unsupported(Path(name))}")
     if "/" in str(name) or Path(name).suffix:
@@ -110,12 +148,6 @@ def exists(path: Path) -> bool:
 
 
 _OTHER_FORMATS = {
-    ".pt": "a PyTorch file",
-    ".pth": "a PyTorch file",
-    ".bin": "a PyTorch file",
-    ".tar": "an archive or a PyTorch file",
-    ".ckpt": "a checkpoint",
-    ".onnx": "an ONNX model",
     ".h5": "a Keras model",
     ".keras": "a Keras model",
     ".tflite": "a TensorFlow Lite model",
@@ -126,7 +158,7 @@ _OTHER_FORMATS = {
 
 def _unsupported(path: Path) -> str:
     """What a file or folder that no source opens seems to be, and what can be done."""
-    readable = "a .safetensors file that names its architecture, or a folder that `transfer fit` wrote"
+    readable = "weights of PyTorch, a TorchScript or exported program, an ONNX file, or a folder of deepscope or timm"
     if path.is_dir():
         kind = (
             "a folder of transformers"

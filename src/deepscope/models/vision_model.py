@@ -13,11 +13,15 @@ from torch import Tensor, nn
 
 from deepscope import images
 from deepscope.errors import DataError, ModelError, unknown
+from deepscope.models.capabilities import LAYERS, Capabilities, require
 from deepscope.models.capture import capture
 from deepscope.models.outputs import Kind, Outputs
 from deepscope.models.preprocessing import Preprocessing, normalised
 from deepscope.models.weights import HALF
 from deepscope.names import Names
+
+_LARGER = 32
+"""Pixels by which an input is larger than usual that shows whether a network takes other sizes."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,15 @@ class Origin:
         source: in words: publication, release, what was converted.
         sha256: of the weights file; empty where the weights came from Python.
         licence: as the weights' publisher states it.
+        preprocessing: where that comes from, in words; empty where the weights bring it.
+        classes: where their names come from, in words; empty where the weights bring them.
     """
 
     source: str = ""
     sha256: str = ""
     licence: str = ""
+    preprocessing: str = ""
+    classes: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +60,7 @@ class VisionModel:
         aliases: other names of layers, as a publication calls them ("relu6") -> the module's name.
         origin: where the weights come from.
         architecture: `LIBRARY:NAME` that rebuilds the network; empty where it came from Python.
+        capabilities: what the network can be asked for; classes and channels follow from the other arguments.
         outputs: reads what this network returns; not an argument, each model makes its own.
 
     Raises:
@@ -66,10 +75,14 @@ class VisionModel:
     aliases: dict[str, str] = field(default_factory=dict)
     origin: Origin = field(default_factory=Origin)
     architecture: str = ""
+    capabilities: Capabilities = Capabilities()
     outputs: Outputs = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.preprocessing.require_channels(self.name)
+        channels, classes = len(self.preprocessing.mean), bool(self.categories)
+        known = replace(self.capabilities, channels=channels, probabilities=classes)
+        object.__setattr__(self, "capabilities", known)
         network = self.network
         if any(tensor.dtype in HALF for tensor in (*network.parameters(), *network.buffers())):
             network = copy.deepcopy(network).float()
@@ -86,7 +99,7 @@ class VisionModel:
 
     def to(self, device: torch.device) -> VisionModel:
         """The same model on another device (the network itself moves)."""
-        return replace(self, network=self.network.to(device))
+        return self.with_network(self.network.to(device), returns=self.outputs.kind)
 
     def with_network(self, network: nn.Module, *, returns: Kind | None) -> VisionModel:
         """The same model with another network, which returns logits or probabilities; None where that is not known."""
@@ -136,13 +149,31 @@ class VisionModel:
         """The module of that name, as PyTorch or the publication calls it.
 
         Raises:
+            UnsupportedError: the model is a black box.
             UnknownNameError: no layer has that name.
         """
+        require(self, f"layer {name}", LAYERS)
         try:
             return self.network.get_submodule(self.aliases.get(name, name) or "?")
         except AttributeError:
             options = (*self.aliases, *self.layers)
             raise unknown("layer", name, options, listing=f"`deepscope models show {self.name}`") from None
+
+    @cached_property
+    def input_size(self) -> tuple[int, int] | None:
+        """Height and width where the network takes no others, found by one forward pass; None where it takes any."""
+        if self.capabilities.input_size:
+            return self.capabilities.input_size
+        height, width = self.preprocessing.size
+        pixels = torch.full((1, 3, height + _LARGER, width + _LARGER), 0.5, device=self.device)
+        try:
+            with torch.inference_mode():
+                self.network(self.normalise(pixels))
+        except torch.OutOfMemoryError:
+            return None
+        except Exception:  # libraries refuse by any kind of error
+            return height, width
+        return None
 
     @cached_property
     def layers(self) -> tuple[str, ...]:

@@ -37,7 +37,8 @@ class WeightsFile(ModelSource):
         """Every file in `weights/`; one that holds only features goes by its architecture's name."""
         for path in sorted((session.home / "weights").glob("*.safetensors")):
             try:
-                yield _entry(path)
+                if describes_itself(path):
+                    yield _entry(path)
             except DeepscopeError as error:
                 session.note(f"left out: {error}")
 
@@ -48,11 +49,20 @@ class WeightsFile(ModelSource):
             return read(path / FILE)
         if path.suffix != ".safetensors":
             here = sorted((session.home / "weights").glob("*.safetensors"))
-            found = [p for p in here if p.stem == name] or [p for p in here if _name(p) == name]
-            if not found:
+            found = [p for p in here if _name(p) == name]
+            if not found or path.suffix:
                 return None
             path = found[0]
-        return read(path)
+        return read(path) if describes_itself(path) else None
+
+
+def describes_itself(path: Path) -> bool:
+    """Whether a safetensors file names its architecture; others hold bare weights.
+
+    Raises:
+        DeepscopeError: no safetensors file.
+    """
+    return "architecture" in _read_header(path)[0]
 
 
 def read(path: Path) -> VisionModel:

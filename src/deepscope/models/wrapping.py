@@ -2,40 +2,49 @@
 
 from __future__ import annotations
 
+import secrets
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from deepscope.errors import ModelError, SettingError
+from deepscope.models import timm_labels
 from deepscope.models.architectures import of_timm
+from deepscope.models.capabilities import Capabilities
 from deepscope.models.preprocessing import Preprocessing
-from deepscope.models.vision_model import VisionModel
-
-_NOTHING = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+from deepscope.models.vision_model import Origin, VisionModel
 
 
 class PixelFunction(nn.Module):
     """A function of (N, 3, H, W) pixels in [0, 1] as a module.
 
     Args:
-        function: gives (N, C) logits or probabilities.
+        function: gives (N, C) logits or probabilities: a tensor, or, of a black box, anything that NumPy reads.
+        gradients: whether gradients pass through it.
     """
 
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, function: Callable[[Tensor], Any], *, gradients: bool = True) -> None:
         super().__init__()
-        self.function = function
+        self.function, self.gradients = function, gradients
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor) -> Any:
         """(N, C) scores."""
-        return self.function(pixels)
+        if self.gradients:
+            return self.function(pixels)
+        with torch.no_grad():
+            found = self.function(pixels.detach())
+        if isinstance(found, (np.ndarray, list)):
+            return torch.as_tensor(np.asarray(found, dtype=np.float32), device=pixels.device)
+        return found
 
 
 def wrap(
-    network: nn.Module | Callable[[Tensor], Tensor],
+    network: nn.Module | Callable[[Tensor], Any],
     categories: Sequence[str] | None = None,
     *,
     preprocessing: Preprocessing | None = None,
@@ -49,11 +58,13 @@ def wrap(
 
     Args:
         network: an `nn.Module` that takes normalised (N, 3, H, W), or (N, 1, H, W) where the preprocessing has one
-            mean; or a function of (N, 3, H, W) pixels in [0, 1]. It returns logits or probabilities.
-        categories: one name per class; by default "class 0", "class 1", ..., as many as the network returns.
+            mean; or a function of (N, 3, H, W) pixels in [0, 1]. It returns logits or probabilities. A function whose
+            output has no gradient, or is an array, is a black box: methods that only query a model work on it.
+        categories: one name per class; by default "class 0", "class 1", ..., as many as the network returns. A network
+            of timm that returns features, such as CLIP's image towers, has none.
         preprocessing: makes the network's input from images. By default that of timm's own networks, which carry it;
-            for other modules resize 256, crop 224 and ImageNet's mean and deviation, with a warning; for a function the
-            same without mean and deviation.
+            for other modules resize 256, crop 224 and ImageNet's mean and deviation, with a warning. A function takes
+            pixels: mean and deviation are ignored.
         name: how results call the model; by default the class or function name.
         returns: "logits" or "probabilities"; by default the first forward pass decides.
 
@@ -73,13 +84,23 @@ def wrap(
     called = name or getattr(network, "__name__", "") or type(network).__name__
     if preprocessing is None:
         preprocessing = _default_preprocessing(network, called)
+    capabilities, origin = Capabilities(), Origin()
     if not isinstance(network, nn.Module):
-        network = PixelFunction(network)
+        count = len(preprocessing.mean)
+        preprocessing = replace(preprocessing, mean=(0.0,) * count, std=(1.0,) * count)  # it takes pixels
+        network = PixelFunction(network, gradients=_differentiable(network, preprocessing))
+        capabilities = Capabilities(gradients=network.gradients, activations=False, reason="it is a function")
+        # nothing tells two functions apart, so what is cached of one is never used for another
+        origin = Origin("a Python function", secrets.token_hex(32))
+    if categories is None and timm_labels.is_embedding(network):
+        return VisionModel(called, network, preprocessing)
     if categories is None:
         categories = [f"class {index}" for index in range(_width(network, preprocessing, called))]
     if not categories:
         raise SettingError("categories", "must name at least one class")
-    model = VisionModel(called, network, preprocessing, tuple(map(str, categories)))
+    model = VisionModel(
+        called, network, preprocessing, tuple(map(str, categories)), origin=origin, capabilities=capabilities
+    )
     return model.with_network(model.network, returns=returns) if returns else model
 
 
@@ -88,13 +109,26 @@ def _default_preprocessing(network: object, name: str) -> Preprocessing:
     if isinstance(config, Mapping) and {"input_size", "mean", "std", "crop_pct", "interpolation"} <= set(config):
         return of_timm(config)
     if not isinstance(network, nn.Module):
-        return replace(Preprocessing(), **_NOTHING)
+        return Preprocessing()
     warnings.warn(
         f"{name} does not say how its input is made: resize 256, crop 224 and ImageNet's mean and deviation are "
         "assumed; pass preprocessing=deepscope.Preprocessing(...) where it was trained differently",
         stacklevel=3,
     )
     return Preprocessing()
+
+
+def _differentiable(function: Callable[[Tensor], Any], preprocessing: Preprocessing) -> bool:
+    """Whether the output of a function for pixels that require a gradient has one."""
+    pixels = torch.full((1, 3, *preprocessing.size), 0.5)
+    with torch.inference_mode(False), torch.enable_grad():
+        try:
+            found = function(pixels.clone().requires_grad_())
+        except RuntimeError:  # such as PyTorch's refusal to turn them into an array
+            return False
+    found = getattr(found, "logits", found)
+    tensors = found if isinstance(found, (tuple, list)) else [found]
+    return any(isinstance(tensor, Tensor) and tensor.requires_grad for tensor in tensors)
 
 
 def _width(network: nn.Module, preprocessing: Preprocessing, name: str) -> int:

@@ -83,10 +83,10 @@ def _figures(found: classification.Activations, layer: str, most: int) -> tuple[
     name, maps = f"{layer} of {found.model.name}", found.maps(layer)
     pictures = [picture(pixels, caption=path.name) for path, pixels in zip(found.paths, found.pixels)]
     seen = ImageGrid(tuple((cell,) for cell in pictures), title="Network input")
-    if maps.ndim == 3:  # no positions: (N, C, 1)
+    if maps.ndim == 3:  # no grid of positions: (N, C, positions)
         places = torch.arange(maps.shape[1]).numpy()
         lines = tuple(
-            Series(path.name, places, values[:, 0].numpy(), style="points") for path, values in zip(found.paths, maps)
+            Series(path.name, places, values.mean(1).numpy(), style="points") for path, values in zip(found.paths, maps)
         )
         return seen, Curves(lines, x_title="channel", y_title="activation", title=name)
     if len(found) == 1:

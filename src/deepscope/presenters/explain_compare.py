@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from deepscope.attributions import Comparison
-from deepscope.presenters.explained import heat, image_cell
+from deepscope.presenters.explained import heat, image_cell, refused_table
 from deepscope.presenters.shown import origin, skipped_blocks
 from deepscope.render import presents
-from deepscope.results import Column, GridCell, Heatmap, ImageGrid, Result, Table
+from deepscope.results import GridCell, Heatmap, ImageGrid, Result
 
 ACROSS = 5
 """Images per row of the figure: more would be too small to compare."""
@@ -30,7 +30,7 @@ def present(found: Comparison) -> Result:
         },
         blocks=(
             _figure(found),
-            *_refused_table(found),
+            *refused_table(found.model, found.refused),
             Heatmap(
                 found.agreement,
                 title="Agreement",
@@ -71,11 +71,3 @@ def _cell(found: Comparison, name: str, index: int, *, named: bool) -> GridCell:
         return heat(found.methods[name], found.maps[name][index], caption=name if named else "")
     nothing = np.full(tuple(found.photos.pixels.shape[2:]), np.nan)
     return Heatmap(nothing, caption=f"{name}: not applicable" if named else "not applicable")
-
-
-def _refused_table(found: Comparison) -> tuple[Table, ...]:
-    if not found.refused:
-        return ()
-    columns = (Column("method"), Column("reason"))
-    title = f"Methods that do not apply to {found.model.name}"
-    return (Table(columns, tuple(found.refused.items()), title=title),)

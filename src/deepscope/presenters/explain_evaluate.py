@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from deepscope.attributions import Evaluation, Measurements
 from deepscope.attributions.measuring import POINTING
+from deepscope.presenters.explained import refused_table
 from deepscope.presenters.sanity import sanity_blocks, sanity_metrics
 from deepscope.presenters.shown import origin, skipped_blocks
 from deepscope.render import presents
@@ -25,7 +26,8 @@ def present(found: Evaluation) -> Result:
         for method, of_method in network.values.items():
             for name, numbers in of_method.items():
                 metrics |= mean(numbers).metrics(f"{prefix}{name}/{method}")
-        blocks += [_measures_table(found, network), _pairs_table(found, network)]
+        blocks += [_measures_table(found, network), *refused_table(network.model, network.refused)]
+        blocks.append(_pairs_table(found, network))
         if network.sanity:
             metrics |= {f"{prefix}{name}": value for name, value in sanity_metrics(network.sanity).items()}
             blocks += sanity_blocks(network.sanity)
@@ -57,10 +59,13 @@ def _sign(found: Evaluation, measure: str) -> int:
 def _measures_table(found: Evaluation, network: Measurements) -> Table:
     """Methods by measures, each with its interval."""
     names = list(next(iter(network.values.values())))
-    rows = tuple((method, *(str(mean(values[name])) for name in names)) for method, values in network.values.items())
+    rows: list[tuple[Cell, ...]] = [
+        (method, *(str(mean(values[name])) for name in names)) for method, values in network.values.items()
+    ]
+    rows += [(method, *("not applicable" for _ in names)) for method in network.refused]
     columns = (Column("method"), *(Column(f"{name} {'↑' if _sign(found, name) > 0 else '↓'}") for name in names))
     caption = "Means over images with 95 % bootstrap intervals; ↑ larger is better, ↓ smaller."
-    return Table(columns, rows, title=f"Measures, {network.model.name}", caption=caption)
+    return Table(columns, tuple(rows), title=f"Measures, {network.model.name}", caption=caption)
 
 
 def _pairs_table(found: Evaluation, network: Measurements) -> Table:
@@ -68,7 +73,8 @@ def _pairs_table(found: Evaluation, network: Measurements) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for name in next(iter(network.values.values())):
         numbers = {method: values[name] for method, values in network.values.items()}
-        best = max(found.methods, key=lambda method: _sign(found, name) * mean(numbers[method]).value)
+        methods = [method for method in found.methods if method in numbers]
+        best = max(methods, key=lambda method: _sign(found, name) * mean(numbers[method]).value)
         rows += [(name, best, other, *_difference(numbers[best], numbers[other])) for other in numbers if other != best]
     caption = "Best minus other on the same images; they differ where the interval leaves 0 out."
     columns = (*(Column(text) for text in ("measure", "best", "other")), *_DIFFERENCE)
@@ -80,7 +86,7 @@ def _networks_table(first: Measurements, second: Measurements) -> tuple[dict[str
     metrics: dict[str, float] = {}
     rows: list[tuple[Cell, ...]] = []
     for method, values in first.values.items():
-        for name, numbers in values.items():
+        for name, numbers in values.items() if method in second.values else ():
             other = second.values[method][name]
             metrics |= difference(numbers, other).metrics(f"difference/{name}/{method}")
             rows.append((method, name, *_difference(numbers, other)))

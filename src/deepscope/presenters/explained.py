@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from torch import Tensor
 
 from deepscope.attributions import Attribution, per_pixel
 from deepscope.inputs import Photos
+from deepscope.models import VisionModel
 from deepscope.presenters.shown import picture
-from deepscope.results import GridCell, Heatmap
+from deepscope.results import Column, GridCell, Heatmap, Table
 
 
 def heat(method: Attribution, attribution: Tensor, *, over: Tensor | None = None, caption: str = "") -> Heatmap:
@@ -39,3 +42,10 @@ def image_cell(photos: Photos, index: int) -> GridCell:
     if true is not None:
         said = f"{categories[true]} · {said}"
     return picture(photos.pixels[index], caption=f"{photos.paths[index].name} · {said}")
+
+
+def refused_table(model: VisionModel, refused: Mapping[str, str]) -> tuple[Table, ...]:
+    """The methods that do not apply to a model, and why; nothing where all do."""
+    columns = (Column("method"), Column("reason"))
+    table = Table(columns, tuple(refused.items()), title=f"Methods that do not apply to {model.name}")
+    return (table,) if refused else ()

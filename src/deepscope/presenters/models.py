@@ -1,11 +1,12 @@
-"""How the result of `deepscope models` is shown."""
+"""How the results of `deepscope models` are shown."""
 
 from __future__ import annotations
 
 from deepscope.models.anatomy import Anatomy
+from deepscope.models.describing import Described
 from deepscope.models.layer_table import Layer
 from deepscope.render import presents
-from deepscope.results import Column, Note, Result, Table
+from deepscope.results import Column, Note, Provenance, Result, Table
 
 
 @presents(Anatomy)
@@ -45,3 +46,24 @@ _COLUMNS = (
 
 def _row(layer: Layer) -> tuple[str, str, str, int, int]:
     return layer.name, layer.kind, " x ".join(map(str, layer.output)), layer.parameters, layer.multiply_adds
+
+
+@presents(Described)
+def present_description(found: Described) -> Result:
+    """A row per fact."""
+    model, can = found.model, found.model.capabilities
+    rows = tuple(row for row in found.rows().items() if row[1])
+    height, width = found.input_size or (0, 0)
+    return Result(
+        title=model.name,
+        metrics={
+            "parameters": found.parameters,
+            "classes": len(found.classes),
+            "gradients": can.gradients,
+            "layers": can.activations,
+            "input/fixed": found.input_size is not None,
+            **({"input/height": height, "input/width": width} if found.input_size else {}),
+        },
+        blocks=(Table(columns=(Column("fact"), Column("value")), rows=rows),),
+        provenance=Provenance(models={model.name: model.fingerprint}),
+    )

@@ -7,6 +7,7 @@ import shlex
 from typing import Any
 
 from deepscope.command import Command
+from deepscope.models import ModelOptions
 from deepscope.session import Session
 
 
@@ -15,7 +16,7 @@ def command_line(command: Command, session: Session) -> str:
 
     Args:
         command: without a method among its fields.
-        session: its seed and precision are said too.
+        session: its seed and precision are said too, and its options for the command's model.
     """
     assert dataclasses.is_dataclass(command)
     words, flags = ["deepscope", *command.area.split(), command.name], list[str]()
@@ -32,6 +33,10 @@ def command_line(command: Command, session: Session) -> str:
     for name in ("seed", "precision"):
         if getattr(session, name) != getattr(standard, name):
             flags += _flag(name, getattr(session, name))
+    said = dataclasses.asdict(ModelOptions.of(str(getattr(command, "model", "")), session))
+    for name, value in said.items():
+        if value:
+            flags += _flag(f"model_{name}" if hasattr(command, name) else name, value)
     return shlex.join([*words, *flags])
 
 

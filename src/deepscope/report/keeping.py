@@ -14,6 +14,7 @@ from deepscope.command import Section, perform
 from deepscope.errors import DeepscopeError
 from deepscope.files import atomic
 from deepscope.kept import identity
+from deepscope.models import ModelOptions
 from deepscope.report.command import command_line
 from deepscope.results import Note, Result
 from deepscope.session import Session
@@ -108,10 +109,15 @@ class Shelf:
                 "section": section.name,
                 "settings": section.settings(),
                 "about": self.about,
+                "options": [[name, repr(said), *said.names()] for name, said in _options(self.session)],
                 "files": _files(section.inputs(self.session.home)),
             }
             self._keys[section] = identity(self.session, type(section).__module__, about)
         return self._keys[section]
+
+
+def _options(session: Session) -> list[tuple[str, ModelOptions]]:
+    return [(name, ModelOptions.of(name, session)) for name in sorted(session.options)]
 
 
 def _files(inputs: Sequence[Path]) -> list[tuple[str, ...]]:

@@ -22,6 +22,7 @@ from deepscope.images import Skipped
 from deepscope.inputs import Images, nothing_readable, read
 from deepscope.models import VisionModel
 from deepscope.models.architectures import Absent
+from deepscope.models.capabilities import LAYERS, require
 from deepscope.models.preprocessing import normalised
 from deepscope.render import Presented
 from deepscope.session import Session
@@ -97,6 +98,7 @@ def export(
     Raises:
         MissingExtraError: the packages are not installed.
         ModelError: the model has no classes, or the file disagrees with it.
+        UnsupportedError: the model is a black box.
         DataError: no image to check on could be read.
 
     Example:
@@ -146,6 +148,7 @@ def export_onnx(model: VisionModel, path: Path) -> float:
     import onnxruntime
 
     model.require_classes()
+    require(model, "an export to ONNX", LAYERS)
     rng = torch.Generator().manual_seed(0)
     pixels = torch.rand(2, 3, *model.preprocessing.size, generator=rng)
     with torch.no_grad():

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from deepscope.errors import SettingError
 from deepscope.models import VisionModel
+from deepscope.models.layouts import layout
 from deepscope.visualization.recipe import Recipe
 
 _COMPETING = 5
@@ -84,11 +85,11 @@ class ClassObjective(Objective):
 
 @dataclass(frozen=True)
 class ChannelObjective(Objective):
-    """The mean activation of one channel per row (Erhan et al. 2009).
+    """The mean activation of one channel per row (Erhan et al. 2009), over its positions without prefix tokens.
 
     Attributes:
         model: the network.
-        layer: a layer whose output is (N, C, ...).
+        layer: a layer with one output per image; its channels may stand first, last, or in tokens.
         channels: (N,) indices.
     """
 
@@ -105,13 +106,17 @@ class ChannelObjective(Objective):
 
     def __call__(self, pixels: Tensor, rows: Tensor, /) -> tuple[Tensor, Tensor]:
         """The channel's mean over positions, twice."""
+        found = layout(self.model, self.layer, pixels)
         output = self.model.activations(pixels, [self.layer])[self.layer]
+        if found is None:
+            shape = tuple(output.shape)
+            raise SettingError("layer", f"has no channels: {self.layer} gives {shape} for {len(pixels)} images")
+        positions = found.positions(output)
         channels = self.channels.to(rows.device)[rows]
-        wanted = int(channels.max())
-        if output.ndim < 2 or wanted >= output.shape[1]:
-            shape = tuple(output.shape[1:])
-            raise SettingError("channel", f"does not exist: {self.layer} gives {shape}, channels first", got=wanted)
-        chosen = output[torch.arange(len(rows), device=rows.device), channels].flatten(1)
+        wanted, count = int(channels.max()), positions.shape[1]
+        if wanted >= count:
+            raise SettingError("channel", f"does not exist: {self.layer} has channels 0 to {count - 1}", got=wanted)
+        chosen = positions[torch.arange(len(rows), device=rows.device), channels]
         mean = chosen.float().mean(1) if chosen.dtype == torch.bfloat16 else chosen.mean(1)
         return mean, mean
 

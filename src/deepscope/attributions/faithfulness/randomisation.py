@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.overrides import TorchFunctionMode
 
+from deepscope.errors import UnsupportedError
 from deepscope.models.vision_model import VisionModel
 
 
@@ -49,7 +52,15 @@ class Randomisation:
 
         Returns:
             (methods, depths, N) rank correlations; NaN where the trained network's map is the same everywhere.
+
+        Raises:
+            UnsupportedError: the network's layers cannot be shuffled.
         """
+        if any(isinstance(module, torch.jit.ScriptModule) for module in model.network.modules()):
+            raise UnsupportedError(
+                f"{model.name} is TorchScript, whose layers cannot be shuffled: leave the sanity check out",
+                what="sanity",
+            )
         rng = rng or torch.Generator().manual_seed(0)
         network = copy.deepcopy(model.network)
         shuffled = replace(model, network=network)
@@ -84,26 +95,67 @@ def rank_correlation(first: Tensor, second: Tensor) -> NDArray[np.float64]:
 
 
 def _layers(model: VisionModel, pixels: Tensor) -> list[nn.Module]:
-    """Modules with weights of their own, in the order in which they run."""
-    found: dict[nn.Module, None] = {}
+    """Modules with weights of their own, in the order in which these are first read.
 
-    def note(module: nn.Module, *_: Any) -> None:
-        found.setdefault(module)
-
-    own = [module for module in model.network.modules() if next(module.parameters(recurse=False), None) is not None]
-    handles = [module.register_forward_hook(note) for module in own]
-    try:
-        with torch.no_grad():
+    That is where a layer stands, also where a module holds the weights and another one, or none, applies them: class
+    token and position embedding belong to the whole network, and are read at its start.
+    """
+    owners = {id(own): module for module in model.network.modules() for own in module.parameters(recurse=False)}
+    with torch.no_grad(), _FirstReads(owners) as reads:
+        handles = [module.register_forward_pre_hook(reads.enter) for module in owners.values()]
+        try:
             model(pixels)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return list(found)
+        finally:
+            for handle in handles:
+                handle.remove()
+    return reads.order()
+
+
+class _FirstReads(TorchFunctionMode):
+    """Notes in which order modules' parameters are read by PyTorch's functions.
+
+    Args:
+        owners: a parameter's id -> its module.
+    """
+
+    def __init__(self, owners: Mapping[int, nn.Module]) -> None:
+        super().__init__()
+        self._owners = owners
+        self._entered: dict[nn.Module, int] = {}
+        self._read: dict[nn.Module, int] = {}
+
+    def enter(self, module: nn.Module, *_: Any) -> None:
+        """A module begins to run."""
+        self._entered.setdefault(module, len(self._entered) + len(self._read))
+
+    def order(self) -> list[nn.Module]:
+        """The modules that take part; those whose parameters no function was seen to read, by when they began."""
+        return sorted({**self._entered, **self._read}, key={**self._entered, **self._read}.__getitem__)
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if getattr(func, "__name__", "") != "__get__":  # asking for a parameter's dtype is no use of it
+            self._note((*args, *(kwargs or {}).values()))
+        return func(*args, **(kwargs or {}))
+
+    def _note(self, values: Sequence[Any]) -> None:
+        for value in values:
+            if isinstance(value, (tuple, list)):
+                self._note(value)
+            elif (owner := self._owners.get(id(value))) is not None:
+                self._read.setdefault(owner, len(self._entered) + len(self._read))
 
 
 @torch.no_grad()
 def _shuffle(layer: nn.Module, rng: torch.Generator) -> None:
-    for tensor in (*layer.parameters(recurse=False), *layer.buffers(recurse=False)):
-        if tensor.numel() > 1:
+    """Shuffle a layer's parameters, and the statistics that a batch norm has learnt; no other buffer holds weights."""
+    learnt = layer.buffers(recurse=False) if isinstance(layer, _NormBase) else ()
+    for tensor in (*layer.parameters(recurse=False), *learnt):
+        if tensor.numel() > 1 and tensor.is_floating_point():
             order = torch.randperm(tensor.numel(), generator=rng).to(tensor.device)
             tensor.copy_(tensor.flatten()[order].view_as(tensor))

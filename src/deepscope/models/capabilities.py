@@ -1,0 +1,126 @@
+"""What a model can be asked for, what a method needs, and the one place where the two are matched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, cast
+
+from deepscope.errors import UnsupportedError
+from deepscope.registry import Registered, import_public
+
+if TYPE_CHECKING:
+    from deepscope.models.vision_model import VisionModel
+
+Need = Literal["probabilities", "gradients", "activations"]
+Needs = frozenset[Need]
+
+SCORES: Needs = frozenset({"probabilities"})
+"""Of a method that only queries the model."""
+GRADIENTS: Needs = frozenset({"probabilities", "gradients"})
+LAYERS: Needs = frozenset({"activations"})
+"""Of what reads or changes layers, with or without a class layer behind them."""
+GRADIENTS_OF_LAYERS: Needs = frozenset({"gradients", "activations"})
+
+_WORDS: dict[Need, str] = {
+    "probabilities": "a class layer",
+    "gradients": "gradients",
+    "activations": "layers",
+}
+_SUGGESTED = 2
+Run = TypeVar("Run", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a model can be asked for.
+
+    Attributes:
+        gradients: of its scores, with respect to pixels.
+        activations: outputs of its layers, which can also be changed.
+        probabilities: of classes; False where it has features only.
+        input_size: height and width, where it takes no others; None where it takes any, or that is not known.
+        channels: of its input: 3, or 1 for grey images, which are made from RGB.
+        reason: why something is missing, in words.
+    """
+
+    gradients: bool = True
+    activations: bool = True
+    probabilities: bool = True
+    input_size: tuple[int, int] | None = None
+    channels: int = 3
+    reason: str = ""
+
+    def missing(self, needs: Needs) -> tuple[Need, ...]:
+        """Those of the needs that the model does not meet."""
+        return tuple(need for need in _WORDS if need in needs and not getattr(self, need))
+
+
+class UsesModel:
+    """Base of the families whose methods ask a model for something."""
+
+    name: ClassVar[str]
+    needs: ClassVar[Needs] = GRADIENTS
+    """What a model must be able to do for the method to run."""
+
+    def require(self, model: VisionModel) -> None:
+        """Raises UnsupportedError where the model lacks what the method needs, ModelError where that is classes."""
+        family = next((base for base in UsesModel.__subclasses__() if isinstance(self, base)), None)
+        require(model, self.name, self.needs, family=family)
+
+
+def require(model: VisionModel, what: str, needs: Needs, *, family: type[UsesModel] | None = None) -> None:
+    """Compare what a model can do with what is needed.
+
+    Args:
+        model: any model.
+        what: is about to run, as the message calls it.
+        needs: of it.
+        family: whose methods are suggested first.
+
+    Raises:
+        ModelError: it needs classes, and the model has features only.
+        UnsupportedError: something else is missing; the message names two methods that work on the model.
+    """
+    missing = model.capabilities.missing(needs)
+    if not missing:
+        return
+    if "probabilities" in missing:
+        model.require_classes()
+    lacking = " and ".join(_WORDS[need] for need in missing)
+    because = f" ({model.capabilities.reason})" if model.capabilities.reason else ""
+    names = list(dict.fromkeys(_working(model, family)))[:_SUGGESTED]
+    instead = f": use {' or '.join(names)}" if names else ""
+    raise UnsupportedError(f"{what} needs {lacking}, which {model.name} does not give{because}{instead}", what=what)
+
+
+def matched(method: Run) -> Run:
+    """A method of a `UsesModel` class whose first argument is a model, which is matched with the needs first."""
+
+    @wraps(method)
+    def run(self: UsesModel, model: VisionModel, *arguments: Any, **named: Any) -> Any:
+        self.require(model)
+        return method(self, model, *arguments, **named)
+
+    return cast(Run, run)
+
+
+def works(method: UsesModel | type[UsesModel], model: VisionModel) -> bool:
+    """Whether the model can do what the method needs."""
+    return not model.capabilities.missing(method.needs)
+
+
+def _working(model: VisionModel, family: type[UsesModel] | None) -> Iterator[str]:
+    """The names of methods that work on the model: those of the family first, then one of every other in turn."""
+    import_public()
+    families = [family] if family else []
+    families += [other for other in UsesModel.__subclasses__() if other is not family]
+    found = [
+        [name for name, method in cast("type[Registered]", one).members().items() if works(cast("Any", method), model)]
+        for one in families
+    ]
+    if family:
+        yield from found.pop(0)
+    for place in range(max(map(len, found), default=0)):
+        yield from (names[place] for names in found if place < len(names))

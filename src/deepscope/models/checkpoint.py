@@ -1,0 +1,145 @@
+"""Classifiers from the weights that training programs save: `.pth`, `.pt`, `.ckpt`, `.bin`, and bare `.safetensors`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import ClassVar
+
+from deepscope.errors import DeepscopeError, FileError, ModelError, SettingError
+from deepscope.kept import Cache
+from deepscope.models import architectures, imagenet, recognition, state_dicts
+from deepscope.models.options import ModelOptions
+from deepscope.models.recognition import Comparison
+from deepscope.models.source import Entry, ModelSource, exists
+from deepscope.models.state_dicts import StateDict
+from deepscope.models.vision_model import Origin, VisionModel
+from deepscope.session import Session
+
+SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".tar")
+_LISTED = 8
+"""Architectures or tensors that a message names."""
+_VERSIONS = ("deepscope", "torchvision", "timm")
+
+
+@dataclass(frozen=True)
+class Checkpoint(ModelSource):
+    """A file of weights, by its path."""
+
+    rank: ClassVar[int] = 3
+    reads_architecture: ClassVar[bool] = True
+    patterns: ClassVar[tuple[str, ...]] = tuple(f"*{suffix}" for suffix in SUFFIXES)
+
+    def entries(self, session: Session) -> Iterator[Entry]:
+        """None besides those in `weights/`: files lie where people put them."""
+        return iter(())
+
+    def open(self, name: str, session: Session) -> VisionModel | None:
+        """The model, whose architecture is given, named in the file, or found by names and shapes of the weights."""
+        path = Path(name)
+        if path.suffix.lower() not in (*SUFFIXES, ".safetensors") or not exists(path):
+            return None
+        options = ModelOptions.of(name, session)
+        readings = state_dicts.read(path)
+        try:
+            if options.architecture:
+                weights, found = _as_given(architectures.resolve(options.architecture), readings)
+            else:
+                weights, found = _recognised(readings, session)
+                why = "as the file says" if found.spec in weights.named else "which alone has such tensors"
+                session.note_once(f"{name} is", f"{path.name}: the architecture is {found.spec}, {why}")
+            return _model(path, weights, found, options, session)
+        except (FileError, SettingError):
+            raise
+        except DeepscopeError as error:
+            raise ModelError(f"{path}: {error}", model=name) from None
+
+
+def _model(path: Path, weights: StateDict, found: Comparison, options: ModelOptions, session: Session) -> VisionModel:
+    """The network with its weights, and what the file does not say of it, said."""
+    auxiliary = architectures.auxiliary(found.spec)
+    tensors = {name: value for name, value in weights.load().items() if not name.startswith(auxiliary)}
+    network = architectures.assemble(found.spec, tensors, classes=found.classes if found.resized else None)
+    preprocessing = architectures.preprocessing(found.spec)
+    origin = Origin(
+        source=f"{path.name}{''.join(f'[{key!r}]' for key in weights.place)}",
+        sha256=weights.sha256,
+        preprocessing=architectures.preprocessing_source(found.spec),
+        classes="" if options.classes else "numbers: the file does not name them",
+    )
+    resize, crop = preprocessing.resize, preprocessing.size[0]
+    said = f"{path.name}: preprocessing is that of {origin.preprocessing} (resize {resize}, crop {crop})"
+    if not options.classes:
+        hint = ", or 'imagenet-1k'" if found.classes == len(imagenet.categories()) else ""
+        said += f"; its {found.classes:,} classes have no names: give a file of them as classes{hint}"
+    session.note_once(f"{path} says", said)
+    return VisionModel(
+        name=path.stem,
+        network=network,
+        preprocessing=preprocessing,
+        categories=tuple(f"class {number}" for number in range(max(found.classes, 2))),
+        aliases=architectures.publication_aliases(found.spec),
+        origin=origin,
+        architecture=found.spec,
+    )
+
+
+def _as_given(spec: str, readings: Sequence[StateDict]) -> tuple[StateDict, Comparison]:
+    """The weights as the architecture that the person named."""
+    compared = [(recognition.compare(spec, reading.shapes), reading) for reading in readings]
+    for found, reading in compared:
+        if found.fits:
+            return reading, found
+    found, _ = min(compared, key=lambda pair: pair[0].unlike)
+    raise ModelError(f"the weights are not those of {_differing(found)}")
+
+
+def _recognised(readings: Sequence[StateDict], session: Session) -> tuple[StateDict, Comparison]:
+    """The one architecture that the weights fit."""
+    for reading in readings:
+        fits = _fitting(reading, session)
+        if len(fits) == 1:
+            return reading, fits[0]
+        if fits:
+            listed = ", ".join(found.spec for found in fits[:_LISTED])
+            more = f" and {len(fits) - _LISTED} more" if len(fits) > _LISTED else ""
+            raise SettingError(
+                "architecture", f"must be given: the weights in {reading.path} fit {listed}{more}; choose one"
+            )
+    near = recognition.nearest([reading.shapes for reading in readings])
+    path = readings[0].path
+    if near is None:
+        raise ModelError(
+            f"the weights fit no architecture of torchvision or timm, and none comes near: open the network with a "
+            f"function of your own, file.py:function, that builds it and loads {path.name}"
+        )
+    raise ModelError(
+        f"the weights fit no architecture of torchvision or timm; the nearest is {_differing(near[0])}; open a network "
+        "that was changed with a function of your own, file.py:function"
+    )
+
+
+def _fitting(reading: StateDict, session: Session) -> list[Comparison]:
+    """The architectures that fit; which they are is kept in the cache."""
+    libraries = [f"{name} {version(name)}" for name in _VERSIONS]
+    about = json.dumps([libraries, sorted(reading.shapes.items()), reading.named])
+    entry = f"{hashlib.sha256(about.encode()).hexdigest()}.json"
+    cache = Cache(session, session.cache / "architectures")
+    kept = cache.read(entry)
+    if kept is not None:
+        return [recognition.compare(spec, reading.shapes) for spec in json.loads(kept)]
+    fits = recognition.fitting(reading.shapes)
+    if reading.named:  # by the program that trained it
+        fits = [found for found in fits if found.spec in reading.named] or fits
+    cache.write(entry, json.dumps([found.spec for found in fits]).encode())
+    return fits
+
+
+def _differing(found: Comparison) -> str:
+    count = len(found.differences)
+    several = f"{count:,} tensors differ, such as" if count > 1 else "one tensor differs:"
+    return f"{found.spec}: {several} {'; '.join(found.differences[:2])}"

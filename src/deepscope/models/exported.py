@@ -1,0 +1,206 @@
+"""Programs that PyTorch saved with their weights: TorchScript (`torch.jit.save`) and `torch.export` (`.pt2`).
+
+Neither needs an architecture. A TorchScript program gives probabilities and, as a rule, gradients; its layers run where
+no hook reaches them. An exported program also keeps its layers.
+"""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from deepscope.errors import DeepscopeError, FileError, ModelError
+from deepscope.files import sha256
+from deepscope.models import architectures
+from deepscope.models.capabilities import Capabilities
+from deepscope.models.export_archive import require_harmless
+from deepscope.models.options import ModelOptions
+from deepscope.models.preprocessing import Preprocessing
+from deepscope.models.source import Entry, ModelSource, exists
+from deepscope.models.state_dicts import require_stored
+from deepscope.models.vision_model import Origin, VisionModel
+from deepscope.models.wrapping import wrap
+from deepscope.session import Session
+
+_PROGRAMS = (".pt2", ".ts", ".torchscript", ".jit")
+"""Suffixes of files that hold nothing but programs; `.pt` and `.pth` may hold either."""
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+"""Numbers of images that a program may be made for."""
+_CROP = 0.875
+"""Of the resized image, as torchvision and timm do by default."""
+
+
+@dataclass(frozen=True)
+class Exported(ModelSource):
+    """A file of `torch.jit.save` or `torch.export.save`, by its path."""
+
+    rank: ClassVar[int] = 2
+    reads_architecture: ClassVar[bool] = True
+    patterns: ClassVar[tuple[str, ...]] = tuple(f"*{suffix}" for suffix in _PROGRAMS)
+
+    def entries(self, session: Session) -> Iterator[Entry]:
+        """None besides those in `weights/`: files lie where people put them."""
+        return iter(())
+
+    def open(self, name: str, session: Session) -> VisionModel | None:
+        """The program as a model; `architecture` gives its preprocessing."""
+        path = Path(name)
+        if path.suffix.lower() not in (*_PROGRAMS, ".pt", ".pth") or not exists(path) or not (kind := _kind(path)):
+            return None
+        require_stored(path)
+        options = ModelOptions.of(name, session)
+        program, size, batch = _script(path) if kind == "script" else _exported(path)
+        preprocessing, source = _preprocessing(options, size)
+        if preprocessing.size != size and size is not None:
+            raise ModelError(f"{path} takes {size[0]} x {size[1]} pixels, and {source} gives others", model=name)
+        batch = batch or _batch(program, preprocessing, path)
+        network = program if batch == _ANY else FixedBatch(program, batch)
+        session.note_once(f"{path} says", f"{path.name}: preprocessing is {source}; its classes have no names")
+        try:
+            model = wrap(network, preprocessing=preprocessing, name=path.stem)
+        except DeepscopeError as error:
+            raise ModelError(f"{path}: {error}", model=name) from None
+        reason = "a TorchScript program shows no layers" if kind == "script" else ""
+        if not reason and batch != _ANY:
+            reason = f"the program runs on {batch} image{'s' if batch > 1 else ''} at a time"
+        capable = Capabilities(_has_gradients(network, preprocessing), not reason, input_size=size, reason=reason)
+        origin = Origin(f"{path.name}, a program", sha256(path), preprocessing=source, classes="numbers: it names none")
+        return replace(model, capabilities=capable, origin=origin)
+
+
+_ANY = 0
+"""The batch size of a program that takes any."""
+
+
+class FixedBatch(nn.Module):
+    """A program made for a fixed number of images, run as often as needed; the last batch is filled up.
+
+    Args:
+        program: takes (batch, C, H, W).
+        batch: its number of images.
+    """
+
+    def __init__(self, program: nn.Module, batch: int) -> None:
+        super().__init__()
+        self.program, self.batch = program, batch
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(N, C, H, W) -> scores of N images."""
+        found: list[Tensor] = []
+        for part in inputs.split(self.batch):
+            missing = self.batch - len(part)
+            whole = torch.cat([part, part[-1:].expand(missing, *part.shape[1:])]) if missing else part
+            output: Any = self.program(whole)
+            output = getattr(output, "logits", output[0] if isinstance(output, (tuple, list)) else output)
+            found.append(output[: len(part)])
+        return torch.cat(found)
+
+
+def _kind(path: Path) -> str | None:
+    """ "script" or "export" by what is in the archive; None of a file of weights, or none at all."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.partition("/")[2] for name in archive.namelist()}
+            old = "serialized_exported_program.json" in archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return None
+    if old:
+        raise FileError(f"{path} is an exported program of an older PyTorch: export it again", path=path)
+    if "constants.pkl" in names and any(name.startswith("code/") for name in names):
+        return "script"
+    return "export" if any(name.startswith("models/") for name in names) and "archive_format" in names else None
+
+
+def _script(path: Path) -> tuple[nn.Module, tuple[int, int] | None, int | None]:
+    """The TorchScript program; its sizes show when it is run."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # TorchScript is deprecated, which its user knows or will hear from PyTorch
+            return torch.jit.load(path, map_location="cpu"), None, None
+    except Exception as error:  # any kind, of a file that may be anything
+        raise _unreadable(path, error) from None
+
+
+def _exported(path: Path) -> tuple[nn.Module, tuple[int, int] | None, int | None]:
+    """The exported program with its layers, the size of image that it is for, and its batch size."""
+    require_harmless(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.export.load(path)
+            taken = program.graph_signature.user_inputs
+            shapes = [n.meta["val"].shape for n in program.graph.nodes if n.op == "placeholder" and n.name in taken]
+            network = _plain(torch.export.unflatten(program))
+    except Exception as error:  # any kind, of a file that may be anything
+        raise _unreadable(path, error) from None
+    if len(shapes) != 1 or len(shapes[0]) != 4:
+        listed = ", ".join(str(tuple(shape)) for shape in shapes)
+        raise ModelError(f"{path} takes inputs of the shapes {listed}: export a network for (N, 3, H, W)")
+    batch, _, height, width = shapes[0]
+    size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
+    return network, size, batch if isinstance(batch, int) else _ANY
+
+
+def _plain(network: Any) -> nn.Module:
+    """The layers of a program without notes on its export, which cannot be copied."""
+    network.check_input_constraints = False
+    for module in network.modules():
+        for node in module.graph.nodes if hasattr(module, "graph") else ():
+            node.meta.clear()
+    return network
+
+
+def _unreadable(path: Path, error: Exception) -> FileError:
+    reason = str(error).partition("\n")[0][:150]
+    return FileError(f"{path} is no program that this PyTorch reads ({reason}): save it again", path=path)
+
+
+def _preprocessing(options: ModelOptions, size: tuple[int, int] | None) -> tuple[Preprocessing, str]:
+    """That of the architecture where one is named, and ImageNet's usual one otherwise; and where it comes from."""
+    if options.architecture:
+        spec = architectures.resolve(options.architecture)
+        return architectures.preprocessing(spec), f"that of {architectures.preprocessing_source(spec)}"
+    said = "assumed: ImageNet's mean and deviation, as the file says nothing of it"
+    if size is None:
+        return Preprocessing(), said
+    height, width = size
+    resize = round(height / _CROP) if height == width else (height, width)
+    return Preprocessing(resize, height if height == width else None), said
+
+
+def _batch(program: nn.Module, preprocessing: Preprocessing, path: Path) -> int:
+    """The number of images that a program takes: `_ANY`, or the one it was traced with."""
+    channels, (height, width) = len(preprocessing.mean), preprocessing.size
+    parameter = next(program.parameters(), torch.zeros(0))
+    taken, reason = list[int](), ""
+    for batch in _SIZES:
+        try:
+            with torch.no_grad():
+                program(torch.zeros(batch, channels, height, width, dtype=parameter.dtype))
+            taken.append(batch)
+        except Exception as error:  # TorchScript raises its own kinds
+            reason = str(error).strip().rpartition("\n")[2][:150]
+        if len(taken) == 2:
+            return _ANY
+    if taken:
+        return taken[0]
+    raise ModelError(
+        f"{path} cannot run on images of {height} x {width} pixels ({reason}): open it in Python with deepscope.wrap "
+        "and its own preprocessing"
+    )
+
+
+def _has_gradients(network: nn.Module, preprocessing: Preprocessing) -> bool:
+    parameter = next(network.parameters(), torch.zeros(0))
+    shape = (1, len(preprocessing.mean), *preprocessing.size)
+    with torch.inference_mode(False), torch.enable_grad():
+        output: Any = network(torch.zeros(shape, dtype=parameter.dtype).requires_grad_())
+    output = getattr(output, "logits", output[0] if isinstance(output, (tuple, list)) else output)
+    return isinstance(output, Tensor) and output.requires_grad

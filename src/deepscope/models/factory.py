@@ -1,0 +1,116 @@
+"""Models that a person's own Python builds: `package.module:function` or `file.py:function`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import warnings
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import ClassVar
+
+from torch import nn
+
+from deepscope.errors import DeepscopeError, ModelError, unknown
+from deepscope.models.architectures import LIBRARIES
+from deepscope.models.source import Entry, ModelSource
+from deepscope.models.vision_model import VisionModel
+from deepscope.models.wrapping import wrap
+from deepscope.session import Session
+
+
+@dataclass(frozen=True)
+class Factory(ModelSource):
+    """A function without arguments that returns an `nn.Module` or a `VisionModel`. Importing it runs its file."""
+
+    rank: ClassVar[int] = 30
+
+    def entries(self, session: Session) -> Iterator[Entry]:
+        """None: a person's own code is not searched."""
+        return iter(())
+
+    def open(self, name: str, session: Session) -> VisionModel | None:
+        """What the function returns. A module's preprocessing is its own, or what `wrap` assumes."""
+        place, _, function = name.rpartition(":")
+        if not function.isidentifier() or place in LIBRARIES or not (_is_file(place) or _is_module(place)):
+            return None
+        with _importable(place):
+            build = _function(_imported(place, name), place, function)
+            try:
+                made = build()
+            except DeepscopeError:
+                raise
+            except Exception as error:  # any kind, of a person's own code
+                raise ModelError(f"{name}() fails: {_said(error)}", model=name) from error
+        if isinstance(made, VisionModel):
+            return made
+        if not isinstance(made, nn.Module):
+            kind = type(made).__name__
+            raise ModelError(f"{name}() returns {kind}: return an nn.Module, or deepscope.wrap(...) of it", model=name)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            model = wrap(made, name=function)
+        for warning in said:
+            session.note_once(f"{name}: {warning.message}", str(warning.message))
+        return model
+
+
+def _is_file(place: str) -> bool:
+    return place.endswith(".py")
+
+
+def _is_module(place: str) -> bool:
+    """Whether this may be a module's dotted name; a Windows drive ("C") and `timm` are none of these."""
+    return all(part.isidentifier() for part in place.split(".")) and len(place) > 1
+
+
+@contextmanager
+def _importable(place: str) -> Generator[None]:
+    """The folder of a file, or the current one, is among those that Python imports from."""
+    folder = str(Path(place).parent.resolve() if _is_file(place) else Path.cwd())
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
+def _imported(place: str, name: str) -> ModuleType:
+    try:
+        return _from_file(Path(place), name) if _is_file(place) else importlib.import_module(place)
+    except DeepscopeError:
+        raise
+    except ModuleNotFoundError as error:
+        missing = error.name or place
+        own = not _is_file(place) and place.startswith(missing)
+        text = f"no module {missing}" if own else f"it imports {missing}, which is not installed"
+        raise ModelError(f"model {name!r}: {text}", model=name) from None
+    except Exception as error:  # any kind, of a person's own code
+        raise ModelError(f"model {name!r}: importing {place} fails: {_said(error)}", model=name) from error
+
+
+def _from_file(path: Path, name: str) -> ModuleType:
+    if not path.is_file():
+        raise ModelError(f"model {name!r}: no file {path}", model=name)
+    called = f"deepscope_factory_{path.stem}"  # the file may have the name of a library
+    spec = importlib.util.spec_from_file_location(called, path)
+    assert spec is not None and spec.loader is not None  # of every file that ends in .py
+    module = sys.modules[called] = importlib.util.module_from_spec(spec)  # dataclasses look modules up there
+    spec.loader.exec_module(module)
+    return module
+
+
+def _function(module: ModuleType, place: str, name: str) -> Callable[[], object]:
+    found = getattr(module, name, None)
+    if not callable(found):
+        public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise unknown(f"function of {place}", name, public)
+    return found
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"

@@ -1,0 +1,268 @@
+"""Models in ONNX files, run by ONNX Runtime: black boxes, which give scores and neither gradients nor layers."""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor, nn
+
+from deepscope.errors import DeepscopeError, FileError, MissingExtraError, ModelError
+from deepscope.models import documents, image_processor, imagenet
+from deepscope.models.capabilities import Capabilities
+from deepscope.models.onnx_file import OnnxFile, read
+from deepscope.models.options import MOST_CLASSES, ModelOptions
+from deepscope.models.outputs import Kind
+from deepscope.models.preprocessing import Preprocessing
+from deepscope.models.source import Entry, ModelSource, exists
+from deepscope.models.vision_model import Origin, VisionModel
+from deepscope.session import Session
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+_FILE = "model.onnx"
+"""The file in a folder, as optimum and `transfer export` call it."""
+_AT_ONCE = 32
+"""Images per pass: what ONNX Runtime needs of memory grows with it."""
+_MEMORY = 2**33
+_SIDE = 224
+"""Of images for a graph that takes any size and does not say which it was trained on."""
+_BOUNDED: dict[str, Kind] = {"Softmax": "probabilities", "Sigmoid": "probabilities"}
+
+
+@dataclass(frozen=True)
+class Onnx(ModelSource):
+    """A file that ends in `.onnx`, or a folder with `model.onnx`, by path."""
+
+    rank: ClassVar[int] = -4
+    patterns: ClassVar[tuple[str, ...]] = ("*.onnx", "*/model.onnx")
+
+    def entries(self, session: Session) -> Iterator[Entry]:
+        """None: such files lie where people put them."""
+        return iter(())
+
+    def open(self, name: str, session: Session) -> VisionModel | None:
+        """The model as a black box."""
+        path = Path(name)
+        if path.suffix.lower() != ".onnx":
+            path = path / _FILE
+            if not exists(path) or any(exists(path.parent / other) for other in _WHOLE):
+                return None
+        if not exists(path):
+            raise FileError(f"model {name!r}: no such file", path=path)
+        if any(find_spec(package) is None for package in ("onnx", "onnxruntime")):
+            raise MissingExtraError("onnx", f"model {name!r}")
+        file = read(path)
+        network = OnnxNetwork(file)
+        return _described(name, file, network, session)
+
+
+_WHOLE = ("model.json", "model.safetensors", "pytorch_model.bin")
+"""Files of a folder that holds the same model with gradients and layers."""
+
+
+class OnnxNetwork(nn.Module):
+    """An ONNX graph as a module that computes outputs alone.
+
+    Args:
+        file: what was read.
+
+    Raises:
+        FileError: ONNX Runtime does not load or run it.
+    """
+
+    def __init__(self, file: OnnxFile) -> None:
+        super().__init__()
+        self.file, self.batch = file, file.batch
+        self._session = _loaded(file)
+        side = file.size or (_SIDE, _SIDE)
+        try:  # some graphs leave their batch open, and only run with the one they were traced with
+            self(torch.full((2, file.channels, *side), 0.5))
+        except ModelError:
+            if self.batch is not None:
+                raise
+            self.batch = 1
+            self(torch.full((1, file.channels, *side), 0.5))
+
+    def __deepcopy__(self, memo: object) -> OnnxNetwork:
+        """Itself: it has no state, and ONNX Runtime's cannot be copied."""
+        return self
+
+    def forward(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Normalised (N, C, H, W) -> the outputs by name, without gradients."""
+        found: dict[str, list[Tensor]] = {}
+        size = self.batch or _AT_ONCE
+        for part in inputs.detach().cpu().split(size):
+            for name, values in self._run(part).items():
+                found.setdefault(name, []).append(values[: len(part)])
+        return {name: torch.cat(parts).to(inputs.device) for name, parts in found.items()}
+
+    def _run(self, part: Tensor) -> dict[str, Tensor]:
+        """The outputs for as many images as the graph takes; the last ones are repeated where there are fewer."""
+        missing = (self.batch or 0) - len(part)
+        if missing > 0:
+            part = torch.cat([part, part[-1:].expand(missing, -1, -1, -1)])
+        if self.file.layout == "NHWC":
+            part = part.permute(0, 2, 3, 1)
+        values = part.round().clamp(0, 255) if self.file.dtype == "uint8" else part
+        given = np.ascontiguousarray(values.numpy(), dtype=self.file.dtype)
+        try:
+            outputs = self._session.run(None, {self.file.input: given})
+        except Exception as error:  # ONNX Runtime's errors have no base class of their own
+            raise ModelError(
+                f"{self.file.path} cannot run on an input of shape {given.shape}: {_reason(error)}",
+                model=str(self.file.path),
+            ) from None
+        return {
+            name: torch.from_numpy(np.array(values, dtype=np.float32))
+            for name, values in zip(self.file.outputs, outputs)
+            if isinstance(values, np.ndarray)
+            and values.dtype.kind in "fiu"
+            and values.ndim
+            and len(values) == len(given)
+        }
+
+
+def _loaded(file: OnnxFile) -> InferenceSession:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.use_deterministic_compute = True
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", str(file.path.parent.resolve())
+    )
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    _bound_memory()
+    try:
+        return onnxruntime.InferenceSession(file.content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors have no base class of their own
+        raise FileError(f"{file.path} cannot be loaded by ONNX Runtime: {_reason(error)}", path=file.path) from None
+
+
+@functools.cache
+def _bound_memory() -> None:
+    """Let all graphs of this process together take half of the memory at most: a small file can ask for any amount."""
+    import onnxruntime as ort
+
+    most = min(_MEMORY, psutil.virtual_memory().total // 2)
+    kind = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    ort.create_and_register_allocator(kind, ort.OrtArenaCfg({"max_mem": most, "arena_extend_strategy": 1}))
+
+
+def _described(name: str, file: OnnxFile, network: OnnxNetwork, session: Session) -> VisionModel:
+    own = _own_export(file)
+    described = own or image_processor.beside(file.path)
+    preprocessing = described or _assumed(name, file, session)
+    if file.size and preprocessing.size != file.size:
+        preprocessing = replace(preprocessing, resize=file.size, crop=None)
+    width, kind = _width(file, network, preprocessing)
+    named, categories = _categories(name, file, width, session)
+    model = VisionModel(
+        name,
+        network,
+        preprocessing,
+        categories,
+        origin=Origin(
+            f"{file.path.name}, an ONNX file",
+            file.sha256,
+            preprocessing="" if described else "assumed: the file does not say",
+            classes="" if named else "assumed: the file does not name them",
+        ),
+        capabilities=Capabilities(
+            gradients=False, activations=False, input_size=file.size, reason="ONNX Runtime computes scores alone"
+        ),
+    )
+    model.outputs.kind = kind
+    return model
+
+
+def _own_export(file: OnnxFile) -> Preprocessing | None:
+    """Of a file that `transfer export` wrote: its network takes pixels and normalises them itself."""
+    if not {"preprocessing", "categories", "fingerprint"} <= set(file.metadata):
+        return None
+    try:
+        described = Preprocessing.from_json(file.metadata["preprocessing"])
+    except DeepscopeError as error:
+        raise FileError(f"{file.path}: {error}", path=file.path) from None
+    return replace(described, mean=(0.0,) * 3, std=(1.0,) * 3)
+
+
+def _assumed(name: str, file: OnnxFile, session: Session) -> Preprocessing:
+    height, width = file.size or (_SIDE, _SIDE)
+    resize, crop = (height * 256 // 224, height) if height == width else ((height, width), None)
+    found = Preprocessing(resize, crop)
+    text = "ImageNet's mean and deviation"
+    if file.dtype == "uint8" or file.channels == 1:
+        scale = 1 / 255 if file.dtype == "uint8" else 1.0
+        found = replace(found, mean=(0.0,) * file.channels, std=(scale,) * file.channels)
+        text = "levels from 0 to 255" if file.dtype == "uint8" else "grey pixels in [0, 1]"
+    session.note_once(
+        f"preprocessing {name}",
+        f"{name} does not say how its input is made: resize {resize}, {'no crop' if crop is None else f'crop {crop}'} "
+        f"and {text} are assumed; preprocessor_config.json beside it can say otherwise",
+    )
+    return found
+
+
+def _width(file: OnnxFile, network: OnnxNetwork, preprocessing: Preprocessing) -> tuple[int, Kind | None]:
+    """How many scores each image has, and what they are where the graph says so."""
+    outputs = network(torch.full((1, file.channels, *preprocessing.size), 0.5))
+    rows = {key: value.flatten(1) for key, value in outputs.items() if value.ndim >= 2 and value.shape[2:].numel() == 1}
+    main = "logits" if "logits" in rows else next(iter(rows), None) if len(rows) == 1 else None
+    if main is None:
+        listed = ", ".join(f"{key!r} {tuple(value.shape)}" for key, value in list(outputs.items())[:4]) or "no numbers"
+        raise ModelError(
+            f"{file.path} returns {listed}: a classifier returns one output of one score per class",
+            model=str(file.path),
+        )
+    width = rows[main].shape[1]
+    if width > MOST_CLASSES:
+        raise ModelError(f"{file.path} returns {width:,} scores per image: too many classes", model=str(file.path))
+    kind = _BOUNDED.get(file.last) if main == file.outputs[0] else None
+    if kind and width > 1 and file.last == "Sigmoid":
+        kind = None  # which says that they are probabilities of several labels
+    return max(2, width), kind
+
+
+def _categories(name: str, file: OnnxFile, width: int, session: Session) -> tuple[bool, tuple[str, ...]]:
+    """Whether the file or the person names the classes, and their names."""
+    for named in (_named(file) or image_processor.labels_beside(file.path), ModelOptions.of(name, session).names()):
+        if len(named) == width:
+            return True, named
+    if width == len(imagenet.categories()):
+        session.note_once(f"classes {name}", f"the {width} classes of {name} are taken to be ImageNet's, in its order")
+        return False, imagenet.categories()
+    return False, tuple(f"class {index}" for index in range(width))
+
+
+def _named(file: OnnxFile) -> tuple[str, ...]:
+    """Names in the metadata: JSON of deepscope's `categories`, or the dictionary in Ultralytics' `names`."""
+    for key, parse in (("categories", documents.parse), ("names", ast.literal_eval)):
+        text = file.metadata.get(key, "")
+        try:
+            found: Any = parse(text) if 0 < len(text) <= documents.MOST_BYTES else ()
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        if isinstance(found, Mapping):
+            listed = cast("Mapping[Any, Any]", found)
+            found = [listed[index] for index in range(len(listed)) if index in listed]
+        if isinstance(found, (list, tuple)) and found and all(isinstance(one, str) for one in found):
+            return tuple(cast("list[str]", found))
+    return ()
+
+
+def _reason(error: Exception) -> str:
+    """ONNX Runtime's own words, without the places in its source."""
+    text = (str(error).splitlines() or [type(error).__name__])[0]
+    return text.rpartition("Status Message: ")[2].rpartition("] : ")[2][:300]

@@ -1,0 +1,207 @@
+"""Every source of models, through every command that takes a model: it works, or refuses in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from deepscope.attacks import Attack
+from deepscope.attributions import Attribution
+from deepscope.cli.program import run
+from deepscope.command import Command, perform
+from deepscope.errors import DeepscopeError, UnsupportedError
+from deepscope.models import ModelSource, load_model
+from deepscope.models.classifier import Classifier
+from deepscope.session import Session
+from tiny_sources import CLASSES, MAKERS, PUBLISHED, SIZE, Tiny, transformers
+
+SOURCES = sorted(MAKERS)
+
+
+def _commands() -> list[type[Command]]:
+    """All but the studies, which are experiments on chosen models, and the report, which runs all checks."""
+    found = [command for command in Command.concrete() if command.area != "study" and command.name != "report"]
+    return [command for command in found if {"model", "features"} & {f.name for f in dataclasses.fields(command)}]  # type: ignore[arg-type]
+
+
+COMMANDS = _commands()
+METHODS: dict[str, list[Any]] = {
+    "explain": [Attribution.member("grad-cam")(), Attribution.member("occlusion")(window=16, stride=8)],  # type: ignore[call-arg]
+    "attack": [Attack.member("pgd")(steps=2), Attack.member("square")(queries=10)],  # type: ignore[call-arg]
+}
+"""One method that needs a network's inside, and one that does not; `test_capabilities` has them all."""
+SMALL: dict[str, Any] = {
+    "limit": 4,
+    "search": 6,
+    "steps": 2,
+    "iterations": 2,
+    "severities": (1,),
+    "levels": (8,),
+    "sanity": 1,
+    "budget": "quick",
+    "head": "ridge",
+    "heads": ("ridge",),
+    "normalisations": ("raw",),
+    "epochs": 1,
+    "fine_tune": 0,
+    "others": (),
+    "views": False,
+    "classes": 1,
+}
+BY_COMMAND: dict[str, dict[str, Any]] = {
+    "visualize": {"classes": ("dark",), "recipe": {"iterations": 2, "view": 0}},
+    "explain compare": {"methods": ("saliency",)},
+    "explain evaluate": {"methods": ("saliency",), "measures": ("roughness",)},
+    "check explanations": {"methods": ("saliency",)},
+    "attack evaluate": {"methods": ("fgsm",), "radii": ("8/255",)},
+}
+NEEDS_LAYERS = {
+    *("activations", "adapt fit", "explain grad-cam", "models show", "transfer export", "transfer fit"),
+    *("transfer improve", "transfer table"),
+}
+NEEDS_GRADIENTS = {
+    *("attack evaluate", "attack pgd", "check class-images", "explain compare", "explain evaluate", "explain grad-cam"),
+    "visualize",
+}
+"""With the methods above."""
+SAVES = {"adapt fit", "models save", "transfer fit"}
+"""What writes a model that names the architecture of the one it comes from."""
+OF_SAVED_CLASSIFIERS = {"adapt evaluate", "adapt predict", "transfer predict"}
+"""Commands whose model is a folder that another command wrote."""
+
+
+@pytest.fixture(scope="module")
+def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    return MAKERS[request.param](tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of images per class, two per class in `train/` and in `test/`."""
+    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for part in ("train", "test"):
+        for name, low in zip(CLASSES, (150, 0, 70)):
+            (folder / part / name).mkdir(parents=True)
+            for row in range(3):
+                pixels = rng.integers(low, low + 80, (40, 48, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / part / name / f"{part}-{row}.png")
+    names = [path.relative_to(folder / "test").as_posix() for path in sorted((folder / "test").rglob("*.png"))]
+    (folder / "expected.csv").write_text("file,class\n" + "".join(f"{name},dark\n" for name in names))
+    return folder
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    return Session(home=tmp_path / "home", cache=tmp_path / "cache", quiet=True)
+
+
+def test_every_source_has_a_tiny_model() -> None:
+    assert {*MAKERS, *PUBLISHED} == set(ModelSource.members())
+    assert len({member.rank for member in ModelSource.members().values()}) == len(ModelSource.members())
+
+
+@pytest.mark.parametrize("tiny", SOURCES, indirect=True)
+def test_logits_are_the_librarys_own(tiny: Tiny, session: Session) -> None:
+    model = load_model(tiny.name, tiny.options.within(session, tiny.name))
+    assert model.categories == CLASSES
+    size = model.preprocessing.size
+    for count in (1, 3, 2):
+        pixels = torch.rand(count, 3, *size, generator=torch.Generator().manual_seed(count))
+        given = pixels if "saved" in type(model.network).__module__ else model.normalise(pixels)
+        with torch.no_grad():
+            assert tiny.logits is not None
+            wanted = tiny.logits(given)
+            torch.testing.assert_close(model(pixels), wanted, atol=tiny.tolerance, rtol=0)
+        assert wanted.std() > 1e-4
+    assert len(model.fingerprint) == 64
+
+
+@pytest.mark.parametrize("kind", ["vit", "convnext", "swin"])
+def test_layouts_of_transformers(
+    kind: str, tmp_path: Path, session: Session, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = transformers(tmp_path, kind)
+    model = load_model(tmp_path, replace(session, quiet=False))
+    assert capsys.readouterr().err == "", "the processor's own pixels, without a note that they differ"
+    pixels = torch.rand(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
+    assert tiny.logits is not None
+    with torch.no_grad():
+        torch.testing.assert_close(model(pixels), tiny.logits(model.normalise(pixels)), atol=1e-5, rtol=0)
+    maps = Attribution.named("grad-cam")(model, pixels, torch.tensor([0, 1]))
+    assert maps.shape == (2, SIZE, SIZE)
+
+
+def built(command: type[Command], tiny: Tiny, pictures: Path) -> Iterator[tuple[str, Command]]:
+    """The command on that model, for each method where it takes one."""
+    path, image = command.command_path(), pictures / "test" / "dark" / "test-0.png"
+    given: dict[str, Any] = {
+        **SMALL,
+        "paths": (image,),
+        "folder": pictures / "test",
+        "data": str(pictures),
+        "source": str(pictures),
+        "target": str(pictures / "test"),
+        "images": pictures / "test",
+        "expected": pictures / "expected.csv",
+        "features": (tiny.name,) if path == "transfer table" else tiny.name,
+        "model": Path(tiny.name) if path == "transfer predict" else tiny.name,
+        **BY_COMMAND.get(path, {}),
+    }
+    if path.startswith(("attack", "explain")) or path in ("visualize", "adapt evaluate"):
+        given["target"] = None
+    fields = {field.name for field in dataclasses.fields(command)}  # type: ignore[arg-type]
+    taken = {name: value for name, value in given.items() if name in fields}
+    for method in METHODS.get(path, [None]):
+        own = {} if method is None else {"method": method}
+        yield f"{path} {method.name}" if method else path, command(**taken, **own)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.command_path())
+@pytest.mark.parametrize("tiny", sorted({*SOURCES} - {"checkpoint"}), indirect=True)
+def test_every_command_works_or_refuses_in_one_line(
+    command: type[Command], tiny: Tiny, pictures: Path, session: Session, tmp_path: Path
+) -> None:
+    if command.command_path() == "transfer export" and "onnx" not in tiny.name and "transformers" not in tiny.name:
+        pytest.skip("an export takes seconds, and is the same for every network with layers")
+    session = replace(tiny.options.within(session, tiny.name), out=tmp_path / "out")
+    model = load_model(tiny.name, session)
+    refused = set() if model.capabilities.gradients else NEEDS_GRADIENTS
+    refused = refused if model.capabilities.activations else refused | NEEDS_LAYERS
+    refused = refused if model.architecture else refused | SAVES
+    if isinstance(model.network, Classifier):  # which is written as a folder of its own
+        refused = refused - {"models save"}
+    for what, one in built(command, tiny, pictures):
+        try:
+            result = perform(one, session)
+        except DeepscopeError as error:
+            assert "\n" not in str(error)
+            if what in OF_SAVED_CLASSIFIERS:
+                continue
+            assert isinstance(error, UnsupportedError), f"{what}: {error}"
+            assert what in refused, error
+        else:
+            assert result.title
+            assert what not in refused, f"{what} should refuse this model"
+
+
+@pytest.mark.parametrize("tiny", SOURCES, indirect=True)
+def test_the_command_line_takes_each_source(
+    tiny: Tiny, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPSCOPE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DEEPSCOPE_CACHE", str(tmp_path / "cache"))
+    said = [word for name, value in dataclasses.asdict(tiny.options).items() if value for word in (f"--{name}", value)]
+    assert run(["classify", str(pictures / "test"), "--model", tiny.name, *said, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["metrics"]["images"] == 9
+    assert run(["classify", str(pictures / "test"), "--model", tiny.name + "x"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1

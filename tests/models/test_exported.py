@@ -1,0 +1,216 @@
+"""Programs of TorchScript and torch.export: the network's own numbers, and no code from archives."""
+
+from __future__ import annotations
+
+import json
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from deepscope.attributions import explain
+from deepscope.errors import DeepscopeError, FileError, ModelError, UnsupportedError
+from deepscope.models import load_model
+from deepscope.models.vision_model import VisionModel
+from deepscope.session import Session
+
+SIDE = 64
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    return Session(home=tmp_path, cache=tmp_path / "cache", quiet=True)
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(0)
+        return torchvision.models.resnet18(num_classes=3).eval()
+
+
+class OfFour(nn.Module):
+    """Flattens by the size of its batch, as many traced networks do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool, self.head = nn.AdaptiveAvgPool2d(2), nn.Linear(12, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.pool(x).view(4, 12))
+
+
+def scripted(network: nn.Module, path: Path, *, images: int = 1, trace: bool = True) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = torch.jit.trace(network, torch.rand(images, 3, SIDE, SIDE)) if trace else torch.jit.script(network)
+        torch.jit.save(made, path)
+    return path
+
+
+def exported(network: nn.Module, path: Path, *, images: int = 2, free: bool = False) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        shapes = ({0: torch.export.Dim("batch")},) if free else None
+        program = torch.export.export(network, (torch.rand(images, 3, SIDE, SIDE),), dynamic_shapes=shapes)
+        torch.export.save(program, path)
+    return path
+
+
+def require_same(model: VisionModel, network: Callable[[torch.Tensor], torch.Tensor], *, images: int = 5) -> None:
+    """The same scores and, of the pixels, the same gradients."""
+    pixels = torch.rand(images, 3, *model.preprocessing.size).requires_grad_()
+    found, wanted = model(pixels), network(model.normalise(pixels))
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
+    own, others = (torch.autograd.grad(scores[:, 1].sum(), pixels)[0] for scores in (found, wanted))
+    assert (own - others).norm() < 0.02 * others.norm()  # a ReLU at zero takes either side
+
+
+@pytest.mark.parametrize("trace", [True, False])
+def test_torchscript_gives_scores_and_gradients(
+    trace: bool, network: nn.Module, session: Session, tmp_path: Path
+) -> None:
+    model = load_model(scripted(network, tmp_path / "m.pt", trace=trace), session, categories=["a", "b", "c"])
+    require_same(model, network, images=2)
+    assert model.categories == ("a", "b", "c") and model.capabilities.gradients
+    with pytest.raises(UnsupportedError, match="TorchScript program shows no layers"):
+        model.activations(torch.rand(1, 3, 64, 64), ["layer1"])
+    pixels = torch.rand(1, 3, 224, 224)
+    assert explain(model, pixels, "saliency", session=session).maps.shape == (1, 224, 224)
+
+
+@pytest.mark.parametrize(("images", "free"), [(4, False), (2, True), (1, False)])
+def test_an_exported_program_gives_its_layers_too(
+    images: int, free: bool, network: Any, session: Session, tmp_path: Path
+) -> None:
+    model = load_model(exported(network, tmp_path / "m.pt2", images=images, free=free), session)
+    assert model.preprocessing.size == (SIDE, SIDE) == model.input_size
+    require_same(model, network)
+    pixels = torch.rand(4, 3, SIDE, SIDE)
+    if not free:
+        with pytest.raises(UnsupportedError, match=f"runs on {images} image"):
+            model.activations(pixels, ["layer1"])
+        return
+    x = model.normalise(pixels)
+    wanted = network.layer1(network.maxpool(network.relu(network.bn1(network.conv1(x)))))
+    torch.testing.assert_close(model.activations(pixels, ["layer1"])["layer1"], wanted, atol=1e-5, rtol=0)
+
+
+def test_a_program_for_a_fixed_number_of_images_runs_in_parts(session: Session, tmp_path: Path) -> None:
+    network = OfFour()
+    for path in (scripted(network, tmp_path / "m.pt", images=4), exported(network, tmp_path / "m.pt2", images=4)):
+        model = load_model(path, session)
+        for images in (1, 4, 7):
+            pixels = torch.rand(images, 3, *model.preprocessing.size)
+            x = model.normalise(pixels)
+            torch.testing.assert_close(model(pixels), network.head(network.pool(x).flatten(1)), atol=1e-5, rtol=0)
+
+
+def test_preprocessing_is_assumed_and_said_or_that_of_an_architecture(
+    network: nn.Module, session: Session, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = scripted(network, tmp_path / "m.pt", trace=False)
+    load_model(path, Session(home=tmp_path, cache=session.cache))
+    assert "assumed: ImageNet's mean and deviation" in capsys.readouterr().err
+    model = load_model(path, session, architecture="timm:resnet18")
+    assert (model.preprocessing.resize, model.preprocessing.interpolation) == (235, "bicubic")
+    with pytest.raises(ModelError, match="takes 64 x 64 pixels"):
+        load_model(exported(network, tmp_path / "m.pt2"), session, architecture="timm:resnet18")
+
+
+def test_a_program_that_does_not_run_is_refused(session: Session, tmp_path: Path) -> None:
+    layer = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, 3))
+    with pytest.raises(ModelError, match=r"cannot run on images of 224 x 224.*deepscope\.wrap"):
+        load_model(scripted(layer, tmp_path / "m.pt"), session)
+
+
+def _changed(path: Path, change: Callable[[str, bytes], bytes | None], *more: tuple[str, bytes]) -> None:
+    """Rewrite an archive entry by entry."""
+    with zipfile.ZipFile(path) as archive:
+        held = {name: archive.read(name) for name in archive.namelist()}
+    root = next(iter(held)).partition("/")[0]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in held.items():
+            if (made := change(name, content)) is not None:
+                archive.writestr(name, made)
+        for name, content in more:
+            archive.writestr(f"{root}/{name}", content)
+
+
+def _model(old: str, new: str) -> Callable[[str, bytes], bytes]:
+    def change(name: str, content: bytes) -> bytes:
+        if not name.endswith("models/model.json"):
+            return content
+        assert old in content.decode()
+        return content.decode().replace(old, new).encode()
+
+    return change
+
+
+def _pickled(name: str, content: bytes) -> bytes:
+    if not name.endswith("weights_config.json"):
+        return content
+    about = json.loads(content)
+    next(iter(about["config"].values()))["use_pickle"] = True
+    return json.dumps(about).encode()
+
+
+def _huge(name: str, content: bytes) -> bytes:
+    if not name.endswith("weights_config.json"):
+        return content
+    about = json.loads(content)
+    next(iter(about["config"].values()))["tensor_meta"]["sizes"] = [{"as_int": 10**6}, {"as_int": 10**6}]
+    return json.dumps(about).encode()
+
+
+RELU = "torch.ops.aten.relu_.default"
+SYMBOL = "Symbol('s77', positive=True, integer=True)"
+
+
+@pytest.mark.parametrize(
+    ("change", "more", "said"),
+    [
+        (_model(RELU, "torch.hub.load"), (), "operator torch.hub.load"),
+        (_model(RELU, "torch.ops.aten.from_file.default"), (), "operator"),
+        (_model(RELU, "_operator.methodcaller"), (), "operator"),
+        (_model(SYMBOL, "__import__('os').system('true')"), (), "the size"),
+        (_model(SYMBOL, "9**9**9**9"), (), "the size"),
+        (_pickled, (), "unpickle"),
+        (_huge, (), "the file is smaller"),
+        (lambda name, content: b"cos\nsystem\n" if "sample_inputs" in name else content, (), "example inputs"),
+        (lambda name, content: content, [("data/constants/opaque_obj_0", b"x")], "opaque_obj_0"),
+        (lambda name, content: content, [("data/aotinductor/model/a.so", b"x")], "aotinductor"),
+        (lambda name, content: content, [("MODELS/model.json", b"{}")], "twice"),
+        (lambda name, content: None if "sample_inputs" in name else content, (), "no program that this PyTorch reads"),
+    ],
+)  # fmt: skip
+def test_archives_that_would_run_code_are_refused(
+    change: Any, more: Any, said: str, network: nn.Module, session: Session, tmp_path: Path
+) -> None:
+    path = exported(network, tmp_path / "m.pt2", free=True)
+    text = zipfile.ZipFile(path).read("m/models/model.json").decode()
+    if SYMBOL not in text:
+        pytest.fail("this PyTorch writes symbols in another way")
+    _changed(path, change, *more)
+    with pytest.raises(FileError, match=said) as refused:
+        load_model(path, session)
+    assert "\n" not in str(refused.value)
+
+
+def test_what_was_changed_in_nothing_still_opens(network: nn.Module, session: Session, tmp_path: Path) -> None:
+    path = exported(network, tmp_path / "m.pt2", free=True)
+    _changed(path, lambda name, content: content)
+    require_same(load_model(path, session), network)
+
+
+def test_a_file_that_is_no_archive_is_left_to_others(session: Session, tmp_path: Path) -> None:
+    (tmp_path / "m.pt2").write_bytes(b"\xff" * 100)
+    with pytest.raises(DeepscopeError, match=r"m\.pt2"):
+        load_model(tmp_path / "m.pt2", session)

@@ -1,0 +1,92 @@
+"""What a person says of a model: names of classes, and the architecture, in Python and on the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from deepscope.cli.program import run
+from deepscope.errors import DeepscopeError, FileError, SettingError
+from deepscope.models import ModelOptions, VisionModel, load_model
+from deepscope.session import Session
+from networks import tiny_model
+
+
+@pytest.mark.parametrize(
+    ("classes", "names"),
+    [
+        ("", ()),
+        ("cat, dog", ("cat", "dog")),
+        ('["cat, a", "dög"]', ("cat, a", "dög")),
+    ],
+)
+def test_names_are_read_as_they_are_written(classes: str, names: tuple[str, ...]) -> None:
+    assert ModelOptions(classes=classes).names() == names
+
+
+def test_a_file_has_one_name_per_line(tmp_path: Path) -> None:
+    path = tmp_path / "names.txt"
+    path.write_bytes("\ufefftabby, a cat\r\ndög\r\n\r\n".encode())
+    assert ModelOptions(classes=str(path)).names() == ("tabby, a cat", "dög")
+    assert len(ModelOptions(classes="imagenet-1k").names()) == 1000
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "empty"),
+        (b"cat\n\ndog\n", "line 2 is empty"),
+        (b"\xff\xfe\x00", "UTF-8"),
+        (b"x\n" * 200_000, "200,000 lines"),
+        (b"x\n" * 10_000_000, "larger than"),
+    ],
+)
+def test_a_file_that_holds_no_names_is_refused(content: bytes, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "names.txt"
+    path.write_bytes(content)
+    with pytest.raises(FileError, match=said):
+        ModelOptions(classes=str(path)).names()
+
+
+@pytest.mark.parametrize("classes", ["cat", "cat,,dog", "x" * 10_000, "a\0b", "[1]", "[", "[]"])
+def test_what_is_neither_a_file_nor_names_is_refused(classes: str) -> None:
+    with pytest.raises(SettingError, match="classes"):
+        ModelOptions(classes=classes).names()
+
+
+def test_names_replace_those_of_the_model_alone(tmp_path: Path) -> None:
+    session = Session(home=tmp_path, cache=tmp_path, quiet=True)
+    renamed = load_model("efficientnet_lite0", session, categories=[f"c{place}" for place in range(1000)])
+    assert renamed.categories[:2] == ("c0", "c1") and renamed.wnids == ()
+    assert load_model("efficientnet_lite0", session).categories[0] == "tench"
+    with pytest.raises(SettingError, match="names 2 classes, and efficientnet_lite0 has 1,000"):
+        load_model("efficientnet_lite0", session, categories=["a", "b"])
+    with pytest.raises(SettingError, match="architecture"):
+        load_model("efficientnet_lite0", session, architecture="torchvision:resnet18")
+
+
+def test_flags_reach_the_model_they_belong_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(f"class number {place}" for place in range(1000)))
+    assert run(["classify", str(tmp_path / "a.png"), "--classes", str(names), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["config"]["model_classes"] == str(names)
+    assert "class number" in json.dumps(found["blocks"])
+    assert run(["classify", str(tmp_path / "a.png"), "--classes", "cat,dog"]) == 2
+    assert capsys.readouterr().err.startswith("deepscope: --classes names 2 classes")
+    assert run(["visualize", "tench", "--model-classes", "cat,dog"]) == 2
+    assert "--model-classes names 2 classes" in capsys.readouterr().err
+    assert run(["report", "--architecture", "torchvision:vgg16", "--list"]) == 2
+    assert "--model" in capsys.readouterr().err
+
+
+def test_the_caller_s_own_model_stays_as_it_is() -> None:
+    model: VisionModel = tiny_model()
+    assert ModelOptions(classes="a,b,c,d").applied(model).categories == ("a", "b", "c", "d")
+    assert model.categories[0] == "bee eater"
+    with pytest.raises(DeepscopeError, match="features only"):
+        ModelOptions(classes="a,b").applied(VisionModel("f", model.network, model.preprocessing))
