@@ -271,7 +271,7 @@ def test_a_link_to_what_is_folded_opens_it(visit: Visit) -> None:
     visit.evaluate("document.querySelectorAll('details').forEach(one => one.open = false)")
     visit.evaluate("location.hash = '#top'")
     visit.page.locator("nav .toc a", has_text="All questions").click()
-    visit.page.wait_for_function("document.querySelector('#questions').open")
+    visit.page.locator("#questions table").first.wait_for(state="visible")
 
 
 def test_light_and_dark_by_the_switch(visit: Visit) -> None:
