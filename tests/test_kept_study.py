@@ -105,3 +105,11 @@ def test_a_report_is_reduced_and_written_out(tool: ModuleType, tmp_path: Path, m
     assert tool.with_measured(written, table) == written
     with pytest.raises(ValueError, match="lacks the lines"):
         tool.with_measured("nothing", table)
+
+
+def test_the_full_runs_of_the_report_s_page_are_the_kept_results(tool: ModuleType) -> None:
+    for one in tool.kept(KEPT):
+        path = tool.SHIPPED / f"{one.name}.json"
+        found = json.loads(path.read_text(encoding="utf-8"))
+        assert found == {**tool.shipped(one, None), "shows": found["shows"]}, f"{path}: run python tools/keep_study.py"
+        assert not one.figures or found["shows"] in [one.title_of(name) for name in one.figures]

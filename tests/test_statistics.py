@@ -49,7 +49,7 @@ def test_an_estimate_names_its_metrics_and_prints() -> None:
         "accuracy/top1/low": 0.55,
         "accuracy/top1/high": 0.74,
     }
-    assert str(estimate) == "0.650 [0.550, 0.740]"
+    assert str(estimate) == "0.65 [0.55, 0.74]"
     assert str(Estimate(0.65, -math.inf, math.inf)) == "0.650"
 
 

@@ -2,7 +2,8 @@
 
 Copies each study's result.json from REPORT/studies to docs/experiments/kept/NAME, with its figures as small WebP files,
 and writes the tables in README.md and in each chapter's page of docs/experiments from everything that is kept there.
-Without REPORT, it only writes the tables.
+What the report's page shows of these runs goes to src/deepscope/report/full-runs. Without REPORT, it only writes the
+tables and these.
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ import itertools
 import json
 import re
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 from PIL import Image
 
 from deepscope.files import atomic
 from deepscope.records import FOLDER
 from deepscope.render.json import text
+from deepscope.report.full_runs import FOLDER as SHIPPED
+from deepscope.results import Result
 from deepscope.studies import Study
 from deepscope.studies.study import ANSWERS, Verdict
 
@@ -33,7 +36,7 @@ _OUT = re.compile(r'("command": "[^"\n]*?) --out(?:=| )[^ "\n]+')
 """The folder that a command wrote to is not kept."""
 _OF_THE_FOLDER = (FOLDER, "sha256")
 """Keys of a result.json that describe files beside it, which are not kept unchanged."""
-_VERDICTS: tuple[Verdict, ...] = ("reproduced", "differs", "answered", "not measured here")
+_VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 _OPEN = ("-", "TODO")
 """Published values of questions that the report leaves open."""
 _HEADLINES = (
@@ -49,6 +52,12 @@ _HEADLINES = (
 """Study and question of each row of the README."""
 _SIZE, _QUALITY = (960, 4000), 70
 """Pixels that a kept figure is at most wide and high, and its WebP quality."""
+_SHIPPED = (960, 720)
+"""Pixels of a picture that comes with the installation."""
+_LOOKED_AT = {"generation": "conditional", "generation-questions": "y-absent-from-d", "stacked-digits": "stacked"}
+"""The title of the picture of a study whose first figure is not the one to look at."""
+_RENAMED = {"judge": "evaluator"}
+"""Settings of results that an earlier version kept."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +135,8 @@ def headlines(studies: list[Kept]) -> str:
     if missing := [headline for headline in _HEADLINES if headline not in rows]:
         raise ValueError(f"no kept answer to {missing}")
     table = _table(("chapter", "question", "published", "measured", "verdict", "study"), [rows[h] for h in _HEADLINES])
-    counts = [f"{verdicts.count(verdict)} {verdict}" for verdict in _VERDICTS]
+    counted = [verdict for verdict in _VERDICTS if verdict != "not decided" or verdict in verdicts]
+    counts = [f"{verdicts.count(verdict)} {verdict}" for verdict in counted]
     return f"{table}\nOf {len(verdicts)} questions: {', '.join(counts)}.\n"
 
 
@@ -167,12 +177,49 @@ def with_measured(page: str, measured: str) -> str:
     return f"{before}{BEGIN}\n\n{measured}\n{END}{after}"
 
 
-def _reduced(path: Path) -> bytes:
+def ship(studies: list[Kept], folder: Path) -> None:
+    """Write what the report's page shows of each full run: its headline, answers and one picture."""
+    for path in folder.glob("*.*"):
+        path.unlink()
+    for one in studies:
+        figure = next((name for name in one.figures if one.title_of(name) == _LOOKED_AT.get(one.name)), None)
+        figure = figure or next(iter(one.figures), None)
+        with atomic(folder / f"{one.name}.json") as temporary:
+            temporary.write_text(text(shipped(one, figure)) + "\n", encoding="utf-8")
+        if figure:
+            with atomic(folder / f"{one.name}.webp") as temporary:
+                temporary.write_bytes(_reduced(KEPT / one.name / figure, _SHIPPED))
+
+
+def shipped(one: Kept, figure: str | None) -> dict[str, Any]:
+    """A full run as `deepscope.report.full_runs` reads it."""
+    member = Study.member(one.name)
+    config = {_RENAMED.get(name, name): value for name, value in one.result["config"].items()}
+    settings = {f.name: config[f.name] for f in fields(member) if f.name in config}  # type: ignore[arg-type]
+    found = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+    study = cast("Callable[..., Study]", member)(**found)
+    metrics = {name: float(str(value).replace("Infinity", "inf")) for name, value in one.result["metrics"].items()}
+    headline, about = study.headline(Result(one.result["title"], metrics=metrics)), one.result["provenance"]
+    assert headline is not None, one.name
+    estimate = headline.estimate and [headline.estimate.value, headline.estimate.low, headline.estimate.high]
+    told = {name: getattr(headline, name) for name in ("finding", "label", "form", "published", "verdict", "tone")}
+    return {
+        "headline": {**told, "estimate": estimate},
+        "answers": [list(answer) for answer in one.answers()],
+        "date": about["started"][:10],
+        "data": about["data"].partition(", sha256")[0],
+        "command": about["command"],
+        "device": f"{about['device']}, {about['precision']}",
+        "shows": one.title_of(figure) if figure else "",
+    }
+
+
+def _reduced(path: Path, size: tuple[int, int] = _SIZE) -> bytes:
     """A figure as a small still WebP; an animation gives its last frame."""
     with Image.open(path) as image:
         image.seek(getattr(image, "n_frames", 1) - 1)
         small = image.convert("RGB")
-    small.thumbnail(_SIZE)
+    small.thumbnail(size)
     file = io.BytesIO()
     small.save(file, "WEBP", quality=_QUALITY, method=6)
     return file.getvalue()
@@ -198,6 +245,7 @@ def main() -> None:
     for path, page in written(found, ROOT).items():
         with atomic(path) as temporary:
             temporary.write_text(page, encoding="utf-8")
+    ship(found, SHIPPED)
     size = sum(path.stat().st_size for path in KEPT.rglob("*") if path.is_file())
     print(f"{len(found)} studies in {KEPT}, {size / 2**20:.1f} MB")
 

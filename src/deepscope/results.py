@@ -180,7 +180,9 @@ class Note:
     level: Literal["info", "warning", "verdict"] = "info"
 
 
-Block: TypeAlias = Table | ImageGrid | Heatmap | Curves | Animation | Note
+Figure: TypeAlias = ImageGrid | Heatmap | Curves | Animation
+"""A block that is looked at rather than read."""
+Block: TypeAlias = Table | Figure | Note
 
 
 @dataclass(frozen=True)
@@ -229,6 +231,11 @@ class Result:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metrics", MappingProxyType({k: float(v) for k, v in self.metrics.items()}))
+
+    def figure(self, title: str = "") -> Figure | None:
+        """The figure of this title, else the first one; None where there is none."""
+        found = [block for block in self.blocks if not isinstance(block, (Table, Note))]
+        return next((block for block in found if block.title == title), found[0] if found else None)
 
     def _repr_html_(self) -> str:
         """What a notebook shows. This layer does not know HTML, so `render` is imported on demand."""

@@ -6,7 +6,7 @@ SciPy's statistics are imported where they are needed: they take longer to load 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,9 +29,32 @@ class Estimate:
         """The three entries that a result's metrics hold for this figure."""
         return {name: self.value, f"{name}/low": self.low, f"{name}/high": self.high}
 
+    @classmethod
+    def of(cls, metrics: Mapping[str, float], name: str, tail: str = "") -> Estimate:
+        """The figure that `metrics` wrote, NaN where it is missing; TAIL stands behind all three names."""
+        return cls(*(metrics.get(f"{name}{end}{tail}", math.nan) for end in ("", "/low", "/high")))
+
+    @property
+    def known(self) -> bool:
+        """Whether the interval has two ends."""
+        return math.isfinite(self.high - self.low)
+
+    def decimals(self, scale: float = 1) -> int:
+        """Digits after the point that the interval supports: two of its half-width below 2, else one.
+
+        Args:
+            scale: of the unit that the figure is written in: 100 for per cent.
+        """
+        half = (self.high - self.low) / 2 * scale
+        if not math.isfinite(half) or half <= 0:  # one seed, or exact
+            return 3 if scale == 1 else 0 if math.isinf(half) else 1
+        place = math.floor(math.log10(half))
+        return min(6, max(0, -place + (half < 2 * 10.0**place)))
+
     def __str__(self) -> str:
-        ends = f" [{self.low:.3f}, {self.high:.3f}]" if math.isfinite(self.high - self.low) else ""
-        return f"{self.value:.3f}{ends}"
+        places = self.decimals()
+        ends = f" [{self.low:.{places}f}, {self.high:.{places}f}]" if self.known else ""
+        return f"{self.value:.{places}f}{ends}"
 
 
 def proportion(successes: int, total: int, *, confidence: float = 0.95) -> Estimate:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,8 @@ def _as_at_first(visit: Visit) -> None:
     visit.page.emulate_media(media="screen", color_scheme="light", reduced_motion="no-preference")
     visit.page.set_viewport_size({"width": 1280, "height": 900})
     visit.evaluate("document.querySelectorAll('.open input').forEach(box => box.checked = false); scrollTo(0, 0)")
+    visit.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    visit.evaluate("delete document.body.dataset.theme")
 
 
 def test_every_picture_shows_and_nothing_is_asked_for(visit: Visit) -> None:
@@ -109,7 +112,7 @@ def test_nothing_overflows(visit: Visit, width: int) -> None:
 
 def test_everything_is_reached_by_keyboard(visit: Visit) -> None:
     wanted = visit.evaluate(
-        """[...document.querySelectorAll('a[href], button, input, [tabindex="0"]')].filter((one) =>
+        """[...document.querySelectorAll('a[href], button, input, summary, [tabindex="0"]')].filter((one) =>
             one.checkVisibility()).map((one, place) => one.dataset.place = `${place}`)"""
     )
     visit.evaluate("document.activeElement.blur()")
@@ -196,7 +199,9 @@ def test_without_scripts_a_film_is_a_still(visit: Visit) -> None:
     assert chromium is not None
     plain = chromium.new_context(java_script_enabled=False).new_page()
     plain.goto(visit.page.url)
-    assert plain.locator("img:visible").count() == plain.locator(".open").count() == 6
+    for summary in plain.locator("summary").all():
+        summary.click()
+    assert plain.locator(".open img:visible").count() == plain.locator(".open").count() == 6
 
 
 def test_a_whole_report(visit: Visit) -> None:
@@ -204,7 +209,7 @@ def test_a_whole_report(visit: Visit) -> None:
     if not (folder := os.environ.get("DEEPSCOPE_TEST_REPORT")):
         pytest.skip("no report to look at: DEEPSCOPE_TEST_REPORT names the folder of one")
     file = Path(folder) / "index.html"
-    assert file.stat().st_size < 25 * 2**20
+    assert file.stat().st_size < 12 * 2**20
     chromium = visit.page.context.browser
     assert chromium is not None
     page = chromium.new_page(viewport={"width": 375, "height": 700})
@@ -234,3 +239,64 @@ def _luminance(colour: str) -> float:
 def _contrast(first: str, second: str) -> float:
     low, high = sorted((_luminance(first), _luminance(second)))
     return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_first_screen_shows_before_it_tells(visit: Visit, width: int) -> None:
+    visit.page.set_viewport_size({"width": width, "height": 900})
+    visit.evaluate("document.querySelectorAll('details').forEach(one => one.open = false)")
+    picture = visit.page.locator(".card img").first.bounding_box()
+    assert picture is not None and picture["y"] + picture["height"] < 900
+    assert visit.page.locator(".card .verdict").first.bounding_box()["y"] < 900  # type: ignore[index]
+    assert visit.page.locator("table:visible").count() == 0
+    assert visit.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_contents_stay_in_view_and_fold_on_a_phone(visit: Visit) -> None:
+    toc, button = visit.page.locator("nav .toc"), visit.page.locator("nav .fold")
+    visit.evaluate("scrollTo(0, 3000)")
+    assert toc.is_visible() and not button.is_visible()
+    assert toc.bounding_box()["y"] >= 0  # type: ignore[index]
+    visit.page.set_viewport_size({"width": 390, "height": 800})
+    assert not toc.is_visible() and button.get_attribute("aria-expanded") == "false"
+    button.focus()
+    visit.page.keyboard.press("Enter")
+    assert toc.is_visible() and button.get_attribute("aria-expanded") == "true"
+    toc.locator("a", has_text="All questions").click()
+    assert not toc.is_visible()
+    assert visit.page.locator("#questions table").first.is_visible()
+
+
+def test_a_link_to_what_is_folded_opens_it(visit: Visit) -> None:
+    visit.evaluate("document.querySelectorAll('details').forEach(one => one.open = false)")
+    visit.evaluate("location.hash = '#top'")
+    visit.page.locator("nav .toc a", has_text="All questions").click()
+    visit.page.locator("#questions table").first.wait_for(state="visible")
+
+
+def test_light_and_dark_by_the_switch(visit: Visit) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+    button = visit.page.locator("nav .theme")
+    assert _luminance(visit.evaluate(ground)) > 0.5
+    button.click()
+    assert _luminance(visit.evaluate(ground)) < 0.5 and button.text_content() == "Light"
+    for chosen in ("p", ".label", ".published", ".verdict", "summary", "nav .toc a"):
+        colour = visit.evaluate(f"getComputedStyle(document.querySelector('main {chosen}, {chosen}')).color")
+        assert _contrast(colour, visit.evaluate(ground)) >= 4.5, chosen
+    button.click()
+    assert _luminance(visit.evaluate(ground)) > 0.5
+
+
+def test_motion_is_reduced_on_request(visit: Visit) -> None:
+    visit.page.emulate_media(reduced_motion="reduce")
+    assert visit.evaluate("getComputedStyle(document.body).scrollBehavior") == "auto"
+
+
+def test_every_control_has_a_name(visit: Visit) -> None:
+    unnamed = """[...document.querySelectorAll('a, button, input, summary, nav, [role=region], ul[aria-label]')].filter(
+        (one) => !(one.getAttribute('aria-label') || one.textContent || one.querySelector('img')?.alt || '').trim()
+    ).map((one) => one.outerHTML.slice(0, 80))"""
+    assert visit.evaluate(unnamed) == []
+    levels = visit.evaluate("[...document.querySelectorAll('h1, h2, h3')].map((one) => Number(one.tagName[1]))")
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))

@@ -41,13 +41,13 @@ def studies(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 GOLDEN = """
-a.skip header
-h1 nav
-a#at-a-glance a#works
-main#content section#at-a-glance
-article h2 table footer
-section section#works
-article h2 figure figure table note table footer
+a.skip
+nav a#top a#top a#works a#questions
+main#content header#top h1
+a#works details#questions table
+section h2#chapter-1 section#works
+article h3 figure
+details.more figure table note table footer
 """
 
 
@@ -65,11 +65,15 @@ def _outlined(tag: str, values: dict[str, str]) -> str:
         return "note"
     if tag == "figure" and "table" in classes:
         return "table"
+    if tag == "details" and "id" not in values:
+        return f"details.{classes[0]}"
     if tag == "a":
         return f"a{values['href']}" if "href" in values and "skip" not in classes else "a.skip"
     name = f"#{values['id']}" if "id" in values else ""
     return (
-        f"{tag}{name}" if tag in {"header", "h1", "nav", "main", "section", "article", "h2", "figure", "footer"} else ""
+        f"{tag}{name}"
+        if tag in {"header", "h1", "nav", "main", "section", "article", "h2", "h3", "figure", "footer", "details"}
+        else ""
     )
 
 
@@ -85,7 +89,7 @@ def test_the_page_is_well_formed_and_asks_for_nothing(session: Session, studies:
     result = Report(studies=("works",)).run(session)
     assert session.out is not None
     page = check((session.out / "index.html").read_text(), scripts=1)
-    assert len(page.all("img")) == 3  # the animation as a still, and as a sheet of frames
+    assert len(page.all("img")) == 4  # the card and the figure; the animation as a still, and as a sheet of frames
     text = (session.out / "index.html").read_text()
     assert "<b>&</b>" not in text
     assert "<i>title" not in text
@@ -292,7 +296,7 @@ def test_a_page_that_cannot_be_written_loses_no_result(
     def full(*_: object, **__: object) -> str:
         raise FULL
 
-    monkeypatch.setattr("deepscope.report.report.page", full)
+    monkeypatch.setattr("deepscope.report.page.Page.html", full)
     with pytest.raises(NotKept, match=r"the page cannot be written .*No space left") as caught:
         Report(studies=("works",)).run(session)
     assert caught.value.result.metrics["works/figure"] == 1.5

@@ -16,8 +16,10 @@ TESTS = Path(__file__).parent.parent
 
 
 def _start(root: Path) -> subprocess.Popen[bytes]:
+    paths = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
     script = Path(__file__).with_name("killed_report.py")
-    return subprocess.Popen([sys.executable, script, root], env={**os.environ, "PYTHONPATH": str(TESTS)})
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    return subprocess.Popen([sys.executable, script, root], env=environment)
 
 
 def _ran(root: Path) -> list[str]:

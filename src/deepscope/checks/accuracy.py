@@ -13,10 +13,11 @@ from torch.nn import functional
 
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
-from deepscope.command import Budget
+from deepscope.command import Budget, Headline
 from deepscope.inputs import Photos, stream_photos
 from deepscope.presenters.shown import origin, skipped_blocks
 from deepscope.presenters.transfer_figures import Answers, evaluation_blocks
+from deepscope.render.text import amount, share
 from deepscope.results import Block, Curves, Note, Result, Series, Table
 from deepscope.session import Session
 from deepscope.settings import Count
@@ -97,6 +98,24 @@ class Accuracy(Check):
             ),
             arrays={"probabilities": probabilities.numpy(), "labels": labels.numpy()},
             provenance=origin([model], photos.paths, photos.digests),
+        )
+
+    def headline(self, result: Result) -> Headline:
+        """How often it is right, and whether its confidence says so."""
+        top = Estimate.of(result.metrics, "accuracy/top1")
+        count, confidence = round(result.metrics["images"]), result.metrics["confidence"]
+        error = Estimate.of(result.metrics, "expected-calibration-error")
+        said, agrees = "", top.low <= confidence <= top.high
+        if top.high - top.low <= _WIDE:
+            said = "believable" if agrees else "too sure" if confidence > top.high else "too unsure"
+        return Headline(
+            f"The classifier is right on {share(top, interval=True)} of {count} images. Its mean confidence is "
+            f"{100 * confidence:.0f} %, its expected calibration error {amount(error)}.",
+            f"of {count} images are classified correctly",
+            top,
+            verdict=said,
+            tone="good" if agrees else "attention",
+            picture=result.figure(),
         )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
-from deepscope.command import Budget
+from deepscope.command import Budget, Headline
 from deepscope.inputs import Photos, read_photos
 from deepscope.presenters.shown import origin, picture
 from deepscope.results import Column, ImageGrid, Note, Picture, Result, Table
@@ -75,6 +75,16 @@ class ClassImages(Check):
                 _table(made.labels, seen),
             ),
             provenance=origin([model], photos.paths, photos.digests),
+        )
+
+    def headline(self, result: Result) -> Headline:
+        """How many of its own class images it recognises."""
+        count = round(result.metrics["classes"])
+        named = [value for name, value in result.metrics.items() if name.startswith("recognised/") and "/top1" in name]
+        return Headline(
+            f"The classifier recognises {round(named[0] * count)} of its own {count} class images. What such an image "
+            "shows and the class does not have is what it has learnt by mistake.",
+            picture=result.figure(),
         )
 
 

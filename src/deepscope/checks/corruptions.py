@@ -16,7 +16,7 @@ from deepscope import images
 from deepscope.checks.check import Check
 from deepscope.checks.given_data import as_picture
 from deepscope.checks.held_out import held_out
-from deepscope.command import Budget
+from deepscope.command import Budget, Headline
 from deepscope.data.corruptions import SIDE, Corruption, shrunk
 from deepscope.errors import DataError, SettingError
 from deepscope.inputs import nothing_readable, stream_photos
@@ -24,6 +24,7 @@ from deepscope.inputs.given import Item
 from deepscope.models import VisionModel
 from deepscope.models.preprocessing import from_levels
 from deepscope.presenters.shown import origin, skipped_blocks
+from deepscope.render.text import share
 from deepscope.results import Column, Curves, ImageGrid, Note, Picture, Result, Series, Table
 from deepscope.session import Session
 from deepscope.settings import Count, Range
@@ -99,6 +100,22 @@ class Corruptions(Check):
                 *skipped_blocks(skipped),
             ),
             provenance=origin([model], [one.path for one in opened], [one.digest for one in opened]),
+        )
+
+    def headline(self, result: Result) -> Headline:
+        """What ordinary damage costs."""
+        clean, left = (Estimate.of(result.metrics, f"accuracy/{name}") for name in ("clean", "corrupted"))
+        last = max(self.severities)
+        kinds = {name: Estimate.of(result.metrics, f"accuracy/{name}/{last}") for name in Corruption.members()}
+        worst = min(kinds, key=lambda name: kinds[name].value)
+        return Headline(
+            f"Over all kinds and strengths of damage the accuracy is {share(left)} instead of {share(clean)}. The "
+            f"worst is {worst}: {share(kinds[worst])} at severity {last}.",
+            "accuracy on noisy, blurred, pale or compressed images",
+            left,
+            verdict="falls" if left.high < clean.low else "",
+            tone="attention",
+            picture=result.figure("What the damage looks like"),
         )
 
 

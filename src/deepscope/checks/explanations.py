@@ -15,12 +15,13 @@ from deepscope.attributions.faithfulness import Deletion, Insertion
 from deepscope.attributions.measuring import CHANCE, measure
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import HeldOut, held_out
-from deepscope.command import Budget
+from deepscope.command import Budget, Headline
 from deepscope.errors import DeepscopeError, UnsupportedError
 from deepscope.inputs import Photos, stream_photos
 from deepscope.models.capabilities import works
 from deepscope.presenters.explained import heat, image_cell
 from deepscope.presenters.shown import origin, skipped_blocks
+from deepscope.render.text import amount
 from deepscope.results import Block, Cell, Column, GridCell, ImageGrid, Note, Result, Table
 from deepscope.session import Session
 from deepscope.settings import Count
@@ -133,6 +134,26 @@ class Explanations(Check):
         wrong = right[False][: max(self.limit // 2, self.limit - len(right[True]))]
         chosen = sorted((*wrong, *right[True][: self.limit - len(wrong)]))
         return replace(photos[chosen], skipped=photos.skipped)
+
+    def headline(self, result: Result) -> Headline:
+        """How much the best maps tell."""
+        found = {name: Estimate.of(result.metrics, f"faithfulness/{name}/right") for name in self.methods}
+        found = {name: gain for name, gain in found.items() if gain.known}
+        if not found:
+            return Headline("No prediction is right, so no map of a right prediction could be measured.")
+        best = max(found, key=lambda name: found[name].value)
+        useful = [name for name, gain in found.items() if gain.low > 0]
+        said = f"Better than random maps: {', '.join(useful)}." if useful else "No method is better than random maps."
+        return Headline(
+            f"Of right predictions, the maps of {best} are the most faithful: they gain {amount(found[best])} of the "
+            f"probability over random maps. {said}",
+            f"faithfulness of {best}, above random maps",
+            found[best],
+            form="number",
+            verdict="maps help" if useful else "",
+            tone="good",
+            picture=result.figure(),
+        )
 
 
 def _figures(methods: Sequence[Attribution], photos: Photos, groups: Rows, session: Session) -> list[Block]:

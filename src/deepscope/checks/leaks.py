@@ -8,10 +8,11 @@ from typing import ClassVar
 
 from deepscope.checks.check import Check
 from deepscope.checks.given_data import audit_data
-from deepscope.command import Budget
+from deepscope.command import Budget, Headline
 from deepscope.presenters.data import present
 from deepscope.results import Note, Result
 from deepscope.session import Session
+from deepscope.statistics import Estimate
 
 
 @dataclass(frozen=True)
@@ -44,3 +45,20 @@ class Leaks(Check):
         )
         advice = (block for block in result.blocks if not (isinstance(block, Note) and block.level == "verdict"))
         return replace(result, blocks=(Note(text, "Leaks", "verdict"), *advice))
+
+    def headline(self, result: Result) -> Headline:
+        """How many images are damaged, copied, or on both sides of the split."""
+        names = ("corrupt", "duplicates/exact", "duplicates/near", "duplicates/exact-across-splits")
+        corrupt, exact, near, across = (round(result.metrics[name]) for name in names)
+        across += round(result.metrics["duplicates/near-across-splits"])
+        count, found = round(result.metrics["images"]), corrupt + across
+        return Headline(
+            f"Of {count} images, {corrupt} are corrupt and {exact + near} are copies or near-copies of another one. "
+            f"{across} of the copies lie in both train and test.",
+            "images are corrupt, or in both train and test",
+            Estimate(found, found, found),
+            form="count",
+            verdict="look at these" if found else "clean",
+            tone="attention" if found else "good",
+            picture=result.figure(),
+        )

@@ -14,12 +14,13 @@ from deepscope.attacks import FGSM, PGD, Attack, AttackEvaluation, Conditions, S
 from deepscope.attacks.defences import WARNING
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
-from deepscope.command import Budget
+from deepscope.command import Budget, Headline
 from deepscope.errors import SettingError
 from deepscope.models import VisionModel
 from deepscope.models.capabilities import works
 from deepscope.presenters.attacked import as_picture, difference, origin_of, vanished_notes
 from deepscope.presenters.shown import skipped_blocks
+from deepscope.render.text import share
 from deepscope.results import Curves, ImageGrid, Note, Result, Series
 from deepscope.session import Session
 from deepscope.settings import Count, Range, check
@@ -111,7 +112,7 @@ class Robustness(Check):
         return by_gradients if works(PGD, model) else (Square(queries=10 * self.steps),)
 
     def _said(self, held: Mapping[str, Estimate], vanished: Tensor, attack: str) -> str:
-        level = min(self.levels, key=lambda level: abs(level - 2))
+        level = self._telling()
         if count := int(vanished.sum()):
             return (
                 f"This does not show how robust the network is: the gradients of {count} of {len(vanished)} images "
@@ -122,6 +123,31 @@ class Robustness(Check):
             f"{attack} with changes of at most {level:g} grey levels of 255, which are invisible, reduces accuracy "
             f"from {held['clean']} to {held[f'{attack}/{level:g}']}."
         )
+
+    def headline(self, result: Result) -> Headline:
+        """What is left of the accuracy under changes that nobody sees."""
+        level = self._telling()
+        clean = Estimate.of(result.metrics, "accuracy/clean")
+        attack = PGD.name if f"accuracy/{PGD.name}/{level:g}" in result.metrics else Square.name
+        strongest = max(self.levels)
+        left, most = (Estimate.of(result.metrics, f"accuracy/{attack}/{size:g}") for size in (level, strongest))
+        ending = f"With {strongest:g} levels it is {share(most)}."
+        if result.metrics["gradients/vanished"]:
+            ending = "Some gradients vanish, so the accuracy may be lower still."
+        return Headline(
+            f"Changes of at most {level:g} grey levels of 255, which nobody sees, take the accuracy from "
+            f"{share(clean)} to {share(left)} ({attack}). {ending}",
+            f"accuracy under changes of {level:g} grey levels",
+            left,
+            verdict="falls" if left.high < clean.low else "",
+            tone="attention",
+            picture=result.figure(),
+            weight=1,
+        )
+
+    def _telling(self) -> float:
+        """The radius that the findings are about: the one nearest to two grey levels."""
+        return min(self.levels, key=lambda level: abs(level - 2))
 
 
 def _series(label: str, x: list[float], shares: list[Estimate]) -> Series:

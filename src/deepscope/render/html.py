@@ -14,7 +14,7 @@ from typing_extensions import assert_never
 from deepscope.names import one_line, printable, visible
 from deepscope.render.terminal import describe, metrics_table, origin
 from deepscope.render.text import cell, number, numeric
-from deepscope.results import Animation, Block, Curves, Heatmap, ImageGrid, Note, Result, Table
+from deepscope.results import Animation, Block, Curves, Figure, Heatmap, ImageGrid, Note, Result, Table
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -47,6 +47,39 @@ def fragment(result: Result, *, style: bool = True, films: bool = False) -> str:
     )
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A block as HTML, for a page with an order of its own; the size is a figure's, in CSS pixels."""
+
+    block: Block
+    html: str
+    width: int = 0
+    height: int = 0
+
+
+def shown(result: Result, *, films: bool = False) -> list[Shown]:
+    """Each block of the result by itself, in `fragment`'s words; its metrics last where it has no table."""
+    template, settings, found = environment(_FOLDER).get_template("block.html.jinja"), _settings(result), list[Shown]()
+    for block in _blocks(result):
+        view = _view(block, films)
+        html = template.render(view=view, settings=settings, result=result)
+        found.append(Shown(block, html, view.width, view.height) if isinstance(view, _Image) else Shown(block, html))
+    return found
+
+
+def tile(figure: Figure) -> str:
+    """A small picture of a figure for a card, as a data URI."""
+    from deepscope.render import plots
+
+    return data_uri("image/webp", plots.tile(figure))
+
+
+def words(figure: Figure) -> str:
+    """What a figure shows, for those who cannot see it."""
+    parts = (one_line(figure.title), describe(figure), one_line(figure.caption))
+    return ". ".join(part for part in parts if part)
+
+
 def page(results: Sequence[Result], title: str) -> str:
     """A whole document: the title, a table of contents, and each result."""
     fragments = [fragment(result, style=False) for result in results]
@@ -67,7 +100,7 @@ def styles() -> str:
 class _Image:
     """A figure: its picture as a data URI, the still of an animation or all its frames, its width in CSS pixels."""
 
-    block: ImageGrid | Heatmap | Curves | Animation
+    block: Figure
     source: str
     still: str
     film: Film | None
@@ -78,7 +111,7 @@ class _Image:
 
     @property
     def film_source(self) -> str:
-        return _data("image/webp", self.film.webp) if self.film else ""
+        return data_uri("image/webp", self.film.webp) if self.film else ""
 
 
 @dataclass(frozen=True)
@@ -116,23 +149,22 @@ def _view(block: Block, films: bool) -> _Image | _Grid | _Text:
             assert_never(block)
 
 
-def _image(block: ImageGrid | Heatmap | Curves | Animation, films: bool) -> _Image:
+def _image(block: Figure, films: bool) -> _Image:
     from deepscope.render import plots
 
     pixels = plots.draw(block, titled=False)
     assert pixels is not None
-    still = _data("image/webp", plots.compact(pixels))
+    still = data_uri("image/webp", plots.compact(pixels))
     moving = isinstance(block, Animation)
     density = 1 if moving else plots.DENSITY
-    words = ". ".join(part for part in (one_line(block.title), describe(block), one_line(block.caption)) if part)
     return _Image(
         block,
-        source=_data("image/webp", plots.webp(block)) if moving and not films else still,
+        source=data_uri("image/webp", plots.webp(block)) if moving and not films else still,
         still=still if moving and not films else "",
         film=plots.film(block) if moving and films and len(block.frames) > 1 else None,
         width=round(pixels.shape[1] / density),
         height=round(pixels.shape[0] / density),
-        alternative=words,
+        alternative=words(block),
     )
 
 
@@ -156,7 +188,8 @@ def _setting(value: object) -> str:
             return str(value)
 
 
-def _data(kind: str, content: bytes) -> str:
+def data_uri(kind: str, content: bytes) -> str:
+    """A file as an address that needs no request."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 

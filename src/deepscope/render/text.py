@@ -7,6 +7,7 @@ import re
 
 from deepscope.names import visible
 from deepscope.results import Cell, Column, Table
+from deepscope.statistics import Estimate
 
 DASH = "–"  # noqa: RUF001  the sign for "not measured"
 
@@ -43,6 +44,36 @@ def cell(value: Cell, column: Column) -> str:
             return visible(value)
         case _:
             return number(value, column.spec)
+
+
+def share(estimate: Estimate, *, interval: bool = False) -> str:
+    """A share in per cent, with the digits that its interval supports: "78 %", "93.1 % [92.2, 93.9]"."""
+    return _written(estimate, 100, "\N{NO-BREAK SPACE}%", interval)
+
+
+def amount(estimate: Estimate, *, interval: bool = False) -> str:
+    """A figure with the digits that its interval supports: "0.19", "1.08 [0.68, 1.47]"."""
+    return _written(estimate, 1, "", interval)
+
+
+def _written(estimate: Estimate, scale: float, unit: str, interval: bool) -> str:
+    if not math.isfinite(estimate.value):
+        return DASH
+    places = estimate.decimals(scale)
+    if scale == 1 and not estimate.known:
+        return number(estimate.value, ".3g")
+    value, low, high = (_signed(end * scale, places) for end in (estimate.value, estimate.low, estimate.high))
+    return f"{value}{unit} [{low}, {high}]" if interval and estimate.known and low != high else f"{value}{unit}"
+
+
+def ends(estimate: Estimate, scale: float = 1) -> str:
+    """The ends of a figure's interval, with as many digits as the figure: "67 to 85"."""
+    places = estimate.decimals(scale)
+    return f"{_signed(estimate.low * scale, places)} to {_signed(estimate.high * scale, places)}"
+
+
+def _signed(value: float, places: int) -> str:
+    return f"{value:.{places}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def numeric(table: Table, index: int) -> bool:

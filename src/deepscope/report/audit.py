@@ -129,8 +129,8 @@ def audit(
     chosen = [member.within(budget, data=name, model=model.name) for member in wanted]
     key = hashlib.sha256(f"{model.fingerprint}\0{place}".encode()).hexdigest()[:16]
     shelf = Shelf(session.cache / "audits" / key, session, model.fingerprint)
-    *_, (outcomes, said) = run(chosen, shelf, budget)
-    return Audit(f"{model.name} on {Path(name).name}", said, tuple(outcomes))
+    *_, state = run(chosen, shelf, budget)
+    return Audit(f"{model.name} on {Path(name).name}", state.said, state.outcomes)
 
 
 @presents(Audit)

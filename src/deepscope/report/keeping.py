@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -23,12 +24,13 @@ _KEY = "inputs.sha256"
 
 @dataclass(frozen=True)
 class Outcome:
-    """A section's result, whether it was kept from an earlier run, and how it failed where it did."""
+    """A section's result, whether it was kept from an earlier run, how it failed, or what it lacks to run."""
 
     section: Section
     result: Result
     kept: bool = False
     failure: str = ""
+    missing: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,15 @@ class Shelf:
         except OSError:
             return False
 
+    def minutes(self, section: Section) -> float | None:
+        """How long the section took here with the same settings, whatever else has changed; None where not known."""
+        try:
+            about = records.document(self.folder / section.name)
+            alike = about["config"] == json.loads(json.dumps(section.settings()))
+            return float(about["provenance"]["seconds"]) / 60 if alike else None
+        except (OSError, DeepscopeError, ValueError, TypeError, KeyError):
+            return None
+
     def get(self, section: Section, *, part: str = "") -> Outcome:
         """The section's result: the kept one, or one that is made now and kept.
 
@@ -77,8 +88,8 @@ class Shelf:
             (folder / _KEY).unlink(missing_ok=True)  # from here on, what lies there may be inconsistent
             own = replace(session, part=part)
             result = perform(section, own, typed=command_line(section, session))
-        except DeepscopeError as error:  # weights or data are missing: not a defect, and nothing to keep
-            return Outcome(section, _said(section, "Not measured here", str(error)))
+        except DeepscopeError as error:  # weights or data that are not here: no defect, but nothing to keep either
+            return Outcome(section, _said(section, "Not measured here", str(error)), missing=str(error))
         except Exception as error:
             traceback.print_exc()
             text = f"{type(error).__name__}: {error}"

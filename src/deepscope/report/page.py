@@ -13,10 +13,12 @@ from markupsafe import Markup
 
 from deepscope.errors import FileError
 from deepscope.files import atomic
-from deepscope.render import fragment
-from deepscope.render.html import environment, styles
+from deepscope.render.html import environment, shown, styles
+from deepscope.report.full_runs import full_run
 from deepscope.report.keeping import Outcome
-from deepscope.report.overview import overview
+from deepscope.report.overview import OPEN, answer_rows, overview, unanswered
+from deepscope.report.running import State
+from deepscope.report.view import Part, cards, part, sentence
 
 _FOLDER = Path(__file__).parent / "templates"
 _HEAD = 1 << 16
@@ -42,28 +44,70 @@ def write(path: Path, document: str) -> None:
         temporary.write_text(document, encoding="utf-8", errors="backslashreplace")
 
 
+class Page:
+    """A page that is written again and again while its sections are made: each is drawn once.
+
+    Args:
+        title: of the page.
+    """
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self._parts: dict[str, Part] = {}
+
+    def html(self, state: State) -> str:
+        """The document, complete whatever is still to come."""
+        parts = [self._part(outcome) for outcome in state.outcomes]
+        glance, answered = shown(overview(state.outcomes)), answer_rows(state.outcomes)
+        chosen = cards(parts)
+        script = (_FOLDER / "report.js").read_text(encoding="utf-8")
+        return (
+            environment(_FOLDER)
+            .get_template("report.html.jinja")
+            .render(
+                title=self.title,
+                state=state,
+                sentence=sentence(parts),
+                when=_when(state.outcomes),
+                cards=chosen,
+                strip=[one for one in parts if one.tile and not any(card.part is one for card in chosen)],
+                questions=[Markup(block.html) for block in glance],
+                counted=sum(row[4] not in OPEN for row in answered),
+                missing=[(*row, full_run(row[0]) is not None) for row in unanswered(state.outcomes)],
+                chapters=[
+                    (chapter, list(group)) for chapter, group in groupby(parts, lambda one: one.outcome.section.chapter)
+                ],
+                style=Markup(styles() + (_FOLDER / "report.css").read_text(encoding="utf-8")),
+                script=Markup(script),
+                # The policy lets this one script run and nothing else: no request leaves the page.
+                script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            )
+        )
+
+    def _part(self, outcome: Outcome) -> Part:
+        name = outcome.section.name
+        if name not in self._parts or self._parts[name].outcome is not outcome:
+            self._parts[name] = part(outcome)
+        return self._parts[name]
+
+
 def page(outcomes: Sequence[Outcome], *, title: str, introduction: str) -> str:
-    """The document.
+    """The document of a finished report.
 
     Args:
         outcomes: in the order of their chapters.
         title: of the page.
         introduction: a paragraph that says what was run, on what, and in which budget.
     """
-    glance = overview(outcomes)
-    script = (_FOLDER / "report.js").read_text(encoding="utf-8")
-    chapters = [
-        (chapter, [(outcome, Markup(fragment(outcome.result, style=False, films=True))) for outcome in group])
-        for chapter, group in groupby(outcomes, key=lambda outcome: outcome.section.chapter)
-    ]
-    template = environment(_FOLDER).get_template("report.html.jinja")
-    return template.render(
-        title=title,
-        introduction=introduction,
-        overview=Markup(fragment(glance, style=False)) if glance.blocks else "",
-        chapters=chapters,
-        style=Markup(styles() + (_FOLDER / "report.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        # The policy lets this one script run and nothing else: no request leaves the page.
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-    )
+    return Page(title).html(State(tuple(outcomes), introduction))
+
+
+def _when(outcomes: Sequence[Outcome]) -> str:
+    """The first and the last minute in which a section began, in UTC."""
+    times = sorted(outcome.result.provenance.started for outcome in outcomes if outcome.result.provenance.started)
+    if not times:
+        return ""
+    first, last = (time[:16].replace("T", " ") for time in (times[0], times[-1]))
+    if first[:10] == last[:10]:
+        last = last[11:]
+    return f"{first} UTC" if first.endswith(last) else f"{first} to {last} UTC"

@@ -15,7 +15,7 @@ from deepscope.errors import SettingError, unknown
 from deepscope.models import DEFAULT
 from deepscope.render.text import duration
 from deepscope.report.keeping import Outcome, Shelf
-from deepscope.report.page import page, refuse_foreign, write
+from deepscope.report.page import Page, refuse_foreign, write
 from deepscope.report.running import run
 from deepscope.results import Column, Note, Result, Table
 from deepscope.session import Session
@@ -75,12 +75,12 @@ class Report(Command):
             return _listing(chosen, budget, shelf)
         refuse_data(folder, self, session)
         refuse_foreign(folder / "index.html")
-        outcomes: list[Outcome] = []
-        keeping = Keeping("the page")
-        for outcomes, said in run(chosen, shelf, budget):
-            keeping = Keeping("the page")
+        outcomes: Sequence[Outcome] = ()
+        keeping, page = Keeping("the page"), Page(title)
+        for state in run(chosen, shelf, budget):
+            outcomes, keeping = state.outcomes, Keeping("the page")
             with keeping:
-                write(folder / "index.html", page(outcomes, title=title, introduction=said))
+                write(folder / "index.html", page.html(state))
         if not keeping.failure:
             session.note(f"the page is {(folder / 'index.html').resolve()}")
         if failed := [outcome.section.name for outcome in outcomes if outcome.failure]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from deepscope.checks import Check
 from deepscope.command import Budget, Section
@@ -11,12 +12,45 @@ from deepscope.render.text import duration
 from deepscope.report.keeping import Outcome, Shelf
 from deepscope.session import Session
 
+_TRUST = 0.5
+"""Minutes for which the estimates are trusted before the measured pace takes over."""
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a report is.
+
+    Attributes:
+        outcomes: of the finished sections.
+        said: the page's introduction.
+        running: the section that is being made; None at the end.
+        waiting: those after it.
+        left: minutes until the end, roughly.
+        stopped: whether the report was interrupted in the section that was running.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    said: str
+    running: Section | None = None
+    waiting: tuple[Section, ...] = ()
+    left: float = 0.0
+    stopped: bool = False
+
+    @property
+    def remaining(self) -> str:
+        """The time left, in words."""
+        return duration(self.left * 60)
+
 
 class Clock:
-    """How much longer it takes: the sections' own estimates, scaled by how the finished ones compared with theirs."""
+    """How much longer it takes: what each section took here before, else its own estimate, scaled by the pace so far.
 
-    def __init__(self, waiting: Sequence[Section], budget: Budget) -> None:
-        self._minutes = {section.name: section.minutes[budget] for section in waiting}
+    Args:
+        waiting: sections to run, and the minutes that each is expected to take.
+    """
+
+    def __init__(self, waiting: dict[str, float]) -> None:
+        self._minutes = dict(waiting)
         self._planned = 0.0
         self._began = time.monotonic()
 
@@ -31,20 +65,41 @@ class Clock:
 
     def left(self) -> float:
         """Minutes."""
-        pace = self.minutes / self._planned if self._planned else 1.0
+        pace = (self.minutes + _TRUST) / (self._planned + _TRUST)
         return sum(self._minutes.values()) * pace
 
 
-def run(chosen: Sequence[Section], shelf: Shelf, budget: Budget) -> Iterator[tuple[list[Outcome], str]]:
-    """Make or keep each section; after each, all outcomes so far and the page's introduction."""
+def expected(chosen: Sequence[Section], shelf: Shelf, budget: Budget) -> dict[str, float]:
+    """Minutes of each section that is not kept: as last time, else its estimate; none where its data is missing."""
+    waiting = [section for section in chosen if not shelf.has(section)]
+    return {
+        section.name: _first(shelf.minutes(section), section.minutes[budget]) if section.ready(shelf.session) else 0.0
+        for section in waiting
+    }
+
+
+def _first(known: float | None, estimate: float) -> float:
+    return estimate if known is None else known
+
+
+def run(chosen: Sequence[Section], shelf: Shelf, budget: Budget) -> Iterator[State]:
+    """Make or keep each section. A state before each, and one at the end or where the report is interrupted."""
     outcomes: list[Outcome] = []
-    clock = Clock([section for section in chosen if not shelf.has(section)], budget)
-    for place, section in enumerate(chosen, start=1):
-        part = f"[{place}/{len(chosen)}] {section.name}"
+    clock = Clock(expected(chosen, shelf, budget))
+    for place, section in enumerate(chosen):
+        part = f"[{place + 1}/{len(chosen)}] {section.name}"
         shelf.session.note(f"{part}: about {duration(clock.left() * 60)} left")
-        outcomes.append(shelf.get(section, part=part))
+        said = introduction(outcomes, budget, shelf.session, clock.minutes)
+        state = State(tuple(outcomes), said, section, tuple(chosen[place + 1 :]), clock.left())
+        if not shelf.has(section):  # a kept one is read in a moment
+            yield state
+        try:
+            outcomes.append(shelf.get(section, part=part))
+        except KeyboardInterrupt:
+            yield replace(state, stopped=True)
+            raise
         clock.done(section)
-        yield outcomes, introduction(outcomes, budget, shelf.session, clock.minutes)
+    yield State(tuple(outcomes), introduction(outcomes, budget, shelf.session, clock.minutes))
 
 
 def introduction(outcomes: Sequence[Outcome], budget: Budget, session: Session, minutes: float) -> str:

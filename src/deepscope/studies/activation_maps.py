@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepscope.classification import activations
+from deepscope.command import Headline
 from deepscope.data.photographs import bundled
 from deepscope.models import DEFAULT, catalogue, load_model
 from deepscope.presenters.activations import square
 from deepscope.presenters.shown import picture
+from deepscope.render.text import share
 from deepscope.results import ImageGrid, Result
 from deepscope.session import Session
 from deepscope.statistics import Estimate, mean
@@ -40,7 +42,7 @@ class ActivationMaps(Study):
     """
 
     chapter: ClassVar[str] = "1.1 VGG16 architecture"
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.2, "full": 0.5}
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.1, "full": 0.5}
 
     images: tuple[Path, ...] = ()
     _: KW_ONLY
@@ -79,6 +81,21 @@ class ActivationMaps(Study):
             found = [(f"Figure {number}", sorted(folder.glob(f"n*_{name}.*"))) for number, name in _FIGURES.items()]
             return [(title, paths[0]) for title, paths in found if paths]
         return [("Figure 1.2", bundled("chelsea.png")), ("Figure 5.1", bundled("coffee.png"))]
+
+    def headline(self, result: Result) -> Headline:
+        """What most maps follow."""
+        shares = {name: Estimate.of(result.metrics, f"maps/{name}") for name in ("edges", "brightness", "colour")}
+        first, second, third = sorted(shares, key=lambda name: -shares[name].value)
+        return Headline(
+            f"Of the maps that the first convolution puts out, {share(shares[first])} follow {first} most, "
+            f"{share(shares[second])} {second} and {share(shares[third])} {third}. The report saw such maps by eye; "
+            "here each map counts for what it correlates with most.",
+            f"of the maps follow {first} most",
+            shares[first],
+            published="some, by eye",
+            verdict="measured",
+            picture=result.figure(),
+        )
 
 
 def explained(maps: NDArray[np.float32], pixels: NDArray[np.uint8]) -> dict[str, float]:

@@ -25,14 +25,17 @@ from deepscope.adaptation import (
     run,
 )
 from deepscope.adaptation.training import correct
+from deepscope.command import Headline
 from deepscope.data import ClassFolders, load_dataset
 from deepscope.data.corrupt import write_corrupted
 from deepscope.data.corruptions import Corruption
 from deepscope.errors import DataError, SettingError
 from deepscope.models import DEFAULT
 from deepscope.presenters.shown import thumbnail
+from deepscope.render.text import share
 from deepscope.results import Column, ImageGrid, Note, Provenance, Result, Table
 from deepscope.session import Session
+from deepscope.statistics import Estimate
 from deepscope.studies.adaptation_runs import SOURCE_ACCURACY, TARGET_ACCURACY
 from deepscope.studies.arms import Outcome, Trained, train_arms
 from deepscope.studies.study import Answer, Budget, Study, answers
@@ -93,6 +96,10 @@ class AdaptationOfPhotographs(Study):
     def inputs(self, home: Path) -> Sequence[Path]:
         """The photographs and the network."""
         return [home / "data" / self.data, home / "weights"]
+
+    def ready(self, session: Session) -> bool:
+        """Whether the photographs are available."""
+        return (session.home / "data" / self.data).exists() or Path(self.data).exists()
 
     def run(self, session: Session) -> Result:
         """Corrupt, extract features, adapt from every seed, and measure."""
@@ -185,6 +192,24 @@ class AdaptationOfPhotographs(Study):
             f"{trained.mean(SourceOnly.name, SOURCE_ACCURACY)}",
             "answered",
             f"linear layers on features of {self.model}",
+        )
+
+    def headline(self, result: Result) -> Headline:
+        """What the default method regains after the first corruption."""
+        name = self.corruptions[0]
+        adapted, bare, bound = (
+            Estimate.of(result.metrics, f"accuracy/{name}/{method}/target")
+            for method in (AdversarialTeacher.name, SourceOnly.name, _BOUND)
+        )
+        clean = Estimate.of(result.metrics, f"accuracy/{name}/{SourceOnly.name}/source")
+        return Headline(
+            f"After {name}, a classifier of photographs is right in {share(bare)} of the images instead of "
+            f"{share(clean)}; adapting to them without their labels brings {share(adapted)}. With their labels it is "
+            f"{share(bound)}.",
+            f"accuracy after {name}, adapted without labels",
+            adapted,
+            verdict="measured",
+            picture=result.figure("Source and targets"),
         )
 
 

@@ -7,10 +7,12 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from deepscope.command import Headline
 from deepscope.models.anatomy import anatomy
 from deepscope.presenters.models import present
-from deepscope.results import Note, Result
+from deepscope.results import Bars, ImageGrid, Note, Result
 from deepscope.session import Session
+from deepscope.statistics import Estimate
 from deepscope.studies.study import Answer, Budget, Study, answers
 
 _PUBLISHED = {
@@ -18,6 +20,9 @@ _PUBLISHED = {
     "parameters/convolution": 14_714_688,
     "parameters/fully-connected": 123_642_856,
 }
+
+_SHARE = 0.89
+"""Of the parameters in the fully connected layers, as the report gives it."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Architecture(Study):
     """
 
     chapter: ClassVar[str] = "1.1 VGG16 architecture"
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.1, "full": 0.1}
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.05, "full": 0.1}
 
     _: KW_ONLY
     model: str = "torchvision:vgg16"
@@ -61,7 +66,7 @@ class Architecture(Study):
                 "1. share in the fully connected layers",
                 "89 %" if is_vgg16 else "—",
                 f"{share:.1%}",
-                "answered" if not is_vgg16 else "reproduced" if round(share, 2) == 0.89 else "differs",
+                "answered" if not is_vgg16 else "reproduced" if round(share, 2) == _SHARE else "differs",
                 "the first of the three alone sees 7 x 7 x 512 inputs",
             )
         )
@@ -90,4 +95,31 @@ class Architecture(Study):
                 ),
                 answers(questions),
             ),
+        )
+
+    def headline(self, result: Result) -> Headline:
+        """Where the parameters are, and where the arithmetic is."""
+        total, connected = (result.metrics[f"parameters/{name}"] for name in ("total", "fully-connected"))
+        share, work = connected / total, 1 - connected / result.metrics["multiply-adds"]
+        names = ("convolutions", "fully connected layers")
+        bars = (
+            Bars(names, (1 - share, share), "share of the parameters", 1),
+            Bars(names, (work, 1 - work), "share of the arithmetic", 0),
+        )
+        name = self.model.rpartition(":")[2]
+        is_vgg16 = name == "vgg16"
+        finding = (
+            f"{name} has {total / 1e6:.1f} million parameters, {connected / 1e6:.1f} million of them in its fully "
+            f"connected layers. Its convolutions do {100 * work:.0f} % of the arithmetic with the rest."
+        )
+        held = round(share, 2) == _SHARE
+        return Headline(
+            finding,
+            "of the parameters are in the fully connected layers",
+            Estimate(share, share, share),
+            published=f"{100 * _SHARE:.0f} %" if is_vgg16 else "",
+            verdict="counted" if not is_vgg16 else "reproduced" if held else "differs",
+            tone="plain" if not is_vgg16 else "good" if held else "attention",
+            picture=ImageGrid(tuple((chart,) for chart in bars), "Parameters and arithmetic"),
+            weight=1,
         )

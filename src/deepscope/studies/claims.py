@@ -58,14 +58,19 @@ class Question:
         return Table(columns, rows, title=self.title, caption=f"Claim: {self.claim}.")
 
     def answer(self) -> Answer:
-        """Reproduced or different where every row says so; else answered, row by row that has a figure."""
+        """Reproduced or different where every decided row says so; else answered. What decides nothing is left out."""
         known = [row for row in self.rows if not np.isnan(row.estimate.value)]
         if not known:
             return Answer(self.title, self.claim, "—", "not measured here", "too few images of one kind to compare")
-        found = {row.answer for row in known if row.claimed}
+        found = {row.answer for row in known if row.claimed and row.answer != "not decided"}
         verdict = "reproduced" if found == {"reproduced"} else "differs" if found == {"differs"} else "answered"
-        said = "; ".join(f"{row.text} {row.estimate}: {row.answer}" for row in known)
-        return Answer(self.title, self.claim, said, verdict)
+        said = [f"{row.text} {row.estimate}: {row.answer}" for row in known if row.answer != "not decided"]
+        if not said:
+            few = f"{max(row.images for row in known)} images do not decide it"
+            return Answer(
+                self.title, self.claim, "; ".join(f"{row.text} {row.estimate}" for row in known), "not decided", few
+            )
+        return Answer(self.title, self.claim, "; ".join(said), verdict)
 
 
 def _cells(estimate: Estimate) -> tuple[float | None, ...]:

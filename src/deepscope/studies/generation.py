@@ -8,9 +8,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from deepscope.command import Headline
 from deepscope.gans import Architecture, Recipe, diagnose, r1_regularised
-from deepscope.results import Block
+from deepscope.render.text import amount, share
+from deepscope.results import Block, Result
 from deepscope.session import Session
+from deepscope.statistics import Estimate
 from deepscope.studies import generation_shown as shown
 from deepscope.studies.generation_runs import Arm, TrainedGANs, epochs_until
 from deepscope.studies.generation_study import GenerationStudy, require
@@ -43,7 +46,7 @@ class Generation(GenerationStudy):
 
     title: ClassVar[str] = "Generation of MNIST's digits"
     scored = (_CONDITIONAL,)
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 1.3, "full": 170}
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 1.4, "full": 170}
 
     _: KW_ONLY
     width: int = 32
@@ -79,6 +82,25 @@ class Generation(GenerationStudy):
     def answered(self, trained: TrainedGANs) -> list[Answer]:
         """What was found by the long trainings."""
         return _answers(trained)
+
+    def headline(self, result: Result) -> Headline:
+        """How many conditional digits show what was asked for."""
+        right = Estimate.of(result.metrics, f"fidelity/{_CONDITIONAL}")
+        real = Estimate.of(result.metrics, f"fidelity/real/{_CONDITIONAL}")
+        plain, given, floor = (
+            Estimate.of(result.metrics, name)
+            for name in (f"digit-fid/{_PLAIN}", f"digit-fid/{_CONDITIONAL}", f"digit-fid-floor/{_PLAIN}")
+        )
+        return Headline(
+            f"The conditional DCGAN draws the digit that was asked for in {share(right)} of the images; an evaluator "
+            f"reads {share(real)} of the real ones. Its distance to the data is {amount(given)}, that of the "
+            f"unconditional one {amount(plain)}, and {amount(floor)} between real images.",
+            "of the generated digits show the class that was asked for",
+            right,
+            verdict="measured",
+            picture=result.figure(_CONDITIONAL),
+            weight=1,
+        )
 
 
 def _answers(trained: TrainedGANs) -> list[Answer]:

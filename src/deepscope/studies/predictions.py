@@ -8,16 +8,21 @@ from pathlib import Path
 from typing import ClassVar
 
 from deepscope.classification import classify
+from deepscope.command import Headline
 from deepscope.data.photographs import bundled_photographs
 from deepscope.models import DEFAULT, catalogue, load_model
 from deepscope.presenters.classify import figure, present
 from deepscope.results import ImageGrid, Result
 from deepscope.session import Session
+from deepscope.statistics import Estimate
 from deepscope.studies.networks import usable
 from deepscope.studies.study import Answer, Budget, Study, answers
 
 _CHOSEN = ("tabby", "Shih-Tzu", "komondor", "swab", "wombat", "Cardigan")
 """The true and predicted classes of the report's six images, where the sample has them."""
+
+_FEW = 20
+"""Fewer images say nothing of how often a network is right."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Predictions(Study):
     """
 
     chapter: ClassVar[str] = "1.1 VGG16 architecture"
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.1, "full": 1.0}
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.05, "full": 1.0}
 
     _: KW_ONLY
     models: tuple[str, ...] = (DEFAULT, "squeezenet1_0", "vgg16")
@@ -61,6 +66,30 @@ class Predictions(Study):
             figures.append(replace(figure(shown), title=f"Figure 1.1 with {name}"))
             found.append(_answer(result.metrics, name, data))
         return Result(title="Predictions of networks", metrics=metrics, blocks=(*figures, answers(found)))
+
+    def headline(self, result: Result) -> Headline | None:
+        """How often the first available network names the image."""
+        tops = {name: Estimate.of(result.metrics, "accuracy/top1", f"/{name}") for name in self.models}
+        known = {name: top for name, top in tops.items() if top.known}
+        if not known:
+            return None
+        name, top = next(iter(known.items()))
+        count = round(result.metrics[f"known/{name}"])
+        few = count < _FEW
+        said = [f"{name} names {round(top.value * count)} of {count} images right"]
+        said += [f"{other} {round(one.value * count)}" for other, one in known.items() if other != name]
+        ending = (
+            "So few images show what it sees, not how often it is right."
+            if few
+            else "The truth is in the names of the files."
+        )
+        return Headline(
+            f"{', '.join(said)}. {ending}",
+            f"of {count} images are named right by {name}",
+            None if few else top,
+            verdict="" if few else "measured",
+            picture=result.figure(),
+        )
 
 
 def _answer(metrics: Mapping[str, float], model: str, data: str) -> Answer:

@@ -24,6 +24,7 @@ from deepscope.attributions import Saliency as Gradient
 from deepscope.attributions.faithfulness import Deletion, Insertion, MaxSensitivity, Roughness
 from deepscope.attributions.measuring import CHANCE, measure
 from deepscope.attributions.sanity import check_sanity
+from deepscope.command import Headline
 from deepscope.data.photographs import bundled_photographs
 from deepscope.errors import SettingError
 from deepscope.inputs import Photos, read_photos
@@ -32,9 +33,10 @@ from deepscope.models.prediction import forward
 from deepscope.presenters.explained import heat, image_cell
 from deepscope.presenters.sanity import sanity_blocks, sanity_metrics
 from deepscope.presenters.shown import origin
+from deepscope.render.text import amount, share
 from deepscope.results import Block, GridCell, ImageGrid, Result
 from deepscope.session import Session
-from deepscope.statistics import difference, mean
+from deepscope.statistics import Estimate, difference, mean
 from deepscope.studies.claims import Question, Row, rank_correlation, unpaired
 from deepscope.studies.networks import usable
 from deepscope.studies.study import Answer, Budget, Study, answers
@@ -58,7 +60,7 @@ class Saliency(Study):
 
     name: ClassVar[str] = "saliency"
     chapter: ClassVar[str] = "2.1 Saliency maps"
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 2, "full": 30}
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.55, "full": 30}
 
     models: tuple[str, ...] = ("squeezenet1_0", "efficientnet_lite0", "vgg16")
     limit: int | None = None
@@ -151,6 +153,30 @@ class Saliency(Study):
         black = forward(model, torch.zeros_like(photos.pixels[:1]), session)
         rise = (photos.logits - black).gather(1, photos.predicted[:, None])[:, 0]
         return ((rise - shares.sum((1, 2, 3))).abs() / rise.abs()).double().numpy()
+
+    def headline(self, result: Result) -> Headline | None:
+        """Whether SmoothGrad cures the noise, and what the gradient misses."""
+        name = next((name for name in reversed(self.models) if f"images/{name}" in result.metrics), None)
+        if name is None:
+            return None
+        calmer = Estimate.of(result.metrics, f"smooth-grad/{SENSITIVITY}/{name}")
+        before, after = (
+            Estimate.of(result.metrics, f"{SENSITIVITY}/{method}/{name}") for method in ("saliency", "smooth-grad")
+        )
+        missed = Estimate.of(result.metrics, f"saturation/gradient-misses/{name}")
+        decided = "reproduced" if calmer.high < 0 else "differs" if calmer.low > 0 else ""
+        return Headline(
+            f"Invisible noise in the image moves a map by {amount(before)} of its own length, a SmoothGrad map by "
+            f"{amount(after)}. The gradient at the image misses {share(missed)} of the rise of {name}'s logit from a "
+            "black image: the network saturates.",
+            "change of the maps' sensitivity to noise by SmoothGrad",
+            calmer,
+            form="number",
+            published="cures the noise",
+            verdict=decided,
+            tone="good" if decided == "reproduced" else "attention",
+            picture=result.figure(f"Saliency maps of {name}"),
+        )
 
 
 def _trusted(checked: SanityCheck) -> Answer:

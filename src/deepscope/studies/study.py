@@ -15,8 +15,9 @@ __all__ = ["ANSWERS", "Answer", "Budget", "Study", "Verdict", "answers"]
 
 ANSWERS = "Answers"
 """The title of the table that closes every study."""
-Verdict = Literal["reproduced", "differs", "answered", "not measured here"]
-"""How a measured figure compares with the published one; "answered" where the report gives no figure."""
+Verdict = Literal["reproduced", "differs", "answered", "not decided", "not measured here"]
+"""How a measured figure compares with the published one; "answered" where the report gives no figure, "not decided"
+where the images are too few to tell."""
 
 
 class Study(Section):

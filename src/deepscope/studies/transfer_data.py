@@ -1,21 +1,28 @@
-"""Data of the study of transfer learning: digits as image files where scenes are missing, and an untrained network."""
+"""What transfer learning is studied on and how it is measured: digits as files, an untrained network, bare pixels."""
 
 from __future__ import annotations
 
 import io
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save
 from torch import Tensor
 
-from deepscope.data import Digits, DigitSplit, load_dataset
+from deepscope import images
+from deepscope.data import ClassFolders, Digits, DigitSplit, load_dataset
 from deepscope.kept import workspace, write_new
 from deepscope.models import VisionModel
 from deepscope.session import Session
+from deepscope.statistics import Estimate, mcnemar, proportion
+from deepscope.transfer.fitting import fit_features
+from deepscope.transfer.heads.linear_svc import LinearSVC
+from deepscope.transfer.measuring import Row
 
 
 def digit_folders(count: int, session: Session) -> Path:
@@ -52,3 +59,35 @@ def _initial(key: str, value: Tensor, rng: torch.Generator) -> Tensor:
         return torch.randn(value.shape, generator=rng) * (2 / value[0].numel()) ** 0.5
     ones = key.endswith(("running_var", "weight"))
     return (torch.ones if ones else torch.zeros)(value.shape, dtype=value.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One row of a table: its accuracy, and whether each test image was classified correctly."""
+
+    accuracy: Estimate
+    correct: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, row: Row) -> Measured:
+        """A row of a comparison on one split."""
+        (correct,) = row.correct
+        return cls(proportion(int(correct.sum()), correct.size), correct)
+
+    def p_against(self, other: Measured) -> float:
+        """McNemar's p on the same test images; NaN where they are others."""
+        return mcnemar(self.correct, other.correct) if self.correct.shape == other.correct.shape else float("nan")
+
+
+def of_pixels(folder: Path, session: Session) -> Measured:
+    """A linear SVM on the bare pixels."""
+    data = load_dataset(folder, session, ClassFolders)
+    assert data.test is not None
+    train, test = (
+        torch.from_numpy(np.stack([np.asarray(images.decode(path).convert("L")) for path in part.paths])).float()
+        for part in (data.train, data.test)
+    )
+    labels = torch.from_numpy(data.train.labels)
+    fitted = fit_features([train.flatten(1)], labels, LinearSVC(), "l2", seed=session.seed)
+    right = (fitted.scores([test.flatten(1)]).argmax(1) == torch.from_numpy(data.test.labels)).numpy()
+    return Measured(proportion(int(right.sum()), len(right)), right)

@@ -7,16 +7,18 @@ import io
 from PIL import Image
 from typing_extensions import assert_never
 
-from deepscope.render.plots import curves, grid, matrix
+from deepscope.render.plots import curves, grid, matrix, tiles
 from deepscope.render.plots.animation import film, frames_with_captions, gif, webp
 from deepscope.render.plots.canvas import DENSITY, Pixels, style
 from deepscope.render.plots.mp4 import mp4
-from deepscope.results import Animation, Block, Curves, Heatmap, ImageGrid, Note, Table
+from deepscope.results import Animation, Block, Curves, Figure, Heatmap, ImageGrid, Note, Table
 
 _WEBP_LIMIT = 16_383
 """The largest side, in pixels, that the format can hold."""
+_QUALITIES, _HEAVY = (88, 76, 60), 256 * 1024
+"""Qualities of a figure's WebP, and the bytes beyond which the next one is tried: a whole report stays below 12 MB."""
 
-__all__ = ["DENSITY", "compact", "draw", "files", "film", "gif", "mp4", "png", "webp"]
+__all__ = ["DENSITY", "compact", "draw", "files", "film", "gif", "mp4", "png", "tile", "webp"]
 
 
 def draw(block: Block, *, titled: bool = True) -> Pixels | None:
@@ -46,6 +48,17 @@ def draw(block: Block, *, titled: bool = True) -> Pixels | None:
                 assert_never(block)
 
 
+def tile(figure: Figure) -> bytes:
+    """The figure as a small WebP for a card."""
+
+    def drawn(figure: Figure) -> Pixels:
+        pixels = draw(figure, titled=False)
+        assert pixels is not None
+        return pixels
+
+    return tiles.tile(figure, drawn)
+
+
 def files(block: Block) -> dict[str, bytes]:
     """The block's figure as files, by suffix: an animation in every format there is, the rest as PNG, text as none."""
     if isinstance(block, Animation):
@@ -63,9 +76,14 @@ def png(pixels: Pixels) -> bytes:
 
 
 def compact(pixels: Pixels) -> bytes:
-    """A drawn figure as a WebP file for a page: a tenth of the PNG's size, visually the same."""
-    file = io.BytesIO()
+    """A drawn figure as a WebP file for a page: a tenth of the PNG's size, and coarser where that is heavy."""
     image = Image.fromarray(pixels)
     image.thumbnail((_WEBP_LIMIT, _WEBP_LIMIT))
-    image.save(file, "WEBP", quality=88, method=4)
-    return file.getvalue()
+    content = b""
+    for quality in _QUALITIES:
+        file = io.BytesIO()
+        image.save(file, "WEBP", quality=quality, method=4)
+        content = file.getvalue()
+        if len(content) <= _HEAVY:
+            break
+    return content

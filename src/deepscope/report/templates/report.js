@@ -90,3 +90,67 @@ document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
   for (const open of document.querySelectorAll(".open input:checked")) open.checked = false;
 });
+// The contents fold on a narrow window; a link in them folds them again.
+const nav = document.querySelector("nav");
+const fold = document.createElement("button");
+Object.assign(fold, { type: "button", className: "fold", textContent: "Contents" });
+fold.setAttribute("aria-controls", "toc");
+const unfold = (open) => {
+  nav.classList.toggle("unfolded", open);
+  fold.setAttribute("aria-expanded", String(open));
+};
+nav.classList.add("folds");
+unfold(false);
+fold.addEventListener("click", () => unfold(!nav.classList.contains("unfolded")));
+nav.querySelector(".toc").addEventListener("click", (event) => {
+  if (event.target.closest("a")) unfold(false);
+});
+// Light or dark, whatever the system says.
+const theme = document.createElement("button");
+Object.assign(theme, { type: "button", className: "theme" });
+const dark = () =>
+  document.body.dataset.theme ? document.body.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+const name = () => (theme.textContent = dark() ? "Light" : "Dark");
+theme.setAttribute("aria-label", "Switch between light and dark");
+theme.addEventListener("click", () => {
+  document.body.dataset.theme = dark() ? "light" : "dark";
+  name();
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", name);
+name();
+nav.querySelector(".bar").append(theme, fold);
+// The contents say where the reader is.
+const links = new Map([...nav.querySelectorAll(".toc a")].map((link) => [link.hash.slice(1), link]));
+const watched = new IntersectionObserver(
+  (entries) => {
+    for (const entry of entries) {
+      if (!entry.isIntersecting) continue;
+      links.forEach((link) => link.removeAttribute("aria-current"));
+      links.get(entry.target.id)?.setAttribute("aria-current", "true");
+    }
+  },
+  { rootMargin: "-20% 0px -70% 0px" },
+);
+document.querySelectorAll("main [id]").forEach((one) => links.has(one.id) && watched.observe(one));
+// A link to what is folded opens it.
+const reveal = () => {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (target?.tagName === "DETAILS") target.open = true;
+};
+addEventListener("hashchange", reveal);
+nav.addEventListener("click", (event) => {
+  if (event.target.hash === location.hash) reveal();
+});
+reveal();
+// While sections are still being made, a reload keeps open what was open.
+if ("running" in document.body.dataset) {
+  const folds = [...document.querySelectorAll("details")];
+  const label = (one) => one.id || `${one.className} ${one.closest("section")?.id}`;
+  try {
+    const open = JSON.parse(sessionStorage.getItem("open") || "[]");
+    for (const one of folds) one.open ||= open.includes(label(one));
+    addEventListener("pagehide", () => {
+      sessionStorage.setItem("open", JSON.stringify(folds.filter((one) => one.open).map(label)));
+    });
+  } catch {} // a browser that keeps nothing
+}

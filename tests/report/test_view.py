@@ -1,0 +1,194 @@
+"""What the page says first: cards, numbers and their digits, what is open, and what a full run measured elsewhere."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepscope.command import Headline
+from deepscope.report import full_runs, running
+from deepscope.report.keeping import Outcome, Shelf
+from deepscope.report.overview import overview, unanswered
+from deepscope.report.page import Page
+from deepscope.report.running import Clock, State, expected, run
+from deepscope.report.view import Number, cards, part, sentence
+from deepscope.results import Bars, ImageGrid, Picture, Result, Table
+from deepscope.session import Session
+from deepscope.statistics import Estimate
+from deepscope.studies import Answer, Study, answers
+from html_pages import check
+from toy_sections import RAN, Works, study
+
+
+def _number(value: float, low: float, high: float, form: str = "share") -> tuple[str, str]:
+    found = Number.of(Headline("", "x", Estimate(value, low, high), form=form))  # type: ignore[arg-type]
+    assert found is not None
+    return found.value.replace("\N{NO-BREAK SPACE}", " "), found.interval
+
+
+def test_numbers_have_the_digits_that_their_intervals_support() -> None:
+    assert _number(0.775, 0.672, 0.853) == ("78 %", "67 to 85")
+    assert _number(0.93099, 0.9213, 0.9395) == ("93.1 %", "92.1 to 94.0")
+    assert _number(0.99259, 0.99122, 0.99398) == ("99.26 %", "99.12 to 99.40")
+    assert _number(-0.2463, -0.2952, -0.1957, "number") == (
+        "\N{MINUS SIGN}0.25",
+        "\N{MINUS SIGN}0.30 to \N{MINUS SIGN}0.20",
+    )
+    assert _number(1000, 1000, 1000, "count") == ("1,000", "")
+    assert _number(0.509, -math.inf, math.inf) == ("51 %", "one training")
+    assert Number.of(Headline("")) is None
+
+
+def test_estimates_read_back_what_they_wrote() -> None:
+    estimate = Estimate(0.5, 0.4, 0.6)
+    assert Estimate.of(estimate.metrics("a/b"), "a/b") == estimate
+    assert Estimate.of({"a/x": 1, "a/low/x": 0, "a/high/x": 2}, "a", "/x") == Estimate(1, 0, 2)
+    assert math.isnan(Estimate.of({}, "a").value)
+
+
+def _outcome(*items: Answer) -> Outcome:
+    return Outcome(study(), Result("Found", blocks=(answers(items),)))
+
+
+def test_what_few_images_leave_open_is_listed_apart() -> None:
+    outcome = _outcome(
+        Answer("1. Why?", "0.9", "0.91", "reproduced"),
+        Answer("2. How?", "yes", "0.1 [-0.1, 0.3]", "not decided", "8 images do not decide it"),
+        Answer("3. Where?", "-", "-", "not measured here", "vgg16 is missing"),
+    )
+    (table,) = overview([outcome]).blocks
+    assert isinstance(table, Table)
+    assert [row[1] for row in table.rows] == ["1. Why?"]
+    missing = replace(outcome, result=Result("Photographs"), missing="15scene is not here")
+    assert [(question, why) for _, question, why, _ in unanswered([outcome, missing])] == [
+        ("2. How?", "8 images do not decide it"),
+        ("3. Where?", "vgg16 is missing"),
+        ("Photographs", "15scene is not here"),
+    ]
+    said = sentence([part(outcome)])
+    assert said.startswith("1 experiment of") and "1 question is answered, 1 published findings" in said
+    page = check(Page("T").html(State((outcome, missing), "I")), scripts=1)
+    text = " ".join(page.text)
+    assert text.count("8 images do not decide it") == 2  # in the list, and in the study's own folded table
+    assert "3 questions that this run leaves open" in text
+
+
+class Second(Works):
+    name = "second"
+
+    def headline(self, result: Result) -> Headline:
+        return Headline("Second.", "of all", Estimate(0.5, 0.4, 0.6), weight=1, verdict="differs", tone="attention")
+
+
+def test_a_chapter_s_card_shows_its_weightiest_section() -> None:
+    outcomes = [Outcome(one, one.run(Session(quiet=True))) for one in (study(), study(Second))]
+    (card,) = cards([part(outcome) for outcome in outcomes])
+    assert card.part.name == "second" and card.number is not None and card.number.value.startswith("50")
+    page = check(Page("T").html(State(tuple(outcomes), "I")), scripts=1)
+    (verdict, *_) = [values for tag, values in page.tags if values.get("class", "").startswith("verdict")]
+    assert verdict["class"] == "verdict attention"
+    strip = [values["href"] for tag, values in page.tags if tag == "a"]
+    assert "#works" in strip
+
+
+def test_what_was_measured_elsewhere_is_never_shown_as_measured_here() -> None:
+    section = Study.member("adaptation-of-photographs").within("quick")
+    outcome = Outcome(section, Result("Adaptation"), missing="15scene is not here")
+    (card,) = cards([part(outcome)])
+    assert not card.here and card.number is not None and card.picture.startswith("data:image/webp")
+    text = " ".join(check(Page("T").html(State((outcome,), "I")), scripts=1).text)
+    assert "Measured with the real data, not on this machine" in text
+    assert "with the real data (1500 training and 2985 test images of 15scene), not on this machine" in text
+
+
+@pytest.mark.parametrize("name", [*Study.members()])
+def test_every_study_has_a_full_run_that_says_where_it_comes_from(name: str) -> None:
+    found = full_runs.full_run(name)
+    assert found is not None
+    assert len(found.headline.finding) < 330 and ". " in found.headline.finding
+    assert found.headline.label and found.headline.estimate is not None
+    assert found.date.startswith("20") and found.command.startswith(f"deepscope study {name}")
+    assert all(len(answer) == 5 for answer in found.answers)
+
+
+def test_the_full_runs_are_small() -> None:
+    assert sum(path.stat().st_size for path in full_runs.FOLDER.iterdir()) < 3 * 2**20
+
+
+def test_a_grid_s_card_shows_its_first_pictures() -> None:
+    from deepscope.render import plots
+
+    red, blue = (np.full((8, 12, 3), colour, np.uint8) for colour in ((200, 0, 0), (0, 0, 200)))
+    grid = ImageGrid(((Picture(red), Picture(blue)), (Picture(blue), Picture(red))))
+    pixels = _decoded(plots.tile(grid))
+    assert pixels.shape == (400, 600, 3)
+    assert pixels[100, 100].argmax() == 0 and pixels[100, 500].argmax() == 2 and pixels[300, 100].argmax() == 2
+    bars = _decoded(plots.tile(ImageGrid(((Bars(("a",), (0.5,)),),))))
+    assert bars.shape == (400, 600, 3) and bars.std() > 1
+
+
+def _decoded(content: bytes) -> np.ndarray:
+    import io
+
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(int)
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    RAN.clear()
+    return Session(home=tmp_path / "home", cache=tmp_path / "cache", quiet=True)
+
+
+def test_the_page_is_complete_before_each_section_and_says_what_is_to_come(session: Session, tmp_path: Path) -> None:
+    shelf, page = Shelf(tmp_path / "kept", session), Page("T")
+    states = list(run([study(), study(Second)], shelf, "quick"))
+    assert [(len(s.outcomes), s.running and s.running.name) for s in states] == [(0, "works"), (1, "second"), (2, None)]
+    texts = [" ".join(check(page.html(state), scripts=1).text) for state in states]
+    assert "Running: works." in texts[0] and "To come: second." in texts[0]
+    assert "1 of 2 sections are finished." in texts[1] and "Running:" not in texts[2]
+    assert [len(list(run([study()], shelf, "quick")))] == [1]  # what is kept is read at once
+
+
+def test_an_interrupted_report_says_where_it_resumes(session: Session, tmp_path: Path) -> None:
+    class Stopped(Works):
+        def run(self, session: Session) -> Result:
+            raise KeyboardInterrupt
+
+    states = run([study(Stopped)], Shelf(tmp_path / "kept", session), "quick")
+    next(states)
+    last = next(states)
+    assert "Interrupted in works." in " ".join(check(Page("T").html(last), scripts=1).text)
+    with pytest.raises(KeyboardInterrupt):
+        next(states)
+
+
+def test_the_time_left_follows_the_measured_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(running.time, "monotonic", lambda: now)
+    clock = Clock({"works": 2, "second": 4, "third": 6})
+    assert clock.left() == 12
+    now = 60 * 4.0  # the first took twice as long as expected
+    clock.done(study())
+    assert 10 * 1.5 < clock.left() <= 20
+
+
+def test_what_a_section_took_before_is_what_it_is_expected_to_take(session: Session, tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "kept", session)
+    assert expected([study()], shelf, "quick") == {"works": 0.5}
+    shelf.get(study())
+    assert expected([study()], shelf, "quick") == {}
+    (tmp_path / "home" / "data").mkdir(parents=True)  # its data has changed: it runs again
+    again = Shelf(tmp_path / "kept", session)
+    assert expected([study()], again, "quick")["works"] < 0.1
+
+    class Lacking(Works):
+        def ready(self, session: Session) -> bool:
+            return False
+
+    assert expected([study(Lacking)], Shelf(tmp_path / "other", session), "quick") == {"works": 0.0}
