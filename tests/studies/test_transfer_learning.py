@@ -14,8 +14,8 @@ from deepscope.results import Table
 from deepscope.session import Session
 from deepscope.statistics import proportion
 from deepscope.studies.study import ANSWERS
-from deepscope.studies.transfer_data import digit_folders, untrained
-from deepscope.studies.transfer_learning import TransferLearning, _Measured, _verdict
+from deepscope.studies.transfer_data import Measured, digit_folders, untrained
+from deepscope.studies.transfer_learning import TransferLearning, _verdict
 
 
 @pytest.fixture
@@ -80,5 +80,5 @@ def test_too_few_digits_are_refused(session: Session) -> None:
     [(90, 40, "reproduced"), (40, 90, "differs"), (52, 50, "answered"), (50, 50, "answered")],
 )
 def test_chance_decides_nothing(first: int, second: int, verdict: str) -> None:
-    better, worse = (_Measured(proportion(right, 100), np.arange(100) < right) for right in (first, second))
+    better, worse = (Measured(proportion(right, 100), np.arange(100) < right) for right in (first, second))
     assert _verdict(better, worse) == verdict

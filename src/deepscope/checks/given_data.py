@@ -70,6 +70,12 @@ def given_data(name: str, session: Session) -> GivenData | None:
     return held if isinstance(held, GivenData) else None
 
 
+def labelled(name: str, session: Session) -> Data:
+    """The data of that name, divided or not; of data that the caller holds the training images, if there are any."""
+    held = given_data(name, session)
+    return name if held is None else held.train or held.images
+
+
 def audit_data(name: str, session: Session, *, figures: int) -> Audit:
     """Corrupt files, copies and leaks of a folder, a dataset, or the data that the caller holds."""
     if held := given_data(name, session):

@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 from deepscope.checks.check import Check
+from deepscope.checks.given_data import labelled
 from deepscope.command import Budget
 from deepscope.models import load_model
 from deepscope.presenters.labels import present
@@ -46,5 +47,12 @@ class Labels(Check):
         """Cross-validate on the model's features, and compare with the labels."""
         model = load_model(self.model, session)
         return present(
-            label_errors(self.data, model, head=self.head, limit=self.limit, keep=self.figures, session=session)
+            label_errors(
+                labelled(self.data, session),
+                model,
+                head=self.head,
+                limit=self.limit,
+                keep=self.figures,
+                session=session,
+            )
         )

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
+from pathlib import Path
 from typing import ClassVar
 
 from deepscope.checks.check import Check
+from deepscope.checks.given_data import given_data, labelled
 from deepscope.checks.held_out import held_out
 from deepscope.command import Budget
 from deepscope.errors import DataError
-from deepscope.inputs import Photos, stream_photos
+from deepscope.inputs import Given, Photos, stream_photos
 from deepscope.presenters.shortcuts import present
 from deepscope.presenters.shown import provenance
-from deepscope.results import Block, Note, Result
+from deepscope.results import Block, Note, Provenance, Result
 from deepscope.session import Session
 from deepscope.settings import Count
 from deepscope.shortcuts import Shortcuts as Found
@@ -44,14 +46,14 @@ class Shortcuts(Check):
 
     def run(self, session: Session) -> Result:
         """Measure the images, and compare classes and errors."""
-        labels = label_shortcuts(self.data, limit=self.limit, session=session)
+        labels = label_shortcuts(labelled(self.data, session), limit=self.limit, session=session)
         result = present(labels)
         blocks, metrics = list(result.blocks), dict(result.metrics)
         paths = list(labels.paths)
         try:
             errors, notes = self._errors(session)
         except DataError as error:
-            return replace(result, blocks=(*blocks, _unanswered(error)), provenance=provenance([], paths))
+            return replace(result, blocks=(*blocks, _unanswered(error)), provenance=self._provenance(paths, session))
         shown = present(errors)
         verdicts = [block for block in (*blocks, *shown.blocks) if isinstance(block, Note) and block.level == "verdict"]
         rest: list[Block] = [block for block in (*notes, *blocks, *shown.blocks) if block not in verdicts]
@@ -61,12 +63,16 @@ class Shortcuts(Check):
             metrics=metrics,
             blocks=(*verdicts, *rest),
             arrays={**result.arrays, **{f"errors/{name}": array for name, array in shown.arrays.items()}},
-            provenance=provenance([], [*paths, *errors.paths]),
+            provenance=self._provenance([*paths, *errors.paths], session),
         )
+
+    def _provenance(self, paths: Sequence[Path], session: Session) -> Provenance:
+        held = given_data(self.data, session)
+        return provenance([], paths) if held is None else Provenance(data=f"{len(paths)} images, sha256 {held.digest}")
 
     def _errors(self, session: Session) -> tuple[Found, tuple[Block, ...]]:
         held = held_out(self.model, self.data, session)
-        read = stream_photos(held.model, held.paths, session, limit=self.limit, below=[held.root], text="classifying")
+        read = stream_photos(held.model, held.images, session, limit=self.limit, text="classifying")
         photos = Photos.joined([batch.keeping(0) for batch in read])
         labels = [min(answer) for answer in photos.answers]
         predicted = [
@@ -74,7 +80,9 @@ class Shortcuts(Check):
             for answer, right, label in zip(photos.predicted.tolist(), photos.answers, labels)
         ]
         classes, name = held.model.categories, held.model.name
-        return error_shortcuts(photos.paths, labels, predicted, classes, name=name, session=session), held.notes
+        items = list(held.images.items)
+        chosen = Given([items[row] for row in photos.rows])
+        return error_shortcuts(chosen, labels, predicted, classes, name=name, session=session), held.notes
 
 
 def _unanswered(error: DataError) -> Note:

@@ -9,7 +9,7 @@ from typing import ClassVar
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
 from deepscope.command import Budget
-from deepscope.inputs import Photos, stream_photos
+from deepscope.inputs import Given, Photos, stream_photos
 from deepscope.presenters.shown import origin
 from deepscope.presenters.slices import present
 from deepscope.results import Note, Result
@@ -43,7 +43,7 @@ class Slices(Check):
     def run(self, session: Session) -> Result:
         """Classify the held-out images, and look for slices among them."""
         held = held_out(self.model, self.data, session)
-        read = stream_photos(held.model, held.paths, session, limit=self.limit, below=[held.root], text="classifying")
+        read = stream_photos(held.model, held.images, session, limit=self.limit, text="classifying")
         photos = Photos.joined([batch.keeping(0) for batch in read])
         labels = [held.model.categories[min(answer)] for answer in photos.answers]
         wrong = [predicted not in answer for predicted, answer in zip(photos.predicted.tolist(), photos.answers)]
@@ -54,7 +54,9 @@ class Slices(Check):
             return Result(
                 f"Where {held.model.name} fails more often", blocks=(note, *held.notes), provenance=provenance
             )
-        found = failing_slices(held.model, photos.paths, labels, wrong, name=held.model.name, session=session)
+        items = list(held.images.items)
+        chosen = Given([items[row] for row in photos.rows])
+        found = failing_slices(held.model, chosen, labels, wrong, name=held.model.name, session=session)
         result = present(found)
         verdict, *rest = result.blocks
         return replace(result, blocks=(verdict, *held.notes, *rest), provenance=provenance)

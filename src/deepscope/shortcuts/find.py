@@ -13,7 +13,8 @@ from torch import Tensor
 
 from deepscope.errors import DataError
 from deepscope.images import Skipped
-from deepscope.inputs.examples import Data, Examples, Source, thumbnail_of
+from deepscope.inputs import Images
+from deepscope.inputs.examples import Data, Examples, Source, items_of, thumbnail_of
 from deepscope.render import Presented
 from deepscope.session import Session
 from deepscope.shortcuts.association import associations
@@ -121,7 +122,7 @@ def label_shortcuts(
 
 
 def error_shortcuts(
-    paths: Sequence[Path],
+    given: Images,
     labels: Sequence[int],
     predicted: Sequence[int],
     classes: Sequence[str],
@@ -134,7 +135,7 @@ def error_shortcuts(
     The groups are the images classified wrong, and for each class that is a wrong answer the images classified so.
 
     Args:
-        paths: of images that were classified, none of which the classifier was fitted to.
+        given: images that were classified, none of which the classifier was fitted to.
         labels: their classes, places in `classes`.
         predicted: the classifier's answers.
         classes: names.
@@ -144,24 +145,25 @@ def error_shortcuts(
     Raises:
         DataError: the three are not of one length, or no image could be read.
     """
-    if not len(paths) == len(labels) == len(predicted):
-        raise DataError(f"{len(paths)} images, {len(labels)} labels and {len(predicted)} answers: give one per image")
-    measured = measure(list(paths), session)
+    items = list(items_of(given).items)
+    if not len(items) == len(labels) == len(predicted):
+        raise DataError(f"{len(items)} images, {len(labels)} labels and {len(predicted)} answers: give one per image")
+    measured = measure([item.source for item in items], session)
     true, answers = (np.asarray(given, np.int64)[measured.rows] for given in (labels, predicted))
     wrong = answers != true
     counts = np.bincount(answers[wrong], minlength=len(classes))
     named = [label for label in np.argsort(-counts, kind="stable")[:_ANSWERS].tolist() if counts[label]]
     members = np.stack([wrong, *(answers == label for label in named)], 1)
-    kept = tuple(paths[row] for row in measured.rows)
+    kept = [items[row] for row in measured.rows]
     made = replace(
         _compared(measured, members, true, session),
         name=name,
         kind="error",
         groups=("images classified wrong", *(f"images classified as {classes[label]}" for label in named)),
-        paths=kept,
+        paths=tuple(item.path for item in kept),
         skipped=measured.skipped,
     )
-    return _pictured(made, kept)
+    return _pictured(made, [item.source for item in kept])
 
 
 def _compared(

@@ -16,7 +16,8 @@ from torch.nn import functional
 from deepscope.errors import DataError
 from deepscope.features import class_layer_input, extract
 from deepscope.images import Skipped
-from deepscope.inputs.examples import thumbnail_of
+from deepscope.inputs import Images
+from deepscope.inputs.examples import items_of, thumbnail_of
 from deepscope.models import VisionModel
 from deepscope.render import Presented
 from deepscope.session import Session
@@ -106,7 +107,7 @@ class Slices(Presented):
 
 def failing_slices(
     model: VisionModel,
-    paths: Sequence[Path],
+    given: Images,
     labels: Sequence[str],
     wrong: Sequence[bool],
     *,
@@ -120,7 +121,7 @@ def failing_slices(
 
     Args:
         model: its features are clustered.
-        paths: of images that were classified, none of which the classifier was fitted to.
+        given: images that were classified, none of which the classifier was fitted to.
         labels: names of their classes.
         wrong: whether each was classified wrong.
         name: of the data.
@@ -129,10 +130,12 @@ def failing_slices(
     Raises:
         DataError: the three are not of one length, or too few images to find and test slices.
     """
-    if not len(paths) == len(labels) == len(wrong):
-        raise DataError(f"{len(paths)} images, {len(labels)} labels and {len(wrong)} answers: give one per image")
-    measured = measure(list(paths), session)
-    found = extract(model, [(class_layer_input(model), "mean")], list(paths), session)
+    items = list(items_of(given).items)
+    sources = [item.source for item in items]
+    if not len(items) == len(labels) == len(wrong):
+        raise DataError(f"{len(items)} images, {len(labels)} labels and {len(wrong)} answers: give one per image")
+    measured = measure(sources, session)
+    found = extract(model, [(class_layer_input(model), "mean")], sources, session)
     rows, own, seen = np.intersect1d(measured.rows, found.rows, return_indices=True)
     if len(rows) < 4 * _EACH:
         raise DataError(f"slices need at least {4 * _EACH} images to be found and tested, not {len(rows)}", data=name)
@@ -143,11 +146,11 @@ def failing_slices(
     first[order[: len(rows) // 2]] = True
     clusters = min(_MOST, len(rows) // 2 // _EACH)
     members = _clustered(vectors, first, clusters, seed=session.seed)
-    kept = [paths[row] for row in rows]
+    kept = [items[row] for row in rows]
     slices = _tested(members, errors, first, measured.values[own], np.asarray(labels, object)[rows])
     shown = [row for each in slices if each.confirmed for row in _wrong_first(each, errors)]
-    pictures = {row: thumbnail_of(kept[row]) for row in shown}
-    return Slices(name, tuple(kept), errors, first, clusters, slices, pictures, measured.skipped)
+    pictures = {row: thumbnail_of(kept[row].source) for row in shown}
+    return Slices(name, tuple(item.path for item in kept), errors, first, clusters, slices, pictures, measured.skipped)
 
 
 def _wrong_first(found: Slice, wrong: NDArray[np.bool_]) -> list[int]:
@@ -158,8 +161,8 @@ def _clustered(vectors: NDArray[np.float32], first: NDArray[np.bool_], clusters:
     """(N,) the cluster of each image; centres are those of the first half."""
     from sklearn.cluster import KMeans
 
-    machine = KMeans(clusters, n_init=4, random_state=seed).fit(vectors[first])
-    return machine.predict(vectors)
+    machine: Any = KMeans(clusters, n_init=4, random_state=seed)  # pyright: ignore[reportArgumentType]
+    return machine.fit(vectors[first]).predict(vectors)
 
 
 def _tested(
