@@ -61,11 +61,12 @@ BY_COMMAND: dict[str, dict[str, Any]] = {
     "visualize": {"classes": ("dark",), "recipe": {"iterations": 2, "view": 0}},
     "explain compare": {"methods": ("saliency",)},
     "explain evaluate": {"methods": ("saliency",), "measures": ("roughness",)},
+    "check labels": {"limit": None},
     "check explanations": {"methods": ("saliency",)},
     "attack evaluate": {"methods": ("fgsm",), "radii": ("8/255",)},
 }
 NEEDS_LAYERS = {
-    *("activations", "adapt fit", "explain grad-cam", "models show", "transfer export", "transfer fit"),
+    *("activations", "adapt fit", "check labels", "explain grad-cam", "models show", "transfer export", "transfer fit"),
     *("transfer improve", "transfer table"),
 }
 NEEDS_GRADIENTS = {
@@ -75,7 +76,7 @@ NEEDS_GRADIENTS = {
 """With the methods above."""
 SAVES = {"adapt fit", "models save", "transfer fit"}
 """What writes a model that names the architecture of the one it comes from."""
-OF_SAVED_CLASSIFIERS = {"adapt evaluate", "adapt predict", "transfer predict"}
+OF_SAVED_CLASSIFIERS = {"adapt evaluate", "adapt predict", "explain training", "transfer predict"}
 """Commands whose model is a folder that another command wrote."""
 
 
@@ -147,6 +148,7 @@ def built(command: type[Command], tiny: Tiny, pictures: Path) -> Iterator[tuple[
         **SMALL,
         "paths": (image,),
         "folder": pictures / "test",
+        "train": str(pictures / "train"),
         "data": str(pictures),
         "source": str(pictures),
         "target": str(pictures / "test"),

@@ -204,10 +204,10 @@ class _Plan:
             if not methods:
                 reasons = " ".join(dict.fromkeys(refused.values()))
                 raise UnsupportedError(f"no method applies to {model.name}; {reasons}", what="evaluate")
-            few.append(batch[range(min(len(batch), max(self.sanity - len(paths), 0)))])
+            few.append(batch[range(min(len(batch), max(sanity - len(paths), 0)))])
             paths += batch.paths
             digests += batch.digests
-        checked = check_sanity(methods, Photos.joined(few), self.session) if self.sanity else None
+        checked = check_sanity(methods, Photos.joined(few), self.session) if sanity else None
         values = {name: joined(found) for name, found in parts.items()}
         return Measurements(model, values, refused, checked, tuple(paths), tuple(digests), tuple(skipped))
 
