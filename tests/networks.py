@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from timm.models import VisionTransformer
 from torch import nn
 
 from deepscope.models import Preprocessing, VisionModel
@@ -24,6 +25,25 @@ def tiny_model(*, classes: int = 4, seed: int = 0, size: int = 16) -> VisionMode
         )
     names = ("bee eater", "wombat", "hay", "snail", *(f"class {i}" for i in range(4, classes)))[:classes]
     return VisionModel("tiny", network, Preprocessing(resize=size, crop=size), categories=names)
+
+
+def tiny_transformer(*, classes: int = 4, seed: int = 0, size: int = 16) -> VisionModel:
+    """A small random vision transformer with a class token; it takes images of any size."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = VisionTransformer(
+            size,
+            8,
+            embed_dim=16,
+            depth=2,
+            num_heads=2,
+            num_classes=classes,
+            dynamic_img_size=True,
+            dynamic_img_pad=True,
+        )
+    return VisionModel(
+        "tiny-vit", network, Preprocessing(resize=size, crop=size), categories=tiny_model(classes=classes).categories
+    )
 
 
 def linear_model(weights: torch.Tensor, *, size: int) -> VisionModel:

@@ -135,9 +135,10 @@ def test_compare_of_many_methods_takes_several_rows(photos: Path) -> None:
     assert [cell.caption for row in figure.rows[:2] for cell in row][1:] == list(methods)  # type: ignore[union-attr]
 
 
-def test_compare_leaves_costly_methods_out_unless_asked() -> None:
+def test_compare_leaves_costly_methods_and_those_of_transformers_out_unless_asked() -> None:
     usual, every = (as_methods(names) for names in ((), ("all",)))
-    assert {method.name for method in every} - {method.name for method in usual} == {"occlusion", "rise", "score-cam"}
+    left_out = {method.name for method in every} - {method.name for method in usual}
+    assert left_out == {"attention-rollout", "generic-attention", "occlusion", "rise", "score-cam"}
 
 
 def test_evaluate_measures_methods_and_random_maps(photos: Path, tmp_path: Path) -> None:

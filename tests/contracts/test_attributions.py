@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import gc
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from deepscope.errors import DeepscopeError
 from deepscope.models import batching
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.vision_model import VisionModel
+from networks import tiny_transformer
 
 SIZE = (48, 64)
 FEWER = {"samples": 5, "masks": 30}
@@ -54,7 +56,12 @@ class Tiny(nn.Module):
 
 
 @pytest.fixture
-def model() -> VisionModel:
+def model(request: pytest.FixtureRequest) -> VisionModel:
+    """A transformer for the methods that need one."""
+    method = request.node.callspec.params["method"]
+    if method.of_transformers:
+        made = tiny_transformer(classes=5)
+        return replace(made, network=made.network.double())
     torch.manual_seed(0)
     network = Tiny().double()
     return VisionModel("tiny", network, Preprocessing(), categories=("a", "b", "c", "d", "e"))

@@ -22,7 +22,7 @@ from deepscope.models.anatomy import anatomy
 from deepscope.models.capabilities import UsesModel
 from deepscope.session import Session
 from deepscope.transfer import export
-from networks import tiny_model
+from networks import tiny_model, tiny_transformer
 
 SIZE = 33
 """Of the images; the windows of occlusion are 32 pixels wide."""
@@ -79,7 +79,8 @@ def use(method: type[UsesModel], model: VisionModel) -> Tensor:
 
 @each_method
 def test_a_method_works_on_a_network(method: type[UsesModel]) -> None:
-    assert use(method, full()).isfinite().all()
+    model = tiny_transformer(size=SIZE) if getattr(method, "of_transformers", False) else full()
+    assert use(method, model).isfinite().all()
 
 
 @each_method

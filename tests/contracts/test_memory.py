@@ -25,7 +25,7 @@ from deepscope.models.classifier import Backbone
 from deepscope.registry import Registered
 from deepscope.visualization import PRESETS, ClassObjective, climb, final
 from image_files import blocks
-from networks import smooth_model, tiny_model
+from networks import smooth_model, tiny_model, tiny_transformer
 
 
 @pytest.fixture
@@ -128,6 +128,7 @@ def test_a_capture_that_fails_frees_too(model: VisionModel) -> None:
 @pytest.mark.parametrize("name", Attribution.members())
 def test_attributions(name: str, model: VisionModel) -> None:
     method = brief(Attribution.member(name))
+    model = tiny_transformer() if method.of_transformers else model
     pixels, target = torch.rand(2, 3, 16, 16), torch.tensor([0, 1])
 
     def run() -> None:

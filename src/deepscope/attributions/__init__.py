@@ -4,12 +4,14 @@
 their maps can be trusted.
 """
 
+from deepscope.attributions.attention_rollout import AttentionRollout
 from deepscope.attributions.attribution import Attribution, Baseline, per_pixel
 from deepscope.attributions.class_activation import GradCAM, GradCAMPlusPlus, LayerCAM
 from deepscope.attributions.compare import Comparison, compare
 from deepscope.attributions.deep_lift import DeepLIFT
 from deepscope.attributions.evaluate import Evaluation, Measurements, evaluate
 from deepscope.attributions.explain import Explanations, attribute, explain
+from deepscope.attributions.generic_attention import GenericAttention
 from deepscope.attributions.guided_backpropagation import GuidedBackpropagation
 from deepscope.attributions.integrated_gradients import IntegratedGradients
 from deepscope.attributions.naming import as_measures, as_method, as_methods, labels
@@ -23,12 +25,14 @@ from deepscope.registry import discover
 
 __all__ = [
     "RISE",
+    "AttentionRollout",
     "Attribution",
     "Baseline",
     "Comparison",
     "DeepLIFT",
     "Evaluation",
     "Explanations",
+    "GenericAttention",
     "GradCAM",
     "GradCAMPlusPlus",
     "GradientTimesInput",

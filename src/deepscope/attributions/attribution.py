@@ -34,6 +34,8 @@ class Attribution(UsesModel, Registered):
     """Whether negative values mean evidence against the class; otherwise the map is never negative."""
     costly: ClassVar[bool] = False
     """Whether it needs a hundred or more passes per image."""
+    of_transformers: ClassVar[bool] = False
+    """Whether it needs a network whose tokens all attend to one another."""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)

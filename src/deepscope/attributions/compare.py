@@ -72,8 +72,8 @@ def compare(  # noqa: PLR0913 - its settings are keywords
     Args:
         model: a classifier.
         images: paths, folders, PIL images, arrays, tensors, or a dataset.
-        methods: attribution methods, or their names; "all" means all of them. By default those that need fewer than
-            100 passes per image.
+        methods: attribution methods, or their names; "all" means all of them. By default those that
+            work on any architecture and need fewer than 100 passes per image.
         target: explain this class, by name or number; the predicted one by default.
         limit: most images to use, drawn at random.
         keep: most images whose pixels are returned, the first ones.

@@ -32,7 +32,7 @@ def with_gradient(model: VisionModel, layer: str, pixels: Tensor, target: Tensor
         UnsupportedError: layers of the network cannot be read.
         SettingError: it never runs, or gives no feature map.
     """
-    _require_layers(model)
+    require_layers(model)
     started: list[Tensor] = []
 
     def start_graph(_: nn.Module, __: Any, output: Any) -> Tensor | None:
@@ -83,13 +83,13 @@ def feature_layer(model: VisionModel, pixels: Tensor) -> str:
     Raises:
         UnsupportedError: the network has no such layer.
     """
-    _require_layers(model)
+    require_layers(model)
     if model.network not in _found:
         _found[model.network] = _search(model, pixels[:1])
     return _found[model.network]
 
 
-def _require_layers(model: VisionModel) -> None:
+def require_layers(model: VisionModel) -> None:
     """Raises UnsupportedError for TorchScript, whose modules take no hooks."""
     if any(isinstance(module, torch.jit.ScriptModule) for module in model.network.modules()):
         raise UnsupportedError(

@@ -20,14 +20,16 @@ def as_method(method: Attribution | str) -> Attribution:
 def as_methods(methods: Iterable[Attribution | str] | Attribution | str) -> list[Attribution]:
     """Methods by name, several in one text too, or as objects; "all" means all of them. None is listed twice.
 
-    Where none is given, those that need fewer than 100 passes per image.
+    Where none is given, those that work on any architecture and need fewer than 100 passes per image.
 
     Raises:
         UnknownNameError: no method has that name.
     """
     wanted = _separate([methods] if isinstance(methods, (Attribution, str)) else methods)
     if not wanted:
-        wanted = [name for name, method in Attribution.members().items() if not method.costly]
+        wanted = [
+            name for name, method in Attribution.members().items() if not (method.costly or method.of_transformers)
+        ]
     elif "all" in wanted:
         wanted = list(Attribution.members())
     return list(dict.fromkeys(map(as_method, wanted)))
