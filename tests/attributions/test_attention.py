@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import timm
 import torch
-from timm.layers import set_fused_attn, use_fused_attn
+from timm.layers.config import set_fused_attn, use_fused_attn
 from timm.models import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,11 +20,11 @@ from architectures import ARCHITECTURES
 from deepscope.attributions import AttentionRollout, Attribution, GenericAttention, compare
 from deepscope.errors import UnsupportedError
 from deepscope.models import Preprocessing, VisionModel
-from deepscope.models.attention import attended, matrices
+from deepscope.models.attention import attended, matrices, matrices_with_gradients
 from deepscope.session import Session
 from networks import tiny_model
 
-SIDE, TOKENS = 32, 17
+SIDE = 32
 METHODS = (AttentionRollout(), GenericAttention())
 TARGET = torch.tensor([2, 1])
 
@@ -52,13 +52,12 @@ def vit(**settings: Any) -> VisionTransformer:
     return VisionTransformer(SIDE, 8, embed_dim=12, depth=3, num_heads=3, num_classes=3, **settings)
 
 
-def plain_forward(network: VisionTransformer, image: Tensor) -> tuple[Tensor, list[list[Tensor]]]:
+def plain_forward(network: Any, image: Tensor) -> tuple[Tensor, list[list[Tensor]]]:
     """The logits of one image, and a (tokens, tokens) matrix per block and head that is part of their graph."""
     tokens = network._pos_embed(network.patch_embed(image[None] * 2 - 1))[0]
     kept = []
     for block in network.blocks:
-        assert isinstance(block, nn.Module)
-        qkv = block.attn.qkv(block.norm1(tokens))  # type: ignore[operator, union-attr]
+        qkv = block.attn.qkv(block.norm1(tokens))
         query, key, value = qkv.view(len(tokens), 3, 3, 4).permute(1, 2, 0, 3)
         heads = []
         for head in range(3):
@@ -68,9 +67,19 @@ def plain_forward(network: VisionTransformer, image: Tensor) -> tuple[Tensor, li
                 heads[-1].retain_grad()
         kept.append(heads)
         mixed = torch.cat([weights @ value[head] for head, weights in enumerate(heads)], 1)
-        tokens = tokens + block.attn.proj(mixed)  # type: ignore[operator, union-attr]
-        tokens = tokens + block.mlp(block.norm2(tokens))  # type: ignore[operator]
-    return network.forward_head(network.norm(tokens)[None])[0], kept
+        tokens = tokens + block.attn.proj(mixed)
+        tokens = tokens + block.mlp(block.norm2(tokens))
+    tokens = network.norm(tokens)
+    pool = network.attn_pool
+    if pool is None:
+        return network.forward_head(tokens[None])[0], kept
+    query, key, value = pool.q(pool.latent[0]).view(3, 4), *pool.kv(tokens).view(len(tokens), 2, 3, 4).unbind(1)
+    kept.append([(key[:, head] @ query[head] / math.sqrt(4)).softmax(0)[None] for head in range(3)])
+    for weights in kept[-1]:
+        if weights.requires_grad:
+            weights.retain_grad()
+    mixed = pool.proj(torch.cat([weights @ value[:, head] for head, weights in enumerate(kept[-1])], 1))
+    return network.head(network.fc_norm(mixed + pool.mlp(pool.norm(mixed))))[0], kept
 
 
 def slow_rollout(network: VisionTransformer, image: Tensor, target: int) -> Tensor:
@@ -78,10 +87,10 @@ def slow_rollout(network: VisionTransformer, image: Tensor, target: int) -> Tens
         _, blocks = plain_forward(network, image)
     rolled = torch.eye(len(blocks[0][0]), dtype=torch.float64)
     for heads in blocks:
-        step = torch.zeros_like(rolled)
+        step, pooled = torch.zeros_like(heads[0]), len(heads[0]) == 1
         for i in range(len(step)):
-            for j in range(len(step)):
-                step[i, j] = sum(float(head[i, j]) for head in heads) / len(heads) + (i == j)
+            for j in range(step.shape[1]):
+                step[i, j] = sum(float(head[i, j]) for head in heads) / len(heads) + (i == j and not pooled)
             step[i] /= step[i].sum()
         rolled = step @ rolled
     return rolled
@@ -92,12 +101,14 @@ def slow_generic(network: VisionTransformer, image: Tensor, target: int) -> Tens
     logits[target].backward()
     relevance = torch.eye(len(blocks[0][0]), dtype=torch.float64)
     for heads in blocks:
-        step = torch.zeros_like(relevance)
+        step = torch.zeros_like(heads[0]).detach()
         for head in heads:
             assert head.grad is not None
             for i in range(len(step)):
-                for j in range(len(step)):
+                for j in range(step.shape[1]):
                     step[i, j] += max(0.0, float(head[i, j].detach() * head.grad[i, j])) / len(heads)
+        if len(step) == 1:
+            return step @ relevance
         relevance = relevance + step @ relevance
     return relevance - torch.eye(len(relevance), dtype=torch.float64)
 
@@ -113,6 +124,7 @@ READ: dict[str, tuple[dict[str, Any], int, list[int]]] = {
         2,
         list(range(2, 18)),
     ),
+    "pooled by attention": ({"class_token": False, "global_pool": "map"}, 0, [0]),
 }
 
 
@@ -198,6 +210,36 @@ def test_eager_and_fused_attention_of_transformers_give_the_same_map(method: Att
     assert found[0].std() > 1e-6
     # eager attention of transformers computes its softmax in single precision
     torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-6 * float(found[1].abs().max()))
+
+
+@pytest.mark.parametrize("kind", ["eager", "sdpa"])
+def test_matrices_and_gradients_are_those_that_transformers_returns(kind: str) -> None:
+    library = pytest.importorskip("transformers", reason="pip install 'deepscope[hf]'")
+    config = library.ViTConfig(
+        hidden_size=12, num_hidden_layers=3, num_attention_heads=3, intermediate_size=24, image_size=SIDE,
+        patch_size=8, num_labels=3, attn_implementation=kind,
+    )  # fmt: skip
+    model = as_model(library.ViTForImageClassification(config))
+    found = matrices_with_gradients(model, pixels(), TARGET)
+    network: Any = model.network
+    network.set_attn_implementation("eager")
+    output = network(model.normalise(pixels().requires_grad_()), output_attentions=True)
+    wanted = torch.autograd.grad(output.logits.gather(1, TARGET[:, None]).sum(), output.attentions)
+    assert len(found) == 3
+    for (matrix, gradient), given, expected in zip(found, output.attentions, wanted):
+        torch.testing.assert_close(matrix, given, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix", "read"),
+    [("DeiT, distilled", 2, (0, 1)), ("ViT, SigLIP", 0, (0,)), ("ViT, registers", 6, (0,)), ("EVA-02", 1, None)],
+)
+def test_knows_which_tokens_are_read(name: str, prefix: int, read: tuple[int, ...] | None) -> None:
+    (architecture,) = (one for one in ARCHITECTURES if one.name == name)
+    found = attended(architecture.model(), architecture.pixels())
+    assert found.grid == (4, 4) and found.prefix == prefix
+    assert found.read == (tuple(range(1, 17)) if read is None else read)
 
 
 def test_logits_are_those_of_an_ordinary_pass() -> None:

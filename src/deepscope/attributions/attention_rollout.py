@@ -25,8 +25,8 @@ class AttentionRollout(OfAttention):
     Example:
         >>> import torch
         >>> import deepscope as ds
-        >>> from torchvision.models import VisionTransformer
-        >>> network = VisionTransformer(64, 16, 2, 2, 24, 48, num_classes=2)
+        >>> from timm.models import VisionTransformer
+        >>> network = VisionTransformer(64, 16, num_classes=2, embed_dim=24, depth=2, num_heads=2)
         >>> model = ds.wrap(network, ["cat", "dog"], preprocessing=ds.models.Preprocessing(64, 64))
         >>> AttentionRollout()(model, torch.rand(1, 3, 64, 64), torch.tensor([0])).shape
         torch.Size([1, 64, 64])

@@ -24,8 +24,8 @@ class ExplainCompare(Command):
 
     Attributes:
         paths: image files and folders; without any, the photographs that come with the installation.
-        methods: names of methods, each with its default settings; by default those that need fewer than 100
-            passes per image; `all` for all of them.
+        methods: names of methods, each with its default settings; by default those that work on any
+            architecture and need fewer than 100 passes per image; `all` for all of them.
         target: explain this class, by name or number; the predicted one by default.
         model: the classifier; `deepscope models` lists them.
         figures: most images that the figure shows.

@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from deepscope.errors import UnsupportedError
-from deepscope.models.layouts import layouts
+from deepscope.models.layouts import CONVOLUTIONS, layouts
 from deepscope.models.vision_model import VisionModel
 
 _PRODUCTS = {"matmul", "__matmul__", "bmm", "einsum"}
@@ -156,11 +156,13 @@ class _Reading(TorchFunctionMode):
         output = func(*args, **settings)
         if name == "softmax" and output.ndim > 2:
             self.unread += 1
+            if settings.get("dim", args[1] if len(args) > 1 else None) in (-1, output.ndim - 1):
+                self._normalised[output] = None
+        elif name in _UNCHANGED and args and args[0] in self._normalised:
             self._normalised[output] = None
-        elif name in _UNCHANGED and args[0] in self._normalised:
-            self._normalised[output] = None
-        elif name.startswith("conv") and name.endswith("d") and self.matrices:
-            self.convolved |= isinstance(args[1], Tensor) and args[1].shape[2:].numel() > 1
+        elif name in CONVOLUTIONS and self.matrices:
+            kernel = settings.get("weight", args[1] if len(args) > 1 else None)
+            self.convolved |= isinstance(kernel, Tensor) and kernel.shape[2:].numel() > 1
         return output
 
     def _multi_head(self, func: Callable[..., Any], args: Sequence[Any], settings: dict[str, Any]) -> Any:
@@ -171,11 +173,10 @@ class _Reading(TorchFunctionMode):
         return output, (weights.mean(-3) if mean else weights) if wanted else None
 
     def _multiplied(self, args: Sequence[Any]) -> None:
-        for factor in args:
-            if isinstance(factor, Tensor) and factor in self._normalised:
-                self.unread -= 1
-                self.matrices.append(factor)
-                return
+        first = next((factor for factor in args if isinstance(factor, Tensor)), None)
+        if first is not None and first in self._normalised:
+            self.unread -= 1
+            self.matrices.append(first)
 
 
 def _explicit(

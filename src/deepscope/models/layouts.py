@@ -24,7 +24,8 @@ from deepscope.models.vision_model import VisionModel
 _PREFIX = 16
 """The most tokens that may precede the patches where the network does not say how many there are."""
 _ATTENTION = {"softmax", "scaled_dot_product_attention", "multi_head_attention_forward"}
-_CONVOLUTIONS = {f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3)}
+CONVOLUTIONS = {f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3)}
+"""Names of PyTorch's convolutions."""
 _PER_VECTOR = {"linear", "layer_norm", "rms_norm"}
 """Functions of the last axis, which holds the channels unless something said otherwise."""
 _RESHAPES = {"reshape", "view", "flatten", "unflatten", "reshape_as", "view_as"}
@@ -65,7 +66,7 @@ class Layouts:
     """The layouts of a network's layers for one size of input.
 
     Attributes:
-        of: layer's name -> layout; without the layers whose output is no tensor with one row per image.
+        of: layer's name -> layout; without the layers whose output is not a tensor with one row per image.
         attention: names of the modules that mix tokens by attention.
     """
 
@@ -161,7 +162,7 @@ class Reading(TorchFunctionMode):
 
     def _axis(self, name: str, args: Sequence[Any], settings: Mapping[str, Any], output: Tensor) -> int | None:
         """Where the channels are in what a function made."""
-        if name in _CONVOLUTIONS:
+        if name in CONVOLUTIONS:
             return 1
         given = args[0] if args and isinstance(args[0], Tensor) else None
         axis = None if given is None else self._axes.get(given)
