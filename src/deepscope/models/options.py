@@ -71,7 +71,7 @@ class ModelOptions:
             pass
         names = tuple(name.strip() for name in classes.split(","))
         if len(names) < 2 or not all(names):
-            raise SettingError("classes", f"{classes[:80]!r} is no file: give one, or names separated by commas")
+            raise SettingError("classes", f"{classes[:80]!r} is not a file: give one, or names separated by commas")
         return names
 
     def applied(self, model: VisionModel) -> VisionModel:
