@@ -79,7 +79,7 @@ def quick(method: type[Any]) -> Any:
 
 def _attribution(method: type[Attribution]) -> Case:
     def run(device: torch.device, dtype: torch.dtype) -> Tensor:
-        model = tiny(device, dtype)
+        model = tiny(device, dtype, transformer=method.of_transformers)
         return quick(method)(model, images(COUNT, model, dtype), torch.tensor([0, 3, 1]).to(device), rng=rng(7))
 
     return Case(f"attribution/{method.name}", run)

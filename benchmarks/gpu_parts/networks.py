@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import timm
 import torch
 import torchvision
+from timm.models import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.resnet import BasicBlock, ResNet
@@ -45,11 +46,14 @@ class Tiny(nn.Module):
         return self.head(functional.adaptive_avg_pool2d(x, 2).flatten(1))
 
 
-def tiny(device: torch.device, dtype: torch.dtype, classes: int = 6) -> VisionModel:
+def tiny(device: torch.device, dtype: torch.dtype, classes: int = 6, *, transformer: bool = False) -> VisionModel:
     """A small classifier, the same on every device."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = Tiny(classes).to(dtype)
+        made = (
+            VisionTransformer(48, 8, num_classes=classes, embed_dim=16, depth=2, num_heads=2) if transformer else None
+        )
+        network = (made or Tiny(classes)).to(dtype)
     if _nudges:
         with torch.no_grad():
             for parameter in network.parameters():

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from deepscope.data.mnist import Mnist, MnistExtract, MnistM, MnistMExtract
 from deepscope.data.photographs import bundled_photographs
 from deepscope.models import Preprocessing, VisionModel, imagenet
 from deepscope.session import Session
+from networks import tiny_transformer
 from painted import paint_folder
 
 _CHEAP = {
@@ -89,6 +91,8 @@ def _quick(example: str) -> list[str]:
 
 def _tiny(name: str) -> VisionModel:
     """A small network that goes by a published one's name, with ImageNet's classes and a layer as VGG calls it."""
+    if "vit" in name:
+        return replace(tiny_transformer(classes=1000, size=32), name=name, categories=imagenet.categories())
     with torch.random.fork_rng():
         torch.manual_seed(0)
         features = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 8, 3, padding=1), nn.ReLU())

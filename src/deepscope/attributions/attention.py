@@ -28,6 +28,7 @@ class OfAttention(Attribution):
 
     needs: ClassVar[Needs] = GRADIENTS | LAYERS
     of_transformers: ClassVar[bool] = True
+    example_flags: ClassVar[str] = "--model torchvision:vit_b_16"
 
     def __call__(
         self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator | None = None
