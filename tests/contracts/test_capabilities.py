@@ -124,7 +124,9 @@ def test_what_needs_a_networks_inside_refuses_a_black_box_in_one_line(name: str,
     asked: list[int] = []
     model = black_box(asked)
     asked.clear()
-    with pytest.raises(UnsupportedError, match=r"^[\w ]+ needs .*, which remote does not give .*: use \S+ or \S+$"):
+    with pytest.raises(
+        UnsupportedError, match=r"^[\w ]+ needs .*, which remote does not give .*; what works on it: \S+, \S+$"
+    ):
         WORKFLOWS[name](model, tmp_path)
     assert not asked, "it ran before it was refused"
     assert not any(tmp_path.iterdir())

@@ -119,7 +119,7 @@ def compare(  # noqa: PLR0913 - its settings are keywords
                 refused[name] = str(error)
                 session.note(f"{name} is left out: {error}")
         if not found:
-            reasons = " ".join(dict.fromkeys(refused.values()))
+            reasons = "; ".join(dict.fromkeys(refused.values()))
             raise UnsupportedError(f"no method applies to {model.name}; {reasons}", what="compare")
     maps = {name: torch.cat(parts) for name, parts in found.items()}
     return Comparison(Photos.joined(photos), named, maps, refused, _agreement(maps), torch.cat(targets))

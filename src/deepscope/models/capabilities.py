@@ -91,7 +91,7 @@ def require(model: VisionModel, what: str, needs: Needs, *, family: type[UsesMod
     lacking = " and ".join(_WORDS[need] for need in missing)
     because = f" ({model.capabilities.reason})" if model.capabilities.reason else ""
     names = list(dict.fromkeys(_working(model, family)))[:_SUGGESTED]
-    instead = f": use {' or '.join(names)}" if names else ""
+    instead = (f": use {' or '.join(names)}" if family else f"; what works on it: {', '.join(names)}") if names else ""
     raise UnsupportedError(f"{what} needs {lacking}, which {model.name} does not give{because}{instead}", what=what)
 
 

@@ -121,7 +121,7 @@ def _read_header(path: Path, *, tensors: bool = False) -> tuple[dict[str, str], 
             found = {key: file.get_tensor(key) for key in file.keys()} if tensors else {}  # noqa: SIM118
             return dict(file.metadata() or {}), found
     except (SafetensorError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise FileError(f"{path}: not a readable safetensors file ({error})", path=path) from None
+        raise FileError(f"{path}: not a readable safetensors file ({error}): copy it again", path=path) from None
 
 
 def _categories(text: str, path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -118,6 +118,7 @@ def audit(
         name, place = held.images.name, held.digest
         session = replace(session, data={**session.data, name: held})
     members = Check.members()
+    checks = [checks] if isinstance(checks, str) else checks
     for check in checks:
         if check not in members:
             raise unknown("check", check, members)
