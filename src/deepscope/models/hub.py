@@ -195,9 +195,9 @@ def _unpickled(path: Path) -> dict[str, Tensor]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch's advice on other protocols of pickle
             state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        kind = "holds Python objects, which would run code" if "GLOBAL" in str(error) else "is damaged or cut"
-        raise FileError(f"{path} {kind}: save the model's tensors as {SAFE}", path=path) from None
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError):
+        # what PyTorch says of it is advice to run its code
+        raise FileError(f"{path} is not a file of tensors alone: save the model as {SAFE}", path=path) from None
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise FileError(f"{path} holds {json.dumps(type(state).__name__)}, not weights: save {SAFE}", path=path)
     return dict(state)
