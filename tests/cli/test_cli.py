@@ -145,7 +145,7 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path) -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err
-    assert "deepscope: stopped; what was complete is kept" in err
+    assert "deepscope: stopped; finished files are kept" in err
     assert list((tmp_path / "out").iterdir()) == []
 
 

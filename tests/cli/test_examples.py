@@ -111,6 +111,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (root / "sketches").mkdir()
     shutil.copy(cat, root / "sketches" / "cat.png")
     digits, coloured = (_few(data.load(Path())) for data in (MnistExtract, MnistMExtract))
+    named = [
+        (path.relative_to(root / "photos").as_posix(), path.parent.name) for path in (root / "photos").rglob("*.*")
+    ]
+    (root / "predictions.csv").write_text("file,class\n" + "".join(f"{name},{label}\n" for name, label in named))
     real = models.load_model
 
     def load_model(name: str, session: Session, **settings: Any) -> VisionModel:
@@ -126,7 +130,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr(MnistM, "load", lambda home: coloured)
         patch.setattr(FifteenScene, "load", lambda home: ClassFolders.read(root / "scenes"))
         for name, module in list(sys.modules.items()):
-            users = ("activations", "attack", "classify", "explain", "visualize", "models")
+            users = ("activations", "attack", "classify", "explain", "visualize")
             packages = ("deepscope.visualization", *(f"deepscope.commands.{user}" for user in users))
             if name.startswith(packages) and hasattr(module, "load_model"):
                 patch.setattr(module, "load_model", load_model)

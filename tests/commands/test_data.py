@@ -116,6 +116,6 @@ def test_audit_of_15_scene(home: Path) -> None:
     mislabelled, leaked = result.blocks[:2]
     assert isinstance(mislabelled, Note)
     assert isinstance(leaked, Note)
-    crossing = "train/insidecity/image_0305.jpg and test/tallbuilding/image_0300.jpg are the same picture"
+    crossing = "train/insidecity/image_0305.jpg and test/tallbuilding/image_0300.jpg are the same image"
     assert mislabelled.text.startswith(crossing)
     assert leaked.text.startswith("11 held-out images are in the training folder too")

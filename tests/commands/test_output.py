@@ -20,6 +20,7 @@ from deepscope.commands.gan_train import GanTrain
 from deepscope.commands.transfer_fit import TransferFit
 from deepscope.errors import DeepscopeError
 from deepscope.files import lock
+from deepscope.models.weights_file import FILE
 from deepscope.results import Result
 from deepscope.session import Session
 from toy_job import Shown, execute
@@ -35,7 +36,7 @@ def name(command: type[Command]) -> str:
 
 def test_every_command_that_makes_a_model_says_so() -> None:
     made = {file for command in MAKERS for file in command.makes}
-    assert {"model.json", "generator.json", "evaluator.json", "judge.json", "checkpoint.pt"} == made
+    assert {"model.json", "generator.json", "evaluator.json", "judge.json", "checkpoint.pt", FILE} == made
 
 
 @pytest.mark.parametrize("maker", MAKERS, ids=name)

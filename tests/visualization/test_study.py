@@ -60,7 +60,7 @@ def test_every_question_is_answered_with_its_number(tmp_path: Path) -> None:
     verdicts = {row[0]: row[3] for row in table.rows}
     assert len(verdicts) == 9
     assert [question for question, verdict in verdicts.items() if verdict == "not measured here"] == ["11. VGG16"]
-    assert set(verdicts.values()) <= {"reproduced", "differs", "answered", "not measured here"}
+    assert set(verdicts.values()) <= {"reproduced", "differs", "answered", "not decided", "not measured here"}
     for _, _, measured, verdict, because in (map(str, row) for row in table.rows):
         found = re.match(r"log-probability \S+ \[(\S+), (\S+)\]", measured)
         low, high = map(float, found.groups()) if found else (math.nan, math.nan)
@@ -93,4 +93,4 @@ def test_fewer_than_six_classes_decide_nothing(tmp_path: Path) -> None:
     table = dataclasses.replace(study, classes=5).run(session).blocks[-1]
     assert isinstance(table, Table)
     compared = [row for row in table.rows if str(row[2]).startswith("log-probability")]
-    assert compared and all(row[3] == "answered" and "5 classes do not decide it" in str(row[4]) for row in compared)
+    assert compared and all(row[3] == "not decided" and "5 classes do not decide it" in str(row[4]) for row in compared)

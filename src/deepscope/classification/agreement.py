@@ -10,8 +10,6 @@ from typing import Any, cast, get_args
 
 import torch
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional
 
 from deepscope import images
 from deepscope.classification.expected import Expected, read_expected
@@ -228,6 +226,9 @@ class _Runner:
 def _pixels(path: Path, taken: Preprocessing, antialias: bool) -> Tensor:
     if antialias or taken.interpolation == "lanczos":  # which always smooths
         return taken(path)
+    from torchvision.transforms import InterpolationMode  # slow to load, and needed for these alone
+    from torchvision.transforms.v2 import functional
+
     levels = functional.pil_to_tensor(images.decode(path))
     sides = [taken.resize] if isinstance(taken.resize, int) else list(taken.resize)
     levels = functional.resize(levels, sides, InterpolationMode(taken.interpolation), antialias=False)

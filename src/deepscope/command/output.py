@@ -16,7 +16,7 @@ from deepscope.errors import FileError
 from deepscope.files import lock
 from deepscope.session import Session
 
-TEXTS = ("data", "dataset", "source", "target")
+TEXTS = ("data", "dataset", "source", "target", "train")
 """Arguments of commands that name data by text: a dataset, or a folder."""
 
 

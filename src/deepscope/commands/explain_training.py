@@ -33,7 +33,7 @@ class ExplainTraining(Command):
 
     name: ClassVar[str] = "training"
     area: ClassVar[str] = "explain"
-    example: ClassVar[str] = "deepscope explain training cat.jpg --train pets/ --model my-model --out why/"
+    example: ClassVar[str] = "deepscope explain training cat.jpg --train holiday-photos/ --model my-model --out why/"
 
     paths: tuple[Path, ...]
     _: KW_ONLY

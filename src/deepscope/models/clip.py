@@ -112,7 +112,7 @@ def _file(architecture: str, weights: str) -> Path:
     path = Path(weights)
     if exists(path) or path.suffix in _SUFFIXES:
         if not exists(path) or not path.is_file() or path.suffix not in _SUFFIXES:
-            raise FileError(f"{path} is no file of weights ({', '.join(_SUFFIXES)})", path=path)
+            raise FileError(f"{path} is not a weights file ({', '.join(_SUFFIXES)})", path=path)
         return path
     tags: Sequence[str] = open_clip.list_pretrained_tags_by_model(architecture)
     if weights not in tags:

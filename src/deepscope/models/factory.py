@@ -1,4 +1,4 @@
-"""Models that a person's own Python builds: `package.module:function` or `file.py:function`."""
+"""Models that the user's Python code builds: `package.module:function` or `file.py:function`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Factory(ModelSource):
     rank: ClassVar[int] = 30
 
     def entries(self, session: Session) -> Iterator[Entry]:
-        """None: a person's own code is not searched."""
+        """None: the user's code is not searched."""
         return iter(())
 
     def open(self, name: str, session: Session) -> VisionModel | None:
@@ -44,7 +44,7 @@ class Factory(ModelSource):
                 made = build()
             except DeepscopeError:
                 raise
-            except (Exception, SystemExit) as error:  # any kind, of a person's own code
+            except (Exception, SystemExit) as error:  # any kind, of the user's code
                 raise ModelError(f"{name}() fails: {_said(error)}", model=name) from error
         if isinstance(made, VisionModel):
             return made
@@ -94,7 +94,7 @@ def _imported(place: str, name: str) -> ModuleType:
         own = not _is_file(place) and place.startswith(missing)
         text = f"no module {missing}" if own else f"it imports {missing}, which is not installed"
         raise ModelError(f"model {name!r}: {text}", model=name) from None
-    except (Exception, SystemExit) as error:  # any kind, of a person's own code
+    except (Exception, SystemExit) as error:  # any kind, of the user's code
         raise ModelError(f"model {name!r}: importing {place} fails: {_said(error)}", model=name) from error
 
 

@@ -185,7 +185,7 @@ def _shards(folder: Path) -> tuple[Path, ...]:
     names = sorted({str(name) for name in listed.values()})[:_MOST_SHARDS]
     for name in names:
         if Path(name).name != name or not (folder / name).is_file():
-            raise FileError(f"{folder / INDEX} names {name[:100]!r}, which is no file of its folder", path=folder)
+            raise FileError(f"{folder / INDEX} names {name[:100]!r}, which is not a file of its folder", path=folder)
     return tuple(folder / name for name in names)
 
 

@@ -65,7 +65,7 @@ class Layouts:
     """The layouts of a network's layers for one size of input.
 
     Attributes:
-        of: layer's name -> layout; without the layers whose output is no tensor with one row per image.
+        of: layer's name -> layout; without the layers whose output is not a tensor with one row per image.
         attention: names of the modules that mix tokens by attention.
     """
 

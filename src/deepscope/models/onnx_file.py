@@ -168,7 +168,7 @@ def _external(model: ModelProto, path: Path) -> list[Path]:
         file = _inside(folder, location)
         if file is None:
             raise FileError(
-                f"{path} reads {location[:200]!r}, which is no file inside of its folder: put the data beside the "
+                f"{path} reads {location[:200]!r}, which is not a file inside its folder: put the data beside the "
                 "model, or export it again",
                 path=path,
             )

@@ -71,7 +71,7 @@ class ModelOptions:
             pass
         names = tuple(name.strip() for name in classes.split(","))
         if len(names) < 2 or not all(names):
-            empty = "has an empty name between commas" if "," in classes else "is no file"
+            empty = "has an empty name between commas" if "," in classes else "is not a file"
             raise SettingError("classes", f"{classes[:80]!r} {empty}: give a file, or names separated by commas")
         return names
 

@@ -127,7 +127,7 @@ def _plausible(given: Shapes) -> list[str]:
 
 
 def _explains(rest: int, classes: int, each: int, spec: str) -> bool:
-    """Whether another number of classes accounts for so many parameters more."""
+    """Whether another number of classes accounts for that many additional parameters."""
     fits = (classes + rest // (each * heads) for heads in range(1, _HEADS + 1) if rest % (each * heads) == 0)
     return any(own > 0 and own == _own_classes(spec) for own in fits)
 

@@ -88,7 +88,7 @@ class Shelf:
             (folder / _KEY).unlink(missing_ok=True)  # from here on, what lies there may be inconsistent
             own = replace(session, part=part)
             result = perform(section, own, typed=command_line(section, session))
-        except DeepscopeError as error:  # weights or data that are not here: no defect, but nothing to keep either
+        except DeepscopeError as error:  # missing weights or data: no defect, but nothing to keep either
             return Outcome(section, _said(section, "Not measured here", str(error)), missing=str(error))
         except Exception as error:
             traceback.print_exc()

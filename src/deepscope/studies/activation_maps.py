@@ -87,7 +87,7 @@ class ActivationMaps(Study):
         shares = {name: Estimate.of(result.metrics, f"maps/{name}") for name in ("edges", "brightness", "colour")}
         first, second, third = sorted(shares, key=lambda name: -shares[name].value)
         return Headline(
-            f"Of the maps that the first convolution puts out, {share(shares[first])} follow {first} most, "
+            f"Of the output maps of the first convolution, {share(shares[first])} follow {first} most, "
             f"{share(shares[second])} {second} and {share(shares[third])} {third}. The report saw such maps by eye; "
             "here each map counts for what it correlates with most.",
             f"of the maps follow {first} most",
