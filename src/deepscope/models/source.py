@@ -122,7 +122,7 @@ def load_model(
     """
     name, session = str(name), session or Session.open()
     if not name:
-        raise ModelError("the name of the model is empty: `deepscope models` lists those that are here")
+        raise ModelError("the name of the model is empty: `deepscope models` lists the local ones")
     session = given(architecture, categories).within(session, name)
     held = session.models.get(name)
     if isinstance(held, VisionModel):
