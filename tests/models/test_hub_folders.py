@@ -129,7 +129,7 @@ def test_an_index_stays_in_its_folder(vit: Path, session: Session, tmp_path: Pat
     assert torch.equal(load_model(vit, session)(pixels), whole(pixels))
     (vit / "part.safetensors").rename(tmp_path / "part.safetensors")
     rewrite(vit, "model.safetensors.index.json", weight_map=dict.fromkeys(state, "../part.safetensors"))
-    refused(vit, session, "no file of its folder")
+    refused(vit, session, "not a file of its folder")
 
 
 @pytest.mark.parametrize("content", ["", "{]", "[]", '{"model_type": "vit"', "null", '{"model_type": NaN}'])
