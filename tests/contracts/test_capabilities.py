@@ -15,7 +15,7 @@ from torch import Tensor
 import deepscope as ds
 from deepscope.attacks import Attack
 from deepscope.attributions import Attribution
-from deepscope.errors import DeepscopeError, ModelError, UnsupportedError
+from deepscope.errors import DeepscopeError, ModelError, SettingError, UnsupportedError
 from deepscope.features import class_layer_input
 from deepscope.models import Preprocessing, VisionModel
 from deepscope.models.anatomy import anatomy
@@ -125,7 +125,9 @@ def test_what_needs_a_networks_inside_refuses_a_black_box_in_one_line(name: str,
     asked: list[int] = []
     model = black_box(asked)
     asked.clear()
-    with pytest.raises(UnsupportedError, match=r"^[\w ]+ needs .*, which remote does not give .*: use \S+ or \S+$"):
+    with pytest.raises(
+        UnsupportedError, match=r"^[\w ]+ needs .*, which remote does not give .*; what works on it: \S+, \S+$"
+    ):
         WORKFLOWS[name](model, tmp_path)
     assert not asked, "it ran before it was refused"
     assert not any(tmp_path.iterdir())
@@ -161,3 +163,30 @@ def test_errors_of_a_remote_function_are_its_own() -> None:
         ds.wrap(broken, ["a", "b"])
     with pytest.raises(DeepscopeError, match="returns"):
         ds.wrap(lambda pixels: None, ["a", "b"])(torch.rand(1, 3, 8, 8))  # type: ignore[arg-type]
+
+
+ENTRIES: dict[str, Callable[[Any], object]] = {
+    "classify": lambda model: ds.classify(model, torch.zeros(1, 3, SIZE, SIZE)),
+    "explain": lambda model: ds.explain(model, torch.zeros(1, 3, SIZE, SIZE), "saliency"),
+    "attack": lambda model: ds.attack(model, torch.zeros(1, 3, SIZE, SIZE), "fgsm"),
+    "visualize": lambda model: ds.visualize(model, ["wombat"]),
+    "activations": lambda model: ds.activations(model, torch.zeros(1, 3, SIZE, SIZE)),
+    "audit": lambda model: ds.audit(model, "nowhere"),
+    "save_model": lambda model: ds.save_model(model, "nowhere"),
+}
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("model", [torch.nn.Identity(), "efficientnet_lite0", None], ids=["module", "name", "None"])
+def test_what_is_no_model_is_refused_with_how_to_make_one(name: str, model: object) -> None:
+    with pytest.raises(SettingError, match="must come from deepscope") as refused:
+        ENTRIES[name](model)
+    assert refused.value.setting == "model"
+
+
+@pytest.mark.parametrize("setting", ["top", "limit", "batch_size"])
+@pytest.mark.parametrize("value", ["3", 1.5, 0, -1])
+def test_counts_are_whole_numbers(setting: str, value: object) -> None:
+    with pytest.raises(SettingError, match="at least 1") as refused:
+        ds.classify(full(), torch.zeros(1, 3, SIZE, SIZE), **{setting: value})  # type: ignore[arg-type]
+    assert refused.value.setting == setting

@@ -214,3 +214,10 @@ def test_a_file_that_is_no_archive_is_left_to_others(session: Session, tmp_path:
     (tmp_path / "m.pt2").write_bytes(b"\xff" * 100)
     with pytest.raises(DeepscopeError, match=r"m\.pt2"):
         load_model(tmp_path / "m.pt2", session)
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04cut"])
+def test_a_damaged_program_is_called_so(content: bytes, session: Session, tmp_path: Path) -> None:
+    (tmp_path / "cut.pt2").write_bytes(content)
+    with pytest.raises(FileError, match="is not a readable program: it is damaged or cut"):
+        load_model(tmp_path / "cut.pt2", session)

@@ -93,7 +93,10 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "another width": ({"intermediate_size": 64}, "its weights are not those of its configuration|can be built"),
     "a negative size": ({"patch_size": -1}, "no model that can be built"),
     "a text for a number": ({"hidden_size": "x"}, "no model that can be built"),
-    "heads that do not fit": ({"num_attention_heads": 7}, "no model that can be built"),
+    "heads that do not fit": ({"num_attention_heads": 7}, "its weights are not those of its configuration"),
+    "names with a gap": ({"id2label": {"0": "a", "5": "b"}}, "no usable names of classes in id2label"),
+    "a name for all classes": ({"id2label": "cat"}, "no usable names of classes in id2label"),
+    "too few names": ({"id2label": {"0": "a"}}, "classifier.bias is missing or has another shape"),
     "a text model": ({"model_type": "bert"}, "no image classifier"),
     "a list for a name": ({"model_type": ["vit"]}, "no image classifier"),
 }
@@ -126,7 +129,7 @@ def test_an_index_stays_in_its_folder(vit: Path, session: Session, tmp_path: Pat
     assert torch.equal(load_model(vit, session)(pixels), whole(pixels))
     (vit / "part.safetensors").rename(tmp_path / "part.safetensors")
     rewrite(vit, "model.safetensors.index.json", weight_map=dict.fromkeys(state, "../part.safetensors"))
-    refused(vit, session, "no file of its folder")
+    refused(vit, session, "not a file of its folder")
 
 
 @pytest.mark.parametrize("content", ["", "{]", "[]", '{"model_type": "vit"', "null", '{"model_type": NaN}'])

@@ -206,11 +206,11 @@ def _integers(model: Any) -> None:
 
 
 HOSTILE: dict[str, tuple[Callable[[Any], None], str]] = {
-    "absolute data": (_external("/etc/passwd"), "no file inside of its folder"),
-    "data above": (_external("../secret.bin"), "no file inside of its folder"),
-    "data by a link": (_external("link.bin"), "no file inside of its folder"),
-    "data in no file": (_external(""), "no file inside of its folder"),
-    "null byte": (_external("a\0b"), "no file inside of its folder"),
+    "absolute data": (_external("/etc/passwd"), "not a file inside its folder"),
+    "data above": (_external("../secret.bin"), "not a file inside its folder"),
+    "data by a link": (_external("link.bin"), "not a file inside its folder"),
+    "data in no file": (_external(""), "not a file inside its folder"),
+    "null byte": (_external("a\0b"), "not a file inside its folder"),
     "more data than there is": (_external("here.bin", offset=0, length=2**40), "bytes, which is not what"),
     "negative offset": (_external("here.bin", offset=-8, length=4), "bytes, which is not what"),
     "offset that is no number": (_external("here.bin", offset="x"), "bytes, which is not what"),

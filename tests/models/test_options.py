@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from deepscope.cli.program import run
-from deepscope.errors import DeepscopeError, FileError, SettingError
+from deepscope.errors import DeepscopeError, FileError, ModelError, SettingError
 from deepscope.models import ModelOptions, VisionModel, load_model
 from deepscope.session import Session
 from networks import tiny_model
@@ -90,3 +91,26 @@ def test_the_caller_s_own_model_stays_as_it_is() -> None:
     assert model.categories[0] == "bee eater"
     with pytest.raises(DeepscopeError, match="features only"):
         ModelOptions(classes="a,b").applied(VisionModel("f", model.network, model.preprocessing))
+
+
+@pytest.mark.parametrize("flag", ["--classes", "--architecture"])
+def test_an_empty_flag_of_an_unset_variable_is_refused(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["classify", "nothing.png", flag, ""]) == 2
+    assert f"{flag} is empty" in capsys.readouterr().err
+
+
+def test_a_comma_at_the_end_is_named() -> None:
+    with pytest.raises(SettingError, match="has an empty name between commas"):
+        ModelOptions(classes="cat,dog,").names()
+
+
+@pytest.mark.parametrize(("field", "value"), [("architecture", 5), ("categories", 5)])
+def test_load_model_names_the_argument_that_is_wrong(field: str, value: Any) -> None:
+    with pytest.raises(SettingError) as refused:
+        load_model("efficientnet_lite0", **{field: value})
+    assert refused.value.setting == field
+
+
+def test_an_empty_name_is_not_the_current_folder() -> None:
+    with pytest.raises(ModelError, match="name of the model is empty"):
+        load_model("")

@@ -35,6 +35,7 @@ def test_what_is_read_back_is_the_same_model(tmp_path: Path, name: str) -> None:
         assert found.preprocessing == model.preprocessing
         pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
         torch.testing.assert_close(found(pixels), model(pixels))
+        assert found.name == {"folder": "folder", file.name: file.stem}[path.name]
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 

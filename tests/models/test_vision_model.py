@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,8 @@ from PIL import Image
 from torch import nn
 from torchvision.transforms import v2
 
-from deepscope.errors import DeepscopeError
-from deepscope.models import Preprocessing, VisionModel
+from deepscope.errors import DeepscopeError, SettingError
+from deepscope.models import Preprocessing, VisionModel, wrap
 from deepscope.models.preprocessing import from_levels
 from networks import tiny_model
 
@@ -125,3 +127,56 @@ def test_levels_become_the_same_pixels_wherever_they_are_divided() -> None:
     levels, pixels = geometry.levels(picture), geometry(picture)
     assert levels.dtype == torch.uint8 and pixels.dtype == torch.float32
     assert torch.equal(pixels, levels.float() / 255)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("resize", "16"),
+        ("resize", 0),
+        ("resize", 16.5),
+        ("resize", None),
+        ("resize", (16, 16, 16)),
+        ("crop", -1),
+        ("crop", True),
+        ("crop", 10**9),
+        ("interpolation", "magic"),
+        ("mean", "abc"),
+        ("mean", (float("nan"), 0, 0)),
+        ("std", (0, 1, 1)),
+        ("std", 5),
+    ],
+)
+def test_preprocessing_of_no_sense_is_refused_by_its_field(field: str, value: Any) -> None:
+    with pytest.raises(SettingError) as refused:
+        Preprocessing(**{field: value})
+    assert refused.value.setting == field
+
+
+def test_means_may_be_a_list() -> None:
+    assert Preprocessing(mean=[0.5] * 3, std=[1] * 3) == Preprocessing(mean=(0.5,) * 3, std=(1.0,) * 3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("field", "arguments"),
+    [
+        ("network", {"network": None}),
+        ("network", {"network": "resnet18"}),
+        ("network", {"network": torch.nn.Linear}),
+        ("categories", {"categories": "abc"}),
+        ("categories", {"categories": 3}),
+        ("categories", {"categories": {"a", "b", "c"}}),
+        ("categories", {"categories": {0: "a"}}),
+        ("preprocessing", {"preprocessing": "imagenet"}),
+        ("preprocessing", {"preprocessing": lambda image: image}),
+    ],
+)
+def test_wrap_names_the_argument_that_is_wrong(field: str, arguments: dict[str, Any]) -> None:
+    good = {"network": torch.nn.Identity(), "categories": ["a", "b", "c"], "preprocessing": Preprocessing(8, 8)}
+    with pytest.raises(SettingError) as refused:
+        wrap(**{**good, **arguments})
+    assert refused.value.setting == field
+
+
+def test_categories_may_be_an_array() -> None:
+    assert wrap(torch.nn.Identity(), np.array(["a", "b"]), preprocessing=Preprocessing(8, 8)).categories == ("a", "b")  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -156,3 +157,9 @@ def test_the_check_uses_the_features_of_any_model_and_draws_a_part(
     verdict = next(block for block in result.blocks if isinstance(block, Note) and block.level == "verdict")
     assert "labels are suspect" in verdict.text
     assert result.metrics["accuracy/bounds/low"] <= result.metrics["accuracy"] <= result.metrics["accuracy/bounds/high"]
+
+
+def test_without_suspects_there_is_no_empty_picture(data: Path, tiny: VisionModel, session: Session) -> None:
+    found = label_errors(ClassFolders.read(data), tiny, session=session)
+    clean = replace(found, suspects=np.zeros_like(found.suspects), pictures={})
+    assert not any(isinstance(block, ImageGrid) for block in clean.result().blocks)

@@ -19,6 +19,7 @@ from deepscope.attributions.of_photos import OfPhotos
 from deepscope.errors import DeepscopeError, UnsupportedError
 from deepscope.inputs import Images, Photos, stream_photos
 from deepscope.models import VisionModel
+from deepscope.models.capabilities import SCORES, require
 from deepscope.session import Session
 
 
@@ -96,7 +97,7 @@ def compare(  # noqa: PLR0913 - its settings are keywords
     """
     chosen = as_methods(methods)
     named = dict(zip(labels(chosen), chosen))
-    model.require_classes()
+    require(model, "compare", SCORES)
     label = None if target is None else model.category(target)
     session = Session.of(session, device=model.device, seed=seed)
     streams = {name: session.rng("explain", method.name) for name, method in named.items()}
@@ -119,7 +120,7 @@ def compare(  # noqa: PLR0913 - its settings are keywords
                 refused[name] = str(error)
                 session.note(f"{name} is left out: {error}")
         if not found:
-            reasons = " ".join(dict.fromkeys(refused.values()))
+            reasons = "; ".join(dict.fromkeys(refused.values()))
             raise UnsupportedError(f"no method applies to {model.name}; {reasons}", what="compare")
     maps = {name: torch.cat(parts) for name, parts in found.items()}
     return Comparison(Photos.joined(photos), named, maps, refused, _agreement(maps), torch.cat(targets))

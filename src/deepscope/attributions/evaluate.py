@@ -202,7 +202,7 @@ class _Plan:
                     refused[name] = str(error)
                     self.session.note(f"{name} is left out: {error}")
             if not methods:
-                reasons = " ".join(dict.fromkeys(refused.values()))
+                reasons = "; ".join(dict.fromkeys(refused.values()))
                 raise UnsupportedError(f"no method applies to {model.name}; {reasons}", what="evaluate")
             few.append(batch[range(min(len(batch), max(sanity - len(paths), 0)))])
             paths += batch.paths

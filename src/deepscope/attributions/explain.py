@@ -15,6 +15,7 @@ from deepscope.attributions.of_photos import OfPhotos
 from deepscope.errors import SettingError
 from deepscope.inputs import Images, Photos, stream_photos
 from deepscope.models import VisionModel
+from deepscope.models.capabilities import SCORES, require
 from deepscope.session import Session
 
 
@@ -98,7 +99,7 @@ def explain(  # noqa: PLR0913 - its settings are keywords
         >>> found.maps.shape
         torch.Size([1, 224, 224])
     """
-    model.require_classes()
+    require(model, "explain", SCORES)
     if target is not None and top is not None:
         raise SettingError("target", "cannot be combined with {top}: give one of them")
     if top is not None and not 1 <= top <= len(model.categories):

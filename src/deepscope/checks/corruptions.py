@@ -109,8 +109,8 @@ class Corruptions(Check):
         kinds = {name: Estimate.of(result.metrics, f"accuracy/{name}/{last}") for name in Corruption.members()}
         worst = min(kinds, key=lambda name: kinds[name].value)
         return Headline(
-            f"Over all kinds and strengths of damage the accuracy is {share(left)} instead of {share(clean)}. The "
-            f"worst is {worst}: {share(kinds[worst])} at severity {last}.",
+            f"Over all kinds and strengths of damage, the accuracy on {result.metrics['images']:.0f} images is "
+            f"{share(left)} instead of {share(clean)}. The worst is {worst}: {share(kinds[worst])} at severity {last}.",
             "accuracy on noisy, blurred, pale or compressed images",
             left,
             verdict="falls" if left.high < clean.low else "",

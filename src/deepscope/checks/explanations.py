@@ -89,7 +89,7 @@ class Explanations(Check):
             found[name] = values["insertion"] - values["deletion"]
         methods = [method for method in methods if method.name in found]
         if not methods:
-            reasons = " ".join(dict.fromkeys(refused.values()))
+            reasons = "; ".join(dict.fromkeys(refused.values()))
             raise UnsupportedError(f"no method applies to {model.name}; {reasons}", what="explanations")
         gained = {name: values - found[CHANCE] for name, values in found.items() if name != CHANCE}
         metrics = {"images": float(len(right)), "right": float(right.sum()), "wrong": float((~right).sum())}
@@ -143,7 +143,11 @@ class Explanations(Check):
             return Headline("No prediction is right, so no map of a right prediction could be measured.")
         best = max(found, key=lambda name: found[name].value)
         useful = [name for name, gain in found.items() if gain.low > 0]
-        said = f"Better than random maps: {', '.join(useful)}." if useful else "No method is better than random maps."
+        said = (
+            f"Better than random maps: {', '.join(useful)}."
+            if useful
+            else "No method is measurably better than random maps."
+        )
         return Headline(
             f"Of right predictions, the maps of {best} are the most faithful: they gain {amount(found[best])} of the "
             f"probability over random maps. {said}",

@@ -110,8 +110,8 @@ def _chosen(model: Path, folders: ClassFolders, session: Session) -> tuple[tuple
         kept = tuple(paths[row] for row in rows)
         return kept, Note(f"The {len(kept)} images that `transfer fit` set aside.", "Evaluated on")
     text = (
-        f"All {len(paths)} images are used, since the folder has no train/ and test/: if the classifier was fitted to "
-        "any of them, accuracy is overestimated here."
+        f"The images are taken from all {len(paths)}, since the folder has no train/ and test/: if the classifier was "
+        "fitted to any of them, accuracy is overestimated here."
     )
     return paths, Note(text, "Evaluated on", "warning")
 

@@ -135,8 +135,8 @@ class Robustness(Check):
         if result.metrics["gradients/vanished"]:
             ending = "Some gradients vanish, so the accuracy may be lower still."
         return Headline(
-            f"Changes of at most {level:g} grey levels of 255, which nobody sees, take the accuracy from "
-            f"{share(clean)} to {share(left)} ({attack}). {ending}",
+            f"Changes of at most {level:g} grey levels of 255, which nobody sees, take the accuracy "
+            f"on {result.metrics['images']:.0f} images from {share(clean)} to {share(left)} ({attack}). {ending}",
             f"accuracy under changes of {level:g} grey levels",
             left,
             verdict="falls" if left.high < clean.low else "",

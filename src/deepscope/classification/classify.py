@@ -14,6 +14,7 @@ from deepscope.errors import DataError, SettingError
 from deepscope.images import Skipped
 from deepscope.inputs import Images, nothing_readable, read
 from deepscope.models import VisionModel
+from deepscope.models.capabilities import SCORES, require
 from deepscope.models.prediction import forward
 from deepscope.render import Presented
 from deepscope.session import Session
@@ -106,9 +107,9 @@ def classify(
         >>> found.labels
         ['tiger cat']
     """
-    model.require_classes()
-    if top is not None and top < 1:
-        raise SettingError("top", "must be at least 1", got=top)
+    require(model, "classify", SCORES)
+    if top is not None and (not isinstance(top, int) or top < 1):
+        raise SettingError("top", "must be a whole number, and at least 1", got=top)
     session = Session.of(session, device=model.device, seed=seed)
     count = min(top or len(model.categories), len(model.categories))
     best = min(_BEST, len(model.categories))

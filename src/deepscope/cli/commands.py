@@ -260,7 +260,8 @@ def _signature(
 def _said_of_model(parameter: inspect.Parameter, taken: Container[str]) -> inspect.Parameter:
     """A flag for a field of `ModelOptions`: `--classes`, or `--model-classes` beside an argument of that name."""
     name = flag(f"model_{parameter.name}" if parameter.name in taken else parameter.name)
-    annotation = Annotated[parameter.annotation, Parameter(name=name)]
+    # an empty word, which a shell makes of an unset variable, is refused
+    annotation = Annotated[parameter.annotation, Parameter(name=name, converter=reader(parameter.name))]
     return parameter.replace(name=_OF_MODEL + parameter.name, kind=parameter.KEYWORD_ONLY, annotation=annotation)
 
 

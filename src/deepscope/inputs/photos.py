@@ -71,8 +71,8 @@ def read(
         DataError: it does not hold images.
     """
     for name, value in (("batch_size", batch_size), ("limit", limit)):
-        if value is not None and value < 1:
-            raise SettingError(name, "must be at least 1", got=value)
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise SettingError(name, "must be a whole number, and at least 1", got=value)
     found = gather(given, below=below).some(limit, session)
     answers = right_answers(model, found.files, [*found.roots, *below]) if found.files else []
     reader = _Reader(model)

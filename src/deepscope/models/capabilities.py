@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, cast
 
-from deepscope.errors import UnsupportedError
+from deepscope.errors import SettingError, UnsupportedError
 from deepscope.registry import Registered, import_public
 
 if TYPE_CHECKING:
@@ -80,9 +80,13 @@ def require(model: VisionModel, what: str, needs: Needs, *, family: type[UsesMod
         family: whose methods are suggested first.
 
     Raises:
+        SettingError: it is no such model.
         ModelError: it needs classes, and the model has features only.
         UnsupportedError: something else is missing; the message names two methods that work on the model.
     """
+    if not isinstance(getattr(model, "capabilities", None), Capabilities):  # a module, say, or a model's name
+        kind = type(model).__name__
+        raise SettingError("model", f"must come from deepscope.load_model or deepscope.wrap, and is of type {kind}")
     missing = model.capabilities.missing(needs)
     if not missing:
         return
@@ -91,7 +95,7 @@ def require(model: VisionModel, what: str, needs: Needs, *, family: type[UsesMod
     lacking = " and ".join(_WORDS[need] for need in missing)
     because = f" ({model.capabilities.reason})" if model.capabilities.reason else ""
     names = list(dict.fromkeys(_working(model, family)))[:_SUGGESTED]
-    instead = f": use {' or '.join(names)}" if names else ""
+    instead = (f": use {' or '.join(names)}" if family else f"; what works on it: {', '.join(names)}") if names else ""
     raise UnsupportedError(f"{what} needs {lacking}, which {model.name} does not give{because}{instead}", what=what)
 
 

@@ -52,7 +52,11 @@ class Exported(ModelSource):
     def open(self, name: str, session: Session) -> VisionModel | None:
         """The program as a model; `architecture` gives its preprocessing."""
         path = Path(name)
-        if path.suffix.lower() not in (*_PROGRAMS, ".pt", ".pth") or not exists(path) or not (kind := _kind(path)):
+        if path.suffix.lower() not in (*_PROGRAMS, ".pt", ".pth") or not exists(path):
+            return None
+        if not (kind := _kind(path)):
+            if path.suffix.lower() in _PROGRAMS and path.is_file():
+                raise FileError(f"{path} is not a readable program: it is damaged or cut, copy it again", path=path)
             return None
         require_stored(path)
         options = ModelOptions.of(name, session)

@@ -44,7 +44,7 @@ class Factory(ModelSource):
                 made = build()
             except DeepscopeError:
                 raise
-            except Exception as error:  # any kind, of the user's code
+            except (Exception, SystemExit) as error:  # any kind, of the user's code
                 raise ModelError(f"{name}() fails: {_said(error)}", model=name) from error
         if isinstance(made, VisionModel):
             return made
@@ -53,7 +53,12 @@ class Factory(ModelSource):
             raise ModelError(f"{name}() returns {kind}: return an nn.Module, or deepscope.wrap(...) of it", model=name)
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            model = wrap(made, name=function)
+            try:
+                model = wrap(made, name=function)
+            except DeepscopeError:
+                raise
+            except Exception as error:  # any kind, of the module's own code
+                raise ModelError(f"the module that {name}() returns fails: {_said(error)}", model=name) from error
         for warning in said:
             session.note_once(f"{name}: {warning.message}", str(warning.message))
         return model
@@ -89,7 +94,7 @@ def _imported(place: str, name: str) -> ModuleType:
         own = not _is_file(place) and place.startswith(missing)
         text = f"no module {missing}" if own else f"it imports {missing}, which is not installed"
         raise ModelError(f"model {name!r}: {text}", model=name) from None
-    except Exception as error:  # any kind, of the user's code
+    except (Exception, SystemExit) as error:  # any kind, of the user's code
         raise ModelError(f"model {name!r}: importing {place} fails: {_said(error)}", model=name) from error
 
 
@@ -106,11 +111,13 @@ def _from_file(path: Path, name: str) -> ModuleType:
 
 def _function(module: ModuleType, place: str, name: str) -> Callable[[], object]:
     found = getattr(module, name, None)
+    if isinstance(found, nn.Module):
+        raise ModelError(f"{place}:{name} is a network: name a function without arguments that returns it", model=name)
     if not callable(found):
         public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise unknown(f"function of {place}", name, public)
     return found
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"

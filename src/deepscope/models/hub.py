@@ -143,7 +143,9 @@ class Weights:
                 with safe_open(file, framework="pt") as opened:
                     shapes = [opened.get_slice(key).get_shape() for key in opened.keys()]  # noqa: SIM118
             except (SafetensorError, OSError, ValueError) as error:
-                raise FileError(f"{file}: not a readable safetensors file ({error})", path=file) from None
+                raise FileError(
+                    f"{file}: not a readable safetensors file ({error}): copy it again", path=file
+                ) from None
             tensors += len(shapes)
             numbers += sum(map(math.prod, shapes))
         return cls(files, True, tensors, numbers)
@@ -193,11 +195,9 @@ def _unpickled(path: Path) -> dict[str, Tensor]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch's advice on other protocols of pickle
             state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise FileError(
-            f"{path} is not a file of tensors alone ({reason}): save the model as {SAFE}", path=path
-        ) from None
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError):
+        # what PyTorch says of it is advice to run its code
+        raise FileError(f"{path} is not a file of tensors alone: save the model as {SAFE}", path=path) from None
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise FileError(f"{path} holds {json.dumps(type(state).__name__)}, not weights: save {SAFE}", path=path)
     return dict(state)

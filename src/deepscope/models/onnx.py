@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -36,6 +37,8 @@ _AT_ONCE = 32
 _MEMORY = 2**33
 _SIDE = 224
 """Of images for a graph that takes any size and does not say which it was trained on."""
+_PLACE = re.compile(r"^(\d+ : [A-Z_]+ : )?(/onnxruntime_src/\S+ .*\)( const)? )?")
+"""At the start of ONNX Runtime's messages: a code, and a file and function of its source."""
 _BOUNDED: dict[str, Kind] = {"Softmax": "probabilities", "Sigmoid": "probabilities"}
 
 
@@ -265,4 +268,5 @@ def _named(file: OnnxFile) -> tuple[str, ...]:
 def _reason(error: Exception) -> str:
     """ONNX Runtime's own words, without the places in its source."""
     text = (str(error).splitlines() or [type(error).__name__])[0]
-    return text.rpartition("Status Message: ")[2].rpartition("] : ")[2][:300]
+    text = text.rpartition("Status Message: ")[2].rpartition("] : ")[2]
+    return _PLACE.sub("", text)[:300]

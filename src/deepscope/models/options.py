@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -71,7 +71,8 @@ class ModelOptions:
             pass
         names = tuple(name.strip() for name in classes.split(","))
         if len(names) < 2 or not all(names):
-            raise SettingError("classes", f"{classes[:80]!r} is not a file: give one, or names separated by commas")
+            empty = "has an empty name between commas" if "," in classes else "is not a file"
+            raise SettingError("classes", f"{classes[:80]!r} {empty}: give a file, or names separated by commas")
         return names
 
     def applied(self, model: VisionModel) -> VisionModel:
@@ -86,7 +87,9 @@ class ModelOptions:
         model.require_classes()
         if len(names) != len(model.categories):
             raise SettingError(
-                "classes", f"names {len(names):,} classes, and {model.name} has {len(model.categories):,}: name each"
+                "classes",
+                f"names {len(names):,} class{'es' if len(names) > 1 else ''}, and {model.name} has "
+                f"{len(model.categories):,}: name each",
             )
         known = names == imagenet.categories()
         said = imagenet.NAME if known else self.classes if Path(self.classes).suffix else "names that were given"
@@ -98,6 +101,10 @@ class ModelOptions:
 
 def given(architecture: str | None, categories: Sequence[str] | str | Path | None) -> ModelOptions:
     """The options as `load_model` takes them: categories are names, or what `ModelOptions.classes` may be."""
+    if architecture is not None and not isinstance(architecture, str):
+        raise SettingError("architecture", "must be a name such as 'torchvision:resnet18'", got=architecture)
+    if categories is not None and not isinstance(categories, (Path, Iterable)):
+        raise SettingError("categories", "must be a list of names, or a file of them", got=categories)
     if isinstance(categories, (str, Path)):
         return ModelOptions(architecture or "", str(categories))
     return ModelOptions(

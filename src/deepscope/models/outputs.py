@@ -35,6 +35,8 @@ _RESHAPING = (
     "Clone",
     "ToCopy",
 )
+_MISTAKES = (RuntimeError, ValueError, TypeError, IndexError, AttributeError, AssertionError)
+"""What networks raise for an input that they cannot take; others, such as those of a connection, pass through."""
 
 
 class Outputs:
@@ -81,12 +83,12 @@ class Outputs:
         """(N, classes), or (N, 1) of a binary classifier."""
         try:
             output = network(inputs)
-        except RuntimeError as error:
+        except _MISTAKES as error:
             shortage = isinstance(error, torch.OutOfMemoryError) or "alloc" in str(error) or "memory" in str(error)
             if self.kind is not None or shortage:
                 raise
             shape = tuple(inputs.shape[1:])
-            raise ModelError(f"{self.name} cannot run on an input of shape {shape}: {_first_line(error)}") from None
+            raise ModelError(f"{self.name} cannot run on an input of shape {shape}: {_first_line(error)}") from error
         return self._matrix(output, inputs.shape[0]).to(inputs.dtype)  # len() would fix the size in an export
 
     def _matrix(self, output: Any, images: int) -> Tensor:

@@ -12,13 +12,15 @@ import torch
 from PIL import Image
 
 from deepscope import images
-from deepscope.errors import ModelError
+from deepscope.errors import ModelError, SettingError
 from deepscope.models import documents
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
 MOST_PIXELS = 2240**2
 """That a file's description may ask a network to take per image: 224 x 224, ten times larger."""
+_LONGEST = 8192
+"""Side of an image in pixels."""
 _LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601, as in Pillow's `convert("L")`."""
 
@@ -33,6 +35,9 @@ class Preprocessing:
         interpolation: filter of the resize, always with antialiasing.
         mean, std: per channel, of pixels in [0, 1]; applied inside the graph by `VisionModel`. A network for grey
             images has one of each; its pixels are still RGB, and `normalised` makes them grey.
+
+    Raises:
+        SettingError: a side is not a number of pixels, there is no such filter, or a mean or deviation is not finite.
     """
 
     resize: int | tuple[int, int] = 256
@@ -40,6 +45,17 @@ class Preprocessing:
     interpolation: Interpolation = "bilinear"
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        _require_side("resize", self.resize)
+        if self.crop is not None:
+            _require_side("crop", self.crop)
+        if self.interpolation not in get_args(Interpolation):
+            raise SettingError(
+                "interpolation", f"must be {' or '.join(get_args(Interpolation))}", got=self.interpolation
+            )
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, _channels(name, getattr(self, name)))
 
     def __call__(self, source: images.Source) -> torch.Tensor:
         """Any image -> (3, H, W) float32 pixels in [0, 1], not yet normalised: `levels` as pixels.
@@ -98,9 +114,9 @@ class Preprocessing:
         interpolation = documents.choice(known["interpolation"], "interpolation", get_args(Interpolation))
         resize = _side(known["resize"], "resize")
         crop = None if known["crop"] is None else _side(known["crop"], "crop")
-        made = cls(resize, crop, cast(Interpolation, interpolation), mean, std)
         if len(mean) not in (1, 3) or len(std) != len(mean) or min(std) < 1e-4:
             raise ValueError("mean and std need 3 numbers each, or 1 of a network for grey images, std above 0")
+        made = cls(resize, crop, cast(Interpolation, interpolation), mean, std)
         if math.prod(made.size) > MOST_PIXELS or math.prod(_pair(resize)) > 4 * MOST_PIXELS:
             raise ValueError(f"an input of {made.size[0]} x {made.size[1]} pixels, above {MOST_PIXELS} in all")
         return made
@@ -142,9 +158,28 @@ def normalised(pixels: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> t
 
 def _side(value: Any, name: str) -> int | tuple[int, int]:
     if isinstance(value, (list, tuple)):
-        height, width = documents.integers(value, name, low=1, high=8192, count=2)
+        height, width = documents.integers(value, name, low=1, high=_LONGEST, count=2)
         return height, width
-    return documents.integer(value, name, low=1, high=8192)
+    return documents.integer(value, name, low=1, high=_LONGEST)
+
+
+def _require_side(name: str, given: Any) -> None:
+    """Raises SettingError where this is neither a side in pixels nor (height, width)."""
+    sides = cast("tuple[Any, ...]", given) if isinstance(given, tuple) else (given, given)
+    if len(sides) != 2 or not all(type(side) is int and 1 <= side <= _LONGEST for side in sides):
+        raise SettingError(name, f"must be a number of pixels from 1 to {_LONGEST:,}, or (height, width)", got=given)
+
+
+def _channels(name: str, given: Any) -> tuple[float, ...]:
+    """One finite number per channel, above 0 for deviations."""
+    try:
+        values = tuple(float(value) for value in given)
+    except (TypeError, ValueError):
+        values = (math.nan,)
+    if not all(math.isfinite(value) and (name == "mean" or value > 0) for value in values):
+        least = " above 0" if name == "std" else ""
+        raise SettingError(name, f"must be one finite number{least} per channel, such as (0.5, 0.5, 0.5)", got=given)
+    return values
 
 
 def _pair(side: int | tuple[int, int]) -> tuple[int, int]:

@@ -47,7 +47,7 @@ def save_model(model: VisionModel, path: str | Path, *, architecture: str = "") 
         ...     ds.load_model(file).categories[0]
         'tench'
     """
-    require(model, "save_model", LAYERS)
+    require(model, "saving a model", LAYERS)
     if isinstance(model.network, Classifier):
         return _save_classifier(model, model.network, Path(path))
     if not (named := architecture or model.architecture):

@@ -121,6 +121,8 @@ def load_model(
         1000
     """
     name, session = str(name), session or Session.open()
+    if not name:
+        raise ModelError("the name of the model is empty: `deepscope models` lists the local ones")
     session = given(architecture, categories).within(session, name)
     held = session.models.get(name)
     if isinstance(held, VisionModel):
@@ -158,6 +160,8 @@ _OTHER_FORMATS = {
 
 def _unsupported(path: Path) -> str:
     """What a file or folder that no source opens seems to be, and what can be done."""
+    if path.suffix == ".py":
+        return f"is Python code: name its function that returns the model, such as '{path}:build'"
     readable = "weights of PyTorch, a TorchScript or exported program, an ONNX file, or a folder of deepscope or timm"
     if path.is_dir():
         kind = (

@@ -97,7 +97,9 @@ def read(path: Path) -> list[StateDict]:
         content = _torch(path, meta=True)
     found = list(_state_dicts(content))
     if not found:
-        raise FileError(f"{path} holds {_kind(content)}, and no weights: save network.state_dict()", path=path)
+        raise FileError(
+            f"{path} holds {_kind(content)} in which no weights were found: save network.state_dict()", path=path
+        )
     named = _named(content)
     made: list[StateDict] = []
     for place, tensors in found:
@@ -175,7 +177,9 @@ def _refusal(path: Path, reason: str) -> str:
             f"file, convert it with `network = torch.load({path.name!r}, weights_only=False)` and "
             f"`torch.save(network.state_dict(), {made!r})`"
         )
-    said = reason.rpartition("WeightsUnpickler error: ")[2].partition("\n")[0][:100] or "it is empty or cut"
+    said = reason.rpartition("WeightsUnpickler error: ")[2].partition("\n")[0][:100]
+    if not any(letter.isalpha() for letter in said):  # the number of an unknown instruction
+        said = "it is no such file, empty or cut"
     return f"{path} is not a readable PyTorch file ({said}): copy it again, or save network.state_dict()"
 
 

@@ -89,6 +89,14 @@ def _network(folder: Path, about: Mapping[str, Any], weights: hub.Weights) -> An
             path=folder,
         )
     weights.require_layers(about)
+    try:
+        if about.get("id2label") and not image_processor.labels(about):
+            raise ValueError("they are not numbered from 0")
+    except ValueError as error:
+        raise FileError(
+            f"{folder / image_processor.CONFIG} has no usable names of classes in id2label ({error}): correct them",
+            path=folder,
+        ) from None
     config = config_class.from_dict(_without_code(about))
     model_class: Any = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING[config_class]
     with torch.device("meta"):
@@ -96,7 +104,8 @@ def _network(folder: Path, about: Mapping[str, Any], weights: hub.Weights) -> An
     tensors = (*skeleton.parameters(), *skeleton.buffers())
     if (wanted := sum(tensor.numel() for tensor in tensors)) > weights.numbers + _SPARE:
         raise FileError(
-            f"{folder / image_processor.CONFIG} describes {wanted:,} numbers, and the weights are {weights.numbers:,}",
+            f"{folder / image_processor.CONFIG} describes {wanted:,} numbers, and the weights are {weights.numbers:,}: "
+            "copy the folder again",
             path=folder,
         )
     network, found = model_class.from_pretrained(
@@ -107,13 +116,14 @@ def _network(folder: Path, about: Mapping[str, Any], weights: hub.Weights) -> An
         trust_remote_code=False,
         use_safetensors=weights.safe,
         weights_only=True,
+        ignore_mismatched_sizes=True,  # they are refused below, by name
         output_loading_info=True,
     )
-    wrong = sorted(map(str, (*found["missing_keys"], *found["mismatched_keys"])))
+    wrong = sorted((*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])))
     if wrong:
         raise FileError(
             f"{folder}: its weights are not those of its configuration: {wrong[0]} is missing or has another shape "
-            f"({len(wrong)} such tensors)",
+            f"({len(wrong)} such tensor{'s' if len(wrong) > 1 else ''})",
             path=folder,
         )
     checked(network.state_dict())

@@ -7,7 +7,7 @@ The metadata says `architecture` ("torchvision:squeezenet1_0"), `preprocessing` 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -46,7 +46,7 @@ class WeightsFile(ModelSource):
         """The model; features-only where the file's metadata says `part`."""
         path = Path(name)
         if exists(path / FILE):
-            return read(path / FILE)
+            return replace(read(path / FILE), name=path.resolve().name)
         if path.suffix != ".safetensors":
             here = sorted((session.home / "weights").glob("*.safetensors"))
             found = [p for p in here if _name(p) == name]
@@ -121,7 +121,7 @@ def _read_header(path: Path, *, tensors: bool = False) -> tuple[dict[str, str], 
             found = {key: file.get_tensor(key) for key in file.keys()} if tensors else {}  # noqa: SIM118
             return dict(file.metadata() or {}), found
     except (SafetensorError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise FileError(f"{path}: not a readable safetensors file ({error})", path=path) from None
+        raise FileError(f"{path}: not a readable safetensors file ({error}): copy it again", path=path) from None
 
 
 def _categories(text: str, path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:

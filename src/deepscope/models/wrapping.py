@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import secrets
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -69,7 +69,8 @@ def wrap(
         returns: "logits" or "probabilities"; by default the first forward pass decides.
 
     Raises:
-        SettingError: `returns` is something else, or there are no categories.
+        SettingError: the network is neither a module nor a function, or the categories, the preprocessing or `returns`
+            are not what they should be.
         ModelError: the network cannot run on its input, or returns no scores.
 
     Example:
@@ -81,7 +82,12 @@ def wrap(
     """
     if returns not in (None, "logits", "probabilities"):
         raise SettingError("returns", "must be 'logits', 'probabilities' or None", got=returns)
-    called = name or getattr(network, "__name__", "") or type(network).__name__
+    if isinstance(network, type) or not callable(network):
+        raise SettingError("network", "must be an nn.Module, or a function of pixels", got=network)
+    if not isinstance(preprocessing, (Preprocessing, type(None))):
+        raise SettingError("preprocessing", "must be a deepscope.Preprocessing", got=preprocessing)
+    categories = None if categories is None else _names(categories)
+    called = str(name) or getattr(network, "__name__", "") or type(network).__name__
     if preprocessing is None:
         preprocessing = _default_preprocessing(network, called)
     capabilities, origin = Capabilities(), Origin()
@@ -98,10 +104,15 @@ def wrap(
         categories = [f"class {index}" for index in range(_width(network, preprocessing, called))]
     if not categories:
         raise SettingError("categories", "must name at least one class")
-    model = VisionModel(
-        called, network, preprocessing, tuple(map(str, categories)), origin=origin, capabilities=capabilities
-    )
+    model = VisionModel(called, network, preprocessing, tuple(categories), origin=origin, capabilities=capabilities)
     return model.with_network(model.network, returns=returns) if returns else model
+
+
+def _names(categories: Any) -> list[str]:
+    """The names in their order, which a set does not have; a string would name its letters."""
+    if isinstance(categories, (str, bytes, Set, Mapping)) or not isinstance(categories, Iterable):
+        raise SettingError("categories", "must be a list of one name per class", got=cast("object", categories))
+    return [str(name) for name in cast("Iterable[object]", categories)]
 
 
 def _default_preprocessing(network: object, name: str) -> Preprocessing:

@@ -28,7 +28,7 @@ def present(found: LabelErrors) -> Result:
             "accuracy/bounds/low": low,
             "accuracy/bounds/high": high,
         },
-        blocks=(*_verdicts(found), _gallery(found), _table(found), _pairs(found), *skipped_blocks(found.skipped)),
+        blocks=(*_verdicts(found), *_gallery(found), _table(found), _pairs(found), *skipped_blocks(found.skipped)),
         arrays={
             "labels": found.labels,
             "probabilities": found.probabilities,
@@ -65,7 +65,8 @@ def _verdicts(found: LabelErrors) -> list[Block]:
     return blocks
 
 
-def _gallery(found: LabelErrors) -> ImageGrid:
+def _gallery(found: LabelErrors) -> list[Block]:
+    """The suspects' pictures, where there are suspects."""
     cells = []
     for row, pixels in found.pictures.items():
         likely = int(found.predicted[row])
@@ -74,7 +75,8 @@ def _gallery(found: LabelErrors) -> ImageGrid:
             f"{found.classes[likely]} ({found.probabilities[row, likely]:.0%})"
         )
         cells.append(missing(caption=caption) if pixels is None else picture(pixels, caption=caption))
-    return ImageGrid(_fours(cells), "The most suspect labels", "In brackets the out-of-fold probability.")
+    caption = "In brackets the out-of-fold probability."
+    return [ImageGrid(_fours(cells), "The most suspect labels", caption)] if cells else []
 
 
 def _fours(cells: list[Picture]) -> tuple[tuple[Picture, ...], ...]:

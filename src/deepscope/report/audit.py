@@ -15,6 +15,7 @@ from deepscope.command import Budget
 from deepscope.errors import unknown
 from deepscope.inputs.examples import Data
 from deepscope.models import VisionModel
+from deepscope.models.capabilities import SCORES, require
 from deepscope.render import Presented, presents
 from deepscope.report.keeping import Outcome, Shelf
 from deepscope.report.overview import overview
@@ -109,6 +110,7 @@ def audit(
         >>> ds.audit(model, "photos/").save("audit.html")  # doctest: +SKIP
         >>> ds.audit(model, test_set, train=training_set).metrics  # doctest: +SKIP
     """
+    require(model, "audit", SCORES)
     session = Session.of(session, device=model.device, seed=seed)
     session = replace(session, models={**session.models, model.name: model})
     if train is None and isinstance(data, (str, Path)):
@@ -118,6 +120,7 @@ def audit(
         name, place = held.images.name, held.digest
         session = replace(session, data={**session.data, name: held})
     members = Check.members()
+    checks = [checks] if isinstance(checks, str) else checks
     for check in checks:
         if check not in members:
             raise unknown("check", check, members)
