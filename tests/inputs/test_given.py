@@ -137,7 +137,7 @@ def test_what_holds_no_images_is_refused_in_one_line(given: Any, said: str) -> N
 
 @pytest.mark.parametrize("setting", ["batch_size", "limit"])
 def test_settings_out_of_range_name_their_field(folder: Path, setting: Any) -> None:
-    with pytest.raises(SettingError, match=r"must be at least 1 \(got 0\)") as caught:
+    with pytest.raises(SettingError, match=r"at least 1 \(got 0\)") as caught:
         _read(MODEL, folder, SESSION, **{setting: 0})
     assert caught.value.setting == setting
 

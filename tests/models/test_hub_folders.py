@@ -287,7 +287,7 @@ def test_clip_refuses_in_one_line(tmp_path: Path, session: Session) -> None:
     for name, said in (
         ("clip:nothing/x.pt", "no CLIP architecture is named 'nothing'"),
         ("clip:deepscope-tiny", "names no weights"),
-        ("clip:deepscope-tiny/none.pt", "no file of weights"),
+        ("clip:deepscope-tiny/none.pt", "is not a weights file"),
         ("clip:deepscope-tiny/some-tag", "no file or published weights"),
         (f"clip:deepscope-tiny/{tmp_path}/evil.pt", "no model that can be built"),
         (f"clip:deepscope-tiny/{tmp_path}/less.safetensors", "no model that can be built"),
