@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from torch import Tensor
 
 import deepscope as ds
 from deepscope.errors import DeepscopeError, FileError, MissingExtraError, ModelError
-from deepscope.models import image_processor, load_model
+from deepscope.models import hub, image_processor, load_model
 from deepscope.session import Session
 from tiny_sources import CLASSES, SIZE, clip, seeded, timm_folder, transformers
 
@@ -305,3 +306,11 @@ def test_without_the_extra(
     monkeypatch.setattr(f"deepscope.models.{make.__name__}.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=rf"needs the extra {extra!r}: pip install 'deepscope\[{extra}\]'"):
         load_model(tiny.name, session)
+
+
+def test_a_compressed_pickle_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "pytorch_model.bin"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data/0", bytes(2**27))
+    with pytest.raises(FileError, match="compressed archive of 128 MB"):
+        hub.Weights.of(tmp_path)

@@ -20,6 +20,7 @@ from torch import Tensor
 from deepscope.errors import DeepscopeError, FileError, ModelError
 from deepscope.models import documents
 from deepscope.models.pretrained import require_network
+from deepscope.models.state_dicts import require_stored
 
 CONFIG = "config.json"
 SAFE, INDEX, PICKLED = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
@@ -191,6 +192,7 @@ def _shards(folder: Path) -> tuple[Path, ...]:
 
 def _unpickled(path: Path) -> dict[str, Tensor]:
     """The tensors of a pickle that holds tensors alone."""
+    require_stored(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch's advice on other protocols of pickle

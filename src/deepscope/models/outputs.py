@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from deepscope.errors import ModelError
+from deepscope.errors import ModelError, out_of_memory
 
 Kind = Literal["logits", "probabilities"]
 
@@ -84,8 +84,7 @@ class Outputs:
         try:
             output = network(inputs)
         except _MISTAKES as error:
-            shortage = isinstance(error, torch.OutOfMemoryError) or "alloc" in str(error) or "memory" in str(error)
-            if self.kind is not None or shortage:
+            if self.kind is not None or out_of_memory(error):
                 raise
             shape = tuple(inputs.shape[1:])
             raise ModelError(f"{self.name} cannot run on an input of shape {shape}: {_first_line(error)}") from error
