@@ -284,6 +284,8 @@ def test_clip_refuses_in_one_line(tmp_path: Path, session: Session) -> None:
     torch.save({"a": Evil(tmp_path / "ran")}, tmp_path / "evil.pt")
     state = safetensors.torch.load_file(tmp_path / "clip.safetensors")
     state.pop("visual.proj")
+    with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data/0", bytes(2**27))
     safetensors.torch.save_file(state, tmp_path / "less.safetensors")
     for name, said in (
         ("clip:nothing/x.pt", "no CLIP architecture is named 'nothing'"),
@@ -291,6 +293,7 @@ def test_clip_refuses_in_one_line(tmp_path: Path, session: Session) -> None:
         ("clip:deepscope-tiny/none.pt", "is not a weights file"),
         ("clip:deepscope-tiny/some-tag", "no file or published weights"),
         (f"clip:deepscope-tiny/{tmp_path}/evil.pt", "no model that can be built"),
+        (f"clip:deepscope-tiny/{tmp_path}/bomb.pt", "compressed archive of 128 MB"),
         (f"clip:deepscope-tiny/{tmp_path}/less.safetensors", "no model that can be built"),
         (f"clip:ViT-B-32/{tmp_path}/less.safetensors", "no model that can be built"),
     ):

@@ -19,6 +19,7 @@ from deepscope.models import hub
 from deepscope.models.options import ModelOptions
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.source import Entry, ModelSource, exists
+from deepscope.models.state_dicts import require_stored
 from deepscope.models.vision_model import Origin, VisionModel
 from deepscope.models.weights import checked
 from deepscope.session import Session
@@ -113,6 +114,7 @@ def _file(architecture: str, weights: str) -> Path:
     if exists(path) or path.suffix in _SUFFIXES:
         if not exists(path) or not path.is_file() or path.suffix not in _SUFFIXES:
             raise FileError(f"{path} is not a weights file ({', '.join(_SUFFIXES)})", path=path)
+        require_stored(path)
         return path
     tags: Sequence[str] = open_clip.list_pretrained_tags_by_model(architecture)
     if weights not in tags:
