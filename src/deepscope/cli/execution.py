@@ -18,7 +18,6 @@ from deepscope.command.output import output_folder, refuse_data
 from deepscope.errors import FileError, SettingError
 from deepscope.models import ModelOptions
 from deepscope.names import storable
-from deepscope.registry import discover
 from deepscope.results import Result
 from deepscope.session import Session, first_process
 
@@ -42,7 +41,6 @@ def execute(command: Command, common: Common, typed: str) -> None:
     session = _with_options(command, common, session)
     if session.out:
         _prepare(session.out, command, session)
-        discover("deepscope.commands")  # every command names the files that others must not replace
     folder = session.out if speaks else None
     failure: Exception | None = None
     with output_folder(folder, type(command), session) if folder else contextlib.nullcontext():
