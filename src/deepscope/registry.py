@@ -30,7 +30,7 @@ _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 T = TypeVar("T", bound="Registered")
 
-EVERY_COMMAND = frozenset({"device", "json", "out", "precision", "quiet", "seed"})
+EVERY_COMMAND = frozenset({"device", "engine", "json", "out", "precision", "quiet", "seed"})
 """Settings that every command takes, whatever it runs."""
 
 

@@ -199,6 +199,8 @@ class Provenance:
     seed: int = 0
     device: str = ""
     precision: str = ""
+    engine: str = ""
+    """What ran passes without a gradient: "torch", or other engines, joined by +."""
     started: str = ""
     """ISO 8601, UTC."""
     seconds: float = 0.0

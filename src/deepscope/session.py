@@ -35,6 +35,7 @@ from deepscope.errors import FileError, SettingError
 from deepscope.names import one_line, printable
 
 Precision = Literal["float32", "bfloat16"]
+EngineName = Literal["auto", "torch", "compile", "onnxruntime", "openvino"]
 T = TypeVar("T")
 
 
@@ -53,6 +54,7 @@ class Session:
     Attributes:
         device: where tensors live.
         precision: arithmetic of forward passes that do not need a gradient.
+        engine: what runs passes without a gradient (`models.serving`): "auto" measures which is the quickest.
         seed: the one seed; every random stream is derived from it by name.
         home: read-only folder of data and weights.
         cache: folder that deepscope may write derived files to.
@@ -63,10 +65,12 @@ class Session:
         options: what is said of models whose files leave it open (`models.options`), by the model's name.
         data: labelled images that the caller holds, by name: checks find them before any folder.
         said: topics of the notes that are given once per command; sessions made with `replace` share them.
+        engines: names of the engines that ran, besides PyTorch; shared in the same way.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: Precision = "float32"
+    engine: EngineName = "torch"
     seed: int = 0
     home: Path = field(default_factory=lambda: default_home())
     cache: Path = field(default_factory=lambda: default_cache())
@@ -77,6 +81,7 @@ class Session:
     options: Mapping[str, object] = field(default_factory=dict[str, object], repr=False, compare=False)
     data: Mapping[str, object] = field(default_factory=dict[str, object], repr=False, compare=False)
     said: set[str] = field(default_factory=set[str], repr=False, compare=False)
+    engines: set[str] = field(default_factory=set[str], repr=False, compare=False)
 
     @classmethod
     def open(
@@ -84,6 +89,7 @@ class Session:
         *,
         device: str = "auto",
         precision: str = "float32",
+        engine: str = "auto",
         seed: int = 0,
         home: Path | None = None,
         cache: Path | None = None,
@@ -98,22 +104,28 @@ class Session:
         Args:
             device: "auto" (CUDA, then Apple's MPS, then CPU) or any PyTorch device name.
             precision: "float32" or "bfloat16".
+            engine: "auto", "torch", "compile", "onnxruntime" or "openvino".
             home: default `$DEEPSCOPE_HOME`, else the platform's data folder.
             cache: default `$DEEPSCOPE_CACHE`, else the platform's cache folder.
 
         Raises:
-            SettingError: the device or the precision does not exist here, or the seed is not a whole number.
+            SettingError: the device, the precision or the engine does not exist, or the seed is not a whole number.
         """
         if not isinstance(cast("object", seed), int) or isinstance(seed, bool):
             raise SettingError("seed", "must be a whole number", got=seed)
         if precision not in get_args(Precision):
             raise SettingError("precision", f"must be {' or '.join(get_args(Precision))}", got=precision)
+        if engine not in get_args(EngineName):
+            raise SettingError("engine", f"must be {', '.join(get_args(EngineName))}", got=engine)
+        if precision == "bfloat16" and engine not in ("auto", "torch"):
+            raise SettingError("engine", f"{engine} computes in float32: leave out {{precision}}, or choose torch")
         found = _device(device)
         if found.type == "cuda":
             repeatable()
         return cls(
             device=found,
             precision=cast(Precision, precision),
+            engine=cast(EngineName, engine),
             seed=seed,
             home=home or default_home(),
             cache=cache or default_cache(),

@@ -123,7 +123,7 @@ def classify(
         skipped += batch.skipped
         if not batch.rows:
             continue
-        logits = forward(model, batch.pixels, session)
+        logits = forward(model, batch.pixels, session, images=batch.total)
         classes = logits.topk(max(count, best), dim=1).indices
         values = logits.softmax(1).gather(1, classes[:, :count])
         parts.append((values, classes[:, :count].clone(), _ranks(classes[:, :best], batch.answers)))

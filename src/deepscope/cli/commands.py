@@ -19,7 +19,7 @@ from deepscope.command import Command
 from deepscope.errors import SettingError
 from deepscope.models import ModelOptions
 from deepscope.registry import Registered, discover
-from deepscope.session import Session
+from deepscope.session import EngineName, Session
 from deepscope.settings import Range, check, check_values, field_types, overridden
 
 Run = Callable[[Command, "Common"], None]
@@ -34,6 +34,7 @@ class Common:
         json: print the result as JSON on stdout, and nothing else there.
         device: auto, cpu, cuda, cuda:1, mps.
         precision: precision of forward passes that need no gradient.
+        engine: what runs passes without a gradient: auto measures which is the quickest on this machine.
         seed: random seed; the same seed gives the same result.
         quiet: print no progress and no notes.
         of_model: what is said of the command's model; its fields are flags of the commands that take a model.
@@ -43,6 +44,7 @@ class Common:
     json: Annotated[bool, Parameter(negative=())] = False
     device: str = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
+    engine: EngineName = "auto"
     seed: Annotated[int, Range(-(2**63), 2**63 - 1)] = 0
     quiet: Annotated[bool, Parameter(negative=())] = False
     of_model: ModelOptions = ModelOptions()

@@ -34,6 +34,7 @@ def execute(command: Command, common: Common, typed: str) -> None:
     session = Session.open(
         device=common.device,
         precision=common.precision,
+        engine=common.engine,
         seed=common.seed,
         quiet=common.quiet or not speaks,
         out=_normal(common.out),

@@ -128,6 +128,7 @@ def perform(command: Command, session: Session, *, typed: str = "") -> Result:
         seed=session.seed,
         device=str(session.device),
         precision=session.precision,
+        engine="+".join(sorted(session.engines)) or "torch",
         started=began.isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - clock, 3),
     )

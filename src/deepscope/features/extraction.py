@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from deepscope import images
 from deepscope.errors import DataError
+from deepscope.features.engine import FeatureEngine, engine_of, floats
 from deepscope.features.inference import accelerated
 from deepscope.features.reading import Reader
 from deepscope.features.store import Store
@@ -27,7 +28,6 @@ from deepscope.kept import Cache, code_of
 from deepscope.models import Preprocessing, VisionModel
 from deepscope.models.batching import in_parts
 from deepscope.models.classifier import Backbone, BackboneOrigin, Pooling, View
-from deepscope.models.preprocessing import from_levels
 from deepscope.models.vision_model import weights_sha256
 from deepscope.session import Session
 
@@ -93,12 +93,18 @@ def extract(
     cache = Cache(session, session.cache / "features")
     geometry = preprocessing or model.preprocessing
     identity = {**_identity(model, session), "pixels": replace(geometry, mean=(0.0,) * 3, std=(1.0,) * 3).to_json()}
+    levels = not any(isinstance(source, Tensor) for source in sources)
     passes: list[_Pass] = []
     for view in views:
         backbone = backbone_of(model, layers, (view,))
-        about = {layer: {**identity, **view.key, "layer": layer[0], "pooling": layer[1]} for layer in backbone.layers}
-        passes.append(_Pass(backbone, {layer: Store(cache, said) for layer, said in about.items()}))
-    levels = not any(isinstance(source, Tensor) for source in sources)
+        engine = engine_of(backbone, geometry, session, images=len(sources), batch=BATCH) if levels else None
+        session.engines.update({engine.chosen.name} if engine else ())
+        run_by = {"engine": engine.chosen.name} if engine else {}
+        about = {
+            layer: {**identity, **run_by, **view.key, "layer": layer[0], "pooling": layer[1]}
+            for layer in backbone.layers
+        }
+        passes.append(_Pass(backbone, {layer: Store(cache, said) for layer, said in about.items()}, engine))
     reader, alone = Reader(geometry, passes, list(digests or [b""] * len(sources)), levels), False
     rows = [row for row, key in enumerate(reader.keys) if not key or any(each.lacks(key) for each in passes)]
     while True:
@@ -135,12 +141,14 @@ class _Pass:
     Attributes:
         backbone: gives a vector for each of its layers.
         stores: what is kept of each layer.
+        engine: runs the network, all its layers together; None leaves that to PyTorch.
         missing: images of which some layer was not kept.
         quick: accelerated networks, by the layers that they give.
     """
 
     backbone: Backbone
     stores: Mapping[Layer, Store]
+    engine: FeatureEngine | None = None
     missing: set[bytes] = field(default_factory=set[bytes])
     quick: dict[tuple[Layer, ...], Backbone] = field(default_factory=dict[tuple[Layer, ...], Backbone])
 
@@ -155,14 +163,20 @@ class _Pass:
         if not wanted:
             return
         part = pixels if len(rows) == len(pixels) else pixels[rows]
+        names = [keys[row] for row in rows]
+        if self.engine:
+            self._keep(names, self.stores, self.engine(part))
+            return
         if wanted not in self.quick:
             whole = self.backbone
             alone = Backbone(whole.network, whole.mean.flatten(), whole.std.flatten(), wanted, whole.views)
             self.quick[wanted] = accelerated(
-                alone, _floats(part[:1].to(session.device)), bfloat16=session.precision == "bfloat16"
+                alone, floats(part[:1].to(session.device)), bfloat16=session.precision == "bfloat16"
             )
-        names = [keys[row] for row in rows]
-        for layer, vectors in zip(wanted, _forward(self.quick[wanted], part, session.device), strict=True):
+        self._keep(names, wanted, _forward(self.quick[wanted], part, session.device))
+
+    def _keep(self, names: Sequence[bytes], layers: Iterable[Layer], found: Sequence[NDArray[np.float32]]) -> None:
+        for layer, vectors in zip(layers, found, strict=True):
             fresh = [row for row, name in enumerate(names) if name not in self.stores[layer]]
             if fresh:
                 self.stores[layer].add([names[row] for row in fresh], vectors[fresh])
@@ -231,11 +245,6 @@ def backbone_of(model: VisionModel, layers: Sequence[Layer], views: Sequence[Vie
     return backbone.to(model.device).eval()
 
 
-def _floats(pixels: Tensor) -> Tensor:
-    """Pixels in [0, 1], of uint8 levels or of such pixels."""
-    return from_levels(pixels) if pixels.dtype == torch.uint8 else pixels
-
-
 def _forward(backbone: Backbone, pixels: Tensor, device: torch.device) -> list[NDArray[np.float32]]:
     """One (N, D) array per layer, for (N, 3, H, W) pixels or uint8 levels: a quarter of the bytes on the way there."""
     widths: list[int] = []
@@ -243,7 +252,7 @@ def _forward(backbone: Backbone, pixels: Tensor, device: torch.device) -> list[N
     def run(part: Tensor) -> Tensor:
         with torch.inference_mode():
             moved = part.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)
-            vectors = backbone(_floats(moved))
+            vectors = backbone(floats(moved))
         widths[:] = [vector.shape[1] for vector in vectors]
         return torch.cat(vectors, 1).cpu()
 

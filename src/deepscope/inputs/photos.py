@@ -33,6 +33,7 @@ class Read:
         answers: the right classes of each; empty where it is not known.
         digests: SHA-256 of each file or image.
         skipped: images met on the way that could not be read.
+        total: images that were given, in all batches.
     """
 
     rows: tuple[int, ...]
@@ -41,6 +42,7 @@ class Read:
     answers: tuple[frozenset[int], ...]
     digests: tuple[bytes, ...]
     skipped: tuple[images.Skipped, ...] = ()
+    total: int = 0
 
 
 def read(
@@ -91,6 +93,7 @@ def read(
                 ),
                 tuple(digest for _, digest in taken),
                 skipped,
+                found.count or 0,
             )
             skipped = ()
             advance(len(batch.rows) + len(batch.skipped))
@@ -243,7 +246,7 @@ def stream_photos(
         skipped += batch.skipped
         logits = torch.empty(0, len(model.categories))
         if batch.rows:
-            logits = forward(model, batch.pixels, session)
+            logits = forward(model, batch.pixels, session, images=batch.total)
             size = size or batch.pixels.shape[-2:]
             require_size(batch.paths[0], batch.pixels, size)
         yield Photos(model, batch.paths, batch.pixels, logits, batch.answers, batch.digests, batch.rows, batch.skipped)

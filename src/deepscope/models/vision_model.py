@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,9 @@ from deepscope.models.outputs import Kind, Outputs
 from deepscope.models.preprocessing import Preprocessing, normalised
 from deepscope.models.weights import HALF
 from deepscope.names import Names
+
+if TYPE_CHECKING:
+    from deepscope.models.serving import Served
 
 _LARGER = 32
 """Pixels by which an input is larger than usual that shows whether a network takes other sizes."""
@@ -61,6 +65,7 @@ class VisionModel:
         origin: where the weights come from.
         architecture: `LIBRARY:NAME` that rebuilds the network; empty where it came from Python.
         capabilities: what the network can be asked for; classes and channels follow from the other arguments.
+        served: runs the network where no gradient is needed; None leaves that to PyTorch (`prediction.served`).
         outputs: reads what this network returns; not an argument, each model makes its own.
 
     Raises:
@@ -76,6 +81,7 @@ class VisionModel:
     origin: Origin = field(default_factory=Origin)
     architecture: str = ""
     capabilities: Capabilities = Capabilities()
+    served: Served | None = field(default=None, repr=False)
     outputs: Outputs = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -103,7 +109,7 @@ class VisionModel:
 
     def with_network(self, network: nn.Module, *, returns: Kind | None) -> VisionModel:
         """The same model with another network, which returns logits or probabilities; None where that is not known."""
-        made = replace(self, network=network)
+        made = replace(self, network=network, served=None)
         made.outputs.kind = returns
         return made
 
@@ -130,7 +136,11 @@ class VisionModel:
             ModelError: the model has no class layer, or its network returns no finite scores of its categories.
         """
         self.require_classes()
-        return self.outputs(self.network, self.normalise(pixels)).to(pixels.dtype)
+        network, inputs = self.network, self.normalise(pixels)
+        plain = torch.is_grad_enabled() or torch.is_autocast_enabled(inputs.device.type) or self.outputs.kind is None
+        if self.served is not None and not plain:
+            network = cast(nn.Module, self.served)
+        return self.outputs(network, inputs).to(pixels.dtype)
 
     def activations(self, pixels: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         """The outputs of the named layers, in one pass that stops after the last of them.

@@ -169,6 +169,7 @@ def origin(result: Result) -> str:
         provenance.data,
         f"seed {provenance.seed}",
         f"{provenance.device} {provenance.precision}".strip(),
+        provenance.engine if provenance.engine != "torch" else "",
         duration(provenance.seconds) if provenance.seconds else "",
     ]
     return one_line(" · ".join(part for part in parts if part))

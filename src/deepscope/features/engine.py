@@ -1,0 +1,86 @@
+"""Features by an inference engine, where one is quicker than PyTorch for the images at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from deepscope.features.inference import accelerated
+from deepscope.models import Preprocessing
+from deepscope.models.batching import in_parts
+from deepscope.models.classifier import Backbone
+from deepscope.models.preprocessing import from_levels
+from deepscope.models.serving import Chosen, features_agree, quickest
+from deepscope.session import Session
+
+
+@dataclass(frozen=True)
+class FeatureEngine:
+    """An engine that gives the vectors of all layers of a backbone.
+
+    Attributes:
+        chosen: runs the backbone.
+        widths: of the vectors.
+        batch: images of a batch where an image's bits depend on how many there are: the last one is then padded.
+    """
+
+    chosen: Chosen
+    widths: tuple[int, ...]
+    batch: int
+
+    def __call__(self, pixels: Tensor) -> list[NDArray[np.float32]]:
+        """One (N, D) array per layer, for (N, 3, H, W) pixels or uint8 levels, N at most `batch`."""
+        missing = 0 if self.chosen.alone else self.batch - len(pixels)
+        filled = functional.pad(pixels, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else pixels
+        found = in_parts(lambda part: self.chosen.run(floats(part)), filled)[: len(pixels)]
+        return np.split(found.numpy(), np.cumsum(self.widths)[:-1], axis=1)
+
+
+def engine_of(
+    backbone: Backbone, geometry: Preprocessing, session: Session, *, images: int, batch: int
+) -> FeatureEngine | None:
+    """What runs the backbone over that many images of one size; None for PyTorch, which runs whole batches only."""
+    if session.engine == "torch" or (geometry.crop is None and isinstance(geometry.resize, int)):
+        return None
+    pixels = torch.rand(8, 3, *geometry.size, generator=torch.Generator().manual_seed(0))
+    padded = -(-images // batch) * batch
+    reference = _reference(backbone, bfloat16=session.precision == "bfloat16")
+    joined = _Joined(backbone).eval()
+    chosen = quickest(joined, pixels, session, images=padded, agree=features_agree, reference=reference)
+    if chosen is None:
+        return None
+    with torch.no_grad():
+        return FeatureEngine(chosen, tuple(vector.shape[1] for vector in backbone(pixels[:1])), batch)
+
+
+def floats(pixels: Tensor) -> Tensor:
+    """Pixels in [0, 1], of uint8 levels or of such pixels."""
+    return from_levels(pixels) if pixels.dtype == torch.uint8 else pixels
+
+
+def _reference(backbone: Backbone, *, bfloat16: bool) -> Callable[[Tensor], Tensor]:
+    quick: list[Backbone] = []
+
+    def run(pixels: Tensor) -> Tensor:
+        quick[:] = quick or [accelerated(backbone, pixels[:1], bfloat16=bfloat16)]
+        return torch.cat(quick[0](pixels.contiguous(memory_format=torch.channels_last)), 1)
+
+    return run
+
+
+class _Joined(nn.Module):
+    """A backbone whose vectors are one (N, K) tensor."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(N, 3, H, W) pixels in [0, 1] -> (N, K)."""
+        return torch.cat(self.backbone(pixels), 1)

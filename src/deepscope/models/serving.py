@@ -1,0 +1,294 @@
+"""Which engine runs a network: chosen by a short measurement on this machine, and held to PyTorch's own outputs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from deepscope.errors import MissingExtraError, SettingError, out_of_memory
+from deepscope.kept import Cache, code_of
+from deepscope.models.engines import ENGINES, Engine, Run, as_onnx
+from deepscope.session import Session
+
+Agree = Callable[[Tensor, Tensor], bool]
+"""Whether an engine's outputs may stand for PyTorch's: (found, wanted)."""
+
+_FEW = 16
+"""Images below which PyTorch always runs: nothing could be repaid."""
+_PROBED = 4
+"""Images that engines are compared on."""
+_LOAD = 0.5
+"""Seconds that it takes to use an engine whose exported network is kept."""
+_MOST_BYTES = 2**28
+"""Of an exported network that is kept."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An engine that runs a module.
+
+    Attributes:
+        name: the engine's.
+        run: the function.
+        alone: whether an image's bits are the same in any company, as far as the probe shows.
+    """
+
+    name: str
+    run: Run
+    alone: bool
+
+
+def scores_agree(found: Tensor, wanted: Tensor) -> bool:
+    """The same most probable class, and probabilities within 1e-3."""
+    if wanted.shape[1] == 1 or found.shape != wanted.shape:
+        return found.shape == wanted.shape and bool(torch.allclose(found, wanted, atol=1e-3))
+    same = bool((found.argmax(1) == wanted.argmax(1)).all())
+    return same and bool(((found.softmax(1) - wanted.softmax(1)).abs() <= 1e-3).all())
+
+
+def features_agree(found: Tensor, wanted: Tensor) -> bool:
+    """A cosine of at least 0.9995 between each image's vectors."""
+    return found.shape == wanted.shape and bool((functional.cosine_similarity(found, wanted) >= 0.9995).all())
+
+
+def quickest(
+    module: nn.Module, example: Tensor, session: Session, *, images: int, agree: Agree, reference: Run | None = None
+) -> Chosen | None:
+    """The engine that `session.engine` asks for; None for PyTorch.
+
+    "auto" measures: an engine is taken where it agrees, is quicker, and repays its first use over the images.
+
+    Args:
+        module: (N, ...) float32 inputs -> (N, K), in eval mode.
+        example: (N, ...) inputs.
+        session: engine, cache and device.
+        images: that will be run, about.
+        agree: compares an engine's outputs with the module's.
+        reference: what PyTorch would run instead of the module, for the time that it takes.
+
+    Raises:
+        MissingExtraError: the engine is not installed.
+        SettingError: it does not run here, or not this network.
+    """
+    wanted = session.engine
+    if wanted == "torch" or (wanted == "auto" and (images < _FEW or session.device.type != "cpu")):
+        return None
+    example = torch.cat([example[:_PROBED]] * _PROBED)[:_PROBED].contiguous()
+    kept = _Kept(module, example, session)
+    if wanted != "auto":
+        return _explicit(ENGINES[wanted], module, example, session, kept, agree)
+    engine = _by_measuring(module, example, kept, images, agree, reference or module)
+    with suppress(Exception):  # what ran before and fails now is left to PyTorch
+        return _built(engine, module, example, kept, agree) if engine else None
+    return None
+
+
+def _explicit(
+    engine: Engine, module: nn.Module, example: Tensor, session: Session, kept: _Kept, agree: Agree
+) -> Chosen:
+    if session.device.type != "cpu":
+        raise SettingError("engine", f"{engine.name} runs on the CPU: choose torch, or another {{device}}")
+    if not engine.here():
+        if engine.extra:
+            raise MissingExtraError(engine.extra, f"the engine {engine.name}")
+        raise SettingError("engine", f"{engine.name} needs a C++ compiler: install g++, or choose torch")
+    try:
+        chosen = _built(engine, module, example, kept, agree)
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise SettingError("engine", f"{engine.name} cannot run this network ({reason}): choose torch") from None
+    if chosen is None:
+        raise SettingError("engine", f"{engine.name} gives other outputs for this network than PyTorch: choose torch")
+    return chosen
+
+
+def _by_measuring(
+    module: nn.Module, example: Tensor, kept: _Kept, images: int, agree: Agree, reference: Run
+) -> Engine | None:
+    known = kept.decision()
+    if not known:
+        plain = _seconds(reference, example)
+        known = {"torch": plain}
+        here = [engine for engine in ENGINES.values() if engine.here()]
+        exported = [engine for engine in here if engine.packages]
+        for engine in exported or here:  # to compile takes longer than all else, and is no quicker
+            if plain * images / 2 > engine.first_use:
+                known |= _measured(engine, module, example, kept, agree)
+        if len(known) == 1:
+            return None  # for more images it may be another one: nothing is kept
+        kept.decide(known)
+    names = [name for name in known if name in ENGINES and ENGINES[name].here() and known[name] < known["torch"]]
+    best = min(names, key=lambda name: known[name], default=None)
+    if best is None:
+        return None
+    first = _LOAD if kept.ready(best) else known[f"{best}/first"]
+    return ENGINES[best] if images * (known["torch"] - known[best]) > first else None
+
+
+def _measured(engine: Engine, module: nn.Module, example: Tensor, kept: _Kept, agree: Agree) -> dict[str, float]:
+    """Seconds per image, and of the first use; infinite where the engine cannot run the network."""
+    began = time.perf_counter()
+    try:
+        chosen = _built(engine, module, example, kept, agree)
+    except Exception as error:  # libraries refuse by any kind of error
+        if out_of_memory(error):
+            raise
+        chosen = None
+    first = time.perf_counter() - began
+    return {engine.name: _seconds(chosen.run, example) if chosen else float("inf"), f"{engine.name}/first": first}
+
+
+def _built(engine: Engine, module: nn.Module, example: Tensor, kept: _Kept, agree: Agree) -> Chosen | None:
+    """The engine on the module; None where it does not agree with it."""
+    with torch.no_grad():
+        wanted = module(example)  # first: an export may need what a pass finds out
+    run = engine.build(module, example, kept.exported)
+    found = run(example)
+    if not agree(found, wanted):
+        return None
+    alone = all(torch.equal(found[:size], run(example[:size])) for size in range(1, len(example)))
+    return Chosen(engine.name, run, alone)
+
+
+def _seconds(run: Run, example: Tensor) -> float:
+    """Seconds per image, once warm: the least of a few passes, in half a second or little more."""
+    best = float("inf")
+    with torch.no_grad():
+        run(example[:1])
+        for _ in range(3):
+            began = time.perf_counter()
+            run(example)
+            best = min(best, time.perf_counter() - began)
+            if best > 0.3:
+                break
+    return best / len(example)
+
+
+class _Kept:
+    """What the cache holds of a module: how quick the engines are, and the network as ONNX."""
+
+    def __init__(self, module: nn.Module, example: Tensor, session: Session) -> None:
+        self._module, self._example = module, example
+        self._cache = Cache(session, session.cache / "engines")
+        about = [_machine(), str(module), tuple(example.shape[1:]), session.precision, code_of(__name__)]
+        digest = hashlib.sha256(json.dumps(about).encode())
+        for name, tensor in sorted(module.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        self._name = digest.hexdigest()
+
+    def decision(self) -> dict[str, float]:
+        content = self._cache.read(f"{self._name}.json")
+        return json.loads(content) if content else {}
+
+    def decide(self, found: dict[str, float]) -> None:
+        self._cache.write(f"{self._name}.json", json.dumps(found).encode())
+
+    def ready(self, engine: str) -> bool:
+        return "onnx" in ENGINES[engine].packages and (self._cache.folder / f"{self._name}.onnx").is_file()
+
+    def exported(self) -> bytes:
+        content = self._cache.read(f"{self._name}.onnx")
+        if content is None:
+            content = as_onnx(self._module, self._example)
+            if len(content) < _MOST_BYTES:
+                self._cache.write(f"{self._name}.onnx", content)
+        return content
+
+
+@cache
+def machine() -> dict[str, Any]:
+    """The processor, its instruction sets, and the versions that speed depends on."""
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        found = {line.partition(":")[0].strip(): line.partition(":")[2].strip() for line in lines}
+        model, flags = found.get("model name", platform.processor()), found.get("flags", "").split()
+        return {"processor": model, "flags": sorted(flags), "versions": _versions()}
+    return {"processor": platform.processor() or platform.machine(), "flags": [], "versions": _versions()}
+
+
+def _machine() -> dict[str, Any]:
+    return {**machine(), "threads": torch.get_num_threads()}
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("torch", "torchvision", "timm", "onnxruntime", "openvino"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+class Served:
+    """A network whose passes run on the chosen engine while nothing of it changes, and on PyTorch otherwise.
+
+    Args:
+        network: normalised (N, C, H, W) -> anything that `matrix` reads.
+        matrix: brings its outputs to (N, K).
+        session: chooses.
+        images: passes to come, about.
+    """
+
+    def __init__(
+        self, network: nn.Module, matrix: Callable[[nn.Module, Tensor], Tensor], session: Session, images: int
+    ) -> None:
+        self._network, self._module = network, _Matrix(network, matrix).eval()
+        self._session, self._images = session, images
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, K)."""
+        chosen = self._chosen(inputs)
+        if chosen is None:
+            return self._module(inputs)
+        self._session.engines.add(chosen.name)
+        return chosen.run(inputs)
+
+    def _chosen(self, inputs: Tensor) -> Chosen | None:
+        state = _state(self._network)
+        if state is None or not len(inputs) or inputs.dtype != torch.float32 or inputs.device.type != "cpu":
+            return None
+        known = _CHOSEN.setdefault(self._network, {})
+        key = (self._session.engine, self._session.cache, tuple(inputs.shape[1:]), state, torch.get_num_threads())
+        images, chosen = known.get(key, (0, None))
+        if chosen is None and self._images > 2 * images:  # not asked yet, or for less work
+            chosen = quickest(self._module, inputs, self._session, images=self._images, agree=scores_agree)
+            known.clear()  # of weights that are gone
+            known[key] = (self._images, chosen)
+        return chosen
+
+
+_CHOSEN: WeakKeyDictionary[nn.Module, dict[Any, tuple[int, Chosen | None]]] = WeakKeyDictionary()
+
+
+class _Matrix(nn.Module):
+    def __init__(self, network: nn.Module, matrix: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.network, self._matrix = network, matrix
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self._matrix(self.network, inputs)
+
+
+def _state(network: nn.Module) -> int | None:
+    """Changes when a weight does; None where that cannot be told, or where somebody watches the layers."""
+    tensors = [*network.parameters(), *network.buffers()]
+    watched = any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+    if watched or any(tensor.is_inference() for tensor in tensors):
+        return None
+    return hash(tuple((tensor.data_ptr(), tensor._version) for tensor in tensors))
