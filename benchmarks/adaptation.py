@@ -30,6 +30,7 @@ from deepscope.adaptation.step import AdaptationStep, DomainBatches
 from deepscope.data import DigitSplit, first_here, load_dataset
 from deepscope.session import Session
 from deepscope.training import fit
+from environment import environment
 
 
 class Reversal(torch.autograd.Function):
@@ -167,7 +168,7 @@ def main() -> None:
         if not arguments.json:
             print(f"{recipe_name}: plain {plain:.2f} s, deepscope {ours:.2f} s, ratio {plain / ours:.2f}")
     if arguments.json:
-        print(json.dumps(ratios))
+        print(json.dumps({**ratios, "environment": environment(engine="torch")}))
 
 
 if __name__ == "__main__":

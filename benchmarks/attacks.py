@@ -29,6 +29,7 @@ from deepscope.attacks.subjects import read_subjects
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.models.fast_backward import FastBackward
 from deepscope.session import Session
+from environment import environment
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -271,7 +272,7 @@ def main() -> None:
         for name in chosen.only:
             report(PARTS[name](case, chosen.repeats))
     if chosen.json:
-        print(json.dumps(figures))
+        print(json.dumps({**figures, "environment": environment(engine="torch")}))
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ from deepscope.attributions.feature_map import feature_layer
 from deepscope.data.photographs import bundled_photographs
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.session import Session
+from environment import environment
 
 SAMPLES = 4
 GRADIENTS = "gradients"
@@ -268,7 +269,7 @@ def main() -> None:
             report({f"growth/MiB/{name}": growth(model, pixels, target, arguments.calls)})
     report({"peak/MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024})
     if arguments.json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps({**found, "environment": environment(engine="torch")}, indent=2))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from deepscope.data import DigitSplit, first_here, load_dataset
 from deepscope.gans import Architecture, Discriminator, GANBatches, GANStep, Generator, Labelled, Recipe, load_pictures
 from deepscope.session import Session
 from deepscope.training import fit
+from environment import environment
 
 BATCH, LATENT = 128, 100
 
@@ -180,7 +181,7 @@ def main() -> None:
     session = replace(Session.open(device="cpu", precision=arguments.precision), quiet=True)
     found = measure(arguments.images, arguments.width, arguments.repeats, arguments.workers, session)
     if arguments.json:
-        print(json.dumps(found))
+        print(json.dumps({**found, "environment": environment(engine="torch", precision=arguments.precision)}))
         return
     for name, value in found.items():
         print(f"{name:30} {value:10.2f}")

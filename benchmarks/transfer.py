@@ -4,9 +4,11 @@
 
 The plain way: torchvision's transforms, eager float32, one layer a pass; scikit-learn's LinearSVC refitted for every
 C and fold. timm's way: its transform, its DataLoader with a worker a thread, its `forward_features` (it has no
-SqueezeNet; thingsvision wants a PyTorch older than ours). Ours: the engine in bfloat16, from empty caches; the sweep
+SqueezeNet; thingsvision wants a PyTorch older than ours). Ours: `extract` with the engine and precision that are
+chosen, no features in the cache, and the engine's choice in it: "seconds/first-use" is what that took. The sweep
 with all classes and folds at once. Same images, same threads, decoding included, in turn in one process; medians.
-"ratio" is of wall-clock time, "cpu-ratio" of processor time, which neighbours on the machine disturb less.
+"ratio" is of wall-clock time, "cpu-ratio" of processor time, which neighbours on the machine disturb less; each is
+the median over the rounds, with the least and largest as NAME/low and NAME/high. `vit_tiny` has random weights.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import tempfile
 import time
@@ -32,6 +35,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms.functional import InterpolationMode
 
+from deepscope import wrap
 from deepscope.data import ClassFolders, load_dataset
 from deepscope.features import extract
 from deepscope.models import VisionModel, load_model
@@ -39,11 +43,13 @@ from deepscope.models.classifier import Pooling
 from deepscope.session import Session
 from deepscope.transfer.heads import folds_of
 from deepscope.transfer.heads.linear_svc import LinearSVC
+from environment import environment
 
 LAYERS: dict[str, list[tuple[str, Pooling]]] = {
     "vgg16": [("pool5", "mean")],
     "squeezenet1_0": [("features", "mean")],
     "efficientnet_lite0": [("global_pool", "mean")],
+    "vit_tiny": [("fc_norm", "mean")],
 }
 BATCH = 32
 
@@ -118,11 +124,18 @@ def timm_features(network: Any, model: VisionModel, paths: list[Path]) -> np.nda
         return torch.cat([network.forward_features(batch).mean((2, 3)) for batch in loader]).numpy()
 
 
-def our_features(model: VisionModel, layer: tuple[str, Pooling], paths: list[Path]) -> np.ndarray:
-    """The engine, its cache empty."""
-    with tempfile.TemporaryDirectory() as cache:
-        session = Session.open(device="cpu", precision="bfloat16", cache=Path(cache), quiet=True)
-        return np.array(extract(model, [layer], paths, session).vectors[0])
+def our_features(model: VisionModel, layer: tuple[str, Pooling], paths: list[Path], session: Session) -> np.ndarray:
+    """deepscope's extraction, without any features in the cache."""
+    shutil.rmtree(session.cache / "features", ignore_errors=True)
+    return np.array(extract(model, [layer], paths, session).vectors[0])
+
+
+def opened(name: str, session: Session) -> VisionModel:
+    """A model by name, or timm's smallest vision transformer with random weights."""
+    if name != "vit_tiny":
+        return load_model(name, session)
+    torch.manual_seed(0)
+    return wrap(timm.create_model("vit_tiny_patch16_224", pretrained=False), name=name)
 
 
 def plain_sweep(features: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> float:
@@ -140,23 +153,28 @@ def plain_sweep(features: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> 
     return chosen
 
 
-def alternating(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, tuple[float, float]]:
-    """Median (wall-clock, processor) seconds of each way, one after the other in every round."""
+Seconds = Mapping[str, list[tuple[float, float]]]
+
+
+def alternating(ways: Mapping[str, Callable[[], object]], rounds: int) -> Seconds:
+    """(wall-clock, processor) seconds of each way in every round, one way after the other."""
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
             wall, processor = time.perf_counter(), sum(os.times()[:4])
             way()
             seconds[name].append((time.perf_counter() - wall, sum(os.times()[:4]) - processor))
-    return {name: tuple(map(statistics.median, zip(*pairs))) for name, pairs in seconds.items()}  # pyright: ignore
+    return seconds
 
 
-def ratios(what: str, seconds: Mapping[str, tuple[float, float]]) -> dict[str, float]:
-    """How many times quicker than each other way deepscope is."""
-    ours, found = seconds["deepscope"], {}
-    for way, theirs in seconds.items():
-        if way != "deepscope":
-            found |= {f"ratio/{what}/{way}": theirs[0] / ours[0], f"cpu-ratio/{what}/{way}": theirs[1] / ours[1]}
+def ratios(what: str, seconds: Seconds) -> dict[str, float]:
+    """How many times quicker than each other way deepscope is, by rounds."""
+    found: dict[str, float] = {}
+    for way in seconds.keys() - {"deepscope"}:
+        for place, kind in enumerate(("ratio", "cpu-ratio")):
+            each = [theirs[place] / ours[place] for theirs, ours in zip(seconds[way], seconds["deepscope"])]
+            name = f"{kind}/{what}/{way}"
+            found |= {name: statistics.median(each), f"{name}/low": min(each), f"{name}/high": max(each)}
     return found
 
 
@@ -168,31 +186,44 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--models", nargs="*", default=list(LAYERS))
     parser.add_argument("--sweep", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--engine", default="auto")
+    parser.add_argument("--precision", default="float32")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    session = Session.open(device="cpu", precision="bfloat16", quiet=arguments.json)
+    session = Session.open(
+        device="cpu",
+        precision=arguments.precision,
+        engine=arguments.engine,
+        quiet=arguments.json,
+        cache=Path(tempfile.mkdtemp()),
+    )
     data = load_dataset(arguments.data, session, ClassFolders)
     step = max(1, len(data.train) // arguments.images)
     paths = list(data.train.paths[::step][: arguments.images])
-    figures: dict[str, float] = {"threads": torch.get_num_threads()}
+    figures: dict[str, float] = {}
+    engines: dict[str, str] = {}
     for name in arguments.models:
-        model, layer = load_model(name, session), LAYERS[name][0]
+        model, layer = opened(name, session), LAYERS[name][0]
+        session.engines.clear()
         ways: dict[str, Callable[[], np.ndarray]] = {
             "plain": lambda m=model, at=layer: plain_features(m, at[0], paths),
-            "deepscope": lambda m=model, at=layer: our_features(m, at, paths),
+            "deepscope": lambda m=model, at=layer: our_features(m, at, paths, session),
         }
         if network := timm_network(model):
             ways["timm"] = lambda n=network, m=model: timm_features(n, m, paths)
+        began = time.perf_counter()
         reference = torch.from_numpy(ways["deepscope"]())
+        figures[f"seconds/first-use/{name}"] = time.perf_counter() - began
+        engines[name] = "+".join(sorted(session.engines)) or "torch"
         for way in ways.keys() - {"deepscope"}:
             similarity = functional.cosine_similarity(reference, torch.from_numpy(ways[way]()))
             figures[f"similarity/{name}/{way}"] = similarity.min().item()
         seconds = alternating(ways, arguments.rounds)
-        for way, (wall, _) in seconds.items():
-            figures[f"images-per-second/{name}/{way}"] = len(paths) / wall
+        for way, rounds in seconds.items():
+            figures[f"images-per-second/{name}/{way}"] = len(paths) / statistics.median(wall for wall, _ in rounds)
         figures |= ratios(f"features/{name}", seconds)
     if arguments.sweep:
-        name = arguments.models[-1]
+        name = "efficientnet_lite0"
         vectors = extract(load_model(name, session), LAYERS[name], data.train.paths, session).vectors[0]
         features = functional.normalize(torch.from_numpy(vectors))
         labels = torch.from_numpy(data.train.labels)
@@ -207,11 +238,12 @@ def main() -> None:
             chosen["deepscope"] = float(LinearSVC().fit(features, labels, folds).setting.removeprefix("C="))
 
         seconds = alternating({"plain": plain, "deepscope": ours}, 1)
-        figures |= {f"seconds/sweep/{way}": wall for way, (wall, _) in seconds.items()}
+        figures |= {f"seconds/sweep/{way}": rounds[0][0] for way, rounds in seconds.items()}
         figures |= {f"chosen-c/{way}": value for way, value in chosen.items()}
         figures |= ratios("sweep", seconds)
     if arguments.json:
-        print(json.dumps(figures))
+        about = environment(engine=engines, precision=arguments.precision, images=len(paths))
+        print(json.dumps({**figures, "environment": about}))
     else:
         for name, value in figures.items():
             print(f"{name:55} {value:10.3f}")

@@ -29,6 +29,7 @@ from deepscope.session import Session
 from deepscope.visualization import ClassObjective, Recipe, climb, final, preset
 from deepscope.visualization.quality import recognise, translate
 from deepscope.visualization.regularisers import gaussian_blur
+from environment import environment
 
 _CLASSES = ("wombat", "bee eater", "snail", "hay", "gondola", "pug", "daisy", "castle")
 
@@ -137,7 +138,7 @@ def main() -> None:
         ratios["ratio/torch-lucent/default"] = medians["torch-lucent"] / medians["default preset, bfloat16"]
     whole = medians["default preset, bfloat16"] / arguments.iterations * preset("default").iterations
     if arguments.json:
-        print(json.dumps({**ratios, "seconds-per-class/default": whole}))
+        print(json.dumps({**ratios, "seconds-per-class/default": whole, "environment": environment(engine="torch")}))
         return
     for name, median in medians.items():
         own, other = recognise(model, pixels[name], targets), recognise(evaluator, pixels[name], wanted)

@@ -33,6 +33,8 @@ _PROBED = 4
 """Images that engines are compared on."""
 _LOAD = 0.5
 """Seconds that it takes to use an engine whose exported network is kept."""
+_MOST = 4
+"""Engines that a process holds, the last ones."""
 _MOST_BYTES = 2**28
 """Of an exported network that is kept."""
 
@@ -89,12 +91,30 @@ def quickest(
         return None
     example = torch.cat([example[:_PROBED]] * _PROBED)[:_PROBED].contiguous()
     kept = _Kept(module, example, session)
+    if chosen := _running(kept.name, wanted, module, example, agree):
+        return chosen
     if wanted != "auto":
-        return _explicit(ENGINES[wanted], module, example, session, kept, agree)
-    engine = _by_measuring(module, example, kept, images, agree, reference or module)
-    with suppress(Exception):  # what ran before and fails now is left to PyTorch
-        return _built(engine, module, example, kept, agree) if engine else None
-    return None
+        chosen = _explicit(ENGINES[wanted], module, example, session, kept, agree)
+    else:
+        chosen = _by_measuring(module, example, kept, images, agree, reference or module)
+    if chosen:
+        _RUNNING[kept.name] = chosen
+        for name in list(_RUNNING)[:-_MOST]:
+            del _RUNNING[name]
+    return chosen
+
+
+_RUNNING: dict[str, Chosen] = {}
+"""The engines of this process, by what `_Kept` calls their network."""
+
+
+def _running(name: str, wanted: str, module: nn.Module, example: Tensor, agree: Agree) -> Chosen | None:
+    """An engine of this process, for the same weights and layers; whether the code is the same, a pass shows."""
+    chosen = _RUNNING.get(name)
+    if chosen is None or wanted not in ("auto", chosen.name):
+        return None
+    with torch.no_grad():
+        return chosen if agree(chosen.run(example[:1]), module(example[:1])) else None
 
 
 def _explicit(
@@ -120,38 +140,48 @@ def _explicit(
 
 def _by_measuring(
     module: nn.Module, example: Tensor, kept: _Kept, images: int, agree: Agree, reference: Run
-) -> Engine | None:
-    known = kept.decision()
+) -> Chosen | None:
+    known, built = kept.decision(), {}
     if not known:
-        plain = _seconds(reference, example)
-        known = {"torch": plain}
-        here = [engine for engine in ENGINES.values() if engine.here()]
-        exported = [engine for engine in here if engine.packages]
-        for engine in exported or here:  # to compile takes longer than all else, and is no quicker
-            if plain * images / 2 > engine.first_use:
-                known |= _measured(engine, module, example, kept, agree)
-        if len(known) == 1:
-            return None  # for more images it may be another one: nothing is kept
-        kept.decide(known)
+        known, built = _measured(module, example, kept, images, agree, reference)
     names = [name for name in known if name in ENGINES and ENGINES[name].here() and known[name] < known["torch"]]
     best = min(names, key=lambda name: known[name], default=None)
     if best is None:
         return None
-    first = _LOAD if kept.ready(best) else known[f"{best}/first"]
-    return ENGINES[best] if images * (known["torch"] - known[best]) > first else None
+    first = 0 if best in built else _LOAD if kept.ready(best) else known[f"{best}/first"]
+    if images * (known["torch"] - known[best]) <= first:
+        return None
+    return built.get(best) or _tried(ENGINES[best], module, example, kept, agree)
 
 
-def _measured(engine: Engine, module: nn.Module, example: Tensor, kept: _Kept, agree: Agree) -> dict[str, float]:
-    """Seconds per image, and of the first use; infinite where the engine cannot run the network."""
-    began = time.perf_counter()
+def _measured(
+    module: nn.Module, example: Tensor, kept: _Kept, images: int, agree: Agree, reference: Run
+) -> tuple[dict[str, float], dict[str, Chosen]]:
+    """Seconds per image of PyTorch and the engines whose first use the images may repay, and these engines."""
+    plain = _seconds(reference, example)
+    known, built = {"torch": plain}, {}
+    here = [engine for engine in ENGINES.values() if engine.here()]
+    exported = [engine for engine in here if engine.packages]
+    for engine in exported or here:  # to compile takes longer than all else, and is no quicker
+        if plain * images / 2 > engine.first_use:
+            began = time.perf_counter()
+            chosen = _tried(engine, module, example, kept, agree)
+            known[f"{engine.name}/first"] = time.perf_counter() - began
+            known[engine.name] = _seconds(chosen.run, example) if chosen else float("inf")
+            built |= {engine.name: chosen} if chosen else {}
+    if len(known) > 1:  # else another number of images may be worth more
+        kept.decide(known)
+    return known, built
+
+
+def _tried(engine: Engine, module: nn.Module, example: Tensor, kept: _Kept, agree: Agree) -> Chosen | None:
+    """As `_built`; None also where the engine cannot run the module."""
     try:
-        chosen = _built(engine, module, example, kept, agree)
+        return _built(engine, module, example, kept, agree)
     except Exception as error:  # libraries refuse by any kind of error
         if out_of_memory(error):
             raise
-        chosen = None
-    first = time.perf_counter() - began
-    return {engine.name: _seconds(chosen.run, example) if chosen else float("inf"), f"{engine.name}/first": first}
+        return None
 
 
 def _built(engine: Engine, module: nn.Module, example: Tensor, kept: _Kept, agree: Agree) -> Chosen | None:
@@ -191,24 +221,24 @@ class _Kept:
         for name, tensor in sorted(module.state_dict().items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-        self._name = digest.hexdigest()
+        self.name = digest.hexdigest()
 
     def decision(self) -> dict[str, float]:
-        content = self._cache.read(f"{self._name}.json")
+        content = self._cache.read(f"{self.name}.json")
         return json.loads(content) if content else {}
 
     def decide(self, found: dict[str, float]) -> None:
-        self._cache.write(f"{self._name}.json", json.dumps(found).encode())
+        self._cache.write(f"{self.name}.json", json.dumps(found).encode())
 
     def ready(self, engine: str) -> bool:
-        return "onnx" in ENGINES[engine].packages and (self._cache.folder / f"{self._name}.onnx").is_file()
+        return "onnx" in ENGINES[engine].packages and (self._cache.folder / f"{self.name}.onnx").is_file()
 
     def exported(self) -> bytes:
-        content = self._cache.read(f"{self._name}.onnx")
+        content = self._cache.read(f"{self.name}.onnx")
         if content is None:
             content = as_onnx(self._module, self._example)
             if len(content) < _MOST_BYTES:
-                self._cache.write(f"{self._name}.onnx", content)
+                self._cache.write(f"{self.name}.onnx", content)
         return content
 
 

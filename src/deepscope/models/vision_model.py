@@ -137,9 +137,10 @@ class VisionModel:
         """
         self.require_classes()
         network, inputs = self.network, self.normalise(pixels)
-        plain = torch.is_grad_enabled() or torch.is_autocast_enabled(inputs.device.type) or self.outputs.kind is None
-        if self.served is not None and not plain:
-            network = cast(nn.Module, self.served)
+        if self.served and not (torch.is_grad_enabled() or torch.is_autocast_enabled(inputs.device.type)):
+            if self.outputs.kind is None:  # which PyTorch alone can tell
+                self.outputs(network, inputs[:1])
+            network = cast(nn.Module, self.served) if self.outputs.kind else network
         return self.outputs(network, inputs).to(pixels.dtype)
 
     def activations(self, pixels: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:

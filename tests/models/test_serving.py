@@ -1,0 +1,238 @@
+"""Inference engines: held to PyTorch's outputs, chosen where they repay their first use, and never behind a change."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from deepscope import wrap
+from deepscope.errors import DeepscopeError, MissingExtraError, SettingError
+from deepscope.features import extract
+from deepscope.features.engine import engine_of
+from deepscope.features.extraction import BATCH, _forward, backbone_of
+from deepscope.models import Preprocessing, VisionModel, engines, serving
+from deepscope.models.engines import ENGINES, Engine
+from deepscope.models.prediction import forward, served
+from deepscope.session import Session
+
+SIDE = 32
+PIXELS = torch.rand(40, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+
+
+def _model(seed: int = 0) -> VisionModel:
+    torch.manual_seed(seed)
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 16, 3, stride=2),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, 5),
+    )
+    return wrap(network, categories=list("abcde"), preprocessing=Preprocessing(SIDE, SIDE))
+
+
+def _session(cache: Path, engine: str) -> Session:
+    return Session.open(device="cpu", engine=engine, cache=cache, quiet=True)
+
+
+@dataclasses.dataclass
+class Counting:
+    """An engine that is PyTorch itself, perhaps with an error, and counts what it does."""
+
+    error: float = 0
+    builds: int = 0
+    passes: int = 0
+    name: str = "onnxruntime"
+    packages: tuple[str, ...] = ("torch",)
+    extra: str = "onnx"
+    first_use: float = 1
+    installed: bool = True
+
+    def here(self) -> bool:
+        return self.installed
+
+    def build(self, module: nn.Module, example: Tensor, export: Any) -> engines.Run:
+        self.builds += 1
+
+        def run(inputs: Tensor) -> Tensor:
+            self.passes += 1
+            with torch.no_grad():
+                return module(inputs) + self.error * torch.arange(5)
+
+        return run
+
+
+@pytest.fixture(autouse=True)
+def _a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "_RUNNING", {})
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Counting:
+    made = Counting()
+    monkeypatch.setattr(serving, "ENGINES", {made.name: made})
+    return made
+
+
+def _times(monkeypatch: pytest.MonkeyPatch, *, plain: float, quick: float) -> list[str]:
+    """Each pass of PyTorch, and of the engine, shall take that long; returns what was measured."""
+    measured: list[str] = []
+
+    def seconds(run: Any, _: Tensor) -> float:
+        measured.append("torch" if isinstance(run, nn.Module) else "engine")
+        return plain if isinstance(run, nn.Module) else quick
+
+    monkeypatch.setattr(serving, "_seconds", seconds)
+    return measured
+
+
+@pytest.mark.parametrize("name", [name for name, one in ENGINES.items() if name != "compile"])
+def test_an_engine_gives_pytorchs_scores_and_an_images_bits_do_not_depend_on_its_company(
+    name: str, tmp_path: Path
+) -> None:
+    if not ENGINES[name].here():
+        pytest.skip(f"{name} is not installed")
+    model, session = _model(), _session(tmp_path, name)
+    wanted = forward(model, PIXELS, session)
+    found = forward(model, PIXELS, session, images=40)
+    assert session.engines == {name}
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    for size in range(1, 41):
+        assert torch.equal(forward(model, PIXELS[:size], session, images=40), found[:size]), size
+
+
+@pytest.mark.parametrize("name", ["torch", "onnxruntime"])
+def test_the_features_of_an_image_do_not_depend_on_its_company(name: str, tmp_path: Path) -> None:
+    if name != "torch" and not ENGINES[name].here():
+        pytest.skip(f"{name} is not installed")
+    model, session = _model(), _session(tmp_path, name)
+    backbone = backbone_of(model, [("3", "mean")])
+    engine = engine_of(backbone, model.preprocessing, session, images=40, batch=BATCH)
+    assert (engine is None) == (name == "torch")
+
+    def features(pixels: Tensor) -> Any:
+        parts = [engine(part) if engine else _forward(backbone, part, session.device) for part in pixels.split(BATCH)]
+        return np.concatenate([part[0] for part in parts])
+
+    whole = features(PIXELS)
+    for size in range(1, 41):
+        assert np.array_equal(features(PIXELS[-size:]), whole[-size:]), size
+
+
+def test_an_extraction_names_its_engine_and_keeps_its_features_apart(tmp_path: Path) -> None:
+    if not ENGINES["onnxruntime"].here():
+        pytest.skip("onnxruntime is not installed")
+    model, arrays = _model(), [(one.permute(1, 2, 0) * 255).byte().numpy() for one in PIXELS]
+    found = {}
+    for name in ("torch", "onnxruntime", "onnxruntime"):
+        session = _session(tmp_path, name)
+        found[name] = extract(model, [("3", "mean"), ("0", "mean")], arrays, session)
+        assert session.engines == ({name} if name != "torch" else set())
+    assert found["torch"].computed == 40 and found["onnxruntime"].computed == 0, "kept by the run before"
+    for one, other in zip(found["torch"].vectors, found["onnxruntime"].vectors):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_auto_takes_an_engine_only_where_the_images_repay_it(
+    engine: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _times(monkeypatch, plain=0.1, quick=0.05)
+    few = _session(tmp_path, "auto")
+    forward(_model(), PIXELS, few, images=15)
+    forward(_model(), PIXELS, few, images=19)  # 1.9 seconds, of which the engine would spare a half, and cost 1
+    assert (few.engines, engine.builds) == (set(), 0)
+    many = _session(tmp_path, "auto")
+    forward(_model(), PIXELS, many, images=30)
+    assert (many.engines, engine.builds) == ({"onnxruntime"}, 1)
+
+
+def test_what_was_measured_is_kept(engine: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = _times(monkeypatch, plain=0.1, quick=0.2)
+    for _ in range(2):
+        session = _session(tmp_path, "auto")
+        forward(_model(), PIXELS, session, images=10_000)
+        assert not session.engines, "slower than PyTorch"
+    assert measured == ["torch", "engine"]
+    forward(_model(seed=1), PIXELS, _session(tmp_path, "auto"), images=10_000)
+    assert len(measured) == 4, "other weights are another network"
+
+
+def test_an_engine_that_disagrees_is_left_out_or_refused(
+    engine: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _times(monkeypatch, plain=0.1, quick=0.01)
+    engine.error = 0.1
+    session, model = _session(tmp_path, "auto"), _model()
+    plain = forward(model, PIXELS, session)
+    assert torch.equal(forward(model, PIXELS, session, images=10_000), plain) and not session.engines
+    with pytest.raises(SettingError, match="engine onnxruntime gives other outputs for this network than PyTorch"):
+        forward(model, PIXELS, _session(tmp_path, "onnxruntime"), images=40)
+
+
+def test_an_engine_that_is_missing_is_named_in_one_line(engine: Counting, tmp_path: Path) -> None:
+    engine.installed = False
+    with pytest.raises(MissingExtraError, match=r"the engine onnxruntime needs .*pip install 'deepscope\[onnx\]'"):
+        forward(_model(), PIXELS, _session(tmp_path, "onnxruntime"), images=40)
+    session = _session(tmp_path, "auto")
+    assert len(forward(_model(), PIXELS, session, images=10_000)) == 40 and not session.engines
+    with pytest.raises(DeepscopeError, match="engine must be auto, torch"):
+        _session(tmp_path, "tensorrt")
+    with pytest.raises(SettingError, match="computes in float32"):
+        Session.open(device="cpu", engine="onnxruntime", precision="bfloat16")
+
+
+def test_a_network_that_an_engine_cannot_run_is_refused_in_one_line(
+    engine: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> engines.Run:
+        raise RuntimeError("no operator\nof that name")
+
+    monkeypatch.setattr(engine, "build", fail)
+    with pytest.raises(SettingError, match=r"cannot run this network \(no operator\): choose torch"):
+        forward(_model(), PIXELS, _session(tmp_path, "onnxruntime"), images=40)
+
+
+def test_pytorch_runs_where_a_gradient_is_needed_or_weights_change_or_somebody_watches(
+    engine: Counting, tmp_path: Path
+) -> None:
+    session, model = _session(tmp_path, "onnxruntime"), _model()
+    quick = served(model, session, images=40)
+    with torch.no_grad():
+        model(PIXELS[:2])  # what the network returns is known now
+        quick(PIXELS)
+    before = engine.passes
+    assert before
+    leaf = PIXELS[:2].clone().requires_grad_()
+    quick(leaf).sum().backward()
+    assert leaf.grad is not None and leaf.grad.any()
+    with model.network[0].register_forward_hook(lambda *_: None), torch.no_grad():  # pyright: ignore
+        quick(PIXELS)
+    assert engine.passes == before
+    with torch.no_grad():
+        model.network[-1].bias.add_(1)  # pyright: ignore
+        torch.testing.assert_close(quick(PIXELS), model(PIXELS))
+    assert engine.builds == 2
+
+
+def test_the_first_use_of_a_kept_network_needs_no_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not ENGINES["onnxruntime"].here():
+        pytest.skip("onnxruntime is not installed")
+    first = forward(_model(), PIXELS, _session(tmp_path, "onnxruntime"), images=40)
+    monkeypatch.setattr(serving, "as_onnx", functools.partial(pytest.fail, "exported again"))
+    assert torch.equal(forward(_model(), PIXELS, _session(tmp_path, "onnxruntime"), images=40), first)
+
+
+def test_every_engine_has_a_name_that_a_session_takes() -> None:
+    for name, engine in ENGINES.items():
+        assert isinstance(engine, Engine) and engine.name == name
+        assert Session.open(device="cpu", engine=name).engine == name

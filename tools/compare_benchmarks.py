@@ -1,0 +1,93 @@
+"""Compare the JSON of benchmark runs: one row per machine for the docs, and what fell between two runs.
+
+    python tools/compare_benchmarks.py table RUN.json ... [--into docs/experiments/PAGE.md]
+    python tools/compare_benchmarks.py fell BEFORE.json AFTER.json
+
+`table` writes a Markdown table of the ratios, a row per machine, in place of the one between the markers
+`<!-- benchmarks -->` and `<!-- /benchmarks -->` of the page, or to standard output. `fell` lists the ratios of the
+later run whose largest round is below the least round of the earlier one, and exits with 1 where there are any.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+_MARKED = re.compile("(<!-- benchmarks -->\n).*?(<!-- /benchmarks -->)", re.DOTALL)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A run; exits with one line where the file is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"{path}: {error}") from None
+    if not isinstance(found, dict) or not isinstance(found.get("environment"), dict):
+        raise SystemExit(f"{path} does not say what it ran on: run the benchmark again with --json")
+    return found
+
+
+def ratios(run: Mapping[str, Any]) -> dict[str, float]:
+    """The ratios of a run, without the ends of their intervals."""
+    named = ((name, value) for name, value in run.items() if name.startswith(("ratio/", "cpu-ratio/")))
+    return {name: value for name, value in named if not name.endswith(("/low", "/high"))}
+
+
+def fell(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """A line for each ratio that fell beyond the spread of both runs, or is no longer there."""
+    lines = []
+    for name, was in ratios(before).items():
+        if name not in after:
+            lines.append(f"{name}: {was:.2f} before, not measured now")
+        elif after.get(f"{name}/high", after[name]) < before.get(f"{name}/low", was):
+            lines.append(f"{name}: {was:.2f} before, {after[name]:.2f} now")
+    return lines
+
+
+def table(runs: Sequence[Mapping[str, Any]]) -> str:
+    """A Markdown table, one row per run; ratios are columns."""
+    names = list(dict.fromkeys(name for run in runs for name in ratios(run)))
+    head = ["processor", "instructions", "threads", "torch", "engines", *(name.replace("/", " ") for name in names)]
+    rows = [head, ["---"] * len(head)]
+    for run in runs:
+        about = run["environment"]
+        engine = about.get("engine", "torch")
+        chosen = ", ".join(f"{k}: {v}" for k, v in engine.items()) if isinstance(engine, dict) else engine
+        figures = [f"{run[name]:.2f}" if name in run else "" for name in names]
+        sets = " ".join(about["instructions"])
+        rows.append([about["processor"], sets, str(about["threads"]), about["versions"]["torch"], chosen, *figures])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one of the two; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = parser.add_subparsers(dest="part", required=True)
+    one = parts.add_parser("table")
+    one.add_argument("runs", nargs="+", type=Path)
+    one.add_argument("--into", type=Path)
+    two = parts.add_parser("fell")
+    two.add_argument("before", type=Path)
+    two.add_argument("after", type=Path)
+    given = parser.parse_args(arguments)
+    if given.part == "fell":
+        lines = fell(read(given.before), read(given.after))
+        print("\n".join(lines) or "no ratio fell beyond the spread of the two runs")
+        return 1 if lines else 0
+    made = table([read(path) for path in given.runs])
+    if given.into is None:
+        print(made)
+        return 0
+    page = given.into.read_text(encoding="utf-8")
+    if not _MARKED.search(page):
+        raise SystemExit(f"{given.into} has no lines <!-- benchmarks --> and <!-- /benchmarks -->: add them")
+    given.into.write_text(_MARKED.sub(lambda found: f"{found[1]}\n{made}\n\n{found[2]}", page), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
