@@ -16,7 +16,11 @@ from deepscope.errors import SettingError
 from deepscope.inputs import Images, Photos, stream_photos
 from deepscope.models import VisionModel
 from deepscope.models.capabilities import SCORES, require
+from deepscope.models.prediction import served
 from deepscope.session import Session
+
+_PASSES = 500
+"""Forward passes per image of methods that only use scores, about."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +123,8 @@ def explain(  # noqa: PLR0913 - its settings are keywords
         if len(batch):
             chosen = _classes(batch, label, top)
             pixels, explained = batch.pixels[_rows(chosen)], _flat(chosen)
-            maps.append(attribute(method, model, pixels, explained, rng=rng, batch_size=batch_size))
+            quick = served(model, session, images=len(pixels) * _PASSES * method.costly)
+            maps.append(attribute(method, quick, pixels, explained, rng=rng, batch_size=batch_size))
             classes += chosen
     return Explanations(
         Photos.joined(photos),
