@@ -54,6 +54,7 @@ class Session:
     Attributes:
         device: where tensors live.
         precision: arithmetic of forward passes that do not need a gradient.
+        may_halve: whether features may be computed in bfloat16 where this is measured to be quicker and to agree.
         engine: what runs passes without a gradient (`models.serving`): "auto" measures which is the quickest.
         seed: the one seed; every random stream is derived from it by name.
         home: read-only folder of data and weights.
@@ -70,6 +71,7 @@ class Session:
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: Precision = "float32"
+    may_halve: bool = False
     engine: EngineName = "torch"
     seed: int = 0
     home: Path = field(default_factory=lambda: default_home())
@@ -103,7 +105,7 @@ class Session:
 
         Args:
             device: "auto" (CUDA, then Apple's MPS, then CPU) or any PyTorch device name.
-            precision: "float32" or "bfloat16".
+            precision: "float32", "bfloat16", or "auto": float32, and `may_halve`.
             engine: "auto", "torch", "compile", "onnxruntime" or "openvino".
             home: default `$DEEPSCOPE_HOME`, else the platform's data folder.
             cache: default `$DEEPSCOPE_CACHE`, else the platform's cache folder.
@@ -113,8 +115,8 @@ class Session:
         """
         if not isinstance(cast("object", seed), int) or isinstance(seed, bool):
             raise SettingError("seed", "must be a whole number", got=seed)
-        if precision not in get_args(Precision):
-            raise SettingError("precision", f"must be {' or '.join(get_args(Precision))}", got=precision)
+        if precision not in ("auto", *get_args(Precision)):
+            raise SettingError("precision", f"must be auto, {' or '.join(get_args(Precision))}", got=precision)
         if engine not in get_args(EngineName):
             raise SettingError("engine", f"must be {', '.join(get_args(EngineName))}", got=engine)
         if precision == "bfloat16" and engine not in ("auto", "torch"):
@@ -124,7 +126,8 @@ class Session:
             repeatable()
         return cls(
             device=found,
-            precision=cast(Precision, precision),
+            precision="float32" if precision == "auto" else cast(Precision, precision),
+            may_halve=precision == "auto",
             engine=cast(EngineName, engine),
             seed=seed,
             home=home or default_home(),

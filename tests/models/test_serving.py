@@ -17,7 +17,7 @@ from deepscope.errors import DeepscopeError, MissingExtraError, SettingError
 from deepscope.features import extract
 from deepscope.features.engine import engine_of
 from deepscope.features.extraction import BATCH, _forward, backbone_of
-from deepscope.models import Preprocessing, VisionModel, engines, serving
+from deepscope.models import Preprocessing, VisionModel, engines, measured, serving
 from deepscope.models.engines import ENGINES, Engine
 from deepscope.models.prediction import forward, served
 from deepscope.session import Session
@@ -228,7 +228,7 @@ def test_the_first_use_of_a_kept_network_needs_no_export(tmp_path: Path, monkeyp
     if not ENGINES["onnxruntime"].here():
         pytest.skip("onnxruntime is not installed")
     first = forward(_model(), PIXELS, _session(tmp_path, "onnxruntime"), images=40)
-    monkeypatch.setattr(serving, "as_onnx", functools.partial(pytest.fail, "exported again"))
+    monkeypatch.setattr(measured, "as_onnx", functools.partial(pytest.fail, "exported again"))
     assert torch.equal(forward(_model(), PIXELS, _session(tmp_path, "onnxruntime"), images=40), first)
 
 
@@ -236,3 +236,19 @@ def test_every_engine_has_a_name_that_a_session_takes() -> None:
     for name, engine in ENGINES.items():
         assert isinstance(engine, Engine) and engine.name == name
         assert Session.open(device="cpu", engine=name).engine == name
+
+
+@pytest.mark.parametrize(("precision", "quick", "named"), [("auto", 0.01, {"torch-bfloat16"}), ("auto", 0.2, set())])
+def test_features_are_halved_only_where_that_is_allowed_and_quicker(
+    precision: str, quick: float, named: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "ENGINES", {})
+    model, arrays = _model(), [(one.permute(1, 2, 0) * 255).byte().numpy() for one in PIXELS]
+    wanted = extract(model, [("3", "mean")], arrays, _session(tmp_path, "torch"))
+    for allowed in (precision, "float32"):
+        times = iter([0.1, quick])
+        monkeypatch.setattr(serving, "_seconds", lambda *_, times=times: next(times))
+        session = Session.open(device="cpu", precision=allowed, cache=tmp_path, quiet=True)
+        found = extract(model, [("3", "mean")], arrays, session)
+        assert session.engines == (named if allowed == "auto" else set())
+        np.testing.assert_allclose(found.vectors[0], wanted.vectors[0], rtol=0.05, atol=0.01)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +14,7 @@ from deepscope.features.inference import accelerated
 from deepscope.models import Preprocessing
 from deepscope.models.batching import in_parts
 from deepscope.models.classifier import Backbone
+from deepscope.models.engines import Engine, Export, Run
 from deepscope.models.preprocessing import from_levels
 from deepscope.models.serving import Chosen, features_agree, quickest
 from deepscope.session import Session
@@ -52,7 +52,8 @@ def engine_of(
     padded = -(-images // batch) * batch
     reference = _reference(backbone, bfloat16=session.precision == "bfloat16")
     joined = _Joined(backbone).eval()
-    chosen = quickest(joined, pixels, session, images=padded, agree=features_agree, reference=reference)
+    also = Halved(backbone) if session.may_halve else None
+    chosen = quickest(joined, pixels, session, images=padded, agree=features_agree, reference=reference, also=also)
     if chosen is None:
         return None
     with torch.no_grad():
@@ -64,7 +65,7 @@ def floats(pixels: Tensor) -> Tensor:
     return from_levels(pixels) if pixels.dtype == torch.uint8 else pixels
 
 
-def _reference(backbone: Backbone, *, bfloat16: bool) -> Callable[[Tensor], Tensor]:
+def _reference(backbone: Backbone, *, bfloat16: bool) -> Run:
     quick: list[Backbone] = []
 
     def run(pixels: Tensor) -> Tensor:
@@ -72,6 +73,29 @@ def _reference(backbone: Backbone, *, bfloat16: bool) -> Callable[[Tensor], Tens
         return torch.cat(quick[0](pixels.contiguous(memory_format=torch.channels_last)), 1)
 
     return run
+
+
+class Halved(Engine):
+    """PyTorch in bfloat16."""
+
+    name = "torch-bfloat16"
+    packages = ()
+    extra = ""
+    first_use = 1
+    whole_batches = True
+
+    def __init__(self, backbone: Backbone) -> None:
+        self._backbone = backbone
+
+    def build(self, module: nn.Module, example: Tensor, export: Export) -> Run:
+        """The backbone in bfloat16, channels last, with its batch norms folded."""
+        run = _reference(self._backbone, bfloat16=True)
+
+        def without_graph(pixels: Tensor) -> Tensor:
+            with torch.no_grad():
+                return run(pixels)
+
+        return without_graph
 
 
 class _Joined(nn.Module):

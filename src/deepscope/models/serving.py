@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import platform
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from deepscope.errors import MissingExtraError, SettingError, out_of_memory
-from deepscope.kept import Cache, code_of
-from deepscope.models.engines import ENGINES, Engine, Run, as_onnx
+from deepscope.models.engines import ENGINES, Engine, Run
+from deepscope.models.measured import Kept
 from deepscope.session import Session
 
 Agree = Callable[[Tensor, Tensor], bool]
@@ -35,8 +28,6 @@ _LOAD = 0.5
 """Seconds that it takes to use an engine whose exported network is kept."""
 _MOST = 4
 """Engines that a process holds, the last ones."""
-_MOST_BYTES = 2**28
-"""Of an exported network that is kept."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +59,14 @@ def features_agree(found: Tensor, wanted: Tensor) -> bool:
 
 
 def quickest(
-    module: nn.Module, example: Tensor, session: Session, *, images: int, agree: Agree, reference: Run | None = None
+    module: nn.Module,
+    example: Tensor,
+    session: Session,
+    *,
+    images: int,
+    agree: Agree,
+    reference: Run | None = None,
+    also: Engine | None = None,
 ) -> Chosen | None:
     """The engine that `session.engine` asks for; None for PyTorch.
 
@@ -81,6 +79,7 @@ def quickest(
         images: that will be run, about.
         agree: compares an engine's outputs with the module's.
         reference: what PyTorch would run instead of the module, for the time that it takes.
+        also: another engine that "auto" may take.
 
     Raises:
         MissingExtraError: the engine is not installed.
@@ -90,13 +89,15 @@ def quickest(
     if wanted == "torch" or (wanted == "auto" and (images < _FEW or session.device.type != "cpu")):
         return None
     example = torch.cat([example[:_PROBED]] * _PROBED)[:_PROBED].contiguous()
-    kept = _Kept(module, example, session)
+    kept = Kept(module, example, session)
     if chosen := _running(kept.name, wanted, module, example, agree):
         return chosen
     if wanted != "auto":
         chosen = _explicit(ENGINES[wanted], module, example, session, kept, agree)
     else:
-        chosen = _by_measuring(module, example, kept, images, agree, reference or module)
+        engines = {**ENGINES, **({also.name: also} if also else {})}
+        here = {name: engine for name, engine in engines.items() if engine.here()}
+        chosen = _by_measuring(module, example, kept, images, agree, reference or module, here)
     if chosen:
         _RUNNING[kept.name] = chosen
         for name in list(_RUNNING)[:-_MOST]:
@@ -105,7 +106,7 @@ def quickest(
 
 
 _RUNNING: dict[str, Chosen] = {}
-"""The engines of this process, by what `_Kept` calls their network."""
+"""The engines of this process, by what `Kept` calls their network."""
 
 
 def _running(name: str, wanted: str, module: nn.Module, example: Tensor, agree: Agree) -> Chosen | None:
@@ -117,9 +118,7 @@ def _running(name: str, wanted: str, module: nn.Module, example: Tensor, agree: 
         return chosen if agree(chosen.run(example[:1]), module(example[:1])) else None
 
 
-def _explicit(
-    engine: Engine, module: nn.Module, example: Tensor, session: Session, kept: _Kept, agree: Agree
-) -> Chosen:
+def _explicit(engine: Engine, module: nn.Module, example: Tensor, session: Session, kept: Kept, agree: Agree) -> Chosen:
     if session.device.type != "cpu":
         raise SettingError("engine", f"{engine.name} runs on the CPU: choose torch, or another {{device}}")
     if not engine.here():
@@ -139,30 +138,43 @@ def _explicit(
 
 
 def _by_measuring(
-    module: nn.Module, example: Tensor, kept: _Kept, images: int, agree: Agree, reference: Run
+    module: nn.Module,
+    example: Tensor,
+    kept: Kept,
+    images: int,
+    agree: Agree,
+    reference: Run,
+    here: dict[str, Engine],
 ) -> Chosen | None:
     known, built = kept.decision(), {}
     if not known:
-        known, built = _measured(module, example, kept, images, agree, reference)
-    names = [name for name in known if name in ENGINES and ENGINES[name].here() and known[name] < known["torch"]]
+        known, built = _measured(module, example, kept, images, agree, reference, here)
+    names = [name for name in known if name in here and known[name] < known["torch"]]
     best = min(names, key=lambda name: known[name], default=None)
     if best is None:
         return None
-    first = 0 if best in built else _LOAD if kept.ready(best) else known[f"{best}/first"]
+    first = 0 if best in built else _LOAD if kept.ready(here[best]) else known[f"{best}/first"]
     if images * (known["torch"] - known[best]) <= first:
         return None
-    return built.get(best) or _tried(ENGINES[best], module, example, kept, agree)
+    return built.get(best) or _tried(here[best], module, example, kept, agree)
 
 
 def _measured(
-    module: nn.Module, example: Tensor, kept: _Kept, images: int, agree: Agree, reference: Run
+    module: nn.Module,
+    example: Tensor,
+    kept: Kept,
+    images: int,
+    agree: Agree,
+    reference: Run,
+    here: dict[str, Engine],
 ) -> tuple[dict[str, float], dict[str, Chosen]]:
     """Seconds per image of PyTorch and the engines whose first use the images may repay, and these engines."""
     plain = _seconds(reference, example)
     known, built = {"torch": plain}, {}
-    here = [engine for engine in ENGINES.values() if engine.here()]
-    exported = [engine for engine in here if engine.packages]
-    for engine in exported or here:  # to compile takes longer than all else, and is no quicker
+    exported = any("onnx" in engine.packages for engine in here.values())
+    for engine in here.values():
+        if exported and engine.name == "compile":
+            continue  # it takes longer than all else, and is no quicker
         if plain * images / 2 > engine.first_use:
             began = time.perf_counter()
             chosen = _tried(engine, module, example, kept, agree)
@@ -174,7 +186,7 @@ def _measured(
     return known, built
 
 
-def _tried(engine: Engine, module: nn.Module, example: Tensor, kept: _Kept, agree: Agree) -> Chosen | None:
+def _tried(engine: Engine, module: nn.Module, example: Tensor, kept: Kept, agree: Agree) -> Chosen | None:
     """As `_built`; None also where the engine cannot run the module."""
     try:
         return _built(engine, module, example, kept, agree)
@@ -184,7 +196,7 @@ def _tried(engine: Engine, module: nn.Module, example: Tensor, kept: _Kept, agre
         return None
 
 
-def _built(engine: Engine, module: nn.Module, example: Tensor, kept: _Kept, agree: Agree) -> Chosen | None:
+def _built(engine: Engine, module: nn.Module, example: Tensor, kept: Kept, agree: Agree) -> Chosen | None:
     """The engine on the module; None where it does not agree with it."""
     with torch.no_grad():
         wanted = module(example)  # first: an export may need what a pass finds out
@@ -192,7 +204,9 @@ def _built(engine: Engine, module: nn.Module, example: Tensor, kept: _Kept, agre
     found = run(example)
     if not agree(found, wanted):
         return None
-    alone = all(torch.equal(found[:size], run(example[:size])) for size in range(1, len(example)))
+    alone = not engine.whole_batches and all(
+        torch.equal(found[:size], run(example[:size])) for size in range(1, len(example))
+    )
     return Chosen(engine.name, run, alone)
 
 
@@ -208,61 +222,6 @@ def _seconds(run: Run, example: Tensor) -> float:
             if best > 0.3:
                 break
     return best / len(example)
-
-
-class _Kept:
-    """What the cache holds of a module: how quick the engines are, and the network as ONNX."""
-
-    def __init__(self, module: nn.Module, example: Tensor, session: Session) -> None:
-        self._module, self._example = module, example
-        self._cache = Cache(session, session.cache / "engines")
-        about = [_machine(), str(module), tuple(example.shape[1:]), session.precision, code_of(__name__)]
-        digest = hashlib.sha256(json.dumps(about).encode())
-        for name, tensor in sorted(module.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-        self.name = digest.hexdigest()
-
-    def decision(self) -> dict[str, float]:
-        content = self._cache.read(f"{self.name}.json")
-        return json.loads(content) if content else {}
-
-    def decide(self, found: dict[str, float]) -> None:
-        self._cache.write(f"{self.name}.json", json.dumps(found).encode())
-
-    def ready(self, engine: str) -> bool:
-        return "onnx" in ENGINES[engine].packages and (self._cache.folder / f"{self.name}.onnx").is_file()
-
-    def exported(self) -> bytes:
-        content = self._cache.read(f"{self.name}.onnx")
-        if content is None:
-            content = as_onnx(self._module, self._example)
-            if len(content) < _MOST_BYTES:
-                self._cache.write(f"{self.name}.onnx", content)
-        return content
-
-
-@cache
-def machine() -> dict[str, Any]:
-    """The processor, its instruction sets, and the versions that speed depends on."""
-    with suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        found = {line.partition(":")[0].strip(): line.partition(":")[2].strip() for line in lines}
-        model, flags = found.get("model name", platform.processor()), found.get("flags", "").split()
-        return {"processor": model, "flags": sorted(flags), "versions": _versions()}
-    return {"processor": platform.processor() or platform.machine(), "flags": [], "versions": _versions()}
-
-
-def _machine() -> dict[str, Any]:
-    return {**machine(), "threads": torch.get_num_threads()}
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in ("torch", "torchvision", "timm", "onnxruntime", "openvino"):
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
 
 
 class Served:

@@ -1,0 +1,88 @@
+"""What the cache holds of inference engines: how quick they were, and networks as ONNX, for this machine alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deepscope.kept import Cache, code_of
+from deepscope.models.engines import Engine, as_onnx
+from deepscope.session import Session
+
+_MOST_BYTES = 2**28
+"""Of an exported network that is kept."""
+
+
+class Kept:
+    """What the cache holds of a module: how quick the engines are, and the network as ONNX.
+
+    Attributes:
+        name: changes with the module's layers and weights, the input's shape, the machine and the versions.
+    """
+
+    def __init__(self, module: nn.Module, example: Tensor, session: Session) -> None:
+        self._module, self._example = module, example
+        self._cache = Cache(session, session.cache / "engines")
+        precision = (session.precision, session.may_halve)
+        about = [
+            {**machine(), "threads": torch.get_num_threads()},
+            str(module),
+            tuple(example.shape[1:]),
+            precision,
+            code_of(__name__),
+        ]
+        digest = hashlib.sha256(json.dumps(about).encode())
+        for name, tensor in sorted(module.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        self.name = digest.hexdigest()
+
+    def decision(self) -> dict[str, float]:
+        """Seconds per image by engine, as `decide` was given them; empty where nothing is kept."""
+        content = self._cache.read(f"{self.name}.json")
+        return json.loads(content) if content else {}
+
+    def decide(self, found: dict[str, float]) -> None:
+        """Keep what was measured."""
+        self._cache.write(f"{self.name}.json", json.dumps(found).encode())
+
+    def ready(self, engine: Engine) -> bool:
+        """Whether the engine needs no export."""
+        return "onnx" in engine.packages and (self._cache.folder / f"{self.name}.onnx").is_file()
+
+    def exported(self) -> bytes:
+        """The network as ONNX, exported now where it is not kept."""
+        content = self._cache.read(f"{self.name}.onnx")
+        if content is None:
+            content = as_onnx(self._module, self._example)
+            if len(content) < _MOST_BYTES:
+                self._cache.write(f"{self.name}.onnx", content)
+        return content
+
+
+@cache
+def machine() -> dict[str, Any]:
+    """The processor, its instruction sets, and the versions that speed depends on."""
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        found = {line.partition(":")[0].strip(): line.partition(":")[2].strip() for line in lines}
+        model, flags = found.get("model name", platform.processor()), found.get("flags", "").split()
+        return {"processor": model, "flags": sorted(flags), "versions": _versions()}
+    return {"processor": platform.processor() or platform.machine(), "flags": [], "versions": _versions()}
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("torch", "torchvision", "timm", "onnxruntime", "openvino"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
