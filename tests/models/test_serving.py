@@ -57,6 +57,7 @@ class Counting:
     extra: str = "onnx"
     first_use: float = 1
     installed: bool = True
+    whole_batches: bool = False
 
     def here(self) -> bool:
         return self.installed
