@@ -29,9 +29,12 @@ class Attribution(UsesModel, Registered):
         "paths",
         "target",
         "top",
+        "versus",
     }
     signed: ClassVar[bool] = False
     """Whether negative values mean evidence against the class; otherwise the map is never negative."""
+    of_class: ClassVar[bool] = True
+    """Whether the map depends on the class that is explained."""
     costly: ClassVar[bool] = False
     """Whether it needs a hundred or more passes per image."""
     of_transformers: ClassVar[bool] = False
