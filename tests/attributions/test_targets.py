@@ -137,8 +137,8 @@ def test_methods_that_do_not_know_classes_cannot_contrast_them(pixels: torch.Ten
         ({"top": 1.5}, SettingError, "top must be between 1 and 4"),
         ({"versus": "clas 3"}, UnknownNameError, "did you mean 'class 3'"),
         ({"target": "true"}, DataError, "true class of image-0 is not known"),
-        ({"method": 5}, SettingError, r"method must be an attribution method or its name.* \(got 5\)"),
-        ({"method": GradCAM}, SettingError, "method must be an attribution method"),
+        ({"method": 5}, SettingError, "method must be the name of a method .attribution."),
+        ({"method": GradCAM}, SettingError, r"write GradCAM\(\)"),
     ],
 )
 def test_what_is_no_class_or_method_is_a_typed_error(

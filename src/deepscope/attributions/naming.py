@@ -15,13 +15,9 @@ def as_method(method: Attribution | str) -> Attribution:
 
     Raises:
         UnknownNameError: no method has that name.
-        SettingError: it is neither a method nor a name.
+        SettingError: it is something else.
     """
-    if isinstance(method, str):
-        return Attribution.named(method)
-    if not isinstance(method, Attribution):
-        raise SettingError("method", "must be an attribution method or its name, such as 'grad-cam'", got=method)
-    return method
+    return Attribution.of(method)
 
 
 def as_methods(methods: Iterable[Attribution | str] | Attribution | str) -> list[Attribution]:
@@ -51,7 +47,7 @@ def as_measures(measures: Iterable[Measure | str] | Measure | str) -> list[Measu
         SettingError: one is neither a measure nor a name.
     """
     wanted = _separate(measures, "measures", Measure) or list(Measure.members())
-    return list(dict.fromkeys(Measure.named(one) if isinstance(one, str) else one for one in wanted))
+    return list(dict.fromkeys(map(Measure.of, wanted)))
 
 
 def labels(methods: Sequence[Attribution | Measure]) -> list[str]:

@@ -1,0 +1,49 @@
+"""What a person mistakes from Python: an argument of another type is refused in one line that names it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+import deepscope as ds
+from networks import tiny_model
+
+IMAGE = np.zeros((8, 8, 3), np.uint8)
+BLACK = torch.zeros(1, 3, 8, 8)
+
+
+MODEL = tiny_model(size=16)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda: ds.Session.open(seed="a"), ds.SettingError, "seed must be a whole number"),
+        (lambda: ds.Session.open(seed=1.5), ds.SettingError, "seed must be a whole number"),
+        (lambda: ds.classify(MODEL, IMAGE, session="cpu"), ds.SettingError, "Session.open"),
+        (lambda: ds.classify(MODEL, BLACK.to_sparse()), ds.DataError, "sparse_coo"),
+        (lambda: ds.classify(MODEL, BLACK.to("meta")), ds.DataError, "meta"),
+        (lambda: ds.classify(MODEL, BLACK.to(torch.complex64)), ds.DataError, "complex64"),
+        (lambda: ds.attacks.PGD(steps="3"), ds.SettingError, "steps must be a whole number"),
+        (lambda: ds.attacks.PGD(steps=2.5), ds.SettingError, "steps must be a whole number"),
+        (lambda: ds.attacks.PGD(steps=True), ds.SettingError, "steps must be a whole number"),
+        (lambda: ds.attacks.PGD(radius=None), ds.SettingError, "radius must be a number"),
+        (lambda: ds.attack(MODEL, IMAGE, 5), ds.SettingError, "name of a method .attack."),
+        (lambda: ds.attack(MODEL, IMAGE, ds.attacks.PGD), ds.SettingError, r"write PGD\(\)"),
+        (lambda: ds.explain(MODEL, IMAGE, method=5), ds.SettingError, "name of a method .attribution."),
+        (lambda: ds.audit(MODEL, [(IMAGE, 0)], checks=5), ds.SettingError, "checks must be names"),
+        (lambda: ds.visualize(MODEL, 5.5), ds.SettingError, "targets must be classes"),
+    ],
+)
+def test_an_argument_of_another_type_is_refused(
+    call: Callable[[], object], error: type[ds.DeepscopeError], text: str
+) -> None:
+    with pytest.raises(error, match=text):
+        call()
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    assert ds.attacks.PGD(steps=np.int64(3), radius=np.float32(0.5)).steps == 3
