@@ -9,10 +9,13 @@ from deepscope.attributions.attribution import Attribution, Baseline, per_pixel
 from deepscope.attributions.class_activation import GradCAM, GradCAMPlusPlus, LayerCAM
 from deepscope.attributions.compare import Comparison, compare
 from deepscope.attributions.deep_lift import DeepLIFT
+from deepscope.attributions.eigen_cam import EigenCAM
 from deepscope.attributions.evaluate import Evaluation, Measurements, evaluate
 from deepscope.attributions.explain import Explanations, attribute, explain
+from deepscope.attributions.finer_cam import FinerCAM
 from deepscope.attributions.generic_attention import GenericAttention
 from deepscope.attributions.guided_backpropagation import GuidedBackpropagation
+from deepscope.attributions.hires_cam import HiResCAM
 from deepscope.attributions.integrated_gradients import IntegratedGradients
 from deepscope.attributions.naming import as_measures, as_method, as_methods, labels
 from deepscope.attributions.occlusion import Occlusion
@@ -30,13 +33,16 @@ __all__ = [
     "Baseline",
     "Comparison",
     "DeepLIFT",
+    "EigenCAM",
     "Evaluation",
     "Explanations",
+    "FinerCAM",
     "GenericAttention",
     "GradCAM",
     "GradCAMPlusPlus",
     "GradientTimesInput",
     "GuidedBackpropagation",
+    "HiResCAM",
     "IntegratedGradients",
     "LayerCAM",
     "Measurements",

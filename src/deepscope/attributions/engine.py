@@ -50,7 +50,12 @@ def gradient(
 
 def target_logit(model: VisionModel, pixels: Tensor, target: Tensor) -> Tensor:
     """(N,) logits of the target classes."""
-    return model(pixels).gather(1, target[:, None]).squeeze(1)
+    return of_target(model(pixels), target)
+
+
+def of_target(logits: Tensor, target: Tensor) -> Tensor:
+    """(N, classes) logits -> (N,) those of the target classes."""
+    return logits.gather(1, target[:, None]).squeeze(1)
 
 
 def probability(model: VisionModel, pixels: Tensor, target: Tensor) -> Tensor:

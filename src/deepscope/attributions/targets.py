@@ -43,7 +43,7 @@ class Wanted:
         A class that is really named so is given by its number, or in another case: `True`.
 
         Raises:
-            SettingError: it is neither a name nor a number, or the model has no second class.
+            SettingError: it is neither a name nor a number.
             UnknownNameError: no class has that name.
             ModelError: several classes have it, or the number is too large.
         """
@@ -62,8 +62,6 @@ class Wanted:
                 f"role {given}",
                 f"{setting} {given!r} is each image's own; for the class of that name give its number, {number}",
             )
-        if given == "second" and len(model.categories) < 2:
-            raise SettingError(setting, f"cannot be the second class: {model.name} has one", got=given)
         return cls(setting, given)
 
     def classes(self, photos: Photos) -> list[int]:
