@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,12 +79,21 @@ def measure_batch(
     """
     about = {
         "model": photos.model.fingerprint,
-        "method": plain_value(method),
+        "method": None if method is None else identity_of(method),
         "measures": plain_value(measures),
         "images": digest(photos.pixels, photos.predicted, *([] if inside is None else [inside])),
         "first": first,
     }
     return kept(session, about, lambda: _measured(method, photos, measures, session, inside, first))
+
+
+def identity_of(method: Attribution) -> dict[str, Any]:
+    """A method's settings, and the names, sizes and times of the files that it reads, ready for JSON."""
+    files = [(path, path.stat()) for path in method.reads()]
+    return {
+        "settings": plain_value(method),
+        "reads": [(str(path), state.st_size, state.st_mtime_ns) for path, state in files],
+    }
 
 
 def _measured(

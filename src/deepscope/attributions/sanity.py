@@ -13,6 +13,7 @@ from torch import Tensor
 
 from deepscope.attributions.attribution import Attribution, per_pixel
 from deepscope.attributions.faithfulness import Randomisation
+from deepscope.attributions.measuring import identity_of
 from deepscope.attributions.naming import labels
 from deepscope.inputs import Photos
 from deepscope.kept import Arrays, digest, kept
@@ -92,7 +93,7 @@ def check_sanity(
         one = photos[[index]]
         about = {
             "model": photos.model.fingerprint,
-            "methods": plain_value(methods),
+            "methods": [identity_of(method) for method in methods],
             "check": plain_value(check.depths),
             "image": digest(one.pixels, one.predicted),
             "first": index,
