@@ -116,10 +116,10 @@ def test_expected_gradients_are_captums(model: VisionModel, pixels: Tensor, fold
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 - which captum draws from
     theirs = captum.GradientShap(model).attribute(
-        pixels[:1], torch.stack(read).double(), n_samples=20_000, stdevs=0.0, target=2
+        pixels[:1], torch.stack(read).double(), n_samples=5000, stdevs=0.0, target=2
     )
     ours = IntegratedGradients(str(folder), references=5, error=0.01)(model, pixels[:1], torch.tensor([2]), rng=rng())
-    assert float((ours - theirs).norm()) <= 0.03 * float(theirs.norm())
+    assert float((ours - theirs).norm()) <= 0.06 * float(theirs.norm())
 
 
 def test_what_is_no_baseline_is_refused(tmp_path: Path) -> None:
