@@ -96,12 +96,12 @@ class Masks:
     def _drawn(self, photo: Path, size: tuple[int, int]) -> Image.Image:
         """The object, white on black."""
         mask = self.of_name[photo.stem]
-        levels = np.asarray(images.decode(mask)).any(-1) if isinstance(mask, Path) else mask
-        if (levels[0].size, len(levels)) != size:
-            (width, height), own_height, own_width = size, len(levels), levels[0].size
+        object_ = np.asarray(images.decode(mask)).any(-1) if isinstance(mask, Path) else mask
+        drawn = Image.fromarray(np.where(object_, np.uint8(255), np.uint8(0))).convert("RGB")
+        if drawn.size != size:
             raise FileError(
-                f"the mask of {photo.name} has {own_width} x {own_height} pixels, and the image {width} x {height}: "
-                "give masks of the images' sizes",
+                f"the mask of {photo.name} has {drawn.width} x {drawn.height} pixels, and the image {size[0]} x "
+                f"{size[1]}: give masks of the images' sizes",
                 path=mask if isinstance(mask, Path) else photo,
             )
-        return Image.fromarray(np.where(levels, np.uint8(255), np.uint8(0))).convert("RGB")
+        return drawn
