@@ -17,6 +17,8 @@ from deepscope.attributions.generic_attention import GenericAttention
 from deepscope.attributions.guided_backpropagation import GuidedBackpropagation
 from deepscope.attributions.hires_cam import HiResCAM
 from deepscope.attributions.integrated_gradients import IntegratedGradients
+from deepscope.attributions.kernel_shap import KernelSHAP
+from deepscope.attributions.lime import LIME
 from deepscope.attributions.naming import as_measures, as_method, as_methods, labels
 from deepscope.attributions.occlusion import Occlusion
 from deepscope.attributions.rise import RISE
@@ -24,10 +26,13 @@ from deepscope.attributions.saliency import GradientTimesInput, Saliency
 from deepscope.attributions.sanity import Sanity, SanityCheck
 from deepscope.attributions.score_cam import ScoreCAM
 from deepscope.attributions.smooth_grad import SmoothGrad
+from deepscope.attributions.xrai import XRAI
 from deepscope.registry import discover
 
 __all__ = [
+    "LIME",
     "RISE",
+    "XRAI",
     "AttentionRollout",
     "Attribution",
     "Baseline",
@@ -44,6 +49,7 @@ __all__ = [
     "GuidedBackpropagation",
     "HiResCAM",
     "IntegratedGradients",
+    "KernelSHAP",
     "LayerCAM",
     "Measurements",
     "Occlusion",

@@ -51,6 +51,13 @@ class Attribution(UsesModel, Registered):
         """Files that the maps depend on besides the model and the image."""
         return ()
 
+    def bounded(self) -> Attribution:
+        """The method at a cost that is bounded, for scores that vary so much that an error may be out of reach.
+
+        Such are those of a network with shuffled weights, and of an unlikely class.
+        """
+        return self
+
     @abstractmethod
     def __call__(
         self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -21,6 +21,8 @@ from deepscope.models.vision_model import VisionModel
 from deepscope.settings import Count, Positive, Range
 
 FIRST_POINTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+_BOUNDED = 32
+"""Steps where an error may be out of reach."""
 USUAL_MAPS = 256
 """Maps that an image seldom needs more than, one per point and one per interval; bounds the images held at once."""
 
@@ -57,6 +59,10 @@ class IntegratedGradients(Attribution):
 
     def __post_init__(self) -> None:
         require_known(self.baseline)
+
+    def bounded(self) -> IntegratedGradients:
+        """With a fixed number of steps."""
+        return self if self.steps else replace(self, steps=_BOUNDED)
 
     def reads(self) -> tuple[Path, ...]:
         """The images of the folder that baselines are drawn from."""

@@ -121,19 +121,22 @@ def _measured(method: Attribution | None, batch: Batch, measures: Sequence[Measu
         image_seeds(batch.first, 0, rng)
         return rng
 
-    def explain(changed: Tensor, classes: Tensor = target) -> Tensor:
+    def explain(changed: Tensor) -> Tensor:
         if method is not None:
-            return per_pixel(method(model, changed, classes, rng=stream("explain", method.name)))
+            return per_pixel(method(model, changed, target, rng=stream("explain", method.name)))
         seeds = image_seeds(len(changed), 1, stream("explain", CHANCE)).flatten().tolist()
         return torch.stack(
             [torch.rand(changed.shape[2:], generator=torch.Generator().manual_seed(s)) for s in seeds]
         ).to(changed)
 
+    def explain_class(other: Tensor) -> Tensor:
+        if method is None:
+            return maps
+        return per_pixel(method.bounded()(model, pixels, other, rng=stream("explain", method.name)))
+
     maps = explain(pixels)
     shows = says_something(maps)
-    given = Explanation(
-        model, pixels, target, maps, explain, explain_class=lambda other: explain(pixels, other), shared=batch.shared
-    )
+    given = Explanation(model, pixels, target, maps, explain, explain_class=explain_class, shared=batch.shared)
     found = {
         label: one(replace(given, rng=stream("measure", one.name))) for label, one in zip(labels(measures), measures)
     }

@@ -119,6 +119,7 @@ def _survived(
         if network is not model:
             with torch.no_grad():
                 target = network(pixels).argmax(1)
-        return [per_pixel(one(network, pixels, target, rng=session.rng("explain", one.name))) for one in methods]
+        own = [one.bounded() for one in methods]  # of the trained network too: they are compared
+        return [per_pixel(one(network, pixels, target, rng=session.rng("explain", one.name))) for one in own]
 
     return check(explain, model, pixels, rng=session.rng("randomisation", index))

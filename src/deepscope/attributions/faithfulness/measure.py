@@ -5,16 +5,17 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from deepscope.attributions.engine import batches, probability
+from deepscope.attributions.engine import batches, prepared, probability
+from deepscope.models.fast_backward import FastBackward
 from deepscope.models.vision_model import VisionModel
 from deepscope.registry import Registered
 
-Shared = dict[Hashable, Tensor]
+Shared = dict[Hashable, Any]
 """What several measures need, by name: predictions above all."""
 
 
@@ -50,7 +51,12 @@ class Explanation:
     shared: Shared = field(default_factory=dict)
     own: Shared = field(default_factory=dict)
 
-    def of_images(self, name: Hashable, compute: Callable[[], Tensor]) -> Tensor:
+    @property
+    def fast(self) -> FastBackward:
+        """What is prepared for many passes of the model."""
+        return self.of_images("fast", lambda: prepared(self.model, self.pixels))
+
+    def of_images(self, name: Hashable, compute: Callable[[], Any]) -> Any:
         """What does not depend on the maps, computed once for all methods."""
         if name not in self.shared:
             self.shared[name] = compute()
@@ -75,10 +81,8 @@ class Measure(Registered):
 
 def probabilities(given: Explanation, pixels: Tensor) -> Tensor:
     """(N,) probabilities of the explained classes on other pixels."""
-    found = [
-        part
-        for _, part in batches(
-            len(pixels), pixels.device, lambda rows: probability(given.model, pixels[rows], given.target[rows])
-        )
-    ]
-    return torch.cat(found)
+
+    def seen(rows: slice) -> Tensor:
+        return probability(given.model, pixels[rows], given.target[rows], given.fast)
+
+    return torch.cat([part for _, part in batches(len(pixels), pixels.device, seen)])

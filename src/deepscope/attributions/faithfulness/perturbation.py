@@ -91,7 +91,7 @@ def curve(given: Explanation, start: Tensor, finish: Tensor, steps: int, ends: S
     def seen(rows: slice) -> Tensor:
         i = image[rows]
         changed = rank[i] < (step[rows] * each).view(-1, 1, 1, 1)
-        return probability(given.model, torch.where(changed, finish[i], start[i]), given.target[i])
+        return probability(given.model, torch.where(changed, finish[i], start[i]), given.target[i], given.fast)
 
     found = [part for _, part in batches(len(row), maps.device, seen)]
     between = torch.cat(found).view(len(maps), inner) if found else maps.new_empty(len(maps), 0)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepscope.attributions.attribution import image_seeds
-from deepscope.attributions.engine import batches
+from deepscope.attributions.engine import batches, scores
 from deepscope.attributions.faithfulness.measure import Explanation, Measure
 from deepscope.settings import Range
 
@@ -54,8 +54,7 @@ class ROAD(Measure):
                 missing[orders[image, : int(orders.shape[1] * self.removed[step])]] = True
                 parts.append(self._filled(given.pixels[image], missing, int(seeds[image, step])))
             images = torch.arange(rows.start, rows.stop, device=given.pixels.device) // steps
-            seen = torch.stack(parts).contiguous(memory_format=torch.channels_last)
-            return given.model(seen).argmax(1) == given.target[images]
+            return scores(given.model, torch.stack(parts), given.fast).argmax(1) == given.target[images]
 
         found = [part for _, part in batches(len(orders) * steps, given.pixels.device, survives)]
         return torch.cat(found).view(-1, steps).to(given.maps).mean(1)
