@@ -107,6 +107,7 @@ class Explanations(Check):
                 Note(_trusted({name: mean(values) for name, values in gained.items()}), "Attributions", "verdict"),
                 *held.notes,
                 *(Note(why, f"{name} does not apply") for name, why in refused.items()),
+                *_without_order(gained),
                 *_figures(methods, photos, groups, session, contrast=self.contrast),
                 _table(gained, groups),
                 *skipped_blocks(photos.skipped),
@@ -184,6 +185,14 @@ def _figures(
             caption = "Why the predicted class and not the true one: maps of the difference between the two scores."
         grids.append(ImageGrid(tuple(rows), f"Where the prediction is {group}", caption, columns))
     return grids
+
+
+def _without_order(gained: Mapping[str, NDArray[np.float64]]) -> list[Note]:
+    """The maps that are in no mean."""
+    counts = {name: int(np.isnan(values).sum()) for name, values in gained.items()}
+    text = "Maps that are the same everywhere have no most important pixels, and are in no mean"
+    said = ", ".join(f"{count} of {len(gained[name])} of {name}" for name, count in counts.items() if count)
+    return [Note(f"{text}: {said}.", "Left out")] if said else []
 
 
 def _true(photos: Photos) -> Tensor:
