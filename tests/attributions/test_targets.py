@@ -85,6 +85,9 @@ def test_roles_are_each_images_own_class(model: VisionModel, pixels: torch.Tenso
     assert explain(model, pixels, "saliency", versus="second").classes.tolist() == order[:, 0].tolist()
     labelled = list(zip(pixels, [3, 0, 2]))
     assert explain(model, labelled, "saliency", target="true").classes.tolist() == [3, 0, 2]
+    found = explain(model, [*labelled, pixels[0]], "saliency", target="true")
+    assert found.classes.tolist() == [3, 0, 2]
+    assert [skipped.path for skipped in found.skipped] == ["image-3"] and "not known" in found.skipped[0].reason
     assert compare(model, labelled, "saliency", target="true").target.tolist() == [3, 0, 2]
 
 
@@ -136,7 +139,7 @@ def test_methods_that_do_not_know_classes_cannot_contrast_them(pixels: torch.Ten
         ({"versus": 0, "top": 2}, SettingError, "versus cannot be combined with top"),
         ({"top": 1.5}, SettingError, "top must be between 1 and 4"),
         ({"versus": "clas 3"}, UnknownNameError, "did you mean 'class 3'"),
-        ({"target": "true"}, DataError, "true class of image-0 is not known"),
+        ({"target": "true"}, DataError, "no image is left to explain: image-2: its true class is not known"),
         ({"method": 5}, SettingError, "method must be the name of a method .attribution."),
         ({"method": GradCAM}, SettingError, r"write GradCAM\(\)"),
     ],

@@ -91,8 +91,8 @@ def explain(  # noqa: PLR0913 - its settings are keywords
         target: explain this class, by name or number, or each image's "true", "predicted" or "second" most probable
             class. A class that is really named "true" is given by its number, or as "True".
         versus: explain why the target and not this class: the map is of the difference between the two scores. Named
-            as `target`, which is then the predicted class by default; images where both are the same class are
-            skipped.
+            as `target`, which is then the predicted class by default. Images where both are the same class, or whose
+            true class is asked for and not known, are skipped.
         top: explain this many of the most probable classes.
         limit: most images to use, drawn at random.
         keep: most images whose pixels are returned, the first ones.
@@ -104,7 +104,7 @@ def explain(  # noqa: PLR0913 - its settings are keywords
         SettingError: a setting is out of range, or `top` is combined with `target` or `versus`.
         ModelError: the model has no class layer.
         UnsupportedError: the method does not apply to the model, or does not depend on the class.
-        DataError: no image could be read, or the true class of one is not known.
+        DataError: no image could be read, or every one was skipped.
 
     Example:
         >>> import deepscope as ds

@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import compress
 from typing import Any, Literal, TypeAlias, get_args
 
 from deepscope.errors import DataError, SettingError
@@ -64,28 +63,15 @@ class Wanted:
             )
         return cls(setting, given)
 
-    def classes(self, photos: Photos) -> list[int]:
-        """The class of each image.
-
-        Raises:
-            DataError: the true class of an image is not known.
-        """
+    def classes(self, photos: Photos) -> list[int | None]:
+        """The class of each image; None where the true one is asked for and not known."""
         if self.role is None:
             return [self.label] * len(photos)
+        if self.role == "true":
+            return [photos.true_class(row) for row in range(len(photos))]
         if self.role == "predicted":
-            return photos.predicted.tolist()
-        if self.role == "second":
-            return photos.logits.topk(2, dim=1).indices[:, 1].tolist()
-        return [self._true(photos, row) for row in range(len(photos))]
-
-    def _true(self, photos: Photos, row: int) -> int:
-        true = photos.true_class(row)
-        if true is None:
-            raise DataError(
-                f"the true class of {photos.paths[row]} is not known: put images into folders named by their class, or "
-                f"choose another {self.setting}"
-            )
-        return true
+            return list(photos.predicted.tolist())
+        return list(photos.logits.topk(2, dim=1).indices[:, 1].tolist())
 
 
 @dataclass(frozen=True)
@@ -120,23 +106,26 @@ class Question:
     def ask(self, photos: Photos) -> tuple[Photos, list[int], list[int] | None]:
         """The images, the class of each, and the class that it is contrasted with.
 
-        Images in which the two are the same class are left out, and added to what was skipped.
+        Images whose true class is asked for and not known, and those in which the two are the same class, are left out
+        and added to what was skipped.
         """
-        classes = self.target.classes(photos)
-        if self.versus is None:
-            return photos, classes, None
-        others = self.versus.classes(photos)
-        differ = [one != other for one, other in zip(classes, others)]
-        if all(differ):
-            return photos, classes, others
-        same = [
-            Skipped(str(photos.paths[row]), f"target and versus are the same class, {photos.model.categories[label]}")
-            for row, label in enumerate(classes)
-            if not differ[row]
-        ]
-        left = photos[list(compress(range(len(photos)), differ))]
-        left = replace(left, skipped=(*photos.skipped, *same))
-        return left, list(compress(classes, differ)), list(compress(others, differ))
+        ones = self.target.classes(photos)
+        others = [None] * len(photos) if self.versus is None else self.versus.classes(photos)
+        rows: list[int] = []
+        skipped = list(photos.skipped)
+        for row, (one, other) in enumerate(zip(ones, others)):
+            if one is None or (other is None and self.versus is not None):
+                reason = "its true class is not known: put it into a folder named by its class"
+            elif one == other:
+                reason = f"target and versus are the same class, {photos.model.categories[one]}"
+            else:
+                rows.append(row)
+                continue
+            skipped.append(Skipped(str(photos.paths[row]), reason))
+        if len(rows) < len(photos):
+            photos = replace(photos[rows], skipped=tuple(skipped))
+        against = None if self.versus is None else [other for row in rows if (other := others[row]) is not None]
+        return photos, [one for row in rows if (one := ones[row]) is not None], against
 
 
 def require_some(maps: Sequence[Any], skipped: Sequence[Skipped]) -> None:
