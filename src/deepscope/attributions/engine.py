@@ -49,15 +49,15 @@ def gradient(
 
 
 def target_logit(model: VisionModel, pixels: Tensor, target: Tensor) -> Tensor:
-    """(N,) logits of the target classes."""
-    return model(pixels).gather(1, target[:, None]).squeeze(1)
+    """(N,) logits of the target classes: see `VisionModel.objective`."""
+    return model.objective(model(pixels), target)
 
 
 def probability(model: VisionModel, pixels: Tensor, target: Tensor) -> Tensor:
-    """(N,) softmax probabilities of the target classes; no gradient."""
+    """(N,) probabilities of the target classes; no gradient."""
     with torch.no_grad():
         logits = model(pixels.contiguous(memory_format=torch.channels_last))
-        return logits.softmax(1).gather(1, target[:, None]).squeeze(1)
+        return model.probabilities(logits).gather(1, target[:, None]).squeeze(1)
 
 
 def batches(total: int, device: torch.device, run: Callable[[slice], Output]) -> Iterator[tuple[slice, Output]]:

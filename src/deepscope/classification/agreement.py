@@ -219,7 +219,7 @@ class _Runner:
         pixels = self._read[key].flip(1) if way.bgr else self._read[key]
         model = replace(self.model, preprocessing=taken)
         model.outputs.kind = self.model.outputs.kind
-        probabilities = forward(model, pixels, self.session).softmax(1)
+        probabilities = model.probabilities(forward(model, pixels, self.session))
         return replace(way, difference=self.expected.difference(probabilities))
 
 

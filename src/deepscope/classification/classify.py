@@ -125,7 +125,7 @@ def classify(
             continue
         logits = forward(model, batch.pixels, session)
         classes = logits.topk(max(count, best), dim=1).indices
-        values = logits.softmax(1).gather(1, classes[:, :count])
+        values = model.probabilities(logits).gather(1, classes[:, :count])
         parts.append((values, classes[:, :count].clone(), _ranks(classes[:, :best], batch.answers)))
         pixels += [one.clone() for one in batch.pixels[: max(keep - len(pixels), 0)]]
         paths += batch.paths

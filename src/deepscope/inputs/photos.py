@@ -196,8 +196,8 @@ class Photos:
 
     @property
     def probabilities(self) -> Tensor:
-        """(N, C), softmax of the logits."""
-        return self.logits.softmax(1)
+        """(N, C), of the logits by the model's head."""
+        return self.model.probabilities(self.logits)
 
     @property
     def predicted(self) -> Tensor:

@@ -163,7 +163,7 @@ def _animation(found: AdversarialExamples) -> tuple[Block, ...]:
     trace, subjects, names = found.trace, found.subjects, found.model.categories
     if trace is None:
         return ()
-    probabilities = trace.logits.softmax(1)
+    probabilities = found.model.probabilities(trace.logits)
     targeted = isinstance(subjects.criterion, Targeted)
     end = int(subjects.criterion.classes[0]) if targeted else int(trace.logits[-1].argmax())
     lines = dict.fromkeys((int(subjects.labels[0]), end))
