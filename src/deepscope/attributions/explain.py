@@ -47,12 +47,12 @@ class Explanations(OfPhotos):
     def columns(self) -> Mapping[str, Sequence[Any]]:
         """One row per map: image, class, its probability, and whether it is the predicted class."""
         rows, classes = self.rows.tolist(), self.classes.tolist()
-        predicted = self.photos.predicted.tolist()
+        predicted = self.photos.predictions
         return {
             "image": [str(self.paths[row]) for row in rows],
             "class": [self.model.categories[label] for label in classes],
             "probability": self.probabilities.tolist(),
-            "predicted": [predicted[row] == label for row, label in zip(rows, classes)],
+            "predicted": [bool(predicted[row, label]) for row, label in zip(rows, classes)],
         }
 
 
@@ -72,7 +72,8 @@ def explain(  # noqa: PLR0913 - its settings are keywords
     """Attribution maps: which pixels determine a class score.
 
     Without `target` and `top`, an image whose true class is known gets a map for that class and one for the predicted
-    class; any other image gets one for the predicted class.
+    class; any other image gets one for the predicted class. Of a model with several labels per image, every predicted
+    label gets a map, and where none is predicted the most probable one.
 
     Args:
         model: a classifier.
@@ -127,7 +128,7 @@ def explain(  # noqa: PLR0913 - its settings are keywords
         torch.cat(maps),
         _rows(classes),
         _flat(classes),
-        by_truth=target is None and top is None,
+        by_truth=target is None and top is None and model.head.kind != "multilabel",
     )
 
 
@@ -163,6 +164,9 @@ def _classes(photos: Photos, label: int | None, top: int | None) -> list[list[in
         return [[label]] * len(photos)
     if top is not None:
         return photos.probabilities.topk(top, dim=1).indices.tolist()
+    if photos.model.head.kind == "multilabel":
+        most = photos.predicted.tolist()
+        return [row.nonzero().flatten().tolist() or [label] for row, label in zip(photos.predictions, most)]
     classes = []
     for index, predicted in enumerate(photos.predicted.tolist()):
         true = photos.true_class(index)

@@ -112,7 +112,8 @@ def _search(model: VisionModel, pixels: Tensor) -> str:
     handles = [module.register_forward_hook(keep) for module in names]
     try:
         with torch.enable_grad():
-            logit = model(pixels.detach().requires_grad_()).amax(1).sum()
+            scores = model(pixels.detach().requires_grad_())
+            logit = model.objective(scores, scores.argmax(1)).sum()
     finally:
         for handle in handles:
             handle.remove()

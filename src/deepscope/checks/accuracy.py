@@ -131,7 +131,7 @@ def _without_pixels(batches: Iterable[Photos]) -> tuple[Photos, dict[int, Tensor
         confidences, predicted = batch.probabilities.max(1)
         for row, (label, answer) in enumerate(zip(predicted.tolist(), batch.answers)):
             if label != min(answer):
-                worst.append((-float(confidences[row]), count + row, batch.pixels[row]))
+                worst.append((-float(confidences[row]), count + row, batch.model.displayed(batch.pixels[row])))
         worst = [(key, row, _small(pixels)) for key, row, pixels in sorted(worst, key=lambda one: one[:2])[:_MISTAKES]]
         count += len(batch)
         parts.append(batch.keeping(0))

@@ -96,8 +96,10 @@ def _gallery(photos: Photos, true: Tensor, targets: Sequence[int], made: Made) -
         own = photos.probabilities[:, target].masked_fill(true != target, -1)
         best = int(own.argmax())
         cells += [
-            picture(pixels, caption=f"{name}, class image ({probability:.2f})"),
-            picture(photos.pixels[best], caption=f"{name}, photograph ({float(own[best]):.2f})"),
+            picture(made.model.displayed(pixels), caption=f"{name}, class image ({probability:.2f})"),
+            picture(
+                photos.model.displayed(photos.pixels[best]), caption=f"{name}, photograph ({float(own[best]):.2f})"
+            ),
         ]
     return ImageGrid(
         tuple(tuple(cells[at : at + 4]) for at in range(0, len(cells), 4)),

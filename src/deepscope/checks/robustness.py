@@ -157,7 +157,7 @@ def _series(label: str, x: list[float], shares: list[Estimate]) -> Series:
 
 def _figure(found: AttackEvaluation) -> ImageGrid:
     method = found.methods[-1]
-    rows = []
+    rows, shown = [], found.model.displayed
     for path, label, original, saved in zip(
         method.examples.paths,
         method.examples.labels.tolist(),
@@ -165,9 +165,9 @@ def _figure(found: AttackEvaluation) -> ImageGrid:
         method.outcome.images,
         strict=True,
     ):
-        change, _ = difference(original, saved)
+        change, _ = difference(shown(original), shown(saved))
         caption = f"{path.name}: {found.model.categories[label]}"
-        rows.append((as_picture(original, caption=caption), as_picture(saved), change))
+        rows.append((as_picture(shown(original), caption=caption), as_picture(shown(saved)), change))
     return ImageGrid(
         tuple(rows),
         "Examples of the changes",

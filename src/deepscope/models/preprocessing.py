@@ -183,6 +183,21 @@ def normalised(pixels: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> t
     return (pixels - mean) / std
 
 
+def displayed(pixels: torch.Tensor, channels: int) -> torch.Tensor:
+    """(..., C, H, W) pixels or levels -> RGB (..., 3, H, W) to look at, of the same type.
+
+    Args:
+        channels: of the network: what it sees in grey is shown in grey, and a stack as the mean of its channels.
+    """
+    if channels == 3:
+        return pixels
+    weights = pixels.new_tensor(_LUMA, dtype=torch.float32) if channels == 1 else None
+    values = pixels.float()
+    grey = values.mean(-3, keepdim=True) if weights is None else (values * weights.view(3, 1, 1)).sum(-3, keepdim=True)
+    shown = grey if pixels.is_floating_point() else grey.round()
+    return shown.to(pixels.dtype).expand(*pixels.shape[:-3], 3, *pixels.shape[-2:])
+
+
 def _side(value: Any, name: str) -> int | tuple[int, int]:
     if isinstance(value, (list, tuple)):
         height, width = documents.integers(value, name, low=1, high=_LONGEST, count=2)

@@ -17,7 +17,7 @@ from deepscope.models.capabilities import LAYERS, Capabilities, require
 from deepscope.models.capture import capture
 from deepscope.models.heads import Head
 from deepscope.models.outputs import Kind, Outputs
-from deepscope.models.preprocessing import Preprocessing, normalised
+from deepscope.models.preprocessing import Preprocessing, displayed, normalised
 from deepscope.models.weights import HALF
 from deepscope.names import Names
 
@@ -157,6 +157,10 @@ class VisionModel:
         """(N,) what is explained or maximised for the classes (N,), of (N, C) logits of this model; see `Head`."""
         head = Head("binary") if self.outputs.single and self.head.kind == "softmax" else self.head
         return head.objective(logits, classes)
+
+    def displayed(self, pixels: Tensor) -> Tensor:
+        """(..., C, H, W) pixels or levels -> (..., 3, H, W) to look at, in grey where the network sees no colours."""
+        return displayed(pixels, self.capabilities.channels)
 
     def for_label(self, label: int) -> VisionModel:
         """The same network as a classifier of one label, with the classes "no LABEL" and "LABEL".

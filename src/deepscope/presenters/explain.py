@@ -31,16 +31,19 @@ def _figure(found: Explanations) -> ImageGrid:
         own = (found.rows == index).nonzero()[:, 0].tolist()
         if by_truth:  # a right prediction has one map, shown in both columns
             own = [own[0], own[-1]]
+        if model.head.kind == "multilabel":  # images have different numbers of labels, and each map a row
+            grid += [_row(found, index, place) for place in own]
+            continue
         cells: list[GridCell] = [image_cell(photos, index)]
         for place in own:
             said = f"{model.categories[int(found.classes[place])]} ({probabilities[place]:.2f})"
             cells.append(heat(method, found.maps[place], caption=said))
             if not by_truth:
-                cells.append(heat(method, found.maps[place], over=pixels))
+                cells.append(heat(method, found.maps[place], over=found.model.displayed(pixels)))
         if by_truth:
-            cells.append(heat(method, found.maps[own[-1]], over=pixels))
+            cells.append(heat(method, found.maps[own[-1]], over=found.model.displayed(pixels)))
         grid.append(tuple(cells))
-    maps = int((found.rows == 0).sum())
+    maps = 1 if model.head.kind == "multilabel" else int((found.rows == 0).sum())
     return ImageGrid(
         tuple(grid),
         title=f"{method.name}, {model.name}",
@@ -52,6 +55,14 @@ def _figure(found: Explanations) -> ImageGrid:
         + ("Red speaks for the class, blue against it. " if method.signed else "Brighter counts more. ")
         + "Each map has its own scale, up to its 99th percentile.",
     )
+
+
+def _row(found: Explanations, index: int, place: int) -> tuple[GridCell, ...]:
+    """An image, the map of one of its labels, and the map over the image."""
+    said = f"{found.model.categories[int(found.classes[place])]} ({float(found.probabilities[place]):.2f})"
+    pixels, attribution = found.model.displayed(found.photos.pixels[index]), found.maps[place]
+    cells = heat(found.method, attribution, caption=said), heat(found.method, attribution, over=pixels)
+    return (image_cell(found.photos, index), *cells)
 
 
 def _table(found: Explanations) -> Table:
