@@ -13,7 +13,7 @@ from torch import Tensor
 from deepscope.attacks import FGSM, PGD, Attack, AttackEvaluation, Conditions, Square, evaluate_attacks
 from deepscope.attacks.defences import WARNING
 from deepscope.checks.check import Check
-from deepscope.checks.held_out import held_out
+from deepscope.checks.held_out import held_out, of_one_label
 from deepscope.command import Budget, Headline
 from deepscope.errors import SettingError
 from deepscope.models import VisionModel
@@ -35,6 +35,8 @@ class Robustness(Check):
         data: a folder with one folder of images per class, with or without `train/` and `test/`; or a
             dataset's name.
         model: the classifier; `deepscope models` lists them.
+        labels: a CSV file with the labels of each image, for a model with several per image; by default `labels.csv` in
+            the folder of the data.
         levels: largest changes, in grey levels of 255.
         steps: gradient steps of PGD; a model without gradients is attacked by Square with ten queries per step.
         limit: most images to use, drawn at random.
@@ -60,7 +62,7 @@ class Robustness(Check):
         if not self.levels:
             raise SettingError("levels", "must be one number or more")
         check(self)
-        held = held_out(self.model, self.data, session)
+        held = of_one_label(held_out(self.model, self.data, session, self.labels))
         found = evaluate_attacks(
             held.model,
             held.images,

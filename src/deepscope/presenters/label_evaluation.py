@@ -11,8 +11,8 @@ def said(found: LabelEvaluation) -> str:
     shown = sum(score.images > 0 for score in found.scores)
     over = f"{shown} label{'s' * (shown != 1)} on {found.images} images"
     return (
-        f"Mean average precision {found.mean_average_precision} over {over} (95 % bootstrap); all labels of an image are "
-        f"right on {found.exact} of them (95 % Wilson)."
+        f"Mean average precision {found.mean_average_precision} over {over} (95 % bootstrap); all labels of an "
+        f"image are right on {found.exact} of them (95 % Wilson)."
     )
 
 
