@@ -38,11 +38,11 @@ def label_table(found: LabelEvaluation) -> Table:
         for score in shown
     )
     columns = (
-        *(Column("label"), Column("images", "d"), Column("average precision", ".3f")),
+        *(Column("label"), Column("images", "d"), Column("AP", ".3f")),
         *(Column("low", ".3f"), Column("high", ".3f"), Column("threshold", ".3g")),
         *(Column("precision", ".3f"), Column("recall", ".3f")),
     )
     absent = [found.model.categories[score.label] for score in found.scores if not score.images]
     left_out = f" No image shows {', '.join(absent[:6])}{' and others' * (len(absent) > 6)}." if absent else ""
-    caption = f"Precision and recall at the threshold; intervals of the average precision are 95 % bootstrap.{left_out}"
+    caption = f"Precision and recall at the threshold; low and high: 95 % bootstrap of the average precision (AP).{left_out}"
     return Table(columns, rows, title="Each label", caption=caption)
