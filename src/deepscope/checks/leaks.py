@@ -11,6 +11,8 @@ from deepscope.checks.check import Check
 from deepscope.checks.given_data import audit_data
 from deepscope.command import Budget, Headline
 from deepscope.inputs import labels_beside
+from deepscope.models import DEFAULT, load_model
+from deepscope.models.capabilities import RGB, require
 from deepscope.presenters.data import present
 from deepscope.results import Note, Result
 from deepscope.session import Session
@@ -24,7 +26,7 @@ class Leaks(Check):
     Attributes:
         data: a folder with one folder of images per class, with or without `train/` and `test/`; or a
             dataset's name.
-        model: not used: the data is the same for every classifier.
+        model: the data is the same for every classifier of pictures; one of stacks of channels is refused.
         labels: a CSV file with the labels of each image: folders are then no classes.
     """
 
@@ -38,6 +40,8 @@ class Leaks(Check):
 
     def run(self, session: Session) -> Result:
         """Audit every image."""
+        if self.model != DEFAULT:  # what cannot be decoded as a picture may be a whole stack of channels
+            require(load_model(self.model, session), "leaks", RGB)
         result = present(audit_data(self.data, session, figures=8, listed=self._listed))
         count = {name: round(value) for name, value in result.metrics.items()}
         text = (

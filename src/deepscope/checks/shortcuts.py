@@ -14,6 +14,7 @@ from deepscope.command import Budget
 from deepscope.errors import DataError
 from deepscope.inputs import Given, Photos, stream_photos
 from deepscope.models import load_model
+from deepscope.models.capabilities import RGB, require
 from deepscope.presenters.shortcuts import present
 from deepscope.presenters.shown import provenance
 from deepscope.results import Block, Note, Provenance, Result
@@ -48,7 +49,9 @@ class Shortcuts(Check):
 
     def run(self, session: Session) -> Result:
         """Measure the images, and compare classes and errors."""
-        require_one_class(load_model(self.model, session), "shortcuts")
+        model = load_model(self.model, session)
+        require_one_class(model, "shortcuts")
+        require(model, "shortcuts", RGB)
         labels = label_shortcuts(labelled(self.data, session), limit=self.limit, session=session)
         result = present(labels)
         blocks, metrics = list(result.blocks), dict(result.metrics)

@@ -14,6 +14,7 @@ from torch import Tensor
 from deepscope import images
 from deepscope.classification.expected import Expected, read_expected
 from deepscope.models import Preprocessing, VisionModel
+from deepscope.models.capabilities import RGB, require
 from deepscope.models.prediction import forward
 from deepscope.models.preprocessing import Interpolation, from_levels
 from deepscope.render import Presented
@@ -135,6 +136,7 @@ def check_predictions(
     """
     check_values(_Settings, {"limit": limit})
     model.require_classes()
+    require(model, "comparing predictions", RGB)
     session = Session.of(session, device=model.device)
     wanted = read_expected(Path(expected), Path(photos), model, limit)
     run = _Runner(model, wanted, session)

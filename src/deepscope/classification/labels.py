@@ -110,7 +110,8 @@ def evaluate_labels(
         )
     present = np.array([values for values in drawn if not math.isnan(values[0])])
     exact = (predicted == shown)[:, list(labels)].all(1)
-    overall = _estimate(np.nanmean(present, axis=0))
+    drawn_some = ~np.isnan(present).all(0)  # a draw of few images may show no label at all
+    overall = _estimate(np.nanmean(present[:, drawn_some], axis=0))
     return LabelEvaluation(model, len(shown), tuple(scores), overall, proportion(int(exact.sum()), len(exact)))
 
 
@@ -137,5 +138,6 @@ def _estimate(values: NDArray[np.float64]) -> Estimate:
     """The first value, with the interval of the others."""
     if math.isnan(values[0]):
         return Estimate(math.nan, math.nan, math.nan)
-    low, high = np.nanquantile(values[1:], [0.025, 0.975])
+    known = values[~np.isnan(values)]
+    low, high = np.quantile(known[1:] if len(known) > 1 else known, [0.025, 0.975])
     return Estimate(float(values[0]), float(low), float(high))

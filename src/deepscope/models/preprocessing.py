@@ -137,7 +137,9 @@ class Preprocessing:
     def from_fields(cls, fields: Any) -> Preprocessing:
         """From JSON that was read. Raises ValueError where it is not such a description."""
         known = documents.mapping(fields, "preprocessing", optional=asdict(cls()))
-        mean, std = (documents.numbers(known[name], name, low=-1e3, high=1e3) for name in ("mean", "std"))
+        mean, std = (
+            documents.numbers(known[name], name, low=-1e3, high=1e3, most=MOST_CHANNELS) for name in ("mean", "std")
+        )
         interpolation = documents.choice(known["interpolation"], "interpolation", get_args(Interpolation))
         resize = _side(known["resize"], "resize")
         crop = None if known["crop"] is None else _side(known["crop"], "crop")

@@ -44,5 +44,7 @@ def label_table(found: LabelEvaluation) -> Table:
     )
     absent = [found.model.categories[score.label] for score in found.scores if not score.images]
     left_out = f" No image shows {', '.join(absent[:6])}{' and others' * (len(absent) > 6)}." if absent else ""
-    caption = f"Precision and recall at the threshold; low and high: 95 % bootstrap of the average precision (AP).{left_out}"
+    caption = (
+        f"Precision and recall at the threshold; low, high: 95 % bootstrap of the average precision (AP).{left_out}"
+    )
     return Table(columns, rows, title="Each label", caption=caption)
