@@ -117,8 +117,8 @@ def test_columns_say_nothing_of_other_labels(pictures: Path, model: VisionModel)
     ("text", "said"),
     [
         ("", "is empty"),
-        ("file,labels\na.png,cat;horse\n", "line 2: 'horse' is no label of colours"),
-        ("file,cat,horse\na.png,1,1\n", "line 1: 'horse' is no label"),
+        ("file,labels\na.png,cat;horse\n", "line 2: 'horse' is not a label of colours"),
+        ("file,cat,horse\na.png,1,1\n", "line 1: 'horse' is not a label"),
         ("file,cat,dog\na.png,1,2\n", "line 2: '2' is neither 0 nor 1"),
         ("file,cat,dog\na.png,1\n", "2 values below 3 columns"),
         ("file,cat,cat\na.png,1,1\n", "two columns"),

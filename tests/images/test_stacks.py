@@ -88,9 +88,9 @@ class _Harmful:
 HOSTILE: dict[str, tuple[Any, str]] = {
     "another number of channels": (lambda: as_npy(levels(channels=4)), r"shape \(24, 20, 4\).*width, 5\)"),
     "a picture": (lambda: as_tiff(np.zeros((8, 8, 3), np.uint8)), r"shape \(8, 8, 3\)"),
-    "no stack": (lambda: b"GIF89a" + bytes(100), "no image of 5 channels"),
+    "no stack": (lambda: b"GIF89a" + bytes(100), "not an image of 5 channels"),
     "objects": (lambda: as_npy(np.array([[[None] * 5]])), "type .O|objects"),
-    "a pickle": (lambda: pickle.dumps([1, 2]), "no image of 5 channels"),
+    "a pickle": (lambda: pickle.dumps([1, 2]), "not an image of 5 channels"),
     "a record": (lambda: _header("(2, 2, 5)", "[('a', '<u2')]"), "objects or records"),
     "complex numbers": (lambda: as_npy(np.zeros((2, 2, 5), np.complex64)), "of the type <c8"),
     "whole numbers of 64 bits": (lambda: as_npy(np.zeros((2, 2, 5), np.int64)), "of the type <i8"),

@@ -72,7 +72,7 @@ def test_thresholds_decide_on_each_label() -> None:
 @pytest.mark.parametrize(
     ("thresholds", "said"),
     [
-        ({"pink": 0.5}, "is no label"),
+        ({"pink": 0.5}, "is not a label"),
         ([0.5, 0.5], "one per label"),
         ("red=high", "must be a probability"),
         (1.5, "between 0 and 1"),

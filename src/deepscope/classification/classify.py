@@ -73,15 +73,19 @@ class Classification(Presented):
         ]
 
     def columns(self) -> Mapping[str, Sequence[Any]]:
-        """One row per image and class: image, rank (from 1), class, probability, whether it is predicted and right."""
+        """One row per image and class: image, rank (from 1), class, probability, and whether it is right.
+
+        With a multilabel head also whether the label is predicted.
+        """
         images, k = self.classes.shape
         ranked = self.classes.tolist()
+        several = self.model.head.kind == "multilabel"
         return {
             "image": [str(path) for path in self.paths for _ in range(k)],
             "rank": [*range(1, k + 1)] * images,
             "class": [self.model.categories[index] for row in ranked for index in row],
             "probability": self.probabilities.flatten().tolist(),
-            "predicted": self.predictions.flatten().tolist(),
+            **({"predicted": self.predictions.flatten().tolist()} if several else {}),
             "right": [index in known if known else None for row, known in zip(ranked, self.answers) for index in row],
         }
 

@@ -67,7 +67,7 @@ def _array(source: Source, channels: int, limits: Limits) -> NDArray[Any]:
         return _of_numpy(source, channels, limits)
     if source[:4] in TIFF:
         return _of_tiff(source, channels, limits)
-    raise Refused(f"it is no image of {channels} channels: give a NumPy file (.npy) or a TIFF that has as many")
+    raise Refused(f"it is not an image of {channels} channels: give a NumPy file (.npy) or a TIFF that has as many")
 
 
 def _of_numpy(data: bytes, channels: int, limits: Limits) -> NDArray[Any]:

@@ -115,7 +115,7 @@ def read_labels(path: str | Path, model: VisionModel) -> LabelTable:
 def _label(names: Names, name: str, path: Path, line: int, model: VisionModel) -> int:
     places = names.places(name)
     if len(places) != 1:
-        what = "is no label" if not places else "is the name of several labels"
+        what = "is not a label" if not places else "is the name of several labels"
         raise FileError(f"{path}, line {line}: {name[:60]!r} {what} of {model.name}", path=path)
     return places[0]
 

@@ -148,7 +148,7 @@ def _named(given: Mapping[str, float], labels: Sequence[str]) -> tuple[float, ..
     for name, value in given.items():
         places = known.places(str(name))
         if len(places) != 1:
-            what = "the name of several labels" if places else "no label"
+            what = "the name of several labels" if places else "not a label"
             raise SettingError("thresholds", f"name {str(name)[:60]!r}, which is {what}")
         if not isinstance(value, (int, float)):
             raise SettingError("thresholds", f"must be numbers; that of {str(name)[:60]!r} is {str(value)[:60]!r}")
