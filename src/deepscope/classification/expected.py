@@ -79,7 +79,7 @@ def read_expected(path: Path, photos: Path, model: VisionModel, limit: int) -> E
     if not paths:
         raise DataError(f"{path} names no image that is in {photos}: its column '{_FILE}' has their names", data=photos)
     table = torch.tensor(values, dtype=torch.int64 if of_classes else torch.float64)
-    whole = not of_classes and len(set(columns)) == len(model.categories)
+    whole = not of_classes and model.head.kind != "multilabel" and len(set(columns)) == len(model.categories)
     if whole and (table.sum(1) - 1).abs().max() > _LOOSE:
         raise FileError(f"{path}: the values of an image do not sum to 1; give probabilities", path=path)
     return Expected(tuple(paths), columns, table, of_classes)

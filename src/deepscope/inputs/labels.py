@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
-from deepscope.errors import DataError, FileError
+from deepscope.errors import DataError, FileError, SettingError
 from deepscope.inputs import tables
 from deepscope.models import VisionModel
 from deepscope.names import Names
@@ -84,6 +85,8 @@ def read_labels(path: str | Path, model: VisionModel) -> LabelTable:
     Raises:
         FileError: the file cannot be read, a row cannot be used, or a label is none of the model's.
     """
+    if not isinstance(path, (str, Path)):
+        raise SettingError("labels", "must be the path of a CSV file", got=cast(object, path))
     path = Path(path)
     names, lines = Names(model.categories), list(tables.rows(path))
     if not lines:
