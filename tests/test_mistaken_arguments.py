@@ -20,7 +20,8 @@ BLACK = torch.zeros(1, 3, 8, 8)
 
 
 MODEL = tiny_model(size=16)
-LABELS = ds.wrap(MODEL.network, preprocessing=MODEL.preprocessing, head="multilabel")
+PIXELS = MODEL.preprocessing
+LABELS = ds.wrap(MODEL.network, preprocessing=PIXELS, head="multilabel")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
 from pathlib import Path
@@ -10,14 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
 import deepscope as ds
+import tiny_sources
 from deepscope.attacks import PGD
+from deepscope.classification import check_predictions
 from deepscope.errors import DeepscopeError, ModelError, SettingError
 from deepscope.models import VisionModel, load_model
 from deepscope.session import Session
+from deepscope.transfer import export
 
 LABELS = ("red", "green", "blue")
 TAKEN = ds.Preprocessing(16, 16, mean=(0.0,) * 3, std=(1.0,) * 3)
@@ -238,3 +243,38 @@ def test_a_program_takes_the_head_that_is_said(tmp_path: Path) -> None:
     assert ds.classify(opened, np.full((230, 230, 3), 255, np.uint8)).predicted == [LABELS]
     with pytest.raises(DeepscopeError, match="cannot be binary"):
         load_model(tmp_path / "m.ts", session, head="binary")
+
+
+def test_an_export_keeps_labels_and_thresholds(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason="pip install 'deepscope[onnx]'")
+    pytest.importorskip("onnxruntime", reason="pip install 'deepscope[onnx]'")
+    model = several(thresholds={"green": 0.2})
+    export(model, tmp_path / "m.onnx")
+    opened = load_model(tmp_path / "m.onnx", Session(cache=tmp_path, quiet=True))
+    assert (opened.head, opened.categories) == (model.head, model.categories)
+    pixels = 0.45 + 0.1 * noise()
+    torch.testing.assert_close(opened.probabilities(opened(pixels)), model.probabilities(model(pixels)))
+    with pytest.raises(SettingError, match="cannot be exported"):
+        export(single(thresholds=0.2), tmp_path / "single.onnx")
+
+
+def test_transformers_say_that_images_have_several_labels(tmp_path: Path) -> None:
+    tiny = tiny_sources.transformers(tmp_path)
+    about = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**about, "problem_type": "multi_label_classification"}))
+    model = load_model(tmp_path, Session(cache=tmp_path, quiet=True))
+    assert model.head.kind == "multilabel"
+    pixels = torch.rand(2, 3, tiny_sources.SIZE, tiny_sources.SIZE)
+    assert tiny.logits is not None
+    with torch.no_grad():
+        wanted = tiny.logits(model.normalise(pixels)).sigmoid()
+    torch.testing.assert_close(model.probabilities(model(pixels)), wanted, atol=1e-5, rtol=0)
+
+
+def test_labels_beside_the_owners_probabilities(tmp_path: Path) -> None:
+    """Probabilities of several labels need not sum to 1."""
+    Image.fromarray(np.full((16, 16, 3), (140, 120, 130), np.uint8)).save(tmp_path / "a.png")
+    model = several()
+    found = model.probabilities(model(model.read([tmp_path / "a.png"])))[0].tolist()
+    (tmp_path / "expected.csv").write_text(f"file,{','.join(LABELS)}\na.png,{','.join(map(str, found))}\n")
+    assert check_predictions(model, tmp_path, tmp_path / "expected.csv").agrees

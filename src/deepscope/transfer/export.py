@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepscope.errors import DataError, MissingExtraError, ModelError
+from deepscope.errors import DataError, MissingExtraError, ModelError, SettingError
 from deepscope.files import atomic
 from deepscope.images import Skipped
 from deepscope.inputs import Images, nothing_readable, read
@@ -150,6 +150,11 @@ def export_onnx(model: VisionModel, path: Path) -> float:
 
     model.require_classes()
     require(model, "an export to ONNX", LAYERS)
+    if model.head.kind == "binary" and model.head.thresholds:
+        problem = (
+            f"of {model.name} cannot be exported: an ONNX file gives the probabilities of both classes, not decisions"
+        )
+        raise SettingError("thresholds", problem)
     rng = torch.Generator().manual_seed(0)
     pixels = torch.rand(2, model.planes, *model.preprocessing.size, generator=rng)
     with torch.no_grad():
