@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,18 @@ class _Harmful:
         raise AssertionError("it was pickled")
 
 
+def _bomb() -> bytes:
+    """A TIFF whose only strip claims the bytes of an image and unpacks to many more."""
+    honest = as_tiff(levels(), photometric="minisblack", planarconfig="contig", compression="zlib")
+    packed = zlib.compress(bytes(10**7), 9)
+    with tifffile.TiffFile(io.BytesIO(honest)) as file:
+        places = [file.pages.first.tags[name].valueoffset for name in ("StripByteCounts", "StripOffsets")]
+    data = bytearray(honest) + packed
+    for place, value in zip(places, (len(packed), len(honest))):
+        data[place : place + 4] = value.to_bytes(4, "little")
+    return bytes(data)
+
+
 HOSTILE: dict[str, tuple[Any, str]] = {
     "another number of channels": (lambda: as_npy(levels(channels=4)), r"shape \(24, 20, 4\).*width, 5\)"),
     "a picture": (lambda: as_tiff(np.zeros((8, 8, 3), np.uint8)), r"shape \(8, 8, 3\)"),
@@ -103,6 +116,7 @@ HOSTILE: dict[str, tuple[Any, str]] = {
     "a strip": (lambda: _header("(1, 5000, 5)"), "strip"),
     "no pixels": (lambda: _header("(0, 0, 5)"), "no pixels"),
     "a TIFF that is cut off": (lambda: TIFFS["compressed"](levels())[:800], "."),
+    "a bomb": (_bomb, "larger than it says"),
     "an empty file": (lambda: b"", "empty"),
 }
 

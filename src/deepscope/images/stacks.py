@@ -6,6 +6,7 @@ import ast
 import io
 import logging
 import math
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ _HEADER = 2**16
 """Bytes that the header of a NumPy file may have; ours take 128."""
 _LARGEST = {"|u1": 255.0, "<u2": 65535.0, ">u2": 65535.0}
 """The level that becomes 1, of integers; numbers of floating point are taken as they are."""
+_DEFLATE = (8, 32946)
+"""TIFF's numbers of the one compression that is read."""
 _FLOATS = ("<f2", "<f4", "<f8", ">f2", ">f4", ">f8")
 
 
@@ -107,8 +110,26 @@ def _of_tiff(data: bytes, channels: int, limits: Limits) -> NDArray[Any]:
         _check(shape, first.dtype.newbyteorder("<").str if first.dtype else "?", channels, limits)
         if any(page.shape != first.shape or page.dtype != first.dtype for page in pages):
             raise Refused("it is a TIFF whose pages differ in size or type")
+        for page in pages:
+            _check_segments(page, data, limits)
         found = np.stack([page.asarray(maxworkers=1) for page in pages]) if several else first.asarray(maxworkers=1)
     return np.moveaxis(found, 0, -1) if several or apart else found
+
+
+def _check_segments(page: Any, data: bytes, limits: Limits) -> None:
+    """Refuse a page whose strips or tiles are larger than the image is, or than they claim once decompressed."""
+    if page.compression not in (1, *_DEFLATE):
+        kind = getattr(page.compression, "name", page.compression)
+        raise Refused(f"it is a TIFF compressed by {kind}, which is not supported: save it with deflate, or without")
+    size = math.prod(page.chunks) * page.dtype.itemsize
+    if size > limits.memory or len(page.dataoffsets) * size > 4 * limits.memory:
+        raise Refused("it is a TIFF with strips or tiles that are too large")
+    if page.compression in _DEFLATE:
+        for offset, count in zip(page.dataoffsets, page.databytecounts):
+            opened = zlib.decompressobj()
+            found = opened.decompress(data[offset : offset + count], size + 1)
+            if len(found) > size or opened.unconsumed_tail:
+                raise Refused("it is a TIFF whose strips or tiles are larger than it says")
 
 
 def _check(shape: tuple[int, ...], kind: str, channels: int, limits: Limits) -> None:

@@ -151,9 +151,7 @@ def export_onnx(model: VisionModel, path: Path) -> float:
     model.require_classes()
     require(model, "an export to ONNX", LAYERS)
     if model.head.kind == "binary" and model.head.thresholds:
-        problem = (
-            f"of {model.name} cannot be exported: an ONNX file gives the probabilities of both classes, not decisions"
-        )
+        problem = f"of {model.name} cannot be exported: an ONNX file gives probabilities, not decisions"
         raise SettingError("thresholds", problem)
     rng = torch.Generator().manual_seed(0)
     pixels = torch.rand(2, model.planes, *model.preprocessing.size, generator=rng)
