@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from deepscope.models.heads import Head
 from deepscope.models.vision_model import VisionModel
 
 
@@ -26,7 +27,8 @@ class Contrast(VisionModel):
     @classmethod
     def of(cls, model: VisionModel, pair: tuple[int, int]) -> Contrast:
         """The contrast of two classes of a model, which shares its network."""
-        made = cls(**{field.name: getattr(model, field.name) for field in fields(VisionModel) if field.init}, pair=pair)
+        own = {field.name: getattr(model, field.name) for field in fields(VisionModel) if field.init}
+        made = cls(**{**own, "head": Head()}, pair=pair)
         object.__setattr__(made, "outputs", model.outputs)
         return made
 
