@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import pytest
 import timm
 import torch
 from timm.models import MetaFormer, MlpMixer
@@ -86,7 +87,12 @@ def _wake(network: nn.Module) -> None:
 
 
 def _timm(name: str, **settings: Any) -> Callable[[int], nn.Module]:
-    return lambda classes: timm.create_model(name, num_classes=classes, **settings)
+    def build(classes: int) -> nn.Module:
+        if not timm.is_model(name):
+            pytest.skip(f"timm {timm.__version__} has no {name}")
+        return timm.create_model(name, num_classes=classes, **settings)
+
+    return build
 
 
 def _vgg(classes: int) -> nn.Module:

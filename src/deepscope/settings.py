@@ -137,10 +137,10 @@ def check_values(cls: type[Any], values: Mapping[str, Any]) -> None:
     """`check` for values of some fields of a dataclass."""
     types = field_types(cls)
     for name, given in values.items():
-        if (wanted := _KINDS.get(_bare(types[name]))) and not _is(given, wanted):
-            raise SettingError(name, f"must be {wanted[1]}", got=given)
         for value in _numbers(given):
             declared(types[name]).check(name, value)
+        if (wanted := _KINDS.get(_bare(types[name]))) and not _is(given, wanted):
+            raise SettingError(name, f"must be {wanted[1]}", got=given)
 
 
 @functools.cache
