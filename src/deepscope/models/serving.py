@@ -146,9 +146,22 @@ def _by_measuring(
     reference: Run,
     here: dict[str, Engine],
 ) -> Chosen | None:
-    known, built = kept.decision(), {}
-    if not known:
-        known, built = _measured(module, example, kept, images, agree, reference, here)
+    known, built = dict(kept.decision()), {}
+    before = len(known)
+    if not before:
+        known["torch"] = _seconds(reference, example)
+    exported = any("onnx" in engine.packages for engine in here.values())
+    for name, engine in here.items():
+        if name in known or (exported and name == "compile"):
+            continue  # to compile takes longer than all else, and is no quicker
+        if known["torch"] * images / 2 > engine.first_use:
+            began = time.perf_counter()
+            chosen = _tried(engine, module, example, kept, agree)
+            known[f"{name}/first"] = time.perf_counter() - began
+            known[name] = _seconds(chosen.run, example) if chosen else float("inf")
+            built |= {name: chosen} if chosen else {}
+    if len(known) > before:
+        kept.decide(known)
     names = [name for name in known if name in here and known[name] < known["torch"]]
     best = min(names, key=lambda name: known[name], default=None)
     if best is None:
@@ -157,33 +170,6 @@ def _by_measuring(
     if images * (known["torch"] - known[best]) <= first:
         return None
     return built.get(best) or _tried(here[best], module, example, kept, agree)
-
-
-def _measured(
-    module: nn.Module,
-    example: Tensor,
-    kept: Kept,
-    images: int,
-    agree: Agree,
-    reference: Run,
-    here: dict[str, Engine],
-) -> tuple[dict[str, float], dict[str, Chosen]]:
-    """Seconds per image of PyTorch and the engines whose first use the images may repay, and these engines."""
-    plain = _seconds(reference, example)
-    known, built = {"torch": plain}, {}
-    exported = any("onnx" in engine.packages for engine in here.values())
-    for engine in here.values():
-        if exported and engine.name == "compile":
-            continue  # it takes longer than all else, and is no quicker
-        if plain * images / 2 > engine.first_use:
-            began = time.perf_counter()
-            chosen = _tried(engine, module, example, kept, agree)
-            known[f"{engine.name}/first"] = time.perf_counter() - began
-            known[engine.name] = _seconds(chosen.run, example) if chosen else float("inf")
-            built |= {engine.name: chosen} if chosen else {}
-    if len(known) > 1:  # else another number of images may be worth more
-        kept.decide(known)
-    return known, built
 
 
 def _tried(engine: Engine, module: nn.Module, example: Tensor, kept: Kept, agree: Agree) -> Chosen | None:
