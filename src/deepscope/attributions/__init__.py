@@ -5,6 +5,7 @@ their maps can be trusted.
 """
 
 from deepscope.attributions.attention_rollout import AttentionRollout
+from deepscope.attributions.attn_lrp import AttnLRP
 from deepscope.attributions.attribution import Attribution, Baseline, per_pixel
 from deepscope.attributions.class_activation import GradCAM, GradCAMPlusPlus, LayerCAM
 from deepscope.attributions.compare import Comparison, compare
@@ -14,6 +15,7 @@ from deepscope.attributions.explain import Explanations, attribute, explain
 from deepscope.attributions.generic_attention import GenericAttention
 from deepscope.attributions.guided_backpropagation import GuidedBackpropagation
 from deepscope.attributions.integrated_gradients import IntegratedGradients
+from deepscope.attributions.legrad import LeGrad
 from deepscope.attributions.naming import as_measures, as_method, as_methods, labels
 from deepscope.attributions.occlusion import Occlusion
 from deepscope.attributions.rise import RISE
@@ -26,6 +28,7 @@ from deepscope.registry import discover
 __all__ = [
     "RISE",
     "AttentionRollout",
+    "AttnLRP",
     "Attribution",
     "Baseline",
     "Comparison",
@@ -39,6 +42,7 @@ __all__ = [
     "GuidedBackpropagation",
     "IntegratedGradients",
     "LayerCAM",
+    "LeGrad",
     "Measurements",
     "Occlusion",
     "Saliency",
