@@ -293,14 +293,14 @@ def test_logits_are_those_of_an_ordinary_pass() -> None:
     ids=["causal", "mask", "bias", "grouped"],
 )
 def test_explicit_attention_is_the_fused_one(settings: dict[str, Any]) -> None:
-    from deepscope.models.attention import _explicit
+    from deepscope.models.attention import explicit_attention
 
     generator = torch.Generator().manual_seed(0)
     heads = 2 if "enable_gqa" in settings else 4
     query, key, value = (
         torch.randn(2, count, 5, 3, generator=generator, dtype=torch.float64) for count in (4, heads, heads)
     )
-    weights, values = _explicit(query, key, value, **settings)
+    weights, values = explicit_attention(query, key, value, **settings)
     torch.testing.assert_close(weights @ values, F.scaled_dot_product_attention(query, key, value, **settings))
 
 

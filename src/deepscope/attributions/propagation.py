@@ -47,7 +47,7 @@ class Propagation(TorchFunctionMode, ABC):
         keywords = dict(kwargs or {})
         name = getattr(func, "__name__", "")
         plain = name if name.startswith("__") else name.rstrip("_")
-        if plain not in self.ruled or not self.follows([*args, *keywords.values()]):
+        if plain not in self.ruled or not self.follows(plain, [*args, *keywords.values()]):
             return func(*args, **keywords)
         in_place = plain != name or keywords.get("inplace", False)
         if plain != name:
@@ -58,7 +58,7 @@ class Propagation(TorchFunctionMode, ABC):
         output = self.propagate(plain, func, operand, args[1:], keywords)
         return args[0].copy_(output) if in_place else output
 
-    def follows(self, values: Sequence[Any]) -> bool:
+    def follows(self, name: str, values: Sequence[Any]) -> bool:
         """Whether a function of these values is on the way from the pixels to the scores."""
         return any(varies(value) for value in values)
 

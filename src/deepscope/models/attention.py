@@ -144,7 +144,7 @@ class AttentionReading(TorchFunctionMode):
     ) -> Any:
         name, settings = getattr(func, "__name__", ""), dict(kwargs or {})
         if name == "scaled_dot_product_attention":
-            weights, values = _explicit(*args, **settings)
+            weights, values = explicit_attention(*args, **settings)
             self.matrices.append(weights)
             return weights @ values
         if name == "multi_head_attention_forward":
@@ -177,7 +177,7 @@ class AttentionReading(TorchFunctionMode):
             self.matrices.append(first)
 
 
-def _explicit(
+def explicit_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
