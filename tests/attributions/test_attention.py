@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import models
 
-from architectures import ARCHITECTURES
+from architectures import ARCHITECTURES, Architecture
 from deepscope.attributions import AttentionRollout, AttnLRP, Attribution, GenericAttention, LeGrad, compare
 from deepscope.errors import UnsupportedError
 from deepscope.models import Preprocessing, VisionModel
@@ -272,14 +272,17 @@ def test_knows_which_tokens_are_read(name: str, prefix: int, read: tuple[int, ..
     assert found.read == (tuple(range(1, 17)) if read is None else read)
 
 
-def test_logits_are_those_of_an_ordinary_pass() -> None:
-    for architecture in ARCHITECTURES:
-        if architecture.name.startswith(("ViT", "DeiT", "EVA")):
-            model = architecture.model()
-            found, logits = matrices(model, architecture.pixels())
-            torch.testing.assert_close(logits, model(architecture.pixels()), rtol=1e-10, atol=1e-10)
-            for matrix in found:
-                torch.testing.assert_close(matrix.sum(-1), torch.ones_like(matrix.sum(-1)))
+@pytest.mark.parametrize(
+    "architecture",
+    [one for one in ARCHITECTURES if one.name.startswith(("ViT", "DeiT", "EVA"))],
+    ids=lambda one: one.name,
+)
+def test_logits_are_those_of_an_ordinary_pass(architecture: Architecture) -> None:
+    model = architecture.model()
+    found, logits = matrices(model, architecture.pixels())
+    torch.testing.assert_close(logits, model(architecture.pixels()), rtol=1e-10, atol=1e-10)
+    for matrix in found:
+        torch.testing.assert_close(matrix.sum(-1), torch.ones_like(matrix.sum(-1)))
 
 
 @pytest.mark.parametrize(
