@@ -20,7 +20,7 @@ PATCH = 4
 """Side of the transformer's patches, in pixels."""
 _MEAN, _DEVIATION = 0.1307, 0.3081
 """Of the pixels of MNIST's training digits."""
-_BATCH, _RATE, _DECAY, _WARM_UP, _SHIFT = 128, 1e-3, 0.05, 0.05, 2
+_BATCH, _RATE, _DECAY, _WARM_UP = 128, 2e-3, 0.05, 0.05
 _CLASSES = tuple(str(digit) for digit in range(10))
 
 
@@ -75,7 +75,7 @@ NETWORKS: Mapping[str, Callable[[], nn.Module]] = {"vit": transformer, "cnn": co
 def trained(name: str, data: Data, *, epochs: int, session: Session, folder: Path) -> VisionModel:
     """The network of that name, trained; a killed training resumes, and a finished one is read.
 
-    AdamW with a cosine schedule, on batches of 128 digits that are shifted by up to two pixels.
+    AdamW with a cosine schedule, on batches of 128 digits; none is augmented.
 
     Args:
         folder: for the checkpoint.
@@ -124,8 +124,7 @@ class _Step:
         images, labels = batch
         for group in self._adam.param_groups:
             group["lr"] = _RATE * min(1.0, (moment.progress + 1e-3) / _WARM_UP) * cosine_decay(moment.progress)
-        shift = torch.randint(-_SHIFT, _SHIFT + 1, (2,), generator=moment.rng("shift")).tolist()
-        inputs = (_grey(images.roll(shift, (2, 3))) - _MEAN) / _DEVIATION
+        inputs = (_grey(images) - _MEAN) / _DEVIATION
         loss = functional.cross_entropy(self._network(inputs).float(), labels)
         update(loss, self._adam)
         return {"loss": loss}

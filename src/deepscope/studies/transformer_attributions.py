@@ -58,7 +58,7 @@ class TransformerAttributions(Study):
     minutes: ClassVar[Mapping[Budget, float]] = {"quick": 1.5, "full": 40}
 
     _: KW_ONLY
-    epochs: int = 5
+    epochs: int = 6
     images: int | None = None
     limit: int = 200
     sanity: int = 32
@@ -113,7 +113,8 @@ class TransformerAttributions(Study):
         how = (
             f"trained on {len(data.train)} digits of {data.name} for {self.epochs} epochs, AdamW with a cosine schedule"
         )
-        blocks.append(answers([*_trained(found, how), *asked.worth(found), *(one.answer() for one in questions)]))
+        given = [asked.leading(questions[0]), *(question.answer() for question in questions[1:])]
+        blocks.append(answers([*_trained(found, how), *asked.worth(found), *given]))
         return Result(
             title="Attribution maps of a vision transformer, measured",
             metrics=metrics,
