@@ -55,7 +55,7 @@ class TransformerAttributions(Study):
     """
 
     chapter: ClassVar[str] = "2.1 Saliency maps"
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 1.5, "full": 40}
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 1.2, "full": 15}
 
     _: KW_ONLY
     epochs: int = 6
@@ -68,7 +68,7 @@ class TransformerAttributions(Study):
     @classmethod
     def within(cls, budget: Budget) -> TransformerAttributions:
         """Few digits everywhere, or all of them."""
-        return cls() if budget == "full" else cls(epochs=3, images=6000, limit=12, sanity=3)
+        return cls() if budget == "full" else cls(epochs=4, images=12_000, limit=16, sanity=3)
 
     def inputs(self, home: Path) -> Sequence[Path]:
         """The digits."""
