@@ -143,7 +143,11 @@ class VisionModel:
             ModelError: the model has no class layer, or its network returns no finite scores of its categories.
         """
         self.require_classes()
-        return self.outputs(self.network, self.normalise(pixels)).to(pixels.dtype)
+        return self.read_out(self.outputs(self.network, self.normalise(pixels))).to(pixels.dtype)
+
+    def read_out(self, logits: Tensor) -> Tensor:
+        """What this model returns where its network returns these logits; a contrast returns their differences."""
+        return logits
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """(N, C) logits of this model -> (N, C) probabilities, by softmax or by a sigmoid per label."""
