@@ -124,12 +124,11 @@ def test_a_black_box_of_labels_may_saturate(steep: float) -> None:
 
 def test_a_black_box_of_classes_is_not_of_labels() -> None:
     colours = Colours()
-    model = ds.wrap(
-        lambda pixels: (0.1 * colours(pixels).detach()).softmax(1).numpy(),
-        LABELS,
-        preprocessing=TAKEN,
-        head="multilabel",
-    )
+
+    def ask(pixels: Tensor) -> Any:
+        return (0.1 * colours(pixels).detach()).softmax(1).numpy()
+
+    model = ds.wrap(ask, LABELS, preprocessing=TAKEN, head="multilabel")
     with pytest.raises(SettingError, match="must be softmax"):
         model(noise())
 
