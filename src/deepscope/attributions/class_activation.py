@@ -43,7 +43,9 @@ class ClassActivation(Attribution):
         for rows, part in batches(
             len(pixels),
             pixels.device,
-            lambda rows: self.weigh(*with_gradient(model, layer, pixels[rows], target[rows])),
+            lambda rows: self.weigh(
+                *with_gradient(model, layer, pixels[rows], lambda logits: model.objective(logits, target[rows]))
+            ),
         ):
             maps[rows] = enlarge(part.relu(), pixels)
         return maps

@@ -48,16 +48,32 @@ def gradient(
         return taken(FastBackward(enabled=False))
 
 
+def prepared(model: VisionModel, pixels: Tensor) -> FastBackward:
+    """For many passes of a model over images such as these; forward passes take about half the time on a CPU.
+
+    It costs two forward and two backward passes over one image. A model without gradients runs as it is.
+    """
+    return FastBackward.of(model, pixels) if model.capabilities.gradients else FastBackward(enabled=False)
+
+
 def target_logit(model: VisionModel, pixels: Tensor, target: Tensor) -> Tensor:
     """(N,) logits of the target classes: see `VisionModel.objective`."""
     return model.objective(model(pixels), target)
 
 
-def probability(model: VisionModel, pixels: Tensor, target: Tensor) -> Tensor:
-    """(N,) probabilities of the target classes; no gradient."""
+def scores(model: VisionModel, pixels: Tensor, fast: FastBackward) -> Tensor:
+    """(N, C) logits, without a gradient.
+
+    Args:
+        fast: what `prepared` gave for the model.
+    """
     with torch.no_grad():
-        logits = model(pixels.contiguous(memory_format=torch.channels_last))
-        return model.probabilities(logits).gather(1, target[:, None]).squeeze(1)
+        return fast.run(lambda: model(pixels.contiguous(memory_format=torch.channels_last)))
+
+
+def probability(model: VisionModel, pixels: Tensor, target: Tensor, fast: FastBackward) -> Tensor:
+    """(N,) probabilities of the target classes; no gradient."""
+    return model.probabilities(scores(model, pixels, fast)).gather(1, target[:, None]).squeeze(1)
 
 
 def batches(total: int, device: torch.device, run: Callable[[slice], Output]) -> Iterator[tuple[slice, Output]]:
