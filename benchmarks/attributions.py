@@ -1,6 +1,7 @@
 """Attributions against captum, pytorch-grad-cam and torchcam: time, floating-point operations, memory.
 
 python benchmarks/attributions.py [--images 32] [--repeats 3] [--networks ...] [--parts ...] [--cases ...] [--json]
+python benchmarks/attributions.py --networks vit_tiny swin_tiny --parts cost attention --cases saliency grad-cam
 
 Both sides explain the same images on the same threads, by turns, in one process; ratios are peer / deepscope of the
 medians, so above 1 deepscope is faster or smaller. Peers get the batch that they are given in their examples: all
@@ -17,12 +18,15 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
+import timm
 import torch
 import torchvision
 from captum import attr as captum
@@ -36,7 +40,9 @@ from torchcam.methods import GradCAM as TorchCAM
 from deepscope.attributions import Attribution, GradCAM, IntegratedGradients, Saliency, SmoothGrad
 from deepscope.attributions.feature_map import feature_layer
 from deepscope.data.photographs import bundled_photographs
+from deepscope.errors import UnsupportedError
 from deepscope.models import Preprocessing, VisionModel, load_model
+from deepscope.models.layouts import layout
 from deepscope.session import Session
 from environment import environment
 
@@ -67,18 +73,29 @@ class Case:
     peer: Callable[[], object]
 
 
+RANDOM: dict[str, Callable[[], nn.Module]] = {
+    "resnet18": torchvision.models.resnet18,
+    "vit_tiny": partial(timm.create_model, "vit_tiny_patch16_224"),
+    "swin_tiny": partial(timm.create_model, "swin_tiny_patch4_window7_224"),
+}
+"""Networks whose weights nobody bundles; random ones take the same time."""
+
+
 def network(name: str, session: Session) -> VisionModel:
-    """A model with its weights; ResNet-18, whose weights nobody bundles, has random ones: time does not mind."""
-    if name == "resnet18":
+    """A model with its weights, or with random ones."""
+    if name in RANDOM:
         torch.manual_seed(0)
-        return VisionModel(name, torchvision.models.resnet18(), Preprocessing(), tuple(map(str, range(1000))))
+        return VisionModel(name, RANDOM[name](), Preprocessing(), tuple(map(str, range(1000))))
     return load_model(name, session)
 
 
 def cases(model: VisionModel, pixels: Tensor, target: Tensor) -> list[Case]:
     """What is compared. Parameters are frozen before ours and thawed before the peers'."""
     labels = target.tolist()
-    layer = model.network.get_submodule(feature_layer(model, pixels))
+    name = feature_layer(model, pixels)
+    layer, places = model.network.get_submodule(name), layout(model, name, pixels)
+    assert places is not None
+    channels_first = places.grid is not None and places.channels == 1
 
     def ours(method: Attribution) -> Callable[[], object]:
         def run() -> object:
@@ -100,7 +117,8 @@ def cases(model: VisionModel, pixels: Tensor, target: Tensor) -> list[Case]:
 
     def pytorch_grad_cam() -> object:
         wanted: list[Any] = [ClassifierOutputTarget(label) for label in labels]
-        with PytorchGradCAM(FromPixels(model, trainable=True), [layer]) as cam:
+        reshape = None if channels_first else places.maps  # it does not know where a transformer has its channels
+        with PytorchGradCAM(FromPixels(model, trainable=True), [layer], reshape_transform=reshape) as cam:
             return cam(pixels, wanted)
 
     def torchcam() -> object:
@@ -108,12 +126,14 @@ def cases(model: VisionModel, pixels: Tensor, target: Tensor) -> list[Case]:
         with TorchCAM(seen, layer) as cam:
             return cam(labels, seen(pixels))
 
-    return [
+    found = [
         Case("saliency/captum", ours(Saliency()), captum_saliency),
         Case("smoothgrad/captum", ours(SmoothGrad(samples=SAMPLES)), captum_smoothgrad),
         Case("grad-cam/pytorch-grad-cam", ours(GradCAM()), pytorch_grad_cam),
-        Case("grad-cam/torchcam", ours(GradCAM()), torchcam),
     ]
+    if channels_first:  # torchcam takes no other layout
+        found.append(Case("grad-cam/torchcam", ours(GradCAM()), torchcam))
+    return found
 
 
 def clock(run: Callable[[], object]) -> tuple[float, float]:
@@ -173,6 +193,22 @@ def compare(model: VisionModel, pixels: Tensor, target: Tensor, chosen: Sequence
             f"MiB/{name}": memory[0],
             f"ratio/memory/{name}": memory[1] / max(1.0, memory[0]),
         }
+
+
+def attention(model: VisionModel, pixels: Tensor, target: Tensor, repeats: int) -> Reported:
+    """Processor time of each method for transformers, in saliency passes (medians, by turns)."""
+    model.network.requires_grad_(False)
+    methods = [method for method in map(Attribution.named, Attribution.members()) if method.of_transformers]
+    usable: list[Attribution] = [Saliency()]
+    for method in methods:
+        with suppress(UnsupportedError):
+            method(model, pixels, target)  # which also warms it up
+            usable.append(method)
+    usable[0](model, pixels, target)
+    times = [[clock(partial(method, model, pixels, target))[0] for method in usable] for _ in range(repeats)]
+    passes = np.median(np.array(times), axis=0)
+    for method, seconds in zip(usable[1:], passes[1:]):
+        yield {f"passes/{method.name}/{model.name}": float(seconds / passes[0])}
 
 
 def gradients_needed(model: VisionModel, pixels: Tensor, target: Tensor, error: float = 0.05) -> dict[str, float]:
@@ -238,7 +274,10 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=["squeezenet1_0", "resnet18", "efficientnet_lite0"])
     parser.add_argument("--cases", nargs="+", default=["saliency", "smoothgrad", "grad-cam"], help="how names begin")
     parser.add_argument(
-        "--parts", nargs="+", choices=("cost", "gradients", "growth"), default=["cost", "gradients", "growth"]
+        "--parts",
+        nargs="+",
+        choices=("cost", "gradients", "growth", "attention"),
+        default=["cost", "gradients", "growth"],
     )
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
@@ -263,7 +302,10 @@ def main() -> None:
         if "cost" in arguments.parts:
             for found_now in compare(model, pixels, target, arguments.cases, arguments.repeats):
                 report(found_now)
-        if "gradients" in arguments.parts and name != "resnet18":  # what a random network needs says nothing
+        if "attention" in arguments.parts:
+            for found_now in attention(model, pixels, target, arguments.repeats):
+                report(found_now)
+        if "gradients" in arguments.parts and name not in RANDOM:  # what a random network needs says nothing
             report(gradients_needed(model, pixels, target))
         if "growth" in arguments.parts:
             report({f"growth/MiB/{name}": growth(model, pixels, target, arguments.calls)})

@@ -41,6 +41,7 @@ class Architecture:
         size: side of the input, in pixels.
         fixed: whether it takes no other size.
         classes: whether it has a class layer.
+        library: that defines the network, where it may be missing: tests of it are skipped then.
     """
 
     name: str
@@ -48,9 +49,12 @@ class Architecture:
     size: int = 64
     fixed: bool = False
     classes: bool = True
+    library: str = ""
 
     def model(self, *, seed: int = 0) -> VisionModel:
         """The network in double precision, the same for the same seed."""
+        if self.library:
+            pytest.importorskip(self.library, reason="pip install 'deepscope[hf]'")
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             network = self.build(len(CLASSES) if self.classes else 0).double().eval()
@@ -157,6 +161,21 @@ def _torchvision_swin(classes: int) -> nn.Module:
     return models.SwinTransformer([4, 4], 16, [1, 2], [2, 2], [7, 7], num_classes=classes)
 
 
+def _transformers_vit(classes: int) -> nn.Module:
+    import transformers
+
+    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+    config = transformers.ViTConfig(**sizes, image_size=64, patch_size=16, num_labels=classes)
+    return transformers.ViTForImageClassification(config)
+
+
+def _transformers_convnext(classes: int) -> nn.Module:
+    import transformers
+
+    config = transformers.ConvNextConfig(depths=[1, 1, 2, 1], hidden_sizes=[8, 12, 16, 24], num_labels=classes)
+    return transformers.ConvNextForImageClassification(config)
+
+
 _SMALL: Mapping[str, Any] = {"embed_dim": 32, "depth": 3, "num_heads": 2}
 _SMALL_SWIN: Mapping[str, Any] = {"embed_dim": 16, "depths": (1, 2), "num_heads": (2, 2)}
 
@@ -170,6 +189,7 @@ ARCHITECTURES = (
     Architecture("EfficientNetV2", _timm("tf_efficientnetv2_b0", channel_multiplier=0.25, depth_multiplier=0.3)),
     Architecture("RegNet", _timm("regnetx_002")),
     Architecture("ConvNeXt", _timm("test_convnext")),
+    Architecture("ConvNeXt, transformers", _transformers_convnext, library="transformers"),
     Architecture("NFNet", _timm("test_nfnet")),
     Architecture("MLP-Mixer", _mixer, fixed=True),
     Architecture("MetaFormer", _metaformer),
@@ -185,6 +205,7 @@ ARCHITECTURES = (
     Architecture("ViT, registers", _timm("vit_tiny_patch16_224", img_size=64, reg_tokens=5, **_SMALL), fixed=True),
     Architecture("ViT, SigLIP", _timm("vit_base_patch16_siglip_224", img_size=64, **_SMALL), fixed=True),
     Architecture("ViT, torchvision", _torchvision_vit, fixed=True),
+    Architecture("ViT, transformers", _transformers_vit, fixed=True, library="transformers"),
     Architecture("DeiT, distilled", _timm("deit_tiny_distilled_patch16_224", img_size=64, **_SMALL), fixed=True),
     Architecture(
         "DINOv2, features",

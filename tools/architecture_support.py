@@ -6,10 +6,10 @@ the same and compare: run `python tools/architecture_support.py` when a method o
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import time
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -46,6 +46,8 @@ def main() -> None:
     names = list(Attribution.members())
     tests = _tests_list()
     classifiers = [one for one in tests.ARCHITECTURES if one.classes]
+    if missing := {one.library for one in classifiers if one.library and find_spec(one.library) is None}:
+        sys.exit(f"install {', '.join(sorted(missing))} first: the page lists all architectures")
     rows = [_row(one, tests.quick) for one in track(classifiers, "methods x architectures")]
     lines = [" | ".join((*_FIRST, *names)), " | ".join(["---"] * (len(_FIRST) + len(names))), *map(" | ".join, rows)]
     PAGE.write_text(_HEAD + "".join(f"| {line} |\n" for line in lines), encoding="utf-8")
@@ -61,10 +63,10 @@ def read() -> Mapping[str, Mapping[str, bool]]:
 
 def _tests_list() -> ModuleType:
     """The list of networks, which the tests run too."""
-    spec = importlib.util.spec_from_file_location("architectures", _CHECKOUT / "tests" / "architectures.py")
+    spec = spec_from_file_location("architectures", _CHECKOUT / "tests" / "architectures.py")
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = module_from_spec(spec)
     sys.modules["architectures"] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import models
 
-from architectures import ARCHITECTURES
-from deepscope.attributions import AttentionRollout, Attribution, GenericAttention, compare
+from architectures import ARCHITECTURES, Architecture
+from deepscope.attributions import AttentionRollout, AttnLRP, Attribution, GenericAttention, LeGrad, compare
 from deepscope.errors import UnsupportedError
 from deepscope.models import Preprocessing, VisionModel
 from deepscope.models.attention import attended, matrices, matrices_with_gradients
@@ -25,7 +25,8 @@ from deepscope.session import Session
 from networks import tiny_model
 
 SIDE = 32
-METHODS = (AttentionRollout(), GenericAttention())
+METHODS = (AttentionRollout(), GenericAttention(), LeGrad())
+THROUGH_ATTENTION = (*METHODS, AttnLRP())
 TARGET = torch.tensor([2, 1])
 
 
@@ -52,34 +53,49 @@ def vit(**settings: Any) -> VisionTransformer:
     return VisionTransformer(SIDE, 8, embed_dim=12, depth=3, num_heads=3, num_classes=3, **settings)
 
 
-def plain_forward(network: Any, image: Tensor) -> tuple[Tensor, list[list[Tensor]]]:
-    """The logits of one image, and a (tokens, tokens) matrix per block and head that is part of their graph."""
-    tokens = network._pos_embed(network.patch_embed(image[None] * 2 - 1))[0]
-    kept = []
-    for block in network.blocks:
-        qkv = block.attn.qkv(block.norm1(tokens))
-        query, key, value = qkv.view(len(tokens), 3, 3, 4).permute(1, 2, 0, 3)
-        heads = []
-        for head in range(3):
-            scores = torch.stack([key[head] @ query[head][i] / math.sqrt(4) for i in range(len(tokens))])
-            heads.append(scores.exp() / scores.exp().sum(1, keepdim=True))
-            if heads[-1].requires_grad:
-                heads[-1].retain_grad()
-        kept.append(heads)
-        mixed = torch.cat([weights @ value[head] for head, weights in enumerate(heads)], 1)
-        tokens = tokens + block.attn.proj(mixed)
-        tokens = tokens + block.mlp(block.norm2(tokens))
+def plain_tokens(network: Any, image: Tensor) -> Tensor:
+    """(tokens, channels) that the first block takes."""
+    return network._pos_embed(network.patch_embed(image[None] * 2 - 1))[0]
+
+
+def plain_block(block: Any, tokens: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """What a block makes of the tokens, and a (tokens, tokens) matrix per head that is part of its graph."""
+    qkv = block.attn.qkv(block.norm1(tokens))
+    query, key, value = qkv.view(len(tokens), 3, 3, 4).permute(1, 2, 0, 3)
+    heads = []
+    for head in range(3):
+        scores = torch.stack([key[head] @ query[head][i] / math.sqrt(4) for i in range(len(tokens))])
+        heads.append(scores.exp() / scores.exp().sum(1, keepdim=True))
+        if heads[-1].requires_grad:
+            heads[-1].retain_grad()
+    mixed = torch.cat([weights @ value[head] for head, weights in enumerate(heads)], 1)
+    tokens = tokens + block.attn.proj(mixed)
+    return tokens + block.mlp(block.norm2(tokens)), heads
+
+
+def plain_head(network: Any, tokens: Tensor) -> tuple[Tensor, list[list[Tensor]]]:
+    """The logits of the last block's tokens, and a (1, tokens) matrix per head where these are pooled by attention."""
     tokens = network.norm(tokens)
     pool = network.attn_pool
     if pool is None:
-        return network.forward_head(tokens[None])[0], kept
+        return network.forward_head(tokens[None])[0], []
     query, key, value = pool.q(pool.latent[0]).view(3, 4), *pool.kv(tokens).view(len(tokens), 2, 3, 4).unbind(1)
-    kept.append([(key[:, head] @ query[head] / math.sqrt(4)).softmax(0)[None] for head in range(3)])
-    for weights in kept[-1]:
+    heads = [(key[:, head] @ query[head] / math.sqrt(4)).softmax(0)[None] for head in range(3)]
+    for weights in heads:
         if weights.requires_grad:
             weights.retain_grad()
-    mixed = pool.proj(torch.cat([weights @ value[:, head] for head, weights in enumerate(kept[-1])], 1))
-    return network.head(network.fc_norm(mixed + pool.mlp(pool.norm(mixed))))[0], kept
+    mixed = pool.proj(torch.cat([weights @ value[:, head] for head, weights in enumerate(heads)], 1))
+    return network.head(network.fc_norm(mixed + pool.mlp(pool.norm(mixed))))[0], [heads]
+
+
+def plain_forward(network: Any, image: Tensor) -> tuple[Tensor, list[list[Tensor]]]:
+    """The logits of one image, and a matrix per block and head that is part of their graph."""
+    tokens, kept = plain_tokens(network, image), []
+    for block in network.blocks:
+        tokens, heads = plain_block(block, tokens)
+        kept.append(heads)
+    logits, pooled = plain_head(network, tokens)
+    return logits, kept + pooled
 
 
 def slow_rollout(network: VisionTransformer, image: Tensor, target: int) -> Tensor:
@@ -113,7 +129,21 @@ def slow_generic(network: VisionTransformer, image: Tensor, target: int) -> Tens
     return relevance - torch.eye(len(relevance), dtype=torch.float64)
 
 
-SLOW = list(zip(METHODS, (slow_rollout, slow_generic)))
+def slow_legrad(network: VisionTransformer, image: Tensor, target: int) -> Tensor:
+    """The same row for every query: one network after another, each of which ends after one block more."""
+    tokens, total = plain_tokens(network, image), torch.tensor(0.0)
+    for block in network.blocks:
+        tokens, heads = plain_block(block, tokens.detach().requires_grad_())
+        logits, pooled = plain_head(network, tokens)
+        logits[target].backward()
+        for head in pooled[0] if pooled else heads:
+            assert head.grad is not None
+            positive = torch.tensor([[max(0.0, float(value)) for value in row] for row in head.grad], dtype=image.dtype)
+            total = total + positive.sum(0) / len(positive) / len(heads) / len(network.blocks)
+    return total.expand(len(total), -1)
+
+
+SLOW = list(zip(METHODS, (slow_rollout, slow_generic, slow_legrad)))
 READ: dict[str, tuple[dict[str, Any], int, list[int]]] = {
     "class token": ({}, 1, [0]),
     "class token and registers": ({"reg_tokens": 2}, 3, [0]),
@@ -129,7 +159,7 @@ READ: dict[str, tuple[dict[str, Any], int, list[int]]] = {
 
 
 @pytest.mark.parametrize("kind", READ)
-@pytest.mark.parametrize(("method", "slow"), SLOW, ids=["rollout", "generic"])
+@pytest.mark.parametrize(("method", "slow"), SLOW, ids=["rollout", "generic", "legrad"])
 def test_is_the_slow_loop(method: Attribution, slow: Callable[..., Tensor], kind: str) -> None:
     settings, prefix, rows = READ[kind]
     network = vit(**settings)
@@ -144,7 +174,7 @@ def test_is_the_slow_loop(method: Attribution, slow: Callable[..., Tensor], kind
     torch.testing.assert_close(method(model, pixels(), TARGET), wanted, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda one: one.name)
+@pytest.mark.parametrize("method", THROUGH_ATTENTION, ids=lambda one: one.name)
 def test_eager_and_fused_attention_of_timm_give_the_same_map(method: Attribution) -> None:
     before = use_fused_attn()
     found = []
@@ -183,7 +213,7 @@ def torchvision_twin(network: VisionTransformer) -> nn.Module:
     return twin.double().eval()
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda one: one.name)
+@pytest.mark.parametrize("method", THROUGH_ATTENTION, ids=lambda one: one.name)
 def test_multi_head_attention_of_torchvision_gives_the_map_of_timm(method: Attribution) -> None:
     network = vit()
     for module in network.modules():
@@ -196,7 +226,7 @@ def test_multi_head_attention_of_torchvision_gives_the_map_of_timm(method: Attri
     torch.testing.assert_close(method(twin, pixels(), TARGET), method(model, pixels(), TARGET), rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda one: one.name)
+@pytest.mark.parametrize("method", THROUGH_ATTENTION, ids=lambda one: one.name)
 def test_eager_and_fused_attention_of_transformers_give_the_same_map(method: Attribution) -> None:
     library = pytest.importorskip("transformers", reason="pip install 'deepscope[hf]'")
     found = []
@@ -242,14 +272,17 @@ def test_knows_which_tokens_are_read(name: str, prefix: int, read: tuple[int, ..
     assert found.read == (tuple(range(1, 17)) if read is None else read)
 
 
-def test_logits_are_those_of_an_ordinary_pass() -> None:
-    for architecture in ARCHITECTURES:
-        if architecture.name.startswith(("ViT", "DeiT", "EVA")):
-            model = architecture.model()
-            found, logits = matrices(model, architecture.pixels())
-            torch.testing.assert_close(logits, model(architecture.pixels()), rtol=1e-10, atol=1e-10)
-            for matrix in found:
-                torch.testing.assert_close(matrix.sum(-1), torch.ones_like(matrix.sum(-1)))
+@pytest.mark.parametrize(
+    "architecture",
+    [one for one in ARCHITECTURES if one.name.startswith(("ViT", "DeiT", "EVA"))],
+    ids=lambda one: one.name,
+)
+def test_logits_are_those_of_an_ordinary_pass(architecture: Architecture) -> None:
+    model = architecture.model()
+    found, logits = matrices(model, architecture.pixels())
+    torch.testing.assert_close(logits, model(architecture.pixels()), rtol=1e-10, atol=1e-10)
+    for matrix in found:
+        torch.testing.assert_close(matrix.sum(-1), torch.ones_like(matrix.sum(-1)))
 
 
 @pytest.mark.parametrize(
@@ -263,14 +296,14 @@ def test_logits_are_those_of_an_ordinary_pass() -> None:
     ids=["causal", "mask", "bias", "grouped"],
 )
 def test_explicit_attention_is_the_fused_one(settings: dict[str, Any]) -> None:
-    from deepscope.models.attention import _explicit
+    from deepscope.models.attention import explicit_attention
 
     generator = torch.Generator().manual_seed(0)
     heads = 2 if "enable_gqa" in settings else 4
     query, key, value = (
         torch.randn(2, count, 5, 3, generator=generator, dtype=torch.float64) for count in (4, heads, heads)
     )
-    weights, values = _explicit(query, key, value, **settings)
+    weights, values = explicit_attention(query, key, value, **settings)
     torch.testing.assert_close(weights @ values, F.scaled_dot_product_attention(query, key, value, **settings))
 
 
@@ -282,16 +315,16 @@ def passes(model: VisionModel, run: Callable[[], object]) -> int:
     return len(counted)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda one: one.name)
+@pytest.mark.parametrize("method", THROUGH_ATTENTION, ids=lambda one: one.name)
 def test_one_forward_pass_for_a_batch(method: Attribution) -> None:
     model = as_model(vit())
     method(model, pixels(1), TARGET[:1])  # the first call finds what the attention is over
     assert passes(model, lambda: method(model, pixels(), TARGET)) == 1
 
 
-def test_rollout_is_the_same_for_every_class_and_generic_attention_is_not() -> None:
+def test_rollout_alone_is_the_same_for_every_class() -> None:
     model = as_model(vit())
-    for method, same in zip(METHODS, (True, False)):
+    for method, same in zip(THROUGH_ATTENTION, (True, False, False, False)):
         one, other = (method(model, pixels(1), torch.tensor([target])) for target in (0, 1))
         assert torch.equal(one, other) is same
 
@@ -326,7 +359,10 @@ def test_attention_that_changes_its_matrix_is_refused() -> None:
 
 
 def test_compare_leaves_the_column_of_a_network_without_attention_empty() -> None:
-    images, methods = torch.rand(1, 3, 16, 16), ["saliency", "attention-rollout", "generic-attention"]
+    images, methods = (
+        torch.rand(1, 3, 16, 16),
+        ["saliency", "attention-rollout", "generic-attention", "legrad", "attn-lrp"],
+    )
     found = compare(tiny_model(), images, methods, session=Session(quiet=True))
     assert list(found.maps) == ["saliency"] and list(found.refused) == methods[1:]
 

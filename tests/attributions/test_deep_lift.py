@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from architectures import ARCHITECTURES, Architecture
 from deepscope.attributions import DeepLIFT
 from deepscope.errors import UnsupportedError
 from deepscope.models.preprocessing import Preprocessing
@@ -142,3 +144,110 @@ def test_an_operation_without_a_rule_is_found_out() -> None:
     model = VisionModel("strange", Strange(), Preprocessing(), ("a", "b", "c"))
     with pytest.raises(UnsupportedError, match="no rule for an operation of strange"):
         DeepLIFT()(model, torch.rand(1, 3, 8, 8), torch.tensor([2]), rng=rng())
+
+
+class Mixing(nn.Module):
+    """Layer norm, a product of two activations, a softmax over tokens that weighs values, and a gate with GELU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(4)
+        self.query, self.key, self.value, self.gate = (nn.Linear(4, 4) for _ in range(4))
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.norm(F.unfold(image, 2, stride=2).transpose(1, 2)[..., :4])
+        scores = self.query(x) @ self.key(x).transpose(1, 2)
+        mixed = scores.softmax(-1) @ self.value(x)
+        return (mixed * F.gelu(self.gate(x))).sum(1)
+
+
+def secant(func: Callable[[float], float], x: float, zero: float) -> float:
+    """The rescale rule for one number."""
+    return (func(x) - func(zero)) / (x - zero)
+
+
+def slow_norm(x: Tensor, zero: Tensor, layer: nn.LayerNorm) -> Tensor:
+    """(tokens, out, in) multipliers of a layer norm: centred, times the reciprocal root of the mean square."""
+    count = x.shape[1]
+    rows = []
+    for token, other in zip(x - x.mean(1, keepdim=True), zero - zero.mean(1, keepdim=True)):
+        energy, energy0 = float(token.square().mean()), float(other.square().mean())
+        root, root0 = ((one + layer.eps) ** -0.5 for one in (energy, energy0))
+        slope = secant(lambda v: (v + layer.eps) ** -0.5, energy, energy0)
+        inner = torch.eye(count, dtype=x.dtype) * (root + root0) / 2
+        for i in range(count):
+            for j in range(count):  # v moves by (token + other) / count for every step of x
+                inner[i, j] += (token[i] + other[i]) / 2 * slope * (token[j] + other[j]) / count
+        centre = torch.eye(count, dtype=x.dtype) - 1 / count
+        rows.append(layer.weight[:, None] * (inner @ centre))
+    return torch.stack(rows)
+
+
+def slow_softmax(x: Tensor, zero: Tensor) -> Tensor:
+    """(out, in) multipliers of the softmax of a vector: exponentials times the reciprocal of their sum."""
+    here, there = x.exp(), zero.exp()
+    total, total0 = float(here.sum()), float(there.sum())
+    found = torch.zeros(len(x), len(x), dtype=x.dtype)
+    for j in range(len(x)):
+        slope = secant(lambda v: float(torch.tensor(v, dtype=x.dtype).exp()), float(x[j]), float(zero[j]))
+        found[j, j] += slope * (1 / total + 1 / total0) / 2
+        for i in range(len(x)):
+            found[i, j] += (here[i] + there[i]) / 2 * secant(lambda v: 1 / v, total, total0) * slope
+    return found
+
+
+@torch.no_grad()
+def test_norm_softmax_and_products_are_the_rule_written_out() -> None:
+    torch.manual_seed(2)
+    net = Mixing().double().requires_grad_(False)
+    for part in (net.query, net.key, net.value, net.gate):
+        part.weight.normal_(0, 1)
+    net.norm.weight.uniform_(0.5, 2)
+    model = VisionModel("mixing", net, Preprocessing(mean=(0.5,) * 3, std=(0.25,) * 3), ("a", "b", "c", "d"))
+    pixels = torch.rand(1, 3, 4, 4, dtype=torch.float64)
+    patches, patches0 = (
+        F.unfold(model.normalise(one), 2, stride=2)[0].T[:, :4] for one in (pixels, torch.zeros_like(pixels))
+    )
+    x, x0 = net.norm(patches), net.norm(patches0)
+    (q, q0), (k, k0), (v, v0), (g, g0) = ((part(x), part(x0)) for part in (net.query, net.key, net.value, net.gate))
+    scores, scores0 = q @ k.T, q0 @ k0.T
+    a, a0 = scores.softmax(-1), scores0.softmax(-1)
+    mixed, mixed0 = a @ v, a0 @ v0
+    gelu, gelu0 = F.gelu(g), F.gelu(g0)
+    target = 1
+    wanted = torch.zeros(4, 4, dtype=torch.float64)  # multipliers of the tokens after the norm
+    for token in range(4):
+        of_mixed, of_gelu = (gelu + gelu0)[token, target] / 2, (mixed + mixed0)[token, target] / 2
+        slope = float((gelu - gelu0)[token, target] / (g - g0)[token, target])
+        wanted[token] += of_gelu * slope * net.gate.weight[target]
+        of_scores = of_mixed * (v + v0)[:, target] / 2 @ slow_softmax(scores[token], scores0[token])
+        for other in range(4):
+            wanted[other] += of_mixed * (a + a0)[token, other] / 2 * net.value.weight[target]
+            wanted[token] += of_scores[other] * (k + k0)[other] / 2 @ net.query.weight
+            wanted[other] += of_scores[other] * (q + q0)[token] / 2 @ net.key.weight
+    multipliers = torch.einsum("to,toi->ti", wanted, slow_norm(patches, patches0, net.norm))
+    shares = multipliers * (patches - patches0)
+    found = F.unfold(DeepLIFT()(model, pixels, torch.tensor([target]), rng=rng()), 2, stride=2)[0].T
+    torch.testing.assert_close(found[:, :4], shares, rtol=1e-8, atol=1e-10)
+    assert not found[:, 4:].any()
+
+
+@pytest.mark.parametrize("architecture", [one for one in ARCHITECTURES if one.classes], ids=lambda one: one.name)
+@torch.no_grad()
+def test_completeness_on_every_architecture(architecture: Architecture) -> None:
+    """To 1e-4 of the difference of the logits, or 1e-7 of the logit: some networks compute in single precision."""
+    model, pixels = architecture.model(), architecture.pixels(count=1)
+    logits, without = model(pixels), model(torch.zeros_like(pixels))
+    target = logits.argmax(1)
+    shares = DeepLIFT()(model, pixels, target, rng=rng())
+    change = float((logits - without)[0, target])
+    assert abs(float(shares.sum()) - change) <= max(1e-4 * abs(change), 1e-7 * float(logits.amax()))
+
+
+def test_completeness_of_a_transformer_in_single_precision() -> None:
+    torch.manual_seed(0)
+    network = timm.create_model("vit_tiny_patch16_224", num_classes=5, img_size=96)
+    with torch.no_grad():
+        network.head.weight.normal_(0, 0.1)  # type: ignore[union-attr]
+    model = VisionModel("vit-tiny", network, Preprocessing(96, 96), tuple("abcde"))
+    assert_complete(model, F.interpolate(torch.rand(2, 3, 12, 12, generator=rng()), (96, 96), mode="bilinear"))

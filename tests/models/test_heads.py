@@ -106,6 +106,33 @@ def test_a_sigmoid_per_class_asks_for_the_head_and_a_softmax_refuses_it() -> Non
         several(nn.Softmax(1))(plain(0.52, 0.5, 0.49))
 
 
+@pytest.mark.parametrize("steep", [0.02, 1.0, 50.0])
+def test_a_black_box_of_labels_may_saturate(steep: float) -> None:
+    """Where images show one label each, probabilities of 0 and 1 sum to 1 as those of a softmax do."""
+    colours = Colours()
+
+    def ask(pixels: Tensor) -> Any:
+        return (steep * colours(pixels.detach()).detach()).sigmoid().numpy()
+
+    pixels = torch.cat([plain(0.6, 0.4, 0.4), plain(0.4, 0.6, 0.4), plain(0.4, 0.4, 0.6)])
+    model = ds.wrap(ask, LABELS, preprocessing=TAKEN, head="multilabel")
+    wanted = torch.from_numpy(ask(pixels))
+    for seen in (model, model.for_label(0)):
+        found = seen.probabilities(seen(pixels))
+        torch.testing.assert_close(found if seen is model else found[:, 1], wanted if seen is model else wanted[:, 0])
+
+
+def test_a_black_box_of_classes_is_not_of_labels() -> None:
+    colours = Colours()
+
+    def ask(pixels: Tensor) -> Any:
+        return (0.1 * colours(pixels).detach()).softmax(1).numpy()
+
+    model = ds.wrap(ask, LABELS, preprocessing=TAKEN, head="multilabel")
+    with pytest.raises(SettingError, match="must be softmax"):
+        model(noise())
+
+
 def test_one_logit_is_two_classes() -> None:
     model, pixels = single(), plain(0.52, 0, 0)
     assert model.categories == ("negative", "positive")

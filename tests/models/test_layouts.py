@@ -19,7 +19,7 @@ _BY_NAME = {one.name: one for one in ARCHITECTURES}
 TOKENS = [
     one
     for one in ARCHITECTURES
-    if one.name.startswith(("ViT", "DeiT", "DINOv2", "EVA")) and "torchvision" not in one.name
+    if one.name.startswith(("ViT", "DeiT", "DINOv2", "EVA")) and not one.name.endswith(("torchvision", "transformers"))
 ]
 
 

@@ -5,6 +5,7 @@ their maps can be trusted.
 """
 
 from deepscope.attributions.attention_rollout import AttentionRollout
+from deepscope.attributions.attn_lrp import AttnLRP
 from deepscope.attributions.attribution import Attribution, Baseline, per_pixel
 from deepscope.attributions.class_activation import GradCAM, GradCAMPlusPlus, LayerCAM
 from deepscope.attributions.compare import Comparison, compare
@@ -18,6 +19,7 @@ from deepscope.attributions.guided_backpropagation import GuidedBackpropagation
 from deepscope.attributions.hires_cam import HiResCAM
 from deepscope.attributions.integrated_gradients import IntegratedGradients
 from deepscope.attributions.kernel_shap import KernelSHAP
+from deepscope.attributions.legrad import LeGrad
 from deepscope.attributions.lime import LIME
 from deepscope.attributions.naming import as_measures, as_method, as_methods, labels
 from deepscope.attributions.occlusion import Occlusion
@@ -34,6 +36,7 @@ __all__ = [
     "RISE",
     "XRAI",
     "AttentionRollout",
+    "AttnLRP",
     "Attribution",
     "Baseline",
     "Comparison",
@@ -51,6 +54,7 @@ __all__ = [
     "IntegratedGradients",
     "KernelSHAP",
     "LayerCAM",
+    "LeGrad",
     "Measurements",
     "Occlusion",
     "Saliency",

@@ -20,11 +20,7 @@ from deepscope.models.vision_model import VisionModel
 
 @dataclass(frozen=True)
 class OfAttention(Attribution):
-    """Base of the methods that follow attention between all tokens from the class scores back to the patches.
-
-    The map is the mean over the tokens that the class scores depend on: the class token where the network reads one,
-    all patches where it averages them, the query of the pooling where it pools by attention.
-    """
+    """Base of the methods that make a map of the attention between all tokens: one value per patch, enlarged."""
 
     needs: ClassVar[Needs] = GRADIENTS | LAYERS
     of_transformers: ClassVar[bool] = True
@@ -43,8 +39,8 @@ class OfAttention(Attribution):
         read = torch.tensor(tokens.read, device=pixels.device)
 
         def grids(rows: slice) -> Tensor:
-            relevance = self.relevance(model, pixels[rows], target[rows])
-            return relevance[:, read, tokens.prefix :].mean(1).unflatten(1, tokens.grid)
+            relevance = self.relevance(model, pixels[rows], target[rows], read)
+            return relevance[:, tokens.prefix :].unflatten(1, tokens.grid)
 
         maps = pixels.new_empty(len(pixels), *pixels.shape[-2:])
         for rows, part in batches(len(pixels), pixels.device, grids):
@@ -52,8 +48,14 @@ class OfAttention(Attribution):
         return maps
 
     @abstractmethod
-    def relevance(self, model: VisionModel, pixels: Tensor, target: Tensor) -> Tensor:
-        """(N, queries, tokens): how much every token matters to each query of the last attention."""
+    def relevance(self, model: VisionModel, pixels: Tensor, target: Tensor, read: Tensor) -> Tensor:
+        """(N, tokens): how much every token matters.
+
+        Args:
+            read: indices of the queries of the last attention that the class scores depend on: the class token where
+                the network reads one, all patches where it averages them, the query of the pooling where it pools by
+                attention.
+        """
 
 
 def identity(matrix: Tensor) -> Tensor:

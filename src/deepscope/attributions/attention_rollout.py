@@ -36,8 +36,8 @@ class AttentionRollout(OfAttention):
     of_class: ClassVar[bool] = False
 
     @torch.no_grad()
-    def relevance(self, model: VisionModel, pixels: Tensor, target: Tensor) -> Tensor:
-        """(N, queries, tokens) products of the averaged matrices."""
+    def relevance(self, model: VisionModel, pixels: Tensor, target: Tensor, read: Tensor) -> Tensor:
+        """(N, tokens): the queries' mean in the product of the averaged matrices."""
         found, _ = matrices(model, pixels)
         rolled = identity(found[0])
         for matrix in found:
@@ -45,4 +45,4 @@ class AttentionRollout(OfAttention):
             if mean.shape[1] == mean.shape[2]:  # the query of a pooling has no residual connection
                 mean = mean + identity(mean)
             rolled = mean / mean.sum(2, keepdim=True) @ rolled
-        return rolled
+        return rolled[:, read].mean(1)

@@ -40,7 +40,7 @@ class Attribution(UsesModel, Registered):
     costly: ClassVar[bool] = False
     """Whether it needs a hundred or more passes per image."""
     of_transformers: ClassVar[bool] = False
-    """Whether it needs a network whose tokens all attend to one another."""
+    """Whether it is made for transformers and refuses networks without attention."""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)

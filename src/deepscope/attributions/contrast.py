@@ -32,9 +32,8 @@ class Contrast(VisionModel):
         object.__setattr__(made, "outputs", model.outputs)
         return made
 
-    def __call__(self, pixels: Tensor) -> Tensor:
-        """(N, 3, H, W) pixels -> (N, 2): the difference of the logits, and 0."""
-        logits = super().__call__(pixels)
+    def read_out(self, logits: Tensor) -> Tensor:
+        """(N, C) logits of the network -> (N, 2): the difference of the two, and 0."""
         one, other = self.pair
         difference = logits[:, one] - logits[:, other]
         return torch.stack([difference, torch.zeros_like(difference)], 1)

@@ -117,7 +117,7 @@ def _search(model: VisionModel, pixels: Tensor) -> str:
     try:
         with torch.enable_grad():
             # the scores of all classes, where the model is a contrast too
-            scores = VisionModel.__call__(model, pixels.detach().requires_grad_())
+            scores = model.outputs(model.network, model.normalise(pixels.detach().requires_grad_()))
             logit = model.objective(scores, scores.argmax(1)).sum()
     finally:
         for handle in handles:

@@ -33,14 +33,14 @@ class GenericAttention(OfAttention):
         torch.Size([1, 64, 64])
     """
 
-    def relevance(self, model: VisionModel, pixels: Tensor, target: Tensor) -> Tensor:
-        """(N, queries, tokens) relevance, gathered from the first block to the last."""
+    def relevance(self, model: VisionModel, pixels: Tensor, target: Tensor, read: Tensor) -> Tensor:
+        """(N, tokens): the queries' mean relevance, gathered from the first block to the last."""
         pairs = matrices_with_gradients(model, pixels, target)
         own = identity(pairs[0][0])
         gathered = own
         for matrix, gradient in pairs:
             weighted = (matrix * gradient).clamp_min(0).mean(1)
             if weighted.shape[1] != weighted.shape[2]:  # pooling by attention
-                return weighted @ gathered
+                return (weighted @ gathered)[:, read].mean(1)
             gathered = gathered + weighted @ gathered
-        return gathered - own
+        return (gathered - own)[:, read].mean(1)

@@ -73,7 +73,7 @@ def matrices(model: VisionModel, pixels: Tensor) -> tuple[list[Tensor], Tensor]:
         (N, heads, queries, tokens) matrices in the order of the blocks, parts of the graph of the (N, classes) logits.
     """
     reading, logits = _read(model, pixels)
-    return [_by_image(matrix, len(pixels)) for matrix in reading.matrices], logits
+    return [by_image(matrix, len(pixels)) for matrix in reading.matrices], logits
 
 
 def matrices_with_gradients(model: VisionModel, pixels: Tensor, target: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -96,13 +96,11 @@ def _with_gradients(
         if not (made and logits.requires_grad):
             return []
         gradients = torch.autograd.grad(score(logits).sum(), made, allow_unused=True, materialize_grads=True)
-    return [
-        (_by_image(one.detach(), len(pixels)), _by_image(other, len(pixels))) for one, other in zip(made, gradients)
-    ]
+    return [(by_image(one.detach(), len(pixels)), by_image(other, len(pixels))) for one, other in zip(made, gradients)]
 
 
-def _read(model: VisionModel, pixels: Tensor) -> tuple[_Reading, Tensor]:
-    reading = _Reading()
+def _read(model: VisionModel, pixels: Tensor) -> tuple[AttentionReading, Tensor]:
+    reading = AttentionReading()
     # the network runs several times where it is first seen whether it returns logits
     handle = model.network.register_forward_pre_hook(lambda *_: reading.restart())
     try:
@@ -112,12 +110,12 @@ def _read(model: VisionModel, pixels: Tensor) -> tuple[_Reading, Tensor]:
         handle.remove()
 
 
-def _by_image(matrix: Tensor, images: int) -> Tensor:
+def by_image(matrix: Tensor, images: int) -> Tensor:
     """Matrices of every image and head as (N, heads, queries, tokens)."""
     return matrix.unflatten(0, (images, -1)) if matrix.ndim == 3 else matrix
 
 
-class _Reading(TorchFunctionMode):
+class AttentionReading(TorchFunctionMode):
     """Keeps the attention matrices of the pass that runs inside it.
 
     Attributes:
@@ -146,7 +144,7 @@ class _Reading(TorchFunctionMode):
     ) -> Any:
         name, settings = getattr(func, "__name__", ""), dict(kwargs or {})
         if name == "scaled_dot_product_attention":
-            weights, values = _explicit(*args, **settings)
+            weights, values = explicit_attention(*args, **settings)
             self.matrices.append(weights)
             return weights @ values
         if name == "multi_head_attention_forward":
@@ -179,7 +177,7 @@ class _Reading(TorchFunctionMode):
             self.matrices.append(first)
 
 
-def _explicit(
+def explicit_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,

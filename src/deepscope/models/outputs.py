@@ -149,7 +149,7 @@ class Outputs:
         seen, last = self._probe(network, inputs)
         seen = seen[seen.isfinite().all(1)]
         if self._labels:
-            return self._kind_of_labels(seen, last, total), True
+            return self._kind_of_labels(found, seen, last), True
         if found.shape[1] == 1:
             self.kind = self._kind_of_one(seen, last)
             return self.kind, True
@@ -172,9 +172,9 @@ class Outputs:
             )
         return self.kind, True
 
-    def _kind_of_labels(self, seen: Tensor, last: str, total: float) -> Kind:
+    def _kind_of_labels(self, found: Tensor, seen: Tensor, last: str) -> Kind:
         """What the values of several labels are, all of which lie between 0 and 1 for the images."""
-        if self._labels > 1 and total and (last == "Softmax" or _is_close(_total(seen, _STRICT), total, _LOOSE)):
+        if last == "Softmax" or (last not in _BOUNDED and self._labels > 1 and _excluding(torch.cat([seen, found]))):
             raise SettingError(
                 "head",
                 f"must be softmax: the values that {self.name} returns always sum to 1: its classes exclude each other",
@@ -182,7 +182,7 @@ class Outputs:
         if last in _LINEAR or not len(seen) or not _within(seen, _STRICT):
             self.kind = "logits"
             return "logits"
-        if last not in _BOUNDED and _is_constant(seen):
+        if last not in _BOUNDED and _is_constant(seen) and _between(seen).any():
             return "logits"  # so far: a sigmoid would saturate on the noise
         self.kind = "probabilities"
         return "probabilities"
@@ -251,6 +251,17 @@ def _total(rows: Tensor, error: float) -> float:
     allowed = error * total
     same = total > 0 and bool(((sums - total).abs() <= allowed).all() & (rows >= -allowed).all())
     return total if same else 0.0
+
+
+def _between(values: Tensor) -> Tensor:
+    """Which values are neither 0 nor 1, as those of a sigmoid that saturates are."""
+    return (values > _LOOSE) & (values < 1 - _LOOSE)
+
+
+def _excluding(rows: Tensor) -> bool:
+    """Whether rows of shares that are not saturated all sum to 1; one such row, and saturated ones, may by chance."""
+    undecided = rows[_between(rows).any(1)]
+    return len(undecided) > 1 and _is_close(_total(undecided, _STRICT), 1, _STRICT)
 
 
 def _is_close(value: float, wanted: float, error: float) -> bool:

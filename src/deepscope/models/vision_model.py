@@ -154,7 +154,11 @@ class VisionModel:
             if self.outputs.kind is None:  # which PyTorch alone can tell
                 self.outputs(network, inputs[:1])
             network = cast(nn.Module, self.served) if self.outputs.kind else network
-        return self.outputs(network, inputs).to(pixels.dtype)
+        return self.read_out(self.outputs(network, inputs)).to(pixels.dtype)
+
+    def read_out(self, logits: Tensor) -> Tensor:
+        """What this model returns where its network returns these logits; a contrast returns their differences."""
+        return logits
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """(N, C) logits of this model -> (N, C) probabilities, by softmax or by a sigmoid per label."""

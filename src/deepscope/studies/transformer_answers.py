@@ -1,0 +1,219 @@
+"""What the study of transformers' attribution maps asks, and how its figures answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepscope.attributions import Attribution, SanityCheck, attribute
+from deepscope.attributions.measuring import CHANCE, POINTING, Values
+from deepscope.inputs import Photos
+from deepscope.presenters.explained import heat, image_cell
+from deepscope.results import Column, ImageGrid, Table
+from deepscope.statistics import Estimate, difference, mean
+from deepscope.studies.claims import Question, Row, unpaired
+from deepscope.studies.study import Answer
+
+FAITHFULNESS, HELD_OUT, INK = "faithfulness", "held-out", "pixels"
+_SHOWN = 4
+_CLAIMS = (
+    ("Chefer et al. 2021", "generic-attention", ("attention-rollout",)),
+    ("Bousselham et al. 2024", "legrad", ("generic-attention", "grad-cam")),
+    ("Achtibat et al. 2024", "attn-lrp", ("generic-attention", "gradient-times-input", "integrated-gradients")),
+)
+"""Papers that report their method as more faithful than others."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What was measured on one network.
+
+    Attributes:
+        accuracy: on the test digits.
+        test, held_out: method, or "random" for random maps, or "pixels" for the digit itself as its map -> measure ->
+            (N,) values, on test digits and on held-out training digits.
+        sanity: the sanity check, on test digits.
+        refused: methods that do not apply, and why.
+    """
+
+    accuracy: Estimate
+    test: Mapping[str, Values]
+    held_out: Mapping[str, Values]
+    sanity: SanityCheck
+    refused: Mapping[str, str]
+
+    @property
+    def images(self) -> int:
+        """Test digits that were measured."""
+        return len(self.test[CHANCE]["insertion"])
+
+    @property
+    def methods(self) -> list[str]:
+        """Those that apply."""
+        return [name for name in self.test if name not in (CHANCE, INK)]
+
+    def area(self, method: str, *, held_out: bool = False) -> NDArray[np.float64]:
+        """(N,) insertion minus deletion."""
+        values = (self.held_out if held_out else self.test)[method]
+        return values["insertion"] - values["deletion"]
+
+    def gained(self, method: str, *, than: str = CHANCE) -> NDArray[np.float64]:
+        """(N,) insertion minus deletion, above that of other maps of the same digits."""
+        return self.area(method) - self.area(than)
+
+    def pointed(self, method: str) -> NDArray[np.float64]:
+        """(N,) share of the map on or next to the strokes, above that of random maps."""
+        return self.test[method][POINTING] - self.test[CHANCE][POINTING]
+
+    def trusted(self, method: str) -> bool:
+        """Whether it is more faithful than random maps, points better, and passes the sanity check."""
+        beyond = self._above_0(self.gained(method)) and self._above_0(self.pointed(method))
+        return beyond and self.sanity.found[method].verdict == "passes"
+
+    def informative(self, method: str) -> bool:
+        """Whether it is more faithful than the digit itself, which knows nothing of the network."""
+        return self._above_0(self.gained(method, than=INK))
+
+    def _above_0(self, values: NDArray[np.float64]) -> bool:
+        """With an interval that holds for all methods together (Bonferroni)."""
+        return mean(values, confidence=1 - 0.05 / len(self.methods)).low > 0
+
+
+def leader(metrics: Mapping[str, float]) -> str | None:
+    """The method that is most faithful to the transformer on held-out training digits."""
+    head, tail = f"{HELD_OUT}/{FAITHFULNESS}/", "/vit"
+    found = {
+        key[len(head) : -len(tail)]: metrics[key] for key in metrics if key.startswith(head) and key.endswith(tail)
+    }
+    return max(found, key=lambda name: found[name], default=None)
+
+
+def worth(found: Mapping[str, Measured]) -> list[Answer]:
+    """Which maps of each network can be trusted, and which tell more than the digit itself."""
+    asked = (
+        (
+            "that can be trusted",
+            Measured.trusted,
+            "beat random maps in faithfulness and pointing, pass the sanity check",
+        ),
+        (
+            "more faithful than the digit itself",
+            Measured.informative,
+            "its pixels as a map know nothing of the network",
+        ),
+    )
+    answers = []
+    for name, one in found.items():
+        order = sorted(one.methods, key=lambda method: -one.gained(method).mean())
+        for text, holds, rule in asked:
+            good = [method for method in order if holds(one, method)]
+            rest = ", ".join(method for method in order if method not in good)
+            because = f"{rule}; {one.images} test digits, rule fixed beforehand. Not: {rest or 'none'}"
+            answers.append(Answer(f"Maps of the {name} {text}", "—", ", ".join(good) or "none", "answered", because))
+    return answers
+
+
+def questions(vit: Measured, cnn: Measured) -> list[Question]:
+    """The leading method against the others, papers' claims, and one network against the other."""
+    return [_leading(vit), *(_claim(vit, *claim) for claim in _CLAIMS), _networks(vit, cnn)]
+
+
+def _leading(vit: Measured) -> Question:
+    best = max(vit.methods, key=lambda name: vit.area(name, held_out=True).mean())
+    others = [name for name in vit.methods if name != best]
+    level = 1 - 0.05 / len(others)
+    rows = [
+        Row(
+            f"leading/{name}",
+            f"{best} minus {name}",
+            difference(vit.gained(best), vit.gained(name), confidence=level),
+            1,
+            vit.images,
+        )
+        for name in others
+    ]
+    claim = f"{best}, which leads on held-out training digits, is more faithful than each other method on test digits"
+    return Question("The leading method of the vit (intervals for all rows together)", claim, tuple(rows))
+
+
+def leading(question: Question) -> Answer:
+    """Which other methods the leading one surpasses."""
+    best, surpassed, rest = "", [], []
+    for row in question.rows:
+        best, _, other = row.text.partition(" minus ")
+        (surpassed if row.answer == "reproduced" else rest).append(f"{other} {row.estimate}")
+    said = f"{best}: above {len(surpassed)} of {len(question.rows)} other methods, paired by digit"
+    because = f"chosen on held-out training digits. Not surpassed: {', '.join(rest) or 'none'}"
+    return Answer("The most faithful map of the vit", "—", said, "answered", because)
+
+
+def _claim(vit: Measured, paper: str, method: str, others: tuple[str, ...]) -> Question:
+    rows = [
+        Row(
+            f"claim/{method}/{other}",
+            f"{method} minus {other}",
+            difference(vit.gained(method), vit.gained(other)),
+            1,
+            vit.images,
+        )
+        for other in others
+        if method in vit.test and other in vit.test
+    ]
+    return Question(f"{method} on the vit", f"more faithful than {' and '.join(others)} ({paper})", tuple(rows))
+
+
+def _networks(vit: Measured, cnn: Measured) -> Question:
+    rows = [
+        Row(
+            f"networks/{name}",
+            f"{name}: vit minus cnn",
+            unpaired(vit.gained(name), cnn.gained(name)),
+            0,
+            min(vit.images, cnn.images),
+        )
+        for name in vit.methods
+        if name in cnn.test
+    ]
+    return Question("The vit against the cnn", "none; faithfulness of the same method to both", tuple(rows))
+
+
+def table(name: str, one: Measured) -> Table:
+    """One row per method: all figures, the most faithful first."""
+    columns = (
+        "method", FAITHFULNESS, "beyond the digit itself", "insertion", "deletion", "on the strokes", "sanity check",
+    )  # fmt: skip
+    rows = []
+    for method in sorted((*one.methods, INK, CHANCE), key=lambda method: -one.area(method).mean()):
+        cells = [str(mean(one.test[method][measure])) for measure in ("insertion", "deletion", POINTING)]
+        gains = ("—" if method == than else str(mean(one.gained(method, than=than))) for than in (CHANCE, INK))
+        verdict = one.sanity.found[method].verdict if method in one.sanity.found else "—"
+        rows.append((method, *gains, *cells, verdict))
+    caption = (
+        f"{one.images} test digits that the network classifies correctly. Faithfulness: insertion minus deletion, "
+        "above random maps. Pixels: the digit itself as its map. On the strokes: share of a map's positive values on "
+        "the ink or next to it. With black as the empty image, methods that multiply by the input gain in both."
+    )
+    refused = f" Refused: {', '.join(one.refused)}." if one.refused else ""
+    titles = tuple(Column(text) for text in columns)
+    return Table(titles, tuple(rows), title=f"Maps of the {name}", caption=caption + refused)
+
+
+def figure_title(name: str) -> str:
+    """The title of the figure of one network's maps."""
+    return f"Maps of the {name}, drawn"
+
+
+def figure(name: str, methods: Mapping[str, Attribution], photos: Photos) -> ImageGrid:
+    """The maps of a few digits by every method."""
+    shown = photos[range(min(_SHOWN, len(photos)))]
+    drawn = {key: attribute(method, shown.model, shown.pixels, shown.predicted) for key, method in methods.items()}
+    rows = tuple(
+        (image_cell(shown, row), *(heat(methods[key], maps[row]) for key, maps in drawn.items()))
+        for row in range(len(shown))
+    )
+    return ImageGrid(
+        rows, title=figure_title(name), columns=("digit", *methods), caption="Maps of the predicted class."
+    )

@@ -1,0 +1,110 @@
+"""The study of a transformer's maps on a few digits: its figures from theirs, its answers from its figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from deepscope.attributions import Attribution
+from deepscope.errors import SettingError
+from deepscope.results import ImageGrid, Table
+from deepscope.session import Session
+from deepscope.statistics import Estimate
+from deepscope.studies import transformer_attributions as study
+from deepscope.studies.digit_networks import NETWORKS, pixels_of, read, trained
+from deepscope.studies.transformer_answers import Measured, leader, questions
+from deepscope.studies.transformer_attributions import TransformerAttributions
+
+FEW = ("attn-lrp", "generic-attention", "gradient-times-input", "saliency")
+TINY = TransformerAttributions(epochs=1, images=1000, limit=24, sanity=1, steps=3, batch_size=5)
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    """Only the extract of MNIST is available."""
+    return Session(home=tmp_path / "home", cache=tmp_path / "cache", quiet=True)
+
+
+def test_held_out_digits_are_not_trained_on_and_none_is_a_test_digit(session: Session) -> None:
+    data = read(session, images=1200)
+    parts = (data.train, data.held_out, data.test)
+    train, held_out, test = ({image.tobytes() for image in part.images} for part in parts)
+    assert (len(data.train), len(data.held_out), len(data.test)) == (1100, 100, 1000)
+    assert not held_out & train and not test & (train | held_out)
+    assert np.array_equal(read(session, images=1200).train.images, data.train.images)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_learn_and_finished_trainings_are_read(name: str, session: Session, tmp_path: Path) -> None:
+    data = read(session, images=1000)
+    model = trained(name, data, epochs=3, session=session, folder=tmp_path / name)
+    with torch.no_grad():
+        right = model(pixels_of(data.test)).argmax(1) == torch.tensor(data.test.labels)
+    assert float(right.float().mean()) > 0.15  # chance is 0.1, with a deviation of 0.01
+    again = trained(name, data, epochs=3, session=session, folder=tmp_path / name)
+    assert all(torch.equal(one, other) for one, other in zip(model.network.parameters(), again.network.parameters()))
+
+
+def test_figures_follow_from_measurements(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    members = {name: member for name, member in Attribution.members().items() if name in FEW}
+    monkeypatch.setattr(Attribution, "members", lambda: members)
+    monkeypatch.setattr(study, "_QUERIED", ())
+    result = TINY.run(session)
+    metrics = result.metrics
+    for name, methods in (("vit", FEW), ("cnn", ("gradient-times-input", "saliency"))):
+        measured = [key.split("/") for key in metrics if key.startswith("beyond-pixels/")]
+        assert {method for _, method, network, *_ in measured if network == name} == set(methods)
+        for method in methods:
+            area, chance, ink = (
+                metrics[f"insertion/{one}/{name}"] - metrics[f"deletion/{one}/{name}"]
+                for one in (method, "random", "pixels")
+            )
+            assert metrics[f"faithfulness/{method}/{name}"] == pytest.approx(area - chance)
+            assert metrics[f"beyond-pixels/{method}/{name}"] == pytest.approx(area - ink)
+    assert metrics["energy-pointing/pixels/cnn"] == pytest.approx(1, abs=0.05)
+    assert sum(isinstance(block, ImageGrid) for block in result.blocks) == 2
+    table = result.blocks[-1]
+    assert isinstance(table, Table)
+    answers = {str(row[0]): row for row in table.rows}
+    assert "attn-lrp" in str(answers["attn-lrp on the vit"][2])
+    headline = TINY.headline(result)
+    assert headline is not None and headline.estimate is not None and headline.picture is not None
+    best = leader(metrics)
+    assert best in FEW and headline.estimate.value == metrics[f"faithfulness/{best}/vit"]
+
+
+def of_gains(rng: np.random.Generator, gains: dict[str, float]) -> Measured:
+    """Methods with these mean gains over random maps; the digit itself gains 0.2."""
+    values: dict[str, Any] = {}
+    for name, gain in {**gains, "random": 0.0, "pixels": 0.2}.items():
+        noise = rng.normal(0, 0.01, 40)
+        insertion = np.full(40, 0.5) + gain + noise
+        values[name] = {"insertion": insertion, "deletion": np.full(40, 0.3), "energy-pointing": insertion}
+    verdicts = {name: SimpleNamespace(verdict="fails" if name == "blind" else "passes") for name in gains}
+    checked: Any = SimpleNamespace(found=verdicts)
+    return Measured(Estimate(1, 1, 1), values, values, checked, {})
+
+
+def test_a_map_is_trusted_for_what_it_adds_to_chance_and_informative_for_what_it_adds_to_the_digit() -> None:
+    one = of_gains(np.random.default_rng(0), {"good": 0.3, "fair": 0.1, "poor": 0.0, "blind": 0.3})
+    assert [name for name in one.methods if one.trusted(name)] == ["good", "fair"]
+    assert [name for name in one.methods if one.informative(name)] == ["good", "blind"]
+
+
+def test_the_leading_method_is_chosen_on_other_digits() -> None:
+    one = of_gains(np.random.default_rng(0), {"a": 0.3, "b": 0.1})
+    switched = {**one.test, "a": one.test["b"], "b": one.test["a"]}
+    vit = Measured(one.accuracy, one.test, switched, one.sanity, {})
+    first = questions(vit, one)[0]
+    assert [row.text for row in first.rows] == ["b minus a"] and first.rows[0].answer == "differs"
+
+
+@pytest.mark.parametrize("setting", [{"epochs": 0}, {"limit": 1}, {"images": 10}, {"sanity": 0}])
+def test_impossible_settings_are_refused(setting: dict[str, Any], session: Session) -> None:
+    with pytest.raises(SettingError):
+        TransformerAttributions(**setting).run(session)
