@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import deepscope.kept
 from damage import Damage, damages
-from deepscope.kept import Arrays, Cache, digest, kept, workspace, write_new
+from deepscope.kept import Arrays, Cache, digest, kept, training_folder, workspace, write_new
 from deepscope.session import Session
 
 ARRAYS = {"a": np.arange(300.0).reshape(20, 15), "names": np.array(["x", "é"]), "none": np.empty(0)}
@@ -61,6 +61,18 @@ def test_what_changed_code_computed_is_not_served(session: Session, monkeypatch:
     monkeypatch.setattr(deepscope.kept, "code_of", lambda module: f"{module}, changed")
     with pytest.raises(AssertionError, match="computed again"):
         kept(session, {"n": 1}, refuse)
+
+
+def test_what_changed_code_trained_is_not_resumed(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    def folders() -> list[Path]:
+        return [
+            training_folder(s, "generation", "deepscope.gans") for s in (session, replace(session, out=Path("out")))
+        ]
+
+    before = folders()
+    assert before == folders() and before[1].parent == Path("out/generation")
+    monkeypatch.setattr(deepscope.kept, "code_of", lambda module: f"{module}, changed")
+    assert not set(before) & set(folders())
 
 
 @many

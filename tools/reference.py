@@ -53,6 +53,7 @@ def pages() -> Mapping[str, str]:
     """Every generated page: its path below docs/, and its Markdown."""
     for module in _public_modules():
         discover(module.__name__)
+    root = app()
     found = {
         "reference/api.md": api(),
         "reference/methods.md": methods(),
@@ -61,7 +62,6 @@ def pages() -> Mapping[str, str]:
         "reference/measures.md": measures(),
         "reference/metric-names.md": names_of_metrics(),
     }
-    root = app()
     commands = sorted(name for name in root if not name.startswith("-"))
     for name in commands:
         found[f"reference/commands/{name}.md"] = command(root, name)

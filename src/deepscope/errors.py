@@ -134,6 +134,10 @@ class UnsupportedError(DeepscopeError):
         self.what = what
 
 
+class PartFailed(Exception):
+    """The work was done and written, except for a part that failed; the command line says so and exits with 1."""
+
+
 def _bare(found: re.Match[str]) -> str:
     return found.group(1)
 

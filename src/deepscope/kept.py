@@ -157,6 +157,16 @@ def workspace(session: Session) -> Path:
     return temporary_cache()
 
 
+def training_folder(session: Session, study: str, package: str) -> Path:
+    """Where a study keeps its trainings, so that an interrupted one resumes: in its output folder, or in the cache.
+
+    Args:
+        package: whose code trains, such as "deepscope.gans": after a change of it, or of what it imports, the folder
+            is another one, and nothing that older code trained is taken for a result.
+    """
+    return (session.out or workspace(session)) / study / code_of(package)[:12]
+
+
 def write_new(path: Path, content: bytes) -> None:
     """Write a file, unless it holds this content already."""
     try:

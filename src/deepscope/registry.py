@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, TypeVar, cast, get_origin
 from weakref import WeakSet
 
-from deepscope.errors import unknown
+from deepscope.errors import SettingError, unknown
 from deepscope.names import plain
 from deepscope.settings import check
 
@@ -92,6 +92,24 @@ class Registered(ABC):
     def named(cls: type[T], name: str) -> T:
         """The member of that name with its default settings. Raises UnknownNameError as `member` does."""
         return cls.member(name)()
+
+    @classmethod
+    def of(cls: type[T], given: T | str) -> T:
+        """A member itself, or the one of that name with its default settings.
+
+        Raises:
+            UnknownNameError: no member has that name.
+            SettingError: it is neither a name nor a member: a class in place of an instance, say.
+        """
+        if isinstance(given, str):
+            return cls.named(given)
+        if not isinstance(cast("object", given), cls):
+            kind = kebab_case(cls.__name__).replace("-", " ")
+            hint = f": write {given.__name__}()" if isinstance(given, type) else ""
+            raise SettingError(
+                "method", f"must be the name of a method ({kind}) or an instance of one{hint}", got=given
+            )
+        return given
 
     def settings(self) -> dict[str, Any]:
         """The fields and their values, ready for JSON."""

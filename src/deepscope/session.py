@@ -102,8 +102,10 @@ class Session:
             cache: default `$DEEPSCOPE_CACHE`, else the platform's cache folder.
 
         Raises:
-            SettingError: the device or the precision does not exist here.
+            SettingError: the device or the precision does not exist here, or the seed is not a whole number.
         """
+        if not isinstance(cast("object", seed), int) or isinstance(seed, bool):
+            raise SettingError("seed", "must be a whole number", got=seed)
         if precision not in get_args(Precision):
             raise SettingError("precision", f"must be {' or '.join(get_args(Precision))}", got=precision)
         found = _device(device)
@@ -120,9 +122,15 @@ class Session:
         )
 
     @classmethod
-    def of(cls, given: Session | None, *, device: torch.device, seed: int = 0) -> Session:
-        """The caller's session; where there is none, a new one on the device with the seed."""
-        return given or cls(device=device, seed=seed)
+    def of(cls, given: Session | None, *, device: torch.device | None = None, seed: int = 0) -> Session:
+        """The caller's session, or a new one with the seed, on the device; on that which `open` finds where it is None.
+
+        Raises:
+            SettingError: the caller gave something else.
+        """
+        if given is not None and not isinstance(cast("object", given), cls):
+            raise SettingError("session", 'must come from deepscope.Session.open(device="cpu")', got=given)
+        return given or (cls.open(seed=seed) if device is None else cls(device=device, seed=seed))
 
     def require_out(self, what: str) -> Path:
         """The folder to write to. Raises SettingError, which says that it is for `what`, where none was named."""

@@ -1,7 +1,8 @@
 """Numbers as settings: parsing, and the range that a field's type declares.
 
 A field declares its range in its type, `Annotated[int, Range(1)]`; without one, its numbers are 0 or more. `check`
-compares the fields of a method or command with their ranges. Every registered class runs it when it is constructed.
+compares the fields of a method or command with their types, where these are numbers, and with their ranges. Every
+registered class runs it when it is constructed.
 """
 
 from __future__ import annotations
@@ -124,10 +125,10 @@ def whole_number(text: str, setting: str = "") -> int:
 
 
 def check(settings: Any) -> None:
-    """Compare the numbers among a dataclass's fields with the ranges that their types declare.
+    """Compare the numbers among a dataclass's fields with the types and ranges that are declared.
 
     Raises:
-        SettingError: one is out of its range, or not finite.
+        SettingError: one is not a number, out of its range, or not finite.
     """
     check_values(type(settings), {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)})
 
@@ -138,6 +139,8 @@ def check_values(cls: type[Any], values: Mapping[str, Any]) -> None:
     for name, given in values.items():
         for value in _numbers(given):
             declared(types[name]).check(name, value)
+        if (wanted := _KINDS.get(_bare(types[name]))) and not _is(given, wanted):
+            raise SettingError(name, f"must be {wanted[1]}", got=given)
 
 
 @functools.cache
@@ -157,6 +160,22 @@ def _ranges(hint: Any) -> Iterator[Range]:
         yield from (item for item in get_args(hint)[1:] if isinstance(item, Range))
     for inner in get_args(hint):
         yield from _ranges(inner)
+
+
+_KINDS: Mapping[Any, tuple[type[Any], str]] = {
+    int: (numbers.Integral, "a whole number"),
+    float: (numbers.Real, "a number"),
+}
+"""What a field of each type holds. NumPy's numbers count; True does not."""
+
+
+def _bare(hint: Any) -> Any:
+    """A type without what `Annotated` adds."""
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
+
+
+def _is(value: Any, wanted: tuple[type[Any], str]) -> bool:
+    return isinstance(value, wanted[0]) and not isinstance(value, bool)
 
 
 def _numbers(value: Any) -> Iterator[float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -61,10 +62,13 @@ def proportion(successes: int, total: int, *, confidence: float = 0.95) -> Estim
     """A proportion with its Wilson score interval (Wilson 1927). NaN throughout where total is 0."""
     if total == 0:
         return Estimate(math.nan, math.nan, math.nan)
-    from scipy import stats
-
-    interval = stats.binomtest(int(successes), int(total)).proportion_ci(confidence, method="wilson")
-    return Estimate(successes / total, float(interval.low), float(interval.high))
+    if not 0 <= successes <= total:
+        raise ValueError(f"{successes} successes out of {total}")
+    share, z = successes / total, NormalDist().inv_cdf((1 + confidence) / 2)
+    centre = share + z**2 / (2 * total)
+    half = z * math.sqrt(share * (1 - share) / total + (z / (2 * total)) ** 2)
+    low, high = ((centre + end) / (1 + z**2 / total) for end in (-half, half))
+    return Estimate(share, low if successes else 0.0, high if successes < total else 1.0)
 
 
 def top_shares(ranks: ArrayLike, classes: int, name: str) -> dict[str, float]:

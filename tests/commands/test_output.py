@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from deepscope import records, render
+from deepscope.cli.commands import _commands
 from deepscope.command import Command, Keeping
 from deepscope.command.output import TEXTS, output_folder
 from deepscope.commands.classify import Classify
@@ -25,7 +26,7 @@ from deepscope.results import Result
 from deepscope.session import Session
 from toy_job import Shown, execute
 
-COMMANDS = sorted(Command.concrete(), key=lambda command: command.command_path())
+COMMANDS = _commands(Command)
 MAKERS = [command for command in COMMANDS if command.makes]
 QUIET = Session(quiet=True)
 

@@ -23,7 +23,7 @@ from deepscope.adaptation import Adaptation
 from deepscope.attacks import Attack
 from deepscope.attributions import Attribution
 from deepscope.attributions.faithfulness import Measure
-from deepscope.cli.commands import _OF_MODEL, Common, _family_field, _signature
+from deepscope.cli.commands import _OF_MODEL, Common, _commands, _family_field, _signature
 from deepscope.command import Command
 from deepscope.errors import SettingError
 from deepscope.gans import Objective
@@ -38,6 +38,7 @@ for _name in MODULES:
     if not _name.endswith("__main__"):
         importlib.import_module(_name)
 
+_commands(Command)  # imports all of them
 CLASSES = sorted(
     (cls for family in Registered.__subclasses__() for cls in family.concrete()),
     key=lambda cls: (cls.__module__, cls.__name__),  # the same in every process: names alone are not unique
@@ -156,7 +157,7 @@ def test_a_package_exports_all_of_its_methods_or_none(package: str, family: type
 def test_a_family_reserves_the_settings_of_its_commands() -> None:
     every = {field.name for field in dataclasses.fields(Common)} - {"of_model"}  # which is no flag itself
     assert every == EVERY_COMMAND == Command.reserved
-    commands = [cls for cls in Command.concrete() if cls.__module__.startswith("deepscope.")]
+    commands = [cls for cls in _commands(Command) if cls.__module__.startswith("deepscope.")]
     taking = {found[1]: (cls, found[0]) for cls in commands if (found := _family_field(cls))}
     assert taking
     for family in FAMILIES:

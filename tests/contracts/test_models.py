@@ -16,6 +16,7 @@ from PIL import Image
 
 from deepscope.attacks import Attack
 from deepscope.attributions import Attribution
+from deepscope.cli import commands as command_line
 from deepscope.cli.program import run
 from deepscope.command import Command, perform
 from deepscope.errors import DeepscopeError, UnsupportedError
@@ -29,7 +30,9 @@ SOURCES = sorted(MAKERS)
 
 def _commands() -> list[type[Command]]:
     """All but the studies, which are experiments on chosen models, and the report, which runs all checks."""
-    found = [command for command in Command.concrete() if command.area != "study" and command.name != "report"]
+    found = [
+        command for command in command_line._commands(Command) if command.area != "study" and command.name != "report"
+    ]
     return [command for command in found if {"model", "features"} & {f.name for f in dataclasses.fields(command)}]  # type: ignore[arg-type]
 
 

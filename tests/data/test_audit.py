@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from deepscope import images
-from deepscope.data.audit import NEAR, NEAR_COLOUR, Audit, audit, colours, perceptual_hash
+from deepscope.data.audit import NEAR, NEAR_COLOUR, Audit, audit
+from deepscope.data.fingerprint import colours, perceptual_hash
 from deepscope.data.photographs import bundled_photographs
 from deepscope.errors import DeepscopeError
 from deepscope.session import Session

@@ -258,6 +258,17 @@ def test_archives_are_unpacked(tmp_path: Path) -> None:
         (zipped(a=CONTENT)[:-50], 1, "could not be opened|truncated|not a"),
         (b"<html>sign in</html>", 1, "could not be opened"),
     ],
+    ids=[
+        "zip-climbs",
+        "zip-absolute",
+        "tar-climbs",
+        "twice",
+        "bomb",
+        "small-bomb",
+        "one-of-two",
+        "truncated",
+        "no-archive",
+    ],  # archives hold the time: pytest-xdist wants the same names in each process
 )
 def test_hostile_archive_leaves_nothing(tmp_path: Path, content: bytes, files: int, message: str) -> None:
     with pytest.raises(DeepscopeError, match=message):

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from deepscope import render
 from deepscope.commands.transfer_fit import TransferFit
 from deepscope.commands.transfer_table import TransferTable
 from deepscope.data import ClassFolders
 from deepscope.errors import DataError, DeepscopeError, SettingError, UnsupportedError
-from deepscope.models import VisionModel, load_model
+from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.session import Session
 from deepscope.transfer import FineTuning, Holdout, Recipe, compare_features, export, fit, improve
 from networks import tiny_model
@@ -128,6 +129,15 @@ def test_improvements_of_a_model_that_the_caller_holds(
     assert found.model == "tiny" and set(found.models) == {"tiny", "other"}
     assert render.load(found.save(tmp_path / "saved")).metrics == found.result().metrics
     assert "One idea at a time" in found._repr_html_()
+
+
+def test_a_network_of_one_input_size_is_not_given_larger_images(data: ClassFolders, session: Session) -> None:
+    layers = nn.Conv2d(3, 8, 5), nn.ReLU(), nn.MaxPool2d(4), nn.Flatten(), nn.Linear(8 * 36, 4)
+    only = VisionModel("only", nn.Sequential(*layers), Preprocessing(resize=28, crop=28), tuple("abcd"))
+    found = improve(data, only, others=[], fine_tuning=None, session=session)
+    assert "larger input" not in found.to_pandas()["idea"].tolist()
+    with pytest.raises(SettingError, match=r"size cannot be changed: only takes images of 28 x 28 pixels only"):
+        Recipe.parse("only", size=32).named({"only": only})
 
 
 def test_an_export_compared_on_images_in_any_form(data: ClassFolders, model: VisionModel, tmp_path: Path) -> None:

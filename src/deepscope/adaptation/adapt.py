@@ -137,8 +137,8 @@ def adapt(  # noqa: PLR0913 - its settings are keywords
         ('day', 'night')
     """
     recipe.require_trainable()
-    method = Adaptation.named(method) if isinstance(method, str) else method
-    session = session or Session.open(seed=seed)
+    method = Adaptation.of(method)
+    session = Session.of(session, seed=seed)
     domains = load_domains(source, target, model, session)
     if folder is not None:
         require_architectures([domains.backbone])  # before anything is trained

@@ -44,7 +44,7 @@ def load_domains(
     Raises:
         DataError: the data does not exist, is of different kinds, or shares no class.
     """
-    session = session or Session.open()
+    session = Session.of(session)
     first, second = opened(source, session), opened(target, session)
     if isinstance(first, DigitSplit) and isinstance(second, DigitSplit):
         return _digits(first, second)

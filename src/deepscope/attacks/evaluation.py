@@ -238,7 +238,7 @@ def evaluate_attacks(  # noqa: PLR0913 - its settings are keywords
 
 def _attacks(methods: Sequence[Attack | str] | Attack | str) -> list[Attack]:
     given = [methods] if isinstance(methods, (Attack, str)) else methods
-    attacks = list(dict.fromkeys(Attack.named(one) if isinstance(one, str) else one for one in given))
+    attacks = list(dict.fromkeys(map(Attack.of, given)))
     if not attacks:
         raise SettingError("methods", "must name at least one attack")
     names = [attack.name for attack in attacks]

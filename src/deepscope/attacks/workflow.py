@@ -180,7 +180,7 @@ def attack(  # noqa: PLR0913 - its settings are keywords
         >>> fooled.images.shape, fooled.success.tolist()
         (torch.Size([1, 3, 224, 224]), [True])
     """
-    method = Attack.named(method) if isinstance(method, str) else method
+    method = Attack.of(method)
     method.require(model)
     session = Session.of(session, device=model.device, seed=seed)
     found = read_subjects(model, images, session, batch_size=batch_size, limit=limit)

@@ -13,8 +13,9 @@ def as_method(method: Attribution | str) -> Attribution:
 
     Raises:
         UnknownNameError: no method has that name.
+        SettingError: it is something else.
     """
-    return Attribution.named(method) if isinstance(method, str) else method
+    return Attribution.of(method)
 
 
 def as_methods(methods: Iterable[Attribution | str] | Attribution | str) -> list[Attribution]:
@@ -42,7 +43,7 @@ def as_measures(measures: Iterable[Measure | str] | Measure | str) -> list[Measu
         UnknownNameError: no measure has that name.
     """
     wanted = _separate([measures] if isinstance(measures, (Measure, str)) else measures) or list(Measure.members())
-    return list(dict.fromkeys(Measure.named(one) if isinstance(one, str) else one for one in wanted))
+    return list(dict.fromkeys(map(Measure.of, wanted)))
 
 
 def labels(methods: Sequence[Attribution | Measure]) -> list[str]:

@@ -108,15 +108,22 @@ class Accuracy(Check):
         said, agrees = "", top.low <= confidence <= top.high
         if top.high - top.low <= _WIDE:
             said = "believable" if agrees else "too sure" if confidence > top.high else "too unsure"
+        if not _useful(top):
+            said = "often wrong"
         return Headline(
             f"The classifier is right on {share(top, interval=True)} of {count} images. Its mean confidence is "
             f"{100 * confidence:.0f} %, its expected calibration error {amount(error)}.",
             f"of {count} images are classified correctly",
             top,
             verdict=said,
-            tone="good" if agrees else "attention",
+            tone="good" if agrees and _useful(top) else "attention",
             picture=result.figure(),
         )
+
+
+def _useful(accuracy: Estimate) -> bool:
+    """Whether the classifier is right more often than wrong, as far as these images show."""
+    return accuracy.low > 0.5
 
 
 def _without_pixels(batches: Iterable[Photos]) -> tuple[Photos, dict[int, Tensor]]:

@@ -89,7 +89,7 @@ def _of_given(model: VisionModel, held: GivenData) -> HeldOut:
     text = f"All {len(items)} images that were given."
     if held.train is None:
         text += " If the classifier was fitted to any of them, it looks better here than it is."
-    notes: list[Block] = [Note(text, "Evaluated on", "info" if held.train else "warning")]
+    notes: list[Block] = [Note(text, "Test images", "info" if held.train else "warning")]
     if strange:
         notes.append(_left_out(model, len(strange), said + (" and others" if len(set(strange)) > 6 else "")))
     chosen = Given(tuple(item for item, _ in known), skipped=given.skipped)
@@ -103,17 +103,17 @@ def _left_out(model: VisionModel, count: int, names: str) -> Note:
 
 def _chosen(model: Path, folders: ClassFolders, session: Session) -> tuple[tuple[Path, ...], Note]:
     if folders.test is not None:
-        return folders.test.paths, Note(f"The {len(folders.test)} images of the test set.", "Evaluated on")
+        return folders.test.paths, Note(f"The {len(folders.test)} images of the test set.", "Test images")
     rows = _kept_aside(model, folders, session)
     paths = folders.everything.paths
     if rows is not None:
         kept = tuple(paths[row] for row in rows)
-        return kept, Note(f"The {len(kept)} images that `transfer fit` set aside.", "Evaluated on")
+        return kept, Note(f"The {len(kept)} images that `transfer fit` set aside.", "Test images")
     text = (
         f"The images are taken from all {len(paths)}, since the folder has no train/ and test/: if the classifier was "
         "fitted to any of them, accuracy is overestimated here."
     )
-    return paths, Note(text, "Evaluated on", "warning")
+    return paths, Note(text, "Test images", "warning")
 
 
 def _kept_aside(model: Path, folders: ClassFolders, session: Session) -> NDArray[np.int64] | None:

@@ -13,18 +13,14 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from cyclopts import App, Parameter
 from docstring_parser import parse
 
-import deepscope.commands  # noqa: F401 - registers them
-from deepscope.checks import Check
 from deepscope.cli.reading import holds, reader
 from deepscope.cli.usage import flag
 from deepscope.command import Command
 from deepscope.errors import SettingError
 from deepscope.models import ModelOptions
-from deepscope.registry import Registered
-from deepscope.report import Report  # noqa: F401 - above studies, so that it can run them
+from deepscope.registry import Registered, discover
 from deepscope.session import Session
 from deepscope.settings import Range, check, check_values, field_types, overridden
-from deepscope.studies import Study
 
 Run = Callable[[Command, "Common"], None]
 
@@ -52,14 +48,15 @@ class Common:
     of_model: ModelOptions = ModelOptions()
 
 
-def add_commands(app: App, run: Run) -> None:
+def add_commands(app: App, run: Run, only: type[Command] | None = None) -> None:
     """Give `app` one command per registered command, and one per method where it works with a family of methods.
 
     Args:
         app: the root.
         run: called with the finished command and the common flags.
+        only: the one command that is needed; without it, the modules of all commands are imported.
     """
-    for command in _commands(Command):
+    for command in [only] if only else _commands(Command):
         parent = app
         if command.area:
             parent = _group(app, command.area, command)
@@ -80,8 +77,14 @@ def add_commands(app: App, run: Run) -> None:
                 _add(group, method.name, _signature(command, field, method), command, run, field, method)
 
 
+COMMANDS = ("deepscope.commands", "deepscope.studies", "deepscope.checks", "deepscope.report")
+"""The packages that hold commands."""
+
+
 def _commands(base: type[Command]) -> list[type[Command]]:
     """All commands, by area and name: two areas may each have a command of the same name."""
+    for package in COMMANDS:
+        discover(package)
     return sorted(base.concrete(), key=lambda command: (command.area, command.name))
 
 
@@ -100,8 +103,8 @@ _AREAS = {
     "transfer": "Train a classifier on a folder of images, for use with every other command.",
     "adapt": "Adapt a classifier to another domain without target labels.",
     "gan": "Train generators of images, and measure them.",
-    Check.area: "Examine your own classifier, one question per command; `deepscope report --data` runs all checks.",
-    Study.area: "Repeat an experiment of the report (Delefosse & Vin) and answer its questions with numbers.",
+    "check": "Examine your own classifier, one question per command; `deepscope report --data` runs all checks.",
+    "study": "Repeat an experiment of the report (Delefosse & Vin) and answer its questions with numbers.",
 }
 """Help of the groups that are not commands themselves."""
 
@@ -174,7 +177,8 @@ def _function(
                 settings[field] = method(**_taken(method, values))
             run(command(**settings), common)
 
-    call.__name__ = (method or command).__name__
+    call.__module__, call.__name__, call.__qualname__ = command.__module__, command.__name__, command.__qualname__
+    call.__wrapped__ = method or command  # type: ignore[attr-defined]
     call.__doc__ = _summary(command if method is None else method)
     call.__signature__ = signature  # type: ignore[attr-defined]
     call.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}

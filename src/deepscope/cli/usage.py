@@ -85,6 +85,12 @@ def flag(setting: str) -> str:
     return f"--{setting.replace('_', '-')}"
 
 
+def parsed(root: App, arguments: Sequence[str]) -> tuple[tuple[str, ...], list[str], list[str]]:
+    """The commands that a line begins with, the names of those below the last one, and the words after it."""
+    chain, command, rest = _parsed(root, arguments)
+    return chain, _names(command), rest
+
+
 def _parsed(root: App, arguments: Sequence[str]) -> tuple[tuple[str, ...], App, list[str]]:
     """The commands that the line begins with, the last of them, and the words after it."""
     chain, apps, rest = root.parse_commands(list(arguments))

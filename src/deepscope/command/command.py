@@ -58,10 +58,6 @@ class Command(Registered):
         """
 
 
-class PartFailed(Exception):
-    """The work was done and written, except for a part that failed; the command line says so and exits with 1."""
-
-
 class NotKept(DeepscopeError):
     """The result is known, but a file that belongs to it cannot be written.
 

@@ -14,6 +14,7 @@ from deepscope.data.corrupt import check_outside
 from deepscope.data.dataset import path_of
 from deepscope.errors import FileError
 from deepscope.files import lock
+from deepscope.registry import discover
 from deepscope.session import Session
 
 TEXTS = ("data", "dataset", "source", "target", "train")
@@ -69,6 +70,7 @@ def _is_folder(path: Path) -> bool:
 
 def _made(folder: Path) -> set[str]:
     """The files of models and trainings that the folder holds."""
+    discover("deepscope.commands")  # each says what it makes; they stand above this module
     return {name for other in Command.concrete() for name in other.makes if os.path.lexists(folder / name)}
 
 

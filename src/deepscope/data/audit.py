@@ -12,19 +12,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from deepscope import images
+from deepscope.data.fingerprint import BITS, Fingerprint, fingerprint
 from deepscope.data.folders import held_out_folder, place
 from deepscope.errors import DataError, DeepscopeError, FileError, SettingError
 from deepscope.render import Presented
 from deepscope.session import Session
 
-BITS = 255
 NEAR = 32
 """Bits in which near-copies differ at most. Re-encoded at JPEG quality 50 and half size, 99 % of photographs stay
 within 20; different photographs differ in about 120, and seldom in fewer than 60. The hash is of grey levels."""
@@ -34,9 +33,6 @@ NEAR_COLOUR = 16
 image. Photographs re-encoded at JPEG quality 10, or at quality 30 and half size, stay within 12; a red disc instead of
 a green one, 6 of 96 pixels wide, is at 54, and photographs with red and blue exchanged are above 16 in 95 %."""
 
-_COLOURS = 16
-_THUMBNAIL = 32
-_FLAT = 2.0
 _TILE = 2048
 _PICTURE = 256
 """Longer side of a thumbnail of a copy, in pixels."""
@@ -206,16 +202,16 @@ def compare(
         figures: how many pairs are pictured: the worst.
         skipped: what was named and holds no image.
     """
-    prints: list[_Fingerprint] = []
+    prints: list[Fingerprint] = []
     corrupt = list(skipped)
     with ThreadPoolExecutor(images.decoding_threads()) as threads:
         try:
-            looked = zip(candidates, threads.map(_fingerprint, [one.source for one in candidates]), strict=True)
+            looked = zip(candidates, threads.map(fingerprint, [one.source for one in candidates]), strict=True)
             for one, seen in session.track(looked, "auditing images", total=len(candidates)):
                 if isinstance(seen, str):
                     corrupt.append(images.Skipped(str(one.path), seen))
                 else:
-                    prints.append(_Fingerprint(one.path, one.split, one.label, *seen))
+                    prints.append(Fingerprint(one.path, one.split, one.label, *seen))
         finally:
             threads.shutdown(cancel_futures=True)  # ctrl-C does not wait for the rest of the folder
     exact, kept = _copies(prints)
@@ -224,57 +220,9 @@ def compare(
     return found.pictured(figures, {one.path: one.source for one in candidates})
 
 
-def perceptual_hash(image: Image.Image) -> NDArray[np.bool_] | None:
-    """255 bits that survive resizing and re-encoding; None for a picture of one colour, which has no structure.
-
-    The signs of the 255 lowest frequencies of a 32 x 32 grey thumbnail's cosine transform (after
-    Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010).
-    """
-    from scipy.fft import dctn
-
-    grey = image.convert("L").resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)
-    thumbnail = np.asarray(grey, dtype=np.float32)
-    if thumbnail.std() < _FLAT:
-        return None
-    frequencies = np.asarray(dctn(thumbnail))
-    return frequencies[:16, :16].reshape(-1)[1:] > 0
-
-
-def colours(image: Image.Image) -> NDArray[np.int16]:
-    """(512,) the two colour differences, Cb and Cr in [0, 255], of the means of 16 x 16 parts of an image."""
-    parts = image.resize((_COLOURS, _COLOURS), Image.Resampling.BOX).convert("YCbCr")
-    return np.asarray(parts, dtype=np.int16)[..., 1:].reshape(-1)
-
-
-@dataclass(frozen=True, eq=False)
-class _Fingerprint:
-    path: Path
-    split: str
-    label: str
-    file: str
-    pixels: bytes
-    bits: NDArray[np.bool_] | None
-    colours: NDArray[np.int16]
-
-
-_Seen: TypeAlias = "tuple[str, bytes, NDArray[np.bool_] | None, NDArray[np.int16]]"
-
-
-def _fingerprint(source: images.Source) -> _Seen | str:
-    """Digests of the file and of its decoded pixels, the hash and the colours; or why the image cannot be read."""
-    try:
-        read = images.content(source) if isinstance(source, (str, Path)) else source
-        image = images.decode(read)
-    except images.UnreadableImage as error:
-        return error.reason
-    pixels = sha256(repr(image.size).encode())
-    pixels.update(image.tobytes())
-    return images.digest(read).hex(), pixels.digest(), perceptual_hash(image), colours(image)
-
-
-def _copies(prints: Sequence[_Fingerprint]) -> tuple[list[Pair], list[_Fingerprint]]:
+def _copies(prints: Sequence[Fingerprint]) -> tuple[list[Pair], list[Fingerprint]]:
     """Each copy paired with the one to keep; and everything without the copies."""
-    groups: dict[bytes, list[_Fingerprint]] = defaultdict(list)
+    groups: dict[bytes, list[Fingerprint]] = defaultdict(list)
     for seen in prints:
         groups[seen.pixels].append(seen)
     pairs, kept = [], []
@@ -285,7 +233,7 @@ def _copies(prints: Sequence[_Fingerprint]) -> tuple[list[Pair], list[_Fingerpri
     return sorted(pairs, key=lambda pair: (pair.first, pair.second)), kept
 
 
-def _near(prints: Sequence[_Fingerprint], most: int) -> Iterator[Pair]:
+def _near(prints: Sequence[Fingerprint], most: int) -> Iterator[Pair]:
     """All pairs whose hashes differ in at most `most` bits and whose colours are alike, closest first."""
     hashed = [(seen, seen.bits) for seen in prints if seen.bits is not None]
     if not hashed:
@@ -306,5 +254,5 @@ def _near(prints: Sequence[_Fingerprint], most: int) -> Iterator[Pair]:
         yield _pair(hashed[first][0], hashed[second][0], "near", distance)
 
 
-def _pair(a: _Fingerprint, b: _Fingerprint, same: Literal["bytes", "pixels", "near"], distance: int) -> Pair:
+def _pair(a: Fingerprint, b: Fingerprint, same: Literal["bytes", "pixels", "near"], distance: int) -> Pair:
     return Pair(a.path, b.path, same, distance, a.split != b.split, a.label != b.label)

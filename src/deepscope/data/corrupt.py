@@ -111,7 +111,7 @@ def corrupt(
         >>> len(found), found.corruption.name
         (1, 'gaussian-noise')
     """
-    session, folder = session or Session.open(seed=seed), Path(folder)
+    session, folder = Session.of(session, seed=seed), Path(folder)
     found = load_any(data, session)
     if isinstance(found, DigitSplit):
         raise DataError(f"{data} holds digits, not image files: give a folder of images")

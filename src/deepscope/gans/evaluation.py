@@ -110,7 +110,7 @@ def evaluate_gan(
         raise SettingError("samples", f"must be at least {_FEWEST}", got=samples)
     if score_epochs < 0:
         raise SettingError("score_epochs", "must be 0 or more", got=score_epochs)
-    session = session or Session.open(seed=seed)
+    session = Session.of(session, seed=seed)
     gan = opened(gan, session)
     pictures, expert = material(gan, data, evaluator, session)
     made = draw(gan, pictures, samples, session)

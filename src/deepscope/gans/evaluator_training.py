@@ -86,7 +86,7 @@ def train_evaluator(
         raise SettingError("epochs", "must be at least 1", got=epochs)
     if side < _SMALLEST:
         raise SettingError("side", f"must be at least {_SMALLEST}", got=side)
-    session = session or Session.open(seed=seed)
+    session = Session.of(session, seed=seed)
     pictures = load_pictures(data, side, session)
     if not pictures.classes:
         raise DataError(

@@ -117,7 +117,7 @@ def train_gan(  # noqa: PLR0913 - its settings are keywords
     architecture, recipe = architecture or Architecture(), recipe or Recipe()
     architecture.require_buildable(conditional=conditional)
     recipe.require_trainable(architecture)
-    session = session or Session.open(seed=seed)
+    session = Session.of(session, seed=seed)
     pictures = load_pictures(data, architecture.side, session)
     expert = fitting_evaluator(evaluator, pictures)
     _check(pictures, recipe, conditional=conditional)

@@ -70,7 +70,7 @@ def class_grid(gan: GAN | str | Path, *, columns: int = 10, seed: int = 0, sessi
     """
     if columns < 1:
         raise SettingError("columns", "must be at least 1", got=columns)
-    session = session or Session.open(seed=seed)
+    session = Session.of(session, seed=seed)
     gan = opened(gan, session)
     if not gan.classes:
         text = f"{gan.name} was trained without classes: a grid needs a conditional generator"

@@ -80,7 +80,7 @@ def sample(
         raise SettingError("count", "must be at least 1", got=count)
     if not truncation > 0:
         raise SettingError("truncation", "must be above 0", got=truncation)
-    session = session or Session.open(seed=seed)
+    session = Session.of(session, seed=seed)
     gan = opened(gan, session)
     labels = balanced(count, len(gan.classes))
     if gan.shares:
@@ -156,7 +156,7 @@ def interpolate(
         raise SettingError("ways", "must be at least 1", got=ways)
     if steps < 2:
         raise SettingError("steps", "must be at least 2", got=steps)
-    session = session or Session.open(seed=seed)
+    session = Session.of(session, seed=seed)
     gan = opened(gan, session)
     number = 0 if label is None else gan.label(label)
     ends = latents(2 * ways, gan.generator, session.rng("interpolate")).unflatten(0, (ways, 2))

@@ -187,6 +187,10 @@ def _pixels(given: Tensor) -> Iterator[Tensor]:
     """Each image of (N, 3, H, W) or (3, H, W) pixels as float32 in [0, 1]."""
     if given.ndim not in (3, 4) or given.shape[-3] != 3:
         raise DataError(f"a tensor of images is (N, 3, H, W) or (3, H, W), not {tuple(given.shape)}")
+    if given.layout != torch.strided or given.is_meta or given.is_complex():
+        raise DataError(
+            f"a tensor of images holds dense real numbers, not {given.layout}, {given.dtype}, {given.device}"
+        )
     pixels = given.detach().cpu()
     pixels = pixels.float().div(255) if pixels.dtype == torch.uint8 else pixels.float()
     if pixels.numel() and not (float(pixels.amin()) >= 0 and float(pixels.amax()) <= 1):

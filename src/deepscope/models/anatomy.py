@@ -75,7 +75,7 @@ def anatomy(model: str | VisionModel = DEFAULT, *, session: Session | None = Non
         138357544
     """
     name = model if isinstance(model, str) else model.name
-    spec, network, taken = _skeleton(model, session or Session.open())
+    spec, network, taken = _skeleton(model, Session.of(session))
     try:
         layers = layer_table(network, taken.size, channels=len(taken.mean))
     except (RuntimeError, NotImplementedError) as error:

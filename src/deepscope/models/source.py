@@ -120,7 +120,7 @@ def load_model(
         >>> len(model.categories)
         1000
     """
-    name, session = str(name), session or Session.open()
+    name, session = str(name), Session.of(session)
     if not name:
         raise ModelError("the name of the model is empty: `deepscope models` lists the local ones")
     session = given(architecture, categories).within(session, name)

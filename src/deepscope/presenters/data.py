@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from deepscope.data.audit import BITS, Audit, Pair
+from deepscope.data.audit import Audit, Pair
+from deepscope.data.fingerprint import BITS
 from deepscope.presenters.shown import missing, skipped_blocks, thumbnail
 from deepscope.render import presents
 from deepscope.results import Block, Column, ImageGrid, Note, Picture, Provenance, Result, Table

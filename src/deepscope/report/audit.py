@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from deepscope.checks import Check
 from deepscope.checks.given_data import GivenData
 from deepscope.checks.held_out import held_out
 from deepscope.command import Budget
-from deepscope.errors import unknown
+from deepscope.errors import SettingError, unknown
 from deepscope.inputs.examples import Data
 from deepscope.models import VisionModel
 from deepscope.models.capabilities import SCORES, require
@@ -121,6 +121,8 @@ def audit(
         session = replace(session, data={**session.data, name: held})
     members = Check.members()
     checks = [checks] if isinstance(checks, str) else checks
+    if not isinstance(cast("object", checks), Sequence):
+        raise SettingError("checks", "must be names of checks", got=checks)
     for check in checks:
         if check not in members:
             raise unknown("check", check, members)

@@ -104,7 +104,7 @@ def label_shortcuts(
     Raises:
         DataError: the data does not exist, or no image could be read.
     """
-    session = session or Session.open(seed=seed)
+    session = Session.of(session, seed=seed)
     examples = Examples.of(data, session).training
     examples = examples.at(np.array(session.some(range(len(examples)), limit), np.int64))
     measured = measure(examples.sources, session)

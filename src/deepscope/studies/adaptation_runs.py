@@ -32,7 +32,7 @@ from deepscope.adaptation import (
 )
 from deepscope.data import first_here
 from deepscope.errors import SettingError
-from deepscope.kept import workspace
+from deepscope.kept import training_folder
 from deepscope.models import DEFAULT
 from deepscope.session import Session
 from deepscope.statistics import Estimate, over_seeds
@@ -217,7 +217,7 @@ def trust(outcomes: Iterable[AdaptationOutcome]) -> dict[str, Trust]:
 
 def run_folder(session: Session, arm: AdaptationArm, seed: int, images: int | None) -> Path:
     """Where an arm's training is kept, so that an interrupted study resumes."""
-    root = (session.out or workspace(session)) / "domain-adaptation"
+    root = training_folder(session, "domain-adaptation", "deepscope.adaptation")
     kind = f"{images or 'all'}-images-{arm.recipe.batch_size}"
     return root / kind / arm.name.replace("/", os.sep) / f"seed-{seed}"
 

@@ -30,7 +30,7 @@ from deepscope.gans.evaluation import measure
 from deepscope.gans.grid import style_agreement
 from deepscope.gans.quality import Evaluator, draw, fit_evaluator, fitting_evaluator, novelty
 from deepscope.gans.style import slant
-from deepscope.kept import Arrays, digest, kept, workspace
+from deepscope.kept import Arrays, digest, kept, training_folder
 from deepscope.models.vision_model import weights_sha256
 from deepscope.session import Session
 from deepscope.studies.arms import Outcome, Trained, train_arms
@@ -108,7 +108,7 @@ def train_all(arms: Sequence[Arm], session: Session, study: str, plan: Plan) -> 
     plan.check()
     name = first_here(["mnist", "mnist-extract"], session)
     pictures = load_pictures(name, _SIDE, session)
-    root = (session.out or workspace(session)) / study
+    root = training_folder(session, study, "deepscope.gans")
     evaluator = _evaluator(plan, pictures, session, root)
     if plan.images is not None:
         pictures = replace(pictures, train=pictures.train.some(plan.images, session.rng("images")))
@@ -127,9 +127,8 @@ def _evaluator(plan: Plan, pictures: Pictures, session: Session, root: Path) -> 
     found = fitting_evaluator(plan.evaluator, pictures)
     if found is None:  # trained from a seed of its own: never one of the generators'
         own = replace(session, seed=session.seed + 1000)
-        older = root / "judge"  # as version 0.1 named it: a kept training resumes
-        folder, data = older if older.is_dir() else root / "evaluator", pictures.train
-        found = fit_evaluator(data, pictures.classes, epochs=_EVALUATOR_EPOCHS, session=own, folder=folder)
+        folder = root / "evaluator"
+        found = fit_evaluator(pictures.train, pictures.classes, epochs=_EVALUATOR_EPOCHS, session=own, folder=folder)
     return found.to(session.device)
 
 

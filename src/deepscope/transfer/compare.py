@@ -98,8 +98,8 @@ def compare_features(
         >>> found.columns()["dimension"]
         [24, 40]
     """
-    session = session or Session.open(seed=seed)
-    fitted = [head if isinstance(head, Head) else Head.named(head) for head in heads]
+    session = Session.of(session, seed=seed)
+    fitted = [Head.of(head) for head in heads]
     recipes = _recipes(features)
     if not recipes or not fitted:
         raise SettingError("features", "leaves nothing to compare: give at least one feature, normalisation and head")

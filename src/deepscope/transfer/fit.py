@@ -159,7 +159,7 @@ def fit(  # noqa: PLR0913 - its settings are keywords
     """
     from deepscope.transfer.classifier import ImageClassifier
 
-    session = session or Session.open(seed=seed)
+    session = Session.of(session, seed=seed)
     if not Head.member(head).linear and folder is not None:
         linear = " or ".join(name for name, member in Head.members().items() if member.linear)
         raise SettingError("head", f"{head} cannot be saved as the last layer of a network: use {linear}")

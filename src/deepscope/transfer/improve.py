@@ -88,7 +88,7 @@ def improve(
         >>> [idea.name for idea in found.ideas][:3]
         ['baseline', 'raw', 'power normalisation']
     """
-    session = session or Session.open(seed=seed)
+    session = Session.of(session, seed=seed)
     examples = Examples.of(data, session)
     models, absent = _open(model, others, session)
     ideas = [replace(idea, recipe=idea.recipe.named(models)) for idea in improvements(models, fine_tuning)]

@@ -42,7 +42,7 @@ def improvements(models: Mapping[str, VisionModel], fine_tuning: FineTuning | No
     stages = {each: _stages(each, model) for each, model in models.items()}
     base, top = Recipe(stages[name][:1]), maps(models[name])
     side = models[name].preprocessing.size[0]
-    larger = round(side * 9 / 7 / 32) * 32
+    larger = None if models[name].input_size else round(side * 9 / 7 / 32) * 32
     found = [
         Improvement("baseline", "", base),
         Improvement(
@@ -64,11 +64,6 @@ def improvements(models: Mapping[str, VisionModel], fine_tuning: FineTuning | No
             replace(base, flip=True),
         ),
         Improvement(
-            "larger input",
-            f"At {larger} instead of {side} pixels small objects that tell scenes apart become visible.",
-            replace(base, size=larger),
-        ),
-        Improvement(
             "logistic regression",
             "It fits all classes together instead of one against the rest.",
             base,
@@ -87,6 +82,14 @@ def improvements(models: Mapping[str, VisionModel], fine_tuning: FineTuning | No
             "nearest-neighbours",
         ),
     ]
+    if larger:
+        found.append(
+            Improvement(
+                "larger input",
+                f"At {larger} instead of {side} pixels small objects that tell scenes apart become visible.",
+                replace(base, size=larger),
+            )
+        )
     if len(stages[name]) > 1:
         found += [
             Improvement(

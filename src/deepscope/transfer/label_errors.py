@@ -136,7 +136,7 @@ def label_errors(
         >>> int(found.ranked[0])
         3
     """
-    session = session or Session.open(seed=seed)
+    session = Session.of(session, seed=seed)
     chosen = Head.named(head)
     examples = Examples.of(data, session)
     recipe = recipe_of(features)

@@ -95,10 +95,14 @@ class Recipe:
 
         Raises:
             ModelError: a model has no layer of that name.
+            SettingError: a model takes images of another size only.
         """
         blocks = []
         for block in self.blocks:
             model = models[block.model]
+            if self.size and (only := model.input_size) and only != (self.size, self.size):
+                problem = f"cannot be changed: {model.name} takes images of {only[0]} x {only[1]} pixels only"
+                raise SettingError("size", problem, got=self.size)
             if block.layer:
                 model.layer(block.layer)
             blocks.append(block if block.layer else replace(block, layer=class_layer_input(model)))

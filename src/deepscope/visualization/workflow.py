@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -187,6 +187,8 @@ def _objective(model: VisionModel, targets: Targets, recipe: Recipe, seeds: int)
         names = [f"{targets.name} {channel}" for channel in targets.channels]
         return ChannelObjective(model, targets.name, channels), _seeded(names, seeds)
     named = [targets] if isinstance(targets, (str, int)) else targets
+    if not isinstance(cast("object", named), Sequence):
+        raise SettingError("targets", "must be classes, by name or number, or a Layer", got=named)
     classes = list(dict.fromkeys(model.category(name) for name in named))
     if not classes:
         raise SettingError("targets", "must name at least one class, or a layer")
