@@ -29,9 +29,9 @@ _FIRST = ("architecture", "feature map", "layout")
 _HEAD = """# Architectures
 
 Which attribution methods work on which architectures. Where one does not, it refuses the network in one line that names
-methods that work, and `deepscope explain compare` leaves its column empty. The feature map is the layer that Grad-CAM,
-Grad-CAM++, LayerCAM and Score-CAM use unless `--layer` names another: the last one where the class score still rests
-on several positions. In a network that reads a class token, that is the input of the last attention.
+methods that work, and `deepscope explain compare` leaves its column empty. The feature map is the layer that
+class activation maps use unless `--layer` names another: the last one where the class score
+still rests on several positions. In a network that reads a class token, that is the input of the last attention.
 
 Attacks and class images work on all of them; networks with a single input size get views of that size.
 

@@ -116,7 +116,11 @@ def _measure(method: type[Measure]) -> Case:
         def explain(changed: Tensor) -> Tensor:
             return per_pixel(Saliency()(model, changed, target, rng=rng(7)))
 
-        return method()(Explanation(model, pixels, target, explain(pixels), explain, rng(5)))
+        def explain_class(other: Tensor) -> Tensor:
+            return per_pixel(Saliency()(model, pixels, other, rng=rng(7)))
+
+        maps = explain(pixels)
+        return method()(Explanation(model, pixels, target, maps, explain, rng(5), explain_class=explain_class))
 
     return Case(f"measure/{method.name}", run)
 

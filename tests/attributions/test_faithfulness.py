@@ -28,7 +28,7 @@ from deepscope.attributions.faithfulness import (
     energy_inside,
     rank_correlation,
 )
-from deepscope.attributions.faithfulness.confidence import _probabilities
+from deepscope.attributions.faithfulness.confidence import _whole_and_dimmed
 from deepscope.models import VisionModel
 from networks import tiny_model
 
@@ -229,10 +229,15 @@ def test_every_measure_cites_its_source_and_does_not_depend_on_the_batch(
     assert re.search(r"\b(19|20)\d\d\b", type(measure).__doc__ or "")
 
     def one(rows: slice, random: torch.Generator) -> Tensor:
-        def explain(seen: Tensor) -> Tensor:
-            return Saliency()(model, seen, target[rows], rng=rng())
+        def explain(seen: Tensor, classes: Tensor = target[rows]) -> Tensor:
+            return Saliency()(model, seen, classes, rng=rng())
 
-        return measure(Explanation(model, pixels[rows], target[rows], maps[rows], explain, random))
+        def explain_class(other: Tensor) -> Tensor:
+            return explain(pixels[rows], other)
+
+        return measure(
+            Explanation(model, pixels[rows], target[rows], maps[rows], explain, random, explain_class=explain_class)
+        )
 
     random = rng()
     parts = torch.cat([one(slice(i, i + 1), random) for i in range(COUNT)])
@@ -261,8 +266,10 @@ def test_what_speaks_against_the_class_is_hidden_as_what_is_silent_is(
     model: VisionModel, pixels: Tensor, target: Tensor, maps: Tensor
 ) -> None:
     signed = maps - maps.mean()
-    _, seen = _probabilities(Explanation(model, pixels, target, signed, no_explanation, rng()))
+    _, seen = _whole_and_dimmed(Explanation(model, pixels, target, signed, no_explanation, rng()))
     scaled = torch.stack([values / values.max() for values in signed.clamp_min(0)])[:, None]
     expected = model(pixels * scaled).softmax(1).gather(1, target[:, None])[:, 0]
     torch.testing.assert_close(seen, expected)
-    assert not torch.allclose(seen, _probabilities(Explanation(model, pixels, target, maps, no_explanation, rng()))[1])
+    assert not torch.allclose(
+        seen, _whole_and_dimmed(Explanation(model, pixels, target, maps, no_explanation, rng()))[1]
+    )

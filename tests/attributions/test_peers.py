@@ -23,6 +23,7 @@ from deepscope.attributions import (
     GradCAM,
     GradCAMPlusPlus,
     GuidedBackpropagation,
+    HiResCAM,
     IntegratedGradients,
     LayerCAM,
     Occlusion,
@@ -142,6 +143,7 @@ class Louder(nn.Module):
         (GradCAM(), pytorch_grad_cam.GradCAM),
         (GradCAMPlusPlus(), pytorch_grad_cam.GradCAMPlusPlus),
         (LayerCAM(), pytorch_grad_cam.LayerCAM),
+        (HiResCAM(), pytorch_grad_cam.HiResCAM),
     ],
     ids=lambda thing: getattr(thing, "name", ""),
 )
@@ -214,6 +216,7 @@ class Maps(nn.Module):
         (GradCAM, pytorch_grad_cam.GradCAM),
         (GradCAMPlusPlus, pytorch_grad_cam.GradCAMPlusPlus),
         (LayerCAM, pytorch_grad_cam.LayerCAM),
+        (HiResCAM, pytorch_grad_cam.HiResCAM),
     ],
     ids=lambda thing: getattr(thing, "name", ""),
 )

@@ -148,14 +148,22 @@ def test_evaluate_measures_methods_and_random_maps(photos: Path, tmp_path: Path)
         photos, methods=("saliency", "grad-cam"), boxes=tmp_path / "boxes.csv", against="other", sanity=2
     )
     result = command.run(SESSION)
-    for name in ("insertion", "deletion", "average-drop", "increase", "max-sensitivity", "energy-pointing"):
+    for name in (
+        "insertion",
+        "deletion",
+        "average-drop",
+        "increase",
+        "max-sensitivity",
+        "energy-pointing",
+        "relevance-rank",
+    ):
         for method in ("saliency", "grad-cam", "random"):
             low, value, high = (result.metrics[f"{name}/{method}{end}"] for end in ("/low", "", "/high"))
             assert low <= value <= high
     assert abs(result.metrics["energy-pointing/random"] - 0.5) < 0.1
     assert result.metrics["difference/insertion/saliency"] == 0  # the other network is the same one here
     assert {"survival/grad-cam", "sanity/saliency"} <= set(result.metrics)
-    assert sum(isinstance(block, Table) for block in result.blocks) == 7
+    assert sum(isinstance(block, Table) for block in result.blocks) == 9  # one image has no box
     assert any(isinstance(block, Curves) for block in result.blocks)
 
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deepscope.attributions import Attribution, engine
-from deepscope.errors import DeepscopeError
+from deepscope.attributions import Attribution, attribute, engine
+from deepscope.errors import DeepscopeError, UnsupportedError
 from deepscope.models import batching
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.vision_model import VisionModel
@@ -29,6 +29,8 @@ def quick(method: type[Attribution]) -> Attribution:
     fields = {field.name for field in dataclasses.fields(method)}  # type: ignore[arg-type]
     return method(**{name: value for name, value in FEWER.items() if name in fields})
 
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*raise samples or error:UserWarning")
 
 methods = pytest.mark.parametrize(
     "method", [quick(method) for method in Attribution.members().values()], ids=lambda method: method.name
@@ -176,6 +178,29 @@ def test_a_model_without_classes_is_refused(method: Attribution, pixels: Tensor,
     features = VisionModel("features", Tiny().double(), Preprocessing())
     with pytest.raises(DeepscopeError, match="no class layer"):
         method(features, pixels, target, rng=seeded())
+
+
+@methods
+def test_a_contrast_of_two_classes(method: Attribution, model: VisionModel, pixels: Tensor, target: Tensor) -> None:
+    """Why one class and not the other: a signed map changes its sign when the two are exchanged."""
+    other = torch.tensor([2, 2, 4])
+    if not method.of_class:
+        with pytest.raises(UnsupportedError, match="same for every class"):
+            attribute(method, model, pixels, target, versus=other, rng=seeded())
+        return
+    one = attribute(method, model, pixels, target, versus=other, rng=seeded())
+    back = attribute(method, model, pixels, other, versus=target, rng=seeded())
+    assert one.isfinite().all() and (one != 0).any()
+    if method.signed:
+        torch.testing.assert_close(one, -back, rtol=1e-6, atol=1e-9)
+    else:
+        assert (one >= 0).all()
+    rng = seeded()
+    apart = [
+        attribute(method, model, pixels[i : i + 1], target[i : i + 1], versus=other[i : i + 1], rng=rng)
+        for i in range(3)
+    ]
+    torch.testing.assert_close(torch.cat(apart), one, rtol=1e-9, atol=1e-12)
 
 
 def test_a_batch_that_runs_out_of_memory_is_halved() -> None:

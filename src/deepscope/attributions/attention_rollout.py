@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -31,6 +32,8 @@ class AttentionRollout(OfAttention):
         >>> AttentionRollout()(model, torch.rand(1, 3, 64, 64), torch.tensor([0])).shape
         torch.Size([1, 64, 64])
     """
+
+    of_class: ClassVar[bool] = False
 
     @torch.no_grad()
     def relevance(self, model: VisionModel, pixels: Tensor, target: Tensor, read: Tensor) -> Tensor:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -14,8 +15,9 @@ from deepscope.models.differentiable import differentiable
 from deepscope.models.vision_model import VisionModel
 from deepscope.registry import EVERY_COMMAND, Registered
 
-Baseline = Literal["black", "grey", "blurred"]
-"""An image without information: all pixels 0, all pixels 1/2, or the image without its detail."""
+Baseline = Literal["black", "white", "grey", "mean", "blurred"]
+"""An image without information: all pixels 0, 1 or 1/2, all pixels the image's mean colour, or the image without its
+detail."""
 
 
 class Attribution(UsesModel, Registered):
@@ -29,9 +31,12 @@ class Attribution(UsesModel, Registered):
         "paths",
         "target",
         "top",
+        "versus",
     }
     signed: ClassVar[bool] = False
     """Whether negative values mean evidence against the class; otherwise the map is never negative."""
+    of_class: ClassVar[bool] = True
+    """Whether the map depends on the class that is explained."""
     costly: ClassVar[bool] = False
     """Whether it needs a hundred or more passes per image."""
     of_transformers: ClassVar[bool] = False
@@ -41,6 +46,17 @@ class Attribution(UsesModel, Registered):
         super().__init_subclass__(**keywords)
         if "__call__" in cls.__dict__:
             cls.__call__ = matched(differentiable(cls.__call__))
+
+    def reads(self) -> tuple[Path, ...]:
+        """Files that the maps depend on besides the model and the image."""
+        return ()
+
+    def bounded(self) -> Attribution:
+        """The method at a cost that is bounded, for scores that vary so much that an error may be out of reach.
+
+        Such are those of a network with shuffled weights, and of an unlikely class.
+        """
+        return self
 
     @abstractmethod
     def __call__(
@@ -74,10 +90,14 @@ def baseline_pixels(kind: Baseline, pixels: Tensor) -> Tensor:
     """(N, 3, H, W) pixels -> a baseline for each, of the same shape; raises SettingError for another kind."""
     if kind == "black":
         return torch.zeros_like(pixels)
+    if kind == "white":
+        return torch.ones_like(pixels)
     if kind == "grey":
         return torch.full_like(pixels, 0.5)
+    if kind == "mean":
+        return pixels.mean((2, 3), keepdim=True).expand_as(pixels).contiguous()
     if kind != "blurred":
-        raise SettingError("baseline", "must be black, grey or blurred", got=kind)
+        raise SettingError("baseline", f"must be {', '.join(get_args(Baseline))}", got=kind)
     from torchvision.transforms.functional import gaussian_blur  # slow to load, and needed for this baseline only
 
     radius = max(1, min(pixels.shape[-2:]) // 8)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deepscope.attributions.attribution import Attribution
-from deepscope.attributions.engine import batches
+from deepscope.attributions.engine import batches, of_target
 from deepscope.attributions.feature_map import feature_layer, with_gradient
 from deepscope.models.capabilities import GRADIENTS, LAYERS, Needs
 from deepscope.models.vision_model import VisionModel
@@ -43,7 +43,9 @@ class ClassActivation(Attribution):
         for rows, part in batches(
             len(pixels),
             pixels.device,
-            lambda rows: self.weigh(*with_gradient(model, layer, pixels[rows], target[rows])),
+            lambda rows: self.weigh(
+                *with_gradient(model, layer, pixels[rows], lambda logits: of_target(logits, target[rows]))
+            ),
         ):
             maps[rows] = enlarge(part.relu(), pixels)
         return maps

@@ -16,6 +16,7 @@ from deepscope.attributions.explain import attribute
 from deepscope.attributions.faithfulness import rank_correlation
 from deepscope.attributions.naming import as_methods, labels
 from deepscope.attributions.of_photos import OfPhotos
+from deepscope.attributions.targets import Question, Target, require_some
 from deepscope.errors import DeepscopeError, UnsupportedError
 from deepscope.inputs import Images, Photos, stream_photos
 from deepscope.models import VisionModel
@@ -35,6 +36,7 @@ class Comparison(OfPhotos):
         agreement: (methods, methods) Spearman's rank correlation of the absolute maps, mean over the images, in the
             order of `maps`; NaN where all maps of a method are constant.
         target: (N,) the classes explained.
+        versus: (N,) the classes that they are contrasted with; None where none was asked for.
     """
 
     methods: Mapping[str, Attribution]
@@ -42,6 +44,7 @@ class Comparison(OfPhotos):
     refused: Mapping[str, str]
     agreement: NDArray[np.float64]
     target: Tensor
+    versus: Tensor | None
 
     def columns(self) -> Mapping[str, Sequence[Any]]:
         """One row per pair of methods: their agreement."""
@@ -59,7 +62,8 @@ def compare(  # noqa: PLR0913 - its settings are keywords
     images: Images,
     methods: Iterable[Attribution | str] | Attribution | str = (),
     *,
-    target: int | str | None = None,
+    target: Target | None = None,
+    versus: Target | None = None,
     limit: int | None = None,
     keep: int = 6,
     batch_size: int = 16,
@@ -75,7 +79,9 @@ def compare(  # noqa: PLR0913 - its settings are keywords
         images: paths, folders, PIL images, arrays, tensors, or a dataset.
         methods: attribution methods, or their names; "all" means all of them. By default those that
             work on any architecture and need fewer than 100 passes per image.
-        target: explain this class, by name or number; the predicted one by default.
+        target: explain this class, by name or number, or each image's "true", "predicted" or "second" most probable
+            class; the predicted one by default.
+        versus: explain why the target and not this class, named as `target`.
         limit: most images to use, drawn at random.
         keep: most images whose pixels are returned, the first ones.
         batch_size: images per batch; the maps do not depend on it.
@@ -98,23 +104,29 @@ def compare(  # noqa: PLR0913 - its settings are keywords
     chosen = as_methods(methods)
     named = dict(zip(labels(chosen), chosen))
     require(model, "compare", SCORES)
-    label = None if target is None else model.category(target)
     session = Session.of(session, device=model.device, seed=seed)
+    question = Question.of(target, versus, model, session)
     streams = {name: session.rng("explain", method.name) for name, method in named.items()}
     found: dict[str, list[Tensor]] = {name: [] for name in named}
     refused: dict[str, str] = {}
     photos: list[Photos] = []
-    targets: list[Tensor] = []
+    targets: list[int] = []
+    others: list[int] = []
     for batch in stream_photos(model, images, session, batch_size=batch_size, limit=limit, text="comparing"):
+        batch, ones, against = question.ask(batch)
         photos.append(batch.keeping(keep - sum(map(len, photos))))
         if not len(batch):
             continue
-        targets.append(batch.predicted if label is None else torch.full_like(batch.predicted, label))
+        targets += ones
+        others += against or []
+        wanted = {
+            "target": torch.tensor(ones),
+            "versus": None if against is None else torch.tensor(against),
+            "batch_size": batch_size,
+        }
         for name in list(found):
             try:
-                found[name].append(
-                    attribute(named[name], model, batch.pixels, targets[-1], rng=streams[name], batch_size=batch_size)
-                )
+                found[name].append(attribute(named[name], model, batch.pixels, rng=streams[name], **wanted))
             except DeepscopeError as error:
                 del found[name]
                 refused[name] = str(error)
@@ -122,8 +134,11 @@ def compare(  # noqa: PLR0913 - its settings are keywords
         if not found:
             reasons = "; ".join(dict.fromkeys(refused.values()))
             raise UnsupportedError(f"no method applies to {model.name}; {reasons}", what="compare")
+    joined = Photos.joined(photos)
+    require_some(targets, joined.skipped)
     maps = {name: torch.cat(parts) for name, parts in found.items()}
-    return Comparison(Photos.joined(photos), named, maps, refused, _agreement(maps), torch.cat(targets))
+    pairs = torch.tensor(others) if versus is not None else None
+    return Comparison(joined, named, maps, refused, _agreement(maps), torch.tensor(targets), pairs)
 
 
 def _agreement(maps: Mapping[str, Tensor]) -> NDArray[np.float64]:

@@ -48,16 +48,37 @@ def gradient(
         return taken(FastBackward(enabled=False))
 
 
+def prepared(model: VisionModel, pixels: Tensor) -> FastBackward:
+    """For many passes of a model over images such as these; forward passes take about half the time on a CPU.
+
+    It costs two forward and two backward passes over one image. A model without gradients runs as it is.
+    """
+    return FastBackward.of(model, pixels) if model.capabilities.gradients else FastBackward(enabled=False)
+
+
 def target_logit(model: VisionModel, pixels: Tensor, target: Tensor) -> Tensor:
     """(N,) logits of the target classes."""
-    return model(pixels).gather(1, target[:, None]).squeeze(1)
+    return of_target(model(pixels), target)
 
 
-def probability(model: VisionModel, pixels: Tensor, target: Tensor) -> Tensor:
-    """(N,) softmax probabilities of the target classes; no gradient."""
+def of_target(logits: Tensor, target: Tensor) -> Tensor:
+    """(N, classes) logits -> (N,) those of the target classes."""
+    return logits.gather(1, target[:, None]).squeeze(1)
+
+
+def scores(model: VisionModel, pixels: Tensor, fast: FastBackward) -> Tensor:
+    """(N, C) logits, without a gradient.
+
+    Args:
+        fast: what `prepared` gave for the model.
+    """
     with torch.no_grad():
-        logits = model(pixels.contiguous(memory_format=torch.channels_last))
-        return logits.softmax(1).gather(1, target[:, None]).squeeze(1)
+        return fast.run(lambda: model(pixels.contiguous(memory_format=torch.channels_last)))
+
+
+def probability(model: VisionModel, pixels: Tensor, target: Tensor, fast: FastBackward) -> Tensor:
+    """(N,) softmax probabilities of the target classes; no gradient."""
+    return of_target(scores(model, pixels, fast).softmax(1), target)
 
 
 def batches(total: int, device: torch.device, run: Callable[[slice], Output]) -> Iterator[tuple[slice, Output]]:

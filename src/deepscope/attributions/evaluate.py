@@ -9,13 +9,14 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from deepscope.attributions.attribution import Attribution
 from deepscope.attributions.boxes import Boxes
 from deepscope.attributions.boxes import Given as BoxesGiven
 from deepscope.attributions.faithfulness import Measure
-from deepscope.attributions.measuring import CHANCE, Values, joined, measure_batch
+from deepscope.attributions.masks import Given as MasksGiven
+from deepscope.attributions.masks import Masks
+from deepscope.attributions.measuring import CHANCE, NOTHING, Batch, Values, joined, measure_batch
 from deepscope.attributions.naming import as_measures, as_methods, labels
 from deepscope.attributions.sanity import SanityCheck, check_sanity
 from deepscope.errors import DeepscopeError, SettingError, UnsupportedError
@@ -38,6 +39,7 @@ class Measurements:
         model: the classifier.
         values: method's label, or "random" for random maps -> measure -> (N,) values; of the methods that apply.
         refused: method's label -> why it does not apply to the model.
+        constant: method's label, or "random" -> maps that are the same everywhere or not finite; their values are NaN.
         sanity: the sanity check; None where it was left out.
         paths: the images' files, or names.
         digests: SHA-256 of each file or image.
@@ -47,6 +49,7 @@ class Measurements:
     model: VisionModel
     values: Mapping[str, Mapping[str, NDArray[np.float64]]]
     refused: Mapping[str, str]
+    constant: Mapping[str, int]
     sanity: SanityCheck | None
     paths: tuple[Path, ...]
     digests: tuple[bytes, ...]
@@ -60,7 +63,7 @@ class Evaluation(Presented):
     Attributes:
         networks: what was measured on the model and, where one was given, on the model to compare it with.
         methods: by label.
-        measures: by label; `values` also holds "energy-pointing" where boxes were given.
+        measures: by label; `values` also holds "energy-pointing" and "relevance-rank" where boxes or masks were given.
     """
 
     networks: tuple[Measurements, ...]
@@ -92,6 +95,7 @@ def evaluate(  # noqa: PLR0913 - its settings are keywords
     *,
     measures: Iterable[Measure | str] | Measure | str = (),
     boxes: BoxesGiven | None = None,
+    masks: MasksGiven | None = None,
     against: VisionModel | None = None,
     sanity: int = 16,
     limit: int | None = None,
@@ -110,8 +114,11 @@ def evaluate(  # noqa: PLR0913 - its settings are keywords
         images: paths, folders, PIL images, arrays, tensors, or a dataset.
         methods: attribution methods, or their names; "all" means all of them.
         measures: measures, or their names; by default all of them.
-        boxes: the objects' boxes, for the pointing game: a CSV file (file,left,top,right,bottom, in pixels), or
-            {"cat.jpg": [(left, top, right, bottom), ...]}; images from memory are called "image-0" and so on.
+        boxes: the objects' boxes, for the pointing game and relevance rank accuracy: a CSV file
+            (file,left,top,right,bottom, in pixels), or {"cat.jpg": [(left, top, right, bottom), ...]}; images from
+            memory are called "image-0" and so on.
+        masks: the objects' masks instead: a folder with an image of the same name and size for each image, in which
+            everything that is not black is the object, or {"cat.jpg": (H, W) array}.
         against: another classifier, measured on the same images.
         sanity: images for the sanity check; 0 skips it.
         limit: most images to use, drawn at random.
@@ -120,10 +127,10 @@ def evaluate(  # noqa: PLR0913 - its settings are keywords
         session: device, precision, cache and progress; its own seed counts where it is given.
 
     Raises:
-        SettingError: a setting is out of range, or boxes from Python are of none of these images.
+        SettingError: a setting is out of range, both boxes and masks are given, or they are of none of these images.
         ModelError: a model has no class layer.
         UnsupportedError: no method applies to a model.
-        FileError: the boxes cannot be read, or none is of these images.
+        FileError: the boxes or masks cannot be read, or none is of these images.
         DataError: no image could be read.
 
     Example:
@@ -145,16 +152,25 @@ def evaluate(  # noqa: PLR0913 - its settings are keywords
         for method in chosen:
             method.require(one)
     session = Session.of(session, device=model.device, seed=seed)
-    table = None if boxes is None else Boxes.of(boxes)
-    given = _listed(images).some(limit, session) if table or against else gather(images).some(limit, session)
-    if table:
-        table.require(item.path for item in given.items)
-    plan = _Plan(tuple(chosen), tuple(asked), table, sanity, batch_size, session)
+    objects = _objects(boxes, masks)
+    given = _listed(images).some(limit, session) if objects or against else gather(images).some(limit, session)
+    if objects:
+        objects.require(item.path for item in given.items)
+    plan = _Plan(tuple(chosen), tuple(asked), objects, sanity, batch_size, session)
     return Evaluation(
         tuple(plan.run(one, given) for one in models),
         dict(zip(labels(chosen), chosen)),
         dict(zip(labels(asked), asked)),
     )
+
+
+def _objects(boxes: BoxesGiven | None, masks: MasksGiven | None) -> Boxes | Masks | None:
+    """Where the objects are, as a person gave it."""
+    if boxes is not None and masks is not None:
+        raise SettingError("masks", "cannot be combined with {boxes}: give one of them")
+    if masks is not None:
+        return Masks.of(masks)
+    return None if boxes is None else Boxes.of(boxes)
 
 
 def _listed(images: Images) -> Given:
@@ -169,7 +185,7 @@ class _Plan:
 
     methods: tuple[Attribution, ...]
     measures: tuple[Measure, ...]
-    boxes: Boxes | None
+    objects: Boxes | Masks | None
     sanity: int
     batch_size: int
     session: Session
@@ -191,10 +207,12 @@ class _Plan:
             skipped += batch.skipped
             if not len(batch):
                 continue
-            inside = None if self.boxes is None else self.boxes.inside(batch, cast("Sequence[Item]", given.items))
+            items = cast("Sequence[Item]", given.items)
+            inside = None if self.objects is None else self.objects.inside(batch, items)
+            images = Batch(batch, len(paths), inside)
             for name in list(parts):
                 try:
-                    parts[name].append(self._measured(by_label[name], batch, first=len(paths), inside=inside))
+                    parts[name].append(measure_batch(by_label[name], images, self.measures, self.session))
                 except DeepscopeError as error:
                     if by_label[name] is None:
                         raise
@@ -209,7 +227,5 @@ class _Plan:
             digests += batch.digests
         checked = check_sanity(methods, Photos.joined(few), self.session) if sanity else None
         values = {name: joined(found) for name, found in parts.items()}
-        return Measurements(model, values, refused, checked, tuple(paths), tuple(digests), tuple(skipped))
-
-    def _measured(self, method: Attribution | None, batch: Photos, *, first: int, inside: Tensor | None) -> Values:
-        return measure_batch(method, batch, self.measures, self.session, first=first, inside=inside)
+        constant = {name: int(found.pop(NOTHING).sum()) for name, found in values.items()}
+        return Measurements(model, values, refused, constant, checked, tuple(paths), tuple(digests), tuple(skipped))

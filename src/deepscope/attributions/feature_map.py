@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from deepscope.attributions.engine import target_logit
 from deepscope.errors import SettingError, UnsupportedError
 from deepscope.models.layouts import layout, layouts
 from deepscope.models.vision_model import VisionModel
@@ -16,13 +16,16 @@ from deepscope.models.vision_model import VisionModel
 _found: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 
 
-def with_gradient(model: VisionModel, layer: str, pixels: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """A layer's output and the gradient of the target logits with respect to it.
+def with_gradient(
+    model: VisionModel, layer: str, pixels: Tensor, score: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """A layer's output and the gradient of a score with respect to it.
 
     The graph begins at the layer: what lies before it is not recorded, and no gradient is computed for it.
 
     Args:
         layer: a layer's name; where the layer runs several times, its first run counts.
+        score: (N, classes) logits -> (N,) scores.
 
     Returns:
         activations and gradients, (N, C, h, w) each.
@@ -47,13 +50,14 @@ def with_gradient(model: VisionModel, layer: str, pixels: Tensor, target: Tensor
     ]
     try:
         with torch.enable_grad():
-            logit = target_logit(model, pixels.detach().contiguous(memory_format=torch.channels_last), target).sum()
+            logits = model(pixels.detach().contiguous(memory_format=torch.channels_last))
+            scored = score(logits).sum()
     finally:
         for handle in handles:
             handle.remove()
     if not started:
         raise SettingError("layer", f"{layer!r} of {model.name} gives no tensor in a forward pass: choose another")
-    (gradients,) = torch.autograd.grad(logit, started, allow_unused=True)
+    (gradients,) = torch.autograd.grad(scored, started, allow_unused=True)
     if gradients is None:
         raise SettingError("layer", f"{layer!r} of {model.name} has no influence on the score: choose another")
     return as_map(model, layer, started[0].detach(), pixels), as_map(model, layer, gradients, pixels)
@@ -112,7 +116,8 @@ def _search(model: VisionModel, pixels: Tensor) -> str:
     handles = [module.register_forward_hook(keep) for module in names]
     try:
         with torch.enable_grad():
-            logit = model(pixels.detach().requires_grad_()).amax(1).sum()
+            # the scores of all classes, where the model is a contrast too
+            logit = VisionModel.__call__(model, pixels.detach().requires_grad_()).amax(1).sum()
     finally:
         for handle in handles:
             handle.remove()

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from deepscope.attributions.attribution import Attribution, Baseline, baseline_pixels
+from deepscope.attributions.attribution import Attribution, image_seeds
 from deepscope.attributions.engine import batches, gradient, target_logit
+from deepscope.attributions.references import References, files_of, require_known, several
 from deepscope.errors import SettingError
 from deepscope.models.batching import memory_budget
 from deepscope.models.fast_backward import FastBackward
 from deepscope.models.vision_model import VisionModel
-from deepscope.settings import Positive, Range
+from deepscope.settings import Count, Positive, Range
 
 FIRST_POINTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+_BOUNDED = 32
+"""Steps where an error may be out of reach."""
 USUAL_MAPS = 256
 """Maps that an image seldom needs more than, one per point and one per interval; bounds the images held at once."""
 
@@ -31,10 +35,14 @@ class IntegratedGradients(Attribution):
     earlier points kept, until the estimated error of the map and the error of its sum are both within `error`. Each
     image stops by itself. Errors of opposite sign, of intervals or of pixels, cannot hide each other.
 
-    Sundararajan, Taly and Yan 2017, "Axiomatic Attribution for Deep Networks".
+    Sundararajan, Taly and Yan 2017, "Axiomatic Attribution for Deep Networks". The mean over the images of a folder is
+    expected gradients: Erion et al. 2021, "Improving performance of deep learning models with axiomatic attribution
+    priors and expected gradients".
 
     Attributes:
-        baseline: what the path starts from.
+        baseline: what the path starts from: black, white, grey, mean (the image's mean colour), blurred, random (the
+            mean over images of uniform noise), or a folder of images (expected gradients, the mean over them).
+        references: images of noise, or of the folder, that are drawn for each image.
         error: largest distance of the map from the integral, estimated, relative to the map's Euclidean norm; also
             the largest completeness error, relative to the difference of the logits.
         steps: a fixed number of Gauss-Legendre steps instead; 0 takes as many as `error` requires.
@@ -43,26 +51,44 @@ class IntegratedGradients(Attribution):
 
     signed: ClassVar[bool] = True
 
-    baseline: Baseline = "black"
+    baseline: str = "black"
+    references: Count = 8
     error: Positive = 0.05
     steps: int = 0
     most: Annotated[int, Range(len(FIRST_POINTS))] = 1024
+
+    def __post_init__(self) -> None:
+        require_known(self.baseline)
+
+    def bounded(self) -> IntegratedGradients:
+        """With a fixed number of steps."""
+        return self if self.steps else replace(self, steps=_BOUNDED)
+
+    def reads(self) -> tuple[Path, ...]:
+        """The images of the folder that baselines are drawn from."""
+        return files_of(self.baseline)
 
     def __call__(
         self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator | None = None
     ) -> Tensor:
         """(N, 3, H, W) shares; those of each image add up to its logit minus the baseline's, within `error`.
 
+        With several baselines, `error` holds for each of them, and the logit of the baseline is their mean.
+
         Raises:
             SettingError: the error of an image stays above `error` with `most` gradients.
+            FileError: an image of the folder cannot be read.
         """
-        start = baseline_pixels(self.baseline, pixels)
-        if self.steps:
-            return self._fixed(model, pixels, start, target)
-        held = max(1, memory_budget(pixels.device) // (USUAL_MAPS * pixels[:1].nbytes))
-        parts = [
-            self._adaptive(model, *part) for part in zip(pixels.split(held), start.split(held), target.split(held))
-        ]
+        references = References(self.baseline, self.references, model)
+        seeds = image_seeds(len(pixels), 1, rng)[:, 0] if several(self.baseline) else torch.zeros(len(pixels))
+        integrate = self._fixed if self.steps else self._adaptive
+        per_image = USUAL_MAPS * references.count * pixels[:1].nbytes
+        held = max(1, memory_budget(pixels.device) // per_image)
+        parts: list[Tensor] = []
+        for images, drawn, classes in zip(pixels.split(held), seeds.split(held), target.split(held)):
+            start = references(images, drawn)
+            ends, labels = (given.repeat_interleave(references.count, 0) for given in (images, classes))
+            parts.append(integrate(model, ends, start, labels).unflatten(0, (-1, references.count)).mean(1))
         return torch.cat(parts)
 
     def _fixed(self, model: VisionModel, pixels: Tensor, start: Tensor, target: Tensor) -> Tensor:

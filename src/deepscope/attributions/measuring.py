@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepscope.attributions.attribution import Attribution, image_seeds, per_pixel
-from deepscope.attributions.faithfulness import Explanation, Measure, energy_inside
+from deepscope.attributions.faithfulness import Explanation, Measure, energy_inside, rank_inside
+from deepscope.attributions.faithfulness.measure import Shared
 from deepscope.attributions.naming import labels
 from deepscope.inputs import Photos
 from deepscope.kept import Arrays, digest, kept
@@ -19,11 +22,14 @@ from deepscope.session import Session
 
 CHANCE = "random"
 """A label in place of a method: random maps, the baseline of every method."""
-POINTING = "energy-pointing"
-"""The pointing game's name among the measures; it is listed apart because it needs boxes."""
+POINTING, RANK = "energy-pointing", "relevance-rank"
+"""Names among the measures of what is listed apart, because it needs to know where the object is."""
 
-Values = Mapping[str, NDArray[np.float64]]
-"""Measure -> (N,) values."""
+NOTHING = "constant maps"
+"""The name, among the values, of whether a map is the same everywhere or not finite."""
+
+Values = Mapping[str, NDArray[Any]]
+"""Measure -> (N,) values, and `NOTHING`."""
 
 
 def measure(
@@ -44,63 +50,75 @@ def measure(
         batch_size: images per batch; the values do not depend on it.
 
     Returns:
-        measure's name -> (N,) values.
+        measure's name -> (N,) values; NaN for maps that are the same everywhere.
     """
     name = CHANCE if method is None else method.name
     parts: list[Values] = []
     with session.progress(f"measuring {name}", total=len(photos)) as advance:
         for first in range(0, len(photos), batch_size):
             part = photos[range(first, min(first + batch_size, len(photos)))]
-            parts.append(measure_batch(method, part, measures, session, first=first))
+            parts.append(measure_batch(method, Batch(part, first), measures, session))
             advance(len(part))
-    return joined(parts)
+    found = joined(parts)
+    del found[NOTHING]
+    return found
 
 
-def joined(parts: Sequence[Values]) -> dict[str, NDArray[np.float64]]:
+def joined(parts: Sequence[Values]) -> dict[str, NDArray[Any]]:
     """The values of consecutive batches as one."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def measure_batch(
-    method: Attribution | None,
-    photos: Photos,
-    measures: Sequence[Measure],
-    session: Session,
-    *,
-    first: int,
-    inside: Tensor | None = None,
-) -> Arrays:
-    """`measure` of one batch, from the cache where it was measured before.
+@dataclass(frozen=True)
+class Batch:
+    """Consecutive images that several methods are measured on.
 
-    Args:
-        first: the place of the first of these images among all of them.
-        inside: (N, H, W), how much of each pixel lies on the object, adds the pointing game.
+    Attributes:
+        photos: with all their pixels.
+        first: the place of the first of them among all images.
+        inside: (N, H, W), how much of each pixel lies on the object; None where that is not known.
+        shared: predictions that do not depend on a method's maps.
     """
+
+    photos: Photos
+    first: int = 0
+    inside: Tensor | None = None
+    shared: Shared = field(default_factory=dict)
+
+
+def measure_batch(method: Attribution | None, batch: Batch, measures: Sequence[Measure], session: Session) -> Arrays:
+    """`measure` of one batch, from the cache where it was measured before. Maps that show nothing have NaN throughout.
+
+    Where `batch` says where the object is, `POINTING` and `RANK` are measured too.
+    """
+    photos, inside = batch.photos, batch.inside
     about = {
         "model": photos.model.fingerprint,
-        "method": plain_value(method),
+        "method": None if method is None else identity_of(method),
         "measures": plain_value(measures),
         "images": digest(photos.pixels, photos.predicted, *([] if inside is None else [inside])),
-        "first": first,
+        "first": batch.first,
     }
-    return kept(session, about, lambda: _measured(method, photos, measures, session, inside, first))
+    return kept(session, about, lambda: _measured(method, batch, measures, session))
 
 
-def _measured(
-    method: Attribution | None,
-    photos: Photos,
-    measures: Sequence[Measure],
-    session: Session,
-    inside: Tensor | None,
-    first: int,
-) -> Arrays:
-    model = photos.model
-    pixels, target = photos.pixels.to(model.device), photos.predicted.to(model.device)
+def identity_of(method: Attribution) -> dict[str, Any]:
+    """A method's settings, and the names, sizes and times of the files that it reads, ready for JSON."""
+    files = [(path, path.stat()) for path in method.reads()]
+    return {
+        "settings": plain_value(method),
+        "reads": [(str(path), state.st_size, state.st_mtime_ns) for path, state in files],
+    }
+
+
+def _measured(method: Attribution | None, batch: Batch, measures: Sequence[Measure], session: Session) -> Arrays:
+    model = batch.photos.model
+    pixels, target = batch.photos.pixels.to(model.device), batch.photos.predicted.to(model.device)
 
     def stream(*names: str) -> torch.Generator:
         """Each image has its own place in a stream, so that values do not depend on the batch size."""
         rng = session.rng(*names)
-        image_seeds(first, 0, rng)
+        image_seeds(batch.first, 0, rng)
         return rng
 
     def explain(changed: Tensor) -> Tensor:
@@ -111,11 +129,25 @@ def _measured(
             [torch.rand(changed.shape[2:], generator=torch.Generator().manual_seed(s)) for s in seeds]
         ).to(changed)
 
+    def explain_class(other: Tensor) -> Tensor:
+        if method is None:
+            return maps
+        return per_pixel(method.bounded()(model, pixels, other, rng=stream("explain", method.name)))
+
     maps = explain(pixels)
+    shows = says_something(maps)
+    given = Explanation(model, pixels, target, maps, explain, explain_class=explain_class, shared=batch.shared)
     found = {
-        label: one(Explanation(model, pixels, target, maps, explain, stream("measure", one.name)))
-        for label, one in zip(labels(measures), measures)
+        label: one(replace(given, rng=stream("measure", one.name))) for label, one in zip(labels(measures), measures)
     }
-    if inside is not None:
-        found[POINTING] = energy_inside(maps, inside.to(maps))
-    return {name: values.double().cpu().numpy() for name, values in found.items()}
+    if batch.inside is not None:
+        inside = batch.inside.to(maps)
+        found |= {POINTING: energy_inside(maps, inside), RANK: rank_inside(maps, inside)}
+    found = {name: values.double().where(shows, torch.nan).cpu().numpy() for name, values in found.items()}
+    return {**found, NOTHING: (~shows).cpu().numpy()}
+
+
+def says_something(maps: Tensor) -> Tensor:
+    """(N,) whether an (H, W) map has an order of pixels: one that is the same everywhere, or not finite, has none."""
+    values = maps.flatten(1)
+    return values.isfinite().all(1) & (values.amax(1) > values.amin(1))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from deepscope.attributions.attribution import Attribution
 from deepscope.attributions.faithfulness import Measure
+from deepscope.errors import SettingError
 
 
 def as_method(method: Attribution | str) -> Attribution:
@@ -25,8 +27,9 @@ def as_methods(methods: Iterable[Attribution | str] | Attribution | str) -> list
 
     Raises:
         UnknownNameError: no method has that name.
+        SettingError: one is neither a method nor a name.
     """
-    wanted = _separate([methods] if isinstance(methods, (Attribution, str)) else methods)
+    wanted = _separate(methods, "methods", Attribution)
     if not wanted:
         wanted = [
             name for name, method in Attribution.members().items() if not (method.costly or method.of_transformers)
@@ -41,8 +44,9 @@ def as_measures(measures: Iterable[Measure | str] | Measure | str) -> list[Measu
 
     Raises:
         UnknownNameError: no measure has that name.
+        SettingError: one is neither a measure nor a name.
     """
-    wanted = _separate([measures] if isinstance(measures, (Measure, str)) else measures) or list(Measure.members())
+    wanted = _separate(measures, "measures", Measure) or list(Measure.members())
     return list(dict.fromkeys(map(Measure.of, wanted)))
 
 
@@ -68,9 +72,12 @@ def _differing(method: Attribution | Measure, methods: Sequence[Attribution | Me
     return ", ".join(f"{name}={value}" for name, value in own.items() if any(other[name] != value for other in others))
 
 
-def _separate(given: Iterable[Attribution | Measure | str]) -> list:
-    """The names in a text."""
-    found = []
-    for one in given:
+def _separate(given: Any, setting: str, family: type[Attribution | Measure]) -> list[Any]:
+    """The names in a text, and the objects; raises SettingError for anything else."""
+    found: list[Any] = []
+    for one in [given] if isinstance(given, (family, str)) or not isinstance(given, Iterable) else given:
+        if not isinstance(one, (family, str)):
+            what = "attribution methods" if family is Attribution else "measures"
+            raise SettingError(setting, f"must be {what} or their names", got=one)
         found += one.replace(",", " ").split() if isinstance(one, str) else [one]
     return found

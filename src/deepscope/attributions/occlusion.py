@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from deepscope.attributions.attribution import Attribution, Baseline, baseline_pixels
-from deepscope.attributions.engine import batches, target_logit
+from deepscope.attributions.engine import batches, of_target, prepared, scores
 from deepscope.errors import SettingError
 from deepscope.models.capabilities import SCORES, Needs
 from deepscope.models.vision_model import VisionModel
@@ -55,7 +55,8 @@ class Occlusion(Attribution):
             )
         corners = [(top, left) for top in self._starts(height) for left in self._starts(width)]
         fill = baseline_pixels(self.baseline, pixels)
-        plain = _logits(model, pixels, target)
+        fast = prepared(model, pixels)
+        plain = of_target(scores(model, pixels, fast), target)
         fallen, covered = pixels.new_zeros(pixels.shape[0], height, width), pixels.new_zeros(height, width)
         for top, left in corners:
             covered[self._window(top, left)] += 1
@@ -69,7 +70,7 @@ class Occlusion(Attribution):
                 part[window] = fill[image][window]
                 parts.append(part)
             images = torch.arange(rows.start, rows.stop, device=pixels.device) // len(corners)
-            return _logits(model, torch.stack(parts), target[images])
+            return of_target(scores(model, torch.stack(parts), fast), target[images])
 
         for rows, found in batches(len(pixels) * len(corners), pixels.device, logits):
             for row, logit in zip(range(rows.start, rows.stop), found):
@@ -83,8 +84,3 @@ class Occlusion(Attribution):
 
     def _window(self, top: int, left: int) -> tuple[slice, slice]:
         return slice(top, top + self.window), slice(left, left + self.window)
-
-
-@torch.no_grad()
-def _logits(model: VisionModel, pixels: Tensor, target: Tensor) -> Tensor:
-    return target_logit(model, pixels.contiguous(memory_format=torch.channels_last), target)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deepscope.attributions.attribution import Attribution, image_seeds
-from deepscope.attributions.engine import batches, probability
+from deepscope.attributions.engine import batches, prepared, probability
 from deepscope.models.capabilities import SCORES, Needs
 from deepscope.models.vision_model import VisionModel
 from deepscope.settings import Count, PositiveShare, Range
@@ -46,10 +46,11 @@ class RISE(Attribution):
         image = torch.arange(len(pixels), device=pixels.device).repeat_interleave(self.masks)
         height, width = pixels.shape[-2:]
         maps = pixels.new_zeros(len(pixels), height, width)
+        fast = prepared(model, pixels)
 
         def weighted(rows: slice) -> Tensor:
             masks = torch.stack([self.mask(height, width, seed) for seed in seeds[rows]]).to(pixels)
-            seen = probability(model, pixels[image[rows]] * masks[:, None], target[image[rows]])
+            seen = probability(model, pixels[image[rows]] * masks[:, None], target[image[rows]], fast)
             return masks * seen[:, None, None]
 
         for rows, found in batches(len(image), pixels.device, weighted):

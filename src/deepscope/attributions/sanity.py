@@ -13,6 +13,7 @@ from torch import Tensor
 
 from deepscope.attributions.attribution import Attribution, per_pixel
 from deepscope.attributions.faithfulness import Randomisation
+from deepscope.attributions.measuring import identity_of
 from deepscope.attributions.naming import labels
 from deepscope.inputs import Photos
 from deepscope.kept import Arrays, digest, kept
@@ -92,7 +93,7 @@ def check_sanity(
         one = photos[[index]]
         about = {
             "model": photos.model.fingerprint,
-            "methods": plain_value(methods),
+            "methods": [identity_of(method) for method in methods],
             "check": plain_value(check.depths),
             "image": digest(one.pixels, one.predicted),
             "first": index,
@@ -118,6 +119,7 @@ def _survived(
         if network is not model:
             with torch.no_grad():
                 target = network(pixels).argmax(1)
-        return [per_pixel(one(network, pixels, target, rng=session.rng("explain", one.name))) for one in methods]
+        own = [one.bounded() for one in methods]  # of the trained network too: they are compared
+        return [per_pixel(one(network, pixels, target, rng=session.rng("explain", one.name))) for one in own]
 
     return check(explain, model, pixels, rng=session.rng("randomisation", index))

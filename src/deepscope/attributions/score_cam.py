@@ -10,9 +10,10 @@ from torch import Tensor
 
 from deepscope.attributions.attribution import Attribution
 from deepscope.attributions.class_activation import enlarge
-from deepscope.attributions.engine import batches, target_logit
+from deepscope.attributions.engine import batches, of_target, prepared, scores
 from deepscope.attributions.feature_map import as_map, feature_layer
 from deepscope.models.capabilities import GRADIENTS, LAYERS, Needs
+from deepscope.models.fast_backward import FastBackward
 from deepscope.models.vision_model import VisionModel
 
 
@@ -44,22 +45,23 @@ class ScoreCAM(Attribution):
         """
         layer = self.layer or feature_layer(model, pixels)
         maps = pixels.new_empty(len(pixels), *pixels.shape[-2:])
+        fast = prepared(model, pixels)
         for index in range(len(pixels)):
-            maps[index] = _one(model, layer, pixels[index : index + 1], target[index : index + 1])
+            maps[index] = _one(model, layer, pixels[index : index + 1], target[index : index + 1], fast)
         return maps
 
 
 @torch.no_grad()
-def _one(model: VisionModel, layer: str, pixels: Tensor, target: Tensor) -> Tensor:
+def _one(model: VisionModel, layer: str, pixels: Tensor, target: Tensor, fast: FastBackward) -> Tensor:
     """One image's (1, H, W) map."""
     channels = as_map(model, layer, model.activations(pixels, [layer])[layer], pixels)[0]
     low, high = channels.amin((1, 2), keepdim=True), channels.amax((1, 2), keepdim=True)
     windows = (channels - low) / (high - low).clamp_min(1e-8)
 
-    def scores(rows: slice) -> Tensor:
+    def scored(rows: slice) -> Tensor:
         seen = enlarge(windows[rows], pixels)[:, None] * pixels
-        return target_logit(model, seen.contiguous(memory_format=torch.channels_last), target.expand(len(seen)))
+        return of_target(scores(model, seen, fast), target.expand(len(seen)))
 
-    found = torch.cat([part for _, part in batches(len(windows), pixels.device, scores)])
+    found = torch.cat([part for _, part in batches(len(windows), pixels.device, scored)])
     weighed = torch.einsum("chw,c->hw", channels, found.softmax(0))
     return enlarge(weighed.relu()[None], pixels)

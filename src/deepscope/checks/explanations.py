@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from deepscope.attributions import Attribution, as_methods, attribute
 from deepscope.attributions.faithfulness import Deletion, Insertion
@@ -45,6 +46,7 @@ class Explanations(Check):
         methods: names of attribution methods; if none of them works on the model, all that do are measured.
         limit: most images to explain; half of them are wrong predictions, where there are enough.
         search: images to classify, drawn at random, to find wrong predictions.
+        contrast: of mistakes, show why the predicted class and not the true one; otherwise the predicted class alone.
         steps: steps of insertion and deletion.
         batch_size: images per batch; the figures do not depend on it.
     """
@@ -56,6 +58,7 @@ class Explanations(Check):
     methods: tuple[str, ...] = ("saliency", "integrated-gradients", "grad-cam")
     limit: Count = 100
     search: Count = 1000
+    contrast: bool = True
     steps: Count = 28
     batch_size: Count = 8
 
@@ -104,7 +107,8 @@ class Explanations(Check):
                 Note(_trusted({name: mean(values) for name, values in gained.items()}), "Attributions", "verdict"),
                 *held.notes,
                 *(Note(why, f"{name} does not apply") for name, why in refused.items()),
-                *_figures(methods, photos, groups, session),
+                *_without_order(gained),
+                *_figures(methods, photos, groups, session, contrast=self.contrast),
                 _table(gained, groups),
                 *skipped_blocks(photos.skipped),
             ),
@@ -160,7 +164,9 @@ class Explanations(Check):
         )
 
 
-def _figures(methods: Sequence[Attribution], photos: Photos, groups: Rows, session: Session) -> list[Block]:
+def _figures(
+    methods: Sequence[Attribution], photos: Photos, groups: Rows, session: Session, *, contrast: bool
+) -> list[Block]:
     """Some right and some wrong predictions with each method's map of the predicted class."""
     grids: list[Block] = []
     for group, chosen in groups.items():
@@ -168,18 +174,35 @@ def _figures(methods: Sequence[Attribution], photos: Photos, groups: Rows, sessi
             grids.append(Note(f"No prediction among these {len(chosen)} is {group}.", f"Maps, {group}"))
             continue
         shown = photos[np.flatnonzero(chosen)[:_SHOWN].tolist()]
-        maps = [
-            attribute(one, shown.model, shown.pixels, shown.predicted, rng=session.rng("explain", one.name))
-            for one in methods
-        ]
+        against = _true(shown) if contrast and group == "wrong" else None
+        maps = [_maps(one, shown, against if one.of_class else None, session) for one in methods]
         rows: list[tuple[GridCell, ...]] = [
             (image_cell(shown, row), *(heat(m, own[row]) for m, own in zip(methods, maps))) for row in range(len(shown))
         ]
         columns = ("image", *(method.name for method in methods))
-        grids.append(
-            ImageGrid(tuple(rows), f"Where the prediction is {group}", "Maps of the predicted class.", columns)
-        )
+        caption = "Maps of the predicted class."
+        if against is not None:
+            caption = "Why the predicted class and not the true one: maps of the difference between the two scores."
+        grids.append(ImageGrid(tuple(rows), f"Where the prediction is {group}", caption, columns))
     return grids
+
+
+def _without_order(gained: Mapping[str, NDArray[np.float64]]) -> list[Note]:
+    """The maps that are in no mean."""
+    counts = {name: int(np.isnan(values).sum()) for name, values in gained.items()}
+    text = "Maps that are the same everywhere have no most important pixels, and are in no mean"
+    said = ", ".join(f"{count} of {len(gained[name])} of {name}" for name, count in counts.items() if count)
+    return [Note(f"{text}: {said}.", "Left out")] if said else []
+
+
+def _true(photos: Photos) -> Tensor:
+    """(N,) the true classes, which are known of every image of a check."""
+    return torch.tensor([photos.true_class(row) for row in range(len(photos))])
+
+
+def _maps(method: Attribution, photos: Photos, versus: Tensor | None, session: Session) -> Tensor:
+    rng = session.rng("explain", method.name)
+    return attribute(method, photos.model, photos.pixels, photos.predicted, versus=versus, rng=rng)
 
 
 def _trusted(gains: Mapping[str, Estimate]) -> str:

@@ -20,13 +20,15 @@ from deepscope.settings import Count
 class Explain(Command):
     """Show which pixels determine a prediction, as attribution maps and overlays.
 
-    Without --target and --top, an image whose true class is known gets a map for that class and one for the predicted
-    class; any other image gets one for the predicted class. The raw maps are saved as .npz.
+    Without --target, --versus and --top, an image whose true class is known gets a map for that class and one for the
+    predicted class; any other image gets one for the predicted class. The raw maps are saved as .npz.
 
     Attributes:
         method: attribution method.
         paths: image files and folders; without any, the photographs that come with the installation.
-        target: explain this class, by name or number.
+        target: explain this class, by name or number; or each image's `true`, `predicted` or `second` most probable
+            class (a class of such a name goes by its number).
+        versus: explain why the target and not this class, named as --target.
         top: explain this many of the most probable classes, side by side.
         model: the classifier; `deepscope models` lists them.
         limit: most images to use, drawn at random; by default all.
@@ -41,6 +43,7 @@ class Explain(Command):
     paths: tuple[Path, ...] = ()
     _: KW_ONLY
     target: str | None = None
+    versus: str | None = None
     top: Count | None = None
     model: str = DEFAULT
     limit: Count | None = None
@@ -55,6 +58,7 @@ class Explain(Command):
                 self.paths or bundled_photographs().paths,
                 self.method,
                 target=self.target,
+                versus=self.versus,
                 top=self.top,
                 limit=self.limit,
                 keep=max(self.figures, 0),

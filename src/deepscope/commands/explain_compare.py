@@ -26,7 +26,9 @@ class ExplainCompare(Command):
         paths: image files and folders; without any, the photographs that come with the installation.
         methods: names of methods, each with its default settings; by default those that work on any
             architecture and need fewer than 100 passes per image; `all` for all of them.
-        target: explain this class, by name or number; the predicted one by default.
+        target: explain this class, by name or number, or each image's `true`, `predicted` or `second` most probable
+            class; the predicted one by default.
+        versus: explain why the target and not this class, named as --target.
         model: the classifier; `deepscope models` lists them.
         figures: most images that the figure shows.
         batch_size: images per batch; the maps do not depend on it.
@@ -40,6 +42,7 @@ class ExplainCompare(Command):
     _: KW_ONLY
     methods: tuple[str, ...] = ()
     target: str | None = None
+    versus: str | None = None
     model: str = DEFAULT
     figures: int = 6
     batch_size: Count = 16
@@ -52,6 +55,7 @@ class ExplainCompare(Command):
                 self.paths or bundled_photographs().paths,
                 self.methods,
                 target=self.target,
+                versus=self.versus,
                 keep=max(self.figures, 0),
                 batch_size=self.batch_size,
                 session=session,

@@ -27,7 +27,10 @@ class ExplainEvaluate(Command):
         folder: folder of images, or one image file.
         methods: names of methods to measure.
         measures: names of measures, by default all of them.
-        boxes: CSV of the objects' boxes (file,left,top,right,bottom, in pixels), for the pointing game.
+        boxes: CSV of the objects' boxes (file,left,top,right,bottom, in pixels), for the pointing game and relevance
+            rank accuracy.
+        masks: folder of the objects' masks instead: an image of the same name and size for each image, black where the
+            object is not.
         model: the classifier; `deepscope models` lists them.
         against: another classifier, measured on the same images and compared in pairs.
         sanity: images for the sanity check; 0 skips it.
@@ -44,6 +47,7 @@ class ExplainEvaluate(Command):
     methods: tuple[str, ...] = EVALUATED
     measures: tuple[str, ...] = ()
     boxes: Path | None = None
+    masks: Path | None = None
     model: str = DEFAULT
     against: str | None = None
     sanity: int = 16
@@ -59,6 +63,7 @@ class ExplainEvaluate(Command):
                 self.methods,
                 measures=self.measures,
                 boxes=self.boxes,
+                masks=self.masks,
                 against=None if self.against is None else load_model(self.against, session),
                 sanity=self.sanity,
                 limit=self.limit,

@@ -148,9 +148,15 @@ def _loaded(file: OnnxFile) -> InferenceSession:
     options.add_session_config_entry("session.use_env_allocators", "1")
     _bound_memory()
     try:
-        return onnxruntime.InferenceSession(file.content, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            file.content, options, providers=["CPUExecutionProvider"], disabled_optimizers=_UNBOUNDED
+        )
     except Exception as error:  # ONNX Runtime's errors have no base class of their own
         raise FileError(f"{file.path} cannot be loaded by ONNX Runtime: {_reason(error)}", path=file.path) from None
+
+
+_UNBOUNDED = ["ConstantFolding"]
+"""Optimisations that run parts of a graph before it is used, up to version 1.23 outside the bound on memory."""
 
 
 @functools.cache

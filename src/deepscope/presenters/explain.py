@@ -16,7 +16,8 @@ def present(found: Explanations) -> Result:
         title=f"{found.method.name}: attribution maps of {found.model.name}",
         metrics={"images": len(found), "maps": len(found.maps), "skipped": len(found.skipped)},
         blocks=(_table(found), _figure(found), *skipped_blocks(found.skipped)),
-        arrays={"maps": found.maps.numpy(), "image": found.rows.numpy(), "class": found.classes.numpy()},
+        arrays={"maps": found.maps.numpy(), "image": found.rows.numpy(), "class": found.classes.numpy()}
+        | ({} if found.versus is None else {"versus": found.versus.numpy()}),
         provenance=origin([found.model], found.paths, found.digests),
     )
 
@@ -34,6 +35,8 @@ def _figure(found: Explanations) -> ImageGrid:
         cells: list[GridCell] = [image_cell(photos, index)]
         for place in own:
             said = f"{model.categories[int(found.classes[place])]} ({probabilities[place]:.2f})"
+            if found.versus is not None:
+                said += f", not {model.categories[int(found.versus[place])]}"
             cells.append(heat(method, found.maps[place], caption=said))
             if not by_truth:
                 cells.append(heat(method, found.maps[place], over=pixels))
@@ -50,6 +53,7 @@ def _figure(found: Explanations) -> ImageGrid:
         caption=f"Where {model.name} finds the evidence for a class, by {method.name}. Below each map: the "
         "class and its probability. "
         + ("Red speaks for the class, blue against it. " if method.signed else "Brighter counts more. ")
+        + ("The maps are of the difference between the scores of two classes. " if found.versus is not None else "")
         + "Each map has its own scale, up to its 99th percentile.",
     )
 
@@ -58,5 +62,8 @@ def _table(found: Explanations) -> Table:
     columns = (Column("image"), Column("class explained"), Column("probability", ".3f"), Column("predicted"))
     own = found.columns()
     names = [path.name for path in found.paths]
-    rows = zip([names[row] for row in found.rows.tolist()], own["class"], own["probability"], own["predicted"])
+    cells = [[names[row] for row in found.rows.tolist()], own["class"], own["probability"], own["predicted"]]
+    if "versus" in own:
+        columns, cells = (*columns, Column("and not")), [*cells, own["versus"]]
+    rows = zip(*cells)
     return Table(columns, tuple(rows), title="Maps")

@@ -43,7 +43,8 @@ def present(found: Comparison) -> Result:
             ),
             *skipped_blocks(found.skipped),
         ),
-        arrays={**{name: maps.numpy() for name, maps in found.maps.items()}, "class": found.target.numpy()},
+        arrays={**{name: maps.numpy() for name, maps in found.maps.items()}, "class": found.target.numpy()}
+        | ({} if found.versus is None else {"versus": found.versus.numpy()}),
         provenance=origin([found.model], found.paths, found.digests),
     )
 

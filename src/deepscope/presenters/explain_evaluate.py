@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepscope.attributions import Evaluation, Measurements
-from deepscope.attributions.measuring import POINTING
+from deepscope.attributions.measuring import POINTING, RANK
 from deepscope.presenters.explained import refused_table
 from deepscope.presenters.sanity import sanity_blocks, sanity_metrics
 from deepscope.presenters.shown import origin, skipped_blocks
@@ -26,7 +26,9 @@ def present(found: Evaluation) -> Result:
         for method, of_method in network.values.items():
             for name, numbers in of_method.items():
                 metrics |= mean(numbers).metrics(f"{prefix}{name}/{method}")
+            metrics[f"{prefix}constant/{method}"] = network.constant[method]
         blocks += [_measures_table(found, network), *refused_table(network.model, network.refused)]
+        blocks += _left_out_table(network)
         blocks.append(_pairs_table(found, network))
         if network.sanity:
             metrics |= {f"{prefix}{name}": value for name, value in sanity_metrics(network.sanity).items()}
@@ -53,7 +55,7 @@ def present(found: Evaluation) -> Result:
 
 def _sign(found: Evaluation, measure: str) -> int:
     """1 where larger values of a measure are better, -1 where smaller ones are."""
-    return 1 if measure == POINTING or found.measures[measure].higher_is_better else -1
+    return 1 if measure in (POINTING, RANK) or found.measures[measure].higher_is_better else -1
 
 
 def _measures_table(found: Evaluation, network: Measurements) -> Table:
@@ -66,6 +68,26 @@ def _measures_table(found: Evaluation, network: Measurements) -> Table:
     columns = (Column("method"), *(Column(f"{name} {'↑' if _sign(found, name) > 0 else '↓'}") for name in names))
     caption = "Means over images with 95 % bootstrap intervals; ↑ larger is better, ↓ smaller."
     return Table(columns, tuple(rows), title=f"Measures, {network.model.name}", caption=caption)
+
+
+def _left_out_table(network: Measurements) -> list[Block]:
+    """How many images a measure says nothing of; nothing where it applies to all."""
+    images = len(network.paths)
+    rows: list[tuple[Cell, ...]] = [
+        (method, "all measures", count, f"{'the' if count == 1 else 'each'} map is the same everywhere, or not finite")
+        for method, count in network.constant.items()
+        if count
+    ]
+    for method, values in network.values.items():
+        for name, numbers in values.items():
+            count = int(np.isnan(numbers).sum()) - network.constant[method]
+            if count:
+                rows.append((method, name, count, "it does not apply to these maps or images"))
+    if not rows:
+        return []
+    columns = (Column("method"), Column("measure"), Column("images", "d"), Column("why"))
+    caption = f"Of {images} images. These values are in no mean and no comparison."
+    return [Table(columns, tuple(rows), title=f"Left out, {network.model.name}", caption=caption)]
 
 
 def _pairs_table(found: Evaluation, network: Measurements) -> Table:

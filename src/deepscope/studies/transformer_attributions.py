@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from deepscope.attributions import RISE, Attribution, Occlusion, ScoreCAM
 from deepscope.attributions.faithfulness import Deletion, Explanation, Insertion, energy_inside
-from deepscope.attributions.measuring import CHANCE, POINTING, Values, joined, measure_batch
+from deepscope.attributions.measuring import CHANCE, POINTING, Batch, Values, joined, measure_batch
 from deepscope.attributions.sanity import check_sanity
 from deepscope.command import Headline
 from deepscope.data import Digits
@@ -143,8 +143,8 @@ class TransformerAttributions(Study):
             parts = []
             for first in range(0, len(photos), self.batch_size):
                 rows = range(first, min(first + self.batch_size, len(photos)))
-                inside = near[rows.start : rows.stop]
-                parts.append(measure_batch(method, photos[rows], measures, session, first=first, inside=inside))
+                batch = Batch(photos[rows], first, near[rows.start : rows.stop])
+                parts.append(measure_batch(method, batch, measures, session))
             found[name] = joined(parts)
         device = photos.model.device
         pixels, target = photos.pixels.to(device), photos.predicted.to(device)
@@ -205,7 +205,7 @@ def _metrics(name: str, measured: Measured) -> dict[str, float]:
             metrics |= mean(measured.gained(method)).metrics(f"{FAITHFULNESS}/{method}/{name}")
             metrics |= mean(measured.gained(method, than=asked.INK)).metrics(f"beyond-pixels/{method}/{name}")
             gap = measured.area(method, held_out=True) - measured.area(CHANCE, held_out=True)
-            metrics[f"{HELD_OUT}/{FAITHFULNESS}/{method}/{name}"] = float(gap.mean())
+            metrics[f"{HELD_OUT}/{FAITHFULNESS}/{method}/{name}"] = mean(gap).value
     return metrics
 
 

@@ -8,8 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from deepscope.attributions.engine import batches, probability
-from deepscope.attributions.faithfulness.measure import Explanation, Measure
+from deepscope.attributions.faithfulness.measure import Explanation, Measure, probabilities
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class AverageDrop(Measure):
 
     def __call__(self, given: Explanation) -> Tensor:
         """(N,) losses in [0, 1]; an image that gains loses 0."""
-        whole, dimmed = _probabilities(given)
+        whole, dimmed = _whole_and_dimmed(given)
         return ((whole - dimmed) / whole).clamp_min(0)
 
 
@@ -38,11 +37,11 @@ class Increase(Measure):
 
     def __call__(self, given: Explanation) -> Tensor:
         """(N,) 1 where it does, else 0."""
-        whole, dimmed = _probabilities(given)
+        whole, dimmed = _whole_and_dimmed(given)
         return (dimmed > whole).to(given.pixels)
 
 
-def _probabilities(given: Explanation) -> tuple[Tensor, Tensor]:
+def _whole_and_dimmed(given: Explanation) -> tuple[Tensor, Tensor]:
     """(N,) probabilities of the class on the image, and on the image times its map scaled to [0, 1].
 
     Negative values hide their pixel, as zeros do. If they took part in the scaling, a signed map would leave half of
@@ -50,8 +49,8 @@ def _probabilities(given: Explanation) -> tuple[Tensor, Tensor]:
     """
     maps, smallest = given.maps.clamp_min(0), torch.finfo(given.maps.dtype).tiny
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
-    dimmed = given.pixels * ((maps - low) / (high - low).clamp_min(smallest))[:, None]
-    both, twice = torch.cat([given.pixels, dimmed]), given.target.repeat(2)
-    found = [part for _, part in batches(len(both), both.device, lambda r: probability(given.model, both[r], twice[r]))]
-    whole, seen = torch.cat(found).chunk(2)
-    return whole, seen
+
+    def seen() -> Tensor:
+        return probabilities(given, given.pixels * ((maps - low) / (high - low).clamp_min(smallest))[:, None])
+
+    return given.of_images("whole", lambda: probabilities(given, given.pixels)), given.of_maps("dimmed", seen)

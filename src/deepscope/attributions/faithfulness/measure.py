@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from deepscope.attributions.engine import batches, prepared, probability
+from deepscope.models.fast_backward import FastBackward
 from deepscope.models.vision_model import VisionModel
 from deepscope.registry import Registered
+
+Shared = dict[Hashable, Any]
+"""What several measures need, by name: predictions above all."""
+
+
+def no_other_class(target: Tensor) -> Tensor:
+    """Stands for maps of another class where no measure asks for them."""
+    raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -26,6 +36,9 @@ class Explanation:
         explain: (N, 3, H, W) changed images -> (N, H, W) maps of the same classes, with the same random numbers in
             each call.
         rng: CPU generator of the measure; noise takes one seed per image from it, in order.
+        explain_class: (N,) other classes -> (N, H, W) maps of the same images, with the same random numbers.
+        shared: what depends on the images and classes alone; explanations by several methods may have one.
+        own: what depends on the maps too; measures of the same maps may have one.
     """
 
     model: VisionModel
@@ -34,6 +47,26 @@ class Explanation:
     maps: Tensor
     explain: Callable[[Tensor], Tensor]
     rng: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(0))
+    explain_class: Callable[[Tensor], Tensor] = no_other_class
+    shared: Shared = field(default_factory=dict)
+    own: Shared = field(default_factory=dict)
+
+    @property
+    def fast(self) -> FastBackward:
+        """What is prepared for many passes of the model."""
+        return self.of_images("fast", lambda: prepared(self.model, self.pixels))
+
+    def of_images(self, name: Hashable, compute: Callable[[], Any]) -> Any:
+        """What does not depend on the maps, computed once for all methods."""
+        if name not in self.shared:
+            self.shared[name] = compute()
+        return self.shared[name]
+
+    def of_maps(self, name: Hashable, compute: Callable[[], Tensor]) -> Tensor:
+        """What several measures of the same maps need, computed once."""
+        if name not in self.own:
+            self.own[name] = compute()
+        return self.own[name]
 
 
 class Measure(Registered):
@@ -44,3 +77,12 @@ class Measure(Registered):
     @abstractmethod
     def __call__(self, given: Explanation) -> Tensor:
         """One number per image: (N,) floats, NaN where the measure does not apply to a map."""
+
+
+def probabilities(given: Explanation, pixels: Tensor) -> Tensor:
+    """(N,) probabilities of the explained classes on other pixels."""
+
+    def seen(rows: slice) -> Tensor:
+        return probability(given.model, pixels[rows], given.target[rows], given.fast)
+
+    return torch.cat([part for _, part in batches(len(pixels), pixels.device, seen)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from deepscope.attributions.attribution import Baseline, baseline_pixels
 from deepscope.attributions.engine import batches, probability
-from deepscope.attributions.faithfulness.measure import Explanation, Measure
+from deepscope.attributions.faithfulness.measure import Explanation, Measure, probabilities
 from deepscope.settings import Count
 
 
@@ -33,7 +34,9 @@ class Deletion(Measure):
 
     def __call__(self, given: Explanation) -> Tensor:
         """(N,) areas in [0, 1]."""
-        return area(curve(given, given.pixels, baseline_pixels(self.substrate, given.pixels), self.steps))
+        empty = baseline_pixels(self.substrate, given.pixels)
+        ends = [_probability(given, "whole", given.pixels), _probability(given, self.substrate, empty)]
+        return area(curve(given, given.pixels, empty, self.steps, ends))
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,23 @@ class Insertion(Measure):
 
     def __call__(self, given: Explanation) -> Tensor:
         """(N,) areas in [0, 1]."""
-        return area(curve(given, baseline_pixels(self.substrate, given.pixels), given.pixels, self.steps))
+        empty = baseline_pixels(self.substrate, given.pixels)
+        ends = [_probability(given, self.substrate, empty), _probability(given, "whole", given.pixels)]
+        return area(curve(given, empty, given.pixels, self.steps, ends))
 
 
-def curve(given: Explanation, start: Tensor, finish: Tensor, steps: int) -> Tensor:
+def _probability(given: Explanation, name: str, pixels: Tensor) -> Tensor:
+    """At an end of the curve, which is the same for every map."""
+    return given.of_images(name, lambda: probabilities(given, pixels))
+
+
+def curve(given: Explanation, start: Tensor, finish: Tensor, steps: int, ends: Sequence[Tensor]) -> Tensor:
     """Probabilities of the target class while pixels change from `start` to `finish`, the largest map values first.
 
     Each step changes the same number of pixels, the last one what is left.
+
+    Args:
+        ends: (N,) probabilities of `start` and of `finish`.
 
     Returns:
         (N, steps + 1) from all `start` to all `finish`.
@@ -68,19 +81,21 @@ def curve(given: Explanation, start: Tensor, finish: Tensor, steps: int) -> Tens
     maps = given.maps
     positions = maps[0].numel()
     each = math.ceil(positions / steps)
-    points = math.ceil(positions / each) + 1
+    inner = math.ceil(positions / each) - 1
     order = maps.flatten(1).argsort(dim=1, descending=True, stable=True)
     rank = torch.empty_like(order).scatter_(1, order, torch.arange(positions, device=maps.device).expand_as(order))
     rank = rank.view(-1, 1, *maps.shape[1:])
-    row = torch.arange(len(maps) * points, device=maps.device)
-    image, step = row // points, row % points
+    row = torch.arange(len(maps) * inner, device=maps.device)
+    image, step = row // max(inner, 1), row % max(inner, 1) + 1
 
     def seen(rows: slice) -> Tensor:
         i = image[rows]
         changed = rank[i] < (step[rows] * each).view(-1, 1, 1, 1)
-        return probability(given.model, torch.where(changed, finish[i], start[i]), given.target[i])
+        return probability(given.model, torch.where(changed, finish[i], start[i]), given.target[i], given.fast)
 
-    return torch.cat([part for _, part in batches(len(row), maps.device, seen)]).view(len(maps), points)
+    found = [part for _, part in batches(len(row), maps.device, seen)]
+    between = torch.cat(found).view(len(maps), inner) if found else maps.new_empty(len(maps), 0)
+    return torch.cat([ends[0][:, None], between, ends[1][:, None]], 1)
 
 
 def area(curves: Tensor) -> Tensor:

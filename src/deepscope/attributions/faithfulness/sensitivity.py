@@ -27,7 +27,7 @@ class MaxSensitivity(Measure):
     higher_is_better: ClassVar[bool] = False
 
     radius: PositiveShare = 0.02
-    samples: Count = 4
+    samples: Count = 2
 
     def __call__(self, given: Explanation) -> Tensor:
         """(N,) largest ||changed map - map|| / ||map||; 0 where both maps are empty."""
