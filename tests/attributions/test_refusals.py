@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from architectures import ARCHITECTURES
-from deepscope.attributions import RISE, DeepLIFT, IntegratedGradients, Saliency, compare, evaluate
+from deepscope.attributions import RISE, AttentionRollout, IntegratedGradients, Saliency, compare, evaluate
 from deepscope.errors import UnsupportedError
 from deepscope.models import VisionModel
 from deepscope.results import Heatmap, ImageGrid, Result, Table
 from deepscope.session import Session
 
-METHODS = [Saliency(), DeepLIFT(), IntegratedGradients(steps=4), RISE(masks=4)]
+METHODS = [Saliency(), AttentionRollout(), IntegratedGradients(steps=4), RISE(masks=4)]
 APPLY = ["saliency", "integrated-gradients", "rise"]
 
 
@@ -25,7 +25,7 @@ def session(tmp_path: Path) -> Session:
     return Session(home=tmp_path / "home", cache=tmp_path / "cache", quiet=True)
 
 
-@pytest.fixture(params=["ViT, registers", "Swin v2", "MaxViT", "XCiT"])
+@pytest.fixture(params=["MobileViT", "Swin v2", "MaxViT", "XCiT"])
 def model(request: pytest.FixtureRequest) -> VisionModel:
     (architecture,) = (one for one in ARCHITECTURES if one.name == request.param)
     made = architecture.model()
@@ -43,9 +43,9 @@ def table(result: Result, title: str) -> Table:
 
 def test_compare_shows_an_empty_column(model: VisionModel, session: Session) -> None:
     found = compare(model, images(model), METHODS, session=session)
-    assert list(found.maps) == APPLY and list(found.refused) == ["deep-lift"]
+    assert list(found.maps) == APPLY and list(found.refused) == ["attention-rollout"]
     result = found.result()
-    assert [row[0] for row in table(result, "Methods that do not apply").rows] == ["deep-lift"]
+    assert [row[0] for row in table(result, "Methods that do not apply").rows] == ["attention-rollout"]
     (grid,) = (block for block in result.blocks if isinstance(block, ImageGrid))
     cells = grid.rows[0]
     empty = [isinstance(cell, Heatmap) and bool(np.isnan(cell.values).all()) for cell in cells]
@@ -55,24 +55,24 @@ def test_compare_shows_an_empty_column(model: VisionModel, session: Session) -> 
 def test_evaluate_names_the_method_and_measures_the_others(model: VisionModel, session: Session) -> None:
     found = evaluate(model, images(model), METHODS, measures=["roughness"], sanity=1, session=session)
     (network,) = found.networks
-    assert list(network.values) == [*APPLY, "random"] and list(network.refused) == ["deep-lift"]
+    assert list(network.values) == [*APPLY, "random"] and list(network.refused) == ["attention-rollout"]
     assert network.sanity is not None and list(network.sanity.survived) == APPLY
     result = found.result()
     rows = {row[0]: row[1:] for row in table(result, "Measures").rows}
-    assert rows["deep-lift"] == ("not applicable",)
-    assert [row[0] for row in table(result, "Methods that do not apply").rows] == ["deep-lift"]
-    assert not any("deep-lift" in name for name in result.metrics)
+    assert rows["attention-rollout"] == ("not applicable",)
+    assert [row[0] for row in table(result, "Methods that do not apply").rows] == ["attention-rollout"]
+    assert not any("attention-rollout" in name for name in result.metrics)
 
 
 def test_against_a_network_that_another_method_refuses(model: VisionModel, session: Session) -> None:
-    (other,) = (one.model() for one in ARCHITECTURES if one.name == "DenseNet")
+    (other,) = (one.model() for one in ARCHITECTURES if one.name == "ViT, class token")
     other = replace(other, network=other.network.float(), preprocessing=model.preprocessing)
     found = evaluate(
         other, images(model), METHODS[:2], measures=["roughness"], sanity=0, against=model, session=session
     )
-    assert [list(network.refused) for network in found.networks] == [[], ["deep-lift"]]
+    assert [list(network.refused) for network in found.networks] == [[], ["attention-rollout"]]
     compared = {name for name in found.result().metrics if name.startswith("difference/")}
-    assert any("saliency" in name for name in compared) and not any("deep-lift" in name for name in compared)
+    assert any("saliency" in name for name in compared) and not any("attention-rollout" in name for name in compared)
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
@@ -91,5 +91,5 @@ def test_torchscript_has_no_layers_to_read(session: Session) -> None:
 
 
 def test_where_no_method_applies_that_is_the_error(model: VisionModel, session: Session) -> None:
-    with pytest.raises(UnsupportedError, match=f"no method applies to {model.name}; DeepLIFT has no rule"):
-        evaluate(model, images(model), ["deep-lift"], measures=["roughness"], sanity=0, session=session)
+    with pytest.raises(UnsupportedError, match=f"no method applies to {model.name}; .*attention between all tokens"):
+        evaluate(model, images(model), ["attention-rollout"], measures=["roughness"], sanity=0, session=session)
