@@ -20,6 +20,8 @@ BLACK = torch.zeros(1, 3, 8, 8)
 
 
 MODEL = tiny_model(size=16)
+PIXELS = MODEL.preprocessing
+LABELS = ds.wrap(MODEL.network, preprocessing=PIXELS, head="multilabel")
 
 
 @pytest.mark.parametrize(
@@ -39,6 +41,14 @@ MODEL = tiny_model(size=16)
         (lambda: ds.attack(MODEL, IMAGE, ds.attacks.PGD), SettingError, r"write PGD\(\)"),
         (lambda: ds.explain(MODEL, IMAGE, method=5), SettingError, "name of a method .attribution."),
         (lambda: ds.audit(MODEL, [(IMAGE, 0)], checks=5), SettingError, "checks must be names"),
+        (lambda: ds.load_model(head=5), SettingError, "head must be softmax"),
+        (lambda: ds.load_model(thresholds=object()), SettingError, "thresholds must be numbers"),
+        (
+            lambda: ds.wrap(MODEL.network, head="sigmoid", preprocessing=MODEL.preprocessing),
+            SettingError,
+            "head must be",
+        ),
+        (lambda: ds.classify(LABELS, IMAGE, labels=5), SettingError, "labels must be the path"),
         (lambda: ds.visualize(MODEL, 5.5), SettingError, "targets must be classes"),
     ],
 )

@@ -44,7 +44,6 @@ def test_the_second_device_refuses_what_a_gpu_refuses() -> None:
             there.numpy()
 
 
-@pytest.mark.filterwarnings("ignore:.*raise samples or error:UserWarning")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_method_gives_there_what_it_gives_here(family: str, cases: Any) -> None:
     chosen = [case for case in cases.cases() if case.name.startswith(f"{family}/")]

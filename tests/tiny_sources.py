@@ -46,15 +46,15 @@ def seeded(build: Callable[[], Any]) -> Any:
         return build().eval()
 
 
-def network() -> nn.Module:
+def network(outputs: int = 3, channels: int = 3) -> nn.Module:
     return seeded(
         lambda: nn.Sequential(
-            nn.Conv2d(3, 8, 3, 2, 1),
+            nn.Conv2d(channels, 8, 3, 2, 1),
             nn.ReLU(),
             nn.Conv2d(8, 8, 3),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
-            nn.Linear(8, 3),
+            nn.Linear(8, outputs),
         )
     )
 

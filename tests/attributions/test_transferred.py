@@ -38,6 +38,7 @@ def saved(folder: Path, kind: NormalisationKind) -> Path:
     return folder
 
 
+@pytest.mark.filterwarnings("ignore:.*raise samples or error:UserWarning")
 def test_every_method_explains_it(tmp_path: Path) -> None:
     model = saved(tmp_path / "mine", "power")
     rng = np.random.default_rng(0)

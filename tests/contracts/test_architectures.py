@@ -19,8 +19,6 @@ from deepscope.errors import ModelError, UnsupportedError
 from deepscope.models import VisionModel
 from deepscope.models.fast_backward import FastBackward
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*raise samples or error:UserWarning")
-
 CHECKOUT = Path(__file__).parent.parent.parent
 TOOL = CHECKOUT / "tools" / "architecture_support.py"
 

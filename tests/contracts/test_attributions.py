@@ -30,8 +30,6 @@ def quick(method: type[Attribution]) -> Attribution:
     return method(**{name: value for name, value in FEWER.items() if name in fields})
 
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*raise samples or error:UserWarning")
-
 methods = pytest.mark.parametrize(
     "method", [quick(method) for method in Attribution.members().values()], ids=lambda method: method.name
 )

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
@@ -100,6 +101,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 Image.fromarray(pixels).save(folder / part / name / f"{part}-{row}.png")
     names = [path.relative_to(folder / "test").as_posix() for path in sorted((folder / "test").rglob("*.png"))]
     (folder / "expected.csv").write_text("file,class\n" + "".join(f"{name},dark\n" for name in names))
+    (folder / "labels.csv").write_text("file,labels\n" + "".join(f"{name},{name.split('/')[0]}\n" for name in names))
     return folder
 
 
@@ -196,6 +198,96 @@ def test_every_command_works_or_refuses_in_one_line(
         else:
             assert result.title
             assert what not in refused, f"{what} should refuse this model"
+
+
+HEADS: dict[str, tuple[int, int, str]] = {
+    "multilabel": (3, 3, 'tiny_sources.CLASSES, head="multilabel"'),
+    "binary": (1, 3, '("dark", "bright"), head="binary"'),
+    "features": (3, 3, 'head="features"'),
+    "grey": (3, 1, "tiny_sources.CLASSES"),
+    "stack": (3, 5, "tiny_sources.CLASSES"),
+}
+"""Outputs, channels, and what `wrap` is told."""
+OF_CLASSES = {
+    *("adapt evaluate", "adapt predict", "attack evaluate", "attack pgd", "attack square", "check accuracy"),
+    *("check class-images", "check corruptions", "check explanations", "check robustness", "check shortcuts"),
+    *("check slices", "classify", "explain compare", "explain evaluate", "explain grad-cam", "explain occlusion"),
+    *("explain training", "models check", "models classes", "transfer export", "transfer predict", "visualize"),
+}
+OF_PICTURES = {
+    *("attack evaluate", "attack pgd", "attack square", "check class-images", "check corruptions", "check labels"),
+    *("check leaks", "check robustness", "check shortcuts", "explain training", "models check", "transfer improve"),
+    *("transfer table", "visualize"),
+}
+REFUSED_BY_HEAD: dict[str, dict[str, set[str]]] = {
+    "multilabel": {
+        "must name a label": {"attack evaluate", "attack pgd", "attack square"},
+        "several labels per image": {"check labels", "check shortcuts", "check slices"},
+    },
+    "binary": {},
+    "grey": {},
+    "stack": {"takes 5 channels": OF_PICTURES},
+    "features": {"features only": OF_CLASSES},
+}
+"""What a refusal says, and the commands that it stops."""
+
+
+def a_head(folder: Path, name: str) -> Tiny:
+    """A model of that head and of those channels, from a function of a person's own."""
+    outputs, channels, said = HEADS[name]
+    code = (
+        "import deepscope, tiny_sources\n"
+        "def tiny():\n"
+        f"    taken = deepscope.Preprocessing({SIZE}, {SIZE}, mean=(0.5,) * {channels}, std=(0.25,) * {channels})\n"
+        f"    network = tiny_sources.network({outputs}, {channels})\n"
+        f"    return deepscope.wrap(network, {said}, preprocessing=taken)\n"
+    )
+    (folder / "own.py").write_text(code)
+    return Tiny(f"{folder / 'own.py'}:tiny")
+
+
+@pytest.fixture(scope="module")
+def stacks(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same folder, of images of five channels."""
+    folder = tmp_path_factory.mktemp("stacks")
+    for path in pictures.rglob("*.png"):
+        place = folder / path.relative_to(pictures).with_suffix(".png")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        levels = np.asarray(Image.open(path))
+        tifffile.imwrite(
+            place, np.concatenate([levels, levels[..., :2]], 2), photometric="minisblack", planarconfig="contig"
+        )
+    (folder / "expected.csv").write_bytes((pictures / "expected.csv").read_bytes())
+    return folder
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.command_path())
+@pytest.mark.parametrize("head", HEADS)
+def test_every_command_works_with_each_head_or_refuses_in_one_line(
+    command: type[Command], head: str, pictures: Path, stacks: Path, session: Session, tmp_path: Path
+) -> None:
+    tiny, folder = a_head(tmp_path, head), stacks if head == "stack" else pictures
+    session = replace(session, out=tmp_path / "out")
+    reasons = {**REFUSED_BY_HEAD[head], "": SAVES}  # nothing rebuilds the network by its name
+    for what, one in built(command, tiny, folder):
+        expected = [reason for reason, commands in reasons.items() if what in commands]
+        try:
+            result = perform(one, session)
+        except DeepscopeError as error:
+            assert expected, f"{what}: {error}"
+            assert "\n" not in str(error)
+            assert any(reason in str(error) for reason in expected), error
+        else:
+            assert result.title
+            assert not expected, f"{what} should refuse this head"
+
+
+@pytest.mark.parametrize("what", ["attack pgd", "attack square", "attack evaluate"])
+def test_attacks_on_a_label(what: str, pictures: Path, session: Session, tmp_path: Path) -> None:
+    tiny = a_head(tmp_path, "multilabel")
+    (command,) = (one for one in COMMANDS if one.command_path() == what.removesuffix(" pgd").removesuffix(" square"))
+    one = next(one for name, one in built(command, tiny, pictures) if name == what)
+    assert perform(replace(one, target="dark"), session).title  # type: ignore[type-var]
 
 
 @pytest.mark.parametrize("tiny", SOURCES, indirect=True)

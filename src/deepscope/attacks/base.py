@@ -12,7 +12,7 @@ from torch import Tensor
 from deepscope.attacks.criteria import Criterion
 from deepscope.errors import SettingError
 from deepscope.models import VisionModel
-from deepscope.models.capabilities import UsesModel, matched
+from deepscope.models.capabilities import RGB, Needs, UsesModel, matched
 from deepscope.models.differentiable import differentiable
 from deepscope.registry import EVERY_COMMAND, Registered
 from deepscope.settings import check
@@ -24,6 +24,7 @@ Norm: TypeAlias = Literal["l0", "l2", "linf"]
 class Attack(UsesModel, Registered):
     """Makes adversarial examples. `evaluator.evaluate` decides which of them succeeded."""
 
+    all_need: ClassVar[Needs] = RGB
     norm: ClassVar[Norm]
     """What the attack keeps small."""
     reserved: ClassVar[frozenset[str]] = EVERY_COMMAND | {

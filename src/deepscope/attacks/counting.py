@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from deepscope import nearby
 from deepscope.models import VisionModel
 from deepscope.models.fast_backward import FastBackward
+from deepscope.models.heads import Head
 from deepscope.models.outputs import Outputs
 
 QUICK_ERROR = 0.03
@@ -81,7 +82,9 @@ def counted(
     """
     cost = Cost(model.normalise(pixels), torch.zeros(len(pixels), dtype=torch.bool, device=pixels.device))
     network = Counted(model.network, model.outputs, cost, quick, fast or FastBackward.on(pixels.device))
-    return model.with_network(network, returns="logits"), cost
+    made = replace(model, network=network, head=Head())  # it returns what the head has made of the scores
+    made.outputs.kind = "logits"
+    return made, cost
 
 
 class Counted(nn.Module):

@@ -17,7 +17,16 @@ from deepscope.attacks.conditions import Conditions, require_same_classes
 from deepscope.attacks.defences import Defence
 from deepscope.attacks.levels import logits
 from deepscope.attacks.outcome import Outcome, run_attack
-from deepscope.attacks.subjects import Misclassified, Subjects, aim, divide, file_names, files_in, read_subjects
+from deepscope.attacks.subjects import (
+    Misclassified,
+    Subjects,
+    aim,
+    divide,
+    file_names,
+    files_in,
+    read_subjects,
+    under_attack,
+)
 from deepscope.errors import SettingError
 from deepscope.images import Skipped
 from deepscope.inputs import Images
@@ -167,7 +176,7 @@ def evaluate_attacks(  # noqa: PLR0913 - its settings are keywords
         methods: attacks, or names of attacks with their default settings; no two of the same name.
         conditions: radii, defences, and other networks.
         target: the class to be predicted, by name or number, or "random" for a random one per image; any but the true
-            one by default.
+            one by default. Of a model with several labels per image, the label to attack, which must be named.
         save_to: a folder for the examples, one PNG per image in a folder per method; None saves none.
         keep: most originals and examples that are returned per method, the first ones.
         limit: most images to use, drawn at random.
@@ -197,6 +206,8 @@ def evaluate_attacks(  # noqa: PLR0913 - its settings are keywords
         method.require(model)
     by_norm, transfer_to = conditions.by_norm(), conditions.transfer_to
     require_same_classes(model, transfer_to)
+    transfer_to = [under_attack(other, target)[0] for other in transfer_to]
+    model, target = under_attack(model, target)
     session = Session.of(session, device=model.device, seed=seed)
     found = read_subjects(model, images, session, batch_size=batch_size, limit=limit)
     found.require_some(model)

@@ -85,13 +85,13 @@ def evaluate(
         before, after = model(original), model(saved)
     met = criterion.met(after).tolist()
     apart = {norm: distance(saved, original, norm).tolist() for norm in ("l0", "l2", "linf")}
-    true = [_probability(logits, labels) for logits in (before, after)]
+    true = [_probability(model, logits, labels) for logits in (before, after)]
     if isinstance(criterion, Targeted):
-        target = [_probability(logits, criterion.classes) for logits in (before, after)]
+        target = [_probability(model, logits, criterion.classes) for logits in (before, after)]
     else:
         target = [[float("nan")] * len(labels)] * 2
     classes = [logits.argmax(1).tolist() for logits in (before, after)]
-    ranked = [_ranked(logits) for logits in (before, after)]
+    ranked = [_ranked(model, logits) for logits in (before, after)]
     verdicts = [
         Verdict(
             success=met[i],
@@ -135,13 +135,13 @@ def _decoded(pixels: Tensor, path: Path | None) -> Tensor:
     return torch.from_numpy(read.copy()).permute(2, 0, 1).float().div(255)
 
 
-def _ranked(logits: Tensor) -> list[Ranked]:
-    top = logits.float().softmax(1).topk(min(_RANKED, logits.shape[1]), dim=1)
+def _ranked(model: VisionModel, logits: Tensor) -> list[Ranked]:
+    top = model.probabilities(logits.float()).topk(min(_RANKED, logits.shape[1]), dim=1)
     return [tuple(zip(*row)) for row in zip(top.indices.tolist(), top.values.tolist())]
 
 
-def _probability(logits: Tensor, classes: Tensor) -> list[float]:
-    return logits.float().softmax(1).gather(1, classes[:, None])[:, 0].tolist()
+def _probability(model: VisionModel, logits: Tensor, classes: Tensor) -> list[float]:
+    return model.probabilities(logits.float()).gather(1, classes[:, None])[:, 0].tolist()
 
 
 def _ssim(first: Tensor, second: Tensor) -> float:

@@ -130,6 +130,21 @@ def read_subjects(
     )
 
 
+def under_attack(model: VisionModel, target: str | int | None) -> tuple[VisionModel, str | int | None]:
+    """The classifier that is attacked, and its target: of a network with several labels per image one label alone.
+
+    The label is then taken from images that show it, and added to the others: its probability crosses its threshold.
+
+    Raises:
+        SettingError: the network has several labels per image, and none of them is named.
+    """
+    if model.head.kind != "multilabel":
+        return model, target
+    if target is None or target == "random":
+        raise SettingError("target", f"must name a label: {model.name} has several per image, attacked one by one")
+    return model.for_label(model.category(target)), None
+
+
 def aim(model: VisionModel, subjects: Subjects, target: str | int | None, session: Session) -> Subjects:
     """The images to attack, and what counts as a success: another class, the named one, or a random one ("random").
 

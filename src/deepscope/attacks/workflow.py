@@ -14,7 +14,16 @@ from deepscope.attacks.base import Attack, Shared
 from deepscope.attacks.evaluator import Verdict, write
 from deepscope.attacks.levels import to_pixels
 from deepscope.attacks.outcome import Outcome, run_attack
-from deepscope.attacks.subjects import Misclassified, Subjects, aim, divide, file_names, files_in, read_subjects
+from deepscope.attacks.subjects import (
+    Misclassified,
+    Subjects,
+    aim,
+    divide,
+    file_names,
+    files_in,
+    read_subjects,
+    under_attack,
+)
 from deepscope.attacks.watch import Trace, watch
 from deepscope.errors import FileError
 from deepscope.images import Skipped
@@ -32,7 +41,7 @@ class AdversarialExamples(Presented):
     """The adversarial examples that an attack made of N images.
 
     Attributes:
-        model: the network under attack.
+        model: the network under attack; of one with several labels per image, the attacked label alone.
         method: the attack.
         target: the class that was aimed at, as it was given; None for any but the true one.
         subjects: the images that were attacked, and those that were left out.
@@ -154,7 +163,8 @@ def attack(  # noqa: PLR0913 - its settings are keywords
         images: paths, folders, PIL images, arrays, tensors, or a dataset.
         method: an attack, or the name of one with its default settings.
         target: the class to be predicted, by name or number, or "random" for a random one per image; any but the true
-            one by default.
+            one by default. Of a model with several labels per image it is the label that is taken from images that
+            show it and added to the others, and must be named.
         save_to: a folder for the examples, one PNG per image; they are then read back from these files. None encodes
             and decodes in memory, with the same outcome.
         trace: also record what the model is asked during the attack on the first image.
@@ -182,9 +192,10 @@ def attack(  # noqa: PLR0913 - its settings are keywords
     """
     method = Attack.of(method)
     method.require(model)
+    model, aimed = under_attack(model, target)
     session = Session.of(session, device=model.device, seed=seed)
     found = read_subjects(model, images, session, batch_size=batch_size, limit=limit)
-    subjects = divide(method, aim(model, found, target, session), session)
+    subjects = divide(method, aim(model, found, aimed, session), session)
     files = files_in(save_to, subjects)
     outcome = run_attack(method, model, subjects, session, files=files, batch_size=batch_size)
     seen = _trace(method, model, subjects, session) if trace and len(subjects) else None

@@ -52,9 +52,9 @@ class Attribution(UsesModel, Registered):
         return ()
 
     def bounded(self) -> Attribution:
-        """The method at a cost that is bounded, for scores that vary so much that an error may be out of reach.
+        """The method at a bounded cost, for scores that vary so strongly that an error may be out of reach.
 
-        Such are those of a network with shuffled weights, and of an unlikely class.
+        The scores of a network with shuffled weights are like that, and those of an unlikely class.
         """
         return self
 

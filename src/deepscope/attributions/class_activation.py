@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deepscope.attributions.attribution import Attribution
-from deepscope.attributions.engine import batches, of_target
+from deepscope.attributions.engine import batches
 from deepscope.attributions.feature_map import feature_layer, with_gradient
 from deepscope.models.capabilities import GRADIENTS, LAYERS, Needs
 from deepscope.models.vision_model import VisionModel
@@ -44,7 +44,7 @@ class ClassActivation(Attribution):
             len(pixels),
             pixels.device,
             lambda rows: self.weigh(
-                *with_gradient(model, layer, pixels[rows], lambda logits: of_target(logits, target[rows]))
+                *with_gradient(model, layer, pixels[rows], lambda logits: model.objective(logits, target[rows]))
             ),
         ):
             maps[rows] = enlarge(part.relu(), pixels)

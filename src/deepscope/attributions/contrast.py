@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from deepscope.models.heads import Head
 from deepscope.models.vision_model import VisionModel
 
 
@@ -26,13 +27,13 @@ class Contrast(VisionModel):
     @classmethod
     def of(cls, model: VisionModel, pair: tuple[int, int]) -> Contrast:
         """The contrast of two classes of a model, which shares its network."""
-        made = cls(**{field.name: getattr(model, field.name) for field in fields(VisionModel) if field.init}, pair=pair)
+        own = {field.name: getattr(model, field.name) for field in fields(VisionModel) if field.init}
+        made = cls(**{**own, "head": Head()}, pair=pair)
         object.__setattr__(made, "outputs", model.outputs)
         return made
 
-    def __call__(self, pixels: Tensor) -> Tensor:
-        """(N, 3, H, W) pixels -> (N, 2): the difference of the logits, and 0."""
-        logits = super().__call__(pixels)
+    def read_out(self, logits: Tensor) -> Tensor:
+        """(N, C) logits of the network -> (N, 2): the difference of the two, and 0."""
         one, other = self.pair
         difference = logits[:, one] - logits[:, other]
         return torch.stack([difference, torch.zeros_like(difference)], 1)

@@ -60,8 +60,9 @@ def _shares(model: VisionModel, pixels: Tensor, reference: Tensor, target: Tenso
     with torch.enable_grad():
         with Rescale(len(pixels)):
             logits = model(inputs)
-        (multipliers,) = torch.autograd.grad(logits[:-1].gather(1, target[:, None]).sum(), inputs)
-    logit, without = logits[:-1].detach().gather(1, target[:, None])[:, 0], logits[-1].detach()[target]
+        (multipliers,) = torch.autograd.grad(model.objective(logits[:-1], target).sum(), inputs)
+    scores = logits.detach()
+    logit, without = model.objective(scores[:-1], target), model.objective(scores[-1:].expand(len(target), -1), target)
     shares = multipliers[:-1] * (pixels - reference)
     error = (shares.sum((1, 2, 3)) - (logit - without)).abs()
     if bool((error > TOLERANCE * torch.maximum(logit.abs(), without.abs())).any()):

@@ -57,13 +57,8 @@ def prepared(model: VisionModel, pixels: Tensor) -> FastBackward:
 
 
 def target_logit(model: VisionModel, pixels: Tensor, target: Tensor) -> Tensor:
-    """(N,) logits of the target classes."""
-    return of_target(model(pixels), target)
-
-
-def of_target(logits: Tensor, target: Tensor) -> Tensor:
-    """(N, classes) logits -> (N,) those of the target classes."""
-    return logits.gather(1, target[:, None]).squeeze(1)
+    """(N,) logits of the target classes: see `VisionModel.objective`."""
+    return model.objective(model(pixels), target)
 
 
 def scores(model: VisionModel, pixels: Tensor, fast: FastBackward) -> Tensor:
@@ -77,8 +72,8 @@ def scores(model: VisionModel, pixels: Tensor, fast: FastBackward) -> Tensor:
 
 
 def probability(model: VisionModel, pixels: Tensor, target: Tensor, fast: FastBackward) -> Tensor:
-    """(N,) softmax probabilities of the target classes; no gradient."""
-    return of_target(scores(model, pixels, fast).softmax(1), target)
+    """(N,) probabilities of the target classes; no gradient."""
+    return model.probabilities(scores(model, pixels, fast)).gather(1, target[:, None]).squeeze(1)
 
 
 def batches(total: int, device: torch.device, run: Callable[[slice], Output]) -> Iterator[tuple[slice, Output]]:

@@ -53,12 +53,12 @@ class Explanations(OfPhotos):
     def columns(self) -> Mapping[str, Sequence[Any]]:
         """One row per map: image, class, its probability, whether it is the predicted class, and the other class."""
         rows, classes = self.rows.tolist(), self.classes.tolist()
-        predicted = self.photos.predicted.tolist()
+        predicted = self.photos.predictions
         columns: dict[str, Sequence[Any]] = {
             "image": [str(self.paths[row]) for row in rows],
             "class": [self.model.categories[label] for label in classes],
             "probability": self.probabilities.tolist(),
-            "predicted": [predicted[row] == label for row, label in zip(rows, classes)],
+            "predicted": [bool(predicted[row, label]) for row, label in zip(rows, classes)],
         }
         if self.versus is not None:
             columns["versus"] = [self.model.categories[label] for label in self.versus.tolist()]
@@ -82,7 +82,8 @@ def explain(  # noqa: PLR0913 - its settings are keywords
     """Attribution maps: which pixels determine a class score.
 
     Without `target`, `versus` and `top`, an image whose true class is known gets a map for that class and one for the
-    predicted class; any other image gets one for the predicted class.
+    predicted class; any other image gets one for the predicted class. Of a model with several labels per image, every
+    predicted label gets a map, and where none is predicted the most probable one.
 
     Args:
         model: a classifier.
@@ -156,7 +157,7 @@ def explain(  # noqa: PLR0913 - its settings are keywords
         _rows(classes),
         _flat(classes),
         versus=None if versus is None else torch.tensor(others),
-        by_truth=by_truth,
+        by_truth=by_truth and model.head.kind != "multilabel",
     )
 
 
@@ -226,6 +227,9 @@ def _classes(photos: Photos, top: int | None) -> list[list[int]]:
     """The classes to explain in each image, none twice: the most probable ones, or the true and the predicted one."""
     if top is not None:
         return photos.probabilities.topk(top, dim=1).indices.tolist()
+    if photos.model.head.kind == "multilabel":
+        most = photos.predicted.tolist()
+        return [row.nonzero().flatten().tolist() or [label] for row, label in zip(photos.predictions, most)]
     classes = []
     for index, predicted in enumerate(photos.predicted.tolist()):
         true = photos.true_class(index)

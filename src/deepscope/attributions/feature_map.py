@@ -117,7 +117,8 @@ def _search(model: VisionModel, pixels: Tensor) -> str:
     try:
         with torch.enable_grad():
             # the scores of all classes, where the model is a contrast too
-            logit = VisionModel.__call__(model, pixels.detach().requires_grad_()).amax(1).sum()
+            scores = model.outputs(model.network, model.normalise(pixels.detach().requires_grad_()))
+            logit = model.objective(scores, scores.argmax(1)).sum()
     finally:
         for handle in handles:
             handle.remove()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from deepscope.attributions.attribution import Attribution, Baseline, baseline_pixels
-from deepscope.attributions.engine import batches, of_target, prepared, scores
+from deepscope.attributions.engine import batches, prepared, scores
 from deepscope.errors import SettingError
 from deepscope.models.capabilities import SCORES, Needs
 from deepscope.models.vision_model import VisionModel
@@ -56,7 +56,7 @@ class Occlusion(Attribution):
         corners = [(top, left) for top in self._starts(height) for left in self._starts(width)]
         fill = baseline_pixels(self.baseline, pixels)
         fast = prepared(model, pixels)
-        plain = of_target(scores(model, pixels, fast), target)
+        plain = model.objective(scores(model, pixels, fast), target)
         fallen, covered = pixels.new_zeros(pixels.shape[0], height, width), pixels.new_zeros(height, width)
         for top, left in corners:
             covered[self._window(top, left)] += 1
@@ -70,7 +70,7 @@ class Occlusion(Attribution):
                 part[window] = fill[image][window]
                 parts.append(part)
             images = torch.arange(rows.start, rows.stop, device=pixels.device) // len(corners)
-            return of_target(scores(model, torch.stack(parts), fast), target[images])
+            return model.objective(scores(model, torch.stack(parts), fast), target[images])
 
         for rows, found in batches(len(pixels) * len(corners), pixels.device, logits):
             for row, logit in zip(range(rows.start, rows.stop), found):

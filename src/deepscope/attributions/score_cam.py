@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deepscope.attributions.attribution import Attribution
 from deepscope.attributions.class_activation import enlarge
-from deepscope.attributions.engine import batches, of_target, prepared, scores
+from deepscope.attributions.engine import batches, prepared, scores
 from deepscope.attributions.feature_map import as_map, feature_layer
 from deepscope.models.capabilities import GRADIENTS, LAYERS, Needs
 from deepscope.models.fast_backward import FastBackward
@@ -60,7 +60,7 @@ def _one(model: VisionModel, layer: str, pixels: Tensor, target: Tensor, fast: F
 
     def scored(rows: slice) -> Tensor:
         seen = enlarge(windows[rows], pixels)[:, None] * pixels
-        return of_target(scores(model, seen, fast), target.expand(len(seen)))
+        return model.objective(scores(model, seen, fast), target.expand(len(seen)))
 
     found = torch.cat([part for _, part in batches(len(windows), pixels.device, scored)])
     weighed = torch.einsum("chw,c->hw", channels, found.softmax(0))

@@ -13,8 +13,11 @@ from torch.nn import functional
 
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
+from deepscope.checks.label_accuracy import label_accuracy, labels_headline
+from deepscope.classification.label_order import label_order
 from deepscope.command import Budget, Headline
 from deepscope.inputs import Photos, stream_photos
+from deepscope.presenters.label_order import order_note
 from deepscope.presenters.shown import origin, skipped_blocks
 from deepscope.presenters.transfer_figures import Answers, evaluation_blocks
 from deepscope.render.text import amount, share
@@ -43,6 +46,8 @@ class Accuracy(Check):
         data: a folder with one folder of images per class, with or without `train/` and `test/`; or a
             dataset's name.
         model: the classifier; `deepscope models` lists them.
+        labels: a CSV file with the labels of each image, for a model with several per image; by default `labels.csv` in
+            the folder of the data.
         limit: most images to use, drawn at random.
     """
 
@@ -59,13 +64,16 @@ class Accuracy(Check):
 
     def run(self, session: Session) -> Result:
         """Classify the held-out images."""
-        held = held_out(self.model, self.data, session)
+        held = held_out(self.model, self.data, session, self.labels)
         model = held.model
+        if model.head.kind == "multilabel":
+            return label_accuracy(held, session, limit=self.limit)
         read = stream_photos(model, held.images, session, limit=self.limit, text="classifying")
         photos, pictures = _without_pixels(read)
         labels = torch.tensor([min(answer) for answer in photos.answers])
         probabilities = photos.probabilities
         right = probabilities.argmax(1) == labels
+        other = label_order(labels.numpy(), probabilities.argmax(1).numpy(), len(model.categories), seed=session.seed)
         seen, classes, reduced = _reduced(probabilities, labels, model.categories)
         calibration = reliability(reduced, seen)
         error = _calibration_error(reduced, seen, session)
@@ -83,12 +91,14 @@ class Accuracy(Check):
                 **error.metrics("expected-calibration-error"),
                 **brier.metrics("brier"),
                 "confidence": confidence,
+                **({} if other is None else other.reordered.metrics("accuracy/reordered")),
             },
             blocks=(
                 Note(
                     f"{accuracy} of {len(right)} images are classified correctly (95 % Wilson).", "Accuracy", "verdict"
                 ),
                 Note(believed, "Calibration", "verdict"),
+                *(() if other is None else (order_note(other, model.categories),)),
                 *held.notes,
                 *_of_classes_seen(
                     evaluation_blocks(Answers(classes, seen, reduced, photos.paths, pictures), calibration)
@@ -102,9 +112,22 @@ class Accuracy(Check):
 
     def headline(self, result: Result) -> Headline:
         """How often it is right, and whether its confidence says so."""
+        if "mAP" in result.metrics:
+            return labels_headline(result)
         top = Estimate.of(result.metrics, "accuracy/top1")
         count, confidence = round(result.metrics["images"]), result.metrics["confidence"]
         error = Estimate.of(result.metrics, "expected-calibration-error")
+        reordered = Estimate.of(result.metrics, "accuracy/reordered")
+        if reordered.known:
+            return Headline(
+                f"The classifier is right on {share(top, interval=True)} of {count} images, and would be on "
+                f"{share(reordered)} with its classes in another order: a likely label-order mistake.",
+                f"of {count} images are classified correctly",
+                top,
+                verdict="label order",
+                tone="attention",
+                picture=result.figure(),
+            )
         said, agrees = "", top.low <= confidence <= top.high
         if top.high - top.low <= _WIDE:
             said = "believable" if agrees else "too sure" if confidence > top.high else "too unsure"
@@ -138,7 +161,7 @@ def _without_pixels(batches: Iterable[Photos]) -> tuple[Photos, dict[int, Tensor
         confidences, predicted = batch.probabilities.max(1)
         for row, (label, answer) in enumerate(zip(predicted.tolist(), batch.answers)):
             if label != min(answer):
-                worst.append((-float(confidences[row]), count + row, batch.pixels[row]))
+                worst.append((-float(confidences[row]), count + row, batch.model.displayed(batch.pixels[row])))
         worst = [(key, row, _small(pixels)) for key, row, pixels in sorted(worst, key=lambda one: one[:2])[:_MISTAKES]]
         count += len(batch)
         parts.append(batch.keeping(0))

@@ -24,6 +24,8 @@ class Check(Section):
         data: a folder with one folder of images per class, with or without `train/` and `test/`; or a
             dataset's name.
         model: the classifier.
+        labels: a CSV file with the labels of each image, for a model with several per image; by default `labels.csv` in
+            the folder of the data.
     """
 
     area: ClassVar[str] = "check"
@@ -31,6 +33,7 @@ class Check(Section):
     data: str
     _: KW_ONLY
     model: str = DEFAULT
+    labels: str | None = None
 
     def __init_subclass__(cls, **keywords: object) -> None:
         super().__init_subclass__(**keywords)
@@ -42,6 +45,7 @@ class Check(Section):
         """The check with the settings that the budget allows."""
 
     def inputs(self, home: Path) -> Sequence[Path]:
-        """The data, and the model where it is a file or folder."""
+        """The data, and the model and the labels where they are files or folders."""
         data = Path(self.data).expanduser()
-        return [data if data.exists() else home / "data" / self.data, Path(self.model), home / "weights"]
+        labels = [] if self.labels is None else [Path(self.labels).expanduser()]
+        return [data if data.exists() else home / "data" / self.data, Path(self.model), home / "weights", *labels]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -32,6 +32,8 @@ class ClassImages(Check):
         data: a folder with one folder of images per class, with or without `train/` and `test/`; or a
             dataset's name.
         model: the classifier; `deepscope models` lists them.
+        labels: a CSV file with the labels of each image, for a model with several per image; by default `labels.csv` in
+            the folder of the data.
         classes: number of classes, the most frequent first.
         iterations: steps of the default recipe of `deepscope visualize`.
         limit: most photographs to choose from, drawn at random.
@@ -48,17 +50,21 @@ class ClassImages(Check):
     @classmethod
     def within(cls, budget: Budget, *, data: str, model: str) -> ClassImages:
         """A few classes and shorter ascents, or more."""
-        few = {"classes": 4, "iterations": 120, "limit": 100} if budget == "quick" else {}
+        few: dict[str, Any] = {"classes": 4, "iterations": 120, "limit": 100} if budget == "quick" else {}
         return cls(data, model=model, **few)
 
     def run(self, session: Session) -> Result:
         """Make the images."""
-        chosen = held_out(self.model, self.data, session)
+        chosen = held_out(self.model, self.data, session, self.labels)
         model = chosen.model
         photos = read_photos(model, chosen.images, session, batch_size=16, limit=self.limit)
-        true = torch.tensor([photos.true_class(row) or 0 for row in range(len(photos))])
-        classes, counts = true.unique(return_counts=True)
-        targets = classes[counts.argsort(descending=True, stable=True)[: self.classes]].tolist()
+        shows = photos.truth
+        if model.head.kind != "multilabel":  # of several right classes the most probable one counts
+            true = torch.tensor([photos.true_class(row) or 0 for row in range(len(photos))])
+            shows = torch.zeros_like(shows).scatter_(1, true[:, None], True)
+        counts = shows.sum(0)
+        order = counts.argsort(descending=True, stable=True)[: self.classes]
+        targets = order[counts[order] > 0].tolist()
         recipe = replace(preset("default"), iterations=self.iterations)
         made = visualize(model, targets, recipe=recipe, session=session)
         if not made.made.complete:
@@ -71,7 +77,7 @@ class ClassImages(Check):
             metrics={"classes": len(targets), **seen.metrics()},
             blocks=(
                 Note(f"{text} Whether they show the class is left to the reader.", "Class images", "verdict"),
-                _gallery(photos, true, targets, made),
+                _gallery(photos, shows, targets, made),
                 _table(made.labels, seen),
             ),
             provenance=origin([model], photos.paths, photos.digests),
@@ -88,16 +94,18 @@ class ClassImages(Check):
         )
 
 
-def _gallery(photos: Photos, true: Tensor, targets: Sequence[int], made: Made) -> ImageGrid:
+def _gallery(photos: Photos, shows: Tensor, targets: Sequence[int], made: Made) -> ImageGrid:
     cells: list[Picture] = []
     probabilities = made.evaluations[0].recognition.probabilities.tolist()
     for target, pixels, probability in zip(targets, made.pixels, probabilities):
         name = photos.model.categories[target]
-        own = photos.probabilities[:, target].masked_fill(true != target, -1)
+        own = photos.probabilities[:, target].masked_fill(~shows[:, target], -1)
         best = int(own.argmax())
         cells += [
-            picture(pixels, caption=f"{name}, class image ({probability:.2f})"),
-            picture(photos.pixels[best], caption=f"{name}, photograph ({float(own[best]):.2f})"),
+            picture(made.model.displayed(pixels), caption=f"{name}, class image ({probability:.2f})"),
+            picture(
+                photos.model.displayed(photos.pixels[best]), caption=f"{name}, photograph ({float(own[best]):.2f})"
+            ),
         ]
     return ImageGrid(
         tuple(tuple(cells[at : at + 4]) for at in range(0, len(cells), 4)),

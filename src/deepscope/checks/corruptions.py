@@ -19,9 +19,10 @@ from deepscope.checks.held_out import held_out
 from deepscope.command import Budget, Headline
 from deepscope.data.corruptions import SIDE, Corruption, shrunk
 from deepscope.errors import DataError, SettingError
-from deepscope.inputs import nothing_readable, stream_photos
+from deepscope.inputs import Given, nothing_readable, stream_photos
 from deepscope.inputs.given import Item
 from deepscope.models import VisionModel
+from deepscope.models.capabilities import RGB, require
 from deepscope.models.preprocessing import from_levels
 from deepscope.presenters.shown import origin, skipped_blocks
 from deepscope.render.text import share
@@ -39,6 +40,8 @@ class Corruptions(Check):
         data: a folder with one folder of images per class, with or without `train/` and `test/`; or a
             dataset's name.
         model: the classifier; `deepscope models` lists them.
+        labels: a CSV file with the labels of each image, for a model with several per image; by default `labels.csv` in
+            the folder of the data.
         severities: severities from 1 to 5.
         limit: most images to use, drawn at random.
     """
@@ -62,14 +65,16 @@ class Corruptions(Check):
         severities = sorted(set(self.severities))
         kinds = [Corruption.named(name) for name in Corruption.members()]
         corruptions = [[replace(kind, severity=severity) for severity in severities] for kind in kinds]
-        held = held_out(self.model, self.data, session)
+        held = held_out(self.model, self.data, session, self.labels)
         model = held.model
+        require(model, "corruptions", RGB)
         opened, skipped = _opened(session.some(list(zip(held.images.items, held.answers)), self.limit))
         originals = [one.image for one in opened]
 
         def right(shown: list[Image.Image]) -> list[bool]:
-            predicted = _predicted(model, [one.seen(image) for one, image in zip(opened, shown)], session)
-            return [label in one.answer for label, one in zip(predicted, opened, strict=True)]
+            seen = [Item(one.seen(image), one.path, one.answer) for one, image in zip(opened, shown, strict=True)]
+            read = stream_photos(model, Given(seen), replace(session, quiet=True))
+            return [bool(correct) for batch in read for correct in batch.correct]
 
         clean = _share(right(originals))
         kept = {
@@ -93,6 +98,7 @@ class Corruptions(Check):
             },
             blocks=(
                 Note(_said(clean, together, severities, shares), "Corruptions", "verdict"),
+                *_several(model),
                 *held.notes,
                 _curves(severities, clean, shares),
                 _table(severities, shares),
@@ -117,6 +123,14 @@ class Corruptions(Check):
             tone="attention",
             picture=result.figure("What the damage looks like"),
         )
+
+
+def _several(model: VisionModel) -> tuple[Note, ...]:
+    """What is right where images have several labels."""
+    if model.head.kind != "multilabel":
+        return ()
+    text = "An image is classified correctly where exactly the labels that it shows are above their thresholds."
+    return (Note(text, "Accuracy"),)
 
 
 @dataclass(frozen=True)

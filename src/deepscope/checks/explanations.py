@@ -43,6 +43,8 @@ class Explanations(Check):
         data: a folder with one folder of images per class, with or without `train/` and `test/`; or a
             dataset's name.
         model: the classifier; `deepscope models` lists them.
+        labels: a CSV file with the labels of each image, for a model with several per image; by default `labels.csv` in
+            the folder of the data.
         methods: names of attribution methods; if none of them works on the model, all that do are measured.
         limit: most images to explain; half of them are wrong predictions, where there are enough.
         search: images to classify, drawn at random, to find wrong predictions.
@@ -70,7 +72,7 @@ class Explanations(Check):
     def run(self, session: Session) -> Result:
         """Measure each method's maps of the predicted class."""
         methods = as_methods(self.methods)
-        held = held_out(self.model, self.data, session)
+        held = held_out(self.model, self.data, session, self.labels)
         model = held.model
         if not any(works(method, model) for method in methods):
             methods = [method for method in as_methods("all") if works(method, model)]

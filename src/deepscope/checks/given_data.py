@@ -76,10 +76,16 @@ def labelled(name: str, session: Session) -> Data:
     return name if held is None else held.train or held.images
 
 
-def audit_data(name: str, session: Session, *, figures: int) -> Audit:
-    """Corrupt files, copies and leaks of a folder, a dataset, or the data that the caller holds."""
+def audit_data(name: str, session: Session, *, figures: int, listed: bool = False) -> Audit:
+    """Corrupt files, copies and leaks of a folder, a dataset, or the data that the caller holds.
+
+    Args:
+        listed: the folder may have any folders in it, as a file says what its images show.
+    """
     if held := given_data(name, session):
         return compare(list(held.candidates()), session, root=Path(name), figures=figures)
+    if listed:
+        return audit(Path(name), session, figures=figures)
     return audit(load_dataset(name, session, ClassFolders).root, session, figures=figures)
 
 

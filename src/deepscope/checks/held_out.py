@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from deepscope import images, render
 from deepscope.checks.given_data import GivenData, given_data
 from deepscope.data import ClassFolders, load_dataset
 from deepscope.data.folders import class_folders
-from deepscope.errors import DataError, DeepscopeError
-from deepscope.inputs import Given, labelled_answers, right_answers
+from deepscope.errors import DataError, DeepscopeError, SettingError, UnsupportedError
+from deepscope.inputs import Given, labelled_answers, labels_beside, read_labels, right_answers
 from deepscope.inputs.examples import Examples
 from deepscope.inputs.given import Item
+from deepscope.inputs.labels import BESIDE
 from deepscope.models import VisionModel, load_model
 from deepscope.presenters.shown import origin
 from deepscope.results import Block, Note
@@ -40,19 +42,27 @@ class HeldOut:
     notes: tuple[Block, ...]
 
 
-def held_out(name: str, data: str, session: Session) -> HeldOut:
+def held_out(name: str, data: str, session: Session, labels: str | None = None) -> HeldOut:
     """The test images of the data; where it came undivided, those that `transfer fit` set aside.
+
+    For a model with several labels per image, the images that a file of labels lists.
 
     Args:
         name: of the model.
         data: a folder's path, a dataset's name, or the name of data that the caller holds.
+        labels: a CSV file with the labels of each image; None for `labels.csv` in the folder.
 
     Raises:
         DeepscopeError: the model or the data cannot be opened.
         DataError: no folder or label is named like one of the model's classes.
+        SettingError: labels are given for a model with one class per image, or missing for one with several labels.
     """
     model = load_model(name, session)
     model.require_classes()
+    if model.head.kind == "multilabel":
+        return _listed(model, data, labels, session)
+    if labels is not None:
+        raise SettingError("labels", f"are for a model with several labels per image, and {model.name} has one")
     if held := given_data(data, session):
         return _of_given(model, held)
     folders = load_dataset(data, session, ClassFolders)
@@ -60,12 +70,7 @@ def held_out(name: str, data: str, session: Session) -> HeldOut:
     answers = right_answers(model, paths, [folders.root])
     known = [(path, answer) for path, answer in zip(paths, answers) if answer]
     if not known:
-        classes = ", ".join(model.categories[:4])
-        raise DataError(
-            f"{folders.root}: no folder is named like a class of {model.name} ({classes}, ...): rename the folders, "
-            f"or fit a classifier to them with `deepscope transfer fit {folders.root} --out my-model`",
-            data=folders.root,
-        )
+        raise DataError(_no_class(model, folders), data=folders.root)
     notes: list[Block] = [note]
     if unknown := [path for path, answer in zip(paths, answers) if not answer]:
         strange = sorted({folder.name for folder in class_folders(unknown, [folders.root]) if folder is not None})
@@ -75,11 +80,71 @@ def held_out(name: str, data: str, session: Session) -> HeldOut:
     return HeldOut(model, chosen, tuple(answer for _, answer in known), tuple(notes))
 
 
+def _no_class(model: VisionModel, folders: ClassFolders) -> str:
+    """Why no folder says what its images show, and what to do about it."""
+    classes, count, own = ", ".join(model.categories[:4]), len(folders.classes), len(model.categories)
+    text = f"{folders.root}: no folder is named like a class of {model.name} ({classes}{', ...' * (own > 4)})"
+    if own == count:
+        return f"{text}: both have {own}, so give the folders' names as its classes, in the order of its outputs"
+    return (
+        f"{text}, and there are {count} folders for {own} classes: rename the folders, or fit a classifier to them "
+        f"with `deepscope transfer fit {folders.root} --out my-model`"
+    )
+
+
+def _listed(model: VisionModel, data: str, labels: str | None, session: Session) -> HeldOut:
+    """The images below a folder that a file of labels lists, for a model with several labels per image."""
+    root = Path(data).expanduser()
+    if given_data(data, session) is not None or not root.is_dir():
+        raise DataError(f"{model.name} has several labels per image: give a folder of images with {BESIDE}", data=data)
+    table = labels_beside(root) if labels is None else Path(labels).expanduser()
+    if table is None:
+        why = f"{model.name} has several labels per image, and there is no {BESIDE} in {root}"
+        raise SettingError("labels", f"must name a CSV file: {why}")
+    found = images.find([root], stacks=model.preprocessing.stacks)
+    known = read_labels(table, model).of(found.paths)
+    items = tuple(Item(path, path, shown) for path, shown in zip(found.paths, known) if shown is not None)
+    text = f"The {len(items)} images that {table.name} lists. If the model was fitted to any of them, it looks better"
+    notes: list[Block] = [Note(f"{text} here than it is.", "Evaluated on", "warning")]
+    if missing := len(found.paths) - len(items):
+        text = f"{missing} images are left out: {table.name} does not list them."
+        notes.append(Note(text, "Without labels", "warning"))
+    answers = tuple(shown for shown in known if shown is not None)
+    return HeldOut(model, Given(items, (root,), found.skipped), answers, tuple(notes))
+
+
+def of_one_label(held: HeldOut) -> HeldOut:
+    """The same; of a model with several labels per image, the label that most images show, as a classifier of its own.
+
+    Raises:
+        DataError: no image shows a label.
+    """
+    model = held.model
+    if model.head.kind != "multilabel":
+        return held
+    counts = Counter(label for shown in held.answers for label in shown)
+    if not counts:
+        raise DataError(f"no image shows a label of {model.name}: there is nothing to measure")
+    label = min(counts, key=lambda one: (-counts[one], one))
+    answers = tuple(frozenset({int(label in shown)}) for shown in held.answers)
+    items = tuple(replace(item, label=answer) for item, answer in zip(held.images.items, answers, strict=True))
+    text = f"The label {model.categories[label]!r}, which most images show: whether it is above its threshold."
+    notes = (Note(text, "One label"), *held.notes)
+    return HeldOut(model.for_label(label), replace(held.images, items=items), answers, notes)
+
+
+def require_one_class(model: VisionModel, what: str) -> None:
+    """Raises UnsupportedError where images have several labels, and `what` compares images of one class each."""
+    if model.head.kind == "multilabel":
+        text = f"{what} compares images of one class each, and {model.name} has several labels per image"
+        raise UnsupportedError(text, what=what)
+
+
 def _of_given(model: VisionModel, held: GivenData) -> HeldOut:
     """All images that the caller gave, but for those of other classes."""
     given = held.images.given
     items = list(given.items)
-    answers = labelled_answers(model, [item.label for item in items if item.label is not None])
+    answers = labelled_answers(model, [item.label for item in items if isinstance(item.label, (int, str))])
     known = [(replace(item, label=min(answer)), answer) for item, answer in zip(items, answers, strict=True) if answer]
     strange = [str(item.label) for item, answer in zip(items, answers) if not answer]
     said = ", ".join(sorted(set(strange))[:6])

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from deepscope.checks.check import Check
 from deepscope.checks.given_data import labelled
+from deepscope.checks.held_out import require_one_class
 from deepscope.command import Budget
 from deepscope.models import load_model
 from deepscope.presenters.labels import present
@@ -25,6 +26,7 @@ class Labels(Check):
         data: a folder with a folder of images for each class, divided into `train/` and `test/` or not; or a
             dataset's name.
         model: its features are used; its classes may be others than the data's.
+        labels: not used: it compares images of one class each.
         head: linear-svc, logistic-regression, ridge or nearest-neighbours: the classifier on the features.
         limit: images, at most, drawn at random.
         figures: how many suspects the figure shows, at most.
@@ -46,6 +48,7 @@ class Labels(Check):
     def run(self, session: Session) -> Result:
         """Cross-validate on the model's features, and compare with the labels."""
         model = load_model(self.model, session)
+        require_one_class(model, "labels")
         return present(
             label_errors(
                 labelled(self.data, session),

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar
 
 from deepscope.checks.check import Check
 from deepscope.checks.given_data import audit_data
 from deepscope.command import Budget, Headline
+from deepscope.inputs import labels_beside
+from deepscope.models import DEFAULT, load_model
+from deepscope.models.capabilities import RGB, require
 from deepscope.presenters.data import present
 from deepscope.results import Note, Result
 from deepscope.session import Session
@@ -22,7 +26,8 @@ class Leaks(Check):
     Attributes:
         data: a folder with one folder of images per class, with or without `train/` and `test/`; or a
             dataset's name.
-        model: not used: the data is the same for every classifier.
+        model: the data is the same for every classifier of pictures; one of stacks of channels is refused.
+        labels: a CSV file with the labels of each image: folders are then no classes.
     """
 
     chapter: ClassVar[str] = "5 The data"
@@ -35,7 +40,9 @@ class Leaks(Check):
 
     def run(self, session: Session) -> Result:
         """Audit every image."""
-        result = present(audit_data(self.data, session, figures=8))
+        if self.model != DEFAULT:  # what cannot be decoded as a picture may be a whole stack of channels
+            require(load_model(self.model, session), "leaks", RGB)
+        result = present(audit_data(self.data, session, figures=8, listed=self._listed))
         count = {name: round(value) for name, value in result.metrics.items()}
         text = (
             f"{count['images']} images: {count['corrupt']} corrupt; {count['duplicates/exact']} exact copies, "
@@ -45,6 +52,11 @@ class Leaks(Check):
         )
         advice = (block for block in result.blocks if not (isinstance(block, Note) and block.level == "verdict"))
         return replace(result, blocks=(Note(text, "Leaks", "verdict"), *advice))
+
+    @property
+    def _listed(self) -> bool:
+        """Whether a file of labels says what the images show, and not their folders."""
+        return self.labels is not None or labels_beside(Path(self.data).expanduser()) is not None
 
     def headline(self, result: Result) -> Headline:
         """How many images are damaged, copied, or on both sides of the split."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from deepscope.attacks import FGSM, PGD, Attack, AttackEvaluation, Conditions, Square, evaluate_attacks
 from deepscope.attacks.defences import WARNING
 from deepscope.checks.check import Check
-from deepscope.checks.held_out import held_out
+from deepscope.checks.held_out import held_out, of_one_label
 from deepscope.command import Budget, Headline
 from deepscope.errors import SettingError
 from deepscope.models import VisionModel
@@ -35,6 +35,8 @@ class Robustness(Check):
         data: a folder with one folder of images per class, with or without `train/` and `test/`; or a
             dataset's name.
         model: the classifier; `deepscope models` lists them.
+        labels: a CSV file with the labels of each image, for a model with several per image; by default `labels.csv` in
+            the folder of the data.
         levels: largest changes, in grey levels of 255.
         steps: gradient steps of PGD; a model without gradients is attacked by Square with ten queries per step.
         limit: most images to use, drawn at random.
@@ -60,7 +62,7 @@ class Robustness(Check):
         if not self.levels:
             raise SettingError("levels", "must be one number or more")
         check(self)
-        held = held_out(self.model, self.data, session)
+        held = of_one_label(held_out(self.model, self.data, session, self.labels))
         found = evaluate_attacks(
             held.model,
             held.images,
@@ -157,7 +159,7 @@ def _series(label: str, x: list[float], shares: list[Estimate]) -> Series:
 
 def _figure(found: AttackEvaluation) -> ImageGrid:
     method = found.methods[-1]
-    rows = []
+    rows, shown = [], found.model.displayed
     for path, label, original, saved in zip(
         method.examples.paths,
         method.examples.labels.tolist(),
@@ -165,9 +167,9 @@ def _figure(found: AttackEvaluation) -> ImageGrid:
         method.outcome.images,
         strict=True,
     ):
-        change, _ = difference(original, saved)
+        change, _ = difference(shown(original), shown(saved))
         caption = f"{path.name}: {found.model.categories[label]}"
-        rows.append((as_picture(original, caption=caption), as_picture(saved), change))
+        rows.append((as_picture(shown(original), caption=caption), as_picture(shown(saved)), change))
     return ImageGrid(
         tuple(rows),
         "Examples of the changes",

@@ -9,10 +9,12 @@ from typing import ClassVar
 
 from deepscope.checks.check import Check
 from deepscope.checks.given_data import given_data, labelled
-from deepscope.checks.held_out import held_out
+from deepscope.checks.held_out import held_out, require_one_class
 from deepscope.command import Budget
 from deepscope.errors import DataError
 from deepscope.inputs import Given, Photos, stream_photos
+from deepscope.models import load_model
+from deepscope.models.capabilities import RGB, require
 from deepscope.presenters.shortcuts import present
 from deepscope.presenters.shown import provenance
 from deepscope.results import Block, Note, Provenance, Result
@@ -30,6 +32,7 @@ class Shortcuts(Check):
         data: a folder with a folder of images for each class, divided into `train/` and `test/` or not; or a
             dataset's name.
         model: the classifier whose errors are looked at, where it has the data's classes.
+        labels: not used: it compares images of one class each.
         limit: images, at most, drawn at random.
     """
 
@@ -46,6 +49,9 @@ class Shortcuts(Check):
 
     def run(self, session: Session) -> Result:
         """Measure the images, and compare classes and errors."""
+        model = load_model(self.model, session)
+        require_one_class(model, "shortcuts")
+        require(model, "shortcuts", RGB)
         labels = label_shortcuts(labelled(self.data, session), limit=self.limit, session=session)
         result = present(labels)
         blocks, metrics = list(result.blocks), dict(result.metrics)
@@ -71,7 +77,7 @@ class Shortcuts(Check):
         return provenance([], paths) if held is None else Provenance(data=f"{len(paths)} images, sha256 {held.digest}")
 
     def _errors(self, session: Session) -> tuple[Found, tuple[Block, ...]]:
-        held = held_out(self.model, self.data, session)
+        held = held_out(self.model, self.data, session, self.labels)
         read = stream_photos(held.model, held.images, session, limit=self.limit, text="classifying")
         photos = Photos.joined([batch.keeping(0) for batch in read])
         labels = [min(answer) for answer in photos.answers]

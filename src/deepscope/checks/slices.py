@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar
 
 from deepscope.checks.check import Check
-from deepscope.checks.held_out import held_out
+from deepscope.checks.held_out import held_out, require_one_class
 from deepscope.command import Budget
 from deepscope.inputs import Given, Photos, stream_photos
 from deepscope.presenters.shown import origin
@@ -26,6 +26,7 @@ class Slices(Check):
         data: a folder with a folder of images for each class, divided into `train/` and `test/` or not; or a
             dataset's name.
         model: the classifier; `deepscope models` lists them.
+        labels: not used: it compares images of one class each.
         limit: images, at most, drawn at random.
     """
 
@@ -42,7 +43,8 @@ class Slices(Check):
 
     def run(self, session: Session) -> Result:
         """Classify the held-out images, and look for slices among them."""
-        held = held_out(self.model, self.data, session)
+        held = held_out(self.model, self.data, session, self.labels)
+        require_one_class(held.model, "slices")
         read = stream_photos(held.model, held.images, session, limit=self.limit, text="classifying")
         photos = Photos.joined([batch.keeping(0) for batch in read])
         labels = [held.model.categories[min(answer)] for answer in photos.answers]

@@ -14,6 +14,7 @@ from torch import Tensor
 from deepscope import images
 from deepscope.classification.expected import Expected, read_expected
 from deepscope.models import Preprocessing, VisionModel
+from deepscope.models.capabilities import RGB, require
 from deepscope.models.prediction import forward
 from deepscope.models.preprocessing import Interpolation, from_levels
 from deepscope.render import Presented
@@ -135,6 +136,7 @@ def check_predictions(
     """
     check_values(_Settings, {"limit": limit})
     model.require_classes()
+    require(model, "comparing predictions", RGB)
     session = Session.of(session, device=model.device)
     wanted = read_expected(Path(expected), Path(photos), model, limit)
     run = _Runner(model, wanted, session)
@@ -219,7 +221,7 @@ class _Runner:
         pixels = self._read[key].flip(1) if way.bgr else self._read[key]
         model = replace(self.model, preprocessing=taken)
         model.outputs.kind = self.model.outputs.kind
-        probabilities = forward(model, pixels, self.session).softmax(1)
+        probabilities = model.probabilities(forward(model, pixels, self.session))
         return replace(way, difference=self.expected.difference(probabilities))
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deepscope.classification.labels import LabelEvaluation, evaluate_labels
 from deepscope.errors import DataError, SettingError
 from deepscope.images import Skipped
-from deepscope.inputs import Images, nothing_readable, read
+from deepscope.inputs import Images, LabelTable, nothing_readable, read, read_labels
 from deepscope.models import VisionModel
 from deepscope.models.capabilities import SCORES, require
 from deepscope.models.prediction import forward
@@ -37,6 +38,9 @@ class Classification(Presented):
         pixels: (3, H, W) in [0, 1] of each of the first images, as the model sees them.
         digests: SHA-256 of each file or image.
         skipped: what could not be read.
+        predictions: (N, k) bool, which of the classes are predicted: the first, or with a multilabel head, of which all
+            labels are returned, those above their thresholds.
+        evaluation: of several labels per image, where the labels of the images were given.
     """
 
     model: VisionModel
@@ -48,6 +52,8 @@ class Classification(Presented):
     pixels: tuple[Tensor, ...]
     digests: tuple[bytes, ...]
     skipped: tuple[Skipped, ...]
+    predictions: Tensor
+    evaluation: LabelEvaluation | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -57,23 +63,38 @@ class Classification(Presented):
         """The most probable class of each image, by name."""
         return [self.model.categories[index] for index in self.classes[:, 0].tolist()]
 
+    @property
+    def predicted(self) -> list[tuple[str, ...]]:
+        """The predicted classes of each image, by name: one, or all labels above their thresholds."""
+        names = self.model.categories
+        return [
+            tuple(names[label] for label, taken in zip(row, said) if taken)
+            for row, said in zip(self.classes.tolist(), self.predictions.tolist())
+        ]
+
     def columns(self) -> Mapping[str, Sequence[Any]]:
-        """One row per image and class: image, rank (from 1), class, probability, and whether it is right."""
+        """One row per image and class: image, rank (from 1), class, probability, and whether it is right.
+
+        With a multilabel head also whether the label is predicted.
+        """
         images, k = self.classes.shape
         ranked = self.classes.tolist()
+        several = self.model.head.kind == "multilabel"
         return {
             "image": [str(path) for path in self.paths for _ in range(k)],
             "rank": [*range(1, k + 1)] * images,
             "class": [self.model.categories[index] for row in ranked for index in row],
             "probability": self.probabilities.flatten().tolist(),
+            **({"predicted": self.predictions.flatten().tolist()} if several else {}),
             "right": [index in known if known else None for row, known in zip(ranked, self.answers) for index in row],
         }
 
 
-def classify(
+def classify(  # noqa: PLR0913 - its settings are keywords
     model: VisionModel,
     images: Images,
     *,
+    labels: str | Path | None = None,
     top: int | None = 5,
     limit: int | None = None,
     keep: int = 12,
@@ -81,14 +102,16 @@ def classify(
     seed: int = 0,
     session: Session | None = None,
 ) -> Classification:
-    """The most probable classes of images.
+    """The most probable classes of images; with a multilabel head all labels, and which are above their thresholds.
 
     The truth is known for files named by an ImageNet WordNet identifier, for images in folders named like the model's
-    classes, and for (image, label) pairs. Images that cannot be read are skipped and listed.
+    classes, and for (image, label) pairs; with a multilabel head, where a file of labels gives it. Images that cannot
+    be read are skipped and listed.
 
     Args:
         model: a classifier.
         images: paths, folders, PIL images, arrays, tensors, or a dataset.
+        labels: a CSV file with the labels of each image, for a multilabel head: `deepscope.inputs.read_labels`.
         top: how many classes to return per image; None returns all.
         limit: images to use, at most, drawn at random.
         keep: images whose pixels are returned, at most: the first ones.
@@ -108,35 +131,69 @@ def classify(
         ['tiger cat']
     """
     require(model, "classify", SCORES)
+    several = model.head.kind == "multilabel"
+    if labels is not None and not several:
+        raise SettingError("labels", f"is for a model with several labels per image, and {model.name} has one")
+    table = None if labels is None else read_labels(labels, model)
     if top is not None and (not isinstance(top, int) or top < 1):
         raise SettingError("top", "must be a whole number, and at least 1", got=top)
     session = Session.of(session, device=model.device, seed=seed)
-    count = min(top or len(model.categories), len(model.categories))
+    count = len(model.categories) if several else min(top or len(model.categories), len(model.categories))
     best = min(_BEST, len(model.categories))
     paths: list[Path] = []
     answers: list[frozenset[int]] = []
     digests: list[bytes] = []
     pixels: list[Tensor] = []
     skipped: list[Skipped] = []
-    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    scores: list[Tensor] = []
     for batch in read(model, images, session, batch_size=batch_size, limit=limit, text="classifying"):
         skipped += batch.skipped
         if not batch.rows:
             continue
         logits = forward(model, batch.pixels, session)
         classes = logits.topk(max(count, best), dim=1).indices
-        values = logits.softmax(1).gather(1, classes[:, :count])
-        parts.append((values, classes[:, :count].clone(), _ranks(classes[:, :best], batch.answers)))
+        values = model.probabilities(logits).gather(1, classes[:, :count])
+        said = model.head.predictions(logits).gather(1, classes[:, :count])
+        parts.append((values, classes[:, :count].clone(), _ranks(classes[:, :best], batch.answers), said))
+        if table:
+            scores.append(logits)
         pixels += [one.clone() for one in batch.pixels[: max(keep - len(pixels), 0)]]
         paths += batch.paths
         answers += batch.answers
         digests += batch.digests
     if not paths:
         raise DataError(nothing_readable(skipped))
-    values, classes, ranks = (torch.cat(part) for part in zip(*parts))
+    values, classes, ranks, said = (torch.cat(part) for part in zip(*parts))
+    evaluation = None
+    if table:
+        answers, evaluation = _evaluated(model, table, paths, torch.cat(scores), seed)
     return Classification(
-        model, tuple(paths), values, classes, tuple(answers), ranks, tuple(pixels), tuple(digests), tuple(skipped)
+        model=model,
+        paths=tuple(paths),
+        probabilities=values,
+        classes=classes,
+        answers=tuple(answers),
+        ranks=ranks,
+        pixels=tuple(pixels),
+        digests=tuple(digests),
+        skipped=tuple(skipped),
+        predictions=said,
+        evaluation=evaluation,
     )
+
+
+def _evaluated(
+    model: VisionModel, table: LabelTable, paths: Sequence[Path], logits: Tensor, seed: int
+) -> tuple[list[frozenset[int]], LabelEvaluation]:
+    """The labels of each image, and the evaluation of those that the table lists."""
+    found = table.of(paths)
+    rows = [row for row, labels in enumerate(found) if labels is not None]
+    truth = torch.zeros_like(logits, dtype=torch.bool)
+    for row in rows:
+        truth[row, list(found[row] or ())] = True
+    answers = [labels or frozenset() for labels in found]
+    return answers, evaluate_labels(model, logits[rows], truth[rows], table.known, seed=seed)
 
 
 def _ranks(classes: Tensor, answers: Sequence[frozenset[int]]) -> Tensor:

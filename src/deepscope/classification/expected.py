@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,9 +10,9 @@ from torch import Tensor
 
 from deepscope import images
 from deepscope.errors import DataError, DeepscopeError, FileError
+from deepscope.inputs import tables
 from deepscope.models import VisionModel
 
-_MOST_BYTES = 2**28
 _FILE, _CLASS = "file", "class"
 _LOOSE = 0.02
 """By which probabilities of all classes may fail to sum to 1."""
@@ -61,8 +59,8 @@ def read_expected(path: Path, photos: Path, model: VisionModel, limit: int) -> E
         DataError: none of the images is in the folder.
     """
     found = images.find([photos])
-    names = _names(photos, found.paths)
-    rows = _rows(path)
+    names = tables.file_names(photos, found.paths)
+    rows = tables.rows(path)
     header = next(rows, (0, []))[1]
     if not header or header[0] != _FILE or len(header) < 2:
         raise FileError(f"{path}: the first line must be '{_FILE},{_CLASS}', or '{_FILE}' and the classes", path=path)
@@ -81,38 +79,10 @@ def read_expected(path: Path, photos: Path, model: VisionModel, limit: int) -> E
     if not paths:
         raise DataError(f"{path} names no image that is in {photos}: its column '{_FILE}' has their names", data=photos)
     table = torch.tensor(values, dtype=torch.int64 if of_classes else torch.float64)
-    whole = not of_classes and len(set(columns)) == len(model.categories)
+    whole = not of_classes and model.head.kind != "multilabel" and len(set(columns)) == len(model.categories)
     if whole and (table.sum(1) - 1).abs().max() > _LOOSE:
         raise FileError(f"{path}: the values of an image do not sum to 1; give probabilities", path=path)
     return Expected(tuple(paths), columns, table, of_classes)
-
-
-def _names(photos: Path, paths: tuple[Path, ...] | list[Path]) -> dict[str, Path]:
-    """What a CSV file may call each image: its path below the folder, or its name where it is the only one of it."""
-    found: dict[str, Path] = {}
-    several: set[str] = set()
-    for path in paths:
-        several |= {path.name} & found.keys()
-        found[path.name] = path
-    named = {name: path for name, path in found.items() if name not in several}
-    below = {path.relative_to(photos).as_posix(): path for path in paths if path.is_relative_to(photos)}
-    return {**named, **below, **{str(path): path for path in paths}}
-
-
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The lines that are not empty, with their numbers."""
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise FileError(f"{path} is larger than {_MOST_BYTES >> 20} MB: give fewer images", path=path)
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            for row in reader:
-                if row:
-                    yield reader.line_num, [cell.strip() for cell in row]
-    except OSError as error:
-        raise FileError(f"{path} cannot be read: {error.strerror or error}", path=path) from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise FileError(f"{path} is no CSV file in UTF-8 ({error})", path=path) from None
 
 
 def _category(model: VisionModel, name: str, path: Path, line: int) -> int:

@@ -31,7 +31,8 @@ class AttackImages(Command):
     Attributes:
         method: the attack.
         paths: image files and folders; without any, the photographs that come with the installation.
-        target: class to be predicted, by name or number, or "random"; by default any class but the true one.
+        target: class to be predicted, by name or number, or "random"; by default any class but the true one. Of a model
+            with several labels per image, the label to attack, which must be named.
         model: the network under attack; `deepscope models` lists them.
         limit: most images to use, drawn at random; by default all.
         figures: most images that the figure shows.

@@ -31,7 +31,8 @@ class AttackEvaluate(Command):
         methods: names of attacks, separated by spaces or commas.
         radii: Linf radii of the curve, numbers or fractions such as 4/255.
         l2_radii: Euclidean radii of the curve, pixels in [0, 1].
-        target: class to be predicted, or "random" for a random one per image; by default any class but the true one.
+        target: class to be predicted, or "random" for a random one per image; by default any class but the true
+            one. Of a model with several labels per image, the label to attack, which must be named.
         model: the network under attack.
         transfer_to: networks to test the adversarial examples on.
         limit: most images to use, drawn at random; by default all.

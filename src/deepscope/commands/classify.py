@@ -18,7 +18,7 @@ from deepscope.settings import Count
 
 @dataclass(frozen=True)
 class Classify(Command):
-    """Classify images: the most probable classes of each, and accuracy where the truth is known.
+    """Classify images: the most probable classes or labels of each, and accuracy where the truth is known.
 
     The truth is known for files named by an ImageNet WordNet identifier (n01440764_tench.JPEG) and for images in
     folders named like the model's classes. Images that cannot be read are skipped and listed.
@@ -26,7 +26,9 @@ class Classify(Command):
     Attributes:
         paths: image files and folders; without any, the photographs that come with the installation.
         model: the classifier; `deepscope models` lists them.
-        top: how many classes to show per image.
+        top: how many classes to show per image; with a multilabel head, all above their thresholds are shown.
+        labels: a CSV file with the labels of each image, for a model with several per image: `file,labels` with
+            labels separated by semicolons, or a column of 0 and 1 per label.
         figures: most images that the figure shows.
         batch_size: images per forward pass.
     """
@@ -37,6 +39,7 @@ class Classify(Command):
     _: KW_ONLY
     model: str = DEFAULT
     top: Count = 5
+    labels: Path | None = None
     figures: int = 12
     batch_size: Count = 32
 
@@ -46,6 +49,7 @@ class Classify(Command):
             classify(
                 load_model(self.model, session),
                 self.paths or bundled_photographs().paths,
+                labels=self.labels,
                 top=self.top,
                 keep=max(self.figures, 0),
                 batch_size=self.batch_size,

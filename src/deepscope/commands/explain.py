@@ -21,7 +21,8 @@ class Explain(Command):
     """Show which pixels determine a prediction, as attribution maps and overlays.
 
     Without --target, --versus and --top, an image whose true class is known gets a map for that class and one for the
-    predicted class; any other image gets one for the predicted class. The raw maps are saved as .npz.
+    predicted class; any other image gets one for the predicted class, or for every predicted label. The raw maps are
+    saved as .npz.
 
     Attributes:
         method: attribution method.

@@ -28,7 +28,7 @@ def class_layer_input(model: VisionModel) -> str:
         UnsupportedError: the model is a black box.
         ModelError: no layer returns a tensor.
     """
-    capabilities.require(model, "computing features", capabilities.LAYERS)
+    capabilities.require(model, "computing features", capabilities.LAYERS | capabilities.RGB)
     network = _without_values(model)
     names = {module: name for name, module in network.named_modules() if name}
     finished: list[tuple[nn.Module, Tensor, Any]] = []
@@ -55,7 +55,7 @@ def class_layer_input(model: VisionModel) -> str:
 
 def maps(model: VisionModel) -> list[str]:
     """The stages of a network: the last of its upper modules whose output has each shape, in order."""
-    capabilities.require(model, "computing features", capabilities.LAYERS)
+    capabilities.require(model, "computing features", capabilities.LAYERS | capabilities.RGB)
     network = _without_values(model)
     found: dict[str, tuple[int, int]] = {}
 

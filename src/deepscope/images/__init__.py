@@ -12,6 +12,7 @@ from deepscope.images.encoding import Encoding, decode_with_encoding
 from deepscope.images.files import Source, content, digest, parts
 from deepscope.images.finding import Found, duplicate, find
 from deepscope.images.refusals import Exhausted, Skipped, UnreadableImage
+from deepscope.images.stacks import read_stack
 from deepscope.images.streaming import Batch, decoding_threads, stream
 
 __all__ = [
@@ -32,5 +33,6 @@ __all__ = [
     "duplicate",
     "find",
     "parts",
+    "read_stack",
     "stream",
 ]

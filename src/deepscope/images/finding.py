@@ -12,6 +12,7 @@ from PIL import Image
 
 from deepscope.images.decoding import FORMATS
 from deepscope.images.refusals import Skipped, label, why
+from deepscope.images.stacks import SUFFIX as STACK
 from deepscope.records import ours
 
 _REFUSED_SUFFIXES = frozenset({".heic", ".heif", ".avif"})
@@ -26,7 +27,7 @@ class Found:
     skipped: tuple[Skipped, ...]
 
 
-def find(named: Iterable[str | Path]) -> Found:
+def find(named: Iterable[str | Path], *, stacks: bool = False) -> Found:
     """The image files below the named files and folders.
 
     A named file is taken whatever its suffix. In a folder, files with the suffix of an image format are taken,
@@ -35,11 +36,16 @@ def find(named: Iterable[str | Path]) -> Found:
     that hold a result of this program, whose figures are not photographs. A file met twice is taken once,
     and so is a folder: at its own place, where `duplicate` says so, else where it is met first.
 
+    Args:
+        named: files and folders.
+        stacks: also take NumPy files, which hold images of other channels than RGB.
+
     Raises:
         Exhausted: file handles, memory or the disk failed.
     """
     Image.init()
     suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS} | _REFUSED_SUFFIXES
+    suffixes |= {STACK} if stacks else set()
     paths: dict[str, Path] = {}
     skipped: list[Skipped] = []
     for path in map(Path, named):

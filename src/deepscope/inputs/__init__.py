@@ -5,18 +5,23 @@ flat memory, `stream_photos` also the model's logits; `read_photos` keeps everyt
 """
 
 from deepscope.inputs.given import Given, Images, gather
-from deepscope.inputs.photos import Photos, Read, nothing_readable, read, read_photos, require_size, stream_photos
+from deepscope.inputs.labels import LabelTable, labels_beside, read_labels
+from deepscope.inputs.photos import Photos, nothing_readable, read_photos, require_size, stream_photos
+from deepscope.inputs.reading import Read, read
 from deepscope.inputs.truth import labelled_answers, right_answers
 
 __all__ = [
     "Given",
     "Images",
+    "LabelTable",
     "Photos",
     "Read",
     "gather",
     "labelled_answers",
+    "labels_beside",
     "nothing_readable",
     "read",
+    "read_labels",
     "read_photos",
     "require_size",
     "right_answers",

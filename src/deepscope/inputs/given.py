@@ -16,8 +16,8 @@ from deepscope import images
 from deepscope.errors import DataError
 from deepscope.session import Session
 
-Label: TypeAlias = "int | str | None"
-"""A class of the model, by number or name; None where it is not known."""
+Label: TypeAlias = "int | str | frozenset[int] | None"
+"""A class of the model, by number or name; all labels that the image shows, by number; None where it is not known."""
 
 
 class ImageDataset(Protocol):
@@ -35,7 +35,8 @@ class ImageDataset(Protocol):
 Images: TypeAlias = "str | Path | images.Source | Tensor | Iterable[Any] | ImageDataset | Given"
 """One image, or many: files and folders; PIL images; (H, W, 3), (H, W) or (N, H, W, 3) uint8 arrays; (3, H, W) or
 (N, 3, H, W) tensors of pixels, float in [0, 1] or uint8, which are taken as they are, without resizing; a file's bytes;
-any iterable of these, or of (image, label) pairs, such as a torchvision dataset or a `DataLoader`."""
+any iterable of these, or of (image, label) pairs, such as a torchvision dataset or a `DataLoader`. For a model of C
+channels, other than RGB and grey: NumPy files and TIFF, (H, W, C) arrays, and tensors of C channels."""
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,13 @@ class Given:
         return Given(session.some(items, limit), self.roots, self.skipped)
 
 
-def gather(given: Images, *, below: Sequence[str | Path] = ()) -> Given:
+def gather(given: Images, *, below: Sequence[str | Path] = (), channels: int = 3) -> Given:
     """The images that a caller named, in any form.
 
     Args:
         given: see `Images`.
         below: folders of class folders that named files come from.
+        channels: of tensors; where they are not 3, NumPy files in folders are taken too.
 
     Raises:
         DataError: it does not hold images.
@@ -115,25 +117,26 @@ def gather(given: Images, *, below: Sequence[str | Path] = ()) -> Given:
     if isinstance(given, np.ndarray):
         given = list(given) if given.ndim == 4 else [given]
     if isinstance(given, Tensor):
-        given = list(_pixels(given))
+        given = list(_pixels(given, channels))
     if not isinstance(given, Iterable) and not _indexed(given):
         raise DataError(f"images are given as paths, PIL images, arrays, tensors or a dataset, not {_kind(given)}")
     if isinstance(given, Sequence) and given and all(isinstance(one, (str, Path)) for one in given):
         named = [Path(one) for one in cast("Sequence[str | Path]", given)]
-        found = images.find(named)
+        found = images.find(named, stacks=channels != 3)
         roots = tuple(path for path in (*named, *map(Path, below)))
         return Given(tuple(Item(path, path) for path in found.paths), roots, found.skipped)
     roots = tuple(map(Path, below))
     if isinstance(given, (list, tuple)):
-        return Given(tuple(_items(given)), roots)
-    return Given(_Indexed(given) if _indexed(given) else _items(cast("Iterable[Any]", given)), roots)
+        return Given(tuple(_items(given, channels)), roots)
+    several = _Indexed(given, channels) if _indexed(given) else _items(cast("Iterable[Any]", given), channels)
+    return Given(several, roots)
 
 
 class _Indexed(Sequence[Item]):
     """A dataset with a length and an index, read image by image when its turn comes."""
 
-    def __init__(self, data: Any) -> None:
-        self.data = data
+    def __init__(self, data: Any, channels: int) -> None:
+        self.data, self.channels = data, channels
 
     def __len__(self) -> int:
         return len(self.data)
@@ -143,18 +146,18 @@ class _Indexed(Sequence[Item]):
             return [self[row] for row in range(*index.indices(len(self)))]
         if not 0 <= index < len(self):
             raise IndexError(index)
-        return _item(self.data[index], index)
+        return _item(self.data[index], index, self.channels)
 
 
 def _indexed(given: Any) -> bool:
     return hasattr(given, "__getitem__") and hasattr(given, "__len__") and not isinstance(given, dict)
 
 
-def _items(given: Iterable[Any]) -> Iterator[Item]:
+def _items(given: Iterable[Any], channels: int) -> Iterator[Item]:
     row = 0
     for one in given:
         for image in _unbatched(one):
-            yield _item(image, row)
+            yield _item(image, row, channels)
             row += 1
 
 
@@ -167,26 +170,27 @@ def _unbatched(one: Any) -> Iterator[Any]:
     yield from pixels if labels is None else zip(pixels, torch.as_tensor(labels).tolist(), strict=True)
 
 
-def _item(one: Any, row: int) -> Item:
+def _item(one: Any, row: int, channels: int) -> Item:
     label: Any = None
     if isinstance(one, (list, tuple)) and len(one) == 2:
         one, label = one
         label = label.item() if isinstance(label, (Tensor, np.generic)) else label
-        if not isinstance(label, (int, str)) and label is not None:
+        if not isinstance(label, (int, str, frozenset)) and label is not None:
             raise DataError(f"image {row} has a label of {_kind(label)}: give the class's number or name, or None")
     if isinstance(one, (str, Path)):
         return Item(one, Path(one), label)
     if isinstance(one, Tensor):
-        one = next(iter(_pixels(one)))
+        one = next(iter(_pixels(one, channels)))
     elif not isinstance(one, (bytes, Image.Image, np.ndarray)):
         raise DataError(f"image {row} is {_kind(one)}: give a path, a PIL image, an array or a tensor")
     return Item(one, Path(f"image-{row}"), label)
 
 
-def _pixels(given: Tensor) -> Iterator[Tensor]:
-    """Each image of (N, 3, H, W) or (3, H, W) pixels as float32 in [0, 1]."""
-    if given.ndim not in (3, 4) or given.shape[-3] != 3:
-        raise DataError(f"a tensor of images is (N, 3, H, W) or (3, H, W), not {tuple(given.shape)}")
+def _pixels(given: Tensor, channels: int) -> Iterator[Tensor]:
+    """Each image of (N, C, H, W) or (C, H, W) pixels as float32 in [0, 1]."""
+    if given.ndim not in (3, 4) or given.shape[-3] != channels:
+        shapes = f"(N, {channels}, H, W) or ({channels}, H, W)"
+        raise DataError(f"a tensor of images is {shapes}, not {tuple(given.shape)}")
     if given.layout != torch.strided or given.is_meta or given.is_complex():
         raise DataError(
             f"a tensor of images holds dense real numbers, not {given.layout}, {given.dtype}, {given.device}"

@@ -84,7 +84,7 @@ def matrices_with_gradients(model: VisionModel, pixels: Tensor, target: Tensor) 
     Returns:
         pairs of (N, heads, queries, tokens), in the order of the blocks.
     """
-    return _with_gradients(model, pixels, lambda logits: logits.gather(1, target[:, None]))
+    return _with_gradients(model, pixels, lambda logits: model.objective(logits, target))
 
 
 def _with_gradients(
@@ -220,7 +220,7 @@ def _search(model: VisionModel, pixels: Tensor) -> Attended | str:
     fitting = [(grid, prefix) for grid, prefix in places if grid[0] * grid[1] + prefix == tokens]
     if not fitting:
         return "has tokens that form no grid"
-    pairs = _with_gradients(model, pixels, lambda logits: logits.amax(1))
+    pairs = _with_gradients(model, pixels, lambda logits: model.objective(logits, logits.argmax(1)))
     touched = (pairs[-1][1] != 0).any(3).any(1)[0] if len(pairs) == len(made) else torch.zeros(1)
     if not touched.any():
         return "has class scores that do not depend on its last attention"

@@ -42,10 +42,10 @@ def gradients_after_blocks(model: VisionModel, pixels: Tensor, target: Tensor) -
         try:
             with reading:
                 rows = model.normalise(pixels.detach()).repeat(len(parts), 1, 1, 1)
-                logits = model.outputs(_FirstRows(model.network, images), rows)
+                logits = model.read_out(model.outputs(_FirstRows(model.network, images), rows))
         finally:
             ends.remove()
-        score = logits.gather(1, target.repeat(len(parts))[:, None]).sum()
+        score = model.objective(logits, target.repeat(len(parts))).sum()
         pooled = len(reading.matrices) > len(parts)  # one matrix over the outputs of all blocks
         wanted = reading.matrices[-1:] if pooled else reading.matrices
         gradients = torch.autograd.grad(score, wanted, allow_unused=True, materialize_grads=True)

@@ -13,7 +13,7 @@ from deepscope.registry import Registered, import_public
 if TYPE_CHECKING:
     from deepscope.models.vision_model import VisionModel
 
-Need = Literal["probabilities", "gradients", "activations"]
+Need = Literal["probabilities", "gradients", "activations", "rgb"]
 Needs = frozenset[Need]
 
 SCORES: Needs = frozenset({"probabilities"})
@@ -23,7 +23,11 @@ LAYERS: Needs = frozenset({"activations"})
 """Of what reads or changes layers, with or without a class layer behind them."""
 GRADIENTS_OF_LAYERS: Needs = frozenset({"gradients", "activations"})
 
+RGB: Needs = frozenset({"rgb"})
+"""Of what makes or changes pictures: images of other channels are no pictures."""
+
 _WORDS: dict[Need, str] = {
+    "rgb": "RGB or grey images",
     "probabilities": "a class layer",
     "gradients": "gradients",
     "activations": "layers",
@@ -41,7 +45,7 @@ class Capabilities:
         activations: outputs of its layers, which can also be changed.
         probabilities: of classes; False where it has features only.
         input_size: height and width, where it takes no others; None where it takes any, or that is not known.
-        channels: of its input: 3, or 1 for grey images, which are made from RGB.
+        channels: of its input: 3, 1 for grey images, which are made from RGB, or those of stacks of channels.
         reason: why something is missing, in words.
     """
 
@@ -51,6 +55,11 @@ class Capabilities:
     input_size: tuple[int, int] | None = None
     channels: int = 3
     reason: str = ""
+
+    @property
+    def rgb(self) -> bool:
+        """Whether images are pictures, in RGB or grey."""
+        return self.channels in (1, 3)
 
     def missing(self, needs: Needs) -> tuple[Need, ...]:
         """Those of the needs that the model does not meet."""
@@ -63,11 +72,13 @@ class UsesModel:
     name: ClassVar[str]
     needs: ClassVar[Needs] = GRADIENTS
     """What a model must be able to do for the method to run."""
+    all_need: ClassVar[Needs] = frozenset()
+    """What every method of the family needs besides."""
 
     def require(self, model: VisionModel) -> None:
         """Raises UnsupportedError where the model lacks what the method needs, ModelError where that is classes."""
         family = next((base for base in UsesModel.__subclasses__() if isinstance(self, base)), None)
-        require(model, self.name, self.needs, family=family)
+        require(model, self.name, self.needs | self.all_need, family=family)
 
 
 def require(model: VisionModel, what: str, needs: Needs, *, family: type[UsesModel] | None = None) -> None:
@@ -92,6 +103,11 @@ def require(model: VisionModel, what: str, needs: Needs, *, family: type[UsesMod
         return
     if "probabilities" in missing:
         model.require_classes()
+    if "rgb" in missing:
+        channels = model.capabilities.channels
+        raise UnsupportedError(
+            f"{what} needs RGB or grey images, and {model.name} takes {channels} channels", what=what
+        )
     lacking = " and ".join(_WORDS[need] for need in missing)
     because = f" ({model.capabilities.reason})" if model.capabilities.reason else ""
     names = list(dict.fromkeys(_working(model, family)))[:_SUGGESTED]
@@ -112,7 +128,7 @@ def matched(method: Run) -> Run:
 
 def works(method: UsesModel | type[UsesModel], model: VisionModel) -> bool:
     """Whether the model can do what the method needs."""
-    return not model.capabilities.missing(method.needs)
+    return not model.capabilities.missing(method.needs | method.all_need)
 
 
 def _working(model: VisionModel, family: type[UsesModel] | None) -> Iterator[str]:

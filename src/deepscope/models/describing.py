@@ -24,7 +24,7 @@ class Described(Presented):
         model: the model itself.
         parameters: how many numbers its network has learnt; 0 where they are out of sight.
         input_size: height and width of the only images it takes; None where it takes any.
-        head: what its class layer gives: "softmax", "none" where it has features only.
+        head: what its scores mean: "softmax", "multilabel", "binary", or "none" where it has features only.
     """
 
     model: VisionModel
@@ -58,6 +58,7 @@ class Described(Presented):
             "classes": f"{len(self.classes):,}: {names}" if self.classes else "none, features only",
             "class names from": (origin.classes or own) if self.classes else "",
             "head": self.head,
+            "thresholds": _thresholds(model),
             "preprocessing": _in_words(self.preprocessing),
             "preprocessing from": origin.preprocessing or own,
             "input": f"{can.channels} channel{'s' if can.channels > 1 else ''}, {size}",
@@ -94,7 +95,16 @@ def describe(model: str | VisionModel = DEFAULT, *, session: Session | None = No
 def _head(model: VisionModel) -> str:
     if not model.categories:
         return "none"
-    return getattr(model, "head", "softmax")
+    return model.head.kind
+
+
+def _thresholds(model: VisionModel) -> str:
+    """Those of the first labels; empty where one class is predicted whatever its probability."""
+    if model.head.kind not in ("multilabel", "binary"):
+        return ""
+    labels = range(len(model.categories)) if model.head.kind == "multilabel" else [1]
+    said = [f"{model.categories[label]} {model.head.threshold(label):.4g}" for label in labels]
+    return ", ".join(said[:_FIRST]) + (", ..." if len(said) > _FIRST else "")
 
 
 def _in_words(taken: Preprocessing) -> str:

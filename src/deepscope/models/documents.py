@@ -100,9 +100,9 @@ def integers(value: Any, name: str, *, low: int, high: int, count: int) -> tuple
     return _each(lambda item: integer(item, name, low=low, high=high), sequence(value, name, low=count, high=count))
 
 
-def numbers(value: Any, name: str, *, low: float, high: float) -> tuple[float, ...]:
-    """A list of one to four finite numbers from `low` to `high`."""
-    return _each(lambda item: number(item, name, low=low, high=high), sequence(value, name, low=1, high=4))
+def numbers(value: Any, name: str, *, low: float, high: float, most: int = 4) -> tuple[float, ...]:
+    """A list of one to `most` finite numbers from `low` to `high`."""
+    return _each(lambda item: number(item, name, low=low, high=high), sequence(value, name, low=1, high=most))
 
 
 def _each(check: Callable[[Any], T], values: Sequence[Any]) -> tuple[T, ...]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from deepscope.errors import DeepscopeError, FileError, MissingExtraError, ModelError
 from deepscope.models import documents, image_processor, imagenet
 from deepscope.models.capabilities import Capabilities
+from deepscope.models.heads import Head, head_of
 from deepscope.models.onnx_file import OnnxFile, read
 from deepscope.models.options import MOST_CLASSES, ModelOptions
 from deepscope.models.outputs import Kind
@@ -191,8 +192,9 @@ def _described(name: str, file: OnnxFile, network: OnnxNetwork, session: Session
         capabilities=Capabilities(
             gradients=False, activations=False, input_size=file.size, reason="ONNX Runtime computes scores alone"
         ),
+        head=_head(file, categories) if own else Head(),
     )
-    model.outputs.kind = kind
+    model.outputs.kind = "probabilities" if own else kind
     return model
 
 
@@ -204,7 +206,15 @@ def _own_export(file: OnnxFile) -> Preprocessing | None:
         described = Preprocessing.from_json(file.metadata["preprocessing"])
     except DeepscopeError as error:
         raise FileError(f"{file.path}: {error}", path=file.path) from None
-    return replace(described, mean=(0.0,) * 3, std=(1.0,) * 3)
+    return replace(described, mean=(0.0,) * described.planes, std=(1.0,) * described.planes)
+
+
+def _head(file: OnnxFile, categories: tuple[str, ...]) -> Head:
+    """Of a file that `transfer export` wrote."""
+    try:
+        return head_of(file.metadata.get("head") or "softmax", file.metadata.get("thresholds"), categories)
+    except DeepscopeError as error:
+        raise FileError(f"{file.path}: {error}", path=file.path) from None
 
 
 def _assumed(name: str, file: OnnxFile, session: Session) -> Preprocessing:
@@ -212,7 +222,7 @@ def _assumed(name: str, file: OnnxFile, session: Session) -> Preprocessing:
     resize, crop = (height * 256 // 224, height) if height == width else ((height, width), None)
     found = Preprocessing(resize, crop)
     text = "ImageNet's mean and deviation"
-    if file.dtype == "uint8" or file.channels == 1:
+    if file.dtype == "uint8" or file.channels != 3:
         scale = 1 / 255 if file.dtype == "uint8" else 1.0
         found = replace(found, mean=(0.0,) * file.channels, std=(scale,) * file.channels)
         text = "levels from 0 to 255" if file.dtype == "uint8" else "grey pixels in [0, 1]"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from deepscope.errors import FileError
 from deepscope.files import sha256
-from deepscope.models.preprocessing import MOST_PIXELS
+from deepscope.models.preprocessing import MOST_CHANNELS, MOST_PIXELS
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
@@ -39,7 +39,7 @@ class OnnxFile:
         dtype: of its values, as NumPy calls it.
         layout: of its axes.
         batch: images per pass where the graph fixes it; None where it takes any number.
-        channels: 1 or 3.
+        channels: 3 of RGB images, 1 of grey ones, or those of stacks.
         size: height and width where the graph fixes them.
         outputs: names, in order.
         last: the operator that computes the first output.
@@ -216,8 +216,9 @@ def _shape(given: ValueInfoProto, path: Path) -> tuple[Layout, tuple[int | None,
     batch, second, third, fourth = axes
     last = fourth in (1, 3) and second not in (1, 3)
     channels, height, width = (fourth, second, third) if last else (second, third, fourth)
-    if channels not in (1, 3, None):
-        raise FileError(f"{path} takes images of {channels} channels: 3 or 1 are supported", path=path)
+    if channels not in (1, 3, None) and not 1 < channels <= min(MOST_CHANNELS, (height or 65) - 1, (width or 65) - 1):
+        shape = f"(N, C, H, W) with at most {MOST_CHANNELS} channels"
+        raise FileError(f"{path} takes images of {channels} channels: give a network for {shape}", path=path)
     if (height or 1) * (width or 1) > MOST_PIXELS or (batch or 1) > 4096:
         raise FileError(f"{path} takes {batch or 1} images of {height} x {width} pixels: too many", path=path)
     return "NHWC" if last else "NCHW", (batch, channels or 3, height, width)

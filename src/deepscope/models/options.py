@@ -1,4 +1,4 @@
-"""What a person says of a model whose file leaves it open: its architecture, and the names of its classes."""
+"""What a person says of a model whose file leaves it open: its architecture, its classes, and what its scores mean."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from deepscope.errors import FileError, SettingError
 from deepscope.models import documents, imagenet
+from deepscope.models.heads import BINARY, Head, HeadKind, Thresholds, head_of, in_words
 from deepscope.models.vision_model import VisionModel
 from deepscope.session import Session
 
@@ -26,10 +28,16 @@ class ModelOptions:
         architecture: of weights that do not name it: "torchvision:vgg16" or "timm:NAME".
         classes: a file with one class name per line, names separated by commas, a JSON list, or "imagenet-1k"; for
             CLIP with a prompt before it, "a photo of a {}: cat, dog".
+        head: what the scores mean: "softmax" (classes that exclude each other), "multilabel" (a sigmoid per label),
+            "binary" (one logit for two classes), or "features" (there are no classes).
+        thresholds: probabilities above which a label is predicted: one for all labels, one per label, or pairs such as
+            "cat=0.3, dog=0.6"; 0.5 by default.
     """
 
     architecture: str = ""
     classes: str = ""
+    head: str = ""
+    thresholds: str = ""
 
     @classmethod
     def of(cls, name: str, session: Session) -> ModelOptions:
@@ -55,8 +63,18 @@ class ModelOptions:
 
         Raises:
             FileError: the file cannot be read, is empty, has an empty line, or is too large.
-            SettingError: it is neither a file nor several names.
+            SettingError: it is neither a file nor several names, or a name occurs twice.
         """
+        names = self._names()
+        if names != imagenet.categories() and len(set(names)) < len(names):
+            first, second = _repeated(names)
+            raise SettingError(
+                "classes",
+                f"name {names[first]!r} twice, as classes {first:,} and {second:,}: each class needs a name of its own",
+            )
+        return names
+
+    def _names(self) -> tuple[str, ...]:
         _, classes = self._divided()
         if classes == imagenet.NAME:
             return imagenet.categories()
@@ -81,9 +99,10 @@ class ModelOptions:
         Raises:
             SettingError: it has another number of classes.
         """
+        model = self._with_head(model)
         names = self.names()
         if not names or names == model.categories:
-            return model
+            return self._with_thresholds(model)
         model.require_classes()
         if len(names) != len(model.categories):
             raise SettingError(
@@ -96,20 +115,48 @@ class ModelOptions:
         origin = replace(model.origin, classes=said)
         made = replace(model, categories=names, wnids=imagenet.wnids() if known else (), origin=origin)
         made.outputs.kind = model.outputs.kind
+        return self._with_thresholds(made)
+
+    def _with_head(self, model: VisionModel) -> VisionModel:
+        """The model, whose scores mean what was said of them."""
+        if not self.head or self.head == model.head.kind:
+            return model
+        head = Head(cast(HeadKind, self.head))
+        if head.kind == "features":
+            return replace(model, head=head)
+        model.require_classes()
+        names = model.categories
+        if head.kind == "binary":
+            if len(names) != len(BINARY):
+                raise SettingError("head", f"cannot be binary: {model.name} has {len(names):,} classes")
+            names = BINARY if names == ("class 0", "class 1") else names
+        made = replace(model, categories=names, head=head)
+        if model.outputs.kind == "logits":  # what they are does not depend on the head; probabilities do
+            made.outputs.kind = "logits"
+        return made
+
+    def _with_thresholds(self, model: VisionModel) -> VisionModel:
+        if not self.thresholds:
+            return model
+        made = replace(model, head=head_of(model.head.kind, self.thresholds, model.categories))
+        made.outputs.kind = model.outputs.kind
         return made
 
 
-def given(architecture: str | None, categories: Sequence[str] | str | Path | None) -> ModelOptions:
+def given(
+    architecture: str | None,
+    categories: Sequence[str] | str | Path | None,
+    head: str | None = None,
+    thresholds: Thresholds = None,
+) -> ModelOptions:
     """The options as `load_model` takes them: categories are names, or what `ModelOptions.classes` may be."""
     if architecture is not None and not isinstance(architecture, str):
         raise SettingError("architecture", "must be a name such as 'torchvision:resnet18'", got=architecture)
     if categories is not None and not isinstance(categories, (Path, Iterable)):
         raise SettingError("categories", "must be a list of names, or a file of them", got=categories)
-    if isinstance(categories, (str, Path)):
-        return ModelOptions(architecture or "", str(categories))
-    return ModelOptions(
-        architecture or "", "" if categories is None else json.dumps([str(name) for name in categories])
-    )
+    if not isinstance(categories, (str, Path)):
+        categories = "" if categories is None else json.dumps([str(name) for name in categories])
+    return ModelOptions(architecture or "", str(categories), head or "", in_words(thresholds))
 
 
 def _listed(text: str) -> tuple[str, ...]:
@@ -139,3 +186,13 @@ def _lines(path: Path) -> tuple[str, ...]:
         where = f"line {lines.index('') + 1} is empty" if lines else "it is empty"
         raise FileError(f"{path}: {where}; give one class name per line", path=path)
     return tuple(lines)
+
+
+def _repeated(names: Sequence[str]) -> tuple[int, int]:
+    """The places of the first name that occurs twice."""
+    seen: dict[str, int] = {}
+    for place, name in enumerate(names):
+        if name in seen:
+            return seen[name], place
+        seen[name] = place
+    raise AssertionError("no name occurs twice")

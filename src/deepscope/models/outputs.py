@@ -1,15 +1,15 @@
-"""What a network's output means: scores with one column per category, or an error that says what is wrong."""
+"""What a network returns: logits with one column per category, or an error that says what is wrong."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from deepscope.errors import ModelError, out_of_memory
+from deepscope.errors import ModelError, SettingError, out_of_memory
+from deepscope.models.heads import Head
+from deepscope.models.returned import scores_in
 
 Kind = Literal["logits", "probabilities"]
 
@@ -19,8 +19,6 @@ _LOOSE, _STRICT = 0.02, 1e-3
 """Errors of probabilities that are allowed on a user's images, perhaps in bfloat16, and on noise in full precision."""
 _LINEAR = ("Addmm", "Mm", "Linear", "Convolution", "MkldnnConvolution")
 _BOUNDED = ("Softmax", "Sigmoid", "Hardsigmoid")
-_MAIN = ("logits", "out", "output", "prediction")
-"""Names of the logits in a container that holds other matrices as well."""
 _RESHAPING = (
     "View",
     "UnsafeView",
@@ -40,35 +38,40 @@ _MISTAKES = (RuntimeError, ValueError, TypeError, IndexError, AttributeError, As
 
 
 class Outputs:
-    """Turns what a network returns into logits, whose softmax are the network's own probabilities.
+    """Turns what a network returns into logits, of which the head makes the network's own probabilities.
 
     A network may return a tensor, or a tuple, list, dict or object that holds one. Logits pass as they are. One logit
-    per image for two categories becomes (0, logit). Probabilities become their logarithms. A network returns
-    probabilities if its rows sum to 1 on the first images and on random inputs; what cannot be told apart is refused.
+    per image for two categories becomes (0, logit), less the logit at a binary head's threshold. Probabilities become
+    their logarithms, those of several labels their logits. A network returns probabilities if its rows sum to 1 on the
+    first images and on random inputs, of several labels if they lie between 0 and 1; what cannot be told apart is
+    refused.
 
     Args:
         name: the model's, for errors.
         classes: number of categories.
+        head: what the scores mean.
 
     Attributes:
         kind: what the network returns; None until that is decided.
+        single: whether it has been seen to return one value per image for two categories.
     """
 
-    def __init__(self, name: str, classes: int) -> None:
-        self.name, self.classes = name, classes
+    def __init__(self, name: str, classes: int, head: Head = Head()) -> None:
+        self.name, self.classes, self.head = name, classes, head
         self.kind: Kind | None = None
+        self.single = False
 
     def __call__(self, network: nn.Module, inputs: Tensor) -> Tensor:
         """Normalised (N, C, H, W) -> finite (N, classes) logits of the same dtype.
 
         Raises:
             ModelError: the network cannot run on such inputs, its output is not (N, classes),
-                holds NaN or infinity, holds independent probabilities of several labels or percentages, or may be
-                either logits or probabilities.
+                holds NaN or infinity, holds percentages, or may be either logits or probabilities.
+            SettingError: it holds independent probabilities of several labels, and the head is not multilabel.
         """
         found = self._run(network, inputs)
         if found.is_meta or torch.compiler.is_compiling():  # there are no numbers to look at
-            return _scores(found, self.kind or "logits")
+            return self._scores(found, self.kind or "logits")
         self._require_finite(found)
         kind = self.kind
         if kind is None:
@@ -77,7 +80,7 @@ class Outputs:
                 found = self._run(network, inputs)
         elif kind == "probabilities":
             self._require_probabilities(found)
-        return _scores(found, kind)
+        return self._scores(found, kind)
 
     def _run(self, network: nn.Module, inputs: Tensor) -> Tensor:
         """(N, classes), or (N, 1) of a binary classifier."""
@@ -91,17 +94,26 @@ class Outputs:
         return self._matrix(output, inputs.shape[0]).to(inputs.dtype)  # len() would fix the size in an export
 
     def _matrix(self, output: Any, images: int) -> Tensor:
-        found = output if isinstance(output, Tensor) else self._logits_in(output, images)
-        if not _is_dense(found):
-            raise ModelError(f"{self.name} returns a sparse, nested or quantized tensor: return dense logits")
-        if found.ndim > 2 and found.shape[2:].numel() == 1:  # a head that is a 1 x 1 convolution
-            found = found.flatten(1)
-        if found.ndim != 2 or found.shape[0] != images or not found.is_floating_point():
-            raise ModelError(
-                f"{self.name} returns {_described(found)} for {images} images: a classifier returns floating-point "
-                f"logits of shape ({images}, {self.classes})"
-            )
-        width = found.shape[1]
+        labels = self._labels
+        widths = (labels,) if labels else (1, 2) if self.classes == 2 else (self.classes,)
+        found = scores_in(output, self.name, images, widths)
+        self._require_width(found.shape[1])
+        return found
+
+    @property
+    def _labels(self) -> int:
+        """How many labels the network has; 0 where its classes exclude each other."""
+        return self.head.labels or (self.classes if self.head.kind == "multilabel" else 0)
+
+    def _require_width(self, width: int) -> None:
+        if self._labels == 2 and width == 1:
+            raise SettingError("head", f"must be binary: {self.name} returns one logit per image")
+        if self._labels and width != self._labels:
+            raise ModelError(f"{self.name} returns {width} logits per image and has {self._labels} labels")
+        if self._labels:
+            return
+        if self.head.kind == "binary" and width != 1:
+            raise SettingError("head", f"cannot be binary: {self.name} returns {width} logits per image, and not one")
         if width == 1 and self.classes != 2:
             raise ModelError(
                 f"{self.name} returns a single logit per image, which decides between two categories, "
@@ -109,27 +121,7 @@ class Outputs:
             )
         if width not in (1, self.classes):
             raise ModelError(f"{self.name} returns {width} logits per image and has {self.classes} categories")
-        return found
-
-    def _logits_in(self, output: Any, images: int) -> Tensor:
-        """The one tensor of logits in a container."""
-        held = dict(_held(output))
-        if isinstance(held.get("logits"), Tensor):
-            return held["logits"]
-        tensors = {key: value for key, value in held.items() if isinstance(value, Tensor) and _is_dense(value)}
-        matrices = {key: value for key, value in tensors.items() if _is_matrix(value, images)}
-        found = matrices or tensors
-        if len(found) == 1:
-            return next(iter(found.values()))
-        widths = (1, 2) if self.classes == 2 else (self.classes,)
-        fitting = [key for key, value in matrices.items() if value.shape[1] in widths]
-        if len(fitting) == 1 and fitting[0] in (*_MAIN, "0"):  # "0": the first of a tuple
-            return matrices[fitting[0]]
-        kind = type(output).__name__
-        if not found:
-            raise ModelError(f"{self.name} returns {kind}, which holds no dense tensor: return the logits")
-        listed = " and ".join(f"{key!r} {tuple(value.shape)}" for key, value in list(found.items())[:4])
-        raise ModelError(f"{self.name} returns {kind} in which {listed} may each be the logits: return one of them")
+        self.single = width == 1
 
     def _require_finite(self, found: Tensor) -> None:
         finite = found.isfinite()
@@ -141,7 +133,8 @@ class Outputs:
             )
 
     def _require_probabilities(self, found: Tensor) -> None:
-        if not (_within(found, _LOOSE) if found.shape[1] == 1 else _is_close(_total(found, _LOOSE), 1, _LOOSE)):
+        alone = self._labels or found.shape[1] == 1
+        if not (_within(found, _LOOSE) if alone else _is_close(_total(found, _LOOSE), 1, _LOOSE)):
             raise ModelError(
                 f"{self.name} returned probabilities for earlier images, and returns values that do not sum to 1 "
                 "or do not lie between 0 and 1 for these: return logits"
@@ -155,6 +148,8 @@ class Outputs:
             return "logits", False
         seen, last = self._probe(network, inputs)
         seen = seen[seen.isfinite().all(1)]
+        if self._labels:
+            return self._kind_of_labels(found, seen, last), True
         if found.shape[1] == 1:
             self.kind = self._kind_of_one(seen, last)
             return self.kind, True
@@ -170,11 +165,27 @@ class Outputs:
         elif last not in _BOUNDED and _is_constant(seen):
             return "logits", True  # small logits that hardly move: a sigmoid would saturate on the noise
         else:
-            raise ModelError(
-                f"{self.name} returns values between 0 and 1 that do not sum to 1: probabilities of several labels per "
-                "image (a sigmoid per class), which are not supported; return logits of classes that exclude each other"
+            raise SettingError(
+                "head",
+                f"must be multilabel: {self.name} returns values between 0 and 1 that do not sum to 1, probabilities "
+                "of several labels per image (a sigmoid per class)",
             )
         return self.kind, True
+
+    def _kind_of_labels(self, found: Tensor, seen: Tensor, last: str) -> Kind:
+        """What the values of several labels are, all of which lie between 0 and 1 for the images."""
+        if last == "Softmax" or (last not in _BOUNDED and self._labels > 1 and _excluding(torch.cat([seen, found]))):
+            raise SettingError(
+                "head",
+                f"must be softmax: the values that {self.name} returns always sum to 1: its classes exclude each other",
+            )
+        if last in _LINEAR or not len(seen) or not _within(seen, _STRICT):
+            self.kind = "logits"
+            return "logits"
+        if last not in _BOUNDED and _is_constant(seen) and _between(seen).any():
+            return "logits"  # so far: a sigmoid would saturate on the noise
+        self.kind = "probabilities"
+        return "probabilities"
 
     def _kind_of_one(self, seen: Tensor, last: str) -> Kind:
         """What a single value per image is, which lies between 0 and 1 for the images."""
@@ -213,25 +224,18 @@ class Outputs:
                     seen.append(found.detach())
         return torch.cat(seen), last
 
-
-def _scores(found: Tensor, kind: Kind) -> Tensor:
-    if found.shape[1] == 1:
-        found = torch.cat([torch.zeros_like(found) if kind == "logits" else 1 - found, found], 1)
-    return found if kind == "logits" else found.clamp_min(torch.finfo(found.dtype).tiny).log()
-
-
-def _held(output: Any) -> Iterator[tuple[str, Any]]:
-    """The names and values in a container; nothing in what is none."""
-    if isinstance(output, Mapping):
-        yield from ((str(key), value) for key, value in cast("Mapping[Any, Any]", output).items())
-    elif hasattr(output, "_fields"):
-        yield from zip(output._fields, output)
-    elif dataclasses.is_dataclass(output):
-        yield from ((field.name, getattr(output, field.name)) for field in dataclasses.fields(output))
-    elif isinstance(output, (tuple, list)):
-        yield from ((str(place), value) for place, value in enumerate(cast("tuple[Any, ...]", output)))
-    elif hasattr(output, "logits"):
-        yield "logits", output.logits
+    def _scores(self, found: Tensor, kind: Kind) -> Tensor:
+        """What the network returns as logits of the head."""
+        if self.head.label is not None:
+            found = found[:, self.head.label, None]
+        elif self._labels:
+            return found if kind == "logits" else found.clamp(0, 1).logit(torch.finfo(found.dtype).eps)
+        if found.shape[1] == 1:
+            found = torch.cat([torch.zeros_like(found) if kind == "logits" else 1 - found, found], 1)
+        logits = found if kind == "logits" else found.clamp_min(torch.finfo(found.dtype).tiny).log()
+        if self.head.kind == "binary" and self.head.offset:
+            logits = logits - logits.new_tensor([0.0, self.head.offset])
+        return logits
 
 
 def _within(values: Tensor, error: float) -> bool:
@@ -249,22 +253,23 @@ def _total(rows: Tensor, error: float) -> float:
     return total if same else 0.0
 
 
+def _between(values: Tensor) -> Tensor:
+    """Which values are neither 0 nor 1, as those of a sigmoid that saturates are."""
+    return (values > _LOOSE) & (values < 1 - _LOOSE)
+
+
+def _excluding(rows: Tensor) -> bool:
+    """Whether rows of shares that are not saturated all sum to 1; one such row, and saturated ones, may by chance."""
+    undecided = rows[_between(rows).any(1)]
+    return len(undecided) > 1 and _is_close(_total(undecided, _STRICT), 1, _STRICT)
+
+
 def _is_close(value: float, wanted: float, error: float) -> bool:
     return abs(value - wanted) <= error * wanted
 
 
 def _is_constant(rows: Tensor) -> bool:
     return not len(rows) or bool((rows - rows[:1]).abs().amax() < _STRICT)
-
-
-def _is_dense(value: Tensor) -> bool:
-    return value.layout == torch.strided and not (value.is_nested or value.is_quantized)
-
-
-def _is_matrix(value: Tensor, images: int) -> bool:
-    """Whether it has one row per image, perhaps of a 1 x 1 convolution, and so may be the logits."""
-    shaped = value.ndim == 2 or (value.ndim > 2 and value.shape[2:].numel() == 1)
-    return shaped and value.shape[0] == images and value.is_floating_point()
 
 
 def _last_operation(found: Tensor) -> str:
@@ -276,10 +281,6 @@ def _last_operation(found: Tensor) -> str:
             return name
         step = step.next_functions[0][0] if step.next_functions else None
     return ""
-
-
-def _described(found: Tensor) -> str:
-    return f"{str(found.dtype).removeprefix('torch.')} of shape {tuple(found.shape)}"
 
 
 def _first_line(error: Exception) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from deepscope import images
@@ -19,6 +20,8 @@ Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
 MOST_PIXELS = 2240**2
 """That a file's description may ask a network to take per image: 224 x 224, ten times larger."""
+MOST_CHANNELS = 64
+"""Of an image: hyperspectral cameras have more, which are reduced first."""
 _LONGEST = 8192
 """Side of an image in pixels."""
 _LUMA = (0.299, 0.587, 0.114)
@@ -34,7 +37,8 @@ class Preprocessing:
         crop: side of the central square cut out, or (height, width); None keeps everything.
         interpolation: filter of the resize, always with antialiasing.
         mean, std: per channel, of pixels in [0, 1]; applied inside the graph by `VisionModel`. A network for grey
-            images has one of each; its pixels are still RGB, and `normalised` makes them grey.
+            images has one of each; its pixels are still RGB, and `normalised` makes them grey. Other numbers of
+            channels are those of NumPy and TIFF stacks, whose levels are divided by the largest of their type.
 
     Raises:
         SettingError: a side is not a number of pixels, there is no such filter, or a mean or deviation is not finite.
@@ -57,16 +61,37 @@ class Preprocessing:
         for name in ("mean", "std"):
             object.__setattr__(self, name, _channels(name, getattr(self, name)))
 
+    @property
+    def planes(self) -> int:
+        """Channels of the pixels: 3, also of grey images; of stacks as many as they have."""
+        return 3 if len(self.mean) == 1 else len(self.mean)
+
+    @property
+    def stacks(self) -> bool:
+        """Whether images have other channels than grey or RGB."""
+        return self.planes != 3
+
     def __call__(self, source: images.Source) -> torch.Tensor:
-        """Any image -> (3, H, W) float32 pixels in [0, 1], not yet normalised: `levels` as pixels.
+        """Any image -> (planes, H, W) float32 pixels in [0, 1], not yet normalised: `levels` as pixels.
 
         Raises:
             UnreadableImage: it cannot be read.
         """
-        return from_levels(self.levels(source))
+        return self._stack(source) if self.stacks else from_levels(self.levels(source))
+
+    def _stack(self, source: images.Source) -> torch.Tensor:
+        """Each channel resized on its own, by the same filter."""
+        stack = images.read_stack(source, self.planes)
+        height, width, _ = stack.shape
+        size, filtering = self._resized((width, height)), getattr(Image.Resampling, self.interpolation.upper())
+        channels: list[NDArray[Any]] = []
+        for channel in range(self.planes):
+            image = Image.fromarray(np.ascontiguousarray(stack[..., channel])).resize(size, filtering)
+            channels.append(np.asarray(image if self.crop is None else _centre(image, *_pair(self.crop))))
+        return torch.from_numpy(np.stack(channels)).clamp_(0, 1)
 
     def levels(self, source: images.Source) -> torch.Tensor:
-        """Any image -> (3, H, W) uint8.
+        """Any image -> (planes, H, W) uint8.
 
         The one way to read an image for a model: how far a large JPEG shrinks while it is decoded is part of it. An
         image that is given decoded (PIL, array) is taken at its own size.
@@ -74,6 +99,8 @@ class Preprocessing:
         Raises:
             UnreadableImage: it cannot be read.
         """
+        if self.stacks:
+            return self._stack(source).mul_(255).round_().byte()
         image = images.decode(source, at_least=self.decode_at_least)
         image = image.resize(self._resized(image.size), getattr(Image.Resampling, self.interpolation.upper()))
         if self.crop is not None:
@@ -110,23 +137,25 @@ class Preprocessing:
     def from_fields(cls, fields: Any) -> Preprocessing:
         """From JSON that was read. Raises ValueError where it is not such a description."""
         known = documents.mapping(fields, "preprocessing", optional=asdict(cls()))
-        mean, std = (documents.numbers(known[name], name, low=-1e3, high=1e3) for name in ("mean", "std"))
+        mean, std = (
+            documents.numbers(known[name], name, low=-1e3, high=1e3, most=MOST_CHANNELS) for name in ("mean", "std")
+        )
         interpolation = documents.choice(known["interpolation"], "interpolation", get_args(Interpolation))
         resize = _side(known["resize"], "resize")
         crop = None if known["crop"] is None else _side(known["crop"], "crop")
-        if len(mean) not in (1, 3) or len(std) != len(mean) or min(std) < 1e-4:
-            raise ValueError("mean and std need 3 numbers each, or 1 of a network for grey images, std above 0")
+        if not 1 <= len(mean) <= MOST_CHANNELS or len(std) != len(mean) or min(std) < 1e-4:
+            raise ValueError(f"mean and std need one number per channel, up to {MOST_CHANNELS}, std above 0")
         made = cls(resize, crop, cast(Interpolation, interpolation), mean, std)
         if math.prod(made.size) > MOST_PIXELS or math.prod(_pair(resize)) > 4 * MOST_PIXELS:
             raise ValueError(f"an input of {made.size[0]} x {made.size[1]} pixels, above {MOST_PIXELS} in all")
         return made
 
     def require_channels(self, name: str) -> None:
-        """Raises ModelError where the network `name` takes neither grey nor RGB images."""
-        if len(self.mean) not in (1, 3) or len(self.mean) != len(self.std):
+        """Raises ModelError where there is not one mean and one standard deviation per channel of the network."""
+        if not 1 <= len(self.mean) <= MOST_CHANNELS or len(self.mean) != len(self.std):
             raise ModelError(
-                f"{name} has {len(self.mean)} means and {len(self.std)} standard deviations: networks for RGB images "
-                "have 3 of each, those for grey images 1; other channels are not supported"
+                f"{name} has {len(self.mean)} means and {len(self.std)} standard deviations: give one of each per "
+                f"channel: 3 for RGB images, 1 for grey images, up to {MOST_CHANNELS} for stacks of channels"
             )
 
     def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
@@ -149,11 +178,26 @@ def normalised(pixels: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> t
     """(N, 3, H, W) RGB pixels in [0, 1] -> what a network takes; where `mean` has one channel, (N, 1, H, W) of grey.
 
     Args:
-        mean, std: (3, 1, 1) or (1, 1, 1).
+        mean, std: (3, 1, 1) or (1, 1, 1); (C, 1, 1) for pixels of C channels.
     """
     if len(mean) == 1:
         pixels = (pixels * pixels.new_tensor(_LUMA).view(3, 1, 1)).sum(1, keepdim=True)
     return (pixels - mean) / std
+
+
+def displayed(pixels: torch.Tensor, channels: int) -> torch.Tensor:
+    """(..., C, H, W) pixels or levels -> RGB (..., 3, H, W) to look at, of the same type.
+
+    Args:
+        channels: of the network: what it sees in grey is shown in grey, and a stack as the mean of its channels.
+    """
+    if channels == 3:
+        return pixels
+    weights = pixels.new_tensor(_LUMA, dtype=torch.float32) if channels == 1 else None
+    values = pixels.float()
+    grey = values.mean(-3, keepdim=True) if weights is None else (values * weights.view(3, 1, 1)).sum(-3, keepdim=True)
+    shown = grey if pixels.is_floating_point() else grey.round()
+    return shown.to(pixels.dtype).expand(*pixels.shape[:-3], 3, *pixels.shape[-2:])
 
 
 def _side(value: Any, name: str) -> int | tuple[int, int]:

@@ -13,6 +13,7 @@ from deepscope.files import atomic
 from deepscope.models import architectures, imagenet, saved
 from deepscope.models.capabilities import LAYERS, require
 from deepscope.models.classifier import Backbone, BackboneOrigin, Classifier
+from deepscope.models.heads import in_words
 from deepscope.models.vision_model import VisionModel
 from deepscope.models.weights_file import FILE, read
 
@@ -48,6 +49,10 @@ def save_model(model: VisionModel, path: str | Path, *, architecture: str = "") 
         'tench'
     """
     require(model, "saving a model", LAYERS)
+    if model.head.label is not None:
+        raise UnsupportedError(
+            f"{model.name} here is one label of a network: save the whole network", what="save_model"
+        )
     if isinstance(model.network, Classifier):
         return _save_classifier(model, model.network, Path(path))
     if not (named := architecture or model.architecture):
@@ -61,6 +66,8 @@ def save_model(model: VisionModel, path: str | Path, *, architecture: str = "") 
         "architecture": architectures.resolve(named),
         "preprocessing": model.preprocessing.to_json(),
         "categories": imagenet.NAME if known else json.dumps(model.categories, ensure_ascii=False),
+        "head": "binary" if model.outputs.single else model.head.kind,
+        "thresholds": in_words(model.head.thresholds or None),
         "source": model.origin.source,
         "license": model.origin.licence,
     }
@@ -78,6 +85,8 @@ def save_model(model: VisionModel, path: str | Path, *, architecture: str = "") 
 
 
 def _save_classifier(model: VisionModel, classifier: Classifier, folder: Path) -> Path:
+    if model.head.kind != "softmax":
+        raise SettingError("head", f"must be softmax to save a transferred classifier, and is {model.head.kind}")
     if folder.suffix == ".safetensors":
         raise SettingError("path", "must be a folder: a transferred classifier is more than one file", got=str(folder))
     backbones = [backbone for backbone in classifier.backbones if isinstance(backbone, Backbone)]
@@ -93,7 +102,7 @@ def _save_classifier(model: VisionModel, classifier: Classifier, folder: Path) -
 
 
 def _require_same(model: VisionModel, other: VisionModel, architecture: str) -> None:
-    pixels = torch.rand(1, 3, *model.preprocessing.size, generator=torch.Generator().manual_seed(0))
+    pixels = torch.rand(1, model.planes, *model.preprocessing.size, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         wanted, found = model(pixels.to(model.device)).cpu(), other(pixels)
     if wanted.shape != found.shape or float((wanted - found).norm()) > _SAME * float(wanted.norm()):

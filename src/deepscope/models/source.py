@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from deepscope.errors import ModelError, SettingError, unknown
+from deepscope.models.heads import Thresholds
 from deepscope.models.options import ModelOptions, given
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.vision_model import VisionModel
@@ -100,6 +101,8 @@ def load_model(
     *,
     architecture: str | None = None,
     categories: Sequence[str] | str | Path | None = None,
+    head: str | None = None,
+    thresholds: Thresholds = None,
 ) -> VisionModel:
     """Open a model, with its own preprocessing and categories, on the session's device.
 
@@ -109,6 +112,10 @@ def load_model(
         session: decides device and folders; a default session where None.
         architecture: "torchvision:NAME" or "timm:NAME", for weights that do not name it.
         categories: names of the classes, or a file with one per line, where the model has none or others.
+        head: "softmax" (classes that exclude each other), "multilabel" (a sigmoid per label), "binary" (one logit for
+            two classes) or "features" (no classes); by default what the file says, softmax in most.
+        thresholds: probabilities above which a label is predicted: one for all labels, a list of one per label, or a
+            mapping from names; 0.5 by default.
 
     Raises:
         ModelError: nothing has that name, its weights are missing and cannot be fetched, or they
@@ -123,7 +130,7 @@ def load_model(
     name, session = str(name), Session.of(session)
     if not name:
         raise ModelError("the name of the model is empty: `deepscope models` lists the local ones")
-    session = given(architecture, categories).within(session, name)
+    session = given(architecture, categories, head, thresholds).within(session, name)
     held = session.models.get(name)
     if isinstance(held, VisionModel):
         return held.to(session.device)

@@ -20,6 +20,7 @@ from torch import nn
 from deepscope.errors import FileError, MissingExtraError, ModelError
 from deepscope.files import sha256
 from deepscope.models import hub, image_processor
+from deepscope.models.heads import Head
 from deepscope.models.preprocessing import Preprocessing, from_levels, normalised
 from deepscope.models.source import Entry, ModelSource, exists
 from deepscope.models.vision_model import Origin, VisionModel
@@ -29,6 +30,7 @@ from deepscope.session import Session
 PREFIX = "hf:"
 _CLOSE = 1.0
 """Mean difference of noise in levels of 255 up to which two resizes count as the same."""
+_SEVERAL = "multi_label_classification"
 _CODE = ("auto_map", "custom_pipelines", "quantization_config")
 """Keys of a configuration that bring code or need other packages; those of attention can name kernels to fetch."""
 _SPARE = 2**24
@@ -67,6 +69,7 @@ class Transformers(ModelSource):
             preprocessing,
             image_processor.labels({"id2label": getattr(network.config, "id2label", {})}),
             origin=Origin(f"transformers, {about['model_type']}", digest.hexdigest()),
+            head=Head("multilabel") if about.get("problem_type") == _SEVERAL else Head(),
         )
 
 

@@ -15,8 +15,9 @@ from deepscope import images
 from deepscope.errors import DataError, ModelError, unknown
 from deepscope.models.capabilities import LAYERS, Capabilities, require
 from deepscope.models.capture import capture
+from deepscope.models.heads import Head
 from deepscope.models.outputs import Kind, Outputs
-from deepscope.models.preprocessing import Preprocessing, normalised
+from deepscope.models.preprocessing import Preprocessing, displayed, normalised
 from deepscope.models.weights import HALF
 from deepscope.names import Names
 
@@ -52,19 +53,20 @@ class VisionModel:
 
     Attributes:
         name: what `--model` calls it.
-        network: takes normalised (N, 3 or 1, H, W), gives logits or probabilities in any form that `Outputs` reads.
+        network: takes normalised (N, C, H, W), gives logits or probabilities in any form that `Outputs` reads.
             Put into eval mode, its parameters frozen. One in half precision is replaced by a float32 copy.
         preprocessing: makes pixels from images.
-        categories: one name per class; empty where the network has no class layer.
+        categories: one name per class, or per label; empty where the network has no class layer.
         wnids: the classes' WordNet identifiers, where they have one.
         aliases: other names of layers, as a publication calls them ("relu6") -> the module's name.
         origin: where the weights come from.
         architecture: `LIBRARY:NAME` that rebuilds the network; empty where it came from Python.
+        head: what the scores mean; "features" where there are no categories.
         capabilities: what the network can be asked for; classes and channels follow from the other arguments.
         outputs: reads what this network returns; not an argument, each model makes its own.
 
     Raises:
-        ModelError: the preprocessing has neither one nor three channels.
+        ModelError: the preprocessing has not one mean and one deviation per channel.
     """
 
     name: str
@@ -75,21 +77,32 @@ class VisionModel:
     aliases: dict[str, str] = field(default_factory=dict)
     origin: Origin = field(default_factory=Origin)
     architecture: str = ""
+    head: Head = Head()
     capabilities: Capabilities = Capabilities()
     outputs: Outputs = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.preprocessing.require_channels(self.name)
+        if self.head.kind == "features":
+            object.__setattr__(self, "categories", ())
+            object.__setattr__(self, "wnids", ())
         channels, classes = len(self.preprocessing.mean), bool(self.categories)
         known = replace(self.capabilities, channels=channels, probabilities=classes)
         object.__setattr__(self, "capabilities", known)
+        if not classes:
+            object.__setattr__(self, "head", Head("features"))
         network = self.network
         if any(tensor.dtype in HALF for tensor in (*network.parameters(), *network.buffers())):
             network = copy.deepcopy(network).float()
         object.__setattr__(self, "network", network.eval())
         for parameter in network.parameters():  # ScriptModule has no requires_grad_ for all of them
             parameter.requires_grad_(False)
-        object.__setattr__(self, "outputs", Outputs(self.name, len(self.categories)))
+        object.__setattr__(self, "outputs", Outputs(self.name, len(self.categories), self.head))
+
+    @property
+    def planes(self) -> int:
+        """Channels of the pixels: 3, also of networks for grey images; of networks for stacks as many as they take."""
+        return self.preprocessing.planes
 
     @property
     def device(self) -> torch.device:
@@ -130,7 +143,39 @@ class VisionModel:
             ModelError: the model has no class layer, or its network returns no finite scores of its categories.
         """
         self.require_classes()
-        return self.outputs(self.network, self.normalise(pixels)).to(pixels.dtype)
+        return self.read_out(self.outputs(self.network, self.normalise(pixels))).to(pixels.dtype)
+
+    def read_out(self, logits: Tensor) -> Tensor:
+        """What this model returns where its network returns these logits; a contrast returns their differences."""
+        return logits
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """(N, C) logits of this model -> (N, C) probabilities, by softmax or by a sigmoid per label."""
+        return self.head.probabilities(logits)
+
+    def log_probability(self, logits: Tensor, classes: Tensor) -> Tensor:
+        """(N,) the logarithms of the probabilities of the classes (N,), of (N, C) logits of this model."""
+        return self.head.log_probability(logits, classes)
+
+    def objective(self, logits: Tensor, classes: Tensor) -> Tensor:
+        """(N,) what is explained or maximised for the classes (N,), of (N, C) logits of this model; see `Head`."""
+        head = Head("binary") if self.outputs.single and self.head.kind == "softmax" else self.head
+        return head.objective(logits, classes)
+
+    def displayed(self, pixels: Tensor) -> Tensor:
+        """(..., C, H, W) pixels or levels -> (..., 3, H, W) to look at, in grey where the network sees no colours."""
+        return displayed(pixels, self.capabilities.channels)
+
+    def for_label(self, label: int) -> VisionModel:
+        """The same network as a classifier of one label, with the classes "no LABEL" and "LABEL".
+
+        Its decision is that of the label's threshold. Layers and weights are shared.
+        """
+        name = self.categories[label]
+        head = Head("binary", (self.head.threshold(label),), label, len(self.categories))
+        made = replace(self, categories=(f"no {name}", name), wnids=(), head=head)
+        made.outputs.kind = self.outputs.kind
+        return made
 
     def activations(self, pixels: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         """The outputs of the named layers, in one pass that stops after the last of them.
@@ -165,7 +210,7 @@ class VisionModel:
         if self.capabilities.input_size:
             return self.capabilities.input_size
         height, width = self.preprocessing.size
-        pixels = torch.full((1, 3, height + _LARGER, width + _LARGER), 0.5, device=self.device)
+        pixels = torch.full((1, self.planes, height + _LARGER, width + _LARGER), 0.5, device=self.device)
         try:
             with torch.inference_mode():
                 self.network(self.normalise(pixels))
@@ -212,10 +257,14 @@ class VisionModel:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the weights: of their file where they came from one, of the tensors otherwise."""
-        if self.origin.sha256:
-            return self.origin.sha256
-        return weights_sha256(self.network)
+        """SHA-256 of the weights: of their file where they came from one, of the tensors otherwise.
+
+        Where the same weights may be read in several ways (labels and thresholds), it covers the way too.
+        """
+        weights = self.origin.sha256 or weights_sha256(self.network)
+        if self.head.kind != "multilabel" and not self.head.thresholds:
+            return weights
+        return hashlib.sha256(f"{weights} {self.head}".encode()).hexdigest()
 
     def require_classes(self) -> None:
         """Raises ModelError where the model only gives features."""

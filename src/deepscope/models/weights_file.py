@@ -1,7 +1,8 @@
 """Models from `.safetensors` files that describe themselves in their metadata.
 
 The metadata says `architecture` ("torchvision:squeezenet1_0"), `preprocessing` (JSON), `categories`
-("imagenet-1k", a JSON list, or empty), `source`, `license`, and `part` where the file holds only a part.
+("imagenet-1k", a JSON list, or empty), `head` ("softmax" where it is not named), `thresholds`, `source`, `license`,
+and `part` where the file holds only a part.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 from deepscope.errors import DeepscopeError, FileError, ModelError
 from deepscope.files import sha256
 from deepscope.models import architectures, documents, imagenet
+from deepscope.models.heads import head_of
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.source import Entry, ModelSource, exists
 from deepscope.models.vision_model import Origin, VisionModel
@@ -76,8 +78,11 @@ def read(path: Path) -> VisionModel:
     try:
         spec = _architecture(about)
         preprocessing = _preprocessing(about) or architectures.preprocessing(spec)
+        head = head_of(about.get("head") or "softmax", about.get("thresholds"), categories)
+        channels = len(preprocessing.mean)
+        options = {"in_chans": channels} if spec.startswith("timm:") and channels != 3 else {}
         network = architectures.assemble(
-            spec, tensors, classes=len(categories) or None, partial=bool(about.get("part"))
+            spec, tensors, classes=len(categories) or None, partial=bool(about.get("part")), options=options
         )
     except DeepscopeError as error:
         raise FileError(f"{path}: {error}", path=path) from None
@@ -90,6 +95,7 @@ def read(path: Path) -> VisionModel:
         aliases=architectures.publication_aliases(spec),
         origin=Origin(about.get("source", ""), sha256(path), about.get("license", "")),
         architecture=spec,
+        head=head,
     )
 
 

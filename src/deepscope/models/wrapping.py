@@ -16,6 +16,7 @@ from deepscope.errors import ModelError, SettingError
 from deepscope.models import timm_labels
 from deepscope.models.architectures import of_timm
 from deepscope.models.capabilities import Capabilities
+from deepscope.models.heads import BINARY, Thresholds, head_of
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.vision_model import Origin, VisionModel
 
@@ -50,6 +51,8 @@ def wrap(
     preprocessing: Preprocessing | None = None,
     name: str = "",
     returns: Any = None,
+    head: str | None = None,
+    thresholds: Thresholds = None,
 ) -> VisionModel:
     """A model of your own, as every workflow takes it.
 
@@ -57,16 +60,22 @@ def wrap(
     `.requires_grad_()` on it to train on.
 
     Args:
-        network: an `nn.Module` that takes normalised (N, 3, H, W), or (N, 1, H, W) where the preprocessing has one
-            mean; or a function of (N, 3, H, W) pixels in [0, 1]. It returns logits or probabilities. A function whose
-            output has no gradient, or is an array, is a black box: methods that only query a model work on it.
+        network: an `nn.Module` that takes normalised (N, C, H, W), where the preprocessing has C means; or a function
+            of (N, 3, H, W) pixels in [0, 1]. It returns logits or probabilities. A function whose output has no
+            gradient, or is an array, is a black box: methods that only query a model work on it.
         categories: one name per class; by default "class 0", "class 1", ..., as many as the network returns. A network
-            of timm that returns features, such as CLIP's image towers, has none.
+            of timm that returns features, such as CLIP's image towers, has none. Of one logit they are "negative" and
+            "positive".
         preprocessing: makes the network's input from images. By default that of timm's own networks, which carry it;
             for other modules resize 256, crop 224 and ImageNet's mean and deviation, with a warning. A function takes
             pixels: mean and deviation are ignored.
         name: how results call the model; by default the class or function name.
         returns: "logits" or "probabilities"; by default the first forward pass decides.
+        head: what the scores mean: "softmax" (classes that exclude each other), "multilabel" (a sigmoid per label),
+            "binary" (one logit for two classes, the negative one first), or "features" (no classes); by default
+            binary where a network without categories returns one score, else softmax.
+        thresholds: probabilities above which a label is predicted: one for all labels, a list of one per label, or a
+            mapping from names; 0.5 by default.
 
     Raises:
         SettingError: the network is neither a module nor a function, or the categories, the preprocessing or `returns`
@@ -98,13 +107,21 @@ def wrap(
         capabilities = Capabilities(gradients=network.gradients, activations=False, reason="it is a function")
         # nothing tells two functions apart, so what is cached of one is never used for another
         origin = Origin("a Python function", secrets.token_hex(32))
-    if categories is None and timm_labels.is_embedding(network):
-        return VisionModel(called, network, preprocessing)
+    if head == "features" or (categories is None and timm_labels.is_embedding(network)):
+        return VisionModel(called, network, preprocessing, origin=origin, capabilities=capabilities)
+    if categories is None and head == "binary":
+        categories = list(BINARY)
     if categories is None:
-        categories = [f"class {index}" for index in range(_width(network, preprocessing, called))]
+        width = _width(network, preprocessing, called)
+        single = width == 1 and head is None
+        head = "binary" if single else head
+        categories = list(BINARY) if single else [f"class {index}" for index in range(width)]
     if not categories:
         raise SettingError("categories", "must name at least one class")
-    model = VisionModel(called, network, preprocessing, tuple(categories), origin=origin, capabilities=capabilities)
+    meaning = head_of(head or "softmax", thresholds, categories)
+    model = VisionModel(
+        called, network, preprocessing, tuple(categories), origin=origin, head=meaning, capabilities=capabilities
+    )
     return model.with_network(model.network, returns=returns) if returns else model
 
 
@@ -131,7 +148,7 @@ def _default_preprocessing(network: object, name: str) -> Preprocessing:
 
 def _differentiable(function: Callable[[Tensor], Any], preprocessing: Preprocessing) -> bool:
     """Whether the output of a function for pixels that require a gradient has one."""
-    pixels = torch.full((1, 3, *preprocessing.size), 0.5)
+    pixels = torch.full((1, preprocessing.planes, *preprocessing.size), 0.5)
     with torch.inference_mode(False), torch.enable_grad():
         try:
             found = function(pixels.clone().requires_grad_())
@@ -161,4 +178,4 @@ def _width(network: nn.Module, preprocessing: Preprocessing, name: str) -> int:
     output = getattr(output, "logits", output)
     if not isinstance(output, Tensor) or output.ndim < 2:
         raise ModelError(f"{name} returns {type(output).__name__}, not scores: name its categories", model=name)
-    return max(2, output.flatten(1).shape[1])
+    return output.flatten(1).shape[1]

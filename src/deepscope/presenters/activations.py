@@ -81,7 +81,8 @@ def _table(found: classification.Activations, layer: str) -> Table:
 def _figures(found: classification.Activations, layer: str, most: int) -> tuple[Block, ...]:
     """The images and their maps: a square of maps for one image, one row per image for several."""
     name, maps = f"{layer} of {found.model.name}", found.maps(layer)
-    pictures = [picture(pixels, caption=path.name) for path, pixels in zip(found.paths, found.pixels)]
+    displayed = found.model.displayed(found.pixels)
+    pictures = [picture(pixels, caption=path.name) for path, pixels in zip(found.paths, displayed)]
     seen = ImageGrid(tuple((cell,) for cell in pictures), title="Network input")
     if maps.ndim == 3:  # no grid of positions: (N, C, positions)
         places = torch.arange(maps.shape[1]).numpy()

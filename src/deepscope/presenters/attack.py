@@ -136,14 +136,16 @@ def _figure(found: AdversarialExamples, most: int) -> tuple[Block, ...]:
     for i in shown:
         original, saved, verdict = found.subjects.levels[i], found.images[i], found.verdicts[i]
         label = int(found.subjects.labels[i])
-        magnified, _ = difference(original, saved)
+        magnified, _ = difference(found.model.displayed(original), found.model.displayed(saved))
         points = changed_places(original, saved)
         rows.append(
             (
-                as_picture(original, caption=found.paths[i].name),
+                as_picture(found.model.displayed(original), caption=found.paths[i].name),
                 as_bars(found.model, verdict.top_before, label),
                 replace(magnified, points=points),
-                as_picture(saved, caption="fooled" if verdict.success else "withstood", points=points),
+                as_picture(
+                    found.model.displayed(saved), caption="fooled" if verdict.success else "withstood", points=points
+                ),
                 as_bars(found.model, verdict.top_after, label),
             )
         )
@@ -163,7 +165,7 @@ def _animation(found: AdversarialExamples) -> tuple[Block, ...]:
     trace, subjects, names = found.trace, found.subjects, found.model.categories
     if trace is None:
         return ()
-    probabilities = trace.logits.softmax(1)
+    probabilities = found.model.probabilities(trace.logits)
     targeted = isinstance(subjects.criterion, Targeted)
     end = int(subjects.criterion.classes[0]) if targeted else int(trace.logits[-1].argmax())
     lines = dict.fromkeys((int(subjects.labels[0]), end))
@@ -173,7 +175,7 @@ def _animation(found: AdversarialExamples) -> tuple[Block, ...]:
         for step, row in zip(trace.queries, probabilities)
     )
     name = found.paths[0].name
-    frames = to_levels(trace.pixels).permute(0, 2, 3, 1).contiguous().numpy()
+    frames = found.model.displayed(to_levels(trace.pixels)).permute(0, 2, 3, 1).contiguous().numpy()
     return (
         Animation(
             frames,

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from deepscope.classification import Classification
+from deepscope.presenters.label_evaluation import labels_blocks
 from deepscope.presenters.shown import origin, picture, skipped_blocks
 from deepscope.render import presents
-from deepscope.results import Bars, Block, Column, GridCell, ImageGrid, Note, Result, Table
+from deepscope.results import Bars, Block, Cell, Column, GridCell, ImageGrid, Note, Result, Table
 from deepscope.statistics import top_shares
+
+NONE = "none"
+"""In place of a label, where none is above its threshold."""
 
 
 @presents(Classification)
 def present(found: Classification) -> Result:
     """Table, accuracy and a figure of the predictions."""
     count, accuracy = len(found), _accuracy(found)
+    of_labels = () if found.evaluation is None else labels_blocks(found.evaluation)
+    if found.evaluation is not None:
+        accuracy = found.evaluation.metrics
+    several = found.model.head.kind == "multilabel"
     return Result(
         title=f"{found.model.name} on {count} image{'s' if count != 1 else ''}",
         metrics={"images": count, "skipped": len(found.skipped), **accuracy},
-        blocks=(_table(found), *_accuracy_note(accuracy), *skipped_blocks(found.skipped), figure(found)),
+        blocks=(
+            _labels(found) if several else _table(found),
+            *(of_labels if several else _accuracy_note(accuracy)),
+            *skipped_blocks(found.skipped),
+            figure(found),
+        ),
         arrays={"probabilities": found.probabilities.numpy(), "classes": found.classes.numpy()},
         provenance=origin([found.model], found.paths, found.digests),
     )
@@ -33,7 +46,7 @@ def figure(found: Classification) -> ImageGrid:
             values=tuple(found.probabilities[index, :5].tolist()),
             mark=next((place for place, label in enumerate(classes) if label in found.answers[index]), None),
         )
-        cells.append((picture(pixels, caption=path.name), bars))
+        cells.append((picture(model.displayed(pixels), caption=path.name), bars))
     left_out = f"; the first {len(shown)} of {len(found)} images" if len(shown) < len(found) else ""
     return ImageGrid(
         rows=tuple(tuple(cell for pair in cells[i : i + 2] for cell in pair) for i in range(0, len(cells), 2)),
@@ -45,11 +58,9 @@ def figure(found: Classification) -> ImageGrid:
 
 def _table(found: Classification) -> Table:
     known = any(found.answers)
-    names = [path.name for path in found.paths]
-    labels = names if len(set(names)) == len(names) else [str(path) for path in found.paths]
     rows = []
     for label, answer, probabilities, ranked in zip(
-        labels, found.answers, found.probabilities.tolist(), found.classes.tolist()
+        _names(found), found.answers, found.probabilities.tolist(), found.classes.tolist()
     ):
         for rank, (probability, index) in enumerate(zip(probabilities, ranked), start=1):
             verdict = ("✓" if index in answer else "",) if known else ()
@@ -58,7 +69,36 @@ def _table(found: Classification) -> Table:
     return Table(columns=(*columns, *((Column("right"),) if known else ())), rows=tuple(rows))
 
 
+def _labels(found: Classification) -> Table:
+    """All labels above their thresholds; the most probable one of an image without any, with an empty last column."""
+    known, head = any(found.answers), found.model.head
+    rows: list[tuple[Cell, ...]] = []
+    for name, answer, probabilities, ranked, said in zip(
+        _names(found),
+        found.answers,
+        found.probabilities.tolist(),
+        found.classes.tolist(),
+        found.predictions.tolist(),
+    ):
+        for place, (probability, label, above) in enumerate(zip(probabilities, ranked, said)):
+            if above or (place == 0 and not any(said)):
+                right = ("✓" if label in answer else "",) if known else ()
+                threshold = head.threshold(label)
+                rows.append((name, found.model.categories[label] if above else NONE, probability, threshold, *right))
+    columns = (Column("image"), Column("label"), Column("probability", ".3f"), Column("threshold", ".3g"))
+    caption = f"Every label above its threshold. {NONE.capitalize()}: the largest probability is below its threshold."
+    return Table((*columns, *((Column("right"),) if known else ())), tuple(rows), caption=caption)
+
+
+def _names(found: Classification) -> list[str]:
+    """What tells the images apart."""
+    names = [path.name for path in found.paths]
+    return names if len(set(names)) == len(names) else [str(path) for path in found.paths]
+
+
 def _accuracy(found: Classification) -> dict[str, float]:
+    if found.model.head.kind == "multilabel":
+        return {}
     ranks = [rank for rank, answer in zip(found.ranks.tolist(), found.answers) if answer]
     return {"known": len(ranks), **top_shares(ranks, len(found.model.categories), "accuracy")} if ranks else {}
 

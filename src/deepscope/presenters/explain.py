@@ -32,6 +32,9 @@ def _figure(found: Explanations) -> ImageGrid:
         own = (found.rows == index).nonzero()[:, 0].tolist()
         if by_truth:  # a right prediction has one map, shown in both columns
             own = [own[0], own[-1]]
+        if model.head.kind == "multilabel":  # images have different numbers of labels, and each map a row
+            grid += [_row(found, index, place) for place in own]
+            continue
         cells: list[GridCell] = [image_cell(photos, index)]
         for place in own:
             said = f"{model.categories[int(found.classes[place])]} ({probabilities[place]:.2f})"
@@ -39,11 +42,11 @@ def _figure(found: Explanations) -> ImageGrid:
                 said += f", not {model.categories[int(found.versus[place])]}"
             cells.append(heat(method, found.maps[place], caption=said))
             if not by_truth:
-                cells.append(heat(method, found.maps[place], over=pixels))
+                cells.append(heat(method, found.maps[place], over=found.model.displayed(pixels)))
         if by_truth:
-            cells.append(heat(method, found.maps[own[-1]], over=pixels))
+            cells.append(heat(method, found.maps[own[-1]], over=found.model.displayed(pixels)))
         grid.append(tuple(cells))
-    maps = int((found.rows == 0).sum())
+    maps = 1 if model.head.kind == "multilabel" else int((found.rows == 0).sum())
     return ImageGrid(
         tuple(grid),
         title=f"{method.name}, {model.name}",
@@ -56,6 +59,14 @@ def _figure(found: Explanations) -> ImageGrid:
         + ("The maps are of the difference between the scores of two classes. " if found.versus is not None else "")
         + "Each map has its own scale, up to its 99th percentile.",
     )
+
+
+def _row(found: Explanations, index: int, place: int) -> tuple[GridCell, ...]:
+    """An image, the map of one of its labels, and the map over the image."""
+    said = f"{found.model.categories[int(found.classes[place])]} ({float(found.probabilities[place]):.2f})"
+    pixels, attribution = found.model.displayed(found.photos.pixels[index]), found.maps[place]
+    cells = heat(found.method, attribution, caption=said), heat(found.method, attribution, over=pixels)
+    return (image_cell(found.photos, index), *cells)
 
 
 def _table(found: Explanations) -> Table:

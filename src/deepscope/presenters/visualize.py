@@ -59,7 +59,7 @@ def _gallery(found: ClassImages) -> ImageGrid:
     cells = []
     for row, label in enumerate(found.labels):
         seen = ", ".join(_probability(one, row) for one in found.evaluations)
-        cells.append(picture(found.pixels[row], caption=f"{label}: {seen}" if seen else label))
+        cells.append(picture(found.model.displayed(found.pixels[row]), caption=f"{label}: {seen}" if seen else label))
     width = found.seeds if found.seeds > 1 else math.ceil(math.sqrt(len(cells)))
     networks = ", ".join(one.evaluator for one in found.evaluations)
     return ImageGrid(
@@ -124,7 +124,7 @@ def _animations(found: ClassImages) -> list[Animation]:
         captions = tuple(
             f"{label}: iteration {steps[place]}, {what} {found.watched[place, row]:.2f}" for place in known
         )
-        frames = made.frames[known, row].permute(0, 2, 3, 1).contiguous().numpy()
+        frames = found.model.displayed(made.frames[known, row]).permute(0, 2, 3, 1).contiguous().numpy()
         caption = "Iteration, and the score of the network."
         animations.append(Animation(frames, label, caption, captions=captions))
     return animations

@@ -77,6 +77,7 @@ def audit(
     data: Data,
     *,
     train: Data | None = None,
+    labels: str | Path | None = None,
     budget: Budget = "quick",
     checks: Sequence[str] = (),
     seed: int = 0,
@@ -94,6 +95,8 @@ def audit(
             names.
         train: the images that the model was trained on, in the same forms, where `data` does not include them. They are
             only compared with the others: copies in both make the accuracy look better than it is.
+        labels: a CSV file with the labels of each image, for a model with several per image, whose `data` is a folder;
+            by default `labels.csv` in it.
         budget: "quick" takes minutes, "full" as long as the full data needs.
         checks: names of the checks to run; all by default.
         seed: of every random draw.
@@ -113,9 +116,11 @@ def audit(
     require(model, "audit", SCORES)
     session = Session.of(session, device=model.device, seed=seed)
     session = replace(session, models={**session.models, model.name: model})
-    if train is None and isinstance(data, (str, Path)):
+    if (train is None or model.head.kind == "multilabel") and isinstance(data, (str, Path)):
         name, place = str(data), str(Path(data).absolute())
     else:
+        if model.head.kind == "multilabel":
+            raise SettingError("data", f"must be a folder: {model.name} has several labels per image")
         held = GivenData.of(data, train, session)
         name, place = held.images.name, held.digest
         session = replace(session, data={**session.data, name: held})
@@ -126,12 +131,13 @@ def audit(
     for check in checks:
         if check not in members:
             raise unknown("check", check, members)
-    held_out(model.name, name, session)  # refused now rather than in every check
+    listed = None if labels is None else str(labels)
+    held_out(model.name, name, session, listed)  # refused now rather than in every check
     wanted = sorted(
         (member for name, member in members.items() if not checks or name in checks),
         key=lambda member: (member.chapter, member.name),
     )
-    chosen = [member.within(budget, data=name, model=model.name) for member in wanted]
+    chosen = [replace(member.within(budget, data=name, model=model.name), labels=listed) for member in wanted]
     key = hashlib.sha256(f"{model.fingerprint}\0{place}".encode()).hexdigest()[:16]
     shelf = Shelf(session.cache / "audits" / key, session, model.fingerprint)
     *_, state = run(chosen, shelf, budget)

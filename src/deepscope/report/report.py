@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
@@ -37,6 +37,8 @@ class Report(Command):
     Attributes:
         model: your classifier: anything that `deepscope models` lists, or a folder of `deepscope transfer fit`.
         data: your images: a folder with one folder per class, with or without `train/` and `test/`.
+        labels: for a model with several labels per image, a CSV file with those of each: `file,labels` with labels
+            separated by semicolons, or a column of 0 and 1 per label; by default `labels.csv` in the data's folder.
         budget: "quick" takes minutes, "full" as long as the full data needs; by default full for the studies where
             DEEPSCOPE_HOME has data, and quick otherwise.
         chapters: only the chapters whose numbers begin like this ("1", "2.1").
@@ -50,6 +52,7 @@ class Report(Command):
     _: KW_ONLY
     model: str | None = None
     data: str | None = None
+    labels: str | None = None
     budget: Literal["auto", "quick", "full"] = "auto"
     chapters: tuple[str, ...] = ()
     studies: tuple[str, ...] = ()
@@ -64,7 +67,8 @@ class Report(Command):
         budget = self._budget(session)
         chosen = self._chosen(budget)
         if self.data is not None:
-            examined = held_out(self.model or DEFAULT, self.data, session)  # refused now rather than in every section
+            name = self.model or DEFAULT
+            examined = held_out(name, self.data, session, self.labels)  # refused now rather than in every section
             about = examined.model.fingerprint
             title = f"{examined.model.name} on {Path(self.data).name}"
         else:
@@ -96,7 +100,10 @@ class Report(Command):
     def _chosen(self, budget: Budget) -> Sequence[Section]:
         if self.data is not None:
             model = self.model or DEFAULT
-            return [check.within(budget, data=self.data, model=model) for check in self._wanted(Check)]
+            chosen = [check.within(budget, data=self.data, model=model) for check in self._wanted(Check)]
+            return [replace(check, labels=self.labels) for check in chosen]
+        if self.labels is not None:
+            raise SettingError("labels", "needs {data}: name the folder of images that it lists")
         if self.model is not None:
             raise SettingError("model", "needs {data}: name the folder of images to examine it on")
         return [study.within(budget) for study in self._wanted(Study)]

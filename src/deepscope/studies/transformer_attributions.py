@@ -138,14 +138,14 @@ class TransformerAttributions(Study):
         measures = (Insertion(self.steps, "black"), Deletion(self.steps, "black"))
         ink = photos.pixels.amax(1)
         near = functional.max_pool2d((ink > 0.5).float()[:, None], 3, 1, 1)[:, 0]
-        found: dict[str, Values] = {}
-        for name, method in (*methods.items(), (CHANCE, None)):
-            parts = []
-            for first in range(0, len(photos), self.batch_size):
-                rows = range(first, min(first + self.batch_size, len(photos)))
-                batch = Batch(photos[rows], first, near[rows.start : rows.stop])
-                parts.append(measure_batch(method, batch, measures, session))
-            found[name] = joined(parts)
+        batches = []
+        for first in range(0, len(photos), self.batch_size):
+            rows = range(first, min(first + self.batch_size, len(photos)))
+            batches.append(Batch(photos[rows], first, near[rows.start : rows.stop]))
+        found: dict[str, Values] = {
+            name: joined([measure_batch(method, batch, measures, session) for batch in batches])
+            for name, method in (*methods.items(), (CHANCE, None))
+        }
         device = photos.model.device
         pixels, target = photos.pixels.to(device), photos.predicted.to(device)
         given = Explanation(photos.model, pixels, target, ink.to(device), lambda changed: changed.amax(1))

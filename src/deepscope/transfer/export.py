@@ -16,13 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepscope.errors import DataError, MissingExtraError, ModelError
+from deepscope.errors import DataError, MissingExtraError, ModelError, SettingError
 from deepscope.files import atomic
 from deepscope.images import Skipped
 from deepscope.inputs import Images, nothing_readable, read
 from deepscope.models import VisionModel
 from deepscope.models.architectures import Absent
 from deepscope.models.capabilities import LAYERS, require
+from deepscope.models.heads import in_words
 from deepscope.models.preprocessing import normalised
 from deepscope.render import Presented
 from deepscope.session import Session
@@ -85,7 +86,7 @@ def export(
 ) -> Export:
     """Write a classifier as an ONNX file, for programs without Python.
 
-    The file takes "pixels", (N, 3, H, W) float32 in [0, 1], and gives "probabilities", (N, C). Its metadata holds the
+    The file takes "pixels", (N, C, H, W) float32 in [0, 1], and gives "probabilities", (N, C). Its metadata holds the
     preprocessing, the categories and the model's fingerprint. It is compared with the model before it is saved.
 
     Args:
@@ -124,12 +125,12 @@ class _Probabilities(nn.Module):
         for name, module in list(self.network.named_modules()):
             if isinstance(module, Absent):  # the exporter runs every layer, and drops those that lead nowhere
                 self.network.set_submodule(name, nn.Identity())
-        self.outputs = model.outputs
+        self.outputs, self.head = model.outputs, model.head
         self.mean = torch.tensor(model.preprocessing.mean).view(-1, 1, 1)
         self.std = torch.tensor(model.preprocessing.std).view(-1, 1, 1)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return self.outputs(self.network, normalised(pixels, self.mean, self.std)).softmax(1)
+        return self.head.probabilities(self.outputs(self.network, normalised(pixels, self.mean, self.std)))
 
 
 def export_onnx(model: VisionModel, path: Path) -> float:
@@ -149,8 +150,11 @@ def export_onnx(model: VisionModel, path: Path) -> float:
 
     model.require_classes()
     require(model, "an export to ONNX", LAYERS)
+    if model.head.kind == "binary" and model.head.thresholds:
+        problem = f"of {model.name} cannot be exported: an ONNX file gives probabilities, not decisions"
+        raise SettingError("thresholds", problem)
     rng = torch.Generator().manual_seed(0)
-    pixels = torch.rand(2, 3, *model.preprocessing.size, generator=rng)
+    pixels = torch.rand(2, model.planes, *model.preprocessing.size, generator=rng)
     with torch.no_grad():
         model(pixels.to(model.device))  # determines what the network returns, which the export cannot
     network = _Probabilities(model).eval()
@@ -173,6 +177,8 @@ def export_onnx(model: VisionModel, path: Path) -> float:
         "preprocessing": model.preprocessing.to_json(),
         "categories": json.dumps(model.categories),
         "fingerprint": model.fingerprint,
+        "head": "multilabel" if model.head.kind == "multilabel" else "softmax",
+        "thresholds": in_words(model.head.thresholds if model.head.kind == "multilabel" else None),
     }
     onnx.helper.set_model_props(proto, about)
     with atomic(path) as temporary:
@@ -205,7 +211,7 @@ def compare_onnx(
         skipped += batch.skipped
         if batch.rows:
             with torch.inference_mode():
-                wanted = model(batch.pixels.to(model.device)).softmax(1).cpu().numpy()
+                wanted = model.probabilities(model(batch.pixels.to(model.device))).cpu().numpy()
             found = np.asarray(runner.run(None, {"pixels": batch.pixels.numpy()})[0])
             count += len(found)
             same += int((found.argmax(1) == wanted.argmax(1)).sum())

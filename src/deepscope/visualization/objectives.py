@@ -46,7 +46,7 @@ class ClassObjective(Objective):
     Attributes:
         model: the classifier.
         targets: (N,) class indices.
-        log_probability: maximise the logarithm of the softmax probability rather than the logit. It rises also by
+        log_probability: maximise the logarithm of the probability rather than the logit. It rises also by
             lowering other classes' logits, which says less about the class itself.
         competing_classes: weight of the mean of the five highest other logits, subtracted from the score, so that what
             distinguishes the class from those it is confused with counts more.
@@ -74,8 +74,8 @@ class ClassObjective(Objective):
         logits = self.model(pixels)
         logits = logits if logits.dtype == torch.float64 else logits.float()
         column = self.targets.to(rows.device)[rows, None]
-        logarithm = logits.log_softmax(1).gather(1, column)[:, 0]
-        score = logarithm if self.log_probability else logits.gather(1, column)[:, 0]
+        logarithm = self.model.log_probability(logits, column[:, 0])
+        score = logarithm if self.log_probability else self.model.objective(logits, column[:, 0])
         if self.competing_classes and logits.shape[1] > 1:
             others = logits.scatter(1, column, -torch.inf)
             highest = others.topk(min(_COMPETING, logits.shape[1] - 1)).values

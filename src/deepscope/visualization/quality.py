@@ -90,7 +90,7 @@ def recognise(evaluator: VisionModel, pixels: Tensor, targets: Tensor, *, batch_
         own = logits.gather(1, wanted[:, None])
         others = logits.scatter(1, wanted[:, None], -torch.inf)
         ranks.append((~(others < own)).sum(1))  # a tie counts against the image, and so does NaN
-        probabilities.append(logits.softmax(1).gather(1, wanted[:, None])[:, 0])
+        probabilities.append(evaluator.probabilities(logits).gather(1, wanted[:, None])[:, 0])
     return Recognition(
         evaluator.name,
         len(evaluator.categories),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from deepscope.attributions.attribution import Baseline, baseline_pixels, image_seeds
-from deepscope.attributions.engine import batches, of_target, scores
+from deepscope.attributions.engine import batches, scores
 from deepscope.attributions.faithfulness.measure import Explanation, Measure
 from deepscope.settings import Count, PositiveShare
 
@@ -72,7 +72,7 @@ class Infidelity(Measure):
                     part[place] = fill[image][place]
                 parts.append(part)
             images = torch.arange(rows.start, rows.stop, device=pixels.device) // count
-            return of_target(scores(given.model, torch.stack(parts), given.fast), given.target[images])
+            return given.model.objective(scores(given.model, torch.stack(parts), given.fast), given.target[images])
 
         found = torch.cat([part for _, part in batches(len(pixels) * count, pixels.device, logits)]).view(-1, count)
         return found[:, -1:] - found[:, :-1]
