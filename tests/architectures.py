@@ -165,14 +165,16 @@ def _transformers_vit(classes: int) -> nn.Module:
     import transformers
 
     sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
-    config = transformers.ViTConfig(**sizes, image_size=64, patch_size=16, num_labels=classes)
+    settings: Any = {**sizes, "image_size": 64, "patch_size": 16, "num_labels": classes}
+    config = transformers.ViTConfig(**settings)
     return transformers.ViTForImageClassification(config)
 
 
 def _transformers_convnext(classes: int) -> nn.Module:
     import transformers
 
-    config = transformers.ConvNextConfig(depths=[1, 1, 2, 1], hidden_sizes=[8, 12, 16, 24], num_labels=classes)
+    settings: Any = {"depths": [1, 1, 2, 1], "hidden_sizes": [8, 12, 16, 24], "num_labels": classes}
+    config = transformers.ConvNextConfig(**settings)
     return transformers.ConvNextForImageClassification(config)
 
 

@@ -96,7 +96,5 @@ def test_torchscript_has_no_layers_to_read(session: Session) -> None:
 
 
 def test_where_no_method_applies_that_is_the_error(model: VisionModel, session: Session) -> None:
-    with pytest.raises(
-        UnsupportedError, match=f"no method applies to {model.name}; {model.name} .*attention between all tokens"
-    ):
+    with pytest.raises(UnsupportedError, match=f"no method applies to {model.name}; .*attention between all tokens"):
         evaluate(model, images(model), ["attention-rollout"], measures=["roughness"], sanity=0, session=session)

@@ -13,7 +13,6 @@ from sklearn.metrics import average_precision_score
 from torch import nn
 
 import deepscope as ds
-from deepscope.checks import Check
 from deepscope.checks.accuracy import Accuracy
 from deepscope.checks.corruptions import Corruptions
 from deepscope.checks.held_out import held_out
@@ -80,7 +79,7 @@ def test_mean_average_precision_is_scikit_learns(listed: Path, several: VisionMo
     lines = (listed / "labels.csv").read_text().splitlines()[1:]
     wanted = np.array([[name in line.partition(",")[2].split(";") for name in COLOURS] for line in lines])
     np.testing.assert_array_equal(truth, wanted)
-    each = average_precision_score(wanted, probabilities, average=None)
+    each = np.array([average_precision_score(*pair) for pair in zip(wanted.T, probabilities.T, strict=True)])
     assert [result.metrics[f"average-precision/{name}"] for name in COLOURS] == pytest.approx(list(each))
     assert result.metrics["mAP"] == pytest.approx(each.mean())
     assert result.metrics["mAP/low"] < each.mean() < result.metrics["mAP/high"]
@@ -146,7 +145,7 @@ def test_labels_are_asked_for_and_only_where_they_are_needed(
         held_out("colours", str(other), session_of(tmp_path, single), str(file))
     with pytest.raises(SettingError, match="labels needs data"):
         Report(labels=str(file)).run(session)
-    check = Check.members()["accuracy"](str(other), model="colours")
+    check = Accuracy(str(other), model="colours")
     assert file in dataclasses.replace(check, labels=str(file)).inputs(tmp_path), (
         "it is computed again when they change"
     )

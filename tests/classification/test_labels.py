@@ -71,7 +71,7 @@ def test_the_mean_is_over_labels_that_some_image_shows(model: VisionModel) -> No
     truth[:, 2] = False
     found = evaluate_labels(model, logits, truth)
     shown = truth[:, :2].numpy()
-    wanted = average_precision_score(shown, logits[:, :2].numpy(), average=None)
+    wanted = [average_precision_score(*pair) for pair in zip(shown.T, logits[:, :2].numpy().T, strict=True)]
     assert [score.average_precision.value for score in found.scores[:2]] == pytest.approx(list(wanted))
     assert found.mean_average_precision.value == pytest.approx(np.mean(wanted))
     assert found.mean_average_precision.low < np.mean(wanted) < found.mean_average_precision.high

@@ -107,7 +107,7 @@ def worth(found: Mapping[str, Measured]) -> list[Answer]:
     )
     answers = []
     for name, one in found.items():
-        order = sorted(one.methods, key=lambda method: -one.gained(method).mean())
+        order = sorted(one.methods, key=lambda method: -mean(one.gained(method)).value)
         for text, holds, rule in asked:
             good = [method for method in order if holds(one, method)]
             rest = ", ".join(method for method in order if method not in good)
@@ -122,7 +122,7 @@ def questions(vit: Measured, cnn: Measured) -> list[Question]:
 
 
 def _leading(vit: Measured) -> Question:
-    best = max(vit.methods, key=lambda name: vit.area(name, held_out=True).mean())
+    best = max(vit.methods, key=lambda name: mean(vit.area(name, held_out=True)).value)
     others = [name for name in vit.methods if name != best]
     level = 1 - 0.05 / len(others)
     rows = [
@@ -170,7 +170,7 @@ def _networks(vit: Measured, cnn: Measured) -> Question:
         Row(
             f"networks/{name}",
             f"{name}: vit minus cnn",
-            unpaired(vit.gained(name), cnn.gained(name)),
+            unpaired(*(values[~np.isnan(values)] for values in (vit.gained(name), cnn.gained(name)))),
             0,
             min(vit.images, cnn.images),
         )
@@ -186,7 +186,7 @@ def table(name: str, one: Measured) -> Table:
         "method", FAITHFULNESS, "beyond the digit itself", "insertion", "deletion", "on the strokes", "sanity check",
     )  # fmt: skip
     rows = []
-    for method in sorted((*one.methods, INK, CHANCE), key=lambda method: -one.area(method).mean()):
+    for method in sorted((*one.methods, INK, CHANCE), key=lambda method: -mean(one.area(method)).value):
         cells = [str(mean(one.test[method][measure])) for measure in ("insertion", "deletion", POINTING)]
         gains = ("—" if method == than else str(mean(one.gained(method, than=than))) for than in (CHANCE, INK))
         verdict = one.sanity.found[method].verdict if method in one.sanity.found else "—"

@@ -18,7 +18,7 @@ from deepscope.command import Headline
 from deepscope.data import Digits
 from deepscope.errors import SettingError, UnsupportedError
 from deepscope.inputs import Photos, read_photos
-from deepscope.kept import workspace
+from deepscope.kept import training_folder
 from deepscope.models import VisionModel
 from deepscope.models.prediction import forward
 from deepscope.presenters.sanity import sanity_blocks, sanity_metrics
@@ -27,6 +27,7 @@ from deepscope.render.text import amount, share
 from deepscope.results import Block, Result
 from deepscope.session import Session
 from deepscope.statistics import Estimate, mean, proportion
+from deepscope.studies import digit_networks
 from deepscope.studies import transformer_answers as asked
 from deepscope.studies.digit_networks import NETWORKS, pixels_of, read, trained
 from deepscope.studies.study import Answer, Budget, Study, answers
@@ -82,7 +83,9 @@ class TransformerAttributions(Study):
         if self.images is not None and self.images < 1000:
             raise SettingError("images", "must be at least 1000", got=self.images)
         data = read(session, images=self.images)
-        root = (session.out or workspace(session)) / self.name / f"{self.images or data.name}-{self.epochs}"
+        root = (
+            training_folder(session, self.name, digit_networks.__name__) / f"{self.images or data.name}-{self.epochs}"
+        )
         metrics: dict[str, float] = {}
         models, found, read_digits = [], {}, []
         blocks: list[Block] = []
@@ -202,7 +205,7 @@ def _metrics(name: str, measured: Measured) -> dict[str, float]:
             metrics |= mean(measured.gained(method)).metrics(f"{FAITHFULNESS}/{method}/{name}")
             metrics |= mean(measured.gained(method, than=asked.INK)).metrics(f"beyond-pixels/{method}/{name}")
             gap = measured.area(method, held_out=True) - measured.area(CHANCE, held_out=True)
-            metrics[f"{HELD_OUT}/{FAITHFULNESS}/{method}/{name}"] = float(gap.mean())
+            metrics[f"{HELD_OUT}/{FAITHFULNESS}/{method}/{name}"] = mean(gap).value
     return metrics
 
 
