@@ -152,7 +152,7 @@ def test_it_says_what_it_assumes(tmp_path: Path, session: Session, capsys: pytes
 def test_no_gradients_and_no_silent_zeros(tmp_path: Path, session: Session) -> None:
     model = load_model(saved(linear(), tmp_path), session)
     pixels = torch.rand(1, 3, SIZE, SIZE)
-    with pytest.raises(UnsupportedError, match=r"saliency needs gradients.*ONNX Runtime.*: use occlusion or rise"):
+    with pytest.raises(UnsupportedError, match=r"saliency needs gradients.*ONNX Runtime.*: use kernel-shap or lime"):
         explain(model, pixels, "saliency", session=session)
     with pytest.raises(UnsupportedError, match="layer"):
         model.layer("f")

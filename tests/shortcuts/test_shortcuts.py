@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,6 @@ import torch
 from PIL import Image
 
 from deepscope import images
-from deepscope.checks import held_out
 from deepscope.checks.shortcuts import Shortcuts as Check
 from deepscope.errors import DataError
 from deepscope.models import Preprocessing, VisionModel
@@ -102,24 +102,20 @@ class _Darkness(torch.nn.Module):
         return torch.stack([-dark, dark, torch.full_like(dark, -100)], 1)
 
 
-def test_errors_on_dark_images_are_found_by_the_check(
-    tmp_path: Path, session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_errors_on_dark_images_are_found_by_the_check(tmp_path: Path, session: Session) -> None:
     data = folder(tmp_path / "data", 1, each=40)
     model = VisionModel("dark", _Darkness(), Preprocessing(resize=32, crop=32), CLASSES)
-    monkeypatch.setattr(held_out, "load_model", lambda name, session: model)
-    result = Check(str(data), model="dark").run(session)
+    result = Check(str(data), model="dark").run(replace(session, models={"dark": model}))
     verdicts = [block.text for block in result.blocks if isinstance(block, Note) and block.level == "verdict"]
     assert len(verdicts) == 2 and "brightness lower in images classified as bee" in verdicts[1]
     assert result.metrics["errors/images"] == 120 and result.metrics["errors/properties/predictive"] >= 1
 
 
-def test_a_model_of_other_classes_leaves_the_labels_to_the_check(
-    tmp_path: Path, session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_of_other_classes_leaves_the_labels_to_the_check(tmp_path: Path, session: Session) -> None:
     model = VisionModel("dark", _Darkness(), Preprocessing(resize=32, crop=32), ("x", "y", "z"))
-    monkeypatch.setattr(held_out, "load_model", lambda name, session: model)
-    result = Check(str(folder(tmp_path / "data", 1, each=4)), model="dark").run(session)
+    result = Check(str(folder(tmp_path / "data", 1, each=4)), model="dark").run(
+        replace(session, models={"dark": model})
+    )
     assert any("Errors were not looked at" in block.text for block in result.blocks if isinstance(block, Note))
 
 
