@@ -31,7 +31,7 @@ def test_devices_that_are_here() -> None:
 
 def test_precisions() -> None:
     assert Session.open(device="cpu", precision="bfloat16").precision == "bfloat16"
-    with pytest.raises(DeepscopeError, match="must be float32 or bfloat16"):
+    with pytest.raises(DeepscopeError, match="must be auto, float32 or bfloat16"):
         Session.open(device="cpu", precision="float16")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,27 @@ def test_pytorch_runs_where_a_gradient_is_needed_or_weights_change_or_somebody_w
         model.network[-1].bias.add_(1)  # pyright: ignore
         torch.testing.assert_close(quick(PIXELS), model(PIXELS))
     assert engine.builds == 2
+
+
+def _replaced(weight: nn.Parameter) -> None:
+    weight.data = weight.data.clone() * 2
+
+
+def _written(weight: nn.Parameter) -> None:
+    weight.data.mul_(2)  # which raises no version
+
+
+@pytest.mark.parametrize("change", [_replaced, _written], ids=["replaced", "written"])
+def test_no_engine_stays_behind_a_weight_that_changed(change: Callable[[nn.Parameter], None], tmp_path: Path) -> None:
+    model, session = _model(), _session(tmp_path, "onnxruntime")
+    assert isinstance(model.network, nn.Sequential)
+    forward(model, PIXELS, session, images=1000)
+    for _ in range(3):
+        for module in (model.network[7], model.network[0]):
+            change(module.weight)  # pyright: ignore[reportArgumentType]
+            with torch.no_grad():
+                wanted = model(PIXELS)
+            assert torch.allclose(forward(model, PIXELS, session, images=1000), wanted, atol=1e-4)
 
 
 def test_the_first_use_of_a_kept_network_needs_no_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Features by an inference engine, where one is quicker than PyTorch for the images at hand."""
+"""Features by an inference engine, where one is quicker than PyTorch for that many images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deepscope.models.batching import in_parts
 from deepscope.models.classifier import Backbone
 from deepscope.models.engines import Engine, Export, Run
 from deepscope.models.preprocessing import from_levels
-from deepscope.models.serving import Chosen, features_agree, quickest
+from deepscope.models.serving import FEW, Chosen, features_agree, quickest
 from deepscope.session import Session
 
 
@@ -46,7 +46,7 @@ def engine_of(
     backbone: Backbone, geometry: Preprocessing, session: Session, *, images: int, batch: int
 ) -> FeatureEngine | None:
     """What runs the backbone over that many images of one size; None for PyTorch, which runs whole batches only."""
-    if session.engine == "torch" or (geometry.crop is None and isinstance(geometry.resize, int)):
+    if session.engine == "torch" or images < FEW or (geometry.crop is None and isinstance(geometry.resize, int)):
         return None
     pixels = torch.rand(8, 3, *geometry.size, generator=torch.Generator().manual_seed(0))
     padded = -(-images // batch) * batch

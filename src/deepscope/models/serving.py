@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 import torch
@@ -20,12 +20,14 @@ from deepscope.session import Session
 Agree = Callable[[Tensor, Tensor], bool]
 """Whether an engine's outputs may stand for PyTorch's: (found, wanted)."""
 
-_FEW = 16
+FEW = 16
 """Images below which PyTorch always runs: nothing could be repaid."""
 _PROBED = 4
 """Images that engines are compared on."""
 _LOAD = 0.5
 """Seconds that it takes to use an engine whose exported network is kept."""
+_COMPARED = 16
+"""Numbers of each weight by which a change is noticed."""
 _MOST = 4
 """Engines that a process holds, the last ones."""
 
@@ -86,7 +88,7 @@ def quickest(
         SettingError: it does not run here, or not this network.
     """
     wanted = session.engine
-    if wanted == "torch" or (wanted == "auto" and (images < _FEW or session.device.type != "cpu")):
+    if wanted == "torch" or (wanted == "auto" and (images < FEW or session.device.type != "cpu")):
         return None
     example = torch.cat([example[:_PROBED]] * _PROBED)[:_PROBED].contiguous()
     kept = Kept(module, example, session)
@@ -235,20 +237,23 @@ class Served:
         return chosen.run(inputs)
 
     def _chosen(self, inputs: Tensor) -> Chosen | None:
-        state = _state(self._network)
+        state, held = _state(self._network)
         if state is None or not len(inputs) or inputs.dtype != torch.float32 or inputs.device.type != "cpu":
             return None
         known = _CHOSEN.setdefault(self._network, {})
         key = (self._session.engine, self._session.cache, tuple(inputs.shape[1:]), state, torch.get_num_threads())
-        images, chosen = known.get(key, (0, None))
+        images, chosen, _ = known.get(key, (0, None, ()))
         if chosen is None and self._images > 2 * images:  # not asked yet, or for less work
             chosen = quickest(self._module, inputs, self._session, images=self._images, agree=scores_agree)
             known.clear()  # of weights that are gone
-            known[key] = (self._images, chosen)
+            known[key] = (self._images, chosen, held)
         return chosen
 
 
-_CHOSEN: WeakKeyDictionary[nn.Module, dict[Any, tuple[int, Chosen | None]]] = WeakKeyDictionary()
+_Known: TypeAlias = "dict[Any, tuple[int, Chosen | None, tuple[torch.UntypedStorage, ...]]]"
+
+_CHOSEN: WeakKeyDictionary[nn.Module, _Known] = WeakKeyDictionary()
+"""For how many images, which engine, and the memory of the weights: held, so that no others lie at its address."""
 
 
 class _Matrix(nn.Module):
@@ -260,10 +265,22 @@ class _Matrix(nn.Module):
         return self._matrix(self.network, inputs)
 
 
-def _state(network: nn.Module) -> int | None:
-    """Changes when a weight does; None where that cannot be told, or where somebody watches the layers."""
-    tensors = [*network.parameters(), *network.buffers()]
+def _state(network: nn.Module) -> tuple[Any, tuple[torch.UntypedStorage, ...]]:
+    """What changes when a weight does, and the memory of the weights.
+
+    None in place of the first where that cannot be told, or where somebody watches the layers. What is written through
+    `weight.data` has no version: some numbers of every weight are compared as well.
+    """
+    tensors = [tensor.detach() for tensor in (*network.parameters(), *network.buffers())]
     watched = any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
     if watched or any(tensor.is_inference() for tensor in tensors):
-        return None
-    return hash(tuple((tensor.data_ptr(), tensor._version) for tensor in tensors))
+        return None, ()
+    state = tuple((tensor.data_ptr(), tensor._version, _some(tensor)) for tensor in tensors)
+    return state, tuple(tensor.untyped_storage() for tensor in tensors)
+
+
+def _some(tensor: Tensor) -> bytes:
+    """A few of its numbers."""
+    count = len(tensor.untyped_storage()) // tensor.element_size() - tensor.storage_offset()
+    some = tensor.as_strided((min(_COMPARED, count),), (max(1, count // _COMPARED),))
+    return some.cpu().contiguous().view(torch.uint8).numpy().tobytes() if count else b""
