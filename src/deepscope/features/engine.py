@@ -81,7 +81,7 @@ class Halved(Engine):
     name = "torch-bfloat16"
     packages = ()
     extra = ""
-    first_use = 1
+    first_use = 6
     whole_batches = True
 
     def __init__(self, backbone: Backbone) -> None:

@@ -56,7 +56,7 @@ class TransformerAttributions(Study):
     """
 
     chapter: ClassVar[str] = "2.1 Saliency maps"
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 1.2, "full": 15}
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.6, "full": 15}
 
     _: KW_ONLY
     epochs: int = 6
@@ -69,7 +69,7 @@ class TransformerAttributions(Study):
     @classmethod
     def within(cls, budget: Budget) -> TransformerAttributions:
         """Few digits everywhere, or all of them."""
-        return cls() if budget == "full" else cls(epochs=4, images=12_000, limit=16, sanity=3)
+        return cls() if budget == "full" else cls(epochs=2, images=6_000, limit=8, sanity=2)
 
     def inputs(self, home: Path) -> Sequence[Path]:
         """The digits."""
