@@ -91,7 +91,7 @@ class Session:
         *,
         device: str = "auto",
         precision: str = "float32",
-        engine: str = "auto",
+        engine: str = "torch",
         seed: int = 0,
         home: Path | None = None,
         cache: Path | None = None,

@@ -271,7 +271,7 @@ def test_features_are_halved_only_where_that_is_allowed_and_quicker(
     for allowed in (precision, "float32"):
         times = iter([1.0, quick])
         monkeypatch.setattr(serving, "_seconds", lambda *_, times=times: next(times))
-        session = Session.open(device="cpu", precision=allowed, cache=tmp_path, quiet=True)
+        session = Session.open(device="cpu", precision=allowed, engine="auto", cache=tmp_path, quiet=True)
         found = extract(model, [("3", "mean")], arrays, session)
         assert session.engines == (named if allowed == "auto" else set())
         np.testing.assert_allclose(found.vectors[0], wanted.vectors[0], rtol=0.05, atol=0.01)

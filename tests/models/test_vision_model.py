@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torchvision.transforms import v2
 
 from deepscope.errors import DeepscopeError, SettingError
 from deepscope.models import Preprocessing, VisionModel, wrap
+from deepscope.models.heads import Head
 from deepscope.models.preprocessing import from_levels
 from networks import tiny_model
 
@@ -112,6 +114,20 @@ def test_the_fingerprint_changes_with_a_weight() -> None:
     third = tiny_model()
     next(third.network.parameters()).data.view(-1)[0] += 1
     assert third.fingerprint != first.fingerprint
+
+
+def test_the_identity_follows_the_weights_as_they_are_and_how_the_model_reads() -> None:
+    model = tiny_model()
+    assert model.identity == tiny_model().identity
+    others = [
+        replace(model, preprocessing=replace(model.preprocessing, mean=(0.1, 0.2, 0.3))),
+        replace(model, categories=tuple("abcd")),
+        replace(model, head=Head("multilabel")),
+    ]
+    assert len({model.identity, *(other.identity for other in others)}) == 4
+    before = model.identity
+    next(model.network.parameters()).data.view(-1)[0] += 1  # trained in place
+    assert model.identity != before
 
 
 def test_reading_nothing_is_an_error() -> None:

@@ -65,7 +65,7 @@ def _shares(model: VisionModel, pixels: Tensor, reference: Tensor, target: Tenso
     logit, without = model.objective(scores[:-1], target), model.objective(scores[-1:].expand(len(target), -1), target)
     shares = multipliers[:-1] * (pixels - reference)
     error = (shares.sum((1, 2, 3)) - (logit - without)).abs()
-    if bool((error > TOLERANCE * torch.maximum(logit.abs(), without.abs())).any()):
+    if not bool((error <= TOLERANCE * torch.maximum(logit.abs(), without.abs())).all()):  # NaN too
         raise UnsupportedError(
             f"DeepLIFT has no rule for an operation of {model.name}: its shares miss the difference of the logits by "
             f"{float(error.max()):.3g}; use integrated-gradients or occlusion, which need no rules",

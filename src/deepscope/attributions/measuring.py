@@ -93,7 +93,7 @@ def measure_batch(method: Attribution | None, batch: Batch, measures: Sequence[M
     """
     photos, inside = batch.photos, batch.inside
     about = {
-        "model": photos.model.fingerprint,
+        "model": photos.model.identity,
         "method": None if method is None else identity_of(method),
         "measures": plain_value(measures),
         "images": digest(photos.pixels, photos.predicted, *([] if inside is None else [inside])),

@@ -92,7 +92,7 @@ def check_sanity(
     for index in session.track(range(len(photos)), "sanity check"):
         one = photos[[index]]
         about = {
-            "model": photos.model.fingerprint,
+            "model": photos.model.identity,
             "methods": [identity_of(method) for method in methods],
             "check": plain_value(check.depths),
             "image": digest(one.pixels, one.predicted),

@@ -72,8 +72,8 @@ class Accuracy(Check):
         photos, pictures = _without_pixels(read)
         labels = torch.tensor([min(answer) for answer in photos.answers])
         probabilities = photos.probabilities
-        right = probabilities.argmax(1) == labels
-        other = label_order(labels.numpy(), probabilities.argmax(1).numpy(), len(model.categories), seed=session.seed)
+        right = photos.predicted == labels  # by the threshold of a binary head
+        other = label_order(labels.numpy(), photos.predicted.numpy(), len(model.categories), seed=session.seed)
         seen, classes, reduced = _reduced(probabilities, labels, model.categories)
         calibration = reliability(reduced, seen)
         error = _calibration_error(reduced, seen, session)

@@ -167,7 +167,7 @@ def classify(  # noqa: PLR0913 - its settings are keywords
     values, classes, ranks, said = (torch.cat(part) for part in zip(*parts))
     evaluation = None
     if table:
-        answers, evaluation = _evaluated(model, table, paths, torch.cat(scores), seed)
+        answers, evaluation = _evaluated(model, table, paths, torch.cat(scores), session.seed)
     return Classification(
         model=model,
         paths=tuple(paths),

@@ -45,7 +45,7 @@ class Common:
     json: Annotated[bool, Parameter(negative=())] = False
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    engine: EngineName = "auto"
+    engine: EngineName = "torch"
     seed: Annotated[int, Range(-(2**63), 2**63 - 1)] = 0
     quiet: Annotated[bool, Parameter(negative=())] = False
     of_model: ModelOptions = ModelOptions()

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 
 from deepscope.images.bounds import Limits
 from deepscope.images.refusals import UnreadableImage, label, why
@@ -68,6 +68,15 @@ def parts(path: str | Path) -> Iterator[bytes]:
             yield part
 
 
+def _form(image: Image.Image) -> bytes:
+    """What an image holds besides RGB: its own levels, transparency and orientation; nothing where it is plain RGB."""
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1)
+    clear = image.info.get("transparency")
+    if image.mode == "RGB" and turned == 1 and clear is None:
+        return b""
+    return f"{image.mode} {turned} {clear!r} {image.getpalette()}".encode() + image.tobytes()
+
+
 def digest(source: Source) -> bytes:
     """SHA-256 of the file or pixels of an image; of its name where it cannot be read (decoding says why).
 
@@ -82,7 +91,10 @@ def digest(source: Source) -> bytes:
         elif isinstance(source, bytes):
             found.update(source)
         else:
-            array = np.asarray(source.convert("RGB") if isinstance(source, Image.Image) else source)
+            if isinstance(source, Image.Image):  # what decoding goes by, besides the colours
+                found.update(_form(source))
+                source = source.convert("RGB")
+            array = np.asarray(source)
             found.update(f"{array.shape} {array.dtype}".encode() + array.tobytes())
     except (UnreadableImage, OSError, ValueError):
         found = hashlib.sha256(repr(source).encode())

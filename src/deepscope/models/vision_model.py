@@ -277,6 +277,15 @@ class VisionModel:
             return weights
         return hashlib.sha256(f"{weights} {self.head}".encode()).hexdigest()
 
+    @property
+    def identity(self) -> str:
+        """SHA-256 of what an answer depends on, for the names of kept results: hashed anew whenever it is asked for.
+
+        It covers the weights as they are now, the layers, preprocessing, classes and head.
+        """
+        read = (str(self.network), self.preprocessing.to_json(), self.categories, str(self.head))
+        return hashlib.sha256(f"{self.fingerprint} {weights_sha256(self.network)} {read}".encode()).hexdigest()
+
     def require_classes(self) -> None:
         """Raises ModelError where the model only gives features."""
         if not self.categories:

@@ -138,8 +138,8 @@ def audit(
         key=lambda member: (member.chapter, member.name),
     )
     chosen = [replace(member.within(budget, data=name, model=model.name), labels=listed) for member in wanted]
-    key = hashlib.sha256(f"{model.fingerprint}\0{place}".encode()).hexdigest()[:16]
-    shelf = Shelf(session.cache / "audits" / key, session, model.fingerprint)
+    key = hashlib.sha256(f"{model.identity}\0{place}".encode()).hexdigest()[:16]
+    shelf = Shelf(session.cache / "audits" / key, session, model.identity)
     *_, state = run(chosen, shelf, budget)
     return Audit(f"{model.name} on {Path(name).name}", state.said, state.outcomes)
 

@@ -69,7 +69,7 @@ class Report(Command):
         if self.data is not None:
             name = self.model or DEFAULT
             examined = held_out(name, self.data, session, self.labels)  # refused now rather than in every section
-            about = examined.model.fingerprint
+            about = examined.model.identity
             title = f"{examined.model.name} on {Path(self.data).name}"
         else:
             title, about = "Deep learning applications, measured", ""

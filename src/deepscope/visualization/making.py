@@ -219,7 +219,7 @@ class _Work:
     def folder(self) -> Path:
         """The folder of exactly these images: its name depends on everything that they depend on."""
         about = {
-            "model": self.objective.model.fingerprint,
+            "model": self.objective.model.identity,
             "objective": type(self.objective).__name__,
             "recipe": dataclasses.asdict(self.recipe),
             "labels": self.labels,
