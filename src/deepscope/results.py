@@ -199,13 +199,13 @@ class Provenance:
     seed: int = 0
     device: str = ""
     precision: str = ""
-    engine: str = ""
-    """What ran passes without a gradient: "torch", or other engines, joined by +."""
     started: str = ""
     """ISO 8601, UTC."""
     seconds: float = 0.0
     sha256: str = ""
     """The digest of the images that were read: of their names and bytes; empty where none were."""
+    engine: str = ""
+    """What ran passes without a gradient: "torch", or other engines, joined by +."""
 
 
 @dataclass(frozen=True)
