@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import deepscope
 from architectures import ARCHITECTURES, Architecture
 from deepscope.attributions import DeepLIFT
 from deepscope.errors import UnsupportedError
@@ -251,3 +252,26 @@ def test_completeness_of_a_transformer_in_single_precision() -> None:
         network.head.weight.normal_(0, 0.1)  # type: ignore[union-attr]
     model = VisionModel("vit-tiny", network, Preprocessing(96, 96), tuple("abcde"))
     assert_complete(model, F.interpolate(torch.rand(2, 3, 12, 12, generator=rng()), (96, 96), mode="bilinear"))
+
+
+class Named(nn.Module):
+    """A network that names the operands of functions, as transformers' code does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.project = nn.Linear(3, 6)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        tokens = self.project(pixels.flatten(2).transpose(1, 2))
+        mixed = F.scaled_dot_product_attention(query=tokens, key=tokens, value=tokens)
+        return torch.matmul(F.softmax(input=mixed, dim=-1).mean(1), other=torch.ones(6, 2).triu().to(mixed))
+
+
+def test_operands_may_be_given_by_name() -> None:
+    torch.manual_seed(0)
+    model = deepscope.wrap(Named().double(), ["a", "b"], preprocessing=Preprocessing(8, 8))
+    pixels, target = torch.rand(2, 3, 8, 8, dtype=torch.float64), torch.tensor([0, 1])
+    shares = DeepLIFT()(model, pixels, target)
+    with torch.no_grad():
+        rise = model(pixels) - model(torch.zeros_like(pixels))
+    torch.testing.assert_close(shares.sum((1, 2, 3)), rise.gather(1, target[:, None])[:, 0])

@@ -209,3 +209,31 @@ def test_one_logit_is_checked_as_two_classes(tmp_path: Path) -> None:
     attacked = Robustness(data, model="single", levels=(64,), steps=5).run(session).metrics
     assert (attacked["accuracy/clean"], attacked["accuracy/pgd/64"]) == (1, 0)
     assert Leaks(data, model="single").run(session).metrics["images"] == 12
+
+
+class Half(nn.Module):
+    """One logit, of probability 0.4 for bright images and 0.1 for dark ones."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        bright = pixels.mean((1, 2, 3), keepdim=True).flatten(1) > 0.5
+        return torch.where(bright, np.log(0.4 / 0.6), np.log(0.1 / 0.9)).to(pixels)
+
+
+def test_accuracy_is_that_of_the_threshold(tmp_path: Path) -> None:
+    for name, level in (("dark", 20), ("bright", 230)):
+        (tmp_path / name).mkdir()
+        for row in range(6):
+            Image.new("RGB", (8, 8), (level,) * 3).save(tmp_path / name / f"{row}.png")
+    found = {}
+    for threshold in (0.5, 0.3):
+        model = ds.wrap(
+            Half(),
+            ["dark", "bright"],
+            preprocessing=ds.Preprocessing(resize=8, crop=8, mean=(0, 0, 0), std=(1, 1, 1)),
+            head="binary",
+            thresholds=threshold,
+            name="half",
+        )
+        session = Session(cache=tmp_path / "cache", quiet=True, models={"half": model})
+        found[threshold] = Accuracy(str(tmp_path), model="half").run(session).metrics["accuracy/top1"]
+    assert found == {0.5: 0.5, 0.3: 1.0}

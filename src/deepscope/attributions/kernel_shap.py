@@ -5,25 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 from math import comb
-from typing import ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from deepscope.attributions.attribution import Attribution, Baseline
-from deepscope.attributions.superpixels import Estimates, Estimator, Masks, Sampling
-from deepscope.models.capabilities import SCORES, Needs
-from deepscope.models.vision_model import VisionModel
-from deepscope.settings import Count, Positive
+from deepscope.attributions.superpixels import Estimator, Masks, OfSuperpixels
 
 _ROUND = 64
 """Masks per round, after the first one."""
 
 
 @dataclass(frozen=True)
-class KernelSHAP(Attribution):
+class KernelSHAP(OfSuperpixels):
     """The Shapley values of superpixels: each one's fair share of the difference of the class's probability.
 
     Uses only the network's outputs. Random sets of superpixels are hidden, each with its complement, and a weighted
@@ -40,27 +33,9 @@ class KernelSHAP(Attribution):
         samples: most masked images per image; where they do not suffice, a warning says what was reached.
     """
 
-    needs: ClassVar[Needs] = SCORES
-    signed: ClassVar[bool] = True
-    costly: ClassVar[bool] = True
-
-    superpixels: Count = 50
-    baseline: Baseline = "mean"
-    error: Positive = 0.02
-    samples: Count = 2000
-
-    def __call__(
-        self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator | None = None
-    ) -> Tensor:
-        """(N, H, W) maps, each pixel with the value of its superpixel."""
-        return self.estimate(model, pixels, target, rng=rng).maps
-
-    def estimate(
-        self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator | None = None
-    ) -> Estimates:
-        """The maps, with the standard errors of the values and the passes; arguments as of the method itself."""
-        sampling = Sampling(self.superpixels, self.baseline, self.error, self.samples)
-        return sampling.run(_Shapley, model, pixels, target, rng)
+    def estimator(self, count: int, rng: np.random.Generator) -> Estimator:
+        """Of one image."""
+        return _Shapley(count, self.samples, rng)
 
 
 class _Shapley(Estimator):

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from deepscope.attributions.attribution import Attribution, Baseline
-from deepscope.attributions.superpixels import Estimates, Estimator, Masks, Sampling
-from deepscope.models.capabilities import SCORES, Needs
-from deepscope.models.vision_model import VisionModel
-from deepscope.settings import Count, Positive
+from deepscope.attributions.superpixels import Estimator, Masks, OfSuperpixels
 
 _WIDTH = 0.25
 """Of the kernel: how fast a masked image counts less the more of it is hidden."""
@@ -24,7 +17,7 @@ _ROUND = 64
 
 
 @dataclass(frozen=True)
-class LIME(Attribution):
+class LIME(OfSuperpixels):
     """The weights of a linear model of the class's probability, fitted to images with random superpixels hidden.
 
     Uses only the network's outputs. Each superpixel is hidden with probability 1/2; images nearer to the whole one
@@ -40,27 +33,9 @@ class LIME(Attribution):
         samples: most masked images per image; where they do not suffice, a warning says what was reached.
     """
 
-    needs: ClassVar[Needs] = SCORES
-    signed: ClassVar[bool] = True
-    costly: ClassVar[bool] = True
-
-    superpixels: Count = 50
-    baseline: Baseline = "mean"
-    error: Positive = 0.02
-    samples: Count = 2000
-
-    def __call__(
-        self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator | None = None
-    ) -> Tensor:
-        """(N, H, W) maps, each pixel with the weight of its superpixel."""
-        return self.estimate(model, pixels, target, rng=rng).maps
-
-    def estimate(
-        self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator | None = None
-    ) -> Estimates:
-        """The maps, with the standard errors of the weights and the passes; arguments as of the method itself."""
-        sampling = Sampling(self.superpixels, self.baseline, self.error, self.samples)
-        return sampling.run(_Linear, model, pixels, target, rng)
+    def estimator(self, count: int, rng: np.random.Generator) -> Estimator:
+        """Of one image."""
+        return _Linear(count, self.samples, rng)
 
 
 class _Linear(Estimator):

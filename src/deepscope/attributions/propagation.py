@@ -27,6 +27,10 @@ MATRIX_PRODUCTS = frozenset({"matmul", "__matmul__", "bmm", "einsum"})
 ATTENTION = frozenset({"scaled_dot_product_attention", "multi_head_attention_forward"})
 
 
+OPERANDS = ("input", "query", "key", "value", "other", "mat2")
+"""What PyTorch calls operands, in their order, where they are given by name."""
+
+
 class Propagation(TorchFunctionMode, ABC):
     """Inside it, the functions that have a rule are replaced by ones whose backward pass follows the rule.
 
@@ -49,6 +53,7 @@ class Propagation(TorchFunctionMode, ABC):
         plain = name if name.startswith("__") else name.rstrip("_")
         if plain not in self.ruled or not self.follows(plain, [*args, *keywords.values()]):
             return func(*args, **keywords)
+        args = (*args, *(keywords.pop(name) for name in OPERANDS if name in keywords))
         in_place = plain != name or keywords.get("inplace", False)
         if plain != name:
             func = getattr(Tensor, plain, None) or getattr(torch, plain)

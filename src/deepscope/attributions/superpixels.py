@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepscope.attributions.attribution import Baseline, baseline_pixels, image_seeds
+from deepscope.attributions.attribution import Attribution, Baseline, baseline_pixels, image_seeds
 from deepscope.attributions.engine import batches, prepared, probability
+from deepscope.models.capabilities import SCORES, Needs
 from deepscope.models.vision_model import VisionModel
+from deepscope.settings import Count, Positive
 
 Masks = NDArray[np.bool_]
 """(n, superpixels): which ones are visible."""
@@ -63,37 +66,45 @@ class Estimates:
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """How images are sampled.
+class OfSuperpixels(Attribution):
+    """Base of the methods that hide superpixels and use the network's outputs alone.
 
     Attributes:
-        superpixels: how many an image has, approximately.
-        baseline: what hides one.
-        error: the standard error that the attribution of every superpixel must reach.
-        samples: most masks per image.
+        superpixels: how many an image is divided into, approximately.
+        baseline: what hides a superpixel.
+        error: standard error, in units of probability, at which sampling stops.
+        samples: most masked images per image; where they do not suffice, a warning says what was reached.
     """
 
-    superpixels: int
-    baseline: Baseline
-    error: float
-    samples: int
+    needs: ClassVar[Needs] = SCORES
+    signed: ClassVar[bool] = True
+    costly: ClassVar[bool] = True
 
-    def run(
-        self,
-        make: Callable[[int, int, np.random.Generator], Estimator],
-        model: VisionModel,
-        pixels: Tensor,
-        target: Tensor,
-        rng: torch.Generator | None,
+    superpixels: Count = 50
+    baseline: Baseline = "mean"
+    error: Positive = 0.02
+    samples: Count = 2000
+
+    @abstractmethod
+    def estimator(self, count: int, rng: np.random.Generator) -> Estimator:
+        """What estimates the attributions of that many superpixels of an image."""
+
+    def __call__(
+        self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator | None = None
+    ) -> Tensor:
+        """(N, H, W) maps, each pixel with the attribution of its superpixel."""
+        return self.estimate(model, pixels, target, rng=rng).maps
+
+    def estimate(
+        self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: torch.Generator | None = None
     ) -> Estimates:
-        """Sample all images together until each is accurate enough, or has had all its samples.
+        """The maps, with standard errors and passes; arguments as of the method itself.
 
-        Args:
-            make: an estimator of a number of superpixels, a number of samples, and a generator.
+        All images are sampled together until each is accurate enough, or has had all its samples.
         """
         labels = np.stack([superpixels(image, self.superpixels) for image in pixels])
         seeds = image_seeds(len(pixels), 1, rng)[:, 0].tolist()
-        runs = [make(int(own.max()) + 1, self.samples, np.random.default_rng(seed)) for own, seed in zip(labels, seeds)]
+        runs = [self.estimator(int(own.max()) + 1, np.random.default_rng(seed)) for own, seed in zip(labels, seeds)]
         hidden, fast = baseline_pixels(self.baseline, pixels), prepared(model, pixels)
         places = torch.from_numpy(labels).to(pixels.device)
 

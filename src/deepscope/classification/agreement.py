@@ -221,8 +221,8 @@ class _Runner:
         pixels = self._read[key].flip(1) if way.bgr else self._read[key]
         model = replace(self.model, preprocessing=taken)
         model.outputs.kind = self.model.outputs.kind
-        probabilities = model.probabilities(forward(model, pixels, self.session))
-        return replace(way, difference=self.expected.difference(probabilities))
+        logits = forward(model, pixels, self.session)
+        return replace(way, difference=self.expected.difference(model.probabilities(logits), logits.argmax(1)))
 
 
 def _pixels(path: Path, taken: Preprocessing, antialias: bool) -> Tensor:

@@ -38,10 +38,15 @@ class Expected:
         """The first images of these."""
         return replace(self, paths=self.paths[:count], values=self.values[:count])
 
-    def difference(self, probabilities: Tensor) -> float:
-        """How far the (N, C) probabilities are from these: mean absolute difference, or share of other classes."""
+    def difference(self, probabilities: Tensor, predicted: Tensor) -> float:
+        """How far answers are from these: half the sum of absolute differences, or the share of other classes.
+
+        Args:
+            probabilities: (N, C).
+            predicted: (N,) classes, by the threshold of a binary head.
+        """
         if self.of_classes:
-            return float((probabilities.argmax(1, keepdim=True) != self.values).float().mean())
+            return float((predicted[:, None] != self.values).float().mean())
         return float((probabilities[:, list(self.columns)].double() - self.values).abs().sum(1).mean() / 2)
 
 

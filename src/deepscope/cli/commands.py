@@ -33,8 +33,8 @@ class Common:
         out: folder to write the result to: result.json, arrays as .npz, figures as PNG, animations as GIF, WebP, MP4.
         json: print the result as JSON on stdout, and nothing else there.
         device: auto, cpu, cuda, cuda:1, mps.
-        precision: precision of passes that need no gradient; auto is float32, except where bfloat16 is measured to
-            give the same features faster.
+        precision: precision of passes that need no gradient; auto is float32; with --engine auto, bfloat16
+            computes features where it is measured to be faster and to agree.
         engine: what runs passes without a gradient: auto measures which is the quickest on this machine.
         seed: random seed; the same seed gives the same result.
         quiet: print no progress and no notes.

@@ -39,7 +39,7 @@ class Chosen:
     Attributes:
         name: the engine's.
         run: the function.
-        alone: whether an image's bits are the same in any company, as far as the probe shows.
+        alone: whether an image's bits are independent of its batch, as far as the probe shows.
     """
 
     name: str
