@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from deepscope.attributions import Attribution
-from deepscope.errors import SettingError
+from deepscope.errors import DataError, SettingError
 from deepscope.results import ImageGrid, Table
 from deepscope.session import Session
 from deepscope.statistics import Estimate
@@ -54,6 +54,7 @@ def test_figures_follow_from_measurements(session: Session, monkeypatch: pytest.
     members = {name: member for name, member in Attribution.members().items() if name in FEW}
     monkeypatch.setattr(Attribution, "members", lambda: members)
     monkeypatch.setattr(study, "_QUERIED", ())
+    monkeypatch.setattr(study, "_READS", 0.0)
     result = TINY.run(session)
     metrics = result.metrics
     for name, methods in (("vit", FEW), ("cnn", ("gradient-times-input", "saliency"))):
@@ -108,3 +109,8 @@ def test_the_leading_method_is_chosen_on_other_digits() -> None:
 def test_impossible_settings_are_refused(setting: dict[str, Any], session: Session) -> None:
     with pytest.raises(SettingError):
         TransformerAttributions(**setting).run(session)
+
+
+def test_maps_of_a_network_that_reads_few_digits_are_not_measured(session: Session) -> None:
+    with pytest.raises(DataError, match=r"the vit reads .* % of the test digits .* 917 digits .* more epochs"):
+        TINY.run(session)

@@ -114,7 +114,7 @@ def train_all(arms: Sequence[Arm], session: Session, study: str, plan: Plan) -> 
         pictures = replace(pictures, train=pictures.train.some(plan.images, session.rng("images")))
 
     def one(arm: Arm, own: Session) -> GANOutcome:
-        kind = f"{plan.images or name}-{arm.recipe.epochs}-{arm.architecture.width}-{arm.recipe.rate:g}"
+        kind = f"{name}-{plan.images or 'all'}-{arm.recipe.epochs}-{arm.architecture.width}-{arm.recipe.rate:g}"
         folder = root / kind / arm.name.replace(":", "-") / f"seed-{own.seed}"
         epochs = _EVALUATOR_EPOCHS if arm.name in plan.scored else 0
         return train(arm, pictures, evaluator, own, folder, samples=plan.samples, score_epochs=epochs)

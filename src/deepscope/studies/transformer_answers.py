@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from deepscope.attributions import Attribution, SanityCheck, attribute
 from deepscope.attributions.measuring import CHANCE, POINTING, Values
 from deepscope.inputs import Photos
+from deepscope.presenters.explain_compare import ACROSS
 from deepscope.presenters.explained import heat, image_cell
-from deepscope.results import Column, ImageGrid, Table
+from deepscope.results import Column, GridCell, ImageGrid, Table
 from deepscope.statistics import Estimate, difference, mean
 from deepscope.studies.claims import Question, Row, unpaired
 from deepscope.studies.study import Answer
@@ -207,13 +208,11 @@ def figure_title(name: str) -> str:
 
 
 def figure(name: str, methods: Mapping[str, Attribution], photos: Photos) -> ImageGrid:
-    """The maps of a few digits by every method."""
+    """The maps of a few digits by every method, in several rows."""
     shown = photos[range(min(_SHOWN, len(photos)))]
     drawn = {key: attribute(method, shown.model, shown.pixels, shown.predicted) for key, method in methods.items()}
-    rows = tuple(
-        (image_cell(shown, row), *(heat(methods[key], maps[row]) for key, maps in drawn.items()))
-        for row in range(len(shown))
-    )
-    return ImageGrid(
-        rows, title=figure_title(name), columns=("digit", *methods), caption="Maps of the predicted class."
-    )
+    grid: list[tuple[GridCell, ...]] = []
+    for row in range(len(shown)):
+        cells = (image_cell(shown, row), *(heat(methods[key], maps[row], caption=key) for key, maps in drawn.items()))
+        grid += [cells[first : first + ACROSS] for first in range(0, len(cells), ACROSS)]
+    return ImageGrid(tuple(grid), title=figure_title(name), caption="Maps of the predicted class.")

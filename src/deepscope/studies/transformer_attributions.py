@@ -16,7 +16,7 @@ from deepscope.attributions.measuring import CHANCE, POINTING, Batch, Values, jo
 from deepscope.attributions.sanity import check_sanity
 from deepscope.command import Headline
 from deepscope.data import Digits
-from deepscope.errors import SettingError, UnsupportedError
+from deepscope.errors import DataError, SettingError, UnsupportedError
 from deepscope.inputs import Photos, read_photos
 from deepscope.kept import training_folder
 from deepscope.models import VisionModel
@@ -35,6 +35,10 @@ from deepscope.studies.transformer_answers import FAITHFULNESS, HELD_OUT, Measur
 
 _QUERIED: tuple[Attribution, ...] = (Occlusion(window=7, stride=3), RISE(masks=500), ScoreCAM())
 """Costly methods that take part, with settings for small images."""
+
+
+_READS = 0.8
+"""The accuracy below which nothing is asked of a network's maps."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class TransformerAttributions(Study):
     """
 
     chapter: ClassVar[str] = "2.1 Saliency maps"
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.6, "full": 15}
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 1.2, "full": 15}
 
     _: KW_ONLY
     epochs: int = 6
@@ -69,7 +73,7 @@ class TransformerAttributions(Study):
     @classmethod
     def within(cls, budget: Budget) -> TransformerAttributions:
         """Few digits everywhere, or all of them."""
-        return cls() if budget == "full" else cls(epochs=2, images=6_000, limit=8, sanity=2)
+        return cls() if budget == "full" else cls(epochs=4, images=12_000, limit=16, sanity=3)
 
     def inputs(self, home: Path) -> Sequence[Path]:
         """The digits."""
@@ -84,7 +88,8 @@ class TransformerAttributions(Study):
             raise SettingError("images", "must be at least 1000", got=self.images)
         data = read(session, images=self.images)
         root = (
-            training_folder(session, self.name, digit_networks.__name__) / f"{self.images or data.name}-{self.epochs}"
+            training_folder(session, self.name, digit_networks.__name__)
+            / f"{data.name}-{self.images or 'all'}-{self.epochs}"
         )
         metrics: dict[str, float] = {}
         models, found, read_digits = [], {}, []
@@ -94,6 +99,12 @@ class TransformerAttributions(Study):
             model = trained(name, data, epochs=self.epochs, session=session, folder=folder)
             models.append(model)
             accuracy = _accuracy(model, data.test, session)
+            if accuracy.value < _READS:
+                raise DataError(
+                    f"the {name} reads {share(accuracy)} of the test digits after training on {len(data.train)} digits "
+                    f"of {data.name}, and the maps of a network that reads fewer than {100 * _READS:.0f} % explain "
+                    "little: train on all of MNIST, or for more epochs"
+                )
             metrics |= accuracy.metrics(f"accuracy/{name}")
             test = self._drawn(model, data.test, self.limit, session)
             held_out = self._drawn(model, data.held_out, max(2, self.limit // 2), session)
