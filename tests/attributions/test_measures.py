@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from deepscope.attributions import GradCAM, Saliency, evaluate
 from deepscope.attributions.attribution import Attribution, image_seeds
+from deepscope.attributions.boxes import Boxes
 from deepscope.attributions.faithfulness import (
     ROAD,
     AverageDrop,
@@ -34,7 +35,8 @@ from deepscope.attributions.faithfulness import (
 )
 from deepscope.attributions.faithfulness.infidelity import misfit
 from deepscope.attributions.faithfulness.road import impute
-from deepscope.errors import FileError, SettingError
+from deepscope.attributions.masks import Masks
+from deepscope.errors import DataError, FileError, SettingError
 from deepscope.models import VisionModel
 from deepscope.presenters.explain_evaluate import present
 from deepscope.results import Table
@@ -527,3 +529,16 @@ def test_masks_that_are_none_are_refused(
     monkeypatch.chdir(root)
     with pytest.raises(kind, match=said):
         evaluate(tiny_model(size=SIDE), root / "images", "saliency", sanity=0, **objects)
+
+
+def test_objects_are_not_mixed_up_where_images_of_two_folders_have_one_name(tmp_path: Path) -> None:
+    photos = [tmp_path / folder / "image_0001.png" for folder in ("bedroom", "coast")]
+    for photo in photos:
+        photo.parent.mkdir()
+        Image.new("L", (4, 4), 255).save(photo)
+    with pytest.raises(DataError, match="several are called image_0001"):
+        Masks.of({"image_0001.png": np.ones((4, 4))}).require(photos)
+    with pytest.raises(DataError, match=r"several are called image_0001\.png"):
+        Boxes.of({"image_0001.png": [(0, 0, 2, 2)]}).require(photos)
+    with pytest.raises(FileError, match="are masks of one name"):
+        Masks.of(tmp_path)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -14,7 +15,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from deepscope import images
-from deepscope.errors import FileError, SettingError
+from deepscope.errors import DataError, FileError, SettingError
 from deepscope.inputs import Photos
 from deepscope.inputs.given import Item
 from deepscope.models.preprocessing import from_levels
@@ -84,6 +85,7 @@ class Boxes:
     def require(self, paths: Iterable[Path]) -> None:
         """Raises FileError, or SettingError of boxes from Python, where none of the images has a box."""
         names = [path.name for path in paths]
+        require_one_name("boxes", names, self.corners)
         if any(name in self.corners for name in names):
             return
         if self.path is None:
@@ -126,3 +128,9 @@ class Boxes:
             corners = (left, top, max(left, right - 1), max(top, bottom - 1))
             ImageDraw.Draw(drawn).rectangle(corners, fill="white")
         return drawn
+
+
+def require_one_name(what: str, names: Sequence[str], known: Container[str]) -> None:
+    """Raises DataError where two of the images have a name by which boxes or masks are found."""
+    if twice := [name for name, count in Counter(names).items() if count > 1 and name in known]:
+        raise DataError(f"{what} are found by the names of images, and several are called {twice[0]}: rename them")

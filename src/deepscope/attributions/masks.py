@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from deepscope import images
+from deepscope.attributions.boxes import require_one_name
 from deepscope.errors import FileError, SettingError
 from deepscope.inputs import Photos
 from deepscope.inputs.given import Item
@@ -48,7 +49,11 @@ class Masks:
             found = images.find([given]).paths if Path(given).is_dir() else ()
             if not found:
                 raise FileError(f"{given} is not a folder of masks: it holds no images", path=given)
-            return cls({path.stem: path for path in found}, Path(given))
+            of_file = {path.stem: path for path in found}
+            for path in found:
+                if of_file[path.stem] != path:
+                    raise FileError(f"{path} and {of_file[path.stem]} are masks of one name: rename them", path=path)
+            return cls(of_file, Path(given))
         of_name: dict[str, Path | NDArray[np.bool_]] = {}
         for name, mask in given.items():
             values = np.asarray(mask)
@@ -60,6 +65,7 @@ class Masks:
     def require(self, paths: Iterable[Path]) -> None:
         """Raises FileError, or SettingError of masks from Python, where none of the images has a mask."""
         names = [path.name for path in paths]
+        require_one_name("masks", [Path(name).stem for name in names], self.of_name)
         if any(Path(name).stem in self.of_name for name in names):
             return
         few = ", ".join(names[:3])

@@ -207,7 +207,7 @@ def _card(chapter: str, members: Sequence[Part]) -> Card:
 def sentence(parts: Sequence[Part]) -> str:
     """What was examined and what came of it, in one sentence."""
     rows = answer_rows([one.outcome for one in parts])
-    if not rows:
+    if all(isinstance(one.outcome.section, Check) for one in parts):
         looked = sum(bool(one.headline.verdict) and one.headline.tone == "attention" for one in parts)
         return f"{_count(len(parts), 'check')} of a classifier; {looked} found something to look at." if parts else ""
     count = Counter(row[4] for row in rows)
