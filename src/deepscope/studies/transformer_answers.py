@@ -171,7 +171,7 @@ def _networks(vit: Measured, cnn: Measured) -> Question:
         Row(
             f"networks/{name}",
             f"{name}: vit minus cnn",
-            unpaired(*(values[~np.isnan(values)] for values in (vit.gained(name), cnn.gained(name)))),
+            unpaired(vit.gained(name), cnn.gained(name)),
             0,
             min(vit.images, cnn.images),
         )
