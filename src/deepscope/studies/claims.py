@@ -79,7 +79,7 @@ def _cells(estimate: Estimate) -> tuple[float | None, ...]:
 
 
 def unpaired(first: NDArray[np.float64], second: NDArray[np.float64]) -> Estimate:
-    """Difference of two groups' means with its bootstrap interval; NaN values are left out, and NaN for an empty group."""
+    """Difference of two groups' means with its bootstrap interval, without NaN values; NaN where a group is empty."""
     first, second = (group[~np.isnan(group)] for group in (first, second))
     if not len(first) or not len(second):
         return Estimate(float("nan"), float("nan"), float("nan"))
