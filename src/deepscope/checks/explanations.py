@@ -28,8 +28,6 @@ from deepscope.settings import Count
 from deepscope.statistics import Estimate, mean
 
 _SHOWN = 4
-_LEADING, _USEFUL = "leading", "better-than-random"
-"""Metrics of the method that was chosen, and of those that surpass random maps."""
 Rows = Mapping[str, NDArray[np.bool_]]
 
 
@@ -106,8 +104,8 @@ class Explanations(Check):
                 if rows.any():
                     metrics |= mean(values[rows]).metrics(f"faithfulness/{name}/{group}")
         for name, gain in _leading(gained).items():
-            metrics |= gain.metrics(f"{_LEADING}/{name}")
-        metrics |= {f"{_USEFUL}/{name}": float(better) for name, better in _useful(gained).items()}
+            metrics |= gain.metrics(f"leading/{name}")
+        metrics |= {f"better-than-random/{name}": float(better) for name, better in _useful(gained).items()}
         return Result(
             title=f"Attribution maps of {model.name}",
             metrics=metrics,
@@ -149,14 +147,14 @@ class Explanations(Check):
 
     def headline(self, result: Result) -> Headline:
         """How much the most faithful maps tell."""
-        best = next(iter(_named(result.metrics, _LEADING)), "")
-        gain = Estimate.of(result.metrics, f"{_LEADING}/{best}")
+        best = next(iter(_named(result.metrics, "leading")), "")
+        gain = Estimate.of(result.metrics, f"leading/{best}")
         return Headline(
             _verdict(result.metrics),
             f"faithfulness of {best}, above random maps" if best else "",
             gain if best else None,
             form="number",
-            verdict="maps help" if any(_named(result.metrics, _USEFUL).values()) else "",
+            verdict="maps help" if any(_named(result.metrics, "better-than-random").values()) else "",
             tone="good",
             picture=result.figure(),
         )
@@ -187,11 +185,11 @@ def _named(metrics: Mapping[str, float], group: str) -> dict[str, float]:
 
 def _verdict(metrics: Mapping[str, float]) -> str:
     """What the maps are worth, of the methods that were measured."""
-    better = _named(metrics, _USEFUL)
+    better = _named(metrics, "better-than-random")
     parts = [
         f"The most faithful maps are those of {name}, chosen on half of the images: on the other half they gain "
-        f"{Estimate.of(metrics, f'{_LEADING}/{name}')} of the probability over random maps."
-        for name in _named(metrics, _LEADING)
+        f"{Estimate.of(metrics, f'leading/{name}')} of the probability over random maps."
+        for name in _named(metrics, "leading")
     ]
     if not parts:
         parts = ["There are too few images to choose a method on half of them."]
