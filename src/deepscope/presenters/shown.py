@@ -58,7 +58,7 @@ def skipped_blocks(skipped: Sequence[Skipped]) -> tuple[Block, ...]:
     rows = tuple((item.path, item.reason) for item in skipped)
     number = f"{len(skipped)} input{'s' if len(skipped) != 1 else ''}"
     return (
-        Note(f"{number} could not be read and {'were' if len(skipped) != 1 else 'was'} skipped.", "Skipped", "warning"),
+        Note(f"{number} could not be used and {'were' if len(skipped) != 1 else 'was'} skipped.", "Skipped", "warning"),
         Table(columns=(Column("path"), Column("reason")), rows=rows, title="Skipped"),
     )
 
