@@ -37,6 +37,7 @@ from deepscope.attributions.faithfulness.infidelity import misfit
 from deepscope.attributions.faithfulness.road import impute
 from deepscope.attributions.masks import Masks
 from deepscope.errors import DataError, FileError, SettingError
+from deepscope.inputs import gather, read_photos
 from deepscope.models import VisionModel
 from deepscope.presenters.explain_evaluate import present
 from deepscope.results import Table
@@ -536,9 +537,45 @@ def test_objects_are_not_mixed_up_where_images_of_two_folders_have_one_name(tmp_
     for photo in photos:
         photo.parent.mkdir()
         Image.new("L", (4, 4), 255).save(photo)
-    with pytest.raises(DataError, match="several are called image_0001"):
+    with pytest.raises(DataError, match="masks of image_0001 may be those of 2 images"):
         Masks.of({"image_0001.png": np.ones((4, 4))}).require(photos)
-    with pytest.raises(DataError, match=r"several are called image_0001\.png"):
+    with pytest.raises(DataError, match=r"boxes of image_0001\.png may be those of 2 images"):
         Boxes.of({"image_0001.png": [(0, 0, 2, 2)]}).require(photos)
-    with pytest.raises(FileError, match="are masks of one name"):
+    with pytest.raises(DataError, match="may be those of 2 images"):  # also where one of them is drawn alone
+        evaluate(
+            tiny_model(size=SIDE), tmp_path, "saliency", sanity=0, limit=1, boxes={"image_0001.png": [(0, 0, 2, 2)]}
+        )
+    Image.new("L", (4, 4)).save(photos[0].with_suffix(".bmp"))
+    with pytest.raises(FileError, match="are masks of one image"):
         Masks.of(tmp_path)
+    with pytest.raises(SettingError, match="one mask of cat"):
+        Masks.of({"cat.png": np.ones((4, 4)), "cat.jpg": np.ones((4, 4))})
+
+
+def test_objects_in_class_folders_are_found_by_the_ends_of_paths(tmp_path: Path) -> None:
+    """Each image has a mask and a box in another quarter; one class has no mask of an image of the same name."""
+    quarters = {"bedroom": (0, 0, 8, 8), "coast": (8, 0, 16, 8)}
+    lines = ["file,left,top,right,bottom"]
+    for folder in (*quarters, "forest"):
+        for root in ("photos", "masks"):
+            (tmp_path / root / folder).mkdir(parents=True)
+        Image.new("RGB", (16, 16), "grey").save(tmp_path / "photos" / folder / "1.jpg")
+        if folder in quarters:
+            left, top, right, bottom = quarters[folder]
+            mask = np.zeros((16, 16), np.uint8)
+            mask[top:bottom, left:right] = 255
+            Image.fromarray(mask).save(tmp_path / "masks" / folder / "1.png")
+            lines.append(f"{folder}/1.jpg,{left},{top},{right},{bottom}")
+    (tmp_path / "boxes.csv").write_text("\n".join(lines), encoding="utf-8")
+    model = tiny_model(size=16)
+    given = gather(tmp_path / "photos")
+    photos = read_photos(model, given, Session(quiet=True))
+    assert [path.parent.name for path in photos.paths] == ["bedroom", "coast", "forest"]
+    for objects in (Masks.of(tmp_path / "masks"), Boxes.of(tmp_path / "boxes.csv")):
+        objects.require(photos.paths)
+        inside = objects.inside(photos, list(given.items))
+        for row, (left, top, right, bottom) in enumerate(quarters.values()):
+            wanted = torch.zeros(16, 16)
+            wanted[top:bottom, left:right] = 1
+            assert torch.equal(inside[row], wanted)
+        assert inside[2].isnan().all()

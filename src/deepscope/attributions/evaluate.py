@@ -115,10 +115,12 @@ def evaluate(  # noqa: PLR0913 - its settings are keywords
         methods: attribution methods, or their names; "all" means all of them.
         measures: measures, or their names; by default all of them.
         boxes: the objects' boxes, for the pointing game and relevance rank accuracy: a CSV file
-            (file,left,top,right,bottom, in pixels), or {"cat.jpg": [(left, top, right, bottom), ...]}; images from
-            memory are called "image-0" and so on.
+            (file,left,top,right,bottom, in pixels), or {"cat.jpg": [(left, top, right, bottom), ...]}; images of one
+            name are told apart by the ends of their paths (`bedroom/1.jpg`), and those from memory are called
+            "image-0" and so on.
         masks: the objects' masks instead: a folder with an image of the same name and size for each image, in which
-            everything that is not black is the object, or {"cat.jpg": (H, W) array}.
+            everything that is not black is the object, or {"cat.jpg": (H, W) array}. Folders in it have the names of
+            the images' folders (`bedroom/1.png` is the mask of `bedroom/1.jpg`).
         against: another classifier, measured on the same images.
         sanity: images for the sanity check; 0 skips it.
         limit: most images to use, drawn at random.
@@ -153,7 +155,10 @@ def evaluate(  # noqa: PLR0913 - its settings are keywords
             method.require(one)
     session = Session.of(session, device=model.device, seed=seed)
     objects = _objects(boxes, masks)
-    given = _listed(images).some(limit, session) if objects or against else gather(images).some(limit, session)
+    given = _listed(images) if objects or against else gather(images)
+    if objects:  # of all images: which of them are drawn must not change whose boxes they are
+        objects.require(item.path for item in given.items)
+    given = given.some(limit, session)
     if objects:
         objects.require(item.path for item in given.items)
     plan = _Plan(tuple(chosen), tuple(asked), objects, sanity, batch_size, session)

@@ -44,17 +44,12 @@ class LabelTable:
         Raises:
             DataError: none of them is listed.
         """
-        named = [self._name(path) for path in paths]
+        named = [tables.name_in(path, self.rows) for path in paths]
         counts = Counter(named)
         found = [self.rows[name] if name is not None and counts[name] == 1 else None for name in named]
         if all(labels is None for labels in found):
             raise DataError(f"{self.path} names none of the images: its first column has their files", data=self.path)
         return found
-
-    def _name(self, path: Path) -> str | None:
-        """What the file calls an image: the longest end of its path that is listed."""
-        ends = ("/".join(path.parts[start:]) for start in range(len(path.parts)))
-        return str(path) if str(path) in self.rows else next((end for end in ends if end in self.rows), None)
 
 
 def labels_beside(folder: str | Path) -> Path | None:
