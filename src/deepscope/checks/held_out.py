@@ -127,10 +127,9 @@ def of_one_label(held: HeldOut) -> HeldOut:
         raise DataError(f"no image shows a label of {model.name}: there is nothing to measure")
     label = min(counts, key=lambda one: (-counts[one], one))
     answers = tuple(frozenset({int(label in shown)}) for shown in held.answers)
-    items = tuple(replace(item, label=answer) for item, answer in zip(held.images.items, answers, strict=True))
     text = f"The label {model.categories[label]!r}, which most images show: whether it is above its threshold."
     notes = (Note(text, "One label"), *held.notes)
-    return HeldOut(model.for_label(label), replace(held.images, items=items), answers, notes)
+    return HeldOut(model.for_label(label), held.images, answers, notes)
 
 
 def require_one_class(model: VisionModel, what: str) -> None:

@@ -18,7 +18,8 @@ BESIDE = "labels.csv"
 _FILE = ("file", "filename", "image", "path")
 """Names of the first column."""
 _VALUES = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
-_SEPARATOR = ";"
+SEPARATOR = ";"
+"""Of the labels of an image."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def read_labels(path: str | Path, model: VisionModel) -> LabelTable:
         if by_column:
             shown = [label for label, cell in zip(columns, cells[1:]) if _is_set(cell, path, line)]
         else:
-            named = filter(None, (name.strip() for name in cells[1].split(_SEPARATOR)))
+            named = filter(None, (name.strip() for name in cells[1].split(SEPARATOR)))
             shown = [_label(names, name, path, line, model) for name in named]
         rows[cells[0]] = frozenset(shown)
     known = tuple(sorted(columns)) if by_column else tuple(range(len(model.categories)))
