@@ -222,7 +222,10 @@ OF_PICTURES = {
 REFUSED_BY_HEAD: dict[str, dict[str, set[str]]] = {
     "multilabel": {
         "must name a label": {"attack evaluate", "attack pgd", "attack square"},
-        "several labels per image": {"check labels", "check shortcuts", "check slices"},
+        "several labels per image": {
+            *("check labels", "check shortcuts", "check slices"),
+            *("adapt evaluate", "adapt predict", "transfer predict"),
+        },
     },
     "binary": {},
     "grey": {},
