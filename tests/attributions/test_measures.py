@@ -16,6 +16,7 @@ from PIL import Image
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
+from deepscope.attacks import FGSM, Conditions, evaluate_attacks
 from deepscope.attributions import GradCAM, Saliency, evaluate
 from deepscope.attributions.attribution import Attribution, image_seeds
 from deepscope.attributions.boxes import Boxes
@@ -579,3 +580,21 @@ def test_objects_in_class_folders_are_found_by_the_ends_of_paths(tmp_path: Path)
             wanted[top:bottom, left:right] = 1
             assert torch.equal(inside[row], wanted)
         assert inside[2].isnan().all()
+
+
+def test_networks_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    first, second = tiny_model(size=SIDE), tiny_model(size=SIDE, seed=1)
+    assert first.name == second.name
+    levels = np.random.default_rng(0).integers(0, 256, (20, 16, 3), dtype=np.uint8)
+    alone = evaluate(second, levels, "saliency", measures="roughness", sanity=0)
+    both = evaluate(first, levels, "saliency", measures="roughness", sanity=0, against=second)
+    assert both.names == ("tiny", "tiny (2)") and alone.names == ("tiny",)
+    frame = both.to_pandas()
+    rows = frame[(frame["model"] == "tiny (2)") & (frame["method"] == "saliency")]
+    assert rows["value"].tolist() == alone.values["saliency"]["roughness"].tolist()
+    result = both.result()
+    assert result.metrics["tiny (2)/roughness/saliency"] == alone.result().metrics["roughness/saliency"]
+    assert result.arrays["tiny/roughness/saliency"] != result.arrays["tiny (2)/roughness/saliency"]
+    assert result.provenance.models == {"tiny": first.fingerprint, "tiny (2)": second.fingerprint}
+    moved = evaluate_attacks(first, levels, FGSM(), Conditions([0.1], transfer_to=[second])).result()
+    assert moved.provenance.models == result.provenance.models

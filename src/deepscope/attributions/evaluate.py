@@ -24,6 +24,7 @@ from deepscope.images import Skipped
 from deepscope.inputs import Given, Images, Photos, gather, stream_photos
 from deepscope.inputs.given import Item
 from deepscope.models import VisionModel
+from deepscope.names import distinct
 from deepscope.render import Presented
 from deepscope.session import Session
 
@@ -71,6 +72,11 @@ class Evaluation(Presented):
     measures: Mapping[str, Measure]
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The networks' names, which differ: of two with one name, the second one is numbered."""
+        return tuple(distinct(network.model.name for network in self.networks))
+
+    @property
     def values(self) -> Mapping[str, Mapping[str, NDArray[np.float64]]]:
         """Method, or "random" -> measure -> (N,) values of the model."""
         return self.networks[0].values
@@ -78,8 +84,8 @@ class Evaluation(Presented):
     def columns(self) -> Mapping[str, Sequence[Any]]:
         """One row per model, method, measure and image: the value."""
         rows = [
-            (network.model.name, method, measure, str(path), float(value))
-            for network in self.networks
+            (name, method, measure, str(path), float(value))
+            for name, network in zip(self.names, self.networks)
             for method, of_method in network.values.items()
             for measure, values in of_method.items()
             for path, value in zip(network.paths, values)
