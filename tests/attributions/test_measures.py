@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from deepscope.attacks import FGSM, Conditions, evaluate_attacks
-from deepscope.attributions import GradCAM, Saliency, evaluate
+from deepscope.attributions import GradCAM, IntegratedGradients, Saliency, evaluate
 from deepscope.attributions.attribution import Attribution, image_seeds
 from deepscope.attributions.boxes import Boxes
 from deepscope.attributions.faithfulness import (
@@ -41,7 +41,7 @@ from deepscope.errors import DataError, FileError, SettingError
 from deepscope.inputs import gather, read_photos
 from deepscope.models import VisionModel
 from deepscope.presenters.explain_evaluate import present
-from deepscope.results import Table
+from deepscope.results import Note, Table
 from deepscope.session import Session
 from networks import linear_model, tiny_model
 
@@ -598,3 +598,40 @@ def test_networks_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert result.provenance.models == {"tiny": first.fingerprint, "tiny (2)": second.fingerprint}
     moved = evaluate_attacks(first, levels, FGSM(), Conditions([0.1], transfer_to=[second])).result()
     assert moved.provenance.models == result.provenance.models
+
+
+def test_a_method_that_fails_late_loses_nothing_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Saliency maps of shuffled networks are refused: in the middle of the sanity check, when all is measured."""
+    model, session = tiny_model(size=SIDE), Session(quiet=True, cache=tmp_path / "cache")
+    trained, maps = model.network.state_dict(), Saliency.__call__
+
+    def of_trained_networks(method: Saliency, model: VisionModel, *given: Any, **named: Any) -> torch.Tensor:
+        if not all(torch.equal(trained[name], weight) for name, weight in model.network.state_dict().items()):
+            raise SettingError("error", "is out of reach")
+        return maps(method, model, *given, **named)
+
+    levels = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    settings: Any = {"measures": "roughness", "sanity": 2, "session": session}
+    expected = evaluate(model, levels, ["saliency", "gradient-times-input"], **settings)
+    alone = evaluate(model, levels, "gradient-times-input", **settings)
+    monkeypatch.setattr(Saliency, "__call__", of_trained_networks)
+    session = Session(quiet=True, cache=tmp_path / "other")
+    found = evaluate(model, levels, ["saliency", "gradient-times-input"], **{**settings, "session": session})
+    assert found.columns() == expected.columns() and not found.networks[0].refused
+    check = found.networks[0].sanity
+    assert check is not None and list(check.refused) == ["saliency"] and check.images == 2
+    assert alone.networks[0].sanity is not None
+    survived = (one.survived["gradient-times-input"] for one in (check, alone.networks[0].sanity))
+    np.testing.assert_array_equal(*survived)
+    result = found.result()
+    assert "sanity/gradient-times-input" in result.metrics and "sanity/saliency" not in result.metrics
+    assert any(isinstance(block, Note) and "out of reach" in block.text for block in result.blocks)
+    found = evaluate(model, levels, "saliency", **{**settings, "session": session})  # of which no sanity check is left
+    assert found.networks[0].sanity is None and "roughness" in found.values["saliency"]
+
+
+def test_integrated_gradients_of_no_image() -> None:
+    model, none = tiny_model(size=SIDE), torch.zeros(0, 3, SIDE, SIDE)
+    model(torch.rand(1, 3, SIDE, SIDE))  # finds out what the network returns
+    for method in (IntegratedGradients(), IntegratedGradients(steps=4)):
+        assert method(model, none, torch.zeros(0, dtype=torch.long)).shape == none.shape
