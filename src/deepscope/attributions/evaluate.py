@@ -24,6 +24,7 @@ from deepscope.images import Skipped
 from deepscope.inputs import Given, Images, Photos, gather, stream_photos
 from deepscope.inputs.given import Item
 from deepscope.models import VisionModel
+from deepscope.models.capabilities import RGB, require
 from deepscope.names import distinct
 from deepscope.render import Presented
 from deepscope.session import Session
@@ -161,7 +162,11 @@ def evaluate(  # noqa: PLR0913 - its settings are keywords
             method.require(one)
     session = Session.of(session, device=model.device, seed=seed)
     objects = _objects(boxes, masks)
-    given = _listed(images) if objects or against else gather(images)
+    if objects:
+        for one in models:
+            require(one, "a measure of where the object is", RGB)
+    given = gather(images, channels=model.planes)
+    given = _listed(given) if objects or against else given
     if objects:  # of all images: which of them are drawn must not change whose boxes they are
         objects.require(item.path for item in given.items)
     given = given.some(limit, session)
@@ -184,9 +189,8 @@ def _objects(boxes: BoxesGiven | None, masks: MasksGiven | None) -> Boxes | Mask
     return None if boxes is None else Boxes.of(boxes)
 
 
-def _listed(images: Images) -> Given:
+def _listed(given: Given) -> Given:
     """The images as a list, to be read more than once."""
-    given = gather(images)
     return given if given.count is not None else Given(tuple(given.items), given.roots, given.skipped)
 
 
