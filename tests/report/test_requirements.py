@@ -18,7 +18,7 @@ from deepscope.errors import DeepscopeError, FileError, SettingError, UnknownNam
 from deepscope.models import Preprocessing, VisionModel, wrap
 from deepscope.report.card import ModelCard
 from deepscope.report.keeping import Outcome
-from deepscope.report.requirements import Requirement, Verdict, judge, parsed, read_requirements
+from deepscope.report.requirements import Requirement, Verdict, assess, parsed, read_requirements
 from deepscope.results import Column, Note, Provenance, Result, Table
 from deepscope.statistics import Estimate, proportion
 
@@ -63,7 +63,7 @@ def _accuracy(right: int, total: int) -> Outcome:
     ],
 )
 def test_a_figure_and_its_interval_decide(right: int, text: str, verdict: Verdict) -> None:
-    (found,) = judge(parsed([text]), [_accuracy(right, 100)])
+    (found,) = assess(parsed([text]), [_accuracy(right, 100)])
     assert found.verdict == verdict, found.reason
 
 
@@ -76,7 +76,7 @@ def test_nothing_passes_unless_every_end_keeps_to_the_bound(
     outcome = _accuracy(1, 2)
     metrics = {**outcome.result.metrics, **Estimate(value, value - below, value + above).metrics("x")}
     outcome = Outcome(outcome.section, Result("", metrics=metrics))
-    (found,) = judge([Requirement("accuracy/x", ">=" if least else "<=", bound)], [outcome])
+    (found,) = assess([Requirement("accuracy/x", ">=" if least else "<=", bound)], [outcome])
     worst = value - below if least else value + above
     kept = (worst >= bound, value >= bound) if least else (worst <= bound, value <= bound)
     assert found.verdict == {(True, True): "pass", (False, True): "warn", (False, False): "fail"}[kept]
@@ -86,13 +86,13 @@ def test_what_was_not_measured_is_not_passed() -> None:
     failed = Outcome(Leaks("photos"), Result("Leaks"), failure="ValueError: no")
     lacking = Outcome(Accuracy("photos"), Result("Accuracy"), missing="no images")
     wanted = parsed(["leaks<=0", "accuracy>=0", "robustness>=0"])
-    found = judge(wanted, [failed, lacking])
+    found = assess(wanted, [failed, lacking])
     assert [one.verdict for one in found] == ["fail"] * 3
     assert [math.isnan(one.estimate.value) for one in found] == [True] * 3
     assert "ValueError: no" in found[0].reason and "no images" in found[1].reason and "did not run" in found[2].reason
-    (other,) = judge(parsed("accuracy/bier<=1"), [_accuracy(1, 2)])
+    (other,) = assess(parsed("accuracy/bier<=1"), [_accuracy(1, 2)])
     assert other.verdict == "fail" and "accuracy/brier" in other.reason
-    (lenient,) = judge([Requirement("robustness", ">=", 0.5, strict=False)], [])
+    (lenient,) = assess([Requirement("robustness", ">=", 0.5, strict=False)], [])
     assert lenient.verdict == "warn"
 
 
@@ -156,7 +156,7 @@ def test_the_card_holds_what_was_measured_and_says_what_was_not(tmp_path: Path) 
         _accuracy(93, 100),
         Outcome(Leaks("photos"), Result("Leaks"), missing="no training images"),
     ]
-    card = ModelCard.of(_model(), "my/photos", outcomes, judge(parsed(["accuracy>=0.9"]), outcomes))
+    card = ModelCard.of(_model(), "my/photos", outcomes, assess(parsed(["accuracy>=0.9"]), outcomes))
     assert card.verdict == "warn"
     assert [one.name for one in card.figures] == ["accuracy", "accuracy/expected-calibration-error", "accuracy/brier"]
     assert card.figures[0].estimate == proportion(93, 100)

@@ -20,7 +20,7 @@ from deepscope.report.card import ModelCard
 from deepscope.report.keeping import Outcome, Shelf
 from deepscope.report.overview import overview
 from deepscope.report.page import page, refuse_foreign, write
-from deepscope.report.requirements import judge, parsed
+from deepscope.report.requirements import assess, parsed
 from deepscope.report.running import run
 from deepscope.results import Result
 from deepscope.session import Session
@@ -150,7 +150,7 @@ def audit(  # noqa: PLR0913  (the public face)
     key = hashlib.sha256(f"{model.identity}\0{place}".encode()).hexdigest()[:16]
     shelf = Shelf(session.cache / "audits" / key, session, model.identity)
     *_, state = run(chosen, shelf, budget)
-    card = ModelCard.of(model, name, state.outcomes, judge(required, state.outcomes))
+    card = ModelCard.of(model, name, state.outcomes, assess(required, state.outcomes))
     return Audit(f"{model.name} on {Path(name).name}", state.said, state.outcomes, card)
 
 

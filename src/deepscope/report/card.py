@@ -18,7 +18,7 @@ from deepscope.models import VisionModel
 from deepscope.render.text import amount, share
 from deepscope.report.card_text import markdown
 from deepscope.report.keeping import Outcome
-from deepscope.report.requirements import Judged, Verdict
+from deepscope.report.requirements import Assessed, Verdict
 from deepscope.results import Block, Column, Note, Result, Table
 from deepscope.statistics import Estimate
 
@@ -96,17 +96,19 @@ class ModelCard:
     per_class: Table | None
     findings: tuple[Finding, ...]
     unmeasured: tuple[tuple[str, str], ...]
-    requirements: tuple[Judged, ...] = ()
+    requirements: tuple[Assessed, ...] = ()
 
     @classmethod
-    def of(cls, model: VisionModel, data: str, outcomes: Sequence[Outcome], judged: Sequence[Judged] = ()) -> ModelCard:
+    def of(
+        cls, model: VisionModel, data: str, outcomes: Sequence[Outcome], assessed: Sequence[Assessed] = ()
+    ) -> ModelCard:
         """The card of a model after these checks.
 
         Args:
             model: the classifier.
             data: the folder or dataset that it was examined on.
             outcomes: of the checks.
-            judged: what was required.
+            assessed: what was required.
         """
         finished = [one for one in outcomes if not one.failure and not one.missing]
         origins = [one.result.provenance for one in finished]
@@ -124,7 +126,7 @@ class ModelCard:
             per_class=next((table for one in finished for table in _tables(one.result)), None),
             findings=tuple(finding for one in finished for finding in _findings(one)),
             unmeasured=tuple((one.section.name, one.failure or one.missing) for one in outcomes if one not in finished),
-            requirements=tuple(judged),
+            requirements=tuple(assessed),
         )
 
     @property

@@ -17,7 +17,7 @@ from deepscope.render.text import duration
 from deepscope.report.card import ModelCard, refuse_foreign_card, verdict_blocks
 from deepscope.report.keeping import Outcome, Shelf
 from deepscope.report.page import Page, refuse_foreign, write
-from deepscope.report.requirements import Requirement, judge, parsed, read_requirements
+from deepscope.report.requirements import Requirement, assess, parsed, read_requirements
 from deepscope.report.running import run
 from deepscope.results import Column, Note, Result, Table
 from deepscope.session import Session
@@ -93,7 +93,7 @@ class Report(Command):
             outcomes, keeping = state.outcomes, Keeping("the page")
             if model is not None:
                 done = state.running is None
-                card = ModelCard.of(model, str(self.data), outcomes, judge(required, outcomes) if done else ())
+                card = ModelCard.of(model, str(self.data), outcomes, assess(required, outcomes) if done else ())
             with keeping:
                 write(folder / "index.html", page.html(state, card))
                 if card is not None:

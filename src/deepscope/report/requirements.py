@@ -85,7 +85,7 @@ class Requirement:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Assessed:
     """A requirement and what the audit measured.
 
     Attributes:
@@ -168,32 +168,32 @@ def parsed(texts: Sequence[str]) -> tuple[Requirement, ...]:
     return tuple(Requirement.parse(text) for text in texts)
 
 
-def judge(requirements: Sequence[Requirement], outcomes: Sequence[Outcome]) -> tuple[Judged, ...]:
+def assess(requirements: Sequence[Requirement], outcomes: Sequence[Outcome]) -> tuple[Assessed, ...]:
     """Compare each requirement with what the finished checks measured. What was not measured is never passed."""
     by_name = {outcome.section.name: outcome for outcome in outcomes}
-    return tuple(_judged(one, by_name.get(one.check)) for one in requirements)
+    return tuple(_assessed(one, by_name.get(one.check)) for one in requirements)
 
 
-def _judged(requirement: Requirement, outcome: Outcome | None) -> Judged:
+def _assessed(requirement: Requirement, outcome: Outcome | None) -> Assessed:
     nothing = Estimate(math.nan, math.nan, math.nan)
     missed: Verdict = "fail" if requirement.strict else "warn"
     if outcome is None:
-        return Judged(requirement, nothing, missed, f"the check {requirement.check} did not run")
+        return Assessed(requirement, nothing, missed, f"the check {requirement.check} did not run")
     if outcome.failure or outcome.missing:
-        return Judged(requirement, nothing, missed, f"not measured: {outcome.failure or outcome.missing}")
+        return Assessed(requirement, nothing, missed, f"not measured: {outcome.failure or outcome.missing}")
     estimate = _figure(requirement, outcome)
     if estimate is None or math.isnan(estimate.value):
-        return Judged(requirement, nothing, missed, _no_figure(requirement, outcome))
+        return Assessed(requirement, nothing, missed, _no_figure(requirement, outcome))
     ends = (estimate.low, estimate.high) if estimate.known else (estimate.value,)
     if not requirement.met_by(estimate.value):
         reason = "the figure does not keep to the bound"
         if any(requirement.met_by(end) for end in ends):
             reason += ", though its interval reaches it: more images may decide"
-        return Judged(requirement, estimate, missed, reason)
+        return Assessed(requirement, estimate, missed, reason)
     if all(requirement.met_by(end) for end in ends):
         kept = "the whole 95 % interval" if estimate.low != estimate.high and estimate.known else "the figure"
-        return Judged(requirement, estimate, "pass", f"{kept} keeps to the bound")
-    return Judged(requirement, estimate, "warn", "the figure keeps to the bound, its 95 % interval does not")
+        return Assessed(requirement, estimate, "pass", f"{kept} keeps to the bound")
+    return Assessed(requirement, estimate, "warn", "the figure keeps to the bound, its 95 % interval does not")
 
 
 def _figure(requirement: Requirement, outcome: Outcome) -> Estimate | None:
