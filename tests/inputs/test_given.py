@@ -18,6 +18,7 @@ import deepscope as ds
 from deepscope import images
 from deepscope.errors import DataError, SettingError
 from deepscope.inputs import gather, read, read_photos
+from deepscope.inputs.examples import Examples
 from deepscope.models.heads import Head
 from deepscope.session import Session
 from networks import tiny_model
@@ -215,3 +216,11 @@ def test_labels_of_one_of_several_are_those_of_the_network() -> None:
     assert read_photos(one, list(zip(pixels, SHOWN)), SESSION).answers == tuple(map(frozenset, ({1}, {0}, {0})))
     with pytest.raises(DataError, match="several labels per image"):
         read_photos(one, [(pixels[0], 1)], SESSION)
+
+
+@pytest.mark.parametrize("labels", [None, SHOWN, SHOWN.numpy()])
+def test_several_labels_are_not_classes(labels: Any) -> None:
+    pixels = torch.rand(3, 3, 16, 16)
+    given: Any = pixels if labels is not None else list(zip(pixels, SHOWN))
+    with pytest.raises(DataError, match="has several labels"):
+        Examples.of_images(given, labels)
