@@ -75,7 +75,7 @@ class Question:
 
 def _cells(estimate: Estimate) -> tuple[float | None, ...]:
     """Value and interval, empty where there is none."""
-    return tuple(None if np.isnan(x) else x for x in (estimate.value, estimate.low, estimate.high))
+    return tuple(x if np.isfinite(x) else None for x in (estimate.value, estimate.low, estimate.high))
 
 
 def unpaired(first: NDArray[np.float64], second: NDArray[np.float64]) -> Estimate:
