@@ -13,6 +13,7 @@ from deepscope import statistics
 from deepscope.statistics import (
     Estimate,
     difference,
+    gap_over_seeds,
     holm,
     mcnemar,
     mean,
@@ -129,6 +130,14 @@ def test_difference_is_paired() -> None:
     assert (estimate.value, estimate.low, estimate.high) == pytest.approx((0.5, 0.5, 0.5))
     same = difference([True, False, True], [True, False, True])
     assert same == Estimate(0.0, 0.0, 0.0)
+
+
+def test_gaps_over_seeds_are_paired_and_equal_ones_decide_nothing() -> None:
+    first, second = [0.90, 0.80, 0.95], [0.88, 0.77, 0.91]
+    assert gap_over_seeds(first, second) == over_seeds(np.subtract(first, second))
+    assert gap_over_seeds([0.9, 0.8], [0.8, 0.7]).low == -math.inf  # both 0.1, up to rounding
+    assert gap_over_seeds([0.9, 0.8], [0.9, 0.8]) == Estimate(0.0, 0.0, 0.0)
+    assert gap_over_seeds([0.9], [0.8]).high == math.inf
 
 
 def test_holm_adjusts_as_r_does() -> None:

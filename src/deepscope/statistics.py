@@ -115,6 +115,18 @@ def over_seeds(values: ArrayLike, *, confidence: float = 0.95) -> Estimate:
     return Estimate(centre, centre - half, centre + half)
 
 
+def gap_over_seeds(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95) -> Estimate:
+    """Mean of first - second over a few training runs of the same seeds, with its Student t interval.
+
+    Infinite where every gap is the same and not 0: figures are rounded, and a few equal ones have no spread to see.
+    """
+    a, b = _paired(first, second)
+    gaps = a - b
+    if gaps.size > 1 and np.allclose(gaps, gaps[0], rtol=1e-9, atol=1e-12) and not np.allclose(gaps, 0, atol=1e-12):
+        return Estimate(float(gaps.mean()), -math.inf, math.inf)
+    return over_seeds(gaps, confidence=confidence)
+
+
 def mcnemar(first: ArrayLike, second: ArrayLike) -> float:
     """Two-sided exact p-value that two classifiers, right or wrong on the same items, differ (McNemar 1947).
 

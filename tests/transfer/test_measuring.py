@@ -15,22 +15,12 @@ from deepscope.transfer import Recipe
 from deepscope.transfer.heads import Head
 from deepscope.transfer.measuring import Row, p_value, p_values
 
-ONE = Row(
-    Recipe.parse("efficientnet_lite0"),
-    Head.named("ridge"),
-    "",
-    1,
-    0.0,
-    300,
-    (),
-    Estimate(0, 0, 0),
-    Estimate(0, 0, 0),
-    0,
-)
+NONE = Estimate(0, 0, 0)
+ONE = Row(Recipe.parse("efficientnet_lite0"), Head.named("ridge"), "", 1, 0.0, 300, (), NONE, NONE, 0)
 
 
 def of_counts(*right: int, images: int = 100) -> Row:
-    """A row that is right on so many of the test images of each split."""
+    """A row that is right on these numbers of test images, one per split."""
     return replace(ONE, correct=tuple(np.arange(images) < count for count in right))
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from deepscope.results import Column, Table
 from deepscope.statistics import Estimate
-from deepscope.studies.study import Answer
+from deepscope.studies.study import Answer, Verdict, decided
 
 _FEWEST = 6
 
@@ -71,6 +71,11 @@ class Question:
                 self.title, self.claim, "; ".join(f"{row.text} {row.estimate}" for row in known), "not decided", few
             )
         return Answer(self.title, self.claim, "; ".join(said), verdict)
+
+
+def minor_decrease(change: Estimate) -> Verdict:
+    """Whether the whole interval of a change in accuracy is a decrease, of at most one point."""
+    return decided(change.low >= -0.01 and change.high < 0, change.low > 0 or change.high < -0.01)
 
 
 def _cells(estimate: Estimate) -> tuple[float | None, ...]:

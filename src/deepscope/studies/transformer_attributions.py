@@ -113,6 +113,7 @@ class TransformerAttributions(Study):
                 accuracy,
                 self._measured(methods, test, session),
                 self._measured(methods, held_out, session),
+                test.rows,
                 check_sanity(methods, test[range(min(self.sanity, len(test)))], session),
                 refused,
             )
@@ -215,8 +216,8 @@ def _metrics(name: str, measured: Measured) -> dict[str, float]:
         if method in measured.methods:
             metrics |= mean(measured.gained(method)).metrics(f"{FAITHFULNESS}/{method}/{name}")
             metrics |= mean(measured.gained(method, than=asked.INK)).metrics(f"beyond-pixels/{method}/{name}")
-            gap = measured.area(method, held_out=True) - measured.area(CHANCE, held_out=True)
-            metrics[f"{HELD_OUT}/{FAITHFULNESS}/{method}/{name}"] = mean(gap).value
+            held_out = mean(measured.gained(method, held_out=True)).value
+            metrics[f"{HELD_OUT}/{FAITHFULNESS}/{method}/{name}"] = held_out
     return metrics
 
 
