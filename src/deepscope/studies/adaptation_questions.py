@@ -54,7 +54,7 @@ class AdaptationQuestions(Study):
     """The effect of gradient reversal, its factor, pseudo-labels and other components, from MNIST to MNIST-M.
 
     The questions use the modern recipe, which takes a tenth of the steps of the paper's; a separate table shows the
-    effect of the choices in the paper's network. Every training is kept (below --out, else in the cache): the
+    effect of the choices in the paper's network. Every training is kept (in the output folder, else in the cache): the
     same command resumes an interrupted study.
 
     Attributes:
@@ -176,9 +176,7 @@ class AdaptationQuestions(Study):
     def _factor(self, trained: AdaptationsTrained) -> Answer:
         question, published = "3. the factor's influence", "an optimal value is crucial"
         if not all(name in trained.outcomes for name in _BY_FACTOR.values()):
-            return Answer(
-                question, published, "-", "not measured here", f"`deepscope study {self.name} --thorough` measures it"
-            )
+            return Answer(question, published, "-", "not measured here", "a thorough run of the study measures it")
         by_factor = {factor: trained.runs.mean(name, TARGET_ACCURACY).value for factor, name in _BY_FACTOR.items()}
         best = max(by_factor, key=lambda factor: by_factor[factor])
         measured = ", ".join(f"{factor:g}: {value:.3f}" for factor, value in by_factor.items())

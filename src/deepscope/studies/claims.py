@@ -17,7 +17,7 @@ _FEWEST = 6
 
 @dataclass(frozen=True)
 class Row:
-    """One figure, and where it would be if the claim were true: above (1) or below (-1) 0; 0 claims nothing.
+    """One figure, and its sign if the claim holds: positive (1) or negative (-1); 0 where nothing is claimed.
 
     Attributes:
         name, text: of the figure, for programs and for readers.

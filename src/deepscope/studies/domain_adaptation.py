@@ -36,7 +36,7 @@ _PUBLISHED = {_SOURCE_ONLY: 0.5225, _DANN: 0.7666, _TARGET_ONLY: 0.9596}
 class DomainAdaptation(Study):
     """DANN from MNIST to MNIST-M as published, its bounds, and stronger methods without target labels.
 
-    Every training is kept (below --out, else in the cache): the same command resumes an interrupted study, and
+    Every training is kept (in the output folder, else in the cache): the same command resumes an interrupted study, and
     more seeds add to it.
 
     Attributes:

@@ -47,8 +47,8 @@ class TransformerAttributions(Study):
 
     Both networks are trained on MNIST here, and every method that applies is measured on digits that they classify
     correctly: deletion and insertion against black, the share of the map on or next to the strokes, and the sanity
-    check. Baselines are random maps, and the digit itself as its map. Trainings are kept (below --out, else in the
-    cache).
+    check. Baselines are random maps, and the digit itself as its map. Trainings are kept (in the output folder, else in
+    the cache).
 
     Attributes:
         epochs: epochs per training.
