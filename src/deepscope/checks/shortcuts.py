@@ -34,7 +34,7 @@ class Shortcuts(Check):
             dataset's name.
         model: the classifier whose errors are looked at, where it has the data's classes.
         labels: not used: it compares images of one class each.
-        limit: images, at most, drawn at random.
+        limit: most images to use, drawn at random.
     """
 
     chapter: ClassVar[str] = "5 The data"
