@@ -121,6 +121,7 @@ def _per_class(answers: Answers, predicted: Tensor) -> Table:
         ),
         rows,
         title="Per class",
+        kind="classes",
     )
 
 
