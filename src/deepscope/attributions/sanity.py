@@ -39,11 +39,16 @@ class Sanity:
     margin: Estimate
 
     @classmethod
-    def of(cls, survived: NDArray[np.float64], depths: Sequence[float]) -> Sanity:
-        """From a method's (depths, N) rank correlations; the last depth is 1."""
+    def of(cls, survived: NDArray[np.float64], depths: Sequence[float], *, confidence: float = 0.95) -> Sanity:
+        """From a method's (depths, N) rank correlations; the last depth is 1.
+
+        Args:
+            survived, depths: the correlations, and the share of layers that is shuffled at each depth.
+            confidence: of the margin's interval, from which the verdict follows.
+        """
         upper = survived[np.array(depths) <= 0.5].mean(0)
         unrelated = survived[-1]
-        return cls(mean(upper), mean(unrelated), mean(upper - (1 + unrelated) / 2))
+        return cls(mean(upper), mean(unrelated), mean(upper - (1 + unrelated) / 2, confidence=confidence))
 
     @property
     def verdict(self) -> Literal["passes", "fails", "undecided"]:

@@ -25,7 +25,7 @@ class Entry:
     """A model that can be named.
 
     Attributes:
-        name: what `--model` takes.
+        name: what `load_model` takes.
         architecture: `LIBRARY:NAME`.
         weights: where they come from, in words.
         here: whether loading needs no network.
@@ -145,7 +145,7 @@ def load_model(
         raise ModelError(f"model {str(name)!r} {_unsupported(Path(name))}")
     if "/" in str(name) or Path(name).suffix:
         raise ModelError(f"model {str(name)!r}: no such file or folder")
-    raise unknown("model", str(name), [entry.name for entry in catalogue(session)], listing="`deepscope models --all`")
+    raise unknown("model", str(name), [entry.name for entry in catalogue(session)], listing="`deepscope models`")
 
 
 def exists(path: Path) -> bool:

@@ -56,7 +56,7 @@ class VisionModel:
     graph, so gradients with respect to pixels need no further care.
 
     Attributes:
-        name: what `--model` calls it.
+        name: what `load_model` calls it.
         network: takes normalised (N, C, H, W), gives logits or probabilities in any form that `Outputs` reads.
             Put into eval mode, its parameters frozen. One in half precision is replaced by a float32 copy.
         preprocessing: makes pixels from images.
