@@ -176,7 +176,9 @@ def _other_kind(hint: Any, value: Any) -> str:
         return _other_kind(get_args(hint)[0], value)
     if get_origin(hint) in (Union, UnionType):
         members = [member for member in get_args(hint) if member is not type(None)]
-        wanted = [] if value is None and len(members) < len(get_args(hint)) else [_other_kind(m, value) for m in members]
+        wanted = (
+            [] if value is None and len(members) < len(get_args(hint)) else [_other_kind(m, value) for m in members]
+        )
         return " or ".join(wanted) if all(wanted) else ""
     if hint not in _KINDS:
         return ""

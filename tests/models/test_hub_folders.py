@@ -207,8 +207,17 @@ WRONG = (None, True, -1, 0, 1.5, 10**30, "x", [], [[]], ["x"], {}, {"height": 8}
 @pytest.mark.parametrize("kind", ["ConvNextImageProcessor", "CLIPImageProcessor", "ViTImageProcessor"])
 def test_a_field_of_any_type_is_read_or_refused_in_one_line(kind: str, tmp_path: Path) -> None:
     whole = {"size": {"shortest_edge": 40}, "do_center_crop": True, "crop_size": 32, "image_processor_type": kind}
-    more = ("resample", "do_resize", "do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std", "crop_pct")
-    for field in (*whole, *more):
+    more = (
+        "resample",
+        "do_resize",
+        "do_rescale",
+        "rescale_factor",
+        "do_normalize",
+        "image_mean",
+        "image_std",
+        "crop_pct",
+    )
+    for field in (*whole, *more, "crop_pct"):
         for value in WRONG:
             (tmp_path / "preprocessor_config.json").write_text(json.dumps({**whole, field: value}))
             try:
