@@ -15,7 +15,6 @@ import re
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -63,11 +62,13 @@ def network_sha256(network: nn.Module) -> str:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """The versions of those packages that have one."""
+    """The versions of those packages that have one, whether they are imported or not."""
     found: dict[str, str] = {}
     for name in packages:
-        with suppress(PackageNotFoundError):
-            found[name] = str(getattr(sys.modules.get(name), "__version__", None) or version(name))
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # installed under another name
+            found[name] = str(getattr(sys.modules.get(name), "__version__", ""))
     return found
 
 
