@@ -12,11 +12,12 @@ from torch.nn import functional
 
 from deepscope.features.inference import accelerated
 from deepscope.models import Preprocessing
+from deepscope.models.agreement import features_agree
 from deepscope.models.batching import in_parts
 from deepscope.models.classifier import Backbone
 from deepscope.models.engines import Engine, Export, Run
 from deepscope.models.preprocessing import from_levels
-from deepscope.models.serving import FEW, Chosen, features_agree, not_used, quickest
+from deepscope.models.serving import FEW, Chosen, not_used, quickest
 from deepscope.session import Session
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from deepscope.errors import MissingExtraError, SettingError, out_of_memory
+from deepscope.models.agreement import Agree, scores_agree
 from deepscope.models.engines import ENGINES, Engine, Run
 from deepscope.models.measured import Kept
 from deepscope.models.state import State, state_of
@@ -20,9 +19,6 @@ from deepscope.session import Session
 
 if TYPE_CHECKING:
     from deepscope.models.outputs import Outputs
-
-Agree = Callable[[Tensor, Tensor], bool]
-"""Whether an engine's outputs may stand for PyTorch's: (found, wanted)."""
 
 FEW = 16
 """Images below which PyTorch always runs: nothing could be repaid."""
@@ -49,30 +45,10 @@ class Chosen:
     alone: bool
 
 
-def scores_agree(outputs: Outputs) -> Agree:
-    """The same predictions, and probabilities within 1e-3, of what a network returns."""
-
-    def agree(found: Tensor, wanted: Tensor) -> bool:
-        if found.shape != wanted.shape:
-            return False
-        head = outputs.head
-        logits = [outputs._scores(scores, outputs.kind or "logits") for scores in (found, wanted)]
-        one, other = (head.probabilities(scores) for scores in logits)
-        same = torch.equal(*(head.predictions(scores) for scores in logits))
-        return same and bool(((one - other).abs() <= 1e-3).all())
-
-    return agree
-
-
 def not_used(session: Session, why: str) -> None:
     """Say why an engine that was asked for by its name does not run; "auto" may take none."""
     if session.engine not in ("auto", "torch"):
         session.note_once("engine", f"the engine {session.engine} is not used, and PyTorch runs: {why}")
-
-
-def features_agree(found: Tensor, wanted: Tensor) -> bool:
-    """A cosine of at least 0.9995 between each image's vectors."""
-    return found.shape == wanted.shape and bool((functional.cosine_similarity(found, wanted) >= 0.9995).all())
 
 
 def quickest(
