@@ -8,9 +8,9 @@ from typing import ClassVar
 
 from deepscope.checks.check import Check
 from deepscope.checks.given_data import labelled
-from deepscope.checks.held_out import require_one_class
 from deepscope.command import Budget
 from deepscope.models import load_model
+from deepscope.models.capabilities import require_one_class
 from deepscope.presenters.labels import present
 from deepscope.results import Result
 from deepscope.session import Session
