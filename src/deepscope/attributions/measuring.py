@@ -129,10 +129,10 @@ def _measured(method: Attribution | None, batch: Batch, measures: Sequence[Measu
             [torch.rand(changed.shape[2:], generator=torch.Generator().manual_seed(s)) for s in seeds]
         ).to(changed)
 
-    def explain_class(other: Tensor) -> Tensor:
-        if method is None:
+    def explain_class(classes: Tensor) -> Tensor:
+        if method is None or (classes is target and method.bounded() is method):
             return maps
-        return per_pixel(method.bounded()(model, pixels, other, rng=stream("explain", method.name)))
+        return per_pixel(method.bounded()(model, pixels, classes, rng=stream("explain", method.name)))
 
     maps = explain(pixels)
     shows = says_something(maps)

@@ -154,9 +154,11 @@ def _survived(
     model = photo.model
     pixels, predicted = photo.pixels.to(model.device), photo.predicted.to(model.device)
 
+    trained = iter([predicted])  # comes first; a shuffled network explains what it predicts
+
     def explain(network: VisionModel) -> list[Tensor]:
-        target = predicted
-        if network is not model:
+        target = next(trained, None)
+        if target is None:
             with torch.no_grad():
                 target = network(pixels).argmax(1)
         own = [one.bounded() for one in methods]  # of the trained network too: they are compared

@@ -84,7 +84,8 @@ def _cells(estimate: Estimate) -> tuple[float | None, ...]:
 
 
 def unpaired(first: NDArray[np.float64], second: NDArray[np.float64]) -> Estimate:
-    """Difference of two groups' means with its bootstrap interval; NaN where a group is empty."""
+    """Difference of two groups' means with its bootstrap interval, without NaN values; NaN where a group is empty."""
+    first, second = (group[~np.isnan(group)] for group in (first, second))
     if not len(first) or not len(second):
         return Estimate(float("nan"), float("nan"), float("nan"))
     rng = np.random.default_rng(0)
@@ -94,9 +95,16 @@ def unpaired(first: NDArray[np.float64], second: NDArray[np.float64]) -> Estimat
 
 
 def rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> Estimate:
-    """Spearman's rank correlation with its bootstrap interval over images; NaN where one is the same everywhere."""
+    """Spearman's rank correlation with its bootstrap interval over images.
+
+    Images of which either value is NaN are left out. NaN where none is left, or one is the same everywhere.
+    """
     from scipy.stats import rankdata
 
+    known = ~(np.isnan(first) | np.isnan(second))
+    first, second = first[known], second[known]
+    if not len(first):
+        return Estimate(float("nan"), float("nan"), float("nan"))
     drawn = np.random.default_rng(0).integers(0, len(first), (2000, len(first)))
     rows = np.concatenate([np.arange(len(first))[None], drawn])
     a, b = (
