@@ -26,7 +26,7 @@ POINTING, RANK = "energy-pointing", "relevance-rank"
 """Names among the measures of what is listed apart, because it needs to know where the object is."""
 
 NOTHING = "constant maps"
-"""The name, among the values, of whether a map is the same everywhere or not finite."""
+"""Key of the values that flag maps that are constant or not finite."""
 
 Values = Mapping[str, NDArray[Any]]
 """Measure -> (N,) values, and `NOTHING`."""

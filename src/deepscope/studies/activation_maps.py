@@ -134,7 +134,7 @@ def _answers(estimates: dict[str, Estimate], model: str, wanted: str, count: int
         Answer(
             f"4. maps that follow {name} most",
             "some, by eye",
-            f"{estimate.value:.0%} [{estimate.low:.0%}, {estimate.high:.0%}]",
+            share(estimate, interval=True),
             "answered",
             f"largest absolute correlation, over {count} images, bootstrap interval{instead}",
         )

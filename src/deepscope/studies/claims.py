@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from deepscope.results import Column, Table
 from deepscope.statistics import Estimate
-from deepscope.studies.study import Answer
+from deepscope.studies.study import Answer, Verdict, decided
 
 _FEWEST = 6
 
 
 @dataclass(frozen=True)
 class Row:
-    """One figure, and where it would be if the claim were true: above (1) or below (-1) 0; 0 claims nothing.
+    """One figure, and its sign if the claim holds: positive (1) or negative (-1); 0 where nothing is claimed.
 
     Attributes:
         name, text: of the figure, for programs and for readers.
@@ -73,9 +73,14 @@ class Question:
         return Answer(self.title, self.claim, "; ".join(said), verdict)
 
 
+def minor_decrease(change: Estimate) -> Verdict:
+    """Whether the whole interval of a change in accuracy is a decrease, of at most one point."""
+    return decided(change.low >= -0.01 and change.high < 0, change.low > 0 or change.high < -0.01)
+
+
 def _cells(estimate: Estimate) -> tuple[float | None, ...]:
     """Value and interval, empty where there is none."""
-    return tuple(None if np.isnan(x) else x for x in (estimate.value, estimate.low, estimate.high))
+    return tuple(x if np.isfinite(x) else None for x in (estimate.value, estimate.low, estimate.high))
 
 
 def unpaired(first: NDArray[np.float64], second: NDArray[np.float64]) -> Estimate:
