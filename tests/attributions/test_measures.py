@@ -666,8 +666,8 @@ def test_a_method_that_fails_late_loses_nothing_else(monkeypatch: pytest.MonkeyP
     check = found.networks[0].sanity
     assert check is not None and list(check.refused) == ["saliency"] and check.images == 2
     assert alone.networks[0].sanity is not None
-    survived = (one.survived["gradient-times-input"] for one in (check, alone.networks[0].sanity))
-    np.testing.assert_array_equal(*survived)
+    first, second = (one.survived["gradient-times-input"] for one in (check, alone.networks[0].sanity))
+    np.testing.assert_array_equal(first, second)
     result = found.result()
     assert "sanity/gradient-times-input" in result.metrics and "sanity/saliency" not in result.metrics
     assert any(isinstance(block, Note) and "out of reach" in block.text for block in result.blocks)
