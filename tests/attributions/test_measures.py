@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from deepscope.attacks import FGSM, Conditions, evaluate_attacks
-from deepscope.attributions import GradCAM, IntegratedGradients, Saliency, evaluate
+from deepscope.attributions import EigenCAM, GradCAM, IntegratedGradients, Saliency, evaluate
 from deepscope.attributions.attribution import Attribution, image_seeds
 from deepscope.attributions.boxes import Boxes
 from deepscope.attributions.faithfulness import (
