@@ -92,8 +92,7 @@ class TransformerAttributions(Study):
         if len(data.train) * self.epochs < _SEEN:
             raise DataError(
                 f"{len(data.train)} digits of {data.name}, each seen in {self.epochs} epochs, are too few to train "
-                "networks whose maps can be compared: get all of MNIST with `deepscope data get mnist`, or train for more "
-                "epochs"
+                "networks whose maps can be compared: get all of MNIST with `deepscope data get mnist`, or train longer"
             )
         root = (
             training_folder(session, self.name, digit_networks.__name__)
