@@ -54,7 +54,9 @@
       return el("table", { className: "ex-matrix" }, el("thead", {}, head), el("tbody", {}, ...rows));
     };
     const list = () => {
-      const all = [...counts].flatMap(([truth, row]) => [...row].map(([predicted, number]) => [truth, predicted, number]));
+      const all = [...counts].flatMap(([truth, row]) =>
+        [...row].map(([predicted, number]) => [truth, predicted, number]),
+      );
       const off = all.filter(([truth, predicted]) => truth !== predicted).sort((a, b) => b[2] - a[2]);
       const most = off[0]?.[2] ?? 1;
       const items = off.slice(0, LISTED).map(([truth, predicted, number]) => {
@@ -66,41 +68,58 @@
     const large = classes.length > MATRIX;
     const host = el("div", { className: "ex-chart" });
     host.append(
-      el("p", { className: "ex-help" }, large ? "The most frequent confusions, true class first." : "Rows: truth. Columns: prediction. A cell lists its images."),
+      el(
+        "p",
+        { className: "ex-help" },
+        large
+          ? "The most frequent confusions, true class first."
+          : "Rows: truth. Columns: prediction. A cell lists its images.",
+      ),
       el("div", { className: "ex-wide" }, large ? list() : matrix()),
     );
-    explorer.roving(host, () => cells, (key, one) => {
-      const [row, column] = one.dataset.item.split(" ").map(Number);
-      const steps = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] };
-      if (large) return cells[cells.indexOf(one) + ({ ArrowDown: 1, ArrowUp: -1 }[key] ?? NaN)];
-      if (key === "Home") return cells[0];
-      if (key === "End") return cells.at(-1);
-      if (!(key in steps)) return null;
-      // The nearest cell that holds images, in that direction: empty cells are not buttons.
-      const [down, right] = steps[key];
-      const place = (of) => of.dataset.item.split(" ").map((text) => classes.indexOf(Number(text)));
-      const [y, x] = [classes.indexOf(row), classes.indexOf(column)];
-      const ahead = cells.filter((other) => {
-        const [v, u] = place(other);
-        return down ? Math.sign(v - y) === down : v === y && Math.sign(u - x) === right;
-      });
-      const far = (other) => {
-        const [v, u] = place(other);
-        return Math.abs(v - y) * (down ? 100 : 1) + Math.abs(u - x);
-      };
-      return ahead.sort((a, b) => far(a) - far(b))[0] ?? null;
-    });
+    explorer.roving(
+      host,
+      () => cells,
+      (key, one) => {
+        const [row, column] = one.dataset.item.split(" ").map(Number);
+        const steps = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] };
+        if (large) return cells[cells.indexOf(one) + ({ ArrowDown: 1, ArrowUp: -1 }[key] ?? NaN)];
+        if (key === "Home") return cells[0];
+        if (key === "End") return cells.at(-1);
+        if (!(key in steps)) return null;
+        // The nearest cell that holds images, in that direction: empty cells are not buttons.
+        const [down, right] = steps[key];
+        const place = (of) => of.dataset.item.split(" ").map((text) => classes.indexOf(Number(text)));
+        const [y, x] = [classes.indexOf(row), classes.indexOf(column)];
+        const ahead = cells.filter((other) => {
+          const [v, u] = place(other);
+          return down ? Math.sign(v - y) === down : v === y && Math.sign(u - x) === right;
+        });
+        const far = (other) => {
+          const [v, u] = place(other);
+          return Math.abs(v - y) * (down ? 100 : 1) + Math.abs(u - x);
+        };
+        return ahead.sort((a, b) => far(a) - far(b))[0] ?? null;
+      },
+    );
     return {
       host,
       mark(asked) {
-        for (const one of cells) one.setAttribute("aria-pressed", String(one.dataset.item === `${asked.truth} ${asked.predicted}`));
+        for (const one of cells)
+          one.setAttribute("aria-pressed", String(one.dataset.item === `${asked.truth} ${asked.predicted}`));
       },
     };
   };
 
   // As the reliability diagram of the accuracy check: bins of equal width, their upper bound included.
   explorer.bins = (data) => {
-    const found = Array.from({ length: BINS }, (_, bin) => ({ from: bin / BINS, to: (bin + 1) / BINS, count: 0, right: 0, sum: 0 }));
+    const found = Array.from({ length: BINS }, (_, bin) => ({
+      from: bin / BINS,
+      to: (bin + 1) / BINS,
+      count: 0,
+      right: 0,
+      sum: 0,
+    }));
     for (const one of counted(data)) {
       const confidence = one.values.confidence;
       if (confidence === undefined || one.right === null) continue;
@@ -119,7 +138,7 @@
     const bins = explorer.bins(data);
     const most = Math.max(1, ...bins.map((bin) => bin.count));
     const columns = bins.map((bin, place) => {
-      if (!bin.count) return el("div", { className: "ex-bin ex-empty" });
+      if (!bin.count) return el("div", { className: "ex-empty" });
       const [right, confidence] = [bin.right / bin.count, bin.sum / bin.count];
       const said =
         `Confidence ${share(bin.from)} to ${share(bin.to)}: ${explorer.plural(bin.count, "image")}, ` +
@@ -139,15 +158,29 @@
     const host = el(
       "div",
       { className: "ex-chart" },
-      el("p", { className: "ex-help" }, "Height: share of right predictions. Line: mean confidence. Below: images. A bar lists them."),
+      el(
+        "p",
+        { className: "ex-help" },
+        "Height: share of right predictions. Line: mean confidence. Below: images. A bar lists them.",
+      ),
       el("div", { className: "ex-bins", role: "group", "aria-label": "Confidence, from low to high" }, ...columns),
-      el("div", { className: "ex-axis", "aria-hidden": "true" }, el("span", {}, "0\u00a0%"), el("span", {}, "confidence"), el("span", {}, "100\u00a0%")),
+      el(
+        "div",
+        { className: "ex-axis", "aria-hidden": "true" },
+        el("span", {}, "0\u00a0%"),
+        el("span", {}, "confidence"),
+        el("span", {}, "100\u00a0%"),
+      ),
     );
-    explorer.roving(host, () => buttons, (key, one) => {
-      const at = buttons.indexOf(one);
-      const next = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: buttons.length - 1 }[key];
-      return next === undefined ? null : buttons[next];
-    });
+    explorer.roving(
+      host,
+      () => buttons,
+      (key, one) => {
+        const at = buttons.indexOf(one);
+        const next = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: buttons.length - 1 }[key];
+        return next === undefined ? null : buttons[next];
+      },
+    );
     return {
       host,
       mark(asked) {

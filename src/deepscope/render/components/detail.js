@@ -29,8 +29,8 @@
     const stage = (one) => {
       const names = Object.keys(one.maps);
       const picture = el("img", { className: "ex-picture", src: one.picture, alt: `The image ${one.name}` });
-      const over = el("img", { className: "ex-over", alt: "", hidden: true });
-      const host = el("div", { className: "ex-stage" }, picture, over);
+      const over = el("img", { className: "ex-over" });
+      const host = el("div", { className: "ex-stage" }, picture);
       sharpen(picture);
       sharpen(over);
       if (!names.length) return [host];
@@ -38,12 +38,13 @@
       const group = explorer.id("map");
       const paint = () => {
         const seen = names.includes(method);
-        over.hidden = slider.disabled = !seen;
+        slider.disabled = !seen;
         host.classList.toggle("ex-grey", seen);
-        if (!seen) return;
+        if (!seen) return over.remove();
         over.src = one.maps[method];
         over.alt = `Map of ${method}`;
         over.style.opacity = strength / 100;
+        host.append(over);
       };
       const radio = (value, text) => {
         const input = el("input", { type: "radio", name: group, value, checked: value === method });

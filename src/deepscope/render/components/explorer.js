@@ -26,13 +26,17 @@
         panel.hidden = tab !== chosen;
       }
     };
-    explorer.roving(list, () => made.map(([tab]) => tab), (key, tab) => {
-      const at = made.findIndex(([one]) => one === tab);
-      const next = made.at({ ArrowRight: (at + 1) % made.length, ArrowLeft: at - 1, Home: 0, End: -1 }[key] ?? NaN);
-      if (!["ArrowRight", "ArrowLeft", "Home", "End"].includes(key)) return null;
-      open(next[0]);
-      return next[0];
-    });
+    explorer.roving(
+      list,
+      () => made.map(([tab]) => tab),
+      (key, tab) => {
+        const at = made.findIndex(([one]) => one === tab);
+        const next = made.at({ ArrowRight: (at + 1) % made.length, ArrowLeft: at - 1, Home: 0, End: -1 }[key] ?? NaN);
+        if (!["ArrowRight", "ArrowLeft", "Home", "End"].includes(key)) return null;
+        open(next[0]);
+        return next[0];
+      },
+    );
     open(made[0][0]);
     return host;
   };
@@ -106,7 +110,10 @@
       const confusion = explorer.confusion(data, {
         onpick: (truth, predicted) => {
           const wanted = { truth: String(truth), predicted: String(predicted) };
-          toggle(asked.truth === wanted.truth && asked.predicted === wanted.predicted, wanted, { truth: "", predicted: "" });
+          toggle(asked.truth === wanted.truth && asked.predicted === wanted.predicted, wanted, {
+            truth: "",
+            predicted: "",
+          });
         },
       });
       const calibration = explorer.calibration(data, {

@@ -28,7 +28,7 @@
         figure && `${measured.title} ${figure}`,
         ...Object.keys(one.flags),
       ];
-      const picture = el("img", { src: one.picture, alt: "", decoding: "async", draggable: false });
+      const picture = el("img", { src: one.picture, alt: one.name, decoding: "async", draggable: false });
       const names = el("span", { className: "ex-names" }, predicted || truth || one.name);
       const button = explorer.button("", () => onopen(place), {
         className: one.right === false ? "ex-item ex-wrong" : "ex-item",
@@ -39,7 +39,7 @@
       button.append(one.picture ? picture : el("span", { className: "ex-blank" }), names);
       if (one.right === false && truth) button.append(el("span", { className: "ex-truth" }, `is ${truth}`));
       if (figure) button.append(el("span", { className: "ex-figure" }, figure));
-      if (Object.keys(one.flags).length) button.append(el("span", { className: "ex-flag" }, "!"));
+      if (Object.keys(one.flags).length) button.append(el("span", { className: "ex-flag" }));
       return el("li", { "aria-setsize": places.length, "aria-posinset": position + 1 }, button);
     };
 

@@ -3,7 +3,20 @@
   "use strict";
   const explorer = (globalThis.deepscopeExplorer ??= {});
   // Okabe and Ito's colours, which people tell apart whatever kind of colour vision they have, then paler ones.
-  const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b3a300", "#8c6bb1", "#7f7f7f", "#17a2a2", "#a65628", "#6a994e"];
+  const COLOURS = [
+    "#0072b2",
+    "#e69f00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#d55e00",
+    "#b3a300",
+    "#8c6bb1",
+    "#7f7f7f",
+    "#17a2a2",
+    "#a65628",
+    "#6a994e",
+  ];
   const GREY = "#9aa4ae";
   const REACH = 14; // CSS pixels around a point that belong to it
   const EDGE = 14;
@@ -27,12 +40,20 @@
     const legendOrder = ranked.sort((a, b) => a - b);
     const several = placed.some(([one]) => one.split === "train");
     const graded = placed.some(([one]) => one.right !== null);
-    const ways = [["class", "class"], ...(graded ? [["error", "right or wrong"]] : []), ...(several ? [["split", "training or test"]] : [])];
+    const ways = [
+      ["class", "class"],
+      ...(graded ? [["error", "right or wrong"]] : []),
+      ...(several ? [["split", "training or test"]] : []),
+    ];
     let [way, tool] = ["class", matchMedia("(pointer: coarse)").matches ? "look" : "lasso"];
     let [listed, current, drawn, corner] = [new Set(), -1, null, null];
     let points = [];
 
-    const canvas = el("canvas", { tabIndex: 0, role: "application", "aria-label": `Map of ${explorer.plural(placed.length, "image")}` });
+    const canvas = el("canvas", {
+      tabIndex: 0,
+      role: "application",
+      "aria-label": `Map of ${explorer.plural(placed.length, "image")}`,
+    });
     const tip = el("div", { className: "ex-tip", hidden: true, "aria-hidden": "true" });
     const said = el("p", { className: "ex-help", role: "status" });
     const legend = el("ul", { className: "ex-legend" });
@@ -46,14 +67,26 @@
       way = value;
       paint();
     });
-    const tools = [["lasso", "Lasso"], ["box", "Box"], ["look", "Look"]];
+    const tools = [
+      ["lasso", "Lasso"],
+      ["box", "Box"],
+      ["look", "Look"],
+    ];
     const chosen = explorer.choice("Pointer", tools, tool, (value) => {
       tool = value;
       canvas.dataset.tool = value;
     });
     canvas.dataset.tool = tool;
     const stage = el("div", { className: "ex-map" }, canvas, tip);
-    const host = el("div", { className: "ex-chart" }, el("div", { className: "ex-row" }, coloured, chosen), stage, said, legend, help);
+    const host = el(
+      "div",
+      { className: "ex-chart" },
+      el("div", { className: "ex-row" }, coloured, chosen),
+      stage,
+      said,
+      legend,
+      help,
+    );
     if (data.projection) {
       const { method, trustworthiness, neighbours } = data.projection;
       const text = `Trustworthiness ${trustworthiness?.toFixed(3) ?? "not known"} over ${neighbours} neighbours, by ${method}: 1 means that all neighbours on the map are neighbours among the features. Only nearness means something.`;
@@ -67,16 +100,23 @@
       return at < 0 ? GREY : COLOURS[at];
     };
 
+    // The map is as wide as its panel, and as high as its points need.
+    const axis = (at) => placed.map(([one]) => one.place[at]);
+    const [xs, ys] = [axis(0), axis(1)];
+    const [left, top] = [Math.min(...xs), Math.min(...ys)];
+    const [spread, rise] = [Math.max(...xs) - left || 1, Math.max(...ys) - top || 1];
+    canvas.style.setProperty("--shape", Math.max(1, Math.min(1.7, spread / rise)));
+
     const measure = () => {
       const [width, height] = [canvas.clientWidth, canvas.clientHeight];
-      const axis = (at) => placed.map(([one]) => one.place[at]);
-      const [xs, ys] = [axis(0), axis(1)];
-      const [left, top] = [Math.min(...xs), Math.min(...ys)];
-      const spread = Math.max(Math.max(...xs) - left || 1, 0);
-      const rise = Math.max(...ys) - top || 1;
       const scale = Math.min((width - 2 * EDGE) / spread, (height - 2 * EDGE) / rise);
       const [dx, dy] = [(width - spread * scale) / 2, (height - rise * scale) / 2];
-      points = placed.map(([one, place]) => ({ one, place, x: dx + (one.place[0] - left) * scale, y: dy + (one.place[1] - top) * scale }));
+      points = placed.map(([one, place]) => ({
+        one,
+        place,
+        x: dx + (one.place[0] - left) * scale,
+        y: dy + (one.place[1] - top) * scale,
+      }));
     };
 
     const mark = (context, { one, x, y }, radius) => {
@@ -169,7 +209,7 @@
       current = found ? found.place : -1;
       tip.hidden = !found;
       if (found) {
-        const image = found.one.picture ? el("img", { src: found.one.picture, alt: "" }) : null;
+        const image = found.one.picture ? el("img", { src: found.one.picture, alt: found.one.name }) : null;
         tip.replaceChildren(...[image, el("span", {}, describe(found.one))].filter(Boolean));
         tip.classList.toggle("ex-left", found.x > canvas.clientWidth / 2);
         tip.style.left = `${found.x}px`;
@@ -182,7 +222,12 @@
       said.textContent = `${explorer.plural(found.length, "image")} picked.`;
       onpick(found);
     };
-    const box = ([a, b], [c, d]) => [[a, b], [c, b], [c, d], [a, d]];
+    const box = ([a, b], [c, d]) => [
+      [a, b],
+      [c, b],
+      [c, d],
+      [a, d],
+    ];
 
     let origin = null;
     canvas.addEventListener("pointerdown", (event) => {
@@ -227,7 +272,11 @@
       const from = points.find((one) => one.place === current);
       if (!from) return points[0];
       const ahead = points
-        .map((one) => ({ one, along: (one.x - from.x) * right + (one.y - from.y) * down, off: Math.abs((one.x - from.x) * down) + Math.abs((one.y - from.y) * right) }))
+        .map((one) => ({
+          one,
+          along: (one.x - from.x) * right + (one.y - from.y) * down,
+          off: Math.abs((one.x - from.x) * down) + Math.abs((one.y - from.y) * right),
+        }))
         .filter(({ along, off }) => along > 0.5 && off <= 2 * along);
       ahead.sort((a, b) => a.along + 2 * a.off - (b.along + 2 * b.off));
       return ahead[0]?.one ?? from;
@@ -246,7 +295,12 @@
         if (corner) {
           const [[a, b], [c, d]] = [corner, [at.x, at.y]];
           // Slightly larger, so that the two corners themselves are in it.
-          const [left, right, top, bottom] = [Math.min(a, c) - 0.5, Math.max(a, c) + 0.5, Math.min(b, d) - 0.5, Math.max(b, d) + 0.5];
+          const [left, right, top, bottom] = [
+            Math.min(a, c) - 0.5,
+            Math.max(a, c) + 0.5,
+            Math.min(b, d) - 0.5,
+            Math.max(b, d) + 0.5,
+          ];
           [corner, drawn] = [null, null];
           pick(box([left, top], [right, bottom]));
           paint();
