@@ -19,6 +19,7 @@ from toy_sections import study
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
+_SPOKEN = """(one) => one.getAttribute('aria-label') ?? `${one.querySelector('img')?.alt ?? ''}${one.textContent}`"""
 AXE = Path(__file__).parent.parent / "vendor" / "axe-core" / "axe.min.js"
 MADE = gallery()
 
@@ -62,7 +63,7 @@ class Visit:
     @property
     def focus(self) -> Any:
         """What a screen reader says of the element that has the focus."""
-        return self.page.evaluate("document.activeElement.getAttribute('aria-label')")
+        return self.page.evaluate(f"({_SPOKEN})(document.activeElement)")
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +119,7 @@ def test_filters_by_truth_prediction_outcome_name_and_figure(visit: Visit) -> No
 def test_order_is_that_of_a_figure_and_what_was_not_measured_stays_last(visit: Visit) -> None:
     visit.choose("Sort by", "radius")
     assert visit.files == _files(*range(10), *range(10, 30))
-    assert visit.items.nth(9).get_attribute("aria-label") == "image-9.jpg, predicted cat, robustness radius above 8"
+    assert visit.items.nth(9).evaluate(_SPOKEN) == "image-9.jpg, predicted cat, robustness radius above 8"
     visit.page.locator(".ex-turn").click()
     assert visit.files == _files(*range(9, -1, -1), *range(10, 30))
     visit.choose("Sort by", "loss")
@@ -275,6 +276,7 @@ def test_the_map_is_operated_by_keyboard_alone(visit: Visit) -> None:
 
 
 def test_hovering_shows_a_small_picture(visit: Visit) -> None:
+    visit.page.locator("canvas").scroll_into_view_if_needed()
     box = visit.page.locator("canvas").bounding_box()
     assert box is not None
     xs, ys = ([one.place[axis] for one in MADE.entries] for axis in (0, 1))
@@ -298,7 +300,7 @@ def test_the_list_can_be_copied(visit: Visit) -> None:
 def test_names_are_text(visit: Visit) -> None:
     visit.page.get_by_label("Part of the name").fill("onerror")
     assert visit.total == "1 of 30 images"
-    assert HOSTILE in str(visit.items.first.get_attribute("aria-label"))
+    assert visit.items.first.evaluate(_SPOKEN) == f"{HOSTILE}, predicted dog"
     visit.items.first.click()
     assert visit.page.get_by_role("dialog").get_by_role("heading", level=3).inner_text() == HOSTILE
     assert visit.page.evaluate("document.querySelectorAll('img[src=x]').length") == 0

@@ -20,26 +20,23 @@
       const [truth, predicted] = [one.truth, one.predicted].map((name) => explorer.className(data, name));
       const value = measured && one.values[measured.name];
       const figure = value === undefined || !measured ? "" : explorer.written(measured, value);
-      const said = [
-        one.name,
-        predicted && `predicted ${predicted}`,
-        truth && (one.right === false || !predicted ? `is ${truth}` : ""),
-        one.right === false && "wrong",
-        figure && `${measured.title} ${figure}`,
-        ...Object.keys(one.flags),
-      ];
-      const picture = el("img", { src: one.picture, alt: one.name, decoding: "async", draggable: false });
-      const names = el("span", { className: "ex-names" }, predicted || truth || one.name);
+      const wrong = one.right === false;
       const button = explorer.button("", () => onopen(place), {
-        className: one.right === false ? "ex-item ex-wrong" : "ex-item",
-        "aria-label": said.filter(Boolean).join(", "),
+        className: wrong ? "ex-item ex-wrong" : "ex-item",
         tabIndex: position === 0 ? 0 : -1,
       });
       button.dataset.item = place;
-      button.append(one.picture ? picture : el("span", { className: "ex-blank" }), names);
-      if (one.right === false && truth) button.append(el("span", { className: "ex-truth" }, `is ${truth}`));
-      if (figure) button.append(el("span", { className: "ex-figure" }, figure));
-      if (Object.keys(one.flags).length) button.append(el("span", { className: "ex-flag" }));
+      // What a screen reader reads is what is seen, with the words between that the layout makes superfluous.
+      const unseen = (text) => el("span", { className: "ex-unseen" }, text);
+      const seen = (className, text) => el("span", { className }, text);
+      const picture = { src: one.picture, alt: one.name, decoding: "async", draggable: false };
+      button.append(one.picture ? el("img", picture) : el("span", { className: "ex-blank" }, unseen(one.name)));
+      button.append(unseen(predicted ? ", predicted " : ", "), seen("ex-names", predicted || truth || one.name));
+      if (wrong && truth) button.append(unseen(", "), seen("ex-truth", `is ${truth}`));
+      if (wrong) button.append(unseen(", wrong"));
+      if (figure) button.append(unseen(`, ${measured.title} `), seen("ex-figure", figure));
+      const flags = Object.keys(one.flags);
+      if (flags.length) button.append(seen("ex-flag", ""), unseen(`, ${flags.join(", ")}`));
       return el("li", { "aria-setsize": places.length, "aria-posinset": position + 1 }, button);
     };
 
