@@ -145,11 +145,11 @@ class ImageMap(Check):
         """Whether similar images are of one class."""
         alike = Estimate.of(result.metrics, "nearest-alike")
         trusted = result.metrics["trustworthiness"]
-        said = f"Its trustworthiness is {trusted:.2f}, where 1 means that all neighbours on the map are neighbours."
+        said = f"The trustworthiness of the map is {trusted:.2f}: at 1, all neighbours on it are also near by features."
         return Headline(
-            f"On {share(alike, interval=True)} of {result.metrics['images']:.0f} images the nearest other image on the "
-            f"map is of the same class. {said}",
-            "have a nearest neighbour of their own class on the map",
+            f"The nearest other image, by the features, is of the same class for {share(alike, interval=True)} of "
+            f"{result.metrics['images']:.0f} images. {said}",
+            "have a nearest neighbour of their own class, by the features",
             alike,
             picture=result.figure(),
         )

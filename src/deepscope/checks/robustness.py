@@ -32,7 +32,7 @@ from deepscope.statistics import Estimate
 
 _SHOWN = 4
 """Examples in the figure."""
-_KEPT = 100
+_KEPT = 60
 """Examples in the gallery."""
 
 

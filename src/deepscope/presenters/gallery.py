@@ -22,7 +22,7 @@ from deepscope.presenters.attacked import difference
 from deepscope.render.plots import overlay
 from deepscope.results import Heatmap
 
-_TOGETHER = 4 * 2**20
+_TOGETHER = 7 * 2**19
 """Bytes of all pictures of a gallery, roughly: a page with 500 images stays below 12 MB."""
 _LARGEST, _LEAST = 12 * 1024, 1536
 """Bytes of one picture."""
@@ -33,6 +33,8 @@ _QUALITIES = (80, 65, 50, 35)
 _COARSE = 64
 """Smaller pictures are enlarged with sharp pixels, so every pixel is kept as it is."""
 _TOP = 5
+_MANY = 700
+"""Changed images are written as if there were this many: their noise takes many bytes."""
 
 CONFIDENCE = Measured("confidence", "confidence", "The probability of the predicted class.", "share", 1)
 LOSS = Measured("loss", "loss", "Cross-entropy of the true class, in nats: 0 where it is certain.")
@@ -123,15 +125,15 @@ def named(model: VisionModel, ranked: Ranked) -> tuple[tuple[str, float], ...]:
 def map_over(heat: Heatmap, count: int) -> Encoded:
     """A map to be laid over its picture: its colours, transparent where it is weak."""
     image = Image.fromarray(overlay(heat))
-    side = 224 if count <= 60 else 112
+    side = 160 if count <= 24 else 112
     if max(image.size) > side:
         image.thumbnail((side, side), Image.Resampling.BOX)
-    return _webp(image, quality=60, alpha_quality=60)
+    return _webp(image, quality=50, alpha_quality=50)
 
 
 def adversarial(model: VisionModel, original: Tensor, saved: Tensor, ranked: Ranked, said: str) -> Adversarial:
     """A changed image beside its original, both (3, H, W) uint8."""
-    encode = Encoder(1)
+    encode = Encoder(_MANY)
     change, factor = difference(model.displayed(original), model.displayed(saved))
     (predicted, probability), *_ = named(model, ranked)
     pixels = torch.from_numpy(np.ascontiguousarray(change.pixels)).permute(2, 0, 1)

@@ -105,6 +105,7 @@
       unit,
     );
 
+    const meaning = el("p", { className: "ex-help", hidden: true });
     const chips = el("ul", { className: "ex-chips", "aria-label": "Filters in force" });
     const count = el("p", { className: "ex-total", role: "status" });
     const search = el("label", { className: "ex-choice" }, el("span", {}, "Name"), text);
@@ -122,6 +123,7 @@
       { className: "ex-controls", role: "search", "aria-label": "Filter and sort the images" },
       el("div", { className: "ex-row" }, ...rows.filter(Boolean)),
       el("div", { className: "ex-row" }, count, el("span", { className: "ex-order" }, fields.sort, turn)),
+      meaning,
       chips,
     );
 
@@ -139,6 +141,8 @@
           asked.descending ? "Largest first: reverse the order" : "Smallest first: reverse the order",
         );
         turn.disabled = !asked.sort;
+        meaning.textContent = data.measured.find((one) => one.name === asked.sort)?.meaning ?? "";
+        meaning.hidden = !meaning.textContent;
         const all = data.entries.filter((one) => asked.split !== "evaluated" || one.predicted >= 0).length;
         count.textContent = `${places.length.toLocaleString("en")} of ${explorer.plural(all, "image")}`;
         const said = explorer.asked(data, asked);

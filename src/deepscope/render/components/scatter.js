@@ -16,6 +16,10 @@
     "#17a2a2",
     "#a65628",
     "#6a994e",
+    "#4059ad",
+    "#e377c2",
+    "#2f6b4f",
+    "#b19cd9",
   ];
   const GREY = "#9aa4ae";
   const REACH = 14; // CSS pixels around a point that belong to it
