@@ -115,8 +115,8 @@
       fields.outcome,
       fields.flag,
       fields.split,
-      data.measured.length ? range : null,
       search,
+      data.measured.length ? range : null,
     ];
     const host = el(
       "div",
