@@ -210,19 +210,19 @@ HEADS: dict[str, tuple[int, int, str]] = {
 """Outputs, channels, and what `wrap` is told."""
 OF_CLASSES = {
     *("adapt evaluate", "adapt predict", "attack evaluate", "attack pgd", "attack square", "check accuracy"),
-    *("check class-images", "check corruptions", "check explanations", "check robustness", "check shortcuts"),
-    *("check slices", "classify", "explain compare", "explain evaluate", "explain grad-cam", "explain occlusion"),
+    *("check class-images", "check corruptions", "check explanations", "check image-map", "check robustness"),
+    *("check shortcuts", "check slices", "classify", "explain compare", "explain evaluate", "explain grad-cam", "explain occlusion"),
     *("explain training", "models check", "models classes", "transfer export", "transfer predict", "visualize"),
 }
 OF_PICTURES = {
-    *("attack evaluate", "attack pgd", "attack square", "check class-images", "check corruptions", "check labels"),
-    *("check leaks", "check robustness", "check shortcuts", "explain training", "models check", "transfer improve"),
+    *("attack evaluate", "attack pgd", "attack square", "check class-images", "check corruptions", "check image-map"),
+    *("check labels", "check leaks", "check robustness", "check shortcuts", "explain training", "models check", "transfer improve"),
     *("transfer table", "visualize"),
 }
 REFUSED_BY_HEAD: dict[str, dict[str, set[str]]] = {
     "multilabel": {
         "must name a label": {"attack evaluate", "attack pgd", "attack square"},
-        "several labels per image": {"check labels", "check shortcuts", "check slices"},
+        "several labels per image": {"check image-map", "check labels", "check shortcuts", "check slices"},
     },
     "binary": {},
     "grey": {},
