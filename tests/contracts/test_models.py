@@ -211,12 +211,28 @@ HEADS: dict[str, tuple[int, int, str]] = {
 OF_CLASSES = {
     *("adapt evaluate", "adapt predict", "attack evaluate", "attack pgd", "attack square", "check accuracy"),
     *("check class-images", "check corruptions", "check explanations", "check image-map", "check robustness"),
-    *("check shortcuts", "check slices", "classify", "explain compare", "explain evaluate", "explain grad-cam", "explain occlusion"),
+    *(
+        "check shortcuts",
+        "check slices",
+        "classify",
+        "explain compare",
+        "explain evaluate",
+        "explain grad-cam",
+        "explain occlusion",
+    ),
     *("explain training", "models check", "models classes", "transfer export", "transfer predict", "visualize"),
 }
 OF_PICTURES = {
     *("attack evaluate", "attack pgd", "attack square", "check class-images", "check corruptions", "check image-map"),
-    *("check labels", "check leaks", "check robustness", "check shortcuts", "explain training", "models check", "transfer improve"),
+    *(
+        "check labels",
+        "check leaks",
+        "check robustness",
+        "check shortcuts",
+        "explain training",
+        "models check",
+        "transfer improve",
+    ),
     *("transfer table", "visualize"),
 }
 REFUSED_BY_HEAD: dict[str, dict[str, set[str]]] = {

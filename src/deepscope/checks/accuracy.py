@@ -18,7 +18,7 @@ from deepscope.classification.label_order import label_order
 from deepscope.command import Budget, Headline
 from deepscope.gallery import Entry, Gallery
 from deepscope.inputs import Photos, stream_photos
-from deepscope.presenters.gallery import CONFIDENCE, LOSS, Encoder, entries_of
+from deepscope.presenters.gallery import EXPLORED, Encoder, entries_of, measured_of
 from deepscope.presenters.label_order import order_note
 from deepscope.presenters.shown import origin, skipped_blocks
 from deepscope.presenters.transfer_figures import Answers, evaluation_blocks
@@ -34,8 +34,6 @@ _MISTAKES = 12
 """The most mistakes that are pictured."""
 _SIDE = 160
 """Longer side of their pictures, in pixels."""
-_EXPLORED = 2000
-"""The most images in the gallery."""
 _CERTAIN = 0.9995
 """Confidences from here on are shown as 1.000."""
 _WIDE = 0.2
@@ -73,7 +71,7 @@ class Accuracy(Check):
         if model.head.kind == "multilabel":
             return label_accuracy(held, session, limit=self.limit)
         read = stream_photos(model, held.images, session, limit=self.limit, text="classifying")
-        count = min(filter(None, (self.limit, held.images.count, _EXPLORED)))
+        count = min(filter(None, (self.limit, held.images.count, EXPLORED)))
         photos, pictures, entries = _without_pixels(read, Encoder(count))
         labels = torch.tensor([min(answer) for answer in photos.answers])
         probabilities = photos.probabilities
@@ -110,7 +108,7 @@ class Accuracy(Check):
                 ),
                 _coverage(probabilities.amax(1), right),
                 *skipped_blocks(photos.skipped),
-                Gallery(tuple(entries), (CONFIDENCE, LOSS), "The images", "Below each: what was predicted."),
+                Gallery(tuple(entries), measured_of(entries), "The images", "Below each: what was predicted."),
             ),
             arrays={"probabilities": probabilities.numpy(), "labels": labels.numpy()},
             provenance=origin([model], photos.paths, photos.digests),
@@ -171,8 +169,8 @@ def _without_pixels(batches: Iterable[Photos], encode: Encoder) -> tuple[Photos,
                 worst.append((-float(confidences[row]), count + row, batch.model.displayed(batch.pixels[row])))
         worst = [(key, row, _small(pixels)) for key, row, pixels in sorted(worst, key=lambda one: one[:2])[:_MISTAKES]]
         count += len(batch)
-        if len(batch) and len(entries) < _EXPLORED:
-            entries += entries_of(batch[range(min(len(batch), _EXPLORED - len(entries)))], encode)
+        if len(batch) and len(entries) < EXPLORED:
+            entries += entries_of(batch[range(min(len(batch), EXPLORED - len(entries)))], encode)
         parts.append(batch.keeping(0))
     return Photos.joined(parts), {row: pixels for _, row, pixels in worst}, entries
 

@@ -14,7 +14,7 @@ from deepscope.attributions import Attribution, attribute
 from deepscope.gallery import Encoded, Gallery, Measured
 from deepscope.inputs import Photos
 from deepscope.presenters.explained import heat, image_cell
-from deepscope.presenters.gallery import CONFIDENCE, LOSS, Encoder, entries_of, map_over
+from deepscope.presenters.gallery import Encoder, entries_of, map_over, measured_of
 from deepscope.results import Block, GridCell, ImageGrid, Note
 from deepscope.session import Session
 
@@ -87,11 +87,9 @@ def figures(shown: Shown, groups: Rows) -> list[Block]:
     return grids
 
 
-def gallery(shown: Shown, gained: Mapping[str, NDArray[np.float64]]) -> tuple[Gallery, ...]:
-    """The images with their maps and their faithfulness; nothing where images have several labels."""
+def gallery(shown: Shown, gained: Mapping[str, NDArray[np.float64]]) -> Gallery:
+    """The images with their maps and their faithfulness."""
     photos = shown.photos
-    if photos.model.head.kind == "multilabel":
-        return ()
     measured = tuple(
         Measured(
             f"faithfulness/{name}",
@@ -105,7 +103,7 @@ def gallery(shown: Shown, gained: Mapping[str, NDArray[np.float64]]) -> tuple[Ga
         values = {f"faithfulness/{name}": float(values[row]) for name, values in gained.items()}
         known = {name: value for name, value in values.items() if np.isfinite(value)}
         entries[row] = replace(entry, values={**entry.values, **known}, maps=_overlays(shown, row))
-    return (Gallery(tuple(entries), (CONFIDENCE, LOSS, *measured), "The images that are explained"),)
+    return Gallery(tuple(entries), (*measured_of(entries), *measured), "The images that are explained")
 
 
 def _overlays(shown: Shown, row: int) -> dict[str, Encoded]:

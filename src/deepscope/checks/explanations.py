@@ -110,7 +110,7 @@ class Explanations(Check):
                 *figures(shown, groups),
                 _table(gained, groups),
                 *skipped_blocks(photos.skipped),
-                *gallery(shown, gained),
+                gallery(shown, gained),
             ),
             arrays={f"faithfulness/{name}": values for name, values in gained.items()},
             provenance=origin([model], photos.paths, photos.digests),

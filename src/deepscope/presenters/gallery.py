@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from deepscope.presenters.attacked import difference
 from deepscope.render.plots import overlay
 from deepscope.results import Heatmap
 
+EXPLORED = 2000
+"""The most evaluated images in a gallery."""
 _TOGETHER = 7 * 2**19
 """Bytes of all pictures of a gallery, roughly: a page with 500 images stays below 12 MB."""
 _LARGEST, _LEAST = 12 * 1024, 1536
@@ -91,30 +94,44 @@ def names_of(path: Path) -> tuple[str, str]:
 
 
 def entries_of(photos: Photos, encode: Encoder) -> list[Entry]:
-    """Entries of images with pixels that a classifier of one class per image read."""
-    model = photos.model
+    """Entries of images with pixels that a classifier read."""
+    model, several = photos.model, photos.model.head.kind == "multilabel"
     labels = torch.tensor([min(answer, default=0) for answer in photos.answers])
     losses = (-model.head.log_probability(photos.logits.double(), labels)).tolist() if len(photos) else []
-    probabilities, predicted = photos.probabilities, photos.predicted.tolist()
+    probabilities, predicted, known = photos.probabilities, photos.predictions, any(photos.answers)
     top = probabilities.topk(min(_TOP, probabilities.shape[1]), 1)
     found: list[Entry] = []
     for row, (path, answer, right) in enumerate(zip(photos.paths, photos.answers, photos.correct, strict=True)):
         name, file = names_of(path)
-        values = {"confidence": float(probabilities[row, predicted[row]])}
+        values = {} if several else {"confidence": float(probabilities[row, predicted[row]].max())}
+        if answer and not several:
+            values["loss"] = losses[row]
+        told = _told(model, sorted(answer) if several else sorted(answer)[:1], known=known)
         found.append(
             Entry(
                 key=key_of(path, photos.digests[row]),
                 name=name,
                 file=file,
                 picture=encode(model.displayed(photos.pixels[row])),
-                truth=model.categories[labels[row]] if answer else "",
-                predicted=model.categories[predicted[row]],
+                truth=told,
+                predicted=_told(model, predicted[row].nonzero().flatten().tolist(), known=True),
                 right=right,
                 top=named(model, tuple(zip(top.indices[row].tolist(), top.values[row].tolist()))),
-                values={**values, "loss": losses[row]} if answer else values,
+                values=values,
             )
         )
     return found
+
+
+def _told(model: VisionModel, labels: Sequence[int], *, known: bool) -> str:
+    """The names of classes; of a model with several labels per image also that there is none."""
+    nothing = "none" if known and model.head.kind == "multilabel" else ""
+    return ", ".join(model.categories[label] for label in labels) or nothing
+
+
+def measured_of(entries: Sequence[Entry]) -> tuple[Measured, ...]:
+    """What is measured of the entries of `entries_of`: nothing where it is not known."""
+    return tuple(one for one in (CONFIDENCE, LOSS) if any(one.name in entry.values for entry in entries))
 
 
 def named(model: VisionModel, ranked: Ranked) -> tuple[tuple[str, float], ...]:

@@ -68,7 +68,8 @@
   };
 
   // Draw the explorer of `data` into `host`, as `deepscope.render.explorer.document` writes it.
-  explorer.start = (host, data) => {
+  // `onlist(files)`: other images are listed.
+  explorer.start = (host, data, { onlist } = {}) => {
     const { el } = explorer;
     // JSON has no infinity: "Infinity" is a value beyond everything that was tried.
     for (const { values } of data.entries) for (const name of Object.keys(values)) values[name] = Number(values[name]);
@@ -82,6 +83,7 @@
       map?.show(places);
       names.show(places);
       controls.show(asked, places);
+      onlist?.(places.map((place) => data.entries[place].file));
     };
     const open = (place, from) => {
       opener = from;
@@ -123,8 +125,12 @@
           toggle(confidence?.from === from && confidence?.to === to, { ranges: wanted }, { ranges: rest });
         },
       });
-      charts.push(confusion, calibration);
-      panels.push(["Confusion", confusion.host], ["Calibration", calibration.host]);
+      charts.push(confusion);
+      panels.push(["Confusion", confusion.host]);
+      if (data.entries.some((one) => one.values.confidence !== undefined)) {
+        charts.push(calibration);
+        panels.push(["Calibration", calibration.host]);
+      }
     }
     const side = panels.length ? el("div", { className: "ex-side" }, tabs(panels)) : null;
     const main = el("div", { className: "ex-main" }, controls.host, grid.host, names.host);
