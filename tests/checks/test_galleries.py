@@ -22,12 +22,12 @@ from deepscope.checks.explanations import Explanations
 from deepscope.checks.image_map import ImageMap
 from deepscope.checks.labels import Labels
 from deepscope.checks.robustness import Robustness
-from deepscope.errors import DataError, MissingExtraError
+from deepscope.errors import MissingExtraError
 from deepscope.gallery import Encoded, Entry, Gallery
 from deepscope.models import VisionModel
 from deepscope.report.explorer import explored
 from deepscope.report.keeping import Outcome
-from deepscope.results import Result
+from deepscope.results import Note, Result
 from deepscope.session import Session
 from networks import tiny_model
 from painted import CLASSES, paint_folder
@@ -181,9 +181,12 @@ def test_the_map_knows_places_and_the_nearest_training_images(data: str, session
     assert f"{result.metrics['trustworthiness']:.2f}" in headline.finding
 
 
-def test_a_map_of_too_few_images_is_refused(data: str, session: Session) -> None:
-    with pytest.raises(DataError, match="at least 10 images, and there are 4"):
-        ImageMap(data, limit=4, train=0).run(session)
+def test_a_map_of_too_few_images_is_not_drawn(data: str, session: Session) -> None:
+    check = ImageMap(data, limit=4, training=0)
+    result = check.run(session)
+    (note,) = (block for block in result.blocks if isinstance(block, Note))
+    assert note.text == "4 images are too few for a map: give at least 10."
+    assert check.headline(result).estimate is None
 
 
 def test_umap_says_which_extra_it_needs(data: str, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:

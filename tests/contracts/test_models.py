@@ -70,8 +70,8 @@ BY_COMMAND: dict[str, dict[str, Any]] = {
     "attack evaluate": {"methods": ("fgsm",), "radii": ("8/255",)},
 }
 NEEDS_LAYERS = {
-    *("activations", "adapt fit", "check labels", "explain grad-cam", "models show", "transfer export", "transfer fit"),
-    *("transfer improve", "transfer table"),
+    *("activations", "adapt fit", "check image-map", "check labels", "explain grad-cam", "models show"),
+    *("transfer export", "transfer fit", "transfer improve", "transfer table"),
 }
 NEEDS_GRADIENTS = {
     *("attack evaluate", "attack pgd", "check class-images", "explain compare", "explain evaluate", "explain grad-cam"),

@@ -16,7 +16,7 @@ from torch.nn import functional
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out, require_one_class
 from deepscope.command import Budget, Headline
-from deepscope.errors import DataError, MissingExtraError
+from deepscope.errors import MissingExtraError
 from deepscope.features import class_layer_input, extract
 from deepscope.gallery import Entry, Gallery, Near, Projection
 from deepscope.inputs.examples import thumbnail_of
@@ -56,7 +56,7 @@ class ImageMap(Check):
         model: the classifier; `deepscope models` lists them.
         labels: not used: it compares images of one class each.
         limit: most evaluated images, drawn at random.
-        train: most training images to compare with, drawn at random.
+        training: most training images to compare with, drawn at random.
         near: training images that are listed per image.
         projection: t-SNE of the first 50 principal components, the two first components, or UMAP.
     """
@@ -66,14 +66,14 @@ class ImageMap(Check):
 
     _: KW_ONLY
     limit: Count = 2000
-    train: int = 1000
+    training: int = 1000
     near: int = 4
     projection: Literal["t-sne", "pca", "umap"] = "t-sne"
 
     @classmethod
     def within(cls, budget: Budget, *, data: str, model: str) -> ImageMap:
         """Some hundred images, or three thousand."""
-        return cls(data, model=model) if budget == "full" else cls(data, model=model, limit=500, train=250)
+        return cls(data, model=model) if budget == "full" else cls(data, model=model, limit=500, training=250)
 
     def run(self, session: Session) -> Result:
         """Compute the features, and project them."""
@@ -81,11 +81,13 @@ class ImageMap(Check):
         model = held.model
         require_one_class(model, "image-map")
         drawn = session.some(list(zip(held.images.items, held.answers, strict=True)), self.limit)
-        learnt = [] if held.train is None else session.some(list(held.train.items), self.train)
+        learnt = [] if held.train is None else session.some(list(held.train.items), self.training)
         items = [*(item for item, _ in drawn), *learnt]
         found = extract(model, [(class_layer_input(model), "mean")], [item.source for item in items], session)
         if len(found.rows) < _FEWEST:
-            raise DataError(f"a map needs at least {_FEWEST} images, and there are {len(found.rows)}", data=self.data)
+            text = f"{len(found.rows)} images are too few for a map: give at least {_FEWEST}."
+            note = Note(text, "Map of the images", "verdict")
+            return Result(f"Images as {model.name} sees them", blocks=(note, *skipped_blocks(found.skipped)))
         vectors = functional.normalize(torch.from_numpy(found.vectors[0]).double())
         names = [*(model.categories[min(answer)] for _, answer in drawn), *(str(item.label) for item in learnt)]
         shown = [_Placed(items[row], found.digests[row], names[row], row < len(drawn)) for row in found.rows.tolist()]
@@ -143,6 +145,8 @@ class ImageMap(Check):
 
     def headline(self, result: Result) -> Headline:
         """Whether similar images are of one class."""
+        if "trustworthiness" not in result.metrics:
+            return Headline("There are too few images for a map.")
         alike = Estimate.of(result.metrics, "nearest-alike")
         trusted = result.metrics["trustworthiness"]
         said = f"The trustworthiness of the map is {trusted:.2f}: at 1, all neighbours on it are also near by features."
