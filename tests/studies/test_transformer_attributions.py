@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepscope.attributions import Attribution
+from deepscope.attributions import Attribution, Saliency
 from deepscope.errors import DataError, SettingError
 from deepscope.results import ImageGrid, Table
 from deepscope.session import Session
@@ -114,3 +114,24 @@ def test_impossible_settings_are_refused(setting: dict[str, Any], session: Sessi
 def test_maps_of_a_network_that_reads_few_digits_are_not_measured(session: Session) -> None:
     with pytest.raises(DataError, match=r"the vit reads .* % of the test digits .* 917 digits .* more epochs"):
         TINY.run(session)
+
+
+def test_a_method_that_fails_on_a_later_digit_does_not_stop_the_study(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = {name: member for name, member in Attribution.members().items() if name in FEW}
+    maps, tried = Saliency.__call__, list[str]()
+
+    def of_first(method: Saliency, model: Any, *given: Any, **named: Any) -> torch.Tensor:
+        if model.name in tried:
+            raise SettingError("error", "is out of reach")
+        tried.append(model.name)
+        return maps(method, model, *given, **named)
+
+    monkeypatch.setattr(Saliency, "__call__", of_first)
+    monkeypatch.setattr(Attribution, "members", lambda: members)
+    monkeypatch.setattr(study, "_QUERIED", ())
+    monkeypatch.setattr(study, "_READS", 0.0)
+    result = TINY.run(session)
+    assert "faithfulness/gradient-times-input/cnn" in result.metrics
+    assert [key for key in result.metrics if "/saliency/" in key] == []

@@ -14,13 +14,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from deepscope.checks.check import Check
-from deepscope.checks.held_out import held_out, require_one_class
+from deepscope.checks.held_out import held_out
 from deepscope.command import Budget, Headline
 from deepscope.errors import MissingExtraError
 from deepscope.features import class_layer_input, extract
 from deepscope.gallery import Entry, Gallery, Near, Projection
 from deepscope.inputs.examples import thumbnail_of
 from deepscope.inputs.given import Item
+from deepscope.models.capabilities import require_one_class
 from deepscope.presenters.gallery import Encoder, key_of, names_of
 from deepscope.presenters.shown import origin, skipped_blocks
 from deepscope.render.text import share

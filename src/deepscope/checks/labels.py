@@ -8,9 +8,9 @@ from typing import ClassVar
 
 from deepscope.checks.check import Check
 from deepscope.checks.given_data import labelled
-from deepscope.checks.held_out import require_one_class
 from deepscope.command import Budget
 from deepscope.models import load_model
+from deepscope.models.capabilities import require_one_class
 from deepscope.presenters.labels import present
 from deepscope.results import Result
 from deepscope.session import Session
@@ -34,6 +34,7 @@ class Labels(Check):
 
     chapter: ClassVar[str] = "5 The data"
     minutes: ClassVar[Mapping[Budget, float]] = {"quick": 1, "full": 5}
+    listed: ClassVar[Mapping[str, str]] = {"wrong-labels": "of the labels are probably wrong"}
 
     _: KW_ONLY
     head: str = "logistic-regression"

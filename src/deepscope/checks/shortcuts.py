@@ -9,12 +9,12 @@ from typing import ClassVar
 
 from deepscope.checks.check import Check
 from deepscope.checks.given_data import given_data, labelled
-from deepscope.checks.held_out import held_out, require_one_class
+from deepscope.checks.held_out import held_out
 from deepscope.command import Budget
 from deepscope.errors import DataError
 from deepscope.inputs import Given, Photos, stream_photos
 from deepscope.models import load_model
-from deepscope.models.capabilities import RGB, require
+from deepscope.models.capabilities import RGB, require, require_one_class
 from deepscope.presenters.shortcuts import present
 from deepscope.presenters.shown import provenance
 from deepscope.results import Block, Note, Provenance, Result

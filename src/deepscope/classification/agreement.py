@@ -50,7 +50,7 @@ class Way:
         preprocessing: size, filter, mean and deviation.
         bgr: whether the channels are swapped.
         antialias: whether the resize smooths first, as Pillow does.
-        difference: mean absolute difference of the probabilities; of classes alone, the share that differs.
+        difference: of the probabilities, see `Expected.difference`; of classes alone, the share that differs.
     """
 
     name: str
@@ -122,7 +122,8 @@ def check_predictions(
     Args:
         model: a classifier.
         photos: a folder of images, or one image.
-        expected: a CSV file with a column "file" and either a column of probabilities per class or a column "class".
+        expected: a CSV file with a column "file" and either a column of probabilities per class or a column "class"; a
+            model with several labels per image has them there, separated by semicolons.
         limit: images to compare, at most: the first of the file.
         session: device and progress.
 
@@ -222,7 +223,8 @@ class _Runner:
         model = replace(self.model, preprocessing=taken)
         model.outputs.kind = self.model.outputs.kind
         logits = forward(model, pixels, self.session)
-        return replace(way, difference=self.expected.difference(model.probabilities(logits), logits.argmax(1)))
+        predictions = model.head.predictions(logits)
+        return replace(way, difference=self.expected.difference(model.probabilities(logits), predictions))
 
 
 def _pixels(path: Path, taken: Preprocessing, antialias: bool) -> Tensor:

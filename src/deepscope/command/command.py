@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import ClassVar
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DeepscopeError, PartFailed
 from deepscope.models import ModelOptions
 from deepscope.registry import EVERY_COMMAND, Registered
 from deepscope.results import Result
@@ -55,6 +55,7 @@ class Command(Registered):
         Raises:
             DeepscopeError: the input cannot be used.
             NotKept: the result is known, but a file that belongs to it cannot be written.
+            NotMet: the result is known, and is not what was required.
         """
 
 
@@ -66,6 +67,17 @@ class NotKept(DeepscopeError):
 
     def __init__(self, result: Result, error: object) -> None:
         super().__init__(str(error))
+        self.result = result
+
+
+class NotMet(PartFailed):
+    """The result is known, and is not what was required.
+
+    The command line shows and saves the result, says what was not met and exits with 1.
+    """
+
+    def __init__(self, result: Result, missed: object) -> None:
+        super().__init__(str(missed))
         self.result = result
 
 
@@ -113,13 +125,13 @@ def perform(command: Command, session: Session, *, typed: str = "") -> Result:
         typed: the command line that does the same.
 
     Raises:
-        NotKept: as `Command.run`; its result is complete.
+        NotKept, NotMet: as `Command.run`; its result is complete.
     """
     began, clock = datetime.now(timezone.utc), time.monotonic()
     failure = None
     try:
         result = command.run(session)
-    except NotKept as error:
+    except (NotKept, NotMet) as error:
         result, failure = error.result, error
     provenance = dataclasses.replace(
         result.provenance,
@@ -135,7 +147,7 @@ def perform(command: Command, session: Session, *, typed: str = "") -> Result:
     settings = {**command.settings(), **_said_of_model(command, session)}
     result = dataclasses.replace(result, config={**settings, **result.config}, provenance=provenance)
     if failure:
-        raise NotKept(result, failure) from None
+        raise type(failure)(result, failure) from None
     return result
 
 

@@ -16,6 +16,7 @@ from deepscope.classification import Classification
 from deepscope.errors import DeepscopeError
 from deepscope.images import Skipped
 from deepscope.models import Preprocessing, VisionModel
+from deepscope.names import distinct
 from deepscope.results import Block, Column, Note, Picture, Provenance, Table
 
 THUMBNAIL = 256
@@ -58,7 +59,7 @@ def skipped_blocks(skipped: Sequence[Skipped]) -> tuple[Block, ...]:
     rows = tuple((item.path, item.reason) for item in skipped)
     number = f"{len(skipped)} input{'s' if len(skipped) != 1 else ''}"
     return (
-        Note(f"{number} could not be read and {'were' if len(skipped) != 1 else 'was'} skipped.", "Skipped", "warning"),
+        Note(f"{number} could not be used and {'were' if len(skipped) != 1 else 'was'} skipped.", "Skipped", "warning"),
         Table(columns=(Column("path"), Column("reason")), rows=rows, title="Skipped"),
     )
 
@@ -74,10 +75,16 @@ def origin(models: Iterable[VisionModel], paths: Sequence[Path], digests: Sequen
     for path, content in zip(paths, digests, strict=True):
         digest.update(path.name.encode(errors="surrogateescape") + content)
     return Provenance(
-        models={model.name: model.fingerprint for model in models},
+        models=_fingerprints(models),
         data=f"{len(paths)} images, sha256 {digest.hexdigest()}" if paths else "",
         sha256=digest.hexdigest() if paths else "",
     )
+
+
+def _fingerprints(models: Iterable[VisionModel]) -> dict[str, str]:
+    """By name; the same network is named once."""
+    found = dict.fromkeys((model.name, model.fingerprint) for model in models)
+    return dict(zip(distinct(name for name, _ in found), (fingerprint for _, fingerprint in found), strict=True))
 
 
 def provenance(models: Iterable[VisionModel], paths: Sequence[Path]) -> Provenance:
@@ -95,6 +102,6 @@ def provenance(models: Iterable[VisionModel], paths: Sequence[Path]) -> Provenan
             gone += 1
     unread = f" ({gone} of them unreadable)" if gone else ""
     return Provenance(
-        models={model.name: model.fingerprint for model in models},
+        models=_fingerprints(models),
         data=f"{len(paths)} images{unread}, sha256 {digest.hexdigest()}" if paths else "",
     )

@@ -125,6 +125,7 @@ def _per_class(answers: Answers, predicted: Tensor) -> Table:
         ),
         rows,
         title="Per class",
+        kind="classes",
     )
 
 

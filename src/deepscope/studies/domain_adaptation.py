@@ -59,7 +59,7 @@ class DomainAdaptation(Study):
     @classmethod
     def within(cls, budget: Budget) -> DomainAdaptation:
         """A few epochs of small steps on some hundred digits from one seed, or everything."""
-        return cls() if budget == "full" else cls(seeds=1, epochs=3, paper_epochs=8, images=1500, batch_size=16)
+        return cls() if budget == "full" else cls(seeds=1, epochs=2, paper_epochs=4, images=1500, batch_size=16)
 
     def inputs(self, home: Path) -> Sequence[Path]:
         """Digits and photographs."""

@@ -62,7 +62,7 @@ class GenerationQuestions(GenerationStudy):
         """Small networks on two thousand digits from one seed, without the suggested experiments, or everything."""
         if budget == "full":
             return cls()
-        return cls(seeds=1, epochs=4, batch_size=16, images=2000, samples=1000, width=16, thorough=False)
+        return cls(seeds=1, epochs=3, batch_size=16, images=2000, samples=1000, width=16, thorough=False)
 
     @property
     def needed(self) -> Sequence[str]:
