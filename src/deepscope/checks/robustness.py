@@ -215,7 +215,8 @@ def _gallery(found: AttackEvaluation, levels: Sequence[float]) -> tuple[Gallery,
             own = replace(own, picture=encode(model.displayed(original)), truth=name, predicted=name, right=True)
             own = replace(own, top=named(model, verdict.top_before))
             if first is not None:
-                said = f"{method.attack.name}, at most {levels[first]:g} grey levels of 255"
+                unit = "grey level" if levels[first] == 1 else "grey levels"
+                said = f"{method.attack.name}, at most {levels[first]:g} {unit} of 255"
                 made = adversarial(model, original, method.outcome.images[row], verdict.top_after, said)
                 own = replace(own, adversarial=made)
         if method.outcome.vanished[row]:

@@ -147,8 +147,8 @@
       where.textContent = position < 0 ? "" : `${position + 1} of ${places.length.toLocaleString("en")}`;
       back.disabled = position <= 0;
       on.disabled = position < 0 || position >= places.length - 1;
-      const aside = el("div", { className: "ex-told" }, bars(one), facts(one), changed(one), near(one));
-      body.replaceChildren(el("div", { className: "ex-seen" }, ...stage(one)), aside);
+      const aside = el("div", { className: "ex-told" }, bars(one), facts(one), near(one));
+      body.replaceChildren(el("div", { className: "ex-seen" }, ...stage(one), changed(one)), aside);
       body.scrollTop = 0;
     };
 
