@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from deepscope.attacks import FGSM, Conditions, evaluate_attacks
-from deepscope.attributions import GradCAM, IntegratedGradients, Saliency, evaluate
+from deepscope.attributions import EigenCAM, GradCAM, IntegratedGradients, Saliency, evaluate
 from deepscope.attributions.attribution import Attribution, image_seeds
 from deepscope.attributions.boxes import Boxes
 from deepscope.attributions.faithfulness import (
@@ -37,9 +37,10 @@ from deepscope.attributions.faithfulness import (
 from deepscope.attributions.faithfulness.infidelity import misfit
 from deepscope.attributions.faithfulness.road import impute
 from deepscope.attributions.masks import Masks
-from deepscope.errors import DataError, FileError, SettingError
+from deepscope.errors import DataError, FileError, SettingError, UnsupportedError
 from deepscope.inputs import gather, read_photos
 from deepscope.models import VisionModel
+from deepscope.models.heads import Head
 from deepscope.presenters.explain_evaluate import present
 from deepscope.results import Note, Table
 from deepscope.session import Session
@@ -316,6 +317,32 @@ def test_road_finds_the_pixels_that_decide(pixels: Tensor) -> None:
     assert (right < wrong).all()
 
 
+def test_road_asks_whether_a_label_stays_above_its_threshold(given: Explanation, maps: Tensor) -> None:
+    """A label may be above its threshold where another one is more probable, and below it where none is."""
+    threshold = float(given.model(given.pixels).sigmoid()[:, 3].median())
+    model = VisionModel(
+        "labels",
+        given.model.network,
+        given.model.preprocessing,
+        given.model.categories,
+        head=Head("multilabel", (0.3, 0.6, 0.5, threshold)),
+    )
+    measure, label = ROAD(removed=(0.2, 0.5), noise=0), torch.full((COUNT,), 3)
+    found = measure(replace(given, model=model, target=label))
+    expected = []
+    for i in range(COUNT):
+        order = maps[i].flatten().argsort(descending=True, stable=True)
+        survives = []
+        for share in measure.removed:
+            hole = np.zeros(SIDE * SIDE, dtype=bool)
+            hole[order[: int(SIDE * SIDE * share)]] = True
+            filled = torch.from_numpy(impute(given.pixels[i].numpy(), hole.reshape(SIDE, SIDE)))
+            survives.append(float(model(filled[None]).sigmoid()[0, 3]) > threshold)
+        expected.append(np.mean(survives))
+    assert found.tolist() == expected
+    assert (given.model(given.pixels).argmax(1) != 3).all() and len(set(expected)) > 1
+
+
 # The random logit test
 
 
@@ -331,8 +358,9 @@ def test_the_random_logit_test_compares_with_the_map_of_another_class(
     maps = Saliency()(model, pixels, target)
     one = Explanation(model, pixels, target, maps, lambda changed: maps, rng(), explain_class=explain_class)
     found = RandomLogit()(one)
-    assert (asked[0] != target).all() and len(asked) == 1
-    others = Saliency()(model, pixels, asked[0]).flatten(1).numpy()
+    own, other = asked
+    assert torch.equal(own, target) and (other != target).all()
+    others = Saliency()(model, pixels, other).flatten(1).numpy()
     expected = [float(spearmanr(*pair)[0]) for pair in zip(maps.flatten(1).numpy(), others)]  # type: ignore[arg-type]
     np.testing.assert_allclose(found.numpy(), expected)
     drawn = torch.cat([_other(model, pixels, target, seed) for seed in range(40)])
@@ -353,7 +381,24 @@ def _other(model: VisionModel, pixels: Tensor, target: Tensor, seed: int) -> Ten
     RandomLogit()(
         Explanation(model, pixels, target, maps, lambda changed: maps, generator, explain_class=explain_class)
     )
-    return asked[0]
+    return asked[-1]
+
+
+def test_the_random_logit_test_compares_maps_of_one_cost(
+    model: VisionModel, pixels: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eigen-CAM's maps are the same for every class, so that the correlation is 1 at whatever cost."""
+    monkeypatch.setattr(EigenCAM, "bounded", lambda self: EigenCAM(layer="0"))
+    session = Session(quiet=True, cache=tmp_path)
+    found = evaluate(model, pixels, EigenCAM(), measures="random-logit", sanity=0, session=session)
+    np.testing.assert_allclose(found.values["eigen-cam"]["random-logit"], 1)
+
+
+def test_the_random_logit_test_refuses_a_model_of_one_class(pixels: Tensor, tmp_path: Path) -> None:
+    weights = torch.randn(1, 3 * SIDE * SIDE, generator=rng(), dtype=torch.float64)
+    model = linear_model(weights, size=SIDE)
+    with pytest.raises(UnsupportedError, match="random-logit compares maps of two classes, and linear has one"):
+        evaluate(model, pixels, "saliency", session=Session(quiet=True, cache=tmp_path))
 
 
 def test_quantus_agrees_on_the_random_logit_test(model: VisionModel, pixels: Tensor, target: Tensor) -> None:
@@ -621,8 +666,8 @@ def test_a_method_that_fails_late_loses_nothing_else(monkeypatch: pytest.MonkeyP
     check = found.networks[0].sanity
     assert check is not None and list(check.refused) == ["saliency"] and check.images == 2
     assert alone.networks[0].sanity is not None
-    survived = (one.survived["gradient-times-input"] for one in (check, alone.networks[0].sanity))
-    np.testing.assert_array_equal(*survived)
+    first, second = (one.survived["gradient-times-input"] for one in (check, alone.networks[0].sanity))
+    np.testing.assert_array_equal(first, second)
     result = found.result()
     assert "sanity/gradient-times-input" in result.metrics and "sanity/saliency" not in result.metrics
     assert any(isinstance(block, Note) and "out of reach" in block.text for block in result.blocks)

@@ -25,6 +25,7 @@ from deepscope.checks.robustness import Robustness
 from deepscope.errors import MissingExtraError
 from deepscope.gallery import Encoded, Entry, Gallery
 from deepscope.models import VisionModel
+from deepscope.presenters.gallery import Encoder
 from deepscope.report.explorer import explored
 from deepscope.report.keeping import Outcome
 from deepscope.results import Note, Result
@@ -230,6 +231,17 @@ def test_images_from_memory_are_the_same_ones_in_every_check(data: str, session:
     assert all(entry.predicted and entry.near for entry in found.entries[:18])
     page = audit.page()
     assert 'class="explorer"' in page and "deepscopeExplorer.start" in page
+
+
+@pytest.mark.parametrize(("count", "most"), [(100, 1.2), (500, 2.0), (2000, 3.0)])
+def test_pictures_of_photographs_fit_into_the_page_together(count: int, most: float) -> None:
+    from sklearn.datasets import load_sample_image
+
+    photo = torch.from_numpy(load_sample_image("china.jpg").copy()).permute(2, 0, 1)
+    rng, encode = np.random.default_rng(0), Encoder(count)
+    crops = [(int(rng.integers(0, 427 - 224)), int(rng.integers(0, 640 - 224))) for _ in range(20)]
+    mean = np.mean([len(encode(photo[:, y : y + 224, x : x + 224])) for y, x in crops])
+    assert mean * count <= most * 2**20
 
 
 def test_nothing_to_see_is_no_explorer(data: str, session: Session) -> None:

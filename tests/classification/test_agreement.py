@@ -202,6 +202,24 @@ def test_nothing_is_written_or_changed(model: VisionModel, photos: Path, network
     assert torch.equal(before, network.state_dict()["1.weight"]) and not (tmp_path / "cache").exists()
 
 
+def test_images_that_are_not_cropped_may_have_any_shape(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(1)
+    for number, size in enumerate([(90, 130), (130, 90), (100, 100)]):
+        Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 3, 3, stride=2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3)).eval()
+    network[-1].weight.data *= 20  # pyright: ignore
+    model = VisionModel("own", network, Preprocessing(40, None), NAMES)
+
+    def whole(image: Image.Image) -> Tensor:
+        return usual(functional.resize(image, [40]))  # pyright: ignore[reportArgumentType]  (images work too)
+
+    path = written(tmp_path / "p.csv", folder, network, whole)
+    assert check_predictions(model, folder, path).agrees
+
+
 class Fixed(nn.Module):
     """The same logits for every image."""
 
@@ -210,7 +228,7 @@ class Fixed(nn.Module):
         self.register_buffer("logits", torch.tensor([logits]))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return self.logits.expand(len(pixels), -1)
+        return self.get_buffer("logits").expand(len(pixels), -1)
 
 
 def logit(probability: float) -> float:

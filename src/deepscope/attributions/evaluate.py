@@ -138,7 +138,7 @@ def evaluate(  # noqa: PLR0913 - its settings are keywords
     Raises:
         SettingError: a setting is out of range, both boxes and masks are given, or they are of none of these images.
         ModelError: a model has no class layer.
-        UnsupportedError: no method applies to a model.
+        UnsupportedError: no method applies to a model, or a measure does not.
         FileError: the boxes or masks cannot be read, or none is of these images.
         DataError: no image could be read.
 
@@ -158,8 +158,8 @@ def evaluate(  # noqa: PLR0913 - its settings are keywords
     models = (model, *([against] if against else []))
     for one in models:
         one.require_classes()
-        for method in chosen:
-            method.require(one)
+        for needed in (*chosen, *asked):
+            needed.require(one)
     session = Session.of(session, device=model.device, seed=seed)
     objects = _objects(boxes, masks)
     if objects:

@@ -39,11 +39,16 @@ class Sanity:
     margin: Estimate
 
     @classmethod
-    def of(cls, survived: NDArray[np.float64], depths: Sequence[float]) -> Sanity:
-        """From a method's (depths, N) rank correlations; the last depth is 1."""
+    def of(cls, survived: NDArray[np.float64], depths: Sequence[float], *, confidence: float = 0.95) -> Sanity:
+        """From a method's (depths, N) rank correlations; the last depth is 1.
+
+        Args:
+            survived, depths: the correlations, and the share of layers that is shuffled at each depth.
+            confidence: of the margin's interval, from which the verdict follows.
+        """
         upper = survived[np.array(depths) <= 0.5].mean(0)
         unrelated = survived[-1]
-        return cls(mean(upper), mean(unrelated), mean(upper - (1 + unrelated) / 2))
+        return cls(mean(upper), mean(unrelated), mean(upper - (1 + unrelated) / 2, confidence=confidence))
 
     @property
     def verdict(self) -> Literal["passes", "fails", "undecided"]:
@@ -149,9 +154,11 @@ def _survived(
     model = photo.model
     pixels, predicted = photo.pixels.to(model.device), photo.predicted.to(model.device)
 
+    trained = iter([predicted])  # comes first; a shuffled network explains what it predicts
+
     def explain(network: VisionModel) -> list[Tensor]:
-        target = predicted
-        if network is not model:
+        target = next(trained, None)
+        if target is None:
             with torch.no_grad():
                 target = network(pixels).argmax(1)
         own = [one.bounded() for one in methods]  # of the trained network too: they are compared

@@ -20,7 +20,7 @@ from deepscope.session import Session
 
 _SHOWN = 4
 """Images of each kind in the figures."""
-_MAPPED = 48
+_MAPPED = 36
 """Images with maps in the gallery."""
 Rows = Mapping[str, NDArray[np.bool_]]
 
@@ -58,7 +58,8 @@ class Shown:
         rows = sorted([*wrong.tolist(), *np.flatnonzero(right)[: _MAPPED - len(wrong)].tolist()])
         maps = {method.name: _maps(method, photos[rows], None, session, batch_size) for method in methods}
         mistaken = photos[wrong[:_SHOWN].tolist()]
-        asked = [method for method in methods if method.of_class] if contrast and len(mistaken) else []
+        single = photos.model.head.kind != "multilabel"  # whose mistakes have no one true class
+        asked = [method for method in methods if method.of_class] if contrast and single and len(mistaken) else []
         versus = {method.name: _maps(method, mistaken, _true(mistaken), session, batch_size) for method in asked}
         return cls(photos, methods, rows, maps, versus)
 

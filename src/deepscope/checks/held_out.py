@@ -91,7 +91,7 @@ def _no_class(model: VisionModel, folders: ClassFolders) -> str:
         return f"{text}: both have {own}, so give the folders' names as its classes, in the order of its outputs"
     return (
         f"{text}, and there are {count} folders for {own} classes: rename the folders, or fit a classifier to them "
-        f"with `deepscope transfer fit {folders.root} --out my-model`"
+        "with `deepscope transfer fit`"
     )
 
 

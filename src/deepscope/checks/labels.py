@@ -28,8 +28,8 @@ class Labels(Check):
         model: its features are used; its classes may be others than the data's.
         labels: not used: it compares images of one class each.
         head: linear-svc, logistic-regression, ridge or nearest-neighbours: the classifier on the features.
-        limit: images, at most, drawn at random.
-        figures: how many suspects the figure shows, at most.
+        limit: most images to use, drawn at random.
+        figures: most suspects that the figure shows.
     """
 
     chapter: ClassVar[str] = "5 The data"

@@ -217,7 +217,9 @@ def _gallery(found: AttackEvaluation, levels: Sequence[float]) -> tuple[Gallery,
             if first is not None:
                 unit = "grey level" if levels[first] == 1 else "grey levels"
                 said = f"{method.attack.name}, at most {levels[first]:g} {unit} of 255"
-                made = adversarial(model, original, method.outcome.images[row], verdict.top_after, said)
+                made = adversarial(
+                    model, original, method.outcome.images[row], verdict.top_after, said, len(method.examples)
+                )
                 own = replace(own, adversarial=made)
         if method.outcome.vanished[row]:
             own = replace(own, flags={"gradients vanish": "The radius may be smaller: the attack was not informative."})

@@ -28,7 +28,7 @@ class Slices(Check):
             dataset's name.
         model: the classifier; `deepscope models` lists them.
         labels: not used: it compares images of one class each.
-        limit: images, at most, drawn at random.
+        limit: most images to use, drawn at random.
     """
 
     chapter: ClassVar[str] = "1 Accuracy and calibration"

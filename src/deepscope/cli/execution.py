@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from deepscope import render
-from deepscope.cli.commands import Common
+from deepscope.cli.signature import Common
 from deepscope.command import Command, NotKept, NotMet, perform
 from deepscope.command.output import output_folder, refuse_data
 from deepscope.errors import FileError, SettingError

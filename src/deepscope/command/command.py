@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from deepscope.errors import DeepscopeError, PartFailed
 from deepscope.models import ModelOptions
+from deepscope.models.serving import not_used
 from deepscope.registry import EVERY_COMMAND, Registered
 from deepscope.results import Result
 from deepscope.session import Session
@@ -133,6 +134,8 @@ def perform(command: Command, session: Session, *, typed: str = "") -> Result:
         result = command.run(session)
     except (NotKept, NotMet) as error:
         result, failure = error.result, error
+    if not session.engines:
+        not_used(session, "no pass of this command can run on another engine")
     provenance = dataclasses.replace(
         result.provenance,
         command=typed,

@@ -28,7 +28,7 @@ class LabelTable:
 
     Attributes:
         path: the file.
-        known: the labels that the file says something of, as places among the model's.
+        known: the labels that the file covers, as places among the model's.
         rows: image as the file calls it -> the labels that it shows.
     """
 
@@ -39,8 +39,8 @@ class LabelTable:
     def of(self, paths: Sequence[Path]) -> list[frozenset[int] | None]:
         """The labels of each image file; None of one that is not listed.
 
-        The file calls an image by its name, or by the end of its path, such as `2024/a.jpg`, and what two images may
-        be called is none's name.
+        The file calls an image by its name, or by the end of its path, such as `2024/a.jpg`; a name that fits two
+        images counts for neither.
 
         Raises:
             DataError: none of them is listed.

@@ -25,7 +25,7 @@ from deepscope.results import Heatmap
 
 EXPLORED = 2000
 """The most evaluated images in a gallery."""
-_TOGETHER = 7 * 2**19
+_TOGETHER = 2 * 2**20
 """Bytes of all pictures of a gallery, roughly: a page with 500 images stays below 12 MB."""
 _LARGEST, _LEAST = 12 * 1024, 1536
 """Bytes of one picture."""
@@ -36,8 +36,8 @@ _QUALITIES = (80, 65, 50, 35)
 _COARSE = 64
 """Smaller pictures are enlarged with sharp pixels, so every pixel is kept as it is."""
 _TOP = 5
-_MANY = 700
-"""Changed images are written as if there were this many: their noise takes many bytes."""
+_NOISY = 20
+"""How many pictures a changed image and its difference count for: noise takes many bytes."""
 
 CONFIDENCE = Measured("confidence", "confidence", "The probability of the predicted class.", "share", 1)
 LOSS = Measured("loss", "loss", "Cross-entropy of the true class, in nats: 0 where it is certain.")
@@ -148,9 +148,11 @@ def map_over(heat: Heatmap, count: int) -> Encoded:
     return _webp(image, quality=50, alpha_quality=50)
 
 
-def adversarial(model: VisionModel, original: Tensor, saved: Tensor, ranked: Ranked, said: str) -> Adversarial:
-    """A changed image beside its original, both (3, H, W) uint8."""
-    encode = Encoder(_MANY)
+def adversarial(
+    model: VisionModel, original: Tensor, saved: Tensor, ranked: Ranked, said: str, count: int
+) -> Adversarial:
+    """A changed image beside its original, both (3, H, W) uint8; one of `count`."""
+    encode = Encoder(_NOISY * count)
     change, factor = difference(model.displayed(original), model.displayed(saved))
     (predicted, probability), *_ = named(model, ranked)
     pixels = torch.from_numpy(np.ascontiguousarray(change.pixels)).permute(2, 0, 1)

@@ -11,11 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from deepscope import images
 from deepscope.classification import Classification
-from deepscope.errors import DeepscopeError
 from deepscope.images import Skipped
-from deepscope.models import Preprocessing, VisionModel
+from deepscope.models import VisionModel
 from deepscope.names import distinct
 from deepscope.results import Block, Column, Note, Picture, Provenance, Table
 
@@ -34,16 +32,6 @@ def thumbnail(image: Image.Image, *, caption: str = "") -> Picture:
     small = image.copy()
     small.thumbnail((THUMBNAIL, THUMBNAIL))
     return Picture(np.asarray(small), caption=caption)
-
-
-def photograph(path: Path, *, caption: str = "", show: Preprocessing | None = None) -> Picture:
-    """An image file made small for a figure, or as `show` makes it; where it no longer exists, a grey square."""
-    try:
-        if show is not None:
-            return picture(show(path), caption=caption)
-        return thumbnail(images.decode(path, at_least=THUMBNAIL), caption=caption)
-    except DeepscopeError:
-        return missing(caption=caption)
 
 
 def missing(*, caption: str = "") -> Picture:
@@ -87,21 +75,6 @@ def _fingerprints(models: Iterable[VisionModel]) -> dict[str, str]:
     return dict(zip(distinct(name for name, _ in found), (fingerprint for _, fingerprint in found), strict=True))
 
 
-def provenance(models: Iterable[VisionModel], paths: Sequence[Path]) -> Provenance:
-    """What was used and what was read, if anything: the data's digest covers every file's name and bytes.
-
-    It is computed when the work is done. Of a file that cannot be read by then it covers the name alone, and says so.
-    """
-    digest, gone = hashlib.sha256(), 0
-    for path in paths:
-        digest.update(path.name.encode(errors="surrogateescape"))
-        try:
-            for part in images.parts(path):
-                digest.update(part)
-        except DeepscopeError:
-            gone += 1
-    unread = f" ({gone} of them unreadable)" if gone else ""
-    return Provenance(
-        models=_fingerprints(models),
-        data=f"{len(paths)} images{unread}, sha256 {digest.hexdigest()}" if paths else "",
-    )
+def saved_note(model: VisionModel) -> Note:
+    """What can be done with a model that was saved as a folder."""
+    return Note(f"{model.name} is a model: give its folder to any command or to `deepscope.load_model`.", "Saved")

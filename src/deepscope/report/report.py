@@ -32,8 +32,8 @@ Family = TypeVar("Family", bound=Section)
 class Report(Command):
     """Write one HTML page: the experiments of the report (Delefosse & Vin), or an audit of your own classifier.
 
-    Without --data, the studies of the report run: every question is answered with measured figures next to the
-    published ones. With --data (and --model), your classifier is audited. Finished sections are kept: an interrupted
+    Without data, the studies of the report run: every question is answered with measured figures next to the
+    published ones. With data and a model, your classifier is audited. Finished sections are kept: an interrupted
     report resumes where it stopped, and only sections whose inputs have changed run again.
 
     Attributes:

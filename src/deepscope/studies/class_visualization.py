@@ -181,5 +181,5 @@ def _vgg16(session: Session) -> Answer:
     whole = any(e.name == "vgg16" and e.here and not e.features_only for e in catalogue(session))
     why = "the weights of VGG16's class layer are missing"
     if whole:
-        why = "its weights are available: `deepscope study class-visualization --model vgg16`"
+        why = "its weights are available: run the study with vgg16 as the model"
     return Answer("11. VGG16", "often superior", "—", "not measured here", why)

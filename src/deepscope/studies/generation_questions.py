@@ -32,8 +32,8 @@ _SUGGESTED = {
 class GenerationQuestions(GenerationStudy):
     """The effect of each choice in training a DCGAN: objective, rates, widths, steps, z, and the label in D.
 
-    Trainings are short: arms can be compared, but none is fully trained; `generation` has long trainings. All are
-    kept (below --out, else in the cache), and the same command resumes an interrupted study.
+    Trainings are short: arms can be compared, but none is fully trained; `generation` has long trainings. All are kept
+    (in the output folder, else in the cache), and the same command resumes an interrupted study.
 
     Attributes:
         seeds: trainings per arm, with consecutive seeds.
@@ -170,9 +170,7 @@ def _suggested(question: str, names: Sequence[str], trained: TrainedGANs) -> Ans
     title, base = f"5. {question}", "unconditional"
     present = [name for name in names if name in trained.outcomes]
     if not present:
-        return Answer(
-            title, "-", "-", "not measured here", f"`deepscope study {GenerationQuestions.name} --thorough` measures it"
-        )
+        return Answer(title, "-", "-", "not measured here", "a thorough run of the study measures it")
     measured = ", ".join(f"{name} {trained.mean(name, 'digit-fid')}" for name in (base, *present))
     sides: dict[str, list[str]] = {"better": [], "worse": [], "not decided": []}
     for name in present:

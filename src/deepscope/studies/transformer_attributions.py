@@ -47,8 +47,8 @@ class TransformerAttributions(Study):
 
     Both networks are trained on MNIST here, and every method that applies is measured on digits that they classify
     correctly: deletion and insertion against black, the share of the map on or next to the strokes, and the sanity
-    check. Baselines are random maps, and the digit itself as its map. Trainings are kept (below --out, else in the
-    cache).
+    check. Baselines are random maps, and the digit itself as its map. Trainings are kept (in the output folder, else in
+    the cache).
 
     Attributes:
         epochs: epochs per training.
@@ -116,6 +116,7 @@ class TransformerAttributions(Study):
                 accuracy,
                 {method: values for method, values in on_test.items() if method not in refused},
                 {method: values for method, values in on_held_out.items() if method not in refused},
+                test.rows,
                 sanity,
                 refused,
             )
@@ -226,8 +227,8 @@ def _metrics(name: str, measured: Measured) -> dict[str, float]:
         if method in measured.methods:
             metrics |= mean(measured.gained(method)).metrics(f"{FAITHFULNESS}/{method}/{name}")
             metrics |= mean(measured.gained(method, than=asked.INK)).metrics(f"beyond-pixels/{method}/{name}")
-            gap = measured.area(method, held_out=True) - measured.area(CHANCE, held_out=True)
-            metrics[f"{HELD_OUT}/{FAITHFULNESS}/{method}/{name}"] = mean(gap).value
+            held_out = mean(measured.gained(method, held_out=True)).value
+            metrics[f"{HELD_OUT}/{FAITHFULNESS}/{method}/{name}"] = held_out
     return metrics
 
 
