@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
+from deepscope.ascent.streams import rows_of
 from deepscope.errors import SettingError
 from deepscope.models.capabilities import UsesModel, matched
 from deepscope.models.differentiable import differentiable
@@ -108,7 +109,7 @@ def image_seeds(count: int, draws: int, rng: torch.Generator | None) -> Tensor:
     """(count, draws) int64 seeds. Row i depends only on how many rows were drawn before it; None is seeded with 0."""
     rng = rng or torch.Generator().manual_seed(0)
     rows = []
-    for _ in range(count):
-        seed = int(torch.randint(2**63 - 1, (1,), generator=rng))
+    for own in rows_of(rng, count):
+        seed = int(torch.randint(2**63 - 1, (1,), generator=own))
         rows.append(torch.randint(2**63 - 1, (draws,), generator=torch.Generator().manual_seed(seed)))
     return torch.stack(rows) if rows else torch.empty(0, draws, dtype=torch.int64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,9 +65,9 @@ def walk(named: Iterable[str | Path], wanted: Container[str], skipped: list[Skip
     Raises:
         Exhausted: as `find`.
     """
-    several = list(map(Path, named))
-    seen: set[str] | None = set() if len(several) > 1 else None  # below one folder, no file is met twice
-    for path in several:
+    alone = isinstance(named, Sequence) and len(named) == 1  # below one folder, no file is met twice
+    seen: set[str] | None = None if alone else set()
+    for path in map(Path, named):
         known, count = len(skipped), 0
         try:
             below = _walk(path, wanted, skipped) if stat.S_ISDIR(path.stat().st_mode) else [path]

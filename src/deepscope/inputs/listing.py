@@ -33,7 +33,8 @@ def listed(named: Sequence[str | Path], skipped: list[Skipped]) -> Iterator[Plac
         DataError: it is not clear which images a tar file or a table holds.
     """
     wanted = images.suffixes() | set(CONTAINERS)
-    for path in images.walk(list(_spelled_out(named)), wanted, skipped):
+    plain = not any(Path(path).suffix.lower() == LIST for path in named)
+    for path in images.walk(named if plain else _spelled_out(named), wanted, skipped):
         file = os.fspath(path)
         container = container_of(file)
         if container and path.name.startswith(_NO_DATA):
@@ -50,7 +51,7 @@ def listed(named: Sequence[str | Path], skipped: list[Skipped]) -> Iterator[Plac
             yield Place(file, about.st_size, about.st_mtime_ns, name, start, length, label)
 
 
-def _spelled_out(named: Sequence[str | Path]) -> Iterator[Path]:
+def _spelled_out(named: Sequence[str | Path]) -> Iterator[str | Path]:
     """The named paths, with the lines of lists in their place."""
     for path in map(Path, named):
         if path.suffix.lower() != LIST:
@@ -63,4 +64,5 @@ def _spelled_out(named: Sequence[str | Path]) -> Iterator[Path]:
             raise FileError(f"the list {path} cannot be used: {error.reason}", path=path) from None
         if any("\0" in line for line in lines):
             raise FileError(f"{path} is no list of files: write one path per line", path=path)
-        yield from (path.parent / line.strip() for line in lines if line.strip())
+        folder = os.fspath(path.parent)
+        yield from (os.path.join(folder, line.strip()) for line in lines if line.strip())  # noqa: PTH118 (a million)
