@@ -21,6 +21,7 @@ class RowGenerators(torch.Generator):
     rows: Sequence[torch.Generator]
 
     def __new__(cls, rows: Sequence[torch.Generator]) -> RowGenerators:
+        """PyTorch's own takes a device."""
         made = super().__new__(cls)
         made.rows = rows
         return made

@@ -62,7 +62,7 @@ class Outcome:
 
 
 @differentiable
-def run_attack(
+def run_attack(  # noqa: PLR0913 - its settings are keywords
     attack: Attack,
     model: VisionModel,
     subjects: Subjects,
@@ -72,6 +72,7 @@ def run_attack(
     files: Sequence[Path] | None = None,
     batch_size: int = 16,
     rng: torch.Generator | None = None,
+    fast: FastBackward | None = None,
 ) -> Outcome:
     """Attack every image and evaluate the result.
 
@@ -89,6 +90,7 @@ def run_attack(
         files: where to save, one PNG per image; None evaluates in memory.
         batch_size: images per batch; the result does not depend on it.
         rng: the source of all randomness; the session's stream of this attack where None.
+        fast: prepared for gradients of this model; None prepares it on the first image.
     """
     images, labels, criterion = subjects.levels, subjects.labels, subjects.criterion
     rng = session.rng("attack", attack.name) if rng is None else rng
@@ -98,7 +100,8 @@ def run_attack(
         sizes = (*sizes, math.inf)
     saved = images.clone()
     quick = session.precision == "bfloat16" and not attack.exact
-    fast = FastBackward.of(model, to_pixels(images[:1], model)) if len(images) else FastBackward(enabled=False)
+    if fast is None:
+        fast = FastBackward.of(model, to_pixels(images[:1], model)) if len(images) else FastBackward(enabled=False)
     queries, gradients = torch.zeros(len(images)), torch.zeros(len(images))
     vanished = torch.zeros(len(images), dtype=torch.bool)
     latest: dict[int, Verdict] = {}

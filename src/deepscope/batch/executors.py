@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Generator, Sequence
 from typing import Protocol
@@ -9,6 +10,7 @@ from typing import Protocol
 from deepscope.batch.shard import OpenJob, Shard
 from deepscope.batch.sharding import Sharding
 from deepscope.batch.worker import Done, Work, Worker
+from deepscope.errors import MissingExtraError
 
 
 class Executor(Protocol):
@@ -20,7 +22,10 @@ class Executor(Protocol):
         Args:
             work: what workers need to know.
             opened: the job, with its model on this machine.
-            shards: what is to be computed.
+            shards: what is to be computed, one at least.
+
+        Raises:
+            SettingError: the cluster does not answer, or is too small.
         """
         ...
 
@@ -30,11 +35,12 @@ def executor_of(sharding: Sharding) -> Executor:
 
     Raises:
         MissingExtraError: Ray is needed, and not installed.
-        SettingError: the cluster does not answer, or is too small.
     """
     address = sharding.cluster or os.environ.get("RAY_ADDRESS", "")
     if not address and (sharding.workers or 1) == 1:
         return in_process
+    if importlib.util.find_spec("ray") is None:
+        raise MissingExtraError("cluster", "a job on several workers")
     from deepscope.batch.on_ray import OnRay
 
     return OnRay(address, sharding.workers)

@@ -14,7 +14,7 @@ import torch
 
 from deepscope.batch.shard import OpenJob, Shard
 from deepscope.batch.worker import Done, Work, Worker
-from deepscope.errors import DeepscopeError, MissingExtraError, SettingError
+from deepscope.errors import DeepscopeError, SettingError
 
 _RETRIES = 5
 """Times that a shard is given to another worker after its own died: then the shard itself is at fault."""
@@ -48,10 +48,8 @@ class OnRay:
     @contextmanager
     def _cluster(self) -> Iterator[Any]:
         """Ray, connected to the cluster."""
-        try:
-            import ray
-        except ImportError:
-            raise MissingExtraError("cluster", "a job on several workers") from None
+        import ray
+
         if ray.is_initialized():  # the caller's own
             yield ray
             return
@@ -101,8 +99,8 @@ def _next(ray: Any, running: dict[Any, tuple[Any, Shard]], free: deque[Any]) -> 
         return ray.get(ready)
     except ray.exceptions.RayActorError:
         raise DeepscopeError(
-            f"the worker of part {shard.number} died {_RETRIES + 1} times, perhaps for want of memory: take fewer workers, "
-            "or a machine with more memory, and run the same command again; finished parts are kept"
+            f"the worker of part {shard.number} died {_RETRIES + 1} times, perhaps for want of memory: take fewer "
+            "workers, or a machine with more memory, and run the same command again; finished parts are kept"
         ) from None
 
 

@@ -18,8 +18,9 @@ from deepscope.errors import FileError, MissingExtraError
 from deepscope.files import atomic
 from deepscope.names import storable
 
-FOLDER, ABOUT = "parts", "job.json"
-"""Where the parts are in the output folder, and the file there that says what they are parts of."""
+FOLDER, ABOUT = "parts", "_job.json"
+"""Where the parts are in the output folder, and the file there that says what they are parts of: readers of Parquet
+pass over a name that begins so."""
 _NAME = re.compile(r"part-(\d{6,})-([0-9a-f]{32})\.parquet")
 _KEY = b"deepscope"
 _ALWAYS = {"path": "string", "sha256": "string", "error": "string"}

@@ -8,12 +8,12 @@ from itertools import islice
 from pathlib import Path
 
 from deepscope.batch.shard import Shard
+from deepscope.errors import DataError
 from deepscope.images import Skipped
 from deepscope.inputs import nothing_readable
 from deepscope.inputs.listing import listed
 from deepscope.inputs.places import Place, packed, unpacked
 from deepscope.inputs.truth import Known
-from deepscope.errors import DataError
 from deepscope.models import VisionModel
 from deepscope.session import Session
 
@@ -38,14 +38,20 @@ def plan(
     """
     skipped: list[Skipped] = []
     folders: dict[str, None] = {}
-    places = _with_folders(session.track(listed(named, skipped), "listing images"), folders)
-    cut = [(len(part), packed(part)) for part in _cut(places, size)]
+    cut: list[tuple[int, bytes]] = []
+    with session.progress("listing images") as advance:
+        for part in _cut(_with_folders(listed(named, skipped), folders), size):
+            cut.append((len(part), packed(part)))
+            advance(len(part))
     count = sum(number for number, _ in cut)
     if not count:
         raise DataError(nothing_readable(skipped))
     if limit is not None and limit < count:
         rows = iter(session.some(range(count), limit))
-        cut = [(len(part), packed(part)) for part in _cut(_some((place for _, c in cut for place in unpacked(c)), rows), size)]
+        cut = [
+            (len(part), packed(part))
+            for part in _cut(_some((place for _, c in cut for place in unpacked(c)), rows), size)
+        ]
     known = None
     if model.categories and model.head.kind != "multilabel":  # a folder does not name all that its images show
         known = Known.of(model, map(Path, folders), named)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -66,7 +66,9 @@ def run(
     parts.require_parquet()
     folder = session.require_out("the parts") / parts.FOLDER
     if session.engine == "auto":
-        raise SettingError("engine", "must be named for a job in parts: workers could choose different ones", got="auto")
+        raise SettingError(
+            "engine", "must be named for a job in parts: workers could choose different ones", got="auto"
+        )
     execute = executor_of(sharding)
     job = replace(job, keep_arrays=sharding.keep_arrays)
     opened = OpenJob.of(job, session, model)
@@ -76,21 +78,13 @@ def run(
     parts.reserve(folder, about)
     work = Work(job, session, folder, _digest(about), versions(job))
     with lock(folder, unsupported=session.note):
-        found = _resumed(folder, work.identity, shards, session)
+        there = parts.Parts(folder, work.identity)
+        found = _resumed(there, shards, session)
         missing = [shard for shard in shards if shard.number not in found]
-        with _progress(job, missing, session) as advance, closing(execute(work, opened, missing)) as outcomes:
-            failures = list[Done]()
-            for done in outcomes:
-                if done.failure:
-                    failures.append(done)
-                else:
-                    found[done.shard] = _taken(done, shards[done.shard], work)
-                if len(failures) == _FAILURES:
-                    break
-                advance(done)
-        parts.Parts(folder, work.identity).sweep()
-        if failures:
-            raise DeepscopeError(_failed(failures, len(found), len(shards)))
+        if missing:
+            outcomes = execute(work, opened, missing)
+            found |= _computed(outcomes, shards, missing, work, session)
+            there.sweep()
     return _summary(job, opened.model, folder, found, skipped, computed=len(missing))
 
 
@@ -114,15 +108,42 @@ def _digest(about: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
-def _resumed(folder: Path, identity: str, shards: Sequence[Shard], session: Session) -> dict[int, parts.Written]:
+def _resumed(there: parts.Parts, shards: Sequence[Shard], session: Session) -> dict[int, parts.Written]:
     """The parts that are finished already, by the number of their shard."""
-    there = parts.Parts(folder, identity)
     there.sweep()
     if gone := there.beyond(len(shards)):
         session.note(f"{gone} parts of images that are no longer given were removed")
     found = {shard.number: part for shard in shards if (part := there.finished(shard)) is not None}
     if found:
         session.note(f"{len(found)} of {len(shards)} parts are finished already")
+    return found
+
+
+def _computed(
+    outcomes: Generator[Done], shards: Sequence[Shard], missing: Sequence[Shard], work: Work, session: Session
+) -> dict[int, parts.Written]:
+    """The parts that are computed now.
+
+    Raises:
+        DeepscopeError: some could not be computed. The job goes on after the first of them.
+    """
+    found, failures = dict[int, parts.Written](), list[Done]()
+    with _progress(work.job, missing, session) as advance, closing(outcomes):
+        for done in outcomes:
+            if done.failure:
+                failures.append(done)
+            else:
+                found[done.shard] = _taken(done, shards[done.shard], work)
+            if len(failures) == _FAILURES:
+                break
+            advance(done)
+    if failures:
+        others = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        left = len(missing) - len(found)
+        raise DeepscopeError(
+            f"part {failures[0].shard}{others} cannot be computed: {failures[0].failure}; {len(shards) - left} of "
+            f"{len(shards)} parts are finished, and the same command computes the rest"
+        )
     return found
 
 
@@ -135,17 +156,11 @@ def _taken(done: Done, shard: Shard, work: Work) -> parts.Written:
     found = parts.read(work.folder / done.file, work.identity, shard.digest)
     if found is None:
         raise FileError(
-            f"{done.file} is not in {work.folder}, where a worker has written it: name a folder that all machines share",
+            f"{done.file} is not in {work.folder}, where a worker has written it: name a folder that all machines "
+            "share",
             path=work.folder,
         )
     return found
-
-
-def _failed(failures: Sequence[Done], finished: int, total: int) -> str:
-    """Why a job is not finished, in one line."""
-    others = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-    first = f"part {failures[0].shard}{others} cannot be computed: {failures[0].failure}"
-    return f"{first}; {finished} of {total} parts are finished, and the same command computes the rest"
 
 
 class _Advance(Protocol):
@@ -155,18 +170,20 @@ class _Advance(Protocol):
 @contextmanager
 def _progress(job: Job, shards: Sequence[Shard], session: Session) -> Iterator[_Advance]:
     """Images done, images per second and the time left: on a bar, or a line per minute where there is no terminal."""
-    total, done, begun = sum(shard.count for shard in shards), 0, time.monotonic()
+    total, finished, begun = sum(shard.count for shard in shards), 0, time.monotonic()
     said = begun
     with session.progress(job.name, total=total) as bar:
 
-        def advance(one: Done) -> None:
-            nonlocal done, said
-            done += one.count
+        def advance(done: Done) -> None:
+            nonlocal finished, said
+            finished += done.count
             now = time.monotonic()
-            rate = done / max(now - begun, 1e-9)
-            bar(one.count, f"{job.name}, {rate:.1f} images/s")
+            rate = finished / max(now - begun, 1e-9)
+            bar(done.count, f"{job.name}, {rate:.1f} images/s")
             if now - said > _SILENCE and not sys.stderr.isatty():
-                session.note(f"{done} of {total} images, {rate:.1f} images/s, {(total - done) / rate / 60:.0f} min left")
+                session.note(
+                    f"{finished} of {total} images, {rate:.1f} images/s, {(total - finished) / rate / 60:.0f} min left"
+                )
                 said = now
 
         yield advance

@@ -19,7 +19,7 @@ from deepscope.inputs import Given, Read, labelled_answers, read
 from deepscope.inputs.given import Item
 from deepscope.inputs.places import Place, opened, unpacked
 from deepscope.inputs.truth import Known
-from deepscope.models import ModelOptions, VisionModel, load_model
+from deepscope.models import VisionModel, load_model
 from deepscope.session import Session, repeatable
 
 _READ = 32

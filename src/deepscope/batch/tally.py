@@ -85,4 +85,4 @@ class Tally:
         self.sums[name] = [a + b for a, b in zip(self.sums.get(name, [0, 0, 0]), numbers, strict=True)]
 
     def _keep(self, examples: Iterable[Example]) -> None:
-        self.examples = heapq.nlargest(MOST, {*self.examples, *map(tuple, examples)})
+        self.examples = heapq.nlargest(MOST, {*self.examples, *examples})

@@ -78,7 +78,9 @@ class ClassifyJob(Job):
                 text = f"{names[label]} ({probability:.3f}), and shows {wanted}"
                 tally.example(1 + probability, batch.digests[row], batch.paths[row], text)
             elif right is None:
-                tally.example(1 - probability, batch.digests[row], batch.paths[row], f"{names[label]} ({probability:.3f})")
+                tally.example(
+                    1 - probability, batch.digests[row], batch.paths[row], f"{names[label]} ({probability:.3f})"
+                )
         columns = {
             "label": [names[label] for label in ranked[:, 0].tolist()],
             "probability": probabilities[:, 0].tolist(),

@@ -71,7 +71,8 @@ def walk(named: Iterable[str | Path], wanted: Container[str], skipped: list[Skip
         known, count = len(skipped), 0
         try:
             below = _walk(path, wanted, skipped) if stat.S_ISDIR(path.stat().st_mode) else [path]
-            for count, file in enumerate(below, 1):
+            for file in below:
+                count += 1
                 absolute = "" if seen is None else os.path.abspath(file)  # noqa: PTH100 (resolve would follow links)
                 if seen is None or absolute not in seen:
                     yield file

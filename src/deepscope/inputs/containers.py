@@ -1,4 +1,4 @@
-"""Files that hold many images: tar files in the layout of WebDataset, and tables (Parquet, Arrow) with images as bytes."""
+"""Files that hold many images: tar files (the layout of WebDataset) and tables (Parquet, Arrow) with images as bytes."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class TarFile(Container):
         suffixes, seen, key = images.suffixes(), set[int](), None
         sample: dict[str, tarfile.TarInfo] = {}
         try:
-            with tarfile.open(path, "r:") as archive:
+            with images.opened(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
                 for member in _members(archive):
                     found = _SAMPLE.fullmatch(member.name)
                     if not found or not member.isreg() or member.issparse():
@@ -100,7 +100,9 @@ class TarFile(Container):
                             )
                         seen.add(hash(key))
                     if found[2].lower() in sample:
-                        raise DataError(f"{path} holds {member.name!r} twice: give every sample its own name", data=path)
+                        raise DataError(
+                            f"{path} holds {member.name!r} twice: give every sample its own name", data=path
+                        )
                     sample[found[2].lower()] = member
                 yield from self._image(path, archive, key or "", sample, suffixes)
         except (tarfile.TarError, EOFError) as error:
@@ -134,8 +136,9 @@ def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     Raises:
         TarError: the file ends early.
     """
+    listed: list[tarfile.TarInfo] = archive.members  # type: ignore[attr-defined]
     while (member := archive.next()) is not None:
-        archive.members.clear()
+        listed.clear()
         yield member
     assert archive.fileobj is not None
     archive.fileobj.seek(archive.offset)
@@ -178,16 +181,16 @@ class Table(Container):
             schema, _ = self._schema(path)
             column, names = _image_column(path, schema), _class_names(schema)
             columns = [column, *(["label"] if "label" in schema.names else [])]
-            batches, first, rows = self._batches(path, columns, inside[0].start), 0, 0
+            batches = self._batches(path, columns, inside[0].start)
+            first, batch = next(batches)
             for one in inside:
-                while one.start >= first + rows:
+                while one.start >= first + batch.num_rows:
                     first, batch = next(batches)
-                    rows, taken = batch.num_rows, batch.column(0)
-                content: Any = taken[one.start - first].as_py()
+                content, label = (*(column[one.start - first].as_py() for column in batch.columns), None)[:2]
+                if isinstance(label, int) and 0 <= label < len(names):
+                    label = names[label]
                 content = content.get("bytes") if isinstance(content, dict) else content
-                label = batch.column(1)[one.start - first].as_py() if len(columns) > 1 else None
-                named = isinstance(label, int) and 0 <= label < len(names)
-                yield content or b"", names[label] if named else label if isinstance(label, int | str) else None
+                yield content or b"", label if isinstance(label, int | str) else None
 
 
 class ParquetTable(Table):
@@ -246,7 +249,7 @@ def _stream(path: Path) -> Any:
     return ipc.open_stream(source)
 
 
-class _readable:  # noqa: N801
+class _readable:
     """A block that reads a table: what pyarrow says of a damaged one is a `FileError`."""
 
     def __init__(self, path: Path) -> None:

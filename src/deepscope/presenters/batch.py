@@ -40,8 +40,8 @@ def present(found: Summary) -> Result:
         metrics=metrics,
         blocks=(
             Note(
-                f"{parts} Parquet file{'s' if parts != 1 else ''} in {FOLDER}/, one row per image or more: pandas, DuckDB "
-                f"and Spark read them together as {FOLDER}/*.parquet. {found.computed} of them "
+                f"{parts} Parquet file{'s' if parts != 1 else ''} in {FOLDER}/, one row per image or more: pandas, "
+                f"DuckDB and Spark read them together as {FOLDER}/*.parquet. {found.computed} of them "
                 f"{'was' if found.computed == 1 else 'were'} computed now.",
                 "Parts",
             ),
@@ -51,7 +51,7 @@ def present(found: Summary) -> Result:
         ),
         provenance=Provenance(
             models={found.model.name: found.model.fingerprint},
-            data=f"{count} images in {parts} parts, sha256 {found.digest}",
+            data=f"{count} images in {parts} part{'s' if parts != 1 else ''}, sha256 {found.digest}",
             sha256=found.digest,
         ),
     )
