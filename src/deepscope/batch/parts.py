@@ -15,7 +15,7 @@ from deepscope.batch.job import Job
 from deepscope.batch.shard import Part, Shard
 from deepscope.batch.tally import Tally
 from deepscope.errors import FileError, MissingExtraError
-from deepscope.files import atomic
+from deepscope.files import atomic, sweep
 from deepscope.names import storable
 
 FOLDER, ABOUT = "parts", "_job.json"
@@ -119,6 +119,7 @@ class Parts:
 
     def sweep(self) -> None:
         """Remove what killed writers left."""
+        sweep(self.folder / ABOUT)
         for left in self.folder.glob(".part-*.parquet"):
             left.unlink(missing_ok=True)
 

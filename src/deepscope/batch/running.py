@@ -100,7 +100,7 @@ def _about(job: Job, model: VisionModel, session: Session, size: int) -> dict[st
         "precision": session.precision,
         "engine": session.engine,
         **({} if session.device.type == "cpu" else {"batch_size": job.batch_size}),
-        "versions": versions(job),
+        **{f"{name} version": number for name, number in versions(job).items()},
     }
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from deepscope.batch import parts
 from deepscope.batch.job import Job
 from deepscope.batch.shard import OpenJob, Shard, run_shard
-from deepscope.code import code_digest
 from deepscope.errors import DeepscopeError
+from deepscope.kept import code_of
 from deepscope.session import Session
 
 _COUNTED = ("deepscope", "numpy", "pillow", "pyarrow", "torch", "torchvision")
@@ -85,7 +85,7 @@ class Worker:
 def versions(job: Job) -> dict[str, str]:
     """Of what a part's bytes depend on besides its images and settings."""
     found = {name: version(name) for name in _COUNTED}
-    return {**found, "python": ".".join(platform.python_version_tuple()[:2]), "code": code_digest(type(job).__module__)}
+    return {**found, "python": ".".join(platform.python_version_tuple()[:2]), "code": code_of(type(job).__module__)}
 
 
 def _compare(wanted: dict[str, str]) -> None:

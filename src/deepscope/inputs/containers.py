@@ -1,4 +1,4 @@
-"""Files that hold many images: tar files (the layout of WebDataset) and tables (Parquet, Arrow) with images as bytes."""
+"""Files that hold many images: tar files (the layout of WebDataset) and tables (Parquet, Arrow) of encoded images."""
 
 from __future__ import annotations
 

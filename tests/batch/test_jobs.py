@@ -1,0 +1,124 @@
+"""A part follows from its images alone: not from their number, their order, the cut, or the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pyarrow import parquet
+
+from deepscope.attacks import PGD, Square
+from deepscope.attacks.job import AttackJob
+from deepscope.attributions import RISE, GradCAM, SmoothGrad
+from deepscope.attributions.job import ExplainJob
+from deepscope.batch import Job, Sharding, Summary, rng_of, run
+from deepscope.classification import classify
+from deepscope.classification.job import ClassifyJob
+from deepscope.errors import SettingError, UnsupportedError
+from deepscope.features.job import FeaturesJob
+from deepscope.models import load_model
+from deepscope.session import Session
+
+JOBS: dict[str, Job] = {
+    "classify": ClassifyJob("", top=2),
+    "explain": ExplainJob("", method=SmoothGrad(samples=2)),
+    "explain two classes": ExplainJob("", method=GradCAM(), target="hay", versus="snail"),
+    "explain by masks": ExplainJob("", method=RISE(masks=8)),
+    "attack": AttackJob("", method=PGD(steps=2), target="random"),
+    "attack by queries": AttackJob("", method=Square(queries=10)),
+    "features": FeaturesJob(""),
+}
+
+
+def computed(job: Job, named: Path | list[Path], out: Path, size: int | None, *, seed: int = 0) -> Summary:
+    given = named if isinstance(named, list) else [named]
+    session = Session(quiet=True, out=out, seed=seed)
+    return run(job, given, session, sharding=Sharding(shard_size=size, keep_arrays=True))
+
+
+def rows(found: Summary) -> list[dict[str, Any]]:
+    return [row for file in found.files for row in parquet.read_table(found.folder / file).to_pylist()]
+
+
+def by_image(found: Summary) -> Mapping[str, list[Any]]:
+    images: dict[str, list[Any]] = {}
+    for row in rows(found):
+        images.setdefault(row["path"], []).append(row)
+    return images
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_rows_do_not_depend_on_the_cut_or_the_company(name: str, model_file: str, photos: Path, tmp_path: Path) -> None:
+    job = replace(JOBS[name], model=model_file)
+    whole = by_image(computed(job, photos, tmp_path / "whole", 100))
+    assert len(whole) == 16
+    assert by_image(computed(job, photos, tmp_path / "cut", 3)) == whole
+    few = sorted(map(Path, whole), reverse=True)[2:5]
+    some = by_image(computed(job, few, tmp_path / "some", 2))
+    assert some == {str(path): whole[str(path)] for path in few}
+
+
+@pytest.mark.parametrize("name", ["explain", "explain by masks", "attack", "attack by queries"])
+def test_rows_depend_on_the_seed(name: str, model_file: str, photos: Path, tmp_path: Path) -> None:
+    job = replace(JOBS[name], model=model_file)
+    first, other = (computed(job, photos, tmp_path / str(seed), 8, seed=seed) for seed in (0, 1))
+    assert rows(first) != rows(other)
+
+
+def test_copies_of_an_image_have_the_same_rows(model_file: str, photos: Path, tmp_path: Path) -> None:
+    copy = photos / "hay" / "zz.png"
+    copy.write_bytes((photos / "hay" / "03.png").read_bytes())
+    found = by_image(computed(replace(JOBS["explain"], model=model_file), photos, tmp_path / "out", 5))
+    without = [[{**row, "path": ""} for row in found[str(photos / "hay" / name)]] for name in ("zz.png", "03.png")]
+    assert without[0] == without[1]
+
+
+def test_classes_are_those_of_the_workflow(model_file: str, photos: Path, tmp_path: Path) -> None:
+    found = computed(ClassifyJob(model_file), photos, tmp_path / "out", 5)
+    plain = classify(load_model(model_file, Session(quiet=True)), photos)
+    own = rows(found)
+    assert [row["path"] for row in own] == [str(path) for path in plain.paths]
+    assert [row["label"] for row in own] == plain.labels
+    assert torch.allclose(torch.tensor([row["probabilities"] for row in own]), plain.probabilities, atol=1e-6)
+    assert [row["sha256"] for row in own] == [digest.hex() for digest in plain.digests]
+    shown = plain.result().metrics
+    assert {name: found.metrics[name] for name in shown} == pytest.approx(dict(shown))
+
+
+def test_maps_are_those_of_the_method_alone(model_file: str, photos: Path, tmp_path: Path) -> None:
+    session = Session(quiet=True)
+    model, method = load_model(model_file, session), SmoothGrad(samples=2)
+    found = rows(computed(ExplainJob(model_file, method=method, target="hay"), photos, tmp_path / "out", 5))
+    for row in found[::5]:
+        pixels = model.preprocessing(row["path"])[None]
+        rng = rng_of(session, "explain", method.name, [bytes.fromhex(row["sha256"])])
+        wanted = method(model, pixels, torch.tensor([model.category("hay")]), rng=rng)
+        assert torch.allclose(torch.tensor(row["map"]).view(row["height"], row["width"]), wanted[0], atol=1e-7)
+
+
+def test_an_attack_counts_what_it_leaves_out(model_file: str, photos: Path, tmp_path: Path) -> None:
+    found = computed(AttackJob(model_file, method=PGD(radius=0.5, steps=5)), photos, tmp_path / "out", 5)
+    own = rows(found)
+    left = [row for row in own if row["left_out"]]
+    assert {row["path"].split("/")[-2] for row in left} == {"snail"}  # the tiny network sees hay everywhere
+    assert found.metrics["misclassified"] == len(left) == 8
+    assert found.metrics["attacked"] == 8
+    assert found.metrics["success"] == sum(bool(row["success"]) for row in own) / 8
+    successes = [row["l2"] for row in own if row["success"]]
+    assert successes
+    assert found.metrics["l2/mean"] == pytest.approx(sum(successes) / len(successes))
+
+
+def test_an_attack_on_many_images_is_refused(model_file: str, photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match="universal learns one change from many images"):
+        computed(AttackJob(model_file, method="universal"), photos, tmp_path / "out", 5)
+
+
+def test_an_engine_must_be_named(model_file: str, photos: Path, tmp_path: Path) -> None:
+    session = Session(quiet=True, out=tmp_path / "out", engine="auto")
+    with pytest.raises(SettingError, match="engine must be named"):
+        run(ClassifyJob(model_file), [photos], session)
