@@ -15,8 +15,10 @@ from PIL import Image
 from pyarrow import parquet
 
 from deepscope.batch import Sharding, Summary, parts, run, worker
+from deepscope.batch.plan import plan
 from deepscope.classification.job import ClassifyJob
 from deepscope.errors import DeepscopeError, FileError
+from deepscope.models import load_model
 from deepscope.session import Session
 from kills import every_kill
 
@@ -186,3 +188,15 @@ def test_what_a_folder_says_of_its_parts_is_checked(model_file: str, photos: Pat
         about.write_text(damage)
         with pytest.raises(FileError, match="parts of a job that was run"):
             computed(model_file, photos, tmp_path)
+
+
+def test_what_a_worker_refuses_is_one_line(model_file: str, photos: Path, tmp_path: Path) -> None:
+    own = worker.versions(ClassifyJob(model_file))
+    session = Session(quiet=True)
+    for work, said in (
+        (worker.Work(ClassifyJob("nonsense"), session, tmp_path, "", own), "no model is named 'nonsense'"),
+        (worker.Work(ClassifyJob(model_file), session, tmp_path, "", {**own, "torch": "0.1"}), "and this machine 0.1"),
+    ):
+        done = worker.Worker(work).do(plan([photos], load_model(model_file, session), session, size=5)[0][0])
+        assert (done.shard, done.count, done.file) == (0, 5, "")
+        assert said in done.failure
