@@ -17,7 +17,7 @@ from pyarrow import parquet
 from deepscope.batch import Sharding, Summary, parts, run, worker
 from deepscope.batch.plan import plan
 from deepscope.classification.job import ClassifyJob
-from deepscope.errors import DeepscopeError, FileError
+from deepscope.errors import FileError, JobError
 from deepscope.models import load_model
 from deepscope.session import Session
 from kills import every_kill
@@ -137,9 +137,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", full)
-        with pytest.raises(
-            DeepscopeError, match=r"part 1 cannot be computed: it cannot be written .*No space left"
-        ) as said:
+        with pytest.raises(JobError, match=r"part 1 cannot be computed: it cannot be written .*No space left") as said:
             computed(model_file, photos, tmp_path / "out")
     assert "3 of 4 parts are finished, and the same command computes the rest" in str(said.value)
     with counting() as shards:

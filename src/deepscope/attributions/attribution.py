@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from deepscope.ascent.streams import rows_of
+from deepscope.batch.sharding import OF_PARTS
 from deepscope.errors import SettingError
 from deepscope.models.capabilities import UsesModel, matched
 from deepscope.models.differentiable import differentiable
@@ -24,16 +25,20 @@ detail."""
 class Attribution(UsesModel, Registered):
     """Base of the attribution methods; each is a frozen dataclass whose fields are its settings."""
 
-    reserved: ClassVar[frozenset[str]] = EVERY_COMMAND | {
-        "batch_size",
-        "figures",
-        "limit",
-        "model",
-        "paths",
-        "target",
-        "top",
-        "versus",
-    }
+    reserved: ClassVar[frozenset[str]] = (
+        EVERY_COMMAND
+        | OF_PARTS
+        | {
+            "batch_size",
+            "figures",
+            "limit",
+            "model",
+            "paths",
+            "target",
+            "top",
+            "versus",
+        }
+    )
     signed: ClassVar[bool] = False
     """Whether negative values mean evidence against the class; otherwise the map is never negative."""
     of_class: ClassVar[bool] = True

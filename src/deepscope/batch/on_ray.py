@@ -14,7 +14,7 @@ import torch
 
 from deepscope.batch.shard import OpenJob, Shard
 from deepscope.batch.worker import Done, Work, Worker
-from deepscope.errors import DeepscopeError, SettingError
+from deepscope.errors import JobError, SettingError
 
 _RETRIES = 5
 """Times that a shard is given to another worker after its own died: then the shard itself is at fault."""
@@ -59,7 +59,7 @@ class OnRay:
                 ray.init(self.address, **quiet)
             except (ConnectionError, ValueError, RuntimeError) as error:
                 reason = str(error).partition("\n")[0]
-                problem = f"no Ray cluster answers at {self.address} ({reason}): start one with `ray start --head`"
+                problem = f"no Ray cluster answers at {self.address} ({reason}): start one, or leave the address out"
                 raise SettingError("cluster", problem) from None
         else:
             cores = max(self.workers or 0, os.cpu_count() or 1)
@@ -98,9 +98,10 @@ def _next(ray: Any, running: dict[Any, tuple[Any, Shard]], free: deque[Any]) -> 
     try:
         return ray.get(ready)
     except ray.exceptions.RayActorError:
-        raise DeepscopeError(
+        raise JobError(
             f"the worker of part {shard.number} died {_RETRIES + 1} times, perhaps for want of memory: take fewer "
-            "workers, or a machine with more memory, and run the same command again; finished parts are kept"
+            "workers, or a machine with more memory, and run the same command again; finished parts are kept",
+            part=shard.number,
         ) from None
 
 

@@ -21,7 +21,7 @@ from deepscope.batch.sharding import Sharding
 from deepscope.batch.summary import Summary
 from deepscope.batch.tally import Tally
 from deepscope.batch.worker import Done, Work, versions
-from deepscope.errors import DeepscopeError, FileError, SettingError
+from deepscope.errors import FileError, JobError, SettingError
 from deepscope.files import lock
 from deepscope.images import Skipped
 from deepscope.models import VisionModel
@@ -61,7 +61,7 @@ def run(
         FileError: the folder holds parts of another job, or a part cannot be written.
         DataError: there is no image.
         MissingExtraError: pyarrow, or Ray for several workers, is not installed.
-        DeepscopeError: a part could not be computed; all others are kept.
+        JobError: a part could not be computed; all others are kept.
     """
     parts.require_parquet()
     folder = session.require_out("the parts") / parts.FOLDER
@@ -125,7 +125,7 @@ def _computed(
     """The parts that are computed now.
 
     Raises:
-        DeepscopeError: some could not be computed. The job goes on after the first of them.
+        JobError: some could not be computed. The first failures do not stop the job.
     """
     found, failures = dict[int, parts.Written](), list[Done]()
     with _progress(work.job, missing, session) as advance, closing(outcomes):
@@ -140,9 +140,10 @@ def _computed(
     if failures:
         others = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
         left = len(missing) - len(found)
-        raise DeepscopeError(
+        raise JobError(
             f"part {failures[0].shard}{others} cannot be computed: {failures[0].failure}; {len(shards) - left} of "
-            f"{len(shards)} parts are finished, and the same command computes the rest"
+            f"{len(shards)} parts are finished, and the same command computes the rest",
+            part=failures[0].shard,
         )
     return found
 
@@ -171,14 +172,15 @@ class _Advance(Protocol):
 def _progress(job: Job, shards: Sequence[Shard], session: Session) -> Iterator[_Advance]:
     """Images done, images per second and the time left: on a bar, or a line per minute where there is no terminal."""
     total, finished, begun = sum(shard.count for shard in shards), 0, time.monotonic()
-    said = begun
+    first, said = (begun, 0), begun  # from the first result on, so that what workers need to start does not count
     with session.progress(job.name, total=total) as bar:
 
         def advance(done: Done) -> None:
-            nonlocal finished, said
+            nonlocal finished, first, said
             finished += done.count
             now = time.monotonic()
-            rate = finished / max(now - begun, 1e-9)
+            rate = (finished - first[1]) / max(now - first[0], 1e-9)
+            first = first if first[1] else (now, finished)
             bar(done.count, f"{job.name}, {rate:.1f} images/s")
             if now - said > _SILENCE and not sys.stderr.isatty():
                 session.note(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from deepscope.settings import Count
 
@@ -24,3 +24,7 @@ class Sharding:
     workers: Count | None = None
     cluster: str | None = None
     keep_arrays: bool = False
+
+
+OF_PARTS = frozenset(field.name for field in fields(Sharding))
+"""Settings of commands whose jobs can be cut: no method of theirs may have a field of such a name."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from deepscope.batch import parts
 from deepscope.batch.job import Job
 from deepscope.batch.shard import OpenJob, Shard, run_shard
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DeepscopeError, UnsupportedError
 from deepscope.kept import code_of
 from deepscope.session import Session
 
@@ -89,10 +89,11 @@ def versions(job: Job) -> dict[str, str]:
 
 
 def _compare(wanted: dict[str, str]) -> None:
-    """Raises DeepscopeError where this process has other versions."""
+    """Raises UnsupportedError where this process has other versions."""
     for name, needed in wanted.items():
         here = version(name) if name in _COUNTED else needed
         if here != needed:
-            raise DeepscopeError(
-                f"the worker on {platform.node()} has {name} {here}, and this machine {needed}: install the same on all"
+            raise UnsupportedError(
+                f"the worker on {platform.node()} has {name} {here}, and this machine {needed}: install the same on all",
+                what=name,
             )
