@@ -11,9 +11,11 @@ import pytest
 import torch
 from pyarrow import parquet
 
-from deepscope.attacks import PGD, Square
+from deepscope.attacks import PGD, Conditions, Square, evaluate_attacks
+from deepscope.attacks.evaluate_job import AttackEvaluateJob
 from deepscope.attacks.job import AttackJob
-from deepscope.attributions import RISE, GradCAM, SmoothGrad
+from deepscope.attributions import RISE, GradCAM, SmoothGrad, evaluate
+from deepscope.attributions.evaluate_job import ExplainEvaluateJob
 from deepscope.attributions.job import ExplainJob
 from deepscope.batch import Job, Sharding, Summary, rng_of, run
 from deepscope.classification import classify
@@ -28,6 +30,10 @@ JOBS: dict[str, Job] = {
     "explain": ExplainJob("", method=SmoothGrad(samples=2)),
     "explain two classes": ExplainJob("", method=GradCAM(), target="hay", versus="snail"),
     "explain by masks": ExplainJob("", method=RISE(masks=8)),
+    "explain evaluate": ExplainEvaluateJob(
+        "", methods=("saliency", "smooth-grad"), measures=("deletion", "infidelity", "max-sensitivity")
+    ),
+    "attack evaluate": AttackEvaluateJob("", methods=("fgsm", "pgd"), radii=(4 / 255, 0.5)),
     "attack": AttackJob("", method=PGD(steps=2), target="random"),
     "attack by queries": AttackJob("", method=Square(queries=10)),
     "features": FeaturesJob(""),
@@ -95,7 +101,7 @@ def test_maps_are_those_of_the_method_alone(model_file: str, photos: Path, tmp_p
     found = rows(computed(ExplainJob(model_file, method=method, target="hay"), photos, tmp_path / "out", 5))
     for row in found[::5]:
         pixels = model.preprocessing(row["path"])[None]
-        rng = rng_of(session, "explain", method.name, [bytes.fromhex(row["sha256"])])
+        rng = rng_of(session, [bytes.fromhex(row["sha256"])], "explain", method.name)
         wanted = method(model, pixels, torch.tensor([model.category("hay")]), rng=rng)
         assert torch.allclose(torch.tensor(row["map"]).view(row["height"], row["width"]), wanted[0], atol=1e-7)
 
@@ -111,6 +117,30 @@ def test_an_attack_counts_what_it_leaves_out(model_file: str, photos: Path, tmp_
     successes = [row["l2"] for row in own if row["success"]]
     assert successes
     assert found.metrics["l2/mean"] == pytest.approx(sum(successes) / len(successes))
+
+
+def test_an_evaluation_of_attacks_is_that_of_the_workflow(model_file: str, photos: Path, tmp_path: Path) -> None:
+    radii = (1 / 255, 8 / 255, 0.2)
+    job = AttackEvaluateJob(model_file, methods=("fgsm", "deepfool"), radii=radii)
+    found = computed(job, photos, tmp_path / "out", 5).metrics
+    model, conditions = load_model(model_file, Session(quiet=True)), Conditions(radii, defences={})
+    plain = evaluate_attacks(model, photos, ["fgsm", "deepfool"], conditions).result().metrics
+    same = [name for name in plain if name.startswith(("success/", "accuracy/", "gradients/vanished/"))]
+    assert len(same) > 20
+    assert {name: found[name] for name in same} == pytest.approx({name: plain[name] for name in same})
+
+
+def test_an_evaluation_of_maps_is_that_of_the_workflow(model_file: str, photos: Path, tmp_path: Path) -> None:
+    methods, measures = ("saliency", "grad-cam"), ("deletion", "roughness")
+    found = computed(ExplainEvaluateJob(model_file, methods=methods, measures=measures), photos, tmp_path / "out", 5)
+    model, session = load_model(model_file, Session(quiet=True)), Session(quiet=True, cache=tmp_path / "cache")
+    plain = evaluate(model, photos, methods, measures=measures, sanity=0, session=session).result().metrics
+    for method in methods:
+        for measure in measures:
+            name = f"{measure}/{method}"
+            assert found.metrics[name] == pytest.approx(plain[name], rel=1e-5)
+            assert found.metrics[f"{name}/low"] == pytest.approx(plain[f"{name}/low"], rel=0.2)
+        assert found.metrics[f"constant/{method}"] == plain[f"constant/{method}"]
 
 
 def test_an_attack_on_many_images_is_refused(model_file: str, photos: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,9 +34,16 @@ def rows_of(rng: torch.Generator, count: int) -> Sequence[torch.Generator]:
     """What each of `count` rows draws its seed from, in order: the same generator, unless each has its own."""
     if not isinstance(rng, RowGenerators):
         return [rng] * count
+    if len(rng.rows) == 1:
+        return [rng.rows[0]] * count
     if len(rng.rows) != count:
         raise ValueError(f"{count} rows draw from the generators of {len(rng.rows)}")
     return rng.rows
+
+
+def of_rows(rng: torch.Generator, rows: Iterable[int]) -> torch.Generator:
+    """What some of the rows draw from: the same generator, unless each has its own."""
+    return RowGenerators([rng.rows[row] for row in rows]) if isinstance(rng, RowGenerators) else rng
 
 
 @dataclass(frozen=True)

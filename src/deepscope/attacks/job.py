@@ -25,8 +25,9 @@ from deepscope.models.prediction import forward_alike
 from deepscope.session import Session
 from deepscope.statistics import proportion
 
-_WRONG = "the model gets it wrong without an attack"
-_MEASURED = ("true_before", "true_after", "target_before", "target_after", "l0", "l2", "linf", "ssim")
+WRONG = "the model gets it wrong without an attack"
+"""Why an image is left out of an attack, and counted."""
+MEASURED = ("true_before", "true_after", "target_before", "target_after", "l0", "l2", "linf", "ssim")
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class AttackJob(Job):
             "after": "string",
             "target": "string",
             "success": "bool",
-            **dict.fromkeys(_MEASURED, "float32"),
+            **dict.fromkeys(MEASURED, "float32"),
             "queries": "float32",
             "gradients": "float32",
             "vanished": "bool",
@@ -62,29 +63,18 @@ class AttackJob(Job):
     def open(self, model: VisionModel, session: Session) -> Run:
         """Attacks on single images on a CPU, on some at once elsewhere; gradients are prepared on noise."""
         method = Attack.of(self.method)
-        method.require(model)
-        if isinstance(method, Shared):
-            raise UnsupportedError(
-                f"{method.name} learns one change from many images, and parts are independent of each other: run it "
-                "without parts, or choose a method such as pgd",
-                what=method.name,
-            )
-        model, target = under_attack(model, self.target)
-        wanted = None if target in (None, "random") else model.category(target)
-        if target == "random" and len(model.categories) < 2:
-            raise SettingError("target", f"cannot be random: {model.name} has a single class")
-        noise = torch.rand(1, *_shape(model), generator=session.rng("example")).to(model.device)
-        subject = _Subject(model, method, target, wanted, FastBackward.of(model, noise), session)
-        exact, size = replace(session, precision="float32"), alone(session, self.batch_size)
+        attacker = Attacker.of(model, [method], self.target, session)
+        size = alone(session, self.batch_size)
 
         def run(batch: Read) -> Rows:
-            predicted = forward_alike(model, batch.pixels, exact, size).argmax(1)
-            found = _Found(batch, predicted, model, {name: [None] * len(predicted) for name in self.columns()}, Tally())
-            rows = found.attackable(wanted)
+            predicted = attacker.predicted(batch, size)
+            found = _Found(batch, attacker.model, {name: [None] * len(predicted) for name in self.columns()}, Tally())
+            rows, reasons = attacker.attackable(batch, predicted)
+            found.leave_out(predicted, reasons)
             for part in each(len(rows), size):
                 own = [rows[place] for place in part]
-                subjects = subject.of(batch, predicted, own)
-                found.put(own, subjects.criterion, subject.attacked(subjects))
+                subjects = attacker.subjects(batch, predicted, own)
+                found.put(own, subjects.criterion, attacker.attacked(method, subjects))
             return Rows(range(len(predicted)), found.columns, found.tally)
 
         return run
@@ -106,19 +96,66 @@ class AttackJob(Job):
 
 
 @dataclass(frozen=True)
-class _Subject:
-    """The network under attack, and the attack."""
+class Attacker:
+    """Attacks images whose outcomes do not depend on each other.
+
+    Attributes:
+        model: the network under attack.
+        target: as `attack`.
+        wanted: the class to be reached, where it is the same for all images.
+        fast: prepared for gradients of the model, on noise.
+        session: precision and seed.
+    """
 
     model: VisionModel
-    method: Attack
     target: str | int | None
     wanted: int | None
     fast: FastBackward
     session: Session
 
-    def of(self, batch: Read, predicted: Tensor, rows: Sequence[int]) -> Subjects:
+    @classmethod
+    def of(cls, model: VisionModel, methods: Sequence[Attack], target: str | int | None, session: Session) -> Attacker:
+        """Prepare the model.
+
+        Raises:
+            SettingError: the target cannot be used.
+            UnsupportedError: a method learns from many images.
+        """
+        for method in methods:
+            method.require(model)
+            if isinstance(method, Shared):
+                raise UnsupportedError(
+                    f"{method.name} learns one change from many images, and parts are independent of each other: run "
+                    "it without parts, or choose a method such as pgd",
+                    what=method.name,
+                )
+        model, target = under_attack(model, target)
+        if target == "random" and len(model.categories) < 2:
+            raise SettingError("target", f"cannot be random: {model.name} has a single class")
+        wanted = None if target is None or target == "random" else model.category(target)
+        noise = torch.rand(1, model.planes, *model.preprocessing.size, generator=session.rng("example"))
+        return cls(model, target, wanted, FastBackward.of(model, noise.to(model.device)), session)
+
+    def predicted(self, batch: Read, size: int) -> Tensor:
+        """(N,) predicted classes, in the precision of the evaluation."""
+        return forward_alike(self.model, batch.pixels, replace(self.session, precision="float32"), size).argmax(1)
+
+    def attackable(self, batch: Read, predicted: Tensor) -> tuple[list[int], dict[int, str]]:
+        """The images to attack, and why the others are left out."""
+        rows: list[int] = []
+        reasons: dict[int, str] = {}
+        for row, (label, answer) in enumerate(zip(predicted.tolist(), batch.answers)):
+            if answer and label not in answer:
+                reasons[row] = WRONG
+            elif label == self.wanted:
+                reasons[row] = "it already shows the target"
+            else:
+                rows.append(row)
+        return rows, reasons
+
+    def subjects(self, batch: Read, predicted: Tensor, rows: Sequence[int]) -> Subjects:
         """Some images of a batch, and what counts as a success for each."""
-        labels, digests = predicted[rows], tuple(batch.digests[row] for row in rows)
+        labels, digests = predicted[list(rows)], tuple(batch.digests[row] for row in rows)
         criterion: Criterion = Untargeted(labels)
         if self.target == "random":
             criterion = Targeted(torch.tensor([self._other(*one) for one in zip(labels.tolist(), digests)]))
@@ -126,11 +163,11 @@ class _Subject:
             criterion = Targeted(torch.full_like(labels, self.wanted))
         return Subjects(to_levels(batch.pixels[list(rows)]), labels, criterion, digests=digests)
 
-    def attacked(self, subjects: Subjects) -> Outcome:
-        """The outcome of the attack on images that are attacked together."""
-        rng = rng_of(self.session, "attack", self.method.name, subjects.digests)
+    def attacked(self, method: Attack, subjects: Subjects, radii: Sequence[float] = ()) -> Outcome:
+        """The outcome of an attack on images that are attacked together."""
+        rng, count = rng_of(self.session, subjects.digests, "attack", method.name), len(subjects)
         return run_attack(
-            self.method, self.model, subjects, self.session, rng=rng, batch_size=len(subjects), fast=self.fast
+            method, self.model, subjects, self.session, radii=radii, rng=rng, batch_size=count, fast=self.fast
         )
 
     def _other(self, label: int, digest: bytes) -> int:
@@ -145,24 +182,16 @@ class _Found:
     """The rows of a batch, as they are filled."""
 
     batch: Read
-    predicted: Tensor
     model: VisionModel
     columns: dict[str, list[Any]]
     tally: Tally
 
-    def attackable(self, wanted: int | None) -> list[int]:
-        """The images to attack: those that the model gets right, and that do not show the target already."""
-        rows: list[int] = []
-        for row, (label, answer) in enumerate(zip(self.predicted.tolist(), self.batch.answers)):
-            self.columns["before"][row] = self.model.categories[label]
-            if answer and label not in answer:
-                self.columns["left_out"][row] = _WRONG
-                self.tally.count("misclassified")
-            elif label == wanted:
-                self.columns["left_out"][row] = "it already shows the target"
-            else:
-                rows.append(row)
-        return rows
+    def leave_out(self, predicted: Tensor, reasons: Mapping[int, str]) -> None:
+        """Fill in the predictions, and why some images are not attacked."""
+        self.columns["before"] = [self.model.categories[label] for label in predicted.tolist()]
+        for row, reason in reasons.items():
+            self.columns["left_out"][row] = reason
+            self.tally.count("misclassified", reason == WRONG)
 
     def put(self, rows: Sequence[int], criterion: Criterion, outcome: Outcome) -> None:
         """Fill the rows of some images with what came of the attack on them."""
@@ -173,7 +202,7 @@ class _Found:
                 "after": self.model.categories[verdict.after],
                 "target": None if target is None else self.model.categories[target],
                 "success": verdict.success,
-                **{name: _known(getattr(verdict, name)) for name in _MEASURED},
+                **{name: known(getattr(verdict, name)) for name in MEASURED},
                 "queries": float(outcome.queries[place]),
                 "gradients": float(outcome.gradients[place]),
                 "vanished": bool(outcome.vanished[place]),
@@ -199,10 +228,6 @@ class _Found:
             tally.example(-verdict.l2, self.batch.digests[row], self.batch.paths[row], text)
 
 
-def _known(value: float) -> float | None:
+def known(value: float) -> float | None:
     """None for the NaN of what was not measured."""
     return None if value != value else float(value)
-
-
-def _shape(model: VisionModel) -> tuple[int, int, int]:
-    return model.planes, *model.preprocessing.size

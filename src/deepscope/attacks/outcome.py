@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from deepscope.ascent.streams import of_rows
 from deepscope.attacks.base import Attack, Bounded, Shared
 from deepscope.attacks.counting import Cost, counted
 from deepscope.attacks.criteria import Criterion
@@ -118,7 +119,7 @@ def run_attack(  # noqa: PLR0913 - its settings are keywords
                 rows = torch.tensor(todo[start : start + batch_size])
                 pixels, wanted = to_pixels(images[rows], model), criterion[rows].to(model.device)
                 watched, cost = counted(model, pixels, quick=quick, fast=fast)
-                changed = perturb(watched, pixels, wanted)
+                changed = perturb(watched, pixels, wanted, of_rows(rng, rows.tolist()))
                 queries[rows] += cost.queries / len(rows)
                 gradients[rows] += cost.gradients / len(rows)
                 places = None if files is None else [files[row] for row in rows.tolist()]
@@ -137,14 +138,14 @@ def run_attack(  # noqa: PLR0913 - its settings are keywords
 
 def _prepare(
     attack: Attack, model: VisionModel, known: Subjects, rng: torch.Generator, *, quick: bool, fast: FastBackward
-) -> tuple[Callable[[VisionModel, Tensor, Criterion], Tensor], Cost]:
+) -> tuple[Callable[[VisionModel, Tensor, Criterion, torch.Generator], Tensor], Cost]:
     """What perturbs a batch, and the cost of preparing it: a shared attack first learns its perturbation."""
     pixels = to_pixels(known.levels if isinstance(attack, Shared) else known.levels[:0], model)
     watched, cost = counted(model, pixels, quick=quick, fast=fast)
     if not isinstance(attack, Shared):
-        return lambda model, pixels, criterion: attack(model, pixels, criterion, rng=rng), cost
+        return lambda model, pixels, criterion, rng: attack(model, pixels, criterion, rng=rng), cost
     change = attack.fit(watched, pixels, known.criterion.to(model.device), rng=rng)
-    return lambda _, pixels, __: attack.apply(change, pixels, rng=rng), cost
+    return lambda _, pixels, __, rng: attack.apply(change, pixels, rng=rng), cost
 
 
 def _within(radius: float, attack: Attack, verdict: Verdict) -> Verdict:

@@ -61,10 +61,7 @@ class ExplainJob(Job):
         size = alone(session, self.batch_size)
 
         def run(batch: Read) -> Rows:
-            logits = forward_alike(model, batch.pixels, session, size)
-            photos = Photos(
-                model, batch.paths, batch.pixels, logits, batch.answers, batch.digests, tuple(range(len(batch.rows)))
-            )
+            photos = photos_of(model, batch, forward_alike(model, batch.pixels, session, size))
             parts = [self._some(method, question, photos[list(rows)], session) for rows in each(len(photos), size)]
             names = self.columns()
             columns = {name: [value for part in parts for value in part.columns[name]] for name in names}
@@ -88,7 +85,7 @@ class ExplainJob(Job):
         labels = [label for own in chosen for label in own]
         if not rows:
             return Rows([], {name: [] for name in self.columns()}, tally)
-        rng = rng_of(session, "explain", method.name, [photos.digests[row] for row in rows])
+        rng = rng_of(session, [photos.digests[row] for row in rows], "explain", method.name)
         other = None if against is None else torch.tensor(against)
         maps = attribute(
             method, model, photos.pixels[rows], torch.tensor(labels), versus=other, rng=rng, batch_size=len(rows)
@@ -119,6 +116,12 @@ class ExplainJob(Job):
     def telling(self) -> str:
         """The most concentrated maps."""
         return "Most concentrated maps"
+
+
+def photos_of(model: VisionModel, batch: Read, logits: Tensor) -> Photos:
+    """A batch of images with its logits; `rows` are their places in the batch."""
+    rows = tuple(range(len(batch.rows)))
+    return Photos(model, batch.paths, batch.pixels, logits, batch.answers, batch.digests, rows)
 
 
 def _said(one: Tensor, *, keep: bool) -> dict[str, Any]:

@@ -95,13 +95,12 @@ def each(count: int, size: int) -> Iterator[range]:
     return (range(start, min(start + size, count)) for start in range(0, count, size))
 
 
-def rng_of(session: Session, stream: str, method: str, digests: Sequence[bytes]) -> torch.Generator:
+def rng_of(session: Session, digests: Sequence[bytes], *stream: str) -> torch.Generator:
     """The randomness of a method on images: each row's follows from the seed, the method and the image's content.
 
     Args:
-        stream: what the numbers are for.
-        method: its name.
         digests: the image of each row.
+        stream: what the numbers are for, and the name of the method.
     """
-    own = {digest: session.rng(stream, method, digest.hex()) for digest in digests}
+    own = {digest: session.rng(*stream, digest.hex()) for digest in digests}
     return RowGenerators([own[digest] for digest in digests])

@@ -94,6 +94,6 @@ def _compare(wanted: dict[str, str]) -> None:
         here = version(name) if name in _COUNTED else needed
         if here != needed:
             raise UnsupportedError(
-                f"the worker on {platform.node()} has {name} {here}, and this machine {needed}: install the same on all",
+                f"the worker on {platform.node()} has {name} {here}, and this machine {needed}: install the same",
                 what=name,
             )
