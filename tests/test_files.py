@@ -266,3 +266,13 @@ def test_a_file_system_without_locks_is_said_and_used(tmp_path: Path, monkeypatc
         put(tmp_path, b"x")
     assert got(tmp_path) == b"x"
     assert len(said) == 1 and "Operation not supported" in said[0]
+
+
+def test_what_is_flushed_was_opened_for_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows refuses to flush a handle that can only read."""
+    fcntl = pytest.importorskip("fcntl", reason="tells how a handle was opened")
+    modes: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: modes.append(fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE))
+    with atomic(tmp_path / "a") as path:
+        path.write_bytes(b"x")
+    assert modes and os.O_RDONLY not in modes

@@ -84,11 +84,38 @@ def test_an_error_says_by_its_type_what_it_concerns(module: Path) -> None:
 
 @pytest.mark.parametrize("module", [path for path in MODULES if not _name(path).startswith("cli/")], ids=_name)
 def test_no_message_below_the_command_line_writes_a_flag(module: Path) -> None:
-    """A message names the setting, `{setting}` in a SettingError, or quotes a whole command line in backticks."""
+    """A message names the setting, `{setting}` in a SettingError; only a command's may quote a whole command line."""
     if _name(module) in _WRITES_FLAGS:
         return
-    flags = [text for text in _texts(_tree(module)) if _FLAG.search(_COMMAND_LINE.sub("", text))]
+    texts, quoted = _texts(_tree(module)), _COMMAND_LINE if _is_command(module) else re.compile("(?!)")
+    flags = [text for text in texts if _FLAG.search(quoted.sub("", text))]
     assert not flags, f"{_name(module)} writes flags: {flags}"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=_name)
+def test_no_docstring_below_the_commands_writes_a_flag(module: Path) -> None:
+    """A study's docstring is its help on the command line, and its documentation in Python."""
+    if _name(module).startswith("cli/") or _is_command(module) or _name(module) in _WRITES_FLAGS:
+        return
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = (node for node in ast.walk(_tree(module)) if isinstance(node, documented))
+    flags = [text for node in nodes if _FLAG.search(text := ast.get_docstring(node) or "")]
+    assert not flags, f"{_name(module)} documents flags: {flags}"
+
+
+def _is_command(module: Path) -> bool:
+    return _name(module).startswith("commands/") or _name(module) == "report/report.py"
+
+
+_OPENS = re.compile(r"^(open|images\.(decode|parts)|Image\.open)$|\.(open|read_bytes|read_text)$")
+
+
+@pytest.mark.parametrize("module", sorted((ROOT / "presenters").glob("*.py")), ids=_name)
+def test_presenters_open_no_files(module: Path) -> None:
+    """What they show is in the data of the workflow, whatever became of the files since."""
+    calls = (ast.unparse(node.func) for node in ast.walk(_tree(module)) if isinstance(node, ast.Call))
+    opened = [call for call in calls if _OPENS.search(call)]
+    assert not opened, f"{_name(module)} calls {opened}"
 
 
 def _texts(tree: ast.AST) -> Iterator[str]:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepscope.errors import nearest
-from deepscope.names import Names, plain
+from deepscope.names import Names, distinct, plain
 
 SPELLINGS = st.sampled_from(["Dog", "dog", "DOG", "type-1", "type_1", "type 1", "caf\u00e9", "cafe\u0301", "CAF\u00c9"])
 
@@ -55,3 +55,8 @@ def test_a_name_is_found_in_any_composition(text: str) -> None:
 
 def test_suggestions_name_every_spelling() -> None:
     assert nearest("cardigans", ["Cardigan", "cardigan"]) == ["Cardigan", "cardigan"]
+
+
+def test_names_that_repeat_are_numbered() -> None:
+    assert distinct(["vgg16", "alexnet"]) == ["vgg16", "alexnet"]
+    assert distinct(["vgg16", "vgg16 (2)", "vgg16", "vgg16"]) == ["vgg16", "vgg16 (2)", "vgg16 (3)", "vgg16 (4)"]

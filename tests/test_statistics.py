@@ -10,7 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepscope import statistics
-from deepscope.statistics import Estimate, difference, mcnemar, mean, median, over_seeds, proportion, top_shares
+from deepscope.statistics import (
+    Estimate,
+    difference,
+    gap_over_seeds,
+    holm,
+    mcnemar,
+    mean,
+    median,
+    over_seeds,
+    proportion,
+    simultaneous,
+    top_shares,
+)
 
 
 @given(st.integers(1, 5000).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total))))
@@ -104,7 +116,9 @@ def test_bootstrap_is_reproducible_and_needs_no_more_memory_for_more_data(monkey
 
 def test_bootstrap_leaves_nan_out_and_survives_little_data() -> None:
     assert mean([1.0, math.nan, 3.0]).value == 2.0
-    assert median([5.0]) == Estimate(5.0, 5.0, 5.0)
+    for one in (mean([5.0]), median([5.0]), mean([math.nan, 5.0]), difference([7.0], [2.0])):
+        assert one == Estimate(5.0, -math.inf, math.inf)
+        assert not one.known and str(one) == "5.000"
     assert math.isnan(mean([]).value)
     assert math.isnan(mean([math.nan]).low)
 
@@ -116,6 +130,26 @@ def test_difference_is_paired() -> None:
     assert (estimate.value, estimate.low, estimate.high) == pytest.approx((0.5, 0.5, 0.5))
     same = difference([True, False, True], [True, False, True])
     assert same == Estimate(0.0, 0.0, 0.0)
+
+
+def test_gaps_over_seeds_are_paired_and_equal_ones_decide_nothing() -> None:
+    first, second = [0.90, 0.80, 0.95], [0.88, 0.77, 0.91]
+    assert gap_over_seeds(first, second) == over_seeds(np.subtract(first, second))
+    assert gap_over_seeds([0.9, 0.8], [0.8, 0.7]).low == -math.inf  # both 0.1, up to rounding
+    assert gap_over_seeds([0.9, 0.8], [0.9, 0.8]) == Estimate(0.0, 0.0, 0.0)
+    assert gap_over_seeds([0.9], [0.8]).high == math.inf
+
+
+def test_holm_adjusts_as_r_does() -> None:
+    """`p.adjust(p, "holm")` of R 4.3."""
+    assert holm([0.01, 0.02, 0.03, 0.04]) == pytest.approx([0.04, 0.06, 0.06, 0.06])
+    assert holm([0.04, 0.001, 0.03]) == pytest.approx([0.06, 0.003, 0.06])
+    assert holm([0.9, 0.5]) == [1.0, 1.0] and holm([0.2]) == [0.2] and holm([]) == []
+
+
+def test_intervals_that_hold_together_share_the_error() -> None:
+    assert simultaneous(1) == 0.95 and simultaneous(0) == 0.95
+    assert simultaneous(5) == pytest.approx(0.99) and simultaneous(2, confidence=0.9) == pytest.approx(0.95)
 
 
 def test_over_seeds_is_students_interval() -> None:

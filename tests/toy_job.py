@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deepscope.cli.commands import Common
 from deepscope.cli.program import _execute
+from deepscope.cli.signature import Common
 from deepscope.results import Heatmap, Result
 from deepscope.session import Session
 

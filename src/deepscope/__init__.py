@@ -2,7 +2,7 @@
 
     import deepscope as ds
 
-    model = ds.load_model("efficientnet_lite0")               # the names and paths that --model takes
+    model = ds.load_model("efficientnet_lite0")               # a name, a file or a folder
     model = ds.wrap(module, categories=["cat", "dog"])        # any nn.Module
     ds.classify(model, "photos/").to_pandas()
     ds.explain(model, "cat.jpg", method="grad-cam", target="tabby").show()

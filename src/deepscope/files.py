@@ -39,7 +39,7 @@ def _beside(path: Path) -> Generator[Path, None, None]:
 
 def _rename(temporary: Path, path: Path) -> None:
     """Bytes first, then the name: a power failure leaves no name without its bytes."""
-    with temporary.open("rb") as written:
+    with temporary.open("r+b") as written:  # Windows flushes no handle that can only read
         os.fsync(written.fileno())
     temporary.replace(path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
@@ -103,3 +104,12 @@ def one_line(text: str) -> str:
 def visible(text: str) -> str:
     """A name in one line, a newline in it as the escape `\\n`: names that differ are shown differently."""
     return printable(text).replace("\n", "\\n")
+
+
+def distinct(names: Iterable[str]) -> list[str]:
+    """The names, with a number after those that came before: `vgg16`, `vgg16 (2)`."""
+    found: dict[str, None] = {}
+    for name in names:
+        numbered = (f"{name} ({count})" for count in itertools.count(2))
+        found[name if name not in found else next(one for one in numbered if one not in found)] = None
+    return list(found)

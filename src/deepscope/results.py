@@ -31,7 +31,7 @@ class Column:
 class Table:
     """Rows of cells below named columns; `mark` is the row to stand out (the best one, say).
 
-    A table of `answers` closes a study; reports collect its rows.
+    A table of `answers` closes a study; reports collect its rows. One of `classes` has a row per class of a model.
     """
 
     columns: tuple[Column, ...]
@@ -39,7 +39,7 @@ class Table:
     title: str = ""
     caption: str = ""
     mark: int | None = None
-    kind: Literal["data", "answers"] = "data"
+    kind: Literal["data", "answers", "classes"] = "data"
 
     def __post_init__(self) -> None:
         for row in self.rows:

@@ -14,7 +14,8 @@ import numbers
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeAlias, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from deepscope.errors import SettingError
 
@@ -139,8 +140,8 @@ def check_values(cls: type[Any], values: Mapping[str, Any]) -> None:
     for name, given in values.items():
         for value in _numbers(given):
             declared(types[name]).check(name, value)
-        if (wanted := _KINDS.get(_bare(types[name]))) and not _is(given, wanted):
-            raise SettingError(name, f"must be {wanted[1]}", got=given)
+        if wanted := _other_kind(types[name], given):
+            raise SettingError(name, f"must be {wanted}", got=given)
 
 
 @functools.cache
@@ -169,13 +170,20 @@ _KINDS: Mapping[Any, tuple[type[Any], str]] = {
 """What a field of each type holds. NumPy's numbers count; True does not."""
 
 
-def _bare(hint: Any) -> Any:
-    """A type without what `Annotated` adds."""
-    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
-
-
-def _is(value: Any, wanted: tuple[type[Any], str]) -> bool:
-    return isinstance(value, wanted[0]) and not isinstance(value, bool)
+def _other_kind(hint: Any, value: Any) -> str:
+    """The kinds of number that a type takes, in words, where the value is none of them; "" for any other type."""
+    if get_origin(hint) is Annotated:
+        return _other_kind(get_args(hint)[0], value)
+    if get_origin(hint) in (Union, UnionType):
+        members = [member for member in get_args(hint) if member is not type(None)]
+        wanted = (
+            [] if value is None and len(members) < len(get_args(hint)) else [_other_kind(m, value) for m in members]
+        )
+        return " or ".join(wanted) if all(wanted) else ""
+    if hint not in _KINDS:
+        return ""
+    kind, words = _KINDS[hint]
+    return "" if isinstance(value, kind) and not isinstance(value, bool) else words
 
 
 def _numbers(value: Any) -> Iterator[float]:

@@ -6,7 +6,7 @@ SciPy's statistics are imported where they are needed: they take longer to load 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -91,18 +91,18 @@ def top_shares(ranks: ArrayLike, classes: int, name: str) -> dict[str, float]:
 def mean(values: ArrayLike, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0) -> Estimate:
     """A mean with its percentile bootstrap interval; NaN values are left out.
 
-    With a single value the interval is that value: there is no spread to see.
+    The interval of a single value is infinite: there is no spread to see.
     """
     return _bootstrap(values, np.mean, confidence, resamples, seed)
 
 
 def median(values: ArrayLike, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0) -> Estimate:
-    """A median with its percentile bootstrap interval; NaN values are left out."""
+    """A median with its percentile bootstrap interval, infinite for a single value; NaN values are left out."""
     return _bootstrap(values, np.median, confidence, resamples, seed)
 
 
 def over_seeds(values: ArrayLike, *, confidence: float = 0.95) -> Estimate:
-    """The mean of a few training runs with its Student t interval; infinite where there is only one."""
+    """The mean of a few training runs with its Student t interval, infinite for a single run."""
     array = np.asarray(values, dtype=float)
     if array.size == 0:
         return Estimate(math.nan, math.nan, math.nan)
@@ -113,6 +113,18 @@ def over_seeds(values: ArrayLike, *, confidence: float = 0.95) -> Estimate:
 
     half = float(stats.t.ppf((1 + confidence) / 2, array.size - 1) * array.std(ddof=1) / math.sqrt(array.size))
     return Estimate(centre, centre - half, centre + half)
+
+
+def gap_over_seeds(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95) -> Estimate:
+    """Mean of first - second over a few training runs of the same seeds, with its Student t interval.
+
+    Infinite where every gap is the same and not 0: figures are rounded, and a few equal ones have no spread to see.
+    """
+    a, b = _paired(first, second)
+    gaps = a - b
+    if gaps.size > 1 and np.allclose(gaps, gaps[0], rtol=1e-9, atol=1e-12) and not np.allclose(gaps, 0, atol=1e-12):
+        return Estimate(float(gaps.mean()), -math.inf, math.inf)
+    return over_seeds(gaps, confidence=confidence)
 
 
 def mcnemar(first: ArrayLike, second: ArrayLike) -> float:
@@ -137,6 +149,19 @@ def difference(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95,
     return mean(a - b, confidence=confidence, seed=seed)
 
 
+def simultaneous(intervals: int, *, confidence: float = 0.95) -> float:
+    """The confidence of each of several intervals that hold together with the given one (Bonferroni)."""
+    return 1 - (1 - confidence) / max(intervals, 1)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for being several: those below 0.05 are jointly significant at 5 % (Holm 1979)."""
+    order = np.argsort(p_values)
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.maximum.accumulate(np.asarray(p_values)[order] * np.arange(len(order), 0, -1))
+    return np.minimum(adjusted, 1).tolist()
+
+
 def _paired(first: ArrayLike, second: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     a, b = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     if a.shape != b.shape:  # NumPy would repeat the shorter one
@@ -151,6 +176,8 @@ def _bootstrap(
     array = array[~np.isnan(array)]
     if array.size == 0:
         return Estimate(math.nan, math.nan, math.nan)
+    if array.size == 1:
+        return Estimate(float(array[0]), -math.inf, math.inf)
     rng = np.random.default_rng(seed)
     at_once = max(1, _DRAWS // array.size)  # resamples, so that memory does not grow with the data
     drawn = np.concatenate(

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
+import deepscope as ds
 from deepscope import render
 from deepscope.attacks import (
     DDN,
@@ -27,10 +28,12 @@ from deepscope.attacks import (
     attack,
     evaluate_attacks,
 )
+from deepscope.attacks.criteria import Criterion
 from deepscope.attacks.outcome import Outcome
 from deepscope.commands.attack import AttackImages
 from deepscope.errors import DataError, DeepscopeError, FileError, SettingError
 from deepscope.models import VisionModel
+from deepscope.results import Curves
 from deepscope.session import Session
 from networks import tiny_model
 
@@ -327,3 +330,62 @@ def test_the_data_are_presented_by_the_commands(model: VisionModel, levels: Tens
     for result in (examples.result(), evaluation.result()):
         assert result.provenance.models == {model.name: model.fingerprint}
         assert result.provenance.data.startswith("6 images, sha256 ")
+
+
+class Averages(nn.Module):
+    """Three logits: the mean red, green and blue of an image."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return 20 * pixels.mean((2, 3))
+
+
+def flat(*colours: tuple[int, int, int]) -> Tensor:
+    return torch.tensor(colours, dtype=torch.uint8)[:, :, None, None].expand(-1, -1, 8, 8).contiguous()
+
+
+def shifted(attack: FGSM, model: VisionModel, pixels: Tensor, criterion: Criterion, **_: object) -> Tensor:
+    """Images become bluer up to a radius of 0.15, and greener beyond it: known predictions at each radius."""
+    change = torch.zeros(3)
+    change[1 if attack.radius > 0.15 else 2] = attack.radius
+    return (pixels + change[:, None, None]).clamp(0, 1)
+
+
+def test_accuracy_with_a_target_counts_images_of_the_target_and_pushes_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Worked out by hand: of five images, one is wrong from the start and two already show the target."""
+    monkeypatch.setattr(FGSM, "__call__", shifted)
+    model = ds.wrap(
+        Averages(),
+        ("red", "green", "blue"),
+        preprocessing=ds.Preprocessing(8, 8, mean=(0.0,) * 3, std=(1.0,) * 3),
+    )
+    near_blue, near_green = (120, 90, 110), (120, 100, 20)
+    levels = flat(near_blue, near_green, (10, 200, 10), (20, 200, 10), (10, 20, 200))
+    given = list(zip(levels, (0, 0, 1, 1, 0)))
+    found = evaluate_attacks(model, given, "fgsm", Conditions([26 / 255, 52 / 255], defences={}), target="green")
+    (method,) = found.methods
+    assert len(found) == 2 and found.at_target == 2 and len(found.misclassified) == 1
+    assert found.clean.value == pytest.approx(4 / 5)
+    # at the first radius the first image becomes blue, which is no success but wrong; at the second both become green
+    assert [found.success(method, place).value for place in (0, 1)] == [0, 1]
+    assert [found.accuracy(method, place).value for place in (0, 1)] == pytest.approx([3 / 5, 2 / 5])
+    result = found.result()
+    assert result.metrics["accuracy/clean"] == pytest.approx(4 / 5)
+    assert result.metrics["accuracy/fgsm/0.102"] == pytest.approx(3 / 5)
+    (curves,) = (block for block in result.blocks if isinstance(block, Curves))
+    assert list(curves.series[0].y) == pytest.approx([4 / 5, 3 / 5, 2 / 5])
+    assert "already show the target" in found._repr_html_()
+
+
+def test_a_label_is_attacked_by_its_number_as_by_its_name() -> None:
+    model = ds.wrap(
+        Averages(),
+        ("red", "green", "blue"),
+        preprocessing=ds.Preprocessing(8, 8, mean=(0.5,) * 3, std=(1.0,) * 3),
+        head="multilabel",
+    )
+    levels = flat((200, 90, 110), (120, 140, 20))
+    by_name, by_number = (attack(model, levels, "fgsm", target=target) for target in ("blue", 2))
+    assert same(by_name.outcome, by_number.outcome)
+    assert by_number.result().title == by_name.result().title

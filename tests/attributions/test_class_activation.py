@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from deepscope.attributions import EigenCAM, FinerCAM, GradCAM, HiResCAM, attrib
 from deepscope.attributions.eigen_cam import projection
 from deepscope.attributions.feature_map import feature_layer
 from deepscope.models import Preprocessing, VisionModel
+from deepscope.models.heads import Head
 from real_networks import FromPixels
 
 LAYOUTS = {
@@ -99,6 +101,35 @@ def test_finer_cam_is_grad_cam_of_a_difference_of_scores(pixels: Tensor) -> None
     plain = GradCAM("1")(model, pixels, target)
     torch.testing.assert_close(FinerCAM(strength=0, layer="1")(model, pixels, target), plain)
     assert not torch.allclose(found, plain)
+
+
+def test_finer_cam_weights_labels_by_their_own_probabilities(pixels: Tensor) -> None:
+    """Labels do not share one probability: the sigmoid of each is its weight."""
+    linear = nn.Linear(4, 5)
+    softmax = network(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear))
+    model = dataclasses.replace(softmax, head=Head("multilabel"))
+    features, target = model.activations(pixels, ["1"])["1"], torch.tensor([0, 3, 1])
+    found = FinerCAM(similar=2, layer="1")(model, pixels, target)
+    for i in range(3):
+        pooled = features[i].mean((1, 2)).requires_grad_()
+        logits = linear(pooled)
+        near = (logits - logits[target[i]]).detach().abs().argsort()[1:3]
+        weights = logits.sigmoid()[near] / logits.sigmoid()[near].sum()
+        (slope,) = torch.autograd.grad(logits[target[i]] - (weights * logits[near]).sum(), pooled)
+        expected = torch.einsum("chw,c->hw", features[i], slope / 16).relu()
+        torch.testing.assert_close(found[i], F.interpolate(expected[None, None], (9, 9), mode="bilinear")[0, 0])
+    assert not torch.allclose(found, FinerCAM(similar=2, layer="1")(softmax, pixels, target))
+
+
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+def test_finer_cam_of_either_side_of_one_logit_is_grad_cam(strength: float, pixels: Tensor) -> None:
+    """The other class is the negative of the class, so that their difference is a multiple of its score."""
+    plain = network(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 1)))
+    model = dataclasses.replace(plain, categories=("no", "yes"), head=Head("binary", (0.3,)))
+    target = torch.tensor([0, 1, 0])
+    found = FinerCAM(strength=strength, layer="1")(model, pixels, target)
+    torch.testing.assert_close(found, (1 + strength) * GradCAM("1")(model, pixels, target))
+    assert float(found.max()) > 0
 
 
 def test_finer_cam_of_a_contrast_has_one_similar_class(pixels: Tensor) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
-from torch import Tensor
+from torch import Tensor, nn
 
 from architectures import ARCHITECTURES
 from deepscope.attributions import Saliency
@@ -29,6 +29,7 @@ from deepscope.attributions.faithfulness import (
     rank_correlation,
 )
 from deepscope.attributions.faithfulness.confidence import _whole_and_dimmed
+from deepscope.attributions.feature_map import feature_layer
 from deepscope.models import VisionModel
 from networks import tiny_model
 
@@ -204,15 +205,37 @@ def test_statistics_of_batch_norms_are_shuffled_with_their_weights() -> None:
     assert torch.equal(after["bn1.running_var"].sort().values, before["bn1.running_var"].sort().values)
 
 
+def test_the_layer_of_a_class_activation_map_is_that_of_the_trained_network(pixels: Tensor) -> None:
+    """Each class reads one position of the second map, so that the first one is explained; shuffled, it reads many."""
+    torch.manual_seed(0)
+    side = SIDE - 4
+    head = nn.Linear(4 * side * side, 4)
+    head.weight.data.view(4, 4, side, side)[:, :, 1:].zero_()
+    head.weight.data.view(4, 4, side, side)[:, :, 0, 1:].zero_()
+    layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Flatten(), head).double()
+    plain = tiny_model(size=SIDE)
+    model = VisionModel("corner", layers, plain.preprocessing, plain.categories)
+    found: list[str] = []
+
+    def explain(network: VisionModel) -> list[Tensor]:
+        found.append(feature_layer(network, pixels))
+        return [pixels.mean(1)]
+
+    Randomisation((0.4, 1.0))(explain, model, pixels, rng=rng())
+    assert found == ["0", "0", "0"]
+
+
 def test_a_map_that_ignores_the_network_survives_randomisation(model: VisionModel, pixels: Tensor) -> None:
     survived = Randomisation()(lambda _: [pixels.mean(1)], model, pixels, rng=rng())
     np.testing.assert_allclose(survived, 1)
 
 
 def test_a_map_that_goes_flat_has_nothing_left(model: VisionModel, pixels: Tensor) -> None:
-    def explain(network: VisionModel) -> list[Tensor]:
-        kept, flat = pixels.mean(1), torch.zeros_like(pixels[:, 0])
-        return [kept if network is model else flat, flat]
+    trained = iter([pixels.mean(1)])
+
+    def explain(_: VisionModel) -> list[Tensor]:
+        flat = torch.zeros_like(pixels[:, 0])
+        return [next(trained, flat), flat]
 
     lost, never = Randomisation()(explain, model, pixels, rng=rng())
     assert (lost == 0).all()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from PIL import Image
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from deepscope.attributions import GradCAM, Saliency, evaluate
+from deepscope.attacks import FGSM, Conditions, evaluate_attacks
+from deepscope.attributions import GradCAM, IntegratedGradients, Saliency, evaluate
 from deepscope.attributions.attribution import Attribution, image_seeds
 from deepscope.attributions.boxes import Boxes
 from deepscope.attributions.faithfulness import (
@@ -36,10 +37,12 @@ from deepscope.attributions.faithfulness import (
 from deepscope.attributions.faithfulness.infidelity import misfit
 from deepscope.attributions.faithfulness.road import impute
 from deepscope.attributions.masks import Masks
-from deepscope.errors import DataError, FileError, SettingError
+from deepscope.errors import DataError, FileError, SettingError, UnsupportedError
+from deepscope.inputs import gather, read_photos
 from deepscope.models import VisionModel
+from deepscope.models.heads import Head
 from deepscope.presenters.explain_evaluate import present
-from deepscope.results import Table
+from deepscope.results import Note, Table
 from deepscope.session import Session
 from networks import linear_model, tiny_model
 
@@ -314,6 +317,32 @@ def test_road_finds_the_pixels_that_decide(pixels: Tensor) -> None:
     assert (right < wrong).all()
 
 
+def test_road_asks_whether_a_label_stays_above_its_threshold(given: Explanation, maps: Tensor) -> None:
+    """A label may be above its threshold where another one is more probable, and below it where none is."""
+    threshold = float(given.model(given.pixels).sigmoid()[:, 3].median())
+    model = VisionModel(
+        "labels",
+        given.model.network,
+        given.model.preprocessing,
+        given.model.categories,
+        head=Head("multilabel", (0.3, 0.6, 0.5, threshold)),
+    )
+    measure, label = ROAD(removed=(0.2, 0.5), noise=0), torch.full((COUNT,), 3)
+    found = measure(replace(given, model=model, target=label))
+    expected = []
+    for i in range(COUNT):
+        order = maps[i].flatten().argsort(descending=True, stable=True)
+        survives = []
+        for share in measure.removed:
+            hole = np.zeros(SIDE * SIDE, dtype=bool)
+            hole[order[: int(SIDE * SIDE * share)]] = True
+            filled = torch.from_numpy(impute(given.pixels[i].numpy(), hole.reshape(SIDE, SIDE)))
+            survives.append(float(model(filled[None]).sigmoid()[0, 3]) > threshold)
+        expected.append(np.mean(survives))
+    assert found.tolist() == expected
+    assert (given.model(given.pixels).argmax(1) != 3).all() and len(set(expected)) > 1
+
+
 # The random logit test
 
 
@@ -329,8 +358,9 @@ def test_the_random_logit_test_compares_with_the_map_of_another_class(
     maps = Saliency()(model, pixels, target)
     one = Explanation(model, pixels, target, maps, lambda changed: maps, rng(), explain_class=explain_class)
     found = RandomLogit()(one)
-    assert (asked[0] != target).all() and len(asked) == 1
-    others = Saliency()(model, pixels, asked[0]).flatten(1).numpy()
+    own, other = asked
+    assert torch.equal(own, target) and (other != target).all()
+    others = Saliency()(model, pixels, other).flatten(1).numpy()
     expected = [float(spearmanr(*pair)[0]) for pair in zip(maps.flatten(1).numpy(), others)]  # type: ignore[arg-type]
     np.testing.assert_allclose(found.numpy(), expected)
     drawn = torch.cat([_other(model, pixels, target, seed) for seed in range(40)])
@@ -351,7 +381,34 @@ def _other(model: VisionModel, pixels: Tensor, target: Tensor, seed: int) -> Ten
     RandomLogit()(
         Explanation(model, pixels, target, maps, lambda changed: maps, generator, explain_class=explain_class)
     )
-    return asked[0]
+    return asked[-1]
+
+
+@dataclass(frozen=True)
+class Exact(Attribution):
+    """Maps that depend on their cost and not on the class."""
+
+    cheap: bool = False
+
+    def bounded(self) -> Exact:
+        return Exact(cheap=True)
+
+    def __call__(self, model: VisionModel, pixels: Tensor, target: Tensor, *, rng: Any = None) -> Tensor:
+        return pixels[:, 0] if self.cheap else pixels[:, 1]
+
+
+def test_the_random_logit_test_compares_maps_of_one_cost(model: VisionModel, pixels: Tensor, tmp_path: Path) -> None:
+    """The maps are the same for every class, so that the correlation is 1 at whatever cost."""
+    session = Session(quiet=True, cache=tmp_path)
+    found = evaluate(model, pixels, Exact(), measures="random-logit", sanity=0, session=session)
+    np.testing.assert_allclose(found.values["exact"]["random-logit"], 1)
+
+
+def test_the_random_logit_test_refuses_a_model_of_one_class(pixels: Tensor, tmp_path: Path) -> None:
+    weights = torch.randn(1, 3 * SIDE * SIDE, generator=rng(), dtype=torch.float64)
+    model = linear_model(weights, size=SIDE)
+    with pytest.raises(UnsupportedError, match="random-logit compares maps of two classes, and linear has one"):
+        evaluate(model, pixels, "saliency", session=Session(quiet=True, cache=tmp_path))
 
 
 def test_quantus_agrees_on_the_random_logit_test(model: VisionModel, pixels: Tensor, target: Tensor) -> None:
@@ -536,9 +593,100 @@ def test_objects_are_not_mixed_up_where_images_of_two_folders_have_one_name(tmp_
     for photo in photos:
         photo.parent.mkdir()
         Image.new("L", (4, 4), 255).save(photo)
-    with pytest.raises(DataError, match="several are called image_0001"):
+    with pytest.raises(DataError, match="masks of image_0001 may be those of 2 images"):
         Masks.of({"image_0001.png": np.ones((4, 4))}).require(photos)
-    with pytest.raises(DataError, match=r"several are called image_0001\.png"):
+    with pytest.raises(DataError, match=r"boxes of image_0001\.png may be those of 2 images"):
         Boxes.of({"image_0001.png": [(0, 0, 2, 2)]}).require(photos)
-    with pytest.raises(FileError, match="are masks of one name"):
+    with pytest.raises(DataError, match="may be those of 2 images"):  # also where one of them is drawn alone
+        evaluate(
+            tiny_model(size=SIDE), tmp_path, "saliency", sanity=0, limit=1, boxes={"image_0001.png": [(0, 0, 2, 2)]}
+        )
+    Image.new("L", (4, 4)).save(photos[0].with_suffix(".bmp"))
+    with pytest.raises(FileError, match="are masks of one image"):
         Masks.of(tmp_path)
+    with pytest.raises(SettingError, match="one mask of cat"):
+        Masks.of({"cat.png": np.ones((4, 4)), "cat.jpg": np.ones((4, 4))})
+
+
+def test_objects_in_class_folders_are_found_by_the_ends_of_paths(tmp_path: Path) -> None:
+    """Each image has a mask and a box in another quarter; one class has no mask of an image of the same name."""
+    quarters = {"bedroom": (0, 0, 8, 8), "coast": (8, 0, 16, 8)}
+    lines = ["file,left,top,right,bottom"]
+    for folder in (*quarters, "forest"):
+        for root in ("photos", "masks"):
+            (tmp_path / root / folder).mkdir(parents=True)
+        Image.new("RGB", (16, 16), "grey").save(tmp_path / "photos" / folder / "1.jpg")
+        if folder in quarters:
+            left, top, right, bottom = quarters[folder]
+            mask = np.zeros((16, 16), np.uint8)
+            mask[top:bottom, left:right] = 255
+            Image.fromarray(mask).save(tmp_path / "masks" / folder / "1.png")
+            lines.append(f"{folder}/1.jpg,{left},{top},{right},{bottom}")
+    (tmp_path / "boxes.csv").write_text("\n".join(lines), encoding="utf-8")
+    model = tiny_model(size=16)
+    given = gather(tmp_path / "photos")
+    photos = read_photos(model, given, Session(quiet=True))
+    assert [path.parent.name for path in photos.paths] == ["bedroom", "coast", "forest"]
+    for objects in (Masks.of(tmp_path / "masks"), Boxes.of(tmp_path / "boxes.csv")):
+        objects.require(photos.paths)
+        inside = objects.inside(photos, list(given.items))
+        for row, (left, top, right, bottom) in enumerate(quarters.values()):
+            wanted = torch.zeros(16, 16)
+            wanted[top:bottom, left:right] = 1
+            assert torch.equal(inside[row], wanted)
+        assert inside[2].isnan().all()
+
+
+def test_networks_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    first, second = tiny_model(size=SIDE), tiny_model(size=SIDE, seed=1)
+    assert first.name == second.name
+    levels = np.random.default_rng(0).integers(0, 256, (20, 16, 3), dtype=np.uint8)
+    alone = evaluate(second, levels, "saliency", measures="roughness", sanity=0)
+    both = evaluate(first, levels, "saliency", measures="roughness", sanity=0, against=second)
+    assert both.names == ("tiny", "tiny (2)") and alone.names == ("tiny",)
+    frame = both.to_pandas()
+    rows = frame[(frame["model"] == "tiny (2)") & (frame["method"] == "saliency")]
+    assert rows["value"].tolist() == alone.values["saliency"]["roughness"].tolist()
+    result = both.result()
+    assert result.metrics["tiny (2)/roughness/saliency"] == alone.result().metrics["roughness/saliency"]
+    assert result.arrays["tiny/roughness/saliency"] != result.arrays["tiny (2)/roughness/saliency"]
+    assert result.provenance.models == {"tiny": first.fingerprint, "tiny (2)": second.fingerprint}
+    moved = evaluate_attacks(first, levels, FGSM(), Conditions([0.1], transfer_to=[second])).result()
+    assert moved.provenance.models == result.provenance.models
+
+
+def test_a_method_that_fails_late_loses_nothing_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Saliency maps of shuffled networks are refused: in the middle of the sanity check, when all is measured."""
+    model, session = tiny_model(size=SIDE), Session(quiet=True, cache=tmp_path / "cache")
+    trained, maps = model.network.state_dict(), Saliency.__call__
+
+    def of_trained_networks(method: Saliency, model: VisionModel, *given: Any, **named: Any) -> torch.Tensor:
+        if not all(torch.equal(trained[name], weight) for name, weight in model.network.state_dict().items()):
+            raise SettingError("error", "is out of reach")
+        return maps(method, model, *given, **named)
+
+    levels = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    settings: Any = {"measures": "roughness", "sanity": 2, "session": session}
+    expected = evaluate(model, levels, ["saliency", "gradient-times-input"], **settings)
+    alone = evaluate(model, levels, "gradient-times-input", **settings)
+    monkeypatch.setattr(Saliency, "__call__", of_trained_networks)
+    session = Session(quiet=True, cache=tmp_path / "other")
+    found = evaluate(model, levels, ["saliency", "gradient-times-input"], **{**settings, "session": session})
+    assert found.columns() == expected.columns() and not found.networks[0].refused
+    check = found.networks[0].sanity
+    assert check is not None and list(check.refused) == ["saliency"] and check.images == 2
+    assert alone.networks[0].sanity is not None
+    survived = (one.survived["gradient-times-input"] for one in (check, alone.networks[0].sanity))
+    np.testing.assert_array_equal(*survived)
+    result = found.result()
+    assert "sanity/gradient-times-input" in result.metrics and "sanity/saliency" not in result.metrics
+    assert any(isinstance(block, Note) and "out of reach" in block.text for block in result.blocks)
+    found = evaluate(model, levels, "saliency", **{**settings, "session": session})  # of which no sanity check is left
+    assert found.networks[0].sanity is None and "roughness" in found.values["saliency"]
+
+
+def test_integrated_gradients_of_no_image() -> None:
+    model, none = tiny_model(size=SIDE), torch.zeros(0, 3, SIDE, SIDE)
+    model(torch.rand(1, 3, SIDE, SIDE))  # finds out what the network returns
+    for method in (IntegratedGradients(), IntegratedGradients(steps=4)):
+        assert method(model, none, torch.zeros(0, dtype=torch.long)).shape == none.shape

@@ -350,6 +350,26 @@ def test_feature_layer_is_the_map_before_pooling_also_where_the_head_is_a_convol
     assert feature_layer(vision_model(convolutional()), images()) == "4"
 
 
+def test_feature_layer_is_the_same_whatever_the_images_show() -> None:
+    """On a black image, no hidden unit is active and the scores depend on nothing."""
+    torch.manual_seed(0)
+    hidden = nn.Linear(6 * 4 * 6, 8)
+    nn.init.constant_(hidden.bias, -1e-3)
+    layers = (nn.Conv2d(3, 6, 3, bias=False), nn.ReLU(), nn.Flatten(), hidden, nn.ReLU(), nn.Linear(8, 3))
+    plain = Preprocessing(8, 8, mean=(0,) * 3, std=(1,) * 3)
+    model = VisionModel("dark", nn.Sequential(*layers).double(), plain, ("a", "b", "c"))
+    assert feature_layer(model, torch.zeros_like(images())) == "1"
+
+
+def test_feature_layer_is_that_of_the_size_of_the_images() -> None:
+    """At 8 x 8 pixels the second map has one position."""
+    torch.manual_seed(0)
+    maps = (nn.Conv2d(3, 6, 4, stride=4), nn.Conv2d(6, 5, 2, stride=2))
+    model = vision_model(nn.Sequential(*maps, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 4)))
+    assert feature_layer(model, images(height=8, width=8)) == "0"
+    assert feature_layer(model, images(height=32, width=32)) == "1"
+
+
 def test_feature_layer_of_a_network_without_a_map_is_refused(linear: VisionModel) -> None:
     with pytest.raises(UnsupportedError, match="no feature map"):
         GradCAM()(linear, images(), TARGET, rng=rng())

@@ -24,6 +24,7 @@ from deepscope.attributions import (
 from deepscope.commands import explain as command
 from deepscope.errors import DataError, SettingError, UnknownNameError, UnsupportedError
 from deepscope.models import VisionModel
+from deepscope.models.heads import Head
 from deepscope.results import ImageGrid
 from deepscope.session import Session
 from networks import linear_model, tiny_model, tiny_transformer
@@ -176,3 +177,11 @@ def test_the_command_shows_both_classes(tmp_path: Path, monkeypatch: pytest.Monk
     assert "wombat" in figure.rows[0][1].caption and figure.rows[0][1].caption.startswith("wombat (")
     assert "not hay" in figure.rows[0][1].caption and "difference" in figure.caption
     assert result.arrays["versus"].tolist() == [2]
+
+
+def test_a_single_label_has_no_second_one(pixels: torch.Tensor) -> None:
+    model = replace(linear_model(torch.ones(1, 3 * SIDE * SIDE), size=SIDE), head=Head("multilabel"))
+    for setting in ("target", "versus"):
+        with pytest.raises(SettingError, match="second class: linear has a single one") as refused:
+            explain(model, pixels, "saliency", **{setting: "second"})  # pyright: ignore[reportArgumentType]
+        assert refused.value.setting == setting

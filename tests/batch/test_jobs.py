@@ -119,12 +119,15 @@ def test_an_attack_counts_what_it_leaves_out(model_file: str, photos: Path, tmp_
     assert found.metrics["l2/mean"] == pytest.approx(sum(successes) / len(successes))
 
 
-def test_an_evaluation_of_attacks_is_that_of_the_workflow(model_file: str, photos: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", [None, "snail"])
+def test_an_evaluation_of_attacks_is_that_of_the_workflow(
+    target: str | None, model_file: str, photos: Path, tmp_path: Path
+) -> None:
     radii = (1 / 255, 8 / 255, 0.2)
-    job = AttackEvaluateJob(model_file, methods=("fgsm", "deepfool"), radii=radii)
+    job = AttackEvaluateJob(model_file, methods=("fgsm", "deepfool"), radii=radii, target=target)
     found = computed(job, photos, tmp_path / "out", 5).metrics
     model, conditions = load_model(model_file, Session(quiet=True)), Conditions(radii, defences={})
-    plain = evaluate_attacks(model, photos, ["fgsm", "deepfool"], conditions).result().metrics
+    plain = evaluate_attacks(model, photos, ["fgsm", "deepfool"], conditions, target=target).result().metrics
     same = [name for name in plain if name.startswith(("success/", "accuracy/", "gradients/vanished/"))]
     assert len(same) > 20
     assert {name: found[name] for name in same} == pytest.approx({name: plain[name] for name in same})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
+import deepscope as ds
 from deepscope.classification import check_predictions
 from deepscope.cli.program import run
 from deepscope.errors import DeepscopeError, FileError, SettingError
@@ -148,6 +150,7 @@ def test_classes_alone_are_compared_by_the_share_that_differs(
         ("file,cat\n0.png,many\n", r"line 2.*'many'"),
         ("file,cat\n0.png,nan\n", "between 0 and 1"),
         ("file,cat\n0.png,1,2\n", "3 values below 2 columns"),
+        ("file,cat,0\n0.png,0.1,0.1\n", "a class has two columns"),
         ("file,cat,dog,cup\n0.png,0.9,0.9,0.9\n", "sum to 1"),
         ("file,class\n0.png,horse\n", r"line 2.*'horse'"),
         ("file,cat\nx.png,1\n", "names no image"),
@@ -197,3 +200,76 @@ def test_nothing_is_written_or_changed(model: VisionModel, photos: Path, network
     path = written(tmp_path / "p.csv", photos, network, lambda image: usual(resized(image)))
     check_predictions(model, photos, path, session=Session(cache=tmp_path / "cache", quiet=True))
     assert torch.equal(before, network.state_dict()["1.weight"]) and not (tmp_path / "cache").exists()
+
+
+def test_images_that_are_not_cropped_may_have_any_shape(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(1)
+    for number, size in enumerate([(90, 130), (130, 90), (100, 100)]):
+        Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 3, 3, stride=2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3)).eval()
+    network[-1].weight.data *= 20  # pyright: ignore
+    model = VisionModel("own", network, Preprocessing(40, None), NAMES)
+    path = written(tmp_path / "p.csv", folder, network, lambda image: usual(functional.resize(image, [40])))
+    assert check_predictions(model, folder, path).agrees
+
+
+class Fixed(nn.Module):
+    """The same logits for every image."""
+
+    def __init__(self, *logits: float) -> None:
+        super().__init__()
+        self.register_buffer("logits", torch.tensor([logits]))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.logits.expand(len(pixels), -1)
+
+
+def logit(probability: float) -> float:
+    return math.log(probability / (1 - probability))
+
+
+def test_many_labels_are_compared_one_by_one(photos: Path, tmp_path: Path) -> None:
+    """Values with three decimals, of eighty labels whose thresholds differ: their errors do not add up."""
+    rng = np.random.default_rng(0)
+    exact = rng.uniform(0.05, 0.95, 80)
+    names = [f"label {number}" for number in range(80)]
+    thresholds = rng.uniform(0.2, 0.8, 80).tolist()
+    model = ds.wrap(
+        Fixed(*map(logit, exact)),
+        names,
+        preprocessing=Preprocessing(40, 32),
+        head="multilabel",
+        thresholds=thresholds,
+    )
+    path = tmp_path / "p.csv"
+    path.write_text("\n".join([",".join(["file", *names]), ",".join(["0.png", *(f"{one:.3f}" for one in exact)])]))
+    found = check_predictions(model, photos, path)
+    assert found.own.difference == pytest.approx(np.abs(exact.round(3) - exact).mean(), abs=1e-6) and found.agrees
+    path.write_text(
+        "\n".join([",".join(["file", *names]), ",".join(["0.png", *(f"{one + 0.01:.6f}" for one in exact)])])
+    )
+    assert check_predictions(model, photos, path).own.difference == pytest.approx(0.01, abs=1e-6)
+    shown = [name for name, probability, threshold in zip(names, exact, thresholds) if probability > threshold]
+    assert 0 < len(shown) < 80
+    for said, difference in ((shown, 0.0), (shown[1:], 1.0)):
+        path.write_text(f"file,class\n0.png,{';'.join(said)}\n")
+        assert check_predictions(model, photos, path).own.difference == difference
+
+
+def test_one_logit_is_compared_by_its_threshold_and_by_either_column(photos: Path, tmp_path: Path) -> None:
+    model = ds.wrap(
+        Fixed(logit(0.4)), ["no", "yes"], preprocessing=Preprocessing(40, 32), head="binary", thresholds=0.3
+    )
+    path = tmp_path / "p.csv"
+    for text, difference in (
+        ("class\n0.png,yes", 0),
+        ("class\n0.png,no", 1),
+        ("yes\n0.png,0.5", 0.1),
+        ("no\n0.png,0.5", 0.1),
+        ("no,yes\n0.png,0.5,0.5", 0.1),
+    ):
+        path.write_text(f"file,{text}\n")
+        assert check_predictions(model, photos, path).own.difference == pytest.approx(difference, abs=1e-6)

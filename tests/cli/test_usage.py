@@ -14,8 +14,9 @@ from typing import Any, get_args
 import pytest
 from cyclopts import App, CycloptsError
 
-from deepscope.cli.commands import Common, _commands, _example, _family_field, add_commands
+from deepscope.cli.commands import _commands, _example, add_commands
 from deepscope.cli.program import run
+from deepscope.cli.signature import Common, family_field
 from deepscope.cli.usage import mistaken, refusal, spelled
 from deepscope.command import Command
 from deepscope.errors import DeepscopeError, SettingError
@@ -112,7 +113,7 @@ def _flagged() -> list[tuple[type[Any], list[str]]]:
     """Every class whose fields are flags, with a command line that takes them."""
     found: list[tuple[type[Any], list[str]]] = [(Common, ["classify"])]
     for command in _commands(Command):
-        family = _family_field(command)
+        family = family_field(command)
         members = list(family[1].members().values()) if family else []
         words = shlex.split(_example(command, members[0]) if members else command.example)[1:]
         found += [(cls, words) for cls in (command, *overridden(command).values())]

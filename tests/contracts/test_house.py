@@ -23,7 +23,8 @@ from deepscope.adaptation import Adaptation
 from deepscope.attacks import Attack
 from deepscope.attributions import Attribution
 from deepscope.attributions.faithfulness import Measure
-from deepscope.cli.commands import _OF_MODEL, Common, _commands, _family_field, _signature
+from deepscope.cli.commands import _commands
+from deepscope.cli.signature import OF_MODEL, Common, family_field, signature_of
 from deepscope.command import Command
 from deepscope.errors import SettingError
 from deepscope.gans import Objective
@@ -158,10 +159,10 @@ def test_a_family_reserves_the_settings_of_its_commands() -> None:
     every = {field.name for field in dataclasses.fields(Common)} - {"of_model"}  # which is no flag itself
     assert every == EVERY_COMMAND == Command.reserved
     commands = [cls for cls in _commands(Command) if cls.__module__.startswith("deepscope.")]
-    taking = {found[1]: (cls, found[0]) for cls in commands if (found := _family_field(cls))}
+    taking = {found[1]: (cls, found[0]) for cls in commands if (found := family_field(cls))}
     assert taking
     for family in FAMILIES:
         if family is not Command:
-            names = _signature(*taking[family]).parameters if family in taking else ()
-            taken = {name for name in names if not name.startswith(_OF_MODEL)}  # whose flags never clash
+            names = signature_of(*taking[family]).parameters if family in taking else ()
+            taken = {name for name in names if not name.startswith(OF_MODEL)}  # whose flags never clash
             assert family.reserved == taken, f"{family.__name__}.reserved differs in {family.reserved ^ taken}"

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from deepscope.attacks import Attack
-from deepscope.attributions import Attribution
+from deepscope.attributions import Attribution, evaluate
 from deepscope.cli import commands as command_line
 from deepscope.cli.program import run
 from deepscope.command import Command, perform
@@ -222,7 +222,10 @@ OF_PICTURES = {
 REFUSED_BY_HEAD: dict[str, dict[str, set[str]]] = {
     "multilabel": {
         "must name a label": {"attack evaluate", "attack pgd", "attack square"},
-        "several labels per image": {"check labels", "check shortcuts", "check slices"},
+        "several labels per image": {
+            *("check labels", "check shortcuts", "check slices"),
+            *("adapt evaluate", "adapt predict", "transfer predict"),
+        },
     },
     "binary": {},
     "grey": {},
@@ -280,6 +283,27 @@ def test_every_command_works_with_each_head_or_refuses_in_one_line(
         else:
             assert result.title
             assert not expected, f"{what} should refuse this head"
+
+
+def test_folders_of_numpy_files_are_taken_like_images(pictures: Path, session: Session, tmp_path: Path) -> None:
+    tiny, folder = a_head(tmp_path, "stack"), tmp_path / "numpy"
+    for path in (pictures / "test").rglob("*.png"):
+        place = folder / path.relative_to(pictures).with_suffix(".npy")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        levels = np.asarray(Image.open(path))
+        np.save(place, np.concatenate([levels, levels[..., :2]], 2))
+    chosen = {"check accuracy", "check explanations", "adapt evaluate", "explain compare", "explain evaluate"}
+    seen = set()
+    for command in (one for one in COMMANDS if one.command_path() in chosen):
+        ((what, one),) = built(command, tiny, folder)
+        fields = {field.name for field in dataclasses.fields(one)}  # type: ignore[arg-type]
+        test = {"data": str(folder / "test"), "source": str(folder / "test"), "paths": (folder / "test",)}
+        one = replace(one, **{name: given for name, given in test.items() if name in fields})  # type: ignore[type-var]
+        assert perform(one, session).title
+        seen.add(what)
+    assert seen == chosen
+    with pytest.raises(UnsupportedError, match="where the object is needs RGB"):
+        evaluate(load_model(tiny.name, session), folder / "test", "saliency", boxes={"a.npy": [(0, 0, 1, 1)]})
 
 
 @pytest.mark.parametrize("what", ["attack pgd", "attack square", "attack evaluate"])

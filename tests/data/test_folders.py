@@ -268,3 +268,16 @@ def test_links_out_of_the_folder_are_classes_and_a_linked_split_is_the_other(tmp
     assert data.classes == ("cat", "dog") and data.test is not None
     assert {path.parent.parent.name for path in data.test.paths} == {"val"}
     assert [path.parent for path in data.train.paths[2:]] == [root / "train" / "dog"] * 2
+
+
+def test_class_folders_of_stacks(tmp_path: Path) -> None:
+    for name in ("field", "forest"):
+        (tmp_path / name).mkdir()
+        for row in range(3):
+            np.save(tmp_path / name / f"{row}.npy", np.full((8, 8, 5), row, np.uint8))
+    data = ClassFolders.read(tmp_path)
+    assert data.classes == ("field", "forest") and data.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert [path.name for path in data.train.paths] == ["0.npy", "1.npy", "2.npy"] * 2
+    for name in ("field", "forest"):  # beside pictures, NumPy files may hold anything
+        fill(tmp_path / name, 2)
+    assert {path.suffix for path in ClassFolders.read(tmp_path).train.paths} == {".png"}

@@ -98,6 +98,14 @@ def _bomb() -> bytes:
     return bytes(data)
 
 
+def _packed(compression: int) -> bytes:
+    """A TIFF that says that it is compressed in another way."""
+    honest = as_tiff(levels(), photometric="minisblack", planarconfig="contig")
+    with tifffile.TiffFile(io.BytesIO(honest)) as file:
+        place = file.pages.first.tags["Compression"].valueoffset
+    return honest[:place] + compression.to_bytes(2, "little") + honest[place + 2 :]
+
+
 HOSTILE: dict[str, tuple[Any, str]] = {
     "another number of channels": (lambda: as_npy(levels(channels=4)), r"shape \(24, 20, 4\).*width, 5\)"),
     "a picture": (lambda: as_tiff(np.zeros((8, 8, 3), np.uint8)), r"shape \(8, 8, 3\)"),
@@ -117,6 +125,9 @@ HOSTILE: dict[str, tuple[Any, str]] = {
     "no pixels": (lambda: _header("(0, 0, 5)"), "no pixels"),
     "a TIFF that is cut off": (lambda: TIFFS["compressed"](levels())[:800], "."),
     "a bomb": (_bomb, "larger than it says"),
+    "LZW": (lambda: _packed(5), "compressed by LZW.*save it with deflate"),
+    "Zstandard": (lambda: _packed(50000), "compressed by ZSTD.*save it with deflate"),
+    "an unknown compression": (lambda: _packed(77), "compressed by 77"),
     "an empty file": (lambda: b"", "empty"),
 }
 

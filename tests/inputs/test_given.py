@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,9 +14,12 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
+import deepscope as ds
 from deepscope import images
 from deepscope.errors import DataError, SettingError
 from deepscope.inputs import gather, read, read_photos
+from deepscope.inputs.examples import Examples
+from deepscope.models.heads import Head
 from deepscope.session import Session
 from networks import tiny_model
 
@@ -146,3 +150,77 @@ def test_gathering_twice_changes_nothing(folder: Path) -> None:
     once = gather(folder)
     assert gather(once) is once
     assert len(once) == 6
+
+
+def multilabel(*thresholds: float) -> ds.VisionModel:
+    made = tiny_model(size=16)
+    return dataclasses.replace(made, head=Head("multilabel", thresholds))
+
+
+SHOWN = torch.tensor([[1, 0, 0, 1], [0, 0, 0, 0], [0, 1, 1, 0]])
+LABELS: dict[str, Callable[[torch.Tensor], Any]] = {
+    "a loader of tensors": lambda pixels: DataLoader(TensorDataset(pixels, SHOWN.float()), batch_size=2),
+    "pairs with tensors": lambda pixels: list(zip(pixels, SHOWN)),
+    "pairs with arrays": lambda pixels: [(one, row.bool().numpy()) for one, row in zip(pixels, SHOWN)],
+    "sets": lambda pixels: [(one, frozenset(row.nonzero()[:, 0].tolist())) for one, row in zip(pixels, SHOWN)],
+}
+
+
+@pytest.mark.parametrize("form", LABELS)
+def test_several_labels_per_image_in_any_form(form: str) -> None:
+    model, pixels = multilabel(), torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    photos = read_photos(model, LABELS[form](pixels), SESSION)
+    assert torch.equal(photos.truth, SHOWN.bool()) and photos.known == (True, True, True)
+    with torch.no_grad():
+        said = model(pixels).sigmoid() > 0.5
+    assert photos.correct == (said == SHOWN.bool()).all(1).tolist()
+
+
+def test_whether_an_image_is_right_does_not_depend_on_its_batch() -> None:
+    """An image of no label, one of some labels, and one of which nothing is known, together and alone."""
+    pixels = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    model = multilabel(*[0.999] * 4)  # so that no label is predicted
+    given = list(zip(pixels, (frozenset[int](), frozenset({1}), None)))
+    together = read_photos(model, given, SESSION)
+    assert together.correct == [True, False, None]
+    for row, one in enumerate(given):
+        assert read_photos(model, [one], SESSION).correct == [together.correct[row]]
+        assert together[[row]].correct == [together.correct[row]]
+    assert read_photos(model, given, SESSION, batch_size=1).correct == together.correct
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (lambda pixels: [(pixels[0], torch.tensor([0, 2, 1]))], r"labels of the shape \(3,\)"),
+        (lambda pixels: [(pixels[0], torch.ones(2, 2))], r"labels of the shape \(2, 2\)"),
+        (lambda pixels: [(pixels, torch.tensor([0]))], "a batch of 3 images needs 3 labels"),
+        (lambda pixels: [(pixels, torch.tensor(1))], "a batch of 3 images needs 3 labels"),
+        (lambda pixels: [(pixels[0], torch.eye(9)[8])], "label 8, and tiny has labels 0 to 3"),
+    ],
+)
+def test_labels_that_are_none_are_refused(given: Callable[[torch.Tensor], Any], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        read_photos(multilabel(), given(torch.rand(3, 3, 16, 16)), SESSION)
+
+
+def test_names_of_classes_come_in_batches_too() -> None:
+    data: Any = [(one, name) for one, name in zip(torch.rand(3, 3, 16, 16), ("wombat", "hay", "snail"))]
+    photos = read_photos(MODEL, DataLoader(data, batch_size=3), SESSION)
+    assert photos.answers == (frozenset({1}), frozenset({2}), frozenset({3}))
+
+
+def test_labels_of_one_of_several_are_those_of_the_network() -> None:
+    pixels = torch.rand(3, 3, 16, 16)
+    one = multilabel().for_label(3)
+    assert read_photos(one, list(zip(pixels, SHOWN)), SESSION).answers == tuple(map(frozenset, ({1}, {0}, {0})))
+    with pytest.raises(DataError, match="several labels per image"):
+        read_photos(one, [(pixels[0], 1)], SESSION)
+
+
+@pytest.mark.parametrize("labels", [None, SHOWN, SHOWN.numpy()])
+def test_several_labels_are_not_classes(labels: Any) -> None:
+    pixels = torch.rand(3, 3, 16, 16)
+    given: Any = pixels if labels is not None else list(zip(pixels, SHOWN))
+    with pytest.raises(DataError, match="has several labels"):
+        Examples.of_images(given, labels)

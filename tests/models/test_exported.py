@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 import torchvision
+from hypothesis import HealthCheck, given, settings
 from torch import nn
 
+from damage import Damage, damages
 from deepscope.attributions import explain
 from deepscope.errors import DeepscopeError, FileError, ModelError, UnsupportedError
-from deepscope.models import load_model
+from deepscope.models import load_model, script_archive
 from deepscope.models.vision_model import VisionModel
 from deepscope.session import Session
 
@@ -221,3 +224,160 @@ def test_a_damaged_program_is_called_so(content: bytes, session: Session, tmp_pa
     (tmp_path / "cut.pt2").write_bytes(content)
     with pytest.raises(FileError, match="is not a readable program: it is damaged or cut"):
         load_model(tmp_path / "cut.pt2", session)
+
+
+class Reads(nn.Module):
+    """Gives scores that hold the bytes of a file."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        held = torch.from_file("secret", False, 3, dtype=torch.uint8)
+        return x.mean((2, 3)) + held.float()
+
+
+class Writes(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        torch.save(x, "written")
+        return x.mean((2, 3))
+
+
+class WritesWhenLoaded(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.training = False
+
+    @torch.jit.export
+    def __getstate__(self) -> tuple[torch.Tensor, bool]:
+        return torch.zeros(1), self.training
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[torch.Tensor, bool]) -> None:
+        torch.save(state[0], "written")
+        self.training = state[1]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean((2, 3))
+
+
+class ReadsByAnotherLibrary(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean((2, 3)) + torch.ops.image.read_file("secret")[:3].float()
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (Reads, "operator torch.from_file"),
+        (Writes, "operator torch.save"),
+        (WritesWhenLoaded, "operator torch.save"),
+        (ReadsByAnotherLibrary, "operator ops.image.read_file"),
+    ],
+)
+def test_a_script_that_reads_or_writes_files_is_refused_before_it_runs(
+    kind: type[nn.Module], said: str, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret").write_bytes(b"secret")
+    path = scripted(kind().eval(), tmp_path / "m.pt", trace=False)
+    (tmp_path / "written").unlink(missing_ok=True)
+    with pytest.raises(FileError, match=said) as refused:
+        load_model(path, session)
+    assert "\n" not in str(refused.value) and not (tmp_path / "written").exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "torch . from_file('secret', False, 3)",
+        "torch.\\\n      from_file('secret', False, 3)",
+        "t = torch\n    w = t.from_file('secret', False, 3)",
+        "w = getattr(torch, 'from_file')('secret', False, 3)",
+        "w = getattr(argument_1, 'sa\\x76e')('written')",
+        'w = getattr(argument_1, "sa" "ve")("written")',
+        'w = getattr(argument_1, "save")("written")',
+        "ops.image.read_file('secret')",
+        "ops . image . read_file('secret')",
+        "o = ops\n    w = o.image.read_file('secret')",
+        "ops.aten.from_file('secret', False, 3)",
+        "ops.prim.rpc_sync('a', 'b')",
+        "__torch__.torch.classes.rpc.WorkerInfo('a', 0)",
+        "c = __torch__.torch.classes\n    w = c.rpc.WorkerInfo('a', 0)",
+        "c = __torch__\n    w = c.torch.classes.rpc.WorkerInfo('a', 0)",
+    ],
+)
+def test_a_name_that_reaches_outside_is_found_however_it_is_written(
+    line: str, session: Session, tmp_path: Path
+) -> None:
+    path = scripted(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval(), tmp_path / "m.pt")
+
+    def change(name: str, content: bytes) -> bytes:
+        if "flatten" not in name or not name.endswith(".py"):
+            return content
+        assert b"    return" in content
+        return content.replace(b"    return", f"    {line}\n    return".encode(), 1)
+
+    _changed(path, change)
+    with pytest.raises(FileError, match=r"uses the (operator|name|class) .*state_dict\(\)"):
+        load_model(path, session)
+
+
+def test_a_script_that_lacks_bytes_of_a_tensor_is_refused_before_they_are_read(
+    network: nn.Module, session: Session, tmp_path: Path
+) -> None:
+    """PyTorch reads beyond the end of it, and dies."""
+    path = scripted(network, tmp_path / "m.pt")
+    _changed(path, lambda name, content: content[:-1] if name.endswith("data/3") else content)
+    with pytest.raises(FileError, match=r"lacks bytes of a tensor \(3\): it is damaged or cut"):
+        load_model(path, session)
+
+
+def test_a_script_of_timm_is_refused_for_nothing(session: Session, tmp_path: Path) -> None:
+    """Its enumerations and names that are no identifiers are written in ways of their own."""
+    own = timm.create_model("test_vit", num_classes=3).eval()
+    path = tmp_path / "m.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(own), path)
+    script_archive.require_harmless(path)
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """A small network as a program of each kind."""
+    layers = (nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    network, folder = nn.Sequential(*layers).eval(), tmp_path_factory.mktemp("programs")
+    script, export = scripted(network, folder / "m.pt"), exported(network, folder / "m.pt2", free=True)
+    return {path.suffix: path.read_bytes() for path in (script, export)}
+
+
+def _opens_or_is_refused(path: Path, session: Session) -> None:
+    try:
+        load_model(path, session)
+    except DeepscopeError as error:
+        assert "\n" not in str(error) and str(path) in str(error)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pt2"])
+def test_a_program_with_any_member_missing_or_foreign_is_refused_in_one_line(
+    suffix: str, programs: dict[str, bytes], session: Session, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / f"m{suffix}"
+    path.write_bytes(programs[suffix])
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    for member in names:
+        for made in (None, b"", b"{}", b"null", b"\x80\x02.", b"\xff" * 9):
+            path.write_bytes(programs[suffix])
+            _changed(path, lambda name, content: made if name == member else content)  # noqa: B023
+            _opens_or_is_refused(path, session)
+    assert "Traceback" not in capfd.readouterr().err, "PyTorch logs its errors, too"
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pt2"])
+@given(damage=damages)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_damaged_program_is_opened_or_refused_in_one_line(
+    suffix: str, damage: Damage, programs: dict[str, bytes], session: Session, tmp_path: Path
+) -> None:
+    path = tmp_path / f"m{suffix}"
+    path.write_bytes(damage(programs[suffix]))
+    _opens_or_is_refused(path, session)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 import timm
@@ -15,7 +17,7 @@ from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
 from deepscope.attributions.engine import gradient
-from deepscope.models import Preprocessing, VisionModel
+from deepscope.models import Preprocessing, VisionModel, packed
 from deepscope.models.fast_backward import FastBackward
 from deepscope.models.fast_functions import BatchNorm, StridedConvolution
 from layer_orders import ORDERS, closed, convolution, norm, shaken
@@ -316,3 +318,110 @@ def test_a_hook_reads_what_the_plain_network_gives() -> None:
     gradient(model, pixels, target, fast=fast)
     model(pixels)
     torch.testing.assert_close(seen[-2].detach(), seen[-1])
+
+
+class Mixed(nn.Module):
+    """Linear layers on tokens, convolutions of one pixel, and layers that change their input in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.wide = nn.Conv2d(3, 12, 3, 2, padding=1), nn.Conv2d(12, 40, 1)
+        self.norm, self.narrow = nn.BatchNorm2d(40), nn.Conv2d(40, 16, 1, bias=False)
+        self.up, self.down, self.head = nn.Linear(16, 48), nn.Linear(48, 16, bias=False), nn.Linear(16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, 3, H, W) -> (N, 3)."""
+        x = torch.relu_(self.stem(x))
+        x = torch.relu_(self.norm(torch.relu_(self.wide(x))))
+        x = torch.relu_(self.narrow(x)).flatten(2).transpose(1, 2)
+        return self.head((x + self.down(nn.functional.gelu(self.up(x)))).mean(1))
+
+
+def mixed() -> VisionModel:
+    torch.manual_seed(0)
+    return VisionModel("mixed", Mixed(), Preprocessing(), ("a", "b", "c"))
+
+
+@pytest.fixture
+def products(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The shapes of what laid out matrices are multiplied by."""
+    found: list[tuple[int, ...]] = []
+    times = packed.Matrix.times
+    monkeypatch.setattr(packed.Matrix, "times", lambda self, x, bias: found.append(x.shape) or times(self, x, bias))
+    return found
+
+
+def available() -> None:
+    if not packed._available():
+        pytest.skip("PyTorch has no such products on this processor")
+
+
+@pytest.mark.parametrize("way", ["on", "of"])
+def test_products_with_fixed_weights_are_those_of_plain_pytorch(way: str, products: list[tuple[int, ...]]) -> None:
+    available()
+    model, pixels, target = mixed(), torch.rand(2, 3, 32, 32), torch.tensor([2, 0])
+    fast = FastBackward.of(model, pixels) if way == "of" else FastBackward.on(pixels.device)
+    products.clear()
+    found, logits = gradient(model, pixels, target, fast=fast)
+    forward, linears = [(2, 16, 16, 12), (2, 16, 16, 40)], [(2, 256, 16), (2, 256, 48)]
+    heads = [[(2, 16)], [(2, 3)]] if way == "of" else [[], []]
+    backward = [*heads[1], (2, 256, 16), (2, 256, 48), (2, 16, 16, 16), (2, 16, 16, 40)]
+    assert products == [*forward, *linears, *heads[0], *backward]
+    double = VisionModel("mixed", copy.deepcopy(model.network).double(), Preprocessing(), ("a", "b", "c"))
+    leaf = pixels.double().requires_grad_()
+    expected = double(leaf).gather(1, target[:, None])[:, 0]
+    (slope,) = torch.autograd.grad(expected.sum(), leaf)
+    torch.testing.assert_close(logits.double(), expected.detach(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found.double(), slope, rtol=1e-4, atol=1e-6)
+    with torch.no_grad():
+        torch.testing.assert_close(fast.run(lambda: model(pixels)), model(pixels))
+
+
+def test_a_weight_that_changes_is_laid_out_again(products: list[tuple[int, ...]]) -> None:
+    available()
+    layer, x = nn.Linear(24, 32).requires_grad_(False), torch.randn(300, 24)
+    matrices = packed.Matrices(least=2)
+    for _ in range(2):
+        found = matrices.linear(x, layer.weight, layer.bias)
+        assert found is not None
+        torch.testing.assert_close(found, layer(x))
+        layer.weight.mul_(2)
+    assert len(products) == 2
+
+
+def test_second_derivatives_pass_through_products() -> None:
+    available()
+    weight = torch.randn(24, 24)
+    x = torch.randn(300, 24, requires_grad=True)
+    matrices = packed.Matrices(least=1)
+
+    def curvature(product: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        (slope,) = torch.autograd.grad(product(x).sin().sum(), x, create_graph=True)
+        return torch.autograd.grad(slope.square().sum(), x)[0]
+
+    found = curvature(lambda given: cast("torch.Tensor", matrices.linear(given, weight, None)))
+    torch.testing.assert_close(found, curvature(lambda given: given @ weight.t()), rtol=1e-3, atol=1e-3)
+
+
+LEFT: dict[str, Callable[[], tuple[torch.Tensor, torch.Tensor]]] = {
+    "few rows": lambda: (torch.randn(3, 24), torch.randn(8, 24)),
+    "double precision": lambda: (torch.randn(300, 24).double(), torch.randn(8, 24).double()),
+    "a weight that asks for a gradient": lambda: (torch.randn(300, 24), torch.randn(8, 24, requires_grad=True)),
+    "a vector": lambda: (torch.randn(24), torch.randn(8, 24)),
+    "no rows": lambda: (torch.randn(0, 24), torch.randn(8, 24)),
+}
+
+
+@pytest.mark.parametrize("case", LEFT)
+def test_what_is_left_to_pytorch(case: str) -> None:
+    assert packed.Matrices(least=10).linear(*LEFT[case](), None) is None
+
+
+def test_weights_beyond_the_room_and_autocast_are_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    available()
+    x, first, second = torch.randn(300, 24), torch.randn(8, 24), torch.randn(8, 24)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert packed.Matrices(least=1).linear(x, first, None) is None
+    monkeypatch.setattr(packed, "_ROOM", 300)
+    matrices = packed.Matrices(least=1)
+    assert matrices.linear(x, first, None) is not None and matrices.linear(x, second, None) is None

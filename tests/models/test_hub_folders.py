@@ -177,6 +177,11 @@ def test_repositories_come_from_the_local_cache(
         ({"size": {"height": -1, "width": 32}}, False),
         ({"size": {"height": 32, "width": 32}, "image_std": [0.0] * 3}, False),
         ({"size": {"height": 32, "width": 32}, "image_mean": "x"}, False),
+        ({"size": {"shortest_edge": "x"}, "image_processor_type": "ConvNextImageProcessor"}, False),
+        ({"size": "x", "image_processor_type": "ConvNextImageProcessor"}, False),
+        ({"size": {"height": 32}}, False),
+        ({"size": {"height": 32, "width": 32}, "do_normalize": "no"}, False),
+        ({"size": {"height": 32, "width": 32}, "resample": True}, False),
     ],
 )
 def test_processors_are_translated_or_refused(fields: dict[str, Any], same: bool, tmp_path: Path) -> None:
@@ -194,6 +199,31 @@ def test_processors_are_translated_or_refused(fields: dict[str, Any], same: bool
     wanted = torch.as_tensor(np.asarray(kind(**fields)(levels, return_tensors="np")["pixel_values"]))
     found = ds.VisionModel("m", torch.nn.Identity(), made).normalise(made(levels)[None])
     torch.testing.assert_close(found, wanted.float(), atol=2e-2 * float(wanted.abs().max()), rtol=0)
+
+
+WRONG = (None, True, -1, 0, 1.5, 10**30, "x", [], [[]], ["x"], {}, {"height": 8}, {"shortest_edge": "x"}, {"a": {}})
+
+
+@pytest.mark.parametrize("kind", ["ConvNextImageProcessor", "CLIPImageProcessor", "ViTImageProcessor"])
+def test_a_field_of_any_type_is_read_or_refused_in_one_line(kind: str, tmp_path: Path) -> None:
+    whole = {"size": {"shortest_edge": 40}, "do_center_crop": True, "crop_size": 32, "image_processor_type": kind}
+    more = (
+        "resample",
+        "do_resize",
+        "do_rescale",
+        "rescale_factor",
+        "do_normalize",
+        "image_mean",
+        "image_std",
+        "crop_pct",
+    )
+    for field in (*whole, *more, "crop_pct"):
+        for value in WRONG:
+            (tmp_path / "preprocessor_config.json").write_text(json.dumps({**whole, field: value}))
+            try:
+                image_processor.beside(tmp_path / "model")
+            except FileError as error:
+                assert "\n" not in str(error) and "describes no preprocessing" in str(error)
 
 
 def test_a_processor_that_deviates_is_named(vit: Path, session: Session, capsys: pytest.CaptureFixture[str]) -> None:

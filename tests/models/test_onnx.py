@@ -186,6 +186,34 @@ def _hidden_loop(model: Any) -> None:
     model.graph.node[0].attribute.append(onnx.helper.make_attribute("then_branch", inner))
 
 
+def _loop_in_a_function(model: Any) -> None:
+    """In a branch of a function's own node, where no list of the functions' nodes shows it."""
+    inner = onnx.helper.make_graph([node("Loop", ["a", "b"], ["c"])], "inner", [], [])
+    branch = onnx.helper.make_node("If", ["a"], ["b"], then_branch=inner, else_branch=inner)
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    model.functions.append(onnx.helper.make_function("own", "Hidden", ["a"], ["b"], [branch], opsets))
+    model.opset_import.add(domain="own", version=1)
+
+
+def _data_in_a_function(model: Any) -> None:
+    tensor = onnx.helper.make_tensor("t", FLOAT, [1], [0.0])
+    tensor.ClearField("float_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="/etc/passwd")
+    inner = onnx.helper.make_graph([], "inner", [], [], initializer=[tensor])
+    branch = onnx.helper.make_node("If", ["a"], ["b"], then_branch=inner, else_branch=inner)
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    model.functions.append(onnx.helper.make_function("own", "Hidden", ["a"], ["b"], [branch], opsets))
+
+
+def _nested(model: Any) -> None:
+    """A loop inside as many branches as Protocol Buffers read."""
+    inner = onnx.helper.make_graph([node("Loop", ["a", "b"], ["c"])], "inner", [], [])
+    for _ in range(31):
+        inner = onnx.helper.make_graph([onnx.helper.make_node("If", ["a"], ["b"], then_branch=inner)], "g", [], [])
+    model.graph.node[0].attribute.append(onnx.helper.make_attribute("then_branch", inner))
+
+
 def _wrong_dims(model: Any) -> None:
     model.graph.initializer[0].dims[0] = 2**40
 
@@ -217,6 +245,9 @@ HOSTILE: dict[str, tuple[Callable[[Any], None], str]] = {
     "an operator of its author": (_custom, "com.evil.Flatten, which needs code of its author"),
     "an operator that runs Python": (_python, "PythonOp"),
     "a loop inside of a branch": (_hidden_loop, "Loop"),
+    "a loop inside of a function's branch": (_loop_in_a_function, "Loop"),
+    "a loop at any depth": (_nested, "Loop"),
+    "data in a function's branch": (_data_in_a_function, "not a file inside its folder"),
     "wrong dimensions": (_wrong_dims, "cannot be loaded by ONNX Runtime"),
     "two inputs": (_two_inputs, "has 2 inputs"),
     "no images": (_shape(1, 10), "2 axes"),

@@ -114,3 +114,16 @@ def test_load_model_names_the_argument_that_is_wrong(field: str, value: Any) -> 
 def test_an_empty_name_is_not_the_current_folder() -> None:
     with pytest.raises(ModelError, match="name of the model is empty"):
         load_model("")
+
+
+def test_a_model_that_the_caller_holds_takes_the_same_options(tmp_path: Path) -> None:
+    own = tiny_model()
+    names = tuple(f"name {index}" for index in range(len(own.categories)))
+    session = Session(home=tmp_path, cache=tmp_path, models={"own": own}, quiet=True)
+    assert load_model("own", session, categories=names).categories == names
+    assert load_model("own", session, head="multilabel").head.kind == "multilabel"
+    assert load_model("own", session).categories == own.categories
+    with pytest.raises(SettingError, match="architecture is for weights that do not name it"):
+        load_model("own", session, architecture="torchvision:resnet18")
+    with pytest.raises(SettingError, match="name each"):
+        load_model("own", session, categories=["a", "b"] + [str(index) for index in range(50)])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from deepscope import wrap
+from deepscope.cli.program import run
 from deepscope.errors import DeepscopeError, MissingExtraError, SettingError
 from deepscope.features import extract
 from deepscope.features.engine import engine_of
 from deepscope.features.extraction import BATCH, _forward, backbone_of
 from deepscope.models import Preprocessing, VisionModel, engines, measured, serving
+from deepscope.models.classifier import View
 from deepscope.models.engines import ENGINES, Engine
 from deepscope.models.prediction import forward, served
 from deepscope.session import Session
@@ -275,3 +279,226 @@ def test_features_are_halved_only_where_that_is_allowed_and_quicker(
         found = extract(model, [("3", "mean")], arrays, session)
         assert session.engines == (named if allowed == "auto" else set())
         np.testing.assert_allclose(found.vectors[0], wanted.vectors[0], rtol=0.05, atol=0.01)
+
+
+def _onnxruntime() -> None:
+    if not ENGINES["onnxruntime"].here():
+        pytest.skip("onnxruntime is not installed")
+
+
+def _swap(network: Any) -> None:
+    network[4] = nn.Tanh()
+
+
+def _stride(network: Any) -> None:
+    network[3].stride = (3, 3)
+
+
+def _attribute(network: Any) -> None:
+    network[5].output_size = 2
+    network[5].output_size = 1
+    network[1].eps = 0.5
+
+
+def _wrapped(network: Any) -> None:
+    plain = network[4].forward
+    network[4].forward = lambda x: plain(x) * 3
+
+
+def _weights(network: Any) -> None:
+    network[7].weight.data[0].zero_()
+
+
+@pytest.mark.parametrize("change", [_swap, _stride, _attribute, _wrapped, _weights])
+def test_no_engine_stays_behind_a_layer_that_changed(change: Callable[[Any], None], tmp_path: Path) -> None:
+    _onnxruntime()
+    model, session = _model(), _session(tmp_path, "onnxruntime")
+    before = forward(model, PIXELS, session, images=1000)
+    change(model.network)
+    wanted = forward(model, PIXELS, session)
+    assert not torch.allclose(wanted, before, atol=1e-3), "the change shows"
+    torch.testing.assert_close(forward(model, PIXELS, session, images=1000), wanted, atol=1e-5, rtol=1e-4)
+
+
+class Scaled(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2
+
+
+def test_a_changed_method_of_a_class_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _onnxruntime()
+    network = nn.Sequential(_model().network, Scaled())
+    model = wrap(network, categories=list("abcde"), preprocessing=Preprocessing(SIDE, SIDE))
+    session = _session(tmp_path, "onnxruntime")
+    forward(model, PIXELS, session, images=1000)
+    monkeypatch.setattr(Scaled, "forward", lambda self, x: x * 30)
+    wanted = forward(model, PIXELS, session)
+    torch.testing.assert_close(forward(model, PIXELS, session, images=1000), wanted, atol=1e-5, rtol=1e-4)
+
+
+def test_a_layer_in_training_mode_stays_so_and_runs_on_pytorch(
+    engine: Counting, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Dropout(0.5), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+    model = wrap(network, categories=list("abcde"), preprocessing=Preprocessing(SIDE, SIDE))
+    session = Session.open(device="cpu", engine="onnxruntime", cache=tmp_path)
+    network[1].train()
+    found = [forward(model, PIXELS, session, images=1000) for _ in range(2)]
+    assert network[1].training and not torch.equal(found[0], found[1]) and engine.builds == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "the engine onnxruntime is not used, and PyTorch runs: a layer is in training mode"
+    ]
+
+
+def test_a_network_that_changes_whenever_it_runs_stays_on_pytorch(engine: Counting, tmp_path: Path) -> None:
+    class Counts(nn.Module):
+        calls = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            return x.mean((2, 3))[:, [0, 1, 2, 0, 1]]
+
+    model = wrap(Counts(), categories=list("abcde"), preprocessing=Preprocessing(SIDE, SIDE))
+    session = _session(tmp_path, "onnxruntime")
+    for _ in range(3):
+        forward(model, PIXELS, session, images=1000)
+    assert (engine.builds, session.engines) == (1, set())
+
+
+def test_the_engine_of_a_network_that_is_gone_goes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`torch.compile` itself takes a minute; what it returns holds the module that it is given."""
+    monkeypatch.setattr(torch, "compile", lambda module, dynamic: lambda inputs: module(inputs))
+    monkeypatch.setattr(ENGINES["compile"], "here", lambda: True, raising=False)
+    model, session = _model(), _session(tmp_path, "compile")
+    forward(model, PIXELS, session, images=1000)
+    assert session.engines == {"compile"}
+    network = weakref.ref(model.network)
+    del model
+    gc.collect()
+    assert network() is None
+
+
+def test_a_compiled_network_does_not_follow_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda module, dynamic: lambda inputs: module(inputs))
+    monkeypatch.setattr(ENGINES["compile"], "here", lambda: True, raising=False)
+    first, second, session = _model(), _model(), _session(tmp_path, "compile")
+    wanted = forward(first, PIXELS, session, images=1000)
+    forward(second, PIXELS, session, images=1000)
+    with torch.no_grad():
+        first.network[7].bias[:] = torch.tensor([0.0, 0.0, 0.0, 0.0, 9.0])  # pyright: ignore
+    assert torch.equal(forward(second, PIXELS, session, images=1000), wanted)
+
+
+def test_auto_takes_no_engine_that_was_asked_for_by_name(
+    engine: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _times(monkeypatch, plain=0.1, quick=0.2)
+    forward(_model(), PIXELS, _session(tmp_path, "onnxruntime"), images=40)
+    assert engine.builds == 1
+    session = _session(tmp_path, "auto")
+    forward(_model(), PIXELS, session, images=10_000)
+    assert not session.engines, "it is slower than PyTorch"
+
+
+class Ending(nn.Module):
+    """Ends in probabilities, or in the scores of labels or of one class of two."""
+
+    def __init__(self, end: nn.Module, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, width), end)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+@pytest.mark.parametrize(
+    ("end", "width", "head", "error"),
+    [
+        (nn.Softmax(1), 5, "softmax", 0.004),  # the softmax of probabilities would hardly move
+        (nn.Sigmoid(), 5, "multilabel", 0.004),
+        (nn.Identity(), 5, "multilabel", 0.02),  # a constant added to all logits leaves their softmax as it is
+        (nn.Identity(), 1, "binary", 0.02),
+    ],
+)
+def test_engines_are_held_to_the_probabilities_of_the_head(
+    end: nn.Module, width: int, head: Any, error: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    model = wrap(
+        Ending(end, width),
+        categories=list("abcde"[: max(width, 2)]),
+        preprocessing=Preprocessing(SIDE, SIDE),
+        head=head,
+    )
+    for added, allowed in ((error, False), (error / 1000, True)):
+        made = Counting()
+        made.build = lambda module, example, export, added=added: lambda inputs: module(inputs) + added  # pyright: ignore
+        monkeypatch.setattr(serving, "ENGINES", {made.name: made})
+        session = _session(tmp_path / str(added), "onnxruntime")
+        if allowed:
+            forward(model, PIXELS, session, images=40)
+            assert session.engines == {"onnxruntime"}
+        else:
+            with pytest.raises(SettingError, match="gives other outputs"):
+                forward(model, PIXELS, session, images=40)
+
+
+def test_a_prediction_at_a_labels_threshold_counts() -> None:
+    outputs = wrap(
+        _model().network,
+        categories=list("abcde"),
+        preprocessing=Preprocessing(SIDE, SIDE),
+        head="multilabel",
+        thresholds=0.3,
+    ).outputs
+    at = torch.tensor(0.3).logit()
+    agree = serving.scores_agree(outputs)
+    assert not agree(torch.full((1, 5), float(at) - 1e-4), torch.full((1, 5), float(at) + 1e-4))
+    assert agree(torch.full((1, 5), float(at) + 1e-4), torch.full((1, 5), float(at) + 2e-4))
+
+
+def test_flipped_views_run_on_an_engine_each_with_its_own_network(tmp_path: Path) -> None:
+    _onnxruntime()
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 30 * 30, 5))
+    model = wrap(network, categories=list("abcde"), preprocessing=Preprocessing(SIDE, SIDE))
+    arrays = [(one.permute(1, 2, 0) * 255).byte().numpy() for one in PIXELS]
+    found = [
+        extract(model, [("1", "flatten")], arrays, _session(tmp_path, name), views=(View(), View(mirrored=True)))
+        for name in ("torch", "onnxruntime")
+    ]
+    np.testing.assert_allclose(found[0].vectors[0], found[1].vectors[0], atol=1e-5)
+
+
+def test_an_engine_that_is_asked_for_runs_for_one_image_too(engine: Counting, tmp_path: Path) -> None:
+    array = (PIXELS[0].permute(1, 2, 0) * 255).byte().numpy()
+    session = _session(tmp_path, "onnxruntime")
+    extract(_model(), [("7", "flatten")], [array], session)
+    assert session.engines == {"onnxruntime"}
+
+
+@pytest.mark.parametrize("case", ["uncropped", "tensors", "hook", "float64"])
+def test_an_engine_that_cannot_be_used_is_named_in_one_line(
+    case: str, engine: Counting, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session, model = Session.open(device="cpu", engine="onnxruntime", cache=tmp_path), _model()
+    array = (PIXELS[0].permute(1, 2, 0) * 255).byte().numpy()
+    if case == "uncropped":
+        extract(model, [("3", "mean")], [array], session, preprocessing=Preprocessing(SIDE, None))
+    elif case == "tensors":
+        extract(model, [("3", "mean")], list(PIXELS), session)
+    elif case == "hook":
+        with model.network.register_forward_hook(lambda *_: None):
+            forward(model, PIXELS, session, images=40)
+    else:
+        model.network.double()
+        forward(model, PIXELS, session, images=40)
+        forward(model, PIXELS, session, images=40)
+    assert engine.passes == 0 and not session.engines
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and said[0].startswith("the engine onnxruntime is not used, and PyTorch runs: ")
+
+
+def test_a_command_that_runs_no_engine_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["models", "--engine", "onnxruntime", "--json"]) == 0
+    assert "the engine onnxruntime is not used, and PyTorch runs: no pass of this command" in capsys.readouterr().err

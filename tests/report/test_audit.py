@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 
 import deepscope
+from deepscope.cli.program import run
 from deepscope.errors import DataError, DeepscopeError
 from deepscope.report import audit as module
 from deepscope.session import Session
@@ -76,3 +78,70 @@ def test_what_cannot_be_audited_is_refused_at_once(pictures: Path, monkeypatch: 
         deepscope.audit(model, pictures, checks=["acuracy"])
     with pytest.raises(DeepscopeError, match="nowhere"):
         deepscope.audit(model, pictures / "nowhere")
+
+
+def _factory(folder: Path) -> str:
+    """A file with the network of `_network`, as a person writes it."""
+    source = """
+import torch
+import deepscope
+
+def brightness():
+    convolution = torch.nn.Conv2d(3, 2, 3, padding=1)
+    with torch.no_grad():
+        convolution.weight.copy_(torch.stack([-torch.ones(3, 3, 3), torch.ones(3, 3, 3)]))
+        convolution.bias.zero_()
+    network = torch.nn.Sequential(convolution, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    pixels = deepscope.Preprocessing(32, 32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+    return deepscope.wrap(network, ["dark", "bright"], preprocessing=pixels, name="brightness")
+"""
+    (folder / "mine.py").write_text(source)
+    return f"{folder / 'mine.py'}:brightness"
+
+
+def test_a_missed_requirement_ends_with_status_1_after_everything_is_written(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DEEPSCOPE_CACHE", str(tmp_path / "cache"))
+    words = ["report", "--model", _factory(tmp_path), "--data", str(pictures), "--studies", "accuracy"]
+    words += ["--studies", "leaks", "--out", str(tmp_path / "page"), "--quiet", "--json"]
+    requirements = tmp_path / "ship.toml"
+    requirements.write_text('[require]\naccuracy = ">=0.7"\n[recommend]\naccuracy = ">=0.99"\n')
+
+    assert run([*words, "--requirements", str(requirements)]) == 0
+    found = json.loads(capfd.readouterr().out)
+    verdicts = {row[0]: row[2] for row in found["blocks"][1]["rows"]}
+    assert verdicts == {"accuracy >= 0.7": "pass", "accuracy >= 0.99": "warn"}  # 12 of 12: [0.76, 1]
+
+    assert run([*words, "--require", "leaks<=-1", "--require", "accuracy>=0.7"]) == 1
+    out, err = capfd.readouterr()
+    assert json.loads(out)["metrics"]["accuracy/accuracy/top1"] == 1, "the result is printed all the same"
+    assert err.strip().splitlines()[-1] == "deepscope: 1 of 2 requirements are missed: leaks <= -1"
+    card = json.loads((tmp_path / "page" / "model-card.json").read_text())
+    assert card["verdict"] == "fail" and card["model"]["classes"] == ["dark", "bright"]
+    assert json.loads((tmp_path / "page" / "result.json").read_text())["metrics"]["studies"] == 2
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert "Failed" in page and "leaks &lt;= -1" in page
+
+    assert run([*words, "--require", "acuracy>=1"]) == 2
+    assert "did you mean" in capfd.readouterr().err
+    assert run(["report", "--require", "accuracy>=1"]) == 2
+    assert "--require needs --data" in capfd.readouterr().err
+    (tmp_path / "page" / "model-card.md").write_text("# my own card")
+    assert run([*words]) == 2
+    assert "model-card.md was not written by deepscope" in capfd.readouterr().err
+    assert (tmp_path / "page" / "model-card.md").read_text() == "# my own card"
+
+
+def test_requirements_from_python(pictures: Path, tmp_path: Path) -> None:
+    mean = deepscope.Preprocessing(32, 32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+    model = deepscope.wrap(_network(), ["dark", "bright"], preprocessing=mean, name="brightness")
+    session = Session(cache=tmp_path / "cache", quiet=True)
+    found = deepscope.audit(model, pictures, checks=["accuracy"], require=["accuracy>=0.9"], session=session)
+    assert found.card.verdict == "warn"  # 12 of 12: [0.76, 1]
+    assert [one.reason for one in found.card.requirements] == [
+        "the figure keeps to the bound, its 95 % interval does not"
+    ]
+    assert "Passed with warnings" in found.page()
+    with pytest.raises(DeepscopeError, match="did you mean"):
+        deepscope.audit(model, pictures, require="acuracy>=0.9", session=session)

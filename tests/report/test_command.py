@@ -8,7 +8,8 @@ import pytest
 from cyclopts import App, Parameter
 
 from deepscope.checks import Check
-from deepscope.cli.commands import Common, add_commands
+from deepscope.cli.commands import add_commands
+from deepscope.cli.signature import Common
 from deepscope.command import Command, Section
 from deepscope.models import ModelOptions
 from deepscope.report.command import command_line

@@ -39,7 +39,7 @@ def test_numbers_have_the_digits_that_their_intervals_support() -> None:
         "\N{MINUS SIGN}0.30 to \N{MINUS SIGN}0.20",
     )
     assert _number(1000, 1000, 1000, "count") == ("1,000", "")
-    assert _number(0.509, -math.inf, math.inf) == ("51 %", "one training")
+    assert _number(0.509, -math.inf, math.inf) == ("51 %", "no interval")
     assert Number.of(Headline("")) is None
 
 

@@ -51,6 +51,17 @@ def test_a_planted_shortcut_is_found_with_its_class(change: str, wanted: str, tm
     )
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_typical_images_are_those_whose_property_is_known(sign: int, tmp_path: Path, session: Session) -> None:
+    found = label_shortcuts(folder(tmp_path / "data", 3), session=session)
+    group, rows = np.arange(len(found)) % 2 == 0, np.arange(len(found))
+    values = np.where(rows < 6, rows.astype(float), np.nan)
+    values[[0, 3]] = np.nan
+    auroc = np.full_like(found.auroc, 0.5 + 0.4 * sign)
+    one = replace(found, members=group[:, None], values=values[:, None], auroc=auroc)
+    assert one.typical((0, 0)) == (([4, 2], [1, 5]) if sign > 0 else ([2, 4], [5, 1]))
+
+
 def test_nothing_is_found_where_nothing_was_planted(tmp_path: Path, session: Session) -> None:
     found = label_shortcuts(folder(tmp_path / "data", 3), session=session)
     assert found.found == []

@@ -43,6 +43,13 @@ def test_maps_are_counted_for_what_they_follow() -> None:
     assert explained(maps, pixels) == {"edges": 0.25, "brightness": 0.5, "colour": 0.25}
 
 
+def test_maps_of_dead_filters_follow_nothing() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+    dead = np.stack([np.zeros((20, 20)), np.full((20, 20), 0.3), pixels.mean(2)]).astype(np.float32)
+    assert explained(dead, pixels) == {"edges": 0, "brightness": 1 / 3, "colour": 0}
+    assert explained(dead, np.full_like(pixels, 77)) == {"edges": 0, "brightness": 0, "colour": 0}
+
+
 def test_the_bundled_network_stands_in_where_weights_are_missing(session: Session) -> None:
     result = ActivationMaps().run(session)
     grids = [block for block in result.blocks if isinstance(block, ImageGrid)]

@@ -16,7 +16,7 @@ from deepscope.results import ImageGrid, Table
 from deepscope.session import Session
 from deepscope.statistics import Estimate
 from deepscope.studies import saliency
-from deepscope.studies.claims import Question, Row, rank_correlation
+from deepscope.studies.claims import Question, Row, rank_correlation, unpaired
 from deepscope.studies.saliency import Saliency
 from networks import tiny_model
 
@@ -110,3 +110,14 @@ def test_rank_correlation_is_spearmans_within_its_interval() -> None:
     assert found.low < found.value < found.high
     assert np.isclose(found.value, spearmanr(first, second)[0])  # type: ignore[arg-type]
     assert np.isnan(rank_correlation(first, np.ones(40)).value)
+
+
+def test_images_without_a_value_take_no_part() -> None:
+    rng = np.random.default_rng(1)
+    first, second = rng.normal(size=(2, 40))
+    unknown = np.array([np.nan, 3.0, np.nan])
+    found = rank_correlation(np.append(first, unknown), np.append(second, [1.0, np.nan, np.nan]))
+    assert found == rank_correlation(first, second)
+    assert unpaired(np.append(unknown, first), second) == unpaired(np.append(3.0, first), second)
+    for empty in (rank_correlation(unknown, unknown[::-1] * np.nan), unpaired(unknown * np.nan, second)):
+        assert np.isnan([empty.value, empty.low, empty.high]).all()

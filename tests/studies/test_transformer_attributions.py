@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from deepscope.attributions import Attribution
+from deepscope.attributions import Attribution, Saliency, SanityCheck
 from deepscope.errors import DataError, SettingError
 from deepscope.results import ImageGrid, Table
 from deepscope.session import Session
@@ -19,6 +19,7 @@ from deepscope.studies import transformer_attributions as study
 from deepscope.studies.digit_networks import NETWORKS, pixels_of, read, trained
 from deepscope.studies.transformer_answers import Measured, leader, questions
 from deepscope.studies.transformer_attributions import TransformerAttributions
+from networks import tiny_model
 
 FEW = ("attn-lrp", "generic-attention", "gradient-times-input", "saliency")
 TINY = TransformerAttributions(epochs=1, images=1000, limit=24, sanity=1, steps=3, batch_size=5)
@@ -86,9 +87,14 @@ def of_gains(rng: np.random.Generator, gains: dict[str, float]) -> Measured:
         noise = rng.normal(0, 0.01, 40)
         insertion = np.full(40, 0.5) + gain + noise
         values[name] = {"insertion": insertion, "deletion": np.full(40, 0.3), "energy-pointing": insertion}
-    verdicts = {name: SimpleNamespace(verdict="fails" if name == "blind" else "passes") for name in gains}
-    checked: Any = SimpleNamespace(found=verdicts)
-    return Measured(Estimate(1, 1, 1), values, values, checked, {})
+    upper = {name: np.full(40, 0.9 if name == "blind" else 0.1) for name in gains}
+    return Measured(Estimate(1, 1, 1), values, values, range(40), _checked(upper), {})
+
+
+def _checked(upper: dict[str, Any]) -> SanityCheck:
+    """Methods whose maps keep these rank correlations while half of the layers are shuffled, and none after that."""
+    nothing = np.zeros(len(next(iter(upper.values()))))
+    return SanityCheck(tiny_model(), {name: np.stack([one, nothing]) for name, one in upper.items()}, (0.5, 1.0))
 
 
 def test_a_map_is_trusted_for_what_it_adds_to_chance_and_informative_for_what_it_adds_to_the_digit() -> None:
@@ -100,9 +106,43 @@ def test_a_map_is_trusted_for_what_it_adds_to_chance_and_informative_for_what_it
 def test_the_leading_method_is_chosen_on_other_digits() -> None:
     one = of_gains(np.random.default_rng(0), {"a": 0.3, "b": 0.1})
     switched = {**one.test, "a": one.test["b"], "b": one.test["a"]}
-    vit = Measured(one.accuracy, one.test, switched, one.sanity, {})
+    vit = replace(one, held_out=switched)
     first = questions(vit, one)[0]
+    assert vit.leader == "b"
     assert [row.text for row in first.rows] == ["b minus a"] and first.rows[0].answer == "differs"
+
+
+def test_the_headline_and_the_answers_speak_of_one_leader() -> None:
+    """Two methods gain the same: the first by name leads, whatever the order in which they were measured."""
+    one = of_gains(np.random.default_rng(0), {"b": 0.3, "a": 0.3})
+    metrics = {f"held-out/faithfulness/{name}/vit": 0.3 for name in ("b", "a")}
+    assert one.leader == leader(metrics) == "a"
+    assert leader({}) is None
+
+
+def test_a_sanity_check_counts_with_all_methods_together() -> None:
+    """A margin below 0 with an interval of its own, and not with one that holds for all eight methods."""
+    rng = np.random.default_rng(0)
+    gains = dict.fromkeys("abcdefgh", 0.3)
+    noise = rng.normal(0, 1, 40)
+    margin = -2.3 * 0.1 / np.sqrt(40) + 0.1 * (noise - noise.mean()) / noise.std()  # 2.3 standard errors below 0
+    checked = _checked(dict.fromkeys(gains, 0.5 + margin))
+    one = replace(of_gains(rng, gains), sanity=checked)
+    assert checked.found["a"].verdict == "passes"
+    assert not one.trusted("a")
+
+
+def test_networks_are_compared_on_the_digits_that_both_get_right() -> None:
+    """The vit's gain is 0.1 larger on each shared digit; digits of one network alone are of another kind."""
+    one = of_gains(np.random.default_rng(0), {"a": 0.3})
+    test = {name: {key: value[8:].copy() for key, value in values.items()} for name, values in one.test.items()}
+    test["a"]["insertion"] -= 0.1
+    test["a"]["insertion"][-2:] -= 100
+    cnn = replace(one, test=test, digits=[*range(8, 38), 50, 51])
+    vit = replace(one, digits=range(40))
+    row = questions(vit, cnn)[-1].rows[0]
+    shared = vit.gained("a")[8:38] - cnn.gained("a")[:30]
+    assert row.images == 30 and row.estimate.value == pytest.approx(shared.mean()) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("setting", [{"epochs": 0}, {"limit": 1}, {"images": 10}, {"sanity": 0}])
@@ -114,3 +154,24 @@ def test_impossible_settings_are_refused(setting: dict[str, Any], session: Sessi
 def test_maps_of_a_network_that_reads_few_digits_are_not_measured(session: Session) -> None:
     with pytest.raises(DataError, match=r"the vit reads .* % of the test digits .* 917 digits .* more epochs"):
         TINY.run(session)
+
+
+def test_a_method_that_fails_on_a_later_digit_does_not_stop_the_study(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = {name: member for name, member in Attribution.members().items() if name in FEW}
+    maps, tried = Saliency.__call__, list[str]()
+
+    def of_first(method: Saliency, model: Any, *given: Any, **named: Any) -> torch.Tensor:
+        if model.name in tried:
+            raise SettingError("error", "is out of reach")
+        tried.append(model.name)
+        return maps(method, model, *given, **named)
+
+    monkeypatch.setattr(Saliency, "__call__", of_first)
+    monkeypatch.setattr(Attribution, "members", lambda: members)
+    monkeypatch.setattr(study, "_QUERIED", ())
+    monkeypatch.setattr(study, "_READS", 0.0)
+    result = TINY.run(session)
+    assert "faithfulness/gradient-times-input/cnn" in result.metrics
+    assert [key for key in result.metrics if "/saliency/" in key] == []

@@ -9,6 +9,7 @@ import torch
 
 from deepscope.errors import DeepscopeError
 from deepscope.models import VisionModel
+from deepscope.models.heads import Head
 from deepscope.visualization.quality import diversity, recognise, saturation, translate
 from networks import tiny_model
 
@@ -64,3 +65,16 @@ def test_classes_translate_by_identifier_then_by_name() -> None:
     assert translate(1, model, named(("Wombat", "hay"))) == 0
     with pytest.raises(DeepscopeError, match="cannot evaluate"):
         translate(0, model, named(("hay", "snail")))
+
+
+def test_a_label_is_recognised_above_its_threshold() -> None:
+    """Of two labels, both or none may be; the order of their probabilities says nothing of that."""
+    single = tiny_model()
+    pixels = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    logits = single(torch.round(pixels * 255) / 255)
+    thresholds = tuple(logits.sigmoid().median(0).values.tolist())  # each image is above some of them
+    evaluator = dataclasses.replace(single, head=Head("multilabel", thresholds))
+    for label in range(4):
+        seen = recognise(evaluator, pixels, torch.full((6,), label))
+        above = logits[:, label].sigmoid() > thresholds[label]
+        assert torch.equal(seen.ranks == 0, above) and 0 < int(above.sum()) < 6

@@ -94,3 +94,17 @@ def test_fewer_than_six_classes_decide_nothing(tmp_path: Path) -> None:
     assert isinstance(table, Table)
     compared = [row for row in table.rows if str(row[2]).startswith("log-probability")]
     assert compared and all(row[3] == "not decided" and "5 classes do not decide it" in str(row[4]) for row in compared)
+
+
+def test_one_network_makes_all_images_where_the_budget_is_small(tmp_path: Path) -> None:
+    study, session = run(tmp_path)
+    result = dataclasses.replace(study, thorough=False).run(session)
+    table = result.blocks[-1]
+    assert isinstance(table, Table)
+    assert [row[0] for row in table.rows if row[3] == "not measured here"] == [
+        "10. start from an image",
+        "11. another network",
+        "11. VGG16",
+    ]
+    assert not any("made with number two" in name for name in result.metrics)
+    assert not ClassVisualization.within("quick").thorough and ClassVisualization.within("full").thorough

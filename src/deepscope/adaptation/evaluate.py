@@ -18,6 +18,7 @@ from deepscope.images import Skipped
 from deepscope.inputs import nothing_readable, read
 from deepscope.inputs.examples import Examples
 from deepscope.models import VisionModel
+from deepscope.models.capabilities import require_one_class
 from deepscope.models.prediction import forward
 from deepscope.names import Names
 from deepscope.render import Presented
@@ -101,6 +102,7 @@ def evaluate(
     Raises:
         SettingError: neither source nor target was given.
         ModelError: the model has no class layer.
+        UnsupportedError: the model has several labels per image.
         DataError: the data has no labels, none of its classes is the model's, or no image could be read.
 
     Example:
@@ -114,6 +116,7 @@ def evaluate(
     if all(data is None for data in named.values()):
         raise SettingError("source", "and {target} leave nothing to measure on: give one of them, or both")
     model.require_classes()
+    require_one_class(model, "adapt evaluate", instead="measure it with `check accuracy`, which reads a file of labels")
     session = Session.of(session, device=model.device, seed=seed)
     return DomainEvaluation(
         model,

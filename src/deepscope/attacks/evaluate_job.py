@@ -63,7 +63,8 @@ class AttackEvaluateJob(Job):
             before = [attacker.model.categories[label] for label in predicted.tolist()]
             rows, reasons = attacker.attackable(batch, predicted)
             tally.count("attacked", len(rows))
-            tally.count("misclassified", sum(reason == WRONG for reason in reasons.values()))
+            for reason in reasons.values():
+                tally.count("misclassified" if reason == WRONG else "at target")
             found = [(row, {"left_out": reason, "before": before[row]}) for row, reason in reasons.items()]
             for part in each(len(rows), size):
                 own = [rows[place] for place in part]
@@ -82,16 +83,18 @@ class AttackEvaluateJob(Job):
 
     def metrics(self, tally: Tally) -> Mapping[str, float]:
         """As `attack evaluate`: success and accuracy by attack and radius; distances and costs as means."""
-        right, wrong = tally["attacked"], tally["misclassified"]
-        found: dict[str, float] = {"attacked": right, "misclassified": wrong}
+        attacked, wrong = tally["attacked"], tally["misclassified"]
+        right = attacked + tally["at target"]  # which are not attacked, and stay right
+        found: dict[str, float] = {"attacked": attacked, "misclassified": wrong}
         found |= proportion(right, right + wrong).metrics("accuracy/clean")
-        for key, successes in tally.counts.items():
+        for key, number in tally.counts.items():
             kind, _, which = key.partition("/")
             if kind == "success":
-                found |= proportion(successes, right).metrics(key)
-                found |= proportion(right - successes, right + wrong).metrics(f"accuracy/{which}")
+                found |= proportion(number, attacked).metrics(key)
+            elif kind == "misled":
+                found |= proportion(right - number, right + wrong).metrics(f"accuracy/{which}")
             elif kind == "vanished":
-                found[f"gradients/{key}"] = successes
+                found[f"gradients/{key}"] = number
         for key in tally.sums:
             found |= tally.mean(key).metrics(key)
         return found
@@ -112,8 +115,9 @@ def _said(outcome: Outcome, place: int, model: VisionModel) -> dict[str, Any]:
 
 
 def _count(tally: Tally, method: str, outcome: Outcome, place: int) -> None:
-    for radius, verdicts in zip(outcome.radii, outcome.verdicts):
-        tally.count(f"success/{method}/{radius_name(radius)}", verdicts[place].success)
+    for at, radius in enumerate(outcome.radii):
+        tally.count(f"success/{method}/{radius_name(radius)}", outcome.verdicts[at][place].success)
+        tally.count(f"misled/{method}/{radius_name(radius)}", outcome.misled(at)[place])
     verdict = outcome.verdicts[-1][place]
     tally.count(f"vanished/{method}", bool(outcome.vanished[place]))
     for name in ("l0", "l2", "linf", "ssim"):

@@ -96,6 +96,7 @@ class AttackEvaluation(Presented):
         digests: SHA-256 of each.
         misclassified: images that it misclassifies without an attack.
         skipped: what could not be read, or already shows the target.
+        at_target: how many images the network gets right and are not attacked, because they already show the target.
     """
 
     model: VisionModel
@@ -106,24 +107,34 @@ class AttackEvaluation(Presented):
     digests: tuple[bytes, ...]
     misclassified: tuple[Misclassified, ...]
     skipped: tuple[Skipped, ...]
+    at_target: int = 0
 
     def __len__(self) -> int:
         return len(self.paths)
 
     @property
     def clean(self) -> Estimate:
-        """Accuracy without an attack."""
-        return proportion(len(self), len(self) + len(self.misclassified))
+        """Accuracy on all images without an attack."""
+        right = len(self) + self.at_target
+        return proportion(right, right + len(self.misclassified))
 
     def success(self, method: MethodEvaluation, place: int) -> Estimate:
-        """The share of images that the network gets right on which an attack succeeds, at a radius by its place."""
+        """The share of attacked images on which an attack succeeds, at a radius by its place: all that it gets right.
+
+        With a target, these are the images of other classes.
+        """
         return proportion(sum(method.outcome.successes(place)), len(method))
 
     def accuracy(self, method: MethodEvaluation, place: int) -> Estimate:
-        """Accuracy under attack among all images, at a radius by its place."""
-        # a shared attack is evaluated on a part of the images, and so is the same share of the misclassified images
-        wrong = round(len(self.misclassified) / len(self) * len(method))
-        return proportion(len(method) - sum(method.outcome.successes(place)), len(method) + wrong)
+        """Accuracy under attack on all images, at a radius by its place.
+
+        An image is wrong where this or a smaller radius led to any other class than the true one. Images that already
+        show the target are not attacked, and are right.
+        """
+        # a shared attack is evaluated on a part of the images, and so is the same share of those not attacked
+        wrong, kept = (round(count / len(self) * len(method)) for count in (len(self.misclassified), self.at_target))
+        right = kept + len(method) - sum(method.outcome.misled(place))
+        return proportion(right, kept + len(method) + wrong)
 
     def columns(self) -> Mapping[str, Sequence[Any]]:
         """One row per attack and radius: success and accuracy with their intervals, median distances of successes."""
@@ -244,6 +255,7 @@ def evaluate_attacks(  # noqa: PLR0913 - its settings are keywords
         found.digests,
         found.misclassified,
         found.skipped,
+        found.at_target,
     )
 
 

@@ -30,6 +30,7 @@ class Verdict:
 
     Attributes:
         success: the saved image meets the criterion.
+        misled: it is classified as another class than the true one, whether or not that is the target.
         before, after: the predicted class of the original and of the saved image.
         true_before, true_after: the true class's probability.
         target_before, target_after: the target's probability; NaN without a target.
@@ -40,6 +41,7 @@ class Verdict:
     """
 
     success: bool
+    misled: bool
     before: int
     after: int
     true_before: float
@@ -91,10 +93,12 @@ def evaluate(
     else:
         target = [[float("nan")] * len(labels)] * 2
     classes = [logits.argmax(1).tolist() for logits in (before, after)]
+    misled = (after.argmax(1) != labels).tolist()
     ranked = [_ranked(model, logits) for logits in (before, after)]
     verdicts = [
         Verdict(
             success=met[i],
+            misled=misled[i],
             before=classes[0][i],
             after=classes[1][i],
             true_before=true[0][i],

@@ -52,6 +52,11 @@ class Outcome:
         """Which images succeeded at a radius, given by its place; by default the largest."""
         return [verdict.success for verdict in self.verdicts[place]]
 
+    def misled(self, place: int = -1) -> list[bool]:
+        """Which images were taken for another class than the true one, at a radius or a smaller one."""
+        radii = range(len(self.radii))[place] + 1
+        return [any(verdict.misled for verdict in of_image) for of_image in zip(*self.verdicts[:radii])]
+
     def values(self, field: str, *, place: int = -1, of_successes: bool = True) -> list[float]:
         """One field of the verdicts at a radius, by default of the successes only: a failure has no distance."""
         found = (verdict for verdict in self.verdicts[place] if verdict.success or not of_successes)
@@ -150,4 +155,5 @@ def _prepare(
 
 def _within(radius: float, attack: Attack, verdict: Verdict) -> Verdict:
     """The verdict, a success only within the radius; the margin is for the rounding of sums, not of pixels."""
-    return replace(verdict, success=verdict.success and verdict.distance(attack.norm) <= radius * (1 + 1e-4) + 1e-6)
+    inside = verdict.distance(attack.norm) <= radius * (1 + 1e-4) + 1e-6
+    return replace(verdict, success=verdict.success and inside, misled=verdict.misled and inside)

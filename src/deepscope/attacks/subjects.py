@@ -50,6 +50,7 @@ class Subjects:
         misclassified: images that the model gets wrong without any attack: there is nothing to attack in them.
         skipped: what was not attacked, and why: it could not be read, or already shows the target.
         learn_from: other images, which a shared attack learns from.
+        at_target: how many images the model gets right and are not attacked, because they already show the target.
     """
 
     levels: Tensor
@@ -60,6 +61,7 @@ class Subjects:
     misclassified: tuple[Misclassified, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     learn_from: Subjects | None = None
+    at_target: int = 0
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -168,7 +170,8 @@ def aim(model: VisionModel, subjects: Subjects, target: str | int | None, sessio
     same = [path for path, label in zip(subjects.paths, subjects.labels.tolist()) if label == wanted]
     if same and not others:
         raise SettingError("target", f"must be another class, or none: {same[0].name} {reason}")
-    return replace(aimed[others], skipped=(*subjects.skipped, *(Skipped(str(path), reason) for path in same)))
+    skipped = (*subjects.skipped, *(Skipped(str(path), reason) for path in same))
+    return replace(aimed[others], skipped=skipped, at_target=len(same))
 
 
 def divide(attack: Attack, subjects: Subjects, session: Session) -> Subjects:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -18,11 +18,12 @@ from deepscope import images
 from deepscope.errors import DataError, FileError, SettingError
 from deepscope.inputs import Photos
 from deepscope.inputs.given import Item
+from deepscope.inputs.tables import name_in
 from deepscope.models.preprocessing import from_levels
 
 Given: TypeAlias = "str | Path | Mapping[str, Sequence[Sequence[float]]]"
-"""A CSV file with the header file,left,top,right,bottom; or the boxes of each image by its file's name. Images from
-memory are called "image-0", "image-1" and so on."""
+"""A CSV file with the header file,left,top,right,bottom; or the boxes of each image by its file's name, or by the end
+of its path (`bedroom/1.jpg`). Images from memory are called "image-0", "image-1" and so on."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Boxes:
     """Boxes of objects, in pixels of the images.
 
     Attributes:
-        corners: file name -> the left, top, right and bottom of each of its boxes.
+        corners: file name, or end of a path -> the left, top, right and bottom of each of its boxes.
         path: the table they come from; None of boxes from Python.
     """
 
@@ -83,16 +84,21 @@ class Boxes:
         return cls(corners, path)
 
     def require(self, paths: Iterable[Path]) -> None:
-        """Raises FileError, or SettingError of boxes from Python, where none of the images has a box."""
-        names = [path.name for path in paths]
-        require_one_name("boxes", names, self.corners)
-        if any(name in self.corners for name in names):
+        """Raises FileError, or SettingError of boxes from Python, where none of the images has a box.
+
+        DataError where boxes may be those of several images.
+        """
+        paths = list(paths)
+        if named_once("boxes", {path: name_in(path, self.corners) for path in paths}):
             return
+        few = ", ".join(path.name for path in paths[:3])
         if self.path is None:
-            few = ", ".join(names[:3])
-            raise SettingError("boxes", f"must have the names of images, without folders; these are {few}, ...")
+            raise SettingError(
+                "boxes", f"must have the names of images, or the ends of their paths; these are {few}, ..."
+            )
         raise FileError(
-            f"{self.path} has no box of any of the images: its column file holds their names, without folders",
+            f"{self.path} has no box of any of the images: its column file holds their names, or the ends of their "
+            f"paths; these are {few}, ...",
             path=self.path,
         )
 
@@ -110,14 +116,14 @@ class Boxes:
         """
         inside = torch.full((len(photos), *photos.pixels.shape[-2:]), float("nan"))
         for index, (photo, row) in enumerate(zip(photos.paths, photos.rows, strict=True)):
-            if photo.name not in self.corners:
+            if (name := name_in(photo, self.corners)) is None:
                 continue
             source = items[row].source
             if isinstance(source, Tensor):  # which the model takes as it is
-                drawn = self._drawn(photo.name, (source.shape[2], source.shape[1]))
+                drawn = self._drawn(name, (source.shape[2], source.shape[1]))
                 inside[index] = from_levels(torch.from_numpy(np.array(drawn))).mean(-1)
             else:
-                drawn = self._drawn(photo.name, images.decode(source).size)
+                drawn = self._drawn(name, images.decode(source).size)
                 inside[index] = photos.model.preprocessing(drawn).mean(0)
         return inside
 
@@ -130,7 +136,12 @@ class Boxes:
         return drawn
 
 
-def require_one_name(what: str, names: Sequence[str], known: Container[str]) -> None:
-    """Raises DataError where two of the images have a name by which boxes or masks are found."""
-    if twice := [name for name, count in Counter(names).items() if count > 1 and name in known]:
-        raise DataError(f"{what} are found by the names of images, and several are called {twice[0]}: rename them")
+def named_once(what: str, names: Mapping[Path, str | None]) -> bool:
+    """Whether some images have a name for boxes or masks. Raises DataError where several have the same one."""
+    counts = Counter(name for name in names.values() if name is not None)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise DataError(
+            f"{what} of {twice[0]} may be those of {counts[twice[0]]} images of that name: call each by the end of its "
+            "path, such as FOLDER/NAME"
+        )
+    return bool(counts)

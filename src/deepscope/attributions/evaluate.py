@@ -24,6 +24,8 @@ from deepscope.images import Skipped
 from deepscope.inputs import Given, Images, Photos, gather, stream_photos
 from deepscope.inputs.given import Item
 from deepscope.models import VisionModel
+from deepscope.models.capabilities import RGB, require
+from deepscope.names import distinct
 from deepscope.render import Presented
 from deepscope.session import Session
 
@@ -71,6 +73,11 @@ class Evaluation(Presented):
     measures: Mapping[str, Measure]
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The networks' names, which differ: of two with one name, the second one is numbered."""
+        return tuple(distinct(network.model.name for network in self.networks))
+
+    @property
     def values(self) -> Mapping[str, Mapping[str, NDArray[np.float64]]]:
         """Method, or "random" -> measure -> (N,) values of the model."""
         return self.networks[0].values
@@ -78,8 +85,8 @@ class Evaluation(Presented):
     def columns(self) -> Mapping[str, Sequence[Any]]:
         """One row per model, method, measure and image: the value."""
         rows = [
-            (network.model.name, method, measure, str(path), float(value))
-            for network in self.networks
+            (name, method, measure, str(path), float(value))
+            for name, network in zip(self.names, self.networks)
             for method, of_method in network.values.items()
             for measure, values in of_method.items()
             for path, value in zip(network.paths, values)
@@ -115,10 +122,12 @@ def evaluate(  # noqa: PLR0913 - its settings are keywords
         methods: attribution methods, or their names; "all" means all of them.
         measures: measures, or their names; by default all of them.
         boxes: the objects' boxes, for the pointing game and relevance rank accuracy: a CSV file
-            (file,left,top,right,bottom, in pixels), or {"cat.jpg": [(left, top, right, bottom), ...]}; images from
-            memory are called "image-0" and so on.
+            (file,left,top,right,bottom, in pixels), or {"cat.jpg": [(left, top, right, bottom), ...]}; images of one
+            name are told apart by the ends of their paths (`bedroom/1.jpg`), and those from memory are called
+            "image-0" and so on.
         masks: the objects' masks instead: a folder with an image of the same name and size for each image, in which
-            everything that is not black is the object, or {"cat.jpg": (H, W) array}.
+            everything that is not black is the object, or {"cat.jpg": (H, W) array}. Folders in it have the names of
+            the images' folders (`bedroom/1.png` is the mask of `bedroom/1.jpg`).
         against: another classifier, measured on the same images.
         sanity: images for the sanity check; 0 skips it.
         limit: most images to use, drawn at random.
@@ -129,7 +138,7 @@ def evaluate(  # noqa: PLR0913 - its settings are keywords
     Raises:
         SettingError: a setting is out of range, both boxes and masks are given, or they are of none of these images.
         ModelError: a model has no class layer.
-        UnsupportedError: no method applies to a model.
+        UnsupportedError: no method applies to a model, or a measure does not.
         FileError: the boxes or masks cannot be read, or none is of these images.
         DataError: no image could be read.
 
@@ -149,11 +158,18 @@ def evaluate(  # noqa: PLR0913 - its settings are keywords
     models = (model, *([against] if against else []))
     for one in models:
         one.require_classes()
-        for method in chosen:
-            method.require(one)
+        for needed in (*chosen, *asked):
+            needed.require(one)
     session = Session.of(session, device=model.device, seed=seed)
     objects = _objects(boxes, masks)
-    given = _listed(images).some(limit, session) if objects or against else gather(images).some(limit, session)
+    if objects:
+        for one in models:
+            require(one, "a measure of where the object is", RGB)
+    given = gather(images, channels=model.planes)
+    given = _listed(given) if objects or against else given
+    if objects:  # of all images: which of them are drawn must not change whose boxes they are
+        objects.require(item.path for item in given.items)
+    given = given.some(limit, session)
     if objects:
         objects.require(item.path for item in given.items)
     plan = _Plan(tuple(chosen), tuple(asked), objects, sanity, batch_size, session)
@@ -173,9 +189,8 @@ def _objects(boxes: BoxesGiven | None, masks: MasksGiven | None) -> Boxes | Mask
     return None if boxes is None else Boxes.of(boxes)
 
 
-def _listed(images: Images) -> Given:
+def _listed(given: Given) -> Given:
     """The images as a list, to be read more than once."""
-    given = gather(images)
     return given if given.count is not None else Given(tuple(given.items), given.roots, given.skipped)
 
 
@@ -225,7 +240,15 @@ class _Plan:
             few.append(batch[range(min(len(batch), max(sanity - len(paths), 0)))])
             paths += batch.paths
             digests += batch.digests
-        checked = check_sanity(methods, Photos.joined(few), self.session) if sanity else None
+        checked = self._sanity(methods, Photos.joined(few)) if sanity else None
         values = {name: joined(found) for name, found in parts.items()}
         constant = {name: int(found.pop(NOTHING).sum()) for name, found in values.items()}
         return Measurements(model, values, refused, constant, checked, tuple(paths), tuple(digests), tuple(skipped))
+
+    def _sanity(self, methods: Mapping[str, Attribution], photos: Photos) -> SanityCheck | None:
+        """The sanity check; None where it cannot be made, since what was measured holds without it."""
+        try:
+            return check_sanity(methods, photos, self.session)
+        except DeepscopeError as error:
+            self.session.note(f"the sanity check is left out: {error}")
+            return None

@@ -8,12 +8,15 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from deepscope.errors import SettingError, UnsupportedError
 from deepscope.models.layouts import layout, layouts
 from deepscope.models.vision_model import VisionModel
 
-_found: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
+_found: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], str]] = WeakKeyDictionary()
+_TRIED = 4
+"""Images of noise that are tried: a small network may be silent on one."""
 
 
 def with_gradient(
@@ -82,15 +85,24 @@ def feature_layer(model: VisionModel, pixels: Tensor) -> str:
     That is the map before the global pooling, also where the class scores are themselves a map (SqueezeNet). In a
     transformer that reads a class token, it is the input of the last attention (`blocks.11.norm1` of a ViT): after it,
     the score rests on the class token alone. Layers inside an attention hold queries, keys and values, and do not
-    count. Found once per network, in one pass over the first image.
+    count. Found once per network and size of images, on noise, so that it is the same whatever the images show.
 
     Raises:
         UnsupportedError: the network has no such layer.
     """
     require_layers(model)
-    if model.network not in _found:
-        _found[model.network] = _search(model, pixels[:1])
-    return _found[model.network]
+    sizes = _found.setdefault(model.network, {})
+    size = tuple(pixels.shape[1:])
+    if size not in sizes:
+        found = (_search(model, _noise(pixels, seed)) for seed in range(_TRIED))
+        sizes[size] = next(filter(None, found), "")
+    if not sizes[size]:
+        raise UnsupportedError(
+            f"{model.name} has no feature map that its class scores depend on: name a layer, or choose a method that "
+            "needs none, such as saliency or integrated-gradients",
+            what="layer",
+        )
+    return sizes[size]
 
 
 def require_layers(model: VisionModel) -> None:
@@ -103,7 +115,17 @@ def require_layers(model: VisionModel) -> None:
         )
 
 
+def _noise(pixels: Tensor, seed: int) -> Tensor:
+    """An image (1, C, H, W) like the given ones, from coarse spots on the left to fine noise on the right."""
+    rng = torch.Generator().manual_seed(seed)
+    channels, height, width = pixels.shape[1:]
+    fine = torch.rand(1, channels, height, width, generator=rng)
+    spots = functional.interpolate(torch.rand(1, channels, 4, 4, generator=rng), (height, width))
+    return spots.lerp(fine, torch.linspace(0, 1, width)).to(pixels)
+
+
 def _search(model: VisionModel, pixels: Tensor) -> str:
+    """The last layer of which the score depends on several positions and channels on this image; empty for none."""
     names = {module: name for name, module in model.network.named_modules() if name}
     outputs: dict[str, Tensor] = {}
 
@@ -132,8 +154,4 @@ def _search(model: VisionModel, pixels: Tensor) -> str:
             touched = mapped[0] != 0
             if int(touched.any(0).sum()) > 1 and int(touched.any(2).any(1).sum()) > 1:
                 return name
-    raise UnsupportedError(
-        f"{model.name} has no feature map that its class scores depend on: name a layer, or choose a method that "
-        "needs none, such as saliency or integrated-gradients",
-        what="layer",
-    )
+    return ""

@@ -21,8 +21,9 @@ from deepscope.settings import Count, Share
 class FinerCAM(Attribution):
     """Grad-CAM of the difference between the score of the class and those of the most similar classes.
 
-    Similar are the classes whose logits are nearest to that of the class on this image. Their logits are averaged,
-    weighted by their probabilities. Where two classes are contrasted, the other one is the only similar class.
+    Similar are the classes whose logits are nearest to that of the class on this image. Their scores are averaged,
+    weighted by their probabilities, which are those of the model's head. Where two classes are contrasted, the other
+    one is the only similar class. With one class, it is Grad-CAM.
 
     Zhang et al. 2025, "Finer-CAM: Spotting the Difference Reveals Finer Details for Visual Explanation".
 
@@ -50,7 +51,7 @@ class FinerCAM(Attribution):
         layer = self.layer or feature_layer(model, pixels)
 
         def weighted(rows: slice) -> Tensor:
-            found = with_gradient(model, layer, pixels[rows], lambda logits: self._score(logits, target[rows]))
+            found = with_gradient(model, layer, pixels[rows], lambda logits: self._score(model, logits, target[rows]))
             return torch.einsum("nchw,nc->nhw", found[0], found[1].mean((2, 3)))
 
         maps = pixels.new_empty(len(pixels), *pixels.shape[-2:])
@@ -58,10 +59,15 @@ class FinerCAM(Attribution):
             maps[rows] = enlarge(part.relu(), pixels)
         return maps
 
-    def _score(self, logits: Tensor, target: Tensor) -> Tensor:
+    def _score(self, model: VisionModel, logits: Tensor, target: Tensor) -> Tensor:
         """(N, classes) logits -> (N,) differences."""
-        own = logits.gather(1, target[:, None])
-        distance = (logits.detach() - own.detach()).abs().scatter(1, target[:, None], torch.inf)
+        own = model.objective(logits, target)
         count = min(self.similar, logits.shape[1] - 1)
-        others = logits.gather(1, distance.topk(count, dim=1, largest=False).indices)
-        return own[:, 0] - self.strength * (others.softmax(1) * others).sum(1)
+        if not count:
+            return own
+        distance = (logits - logits.gather(1, target[:, None])).detach().abs().scatter(1, target[:, None], torch.inf)
+        similar = distance.topk(count, dim=1, largest=False).indices.flatten()
+        of_each = logits.repeat_interleave(count, 0)
+        others = model.objective(of_each, similar).view(-1, count)
+        weights = model.log_probability(of_each, similar).view(-1, count).softmax(1)
+        return own - self.strength * (weights * others).sum(1)

@@ -79,6 +79,8 @@ class IntegratedGradients(Attribution):
             SettingError: the error of an image stays above `error` with `most` gradients.
             FileError: an image of the folder cannot be read.
         """
+        if not len(pixels):
+            return torch.zeros_like(pixels)
         references = References(self.baseline, self.references, model)
         seeds = image_seeds(len(pixels), 1, rng)[:, 0] if several(self.baseline) else torch.zeros(len(pixels))
         integrate = self._fixed if self.steps else self._adaptive

@@ -121,7 +121,7 @@ class ExplainJob(Job):
 def photos_of(model: VisionModel, batch: Read, logits: Tensor) -> Photos:
     """A batch of images with its logits; `rows` are their places in the batch."""
     rows = tuple(range(len(batch.rows)))
-    return Photos(model, batch.paths, batch.pixels, logits, batch.answers, batch.digests, rows)
+    return Photos(model, batch.paths, batch.pixels, logits, batch.answers, batch.digests, rows, known=batch.known)
 
 
 def _said(one: Tensor, *, keep: bool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-from deepscope.attributions.superpixels import Estimator, Masks, OfSuperpixels
+from deepscope.attributions.superpixels import Coalitions, Estimator, OfSuperpixels
 
 _ROUND = 64
 """Masks per round, after the first one."""
@@ -45,10 +45,10 @@ class _Shapley(Estimator):
         super().__init__(count, most, rng)
         self._exact = count < 30 and 2**count - 2 <= most
         self._ends: tuple[float, float] | None = None
-        self._masks: list[Masks] = []
+        self._masks: list[Coalitions] = []
         self._seen: list[NDArray[np.float64]] = []
 
-    def draw(self) -> Masks:
+    def draw(self) -> Coalitions:
         """First the empty and the whole image too. In pairs: a set, and all but that set."""
         ends = [] if self._masks else [np.zeros(self.count, bool), np.ones(self.count, bool)]
         if self.count == 1:
@@ -70,7 +70,7 @@ class _Shapley(Estimator):
         chosen[self.rng.permutation(self.count)[:size]] = True
         return chosen, ~chosen
 
-    def add(self, masks: Masks, seen: NDArray[np.float64]) -> None:
+    def add(self, masks: Coalitions, seen: NDArray[np.float64]) -> None:
         """The probabilities, those of the ends first."""
         if self._ends is None:
             self._ends = (float(seen[0]), float(seen[1]))

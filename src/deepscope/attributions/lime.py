@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deepscope.attributions.superpixels import Estimator, Masks, OfSuperpixels
+from deepscope.attributions.superpixels import Coalitions, Estimator, OfSuperpixels
 
 _WIDTH = 0.25
 """Of the kernel: how fast a masked image counts less the more of it is hidden."""
@@ -43,10 +43,10 @@ class _Linear(Estimator):
 
     def __init__(self, count: int, most: int, rng: np.random.Generator) -> None:
         super().__init__(count, most, rng)
-        self._masks: list[Masks] = []
+        self._masks: list[Coalitions] = []
         self._seen: list[NDArray[np.float64]] = []
 
-    def draw(self) -> Masks:
+    def draw(self) -> Coalitions:
         """The whole image first."""
         drawn = sum(map(len, self._masks))
         wanted = min(_ROUND if drawn else max(_ROUND, 2 * self.count), self.most - drawn)
@@ -55,7 +55,7 @@ class _Linear(Estimator):
             masks[0] = True
         return masks
 
-    def add(self, masks: Masks, seen: NDArray[np.float64]) -> None:
+    def add(self, masks: Coalitions, seen: NDArray[np.float64]) -> None:
         """The probabilities behind the masks."""
         self._masks.append(masks)
         self._seen.append(seen)
@@ -65,7 +65,7 @@ class _Linear(Estimator):
         return ridge(np.concatenate(self._masks), np.concatenate(self._seen))
 
 
-def ridge(masks: Masks, seen: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def ridge(masks: Coalitions, seen: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """LIME's weights of the superpixels, and their standard errors (heteroscedasticity-consistent, HC1).
 
     Args:
@@ -84,7 +84,7 @@ def ridge(masks: Masks, seen: NDArray[np.float64]) -> tuple[NDArray[np.float64],
     return weights, np.sqrt((spread**2).sum(0) * len(masks) / free)
 
 
-def kernel(masks: Masks) -> NDArray[np.float64]:
+def kernel(masks: Coalitions) -> NDArray[np.float64]:
     """(n,) how much each masked image counts: by the cosine distance of its mask from that of the whole image."""
     distance = 1 - np.sqrt(masks.mean(1))
     return np.sqrt(np.exp(-(distance**2) / _WIDTH**2))

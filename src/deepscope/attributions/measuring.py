@@ -26,7 +26,7 @@ POINTING, RANK = "energy-pointing", "relevance-rank"
 """Names among the measures of what is listed apart, because it needs to know where the object is."""
 
 NOTHING = "constant maps"
-"""The name, among the values, of whether a map is the same everywhere or not finite."""
+"""Key of the values that flag maps that are constant or not finite."""
 
 Values = Mapping[str, NDArray[Any]]
 """Measure -> (N,) values, and `NOTHING`."""
@@ -134,10 +134,10 @@ def measured(method: Attribution | None, batch: Batch, measures: Sequence[Measur
             [torch.rand(changed.shape[2:], generator=torch.Generator().manual_seed(s)) for s in seeds]
         ).to(changed)
 
-    def explain_class(other: Tensor) -> Tensor:
-        if method is None:
+    def explain_class(classes: Tensor) -> Tensor:
+        if method is None or (classes is target and method.bounded() is method):
             return maps
-        return per_pixel(method.bounded()(model, pixels, other, rng=stream("explain", method.name)))
+        return per_pixel(method.bounded()(model, pixels, classes, rng=stream("explain", method.name)))
 
     maps = explain(pixels)
     shows = says_something(maps)

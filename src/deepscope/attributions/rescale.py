@@ -47,7 +47,7 @@ class Rescale(Propagation):
         self.images = images
 
     def follows(self, name: str, values: Sequence[Any]) -> bool:
-        """Not what no image is in: the noise that tells logits from probabilities."""
+        """Whether the values hold the images: noise that tells logits from probabilities does not."""
         axis = int(name == "multi_head_attention_forward")  # its first axis is that of the tokens
         sizes = [one.shape[axis] for one in values if varies(one) and one.ndim > axis]
         return bool(sizes) and all(size % (self.images + 1) == 0 for size in sizes)

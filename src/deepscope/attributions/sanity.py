@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ from deepscope.attributions.attribution import Attribution, per_pixel
 from deepscope.attributions.faithfulness import Randomisation
 from deepscope.attributions.measuring import identity_of
 from deepscope.attributions.naming import labels
+from deepscope.errors import DeepscopeError, UnsupportedError
 from deepscope.inputs import Photos
 from deepscope.kept import Arrays, digest, kept
 from deepscope.models import VisionModel
@@ -38,11 +39,16 @@ class Sanity:
     margin: Estimate
 
     @classmethod
-    def of(cls, survived: NDArray[np.float64], depths: Sequence[float]) -> Sanity:
-        """From a method's (depths, N) rank correlations; the last depth is 1."""
+    def of(cls, survived: NDArray[np.float64], depths: Sequence[float], *, confidence: float = 0.95) -> Sanity:
+        """From a method's (depths, N) rank correlations; the last depth is 1.
+
+        Args:
+            survived, depths: the correlations, and the share of layers that is shuffled at each depth.
+            confidence: of the margin's interval, from which the verdict follows.
+        """
         upper = survived[np.array(depths) <= 0.5].mean(0)
         unrelated = survived[-1]
-        return cls(mean(upper), mean(unrelated), mean(upper - (1 + unrelated) / 2))
+        return cls(mean(upper), mean(unrelated), mean(upper - (1 + unrelated) / 2, confidence=confidence))
 
     @property
     def verdict(self) -> Literal["passes", "fails", "undecided"]:
@@ -60,11 +66,13 @@ class SanityCheck:
         model: the network that was shuffled.
         survived: method's label -> (depths, N) rank correlations with the trained network's maps.
         depths: shares of the layers that were shuffled.
+        refused: method's label -> why it gives no map of one of these networks or images; it is left out.
     """
 
     model: VisionModel
     survived: Mapping[str, NDArray[np.float64]]
     depths: tuple[float, ...]
+    refused: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def images(self) -> int:
@@ -84,9 +92,42 @@ def check_sanity(
 
     Every image has a shuffling of its own, so that an interval over images covers the randomness of both. A shuffled
     network explains the class that it now predicts: the old one may be out of its reach. Methods may come with labels.
+    A method that gives no map, of a shuffled network say, is left out: the others are checked without it.
+
+    Raises:
+        UnsupportedError: no method is left, or the network's layers cannot be shuffled.
     """
-    named = methods if isinstance(methods, Mapping) else dict(zip(labels(methods), methods))
-    methods = list(named.values())
+    named = dict(methods) if isinstance(methods, Mapping) else dict(zip(labels(methods), methods))
+    refused: dict[str, str] = {}
+    while named:
+        try:
+            found = _checked(list(named.values()), photos, session)
+        except _RefusedError as error:
+            name = list(named)[error.place]
+            refused[name] = str(error)
+            session.note(f"the sanity check leaves out {name}: {error}")
+            del named[name]
+        else:
+            return SanityCheck(photos.model, dict(zip(named, found)), Randomisation().depths, refused)
+    reasons = "; ".join(dict.fromkeys(refused.values()))
+    raise UnsupportedError(f"no method applies to shuffled copies of {photos.model.name}; {reasons}", what="sanity")
+
+
+class _RefusedError(Exception):
+    """A method gives no map.
+
+    Args:
+        place: of the method among those that are checked.
+        reason: in words.
+    """
+
+    def __init__(self, place: int, reason: DeepscopeError) -> None:
+        super().__init__(str(reason))
+        self.place = place
+
+
+def _checked(methods: Sequence[Attribution], photos: Photos, session: Session) -> NDArray[np.float64]:
+    """(methods, depths, N) rank correlations with the trained network's maps."""
     check = Randomisation()
     survived: list[NDArray[np.float64]] = []
     for index in session.track(range(len(photos)), "sanity check"):
@@ -103,8 +144,7 @@ def check_sanity(
             return {"survived": _survived(check, methods, one, index, session)}
 
         survived.append(kept(session, about, compute)["survived"])
-    found = np.concatenate(survived, axis=-1)
-    return SanityCheck(photos.model, dict(zip(named, found)), check.depths)
+    return np.concatenate(survived, axis=-1)
 
 
 def _survived(
@@ -114,12 +154,20 @@ def _survived(
     model = photo.model
     pixels, predicted = photo.pixels.to(model.device), photo.predicted.to(model.device)
 
+    trained = iter([predicted])  # comes first; a shuffled network explains what it predicts
+
     def explain(network: VisionModel) -> list[Tensor]:
-        target = predicted
-        if network is not model:
+        target = next(trained, None)
+        if target is None:
             with torch.no_grad():
                 target = network(pixels).argmax(1)
         own = [one.bounded() for one in methods]  # of the trained network too: they are compared
-        return [per_pixel(one(network, pixels, target, rng=session.rng("explain", one.name))) for one in own]
+        return [map_of(place, one, network, target) for place, one in enumerate(own)]
+
+    def map_of(place: int, method: Attribution, network: VisionModel, target: Tensor) -> Tensor:
+        try:
+            return per_pixel(method(network, pixels, target, rng=session.rng("explain", method.name)))
+        except DeepscopeError as error:
+            raise _RefusedError(place, error) from None
 
     return check(explain, model, pixels, rng=session.rng("randomisation", index))

@@ -19,7 +19,7 @@ from deepscope.models.capabilities import SCORES, Needs
 from deepscope.models.vision_model import VisionModel
 from deepscope.settings import Count, Positive
 
-Masks = NDArray[np.bool_]
+Coalitions = NDArray[np.bool_]
 """(n, superpixels): which ones are visible."""
 
 
@@ -36,11 +36,11 @@ class Estimator(ABC):
         self.count, self.most, self.rng = count, most, rng
 
     @abstractmethod
-    def draw(self) -> Masks:
+    def draw(self) -> Coalitions:
         """The next masks; none where no more may be drawn."""
 
     @abstractmethod
-    def add(self, masks: Masks, seen: NDArray[np.float64]) -> None:
+    def add(self, masks: Coalitions, seen: NDArray[np.float64]) -> None:
         """The probabilities behind masks that were drawn."""
 
     @abstractmethod
@@ -154,6 +154,6 @@ def superpixels(image: Tensor, count: int) -> NDArray[np.int64]:
     return np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
 
 
-def _padded(masks: Sequence[Masks], width: int) -> Tensor:
+def _padded(masks: Sequence[Coalitions], width: int) -> Tensor:
     """The masks of several images, one below the other; those of images with fewer superpixels are filled up."""
     return torch.from_numpy(np.concatenate([np.pad(one, ((0, 0), (0, width - one.shape[1]))) for one in masks]))

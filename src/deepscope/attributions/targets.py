@@ -42,7 +42,7 @@ class Wanted:
         A class that is really named so is given by its number, or in another case: `True`.
 
         Raises:
-            SettingError: it is neither a name nor a number.
+            SettingError: it is neither a name nor a number, or the second class of a model that has one.
             UnknownNameError: no class has that name.
             ModelError: several classes have it, or the number is too large.
         """
@@ -61,6 +61,8 @@ class Wanted:
                 f"role {given}",
                 f"{setting} {given!r} is each image's own; for the class of that name give its number, {number}",
             )
+        if given == "second" and len(model.categories) < 2:
+            raise SettingError(setting, f"cannot be the second class: {model.name} has a single one")
         return cls(setting, given)
 
     def classes(self, photos: Photos) -> list[int | None]:

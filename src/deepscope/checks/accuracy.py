@@ -53,6 +53,10 @@ class Accuracy(Check):
 
     chapter: ClassVar[str] = "1 Accuracy and calibration"
     minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.5, "full": 3}
+    listed: ClassVar[Mapping[str, str]] = {
+        "expected-calibration-error": "expected calibration error",
+        "brier": "Brier score",
+    }
 
     _: KW_ONLY
     limit: Count | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -29,6 +29,8 @@ class Check(Section):
     """
 
     area: ClassVar[str] = "check"
+    listed: ClassVar[Mapping[str, str]] = {}
+    """Metrics that a model card lists beside the headline's figure, and what each is."""
 
     data: str
     _: KW_ONLY

@@ -22,7 +22,6 @@ from deepscope.inputs import Photos, stream_photos
 from deepscope.models.capabilities import works
 from deepscope.presenters.explained import heat, image_cell
 from deepscope.presenters.shown import origin, skipped_blocks
-from deepscope.render.text import amount
 from deepscope.results import Block, Cell, Column, GridCell, ImageGrid, Note, Result, Table
 from deepscope.session import Session
 from deepscope.settings import Count
@@ -37,7 +36,8 @@ class Explanations(Check):
     """Attribution maps of correct and wrong predictions, and their faithfulness compared with random maps.
 
     Faithfulness is insertion minus deletion, less that of random maps: how much faster the probability changes with
-    the pixels that a map ranks highest.
+    the pixels that a map ranks highest. The most faithful method is chosen on half of the images, and its figure is
+    that of the other half, so that it is not the largest of several chance results.
 
     Attributes:
         data: a folder with one folder of images per class, with or without `train/` and `test/`; or a
@@ -48,7 +48,8 @@ class Explanations(Check):
         methods: names of attribution methods; if none of them works on the model, all that do are measured.
         limit: most images to explain; half of them are wrong predictions, where there are enough.
         search: images to classify, drawn at random, to find wrong predictions.
-        contrast: of mistakes, show why the predicted class and not the true one; otherwise the predicted class alone.
+        contrast: of mistakes, show why the predicted class and not the true one; otherwise, and where an image may have
+            several labels, the predicted class alone.
         steps: steps of insertion and deletion.
         batch_size: images per batch; the figures do not depend on it.
     """
@@ -102,11 +103,14 @@ class Explanations(Check):
             for group, rows in groups.items():
                 if rows.any():
                     metrics |= mean(values[rows]).metrics(f"faithfulness/{name}/{group}")
+        for name, gain in _leading(gained).items():
+            metrics |= gain.metrics(f"leading/{name}")
+        metrics |= {f"better-than-random/{name}": float(better) for name, better in _useful(gained).items()}
         return Result(
             title=f"Attribution maps of {model.name}",
             metrics=metrics,
             blocks=(
-                Note(_trusted({name: mean(values) for name, values in gained.items()}), "Attributions", "verdict"),
+                Note(_verdict(metrics), "Attributions", "verdict"),
                 *held.notes,
                 *(Note(why, f"{name} does not apply") for name, why in refused.items()),
                 *_without_order(gained),
@@ -142,28 +146,57 @@ class Explanations(Check):
         return replace(photos[chosen], skipped=photos.skipped)
 
     def headline(self, result: Result) -> Headline:
-        """How much the best maps tell."""
-        found = {name: Estimate.of(result.metrics, f"faithfulness/{name}/right") for name in self.methods}
-        found = {name: gain for name, gain in found.items() if gain.known}
-        if not found:
-            return Headline("No prediction is right, so no map of a right prediction could be measured.")
-        best = max(found, key=lambda name: found[name].value)
-        useful = [name for name, gain in found.items() if gain.low > 0]
-        said = (
-            f"Better than random maps: {', '.join(useful)}."
-            if useful
-            else "No method is measurably better than random maps."
-        )
+        """How much the most faithful maps tell."""
+        best = next(iter(_named(result.metrics, "leading")), "")
+        gain = Estimate.of(result.metrics, f"leading/{best}")
         return Headline(
-            f"Of right predictions, the maps of {best} are the most faithful: they gain {amount(found[best])} of the "
-            f"probability over random maps. {said}",
-            f"faithfulness of {best}, above random maps",
-            found[best],
+            _verdict(result.metrics),
+            f"faithfulness of {best}, above random maps" if best else "",
+            gain if best else None,
             form="number",
-            verdict="maps help" if useful else "",
+            verdict="maps help" if any(_named(result.metrics, "better-than-random").values()) else "",
             tone="good",
             picture=result.figure(),
         )
+
+
+def _leading(gained: Mapping[str, NDArray[np.float64]]) -> dict[str, Estimate]:
+    """The method that is most faithful on every other image, and its gain on the rest; empty where it is not known."""
+    chosen_on = {name: mean(values[::2]).value for name, values in gained.items()}
+    known = {name: value for name, value in chosen_on.items() if not np.isnan(value)}
+    if not known:
+        return {}
+    best = max(known, key=known.__getitem__)
+    gain = mean(gained[best][1::2])
+    return {best: gain} if gain.known else {}
+
+
+def _useful(gained: Mapping[str, NDArray[np.float64]]) -> dict[str, bool]:
+    """Whether each method is better than random maps, by intervals that hold for all of them together (Bonferroni)."""
+    level = 1 - 0.05 / len(gained)
+    return {name: mean(values, confidence=level).low > 0 for name, values in gained.items()}
+
+
+def _named(metrics: Mapping[str, float], group: str) -> dict[str, float]:
+    """Method -> value, of a group of metrics."""
+    parts = {key: key.split("/") for key in metrics}
+    return {name[1]: metrics[key] for key, name in parts.items() if name[0] == group and len(name) == 2}
+
+
+def _verdict(metrics: Mapping[str, float]) -> str:
+    """What the maps are worth, of the methods that were measured."""
+    better = _named(metrics, "better-than-random")
+    parts = [
+        f"The most faithful maps are those of {name}, chosen on half of the images: on the other half they gain "
+        f"{Estimate.of(metrics, f'leading/{name}')} of the probability over random maps."
+        for name in _named(metrics, "leading")
+    ]
+    if not parts:
+        parts = ["There are too few images to choose a method on half of them."]
+    for text, wanted in (("Better than random maps", True), ("Not measurably better than random maps", False)):
+        if names := [name for name, value in better.items() if bool(value) == wanted]:
+            parts.append(f"{text}: {', '.join(names)}.")
+    return " ".join(parts)
 
 
 def _figures(
@@ -176,7 +209,8 @@ def _figures(
             grids.append(Note(f"No prediction among these {len(chosen)} is {group}.", f"Maps, {group}"))
             continue
         shown = photos[np.flatnonzero(chosen)[:_SHOWN].tolist()]
-        against = _true(shown) if contrast and group == "wrong" else None
+        single = photos.model.head.kind != "multilabel"  # whose mistakes have no one true class
+        against = _true(shown) if contrast and single and group == "wrong" else None
         maps = [_maps(one, shown, against if one.of_class else None, session) for one in methods]
         rows: list[tuple[GridCell, ...]] = [
             (image_cell(shown, row), *(heat(m, own[row]) for m, own in zip(methods, maps))) for row in range(len(shown))
@@ -205,13 +239,6 @@ def _true(photos: Photos) -> Tensor:
 def _maps(method: Attribution, photos: Photos, versus: Tensor | None, session: Session) -> Tensor:
     rng = session.rng("explain", method.name)
     return attribute(method, photos.model, photos.pixels, photos.predicted, versus=versus, rng=rng)
-
-
-def _trusted(gains: Mapping[str, Estimate]) -> str:
-    best = max(gains, key=lambda name: gains[name].value)
-    beaten = [name for name, gain in gains.items() if gain.low <= 0]
-    useless = f" No better than random maps here: {', '.join(beaten)}." if beaten else ""
-    return f"The most faithful maps are those of {best}: {gains[best]} above random maps.{useless}"
 
 
 def _table(gained: Mapping[str, NDArray[np.float64]], groups: Rows) -> Table:

@@ -13,7 +13,7 @@ from deepscope import images, render
 from deepscope.checks.given_data import GivenData, given_data
 from deepscope.data import ClassFolders, load_dataset
 from deepscope.data.folders import class_folders
-from deepscope.errors import DataError, DeepscopeError, SettingError, UnsupportedError
+from deepscope.errors import DataError, DeepscopeError, SettingError
 from deepscope.inputs import Given, labelled_answers, labels_beside, read_labels, right_answers
 from deepscope.inputs.examples import Examples
 from deepscope.inputs.given import Item
@@ -88,7 +88,7 @@ def _no_class(model: VisionModel, folders: ClassFolders) -> str:
         return f"{text}: both have {own}, so give the folders' names as its classes, in the order of its outputs"
     return (
         f"{text}, and there are {count} folders for {own} classes: rename the folders, or fit a classifier to them "
-        f"with `deepscope transfer fit {folders.root} --out my-model`"
+        "with `deepscope transfer fit`"
     )
 
 
@@ -127,17 +127,9 @@ def of_one_label(held: HeldOut) -> HeldOut:
         raise DataError(f"no image shows a label of {model.name}: there is nothing to measure")
     label = min(counts, key=lambda one: (-counts[one], one))
     answers = tuple(frozenset({int(label in shown)}) for shown in held.answers)
-    items = tuple(replace(item, label=answer) for item, answer in zip(held.images.items, answers, strict=True))
     text = f"The label {model.categories[label]!r}, which most images show: whether it is above its threshold."
     notes = (Note(text, "One label"), *held.notes)
-    return HeldOut(model.for_label(label), replace(held.images, items=items), answers, notes)
-
-
-def require_one_class(model: VisionModel, what: str) -> None:
-    """Raises UnsupportedError where images have several labels, and `what` compares images of one class each."""
-    if model.head.kind == "multilabel":
-        text = f"{what} compares images of one class each, and {model.name} has several labels per image"
-        raise UnsupportedError(text, what=what)
+    return HeldOut(model.for_label(label), held.images, answers, notes)
 
 
 def _of_given(model: VisionModel, held: GivenData) -> HeldOut:

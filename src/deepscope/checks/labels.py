@@ -8,9 +8,9 @@ from typing import ClassVar
 
 from deepscope.checks.check import Check
 from deepscope.checks.given_data import labelled
-from deepscope.checks.held_out import require_one_class
 from deepscope.command import Budget
 from deepscope.models import load_model
+from deepscope.models.capabilities import require_one_class
 from deepscope.presenters.labels import present
 from deepscope.results import Result
 from deepscope.session import Session
@@ -28,12 +28,13 @@ class Labels(Check):
         model: its features are used; its classes may be others than the data's.
         labels: not used: it compares images of one class each.
         head: linear-svc, logistic-regression, ridge or nearest-neighbours: the classifier on the features.
-        limit: images, at most, drawn at random.
-        figures: how many suspects the figure shows, at most.
+        limit: most images to use, drawn at random.
+        figures: most suspects that the figure shows.
     """
 
     chapter: ClassVar[str] = "5 The data"
     minutes: ClassVar[Mapping[Budget, float]] = {"quick": 1, "full": 5}
+    listed: ClassVar[Mapping[str, str]] = {"wrong-labels": "of the labels are probably wrong"}
 
     _: KW_ONLY
     head: str = "logistic-regression"

@@ -27,7 +27,7 @@ class Leaks(Check):
         data: a folder with one folder of images per class, with or without `train/` and `test/`; or a
             dataset's name.
         model: the data is the same for every classifier of pictures; one of stacks of channels is refused.
-        labels: a CSV file with the labels of each image: folders are then no classes.
+        labels: a CSV file with the labels of each image: folders are then not read as classes.
     """
 
     chapter: ClassVar[str] = "5 The data"

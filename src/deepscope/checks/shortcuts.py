@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
+from deepscope import images
 from deepscope.checks.check import Check
 from deepscope.checks.given_data import given_data, labelled
-from deepscope.checks.held_out import held_out, require_one_class
+from deepscope.checks.held_out import held_out
 from deepscope.command import Budget
-from deepscope.errors import DataError
+from deepscope.errors import DataError, DeepscopeError
 from deepscope.inputs import Given, Photos, stream_photos
 from deepscope.models import load_model
-from deepscope.models.capabilities import RGB, require
+from deepscope.models.capabilities import RGB, require, require_one_class
 from deepscope.presenters.shortcuts import present
-from deepscope.presenters.shown import provenance
 from deepscope.results import Block, Note, Provenance, Result
 from deepscope.session import Session
 from deepscope.settings import Count
@@ -33,7 +34,7 @@ class Shortcuts(Check):
             dataset's name.
         model: the classifier whose errors are looked at, where it has the data's classes.
         labels: not used: it compares images of one class each.
-        limit: images, at most, drawn at random.
+        limit: most images to use, drawn at random.
     """
 
     chapter: ClassVar[str] = "5 The data"
@@ -74,7 +75,7 @@ class Shortcuts(Check):
 
     def _provenance(self, paths: Sequence[Path], session: Session) -> Provenance:
         held = given_data(self.data, session)
-        return provenance([], paths) if held is None else Provenance(data=f"{len(paths)} images, sha256 {held.digest}")
+        return files_read(paths) if held is None else Provenance(data=f"{len(paths)} images, sha256 {held.digest}")
 
     def _errors(self, session: Session) -> tuple[Found, tuple[Block, ...]]:
         held = held_out(self.model, self.data, session, self.labels)
@@ -93,3 +94,20 @@ class Shortcuts(Check):
 
 def _unanswered(error: DataError) -> Note:
     return Note(f"Errors were not looked at: {error}", "The classifier's errors", "warning")
+
+
+def files_read(paths: Sequence[Path]) -> Provenance:
+    """What was read, if anything: the digest covers every file's name and bytes.
+
+    It is computed when the work is done. Of a file that cannot be read by then it covers the name alone, and says so.
+    """
+    digest, gone = hashlib.sha256(), 0
+    for path in paths:
+        digest.update(path.name.encode(errors="surrogateescape"))
+        try:
+            for part in images.parts(path):
+                digest.update(part)
+        except DeepscopeError:
+            gone += 1
+    unread = f" ({gone} of them unreadable)" if gone else ""
+    return Provenance(data=f"{len(paths)} images{unread}, sha256 {digest.hexdigest()}" if paths else "")

@@ -7,9 +7,10 @@ from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar
 
 from deepscope.checks.check import Check
-from deepscope.checks.held_out import held_out, require_one_class
+from deepscope.checks.held_out import held_out
 from deepscope.command import Budget
 from deepscope.inputs import Given, Photos, stream_photos
+from deepscope.models.capabilities import require_one_class
 from deepscope.presenters.shown import origin
 from deepscope.presenters.slices import present
 from deepscope.results import Note, Result
@@ -27,7 +28,7 @@ class Slices(Check):
             dataset's name.
         model: the classifier; `deepscope models` lists them.
         labels: not used: it compares images of one class each.
-        limit: images, at most, drawn at random.
+        limit: most images to use, drawn at random.
     """
 
     chapter: ClassVar[str] = "1 Accuracy and calibration"

@@ -50,7 +50,7 @@ class Way:
         preprocessing: size, filter, mean and deviation.
         bgr: whether the channels are swapped.
         antialias: whether the resize smooths first, as Pillow does.
-        difference: mean absolute difference of the probabilities; of classes alone, the share that differs.
+        difference: of the probabilities, see `Expected.difference`; of classes alone, the share that differs.
     """
 
     name: str
@@ -122,7 +122,8 @@ def check_predictions(
     Args:
         model: a classifier.
         photos: a folder of images, or one image.
-        expected: a CSV file with a column "file" and either a column of probabilities per class or a column "class".
+        expected: a CSV file with a column "file" and either a column of probabilities per class or a column "class"; a
+            model with several labels per image has them there, separated by semicolons.
         limit: images to compare, at most: the first of the file.
         session: device and progress.
 
@@ -211,18 +212,21 @@ class _Runner:
 
     def __init__(self, model: VisionModel, expected: Expected, session: Session) -> None:
         self.model, self.expected, self.session = model, expected, session
-        self._read: dict[tuple[Any, ...], Tensor] = {}
+        self._read: dict[tuple[Any, ...], list[Tensor]] = {}
 
     def __call__(self, way: Way) -> Way:
         taken = way.preprocessing
         key = (taken.resize, taken.crop, taken.interpolation, way.antialias)
         if key not in self._read:
-            self._read[key] = torch.stack([_pixels(path, taken, way.antialias) for path in self.expected.paths])
-        pixels = self._read[key].flip(1) if way.bgr else self._read[key]
+            self._read[key] = [_pixels(path, taken, way.antialias) for path in self.expected.paths]
+        pictures = [one.flip(0) for one in self._read[key]] if way.bgr else self._read[key]
         model = replace(self.model, preprocessing=taken)
         model.outputs.kind = self.model.outputs.kind
-        logits = forward(model, pixels, self.session)
-        return replace(way, difference=self.expected.difference(model.probabilities(logits), logits.argmax(1)))
+        alike = len({picture.shape for picture in pictures}) == 1  # without a crop, each may have a shape of its own
+        batches = [torch.stack(pictures)] if alike else [picture[None] for picture in pictures]
+        logits = torch.cat([forward(model, pixels, self.session) for pixels in batches])
+        predictions = model.head.predictions(logits)
+        return replace(way, difference=self.expected.difference(model.probabilities(logits), predictions))
 
 
 def _pixels(path: Path, taken: Preprocessing, antialias: bool) -> Tensor:

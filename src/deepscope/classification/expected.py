@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from deepscope import images
 from deepscope.errors import DataError, DeepscopeError, FileError
 from deepscope.inputs import tables
+from deepscope.inputs.labels import SEPARATOR
 from deepscope.models import VisionModel
 
 _FILE, _CLASS = "file", "class"
@@ -25,36 +27,47 @@ class Expected:
     Attributes:
         paths: of the images.
         columns: the classes that values are known of.
-        values: (images, columns) probabilities; where classes alone are known, (images, 1) indices.
+        values: (images, columns) probabilities; where classes alone are known, (images, C) bool: those of each image.
         of_classes: whether they are.
+        independent: whether the probabilities are those of labels, independent of each other, and not of classes.
     """
 
     paths: tuple[Path, ...]
     columns: tuple[int, ...]
     values: Tensor
     of_classes: bool
+    independent: bool = False
 
     def first(self, count: int) -> Expected:
         """The first images of these."""
         return replace(self, paths=self.paths[:count], values=self.values[:count])
 
-    def difference(self, probabilities: Tensor, predicted: Tensor) -> float:
-        """How far answers are from these: half the sum of absolute differences, or the share of other classes.
+    def difference(self, probabilities: Tensor, predictions: Tensor) -> float:
+        """How far answers are from these, from 0 to 1.
+
+        Of classes alone, the share of images with other ones. Of labels, the mean absolute difference of their
+        probabilities. Of classes that exclude each other, the total variation: half the sum of absolute differences,
+        where those without a column count as one.
 
         Args:
             probabilities: (N, C).
-            predicted: (N,) classes, by the threshold of a binary head.
+            predictions: (N, C) bool, by the thresholds of the head.
         """
         if self.of_classes:
-            return float((predicted[:, None] != self.values).float().mean())
-        return float((probabilities[:, list(self.columns)].double() - self.values).abs().sum(1).mean() / 2)
+            return float((predictions != self.values).any(1).double().mean())
+        change = probabilities[:, list(self.columns)].double() - self.values
+        if self.independent:
+            return float(change.abs().mean())
+        rest = change.sum(1).abs() if len(self.columns) < probabilities.shape[1] else 0.0
+        return float((change.abs().sum(1) + rest).mean() / 2)
 
 
 def read_expected(path: Path, photos: Path, model: VisionModel, limit: int) -> Expected:
     """The first rows of a CSV file whose images exist.
 
     Args:
-        path: a column "file" and either a column per class, named like the class or its number, or a column "class".
+        path: a column "file" and either a column per class, named like the class or its number, or a column "class";
+            of several labels per image, that column separates them by semicolons.
         photos: the folder that the files are in, by their paths below it or their names.
         model: knows the classes.
         limit: of the rows.
@@ -71,23 +84,26 @@ def read_expected(path: Path, photos: Path, model: VisionModel, limit: int) -> E
         raise FileError(f"{path}: the first line must be '{_FILE},{_CLASS}', or '{_FILE}' and the classes", path=path)
     of_classes = header[1] == _CLASS
     columns = () if of_classes else tuple(_category(model, name, path, 1) for name in header[1:])
-    paths, values = list[Path](), list[list[float]]()
+    if len(set(columns)) < len(columns):
+        raise FileError(f"{path}, line 1: a class has two columns", path=path)
+    several = model.head.kind == "multilabel"
+    paths, values = list[Path](), list[Sequence[float]]()
     for line, row in rows:
         if len(row) != len(header):
             raise FileError(f"{path}, line {line}: {len(row)} values below {len(header)} columns", path=path)
         if (place := names.get(row[0])) is None:
             continue
         paths.append(place)
-        values.append([_category(model, row[1], path, line)] if of_classes else _numbers(row[1:], path, line))
+        values.append(_classes(model, row[1], path, line) if of_classes else _numbers(row[1:], path, line))
         if len(paths) == limit:
             break
     if not paths:
         raise DataError(f"{path} names no image that is in {photos}: its column '{_FILE}' has their names", data=photos)
-    table = torch.tensor(values, dtype=torch.int64 if of_classes else torch.float64)
-    whole = not of_classes and model.head.kind != "multilabel" and len(set(columns)) == len(model.categories)
+    table = torch.tensor(values, dtype=torch.bool if of_classes else torch.float64)
+    whole = not of_classes and not several and len(columns) == len(model.categories)
     if whole and (table.sum(1) - 1).abs().max() > _LOOSE:
         raise FileError(f"{path}: the values of an image do not sum to 1; give probabilities", path=path)
-    return Expected(tuple(paths), columns, table, of_classes)
+    return Expected(tuple(paths), columns, table, of_classes, several)
 
 
 def _category(model: VisionModel, name: str, path: Path, line: int) -> int:
@@ -95,6 +111,14 @@ def _category(model: VisionModel, name: str, path: Path, line: int) -> int:
         return model.category(name)
     except DeepscopeError as error:
         raise FileError(f"{path}, line {line}: {error}", path=path) from None
+
+
+def _classes(model: VisionModel, cell: str, path: Path, line: int) -> list[bool]:
+    """(C) whether each class is the image's, or one of its labels."""
+    several = model.head.kind == "multilabel"
+    names = [name.strip() for name in cell.split(SEPARATOR) if name.strip()] if several else [cell]
+    shown = {_category(model, name, path, line) for name in names}
+    return [label in shown for label in range(len(model.categories))]
 
 
 def _numbers(cells: list[str], path: Path, line: int) -> list[float]:

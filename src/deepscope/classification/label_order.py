@@ -57,7 +57,7 @@ def label_order(
         seed: of the division into halves.
 
     Returns:
-        the other order; None where nothing speaks for one.
+        the other order; None where the predictions suggest none.
     """
     accuracy = proportion(int((true == predicted).sum()), len(true))
     if len(true) < 2 * _FEWEST or classes < 2 or accuracy.value >= _MOST:

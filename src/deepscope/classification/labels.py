@@ -26,8 +26,8 @@ class LabelScore:
         images: how many show it.
         average_precision: of its probabilities; NaN where no image shows it.
         threshold: above which it is predicted.
-        precision: share of the images it is predicted for that show it.
-        recall: share of the images that show it that it is predicted for.
+        precision: of the images it is predicted for, the share that shows it.
+        recall: of the images that show it, the share it is predicted for.
     """
 
     label: int

@@ -1,4 +1,4 @@
-"""From registered commands to a command line: fields become arguments and flags, docstrings become help."""
+"""From registered commands to a command line: groups, commands and methods, and what runs when one is called."""
 
 from __future__ import annotations
 
@@ -6,49 +6,21 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Any
 
-from cyclopts import App, Parameter
+from cyclopts import App
 from docstring_parser import parse
 
-from deepscope.cli.reading import holds, reader
+from deepscope.cli.signature import OF_MODEL, Common, family_field, renamed_fields, signature_of
 from deepscope.cli.usage import flag
 from deepscope.command import Command
 from deepscope.errors import SettingError
 from deepscope.models import ModelOptions
 from deepscope.registry import Registered, discover
-from deepscope.session import EngineName, Session
-from deepscope.settings import Range, check, check_values, field_types, overridden
+from deepscope.session import Session
+from deepscope.settings import check, check_values, overridden
 
-Run = Callable[[Command, "Common"], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Common:
-    """The flags that every command takes.
-
-    Attributes:
-        out: folder to write the result to: result.json, arrays as .npz, figures as PNG, animations as GIF, WebP, MP4.
-        json: print the result as JSON on stdout, and nothing else there.
-        device: auto, cpu, cuda, cuda:1, mps.
-        precision: precision of passes that need no gradient; auto is float32; with --engine auto, bfloat16
-            computes features where it is measured to be faster and to agree.
-        engine: what runs passes without a gradient: auto measures which is the quickest on this machine.
-        seed: random seed; the same seed gives the same result.
-        quiet: print no progress and no notes.
-        of_model: what is said of the command's model; its fields are flags of the commands that take a model.
-    """
-
-    out: Path | None = None
-    json: Annotated[bool, Parameter(negative=())] = False
-    device: str = "auto"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    engine: EngineName = "torch"
-    seed: Annotated[int, Range(-(2**63), 2**63 - 1)] = 0
-    quiet: Annotated[bool, Parameter(negative=())] = False
-    of_model: ModelOptions = ModelOptions()
+Run = Callable[[Command, Common], None]
 
 
 def add_commands(app: App, run: Run, only: type[Command] | None = None) -> None:
@@ -63,21 +35,21 @@ def add_commands(app: App, run: Run, only: type[Command] | None = None) -> None:
         parent = app
         if command.area:
             parent = _group(app, command.area, command)
-        family = _family_field(command)
+        family = family_field(command)
         if family is None:
-            _add(parent, command.name, _signature(command), command, run)
+            _add(parent, command.name, signature_of(command), command, run)
             if command.area and command.name == "list":
-                parent.default(_function(_signature(command), command, run))
+                parent.default(_function(signature_of(command), command, run))
         else:
             field, base = family
             group = _group(parent, command.name, command)
             group.help = _summary(command)
             default = getattr(command, field, None)
             if isinstance(default, base):  # the command also works without a method's name
-                own = _signature(command, field, type(default))
+                own = signature_of(command, field, type(default))
                 group.default(_function(own, command, run, field, type(default)))
             for method in base.members().values():
-                _add(group, method.name, _signature(command, field, method), command, run, field, method)
+                _add(group, method.name, signature_of(command, field, method), command, run, field, method)
 
 
 COMMANDS = ("deepscope.commands", "deepscope.studies", "deepscope.checks", "deepscope.report")
@@ -148,7 +120,7 @@ def _example(command: type[Command], method: type[Registered]) -> str:
     """The command's example with this method: in place of the one that it names, if it names one."""
     words = command.example.split(" ")
     place = words.index(command.name) + 1
-    field = _family_field(command)
+    field = family_field(command)
     names = field[1].members() if field else {}
     words[place : place + (words[place] in names)] = [method.name]
     return " ".join([*words, method.example_flags]).rstrip()
@@ -161,7 +133,7 @@ def _function(
     field: str = "",
     method: type[Registered] | None = None,
 ) -> Callable[..., None]:
-    renamed = {old: new for cls in _classes(command, method) for old, new in _renamed(cls).items()}
+    renamed = {old: new for cls in _classes(command, method) for old, new in renamed_fields(cls).items()}
 
     def call(*arguments: Any, **flags: Any) -> None:
         bound = signature.bind(*arguments, **flags)
@@ -188,12 +160,8 @@ def _function(
     return call
 
 
-_OF_MODEL = "of_model_"
-"""Before the names of the parameters that are said of a model: commands have arguments of their own named "classes"."""
-
-
 def _of_model(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name.removeprefix(_OF_MODEL): value for name, value in values.items() if name.startswith(_OF_MODEL)}
+    return {name.removeprefix(OF_MODEL): value for name, value in values.items() if name.startswith(OF_MODEL)}
 
 
 def _taken(cls: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,17 +190,12 @@ def _classes(command: type[Command], method: type[Registered] | None) -> list[ty
     return [command, *overridden(command).values(), *([method] if method else [])]
 
 
-def _renamed(cls: type[Any]) -> Mapping[str, str]:
-    """Old names of a dataclass's fields, which the command line still takes, and their new ones."""
-    return getattr(cls, "renamed", {})
-
-
 @contextmanager
 def _flags_named(flags: Container[str]) -> Iterator[None]:
     """A setting that is refused in the block is named as its flag, where the command has one."""
 
     def spell(name: str) -> str:
-        if _OF_MODEL + name in flags:
+        if OF_MODEL + name in flags:
             return flag(f"model_{name}" if name in flags else name)
         return flag(name) if name in flags else name
 
@@ -240,95 +203,6 @@ def _flags_named(flags: Container[str]) -> Iterator[None]:
         yield
     except SettingError as error:
         raise error.spelled(spell) from None
-
-
-def _signature(
-    command: type[Command], family_field: str = "", method: type[Registered] | None = None
-) -> inspect.Signature:
-    """Positional fields of the command first, then its flags, the method's flags, and the common ones.
-
-    Raises:
-        TypeError: two of them share a name; a flag must mean one thing.
-    """
-    parameters = [p for p in _parameters(command, "") if p.name != family_field]
-    if method is not None:
-        parameters += [p.replace(kind=p.KEYWORD_ONLY) for p in _parameters(method, "Method")]
-    if any(parameter.name == "model" for parameter in parameters):
-        taken = [parameter.name for parameter in parameters]
-        parameters += [_said_of_model(p, taken) for p in _parameters(ModelOptions, "Model")]
-    common = (p for p in _parameters(Common, "Common") if p.name != "of_model")
-    parameters += [p.replace(kind=p.KEYWORD_ONLY) for p in common]
-    names = [parameter.name for parameter in parameters]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise TypeError(f"{command.__name__} with {method and method.__name__}: {sorted(twice)} would be defined twice")
-    return inspect.Signature(sorted(parameters, key=lambda p: p.kind))
-
-
-def _said_of_model(parameter: inspect.Parameter, taken: Container[str]) -> inspect.Parameter:
-    """A flag for a field of `ModelOptions`: `--classes`, or `--model-classes` beside an argument of that name."""
-    name = flag(f"model_{parameter.name}" if parameter.name in taken else parameter.name)
-    # an empty word, which a shell makes of an unset variable, is refused
-    annotation = Annotated[parameter.annotation, Parameter(name=name, converter=reader(parameter.name))]
-    return parameter.replace(name=_OF_MODEL + parameter.name, kind=parameter.KEYWORD_ONLY, annotation=annotation)
-
-
-def _parameters(cls: type[Any], group: str) -> Iterator[inspect.Parameter]:
-    hints = field_types(cls)
-    about = {p.arg_name: p.description for p in parse(inspect.getdoc(cls) or "").params}
-    positional = [f for f in dataclasses.fields(cls) if not f.kw_only]
-    nested = overridden(cls)
-    for field in dataclasses.fields(cls):
-        if field.name in nested:
-            of = nested[field.name]
-            flags = [p for p in _parameters(of, of.__name__) if not _is_family(p.annotation)]
-            yield from (p.replace(kind=p.KEYWORD_ONLY) for p in flags)
-            continue
-        kind, default, hint = _kind_and_default(field, field in positional[-1:], hints[field.name])
-        extra: dict[str, Any] = {"group": group} if group else {}
-        if default != "" and any(holds(hint, kind) for kind in (int, float, str, Path)):
-            extra["converter"] = reader(field.name)
-        shown = _written if default not in (None, ()) else False
-        annotation = Annotated[hint, Parameter(help=about.get(field.name), show_default=shown, **extra)]
-        yield inspect.Parameter(field.name, kind, default=default, annotation=annotation)
-        for old in [old for old, new in _renamed(cls).items() if new == field.name]:
-            hidden = Annotated[hint, Parameter(show=False, **extra)]
-            yield inspect.Parameter(old, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hidden)
-
-
-def _kind_and_default(field: dataclasses.Field[Any], last: bool, hint: Any) -> tuple[Any, Any, Any]:
-    empty = inspect.Parameter.empty
-    default = field.default
-    if field.default_factory is not dataclasses.MISSING:
-        default = field.default_factory()
-    default = empty if default is dataclasses.MISSING else default
-    if field.kw_only:
-        return inspect.Parameter.KEYWORD_ONLY, default, hint
-    if last and get_origin(hint) is tuple and get_args(hint)[1:] == (...,):
-        return inspect.Parameter.VAR_POSITIONAL, empty, get_args(hint)[0]
-    return inspect.Parameter.POSITIONAL_OR_KEYWORD, default, hint
-
-
-def _written(default: Any) -> str:
-    """A default as a person types it: several values without brackets, grey levels as fractions of 255."""
-    if isinstance(default, tuple):
-        return ", ".join(map(_written, default))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-    if isinstance(default, float):
-        levels = round(default * 255)
-        return f"{levels}/255" if 0 < default < 1 and levels and default == levels / 255 else f"{default:g}"
-    return str(default)
-
-
-def _family_field(command: type[Command]) -> tuple[str, type[Registered]] | None:
-    for name, hint in field_types(command).items():
-        if _is_family(hint):
-            return name, hint
-    return None
-
-
-def _is_family(hint: Any) -> bool:
-    kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
-    plain = isinstance(kind, type) and not get_origin(kind)  # in Python 3.10 `tuple[int, ...]` is a type too
-    return plain and issubclass(kind, Registered) and inspect.isabstract(kind)
 
 
 def _summary(cls: type[Any]) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 from rich.console import Console
 
 from deepscope import render
-from deepscope.cli.commands import Common
-from deepscope.command import Command, NotKept, perform
+from deepscope.cli.signature import Common
+from deepscope.command import Command, NotKept, NotMet, perform
 from deepscope.command.output import output_folder, refuse_data
 from deepscope.errors import FileError, SettingError
 from deepscope.models import ModelOptions
@@ -48,15 +48,16 @@ def execute(command: Command, common: Common, typed: str) -> None:
         with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone
             try:
                 result = perform(command, session, typed=typed)
-            except NotKept as error:
+            except (NotKept, NotMet) as error:
                 result, failure = error.result, error
+            saved = folder is not None and not isinstance(failure, NotKept)
             try:
-                if folder and not failure:
+                if folder and saved:
                     render.save(result, folder, writer=command.command_path())
             except Exception as error:  # what was computed is still shown
-                failure = error
+                failure, saved = error, False
         if speaks:
-            _print(result, common, None if failure else folder)
+            _print(result, common, folder if saved else None)
     if failure:
         raise failure
 

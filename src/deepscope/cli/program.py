@@ -18,7 +18,7 @@ from deepscope.errors import DeepscopeError, PartFailed, out_of_memory
 from deepscope.names import one_line
 
 if TYPE_CHECKING:
-    from deepscope.cli.commands import Common
+    from deepscope.cli.signature import Common
     from deepscope.command import Command
 
 _INTERRUPTED = 130  # what shells expect of a program that ctrl-C stopped

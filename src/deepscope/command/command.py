@@ -11,8 +11,9 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import ClassVar
 
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DeepscopeError, PartFailed
 from deepscope.models import ModelOptions
+from deepscope.models.serving import not_used
 from deepscope.registry import EVERY_COMMAND, Registered
 from deepscope.results import Result
 from deepscope.session import Session
@@ -55,6 +56,7 @@ class Command(Registered):
         Raises:
             DeepscopeError: the input cannot be used.
             NotKept: the result is known, but a file that belongs to it cannot be written.
+            NotMet: the result is known, and is not what was required.
         """
 
 
@@ -66,6 +68,17 @@ class NotKept(DeepscopeError):
 
     def __init__(self, result: Result, error: object) -> None:
         super().__init__(str(error))
+        self.result = result
+
+
+class NotMet(PartFailed):
+    """The result is known, and is not what was required.
+
+    The command line shows and saves the result, says what was not met and exits with 1.
+    """
+
+    def __init__(self, result: Result, missed: object) -> None:
+        super().__init__(str(missed))
         self.result = result
 
 
@@ -113,14 +126,16 @@ def perform(command: Command, session: Session, *, typed: str = "") -> Result:
         typed: the command line that does the same.
 
     Raises:
-        NotKept: as `Command.run`; its result is complete.
+        NotKept, NotMet: as `Command.run`; its result is complete.
     """
     began, clock = datetime.now(timezone.utc), time.monotonic()
     failure = None
     try:
         result = command.run(session)
-    except NotKept as error:
+    except (NotKept, NotMet) as error:
         result, failure = error.result, error
+    if not session.engines:
+        not_used(session, "no pass of this command can run on another engine")
     provenance = dataclasses.replace(
         result.provenance,
         command=typed,
@@ -135,7 +150,7 @@ def perform(command: Command, session: Session, *, typed: str = "") -> Result:
     settings = {**command.settings(), **_said_of_model(command, session)}
     result = dataclasses.replace(result, config={**settings, **result.config}, provenance=provenance)
     if failure:
-        raise NotKept(result, failure) from None
+        raise type(failure)(result, failure) from None
     return result
 
 

@@ -10,6 +10,7 @@ from deepscope.classification import classify
 from deepscope.command import Command
 from deepscope.errors import SettingError
 from deepscope.models import load_model
+from deepscope.models.capabilities import require_one_class
 from deepscope.presenters.adapt_predict import present
 from deepscope.results import Result
 from deepscope.session import Session
@@ -42,5 +43,6 @@ class AdaptPredict(Command):
         if not 0 <= self.confidence <= 1:
             raise SettingError("confidence", "must be between 0 and 1", got=self.confidence)
         model = load_model(self.model, session)
+        require_one_class(model, "adapt predict", instead="use `classify`")
         found = classify(model, self.paths, top=None, keep=0, batch_size=self.batch_size, session=session)
         return present(found, confidence=self.confidence)

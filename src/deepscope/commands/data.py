@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from deepscope.command import Command
-from deepscope.data import Dataset
 from deepscope.data.audit import NEAR, audit
-from deepscope.data.download import get
-from deepscope.errors import UnsupportedError, unknown
-from deepscope.presenters.data import present
-from deepscope.results import Column, Note, Result, Table
+from deepscope.data.listing import install_dataset, list_datasets
+from deepscope.presenters.data import present, present_installed, present_list
+from deepscope.results import Result
 from deepscope.session import Session
 
 
@@ -26,21 +24,7 @@ class DataList(Command):
 
     def run(self, session: Session) -> Result:
         """See which files are installed."""
-        datasets = list(Dataset.members().values())
-        lacks = {dataset.name: dataset.missing(session.home) for dataset in datasets}
-        rows = tuple((d.name, d.summary, d.holds, "no" if lacks[d.name] else "yes") for d in datasets)
-        columns = tuple(Column(name) for name in ("dataset", "what", "holds", "here"))
-        licences = tuple((d.name, d.licence) for d in datasets)
-        return Result(
-            title="Datasets",
-            metrics={"datasets": len(rows), "here": sum(not missing for missing in lacks.values())},
-            blocks=(
-                Table(columns, rows, caption=f"Data is in {session.home / 'data'}."),
-                *(Note(f"{name}: {missing}.", "Not installed") for name, missing in lacks.items() if missing),
-                Table((Column("dataset"), Column("licence")), licences, title="Licences"),
-                Note("For your own images, give a folder with one folder of images per class."),
-            ),
-        )
+        return present_list(list_datasets(session))
 
 
 @dataclass(frozen=True)
@@ -59,23 +43,7 @@ class DataGet(Command):
 
     def run(self, session: Session) -> Result:
         """Get each of the dataset's files."""
-        if self.dataset not in Dataset.members():
-            raise unknown("dataset", self.dataset, Dataset.members(), listing="`deepscope data list`")
-        dataset = Dataset.member(self.dataset)
-        if not dataset.sources:
-            raise UnsupportedError(
-                f"{dataset.name} comes with deepscope: there is nothing to download", what=dataset.name
-            )
-        got = [get(source, session) for source in dataset.sources]
-        rows = tuple((str(item.path), item.checked, item.sha256 or None) for item in got)
-        return Result(
-            title=f"{dataset.name} is installed",
-            metrics={"files": len(rows)},
-            blocks=(
-                Table((Column("path"), Column("checked"), Column("SHA-256")), rows),
-                Note(f"{dataset.licence}.", "Licence"),
-            ),
-        )
+        return present_installed(install_dataset(self.dataset, session))
 
 
 @dataclass(frozen=True)

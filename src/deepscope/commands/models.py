@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import KW_ONLY, dataclass
-from fnmatch import fnmatch
-from importlib.resources import files
 from pathlib import Path
 from typing import ClassVar
 
 from deepscope.classification.agreement import check_predictions
 from deepscope.command import Command
-from deepscope.errors import SettingError, unknown
-from deepscope.models import DEFAULT, Entry, catalogue, load_model
+from deepscope.errors import SettingError
+from deepscope.models import DEFAULT, load_model
 from deepscope.models.anatomy import anatomy
-from deepscope.models.architectures import preprocessing, resolve
 from deepscope.models.describing import describe
+from deepscope.models.listing import list_classes, list_models
 from deepscope.models.saving import save_model
 from deepscope.models.weights_file import FILE
 from deepscope.presenters import agreement
-from deepscope.presenters.models import present, present_description
-from deepscope.results import Column, Note, Result, Table
+from deepscope.presenters.models import present, present_classes, present_description, present_list
+from deepscope.results import Result
 from deepscope.session import Session
 from deepscope.settings import Count
 
@@ -46,25 +43,7 @@ class ModelsList(Command):
 
     def run(self, session: Session) -> Result:
         """Ask every source."""
-        entries = catalogue(session)
-        wanted = [e for e in entries if fnmatch(e.name, self.pattern) and (e.here or not self.here)]
-        if not wanted:
-            raise unknown("model", self.pattern, (entry.name for entry in entries), listing="`deepscope models --all`")
-        whole = self.all or self.pattern.startswith("timm:")
-        shown = [entry for entry in wanted if whole or entry.here or not entry.name.startswith("timm:")]
-        left_out = len(wanted) - len(shown)
-        counts: dict[str, int] = json.loads(files("deepscope.models").joinpath("parameters.json").read_text())
-        rows = tuple(
-            (e.name, counts.get(e.architecture), _size(e), "yes" if e.here else "no", e.weights) for e in shown
-        )
-        columns = (Column("model"), Column("parameters", ",d"), Column("input"), Column("here"), Column("weights"))
-        table = Table(columns=columns, rows=rows, caption=f"The default is {DEFAULT}.")
-        more = Note(f"{left_out:,} architectures of timm are not shown: `deepscope models --all` lists them.")
-        return Result(
-            title="Models",
-            metrics={"models": len(wanted), "here": sum(entry.here for entry in wanted)},
-            blocks=(table, more) if left_out else (table,),
-        )
+        return present_list(list_models(self.pattern, all=self.all, here=self.here, session=session))
 
 
 @dataclass(frozen=True)
@@ -181,20 +160,4 @@ class ModelsClasses(Command):
 
     def run(self, session: Session) -> Result:
         """Open the model and read its categories."""
-        model = load_model(self.model, session)
-        model.require_classes()
-        wnids = model.wnids or ("",) * len(model.categories)
-        rows = tuple((i, name, wnid) for i, (name, wnid) in enumerate(zip(model.categories, wnids)))
-        columns = (Column("class", "d"), Column("name"), Column("WordNet"))
-        return Result(
-            title=f"Classes of {model.name}",
-            metrics={"classes": len(model.categories)},
-            blocks=(Table(columns=columns, rows=rows),),
-        )
-
-
-def _size(entry: Entry) -> str:
-    if not entry.architecture:
-        return ""
-    height, width = (entry.preprocessing or preprocessing(resolve(entry.architecture))).size
-    return f"{height} x {width}"
+        return present_classes(list_classes(self.model, session=session))

@@ -9,6 +9,7 @@ from typing import ClassVar
 from deepscope.classification import classify
 from deepscope.command import Command
 from deepscope.models import load_model
+from deepscope.models.capabilities import require_one_class
 from deepscope.presenters.transfer_predict import present
 from deepscope.results import Result
 from deepscope.session import Session
@@ -39,4 +40,5 @@ class TransferPredict(Command):
     def run(self, session: Session) -> Result:
         """Classify every image that can be read."""
         model = load_model(self.model, session)
+        require_one_class(model, "transfer predict", instead="use `classify`")
         return present(classify(model, self.paths, top=None, keep=0, batch_size=self.batch_size, session=session))

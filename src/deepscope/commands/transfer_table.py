@@ -23,7 +23,8 @@ class TransferTable(Command):
 
     Each row's regularisation is chosen by cross-validation on the training images; the marked row is the one
     that cross-validation prefers. Accuracy is on the test images, with its 95 % interval, and also without those
-    that are copies of training images. p compares a row with the marked one on the same test images.
+    that are copies of training images. p compares a row with the marked one on the same test images,
+    adjusted for all rows (Holm).
 
     Attributes:
         data: a folder with `train/` and `test/`, or with a folder per class; or a dataset's name.

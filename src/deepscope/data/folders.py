@@ -39,7 +39,8 @@ class ClassFolders:
     """Images in one folder per class.
 
     The folders directly below the root are the classes (or those below its `train` and `test`). Images in deeper
-    folders belong to the class above them; those directly in the root belong to none.
+    folders belong to the class above them; those directly in the root belong to none. NumPy files, which are images of
+    other channels than RGB, are listed where there is no picture.
 
     Attributes:
         root: the folder that was named.
@@ -66,7 +67,7 @@ class ClassFolders:
         root = Path(root).expanduser()
         if not root.is_dir():
             raise DataError(f"{root} is not a folder: name one that holds one folder of images per class", data=root)
-        found, held_out = images.find([root]), held_out_folder(root)
+        found, held_out = _pictures_or_stacks(root), held_out_folder(root)
         if held_out is None:
             classes, train = _listed(root, found.paths, at_least=2)
             return cls(root, classes, train, None, (*found.skipped, *_outside(root, found.paths, [root])))
@@ -104,6 +105,11 @@ class ClassFolders:
         if self.test is None:
             return self.train
         return Labelled(self.train.paths + self.test.paths, np.concatenate([self.train.labels, self.test.labels]))
+
+
+def _pictures_or_stacks(root: Path) -> images.Found:
+    found = images.find([root])
+    return found if found.paths else images.find([root], stacks=True)
 
 
 def stratified(

@@ -12,11 +12,12 @@ from torch.nn import functional
 
 from deepscope.features.inference import accelerated
 from deepscope.models import Preprocessing
+from deepscope.models.agreement import features_agree
 from deepscope.models.batching import in_parts
 from deepscope.models.classifier import Backbone
 from deepscope.models.engines import Engine, Export, Run
 from deepscope.models.preprocessing import from_levels
-from deepscope.models.serving import FEW, Chosen, features_agree, quickest
+from deepscope.models.serving import FEW, Chosen, not_used, quickest
 from deepscope.session import Session
 
 
@@ -46,8 +47,10 @@ def engine_of(
     backbone: Backbone, geometry: Preprocessing, session: Session, *, images: int, batch: int
 ) -> FeatureEngine | None:
     """What runs the backbone over that many images of one size; None for PyTorch, which runs whole batches only."""
-    if session.engine == "torch" or images < FEW or (geometry.crop is None and isinstance(geometry.resize, int)):
+    if session.engine == "torch" or (session.engine == "auto" and images < FEW):
         return None
+    if geometry.crop is None and isinstance(geometry.resize, int):
+        return not_used(session, "images that are not cropped have many sizes")
     pixels = torch.rand(8, 3, *geometry.size, generator=torch.Generator().manual_seed(0))
     padded = -(-images // batch) * batch
     reference = _reference(backbone, bfloat16=session.precision == "bfloat16")
@@ -70,9 +73,13 @@ def _reference(backbone: Backbone, *, bfloat16: bool) -> Run:
 
     def run(pixels: Tensor) -> Tensor:
         quick[:] = quick or [accelerated(backbone, pixels[:1], bfloat16=bfloat16)]
-        return torch.cat(quick[0](pixels.contiguous(memory_format=torch.channels_last)), 1)
+        return _joined(quick[0], pixels)
 
     return run
+
+
+def _joined(quick: Backbone, pixels: Tensor) -> Tensor:
+    return torch.cat(quick(pixels.contiguous(memory_format=torch.channels_last)), 1)
 
 
 class Halved(Engine):
@@ -89,11 +96,11 @@ class Halved(Engine):
 
     def build(self, module: nn.Module, example: Tensor, export: Export) -> Run:
         """The backbone in bfloat16, channels last, with its batch norms folded."""
-        run = _reference(self._backbone, bfloat16=True)
+        quick = accelerated(self._backbone, example[:1], bfloat16=True)  # a copy: the network itself may go
 
         def without_graph(pixels: Tensor) -> Tensor:
             with torch.no_grad():
-                return run(pixels)
+                return _joined(quick, pixels)
 
         return without_graph
 

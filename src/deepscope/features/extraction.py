@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,7 +27,8 @@ from deepscope.kept import Cache, code_of
 from deepscope.models import Preprocessing, VisionModel
 from deepscope.models.batching import in_parts
 from deepscope.models.classifier import Backbone, BackboneOrigin, Pooling, View
-from deepscope.models.vision_model import weights_sha256
+from deepscope.models.identity import network_sha256
+from deepscope.models.serving import not_used
 from deepscope.session import Session
 
 BATCH = 32
@@ -95,6 +95,8 @@ def extract(
     identity = {**_identity(model, session), "pixels": replace(geometry, mean=(0.0,) * 3, std=(1.0,) * 3).to_json()}
     levels = not any(isinstance(source, Tensor) for source in sources)
     passes: list[_Pass] = []
+    if not levels:
+        not_used(session, "some images are given as tensors")
     for view in views:
         backbone = backbone_of(model, layers, (view,))
         engine = engine_of(backbone, geometry, session, images=len(sources), batch=BATCH) if levels else None
@@ -269,7 +271,8 @@ def _identity(model: VisionModel, session: Session) -> dict[str, Any]:
     return {
         **away,
         "code": code_of(__name__),
-        "network": hashlib.sha256(f"{model.network} {weights_sha256(model.network)}".encode()).hexdigest(),
+        "network": network_sha256(model.network),
+        "weights": model.origin.sha256,  # of a program's file, which holds code, too
         "mean": model.preprocessing.mean,
         "std": model.preprocessing.std,
         "precision": session.precision,

@@ -32,7 +32,7 @@ class Pass(Protocol):
 
 @dataclass(eq=False)
 class Reader:
-    """Opens an image, hashes it, and decodes the same bytes where a pass lacks it. Called from several threads.
+    """Opens an image, hashes it, and decodes the same bytes for passes that lack it. Called from several threads.
 
     Attributes:
         geometry: makes the pixels.

@@ -101,7 +101,7 @@ class Examples:
             labels: (N,) class numbers or names; None takes those of the pairs.
 
         Raises:
-            DataError: an image has no label, or the numbers of images and labels differ.
+            DataError: an image has no label or several, or the numbers of images and labels differ.
         """
         found = items_of(given)
         items = list(found.items)
@@ -110,6 +110,10 @@ class Examples:
             raise DataError(f"{len(items)} images and {len(known)} labels: give one label per image")
         if (row := next((row for row, label in enumerate(known) if label is None), None)) is not None:
             raise DataError(f"{items[row].path} has no label: give (image, label) pairs, or a folder per class")
+        if (
+            row := next((row for row, label in enumerate(known) if isinstance(label, (frozenset, list))), None)
+        ) is not None:
+            raise DataError(f"{items[row].path} has several labels, and images of one class each are needed here")
         values, places = np.unique(np.asarray(known), return_inverse=True)
         return cls(
             "images",

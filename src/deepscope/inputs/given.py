@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -167,14 +168,20 @@ def _unbatched(one: Any) -> Iterator[Any]:
     if not isinstance(pixels, Tensor) or pixels.ndim != 4:
         yield one
         return
-    yield from pixels if labels is None else zip(pixels, torch.as_tensor(labels).tolist(), strict=True)
+    if labels is None:
+        yield from pixels
+        return
+    labels = labels if isinstance(labels, (list, tuple, np.ndarray, Tensor)) else [labels]
+    if np.ndim(labels) == 0 or len(labels) != len(pixels):
+        raise DataError(f"a batch of {len(pixels)} images needs {len(pixels)} labels, one per image")
+    yield from zip(pixels, labels, strict=True)
 
 
 def _item(one: Any, row: int, channels: int) -> Item:
     label: Any = None
     if isinstance(one, (list, tuple)) and len(one) == 2:
         one, label = one
-        label = label.item() if isinstance(label, (Tensor, np.generic)) else label
+        label = _label(label, row) if isinstance(label, (Tensor, np.generic, np.ndarray)) else label
         if not isinstance(label, (int, str, frozenset)) and label is not None:
             raise DataError(f"image {row} has a label of {_kind(label)}: give the class's number or name, or None")
     if isinstance(one, (str, Path)):
@@ -184,6 +191,18 @@ def _item(one: Any, row: int, channels: int) -> Item:
     elif not isinstance(one, (bytes, Image.Image, np.ndarray)):
         raise DataError(f"image {row} is {_kind(one)}: give a path, a PIL image, an array or a tensor")
     return Item(one, Path(f"image-{row}"), label)
+
+
+def _label(given: Tensor | np.generic | NDArray[Any], row: int) -> Any:
+    """A number as it is; of 0 and 1 for every label, those that the image shows."""
+    values = np.asarray(given.detach().cpu()) if isinstance(given, Tensor) else np.asarray(given)
+    if values.size == 1:
+        return values.item()
+    if values.ndim != 1 or not np.isin(values, (0, 1)).all():
+        raise DataError(
+            f"image {row} has labels of the shape {values.shape}: give a class's number, or 0 or 1 for every label"
+        )
+    return frozenset(np.flatnonzero(values).tolist())
 
 
 def _pixels(given: Tensor, channels: int) -> Iterator[Tensor]:

@@ -18,7 +18,8 @@ BESIDE = "labels.csv"
 _FILE = ("file", "filename", "image", "path")
 """Names of the first column."""
 _VALUES = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
-_SEPARATOR = ";"
+SEPARATOR = ";"
+"""Of the labels of an image."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class LabelTable:
 
     Attributes:
         path: the file.
-        known: the labels that the file says something of, as places among the model's.
+        known: the labels that the file covers, as places among the model's.
         rows: image as the file calls it -> the labels that it shows.
     """
 
@@ -38,23 +39,18 @@ class LabelTable:
     def of(self, paths: Sequence[Path]) -> list[frozenset[int] | None]:
         """The labels of each image file; None of one that is not listed.
 
-        The file calls an image by its name, or by the end of its path, such as `2024/a.jpg`, and what two images may
-        be called is none's name.
+        The file calls an image by its name, or by the end of its path, such as `2024/a.jpg`; a name that fits two
+        images counts for neither.
 
         Raises:
             DataError: none of them is listed.
         """
-        named = [self._name(path) for path in paths]
+        named = [tables.name_in(path, self.rows) for path in paths]
         counts = Counter(named)
         found = [self.rows[name] if name is not None and counts[name] == 1 else None for name in named]
         if all(labels is None for labels in found):
             raise DataError(f"{self.path} names none of the images: its first column has their files", data=self.path)
         return found
-
-    def _name(self, path: Path) -> str | None:
-        """What the file calls an image: the longest end of its path that is listed."""
-        ends = ("/".join(path.parts[start:]) for start in range(len(path.parts)))
-        return str(path) if str(path) in self.rows else next((end for end in ends if end in self.rows), None)
 
 
 def labels_beside(folder: str | Path) -> Path | None:
@@ -108,7 +104,7 @@ def read_labels(path: str | Path, model: VisionModel) -> LabelTable:
         if by_column:
             shown = [label for label, cell in zip(columns, cells[1:]) if _is_set(cell, path, line)]
         else:
-            named = filter(None, (name.strip() for name in cells[1].split(_SEPARATOR)))
+            named = filter(None, (name.strip() for name in cells[1].split(SEPARATOR)))
             shown = [_label(names, name, path, line, model) for name in named]
         rows[cells[0]] = frozenset(shown)
     known = tuple(sorted(columns)) if by_column else tuple(range(len(model.categories)))

@@ -27,10 +27,11 @@ class Photos:
         paths: their files, or names.
         pixels: (N, 3, H, W) in [0, 1], on the CPU; fewer, of the first images, where only those are kept.
         logits: (N, C), on the CPU.
-        answers: the right classes of each; empty where it is not known.
+        answers: the right classes of each; empty where it is not known, or the image shows no label.
         digests: SHA-256 of each file or image.
         rows: each image's place among those that were given.
         skipped: what could not be read.
+        known: whether the answer is known, image by image; where it is empty, those of an answer are.
     """
 
     model: VisionModel
@@ -41,6 +42,11 @@ class Photos:
     digests: tuple[bytes, ...]
     rows: tuple[int, ...] = ()
     skipped: tuple[images.Skipped, ...] = ()
+    known: tuple[bool, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.known:
+            object.__setattr__(self, "known", tuple(map(bool, self.answers)))
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -56,6 +62,7 @@ class Photos:
             tuple(self.answers[row] for row in rows),
             tuple(self.digests[row] for row in rows),
             tuple(self.rows[row] for row in rows),
+            known=tuple(self.known[row] for row in rows),
         )
 
     def keeping(self, count: int) -> Photos:
@@ -75,6 +82,7 @@ class Photos:
             tuple(digest for part in filled for digest in part.digests),
             tuple(row for part in filled for row in part.rows),
             tuple(item for part in parts for item in part.skipped),
+            tuple(known for part in filled for known in part.known),
         )
 
     @property
@@ -107,8 +115,8 @@ class Photos:
         Of several labels per image it is right where it names exactly those that the image shows.
         """
         if self.model.head.kind == "multilabel":
-            known = any(self.answers)
-            return [same if known else None for same in (self.predictions == self.truth).all(1).tolist()]
+            exact = (self.predictions == self.truth).all(1).tolist()
+            return [same if known else None for same, known in zip(exact, self.known, strict=True)]
         return [label in answer if answer else None for label, answer in zip(self.predicted.tolist(), self.answers)]
 
     def true_class(self, index: int) -> int | None:
@@ -148,7 +156,17 @@ def stream_photos(
             logits = forward(model, batch.pixels, session, images=batch.total)
             size = size or batch.pixels.shape[-2:]
             require_size(batch.paths[0], batch.pixels, size)
-        yield Photos(model, batch.paths, batch.pixels, logits, batch.answers, batch.digests, batch.rows, batch.skipped)
+        yield Photos(
+            model,
+            batch.paths,
+            batch.pixels,
+            logits,
+            batch.answers,
+            batch.digests,
+            batch.rows,
+            batch.skipped,
+            batch.known,
+        )
     if size is None:
         raise DataError(nothing_readable(skipped))
 

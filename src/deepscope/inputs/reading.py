@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from deepscope import images
-from deepscope.errors import SettingError
+from deepscope.errors import DataError, SettingError
 from deepscope.inputs.given import Images, Item, gather
 from deepscope.inputs.truth import right_answers
 from deepscope.models import VisionModel
@@ -29,10 +29,11 @@ class Read:
         rows: (n,) each image's place among those that were given.
         paths: their files, or names.
         pixels: (n, 3, H, W) in [0, 1], on the CPU.
-        answers: the right classes of each; empty where it is not known.
+        answers: the right classes of each; empty where it is not known, or the image shows no label.
         digests: SHA-256 of each file or image.
         skipped: images met on the way that could not be read.
         total: images that were given, in all batches.
+        known: whether the answer is known, image by image.
     """
 
     rows: tuple[int, ...]
@@ -42,6 +43,7 @@ class Read:
     digests: tuple[bytes, ...]
     skipped: tuple[images.Skipped, ...] = ()
     total: int = 0
+    known: tuple[bool, ...] = ()
 
 
 def read(
@@ -76,25 +78,27 @@ def read(
             raise SettingError(name, "must be a whole number, and at least 1", got=value)
     found = gather(given, below=below, channels=model.planes).some(limit, session)
     several = model.head.kind == "multilabel"  # a folder does not name all that its images show
-    known = bool(found.files) and not several
-    answers = right_answers(model, found.files, [*found.roots, *below]) if known else []
+    in_folders = bool(found.files) and not several
+    answers = right_answers(model, found.files, [*found.roots, *below]) if in_folders else []
     reader = _Reader(model)
     skipped = found.skipped
     with session.progress(text, total=found.count) as advance:
         for batch in images.stream(enumerate(found.items), reader, batch_size=batch_size, name=_named):
             skipped = (*skipped, *batch.skipped)
             taken = [reader.taken.pop(row) for row in batch.rows]
+            shown = [
+                _answer(model, item) if item.label is not None or not answers else answers[row]
+                for row, (item, _) in zip(batch.rows, taken)
+            ]
             yield Read(
                 batch.rows,
                 tuple(item.path for item, _ in taken),
                 batch.pixels,
-                tuple(
-                    _answer(model, item) if item.label is not None or not answers else answers[row]
-                    for row, (item, _) in zip(batch.rows, taken)
-                ),
+                tuple(shown),
                 tuple(digest for _, digest in taken),
                 skipped,
                 found.count or 0,
+                tuple(bool(labels) or (several and item.label is not None) for labels, (item, _) in zip(shown, taken)),
             )
             skipped = ()
             advance(len(batch.rows) + len(batch.skipped))
@@ -136,6 +140,16 @@ def _named(numbered: tuple[int, Item]) -> str:
 def _answer(model: VisionModel, item: Item) -> frozenset[int]:
     if item.label is None or not model.categories:  # layers can be looked at without any class
         return frozenset()
-    if isinstance(item.label, frozenset):
-        return item.label
-    return frozenset({model.category(item.label)})
+    if not isinstance(item.label, frozenset):
+        if model.head.label is not None and isinstance(item.label, int):
+            raise DataError(
+                f"{item.path} has the label {item.label}, and {model.name} has several labels per image: give all that "
+                "the image shows, as a frozenset of numbers or as 0 or 1 for every label"
+            )
+        return frozenset({model.category(item.label)})
+    labels = model.head.labels or len(model.categories)
+    if wrong := [label for label in item.label if not 0 <= label < labels]:
+        raise DataError(f"{item.path} has the label {wrong[0]}, and {model.name} has labels 0 to {labels - 1}")
+    if model.head.label is not None:  # labels are those of the network, of which this classifier reads one
+        return frozenset({int(model.head.label in item.label)})
+    return item.label

@@ -1,9 +1,9 @@
-"""CSV files about images: their rows, and what they may call each image."""
+"""CSV files about images: their rows, and what they, and folders of masks, may call each image."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
 from deepscope.errors import FileError
@@ -21,6 +21,15 @@ def file_names(folder: Path, paths: Sequence[Path]) -> dict[str, Path]:
     named = {name: path for name, path in found.items() if name not in several}
     below = {path.relative_to(folder).as_posix(): path for path in paths if path.is_relative_to(folder)}
     return {**named, **below, **{str(path): path for path in paths}}
+
+
+def name_in(path: Path, known: Container[str]) -> str | None:
+    """What a file or folder about images calls an image: the longest end of its path that is known; None if none is.
+
+    So `bedroom/1.png` is the image of that name in a folder `bedroom` alone, and `1.png` any image of that name.
+    """
+    ends = ("/".join(path.parts[start:]) for start in range(len(path.parts)))
+    return str(path) if str(path) in known else next((end for end in ends if end in known), None)
 
 
 def rows(path: Path) -> Iterator[tuple[int, list[str]]]:

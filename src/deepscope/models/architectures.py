@@ -47,7 +47,7 @@ def resolve(text: str) -> str:
         if name.split(".")[0] in names(candidate):  # timm appends a tag of the weights: resnet18.a1_in1k
             return f"{candidate}:{name}"
     everywhere = (f"{candidate}:{n}" for candidate in LIBRARIES for n in names(candidate))
-    raise unknown("model", text, everywhere, listing="`deepscope models --all`")
+    raise unknown("model", text, everywhere, listing="`deepscope models`")
 
 
 def skeleton(spec: str, *, classes: int | None = None, options: Mapping[str, Any] | None = None) -> nn.Module:

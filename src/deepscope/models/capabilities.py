@@ -115,6 +115,22 @@ def require(model: VisionModel, what: str, needs: Needs, *, family: type[UsesMod
     raise UnsupportedError(f"{what} needs {lacking}, which {model.name} does not give{because}{instead}", what=what)
 
 
+def require_one_class(model: VisionModel, what: str, *, instead: str = "") -> None:
+    """Refuse a model with several labels per image for what is about images of one class each.
+
+    Args:
+        model: any model.
+        what: is about to run, as the message calls it.
+        instead: what works, as a request.
+
+    Raises:
+        UnsupportedError: the model has several labels per image.
+    """
+    if model.head.kind == "multilabel":
+        text = f"{what} is for images of one class each, and {model.name} has several labels per image"
+        raise UnsupportedError(f"{text}: {instead}" if instead else text, what=what)
+
+
 def matched(method: Run) -> Run:
     """A method of a `UsesModel` class whose first argument is a model, which is matched with the needs first."""
 

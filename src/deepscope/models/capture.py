@@ -12,10 +12,10 @@ from deepscope.errors import ModelError
 
 
 class _Enough(Exception):
-    """Raised inside a forward pass when every wanted layer has spoken; passes through captures further in.
+    """Raised inside a forward pass once every wanted layer has run; nested captures let it pass.
 
-    It says whose it is by what was found. No frame that it passes through may hold it: its traceback holds them, and
-    all their tensors would stay until the garbage collector runs.
+    Its capture recognises it by `found`. No frame on its way may keep a reference to it: its traceback refers to those
+    frames, and their tensors would be freed only by the garbage collector.
     """
 
     def __init__(self, found: dict[str, Tensor]) -> None:

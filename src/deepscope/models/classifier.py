@@ -106,6 +106,11 @@ class Backbone(nn.Module):
         self.register_buffer("mean", torch.as_tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.as_tensor(std).view(-1, 1, 1), persistent=False)
 
+    def extra_repr(self) -> str:
+        """What tells it from other backbones of the network."""
+        mean, std = ([round(value, 6) for value in one.flatten().tolist()] for one in (self.mean, self.std))
+        return f"layers={self.layers}, views={self.views}, mean={mean}, std={std}"
+
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """(N, 3, H, W) pixels in [0, 1] -> one (N, D) float32 tensor for each of `layers`."""
         seen = [self._features(view(pixels)) for view in self.views]

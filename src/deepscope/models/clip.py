@@ -34,7 +34,7 @@ _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 class Clip(ModelSource):
     """`clip:ARCHITECTURE/WEIGHTS` of open_clip: weights are a file's path or the tag of published ones.
 
-    Its classes are given with `--classes`: "cat, dog", or "a photo of a {}: cat, dog" with a prompt of your own.
+    Its classes are given as `categories`: "cat, dog", or "a photo of a {}: cat, dog" with a prompt of your own.
     """
 
     rank: ClassVar[int] = -5

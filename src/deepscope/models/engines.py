@@ -6,6 +6,7 @@ inputs to outputs. `models.serving` decides which of them runs.
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import shutil
@@ -59,8 +60,8 @@ class Compiled(Engine):
         return shutil.which(os.environ.get("CXX", "g++")) is not None
 
     def build(self, module: nn.Module, example: Tensor, export: Export) -> Run:
-        """The module, compiled for any number of images."""
-        compiled: Any = torch.compile(module, dynamic=True)
+        """A copy of the module, compiled for any number of images: it follows no change, and the module may go."""
+        compiled: Any = torch.compile(copy.deepcopy(module), dynamic=True)
 
         def run(inputs: Tensor) -> Tensor:
             with torch.no_grad(), warnings.catch_warnings():

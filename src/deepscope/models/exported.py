@@ -6,9 +6,11 @@ no hook reaches them. An exported program also keeps its layers.
 
 from __future__ import annotations
 
+import logging
 import warnings
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,9 +20,8 @@ from torch import Tensor, nn
 
 from deepscope.errors import DeepscopeError, FileError, ModelError
 from deepscope.files import sha256
-from deepscope.models import architectures
+from deepscope.models import architectures, export_archive, script_archive
 from deepscope.models.capabilities import Capabilities
-from deepscope.models.export_archive import require_harmless
 from deepscope.models.options import ModelOptions
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.source import Entry, ModelSource, exists
@@ -125,23 +126,28 @@ def _kind(path: Path) -> str | None:
 def _script(path: Path) -> tuple[nn.Module, tuple[int, int] | None, int | None]:
     """The TorchScript program; its sizes show when it is run."""
     try:
+        script_archive.require_harmless(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # TorchScript is deprecated, which its user knows or will hear from PyTorch
             return torch.jit.load(path, map_location="cpu"), None, None
+    except DeepscopeError:
+        raise
     except Exception as error:  # any kind, of a file that may be anything
         raise _unreadable(path, error) from None
 
 
 def _exported(path: Path) -> tuple[nn.Module, tuple[int, int] | None, int | None]:
     """The exported program with its layers, the size of image that it is for, and its batch size."""
-    require_harmless(path)
     try:
-        with warnings.catch_warnings():
+        export_archive.require_harmless(path)
+        with warnings.catch_warnings(), _raising_what_is_logged():
             warnings.simplefilter("ignore")
             program = torch.export.load(path)
             taken = program.graph_signature.user_inputs
             shapes = [n.meta["val"].shape for n in program.graph.nodes if n.op == "placeholder" and n.name in taken]
             network = _plain(torch.export.unflatten(program))
+    except DeepscopeError:
+        raise
     except Exception as error:  # any kind, of a file that may be anything
         raise _unreadable(path, error) from None
     if len(shapes) != 1 or len(shapes[0]) != 4:
@@ -150,6 +156,25 @@ def _exported(path: Path) -> tuple[nn.Module, tuple[int, int] | None, int | None
     batch, _, height, width = shapes[0]
     size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
     return network, size, batch if isinstance(batch, int) else _ANY
+
+
+@contextmanager
+def _raising_what_is_logged() -> Iterator[None]:
+    """`torch.export.load` logs the traceback of an error, and raises another one that refers to the log."""
+    found: list[BaseException] = []
+
+    def keep(record: logging.LogRecord) -> bool:
+        found.extend([record.exc_info[1]] if record.exc_info and record.exc_info[1] else [])
+        return False
+
+    log = logging.getLogger("torch.export")
+    log.addFilter(keep)
+    try:
+        yield
+    except Exception as error:
+        raise (found[0] if found else error) from None
+    finally:
+        log.removeFilter(keep)
 
 
 def _plain(network: Any) -> nn.Module:
@@ -162,7 +187,8 @@ def _plain(network: Any) -> nn.Module:
 
 
 def _unreadable(path: Path, error: Exception) -> FileError:
-    reason = str(error).partition("\n")[0][:150]
+    said = str(error).strip().partition("\n")[0][:150]
+    reason = said if said and not isinstance(error, KeyError) else f"{type(error).__name__} {said}".strip()
     return FileError(f"{path} is no program that this PyTorch reads ({reason}): save it again", path=path)
 
 

@@ -14,12 +14,15 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from deepscope.errors import DeepscopeError
 from deepscope.models.fast_functions import BatchNorm, StridedConvolution
 from deepscope.models.folding import folded
+from deepscope.models.packed import Matrices
 from deepscope.models.vision_model import VisionModel
 
 FEW_CHANNELS = 4
 """Libraries compute gradients by blocks of 8 or 16 input channels; three colours leave most of a block empty."""
 WORTH_PREPARING = 16
 """Gradients that repay `FastBackward.of`, which costs two to three of them."""
+FEW_ROWS = 256
+"""Rows of a product with a weight below which laying the weight out for it takes as long as it saves."""
 SAME_LOGITS, SAME_GRADIENTS = 1e-4, 2e-2
 """Relative differences above which a prepared network counts as another one.
 
@@ -41,8 +44,9 @@ Convolution = tuple[Tensor, "Tensor | None"]
 class FastBackward:
     """Runs a network so that gradients with respect to its input come faster on a CPU; parameters get none.
 
-    Made by `of`, it also leaves out the batch norms that follow a convolution: their scale and shift are in the
-    convolution's weights. The model itself stays as it is.
+    Forward passes are faster too: products with weights that do not change are those of `packed`. Made by `of`, it also
+    leaves out the batch norms that follow a convolution: their scale and shift are in the convolution's weights. The
+    model itself stays as it is.
 
     Args:
         enabled: where False, `run` runs the network as it is.
@@ -52,6 +56,7 @@ class FastBackward:
         self.enabled = enabled
         self._convolutions = WeakTensorKeyDictionary()  # a parameter -> what runs in its place
         self._norms = WeakTensorKeyDictionary()  # the weight of a folded convolution -> the mean of its batch norm
+        self._matrices = Matrices(FEW_ROWS)
 
     @classmethod
     def on(cls, device: torch.device) -> FastBackward:
@@ -93,18 +98,19 @@ class FastBackward:
         if not self.enabled:
             return forward()
         try:
-            with _Faster(self._convolutions, self._norms) as faster:
+            with _Faster(self._convolutions, self._norms, self._matrices) as faster:
                 output = forward()
             faster.require_all_normed()
         except (_OtherWay, DeepscopeError):  # or its logits are NaN, because something read a stand-in unseen
             if not len(self._norms):
                 raise
-            with _Faster(WeakTensorKeyDictionary(), WeakTensorKeyDictionary()):
+            with _Faster(WeakTensorKeyDictionary(), WeakTensorKeyDictionary(), self._matrices):
                 return forward()
         return output
 
     def _prepare(self, watch: _Watch, own: set[int]) -> None:
         """Fold and lay out what the pass showed. `own`: ids of the network's tensors, which outlive this call."""
+        self._matrices.least = 1  # many passes follow
         for weight, bias in watch.convolutions():
             if id(weight) in own:  # a weight made anew in each pass is another tensor in the next
                 self._convolutions[weight] = _channels_last(weight.detach()), bias
@@ -119,15 +125,17 @@ class _OtherWay(Exception):
 
 
 class _Faster(TorchFunctionMode):
-    """Convolutions and batch norms on the faster paths, one pass long.
+    """Convolutions, linear layers and batch norms on the faster paths, one pass long.
 
     The network sees a stand-in of NaN for the output of a folded convolution. Its batch norm alone gets the output
     itself; any other operation that is given the stand-in ends the pass.
     """
 
-    def __init__(self, convolutions: WeakTensorKeyDictionary, norms: WeakTensorKeyDictionary) -> None:
+    def __init__(
+        self, convolutions: WeakTensorKeyDictionary, norms: WeakTensorKeyDictionary, matrices: Matrices
+    ) -> None:
         super().__init__()
-        self._convolutions, self._norms = convolutions, norms
+        self._convolutions, self._norms, self._matrices = convolutions, norms, matrices
         self._waiting = WeakTensorKeyDictionary()  # stand-in -> output of the convolution, mean of its batch norm
         self._folded = self._normed = 0
 
@@ -149,6 +157,9 @@ class _Faster(TorchFunctionMode):
             raise _OtherWay
         if func is torch.conv2d and len(args) == 7 and not settings:  # as nn.Conv2d calls it
             return self._convolution(*args)
+        if func is F.linear and len(args) == 3 and not settings:  # as nn.Linear calls it
+            output = self._matrices.linear(*args)
+            return func(*args) if output is None else output
         if func is F.batch_norm:
             return _batch_norm(args[0], args[1], args[2], **settings)
         return func(*args, **settings)
@@ -163,9 +174,11 @@ class _Faster(TorchFunctionMode):
         steps, zeros = _pair(stride), _pair(padding)
         strided = len(zeros) == 2 and steps[0] == steps[1] > 1
         plain = strided and _pair(dilation) == (1, 1) and groups == 1 and x.device.type == "cpu"
-        if plain and x.shape[1] <= FEW_CHANNELS and x.requires_grad and _constant(ready, own_bias):
-            output: Any = StridedConvolution.apply(x, ready, own_bias, steps[0], zeros)
-        else:
+        of_pixels = weight.shape[2:] == (1, 1) and steps == (1, 1) and zeros == (0, 0) and groups == 1
+        output: Any = self._matrices.convolution(x, ready, own_bias) if of_pixels else None
+        if output is None and plain and x.shape[1] <= FEW_CHANNELS and x.requires_grad and _constant(ready, own_bias):
+            output = StridedConvolution.apply(x, ready, own_bias, steps[0], zeros)
+        if output is None:
             output = torch.conv2d(x, ready, own_bias, stride, padding, dilation, groups)
         if weight not in self._norms:
             return output

@@ -10,7 +10,7 @@ from typing import Any, cast
 from deepscope.errors import FileError
 from deepscope.models import documents
 from deepscope.models.options import MOST_CLASSES
-from deepscope.models.preprocessing import Interpolation, Preprocessing
+from deepscope.models.preprocessing import MOST_PIXELS, Interpolation, Preprocessing
 
 PROCESSOR, CONFIG = "preprocessor_config.json", "config.json"
 _FILTERS: Mapping[int, Interpolation] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
@@ -55,12 +55,12 @@ def labels(config: Any) -> tuple[str, ...]:
 def translated(fields: Mapping[str, Any]) -> Preprocessing:
     """The fields of an image processor as preprocessing. Raises ValueError for what has no counterpart."""
     resample = fields.get("resample", 2)
-    if not isinstance(resample, int) or int(resample) not in _FILTERS:
-        raise ValueError(f"the filter {resample!r} is not supported")
+    if not isinstance(resample, int) or isinstance(resample, bool) or resample not in _FILTERS:
+        raise ValueError(f"the filter {str(resample)[:60]!r} is not supported")
     resize, crop = _geometry(fields)
-    scale = 255 * _number(fields, "rescale_factor", 1 / 255) if fields.get("do_rescale", True) else 255.0
+    scale = 255 * _number(fields, "rescale_factor", 1 / 255) if _flag(fields, "do_rescale") else 255.0
     mean, std = (0.0,) * 3, (1.0,) * 3
-    if fields.get("do_normalize", True):
+    if _flag(fields, "do_normalize"):
         mean, std = (
             documents.numbers(_colours(fields.get(f"image_{name}", default)), f"image_{name}", low=-1e3, high=1e3)
             for name, default in (("mean", (0.5,) * 3), ("std", (0.5,) * 3))
@@ -69,7 +69,7 @@ def translated(fields: Mapping[str, Any]) -> Preprocessing:
         {
             "resize": resize,
             "crop": crop,
-            "interpolation": _FILTERS[int(resample)],
+            "interpolation": _FILTERS[resample],
             "mean": [value / scale for value in mean],
             "std": [value / scale for value in std],
         }
@@ -78,12 +78,14 @@ def translated(fields: Mapping[str, Any]) -> Preprocessing:
 
 def _geometry(fields: Mapping[str, Any]) -> tuple[Any, Any]:
     """What `Preprocessing` calls resize and crop."""
-    size, crop = fields.get("size", 224), fields.get("crop_size") if fields.get("do_center_crop") else None
-    if not fields.get("do_resize", True):
+    size = fields.get("size", 224)
+    crop = fields.get("crop_size") if _flag(fields, "do_center_crop", default=False) else None
+    if not _flag(fields, "do_resize"):
         raise ValueError("images keep their own sizes (do_resize is false)")
     kind = str(fields.get("image_processor_type") or fields.get("feature_extractor_type") or "").lower()
     shortest = size.get("shortest_edge") if isinstance(size, Mapping) else size if "convnext" in kind else None
     if shortest is not None and "convnext" in kind:
+        shortest = documents.integer(shortest, "size", low=1, high=MOST_PIXELS)
         if shortest >= _ALWAYS_CROPPED_BELOW:
             return (shortest, shortest), None
         return math.floor(shortest / _number(fields, "crop_pct", 224 / 256)), shortest
@@ -95,12 +97,17 @@ def _geometry(fields: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def _pair(size: Any) -> Any:
-    return (size["height"], size["width"]) if isinstance(size, Mapping) and "height" in size else _square(size)
+    return (size["height"], size.get("width")) if isinstance(size, Mapping) and "height" in size else _square(size)
 
 
 def _square(size: Any) -> Any:
     side = size.get("shortest_edge") if isinstance(size, Mapping) else size
     return side if isinstance(side, (list, tuple)) else (side, side)
+
+
+def _flag(fields: Mapping[str, Any], name: str, *, default: bool = True) -> bool:
+    value = fields.get(name)
+    return default if value is None else documents.boolean(value, name)
 
 
 def _number(fields: Mapping[str, Any], name: str, default: float) -> float:

@@ -15,7 +15,7 @@ class Layer:
     """One module of a network.
 
     Attributes:
-        name: as `--layer` takes it.
+        name: its path in the network.
         kind: the module's class.
         family: "convolution", "fully-connected" or "other".
         output: shape of its output for one image, without the batch; empty where it returns no tensor.

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from deepscope.kept import Cache, code_of
 from deepscope.models.engines import Engine, as_onnx
+from deepscope.models.identity import network_sha256
 from deepscope.session import Session
 
 _MOST_BYTES = 2**28
@@ -26,7 +27,7 @@ class Kept:
     """What the cache holds of a module: how quick the engines are, and the network as ONNX.
 
     Attributes:
-        name: changes with the module's layers and weights, the input's shape, the machine and the versions.
+        name: changes with the module's layers, weights and code, the input's shape, the machine and the versions.
     """
 
     def __init__(self, module: nn.Module, example: Tensor, session: Session) -> None:
@@ -35,16 +36,12 @@ class Kept:
         precision = (session.precision, session.may_halve)
         about = [
             {**machine(), "threads": torch.get_num_threads()},
-            str(module),
+            network_sha256(module),
             tuple(example.shape[1:]),
             precision,
             code_of(__name__),
         ]
-        digest = hashlib.sha256(json.dumps(about).encode())
-        for name, tensor in sorted(module.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-        self.name = digest.hexdigest()
+        self.name = hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
     def decision(self) -> dict[str, float]:
         """Seconds per image by engine, as `decide` was given them; empty where nothing is kept."""

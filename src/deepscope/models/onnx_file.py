@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -20,7 +20,6 @@ Layout = Literal["NCHW", "NHWC"]
 MOST_BYTES = 2**31
 """Of the file itself: what Protocol Buffers allow."""
 _MOST_EXTERNAL = 2**34
-_MOST_DEPTH = 32
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 """Whose operators ONNX Runtime brings; any other would need a library of the file's author."""
 _ENDLESS = ("Loop", "Scan")
@@ -126,15 +125,19 @@ def _parsed(path: Path) -> tuple[ModelProto, bytes]:
 
 
 def _graphs(model: ModelProto) -> Iterator[GraphProto]:
-    """The main graph and those inside of operators, such as both branches of an If."""
-    waiting = [(model.graph, 0)]
+    """The main graph and those inside of operators, such as both branches of an If, at any depth."""
+    waiting = [model.graph]
+    for function in model.functions:
+        waiting += _inside_of(function.node)
     while waiting:
-        graph, depth = waiting.pop()
+        graph = waiting.pop()
         yield graph
-        for node in graph.node:
-            for attribute in node.attribute if depth < _MOST_DEPTH else ():
-                inner = [attribute.g] if attribute.HasField("g") else []
-                waiting += [(one, depth + 1) for one in (*inner, *attribute.graphs)]
+        waiting += _inside_of(graph.node)
+
+
+def _inside_of(nodes: Iterable[NodeProto]) -> list[GraphProto]:
+    attributes = [attribute for node in nodes for attribute in node.attribute]
+    return [graph for one in attributes for graph in (*([one.g] if one.HasField("g") else []), *one.graphs)]
 
 
 def _nodes(model: ModelProto) -> Iterator[NodeProto]:
@@ -165,7 +168,7 @@ def _external(model: ModelProto, path: Path) -> list[Path]:
             continue
         said = {entry.key: entry.value for entry in tensor.external_data}
         location = said.get("location", "")
-        file = _inside(folder, location)
+        file = _below(folder, location)
         if file is None:
             raise FileError(
                 f"{path} reads {location[:200]!r}, which is not a file inside its folder: put the data beside the "
@@ -188,7 +191,7 @@ def _external(model: ModelProto, path: Path) -> list[Path]:
     return sorted(found)
 
 
-def _inside(folder: Path, location: str) -> Path | None:
+def _below(folder: Path, location: str) -> Path | None:
     """The file of that name, where it is an ordinary one inside of the folder, links followed."""
     try:
         file = (folder / location).resolve()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import copy
 
 import torch
 from torch import Tensor
@@ -51,6 +51,6 @@ def served(model: VisionModel, session: Session, *, images: int) -> VisionModel:
     """
     if session.engine == "torch" or not images:
         return model
-    made = replace(model, served=Served(model.network, model.outputs._run, session, images))
-    object.__setattr__(made, "outputs", model.outputs)  # what one of them learns of the outputs, both know
+    made = copy.copy(model)  # with the same outputs, and the layers in the mode that they are in
+    object.__setattr__(made, "served", Served(model.network, model.outputs, session, images))
     return made

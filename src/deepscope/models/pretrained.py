@@ -98,7 +98,7 @@ class Timm(ModelSource):
             return None
         config: Any = timm.get_pretrained_cfg(bare, allow_unregistered=False)
         if config is None or not config.has_weights:
-            raise ModelError(f"timm publishes no weights for {bare}: choose another with `deepscope models --all`")
+            raise ModelError(f"timm publishes no weights for {bare}: `deepscope models 'timm:*'` lists the others")
         downloaded = not _in_hub_cache(bare)
         if not downloaded:
             _require_digests(_cached(config))

@@ -22,7 +22,7 @@ _SAME = 1e-5
 
 
 def save_model(model: VisionModel, path: str | Path, *, architecture: str = "") -> Path:
-    """Save a model's weights, classes and preprocessing, so that `load_model` and `--model` open it anywhere.
+    """Save a model's weights, classes and preprocessing, so that `load_model` and every command open it anywhere.
 
     It is one `.safetensors` file that describes itself; for a transferred classifier, a folder as `transfer fit`
     writes it. What is saved is rebuilt before it takes its name, and must give the same logits.
@@ -34,7 +34,7 @@ def save_model(model: VisionModel, path: str | Path, *, architecture: str = "") 
         architecture: what rebuilds the network, "torchvision:resnet18"; by default what the model says.
 
     Returns:
-        the file, or the folder of a transferred classifier. `--model` and `load_model` take either.
+        the file, or the folder of a transferred classifier. `load_model` and every command take either.
 
     Raises:
         UnsupportedError: the model is a black box, or nothing rebuilds the network.

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from deepscope.errors import MissingExtraError, SettingError, out_of_memory
+from deepscope.models.agreement import Agree, scores_agree
 from deepscope.models.engines import ENGINES, Engine, Run
 from deepscope.models.measured import Kept
+from deepscope.models.state import State, state_of
 from deepscope.session import Session
 
-Agree = Callable[[Tensor, Tensor], bool]
-"""Whether an engine's outputs may stand for PyTorch's: (found, wanted)."""
+if TYPE_CHECKING:
+    from deepscope.models.outputs import Outputs
 
 FEW = 16
 """Images below which PyTorch always runs: nothing could be repaid."""
@@ -26,8 +26,6 @@ _PROBED = 4
 """Images that engines are compared on."""
 _LOAD = 0.5
 """Seconds that it takes to use an engine whose exported network is kept."""
-_COMPARED = 16
-"""Numbers of each weight by which a change is noticed."""
 _MOST = 4
 """Engines that a process holds, the last ones."""
 
@@ -47,17 +45,10 @@ class Chosen:
     alone: bool
 
 
-def scores_agree(found: Tensor, wanted: Tensor) -> bool:
-    """The same most probable class, and probabilities within 1e-3."""
-    if wanted.shape[1] == 1 or found.shape != wanted.shape:
-        return found.shape == wanted.shape and bool(torch.allclose(found, wanted, atol=1e-3))
-    same = bool((found.argmax(1) == wanted.argmax(1)).all())
-    return same and bool(((found.softmax(1) - wanted.softmax(1)).abs() <= 1e-3).all())
-
-
-def features_agree(found: Tensor, wanted: Tensor) -> bool:
-    """A cosine of at least 0.9995 between each image's vectors."""
-    return found.shape == wanted.shape and bool((functional.cosine_similarity(found, wanted) >= 0.9995).all())
+def not_used(session: Session, why: str) -> None:
+    """Say why an engine that was asked for by its name does not run; "auto" may take none."""
+    if session.engine not in ("auto", "torch"):
+        session.note_once("engine", f"the engine {session.engine} is not used, and PyTorch runs: {why}")
 
 
 def quickest(
@@ -92,7 +83,8 @@ def quickest(
         return None
     example = torch.cat([example[:_PROBED]] * _PROBED)[:_PROBED].contiguous()
     kept = Kept(module, example, session)
-    if chosen := _running(kept.name, wanted, module, example, agree):
+    name = f"{wanted} {kept.name}"  # "auto" takes no engine that was not measured
+    if chosen := _running(name, module, example, agree):
         return chosen
     if wanted != "auto":
         chosen = _explicit(ENGINES[wanted], module, example, session, kept, agree)
@@ -101,20 +93,20 @@ def quickest(
         here = {name: engine for name, engine in engines.items() if engine.here()}
         chosen = _by_measuring(module, example, kept, images, agree, reference or module, here)
     if chosen:
-        _RUNNING[kept.name] = chosen
-        for name in list(_RUNNING)[:-_MOST]:
-            del _RUNNING[name]
+        _RUNNING[name] = chosen
+        for old in list(_RUNNING)[:-_MOST]:
+            del _RUNNING[old]
     return chosen
 
 
 _RUNNING: dict[str, Chosen] = {}
-"""The engines of this process, by what `Kept` calls their network."""
+"""The engines of this process, by how they were asked for and what `Kept` calls their network."""
 
 
-def _running(name: str, wanted: str, module: nn.Module, example: Tensor, agree: Agree) -> Chosen | None:
+def _running(name: str, module: nn.Module, example: Tensor, agree: Agree) -> Chosen | None:
     """An engine of this process, for the same weights and layers; whether the code is the same, a pass shows."""
     chosen = _RUNNING.get(name)
-    if chosen is None or wanted not in ("auto", chosen.name):
+    if chosen is None:
         return None
     with torch.no_grad():
         return chosen if agree(chosen.run(example[:1]), module(example[:1])) else None
@@ -216,71 +208,77 @@ class Served:
     """A network whose passes run on the chosen engine while nothing of it changes, and on PyTorch otherwise.
 
     Args:
-        network: normalised (N, C, H, W) -> anything that `matrix` reads.
-        matrix: brings its outputs to (N, K).
+        network: normalised (N, C, H, W) -> anything that `outputs` reads.
+        outputs: brings its outputs to (N, K), and says what they mean.
         session: chooses.
         images: passes to come, about.
     """
 
-    def __init__(
-        self, network: nn.Module, matrix: Callable[[nn.Module, Tensor], Tensor], session: Session, images: int
-    ) -> None:
-        self._network, self._module = network, _Matrix(network, matrix).eval()
+    def __init__(self, network: nn.Module, outputs: Outputs, session: Session, images: int) -> None:
+        self._network, self._outputs, self._module = network, outputs, _Matrix(network, outputs)
         self._session, self._images = session, images
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, K)."""
-        chosen = self._chosen(inputs)
+        chosen = self._chosen(inputs) if len(inputs) else None
         if chosen is None:
             return self._module(inputs)
         self._session.engines.add(chosen.name)
         return chosen.run(inputs)
 
     def _chosen(self, inputs: Tensor) -> Chosen | None:
-        state, held = _state(self._network)
-        if state is None or not len(inputs) or inputs.dtype != torch.float32 or inputs.device.type != "cpu":
+        if self._session.engine == "auto" and self._images < FEW:
             return None
+        state = state_of(self._network)
+        if inputs.dtype != torch.float32 or inputs.device.type != "cpu":
+            return not_used(self._session, "it computes in float32 on the CPU")
+        if isinstance(state, str):
+            return not_used(self._session, state)
+        session, outputs = self._session, self._outputs
+        shape, threads = tuple(inputs.shape[1:]), torch.get_num_threads()
+        key = (session.engine, session.cache, shape, threads, outputs.classes, outputs.head, outputs.kind)
         known = _CHOSEN.setdefault(self._network, {})
-        key = (self._session.engine, self._session.cache, tuple(inputs.shape[1:]), state, torch.get_num_threads())
-        images, chosen, _ = known.get(key, (0, None, ()))
-        if chosen is None and self._images > 2 * images:  # not asked yet, or for less work
-            chosen = quickest(self._module, inputs, self._session, images=self._images, agree=scores_agree)
-            known.clear()  # of weights that are gone
-            known[key] = (self._images, chosen, held)
-        return chosen
+        for old in [old for old, entry in known.items() if entry.state not in (state, None)]:
+            del known[old]
+        entry = known.get(key)
+        if entry is None or (entry.state and not entry.chosen and self._images > 2 * entry.images):
+            entry = known[key] = self._asked(inputs)
+        return entry.chosen
+
+    def _asked(self, inputs: Tensor) -> _Entry:
+        agree = scores_agree(self._outputs)
+        chosen = quickest(self._module, inputs, self._session, images=self._images, agree=agree)
+        state = state_of(self._network)  # after passes that may have filled its caches
+        with torch.no_grad():
+            self._module(inputs[:1])
+        if isinstance(state, str) or state_of(self._network) != state:
+            return _Entry(None, self._images, not_used(self._session, "the network changes whenever it runs"))
+        return _Entry(state, self._images, chosen)
 
 
-_Known: TypeAlias = "dict[Any, tuple[int, Chosen | None, tuple[torch.UntypedStorage, ...]]]"
+@dataclass(frozen=True)
+class _Entry:
+    """For how many images of a state of the network, which engine; the state is None of one that never stays."""
 
-_CHOSEN: WeakKeyDictionary[nn.Module, _Known] = WeakKeyDictionary()
-"""For how many images, which engine, and the memory of the weights: held, so that no others lie at its address."""
+    state: State | None
+    images: int
+    chosen: Chosen | None
+
+
+_CHOSEN: WeakKeyDictionary[nn.Module, dict[Any, _Entry]] = WeakKeyDictionary()
 
 
 class _Matrix(nn.Module):
-    def __init__(self, network: nn.Module, matrix: Callable[[nn.Module, Tensor], Tensor]) -> None:
+    """The network's scores as one matrix. Its layers stay in the mode that they are in."""
+
+    def __init__(self, network: nn.Module, outputs: Outputs) -> None:
         super().__init__()
-        self.network, self._matrix = network, matrix
+        self.network, self._outputs, self.training = network, outputs, False
+
+    def extra_repr(self) -> str:
+        """What decides which of several outputs is read."""
+        return f"classes={self._outputs.classes}, head={self._outputs.head}"
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self._matrix(self.network, inputs)
-
-
-def _state(network: nn.Module) -> tuple[Any, tuple[torch.UntypedStorage, ...]]:
-    """What changes when a weight does, and the memory of the weights.
-
-    None in place of the first where that cannot be told, or where somebody watches the layers. What is written through
-    `weight.data` has no version: some numbers of every weight are compared as well.
-    """
-    tensors = [tensor.detach() for tensor in (*network.parameters(), *network.buffers())]
-    watched = any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
-    if watched or any(tensor.is_inference() for tensor in tensors):
-        return None, ()
-    state = tuple((tensor.data_ptr(), tensor._version, _some(tensor)) for tensor in tensors)
-    return state, tuple(tensor.untyped_storage() for tensor in tensors)
-
-
-def _some(tensor: Tensor) -> bytes:
-    """A few of its numbers."""
-    count = len(tensor.untyped_storage()) // tensor.element_size() - tensor.storage_offset()
-    some = tensor.as_strided((min(_COMPARED, count),), (max(1, count // _COMPARED),))
-    return some.cpu().contiguous().view(torch.uint8).numpy().tobytes() if count else b""
+        """Normalised (N, C, H, W) -> (N, K)."""
+        return self._outputs._run(self.network, inputs)

@@ -25,7 +25,7 @@ class Entry:
     """A model that can be named.
 
     Attributes:
-        name: what `--model` takes.
+        name: what `load_model` takes.
         architecture: `LIBRARY:NAME`.
         weights: where they come from, in words.
         here: whether loading needs no network.
@@ -131,21 +131,25 @@ def load_model(
     if not name:
         raise ModelError("the name of the model is empty: `deepscope models` lists the local ones")
     session = given(architecture, categories, head, thresholds).within(session, name)
-    held = session.models.get(name)
+    options, held = ModelOptions.of(name, session), session.models.get(name)
     if isinstance(held, VisionModel):
-        return held.to(session.device)
-    options, place = ModelOptions.of(name, session), _located(name, session)
+        return _as_said(held, options, session, reads_architecture=False)
+    place = _located(name, session)
     for source in sources():
         model = source.open(place, options.within(session, place))
         if model is not None:
-            if options.architecture and not source.reads_architecture:
-                raise SettingError("architecture", f"is for weights that do not name it: {name} does, leave it out")
-            return options.applied(model).to(session.device)
+            return _as_said(model, options, session, reads_architecture=source.reads_architecture)
     if exists(Path(name)):
         raise ModelError(f"model {str(name)!r} {_unsupported(Path(name))}")
     if "/" in str(name) or Path(name).suffix:
         raise ModelError(f"model {str(name)!r}: no such file or folder")
-    raise unknown("model", str(name), [entry.name for entry in catalogue(session)], listing="`deepscope models --all`")
+    raise unknown("model", str(name), [entry.name for entry in catalogue(session)], listing="`deepscope models`")
+
+
+def _as_said(model: VisionModel, options: ModelOptions, session: Session, *, reads_architecture: bool) -> VisionModel:
+    if options.architecture and not reads_architecture:
+        raise SettingError("architecture", f"is for weights that do not name it: {model.name} does, leave it out")
+    return options.applied(model).to(session.device)
 
 
 def exists(path: Path) -> bool:

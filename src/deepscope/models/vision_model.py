@@ -17,6 +17,7 @@ from deepscope.errors import DataError, ModelError, unknown
 from deepscope.models.capabilities import LAYERS, Capabilities, require
 from deepscope.models.capture import capture
 from deepscope.models.heads import Head
+from deepscope.models.identity import network_sha256, weights_sha256
 from deepscope.models.outputs import Kind, Outputs
 from deepscope.models.preprocessing import Preprocessing, displayed, normalised
 from deepscope.models.weights import HALF
@@ -56,7 +57,7 @@ class VisionModel:
     graph, so gradients with respect to pixels need no further care.
 
     Attributes:
-        name: what `--model` calls it.
+        name: what `load_model` calls it.
         network: takes normalised (N, C, H, W), gives logits or probabilities in any form that `Outputs` reads.
             Put into eval mode, its parameters frozen. One in half precision is replaced by a float32 copy.
         preprocessing: makes pixels from images.
@@ -281,10 +282,10 @@ class VisionModel:
     def identity(self) -> str:
         """SHA-256 of what an answer depends on, for the names of kept results: hashed anew whenever it is asked for.
 
-        It covers the weights as they are now, the layers, preprocessing, classes and head.
+        It covers the weights as they are now, the layers and their code, preprocessing, classes and head.
         """
-        read = (str(self.network), self.preprocessing.to_json(), self.categories, str(self.head))
-        return hashlib.sha256(f"{self.fingerprint} {weights_sha256(self.network)} {read}".encode()).hexdigest()
+        read = (self.preprocessing.to_json(), self.categories, str(self.head))
+        return hashlib.sha256(f"{self.fingerprint} {network_sha256(self.network)} {read}".encode()).hexdigest()
 
     def require_classes(self) -> None:
         """Raises ModelError where the model only gives features."""
@@ -308,12 +309,3 @@ class VisionModel:
     def _std(self) -> Tensor:
         with torch.inference_mode(False):  # kept for later passes, which may need a gradient
             return torch.tensor(self.preprocessing.std, device=self.device).view(-1, 1, 1)
-
-
-def weights_sha256(network: nn.Module) -> str:
-    """SHA-256 of a network's parameters and buffers: names, types, shapes and numbers."""
-    digest = hashlib.sha256()
-    for key, value in sorted(network.state_dict().items()):
-        digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deepscope.adaptation import AdaptedModel
-from deepscope.presenters.shown import skipped_blocks
+from deepscope.presenters.shown import saved_note, skipped_blocks
 from deepscope.render import presents
 from deepscope.results import Block, Column, Curves, Note, Provenance, Result, Series, Table
 from deepscope.training import History
@@ -23,7 +23,7 @@ def present(adapted: AdaptedModel) -> Result:
         blocks=(
             _table(adapted),
             *(Note(f"{remark}.", "Classes", "warning") for remark in domains.remarks),
-            *(Note(f"{m.name} is a model: `deepscope classify IMAGES --model {m.name}`.", "Saved") for m in saved),
+            *map(saved_note, saved),
             *curves(adapted.history),
             *skipped_blocks(domains.skipped),
         ),

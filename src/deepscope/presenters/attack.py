@@ -66,6 +66,8 @@ def _aim(found: AdversarialExamples) -> str:
         return "any other class"
     if found.target == "random":
         return "a random other class each"
+    if found.model.head.label is not None:  # one label of several: it is taken away, or added
+        return f"the label {found.model.categories[-1]} changed"
     return f"to be classified as {found.model.categories[found.model.category(found.target)]}"
 
 

@@ -22,8 +22,9 @@ from deepscope.statistics import mean, median, proportion
 def present(found: AttackEvaluation) -> Result:
     """Success, distortion and cost of several attacks; accuracy over radii; defences and transfer."""
     right, wrong = len(found), len(found.misclassified)
+    total = right + wrong + found.at_target
     return Result(
-        title=f"{found.model.name} under attack: {right + wrong} images",
+        title=f"{found.model.name} under attack: {total} images",
         metrics={
             "images": right,
             "misclassified": wrong,
@@ -38,6 +39,7 @@ def present(found: AttackEvaluation) -> Result:
                 for name, outcome in ((method.attack.name, method.outcome) for method in found.methods)
                 for note in vanished_notes(outcome.vanished, gradients=bool(outcome.gradients.any()), method=name)
             ),
+            *_target_note(found),
             _table(found),
             *_curves(found),
             _defence_table(found),
@@ -48,6 +50,14 @@ def present(found: AttackEvaluation) -> Result:
         provenance=origin_of([found.model, *found.others], found),
         files=tuple(f"{FOLDER}/{file.as_posix()}" for method in found.methods for file in method.files),
     )
+
+
+def _target_note(found: AttackEvaluation) -> tuple[Note, ...]:
+    """What the accuracy counts of images that already show the target; nothing where there are none."""
+    if not found.at_target:
+        return ()
+    text = f"{found.at_target} of the images already show the target: not attacked, they count as right in accuracies."
+    return (Note(text, "Images of the target"),)
 
 
 def _metrics(found: AttackEvaluation) -> dict[str, float]:
@@ -102,18 +112,17 @@ def _row(found: AttackEvaluation, method: MethodEvaluation, place: int) -> tuple
 
 
 def _curves(found: AttackEvaluation) -> tuple[Curves, ...]:
-    curves, clean = [], found.clean.value
+    curves = []
     for norm, title in (("linf", "Linf radius x 255"), ("l2", "L2 radius")):
         equal: dict[tuple[tuple[float, ...], ...], list[str]] = {}  # such curves would hide one another
         for method in found.methods:
             radii = [radius for radius in method.outcome.radii if math.isfinite(radius)]
             if method.attack.norm == norm and radii:
-                held = (1 - float(np.mean(method.outcome.successes(place))) for place in range(len(radii)))
-                equal.setdefault(((0.0, *radii), (1.0, *held)), []).append(method.attack.name)
+                held = (found.accuracy(method, place).value for place in range(len(radii)))
+                equal.setdefault(((0.0, *radii), (found.clean.value, *held)), []).append(method.attack.name)
         scale = 255 if norm == "linf" else 1
         series = [
-            Series(", ".join(names), scale * np.array(radii), clean * np.array(held))
-            for (radii, held), names in equal.items()
+            Series(", ".join(names), scale * np.array(radii), np.array(held)) for (radii, held), names in equal.items()
         ]
         if series:
             curves.append(

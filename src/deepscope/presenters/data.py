@@ -1,4 +1,4 @@
-"""How the result of `deepscope data` is shown."""
+"""How the results of `deepscope data` are shown."""
 
 from __future__ import annotations
 
@@ -7,9 +7,46 @@ from pathlib import Path
 
 from deepscope.data.audit import Audit, Pair
 from deepscope.data.fingerprint import BITS
+from deepscope.data.listing import DatasetList, InstalledDataset
 from deepscope.presenters.shown import missing, skipped_blocks, thumbnail
 from deepscope.render import presents
 from deepscope.results import Block, Column, ImageGrid, Note, Picture, Provenance, Result, Table
+
+
+@presents(DatasetList)
+def present_list(found: DatasetList) -> Result:
+    """A table of the datasets, how to get those that are missing, and their licences."""
+    lacks = dict(zip((dataset.name for dataset in found.datasets), found.missing, strict=True))
+    rows = tuple((d.name, d.summary, d.holds, "no" if lacks[d.name] else "yes") for d in found.datasets)
+    licences = tuple((d.name, d.licence) for d in found.datasets)
+    return Result(
+        title="Datasets",
+        metrics={"datasets": len(found), "here": sum(not missing for missing in found.missing)},
+        blocks=(
+            Table(
+                tuple(Column(name) for name in ("dataset", "what", "holds", "here")),
+                rows,
+                caption=f"Data is in {found.home / 'data'}.",
+            ),
+            *(Note(f"{name}: {missing}.", "Not installed") for name, missing in lacks.items() if missing),
+            Table((Column("dataset"), Column("licence")), licences, title="Licences"),
+            Note("For your own images, give a folder with one folder of images per class."),
+        ),
+    )
+
+
+@presents(InstalledDataset)
+def present_installed(found: InstalledDataset) -> Result:
+    """A row per file, and the licence."""
+    rows = tuple((str(file.path), file.checked, file.sha256 or None) for file in found.files)
+    return Result(
+        title=f"{found.dataset.name} is installed",
+        metrics={"files": len(rows)},
+        blocks=(
+            Table((Column("path"), Column("checked"), Column("SHA-256")), rows),
+            Note(f"{found.dataset.licence}.", "Licence"),
+        ),
+    )
 
 
 @presents(Audit)

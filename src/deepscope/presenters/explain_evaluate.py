@@ -20,32 +20,32 @@ def present(found: Evaluation) -> Result:
     """Tables of the measures, the methods in pairs, the sanity check, and the networks in pairs."""
     metrics: dict[str, float] = {}
     blocks: list[Block] = []
-    for place, network in enumerate(found.networks):
-        prefix = f"{network.model.name}/" if place else ""
+    for place, (called, network) in enumerate(zip(found.names, found.networks)):
+        prefix = f"{called}/" if place else ""
         metrics[f"{prefix}images"] = len(network.paths)
         for method, of_method in network.values.items():
             for name, numbers in of_method.items():
                 metrics |= mean(numbers).metrics(f"{prefix}{name}/{method}")
             metrics[f"{prefix}constant/{method}"] = network.constant[method]
-        blocks += [_measures_table(found, network), *refused_table(network.model, network.refused)]
-        blocks += _left_out_table(network)
-        blocks.append(_pairs_table(found, network))
+        blocks += [_measures_table(found, network, called), *refused_table(network.model, network.refused)]
+        blocks += _left_out_table(network, called)
+        blocks.append(_pairs_table(found, network, called))
         if network.sanity:
             metrics |= {f"{prefix}{name}": value for name, value in sanity_metrics(network.sanity).items()}
             blocks += sanity_blocks(network.sanity)
     if len(found.networks) == 2:
-        compared, table = _networks_table(*found.networks)
+        compared, table = _networks_table(found)
         metrics |= compared
         blocks.append(table)
     first = found.networks[0]
     models = [network.model for network in found.networks]
     return Result(
-        title=f"How far maps of {' and '.join(model.name for model in models)} can be trusted",
+        title=f"How far maps of {' and '.join(found.names)} can be trusted",
         metrics=metrics,
         blocks=(*blocks, *skipped_blocks(first.skipped)),
         arrays={
-            f"{network.model.name}/{name}/{method}": numbers
-            for network in found.networks
+            f"{called}/{name}/{method}": numbers
+            for called, network in zip(found.names, found.networks)
             for method, of_method in network.values.items()
             for name, numbers in of_method.items()
         },
@@ -58,7 +58,7 @@ def _sign(found: Evaluation, measure: str) -> int:
     return 1 if measure in (POINTING, RANK) or found.measures[measure].higher_is_better else -1
 
 
-def _measures_table(found: Evaluation, network: Measurements) -> Table:
+def _measures_table(found: Evaluation, network: Measurements, called: str) -> Table:
     """Methods by measures, each with its interval."""
     names = list(next(iter(network.values.values())))
     rows: list[tuple[Cell, ...]] = [
@@ -67,10 +67,10 @@ def _measures_table(found: Evaluation, network: Measurements) -> Table:
     rows += [(method, *("not applicable" for _ in names)) for method in network.refused]
     columns = (Column("method"), *(Column(f"{name} {'↑' if _sign(found, name) > 0 else '↓'}") for name in names))
     caption = "Means over images with 95 % bootstrap intervals; ↑ larger is better, ↓ smaller."
-    return Table(columns, tuple(rows), title=f"Measures, {network.model.name}", caption=caption)
+    return Table(columns, tuple(rows), title=f"Measures, {called}", caption=caption)
 
 
-def _left_out_table(network: Measurements) -> list[Block]:
+def _left_out_table(network: Measurements, called: str) -> list[Block]:
     """How many images a measure says nothing of; nothing where it applies to all."""
     images = len(network.paths)
     rows: list[tuple[Cell, ...]] = [
@@ -87,10 +87,10 @@ def _left_out_table(network: Measurements) -> list[Block]:
         return []
     columns = (Column("method"), Column("measure"), Column("images", "d"), Column("why"))
     caption = f"Of {images} images. These values are in no mean and no comparison."
-    return [Table(columns, tuple(rows), title=f"Left out, {network.model.name}", caption=caption)]
+    return [Table(columns, tuple(rows), title=f"Left out, {called}", caption=caption)]
 
 
-def _pairs_table(found: Evaluation, network: Measurements) -> Table:
+def _pairs_table(found: Evaluation, network: Measurements, called: str) -> Table:
     """For each measure, the best method against each other one, image by image."""
     rows: list[tuple[Cell, ...]] = []
     for name in next(iter(network.values.values())):
@@ -100,11 +100,12 @@ def _pairs_table(found: Evaluation, network: Measurements) -> Table:
         rows += [(name, best, other, *_difference(numbers[best], numbers[other])) for other in numbers if other != best]
     caption = "Best minus other on the same images; they differ where the interval leaves 0 out."
     columns = (*(Column(text) for text in ("measure", "best", "other")), *_DIFFERENCE)
-    return Table(columns, tuple(rows), title=f"In pairs, {network.model.name}", caption=caption)
+    return Table(columns, tuple(rows), title=f"In pairs, {called}", caption=caption)
 
 
-def _networks_table(first: Measurements, second: Measurements) -> tuple[dict[str, float], Table]:
+def _networks_table(found: Evaluation) -> tuple[dict[str, float], Table]:
     """The first network minus the second, image by image."""
+    first, second = found.networks
     metrics: dict[str, float] = {}
     rows: list[tuple[Cell, ...]] = []
     for method, values in first.values.items():
@@ -113,7 +114,7 @@ def _networks_table(first: Measurements, second: Measurements) -> tuple[dict[str
             metrics |= difference(numbers, other).metrics(f"difference/{name}/{method}")
             rows.append((method, name, *_difference(numbers, other)))
     columns = (Column("method"), Column("measure"), *_DIFFERENCE)
-    title = f"{first.model.name} minus {second.model.name}, image by image"
+    title = f"{' minus '.join(found.names)}, image by image"
     return metrics, Table(columns, tuple(rows), title=title)
 
 

@@ -38,9 +38,10 @@ def image_cell(photos: Photos, index: int) -> GridCell:
     """The image with its file's name, its true class, where known, and its predicted class with its probability."""
     label, true = int(photos.predicted[index]), photos.true_class(index)
     categories = photos.model.categories
-    if photos.model.head.kind == "multilabel":  # the most probable label, which may be below its threshold
+    if photos.model.head.kind == "multilabel":
         true = None
-    said = f"predicted {categories[label]} ({float(photos.probabilities[index, label]):.2f})"
+    verb = "predicted" if photos.predictions[index, label] else "below its threshold:"
+    said = f"{verb} {categories[label]} ({float(photos.probabilities[index, label]):.2f})"
     if true is not None:
         said = f"{categories[true]} · {said}"
     return picture(photos.model.displayed(photos.pixels[index]), caption=f"{photos.paths[index].name} · {said}")

@@ -23,8 +23,8 @@ def present(found: GANEvaluation) -> Result:
 
 
 _NO_EVALUATOR = (
-    "Classes, and distances by an evaluator's features: no evaluator knows these images. `deepscope gan evaluator DATA "
-    "--out evaluator/` trains one, and `deepscope gan evaluate GENERATOR --evaluator evaluator/` uses it."
+    "Classes, and distances by an evaluator's features: no evaluator knows these images. Train one with "
+    "`deepscope gan evaluator` and give its folder to `deepscope gan evaluate` as the evaluator."
 )
 
 

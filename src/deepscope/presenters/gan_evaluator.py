@@ -14,7 +14,7 @@ def present(found: TrainedEvaluator) -> Result:
     columns = (Column("network"), *(Column(name, ".4f") for name in ("accuracy", "low", "high")))
     blocks: list[Block] = [Table(columns, rows, "Accuracy on held-out images", "95 % Wilson intervals.")]
     if found.folder:
-        text = f"`deepscope gan evaluate GENERATOR --evaluator {found.folder}` uses it, and so does `gan train`."
+        text = f"`deepscope gan evaluate` and `deepscope gan train` take {found.folder} as their evaluator."
         blocks.append(Note(text, "Next"))
     return Result(
         title=f"An evaluator of {found.data}",

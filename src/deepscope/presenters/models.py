@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
+from deepscope.models import DEFAULT
 from deepscope.models.anatomy import Anatomy
 from deepscope.models.describing import Described
 from deepscope.models.layer_table import Layer
+from deepscope.models.listing import ClassList, ModelList
 from deepscope.render import presents
 from deepscope.results import Column, Note, Provenance, Result, Table
+
+
+@presents(ModelList)
+def present_list(found: ModelList) -> Result:
+    """A row per model, and how to list those that are left out."""
+    columns = (Column("model"), Column("parameters", ",d"), Column("input"), Column("here"), Column("weights"))
+    cells = {**found.columns(), "here": ["yes" if entry.here else "no" for entry in found.entries]}
+    table = Table(columns, tuple(zip(*cells.values(), strict=True)), caption=f"The default is {DEFAULT}.")
+    more = Note(f"{found.left_out:,} architectures of timm are not shown: `deepscope models 'timm:*'` lists them.")
+    return Result(
+        title="Models",
+        metrics={"models": len(found) + found.left_out, "here": found.here},
+        blocks=(table, more) if found.left_out else (table,),
+    )
+
+
+@presents(ClassList)
+def present_classes(found: ClassList) -> Result:
+    """A row per class."""
+    columns = (Column("class", "d"), Column("name"), Column("WordNet"))
+    return Result(
+        title=f"Classes of {found.model.name}",
+        metrics={"classes": len(found)},
+        blocks=(Table(columns, tuple(zip(*found.columns().values(), strict=True))),),
+    )
 
 
 @presents(Anatomy)

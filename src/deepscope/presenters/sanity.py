@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepscope.attributions import SanityCheck
-from deepscope.results import Block, Column, Curves, Series, Table
+from deepscope.results import Block, Column, Curves, Note, Series, Table
 from deepscope.statistics import mean
 
 
@@ -30,6 +30,10 @@ def sanity_blocks(check: SanityCheck) -> list[Block]:
         (name, str(found.upper), str(found.unrelated), str(found.margin), found.verdict)
         for name, found in check.found.items()
     )
+    left_out = [
+        Note(reason, f"Sanity check, {check.model.name}: {name} does not apply")
+        for name, reason in check.refused.items()
+    ]
     caption = (
         f"Spearman's rank correlation of a map with the trained network's, on {check.images} images, "
         "each with its own shuffling. Margin: how far the maps stay above the middle between an unrelated "
@@ -45,6 +49,7 @@ def sanity_blocks(check: SanityCheck) -> list[Block]:
             title=f"Survival of the maps, {check.model.name}",
             caption="Bands are 95 % intervals over images (Adebayo et al. 2018).",
         ),
+        *left_out,
     ]
 
 

@@ -11,11 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from deepscope import images
 from deepscope.classification import Classification
-from deepscope.errors import DeepscopeError
 from deepscope.images import Skipped
-from deepscope.models import Preprocessing, VisionModel
+from deepscope.models import VisionModel
+from deepscope.names import distinct
 from deepscope.results import Block, Column, Note, Picture, Provenance, Table
 
 THUMBNAIL = 256
@@ -35,16 +34,6 @@ def thumbnail(image: Image.Image, *, caption: str = "") -> Picture:
     return Picture(np.asarray(small), caption=caption)
 
 
-def photograph(path: Path, *, caption: str = "", show: Preprocessing | None = None) -> Picture:
-    """An image file made small for a figure, or as `show` makes it; where it no longer exists, a grey square."""
-    try:
-        if show is not None:
-            return picture(show(path), caption=caption)
-        return thumbnail(images.decode(path, at_least=THUMBNAIL), caption=caption)
-    except DeepscopeError:
-        return missing(caption=caption)
-
-
 def missing(*, caption: str = "") -> Picture:
     """A placeholder for an image whose file cannot be read any more."""
     square = np.full((THUMBNAIL // 4, THUMBNAIL // 4, 3), 128, np.uint8)
@@ -58,7 +47,7 @@ def skipped_blocks(skipped: Sequence[Skipped]) -> tuple[Block, ...]:
     rows = tuple((item.path, item.reason) for item in skipped)
     number = f"{len(skipped)} input{'s' if len(skipped) != 1 else ''}"
     return (
-        Note(f"{number} could not be read and {'were' if len(skipped) != 1 else 'was'} skipped.", "Skipped", "warning"),
+        Note(f"{number} could not be used and {'were' if len(skipped) != 1 else 'was'} skipped.", "Skipped", "warning"),
         Table(columns=(Column("path"), Column("reason")), rows=rows, title="Skipped"),
     )
 
@@ -74,27 +63,18 @@ def origin(models: Iterable[VisionModel], paths: Sequence[Path], digests: Sequen
     for path, content in zip(paths, digests, strict=True):
         digest.update(path.name.encode(errors="surrogateescape") + content)
     return Provenance(
-        models={model.name: model.fingerprint for model in models},
+        models=_fingerprints(models),
         data=f"{len(paths)} images, sha256 {digest.hexdigest()}" if paths else "",
         sha256=digest.hexdigest() if paths else "",
     )
 
 
-def provenance(models: Iterable[VisionModel], paths: Sequence[Path]) -> Provenance:
-    """What was used and what was read, if anything: the data's digest covers every file's name and bytes.
+def _fingerprints(models: Iterable[VisionModel]) -> dict[str, str]:
+    """By name; the same network is named once."""
+    found = dict.fromkeys((model.name, model.fingerprint) for model in models)
+    return dict(zip(distinct(name for name, _ in found), (fingerprint for _, fingerprint in found), strict=True))
 
-    It is computed when the work is done. Of a file that cannot be read by then it covers the name alone, and says so.
-    """
-    digest, gone = hashlib.sha256(), 0
-    for path in paths:
-        digest.update(path.name.encode(errors="surrogateescape"))
-        try:
-            for part in images.parts(path):
-                digest.update(part)
-        except DeepscopeError:
-            gone += 1
-    unread = f" ({gone} of them unreadable)" if gone else ""
-    return Provenance(
-        models={model.name: model.fingerprint for model in models},
-        data=f"{len(paths)} images{unread}, sha256 {digest.hexdigest()}" if paths else "",
-    )
+
+def saved_note(model: VisionModel) -> Note:
+    """What can be done with a model that was saved as a folder."""
+    return Note(f"{model.name} is a model: give its folder to any command or to `deepscope.load_model`.", "Saved")

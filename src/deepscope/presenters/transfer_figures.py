@@ -73,11 +73,11 @@ def best_metrics(found: OnSplits) -> dict[str, float]:
 
 def shots_curve(fitted: FittedClassifier) -> Curves:
     """Test accuracy against training images per class."""
-    intervals = [_interval(values) for values in fitted.shots.values()]
+    intervals = [statistics.over_seeds(values) for values in fitted.shots.values()]
     series = Series(
         "test accuracy",
         np.array(list(fitted.shots)),
-        np.array([np.mean(values) for values in fitted.shots.values()]),
+        np.array([interval.value for interval in intervals]),
         np.array([interval.low for interval in intervals]),
         np.array([interval.high for interval in intervals]),
     )
@@ -89,10 +89,6 @@ def shots_curve(fitted: FittedClassifier) -> Curves:
         caption=f"Mean of {fitted.draws} random draws of training images, with its 95 % interval.",
         x_scale="log",
     )
-
-
-def _interval(values: Sequence[float]) -> statistics.Estimate:
-    return statistics.over_seeds(values) if len(values) > 1 else statistics.Estimate(values[0], values[0], values[0])
 
 
 def map_of_features(fitted: FittedClassifier) -> Curves:
@@ -125,6 +121,7 @@ def _per_class(answers: Answers, predicted: Tensor) -> Table:
         ),
         rows,
         title="Per class",
+        kind="classes",
     )
 
 

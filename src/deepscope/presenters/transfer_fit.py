@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from deepscope.presenters.shown import origin, skipped_blocks
+from deepscope.presenters.shown import origin, saved_note, skipped_blocks
 from deepscope.presenters.transfer_figures import copies_note, evaluation_blocks, map_of_features, shots_curve
 from deepscope.render import presents
 from deepscope.results import Curves, Note, Result, Series
@@ -37,7 +37,7 @@ def present(fitted: FittedClassifier) -> Result:
                 f"95 % Wilson interval {accuracy.low:.1%} to {accuracy.high:.1%}.",
                 "Accuracy",
             ),
-            *(Note(f"{m.name} is a model: `deepscope classify IMAGES --model {m.name}`.", "Saved") for m in saved),
+            *map(saved_note, saved),
             *copies_note([split]),
             *evaluation_blocks(answers, calibration),
             shots_curve(fitted),

@@ -45,7 +45,8 @@ def ideas_table(found: Improvements) -> Table:
             for idea, row, p in zip(found.ideas, found.rows, found.p_values, strict=True)
         ),
         title="One idea at a time",
-        caption="Marked: what cross-validation on the training images prefers. p: paired with the baseline.",
+        caption="Marked: what cross-validation on the training images prefers. p: paired with the baseline, adjusted "
+        "for all ideas together.",
         mark=found.best,
     )
 

@@ -50,7 +50,8 @@ _COLUMNS = (
 
 _CAPTION = (
     "The marked row has the highest cross-validated accuracy on the training images. A dash: not measured. p: paired "
-    "with the marked row. Published: Table 1.1 of the report (Delefosse and Vin), on 15-Scene."
+    "with the marked row, adjusted for all rows together. Published: Table 1.1 of the report (Delefosse and Vin), on "
+    "15-Scene."
 )
 
 

@@ -14,12 +14,13 @@ from deepscope.checks.held_out import held_out
 from deepscope.command import Budget
 from deepscope.errors import SettingError, unknown
 from deepscope.inputs.examples import Data
-from deepscope.models import VisionModel
-from deepscope.models.capabilities import SCORES, require
+from deepscope.models import VisionModel, capabilities
 from deepscope.render import Presented, presents
+from deepscope.report.card import ModelCard
 from deepscope.report.keeping import Outcome, Shelf
 from deepscope.report.overview import overview
 from deepscope.report.page import page, refuse_foreign, write
+from deepscope.report.requirements import assess, parsed
 from deepscope.report.running import run
 from deepscope.results import Result
 from deepscope.session import Session
@@ -33,11 +34,13 @@ class Audit(Presented):
         title: of the page.
         introduction: what was run, on what, and in which budget.
         outcomes: one per check, in the order of the page.
+        card: the model card, with the verdict on what was required.
     """
 
     title: str
     introduction: str
     outcomes: tuple[Outcome, ...]
+    card: ModelCard
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -50,7 +53,7 @@ class Audit(Presented):
 
     def page(self) -> str:
         """The self-contained HTML page, as `deepscope report` writes it."""
-        return page(self.outcomes, title=self.title, introduction=self.introduction)
+        return page(self.outcomes, title=self.title, introduction=self.introduction, card=self.card)
 
     def save(self, folder: str | Path) -> Path:
         """Write the page: to the file where the path ends in .html, else to index.html in the folder."""
@@ -72,7 +75,7 @@ class Audit(Presented):
         }
 
 
-def audit(
+def audit(  # noqa: PLR0913  (the public face)
     model: VisionModel,
     data: Data,
     *,
@@ -80,6 +83,7 @@ def audit(
     labels: str | Path | None = None,
     budget: Budget = "quick",
     checks: Sequence[str] = (),
+    require: Sequence[str] = (),
     seed: int = 0,
     session: Session | None = None,
 ) -> Audit:
@@ -99,6 +103,8 @@ def audit(
             by default `labels.csv` in it.
         budget: "quick" takes minutes, "full" as long as the full data needs.
         checks: names of the checks to run; all by default.
+        require: bounds such as "accuracy>=0.9", on the figure that a check shows first or on any "CHECK/METRIC"; the
+            card says which are met.
         seed: of every random draw.
         session: device, precision, folders and progress; its own seed counts where it is given.
 
@@ -112,8 +118,10 @@ def audit(
         >>> model = ds.load_model("my-model")  # doctest: +SKIP
         >>> ds.audit(model, "photos/").save("audit.html")  # doctest: +SKIP
         >>> ds.audit(model, test_set, train=training_set).metrics  # doctest: +SKIP
+        >>> ds.audit(model, "photos/", require=["accuracy>=0.9"]).card.verdict  # doctest: +SKIP
+        'pass'
     """
-    require(model, "audit", SCORES)
+    capabilities.require(model, "audit", capabilities.SCORES)
     session = Session.of(session, device=model.device, seed=seed)
     session = replace(session, models={**session.models, model.name: model})
     if (train is None or model.head.kind == "multilabel") and isinstance(data, (str, Path)):
@@ -124,6 +132,7 @@ def audit(
         held = GivenData.of(data, train, session)
         name, place = held.images.name, held.digest
         session = replace(session, data={**session.data, name: held})
+    required = parsed(require)
     members = Check.members()
     checks = [checks] if isinstance(checks, str) else checks
     if not isinstance(cast("object", checks), Sequence):
@@ -141,7 +150,8 @@ def audit(
     key = hashlib.sha256(f"{model.identity}\0{place}".encode()).hexdigest()[:16]
     shelf = Shelf(session.cache / "audits" / key, session, model.identity)
     *_, state = run(chosen, shelf, budget)
-    return Audit(f"{model.name} on {Path(name).name}", state.said, state.outcomes)
+    card = ModelCard.of(model, name, state.outcomes, assess(required, state.outcomes))
+    return Audit(f"{model.name} on {Path(name).name}", state.said, state.outcomes, card)
 
 
 @presents(Audit)

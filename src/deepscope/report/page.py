@@ -14,6 +14,7 @@ from markupsafe import Markup
 from deepscope.errors import FileError
 from deepscope.files import atomic
 from deepscope.render.html import environment, shown, styles
+from deepscope.report.card import ModelCard
 from deepscope.report.full_runs import full_run
 from deepscope.report.keeping import Outcome
 from deepscope.report.overview import OPEN, answer_rows, overview, unanswered
@@ -55,8 +56,13 @@ class Page:
         self.title = title
         self._parts: dict[str, Part] = {}
 
-    def html(self, state: State) -> str:
-        """The document, complete whatever is still to come."""
+    def html(self, state: State, card: ModelCard | None = None) -> str:
+        """The document, complete whatever is still to come.
+
+        Args:
+            state: what is finished.
+            card: of the classifier that was examined.
+        """
         parts = [self._part(outcome) for outcome in state.outcomes]
         glance, answered = shown(overview(state.outcomes)), answer_rows(state.outcomes)
         chosen = cards(parts)
@@ -68,6 +74,7 @@ class Page:
                 title=self.title,
                 state=state,
                 sentence=sentence(parts),
+                model=card,
                 when=_when(state.outcomes),
                 cards=chosen,
                 strip=[one for one in parts if one.tile and not any(card.part is one for card in chosen)],
@@ -91,15 +98,16 @@ class Page:
         return self._parts[name]
 
 
-def page(outcomes: Sequence[Outcome], *, title: str, introduction: str) -> str:
+def page(outcomes: Sequence[Outcome], *, title: str, introduction: str, card: ModelCard | None = None) -> str:
     """The document of a finished report.
 
     Args:
         outcomes: in the order of their chapters.
         title: of the page.
         introduction: a paragraph that says what was run, on what, and in which budget.
+        card: of the classifier that was examined.
     """
-    return Page(title).html(State(tuple(outcomes), introduction))
+    return Page(title).html(State(tuple(outcomes), introduction), card)
 
 
 def _when(outcomes: Sequence[Outcome]) -> str:

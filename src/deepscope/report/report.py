@@ -9,13 +9,15 @@ from typing import ClassVar, Literal, TypeVar
 
 from deepscope.checks import Check
 from deepscope.checks.held_out import held_out
-from deepscope.command import Budget, Command, Keeping, PartFailed, Section
+from deepscope.command import Budget, Command, Keeping, NotMet, PartFailed, Section
 from deepscope.command.output import refuse_data
 from deepscope.errors import SettingError, unknown
-from deepscope.models import DEFAULT
+from deepscope.models import DEFAULT, VisionModel
 from deepscope.render.text import duration
+from deepscope.report.card import ModelCard, refuse_foreign_card, verdict_blocks
 from deepscope.report.keeping import Outcome, Shelf
 from deepscope.report.page import Page, refuse_foreign, write
+from deepscope.report.requirements import Requirement, assess, parsed, read_requirements
 from deepscope.report.running import run
 from deepscope.results import Column, Note, Result, Table
 from deepscope.session import Session
@@ -30,8 +32,8 @@ Family = TypeVar("Family", bound=Section)
 class Report(Command):
     """Write one HTML page: the experiments of the report (Delefosse & Vin), or an audit of your own classifier.
 
-    Without --data, the studies of the report run: every question is answered with measured figures next to the
-    published ones. With --data (and --model), your classifier is audited. Finished sections are kept: an interrupted
+    Without data, the studies of the report run: every question is answered with measured figures next to the
+    published ones. With data and a model, your classifier is audited. Finished sections are kept: an interrupted
     report resumes where it stopped, and only sections whose inputs have changed run again.
 
     Attributes:
@@ -43,6 +45,9 @@ class Report(Command):
             DEEPSCOPE_HOME has data, and quick otherwise.
         chapters: only the chapters whose numbers begin like this ("1", "2.1").
         studies: only the studies or checks of these names.
+        require: bounds on figures of the audit, such as "accuracy>=0.9" or "leaks<=0": a check's name stands for the
+            figure that its section shows first, CHECK/METRIC for any other. If one is missed, the exit status is 1.
+        requirements: a TOML file with such bounds: in the table [require], and in [recommend] those that only warn.
         list: only list the sections that would run, with their estimated times.
     """
 
@@ -56,6 +61,8 @@ class Report(Command):
     budget: Literal["auto", "quick", "full"] = "auto"
     chapters: tuple[str, ...] = ()
     studies: tuple[str, ...] = ()
+    require: tuple[str, ...] = ()
+    requirements: Path | None = None
     list: bool = False
 
     def run(self, session: Session) -> Result:
@@ -63,34 +70,49 @@ class Report(Command):
 
         Raises:
             PartFailed: the page is written, but a section of it failed.
+            NotMet: a requirement is missed.
         """
-        budget = self._budget(session)
+        budget, required = self._budget(session), self._required()
         chosen = self._chosen(budget)
-        if self.data is not None:
-            name = self.model or DEFAULT
-            examined = held_out(name, self.data, session, self.labels)  # refused now rather than in every section
-            about = examined.model.identity
-            title = f"{examined.model.name} on {Path(self.data).name}"
-        else:
-            title, about = "Deep learning applications, measured", ""
+        model: VisionModel | None = None
+        title, about = "Deep learning applications, measured", ""
+        if self.data is not None:  # refused now rather than in every section
+            model = held_out(self.model or DEFAULT, self.data, session, self.labels).model
+            title, about = f"{model.name} on {Path(self.data).name}", model.identity
         folder = session.out or _FOLDER
         shelf = Shelf(folder / "studies", session, about)
         if self.list:
             return _listing(chosen, budget, shelf)
         refuse_data(folder, self, session)
         refuse_foreign(folder / "index.html")
+        if model is not None:
+            refuse_foreign_card(folder)
         outcomes: Sequence[Outcome] = ()
-        keeping, page = Keeping("the page"), Page(title)
+        keeping, page, card = Keeping("the page"), Page(title), None
         for state in run(chosen, shelf, budget):
             outcomes, keeping = state.outcomes, Keeping("the page")
+            if model is not None:
+                done = state.running is None
+                card = ModelCard.of(model, str(self.data), outcomes, assess(required, outcomes) if done else ())
             with keeping:
-                write(folder / "index.html", page.html(state))
+                write(folder / "index.html", page.html(state, card))
+                if card is not None:
+                    card.save(folder)
         if not keeping.failure:
             session.note(f"the page is {(folder / 'index.html').resolve()}")
         if failed := [outcome.section.name for outcome in outcomes if outcome.failure]:
             where = f"{folder / 'index.html'} has the rest"
             raise PartFailed(f"{len(failed)} of {len(outcomes)} sections failed ({', '.join(failed)}); {where}")
-        return keeping.done(_summary(outcomes, None if keeping.failure else folder / "index.html"))
+        result = keeping.done(_summary(outcomes, None if keeping.failure else folder / "index.html", card))
+        if missed := [str(one.requirement) for one in card.requirements if one.verdict == "fail"] if card else []:
+            raise NotMet(result, f"{len(missed)} of {len(required)} requirements are missed: {'; '.join(missed)}")
+        return result
+
+    def _required(self) -> tuple[Requirement, ...]:
+        for name in ("require", "requirements"):
+            if getattr(self, name) and self.data is None:
+                raise SettingError(name, "needs {data}: requirements are on the figures of an audit")
+        return (*parsed(self.require), *(read_requirements(self.requirements) if self.requirements else ()))
 
     def _budget(self, session: Session) -> Budget:
         if self.budget != "auto":
@@ -142,7 +164,7 @@ def _listing(chosen: Sequence[Section], budget: Budget, shelf: Shelf) -> Result:
     )
 
 
-def _summary(outcomes: Sequence[Outcome], path: Path | None) -> Result:
+def _summary(outcomes: Sequence[Outcome], path: Path | None, card: ModelCard | None) -> Result:
     rows = tuple((o.section.chapter, o.section.name, o.result.title, "kept" if o.kept else "run") for o in outcomes)
     return Result(
         title="Report",
@@ -152,6 +174,7 @@ def _summary(outcomes: Sequence[Outcome], path: Path | None) -> Result:
             **{f"{o.section.name}/{name}": value for o in outcomes for name, value in o.result.metrics.items()},
         },
         blocks=(
+            *(() if card is None or card.verdict is None else verdict_blocks(card)),
             Table((Column("chapter"), Column("study"), Column("found"), Column("")), rows),
             *([Note(f"The page is {path}.", "Page")] if path else []),
         ),

@@ -43,7 +43,7 @@ class Number:
             value = share(estimate) if headline.form == "share" else amount(estimate)
             interval = ends(estimate, 100 if headline.form == "share" else 1)
         exact = estimate.low == estimate.high
-        return cls(value, "" if exact else interval if estimate.known else "one training", headline.label)
+        return cls(value, "" if exact else interval if estimate.known else "no interval", headline.label)
 
 
 @dataclass(frozen=True)

@@ -69,10 +69,14 @@ class Shortcuts(Presented):
         return sorted(pairs, key=lambda pair: -strength[pair])
 
     def typical(self, pair: tuple[int, int]) -> tuple[list[int], list[int]]:
-        """Rows of images of the group that show the difference most, and of others that show it least."""
+        """Rows of images of the group that show the difference most, and of others that show it least.
+
+        Images whose property is not known are in neither.
+        """
         row, group = pair
         sign = 1 if self.auroc[pair] > 0.5 else -1
-        order = np.argsort(-sign * np.nan_to_num(self.values[:, row], nan=-sign * np.inf), kind="stable")
+        order = np.argsort(-sign * self.values[:, row], kind="stable")
+        order = order[~np.isnan(self.values[order, row])]
         inside = self.members[order, group]
         return order[inside][:_PICTURES].tolist(), order[~inside][::-1][:_PICTURES].tolist()
 

@@ -34,7 +34,8 @@ class ActivationMaps(Study):
     """Draw the maps of the first convolution, and measure what the report (Delefosse & Vin) observed visually.
 
     A map that follows edges correlates with the size of the image's gradient; one that follows brightness or colour
-    correlates with the channels themselves. Each map is assigned to what it correlates with most.
+    correlates with the channels themselves. Each map is assigned to what it correlates with most. The map of a dead
+    filter, which is the same everywhere, is assigned to none.
 
     Attributes:
         model: network whose first convolution is examined; the bundled one where its weights are missing.
@@ -99,7 +100,7 @@ class ActivationMaps(Study):
 
 
 def explained(maps: NDArray[np.float32], pixels: NDArray[np.uint8]) -> dict[str, float]:
-    """The shares of maps that follow edges, brightness and colour most.
+    """The shares of maps that follow edges, brightness and colour most; a map that is the same everywhere follows none.
 
     Args:
         maps: (C, H, W) activations.
@@ -116,13 +117,15 @@ def explained(maps: NDArray[np.float32], pixels: NDArray[np.uint8]) -> dict[str,
     names = [name for name, planes in candidates.items() for _ in planes]
     planes = _standard(np.stack([plane for group in candidates.values() for plane in group]))
     correlation = np.abs(_standard(maps.astype(np.float64)) @ planes.T) / planes.shape[1]
-    best = [names[index] for index in correlation.argmax(1)]
+    best = [names[index] if most > 0 else "" for index, most in zip(correlation.argmax(1), correlation.max(1))]
     return {name: best.count(name) / len(best) for name in candidates}
 
 
 def _standard(planes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Flat planes of mean 0 and deviation 1; those that are the same everywhere are 0."""
     flat = planes.reshape(len(planes), -1)
-    return (flat - flat.mean(1, keepdims=True)) / np.maximum(flat.std(1, keepdims=True), 1e-12)
+    varies = flat.max(1, keepdims=True) > flat.min(1, keepdims=True)
+    return np.where(varies, flat - flat.mean(1, keepdims=True), 0) / np.maximum(flat.std(1, keepdims=True), 1e-12)
 
 
 def _answers(estimates: dict[str, Estimate], model: str, wanted: str, count: int) -> Sequence[Answer]:
@@ -131,7 +134,7 @@ def _answers(estimates: dict[str, Estimate], model: str, wanted: str, count: int
         Answer(
             f"4. maps that follow {name} most",
             "some, by eye",
-            f"{estimate.value:.0%} [{estimate.low:.0%}, {estimate.high:.0%}]",
+            share(estimate, interval=True),
             "answered",
             f"largest absolute correlation, over {count} images, bootstrap interval{instead}",
         )

@@ -24,9 +24,9 @@ from deepscope.adaptation import (
 from deepscope.command import Headline
 from deepscope.errors import SettingError
 from deepscope.render.text import share
-from deepscope.results import Block, Column, Curves, Provenance, Result, Series, Table
+from deepscope.results import Provenance, Result
 from deepscope.session import Session
-from deepscope.statistics import Estimate
+from deepscope.statistics import Estimate, simultaneous
 from deepscope.studies import adaptation_shown as shown
 from deepscope.studies.adaptation_runs import (
     SOURCE_ACCURACY,
@@ -37,10 +37,12 @@ from deepscope.studies.adaptation_runs import (
     recipes,
     train_all,
 )
-from deepscope.studies.study import Answer, Budget, Study, Verdict, answers
+from deepscope.studies.claims import minor_decrease
+from deepscope.studies.study import Answer, Budget, Study, Verdict, answers, decided
 
 FACTORS = (0.0, 0.01, 0.1, 0.3, 1.0, 3.0)
 CONSTANT = (0.1, 0.3, 1.0)
+_BY_FACTOR = {factor: f"factor-{factor:g}" for factor in FACTORS}
 
 _SOURCE_ONLY, _DANN, _NO_REVERSAL, _TEACHER = "source-only", "factor-0.3", "no-reversal", "adversarial-teacher"
 _PAPER = "paper"
@@ -52,7 +54,7 @@ class AdaptationQuestions(Study):
     """The effect of gradient reversal, its factor, pseudo-labels and other components, from MNIST to MNIST-M.
 
     The questions use the modern recipe, which takes a tenth of the steps of the paper's; a separate table shows the
-    effect of the choices in the paper's network. Every training is kept (below --out, else in the cache): the
+    effect of the choices in the paper's network. Every training is kept (in the output folder, else in the cache): the
     same command resumes an interrupted study.
 
     Attributes:
@@ -76,7 +78,7 @@ class AdaptationQuestions(Study):
     @classmethod
     def within(cls, budget: Budget) -> AdaptationQuestions:
         """A few epochs of small steps on some hundred digits from one seed, or everything."""
-        return cls() if budget == "full" else cls(seeds=1, epochs=3, images=1500, batch_size=16, thorough=False)
+        return cls() if budget == "full" else cls(seeds=1, epochs=2, images=1500, batch_size=16, thorough=False)
 
     def inputs(self, home: Path) -> Sequence[Path]:
         """Digits and photographs."""
@@ -122,9 +124,13 @@ class AdaptationQuestions(Study):
             metrics=shown.metrics(trained, validators),
             blocks=(
                 answers(self._answers(trained)),
-                *_factors(trained),
-                *_compared(trained, _TEACHER, "without-", "Without one ingredient", "the strongest method as it is"),
-                *_compared(trained, _PAPER, f"{_PAPER}-", "The paper's network, changed", "the network as published"),
+                *shown.factors(trained, _BY_FACTOR),
+                *shown.compared(
+                    trained, _TEACHER, "without-", "Without one ingredient", "the strongest method as it is"
+                ),
+                *shown.compared(
+                    trained, _PAPER, f"{_PAPER}-", "The paper's network, changed", "the network as published"
+                ),
                 shown.arms_table(trained, {}),
                 *shown.along(trained, _NEEDED, {}),
                 shown.validators_table(validators),
@@ -136,45 +142,42 @@ class AdaptationQuestions(Study):
     def _answers(self, trained: AdaptationsTrained) -> list[Answer]:
         target = {name: trained.runs.mean(name, TARGET_ACCURACY) for name in trained.outcomes}
         known = trained.last(_NO_REVERSAL, "domain/accuracy"), trained.last(_DANN, "domain/accuracy")
-        worse = target[_NO_REVERSAL].value < target[_DANN].value and known[0].value > known[1].value
+        lost = trained.runs.gap(_NO_REVERSAL, _DANN, TARGET_ACCURACY)
+        learned = trained.last_gap(_NO_REVERSAL, _DANN, "domain/accuracy")
         before, after = (trained.runs.mean(name, SOURCE_ACCURACY) for name in (_SOURCE_ONLY, _DANN))
+        change = trained.runs.gap(_DANN, _SOURCE_ONLY, SOURCE_ACCURACY)
+        helped = trained.runs.gap(_TEACHER, _DANN, TARGET_ACCURACY)
         return [
             Answer(
                 "1. without the reversal",
                 "the domain classifier becomes proficient",
                 f"target {target[_NO_REVERSAL]} (with {target[_DANN]}, no domain loss {target[_SOURCE_ONLY]}); domain "
                 f"accuracy {known[0].value:.3f} (with {known[1].value:.3f})",
-                self._verdict(worse),
+                decided(lost.high < 0 < learned.low, lost.low > 0 or learned.high < 0),
+                f"without minus with, seed by seed: target {lost}, domain accuracy {learned}",
             ),
             Answer(
                 "2. source accuracy, modern recipe",
                 "a minor decrease",
                 f"{after} after, {before} before",
-                self._verdict(0 < before.value - after.value <= 0.01),
-                "a decrease of at most one point counts as minor",
+                minor_decrease(change),
+                f"seed by seed {change}; a decrease of at most one point counts as minor",
             ),
             self._factor(trained),
             Answer(
                 "4. pseudo-labels",
                 "help by narrowing the gap",
                 f"target {target[_TEACHER]} with a teacher's pseudo-labels, {target[_DANN]} without",
-                self._verdict(target[_TEACHER].value > target[_DANN].value),
-                _confident(trained.outcomes[_TEACHER]),
+                decided(helped.low > 0, helped.high < 0),
+                f"seed by seed {helped}; {_confident(trained.outcomes[_TEACHER])}",
             ),
         ]
 
-    def _verdict(self, holds: bool) -> Verdict:
-        """One seed is not enough for a verdict."""
-        return "answered" if self.seeds == 1 else "reproduced" if holds else "differs"
-
     def _factor(self, trained: AdaptationsTrained) -> Answer:
         question, published = "3. the factor's influence", "an optimal value is crucial"
-        found = {factor: f"factor-{factor:g}" for factor in FACTORS}
-        if not all(name in trained.outcomes for name in found.values()):
-            return Answer(
-                question, published, "-", "not measured here", f"`deepscope study {self.name} --thorough` measures it"
-            )
-        by_factor = {factor: trained.runs.mean(name, TARGET_ACCURACY).value for factor, name in found.items()}
+        if not all(name in trained.outcomes for name in _BY_FACTOR.values()):
+            return Answer(question, published, "-", "not measured here", "a thorough run of the study measures it")
+        by_factor = {factor: trained.runs.mean(name, TARGET_ACCURACY).value for factor, name in _BY_FACTOR.items()}
         best = max(by_factor, key=lambda factor: by_factor[factor])
         measured = ", ".join(f"{factor:g}: {value:.3f}" for factor, value in by_factor.items())
         constant = ", ".join(
@@ -182,9 +185,8 @@ class AdaptationQuestions(Study):
             for factor in CONSTANT
             if (name := f"constant-{factor:g}") in trained.outcomes
         )
-        crucial = 0 < best < max(FACTORS)
         because = f"best at {best:g}, with the paper's rising schedule; constant from the start: {constant}"
-        return Answer(question, published, measured, self._verdict(crucial), because)
+        return Answer(question, published, measured, _crucial(trained), because)
 
     def headline(self, result: Result) -> Headline:
         """What the strongest ingredient brings."""
@@ -192,20 +194,33 @@ class AdaptationQuestions(Study):
             name: Estimate.of(result.metrics, f"accuracy/{name}/target") for name in (_SOURCE_ONLY, _DANN, _TEACHER)
         }
         bare, dann, teacher = found.values()
-        decided = teacher.known and dann.known
+        known = teacher.known and dann.known
         return Headline(
             f"With a teacher's pseudo-labels the target accuracy is {share(teacher)}, with the gradient reversal alone "
             f"{share(dann)}, and {share(bare)} without a domain loss."
-            + (
-                " Target labels measure it and choose nothing." if decided else " One training of each decides nothing."
-            ),
+            + (" Target labels measure it and choose nothing." if known else " One training of each decides nothing."),
             "target accuracy with a teacher's pseudo-labels",
             teacher,
             published="they help",
-            verdict="reproduced" if decided and teacher.low > dann.value else "",
+            verdict="reproduced" if known and teacher.low > dann.high else "",
             tone="good",
             picture=result.figure("Target accuracy"),
         )
+
+
+def _crucial(trained: AdaptationsTrained) -> Verdict:
+    """Whether a factor between the ends is better than both, seed by seed, with intervals for all of them together."""
+    lowest, *between, highest = FACTORS
+    level = simultaneous(len(between))
+    gaps = {
+        (factor, end): trained.runs.gap(_BY_FACTOR[factor], _BY_FACTOR[end], TARGET_ACCURACY, confidence=level)
+        for factor in between
+        for end in (lowest, highest)
+    }
+    return decided(
+        any(all(gaps[factor, end].low > 0 for end in (lowest, highest)) for factor in between),
+        any(all(gaps[factor, end].high < 0 for factor in between) for end in (lowest, highest)),
+    )
 
 
 def _confident(runs: Sequence[AdaptationOutcome]) -> str:
@@ -258,37 +273,3 @@ def _variants(paper: Recipe, modern: Recipe) -> dict[str, Recipe]:
         "adam": replace(paper, optimiser="adam", rate=modern.rate),
         "augmented": replace(paper, augmentation=modern.augmentation),
     }
-
-
-def _factors(trained: AdaptationsTrained) -> list[Block]:
-    names = {factor: f"factor-{factor:g}" for factor in FACTORS}
-    if not all(name in trained.outcomes for name in names.values()):
-        return []
-    series = []
-    for domain in ("target", "source"):
-        found = [trained.runs.mean(name, f"accuracy/{domain}") for name in names.values()]
-        x = np.array([max(factor, 1e-3) for factor in names])
-        low, high = (np.array([getattr(e, end) for e in found]) for end in ("low", "high"))
-        band = (low, high) if np.isfinite(low).all() else (None, None)
-        series.append(Series(domain, x, np.array([e.value for e in found]), *band))
-    caption = "Accuracy by the largest factor of the reversal; 0 is drawn at 0.001."
-    return [Curves(tuple(series), "factor", "accuracy", "Influence of the factor", caption, x_scale="log")]
-
-
-def _compared(trained: AdaptationsTrained, base: str, prefix: str, title: str, called: str) -> list[Block]:
-    """What each change does to target accuracy, compared seed by seed."""
-    rows = []
-    for name, runs in trained.outcomes.items():
-        if name.startswith(prefix):
-            change = trained.runs.gap(name, base, TARGET_ACCURACY)
-            interval = (change.low, change.high) if len(runs) > 1 else (None, None)
-            rows.append(
-                (name.removeprefix(prefix), trained.runs.mean(name, TARGET_ACCURACY).value, change.value, *interval)
-            )
-    if not rows:
-        return []
-    columns = (Column("change"), Column("target", ".4f"))
-    columns += tuple(Column(word, "+.4f") for word in ("difference", "low", "high"))
-    whole = trained.runs.mean(base, TARGET_ACCURACY)
-    caption = f"Target accuracy against {called} ({whole}), paired by seed, 95 % Student intervals."
-    return [Table(columns, tuple(rows), title=title, caption=caption)]

@@ -35,7 +35,7 @@ from deepscope.errors import SettingError
 from deepscope.kept import training_folder
 from deepscope.models import DEFAULT
 from deepscope.session import Session
-from deepscope.statistics import Estimate, over_seeds
+from deepscope.statistics import Estimate, gap_over_seeds, over_seeds
 from deepscope.studies.arms import Outcome, Trained, train_arms
 
 SOURCE_ACCURACY, TARGET_ACCURACY = "accuracy/source", "accuracy/target"
@@ -85,6 +85,12 @@ class AdaptationsTrained:
     def last(self, arm: str, figure: str) -> Estimate:
         """A recorded figure of an arm after its last step, over its seeds."""
         return over_seeds([along(run, figure)[-1] for run in self.outcomes[arm]])
+
+    def last_gap(self, arm: str, other: str, figure: str) -> Estimate:
+        """How far a recorded figure lies above another arm's after the last step, seed by seed."""
+        theirs = {run.seed: along(run, figure)[-1] for run in self.outcomes[other]}
+        shared = [run for run in self.outcomes[arm] if run.seed in theirs]
+        return gap_over_seeds([along(run, figure)[-1] for run in shared], [theirs[run.seed] for run in shared])
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
 from deepscope.results import Block, Column, Curves, Note, Series, Table
 from deepscope.session import Session
 from deepscope.studies.adaptation_runs import (
@@ -113,3 +115,37 @@ def notes(trained: AdaptationsTrained) -> list[Note]:
         "intervals; one seed has none."
     )
     return [*(Note(said, "Diverged", "warning") for said in trained.runs.diverged), Note(text, "How to read this")]
+
+
+def factors(trained: AdaptationsTrained, names: Mapping[float, str]) -> list[Block]:
+    """Accuracy by the largest factor of the reversal; nothing where one was not trained."""
+    if not all(name in trained.outcomes for name in names.values()):
+        return []
+    series = []
+    for domain in ("target", "source"):
+        found = [trained.runs.mean(name, f"accuracy/{domain}") for name in names.values()]
+        x = np.array([max(factor, 1e-3) for factor in names])
+        low, high = (np.array([getattr(e, end) for e in found]) for end in ("low", "high"))
+        band = (low, high) if np.isfinite(low).all() else (None, None)
+        series.append(Series(domain, x, np.array([e.value for e in found]), *band))
+    caption = "Accuracy by the largest factor of the reversal; 0 is drawn at 0.001."
+    return [Curves(tuple(series), "factor", "accuracy", "Influence of the factor", caption, x_scale="log")]
+
+
+def compared(trained: AdaptationsTrained, base: str, prefix: str, title: str, called: str) -> list[Block]:
+    """What each change does to target accuracy, compared seed by seed."""
+    rows = []
+    for name, runs in trained.outcomes.items():
+        if name.startswith(prefix):
+            change = trained.runs.gap(name, base, TARGET_ACCURACY)
+            interval = (change.low, change.high) if len(runs) > 1 else (None, None)
+            rows.append(
+                (name.removeprefix(prefix), trained.runs.mean(name, TARGET_ACCURACY).value, change.value, *interval)
+            )
+    if not rows:
+        return []
+    columns = (Column("change"), Column("target", ".4f"))
+    columns += tuple(Column(word, "+.4f") for word in ("difference", "low", "high"))
+    whole = trained.runs.mean(base, TARGET_ACCURACY)
+    caption = f"Target accuracy against {called} ({whole}), paired by seed, 95 % Student intervals."
+    return [Table(columns, tuple(rows), title=title, caption=caption)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol, TypeVar
 
 from deepscope.session import Session
-from deepscope.statistics import Estimate, over_seeds
+from deepscope.statistics import Estimate, gap_over_seeds, over_seeds
 from deepscope.training import Diverged, History
 
 
@@ -65,10 +65,12 @@ class Trained(Generic[Arm, Result]):
             return Estimate(math.inf, -math.inf, math.inf)
         return over_seeds(values)
 
-    def gap(self, arm: str, other: str, figure: str) -> Estimate:
+    def gap(self, arm: str, other: str, figure: str, *, confidence: float = 0.95) -> Estimate:
         """How far a figure of an arm lies above another arm's, seed by seed, with Student's interval."""
         theirs = {run.seed: run.figures[figure] for run in self.outcomes[other]}
-        return over_seeds([run.figures[figure] - theirs[run.seed] for run in self.outcomes[arm] if run.seed in theirs])
+        shared = [run for run in self.outcomes[arm] if run.seed in theirs]
+        pairs = [run.figures[figure] for run in shared], [theirs[run.seed] for run in shared]
+        return gap_over_seeds(*pairs, confidence=confidence)
 
 
 def train_arms(

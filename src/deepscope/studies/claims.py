@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from deepscope.results import Column, Table
 from deepscope.statistics import Estimate
-from deepscope.studies.study import Answer
+from deepscope.studies.study import Answer, Verdict, decided
 
 _FEWEST = 6
 
 
 @dataclass(frozen=True)
 class Row:
-    """One figure, and where it would be if the claim were true: above (1) or below (-1) 0; 0 claims nothing.
+    """One figure, and its sign if the claim holds: positive (1) or negative (-1); 0 where nothing is claimed.
 
     Attributes:
         name, text: of the figure, for programs and for readers.
@@ -73,13 +73,19 @@ class Question:
         return Answer(self.title, self.claim, "; ".join(said), verdict)
 
 
+def minor_decrease(change: Estimate) -> Verdict:
+    """Whether the whole interval of a change in accuracy is a decrease, of at most one point."""
+    return decided(change.low >= -0.01 and change.high < 0, change.low > 0 or change.high < -0.01)
+
+
 def _cells(estimate: Estimate) -> tuple[float | None, ...]:
     """Value and interval, empty where there is none."""
-    return tuple(None if np.isnan(x) else x for x in (estimate.value, estimate.low, estimate.high))
+    return tuple(x if np.isfinite(x) else None for x in (estimate.value, estimate.low, estimate.high))
 
 
 def unpaired(first: NDArray[np.float64], second: NDArray[np.float64]) -> Estimate:
-    """Difference of two groups' means with its bootstrap interval; NaN where a group is empty."""
+    """Difference of two groups' means with its bootstrap interval, without NaN values; NaN where a group is empty."""
+    first, second = (group[~np.isnan(group)] for group in (first, second))
     if not len(first) or not len(second):
         return Estimate(float("nan"), float("nan"), float("nan"))
     rng = np.random.default_rng(0)
@@ -89,9 +95,16 @@ def unpaired(first: NDArray[np.float64], second: NDArray[np.float64]) -> Estimat
 
 
 def rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> Estimate:
-    """Spearman's rank correlation with its bootstrap interval over images; NaN where one is the same everywhere."""
+    """Spearman's rank correlation with its bootstrap interval over images.
+
+    Images of which either value is NaN are left out. NaN where none is left, or one is the same everywhere.
+    """
     from scipy.stats import rankdata
 
+    known = ~(np.isnan(first) | np.isnan(second))
+    first, second = first[known], second[known]
+    if not len(first):
+        return Estimate(float("nan"), float("nan"), float("nan"))
     drawn = np.random.default_rng(0).integers(0, len(first), (2000, len(first)))
     rows = np.concatenate([np.arange(len(first))[None], drawn])
     a, b = (

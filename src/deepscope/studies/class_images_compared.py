@@ -47,12 +47,14 @@ class Plan:
         iterations: ascending numbers of steps of the report's method.
         rates: learning rates of the report's method.
         batch_size: images per batch.
+        swapped: whether the evaluator makes images too, and the model evaluates them.
     """
 
     classes: int
     iterations: tuple[int, ...]
     rates: tuple[float, ...]
     batch_size: int
+    swapped: bool = True
 
 
 @dataclass(frozen=True)
@@ -121,9 +123,8 @@ class Ways:
             ]
             steps = tuple(sorted({round(first * part / 24) for part in range(25)}))
             self.outcomes["source from another class"] = self._make("other", recipe, steps, others)[first]
-        self.outcomes[f"default, made with {evaluator.name}"] = self._reverse("default")
-        if any(isinstance(module, _BatchNorm) for module in evaluator.network.modules()):
-            self.outcomes[f"statistics, made with {evaluator.name}"] = self._reverse("statistics")
+        if plan.swapped:
+            self._swap()
 
     def metrics(self) -> dict[str, float]:
         """Every measure of every way, its name made of plain words."""
@@ -173,8 +174,13 @@ class Ways:
             if step in self.plan.iterations or step == recipe.iterations
         }
 
-    def _reverse(self, name: str) -> Outcome:
+    def _swap(self) -> None:
         """The same with the networks swapped."""
+        self.outcomes[f"default, made with {self.evaluator.name}"] = self._swapped("default")
+        if any(isinstance(module, _BatchNorm) for module in self.evaluator.network.modules()):
+            self.outcomes[f"statistics, made with {self.evaluator.name}"] = self._swapped("statistics")
+
+    def _swapped(self, name: str) -> Outcome:
         targets = [translate(target, self.model, self.evaluator) for target in self.targets]
         images = self._images(self.evaluator, targets, f"{name}, {self.evaluator.name}", preset(name), (), None)
         return self._evaluated(images.pixels, self.evaluator, self.model)

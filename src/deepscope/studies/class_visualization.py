@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar
 
 from torch import Tensor
@@ -34,6 +34,7 @@ class ClassVisualization(Study):
         iterations: gradient steps after which images of the report's method are compared.
         rates: learning rates of the report's method, over three decades.
         batch_size: images per batch.
+        thorough: also make images with the evaluator, which the other network then evaluates.
     """
 
     chapter: ClassVar[str] = "2.3 Class visualisation"
@@ -47,13 +48,15 @@ class ClassVisualization(Study):
     iterations: tuple[int, ...] = (200, 500, 1000)
     rates: tuple[float, ...] = (0.05, 0.5, 5, 50)
     batch_size: int = 8
+    thorough: bool = True
 
     @classmethod
     def within(cls, budget: Budget) -> ClassVisualization:
-        """Few classes and short ascents, or all that the report shows."""
+        """Few classes, short ascents and one network that makes the images, or all that the report shows."""
         if budget == "full":
             return cls()
-        return cls(model=DEFAULT, evaluator="efficientnet_lite1", classes=4, iterations=(20, 40), rates=(0.5, 5))
+        few = cls(model=DEFAULT, evaluator="efficientnet_lite1", classes=4, thorough=False)
+        return replace(few, iterations=(20, 40), rates=(0.5, 5))
 
     def run(self, session: Session) -> Result:
         """Make and evaluate the images of every way."""
@@ -66,7 +69,8 @@ class ClassVisualization(Study):
             evaluator = load_model(self.evaluator, session)
         except DeepscopeError as error:
             return unevaluated(model, SHOWN, str(error), session)
-        ways = Ways(Plan(self.classes, self.iterations, self.rates, self.batch_size), model, evaluator, session)
+        plan = Plan(self.classes, self.iterations, self.rates, self.batch_size, self.thorough)
+        ways = Ways(plan, model, evaluator, session)
         result = Result(
             title=f"Class images of {self.model} by {len(ways.targets)} classes, evaluated by {self.evaluator}",
             metrics={"classes": len(ways.targets), **ways.metrics()},
@@ -108,9 +112,13 @@ class ClassVisualization(Study):
         else:
             why = "no data/imagenet-sample: `deepscope data get imagenet-sample`"
             found.append(Answer("10. start from an image", "more focused", "—", "not measured here", why))
-        found.append(
-            _compare(ways, "11. another network", f"default, made with {ways.evaluator.name}", "default", published="—")
-        )
+        question = "11. another network"
+        if self.thorough:
+            found.append(
+                _compare(ways, question, f"default, made with {ways.evaluator.name}", "default", published="—")
+            )
+        else:
+            found.append(Answer(question, "—", "—", "not measured here", "this budget makes images with one network"))
         found.append(_vgg16(ways.session))
         return found
 
@@ -173,5 +181,5 @@ def _vgg16(session: Session) -> Answer:
     whole = any(e.name == "vgg16" and e.here and not e.features_only for e in catalogue(session))
     why = "the weights of VGG16's class layer are missing"
     if whole:
-        why = "its weights are available: `deepscope study class-visualization --model vgg16`"
+        why = "its weights are available: run the study with vgg16 as the model"
     return Answer("11. VGG16", "often superior", "—", "not measured here", why)

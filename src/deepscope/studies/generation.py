@@ -26,11 +26,11 @@ _PLAIN, _CONDITIONAL, _CLUSTERS = "unconditional", "conditional", "clusters"
 class Generation(GenerationStudy):
     """DCGAN and conditional DCGAN on MNIST, and the quality of their images.
 
-    The discriminator has no normalisation and is regularised by R1, as with `gan train --r1-regularised`;
+    The discriminator has no normalisation and is regularised by R1, as `gan train` can be told;
     `generation-questions` trains with DCGAN's own settings.
 
-    Every training and measurement is kept (below --out, else in the cache): the same command resumes an
-    interrupted study, and more seeds add to it. --precision bfloat16 is faster.
+    Every training and measurement is kept (in the output folder, else in the cache): the same command resumes an
+    interrupted study, and more seeds add to it. The precision bfloat16 is faster.
 
     Attributes:
         seeds: trainings per arm, with consecutive seeds.

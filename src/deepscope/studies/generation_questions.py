@@ -32,8 +32,8 @@ _SUGGESTED = {
 class GenerationQuestions(GenerationStudy):
     """The effect of each choice in training a DCGAN: objective, rates, widths, steps, z, and the label in D.
 
-    Trainings are short: arms can be compared, but none is fully trained; `generation` has long trainings. All are
-    kept (below --out, else in the cache), and the same command resumes an interrupted study.
+    Trainings are short: arms can be compared, but none is fully trained; `generation` has long trainings. All are kept
+    (in the output folder, else in the cache), and the same command resumes an interrupted study.
 
     Attributes:
         seeds: trainings per arm, with consecutive seeds.
@@ -62,7 +62,7 @@ class GenerationQuestions(GenerationStudy):
         """Small networks on two thousand digits from one seed, without the suggested experiments, or everything."""
         if budget == "full":
             return cls()
-        return cls(seeds=1, epochs=4, batch_size=16, images=2000, samples=1000, width=16, thorough=False)
+        return cls(seeds=1, epochs=3, batch_size=16, images=2000, samples=1000, width=16, thorough=False)
 
     @property
     def needed(self) -> Sequence[str]:
@@ -170,9 +170,7 @@ def _suggested(question: str, names: Sequence[str], trained: TrainedGANs) -> Ans
     title, base = f"5. {question}", "unconditional"
     present = [name for name in names if name in trained.outcomes]
     if not present:
-        return Answer(
-            title, "-", "-", "not measured here", f"`deepscope study {GenerationQuestions.name} --thorough` measures it"
-        )
+        return Answer(title, "-", "-", "not measured here", "a thorough run of the study measures it")
     measured = ", ".join(f"{name} {trained.mean(name, 'digit-fid')}" for name in (base, *present))
     sides: dict[str, list[str]] = {"better": [], "worse": [], "not decided": []}
     for name in present:

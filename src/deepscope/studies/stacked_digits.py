@@ -28,8 +28,8 @@ _PUBLISHED = {_PLAIN: 99, _PACKED: 1000}
 class StackedDigits(GenerationStudy):
     """How many of a thousand modes a DCGAN finds: three random digits in the colours of each image.
 
-    There are as many stacks as digits; 26,000 samples are usual. All trainings are kept (below --out, else in the
-    cache), and the same command resumes an interrupted study.
+    There are as many stacks as digits; 26,000 samples are usual. All trainings are kept (in the output folder, else in
+    the cache), and the same command resumes an interrupted study.
 
     Attributes:
         seeds: trainings per arm, with consecutive seeds.

@@ -11,13 +11,18 @@ from typing_extensions import Self
 from deepscope.command import Budget, Section
 from deepscope.results import Column, Table
 
-__all__ = ["ANSWERS", "Answer", "Budget", "Study", "Verdict", "answers"]
+__all__ = ["ANSWERS", "Answer", "Budget", "Study", "Verdict", "answers", "decided"]
 
 ANSWERS = "Answers"
 """The title of the table that closes every study."""
 Verdict = Literal["reproduced", "differs", "answered", "not decided", "not measured here"]
 """How a measured figure compares with the published one; "answered" where the report gives no figure, "not decided"
-where the images are too few to tell."""
+where the images or trainings are too few to tell."""
+
+
+def decided(holds: bool, fails: bool) -> Verdict:
+    """The verdict on a claim that intervals or tests show to hold, show to fail, or leave open."""
+    return "reproduced" if holds else "differs" if fails else "not decided"
 
 
 class Study(Section):

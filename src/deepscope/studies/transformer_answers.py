@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepscope.attributions import Attribution, SanityCheck, attribute
+from deepscope.attributions import Attribution, Sanity, SanityCheck, attribute
 from deepscope.attributions.measuring import CHANCE, POINTING, Values
 from deepscope.inputs import Photos
 from deepscope.presenters.explain_compare import ACROSS
 from deepscope.presenters.explained import heat, image_cell
 from deepscope.results import Column, GridCell, ImageGrid, Table
-from deepscope.statistics import Estimate, difference, mean
-from deepscope.studies.claims import Question, Row, unpaired
+from deepscope.statistics import Estimate, difference, mean, simultaneous
+from deepscope.studies.claims import Question, Row
 from deepscope.studies.study import Answer
 
 FAITHFULNESS, HELD_OUT, INK = "faithfulness", "held-out", "pixels"
@@ -36,6 +36,7 @@ class Measured:
         accuracy: on the test digits.
         test, held_out: method, or "random" for random maps, or "pixels" for the digit itself as its map -> measure ->
             (N,) values, on test digits and on held-out training digits.
+        digits: (N,) places of the test digits among those that were drawn for every network.
         sanity: the sanity check, on test digits.
         refused: methods that do not apply, and why.
     """
@@ -43,6 +44,7 @@ class Measured:
     accuracy: Estimate
     test: Mapping[str, Values]
     held_out: Mapping[str, Values]
+    digits: Sequence[int]
     sanity: SanityCheck
     refused: Mapping[str, str]
 
@@ -61,9 +63,14 @@ class Measured:
         values = (self.held_out if held_out else self.test)[method]
         return values["insertion"] - values["deletion"]
 
-    def gained(self, method: str, *, than: str = CHANCE) -> NDArray[np.float64]:
+    def gained(self, method: str, *, than: str = CHANCE, held_out: bool = False) -> NDArray[np.float64]:
         """(N,) insertion minus deletion, above that of other maps of the same digits."""
-        return self.area(method) - self.area(than)
+        return self.area(method, held_out=held_out) - self.area(than, held_out=held_out)
+
+    @property
+    def leader(self) -> str:
+        """The method that is most faithful on held-out training digits."""
+        return _leader({method: mean(self.gained(method, held_out=True)).value for method in self.methods})
 
     def pointed(self, method: str) -> NDArray[np.float64]:
         """(N,) share of the map on or next to the strokes, above that of random maps."""
@@ -72,24 +79,34 @@ class Measured:
     def trusted(self, method: str) -> bool:
         """Whether it is more faithful than random maps, points better, and passes the sanity check."""
         beyond = self._above_0(self.gained(method)) and self._above_0(self.pointed(method))
-        return beyond and self.sanity.found[method].verdict == "passes"
+        checked = Sanity.of(self.sanity.survived[method], self.sanity.depths, confidence=self._together)
+        return beyond and checked.verdict == "passes"
 
     def informative(self, method: str) -> bool:
         """Whether it is more faithful than the digit itself, which knows nothing of the network."""
         return self._above_0(self.gained(method, than=INK))
 
+    @property
+    def _together(self) -> float:
+        """The confidence of intervals that hold for all methods together."""
+        return simultaneous(len(self.methods))
+
     def _above_0(self, values: NDArray[np.float64]) -> bool:
-        """With an interval that holds for all methods together (Bonferroni)."""
-        return mean(values, confidence=1 - 0.05 / len(self.methods)).low > 0
+        return mean(values, confidence=self._together).low > 0
+
+
+def _leader(gains: Mapping[str, float]) -> str:
+    """The method whose mean gain is the largest; the first by name where several are."""
+    return min(gains, key=lambda name: (-gains[name], name))
 
 
 def leader(metrics: Mapping[str, float]) -> str | None:
-    """The method that is most faithful to the transformer on held-out training digits."""
+    """The transformer's `Measured.leader`, from the metrics of a result; None where there are none."""
     head, tail = f"{HELD_OUT}/{FAITHFULNESS}/", "/vit"
     found = {
         key[len(head) : -len(tail)]: metrics[key] for key in metrics if key.startswith(head) and key.endswith(tail)
     }
-    return max(found, key=lambda name: found[name], default=None)
+    return _leader(found) if found else None
 
 
 def worth(found: Mapping[str, Measured]) -> list[Answer]:
@@ -123,9 +140,9 @@ def questions(vit: Measured, cnn: Measured) -> list[Question]:
 
 
 def _leading(vit: Measured) -> Question:
-    best = max(vit.methods, key=lambda name: mean(vit.area(name, held_out=True)).value)
+    best = vit.leader
     others = [name for name in vit.methods if name != best]
-    level = 1 - 0.05 / len(others)
+    level = simultaneous(len(others))
     rows = [
         Row(
             f"leading/{name}",
@@ -152,33 +169,38 @@ def leading(question: Question) -> Answer:
 
 
 def _claim(vit: Measured, paper: str, method: str, others: tuple[str, ...]) -> Question:
+    known = [other for other in others if method in vit.test and other in vit.test]
+    level = simultaneous(len(known))
     rows = [
         Row(
             f"claim/{method}/{other}",
             f"{method} minus {other}",
-            difference(vit.gained(method), vit.gained(other)),
+            difference(vit.gained(method), vit.gained(other), confidence=level),
             1,
             vit.images,
         )
-        for other in others
-        if method in vit.test and other in vit.test
+        for other in known
     ]
     return Question(f"{method} on the vit", f"more faithful than {' and '.join(others)} ({paper})", tuple(rows))
 
 
 def _networks(vit: Measured, cnn: Measured) -> Question:
+    """Digit by digit, on those that both classify correctly."""
+    shared, *places = np.intersect1d(vit.digits, cnn.digits, return_indices=True)
+    names = [name for name in vit.methods if name in cnn.test]
+    level = simultaneous(len(names))
     rows = [
         Row(
             f"networks/{name}",
             f"{name}: vit minus cnn",
-            unpaired(*(values[~np.isnan(values)] for values in (vit.gained(name), cnn.gained(name)))),
+            difference(vit.gained(name)[places[0]], cnn.gained(name)[places[1]], confidence=level),
             0,
-            min(vit.images, cnn.images),
+            len(shared),
         )
-        for name in vit.methods
-        if name in cnn.test
+        for name in names
     ]
-    return Question("The vit against the cnn", "none; faithfulness of the same method to both", tuple(rows))
+    claim = f"none; faithfulness of the same method to both, on {len(shared)} digits that both classify correctly"
+    return Question("The vit against the cnn (intervals for all rows together)", claim, tuple(rows))
 
 
 def table(name: str, one: Measured) -> Table:

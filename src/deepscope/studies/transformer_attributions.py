@@ -16,7 +16,7 @@ from deepscope.attributions.measuring import CHANCE, POINTING, Batch, Values, jo
 from deepscope.attributions.sanity import check_sanity
 from deepscope.command import Headline
 from deepscope.data import Digits
-from deepscope.errors import DataError, SettingError, UnsupportedError
+from deepscope.errors import DataError, DeepscopeError, SettingError
 from deepscope.inputs import Photos, read_photos
 from deepscope.kept import training_folder
 from deepscope.models import VisionModel
@@ -47,8 +47,8 @@ class TransformerAttributions(Study):
 
     Both networks are trained on MNIST here, and every method that applies is measured on digits that they classify
     correctly: deletion and insertion against black, the share of the map on or next to the strokes, and the sanity
-    check. Baselines are random maps, and the digit itself as its map. Trainings are kept (below --out, else in the
-    cache).
+    check. Baselines are random maps, and the digit itself as its map. Trainings are kept (in the output folder, else in
+    the cache).
 
     Attributes:
         epochs: epochs per training.
@@ -109,13 +109,18 @@ class TransformerAttributions(Study):
             test = self._drawn(model, data.test, self.limit, session)
             held_out = self._drawn(model, data.held_out, max(2, self.limit // 2), session)
             methods, refused = _applicable(model, test)
+            on_test, on_held_out = (self._measured(methods, refused, digits, session) for digits in (test, held_out))
+            sanity = check_sanity(methods, test[range(min(self.sanity, len(test)))], session)
+            refused |= sanity.refused
             measured = Measured(
                 accuracy,
-                self._measured(methods, test, session),
-                self._measured(methods, held_out, session),
-                check_sanity(methods, test[range(min(self.sanity, len(test)))], session),
+                {method: values for method, values in on_test.items() if method not in refused},
+                {method: values for method, values in on_held_out.items() if method not in refused},
+                test.rows,
+                sanity,
                 refused,
             )
+            methods = {method: methods[method] for method in measured.methods}
             found[name] = measured
             read_digits.append(test)
             metrics |= _metrics(name, measured)
@@ -144,8 +149,10 @@ class TransformerAttributions(Study):
         photos = read_photos(model, pairs, session, text="reading digits")
         return photos[[row for row, right in enumerate(photos.correct) if right]]
 
-    def _measured(self, methods: Mapping[str, Attribution], photos: Photos, session: Session) -> dict[str, Values]:
-        """Method, or a baseline -> measure -> (N,) values."""
+    def _measured(
+        self, methods: dict[str, Attribution], refused: dict[str, str], photos: Photos, session: Session
+    ) -> dict[str, Values]:
+        """Method, or a baseline -> measure -> (N,) values. A method without a map of a digit becomes a refused one."""
         measures = (Insertion(self.steps, "black"), Deletion(self.steps, "black"))
         ink = photos.pixels.amax(1)
         near = functional.max_pool2d((ink > 0.5).float()[:, None], 3, 1, 1)[:, 0]
@@ -153,10 +160,15 @@ class TransformerAttributions(Study):
         for first in range(0, len(photos), self.batch_size):
             rows = range(first, min(first + self.batch_size, len(photos)))
             batches.append(Batch(photos[rows], first, near[rows.start : rows.stop]))
-        found: dict[str, Values] = {
-            name: joined([measure_batch(method, batch, measures, session) for batch in batches])
-            for name, method in (*methods.items(), (CHANCE, None))
-        }
+        found: dict[str, Values] = {}
+        for name, method in (*methods.items(), (CHANCE, None)):
+            try:
+                found[name] = joined([measure_batch(method, batch, measures, session) for batch in batches])
+            except DeepscopeError as error:  # of one method, which does not stop the study
+                if method is None:
+                    raise
+                refused[name] = str(error)
+                del methods[name]
         device = photos.model.device
         pixels, target = photos.pixels.to(device), photos.predicted.to(device)
         given = Explanation(photos.model, pixels, target, ink.to(device), lambda changed: changed.amax(1))
@@ -201,7 +213,7 @@ def _applicable(model: VisionModel, photos: Photos) -> tuple[dict[str, Attributi
         try:
             method(model, photos.pixels[:1].to(model.device), photos.predicted[:1].to(model.device))
             methods[method.name] = method
-        except UnsupportedError as error:
+        except DeepscopeError as error:
             refused[method.name] = str(error)
     return methods, refused
 
@@ -215,8 +227,8 @@ def _metrics(name: str, measured: Measured) -> dict[str, float]:
         if method in measured.methods:
             metrics |= mean(measured.gained(method)).metrics(f"{FAITHFULNESS}/{method}/{name}")
             metrics |= mean(measured.gained(method, than=asked.INK)).metrics(f"beyond-pixels/{method}/{name}")
-            gap = measured.area(method, held_out=True) - measured.area(CHANCE, held_out=True)
-            metrics[f"{HELD_OUT}/{FAITHFULNESS}/{method}/{name}"] = mean(gap).value
+            held_out = mean(measured.gained(method, held_out=True)).value
+            metrics[f"{HELD_OUT}/{FAITHFULNESS}/{method}/{name}"] = held_out
     return metrics
 
 

@@ -31,6 +31,9 @@ from deepscope.transfer.heads import Head
 from deepscope.transfer.recipe import Feature, Recipe, given_models, open_models, recipe_of
 from deepscope.transfer.recipe_features import extract_recipes
 
+_OF_RECIPE = ("normalisation", "size", "flip", "scales")
+"""Settings that a recipe holds too."""
+
 
 class ImageClassifier(ClassifierMixin, BaseEstimator):
     """A classifier of images in the user's own classes, on features of pretrained networks.
@@ -89,8 +92,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         """A classifier on a feature in any form; a recipe also sets normalisation, size and views."""
         if not isinstance(feature, Recipe):
             return cls(feature, **settings)
-        own = {name: getattr(feature, name) for name in ("normalisation", "size", "flip", "scales")}
-        return cls(str(feature), **own, **settings)
+        return cls(str(feature), **{name: getattr(feature, name) for name in _OF_RECIPE}, **settings)
 
     def fit(self, X: Any, y: ArrayLike | None = None) -> Self:
         """Extract features and fit.
@@ -128,8 +130,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             ModelError: there is no such model or layer.
         """
-        settings = {key: getattr(self, key) for key in ("normalisation", "size", "flip", "scales")}
-        recipe = recipe_of(self.features, **settings)
+        recipe = recipe_of(self.features, **{name: getattr(self, name) for name in _OF_RECIPE})
         self._forget()
         self.models_ = open_models([recipe], {**given_models([self.features]), **(models or {})}, self._session)
         self.recipe_ = recipe.named(self.models_)
@@ -158,8 +159,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
     ) -> History:
         """Fine-tune networks and head, after `open`; features are then those of the new networks.
 
-        A tenth of the images of every class is held out: it calibrates the probabilities and measures
-        the classifier, in `fitted_.validation`.
+        A tenth of each class's images is held out to calibrate and measure the classifier (`fitted_.validation`).
 
         Args:
             sources: training images, all readable.
@@ -198,11 +198,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         return history
 
     def predict(self, X: Images) -> NDArray[Any]:
-        """(N,) the class of each image.
-
-        Raises:
-            DataError: an image cannot be read.
-        """
+        """(N,) the class of each image. Raises DataError where an image cannot be read."""
         return self.classes_[self._scores(X).argmax(1).numpy()]
 
     def predict_proba(self, X: Images) -> NDArray[np.float32]:
@@ -216,8 +212,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
     def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
         """Accuracy on images and their labels, given as in `fit`; of a divided folder, on its test images.
 
-        Raises:
-            DataError: an image cannot be read, or has no label.
+        Raises DataError where an image cannot be read, or has no label.
         """
         if y is None:
             data = Examples.of(X, self._session).held_out
@@ -243,7 +238,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         )
 
     def save(self, folder: str | Path) -> VisionModel:
-        """Write the classifier as a folder that every command opens with `--model`, and open it.
+        """Write the classifier as a folder, which is a model like any other, and open it.
 
         Raises:
             UnsupportedError: the head is not linear.
@@ -285,23 +280,21 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         return self.session or Session.open(seed=self.seed)
 
     def _forget(self) -> None:
-        """The model of an earlier fit is no longer this classifier's."""
-        self.__dict__.pop("model", None)
+        self.__dict__.pop("model", None)  # that of an earlier fit
 
     def _scores(self, X: Images) -> Tensor:
         """(N, C) the head's own scores. Raises DataError where an image cannot be read."""
         check_is_fitted(self)
         given = items_of(X)
-        if given.skipped:
-            raise _unusable(given.skipped[0])
+        _require_all(given.skipped)
         return self.fitted_.scores(self._extracted([item.source for item in given.items]))
 
     def _extracted(self, sources: Sequence[Source]) -> list[Tensor]:
         found = extract_recipes([self.recipe_], self.models_, sources, self._session)
-        if found.skipped:
-            raise _unusable(found.skipped[0])
+        _require_all(found.skipped)
         return found.blocks(self.recipe_)
 
 
-def _unusable(skipped: images.Skipped) -> DataError:
-    return DataError(f"{skipped.path} cannot be used: {skipped.reason}")
+def _require_all(skipped: Sequence[images.Skipped]) -> None:
+    for first in skipped:
+        raise DataError(f"{first.path} cannot be used: {first.reason}")

@@ -13,7 +13,7 @@ from deepscope.models import VisionModel, load_model
 from deepscope.session import Session
 from deepscope.transfer.greyscale import Grey, fold_greyscale
 from deepscope.transfer.heads import Head
-from deepscope.transfer.measuring import Measurable, chosen, measure, p_value
+from deepscope.transfer.measuring import Measurable, chosen, measure, p_values
 from deepscope.transfer.on_splits import OnSplits
 from deepscope.transfer.recipe import Feature, Recipe, given_models, recipe_of
 from deepscope.transfer.splits import Holdout
@@ -35,7 +35,8 @@ class FeatureComparison(OnSplits):
     """Recipes and heads, measured on the same splits of labelled images.
 
     Attributes:
-        p_values: of each row against the best one on the same test images; None for the best itself.
+        p_values: of each row against the best one on the same test images, adjusted for all of them together (Holm);
+            None for the best itself.
         compared: every requested recipe and head, including those that could not be measured, in order.
         absent: recipes of the default list whose weights are missing, and why.
     """
@@ -122,7 +123,7 @@ def compare_features(
         on.splits,
         on.features.digests,
         (*examples.skipped, *on.features.skipped),
-        tuple(None if place == best else p_value(row, rows[best]) for place, row in enumerate(rows)),
+        p_values(rows, best),
         tuple((recipe, head) for recipe in named for head in fitted),
         absent,
     )

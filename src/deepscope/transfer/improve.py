@@ -14,7 +14,7 @@ from deepscope.session import Session
 from deepscope.transfer.fine_tuning import FineTuning
 from deepscope.transfer.heads import Head
 from deepscope.transfer.improvements import Improvement, improvements
-from deepscope.transfer.measuring import Measurable, Row, chosen, measure, measure_tuned, p_value
+from deepscope.transfer.measuring import Measurable, Row, chosen, measure, measure_tuned, p_values
 from deepscope.transfer.on_splits import OnSplits
 from deepscope.transfer.splits import Holdout
 
@@ -26,7 +26,8 @@ class Improvements(OnSplits):
     Attributes:
         model: the name of the model whose features are improved.
         ideas: the baseline, then each idea.
-        p_values: of each against the baseline on the same test images.
+        p_values: of each against the baseline on the same test images, adjusted for all of them together (Holm);
+            1 for the baseline itself.
         absent: why other models were left out.
     """
 
@@ -104,7 +105,7 @@ def improve(
         (*examples.skipped, *on.features.skipped),
         next(iter(models)),
         tuple(ideas),
-        tuple(p_value(row, rows[0]) for row in rows),
+        tuple(1.0 if p is None else p for p in p_values(rows, 0)),
         tuple(absent),
     )
 

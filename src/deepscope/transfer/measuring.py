@@ -184,17 +184,27 @@ def p_value(row: Row, other: Row) -> float:
     """Whether two rows differ on the same test images.
 
     One split: McNemar's exact test. Several: the paired t test over splits with the variance that overlapping
-    training sets need (Nadeau and Bengio, "Inference for the Generalization Error", Machine Learning 2003).
+    training sets need (Nadeau and Bengio, "Inference for the Generalization Error", Machine Learning 2003), and at
+    least that of rounding: a few differences that happen to be equal are no proof.
     """
     from scipy import stats
 
     if len(row.correct) == 1:
         return statistics.mcnemar(row.correct[0], other.correct[0])
     differences = np.array([a.mean() - b.mean() for a, b in zip(row.correct, other.correct, strict=True)])
-    if np.allclose(differences, differences[0]):
-        return 1.0 if np.isclose(differences[0], 0) else 0.0
-    spread = np.sqrt((1 / len(differences) + len(row.correct[0]) / row.trained) * differences.var(ddof=1))
+    images = len(row.correct[0])
+    rounding = 1 / (12 * images**2)  # accuracies are multiples of 1 / images, and can be equal by chance
+    variance = max(differences.var(ddof=1), rounding)
+    spread = np.sqrt((1 / len(differences) + images / row.trained) * variance)
     return float(2 * stats.t.sf(abs(differences.mean()) / spread, len(differences) - 1))
+
+
+def p_values(rows: Sequence[Row], baseline: int) -> tuple[float | None, ...]:
+    """`p_value` of each row against the baseline, adjusted for all of them together (Holm); None for itself."""
+    others = [place for place in range(len(rows)) if place != baseline]
+    adjusted = statistics.holm([p_value(rows[place], rows[baseline]) for place in others])
+    found = dict(zip(others, adjusted, strict=True))
+    return tuple(found.get(place) for place in range(len(rows)))
 
 
 def _accuracy(correct: Sequence[NDArray[np.bool_]]) -> Estimate:

@@ -43,7 +43,8 @@ class Recognition:
     Attributes:
         evaluator: the network's name.
         classes: how many it knows.
-        ranks: (N,) number of classes that it finds more likely than the intended one; 0 where it recognises it.
+        ranks: (N,) number of classes that it finds more likely than the intended one; 0 where it recognises it. A label
+            of several is recognised above its threshold.
         probabilities: (N,) of the intended class.
         total_variation: (N,) see `regularisers.total_variation`.
         saturation: (N,) share of values that are black or white.
@@ -89,7 +90,11 @@ def recognise(evaluator: VisionModel, pixels: Tensor, targets: Tensor, *, batch_
                 logits[shown] = evaluator(part[shown].to(evaluator.device)).to(logits)
         own = logits.gather(1, wanted[:, None])
         others = logits.scatter(1, wanted[:, None], -torch.inf)
-        ranks.append((~(others < own)).sum(1))  # a tie counts against the image, and so does NaN
+        rank = (~(others < own)).sum(1)  # a tie counts against the image, and so does NaN
+        if evaluator.head.kind == "multilabel":  # a label is recognised above its threshold, whatever the others are
+            said = evaluator.head.predictions(logits).gather(1, wanted[:, None])[:, 0]
+            rank = torch.where(said, 0, rank.clamp_min(1))
+        ranks.append(rank)
         probabilities.append(evaluator.probabilities(logits).gather(1, wanted[:, None])[:, 0])
     return Recognition(
         evaluator.name,

@@ -20,7 +20,8 @@ class Infidelity(Measure):
     """Mean squared difference between a map's sum in a covered square and the drop of the logit; small is faithful.
 
     Squares lie at random places, the same for every method. Maps have no common unit, so each is scaled by the factor
-    that fits its image best.
+    that fits its image best: the least-squares factor, as the authors' code and captum do. It may be negative, so a map
+    and its negative have the same infidelity; insertion and deletion tell them apart.
 
     Yeh et al. 2019, "On the (In)fidelity and Sensitivity of Explanations": square removal, with optimal scaling.
 

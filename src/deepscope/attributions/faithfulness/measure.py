@@ -36,7 +36,8 @@ class Explanation:
         explain: (N, 3, H, W) changed images -> (N, H, W) maps of the same classes, with the same random numbers in
             each call.
         rng: CPU generator of the measure; noise takes one seed per image from it, in order.
-        explain_class: (N,) other classes -> (N, H, W) maps of the same images, with the same random numbers.
+        explain_class: (N,) classes -> (N, H, W) maps of the same images, at a bounded cost and with the same random
+            numbers.
         shared: what depends on the images and classes alone; explanations by several methods may have one.
         own: what depends on the maps too; measures of the same maps may have one.
     """
@@ -73,6 +74,9 @@ class Measure(Registered):
     """Base of the measures; each is a frozen dataclass whose fields are its settings."""
 
     higher_is_better: ClassVar[bool]
+
+    def require(self, model: VisionModel) -> None:
+        """Raises UnsupportedError where the measure does not apply to a model."""
 
     @abstractmethod
     def __call__(self, given: Explanation) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,8 @@ class Randomisation:
         """How similar the maps stay to those of the trained network.
 
         Args:
-            explain: a model -> each method's (N, H, W) maps of the same images, with the same random numbers.
+            explain: a model -> each method's (N, H, W) maps of the same images, with the same random numbers. It is
+                called with a copy of the trained network first, and with that copy again whenever more is shuffled.
             model: the trained network; it is copied, never changed.
             pixels: (1 or more, 3, H, W), to find the order in which layers run.
             rng: CPU generator for the shuffling; None means one seeded with 0.
@@ -62,10 +63,10 @@ class Randomisation:
                 what="sanity",
             )
         rng = rng or torch.Generator().manual_seed(0)
-        network = copy.deepcopy(model.network)
-        shuffled = replace(model, network=network)
+        shuffled = model.with_network(copy.deepcopy(model.network), returns=model.outputs.kind)
         layers = _layers(shuffled, pixels[:1])[::-1]
-        first, done, rows = explain(model), 0, []
+        # what methods find out about a network once, such as a layer, they find while its weights are intact
+        first, done, rows = explain(shuffled), 0, []
         for depth in self.depths:
             for layer in layers[done : round(depth * len(layers))]:
                 _shuffle(layer, rng)

@@ -22,7 +22,10 @@ _WEIGHTS = np.array([[1, 2, 1], [2, 0, 2], [1, 2, 1]]) / 12
 
 @dataclass(frozen=True)
 class ROAD(Measure):
-    """Share of the steps at which the class is still the predicted one while the most important pixels are removed.
+    """Share of the steps at which the class is still predicted while the most important pixels are removed.
+
+    It is predicted where the head says so: of classes that exclude each other, the most probable one; of labels that
+    an image may have several of, each above its threshold.
 
     Removed pixels are filled in by noisy linear imputation: each is the weighted mean of its eight neighbours, with a
     little noise. Unlike a constant colour, that hides which pixels are missing. Small is faithful.
@@ -54,7 +57,8 @@ class ROAD(Measure):
                 missing[orders[image, : int(orders.shape[1] * self.removed[step])]] = True
                 parts.append(self._filled(given.pixels[image], missing, int(seeds[image, step])))
             images = torch.arange(rows.start, rows.stop, device=given.pixels.device) // steps
-            return scores(given.model, torch.stack(parts), given.fast).argmax(1) == given.target[images]
+            predicted = given.model.head.predictions(scores(given.model, torch.stack(parts), given.fast))
+            return predicted.gather(1, given.target[images, None])[:, 0]
 
         found = [part for _, part in batches(len(orders) * steps, given.pixels.device, survives)]
         return torch.cat(found).view(-1, steps).to(given.maps).mean(1)

@@ -1,0 +1,34 @@
+"""Whether what an engine computes may stand for what PyTorch computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from deepscope.models.outputs import Outputs
+
+Agree = Callable[[Tensor, Tensor], bool]
+"""Whether an engine's outputs may stand for PyTorch's: (found, wanted)."""
+
+
+def scores_agree(outputs: Outputs) -> Agree:
+    """The same predictions, and probabilities within 1e-3, of what a network returns."""
+
+    def agree(found: Tensor, wanted: Tensor) -> bool:
+        if found.shape != wanted.shape:
+            return False
+        head = outputs.head
+        logits = [outputs._scores(scores, outputs.kind or "logits") for scores in (found, wanted)]
+        one, other = (head.probabilities(scores) for scores in logits)
+        same = torch.equal(*(head.predictions(scores) for scores in logits))
+        return same and bool(((one - other).abs() <= 1e-3).all())
+
+    return agree
+
+
+def features_agree(found: Tensor, wanted: Tensor) -> bool:
+    """A cosine of at least 0.9995 between each image's vectors."""
+    return found.shape == wanted.shape and bool((functional.cosine_similarity(found, wanted) >= 0.9995).all())

@@ -1,0 +1,150 @@
+"""What a network computes, as a digest: its layers, weights, settings, code and libraries.
+
+Kept results are named after `network_sha256`; it is hashed anew whenever it is asked for, and is the same in every
+process. The code of a user's classes counts as Python compiled it, with the functions and values that it refers to.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import hashlib
+import inspect
+import platform
+import re
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+_ALWAYS = ("torch", "torchvision", "timm")
+"""Libraries whose versions count whatever a network is made of."""
+_MANGLED = re.compile(r"___torch_mangle_\d+")
+"""What TorchScript adds to the names of a process."""
+MODULE_FIELDS = frozenset(vars(nn.Module())) - {"training"}
+"""What PyTorch itself keeps in every module: parameters, buffers, children and hooks."""
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+
+
+def weights_sha256(network: nn.Module) -> str:
+    """SHA-256 of a network's parameters and buffers: names, types, shapes and numbers."""
+    digest = hashlib.sha256()
+    for key, value in sorted(network.state_dict().items()):
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(_bytes(value))
+    return digest.hexdigest()
+
+
+def network_sha256(network: nn.Module) -> str:
+    """SHA-256 of all that a network's answers depend on besides the input."""
+    digest = hashlib.sha256(f"{network} {weights_sha256(network)} {platform.python_version()}".encode())
+    classes: set[type[Any]] = set()
+    for name, module in network.named_modules():
+        classes |= set(type(module).__mro__) - set(nn.Module.__mro__)
+        digest.update(f"{name} {type(module).__qualname__} {_settings(module)}".encode())
+    saved = network.state_dict().keys()
+    for name, buffer in network.named_buffers():
+        if name not in saved:
+            digest.update(f"{name} {_text(buffer, set())}".encode())
+    for one in sorted(classes, key=lambda one: f"{one.__module__}.{one.__qualname__}"):
+        digest.update(_text(one, set()).encode())
+    used = {one.__module__.partition(".")[0] for one in classes}
+    digest.update(repr(sorted(versions(*_ALWAYS, *used).items())).encode())
+    return digest.hexdigest()
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """The versions of those packages that have one, whether they are imported or not."""
+    found: dict[str, str] = {}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # installed under another name
+            found[name] = str(getattr(sys.modules.get(name), "__version__", ""))
+    return found
+
+
+def _settings(module: nn.Module) -> str:
+    """What a module holds besides layers and weights, and what runs with it; libraries keep caches in private names."""
+    private = not _of_library(type(module).__module__)
+    own = {k: v for k, v in vars(module).items() if k not in MODULE_FIELDS and (private or not k.startswith("_"))}
+    hooks = [hook for name in _HOOKS for hook in getattr(module, name, {}).values()]
+    graph = getattr(module, "graph", None)
+    graph = str(graph) if isinstance(graph, fx.Graph) else ""
+    script = _MANGLED.sub("", str(getattr(module, "code", ""))) if isinstance(module, torch.jit.ScriptModule) else ""
+    return f"{_text(own, set())} {_text(hooks, set())} {graph} {script}"
+
+
+def _text(value: Any, seen: set[int]) -> str:
+    """A value in words that are the same in every process."""
+    if value is None or isinstance(value, (bool, int, float, complex, str, bytes, enum.Enum)):
+        return repr(value)
+    if id(value) in seen:
+        return "seen"
+    seen = {*seen, id(value)}
+    if isinstance(value, (Tensor, np.ndarray)):
+        held = torch.as_tensor(value)
+        return f"{held.dtype} {tuple(held.shape)} {hashlib.sha256(_bytes(held)).hexdigest()}"
+    if isinstance(value, Mapping):
+        return str({_text(k, seen): _text(v, seen) for k, v in cast("Mapping[Any, Any]", value).items()})
+    if isinstance(value, (list, tuple)):
+        return str([_text(item, seen) for item in cast("list[Any]", value)])
+    if isinstance(value, (set, frozenset)):
+        return str(sorted(_text(item, seen) for item in cast("set[Any]", value)))
+    return "".join(_code(value, seen))
+
+
+def _code(value: Any, seen: set[int]) -> Iterator[str]:
+    """What a function, class or object of a user does; the name of a library's."""
+    kind = value if isinstance(value, (type, FunctionType, ModuleType)) else type(value)
+    yield f"{getattr(kind, '__module__', '')}.{getattr(kind, '__qualname__', getattr(kind, '__name__', ''))} "
+    if isinstance(value, (MethodType, staticmethod, classmethod)):
+        yield _text(value.__func__, seen)
+    elif isinstance(value, property):
+        yield from (_text(part, seen) for part in (value.fget, value.fset) if part)
+    elif isinstance(value, (ModuleType, nn.Module)) or _of_library(getattr(kind, "__module__", "")):
+        return
+    elif isinstance(value, FunctionType):
+        yield _compiled(value.__code__)
+        cells = [cell.cell_contents for cell in value.__closure__ or () if cell != type(cell)()]
+        used = {name: value.__globals__[name] for name in _names(value.__code__) if name in value.__globals__}
+        yield _text((value.__defaults__, value.__kwdefaults__, cells, used), seen)
+    elif isinstance(value, type):
+        own = {k: v for k, v in vars(value).items() if callable(v) or not k.startswith("__")}
+        yield _text({k: v for k, v in own.items() if not inspect.isgetsetdescriptor(v)}, seen)
+    elif dataclasses.is_dataclass(value) or hasattr(value, "__dict__"):
+        yield _text(vars(value), seen) if hasattr(value, "__dict__") else repr(value)
+
+
+def _compiled(code: CodeType) -> str:
+    constants = [_compiled(one) if isinstance(one, CodeType) else _text(one, set()) for one in code.co_consts]
+    return f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {constants}"
+
+
+def _names(code: CodeType) -> list[str]:
+    """The names that code refers to, with those of the functions inside of it."""
+    inner = [name for one in code.co_consts if isinstance(one, CodeType) for name in _names(one)]
+    return sorted({*code.co_names, *inner})
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
+@cache
+def _of_library(module: str) -> bool:
+    """Whether a module is installed, or deepscope's own: its version, or the digest of its code, stands for it."""
+    top = sys.modules.get(module.partition(".")[0])
+    file = getattr(top, "__file__", None)
+    if not file:
+        return module.partition(".")[0] in sys.builtin_module_names
+    places = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")]
+    return module.partition(".")[0] == "deepscope" or any(Path(file).resolve().is_relative_to(p) for p in places)

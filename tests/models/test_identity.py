@@ -1,0 +1,160 @@
+"""The names of kept results: they change with all that a network's answers depend on, and with nothing else."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from deepscope import VisionModel, wrap
+from deepscope.features import extract
+from deepscope.models import Preprocessing, identity
+from deepscope.models.classifier import Backbone, View
+from deepscope.models.identity import network_sha256
+from deepscope.models.measured import Kept
+from deepscope.session import Session
+
+CODE = """
+import torch
+from torch import nn
+
+SHIFT = 0
+
+def power(x):
+    return x ** 1
+
+class Own(nn.Module):
+    def __init__(self, scale=2):
+        super().__init__()
+        self.scale = scale
+        self.register_buffer("mask", torch.ones(1), persistent=False)
+
+    def forward(self, x):
+        return (power(x) * self.scale * self.mask + SHIFT).mean((2, 3))
+"""
+
+
+def _own(code: str, path: Path, **settings: Any) -> nn.Module:
+    """The network that a file of a user builds."""
+    path.write_text(code)
+    spec = importlib.util.spec_from_file_location("own_network", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Own(**settings).eval()
+
+
+def _extracted(network: nn.Module, session: Session) -> tuple[np.ndarray, int]:
+    model = wrap(nn.Sequential(network), categories=list("abc"), preprocessing=Preprocessing(8, 8))
+    levels = np.full((8, 8, 3), 200, np.uint8)
+    found = extract(model, [("0", "mean")], [levels], session)
+    return found.vectors[0], found.computed
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("scale=2", "scale=3"), ("x ** 1", "x ** 2"), ("SHIFT = 0", "SHIFT = 1"), ("torch.ones(1)", "torch.zeros(1)")],
+)
+def test_features_of_changed_code_are_computed_again(old: str, new: str, tmp_path: Path) -> None:
+    session = Session(home=tmp_path, cache=tmp_path / "cache", quiet=True)
+    assert old in CODE
+    before, _ = _extracted(_own(CODE, tmp_path / "a.py"), session)
+    changed = CODE.replace(old, new)
+    after, computed = _extracted(_own(changed, tmp_path / "b.py"), session)
+    fresh, _ = _extracted(_own(changed, tmp_path / "b.py"), Session(home=tmp_path, cache=tmp_path / "new", quiet=True))
+    assert computed == 1 and np.array_equal(after, fresh) and not np.array_equal(after, before)
+    again, computed = _extracted(_own(CODE, tmp_path / "c.py"), session)
+    assert computed == 0 and np.array_equal(again, before), "the same code in another file"
+
+
+def test_a_setting_counts_as_much_as_code(tmp_path: Path) -> None:
+    names = {network_sha256(_own(CODE, tmp_path / "a.py", scale=scale)) for scale in (2, 2, 3)}
+    assert len(names) == 2
+
+
+@pytest.mark.parametrize("library", ["torch", "torchvision", "timm"])
+def test_features_of_another_version_of_a_library_are_computed_again(
+    library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(home=tmp_path, cache=tmp_path / "cache", quiet=True)
+    network = _own(CODE, tmp_path / "a.py")
+    _extracted(network, session)
+    assert _extracted(network, session)[1] == 0
+    found = identity.versions
+    monkeypatch.setattr(identity, "versions", lambda *names: {**found(*names), library: "0.0"})
+    assert _extracted(network, session)[1] == 1
+
+
+def test_the_identity_of_a_model_covers_its_code(tmp_path: Path) -> None:
+    def named(code: str) -> str:
+        network = _own(code, tmp_path / "a.py")
+        return VisionModel("own", network, Preprocessing(8, 8), ("a", "b", "c")).identity
+
+    assert named(CODE) == named(CODE) != named(CODE.replace("x ** 1", "x ** 2"))
+
+
+def test_a_name_is_the_same_in_every_process(tmp_path: Path) -> None:
+    code = CODE.replace("SHIFT = 0", "SHIFT = {'b', 'a', 'c', 'd'}").replace("+ SHIFT", "+ len(SHIFT)")
+    (tmp_path / "own.py").write_text(code)
+    script = (
+        "import torch, own; from deepscope.models.identity import network_sha256;"
+        "first = network_sha256(own.Own()); import torchvision, timm; print(first, network_sha256(own.Own()));"
+        "torch.manual_seed(0); print(network_sha256(torchvision.models.squeezenet1_1(num_classes=2)))"
+    )
+    found = set()
+    for seed in ("1", "2"):
+        environment = {"PYTHONPATH": os.pathsep.join((str(tmp_path), *sys.path)), "PYTHONHASHSEED": seed}
+        command = [sys.executable, "-c", script]
+        found.add(subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout)
+    first, again, _ = found.pop().split()
+    assert not found and first == again, "a library that is imported meanwhile changes no name"
+
+
+def test_a_pass_changes_no_name() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout()).eval()
+    before = network_sha256(network)
+    network(torch.rand(1, 3, 8, 8))
+    assert network_sha256(network) == before
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated")
+def test_programs_are_told_apart_by_their_code() -> None:
+    class Doubled(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.mean((2, 3)) * 2
+
+    class Tripled(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.mean((2, 3)) * 3
+
+    pixels = (torch.rand(2, 3, 8, 8),)
+    for program in (lambda one: torch.jit.trace(one, pixels), lambda one: torch.export.export(one, pixels).module()):
+        first, again, other = program(Doubled()), program(Doubled()), program(Tripled())
+        assert network_sha256(first) == network_sha256(again) != network_sha256(other)
+
+
+def test_backbones_of_one_network_are_kept_apart(tmp_path: Path) -> None:
+    session = Session(home=tmp_path, cache=tmp_path, quiet=True)
+    network, pixels = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval(), torch.rand(2, 3, 8, 8)
+    zero, one, half = (0.0,) * 3, (1.0,) * 3, (0.5,) * 3
+    backbones = [
+        Backbone(network, zero, one, [("0", "mean")]),
+        Backbone(network, zero, one, [("1", "mean")]),
+        Backbone(network, zero, one, [("0", "max")]),
+        Backbone(network, zero, one, [("0", "mean")], [View(mirrored=True)]),
+        Backbone(network, half, one, [("0", "mean")]),
+        Backbone(network, zero, half, [("0", "mean")]),
+    ]
+    assert len({Kept(one, pixels, session).name for one in backbones}) == len({str(one) for one in backbones}) == 6
+    name = Kept(backbones[0], pixels, session).name
+    backbones[0](pixels)
+    assert Kept(backbones[0], pixels, session).name == name

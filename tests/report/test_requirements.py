@@ -1,0 +1,183 @@
+"""Requirements on an audit's figures, and the model card."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import ModelCard as PublishedCard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepscope.checks.accuracy import Accuracy
+from deepscope.checks.leaks import Leaks
+from deepscope.errors import DeepscopeError, FileError, SettingError, UnknownNameError
+from deepscope.models import Preprocessing, VisionModel, wrap
+from deepscope.report.card import ModelCard
+from deepscope.report.keeping import Outcome
+from deepscope.report.requirements import Requirement, Verdict, assess, parsed, read_requirements
+from deepscope.results import Column, Note, Provenance, Result, Table
+from deepscope.statistics import Estimate, proportion
+
+HOSTILE = "a|b`<script>*\x1b[31m\n---"
+
+
+def _model() -> VisionModel:
+    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 2))
+    return wrap(network, ["cat", HOSTILE], preprocessing=Preprocessing(8, 8), name="mine")
+
+
+def _accuracy(right: int, total: int) -> Outcome:
+    metrics = {
+        "images": total,
+        "confidence": 0.9,
+        **proportion(right, total).metrics("accuracy/top1"),
+        **Estimate(0.04, 0.02, 0.06).metrics("expected-calibration-error"),
+        **Estimate(0.1, 0.08, 0.12).metrics("brier"),
+    }
+    classes = Table((Column("class"), Column("recall", ".3f")), (("cat", 0.5), (HOSTILE, 1.0)), kind="classes")
+    origin = Provenance(
+        models={"mine": "0" * 64},
+        data="100 images",
+        started="2026-01-02T03:04:05+00:00",
+        versions={"torch": "2"},
+    )
+    return Outcome(Accuracy("photos"), Result("Accuracy", metrics=metrics, blocks=(classes,), provenance=origin))
+
+
+@pytest.mark.parametrize(
+    ("right", "text", "verdict"),
+    [
+        (99, "accuracy>=0.9", "pass"),  # [0.946, 0.998]
+        (93, "accuracy>=0.9", "warn"),  # [0.863, 0.966]
+        (89, "accuracy>=0.9", "fail"),  # [0.814, 0.938]
+        (50, "accuracy <= 0.6", "pass"),  # [0.404, 0.596]
+        (50, "accuracy<=0.55", "warn"),
+        (50, "accuracy<=0.4", "fail"),
+        (50, "accuracy/expected-calibration-error<=0.06", "pass"),
+        (50, "accuracy/expected-calibration-error<=0.05", "warn"),
+        (50, "accuracy/confidence>=9/10", "pass"),  # without an interval
+    ],
+)
+def test_a_figure_and_its_interval_decide(right: int, text: str, verdict: Verdict) -> None:
+    (found,) = assess(parsed([text]), [_accuracy(right, 100)])
+    assert found.verdict == verdict, found.reason
+
+
+@given(
+    value=st.floats(0, 1), below=st.floats(0, 0.3), above=st.floats(0, 0.3), bound=st.floats(0, 1), least=st.booleans()
+)
+def test_nothing_passes_unless_every_end_keeps_to_the_bound(
+    value: float, below: float, above: float, bound: float, least: bool
+) -> None:
+    outcome = _accuracy(1, 2)
+    metrics = {**outcome.result.metrics, **Estimate(value, value - below, value + above).metrics("x")}
+    outcome = Outcome(outcome.section, Result("", metrics=metrics))
+    (found,) = assess([Requirement("accuracy/x", ">=" if least else "<=", bound)], [outcome])
+    worst = value - below if least else value + above
+    kept = (worst >= bound, value >= bound) if least else (worst <= bound, value <= bound)
+    assert found.verdict == {(True, True): "pass", (False, True): "warn", (False, False): "fail"}[kept]
+
+
+def test_what_was_not_measured_is_not_passed() -> None:
+    failed = Outcome(Leaks("photos"), Result("Leaks"), failure="ValueError: no")
+    lacking = Outcome(Accuracy("photos"), Result("Accuracy"), missing="no images")
+    wanted = parsed(["leaks<=0", "accuracy>=0", "robustness>=0"])
+    found = assess(wanted, [failed, lacking])
+    assert [one.verdict for one in found] == ["fail"] * 3
+    assert [math.isnan(one.estimate.value) for one in found] == [True] * 3
+    assert "ValueError: no" in found[0].reason and "no images" in found[1].reason and "did not run" in found[2].reason
+    (other,) = assess(parsed("accuracy/bier<=1"), [_accuracy(1, 2)])
+    assert other.verdict == "fail" and "accuracy/brier" in other.reason
+    (lenient,) = assess([Requirement("robustness", ">=", 0.5, strict=False)], [])
+    assert lenient.verdict == "warn"
+
+
+@pytest.mark.parametrize("text", ["accuracy", "accuracy>0.9", "accuracy>=", ">=0.9", "accuracy>=0.9>=0.8", ""])
+def test_other_forms_are_refused(text: str) -> None:
+    with pytest.raises(SettingError, match=r"require must look like accuracy>=0\.9"):
+        parsed([text])
+
+
+def test_bounds_and_checks_that_do_not_exist_are_refused() -> None:
+    for text in ("accuracy>=most", "accuracy>=nan", "accuracy<=inf", "accuracy>=1/0"):
+        with pytest.raises(SettingError, match="require"):
+            parsed([text])
+    with pytest.raises(UnknownNameError, match="did you mean 'accuracy'"):
+        parsed(["acuracy>=0.9"])
+    with pytest.raises(SettingError, match="require must be texts"):
+        parsed([3])  # type: ignore[list-item]
+
+
+def test_a_file_of_requirements(tmp_path: Path) -> None:
+    path = tmp_path / "ship.toml"
+    path.write_text('[require]\naccuracy = ">=0.9"\n[recommend]\n"accuracy/brier" = "<= 0.2"\n')
+    assert read_requirements(path) == (
+        Requirement("accuracy", ">=", 0.9),
+        Requirement("accuracy/brier", "<=", 0.2, strict=False),
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"accuracy = 3", "must hold the tables"),
+        (b"[require]\naccuracy = 0.9", "needs a bound"),
+        (b'[require]\naccuracy = ">0.9"', "needs a bound"),
+        (b'[require]\nacuracy = ">=0.9"', "did you mean"),
+        (b"[require]", "requires nothing"),
+        (b"", "requires nothing"),
+        (b"[require", "not a TOML file"),
+        (b"\xff\xfe", "not a TOML file"),
+        (b"a = " + b"[" * 5000, "not a TOML file"),
+        (b"#" * 100_000, "larger than"),
+    ],
+)
+def test_other_files_are_refused_in_one_line(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "ship.toml"
+    path.write_bytes(content)
+    with pytest.raises(DeepscopeError, match=message) as error:
+        read_requirements(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="cannot read"):
+        read_requirements(tmp_path / "none.toml")
+    with pytest.raises(FileError, match="cannot read"):
+        read_requirements(tmp_path)
+
+
+def test_the_card_holds_what_was_measured_and_says_what_was_not(tmp_path: Path) -> None:
+    outcomes = [
+        _accuracy(93, 100),
+        Outcome(Leaks("photos"), Result("Leaks"), missing="no training images"),
+    ]
+    card = ModelCard.of(_model(), "my/photos", outcomes, assess(parsed(["accuracy>=0.9"]), outcomes))
+    assert card.verdict == "warn"
+    assert [one.name for one in card.figures] == ["accuracy", "accuracy/expected-calibration-error", "accuracy/brier"]
+    assert card.figures[0].estimate == proportion(93, 100)
+    card.save(tmp_path)
+    document = json.loads((tmp_path / "model-card.json").read_text())
+    assert document["verdict"] == "warn"
+    assert document["figures"][0]["value"] == 0.93
+    assert document["per_class"][1] == {"class": HOSTILE, "recall": 1.0}
+    assert document["not_measured"] == [{"check": "leaks", "reason": "no training images"}]
+    text = (tmp_path / "model-card.md").read_text()
+    assert "\x1b" not in text and "<script" not in text.replace(r"\<script", "")
+    assert text.count("\n---\n") == 1, "no name ends the metadata or begins a rule"
+    published = PublishedCard(text)
+    (result, *_) = published.data.eval_results or []
+    assert result.metric_value == 0.93 and result.dataset_name == "photos"
+
+
+def test_nothing_is_shown_that_was_not_measured() -> None:
+    note = Note("Two slices fail.", "Slices", "verdict")
+    found = Outcome(Leaks("photos"), Result("Leaks", metrics={"images": 2}, blocks=(note,)), failure="it broke")
+    card = ModelCard.of(_model(), "my/photos", [found])
+    assert card.figures == () and card.findings == () and card.per_class is None and card.verdict is None
+    assert card.unmeasured == (("leaks", "it broke"),)
+    assert "Verdict" not in card.markdown()
