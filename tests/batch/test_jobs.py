@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
 import torch
 from pyarrow import parquet
@@ -155,3 +158,39 @@ def test_an_engine_must_be_named(model_file: str, photos: Path, tmp_path: Path) 
     session = Session(quiet=True, out=tmp_path / "out", engine="auto")
     with pytest.raises(SettingError, match="engine must be named"):
         run(ClassifyJob(model_file), [photos], session)
+
+
+def test_tar_files_and_tables_give_the_rows_of_their_images(model_file: str, photos: Path, tmp_path: Path) -> None:
+    files = sorted(photos.rglob("*.png"))
+    numbers = {"hay": 2, "snail": 3}  # as the tiny network calls them
+    with tarfile.open(tmp_path / "photos.tar", "w") as archive:
+        for file in files:
+            label = str(numbers[file.parent.name]).encode()
+            for suffix, content in (("png", file.read_bytes()), ("cls", label)):
+                about = tarfile.TarInfo(f"{file.parent.name}-{file.stem}.{suffix}")
+                about.size = len(content)
+                archive.addfile(about, io.BytesIO(content))
+    table = {"image": [file.read_bytes() for file in files], "label": [file.parent.name for file in files]}
+    parquet.write_table(pyarrow.table(table), tmp_path / "photos.parquet", row_group_size=5)
+    job = ClassifyJob(model_file)
+    images, tar, parquet_file = (
+        [{**row, "path": ""} for row in rows(computed(job, named, tmp_path / f"out-{size}", size))]
+        for named, size in ((photos, 3), (tmp_path / "photos.tar", 7), (tmp_path / "photos.parquet", 6))
+    )
+    assert tar == images
+    assert parquet_file == images
+    assert {row["right"] for row in images} == {True, False}
+
+
+def test_a_limit_draws_the_same_images_every_time(model_file: str, photos: Path, tmp_path: Path) -> None:
+    job = ClassifyJob(model_file)
+    drawn = [
+        run(job, [photos], Session(quiet=True, out=tmp_path / str(size)), sharding=Sharding(shard_size=size), limit=6)
+        for size in (2, 5)
+    ]
+    whole = by_image(computed(job, photos, tmp_path / "whole", 4))
+    found = by_image(drawn[0])
+    assert len(found) == 6
+    assert by_image(drawn[1]) == found
+    assert list(found) == sorted(found)
+    assert all(found[path][0]["label"] == whole[path][0]["label"] for path in found)
