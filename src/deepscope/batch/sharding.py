@@ -12,8 +12,8 @@ class Sharding:
     """How a large job is cut into parts, and what computes them. Any of these settings makes a job one in parts.
 
     Attributes:
-        shard_size: images per part: the result is then a folder of Parquet files below --out, and the same command
-            resumes; by default what takes some seconds.
+        shard_size: images per part: the result is then a folder of Parquet files, and the same command resumes; by
+            default what takes some seconds.
         workers: processes that compute parts, by Ray, each with one thread or one GPU; 1 is this process, without Ray.
         cluster: address of a running Ray cluster (RAY_ADDRESS where not given); without one, workers run on this
             machine.

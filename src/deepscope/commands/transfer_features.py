@@ -20,7 +20,7 @@ from deepscope.settings import Count, Overrides
 
 @dataclass(frozen=True)
 class TransferFeatures(Command):
-    """Compute features of images: the output of a layer as one vector per image, in Parquet files below --out.
+    """Compute features of images: the output of a layer as one vector per image, in Parquet files.
 
     The same command resumes where it was stopped.
 
