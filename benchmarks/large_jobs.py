@@ -2,8 +2,8 @@
 
     python benchmarks/large_jobs.py
 
-Workers take the next part when they have done one, as on Ray. What is done one after the other (listing, handing out and
-checking parts) is counted; the network and the disk are taken to be fast enough.
+Workers take the next part when they have done one, as on Ray. What one machine does (listing, handing out and checking
+parts) is counted; the network and the disk are taken to be fast enough.
 """
 
 from __future__ import annotations
