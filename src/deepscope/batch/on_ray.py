@@ -48,11 +48,7 @@ class OnRay:
             count = min(self._count(ray, "GPU" if gpus else "CPU"), len(shards))
             actor: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=_RESTARTS, max_task_retries=-1)(_Actor)
             actors = [actor.remote(work, os.getcwd()) for _ in range(count)]  # noqa: PTH109
-            try:
-                yield from _Feed(ray, actors, deque(shards)).each()
-            finally:
-                for actor in actors:
-                    ray.kill(actor)
+            yield from _Feed(ray, actors, deque(shards)).each()
 
     @contextmanager
     def _cluster(self) -> Iterator[Any]:
