@@ -247,7 +247,8 @@ def _table(gained: Mapping[str, NDArray[np.float64]], groups: Rows) -> Table:
         for group, chosen in groups.items():
             if chosen.any():
                 estimate = mean(values[chosen])
-                rows.append((name, group, int(chosen.sum()), estimate.value, estimate.low, estimate.high))
+                figures = (estimate.value, estimate.low, estimate.high) if estimate.known else ("no map", "", "")
+                rows.append((name, group, int(chosen.sum()), *figures))
     columns = (
         *(Column("method"), Column("predictions"), Column("images", "d")),
         *(Column(text, "+.3f") for text in ("faithfulness", "low", "high")),
