@@ -17,7 +17,7 @@ from deepscope.checks.held_out import held_out, of_one_label
 from deepscope.command import Budget, Headline
 from deepscope.errors import SettingError
 from deepscope.models import VisionModel
-from deepscope.models.capabilities import works
+from deepscope.models.capabilities import RGB, require, works
 from deepscope.presenters.attacked import as_picture, difference, origin_of, vanished_notes
 from deepscope.presenters.shown import skipped_blocks
 from deepscope.render.text import share
@@ -62,7 +62,9 @@ class Robustness(Check):
         if not self.levels:
             raise SettingError("levels", "must be one number or more")
         check(self)
-        held = of_one_label(held_out(self.model, self.data, session, self.labels))
+        held = held_out(self.model, self.data, session, self.labels)
+        require(held.model, "robustness", RGB)
+        held = of_one_label(held)
         found = evaluate_attacks(
             held.model,
             held.images,
