@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import math
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -10,7 +11,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from PIL import Image
 
+from deepscope.gallery import Adversarial, Entry, Gallery, Measured, Near, Projection
 from deepscope.results import (
     Animation,
     Bars,
@@ -56,6 +59,13 @@ def vectors(length: int) -> st.SearchStrategy[Any]:
     return hnp.arrays(st.sampled_from([np.float64, np.float32, np.int64]), length)
 
 
+def _webp() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (4, 3), "orange").save(file, "WEBP")
+    return file.getvalue()
+
+
+WEBP = _webp()
 names = st.lists(texts, max_size=4).map(tuple)
 pictures = st.builds(
     Picture, pixels(), texts, st.just(((1.0, 2.0),)) | st.just(()), st.just(((0.0, 0.0, 3.0, 4.0),)) | st.just(())
@@ -133,6 +143,35 @@ def tables(draw: st.DrawFn) -> Table:
     return Table(columns, rows, draw(texts), draw(texts), draw(st.none() | st.integers(-1, 4)))
 
 
+encoded = st.sampled_from([b"", b"no picture", WEBP]).map(lambda content: np.frombuffer(content, np.uint8))
+entries = st.builds(
+    Entry,
+    key=texts,
+    name=texts,
+    file=texts,
+    picture=encoded,
+    split=texts,
+    truth=texts,
+    predicted=texts,
+    right=st.none() | st.booleans(),
+    top=st.lists(st.tuples(texts, numbers), max_size=2).map(tuple),
+    values=st.dictionaries(texts, numbers, max_size=2),
+    flags=st.dictionaries(texts, texts, max_size=2),
+    maps=st.dictionaries(texts, encoded, max_size=2),
+    adversarial=st.none() | st.builds(Adversarial, encoded, encoded, st.integers(), texts, numbers, texts),
+    near=st.lists(st.builds(Near, texts, numbers), max_size=2).map(tuple),
+    place=st.just(()) | st.tuples(numbers, numbers),
+)
+galleries = st.builds(
+    Gallery,
+    st.lists(entries, max_size=3).map(tuple),
+    st.lists(st.builds(Measured, texts, texts, texts, st.sampled_from(["share", "number"]), st.integers(), texts)).map(
+        tuple
+    ),
+    texts,
+    texts,
+    st.none() | st.builds(Projection, texts, numbers, st.integers()),
+)
 notes = st.builds(Note, texts, texts, st.sampled_from(["info", "warning", "verdict"]))
 blocks = {
     Table: tables(),
@@ -141,6 +180,7 @@ blocks = {
     Curves: curves,
     Animation: animations(),
     Note: notes,
+    Gallery: galleries,
 }
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | numbers | texts,
@@ -188,6 +228,14 @@ EXAMPLES: dict[type, Block] = {
     ),
     Animation: Animation(
         np.stack([_PHOTO, _PHOTO // 2, _PHOTO // 4]), title="Ascent", captions=("one", "two", "three")
+    ),
+    Gallery: Gallery(
+        (
+            Entry("a", "a.png", picture=np.frombuffer(WEBP, np.uint8), truth="cat", predicted="dog", right=False),
+            Entry("b", "b.png", values={"loss": math.inf}),
+        ),
+        (Measured("loss", "loss"),),
+        "The images",
     ),
     Note: Note("11 duplicates cross train and test.", title="Leak", level="warning"),
 }

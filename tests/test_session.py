@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from deepscope import session
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DeepscopeError, SettingError
 from deepscope.kept import Cache
 from deepscope.session import Session, default_cache, default_home, temporary_cache
 
@@ -182,3 +182,42 @@ def test_a_note_of_one_topic_is_given_once_by_all_sessions_of_a_command(capsys: 
     session.note_once("cache", "second")
     Session().note_once("cache", "of another command")
     assert capsys.readouterr().err.split("\n") == ["first", "of another command", ""]
+
+
+@pytest.mark.parametrize(
+    ("device", "rank", "count", "wanted"),
+    [
+        ("cuda", "3", 8, "cuda:3"),
+        ("cuda", "3", 1, "cuda:0"),
+        ("cuda", None, 8, "cuda"),
+        ("cuda", "nonsense", 8, "cuda"),
+        ("cuda:1", "3", 8, "cuda:1"),
+        ("cpu", "3", 8, "cpu"),
+    ],
+)
+def test_a_launcher_gives_each_process_its_own_gpu(
+    device: str, rank: str | None, count: int, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if rank is not None:
+        monkeypatch.setenv("LOCAL_RANK", rank)
+    assert session.of_rank(torch.device(device)) == torch.device(wanted)
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(SettingError, match="device cuda has 2 GPUs on this machine, and this is process 3"):
+        session.of_rank(torch.device("cuda"))
+
+
+@pytest.mark.parametrize("name", ["auto", "cuda"])
+def test_every_rank_opens_its_session_on_its_own_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for attribute, value in {"is_available": True, "device_count": 2}.items():
+        monkeypatch.setattr(torch.cuda, attribute, lambda value=value: value)
+    monkeypatch.setattr(torch, "zeros", lambda *_, device: torch.ones(1))  # no GPU is here to hold it
+    monkeypatch.setattr(session, "repeatable", lambda: None)
+    for rank in ("0", "1"):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        assert Session.open(device=name).device == torch.device("cuda", int(rank))

@@ -134,6 +134,18 @@ class UnsupportedError(DeepscopeError):
         self.what = what
 
 
+class JobError(DeepscopeError):
+    """A part of a large job could not be computed; the other parts are kept, and the same command computes the rest.
+
+    Attributes:
+        part: its number.
+    """
+
+    def __init__(self, message: str, *, part: int) -> None:
+        super().__init__(message)
+        self.part = part
+
+
 class PartFailed(Exception):
     """The work was done and written, except for a part that failed; the command line says so and exits with 1."""
 

@@ -15,6 +15,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from deepscope.gallery import Gallery
+
 Cell: TypeAlias = str | int | float | bool | None
 """A table's cell. None is shown as a dash: the row exists, the value was not measured."""
 
@@ -180,7 +182,7 @@ class Note:
     level: Literal["info", "warning", "verdict"] = "info"
 
 
-Figure: TypeAlias = ImageGrid | Heatmap | Curves | Animation
+Figure: TypeAlias = ImageGrid | Heatmap | Curves | Animation | Gallery
 """A block that is looked at rather than read."""
 Block: TypeAlias = Table | Figure | Note
 
@@ -235,8 +237,8 @@ class Result:
         object.__setattr__(self, "metrics", MappingProxyType({k: float(v) for k, v in self.metrics.items()}))
 
     def figure(self, title: str = "") -> Figure | None:
-        """The figure of this title, else the first one; None where there is none."""
-        found = [block for block in self.blocks if not isinstance(block, (Table, Note))]
+        """The figure of this title, else the first one; None where there is none. A gallery is no single figure."""
+        found = [block for block in self.blocks if not isinstance(block, (Table, Note, Gallery))]
         return next((block for block in found if block.title == title), found[0] if found else None)
 
     def _repr_html_(self) -> str:

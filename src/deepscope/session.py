@@ -281,13 +281,31 @@ def temporary_cache() -> Path:
     return folder
 
 
+def of_rank(device: torch.device) -> torch.device:
+    """The GPU of this process among those that a launcher started on the machine, by `LOCAL_RANK`.
+
+    A device with a number, and one of a process that was started alone, is returned as it is.
+
+    Raises:
+        SettingError: the machine has fewer GPUs than processes.
+    """
+    rank = os.environ.get("LOCAL_RANK", "")
+    if device.type != "cuda" or device.index is not None or not rank.isdecimal():
+        return device
+    count = torch.cuda.device_count()
+    if count > 1 and int(rank) >= count:
+        problem = f"cuda has {count} GPUs on this machine, and this is process {int(rank) + 1}: start one per GPU"
+        raise SettingError("device", problem)
+    return torch.device("cuda", int(rank) if count > 1 else 0)  # where a process sees one GPU, it is its own
+
+
 def _device(name: str) -> torch.device:
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            return of_rank(torch.device("cuda"))
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
-        device = torch.device(name)
+        device = of_rank(torch.device(name))
         torch.zeros(1, device=device).item()  # "meta" exists, but holds no values
     except (RuntimeError, AssertionError, ImportError) as error:
         reason = str(error).partition("\n")[0]

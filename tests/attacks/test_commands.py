@@ -49,7 +49,7 @@ def session(folder: Path | None = None) -> Session:
 
 
 def test_attack_reports_what_the_saved_file_shows(cat: Path, tmp_path: Path) -> None:
-    climb = PGD(steps=10, stop_early=False)  # on beyond the first success, to where the target is certain
+    climb = PGD(steps=20, stop_early=False)  # on beyond the first success, to where the target is certain
     result = AttackImages(climb, (cat,), target="toaster", animate=True).run(session(tmp_path))
     assert result.metrics["success"] == 1 and result.metrics["images"] == 1
     assert result.metrics["linf"] <= 4 / 255 + 1e-6

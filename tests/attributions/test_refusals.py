@@ -14,7 +14,7 @@ from architectures import ARCHITECTURES
 from deepscope.attributions import RISE, AttentionRollout, IntegratedGradients, Saliency, compare, evaluate
 from deepscope.errors import SettingError, UnsupportedError
 from deepscope.models import VisionModel
-from deepscope.results import Heatmap, ImageGrid, Result, Table
+from deepscope.results import Heatmap, ImageGrid, Note, Result, Table
 from deepscope.session import Session
 
 METHODS = [Saliency(), AttentionRollout(), IntegratedGradients(steps=4), RISE(masks=4)]
@@ -92,8 +92,11 @@ def test_torchscript_has_no_layers_to_read(session: Session) -> None:
         found = compare(model, images(model), ["saliency", "grad-cam", "score-cam"], session=session)
         assert list(found.maps) == ["saliency"]
         assert all("is TorchScript" in reason and "integrated-gradients" in reason for reason in found.refused.values())
-        with pytest.raises(UnsupportedError, match="TorchScript, whose layers cannot be shuffled"):
-            evaluate(model, images(model), ["saliency"], measures=["roughness"], sanity=1, session=session)
+        measured = evaluate(model, images(model), ["saliency"], measures=["roughness"], sanity=1, session=session)
+        assert measured.networks[0].sanity is None
+        assert "TorchScript, whose layers cannot be shuffled" in measured.networks[0].unchecked
+        notes = [block for block in measured.result().blocks if isinstance(block, Note)]
+        assert any(measured.networks[0].unchecked in note.text for note in notes)
 
 
 def test_where_no_method_applies_that_is_the_error(model: VisionModel, session: Session) -> None:

@@ -127,6 +127,23 @@ def test_a_report_of_several_labels_says_what_does_not_apply(
     assert "Average precision" in found.page()
 
 
+def test_images_of_several_labels_are_explored_by_their_labels(
+    listed: Path, several: VisionModel, tmp_path: Path
+) -> None:
+    found = ds.audit(several, listed, session=session_of(tmp_path, several), checks=["accuracy"])
+    entries = {entry.name: entry for entry in found.explore().gallery.entries}
+    assert len(entries) == 30
+    for line in (listed / "labels.csv").read_text(encoding="utf-8").splitlines()[1:]:
+        name, _, shown = line.partition(",")
+        means = TAKEN(listed / name).mean((1, 2))
+        predicted = [colour for colour, mean in zip(COLOURS, means.tolist()) if mean > 0.5]
+        entry = entries[name]
+        assert entry.truth == (shown.replace(";", ", ") or "none")
+        assert entry.predicted == (", ".join(predicted) or "none")
+        assert entry.right == (entry.truth == entry.predicted)
+        assert not entry.values, "neither a confidence nor a loss of one class"
+
+
 def test_labels_are_asked_for_and_only_where_they_are_needed(
     listed: Path, several: VisionModel, tmp_path: Path
 ) -> None:

@@ -212,7 +212,11 @@ def test_images_that_are_not_cropped_may_have_any_shape(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Conv2d(3, 3, 3, stride=2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3)).eval()
     network[-1].weight.data *= 20  # pyright: ignore
     model = VisionModel("own", network, Preprocessing(40, None), NAMES)
-    path = written(tmp_path / "p.csv", folder, network, lambda image: usual(functional.resize(image, [40])))
+
+    def whole(image: Image.Image) -> Tensor:
+        return usual(functional.resize(image, [40]))  # pyright: ignore[reportArgumentType]  (images work too)
+
+    path = written(tmp_path / "p.csv", folder, network, whole)
     assert check_predictions(model, folder, path).agrees
 
 
@@ -224,7 +228,7 @@ class Fixed(nn.Module):
         self.register_buffer("logits", torch.tensor([logits]))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return self.logits.expand(len(pixels), -1)
+        return self.get_buffer("logits").expand(len(pixels), -1)
 
 
 def logit(probability: float) -> float:

@@ -70,8 +70,8 @@ BY_COMMAND: dict[str, dict[str, Any]] = {
     "attack evaluate": {"methods": ("fgsm",), "radii": ("8/255",)},
 }
 NEEDS_LAYERS = {
-    *("activations", "adapt fit", "check labels", "explain grad-cam", "models show", "transfer export", "transfer fit"),
-    *("transfer improve", "transfer table"),
+    *("activations", "adapt fit", "check image-map", "check labels", "explain grad-cam", "models show"),
+    *("transfer export", "transfer fit", "transfer improve", "transfer table"),
 }
 NEEDS_GRADIENTS = {
     *("attack evaluate", "attack pgd", "check class-images", "explain compare", "explain evaluate", "explain grad-cam"),
@@ -210,20 +210,36 @@ HEADS: dict[str, tuple[int, int, str]] = {
 """Outputs, channels, and what `wrap` is told."""
 OF_CLASSES = {
     *("adapt evaluate", "adapt predict", "attack evaluate", "attack pgd", "attack square", "check accuracy"),
-    *("check class-images", "check corruptions", "check explanations", "check robustness", "check shortcuts"),
-    *("check slices", "classify", "explain compare", "explain evaluate", "explain grad-cam", "explain occlusion"),
+    *("check class-images", "check corruptions", "check explanations", "check image-map", "check robustness"),
+    *(
+        "check shortcuts",
+        "check slices",
+        "classify",
+        "explain compare",
+        "explain evaluate",
+        "explain grad-cam",
+        "explain occlusion",
+    ),
     *("explain training", "models check", "models classes", "transfer export", "transfer predict", "visualize"),
 }
 OF_PICTURES = {
-    *("attack evaluate", "attack pgd", "attack square", "check class-images", "check corruptions", "check labels"),
-    *("check leaks", "check robustness", "check shortcuts", "explain training", "models check", "transfer improve"),
+    *("attack evaluate", "attack pgd", "attack square", "check class-images", "check corruptions", "check image-map"),
+    *(
+        "check labels",
+        "check leaks",
+        "check robustness",
+        "check shortcuts",
+        "explain training",
+        "models check",
+        "transfer improve",
+    ),
     *("transfer table", "visualize"),
 }
 REFUSED_BY_HEAD: dict[str, dict[str, set[str]]] = {
     "multilabel": {
         "must name a label": {"attack evaluate", "attack pgd", "attack square"},
         "several labels per image": {
-            *("check labels", "check shortcuts", "check slices"),
+            *("check image-map", "check labels", "check shortcuts", "check slices"),
             *("adapt evaluate", "adapt predict", "transfer predict"),
         },
     },

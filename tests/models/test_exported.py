@@ -246,7 +246,7 @@ class WritesWhenLoaded(nn.Module):
         self.training = False
 
     @torch.jit.export
-    def __getstate__(self) -> tuple[torch.Tensor, bool]:
+    def __getstate__(self) -> tuple[torch.Tensor, bool]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return torch.zeros(1), self.training
 
     @torch.jit.export

@@ -137,7 +137,11 @@ def test_programs_are_told_apart_by_their_code() -> None:
             return x.mean((2, 3)) * 3
 
     pixels = (torch.rand(2, 3, 8, 8),)
-    for program in (lambda one: torch.jit.trace(one, pixels), lambda one: torch.export.export(one, pixels).module()):
+    programs: list[Any] = [
+        lambda one: torch.jit.trace(one, pixels),
+        lambda one: torch.export.export(one, pixels).module(),
+    ]
+    for program in programs:
         first, again, other = program(Doubled()), program(Doubled()), program(Tripled())
         assert network_sha256(first) == network_sha256(again) != network_sha256(other)
 

@@ -41,6 +41,7 @@ def test_a_folder_holds_the_result_its_arrays_and_its_figures(tmp_path: Path) ->
         "05-ascent.gif",
         "05-ascent.webp",
         "05-ascent.mp4",
+        "06-the-images.png",
     }
     assert same(render.load(tmp_path), EVERYTHING)
     with np.load(tmp_path / "arrays.npz", allow_pickle=False) as arrays:

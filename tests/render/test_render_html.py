@@ -56,8 +56,8 @@ def test_captions_say_settings_and_seed() -> None:
 def test_every_block_is_in_the_fragment() -> None:
     page = check(render.fragment(EVERYTHING))
     figures = [block for block in EXAMPLES.values() if not isinstance(block, Table) and hasattr(block, "caption")]
-    assert len(page.all("img")) == len(figures) == 4
-    assert len(page.all("figcaption")) == 5
+    assert len(page.all("img")) == len(figures) == 5
+    assert len(page.all("figcaption")) == 6
     assert sum(_frames(image["src"]) > 1 for image in page.all("img")) == 1
     still = page.all("source")
     assert len(still) == 1

@@ -56,6 +56,7 @@ def test_figures_follow_from_measurements(session: Session, monkeypatch: pytest.
     monkeypatch.setattr(Attribution, "members", lambda: members)
     monkeypatch.setattr(study, "_QUERIED", ())
     monkeypatch.setattr(study, "_READS", 0.0)
+    monkeypatch.setattr(study, "_SEEN", 0)
     result = TINY.run(session)
     metrics = result.metrics
     for name, methods in (("vit", FEW), ("cnn", ("gradient-times-input", "saliency"))):
@@ -151,7 +152,18 @@ def test_impossible_settings_are_refused(setting: dict[str, Any], session: Sessi
         TransformerAttributions(**setting).run(session)
 
 
-def test_maps_of_a_network_that_reads_few_digits_are_not_measured(session: Session) -> None:
+def test_nothing_is_trained_on_too_few_digits(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study, "trained", lambda *_, **__: pytest.fail("a network was trained"))
+    with pytest.raises(
+        DataError, match=r"917 digits of mnist-extract, each seen in 1 epochs, are too few .* data get mnist"
+    ):
+        TINY.run(session)
+
+
+def test_maps_of_a_network_that_reads_few_digits_are_not_measured(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study, "_SEEN", 0)
     with pytest.raises(DataError, match=r"the vit reads .* % of the test digits .* 917 digits .* more epochs"):
         TINY.run(session)
 
@@ -172,6 +184,7 @@ def test_a_method_that_fails_on_a_later_digit_does_not_stop_the_study(
     monkeypatch.setattr(Attribution, "members", lambda: members)
     monkeypatch.setattr(study, "_QUERIED", ())
     monkeypatch.setattr(study, "_READS", 0.0)
+    monkeypatch.setattr(study, "_SEEN", 0)
     result = TINY.run(session)
     assert "faithfulness/gradient-times-input/cnn" in result.metrics
     assert [key for key in result.metrics if "/saliency/" in key] == []

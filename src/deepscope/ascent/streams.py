@@ -2,10 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+
+class RowGenerators(torch.Generator):
+    """A generator for each row of a batch, in the place of one that all rows draw from in turn.
+
+    The draws of a row are then its own, whichever rows it is computed with: `rows_of` gives the row its generator.
+
+    Args:
+        rows: the generator of each row.
+    """
+
+    rows: Sequence[torch.Generator]
+
+    def __new__(cls, rows: Sequence[torch.Generator]) -> RowGenerators:
+        """PyTorch's own takes a device."""
+        made = super().__new__(cls)
+        made.rows = rows
+        return made
+
+    def __init__(self, rows: Sequence[torch.Generator]) -> None:
+        super().__init__()
+
+
+def rows_of(rng: torch.Generator, count: int) -> Sequence[torch.Generator]:
+    """What each of `count` rows draws its seed from, in order: the same generator, unless each has its own."""
+    if not isinstance(rng, RowGenerators):
+        return [rng] * count
+    if len(rng.rows) == 1:
+        return [rng.rows[0]] * count
+    if len(rng.rows) != count:
+        raise ValueError(f"{count} rows draw from the generators of {len(rng.rows)}")
+    return rng.rows
+
+
+def of_rows(rng: torch.Generator, rows: Iterable[int]) -> torch.Generator:
+    """What some of the rows draw from: the same generator, unless each has its own."""
+    return RowGenerators([rng.rows[row] for row in rows]) if isinstance(rng, RowGenerators) else rng
 
 
 @dataclass(frozen=True)
@@ -20,7 +58,7 @@ class Streams:
     @classmethod
     def split(cls, rng: torch.Generator, count: int) -> Streams:
         """`count` streams from `rng`; two calls for 2 and 3 rows give the streams of one call for 5."""
-        seeds = [int(torch.randint(2**62, (), generator=rng)) for _ in range(count)]
+        seeds = [int(torch.randint(2**62, (), generator=own)) for own in rows_of(rng, count)]
         return cls(tuple(torch.Generator().manual_seed(seed) for seed in seeds))
 
     @property

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from deepscope.attacks.criteria import Criterion
+from deepscope.batch.sharding import OF_PARTS
 from deepscope.errors import SettingError
 from deepscope.models import VisionModel
 from deepscope.models.capabilities import RGB, Needs, UsesModel, matched
@@ -27,15 +28,19 @@ class Attack(UsesModel, Registered):
     all_need: ClassVar[Needs] = RGB
     norm: ClassVar[Norm]
     """What the attack keeps small."""
-    reserved: ClassVar[frozenset[str]] = EVERY_COMMAND | {
-        "animate",
-        "batch_size",
-        "figures",
-        "limit",
-        "model",
-        "paths",
-        "target",
-    }
+    reserved: ClassVar[frozenset[str]] = (
+        EVERY_COMMAND
+        | OF_PARTS
+        | {
+            "animate",
+            "batch_size",
+            "figures",
+            "limit",
+            "model",
+            "paths",
+            "target",
+        }
+    )
     exact: ClassVar[bool] = False
     """Whether it depends on differences of logits that are too small for bfloat16, and always runs in float32."""
 

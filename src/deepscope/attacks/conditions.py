@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -40,6 +41,11 @@ class Conditions:
             for value in values:
                 allowed.check(setting, value)
         return {"linf": tuple(sorted(set(self.radii))), "l2": tuple(sorted(set(self.l2_radii))), "l0": ()}
+
+
+def radius_name(radius: float) -> str:
+    """A radius as metrics name it: four significant digits, or "any"."""
+    return "any" if math.isinf(radius) else f"{radius:.4g}"
 
 
 def require_same_classes(model: VisionModel, others: Sequence[VisionModel]) -> None:

@@ -212,7 +212,7 @@ def evaluate_attacks(  # noqa: PLR0913 - its settings are keywords
         >>> [len(one) for one in found.methods], found.methods[0].outcome.radii == (1 / 255, 4 / 255)
         ([1], True)
     """
-    attacks = _attacks(methods)
+    attacks = as_attacks(methods)
     for method in attacks:
         method.require(model)
     by_norm, transfer_to = conditions.by_norm(), conditions.transfer_to
@@ -259,7 +259,8 @@ def evaluate_attacks(  # noqa: PLR0913 - its settings are keywords
     )
 
 
-def _attacks(methods: Sequence[Attack | str] | Attack | str) -> list[Attack]:
+def as_attacks(methods: Sequence[Attack | str] | Attack | str) -> list[Attack]:
+    """The attacks that were named, each once. Raises SettingError where there is none, or two have one name."""
     given = [methods] if isinstance(methods, (Attack, str)) else methods
     attacks = list(dict.fromkeys(map(Attack.of, given)))
     if not attacks:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from deepscope.ascent.streams import of_rows
 from deepscope.attacks.base import Attack, Bounded, Shared
 from deepscope.attacks.counting import Cost, counted
 from deepscope.attacks.criteria import Criterion
@@ -67,7 +68,7 @@ class Outcome:
 
 
 @differentiable
-def run_attack(
+def run_attack(  # noqa: PLR0913 - its settings are keywords
     attack: Attack,
     model: VisionModel,
     subjects: Subjects,
@@ -77,6 +78,7 @@ def run_attack(
     files: Sequence[Path] | None = None,
     batch_size: int = 16,
     rng: torch.Generator | None = None,
+    fast: FastBackward | None = None,
 ) -> Outcome:
     """Attack every image and evaluate the result.
 
@@ -94,6 +96,7 @@ def run_attack(
         files: where to save, one PNG per image; None evaluates in memory.
         batch_size: images per batch; the result does not depend on it.
         rng: the source of all randomness; the session's stream of this attack where None.
+        fast: prepared for gradients of this model; None prepares it on the first image.
     """
     images, labels, criterion = subjects.levels, subjects.labels, subjects.criterion
     rng = session.rng("attack", attack.name) if rng is None else rng
@@ -103,7 +106,8 @@ def run_attack(
         sizes = (*sizes, math.inf)
     saved = images.clone()
     quick = session.precision == "bfloat16" and not attack.exact
-    fast = FastBackward.of(model, to_pixels(images[:1], model)) if len(images) else FastBackward(enabled=False)
+    if fast is None:
+        fast = FastBackward.of(model, to_pixels(images[:1], model)) if len(images) else FastBackward(enabled=False)
     queries, gradients = torch.zeros(len(images)), torch.zeros(len(images))
     vanished = torch.zeros(len(images), dtype=torch.bool)
     latest: dict[int, Verdict] = {}
@@ -120,7 +124,7 @@ def run_attack(
                 rows = torch.tensor(todo[start : start + batch_size])
                 pixels, wanted = to_pixels(images[rows], model), criterion[rows].to(model.device)
                 watched, cost = counted(model, pixels, quick=quick, fast=fast)
-                changed = perturb(watched, pixels, wanted)
+                changed = perturb(watched, pixels, wanted, of_rows(rng, rows.tolist()))
                 queries[rows] += cost.queries / len(rows)
                 gradients[rows] += cost.gradients / len(rows)
                 places = None if files is None else [files[row] for row in rows.tolist()]
@@ -139,14 +143,14 @@ def run_attack(
 
 def _prepare(
     attack: Attack, model: VisionModel, known: Subjects, rng: torch.Generator, *, quick: bool, fast: FastBackward
-) -> tuple[Callable[[VisionModel, Tensor, Criterion], Tensor], Cost]:
+) -> tuple[Callable[[VisionModel, Tensor, Criterion, torch.Generator], Tensor], Cost]:
     """What perturbs a batch, and the cost of preparing it: a shared attack first learns its perturbation."""
     pixels = to_pixels(known.levels if isinstance(attack, Shared) else known.levels[:0], model)
     watched, cost = counted(model, pixels, quick=quick, fast=fast)
     if not isinstance(attack, Shared):
-        return lambda model, pixels, criterion: attack(model, pixels, criterion, rng=rng), cost
+        return lambda model, pixels, criterion, rng: attack(model, pixels, criterion, rng=rng), cost
     change = attack.fit(watched, pixels, known.criterion.to(model.device), rng=rng)
-    return lambda _, pixels, __: attack.apply(change, pixels, rng=rng), cost
+    return lambda _, pixels, __, rng: attack.apply(change, pixels, rng=rng), cost
 
 
 def _within(radius: float, attack: Attack, verdict: Verdict) -> Verdict:

@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
+from deepscope.ascent.streams import rows_of
+from deepscope.batch.sharding import OF_PARTS
 from deepscope.errors import SettingError
 from deepscope.models.capabilities import UsesModel, matched
 from deepscope.models.differentiable import differentiable
@@ -23,16 +25,20 @@ detail."""
 class Attribution(UsesModel, Registered):
     """Base of the attribution methods; each is a frozen dataclass whose fields are its settings."""
 
-    reserved: ClassVar[frozenset[str]] = EVERY_COMMAND | {
-        "batch_size",
-        "figures",
-        "limit",
-        "model",
-        "paths",
-        "target",
-        "top",
-        "versus",
-    }
+    reserved: ClassVar[frozenset[str]] = (
+        EVERY_COMMAND
+        | OF_PARTS
+        | {
+            "batch_size",
+            "figures",
+            "limit",
+            "model",
+            "paths",
+            "target",
+            "top",
+            "versus",
+        }
+    )
     signed: ClassVar[bool] = False
     """Whether negative values mean evidence against the class; otherwise the map is never negative."""
     of_class: ClassVar[bool] = True
@@ -108,7 +114,7 @@ def image_seeds(count: int, draws: int, rng: torch.Generator | None) -> Tensor:
     """(count, draws) int64 seeds. Row i depends only on how many rows were drawn before it; None is seeded with 0."""
     rng = rng or torch.Generator().manual_seed(0)
     rows = []
-    for _ in range(count):
-        seed = int(torch.randint(2**63 - 1, (1,), generator=rng))
+    for own in rows_of(rng, count):
+        seed = int(torch.randint(2**63 - 1, (1,), generator=own))
         rows.append(torch.randint(2**63 - 1, (draws,), generator=torch.Generator().manual_seed(seed)))
     return torch.stack(rows) if rows else torch.empty(0, draws, dtype=torch.int64)

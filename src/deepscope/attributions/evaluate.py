@@ -44,6 +44,7 @@ class Measurements:
         refused: method's label -> why it does not apply to the model.
         constant: method's label, or "random" -> maps that are the same everywhere or not finite; their values are NaN.
         sanity: the sanity check; None where it was left out.
+        unchecked: why it had to be left out; empty where it was made, or not asked for.
         paths: the images' files, or names.
         digests: SHA-256 of each file or image.
         skipped: what could not be read.
@@ -54,6 +55,7 @@ class Measurements:
     refused: Mapping[str, str]
     constant: Mapping[str, int]
     sanity: SanityCheck | None
+    unchecked: str
     paths: tuple[Path, ...]
     digests: tuple[bytes, ...]
     skipped: tuple[Skipped, ...]
@@ -235,9 +237,8 @@ class _Plan:
         digests: list[bytes] = []
         skipped: list[Skipped] = []
         few: list[Photos] = []
-        sanity = self.sanity if model.capabilities.activations else 0  # it shuffles the weights of layers
-        if sanity < self.sanity:
-            self.session.note(f"the sanity check is left out: {model.name} has no layers to shuffle")
+        unchecked = "" if model.capabilities.activations else f"{model.name} has no layers to shuffle"
+        sanity = 0 if unchecked else self.sanity
         for batch in stream_photos(model, given, self.session, batch_size=self.batch_size, text="measuring"):
             skipped += batch.skipped
             if not len(batch):
@@ -259,18 +260,19 @@ class _Plan:
             few.append(batch[range(min(len(batch), max(sanity - len(paths), 0)))])
             paths += batch.paths
             digests += batch.digests
-        checked = self._sanity(methods, Photos.joined(few)) if sanity else None
+        checked = None
+        if sanity:
+            try:
+                checked = check_sanity(methods, Photos.joined(few), self.session)
+            except DeepscopeError as error:  # what was measured holds without it
+                unchecked = str(error)
+        unchecked = unchecked if self.sanity else ""
+        if unchecked:
+            self.session.note(f"the sanity check is left out: {unchecked}")
         values = {name: joined(found) for name, found in parts.items()}
         constant = {name: int(found.pop(NOTHING).sum()) for name, found in values.items()}
-        return Measurements(model, values, refused, constant, checked, tuple(paths), tuple(digests), tuple(skipped))
-
-    def _sanity(self, methods: Mapping[str, Attribution], photos: Photos) -> SanityCheck | None:
-        """The sanity check; None where it cannot be made, since what was measured holds without it."""
-        try:
-            return check_sanity(methods, photos, self.session)
-        except DeepscopeError as error:
-            self.session.note(f"the sanity check is left out: {error}")
-            return None
+        rows = tuple(paths), tuple(digests), tuple(skipped)
+        return Measurements(model, values, refused, constant, checked, unchecked, *rows)
 
 
 def _nothing_applies(model: VisionModel, reasons: Iterable[str]) -> UnsupportedError:

@@ -119,21 +119,10 @@ def explain(  # noqa: PLR0913 - its settings are keywords
         >>> found.maps.shape
         torch.Size([1, 224, 224])
     """
-    require(model, "explain", SCORES)
-    for name, given in (("target", target), ("versus", versus)):
-        if given is not None and top is not None:
-            raise SettingError(name, "cannot be combined with {top}: give one of them")
-    if top is not None and not (isinstance(top, int) and 1 <= top <= len(model.categories)):
-        raise SettingError(
-            "top", f"must be between 1 and {len(model.categories)}, the classes of {model.name}", got=top
-        )
     method = as_method(method)
-    method.require(model)
     session = Session.of(session, device=model.device, seed=seed)
     by_truth = target is None and versus is None and top is None
-    question = None if by_truth or top is not None else Question.of(target, versus, model, session)
-    if versus is not None:
-        require_contrast(method)
+    question = asked(model, method, session, target=target, versus=versus, top=top)
     rng = session.rng("explain", method.name)
     photos: list[Photos] = []
     classes: list[list[int]] = []
@@ -144,7 +133,7 @@ def explain(  # noqa: PLR0913 - its settings are keywords
             batch, ones, against = question.ask(batch)
             chosen = [[label] for label in ones]
         else:
-            chosen, against = _classes(batch, top), None
+            chosen, against = classes_of(batch, top), None
         photos.append(batch.keeping(keep - len(classes)))
         if len(batch):
             pixels, explained = batch.pixels[_rows(chosen)], _flat(chosen)
@@ -164,6 +153,36 @@ def explain(  # noqa: PLR0913 - its settings are keywords
         versus=None if versus is None else torch.tensor(others),
         by_truth=by_truth and model.head.kind != "multilabel",
     )
+
+
+def asked(
+    model: VisionModel,
+    method: Attribution,
+    session: Session,
+    *,
+    target: Target | None,
+    versus: Target | None,
+    top: int | None,
+) -> Question | None:
+    """Which classes are explained; None for the most probable ones, or the true and the predicted one.
+
+    Raises:
+        as `explain`, where the settings, the method and the model do not go together.
+    """
+    require(model, "explain", SCORES)
+    for name, given in (("target", target), ("versus", versus)):
+        if given is not None and top is not None:
+            raise SettingError(name, "cannot be combined with {top}: give one of them")
+    if top is not None and not (isinstance(top, int) and 1 <= top <= len(model.categories)):
+        raise SettingError(
+            "top", f"must be between 1 and {len(model.categories)}, the classes of {model.name}", got=top
+        )
+    method.require(model)
+    by_question = target is not None or versus is not None
+    question = Question.of(target, versus, model, session) if by_question else None
+    if versus is not None:
+        require_contrast(method)
+    return question
 
 
 def attribute(
@@ -228,7 +247,7 @@ def require_contrast(method: Attribution) -> None:
         )
 
 
-def _classes(photos: Photos, top: int | None) -> list[list[int]]:
+def classes_of(photos: Photos, top: int | None) -> list[list[int]]:
     """The classes to explain in each image, none twice: the most probable ones, or the true and the predicted one."""
     if top is not None:
         return photos.probabilities.topk(top, dim=1).indices.tolist()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -78,12 +78,14 @@ class Batch:
         first: the place of the first of them among all images.
         inside: (N, H, W), how much of each pixel lies on the object; None where that is not known.
         shared: predictions that do not depend on a method's maps.
+        draws: the generator of each stream, by the stream's names; None gives each image its place in the session's.
     """
 
     photos: Photos
     first: int = 0
     inside: Tensor | None = None
     shared: Shared = field(default_factory=dict)
+    draws: Callable[..., torch.Generator] | None = None
 
 
 def measure_batch(method: Attribution | None, batch: Batch, measures: Sequence[Measure], session: Session) -> Arrays:
@@ -99,7 +101,7 @@ def measure_batch(method: Attribution | None, batch: Batch, measures: Sequence[M
         "images": digest(photos.pixels, photos.predicted, *([] if inside is None else [inside])),
         "first": batch.first,
     }
-    return kept(session, about, lambda: _measured(method, batch, measures, session))
+    return kept(session, about, lambda: measured(method, batch, measures, session))
 
 
 def identity_of(method: Attribution) -> dict[str, Any]:
@@ -111,12 +113,15 @@ def identity_of(method: Attribution) -> dict[str, Any]:
     }
 
 
-def _measured(method: Attribution | None, batch: Batch, measures: Sequence[Measure], session: Session) -> Arrays:
+def measured(method: Attribution | None, batch: Batch, measures: Sequence[Measure], session: Session) -> Arrays:
+    """`measure_batch`, without the cache."""
     model = batch.photos.model
     pixels, target = batch.photos.pixels.to(model.device), batch.photos.predicted.to(model.device)
 
     def stream(*names: str) -> torch.Generator:
         """Each image has its own place in a stream, so that values do not depend on the batch size."""
+        if batch.draws is not None:
+            return batch.draws(*names)
         rng = session.rng(*names)
         image_seeds(batch.first, 0, rng)
         return rng

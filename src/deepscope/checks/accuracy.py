@@ -16,7 +16,9 @@ from deepscope.checks.held_out import held_out
 from deepscope.checks.label_accuracy import label_accuracy, labels_headline
 from deepscope.classification.label_order import label_order
 from deepscope.command import Budget, Headline
+from deepscope.gallery import Entry, Gallery
 from deepscope.inputs import Photos, stream_photos
+from deepscope.presenters.gallery import EXPLORED, Encoder, entries_of, measured_of
 from deepscope.presenters.label_order import order_note
 from deepscope.presenters.shown import origin, skipped_blocks
 from deepscope.presenters.transfer_figures import Answers, evaluation_blocks
@@ -73,7 +75,8 @@ class Accuracy(Check):
         if model.head.kind == "multilabel":
             return label_accuracy(held, session, limit=self.limit)
         read = stream_photos(model, held.images, session, limit=self.limit, text="classifying")
-        photos, pictures = _without_pixels(read)
+        count = min(filter(None, (self.limit, held.images.count, EXPLORED)))
+        photos, pictures, entries = _without_pixels(read, Encoder(count))
         labels = torch.tensor([min(answer) for answer in photos.answers])
         probabilities = photos.probabilities
         right = photos.predicted == labels  # by the threshold of a binary head
@@ -109,6 +112,7 @@ class Accuracy(Check):
                 ),
                 _coverage(probabilities.amax(1), right),
                 *skipped_blocks(photos.skipped),
+                Gallery(tuple(entries), measured_of(entries), "The images", "Below each: what was predicted."),
             ),
             arrays={"probabilities": probabilities.numpy(), "labels": labels.numpy()},
             provenance=origin([model], photos.paths, photos.digests),
@@ -153,12 +157,13 @@ def _useful(accuracy: Estimate) -> bool:
     return accuracy.low > 0.5
 
 
-def _without_pixels(batches: Iterable[Photos]) -> tuple[Photos, dict[int, Tensor]]:
-    """All images without their pixels; and small pictures of the most confident mistakes, by row, the worst first.
+def _without_pixels(batches: Iterable[Photos], encode: Encoder) -> tuple[Photos, dict[int, Tensor], list[Entry]]:
+    """All images without their pixels; the most confident mistakes, by row, the worst first; and the gallery's entries.
 
-    Only these are held at any time, and no image is opened twice.
+    Only small pictures are held at any time, and no image is opened twice.
     """
     parts: list[Photos] = []
+    entries: list[Entry] = []
     worst: list[tuple[float, int, Tensor]] = []
     count = 0
     for batch in batches:
@@ -168,8 +173,10 @@ def _without_pixels(batches: Iterable[Photos]) -> tuple[Photos, dict[int, Tensor
                 worst.append((-float(confidences[row]), count + row, batch.model.displayed(batch.pixels[row])))
         worst = [(key, row, _small(pixels)) for key, row, pixels in sorted(worst, key=lambda one: one[:2])[:_MISTAKES]]
         count += len(batch)
+        if len(batch) and len(entries) < EXPLORED:
+            entries += entries_of(batch[range(min(len(batch), EXPLORED - len(entries)))], encode)
         parts.append(batch.keeping(0))
-    return Photos.joined(parts), {row: pixels for _, row, pixels in worst}
+    return Photos.joined(parts), {row: pixels for _, row, pixels in worst}, entries
 
 
 def _small(pixels: Tensor) -> Tensor:

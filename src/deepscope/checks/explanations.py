@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from deepscope.attributions import Attribution, as_methods, attribute
+from deepscope.attributions import as_methods
 from deepscope.attributions.faithfulness import Deletion, Insertion
 from deepscope.attributions.measuring import CHANCE, measure
 from deepscope.checks.check import Check
+from deepscope.checks.explained_images import Rows, Shown, figures, gallery
 from deepscope.checks.held_out import HeldOut, held_out
 from deepscope.command import Budget, Headline
 from deepscope.errors import DeepscopeError, UnsupportedError
 from deepscope.inputs import Photos, stream_photos
 from deepscope.models.capabilities import works
-from deepscope.presenters.explained import heat, image_cell
 from deepscope.presenters.shown import origin, skipped_blocks
-from deepscope.results import Block, Cell, Column, GridCell, ImageGrid, Note, Result, Table
+from deepscope.results import Cell, Column, Note, Result, Table
 from deepscope.session import Session
 from deepscope.settings import Count
 from deepscope.statistics import Estimate, mean
-
-_SHOWN = 4
-Rows = Mapping[str, NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -98,6 +94,7 @@ class Explanations(Check):
             reasons = "; ".join(dict.fromkeys(refused.values()))
             raise UnsupportedError(f"no method applies to {model.name}; {reasons}", what="explanations")
         gained = {name: values - found[CHANCE] for name, values in found.items() if name != CHANCE}
+        shown = Shown.of(methods, photos, self.batch_size, session, contrast=self.contrast)
         metrics = {"images": float(len(right)), "right": float(right.sum()), "wrong": float((~right).sum())}
         for name, values in gained.items():
             for group, rows in groups.items():
@@ -114,9 +111,10 @@ class Explanations(Check):
                 *held.notes,
                 *(Note(why, f"{name} does not apply") for name, why in refused.items()),
                 *_without_order(gained),
-                *_figures(methods, photos, groups, session, contrast=self.contrast),
+                *figures(shown, groups),
                 _table(gained, groups),
                 *skipped_blocks(photos.skipped),
+                gallery(shown, gained),
             ),
             arrays={f"faithfulness/{name}": values for name, values in gained.items()},
             provenance=origin([model], photos.paths, photos.digests),
@@ -199,46 +197,12 @@ def _verdict(metrics: Mapping[str, float]) -> str:
     return " ".join(parts)
 
 
-def _figures(
-    methods: Sequence[Attribution], photos: Photos, groups: Rows, session: Session, *, contrast: bool
-) -> list[Block]:
-    """Some right and some wrong predictions with each method's map of the predicted class."""
-    grids: list[Block] = []
-    for group, chosen in groups.items():
-        if not chosen.any():
-            grids.append(Note(f"No prediction among these {len(chosen)} is {group}.", f"Maps, {group}"))
-            continue
-        shown = photos[np.flatnonzero(chosen)[:_SHOWN].tolist()]
-        single = photos.model.head.kind != "multilabel"  # whose mistakes have no one true class
-        against = _true(shown) if contrast and single and group == "wrong" else None
-        maps = [_maps(one, shown, against if one.of_class else None, session) for one in methods]
-        rows: list[tuple[GridCell, ...]] = [
-            (image_cell(shown, row), *(heat(m, own[row]) for m, own in zip(methods, maps))) for row in range(len(shown))
-        ]
-        columns = ("image", *(method.name for method in methods))
-        caption = "Maps of the predicted class."
-        if against is not None:
-            caption = "Why the predicted class and not the true one: maps of the difference between the two scores."
-        grids.append(ImageGrid(tuple(rows), f"Where the prediction is {group}", caption, columns))
-    return grids
-
-
 def _without_order(gained: Mapping[str, NDArray[np.float64]]) -> list[Note]:
     """The maps that are in no mean."""
     counts = {name: int(np.isnan(values).sum()) for name, values in gained.items()}
     text = "Maps that are the same everywhere have no most important pixels, and are in no mean"
     said = ", ".join(f"{count} of {len(gained[name])} of {name}" for name, count in counts.items() if count)
     return [Note(f"{text}: {said}.", "Left out")] if said else []
-
-
-def _true(photos: Photos) -> Tensor:
-    """(N,) the true classes, which are known of every image of a check."""
-    return torch.tensor([photos.true_class(row) for row in range(len(photos))])
-
-
-def _maps(method: Attribution, photos: Photos, versus: Tensor | None, session: Session) -> Tensor:
-    rng = session.rng("explain", method.name)
-    return attribute(method, photos.model, photos.pixels, photos.predicted, versus=versus, rng=rng)
 
 
 def _table(gained: Mapping[str, NDArray[np.float64]], groups: Rows) -> Table:

@@ -34,12 +34,15 @@ class HeldOut:
         images: those whose folder or label names one of its classes.
         answers: the classes that count as right for each of them.
         notes: on the choice of images.
+        train: the images that the classifier was fitted to, with the names of their classes; None where that is not
+            known.
     """
 
     model: VisionModel
     images: Given
     answers: tuple[frozenset[int], ...]
     notes: tuple[Block, ...]
+    train: Given | None = None
 
 
 def held_out(name: str, data: str, session: Session, labels: str | None = None) -> HeldOut:
@@ -66,7 +69,7 @@ def held_out(name: str, data: str, session: Session, labels: str | None = None) 
     if held := given_data(data, session):
         return _of_given(model, held)
     folders = load_dataset(data, session, ClassFolders)
-    paths, note = _chosen(Path(name), folders, session)
+    paths, note, train = _chosen(Path(name), folders, session)
     answers = right_answers(model, paths, [folders.root])
     known = [(path, answer) for path, answer in zip(paths, answers) if answer]
     if not known:
@@ -77,7 +80,7 @@ def held_out(name: str, data: str, session: Session, labels: str | None = None) 
         said = ", ".join(strange[:6]) + (" and others" if strange[6:] else "")
         notes.append(_left_out(model, len(unknown), said))
     chosen = Given(tuple(Item(path, path) for path, _ in known), (folders.root,))
-    return HeldOut(model, chosen, tuple(answer for _, answer in known), tuple(notes))
+    return HeldOut(model, chosen, tuple(answer for _, answer in known), tuple(notes), train)
 
 
 def _no_class(model: VisionModel, folders: ClassFolders) -> str:
@@ -150,7 +153,8 @@ def _of_given(model: VisionModel, held: GivenData) -> HeldOut:
     if strange:
         notes.append(_left_out(model, len(strange), said + (" and others" if len(set(strange)) > 6 else "")))
     chosen = Given(tuple(item for item, _ in known), skipped=given.skipped)
-    return HeldOut(model, chosen, tuple(answer for _, answer in known), tuple(notes))
+    train = None if held.train is None else _named(held.train)
+    return HeldOut(model, chosen, tuple(answer for _, answer in known), tuple(notes), train)
 
 
 def _left_out(model: VisionModel, count: int, names: str) -> Note:
@@ -158,19 +162,30 @@ def _left_out(model: VisionModel, count: int, names: str) -> Note:
     return Note(text, "Unknown classes", "warning")
 
 
-def _chosen(model: Path, folders: ClassFolders, session: Session) -> tuple[tuple[Path, ...], Note]:
+def _chosen(model: Path, folders: ClassFolders, session: Session) -> tuple[tuple[Path, ...], Note, Given | None]:
+    """The test images, a note on them, and the training images."""
+    examples = Examples.in_folders(folders)
     if folders.test is not None:
-        return folders.test.paths, Note(f"The {len(folders.test)} images of the test set.", "Test images")
+        note = Note(f"The {len(folders.test)} images of the test set.", "Test images")
+        return folders.test.paths, note, _named(examples.training)
     rows = _kept_aside(model, folders, session)
     paths = folders.everything.paths
     if rows is not None:
         kept = tuple(paths[row] for row in rows)
-        return kept, Note(f"The {len(kept)} images that `transfer fit` set aside.", "Test images")
+        others = np.setdiff1d(np.arange(len(paths)), rows)
+        note = Note(f"The {len(kept)} images that `transfer fit` set aside.", "Test images")
+        return kept, note, _named(examples.at(others))
     text = (
         f"The images are taken from all {len(paths)}, since the folder has no train/ and test/: if the classifier was "
         "fitted to any of them, accuracy is overestimated here."
     )
-    return paths, Note(text, "Test images", "warning")
+    return paths, Note(text, "Test images", "warning"), None
+
+
+def _named(examples: Examples) -> Given:
+    """The images with the names of their classes."""
+    items = zip(examples.sources, examples.paths, examples.labels.tolist(), strict=True)
+    return Given(tuple(Item(source, path, examples.classes[label]) for source, path, label in items))
 
 
 def _kept_aside(model: Path, folders: ClassFolders, session: Session) -> NDArray[np.int64] | None:

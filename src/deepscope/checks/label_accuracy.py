@@ -7,7 +7,9 @@ from torch import Tensor
 from deepscope.checks.held_out import HeldOut
 from deepscope.classification import evaluate_labels
 from deepscope.command import Headline
+from deepscope.gallery import Entry, Gallery
 from deepscope.inputs import Photos, stream_photos
+from deepscope.presenters.gallery import EXPLORED, Encoder, entries_of, measured_of
 from deepscope.presenters.label_evaluation import label_table, said
 from deepscope.presenters.shown import origin, picture, skipped_blocks
 from deepscope.render.text import amount, share
@@ -25,12 +27,15 @@ def label_accuracy(held: HeldOut, session: Session, *, limit: int | None) -> Res
     model = held.model
     parts: list[Photos] = []
     worst: list[tuple[float, int, Tensor]] = []
+    entries: list[Entry] = []
+    encode = Encoder(min(filter(None, (limit, held.images.count, EXPLORED))))
     count = 0
     for batch in stream_photos(model, held.images, session, limit=limit, text="classifying"):
         if len(batch):
             errors = _errors(batch).tolist()
             found = [(-error, count + row, batch.pixels[row].clone()) for row, error in enumerate(errors) if error]
             worst = sorted([*worst, *found], key=lambda one: one[:2])[:_MISTAKES]
+            entries += entries_of(batch[range(min(len(batch), EXPLORED - len(entries)))], encode)
         count += len(batch)
         parts.append(batch.keeping(0))
     photos = Photos.joined(parts)
@@ -44,6 +49,7 @@ def label_accuracy(held: HeldOut, session: Session, *, limit: int | None) -> Res
             label_table(evaluation),
             *_mistakes(photos, {row: pixels for _, row, pixels in worst}),
             *skipped_blocks(photos.skipped),
+            Gallery(tuple(entries), measured_of(entries), "The images", "Below each: what was predicted."),
         ),
         arrays={"probabilities": photos.probabilities.numpy(), "labels": photos.truth.numpy()},
         provenance=origin([model], photos.paths, photos.digests),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -16,15 +18,22 @@ from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out, of_one_label
 from deepscope.command import Budget, Headline
 from deepscope.errors import SettingError
+from deepscope.gallery import Entry, Gallery, Measured
 from deepscope.models import VisionModel
 from deepscope.models.capabilities import RGB, require, works
 from deepscope.presenters.attacked import as_picture, difference, origin_of, vanished_notes
+from deepscope.presenters.gallery import Encoder, adversarial, key_of, named, names_of
 from deepscope.presenters.shown import skipped_blocks
 from deepscope.render.text import share
 from deepscope.results import Curves, ImageGrid, Note, Result, Series
 from deepscope.session import Session
 from deepscope.settings import Count, Range, check
 from deepscope.statistics import Estimate
+
+_SHOWN = 4
+"""Examples in the figure."""
+_KEPT = 60
+"""Examples in the gallery."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,7 @@ class Robustness(Check):
             held.images,
             self._attacks(held.model),
             Conditions([level / 255 for level in self.levels], defences={}),
+            keep=min(self.limit, _KEPT),
             limit=self.limit,
             batch_size=self.batch_size,
             session=session,
@@ -106,6 +116,7 @@ class Robustness(Check):
                 _figure(found),
                 Note(WARNING, "What this does not show", "warning"),
                 *skipped_blocks(found.skipped),
+                *_gallery(found, levels),
             ),
             provenance=origin_of([found.model], found),
         )
@@ -172,9 +183,53 @@ def _figure(found: AttackEvaluation) -> ImageGrid:
         change, _ = difference(shown(original), shown(saved))
         caption = f"{path.name}: {found.model.categories[label]}"
         rows.append((as_picture(shown(original), caption=caption), as_picture(shown(saved)), change))
+        if len(rows) == _SHOWN:
+            break
     return ImageGrid(
         tuple(rows),
         "Examples of the changes",
         "At the smallest radius that misleads the network, or the largest.",
         ("image", f"after {method.attack.name}", "change, magnified"),
     )
+
+
+def _gallery(found: AttackEvaluation, levels: Sequence[float]) -> tuple[Gallery, ...]:
+    """Each image with the radius at which it is first lost, and the example; nothing for one label alone."""
+    if found.model.head.label is not None:
+        return ()
+    method, model, encode = found.methods[-1], found.model, Encoder(len(found))
+    radius = Measured(
+        "radius",
+        "robustness radius",
+        f"The smallest change tried, in grey levels of 255, with which {method.attack.name} misleads the classifier; "
+        "0 where it is wrong without any.",
+        decimals=0 if all(level == round(level) for level in levels) else 2,
+        beyond=f"above {levels[-1]:g}",
+    )
+    lost = [[verdict.success for verdict in verdicts] for verdicts in method.outcome.verdicts]
+    entries: list[Entry] = []
+    for row, (path, digest) in enumerate(zip(found.paths, found.digests, strict=True)):
+        first = next((place for place in range(len(levels)) if lost[place][row]), None)
+        own = _entry(path, digest, {"radius": math.inf if first is None else levels[first]})
+        if row < len(method.examples):
+            original, verdict = method.examples.levels[row], method.outcome.verdicts[-1][row]
+            name = model.categories[int(method.examples.labels[row])]
+            own = replace(own, picture=encode(model.displayed(original)), truth=name, predicted=name, right=True)
+            own = replace(own, top=named(model, verdict.top_before))
+            if first is not None:
+                unit = "grey level" if levels[first] == 1 else "grey levels"
+                said = f"{method.attack.name}, at most {levels[first]:g} {unit} of 255"
+                made = adversarial(
+                    model, original, method.outcome.images[row], verdict.top_after, said, len(method.examples)
+                )
+                own = replace(own, adversarial=made)
+        if method.outcome.vanished[row]:
+            own = replace(own, flags={"gradients vanish": "The radius may be smaller: the attack was not informative."})
+        entries.append(own)
+    entries += [_entry(one.path, one.digest, {"radius": 0.0}) for one in found.misclassified]
+    return (Gallery(tuple(entries), (radius,), "The images that were attacked"),)
+
+
+def _entry(path: Path, digest: bytes, values: dict[str, float]) -> Entry:
+    name, file = names_of(path)
+    return Entry(key_of(path, digest), name, file, values=values)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
 from deepscope.attacks import Attack, attack
+from deepscope.attacks.job import AttackJob
 from deepscope.attacks.workflow import FOLDER
+from deepscope.batch import Sharding
 from deepscope.command import Command
 from deepscope.data.photographs import bundled_photographs
+from deepscope.errors import SettingError
 from deepscope.models import DEFAULT, load_model
 from deepscope.presenters.attack import present
+from deepscope.presenters.batch import in_parts
 from deepscope.render import drafts
-from deepscope.results import (
-    Result,
-)
+from deepscope.results import Result
 from deepscope.session import Session, first_process
-from deepscope.settings import Count
+from deepscope.settings import Count, Overrides
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class AttackImages(Command):
         figures: most images that the figure shows.
         animate: show how the probability changes with each query, for the first image.
         batch_size: images per batch; the result does not depend on it.
+        parts: how a large job is cut into parts, and what computes them.
     """
 
     name: ClassVar[str] = "attack"
@@ -52,9 +56,15 @@ class AttackImages(Command):
     figures: int = 8
     animate: bool = False
     batch_size: Count = 16
+    parts: Annotated[Mapping[str, Any], Overrides(Sharding)] = field(default_factory=dict[str, Any])
 
     def run(self, session: Session) -> Result:
         """Attack every image that the network gets right."""
+        if self.parts:
+            if self.animate:
+                raise SettingError("animate", "cannot be combined with {shard_size}, {workers} or {cluster}")
+            job = AttackJob(self.model, self.batch_size, method=self.method, target=self.target)
+            return in_parts(job, self.paths or bundled_photographs().paths, self.parts, session, limit=self.limit)
         out = session.out if first_process() else None
         with drafts(out) as scratch:
             found = attack(

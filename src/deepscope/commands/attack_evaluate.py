@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
 from deepscope.attacks import Attack, Conditions, evaluate_attacks
+from deepscope.attacks.evaluate_job import AttackEvaluateJob
 from deepscope.attacks.workflow import FOLDER
+from deepscope.batch import Sharding
 from deepscope.command import Command
+from deepscope.errors import SettingError
 from deepscope.models import DEFAULT, load_model
 from deepscope.presenters.attack_evaluate import present
+from deepscope.presenters.batch import in_parts
 from deepscope.render import drafts
 from deepscope.results import Result
 from deepscope.session import Session, first_process
-from deepscope.settings import Count, number
+from deepscope.settings import Count, Overrides, number
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class AttackEvaluate(Command):
         transfer_to: networks to test the adversarial examples on.
         limit: most images to use, drawn at random; by default all.
         batch_size: images per batch; the result does not depend on it.
+        parts: how a large job is cut into parts, and what computes them; defences are left out then.
     """
 
     name: ClassVar[str] = "evaluate"
@@ -53,11 +58,24 @@ class AttackEvaluate(Command):
     transfer_to: tuple[str, ...] = ()
     limit: Count | None = None
     batch_size: Count = 16
+    parts: Annotated[Mapping[str, Any], Overrides(Sharding)] = field(default_factory=dict[str, Any])
 
     def run(self, session: Session) -> Result:
         """Run every method on every image that the network gets right."""
         methods = [Attack.named(name) for name in _words(self.methods)]
         radii, l2_radii = _numbers("radii", self.radii), _numbers("l2_radii", self.l2_radii)
+        if self.parts:
+            if self.transfer_to:
+                raise SettingError("transfer_to", "cannot be combined with {shard_size}, {workers} or {cluster}")
+            job = AttackEvaluateJob(
+                self.model,
+                self.batch_size,
+                methods=tuple(methods),
+                radii=tuple(radii),
+                l2_radii=tuple(l2_radii),
+                target=self.target,
+            )
+            return in_parts(job, [self.folder], self.parts, session, limit=self.limit)
         out = session.out if first_process() else None
         with drafts(out) as scratch:
             found = evaluate_attacks(

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
+from deepscope.batch import Sharding
 from deepscope.classification import classify
+from deepscope.classification.job import ClassifyJob
 from deepscope.command import Command
 from deepscope.data.photographs import bundled_photographs
+from deepscope.errors import SettingError
 from deepscope.models import DEFAULT, load_model
+from deepscope.presenters.batch import in_parts
 from deepscope.presenters.classify import present
 from deepscope.results import Result
 from deepscope.session import Session
-from deepscope.settings import Count
+from deepscope.settings import Count, Overrides
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class Classify(Command):
             labels separated by semicolons, or a column of 0 and 1 per label.
         figures: most images that the figure shows.
         batch_size: images per forward pass.
+        parts: how a large job is cut into parts, and what computes them.
     """
 
     example: ClassVar[str] = "deepscope classify cat.jpg holiday-photos/ --top 3 --out results/"
@@ -42,9 +48,15 @@ class Classify(Command):
     labels: Path | None = None
     figures: int = 12
     batch_size: Count = 32
+    parts: Annotated[Mapping[str, Any], Overrides(Sharding)] = field(default_factory=dict[str, Any])
 
     def run(self, session: Session) -> Result:
         """Classify every image that can be read."""
+        if self.parts:
+            if self.labels is not None:
+                raise SettingError("labels", "cannot be combined with {shard_size}, {workers} or {cluster}")
+            job = ClassifyJob(self.model, self.batch_size, top=self.top)
+            return in_parts(job, self.paths or bundled_photographs().paths, self.parts, session)
         return present(
             classify(
                 load_model(self.model, session),

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
 from deepscope.attributions import Attribution, explain
+from deepscope.attributions.job import ExplainJob
+from deepscope.batch import Sharding
 from deepscope.command import Command
 from deepscope.data.photographs import bundled_photographs
 from deepscope.models import DEFAULT, load_model
+from deepscope.presenters.batch import in_parts
 from deepscope.presenters.explain import present
 from deepscope.results import Result
 from deepscope.session import Session
-from deepscope.settings import Count
+from deepscope.settings import Count, Overrides
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Explain(Command):
         limit: most images to use, drawn at random; by default all.
         figures: most images that the figure shows.
         batch_size: images per batch; the maps do not depend on it.
+        parts: how a large job is cut into parts, and what computes them.
     """
 
     name: ClassVar[str] = "explain"
@@ -50,9 +55,14 @@ class Explain(Command):
     limit: Count | None = None
     figures: int = 12
     batch_size: Count = 16
+    parts: Annotated[Mapping[str, Any], Overrides(Sharding)] = field(default_factory=dict[str, Any])
 
     def run(self, session: Session) -> Result:
         """Explain every image that can be read."""
+        if self.parts:
+            asked = {"target": self.target, "versus": self.versus, "top": self.top}
+            job = ExplainJob(self.model, self.batch_size, method=self.method, **asked)
+            return in_parts(job, self.paths or bundled_photographs().paths, self.parts, session, limit=self.limit)
         return present(
             explain(
                 load_model(self.model, session),

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
 from deepscope.attributions import evaluate
 from deepscope.attributions.evaluate import EVALUATED
+from deepscope.attributions.evaluate_job import ExplainEvaluateJob
+from deepscope.batch import Sharding
 from deepscope.command import Command
+from deepscope.errors import SettingError
 from deepscope.models import DEFAULT, load_model
+from deepscope.presenters.batch import in_parts
 from deepscope.presenters.explain_evaluate import present
 from deepscope.results import Result
 from deepscope.session import Session
-from deepscope.settings import Count
+from deepscope.settings import Count, Overrides
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class ExplainEvaluate(Command):
         sanity: images for the sanity check; 0 skips it.
         limit: most images to use, drawn at random.
         batch_size: images per batch; the figures do not depend on it.
+        parts: how a large job is cut into parts, and what computes them; the sanity check is left out then.
     """
 
     name: ClassVar[str] = "evaluate"
@@ -53,9 +59,16 @@ class ExplainEvaluate(Command):
     sanity: int = 16
     limit: Count | None = None
     batch_size: Count = 16
+    parts: Annotated[Mapping[str, Any], Overrides(Sharding)] = field(default_factory=dict[str, Any])
 
     def run(self, session: Session) -> Result:
         """Measure every method on every image."""
+        if self.parts:
+            for name in ("boxes", "masks", "against"):
+                if getattr(self, name) is not None:
+                    raise SettingError(name, "cannot be combined with {shard_size}, {workers} or {cluster}")
+            job = ExplainEvaluateJob(self.model, self.batch_size, methods=self.methods, measures=self.measures)
+            return in_parts(job, [self.folder], self.parts, session, limit=self.limit)
         return present(
             evaluate(
                 load_model(self.model, session),

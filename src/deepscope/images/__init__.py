@@ -9,8 +9,8 @@ from __future__ import annotations
 from deepscope.images.bounds import Limits
 from deepscope.images.decoding import FORMATS, decode
 from deepscope.images.encoding import Encoding, decode_with_encoding
-from deepscope.images.files import Source, content, digest, parts
-from deepscope.images.finding import Found, duplicate, find
+from deepscope.images.files import Source, content, digest, opened, parts
+from deepscope.images.finding import Found, duplicate, find, suffixes, walk
 from deepscope.images.refusals import Exhausted, Skipped, UnreadableImage
 from deepscope.images.stacks import read_stack
 from deepscope.images.streaming import Batch, decoding_threads, stream
@@ -32,7 +32,10 @@ __all__ = [
     "digest",
     "duplicate",
     "find",
+    "opened",
     "parts",
     "read_stack",
     "stream",
+    "suffixes",
+    "walk",
 ]

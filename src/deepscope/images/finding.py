@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,23 +43,46 @@ def find(named: Iterable[str | Path], *, stacks: bool = False) -> Found:
     Raises:
         Exhausted: file handles, memory or the disk failed.
     """
-    Image.init()
-    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS} | _REFUSED_SUFFIXES
-    suffixes |= {STACK} if stacks else set()
-    paths: dict[str, Path] = {}
+    wanted = suffixes() | ({STACK} if stacks else set())
     skipped: list[Skipped] = []
+    return Found(tuple(walk(named, wanted, skipped)), tuple(skipped))
+
+
+def suffixes() -> set[str]:
+    """The suffixes of image files, in lower case."""
+    Image.init()
+    return {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS} | _REFUSED_SUFFIXES
+
+
+def walk(named: Iterable[str | Path], wanted: Container[str], skipped: list[Skipped]) -> Iterator[Path]:
+    """The files that `find` finds, one by one.
+
+    Args:
+        named: files and folders.
+        wanted: suffixes of the files that are taken in folders.
+        skipped: takes up the named paths that hold none.
+
+    Raises:
+        Exhausted: as `find`.
+    """
+    alone = isinstance(named, Sequence) and len(named) == 1  # below one folder, no file is met twice
+    seen: set[str] | None = None if alone else set()
     for path in map(Path, named):
-        known = len(skipped)
+        known, count = len(skipped), 0
         try:
-            below = list(_walk(path, suffixes, skipped)) if stat.S_ISDIR(path.stat().st_mode) else [path]
+            below = _walk(path, wanted, skipped) if stat.S_ISDIR(path.stat().st_mode) else [path]
+            for file in below:
+                count += 1
+                absolute = "" if seen is None else os.path.abspath(file)  # noqa: PTH100 (resolve would follow links)
+                if seen is None or absolute not in seen:
+                    yield file
+                if seen is not None:
+                    seen.add(absolute)
         except (OSError, ValueError) as error:
             skipped.append(Skipped(label(path), why(path, error)))
             continue
-        if not below and len(skipped) == known:
+        if not count and len(skipped) == known:
             skipped.append(Skipped(label(path), "the folder holds no image files"))
-        for file in below:
-            paths.setdefault(os.path.abspath(file), file)  # noqa: PTH100 (resolve would follow links)
-    return Found(tuple(paths.values()), tuple(skipped))
 
 
 def duplicate(folder: Path) -> bool:
@@ -74,7 +97,7 @@ def _visible(name: str) -> bool:
     return not name.startswith(".") and name != "__MACOSX"
 
 
-def _walk(folder: Path, suffixes: set[str], skipped: list[Skipped]) -> Iterator[Path]:
+def _walk(folder: Path, wanted: Container[str], skipped: list[Skipped]) -> Iterator[Path]:
     def unreadable(error: OSError) -> None:
         skipped.append(Skipped(label(error.filename), why(Path(error.filename), error)))
 
@@ -92,5 +115,5 @@ def _walk(folder: Path, suffixes: set[str], skipped: list[Skipped]) -> Iterator[
                     fresh.append(name)
         folders[:] = fresh
         for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() in suffixes:
+            if not name.startswith(".") and Path(name).suffix.lower() in wanted:
                 yield Path(parent, name)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from deepscope.data.folders import class_folders
@@ -22,19 +23,51 @@ def right_answers(model: VisionModel, paths: Sequence[Path], below: Iterable[str
         below: the folders in which they were found. The folders directly below them are the classes, as in
             `ClassFolders`; where none of these is a class of the model, the named folder itself may be.
     """
+    known = Known.of(model, {path.parent for path in paths}, below)
     by_wnid = {wnid: index for index, wnid in enumerate(model.wnids)}
-    categories = Names(model.categories)
-    folders = _folders(categories, paths, below)
-    label_of = _classes_of_folders(categories, {folder for folder in folders if folder is not None})
-    answers: list[frozenset[int]] = []
-    for path, folder in zip(paths, folders, strict=True):
-        known = truth(path, folder)
-        if known is not None and by_wnid:
-            answers.append(frozenset(by_wnid[wnid] for wnid in known.wnids if wnid in by_wnid))
-        else:
-            label = None if folder is None else label_of[folder]
-            answers.append(frozenset() if label is None else frozenset({label}))
-    return answers
+    return [known.answer(path, by_wnid) for path in paths]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What folders say of the images in them, so that each image's answer can be given when it is met.
+
+    Attributes:
+        folders: a folder of images -> the folder that names its class, and the number of this class; None where it is
+            in no class folder, or in one that is no class of the model.
+    """
+
+    folders: Mapping[str, tuple[str | None, int | None]]
+
+    @classmethod
+    def of(cls, model: VisionModel, folders: Iterable[Path], below: Iterable[str | Path]) -> Known:
+        """What folders of images say, given the folders in which they were found: see `right_answers`."""
+        categories, listed = Names(model.categories), list(folders)
+        naming = _folders(categories, [folder / "image" for folder in listed], below)
+        label_of = _classes_of_folders(categories, {folder for folder in naming if folder is not None})
+        return cls(
+            {
+                str(folder): (None, None) if named is None else (str(named), label_of[named])
+                for folder, named in zip(listed, naming, strict=True)
+            }
+        )
+
+    def some(self, folders: Iterable[str]) -> Known:
+        """The same of some of the folders."""
+        return Known({folder: self.folders[folder] for folder in folders})
+
+    def answer(self, path: Path, by_wnid: Mapping[str, int]) -> frozenset[int]:
+        """The right classes of an image in one of the folders.
+
+        Args:
+            path: its file.
+            by_wnid: the model's classes by their WordNet identifiers.
+        """
+        folder, label = self.folders[str(path.parent)]
+        known = truth(path, None if folder is None else Path(folder)) if by_wnid else None
+        if known is not None:
+            return frozenset(by_wnid[wnid] for wnid in known.wnids if wnid in by_wnid)
+        return frozenset() if label is None else frozenset({label})
 
 
 def labelled_answers(model: VisionModel, labels: Sequence[int | str]) -> list[frozenset[int]]:

@@ -25,18 +25,18 @@ class Matrix:
 
     Args:
         weight: the matrix; it must not change.
-        transpose: laid out already.
     """
 
-    def __init__(self, weight: Tensor, transpose: Matrix | None = None) -> None:
-        self._weight, self._transpose = weight, transpose
+    def __init__(self, weight: Tensor) -> None:
+        self._weight = weight
+        self._transpose: Matrix | None = None  # it does not know this one: a cycle would outlive its weight
         self._laid_out = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
 
     @property
     def transpose(self) -> Matrix:
         """What gradients are multiplied by."""
         if self._transpose is None:
-            self._transpose = Matrix(self._weight.t(), self)
+            self._transpose = Matrix(self._weight.t())
         return self._transpose
 
     def times(self, x: Tensor, bias: Tensor | None) -> Tensor:

@@ -6,6 +6,7 @@ import copy
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from deepscope.models.batching import in_parts
 from deepscope.models.serving import Served
@@ -27,6 +28,19 @@ def forward(model: VisionModel, pixels: Tensor, session: Session, *, images: int
             return quick(part.to(model.device)).float().cpu()
 
     return in_parts(run, pixels)
+
+
+def forward_alike(model: VisionModel, pixels: Tensor, session: Session, size: int) -> Tensor:
+    """As `forward`, in passes that all have `size` images, the last one filled up with black ones.
+
+    The logits of an image are then the same, to the last bit, whichever images it is computed with.
+    """
+    parts: list[Tensor] = []
+    for part in pixels.split(size):
+        missing = size - len(part)
+        filled = functional.pad(part, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else part
+        parts.append(forward(model, filled, session, images=int(session.engine != "torch"))[: len(part)])
+    return torch.cat(parts)
 
 
 def served(model: VisionModel, session: Session, *, images: int) -> VisionModel:

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from deepscope.attacks import AttackEvaluation, MethodEvaluation
+from deepscope.attacks.conditions import radius_name
 from deepscope.attacks.defences import WARNING
 from deepscope.attacks.evaluation import UNDEFENDED
 from deepscope.attacks.workflow import FOLDER
@@ -51,11 +52,6 @@ def present(found: AttackEvaluation) -> Result:
     )
 
 
-def _radius_name(radius: float) -> str:
-    """A radius as metrics name it: four significant digits, or "any"."""
-    return "any" if math.isinf(radius) else f"{radius:.4g}"
-
-
 def _target_note(found: AttackEvaluation) -> tuple[Note, ...]:
     """What the accuracy counts of images that already show the target; nothing where there are none."""
     if not found.at_target:
@@ -69,7 +65,7 @@ def _metrics(found: AttackEvaluation) -> dict[str, float]:
     for method in found.methods:
         name, outcome = method.attack.name, method.outcome
         for place, radius in enumerate(outcome.radii):
-            key = f"{name}/{_radius_name(radius)}"
+            key = f"{name}/{radius_name(radius)}"
             metrics |= found.success(method, place).metrics(f"success/{key}")
             metrics |= found.accuracy(method, place).metrics(f"accuracy/{key}")
         for field in ("l0", "l2", "linf", "ssim"):
@@ -108,7 +104,7 @@ def _row(found: AttackEvaluation, method: MethodEvaluation, place: int) -> tuple
     l0, l2, linf, ssim = (None if math.isnan(distance) else distance for distance in distances)
     success = found.success(method, place)
     return (
-        *(method.attack.name, method.attack.norm if math.isfinite(radius) else "", _radius_name(radius), len(method)),
+        *(method.attack.name, method.attack.norm if math.isfinite(radius) else "", radius_name(radius), len(method)),
         *(success.value, success.low, success.high),
         *(l0, l2, None if linf is None else linf * 255, ssim),
         *(float(outcome.queries.mean()), float(outcome.gradients.mean())),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from deepscope.attributions import Explanations
+from deepscope.gallery import Gallery
 from deepscope.presenters.explained import heat, image_cell
+from deepscope.presenters.gallery import Encoder, entries_of, map_over, measured_of
 from deepscope.presenters.shown import origin, skipped_blocks
-from deepscope.render import presents
+from deepscope.render import explores, presents
 from deepscope.results import Column, GridCell, ImageGrid, Result, Table
 
 
@@ -20,6 +24,22 @@ def present(found: Explanations) -> Result:
         | ({} if found.versus is None else {"versus": found.versus.numpy()}),
         provenance=origin([found.model], found.paths, found.digests),
     )
+
+
+@explores(Explanations)
+def gallery(found: Explanations) -> Gallery:
+    """The images whose pixels were kept, each with the maps of its classes."""
+    photos, count = found.photos[range(len(found.photos.pixels))], len(found.photos.pixels)
+    entries = entries_of(photos, Encoder(count))
+    for row, entry in enumerate(entries):
+        maps = {}
+        for place in (found.rows == row).nonzero()[:, 0].tolist():
+            name = f"{found.method.name} of {found.model.categories[int(found.classes[place])]}"
+            if found.versus is not None:
+                name += f", not {found.model.categories[int(found.versus[place])]}"
+            maps[name] = map_over(heat(found.method, found.maps[place]), count)
+        entries[row] = replace(entry, maps=maps)
+    return Gallery(tuple(entries), measured_of(entries), f"{found.method.name} of {found.model.name}")
 
 
 def _figure(found: Explanations) -> ImageGrid:

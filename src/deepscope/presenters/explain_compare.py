@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from deepscope.attributions import Comparison
+from deepscope.gallery import Gallery
 from deepscope.presenters.explained import heat, image_cell, refused_table
+from deepscope.presenters.gallery import Encoder, entries_of, map_over, measured_of
 from deepscope.presenters.shown import origin, skipped_blocks
-from deepscope.render import presents
+from deepscope.render import explores, presents
 from deepscope.results import GridCell, Heatmap, ImageGrid, Result
 
 ACROSS = 5
@@ -47,6 +51,19 @@ def present(found: Comparison) -> Result:
         | ({} if found.versus is None else {"versus": found.versus.numpy()}),
         provenance=origin([found.model], found.paths, found.digests),
     )
+
+
+@explores(Comparison)
+def gallery(found: Comparison) -> Gallery:
+    """The images whose pixels were kept, each with the map of every method."""
+    photos, count = found.photos[range(len(found.photos.pixels))], len(found.photos.pixels)
+    entries = [
+        replace(
+            entry, maps={name: map_over(heat(found.methods[name], own[row]), count) for name, own in found.maps.items()}
+        )
+        for row, entry in enumerate(entries_of(photos, Encoder(count)))
+    ]
+    return Gallery(tuple(entries), measured_of(entries), f"Attribution methods on {found.model.name}")
 
 
 def _figure(found: Comparison) -> ImageGrid:

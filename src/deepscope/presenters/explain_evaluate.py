@@ -11,7 +11,7 @@ from deepscope.presenters.explained import refused_table
 from deepscope.presenters.sanity import sanity_blocks, sanity_metrics
 from deepscope.presenters.shown import origin, skipped_blocks
 from deepscope.render import presents
-from deepscope.results import Block, Cell, Column, Result, Table
+from deepscope.results import Block, Cell, Column, Note, Result, Table
 from deepscope.statistics import difference, mean
 
 
@@ -33,6 +33,8 @@ def present(found: Evaluation) -> Result:
         if network.sanity:
             metrics |= {f"{prefix}{name}": value for name, value in sanity_metrics(network.sanity).items()}
             blocks += sanity_blocks(network.sanity)
+        elif network.unchecked:
+            blocks.append(Note(network.unchecked, "The sanity check is left out", "warning"))
     if len(found.networks) == 2:
         compared, table = _networks_table(found)
         metrics |= compared

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from deepscope.gallery import Entry, Gallery, Measured
+from deepscope.presenters.gallery import key_of, names_of
 from deepscope.presenters.shown import missing, origin, picture, skipped_blocks
 from deepscope.render import presents
 from deepscope.results import Block, Column, ImageGrid, Note, Picture, Result, Table
@@ -28,7 +30,14 @@ def present(found: LabelErrors) -> Result:
             "accuracy/bounds/low": low,
             "accuracy/bounds/high": high,
         },
-        blocks=(*_verdicts(found), *_gallery(found), _table(found), _pairs(found), *skipped_blocks(found.skipped)),
+        blocks=(
+            *_verdicts(found),
+            *_gallery(found),
+            _table(found),
+            _pairs(found),
+            *skipped_blocks(found.skipped),
+            _evidence(found),
+        ),
         arrays={
             "labels": found.labels,
             "probabilities": found.probabilities,
@@ -77,6 +86,28 @@ def _gallery(found: LabelErrors) -> list[Block]:
         cells.append(missing(caption=caption) if pixels is None else picture(pixels, caption=caption))
     caption = "In brackets the out-of-fold probability."
     return [ImageGrid(_fours(cells), "The most suspect labels", caption)] if cells else []
+
+
+def _evidence(found: LabelErrors) -> Gallery:
+    """What speaks against each label."""
+    probability = Measured(
+        "label-probability",
+        "probability of the label",
+        "By classifiers that did not see the label: low where the label is probably wrong.",
+        "share",
+        1,
+    )
+    confidence, entries = found.confidence, list[Entry]()
+    for row, (path, digest) in enumerate(zip(found.paths, found.digests, strict=True)):
+        likely = int(found.predicted[row])
+        flags = {}
+        if found.suspects[row]:
+            said = f"Looks like {found.classes[likely]} ({found.probabilities[row, likely]:.0%})."
+            flags = {"suspected label error": said}
+        name, file = names_of(path)
+        values = {"label-probability": float(confidence[row])}
+        entries.append(Entry(key_of(path, digest), name, file, values=values, flags=flags))
+    return Gallery(tuple(entries), (probability,), "What speaks against each label")
 
 
 def _fours(cells: list[Picture]) -> tuple[tuple[Picture, ...], ...]:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from deepscope import records
 from deepscope.errors import DeepscopeError, FileError
 from deepscope.files import atomic, lock, matching, replace_together
+from deepscope.gallery import Gallery
 from deepscope.records import ARRAYS, DOCUMENT
 from deepscope.render.json import decode, encode, text
 from deepscope.results import Animation, Block, Note, Result, Table
@@ -209,7 +210,7 @@ def _reason(error: Exception) -> str:
 
 
 def _name(index: int, block: Block) -> str:
-    if isinstance(block, (Table, Note)):
+    if isinstance(block, (Table, Note)) or (isinstance(block, Gallery) and not block.pictured):
         return ""
     plain = unicodedata.normalize("NFKD", block.title[:200]).encode("ascii", "ignore").decode().lower()
     words = "-".join(re.findall("[a-z0-9]+", plain))[:48].strip("-") or type(block).__name__.lower()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import assert_never
 
+from deepscope.gallery import Gallery
 from deepscope.names import one_line, printable, visible
 from deepscope.render.terminal import describe, metrics_table, origin
 from deepscope.render.text import cell, number, numeric
@@ -131,9 +132,11 @@ class _Text:
 
 
 def _blocks(result: Result) -> tuple[Block, ...]:
-    if result.metrics and not any(isinstance(block, Table) for block in result.blocks):
-        return (*result.blocks, metrics_table(result))
-    return result.blocks
+    """What is shown: a gallery of figures alone is for other programs, and for the explorer."""
+    blocks = tuple(block for block in result.blocks if not isinstance(block, Gallery) or block.pictured)
+    if result.metrics and not any(isinstance(block, Table) for block in blocks):
+        return (*blocks, metrics_table(result))
+    return blocks
 
 
 def _view(block: Block, films: bool) -> _Image | _Grid | _Text:
@@ -143,7 +146,7 @@ def _view(block: Block, films: bool) -> _Image | _Grid | _Text:
             return _Grid(block, rows, ["number" if numeric(block, i) else "" for i in range(len(block.columns))])
         case Note():
             return _Text(block)
-        case ImageGrid() | Heatmap() | Curves() | Animation():
+        case ImageGrid() | Heatmap() | Curves() | Animation() | Gallery():
             return _image(block, films)
         case _:
             assert_never(block)

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 
-from deepscope.errors import MissingExtraError
+from deepscope.errors import MissingExtraError, UnsupportedError
+from deepscope.gallery import Gallery
 from deepscope.registry import discover
 from deepscope.render.folder import save
 from deepscope.render.html import fragment
+from deepscope.render.notebook import Explorer
 from deepscope.render.terminal import show
 from deepscope.results import Result
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 Data = TypeVar("Data", bound="Presented")
 
 _PRESENTERS: dict[type[Any], Callable[[Any], Result]] = {}
+_GALLERIES: dict[type[Any], Callable[[Any], Gallery]] = {}
 
 
 class Presented(ABC):
@@ -61,6 +64,18 @@ class Presented(ABC):
             raise MissingExtraError("pandas", "to_pandas()") from None
         return pandas.DataFrame(dict(self.columns()))
 
+    def explore(self) -> Explorer:
+        """The images of the result, to filter, sort, and look at one by one with their maps. A notebook shows it.
+
+        Raises:
+            UnsupportedError: the result is not about single images.
+        """
+        discover("deepscope.presenters")
+        if (make := _GALLERIES.get(type(self))) is None:
+            kinds = ", ".join(sorted(kind.__name__ for kind in _GALLERIES))
+            raise UnsupportedError(f"{type(self).__name__} cannot be explored: {kinds} can", what="explore")
+        return Explorer(make(self))
+
     def _repr_html_(self) -> str:
         return fragment(self.result())
 
@@ -70,6 +85,16 @@ def presents(kind: type[Data]) -> Callable[[Callable[[Data], Result]], Callable[
 
     def mark(function: Callable[[Data], Result]) -> Callable[[Data], Result]:
         _PRESENTERS[kind] = function
+        return function
+
+    return mark
+
+
+def explores(kind: type[Data]) -> Callable[[Callable[[Data], Gallery]], Callable[[Data], Gallery]]:
+    """Mark the function that makes a `Gallery` of one kind of data."""
+
+    def mark(function: Callable[[Data], Gallery]) -> Callable[[Data], Gallery]:
+        _GALLERIES[kind] = function
         return function
 
     return mark

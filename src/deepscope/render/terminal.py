@@ -11,10 +11,11 @@ from rich.table import Table as RichTable
 from rich.text import Text
 from typing_extensions import assert_never
 
+from deepscope.gallery import Gallery
 from deepscope.names import one_line, printable, visible
 from deepscope.render.folder import figures
 from deepscope.render.text import cell, duration, number, numeric
-from deepscope.results import Animation, Block, Column, Curves, Heatmap, ImageGrid, Note, Result, Table
+from deepscope.results import Animation, Block, Column, Curves, Figure, Heatmap, ImageGrid, Note, Result, Table
 
 _MARK = "*"
 
@@ -55,7 +56,7 @@ class _Plain:
                 return self.table(block)
             case Note():
                 return self.note(block)
-            case ImageGrid() | Heatmap() | Curves() | Animation():
+            case ImageGrid() | Heatmap() | Curves() | Animation() | Gallery():
                 return self.figure(block, name, folder)
             case _:
                 assert_never(block)
@@ -111,10 +112,10 @@ class _Plain:
         text = self.text(f"{head}. " if head else "", f"bold {style}".strip())
         return text.append_text(self.text(printable(note.text)))
 
-    def figure(self, block: ImageGrid | Heatmap | Curves | Animation, name: str, folder: Path | None) -> RenderableType:
+    def figure(self, block: Figure, name: str, folder: Path | None) -> RenderableType:
         text = self.text(one_line(block.title) or type(block).__name__, "bold")
         text.append(f" ({describe(block)})")
-        if folder is not None:
+        if folder is not None and name:
             text.append_text(self.text(f": {folder / name}"))
         return Group(text, self.text(printable(block.caption), "dim")) if block.caption else text
 
@@ -123,7 +124,7 @@ class _Plain:
         return Text(text, style=style, overflow="fold")
 
 
-def describe(block: ImageGrid | Heatmap | Curves | Animation) -> str:
+def describe(block: Figure) -> str:
     """A short description of a figure's content."""
     match block:
         case ImageGrid():
@@ -142,6 +143,10 @@ def describe(block: ImageGrid | Heatmap | Curves | Animation) -> str:
         case Animation():
             frames, height, width, _ = block.frames.shape
             return f"animation, {_count(frames, 'frame')} of {width} x {height}"
+        case Gallery():
+            measured = ", ".join(visible(one.title) for one in block.measured[:4])
+            more = " ..." if len(block.measured) > 4 else ""
+            return _count(len(block), "image") + (f" with {measured}{more}" if measured else "")
         case _:
             assert_never(block)
 

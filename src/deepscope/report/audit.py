@@ -13,10 +13,12 @@ from deepscope.checks.given_data import GivenData
 from deepscope.checks.held_out import held_out
 from deepscope.command import Budget
 from deepscope.errors import SettingError, unknown
+from deepscope.gallery import Gallery
 from deepscope.inputs.examples import Data
 from deepscope.models import VisionModel, capabilities
-from deepscope.render import Presented, presents
+from deepscope.render import Presented, explores, presents
 from deepscope.report.card import ModelCard
+from deepscope.report.explorer import explored
 from deepscope.report.keeping import Outcome, Shelf
 from deepscope.report.overview import overview
 from deepscope.report.page import page, refuse_foreign, write
@@ -152,6 +154,13 @@ def audit(  # noqa: PLR0913  (the public face)
     *_, state = run(chosen, shelf, budget)
     card = ModelCard.of(model, name, state.outcomes, assess(required, state.outcomes))
     return Audit(f"{model.name} on {Path(name).name}", state.said, state.outcomes, card)
+
+
+@explores(Audit)
+def gallery(found: Audit) -> Gallery:
+    """Every evaluated image, with what the checks measured of it."""
+    known = explored(found.outcomes)
+    return Gallery((), title=found.title) if known is None else replace(known, title=found.title)
 
 
 @presents(Audit)

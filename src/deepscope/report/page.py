@@ -13,8 +13,10 @@ from markupsafe import Markup
 
 from deepscope.errors import FileError
 from deepscope.files import atomic
+from deepscope.render import explorer
 from deepscope.render.html import environment, shown, styles
 from deepscope.report.card import ModelCard
+from deepscope.report.explorer import explored
 from deepscope.report.full_runs import full_run
 from deepscope.report.keeping import Outcome
 from deepscope.report.overview import OPEN, answer_rows, overview, unanswered
@@ -66,7 +68,10 @@ class Page:
         parts = [self._part(outcome) for outcome in state.outcomes]
         glance, answered = shown(overview(state.outcomes)), answer_rows(state.outcomes)
         chosen = cards(parts)
+        gallery = explored(state.outcomes)
         script = (_FOLDER / "report.js").read_text(encoding="utf-8")
+        if gallery is not None:
+            script = f"{script}{explorer.script()}{explorer.BOOT}"
         return (
             environment(_FOLDER)
             .get_template("report.html.jinja")
@@ -81,10 +86,13 @@ class Page:
                 questions=[Markup(block.html) for block in glance],
                 counted=sum(row[4] not in OPEN for row in answered),
                 missing=[(*row, full_run(row[0]) is not None) for row in unanswered(state.outcomes)],
+                explorer="" if gallery is None else explorer.element(gallery),
                 chapters=[
                     (chapter, list(group)) for chapter, group in groupby(parts, lambda one: one.outcome.section.chapter)
                 ],
-                style=Markup(styles() + (_FOLDER / "report.css").read_text(encoding="utf-8")),
+                style=Markup(
+                    styles() + (_FOLDER / "report.css").read_text(encoding="utf-8") + explorer.styles() * bool(gallery)
+                ),
                 script=Markup(script),
                 # The policy lets this one script run and nothing else: no request leaves the page.
                 script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from deepscope.checks import Check
 from deepscope.command import Headline, Section
+from deepscope.gallery import Gallery
 from deepscope.names import one_line, visible
 from deepscope.render.html import Shown, data_uri, shown, tile, words
 from deepscope.render.terminal import origin
@@ -125,6 +126,8 @@ def part(outcome: Outcome) -> Part:
     result = outcome.result
     headline = Headline("") if outcome.failure or outcome.missing else outcome.section.headline(result)
     headline = headline or _without(result)
+    # What is known of single images is in the explorer.
+    result = replace(result, blocks=tuple(block for block in result.blocks if not isinstance(block, Gallery)))
     picture, blocks = headline.picture, shown(result, films=True)
     lead = next((block for block in blocks if block.block is picture), None)
     if picture is not None and lead is None:

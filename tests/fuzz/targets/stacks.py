@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -34,7 +35,8 @@ def _tiff(folder: Path) -> None:
             (apart, {}),
         )
     ):
-        tifffile.imwrite(folder / f"{number}.tif", array, photometric="minisblack", **options)
+        written: Any = options
+        tifffile.imwrite(folder / f"{number}.tif", array, photometric="minisblack", **written)
 
 
 def _read(folder: Path) -> list[NDArray[np.float32]]:

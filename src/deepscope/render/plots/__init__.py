@@ -7,9 +7,11 @@ import io
 from PIL import Image
 from typing_extensions import assert_never
 
-from deepscope.render.plots import curves, grid, matrix, tiles
+from deepscope.gallery import Gallery
+from deepscope.render.plots import contact_sheet, curves, grid, matrix, tiles
 from deepscope.render.plots.animation import film, frames_with_captions, gif, webp
 from deepscope.render.plots.canvas import DENSITY, Pixels, style
+from deepscope.render.plots.colours import overlay
 from deepscope.render.plots.mp4 import mp4
 from deepscope.results import Animation, Block, Curves, Figure, Heatmap, ImageGrid, Note, Table
 
@@ -18,7 +20,7 @@ _WEBP_LIMIT = 16_383
 _QUALITIES, _HEAVY = (88, 76, 60), 256 * 1024
 """Qualities of a figure's WebP, and the bytes beyond which the next one is tried: a whole report stays below 12 MB."""
 
-__all__ = ["DENSITY", "compact", "draw", "files", "film", "gif", "mp4", "png", "tile", "webp"]
+__all__ = ["DENSITY", "compact", "draw", "files", "film", "gif", "mp4", "overlay", "png", "tile", "webp"]
 
 
 def draw(block: Block, *, titled: bool = True) -> Pixels | None:
@@ -40,6 +42,8 @@ def draw(block: Block, *, titled: bool = True) -> Pixels | None:
                 return matrix.draw(block, title)
             case Curves():
                 return curves.draw(block, title)
+            case Gallery():
+                return grid.draw(contact_sheet.of(block), title) if block.pictured else None
             case Animation():
                 return frames_with_captions(block)[-1]
             case Table() | Note():

@@ -48,13 +48,29 @@ def paint(heatmap: Heatmap) -> Pixels:
     if heatmap.over is None or not heatmap.over.size or not places.size:
         return colours
     height, width = heatmap.over.shape[:2]
-    places = _stretch(np.nan_to_num(places, nan=0.5 if heatmap.signed else 0.0), width, height)
+    places = _stretch(_nowhere(heatmap, places), width, height)
+    colours, alpha = _laid_over(heatmap, places)
+    grey = heatmap.over.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+    return np.rint(colours * alpha + grey[..., None] * (1 - alpha)).astype(np.uint8)
+
+
+def overlay(heatmap: Heatmap) -> NDArray[np.uint8]:
+    """The map alone as `paint` lays it over an image: (H, W, 4), transparent where it is weak."""
+    colours, alpha = _laid_over(heatmap, _nowhere(heatmap, position(heatmap)))
+    return np.concatenate([colours, np.rint(255 * alpha).astype(np.uint8)], axis=2)
+
+
+def _nowhere(heatmap: Heatmap, places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """NaN at the weakest place of the scale."""
+    return np.nan_to_num(places, nan=0.5 if heatmap.signed else 0.0)
+
+
+def _laid_over(heatmap: Heatmap, places: NDArray[np.float64]) -> tuple[Pixels, NDArray[np.float64]]:
+    """Colours, and how much of them covers the image."""
     # Weak values are transparent, so their end of the ramp (white, black) is left out: it would tint the picture.
     strength = np.abs(places - 0.5) * 2 if heatmap.signed else places
     vivid = 0.5 + np.sign(places - 0.5) * (0.25 + 0.2 * strength) if heatmap.signed else 0.3 + 0.7 * places
-    alpha = 0.9 * strength[..., None]
-    grey = heatmap.over.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
-    return np.rint(ramp(heatmap, vivid) * alpha + grey[..., None] * (1 - alpha)).astype(np.uint8)
+    return ramp(heatmap, vivid), 0.9 * strength[..., None]
 
 
 def ramp(heatmap: Heatmap, places: NDArray[np.float64]) -> Pixels:

@@ -1,0 +1,207 @@
+"""The folder of parts: one Parquet file per shard, whose name carries the digest of its bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from deepscope.batch.job import Job
+from deepscope.batch.shard import Part, Shard
+from deepscope.batch.tally import Tally
+from deepscope.errors import FileError, MissingExtraError
+from deepscope.files import atomic, sweep
+from deepscope.names import storable
+
+FOLDER, ABOUT = "parts", "_job.json"
+"""Where the parts are in the output folder, and the file there that says what they are parts of: readers of Parquet
+pass over a name that begins so."""
+_NAME = re.compile(r"part-(\d{6,})-([0-9a-f]{32})\.parquet")
+_KEY = b"deepscope"
+_ALWAYS = {"path": "string", "sha256": "string", "error": "string"}
+
+
+@dataclass(frozen=True)
+class Written:
+    """A part that is finished.
+
+    Attributes:
+        number: of its shard.
+        file: its name in the folder.
+        tally: its statistics.
+        skipped: the first images that could not be read, and why.
+    """
+
+    number: int
+    file: str
+    tally: Tally
+    skipped: tuple[tuple[str, str], ...]
+
+
+def require_parquet() -> None:
+    """Raises MissingExtraError where pyarrow is not installed."""
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError:
+        raise MissingExtraError("parquet", "a job in parts") from None
+
+
+def encoded(part: Part, job: Job, shard: Shard, identity: str) -> bytes:
+    """A part as a Parquet file: the same part gives the same bytes, whenever and wherever it is written."""
+    import pyarrow
+    from pyarrow import parquet
+
+    about = {"identity": identity, "shard": shard.digest, "tally": part.tally.to_json(), "skipped": part.skipped}
+    fields = [(name, _type(kind)) for name, kind in {**_ALWAYS, **job.columns()}.items()]
+    schema = pyarrow.schema(fields, metadata={_KEY: json.dumps(about, sort_keys=True)})
+    columns = {name: _storable(values) for name, values in part.columns.items()}
+    sink = pyarrow.BufferOutputStream()
+    parquet.write_table(
+        pyarrow.table(columns, schema=schema), sink, compression="zstd", compression_level=3, data_page_version="1.0"
+    )
+    return sink.getvalue().to_pybytes()
+
+
+def write(folder: Path, content: bytes, shard: Shard) -> str:
+    """Write a part, whole or not at all; returns its name.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    name = f"part-{shard.number:06d}-{hashlib.sha256(content).hexdigest()[:32]}.parquet"
+    try:
+        with atomic(folder / name) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise FileError(
+            f"it cannot be written to {folder} ({error.strerror or error}): free some space, or check the disk",
+            path=folder,
+        ) from None
+    return name
+
+
+class Parts:
+    """The finished parts in a folder.
+
+    Args:
+        folder: where they are.
+        identity: of the job that they are parts of.
+    """
+
+    def __init__(self, folder: Path, identity: str) -> None:
+        self.folder, self.identity = folder, identity
+        self._names: dict[int, list[str]] = {}
+        for name in sorted(os.listdir(folder)):  # noqa: PTH208 (a great many names)
+            if found := _NAME.fullmatch(name):
+                self._names.setdefault(int(found[1]), []).append(name)
+
+    def finished(self, shard: Shard) -> Written | None:
+        """The part of a shard; None where it is missing, damaged, or of other images. What is no good is removed."""
+        good = None
+        for name in self._names.get(shard.number, []):
+            found = read(self.folder / name, self.identity, shard.digest) if good is None else None
+            if found is None:
+                (self.folder / name).unlink(missing_ok=True)
+            good = good or found
+        return good
+
+    def beyond(self, count: int) -> int:
+        """Remove the parts of shards that there are no more, because fewer images are given; returns how many."""
+        names = [name for number, own in self._names.items() if number >= count for name in own]
+        for name in names:
+            (self.folder / name).unlink(missing_ok=True)
+        return len(names)
+
+    def sweep(self) -> None:
+        """Remove what killed writers left."""
+        sweep(self.folder / ABOUT)
+        for left in self.folder.glob(".part-*.parquet"):
+            left.unlink(missing_ok=True)
+
+
+def read(path: Path, identity: str, shard: str) -> Written | None:
+    """A part's statistics, where its bytes are those that were written, and it is of this job and shard."""
+    import pyarrow
+    from pyarrow import parquet
+
+    name = _NAME.fullmatch(path.name)
+    assert name is not None
+    try:
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest()[:32] != name[2]:
+            return None
+        metadata = parquet.read_schema(pyarrow.BufferReader(content)).metadata
+        about: Any = json.loads(metadata[_KEY])
+        if (about["identity"], about["shard"]) != (identity, shard):
+            return None
+        skipped = tuple((str(one), str(reason)) for one, reason in about["skipped"])
+        return Written(int(name[1]), path.name, Tally.from_json(about["tally"]), skipped)
+    except (pyarrow.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def reserve(folder: Path, about: Mapping[str, Any]) -> None:
+    """Say in the folder what its parts are parts of.
+
+    Raises:
+        FileError: it holds parts of another job, or cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / ABOUT
+        if path.is_file():
+            _compare(folder, _known(path), about)
+        with atomic(path) as temporary:
+            temporary.write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise FileError(
+            f"cannot write to {folder} ({error.strerror or error}): name another folder", path=folder
+        ) from None
+
+
+def recorded_size(folder: Path) -> int | None:
+    """Images per part in a folder of parts; None where there is none."""
+    size = _known(folder / ABOUT).get("shard_size")
+    return size if isinstance(size, int) and size > 0 else None
+
+
+def _known(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
+
+def _compare(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Raises FileError where two descriptions of jobs differ."""
+    for name, value in json.loads(json.dumps(new)).items():
+        if old.get(name) != value:
+            was = f"with {name} {old.get(name)}, and not {value}" if name in old else "by another program"
+            raise FileError(
+                f"{folder} holds parts of a job that was run {was}: give the same settings, name another folder, or "
+                f"delete {folder}",
+                path=folder,
+            )
+
+
+def _storable(values: Sequence[Any]) -> Sequence[Any]:
+    return [storable(value) if isinstance(value, str) else value for value in values]
+
+
+def _type(kind: str) -> Any:
+    """An Arrow type by its name: "int32", "list<float32>"."""
+    import pyarrow
+
+    inner = re.fullmatch("list<(.+)>", kind)
+    return pyarrow.list_(_type(inner[1])) if inner else pyarrow.type_for_alias(kind)
+
+
+def every(folder: Path) -> Iterator[Path]:
+    """The files of parts in a folder, in order."""
+    return (folder / name for name in sorted(os.listdir(folder)) if _NAME.fullmatch(name))  # noqa: PTH208

@@ -1,0 +1,200 @@
+"""What is finished is never computed again, and what is damaged, stale or half-written never counts."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from pyarrow import parquet
+
+from deepscope.batch import Sharding, Summary, parts, run, worker
+from deepscope.batch.plan import plan
+from deepscope.classification.job import ClassifyJob
+from deepscope.errors import FileError, JobError
+from deepscope.models import load_model
+from deepscope.session import Session
+from kills import every_kill
+
+SIZE = 5
+
+
+def computed(model: str, photos: Path, out: Path, *, size: int | None = SIZE, seed: int = 0) -> Summary:
+    sharding = Sharding(shard_size=size)
+    return run(ClassifyJob(model), [photos], Session(quiet=True, out=out, seed=seed), sharding=sharding)
+
+
+def content(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((out / "parts").iterdir())}
+
+
+@contextmanager
+def counting() -> Iterator[list[int]]:
+    """The shards that are computed in the block."""
+    shards: list[int] = []
+    own = worker.run_shard
+
+    def counted(opened: Any, shard: Any) -> Any:
+        shards.append(shard.number)
+        return own(opened, shard)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "run_shard", counted)
+        yield shards
+
+
+def test_the_same_command_gives_the_same_bytes(model_file: str, photos: Path, tmp_path: Path) -> None:
+    for out in ("first", "second"):
+        computed(model_file, photos, tmp_path / out)
+    assert content(tmp_path / "first") == content(tmp_path / "second")
+    assert len(content(tmp_path / "first")) == 5  # 16 images in fours and one, and what they are parts of
+
+
+def test_finished_parts_are_kept(model_file: str, photos: Path, tmp_path: Path) -> None:
+    first = computed(model_file, photos, tmp_path)
+    before = content(tmp_path)
+    (tmp_path / "parts" / first.files[2]).unlink()
+    with counting() as shards:
+        again = computed(model_file, photos, tmp_path)
+    assert shards == [2]
+    assert content(tmp_path) == before
+    assert (again.computed, dict(again.metrics)) == (1, dict(first.metrics))
+    with counting() as shards:
+        computed(model_file, photos, tmp_path, size=None)  # the size is that of the parts that there are
+    assert shards == []
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1", None])
+def test_a_damaged_part_is_computed_again(damage: bytes | None, model_file: str, photos: Path, tmp_path: Path) -> None:
+    first = computed(model_file, photos, tmp_path)
+    before = content(tmp_path)
+    part = tmp_path / "parts" / first.files[1]
+    whole = bytearray(part.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    part.write_bytes(bytes(whole) if damage is None else damage)
+    with counting() as shards:
+        computed(model_file, photos, tmp_path)
+    assert shards == [1]
+    assert content(tmp_path) == before
+
+
+def test_parts_of_images_that_changed_are_computed_again(model_file: str, photos: Path, tmp_path: Path) -> None:
+    computed(model_file, photos, tmp_path / "out")
+    Image.new("RGB", (20, 20), "red").save(photos / "snail" / "07.png")
+    (photos / "snail" / "06.png").unlink()
+    with counting() as shards:
+        again = computed(model_file, photos, tmp_path / "out")
+    assert shards == [2]
+    assert (len(again), len(again.files)) == (15, 3)
+    computed(model_file, photos, tmp_path / "fresh")
+    assert content(tmp_path / "out") == content(tmp_path / "fresh")
+
+
+def test_parts_of_another_job_are_left_alone(model_file: str, photos: Path, tmp_path: Path) -> None:
+    computed(model_file, photos, tmp_path)
+    before = content(tmp_path)
+    with pytest.raises(FileError, match="parts of a job that was run with shard_size 5, and not 4"):
+        computed(model_file, photos, tmp_path, size=4)
+    with pytest.raises(FileError, match="with seed 0, and not 1: give the same settings, name another folder"):
+        computed(model_file, photos, tmp_path, seed=1)
+    assert content(tmp_path) == before
+
+
+def test_a_kill_at_any_moment_leaves_whole_parts(model_file: str, photos: Path, tmp_path: Path) -> None:
+    computed(model_file, photos, tmp_path / "wanted")
+    out = tmp_path / "out"
+
+    def work() -> None:
+        computed(model_file, photos, out)
+
+    def look() -> None:
+        computed(model_file, photos, out)
+        assert content(out) == content(tmp_path / "wanted")
+
+    def begin() -> None:
+        for path in (out / "parts").glob("*") if out.exists() else ():
+            path.unlink()
+
+    assert every_kill(work, begin, look) > 4
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(
+    model_file: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        if "part-000001" in path.name:
+            own(path, data[:10])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return own(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(JobError, match=r"part 1 cannot be computed: it cannot be written .*No space left") as said:
+            computed(model_file, photos, tmp_path / "out")
+    assert "3 of 4 parts are finished, and the same command computes the rest" in str(said.value)
+    with counting() as shards:
+        computed(model_file, photos, tmp_path / "out")
+    assert shards == [1]
+    computed(model_file, photos, tmp_path / "wanted")
+    assert content(tmp_path / "out") == content(tmp_path / "wanted")
+
+
+def test_ctrl_c_keeps_finished_parts(
+    model_file: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = worker.run_shard
+
+    def stopped(opened: Any, shard: Any) -> Any:
+        if shard.number == 2:
+            raise KeyboardInterrupt
+        return own(opened, shard)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "run_shard", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            computed(model_file, photos, tmp_path)
+    with counting() as shards:
+        computed(model_file, photos, tmp_path)
+    assert shards == [2, 3]
+
+
+def test_an_unreadable_image_is_a_row_with_an_error(model_file: str, photos: Path, tmp_path: Path) -> None:
+    (photos / "hay" / "03.png").write_bytes(b"no image")
+    found = computed(model_file, photos, tmp_path)
+    rows = [row for file in found.files for row in parquet.read_table(found.folder / file).to_pylist()]
+    (bad,) = [row for row in rows if row["error"]]
+    assert (Path(bad["path"]).name, bad["label"], len(rows)) == ("03.png", None, 16)
+    assert "it is not an image" in bad["error"]
+    assert (found.metrics["images"], found.metrics["skipped"]) == (15, 1)
+    assert found.skipped[0][0].endswith("03.png")
+    assert found.result().metrics["skipped"] == 1
+
+
+def test_what_a_folder_says_of_its_parts_is_checked(model_file: str, photos: Path, tmp_path: Path) -> None:
+    computed(model_file, photos, tmp_path)
+    about = tmp_path / "parts" / parts.ABOUT
+    assert json.loads(about.read_text())["job"] == "classify"
+    for damage in ("", "[]", "{", '{"job": "classify"}'):
+        about.write_text(damage)
+        with pytest.raises(FileError, match="parts of a job that was run"):
+            computed(model_file, photos, tmp_path)
+
+
+def test_what_a_worker_refuses_is_one_line(model_file: str, photos: Path, tmp_path: Path) -> None:
+    own = worker.versions(ClassifyJob(model_file))
+    session = Session(quiet=True)
+    for work, said in (
+        (worker.Work(ClassifyJob("nonsense"), session, tmp_path, "", own), "no model is named 'nonsense'"),
+        (worker.Work(ClassifyJob(model_file), session, tmp_path, "", {**own, "torch": "0.1"}), "and this machine 0.1"),
+    ):
+        done = worker.Worker(work).do(plan([photos], load_model(model_file, session), session, size=5)[0][0])
+        assert (done.shard, done.count, done.file) == (0, 5, "")
+        assert said in done.failure

@@ -1,0 +1,166 @@
+"""Many images by name: folders, lists, tar files and tables give the same images, or one clear refusal."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deepscope.errors import DataError, DeepscopeError, FileError
+from deepscope.images import Skipped
+from deepscope.inputs.listing import listed
+from deepscope.inputs.places import Place, opened, packed, unpacked
+
+
+def png(seed: int) -> bytes:
+    levels = np.random.default_rng(seed).integers(0, 256, (6, 5, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(levels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def tar(path: Path, members: Sequence[tuple[str, bytes]]) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for name, content in members:
+            about = tarfile.TarInfo(name)
+            about.size = len(content)
+            archive.addfile(about, io.BytesIO(content))
+    return path
+
+
+def places(*named: Path) -> list[Place]:
+    skipped: list[Skipped] = []
+    found = list(listed(named, skipped))
+    assert not skipped
+    return unpacked(packed(found))
+
+
+def contents(found: Sequence[Place]) -> list[bytes]:
+    return [Path(one.source).read_bytes() if isinstance(one.source, str) else one.source for one in opened(found)]  # type: ignore[misc]
+
+
+def test_a_folder_holds_images_and_tar_files(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "x.png").write_bytes(png(0))
+    (tmp_path / "b" / "notes.md").write_text("no image")
+    tar(tmp_path / "a.tar", [("k/1.png", png(1)), ("k/1.cls", b"7\n"), ("k/2.json", b"{}"), ("k/2.png", png(2))])
+    found = places(tmp_path)
+    assert [place.path.relative_to(tmp_path).as_posix() for place in found] == [
+        "a.tar/k/1.png",
+        "a.tar/k/2.png",
+        "b/x.png",
+    ]
+    assert [place.label for place in found] == [7, None, None]
+    assert contents(found) == [png(1), png(2), png(0)]
+    assert contents(found[1:]) == [png(2), png(0)]
+
+
+def test_a_list_names_files_from_its_own_folder(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for seed in range(3):
+        (tmp_path / "in" / f"{seed}.png").write_bytes(png(seed))
+    (tmp_path / "list.txt").write_text("in/2.png\n\nin/0.png\n./in/2.png\n")
+    assert contents(places(tmp_path / "list.txt")) == [png(2), png(0)]
+    (tmp_path / "list.txt").write_text("in\nmissing.png\n")
+    skipped: list[Skipped] = []
+    assert len(list(listed([tmp_path / "list.txt"], skipped))) == 3
+    assert [one.reason for one in skipped] == ["there is no such file or folder"]
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        (["1.png", "2.png", "1.cls"], "'1' comes back after other samples: sort the files"),
+        (["1.png", "1.png"], "holds '1.png' twice"),
+        (["1.png", "1.jpg"], "sample '1' has 2 images"),
+        (["1.png", "1.cls"], "1.cls holds no class number"),
+    ],
+)
+def test_samples_that_cannot_be_told_apart_are_refused(members: list[str], said: str, tmp_path: Path) -> None:
+    path = tar(tmp_path / "a.tar", [(name, b"not a number") for name in members])
+    with pytest.raises(DataError, match=said):
+        places(path)
+
+
+def test_links_in_a_tar_file_are_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "secret.png").write_bytes(png(0))
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        about = tarfile.TarInfo("1.png")
+        about.type, about.linkname = tarfile.SYMTYPE, str(tmp_path / "secret.png")
+        archive.addfile(about)
+    assert places(tmp_path / "a.tar") == []
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.4, 0.6, 0.9])
+def test_a_truncated_tar_file_is_refused(share: float, tmp_path: Path) -> None:
+    path = tar(tmp_path / "a.tar", [(f"{seed}.png", png(seed)) for seed in range(4)])
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole.rstrip(b"\0")))])
+    with pytest.raises(FileError, match=r"a.tar is no whole tar file \(.*\): make it again"):
+        places(path)
+
+
+def test_a_tar_file_that_ends_between_two_members_is_refused(tmp_path: Path) -> None:
+    path = tar(tmp_path / "a.tar", [("1.png", png(1))])
+    path.write_bytes(path.read_bytes()[: 512 + (len(png(1)) + 511) // 512 * 512])
+    with pytest.raises(FileError, match="its end is missing"):
+        places(path)
+
+
+def test_a_tar_file_that_shrank_since_is_refused(tmp_path: Path) -> None:
+    path = tar(tmp_path / "a.tar", [(f"{seed}.png", png(seed)) for seed in range(2)])
+    found = places(path)
+    path.write_bytes(path.read_bytes()[:600])
+    with pytest.raises(FileError, match="it was changed while it was read"):
+        contents(found)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+def test_tables_of_hugging_face_hold_images_and_labels(suffix: str, tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet, ipc = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow.ipc")
+    about = {"info": {"features": {"label": {"names": ["hay", "snail"], "_type": "ClassLabel"}}}}
+    columns = {"label": [0, 1] * 50, "image": [{"bytes": png(seed), "path": None} for seed in range(100)]}
+    table = pyarrow.table(columns).replace_schema_metadata({"huggingface": json.dumps(about)})
+    path = tmp_path / f"data.{suffix}"
+    if suffix == "parquet":
+        parquet.write_table(table, path, row_group_size=30)
+    else:
+        (tmp_path / "cache-1.arrow").write_bytes(b"not data")
+        with ipc.new_stream(path, table.schema) as writer:
+            writer.write_table(table, max_chunksize=30)
+    found = places(tmp_path)
+    assert len(found) == 100
+    items = list(opened([found[row] for row in (5, 29, 30, 31, 97)]))
+    assert [item.source for item in items] == [png(seed) for seed in (5, 29, 30, 31, 97)]
+    assert [item.label for item in items] == ["snail", "snail", "hay", "snail", "snail"]
+
+
+def test_tables_without_images_and_damaged_ones_are_refused(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.table({"name": ["x"]}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="no column of images as bytes"):
+        places(tmp_path / "a.parquet")
+    parquet.write_table(pyarrow.table({"one": [b"x"], "other": [b"y"]}), tmp_path / "b.parquet")
+    with pytest.raises(DataError, match=r"several columns of bytes \(one, other\): name the one"):
+        places(tmp_path / "b.parquet")
+    for name in ("c.parquet", "d.arrow"):
+        (tmp_path / name).write_bytes(b"PAR1 nonsense")
+        with pytest.raises(FileError, match="cannot be read"):
+            places(tmp_path / name)
+
+
+def test_a_pipe_is_refused(tmp_path: Path) -> None:
+    import os
+
+    for name in ("a.tar", "list.txt"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(DeepscopeError, match="device, pipe or socket"):
+            places(tmp_path / name)
