@@ -201,6 +201,12 @@ def test_architectures_with_tables_of_positions_are_recognised(name: str) -> Non
     assert [found.spec for found in recognition.fitting(shapes)] == [f"torchvision:{name}"]
 
 
+def test_a_network_that_asks_for_the_version_of_its_weights(session: Session, tmp_path: Path) -> None:
+    network = seeded(lambda: torchvision.models.mnasnet0_5(num_classes=3))
+    torch.save({"model": dict(network.state_dict())}, tmp_path / "m.pth")
+    assert same(network, tmp_path / "m.pth", session) == "torchvision:mnasnet0_5"
+
+
 def test_several_architectures_that_fit_are_listed_and_one_is_chosen(session: Session, tmp_path: Path) -> None:
     network = seeded(lambda: torchvision.models.resnet18(num_classes=3))
     path = tmp_path / "r.pth"
