@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 
 from architectures import ARCHITECTURES
 from deepscope.attributions import RISE, AttentionRollout, IntegratedGradients, Saliency, compare, evaluate
-from deepscope.errors import UnsupportedError
+from deepscope.errors import SettingError, UnsupportedError
 from deepscope.models import VisionModel
 from deepscope.results import Heatmap, ImageGrid, Note, Result, Table
 from deepscope.session import Session
@@ -101,3 +102,19 @@ def test_torchscript_has_no_layers_to_read(session: Session) -> None:
 def test_where_no_method_applies_that_is_the_error(model: VisionModel, session: Session) -> None:
     with pytest.raises(UnsupportedError, match=f"no method applies to {model.name}; .*attention between all tokens"):
         evaluate(model, images(model), ["attention-rollout"], measures=["roughness"], sanity=0, session=session)
+
+
+def test_a_second_network_is_refused_before_the_first_is_measured(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, model = single("ViT, class token"), single("ConvNeXt")
+    model = replace(model, preprocessing=other.preprocessing)
+    measured: list[str] = []
+    module = sys.modules["deepscope.attributions.evaluate"]  # in the package, the function has its name
+    monkeypatch.setattr(module, "measure_batch", lambda *given: measured.append(given[1].photos.model.name))
+    with pytest.raises(UnsupportedError, match=f"no method applies to {model.name}; .*attention between all tokens"):
+        evaluate(other, images(model), ["attention-rollout"], sanity=0, against=model, session=session)
+    stacks = replace(model, preprocessing=replace(model.preprocessing, mean=(0.5,) * 5, std=(1.0,) * 5))
+    with pytest.raises(SettingError, match="against must take images of as many channels"):
+        evaluate(other, images(model), ["saliency"], sanity=0, against=stacks, session=session)
+    assert measured == []

@@ -18,7 +18,7 @@ from deepscope.inputs import read_photos
 from deepscope.models import VisionModel
 from deepscope.models.capabilities import Capabilities
 from deepscope.models.heads import Head
-from deepscope.results import Heatmap, ImageGrid, Note
+from deepscope.results import Heatmap, ImageGrid, Note, Table
 from deepscope.session import Session
 from networks import tiny_model
 from painted import CLASSES, paint_folder
@@ -77,6 +77,20 @@ def test_maps_that_show_nothing_are_in_no_mean(
     (note,) = (block for block in result.blocks if isinstance(block, Note) and block.title == "Left out")
     assert "1 of 6 of grad-cam" in note.text
     assert np.isnan(result.arrays["faithfulness/grad-cam"]).sum() == 1
+
+
+@pytest.mark.usefixtures("model")
+def test_a_method_whose_maps_are_all_flat_has_no_map_in_the_table(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = GradCAM.__call__
+    monkeypatch.setattr(GradCAM, "__call__", lambda *given, **named: torch.ones_like(plain(*given, **named)))
+    data = paint_folder(tmp_path / "pictures", train=2, test=2)
+    result = Explanations(str(data), methods=("saliency", "grad-cam"), limit=6, steps=3).run(session)
+    (table,) = (block for block in result.blocks if isinstance(block, Table))
+    figures = {name: set(row) for name, _, _, *row in table.rows if name == "grad-cam"}
+    assert figures == {"grad-cam": {"no map", ""}}
+    assert "nan" not in str(table.rows)
 
 
 def test_the_best_method_is_chosen_on_one_half_and_reported_on_the_other(

@@ -196,7 +196,9 @@ def test_whether_an_image_is_right_does_not_depend_on_its_batch() -> None:
         (lambda pixels: [(pixels[0], torch.ones(2, 2))], r"labels of the shape \(2, 2\)"),
         (lambda pixels: [(pixels, torch.tensor([0]))], "a batch of 3 images needs 3 labels"),
         (lambda pixels: [(pixels, torch.tensor(1))], "a batch of 3 images needs 3 labels"),
-        (lambda pixels: [(pixels[0], torch.eye(9)[8])], "label 8, and tiny has labels 0 to 3"),
+        (lambda pixels: [(pixels[0], frozenset({8}))], "label 8, and tiny has labels 0 to 3"),
+        (lambda pixels: [(pixels[0], torch.eye(9)[8])], "9 labels, each 0 or 1, and tiny has 4: give all"),
+        (lambda pixels: [(pixels[0], torch.eye(3)[1])], "3 labels, each 0 or 1, and tiny has 4: give all"),
     ],
 )
 def test_labels_that_are_none_are_refused(given: Callable[[torch.Tensor], Any], said: str) -> None:

@@ -7,10 +7,13 @@ import json
 import resource
 import sys
 import warnings
+from collections import defaultdict
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -20,7 +23,7 @@ from torch import Tensor, nn
 
 from deepscope.cli.program import run
 from deepscope.errors import DeepscopeError, FileError, ModelError, SettingError
-from deepscope.models import catalogue, load_model
+from deepscope.models import catalogue, load_model, recognition
 from deepscope.session import Session
 
 State = dict[str, Tensor]
@@ -79,7 +82,28 @@ WAYS: dict[str, Callable[[State], Any]] = {
         "backbone." * ("features" in k) + k: v for k, v in s.items()
     },
     "half": lambda s: {k: v.half() for k, v in s.items()},
+    "own_name": lambda s: {"state_dict": {**{f"network.{k}": v for k, v in s.items()}, "criterion.w": torch.ones(3)}},
+    "fabric": lambda s: {f"_forward_module.{k}": v for k, v in s.items()},
+    "ema_beside": lambda s: {
+        "state_dict": {
+            **{f"model.{k}": v + 1 for k, v in s.items()},
+            **{f"ema.module.{k}": v for k, v in s.items()},
+        }
+    },
+    "numpy": lambda s: {"net": s, "accuracy": np.float64(0.9), "epoch": np.int64(3), "history": np.arange(3.0)},
+    "objects": lambda s: {"state_dict": s, "folder": PurePosixPath("/a"), "lists": defaultdict(list, a=[1])},
+    "own_class": lambda s: {"model": s, "config": Settings("sgd"), "optimizer": {"state": Settings("x")}},
 }  # fmt: skip
+
+
+@dataclass
+class Settings:
+    """What a training program keeps beside its weights."""
+
+    optimizer: str
+
+    def __setstate__(self, state: Any) -> None:
+        raise AssertionError("objects of a file must not be built")
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -131,6 +155,58 @@ def test_the_auxiliary_heads_and_the_input_of_googlenet_are_those_of_the_library
         assert same(network, tmp_path / "g.pth", session, architecture="torchvision:googlenet")
 
 
+@pytest.mark.parametrize("suffix", ["", ".model", ".pkl", ".v2", ".safetensors.bak"])
+def test_the_name_of_a_file_does_not_matter(suffix: str, session: Session, tmp_path: Path) -> None:
+    network = squeezenet()
+    path = tmp_path / f"best 模型{suffix}"
+    if "safetensors" in suffix:
+        save_file(network.state_dict(), path)
+    else:
+        torch.save(network.state_dict(), path, _use_new_zipfile_serialization=suffix != ".pkl")
+    assert same(network, path, session) == "torchvision:squeezenet1_1"
+
+
+HEADS: dict[str, tuple[str, str, Callable[[int], nn.Module]]] = {
+    "dropout": ("resnet18", "fc", lambda width: nn.Sequential(nn.Dropout(0.5), nn.Linear(width, 3))),
+    "dropped": ("mobilenet_v2", "classifier", lambda width: nn.Linear(width, 3)),
+}
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_a_class_layer_that_was_assigned_is_found_and_said(
+    kind: str, session: Session, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, place, build = HEADS[kind]
+    network: Any = seeded(lambda: torchvision.models.get_model(name))
+    setattr(network, place, seeded(lambda: build({"fc": 512, "classifier": 1280}[place])))
+    path = tmp_path / "m.pth"
+    torch.save(network.state_dict(), path)
+    assert same(network, path, replace(session, quiet=False), architecture=f"torchvision:{name}")
+    assert f"its class layer {place}" in capsys.readouterr().err
+
+
+def test_a_student_and_its_teacher_in_one_file_are_refused(session: Session, tmp_path: Path) -> None:
+    state = squeezenet().state_dict()
+    both = {f"{who}.{k}": v for who in ("student", "teacher") for k, v in state.items()}
+    torch.save({"state_dict": both}, tmp_path / "m.ckpt")
+    with pytest.raises(ModelError, match=r"two networks that fit, with the tensors student\..* and teacher\."):
+        load_model(tmp_path / "m.ckpt", session)
+
+
+@pytest.mark.parametrize("name", ["swin_t", "swin_v2_t", "maxvit_t"])
+def test_architectures_with_tables_of_positions_are_recognised(name: str) -> None:
+    with torch.device("meta"):
+        network = torchvision.models.get_model(name, num_classes=15)
+    shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    assert [found.spec for found in recognition.fitting(shapes)] == [f"torchvision:{name}"]
+
+
+def test_a_network_that_asks_for_the_version_of_its_weights(session: Session, tmp_path: Path) -> None:
+    network = seeded(lambda: torchvision.models.mnasnet0_5(num_classes=3))
+    torch.save({"model": dict(network.state_dict())}, tmp_path / "m.pth")
+    assert same(network, tmp_path / "m.pth", session) == "torchvision:mnasnet0_5"
+
+
 def test_several_architectures_that_fit_are_listed_and_one_is_chosen(session: Session, tmp_path: Path) -> None:
     network = seeded(lambda: torchvision.models.resnet18(num_classes=3))
     path = tmp_path / "r.pth"
@@ -147,10 +223,10 @@ def test_what_does_not_fit_is_named(session: Session, tmp_path: Path, monkeypatc
     network: Any = squeezenet()
     network.classifier = nn.Sequential(nn.Flatten(), nn.Identity(), nn.Linear(512, 3))
     torch.save(network.state_dict(), tmp_path / "m.pth")
-    with pytest.raises(ModelError, match=r"squeezenet1_1: 4 tensors differ.*classifier\.1\.weight.*is missing"):
+    with pytest.raises(ModelError, match=r"squeezenet1_1: one tensor differs: classifier\.1\.weight is \(3, 512\)"):
         load_model(tmp_path / "m.pth", session, architecture="torchvision:squeezenet1_1")
     monkeypatch.setattr("deepscope.models.recognition._SECONDS", 3.0)
-    with pytest.raises(ModelError, match=r"nearest is torchvision:squeezenet1_1: 4 tensors"):
+    with pytest.raises(ModelError, match=r"nearest is torchvision:squeezenet1_1: one tensor"):
         load_model(tmp_path / "m.pth", session)
     torch.save(nn.Linear(3, 4).state_dict(), tmp_path / "m.pth")
     with pytest.raises(ModelError, match=r"none comes near.*file\.py:function"):

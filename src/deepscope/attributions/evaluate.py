@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from deepscope.attributions.attribution import Attribution
 from deepscope.attributions.boxes import Boxes
 from deepscope.attributions.boxes import Given as BoxesGiven
+from deepscope.attributions.explain import attribute
 from deepscope.attributions.faithfulness import Measure
 from deepscope.attributions.masks import Given as MasksGiven
 from deepscope.attributions.masks import Masks
@@ -158,6 +159,8 @@ def evaluate(  # noqa: PLR0913 - its settings are keywords
     if limit is not None and limit < 1:
         raise SettingError("limit", "must be at least 1", got=limit)
     models = (model, *([against] if against else []))
+    if against and against.planes != model.planes:
+        raise SettingError("against", f"must take images of as many channels as {model.name}, {model.planes}")
     for one in models:
         one.require_classes()
         for needed in (*chosen, *asked):
@@ -175,6 +178,8 @@ def evaluate(  # noqa: PLR0913 - its settings are keywords
     if objects:
         objects.require(item.path for item in given.items)
     plan = _Plan(tuple(chosen), tuple(asked), objects, sanity, batch_size, session)
+    if against:
+        plan.require_any(against, given)
     return Evaluation(
         tuple(plan.run(one, given) for one in models),
         dict(zip(labels(chosen), chosen)),
@@ -207,6 +212,21 @@ class _Plan:
     batch_size: int
     session: Session
 
+    def require_any(self, model: VisionModel, given: Given) -> None:
+        """Refuse a network that no method applies to, by one image: before another one is measured on all of them."""
+        quiet, reasons = replace(self.session, quiet=True), list[str]()
+        for batch in stream_photos(model, given, quiet, batch_size=1):
+            if not len(batch):
+                continue
+            for method in self.methods:
+                try:
+                    attribute(method, model, batch.pixels, batch.predicted, rng=quiet.rng("explain", method.name))
+                except DeepscopeError as error:
+                    reasons.append(str(error))
+                else:
+                    return
+            raise _nothing_applies(model, reasons)
+
     def run(self, model: VisionModel, given: Given) -> Measurements:
         """Measure every method on every image, batch by batch."""
         methods = dict(zip(labels(self.methods), self.methods))
@@ -236,8 +256,7 @@ class _Plan:
                     refused[name] = str(error)
                     self.session.note(f"{name} is left out: {error}")
             if not methods:
-                reasons = "; ".join(dict.fromkeys(refused.values()))
-                raise UnsupportedError(f"no method applies to {model.name}; {reasons}", what="evaluate")
+                raise _nothing_applies(model, refused.values())
             few.append(batch[range(min(len(batch), max(sanity - len(paths), 0)))])
             paths += batch.paths
             digests += batch.digests
@@ -254,3 +273,8 @@ class _Plan:
         constant = {name: int(found.pop(NOTHING).sum()) for name, found in values.items()}
         rows = tuple(paths), tuple(digests), tuple(skipped)
         return Measurements(model, values, refused, constant, checked, unchecked, *rows)
+
+
+def _nothing_applies(model: VisionModel, reasons: Iterable[str]) -> UnsupportedError:
+    text = "; ".join(dict.fromkeys(reasons))
+    return UnsupportedError(f"no method applies to {model.name}; {text}", what="evaluate")

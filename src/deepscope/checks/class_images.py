@@ -13,6 +13,7 @@ from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
 from deepscope.command import Budget, Headline
 from deepscope.inputs import Photos, read_photos
+from deepscope.models.capabilities import GRADIENTS, RGB, require
 from deepscope.presenters.shown import origin, picture
 from deepscope.results import Column, ImageGrid, Note, Picture, Result, Table
 from deepscope.session import Session
@@ -57,6 +58,7 @@ class ClassImages(Check):
         """Make the images."""
         chosen = held_out(self.model, self.data, session, self.labels)
         model = chosen.model
+        require(model, "class-images", GRADIENTS | RGB)
         photos = read_photos(model, chosen.images, session, batch_size=16, limit=self.limit)
         shows = photos.truth
         if model.head.kind != "multilabel":  # of several right classes the most probable one counts

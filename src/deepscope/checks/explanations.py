@@ -211,7 +211,10 @@ def _table(gained: Mapping[str, NDArray[np.float64]], groups: Rows) -> Table:
         for group, chosen in groups.items():
             if chosen.any():
                 estimate = mean(values[chosen])
-                rows.append((name, group, int(chosen.sum()), estimate.value, estimate.low, estimate.high))
+                # a mean of nothing where all maps are flat, and of one image no interval
+                ends = (estimate.low, estimate.high) if estimate.known else ("", "")
+                figure = "no map" if np.isnan(estimate.value) else estimate.value
+                rows.append((name, group, int(chosen.sum()), figure, *ends))
     columns = (
         *(Column("method"), Column("predictions"), Column("images", "d")),
         *(Column(text, "+.3f") for text in ("faithfulness", "low", "high")),

@@ -10,7 +10,7 @@ from deepscope.checks.check import Check
 from deepscope.checks.given_data import labelled
 from deepscope.command import Budget
 from deepscope.models import load_model
-from deepscope.models.capabilities import require_one_class
+from deepscope.models.capabilities import RGB, require, require_one_class
 from deepscope.presenters.labels import present
 from deepscope.results import Result
 from deepscope.session import Session
@@ -50,6 +50,7 @@ class Labels(Check):
         """Cross-validate on the model's features, and compare with the labels."""
         model = load_model(self.model, session)
         require_one_class(model, "labels")
+        require(model, "labels", RGB)
         return present(
             label_errors(
                 labelled(self.data, session),

@@ -20,7 +20,7 @@ from deepscope.command import Budget, Headline
 from deepscope.errors import SettingError
 from deepscope.gallery import Entry, Gallery, Measured
 from deepscope.models import VisionModel
-from deepscope.models.capabilities import works
+from deepscope.models.capabilities import RGB, require, works
 from deepscope.presenters.attacked import as_picture, difference, origin_of, vanished_notes
 from deepscope.presenters.gallery import Encoder, adversarial, key_of, named, names_of
 from deepscope.presenters.shown import skipped_blocks
@@ -71,7 +71,9 @@ class Robustness(Check):
         if not self.levels:
             raise SettingError("levels", "must be one number or more")
         check(self)
-        held = of_one_label(held_out(self.model, self.data, session, self.labels))
+        held = held_out(self.model, self.data, session, self.labels)
+        require(held.model, "robustness", RGB)
+        held = of_one_label(held)
         found = evaluate_attacks(
             held.model,
             held.images,

@@ -193,6 +193,18 @@ def _item(one: Any, row: int, channels: int) -> Item:
     return Item(one, Path(f"image-{row}"), label)
 
 
+class MultiHot(frozenset[int]):
+    """The labels that an image shows, from 0 or 1 for each of `width` labels."""
+
+    width: int
+
+    def __new__(cls, values: NDArray[Any]) -> MultiHot:
+        """The places of the ones."""
+        made = super().__new__(cls, np.flatnonzero(values).tolist())
+        made.width = len(values)
+        return made
+
+
 def _label(given: Tensor | np.generic | NDArray[Any], row: int) -> Any:
     """A number as it is; of 0 and 1 for every label, those that the image shows."""
     values = np.asarray(given.detach().cpu()) if isinstance(given, Tensor) else np.asarray(given)
@@ -202,7 +214,7 @@ def _label(given: Tensor | np.generic | NDArray[Any], row: int) -> Any:
         raise DataError(
             f"image {row} has labels of the shape {values.shape}: give a class's number, or 0 or 1 for every label"
         )
-    return frozenset(np.flatnonzero(values).tolist())
+    return MultiHot(values)
 
 
 def _pixels(given: Tensor, channels: int) -> Iterator[Tensor]:

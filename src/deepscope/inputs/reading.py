@@ -12,7 +12,7 @@ from torch import Tensor
 
 from deepscope import images
 from deepscope.errors import DataError, SettingError
-from deepscope.inputs.given import Images, Item, gather
+from deepscope.inputs.given import Images, Item, MultiHot, gather
 from deepscope.inputs.truth import right_answers
 from deepscope.models import VisionModel
 from deepscope.session import Session
@@ -148,6 +148,10 @@ def _answer(model: VisionModel, item: Item) -> frozenset[int]:
             )
         return frozenset({model.category(item.label)})
     labels = model.head.labels or len(model.categories)
+    if isinstance(item.label, MultiHot) and item.label.width != labels:
+        raise DataError(
+            f"{item.path} has {item.label.width} labels, each 0 or 1, and {model.name} has {labels}: give all"
+        )
     if wrong := [label for label in item.label if not 0 <= label < labels]:
         raise DataError(f"{item.path} has the label {wrong[0]}, and {model.name} has labels 0 to {labels - 1}")
     if model.head.label is not None:  # labels are those of the network, of which this classifier reads one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from functools import cache
 from inspect import signature
@@ -100,7 +101,9 @@ def assemble(
     if set(dict(network.named_buffers())) - set(wanted):
         network = _with_own_buffers(spec, classes, options)  # buffers that no weights file holds must be computed
         _leave_out_auxiliary(network, spec, weights)
-    network.load_state_dict(dict(weights), strict=False, assign=True)
+    given = OrderedDict(weights)
+    given._metadata = getattr(wanted, "_metadata", None)  # type: ignore[attr-defined]  # versions, which MNASNet asks for
+    network.load_state_dict(given, strict=False, assign=True)
     for key in wanted.keys() - weights.keys():
         if key.endswith("num_batches_tracked"):
             _replace_buffer(network, key)

@@ -17,6 +17,7 @@ from deepscope.models.options import ModelOptions
 from deepscope.models.recognition import Comparison
 from deepscope.models.source import Entry, ModelSource, exists
 from deepscope.models.state_dicts import StateDict
+from deepscope.models.tensor_names import is_averaged, moved_head
 from deepscope.models.vision_model import Origin, VisionModel
 from deepscope.session import Session
 
@@ -28,7 +29,7 @@ _VERSIONS = ("deepscope", "torchvision", "timm")
 
 @dataclass(frozen=True)
 class Checkpoint(ModelSource):
-    """A file of weights, by its path."""
+    """A file of weights, by its path, whatever its suffix."""
 
     rank: ClassVar[int] = 3
     reads_architecture: ClassVar[bool] = True
@@ -41,7 +42,9 @@ class Checkpoint(ModelSource):
     def open(self, name: str, session: Session) -> VisionModel | None:
         """The model, whose architecture is given, named in the file, or found by names and shapes of the weights."""
         path = Path(name)
-        if path.suffix.lower() not in (*SUFFIXES, ".safetensors") or not exists(path):
+        if not exists(path):
+            return None
+        if path.suffix.lower() not in (*SUFFIXES, ".safetensors") and not state_dicts.is_weights(path):
             return None
         options = ModelOptions.of(name, session)
         readings = state_dicts.read(path)
@@ -52,6 +55,7 @@ class Checkpoint(ModelSource):
                 weights, found = _recognised(readings, session)
                 why = "as the file says" if found.spec in weights.named else "which alone has such tensors"
                 session.note_once(f"{name} is", f"{path.name}: the architecture is {found.spec}, {why}")
+            _require_only_network(weights, readings)
             return _model(path, weights, found, options, session)
         except (FileError, SettingError):
             raise
@@ -71,6 +75,12 @@ def _model(path: Path, weights: StateDict, found: Comparison, options: ModelOpti
         preprocessing=architectures.preprocessing_source(found.spec),
         classes="" if options.classes else "numbers: the file does not name them",
     )
+    if moved := moved_head(weights.names):
+        session.note_once(
+            f"head of {path}",
+            f"{path.name}: its class layer {moved[0]} is read as {moved[1]} of {found.spec}, with nothing but dropout "
+            "before it; if the network differs otherwise, open it with a function of your own, file.py:function",
+        )
     resize, crop = preprocessing.resize, preprocessing.size[0]
     said = f"{path.name}: preprocessing is that of {origin.preprocessing} (resize {resize}, crop {crop})"
     if not options.classes:
@@ -86,6 +96,17 @@ def _model(path: Path, weights: StateDict, found: Comparison, options: ModelOpti
         origin=origin,
         architecture=found.spec,
     )
+
+
+def _require_only_network(weights: StateDict, readings: Sequence[StateDict]) -> None:
+    """Refuse a dictionary of two networks with the same tensors, such as a student and its teacher."""
+    if is_averaged(weights.names):
+        return
+    used = set(weights.names.values())
+    for other in readings:
+        if other.place == weights.place and other.shapes == weights.shapes and used.isdisjoint(other.names.values()):
+            first, second = (next(iter(one.names.values())) for one in (weights, other))
+            raise ModelError(f"it holds two networks that fit, with the tensors {first} and {second}: save one of them")
 
 
 def _as_given(spec: str, readings: Sequence[StateDict]) -> tuple[StateDict, Comparison]:

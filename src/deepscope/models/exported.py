@@ -53,7 +53,7 @@ class Exported(ModelSource):
     def open(self, name: str, session: Session) -> VisionModel | None:
         """The program as a model; `architecture` gives its preprocessing."""
         path = Path(name)
-        if path.suffix.lower() not in (*_PROGRAMS, ".pt", ".pth") or not exists(path):
+        if not exists(path):
             return None
         if not (kind := _kind(path)):
             if path.suffix.lower() in _PROGRAMS and path.is_file():

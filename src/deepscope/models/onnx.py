@@ -1,4 +1,4 @@
-"""Models in ONNX files, run by ONNX Runtime: black boxes, which give scores and neither gradients nor layers."""
+"""Models in ONNX files, run by ONNX Runtime: black boxes, which give scores, and gradients only after conversion."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from deepscope.models import documents, image_processor, imagenet
 from deepscope.models.capabilities import Capabilities
 from deepscope.models.heads import Head, head_of
 from deepscope.models.onnx_file import OnnxFile, read
+from deepscope.models.onnx_gradients import converted
 from deepscope.models.options import MOST_CLASSES, ModelOptions
 from deepscope.models.outputs import Kind
 from deepscope.models.preprocessing import Preprocessing
@@ -55,7 +56,7 @@ class Onnx(ModelSource):
         return iter(())
 
     def open(self, name: str, session: Session) -> VisionModel | None:
-        """The model as a black box."""
+        """The model as a black box, or with gradients where the options ask for them."""
         path = Path(name)
         if path.suffix.lower() != ".onnx":
             path = path / _FILE
@@ -176,11 +177,12 @@ def _described(name: str, file: OnnxFile, network: OnnxNetwork, session: Session
     preprocessing = described or _assumed(name, file, session)
     if file.size and preprocessing.size != file.size:
         preprocessing = replace(preprocessing, resize=file.size, crop=None)
-    width, kind = _width(file, network, preprocessing)
+    scores, width, kind = _scores(file, network, preprocessing)
     named, categories = _categories(name, file, width, session)
+    gradients = ModelOptions.of(name, session).gradients
     model = VisionModel(
         name,
-        network,
+        converted(network, scores, preprocessing.size) if gradients else network,
         preprocessing,
         categories,
         origin=Origin(
@@ -190,7 +192,10 @@ def _described(name: str, file: OnnxFile, network: OnnxNetwork, session: Session
             classes="" if named else "assumed: the file does not name them",
         ),
         capabilities=Capabilities(
-            gradients=False, activations=False, input_size=file.size, reason="ONNX Runtime computes scores alone"
+            gradients=gradients,
+            activations=False,
+            input_size=file.size,
+            reason="an ONNX file shows no layers" if gradients else "ONNX Runtime computes scores alone",
         ),
         head=_head(file, categories) if own else Head(),
     )
@@ -234,8 +239,8 @@ def _assumed(name: str, file: OnnxFile, session: Session) -> Preprocessing:
     return found
 
 
-def _width(file: OnnxFile, network: OnnxNetwork, preprocessing: Preprocessing) -> tuple[int, Kind | None]:
-    """How many scores each image has, and what they are where the graph says so."""
+def _scores(file: OnnxFile, network: OnnxNetwork, preprocessing: Preprocessing) -> tuple[str, int, Kind | None]:
+    """Which output holds the scores, how many there are per image, and what they are where the graph says so."""
     outputs = network(torch.full((1, file.channels, *preprocessing.size), 0.5))
     rows = {key: value.flatten(1) for key, value in outputs.items() if value.ndim >= 2 and value.shape[2:].numel() == 1}
     main = "logits" if "logits" in rows else next(iter(rows), None) if len(rows) == 1 else None
@@ -251,7 +256,7 @@ def _width(file: OnnxFile, network: OnnxNetwork, preprocessing: Preprocessing) -
     kind = _BOUNDED.get(file.last) if main == file.outputs[0] else None
     if kind and width > 1 and file.last == "Sigmoid":
         kind = None  # which says that they are probabilities of several labels
-    return max(2, width), kind
+    return main, max(2, width), kind
 
 
 def _categories(name: str, file: OnnxFile, width: int, session: Session) -> tuple[bool, tuple[str, ...]]:

@@ -32,12 +32,14 @@ class ModelOptions:
             "binary" (one logit for two classes), or "features" (there are no classes).
         thresholds: probabilities above which a label is predicted: one for all labels, one per label, or pairs such as
             "cat=0.3, dog=0.6"; 0.5 by default.
+        gradients: convert an ONNX file to PyTorch for gradients; refused where scores differ by more than 1e-4.
     """
 
     architecture: str = ""
     classes: str = ""
     head: str = ""
     thresholds: str = ""
+    gradients: bool = False
 
     @classmethod
     def of(cls, name: str, session: Session) -> ModelOptions:
@@ -97,8 +99,10 @@ class ModelOptions:
         """The model, with the names that were given for its classes.
 
         Raises:
-            SettingError: it has another number of classes.
+            SettingError: it has another number of classes, or gives no gradients where these are asked for.
         """
+        if self.gradients and not model.capabilities.gradients:
+            raise SettingError("gradients", f"is for ONNX files, which are converted: {model.name} gives none")
         model = self._with_head(model)
         names = self.names()
         if not names or names == model.categories:
@@ -148,6 +152,8 @@ def given(
     categories: Sequence[str] | str | Path | None,
     head: str | None = None,
     thresholds: Thresholds = None,
+    *,
+    gradients: bool = False,
 ) -> ModelOptions:
     """The options as `load_model` takes them: categories are names, or what `ModelOptions.classes` may be."""
     if architecture is not None and not isinstance(architecture, str):
@@ -156,7 +162,7 @@ def given(
         raise SettingError("categories", "must be a list of names, or a file of them", got=categories)
     if not isinstance(categories, (str, Path)):
         categories = "" if categories is None else json.dumps([str(name) for name in categories])
-    return ModelOptions(architecture or "", str(categories), head or "", in_words(thresholds))
+    return ModelOptions(architecture or "", str(categories), head or "", in_words(thresholds), gradients)
 
 
 def _listed(text: str) -> tuple[str, ...]:

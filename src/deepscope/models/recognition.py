@@ -19,7 +19,10 @@ from deepscope.models import architectures
 from deepscope.models.options import MOST_CLASSES
 from deepscope.models.state_dicts import Shapes
 
-_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+_BUFFERS = (
+    *("running_mean", "running_var", "num_batches_tracked"),
+    *("relative_position_index", "relative_coords_table"),  # of torchvision's Swin and MaxViT
+)
 _SECONDS = 10.0
 """For finding the nearest architecture where none fits."""
 _NEAR = 0.5

@@ -6,7 +6,7 @@ the sizes have been compared with the size of the file.
 
 from __future__ import annotations
 
-import argparse
+import pickle
 import re
 import zipfile
 from collections.abc import Generator, Iterator, Mapping
@@ -21,23 +21,23 @@ from torch import Tensor
 
 from deepscope.errors import DeepscopeError, FileError
 from deepscope.files import sha256
+from deepscope.models import unbuilt
+from deepscope.models.tensor_names import readings
 from deepscope.models.weights import checked
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 _HOLDERS = ("state_dict_ema", "model_ema", "ema", "state_dict", "model_state_dict", "model", "net", "module")
 """Keys that training programs put a state dict under; averaged weights first, which are those to be used."""
-_PREFIXES = ("module.", "model.", "_orig_mod.", "backbone.", "net.")
-"""Of names, by DataParallel, Lightning, torch.compile, and networks that hold another one."""
 _DEPTH = 3
-"""Of dictionaries in each other, and of prefixes before each other."""
-_MOST_READINGS = 16
-"""Of the names of one dictionary."""
+"""Of dictionaries in each other."""
 _SHARED = 4
 """Times the size of a file that its tensors may have together: some share their numbers."""
 _GROWTH = 2**26
 """Bytes by which an archive may be smaller than what it holds."""
 _NO_WEIGHTS = {"n_averaged"}
+_OLD = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)
+"""At the start of files that PyTorch wrote before it used archives."""
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)|Trying to load unsupported GLOBAL ([\w.]+)")
 
 
@@ -96,6 +96,8 @@ def read(path: Path) -> list[StateDict]:
         require_stored(path)
         content = _torch(path, meta=True)
     found = list(_state_dicts(content))
+    if not found and not _is_safetensors(path):
+        _require_plain(path)
     if not found:
         raise FileError(
             f"{path} holds {_kind(content)} in which no weights were found: save network.state_dict()", path=path
@@ -104,7 +106,7 @@ def read(path: Path) -> list[StateDict]:
     made: list[StateDict] = []
     for place, tensors in found:
         _require_sizes(path, tensors)
-        for names in _readings(tuple(tensors)):
+        for names in readings(tuple(tensors)):
             shapes = {name: tuple(tensors[key].shape) for name, key in names.items()}
             made.append(StateDict(path, place, names, shapes, named))
     return made
@@ -134,35 +136,21 @@ def _state_dicts(content: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tu
         yield place, tensors
 
 
-def _readings(names: tuple[str, ...]) -> list[dict[str, str]]:
-    """Names without the prefixes of containers -> names with them: as they are, then with ever more removed.
-
-    Of each prefix, names that lack it are kept in one reading (a network of a backbone and a head) and left out in the
-    next (a training that also holds a loss or a second network).
-    """
-    found = [{name: name for name in names}]
-    latest = found
-    for _ in range(_DEPTH):
-        made: list[dict[str, str]] = []
-        for reading in latest:
-            for prefix in _PREFIXES:
-                stripped = {k.removeprefix(prefix): v for k, v in reading.items() if k.startswith(prefix)}
-                rest = {key: value for key, value in reading.items() if not key.startswith(prefix)}
-                if stripped and not stripped.keys() & rest.keys():
-                    made.append({**stripped, **rest})
-                if stripped and rest:
-                    made.append(stripped)
-        latest = [reading for reading in made if reading not in found][: _MOST_READINGS - len(found)]
-        found += latest
-    return found
-
-
 def _torch(path: Path, *, meta: bool) -> Any:
     """What a file of torch.save holds; where `meta`, shapes without numbers."""
     settings: dict[str, Any] = {"map_location": "meta"} if meta else {"map_location": "cpu", "mmap": _is_zip(path)}
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # the arguments of the training: plain values
-            return torch.load(path, weights_only=True, **settings)
+        return unbuilt.load(path, **settings)
+    except MemoryError:
+        raise
+    except Exception as error:  # any kind, of a file that may be anything
+        raise FileError(_refusal(path, str(error)), path=path) from None
+
+
+def _require_plain(path: Path) -> None:
+    """Refuse a file of Python objects, which alone hold the weights, with the lines that convert it."""
+    try:
+        torch.load(path, weights_only=True, map_location="meta")
     except MemoryError:
         raise
     except Exception as error:  # any kind, of a file that may be anything
@@ -220,8 +208,26 @@ def _require_sizes(path: Path, tensors: Mapping[str, Tensor]) -> None:
             )
 
 
+def is_weights(path: Path) -> bool:
+    """Whether a file, whatever its name, begins like one of `torch.save` or safetensors."""
+    if not path.is_file():
+        return False
+    if _is_zip(path):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return any(name.endswith("/data.pkl") for name in archive.namelist())
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+            return False
+    with path.open("rb") as file:
+        return file.read(len(_OLD)) == _OLD or _is_safetensors(path)
+
+
 def _is_safetensors(path: Path) -> bool:
-    return path.suffix.lower() == ".safetensors"
+    if path.suffix.lower() == ".safetensors":
+        return True
+    with path.open("rb") as file:
+        begin = file.read(9)
+    return begin[8:] == b"{" and int.from_bytes(begin[:8], "little") < path.stat().st_size
 
 
 def _header(path: Path) -> dict[str, Tensor]:
