@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from deepscope.errors import DeepscopeError, FileError, ModelError, SettingError
-from deepscope.kept import Cache
+from deepscope.kept import Cache, code_of
 from deepscope.models import architectures, imagenet, recognition, state_dicts
 from deepscope.models.options import ModelOptions
 from deepscope.models.recognition import Comparison
@@ -147,7 +147,7 @@ def _recognised(readings: Sequence[StateDict], session: Session) -> tuple[StateD
 def _fitting(reading: StateDict, session: Session) -> list[Comparison]:
     """The architectures that fit; which they are is kept in the cache."""
     libraries = [f"{name} {version(name)}" for name in _VERSIONS]
-    about = json.dumps([libraries, sorted(reading.shapes.items()), reading.named])
+    about = json.dumps([libraries, code_of(recognition.__name__), sorted(reading.shapes.items()), reading.named])
     entry = f"{hashlib.sha256(about.encode()).hexdigest()}.json"
     cache = Cache(session, session.cache / "architectures")
     kept = cache.read(entry)
