@@ -191,6 +191,8 @@ def test_the_order_of_a_set_does_not_count(tmp_path: Path) -> None:
     power, other = functions["power"], functions["other"]
 
     class Ordered(set[Any]):
+        order: list[Any]
+
         def __iter__(self) -> Any:
             return iter(self.order)
 
