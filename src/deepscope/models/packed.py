@@ -2,7 +2,8 @@
 
 PyTorch leaves single-precision linear layers to a library that uses the widest instructions on its maker's processors
 alone, and runs convolutions of one pixel on weights that are laid out anew in each pass. Both are products of the same
-kind. A product is left to PyTorch where its shapes do not fit: oneDNN ignores a bias of other shapes. The operations are those that `torch.compile` uses.
+kind. The operations are those that `torch.compile` uses; they ignore or refuse a bias that is to be repeated, which is
+left to PyTorch.
 """
 
 from __future__ import annotations
