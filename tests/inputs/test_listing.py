@@ -166,3 +166,16 @@ def test_a_pipe_is_refused(tmp_path: Path) -> None:
         os.mkfifo(tmp_path / name)
         with pytest.raises(DeepscopeError, match="device, pipe or socket"):
             places(tmp_path / name)
+
+
+def test_class_numbers_may_be_floats_and_columns_have_names_of_their_own(tmp_path: Path) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    numbers = pyarrow.table({"image": [png(0), png(1), png(2)], "label": [2.0, None, 0.5]})  # as pandas writes them
+    parquet.write_table(numbers, tmp_path / "a.parquet")
+    assert [item.label for item in opened(places(tmp_path / "a.parquet"))] == [2, None, None]
+    for name in ("image", "label"):
+        twice = pyarrow.table([[png(0)], [png(1)], ["x"], ["y"]], names=["image", name, "label", "z"])
+        twice = twice if name == "image" else twice.set_column(1, "label", pyarrow.array(["w"]))
+        parquet.write_table(twice, tmp_path / "b.parquet")
+        with pytest.raises(DataError, match=f"several columns called '{name}'"):
+            places(tmp_path / "b.parquet")

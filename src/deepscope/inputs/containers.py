@@ -157,7 +157,7 @@ def _number(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> in
 class Table(Container):
     """A table with a column of images as bytes, or as Hugging Face writes them: `{bytes, path}`.
 
-    The column `label`, where there is one, holds class names or numbers.
+    The column `label`, where there is one, holds class names or numbers; in a row without either, nothing is known.
     """
 
     @abstractmethod
@@ -187,6 +187,8 @@ class Table(Container):
                 while one.start >= first + batch.num_rows:
                     first, batch = next(batches)
                 content, label = (*(column[one.start - first].as_py() for column in batch.columns), None)[:2]
+                if isinstance(label, float) and label.is_integer():  # as pandas writes numbers where some are missing
+                    label = int(label)
                 if isinstance(label, int) and 0 <= label < len(names):
                     label = names[label]
                 content = content.get("bytes") if isinstance(content, dict) else content
@@ -280,6 +282,9 @@ def _image_column(path: Path, schema: pyarrow.Schema) -> str:
             kinds = [inner.type for inner in field.type if inner.name == "bytes"]
         return any(types.is_binary(kind) or types.is_large_binary(kind) for kind in kinds)
 
+    for name in (*_IMAGES, "label"):
+        if schema.names.count(name) > 1:
+            raise DataError(f"{path} has several columns called {name!r}: give each a name of its own", data=path)
     found = [field.name for field in schema if holds(field)]
     usual = [name for name in _IMAGES if name in found]
     if not usual and len(found) != 1:
