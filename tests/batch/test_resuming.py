@@ -191,10 +191,17 @@ def test_what_a_folder_says_of_its_parts_is_checked(model_file: str, photos: Pat
 def test_what_a_worker_refuses_is_one_line(model_file: str, photos: Path, tmp_path: Path) -> None:
     own = worker.versions(ClassifyJob(model_file))
     session = Session(quiet=True)
-    for work, said in (
-        (worker.Work(ClassifyJob("nonsense"), session, tmp_path, "", own), "no model is named 'nonsense'"),
-        (worker.Work(ClassifyJob(model_file), session, tmp_path, "", {**own, "torch": "0.1"}), "and this machine 0.1"),
+    model = load_model(model_file, session)
+
+    def work(job: ClassifyJob = ClassifyJob(model_file), weights: str = model.identity, **other: str) -> worker.Work:
+        return worker.Work(job, session, tmp_path, "", weights, {**own, **other})
+
+    for asked, said in (
+        (work(ClassifyJob("nonsense")), "no model is named 'nonsense'"),
+        (work(torch="0.1"), "and this machine 0.1"),
+        (work(code="other"), "and this machine other"),
+        (work(weights="other"), "loads other weights"),
     ):
-        done = worker.Worker(work).do(plan([photos], load_model(model_file, session), session, size=5)[0][0])
+        done = worker.Worker(asked).do(plan([photos], model, session, size=5)[0][0])
         assert (done.shard, done.count, done.file) == (0, 5, "")
         assert said in done.failure

@@ -182,6 +182,17 @@ def test_the_map_knows_places_and_the_nearest_training_images(data: str, session
     assert f"{result.metrics['trustworthiness']:.2f}" in headline.finding
 
 
+def test_training_images_are_of_the_classes_that_the_model_names(
+    data: str, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renamed = dataclasses.replace(MODEL, categories=tuple(name.upper() for name in MODEL.categories))
+    plain = ImageMap(data, projection="pca").run(session)
+    monkeypatch.setattr(held_out, "load_model", lambda name, session: renamed)
+    result = ImageMap(data, projection="pca").run(session)
+    assert {entry.truth for entry in _gallery(result).entries} == {name.upper() for name in CLASSES}
+    assert result.metrics["nearest-alike"] == plain.metrics["nearest-alike"]
+
+
 def test_a_map_of_too_few_images_is_not_drawn(data: str, session: Session) -> None:
     check = ImageMap(data, limit=4, training=0)
     result = check.run(session)

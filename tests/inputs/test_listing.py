@@ -75,6 +75,20 @@ def test_a_list_names_files_from_its_own_folder(tmp_path: Path) -> None:
     assert [one.reason for one in skipped] == ["there is no such file or folder"]
 
 
+def test_a_list_of_windows_names_its_first_file_and_odd_names_stay_whole(tmp_path: Path) -> None:
+    odd = "a\u0085b\u2028c.png"
+    for seed, name in enumerate(("first.png", odd)):
+        (tmp_path / name).write_bytes(png(seed))
+    (tmp_path / "list.txt").write_bytes(f"\ufefffirst.png\r\n{odd}\r\n".encode())
+    assert contents(places(tmp_path / "list.txt")) == [png(0), png(1)]
+
+
+def test_an_absolute_name_in_a_tar_file_is_below_that_file(tmp_path: Path) -> None:
+    found = places(tar(tmp_path / "a.tar", [("/etc/1.png", png(1))]))
+    assert [place.path for place in found] == [tmp_path / "a.tar" / "etc" / "1.png"]
+    assert contents(found) == [png(1)]
+
+
 @pytest.mark.parametrize(
     ("members", "said"),
     [

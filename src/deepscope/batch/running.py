@@ -76,7 +76,7 @@ def run(
     about = _about(job, opened.model, session, size)
     shards, skipped = plan(named, opened.model, session, size=size, limit=limit)
     parts.reserve(folder, about)
-    work = Work(job, session, folder, _digest(about), versions(job))
+    work = Work(job, session, folder, _digest(about), opened.model.identity, versions(job))
     with lock(folder, unsupported=session.note):
         there = parts.Parts(folder, work.identity)
         found = _resumed(there, shards, session)

@@ -19,8 +19,10 @@ from deepscope.command import Budget, Headline
 from deepscope.errors import MissingExtraError
 from deepscope.features import class_layer_input, extract
 from deepscope.gallery import Entry, Gallery, Near, Projection
+from deepscope.inputs import labelled_answers
 from deepscope.inputs.examples import thumbnail_of
 from deepscope.inputs.given import Item
+from deepscope.models import VisionModel
 from deepscope.models.capabilities import require_one_class
 from deepscope.presenters.gallery import Encoder, key_of, names_of
 from deepscope.presenters.shown import origin, skipped_blocks
@@ -90,7 +92,7 @@ class ImageMap(Check):
             note = Note(text, "Map of the images", "verdict")
             return Result(f"Images as {model.name} sees them", blocks=(note, *skipped_blocks(found.skipped)))
         vectors = functional.normalize(torch.from_numpy(found.vectors[0]).double())
-        names = [*(model.categories[min(answer)] for _, answer in drawn), *(str(item.label) for item in learnt)]
+        names = [*(model.categories[min(answer)] for _, answer in drawn), *_classes(model, learnt)]
         shown = [_Placed(items[row], found.digests[row], names[row], row < len(drawn)) for row in found.rows.tolist()]
         places = self._places(vectors, session)
         distances = 1 - vectors @ vectors.T
@@ -185,6 +187,15 @@ class _Placed:
         own = Entry(self.key, name, file, split=split[not self.evaluated], truth=self.shows)
         pixels = None if self.evaluated else thumbnail_of(self.item.source)
         return own if pixels is None else replace(own, picture=encode(pixels))
+
+
+def _classes(model: VisionModel, items: Sequence[Item]) -> list[str]:
+    """The classes of training images as the model calls them: a folder may be named by a WordNet identifier."""
+    labels = [item.label if isinstance(item.label, int) else str(item.label) for item in items]
+    answers = labelled_answers(model, labels)
+    return [
+        model.categories[min(answer)] if answer else str(label) for label, answer in zip(labels, answers, strict=True)
+    ]
 
 
 def _trustworthiness(vectors: Tensor, places: NDArray[np.float64], neighbours: int) -> float:
