@@ -19,6 +19,9 @@ from deepscope.errors import MissingExtraError, SettingError
 from deepscope.session import Session
 
 
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Ray leaves files open
+
+
 @pytest.fixture(scope="module")
 def ray() -> Iterator[Any]:
     """A cluster of this machine, for all tests of the module."""
