@@ -68,6 +68,8 @@ def test_a_list_names_files_from_its_own_folder(tmp_path: Path) -> None:
         (tmp_path / "in" / f"{seed}.png").write_bytes(png(seed))
     (tmp_path / "list.txt").write_text("in/2.png\n\nin/0.png\n./in/2.png\n")
     assert contents(places(tmp_path / "list.txt")) == [png(2), png(0)]
+    (tmp_path / "list.txt").write_text("in/2.png\n", encoding="utf-8-sig")  # as Windows writes it
+    assert contents(places(tmp_path / "list.txt")) == [png(2)]
     (tmp_path / "list.txt").write_text("in\nmissing.png\n")
     skipped: list[Skipped] = []
     assert len(list(listed([tmp_path / "list.txt"], skipped))) == 3

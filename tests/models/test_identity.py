@@ -162,3 +162,44 @@ def test_backbones_of_one_network_are_kept_apart(tmp_path: Path) -> None:
     name = Kept(backbones[0], pixels, session).name
     backbones[0](pixels)
     assert Kept(backbones[0], pixels, session).name == name
+
+
+def test_calls_within_calls_take_no_longer_than_they_have_code(tmp_path: Path) -> None:
+    """Forty functions, each of which calls the next two: one path after another would never end."""
+    calls = "\n".join(f"def step{i}(x):\n    return step{i + 1}(x) + step{i + 2}(x)\n" for i in range(40))
+    ends = "def step40(x):\n    return x\n\ndef step41(x):\n    return x * 2\n"
+    code = CODE.replace("class Own", f"{calls}{ends}\nclass Own").replace("power(x)", "step0(x)")
+    digest = network_sha256(_own(code, tmp_path / "deep.py"))
+    assert network_sha256(_own(code, tmp_path / "deep.py")) == digest
+    assert network_sha256(_own(code.replace("x * 2", "x * 3"), tmp_path / "deep.py")) != digest
+
+
+def test_arrays_of_names_count(tmp_path: Path) -> None:
+    """NumPy holds values of which PyTorch makes no tensors."""
+    network = nn.Sequential(_own(CODE, tmp_path / "own.py"))
+    digests: list[str] = []
+    for names in (np.array(["cat", "dog"]), np.array(["cat", "owl"]), np.array(["cat", "owl"], dtype=object)):
+        network[0].names = names  # pyright: ignore[reportArgumentType]
+        digests.append(network_sha256(network))
+    assert len(set(digests)) == 3
+
+
+def test_the_order_of_a_set_does_not_count(tmp_path: Path) -> None:
+    """Functions in a set come in another order in each process."""
+    network = _own(CODE + "\ndef other(x):\n    return power(x)\n", tmp_path / "own.py")
+    functions = network.forward.__func__.__globals__  # pyright: ignore[reportFunctionMemberAccess]
+    power, other = functions["power"], functions["other"]
+
+    class Ordered(set[Any]):
+        order: list[Any]
+
+        def __iter__(self) -> Any:
+            return iter(self.order)
+
+    digests: set[str] = set()
+    for order in ([power, other], [other, power]):
+        held = Ordered(order)
+        held.order = order
+        network.functions = held  # pyright: ignore[reportArgumentType]
+        digests.add(network_sha256(network))
+    assert len(digests) == 1

@@ -53,9 +53,9 @@ def network_sha256(network: nn.Module) -> str:
     saved = network.state_dict().keys()
     for name, buffer in network.named_buffers():
         if name not in saved:
-            digest.update(f"{name} {_text(buffer, set())}".encode())
+            digest.update(f"{name} {_text(buffer, _Seen())}".encode())
     for one in sorted(classes, key=lambda one: f"{one.__module__}.{one.__qualname__}"):
-        digest.update(_text(one, set()).encode())
+        digest.update(_text(one, _Seen()).encode())
     used = {one.__module__.partition(".")[0] for one in classes}
     digest.update(repr(sorted(versions(*_ALWAYS, *used).items())).encode())
     return digest.hexdigest()
@@ -80,29 +80,63 @@ def _settings(module: nn.Module) -> str:
     graph = getattr(module, "graph", None)
     graph = str(graph) if isinstance(graph, fx.Graph) else ""
     script = _MANGLED.sub("", str(getattr(module, "code", ""))) if isinstance(module, torch.jit.ScriptModule) else ""
-    return f"{_text(own, set())} {_text(hooks, set())} {graph} {script}"
+    return f"{_text(own, _Seen())} {_text(hooks, _Seen())} {graph} {script}"
 
 
-def _text(value: Any, seen: set[int]) -> str:
-    """A value in words that are the same in every process."""
+class _Seen:
+    """The objects that were described already: each is described once, however many others refer to it."""
+
+    def __init__(self) -> None:
+        self.around: set[int] = set()  # collections that hold the value
+        self.known: dict[int, tuple[int, Any]] = {}  # number and object, which stays alive so that its id stays its own
+
+    def copy(self) -> _Seen:
+        """One that learns nothing of what this one meets later."""
+        made = _Seen()
+        made.around, made.known = set(self.around), dict(self.known)
+        return made
+
+
+def _text(value: Any, seen: _Seen) -> str:
+    """A value in words that are the same in every process; a digest of those that hold others."""
     if value is None or isinstance(value, (bool, int, float, complex, str, bytes, enum.Enum)):
         return repr(value)
-    if id(value) in seen:
-        return "seen"
-    seen = {*seen, id(value)}
     if isinstance(value, (Tensor, np.ndarray)):
-        held = torch.as_tensor(value)
-        return f"{held.dtype} {tuple(held.shape)} {hashlib.sha256(_bytes(held)).hexdigest()}"
+        return _numbers(value, seen)
+    if isinstance(value, (Mapping, list, tuple, set, frozenset)):
+        if id(value) in seen.around:
+            return "itself"
+        seen.around.add(id(value))
+        found = _digest(_items(value, seen))
+        seen.around.remove(id(value))
+        return found
+    if id(value) in seen.known:
+        return f"seen {seen.known[id(value)][0]}"
+    seen.known[id(value)] = len(seen.known), value
+    return _digest("".join(_code(value, seen)))
+
+
+def _numbers(value: Tensor | np.ndarray[Any, Any], seen: _Seen) -> str:
+    if isinstance(value, np.ndarray) and value.dtype.kind not in "biufc":  # names, dates or objects
+        return f"{value.dtype} {value.shape} {_text(value.tolist(), seen)}"
+    content = _bytes(value) if isinstance(value, Tensor) else value.tobytes()
+    return f"{value.dtype} {tuple(value.shape)} {hashlib.sha256(content).hexdigest()}"
+
+
+def _items(value: Any, seen: _Seen) -> str:
     if isinstance(value, Mapping):
         return str({_text(k, seen): _text(v, seen) for k, v in cast("Mapping[Any, Any]", value).items()})
     if isinstance(value, (list, tuple)):
         return str([_text(item, seen) for item in cast("list[Any]", value)])
-    if isinstance(value, (set, frozenset)):
-        return str(sorted(_text(item, seen) for item in cast("set[Any]", value)))
-    return "".join(_code(value, seen))
+    return str(sorted(_text(item, seen.copy()) for item in value))  # in no order of its own
 
 
-def _code(value: Any, seen: set[int]) -> Iterator[str]:
+def _digest(text: str) -> str:
+    """Of fixed length: text within text within text would double with every level."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+def _code(value: Any, seen: _Seen) -> Iterator[str]:
     """What a function, class or object of a user does; the name of a library's."""
     kind = value if isinstance(value, (type, FunctionType, ModuleType)) else type(value)
     yield f"{getattr(kind, '__module__', '')}.{getattr(kind, '__qualname__', getattr(kind, '__name__', ''))} "
@@ -125,8 +159,8 @@ def _code(value: Any, seen: set[int]) -> Iterator[str]:
 
 
 def _compiled(code: CodeType) -> str:
-    constants = [_compiled(one) if isinstance(one, CodeType) else _text(one, set()) for one in code.co_consts]
-    return f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {constants}"
+    constants = [_compiled(one) if isinstance(one, CodeType) else _text(one, _Seen()) for one in code.co_consts]
+    return _digest(f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {constants}")
 
 
 def _names(code: CodeType) -> list[str]:
