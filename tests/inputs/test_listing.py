@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -113,6 +114,29 @@ def test_links_in_a_tar_file_are_not_followed(tmp_path: Path) -> None:
     assert places(tmp_path / "a.tar") == []
 
 
+def test_a_hard_link_in_a_tar_file_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(png(0))
+    (tmp_path / "2.png").hardlink_to(tmp_path / "1.png")
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name in ("1.png", "2.png"):
+            archive.add(tmp_path / name, name)
+    with pytest.raises(DataError, match=r"'2.png' is a hard link: make the file again with `tar --hard-dereference`"):
+        places(tmp_path / "a.tar")
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.REGTYPE])
+@pytest.mark.parametrize("size", [2**33, 2**62, 2**80])
+def test_a_header_that_asks_for_all_memory_is_refused(kind: bytes, size: int, tmp_path: Path) -> None:
+    about = tarfile.TarInfo("1.png")
+    about.type, about.size = kind, size
+    (tmp_path / "a.tar").write_bytes(about.tobuf(tarfile.GNU_FORMAT) + bytes(10240))
+    tracemalloc.start()
+    with pytest.raises(FileError, match=r"a.tar is no whole tar file"):
+        places(tmp_path / "a.tar")
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
+
+
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.4, 0.6, 0.9])
 def test_a_truncated_tar_file_is_refused(share: float, tmp_path: Path) -> None:
     path = tar(tmp_path / "a.tar", [(f"{seed}.png", png(seed)) for seed in range(4)])
@@ -156,6 +180,22 @@ def test_tables_of_hugging_face_hold_images_and_labels(suffix: str, tmp_path: Pa
     items = list(opened([found[row] for row in (5, 29, 30, 31, 97)]))
     assert [item.source for item in items] == [png(seed) for seed in (5, 29, 30, 31, 97)]
     assert [item.label for item in items] == ["snail", "snail", "hay", "snail", "snail"]
+
+
+def test_labels_that_pandas_made_floats_are_numbers(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.table({"image": [png(0)] * 4, "label": [1.0, None, float("nan"), 3.0]})
+    pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "a.parquet")
+    assert [item.label for item in opened(places(tmp_path / "a.parquet"))] == [1, None, None, 3]
+
+
+@pytest.mark.parametrize("name", ["image", "label"])
+def test_a_table_with_two_columns_of_a_name_is_refused(name: str, tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.table([pyarrow.array([png(0)])] * 2 + [pyarrow.array([1])], ["image", name, "label"])
+    pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=f"several columns '{name}': give each a name of its own"):
+        places(tmp_path / "a.parquet")
 
 
 def test_tables_without_images_and_damaged_ones_are_refused(tmp_path: Path) -> None:
