@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from deepscope.batch import Sharding, Summary, parts, run, worker
 from deepscope.batch.plan import plan
 from deepscope.classification.job import ClassifyJob
 from deepscope.errors import FileError, JobError
+from deepscope.files import lock
 from deepscope.models import load_model
 from deepscope.session import Session
 from kills import every_kill
@@ -106,6 +108,37 @@ def test_parts_of_another_job_are_left_alone(model_file: str, photos: Path, tmp_
     assert content(tmp_path) == before
 
 
+def test_parts_of_other_images_are_removed_with_a_word(
+    model_file: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    computed(model_file, photos / "hay", tmp_path / "out")
+    run(ClassifyJob(model_file), [photos / "snail"], Session(out=tmp_path / "out"))
+    assert "2 parts were removed: they are damaged, or of other images" in capsys.readouterr().err
+
+
+def test_a_folder_is_reserved_while_it_is_locked(
+    model_file: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, held = parts.reserve, list[bool]()
+
+    def another(folder: Path) -> None:
+        try:
+            with lock(folder):
+                held.append(False)
+        except FileError:
+            held.append(True)
+
+    def reserved(folder: Path, about: Any) -> None:
+        thread = threading.Thread(target=another, args=(folder,))
+        thread.start()
+        thread.join()
+        own(folder, about)
+
+    monkeypatch.setattr(parts, "reserve", reserved)
+    computed(model_file, photos, tmp_path)
+    assert held == [True]
+
+
 def test_a_kill_at_any_moment_leaves_whole_parts(model_file: str, photos: Path, tmp_path: Path) -> None:
     computed(model_file, photos, tmp_path / "wanted")
     out = tmp_path / "out"
@@ -191,10 +224,17 @@ def test_what_a_folder_says_of_its_parts_is_checked(model_file: str, photos: Pat
 def test_what_a_worker_refuses_is_one_line(model_file: str, photos: Path, tmp_path: Path) -> None:
     own = worker.versions(ClassifyJob(model_file))
     session = Session(quiet=True)
-    for work, said in (
-        (worker.Work(ClassifyJob("nonsense"), session, tmp_path, "", own), "no model is named 'nonsense'"),
-        (worker.Work(ClassifyJob(model_file), session, tmp_path, "", {**own, "torch": "0.1"}), "and this machine 0.1"),
+    model = load_model(model_file, session)
+
+    def work(job: ClassifyJob = ClassifyJob(model_file), weights: str = model.identity, **other: str) -> worker.Work:
+        return worker.Work(job, session, tmp_path, "", weights, {**own, **other})
+
+    for asked, said in (
+        (work(ClassifyJob("nonsense")), "no model is named 'nonsense'"),
+        (work(torch="0.1"), "and this machine 0.1"),
+        (work(code="other"), "and this machine other"),
+        (work(weights="other"), "loads other weights"),
     ):
-        done = worker.Worker(work).do(plan([photos], load_model(model_file, session), session, size=5)[0][0])
+        done = worker.Worker(asked).do(plan([photos], model, session, size=5)[0][0])
         assert (done.shard, done.count, done.file) == (0, 5, "")
         assert said in done.failure

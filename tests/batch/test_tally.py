@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deepscope import statistics
 from deepscope.batch.tally import MOST, Tally
 
 VALUES = st.lists(st.floats(-1e6, 1e6) | st.just(math.nan), min_size=1, max_size=40)
@@ -34,8 +35,8 @@ def test_every_cut_and_order_gives_the_same(values: list[float], random, size: i
     for part in parts:
         merged.add(Tally.from_json(json.loads(json.dumps(part.to_json()))))
     assert merged.to_json() == tally_of(values).to_json()
-    finite = [value for value in values if math.isfinite(value)]
-    assert [score for score, *_ in merged.examples] == sorted(set(finite), reverse=True)[:MOST]
+    finite = {str(value): value for value in values if math.isfinite(value)}  # 0 and -0 are two images
+    assert [score for score, *_ in merged.examples] == sorted(finite.values(), reverse=True)[:MOST]
 
 
 def test_a_mean_is_that_of_numpy() -> None:
@@ -46,3 +47,17 @@ def test_a_mean_is_that_of_numpy() -> None:
         (values.mean(), values.mean() - half, values.mean() + half), rel=1e-6
     )
     assert math.isnan(Tally().mean("value").value)
+
+
+def test_the_interval_of_a_single_value_is_that_of_the_plain_commands() -> None:
+    found = tally_of([3.0]).mean("value")
+    plain = statistics.mean([3.0])
+    assert (found.value, found.low, found.high) == (plain.value, plain.low, plain.high) == (3, -math.inf, math.inf)
+
+
+def test_an_example_without_a_score_has_no_place_among_the_most_telling() -> None:
+    found = Tally()
+    for number in range(MOST):
+        found.example(math.nan, bytes([number]), f"{number}.png", "")
+        found.example(number, bytes([number]), f"{number}.png", "")
+    assert [score for score, *_ in found.examples] == [float(number) for number in reversed(range(MOST))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -75,6 +76,20 @@ def test_a_list_names_files_from_its_own_folder(tmp_path: Path) -> None:
     assert [one.reason for one in skipped] == ["there is no such file or folder"]
 
 
+def test_a_list_of_windows_names_its_first_file_and_odd_names_stay_whole(tmp_path: Path) -> None:
+    odd = "a\u0085b\u2028c.png"
+    for seed, name in enumerate(("first.png", odd)):
+        (tmp_path / name).write_bytes(png(seed))
+    (tmp_path / "list.txt").write_bytes(f"\ufefffirst.png\r\n{odd}\r\n".encode())
+    assert contents(places(tmp_path / "list.txt")) == [png(0), png(1)]
+
+
+def test_an_absolute_name_in_a_tar_file_is_below_that_file(tmp_path: Path) -> None:
+    found = places(tar(tmp_path / "a.tar", [("/etc/1.png", png(1))]))
+    assert [place.path for place in found] == [tmp_path / "a.tar" / "etc" / "1.png"]
+    assert contents(found) == [png(1)]
+
+
 @pytest.mark.parametrize(
     ("members", "said"),
     [
@@ -97,6 +112,29 @@ def test_links_in_a_tar_file_are_not_followed(tmp_path: Path) -> None:
         about.type, about.linkname = tarfile.SYMTYPE, str(tmp_path / "secret.png")
         archive.addfile(about)
     assert places(tmp_path / "a.tar") == []
+
+
+def test_a_hard_link_in_a_tar_file_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(png(0))
+    (tmp_path / "2.png").hardlink_to(tmp_path / "1.png")
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name in ("1.png", "2.png"):
+            archive.add(tmp_path / name, name)
+    with pytest.raises(DataError, match=r"'2.png' is a hard link: make the file again with `tar --hard-dereference`"):
+        places(tmp_path / "a.tar")
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.REGTYPE])
+@pytest.mark.parametrize("size", [2**33, 2**62, 2**80])
+def test_a_header_that_asks_for_all_memory_is_refused(kind: bytes, size: int, tmp_path: Path) -> None:
+    about = tarfile.TarInfo("1.png")
+    about.type, about.size = kind, size
+    (tmp_path / "a.tar").write_bytes(about.tobuf(tarfile.GNU_FORMAT) + bytes(10240))
+    tracemalloc.start()
+    with pytest.raises(FileError, match=r"a.tar is no whole tar file"):
+        places(tmp_path / "a.tar")
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.4, 0.6, 0.9])
@@ -144,6 +182,22 @@ def test_tables_of_hugging_face_hold_images_and_labels(suffix: str, tmp_path: Pa
     assert [item.label for item in items] == ["snail", "snail", "hay", "snail", "snail"]
 
 
+def test_labels_that_pandas_made_floats_are_numbers(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.table({"image": [png(0)] * 4, "label": [1.0, None, float("nan"), 3.0]})
+    pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "a.parquet")
+    assert [item.label for item in opened(places(tmp_path / "a.parquet"))] == [1, None, None, 3]
+
+
+@pytest.mark.parametrize("name", ["image", "label"])
+def test_a_table_with_two_columns_of_a_name_is_refused(name: str, tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.table([pyarrow.array([png(0)])] * 2 + [pyarrow.array([1])], ["image", name, "label"])
+    pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=f"several columns '{name}': give each a name of its own"):
+        places(tmp_path / "a.parquet")
+
+
 def test_tables_without_images_and_damaged_ones_are_refused(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
@@ -166,16 +220,3 @@ def test_a_pipe_is_refused(tmp_path: Path) -> None:
         os.mkfifo(tmp_path / name)
         with pytest.raises(DeepscopeError, match="device, pipe or socket"):
             places(tmp_path / name)
-
-
-def test_class_numbers_may_be_floats_and_columns_have_names_of_their_own(tmp_path: Path) -> None:
-    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    numbers = pyarrow.table({"image": [png(0), png(1), png(2)], "label": [2.0, None, 0.5]})  # as pandas writes them
-    parquet.write_table(numbers, tmp_path / "a.parquet")
-    assert [item.label for item in opened(places(tmp_path / "a.parquet"))] == [2, None, None]
-    for name in ("image", "label"):
-        twice = pyarrow.table([[png(0)], [png(1)], ["x"], ["y"]], names=["image", name, "label", "z"])
-        twice = twice if name == "image" else twice.set_column(1, "label", pyarrow.array(["w"]))
-        parquet.write_table(twice, tmp_path / "b.parquet")
-        with pytest.raises(DataError, match=f"several columns called '{name}'"):
-            places(tmp_path / "b.parquet")

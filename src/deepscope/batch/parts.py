@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -91,10 +92,14 @@ class Parts:
     Args:
         folder: where they are.
         identity: of the job that they are parts of.
+
+    Attributes:
+        removed: parts that were damaged, or of other images or settings.
     """
 
     def __init__(self, folder: Path, identity: str) -> None:
         self.folder, self.identity = folder, identity
+        self.removed = 0
         self._names: dict[int, list[str]] = {}
         for name in sorted(os.listdir(folder)):  # noqa: PTH208 (a great many names)
             if found := _NAME.fullmatch(name):
@@ -107,6 +112,7 @@ class Parts:
             found = read(self.folder / name, self.identity, shard.digest) if good is None else None
             if found is None:
                 (self.folder / name).unlink(missing_ok=True)
+                self.removed += 1
             good = good or found
         return good
 
@@ -145,19 +151,34 @@ def read(path: Path, identity: str, shard: str) -> Written | None:
         return None
 
 
+def create(folder: Path) -> None:
+    """Make the folder, where it is missing.
+
+    Raises:
+        FileError: it cannot be made.
+    """
+    with _writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
 def reserve(folder: Path, about: Mapping[str, Any]) -> None:
-    """Say in the folder what its parts are parts of.
+    """Say in the folder what its parts are parts of. Whoever calls this holds the folder's lock.
 
     Raises:
         FileError: it holds parts of another job, or cannot be written to.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / ABOUT
+    path = folder / ABOUT
+    with _writable(folder):
         if path.is_file():
             _compare(folder, _known(path), about)
         with atomic(path) as temporary:
             temporary.write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise FileError(
             f"cannot write to {folder} ({error.strerror or error}): name another folder", path=folder

@@ -75,9 +75,10 @@ def run(
     size = sharding.shard_size or parts.recorded_size(folder) or job.usual
     about = _about(job, opened.model, session, size)
     shards, skipped = plan(named, opened.model, session, size=size, limit=limit)
-    parts.reserve(folder, about)
-    work = Work(job, session, folder, _digest(about), versions(job))
+    parts.create(folder)
+    work = Work(job, session, folder, _digest(about), opened.model.identity, versions(job))
     with lock(folder, unsupported=session.note):
+        parts.reserve(folder, about)  # under the lock: of two commands with other settings, one is refused
         there = parts.Parts(folder, work.identity)
         found = _resumed(there, shards, session)
         missing = [shard for shard in shards if shard.number not in found]
@@ -114,6 +115,10 @@ def _resumed(there: parts.Parts, shards: Sequence[Shard], session: Session) -> d
     if gone := there.beyond(len(shards)):
         session.note(f"{gone} parts of images that are no longer given were removed")
     found = {shard.number: part for shard in shards if (part := there.finished(shard)) is not None}
+    if there.removed:
+        session.note(
+            f"{there.removed} parts were removed: they are damaged, or of other images than those that are given"
+        )
     if found:
         session.note(f"{len(found)} of {len(shards)} parts are finished already")
     return found

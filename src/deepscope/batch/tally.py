@@ -44,8 +44,9 @@ class Tally:
             self._add(name, (1, round(value * _UNIT), round(value * value * _UNIT)))
 
     def example(self, telling: float, digest: bytes, path: object, text: str) -> None:
-        """Keep an image if it is among the most telling ones."""
-        self._keep([(float(telling), digest.hex(), str(path), text)])
+        """Keep an image if it is among the most telling ones; NaN has no place in the order, and is left out."""
+        if not math.isnan(telling):
+            self._keep([(float(telling), digest.hex(), str(path), text)])
 
     def add(self, other: Tally) -> None:
         """Merge the statistics of other images."""
@@ -59,13 +60,18 @@ class Tally:
         return self.counts.get(name, 0)
 
     def mean(self, name: str) -> Estimate:
-        """A mean with its 95 % interval by the normal approximation; NaN where nothing was measured."""
+        """A mean with its 95 % interval by the normal approximation; NaN where nothing was measured.
+
+        The interval of a single value is infinite, as in `statistics.mean`.
+        """
         number, total, squares = self.sums.get(name, (0, 0, 0))
         if not number:
             return Estimate(math.nan, math.nan, math.nan)
         value = total / number / _UNIT
+        if number == 1:
+            return Estimate(value, -math.inf, math.inf)
         variance = max(0.0, squares / number / _UNIT - value * value)
-        half = NormalDist().inv_cdf(0.975) * math.sqrt(variance / max(1, number - 1))
+        half = NormalDist().inv_cdf(0.975) * math.sqrt(variance / (number - 1))
         return Estimate(value, value - half, value + half)
 
     def to_json(self) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class Work:
         session: device, precision and seed.
         folder: where parts are written.
         identity: of the job, which each part carries.
+        weights: identity of the model that the driver loaded; every worker must load the same.
         versions: of what the driver runs with; every worker must have the same.
     """
 
@@ -35,6 +36,7 @@ class Work:
     session: Session
     folder: Path
     identity: str
+    weights: str
     versions: dict[str, str]
 
 
@@ -73,8 +75,8 @@ class Worker:
         began = time.monotonic()
         try:
             if self._opened is None:
-                _compare(self.work.versions)
-                self._opened = OpenJob.of(self.work.job, self.work.session)
+                _compare(self.work.versions, versions(self.work.job))
+                self._opened = _same(OpenJob.of(self.work.job, self.work.session), self.work.weights)
             content = parts.encoded(run_shard(self._opened, shard), self.work.job, shard, self.work.identity)
             file = parts.write(self.work.folder, content, shard)
         except DeepscopeError as error:
@@ -88,12 +90,22 @@ def versions(job: Job) -> dict[str, str]:
     return {**found, "python": ".".join(platform.python_version_tuple()[:2]), "code": code_of(type(job).__module__)}
 
 
-def _compare(wanted: dict[str, str]) -> None:
+def _compare(wanted: dict[str, str], here: dict[str, str]) -> None:
     """Raises UnsupportedError where this process has other versions."""
     for name, needed in wanted.items():
-        here = version(name) if name in _COUNTED else needed
-        if here != needed:
+        if here[name] != needed:
             raise UnsupportedError(
-                f"the worker on {platform.node()} has {name} {here}, and this machine {needed}: install the same",
+                f"the worker on {platform.node()} has {name} {here[name]}, and this machine {needed}: install the same",
                 what=name,
             )
+
+
+def _same(opened: OpenJob, weights: str) -> OpenJob:
+    """Raises UnsupportedError where this process loaded other weights by the same name."""
+    if opened.model.identity != weights:
+        raise UnsupportedError(
+            f"the worker on {platform.node()} loads other weights for {opened.job.model} than this machine: put the "
+            "same file at the same path on every machine",
+            what=opened.job.model,
+        )
+    return opened

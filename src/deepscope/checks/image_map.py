@@ -23,7 +23,7 @@ from deepscope.inputs import labelled_answers
 from deepscope.inputs.examples import thumbnail_of
 from deepscope.inputs.given import Item
 from deepscope.models import VisionModel
-from deepscope.models.capabilities import require_one_class
+from deepscope.models.capabilities import LAYERS, RGB, require, require_one_class
 from deepscope.presenters.gallery import Encoder, key_of, names_of
 from deepscope.presenters.shown import origin, skipped_blocks
 from deepscope.render.text import share
@@ -83,6 +83,7 @@ class ImageMap(Check):
         held = held_out(self.model, self.data, session, self.labels)
         model = held.model
         require_one_class(model, "image-map")
+        require(model, "image-map", LAYERS | RGB)
         drawn = session.some(list(zip(held.images.items, held.answers, strict=True)), self.limit)
         learnt = [] if held.train is None else session.some(list(held.train.items), self.training)
         items = [*(item for item, _ in drawn), *learnt]
@@ -189,11 +190,13 @@ class _Placed:
         return own if pixels is None else replace(own, picture=encode(pixels))
 
 
-def _classes(model: VisionModel, learnt: Sequence[Item]) -> list[str]:
-    """The classes of training images as the model calls them; of one that it does not have, the folder's name."""
-    named = [str(item.label) for item in learnt]
-    answers = labelled_answers(model, named)
-    return [model.categories[min(answer)] if answer else name for name, answer in zip(named, answers, strict=True)]
+def _classes(model: VisionModel, items: Sequence[Item]) -> list[str]:
+    """The classes of training images as the model calls them: a folder may be named by a WordNet identifier."""
+    labels = [item.label if isinstance(item.label, int) else str(item.label) for item in items]
+    answers = labelled_answers(model, labels)
+    return [
+        model.categories[min(answer)] if answer else str(label) for label, answer in zip(labels, answers, strict=True)
+    ]
 
 
 def _trustworthiness(vectors: Tensor, places: NDArray[np.float64], neighbours: int) -> float:

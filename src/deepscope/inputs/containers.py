@@ -1,163 +1,32 @@
-"""Files that hold many images: tar files (the layout of WebDataset) and tables (Parquet, Arrow) of encoded images."""
+"""Files that hold many images, by suffix; among them tables (Parquet, Arrow) of encoded images."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
-import tarfile
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any
 
 from deepscope import images
 from deepscope.errors import DataError, FileError, MissingExtraError
+from deepscope.inputs.container import Container, Inside, Label
+from deepscope.inputs.tar_files import TarFile
 
 if TYPE_CHECKING:
     import pyarrow
 
-Label = int | str | None
-_SAMPLE = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)", re.DOTALL)
-"""A member's name: the key of its sample, and what it is of the sample."""
-_LONGEST_LABEL = 32
-"""Bytes of a `.cls` file, which holds a number."""
 _ROWS = 32
 """Rows of a table that are read at a time."""
 _IMAGES = ("image", "img", "jpg", "png", "bytes", "content")
 """Names of a table's column of images, the first that there is."""
-_END = bytes(512)
-
-
-class Inside(Protocol):
-    """Where in its file an image lies: see `places.Place`."""
-
-    @property
-    def name(self) -> str:
-        """What the image is called in its file."""
-        ...
-
-    @property
-    def start(self) -> int:
-        """Its first byte, or its row."""
-        ...
-
-    @property
-    def length(self) -> int:
-        """Its bytes, where `start` is a byte."""
-        ...
-
-
-class Container(ABC):
-    """A kind of file that holds many images."""
-
-    suffix: ClassVar[str]
-
-    @abstractmethod
-    def entries(self, path: Path) -> Iterator[tuple[str, int, int, Label]]:
-        """Name, start, length and label of each image, without reading one.
-
-        Raises:
-            FileError: the file cannot be read, or is damaged.
-            DataError: its layout leaves open which image is which.
-        """
-
-    @abstractmethod
-    def contents(self, path: Path, inside: Sequence[Inside]) -> Iterator[tuple[bytes, Label]]:
-        """The bytes of some of the images, in the order of `entries`, and the labels that stand beside them.
-
-        Raises:
-            FileError: the file is not what it was when it was listed.
-        """
-
-
-class TarFile(Container):
-    """A tar file. Files of one sample follow each other and differ after the first dot: `a/7.jpg`, `a/7.cls`."""
-
-    suffix = ".tar"
-
-    def entries(self, path: Path) -> Iterator[tuple[str, int, int, Label]]:
-        """Each sample's image; its label is the number in its `.cls` file.
-
-        A key that comes back after another one is refused: files of two samples could not be told apart.
-        """
-        suffixes, seen, key = images.suffixes(), set[int](), None
-        sample: dict[str, tarfile.TarInfo] = {}
-        try:
-            with images.opened(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
-                for member in _members(archive):
-                    found = _SAMPLE.fullmatch(member.name)
-                    if not found or not member.isreg() or member.issparse():
-                        continue
-                    if found[1] != key:
-                        yield from self._image(path, archive, key or "", sample, suffixes)
-                        key, sample = found[1], {}
-                        if hash(key) in seen:
-                            raise DataError(
-                                f"{path}: {key!r} comes back after other samples: sort the files in it by name, so "
-                                "that those of one sample follow each other",
-                                data=path,
-                            )
-                        seen.add(hash(key))
-                    if found[2].lower() in sample:
-                        raise DataError(
-                            f"{path} holds {member.name!r} twice: give every sample its own name", data=path
-                        )
-                    sample[found[2].lower()] = member
-                yield from self._image(path, archive, key or "", sample, suffixes)
-        except (tarfile.TarError, EOFError) as error:
-            raise FileError(f"{path} is no whole tar file ({error}): make it again", path=path) from None
-
-    def _image(
-        self, path: Path, archive: tarfile.TarFile, key: str, sample: dict[str, tarfile.TarInfo], suffixes: set[str]
-    ) -> Iterator[tuple[str, int, int, Label]]:
-        found = [(kind, member) for kind, member in sample.items() if "." + kind.rpartition(".")[2] in suffixes]
-        if len(found) > 1:
-            raise DataError(f"{path}: sample {key!r} has {len(found)} images: give each a name of its own", data=path)
-        for _, member in found:
-            label = sample.get("cls")
-            yield member.name, member.offset_data, member.size, label and _number(path, archive, label)
-
-    def contents(self, path: Path, inside: Sequence[Inside]) -> Iterator[tuple[bytes, Label]]:
-        """Each image's bytes, one more at most than `decode` takes."""
-        with images.opened(path) as file:
-            for one in inside:
-                file.seek(one.start)
-                wanted = min(one.length, images.Limits.bytes + 1)
-                content = file.read(wanted)
-                if len(content) < wanted:
-                    raise FileError(f"{path} ends within {one.name}: it was changed while it was read", path=path)
-                yield content, None
-
-
-def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """The members, in memory that does not grow with them.
-
-    Raises:
-        TarError: the file ends early.
-    """
-    listed: list[tarfile.TarInfo] = archive.members  # type: ignore[attr-defined]
-    while (member := archive.next()) is not None:
-        listed.clear()
-        yield member
-    assert archive.fileobj is not None
-    archive.fileobj.seek(archive.offset)
-    if archive.fileobj.read(len(_END)) != _END:
-        raise tarfile.ReadError("its end is missing")
-
-
-def _number(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> int:
-    file = archive.extractfile(member) if member.size <= _LONGEST_LABEL else None
-    text = file.read().decode(errors="replace").strip() if file else ""
-    if not re.fullmatch("[0-9]{1,9}", text):
-        raise DataError(f"{path}: {member.name} holds no class number: write digits only, such as 8", data=path)
-    return int(text)
 
 
 class Table(Container):
     """A table with a column of images as bytes, or as Hugging Face writes them: `{bytes, path}`.
 
-    The column `label`, where there is one, holds class names or numbers; in a row without either, nothing is known.
+    The column `label`, where there is one, holds class names or numbers.
     """
 
     @abstractmethod
@@ -187,7 +56,7 @@ class Table(Container):
                 while one.start >= first + batch.num_rows:
                     first, batch = next(batches)
                 content, label = (*(column[one.start - first].as_py() for column in batch.columns), None)[:2]
-                if isinstance(label, float) and label.is_integer():  # as pandas writes numbers where some are missing
+                if isinstance(label, float) and label.is_integer():  # pandas makes numbers floats where one is missing
                     label = int(label)
                 if isinstance(label, int) and 0 <= label < len(names):
                     label = names[label]
@@ -282,10 +151,10 @@ def _image_column(path: Path, schema: pyarrow.Schema) -> str:
             kinds = [inner.type for inner in field.type if inner.name == "bytes"]
         return any(types.is_binary(kind) or types.is_large_binary(kind) for kind in kinds)
 
-    for name in (*_IMAGES, "label"):
-        if schema.names.count(name) > 1:
-            raise DataError(f"{path} has several columns called {name!r}: give each a name of its own", data=path)
     found = [field.name for field in schema if holds(field)]
+    for name in {*found, "label"}:
+        if schema.names.count(name) > 1:
+            raise DataError(f"{path} has several columns {name!r}: give each a name of its own", data=path)
     usual = [name for name in _IMAGES if name in found]
     if not usual and len(found) != 1:
         several = f"several columns of bytes ({', '.join(found)})" if found else "no column of images as bytes"

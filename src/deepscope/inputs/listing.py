@@ -59,7 +59,7 @@ def _spelled_out(named: Sequence[str | Path]) -> Iterator[str | Path]:
             continue
         try:
             with images.opened(path) as file:
-                lines = file.read().decode("utf-8-sig", errors="surrogateescape").splitlines()
+                lines = file.read().decode("utf-8-sig", errors="surrogateescape").split("\n")
         except images.UnreadableImage as error:
             raise FileError(f"the list {path} cannot be used: {error.reason}", path=path) from None
         if any("\0" in line for line in lines):

@@ -36,8 +36,8 @@ class Place(NamedTuple):
 
     @property
     def path(self) -> Path:
-        """What the image is called."""
-        return Path(self.file, self.name) if self.name else Path(self.file)
+        """What the image is called; one in a tar file always below that file, whatever its name there begins with."""
+        return Path(self.file, self.name.lstrip("/")) if self.name else Path(self.file)
 
 
 def packed(places: Iterable[Place]) -> bytes:

@@ -2,26 +2,6 @@
 (() => {
   "use strict";
   const explorer = (globalThis.deepscopeExplorer ??= {});
-  // Okabe and Ito's colours, which people tell apart whatever kind of colour vision they have, then paler ones.
-  const COLOURS = [
-    "#0072b2",
-    "#e69f00",
-    "#009e73",
-    "#cc79a7",
-    "#56b4e9",
-    "#d55e00",
-    "#b3a300",
-    "#8c6bb1",
-    "#7f7f7f",
-    "#17a2a2",
-    "#a65628",
-    "#6a994e",
-    "#4059ad",
-    "#e377c2",
-    "#2f6b4f",
-    "#b19cd9",
-  ];
-  const GREY = "#9aa4ae";
   const REACH = 14; // CSS pixels around a point that belong to it
   const EDGE = 14;
 
@@ -38,17 +18,7 @@
   explorer.scatter = (data, { onpick, onopen }) => {
     const { el } = explorer;
     const placed = data.entries.map((one, place) => [one, place]).filter(([one]) => one.place.length);
-    const classes = [...new Set(placed.map(([one]) => one.truth).filter((truth) => truth >= 0))];
-    const frequency = new Map(classes.map((truth) => [truth, placed.filter(([one]) => one.truth === truth).length]));
-    const ranked = [...classes].sort((a, b) => frequency.get(b) - frequency.get(a) || a - b).slice(0, COLOURS.length);
-    const legendOrder = ranked.sort((a, b) => a - b);
-    const several = placed.some(([one]) => one.split === "train");
-    const graded = placed.some(([one]) => one.right !== null);
-    const ways = [
-      ["class", "class"],
-      ...(graded ? [["error", "right or wrong"]] : []),
-      ...(several ? [["split", "training or test"]] : []),
-    ];
+    const marks = explorer.marks(data, placed);
     let [way, tool] = ["class", matchMedia("(pointer: coarse)").matches ? "look" : "lasso"];
     let [listed, current, drawn, corner] = [new Set(), -1, null, null];
     let points = [];
@@ -67,7 +37,7 @@
       "Keyboard: arrow keys go from point to point, Enter opens an image, Space sets the first and then the second corner of a box.",
     );
     canvas.setAttribute("aria-describedby", help.id);
-    const coloured = explorer.choice("Colour", ways, way, (value) => {
+    const coloured = explorer.choice("Colour", marks.ways, way, (value) => {
       way = value;
       paint();
     });
@@ -97,13 +67,6 @@
       host.append(el("p", { className: "ex-trust" }, text));
     }
 
-    const colourOf = (one) => {
-      if (way === "error") return one.right === null ? GREY : one.right ? "#56b4e9" : "#d55e00";
-      if (way === "split") return one.split === "train" ? "#e69f00" : "#0072b2";
-      const at = legendOrder.indexOf(one.truth);
-      return at < 0 ? GREY : COLOURS[at];
-    };
-
     // The map is as wide as its panel, and as high as its points need.
     const axis = (at) => placed.map(([one]) => one.place[at]);
     const [xs, ys] = [axis(0), axis(1)];
@@ -123,25 +86,6 @@
       }));
     };
 
-    const mark = (context, { one, x, y }, radius) => {
-      context.fillStyle = context.strokeStyle = colourOf(one);
-      context.beginPath();
-      if (way === "error" && one.right === false) {
-        // Wrong predictions are crosses: not by colour alone.
-        context.moveTo(x - radius, y - radius);
-        context.lineTo(x + radius, y + radius);
-        context.moveTo(x + radius, y - radius);
-        context.lineTo(x - radius, y + radius);
-        context.stroke();
-      } else if (one.split === "train") {
-        context.rect(x - radius * 0.8, y - radius * 0.8, radius * 1.6, radius * 1.6);
-        context.stroke();
-      } else {
-        context.arc(x, y, radius, 0, 2 * Math.PI);
-        context.fill();
-      }
-    };
-
     const paint = () => {
       const [width, height, density] = [canvas.clientWidth, canvas.clientHeight, globalThis.devicePixelRatio || 1];
       if (!width) return;
@@ -154,7 +98,7 @@
       const radius = placed.length > 1200 ? 2.4 : placed.length > 300 ? 3.2 : 4;
       for (const strong of [false, true]) {
         context.globalAlpha = strong ? 0.9 : 0.16;
-        for (const point of points) if (listed.has(point.place) === strong) mark(context, point, radius);
+        for (const point of points) if (listed.has(point.place) === strong) marks.draw(context, way, point, radius);
       }
       context.globalAlpha = 1;
       const ink = getComputedStyle(host).color;
@@ -172,24 +116,7 @@
         context.closePath();
         context.stroke();
       }
-      explain();
-    };
-
-    const explain = () => {
-      const swatch = (colour, text, shape = "") => {
-        const dot = el("span", { className: `ex-dot ${shape}` });
-        dot.style.setProperty("--colour", colour);
-        return el("li", {}, dot, el("span", {}, text));
-      };
-      const items = [];
-      if (way === "error") items.push(swatch("#56b4e9", "right"), swatch("#d55e00", "wrong", "ex-cross"));
-      else if (way === "split") items.push(swatch("#0072b2", "test"), swatch("#e69f00", "training", "ex-square"));
-      else {
-        legendOrder.forEach((truth, at) => items.push(swatch(COLOURS[at], explorer.className(data, truth))));
-        if (classes.length > ranked.length) items.push(swatch(GREY, "other classes"));
-        if (several) items.push(swatch(GREY, "training image", "ex-square"));
-      }
-      legend.replaceChildren(...items);
+      legend.replaceChildren(...marks.legend(way));
     };
 
     const spot = (event) => {
@@ -328,7 +255,11 @@
         listed = new Set(places);
         paint();
       },
-      focus: () => canvas.focus(),
+      // Arrow keys go on from the image that was open: the dialog had taken the focus from its point.
+      focus(place) {
+        canvas.focus();
+        point(points.find((one) => one.place === place) ?? null);
+      },
     };
   };
 })();
