@@ -193,6 +193,17 @@ def test_a_student_and_its_teacher_in_one_file_are_refused(session: Session, tmp
         load_model(tmp_path / "m.ckpt", session)
 
 
+def test_a_student_of_another_architecture_than_its_teacher_must_be_named(session: Session, tmp_path: Path) -> None:
+    student, teacher = squeezenet(), torchvision.models.mobilenet_v3_small(num_classes=3)  # 52 of 296 tensors
+    both = {f"student.{name}": value for name, value in student.state_dict().items()}
+    both |= {f"teacher.{name}": value for name, value in teacher.state_dict().items()}
+    torch.save(both, tmp_path / "m.pth")
+    names = "torchvision:mobilenet_v3_small and torchvision:squeezenet1_1"
+    with pytest.raises(SettingError, match=f"holds two networks, {names}"):
+        load_model(tmp_path / "m.pth", session)
+    assert load_model(tmp_path / "m.pth", session, architecture="torchvision:mobilenet_v3_small").categories
+
+
 @pytest.mark.parametrize("name", ["swin_t", "swin_v2_t", "maxvit_t"])
 def test_architectures_with_tables_of_positions_are_recognised(name: str) -> None:
     with torch.device("meta"):

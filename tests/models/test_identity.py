@@ -20,6 +20,7 @@ from deepscope.models import Preprocessing, identity
 from deepscope.models.classifier import Backbone, View
 from deepscope.models.identity import network_sha256
 from deepscope.models.measured import Kept
+from deepscope.models.state import state_of
 from deepscope.session import Session
 
 CODE = """
@@ -203,3 +204,25 @@ def test_the_order_of_a_set_does_not_count(tmp_path: Path) -> None:
         network.functions = held  # pyright: ignore[reportArgumentType]
         digests.add(network_sha256(network))
     assert len(digests) == 1
+
+
+class _Extra(nn.Linear):
+    """A layer that saves more than tensors."""
+
+    extra = 1
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"extra": self.extra}
+
+
+def test_extra_state_and_weights_of_any_layout_count() -> None:
+    digests: list[str] = []
+    for extra, adjacency in ((1, torch.eye(3)), (2, torch.eye(3)), (2, torch.ones(3, 3))):
+        network = _Extra(2, 2).requires_grad_(False).eval()
+        nn.init.ones_(network.weight)
+        nn.init.ones_(network.bias)
+        network.extra = extra
+        network.register_buffer("adjacency", adjacency.to_sparse())
+        digests.append(identity.weights_sha256(network))
+        assert state_of(network) == "its weights are sparse, and their changes cannot be seen"
+    assert len(set(digests)) == 3

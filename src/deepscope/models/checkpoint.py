@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar
 
 from deepscope.errors import DeepscopeError, FileError, ModelError, SettingError
 from deepscope.kept import Cache, code_of
-from deepscope.models import architectures, imagenet, recognition, state_dicts
+from deepscope.models import architectures, imagenet, recognition, state_dicts, tensor_names
 from deepscope.models.options import ModelOptions
 from deepscope.models.recognition import Comparison
 from deepscope.models.source import Entry, ModelSource, exists
@@ -56,6 +56,8 @@ class Checkpoint(ModelSource):
                 why = "as the file says" if found.spec in weights.named else "which alone has such tensors"
                 session.note_once(f"{name} is", f"{path.name}: the architecture is {found.spec}, {why}")
             _require_only_network(weights, readings)
+            if not options.architecture:
+                _require_only_architecture(weights, found, readings, session)
             return _model(path, weights, found, options, session)
         except (FileError, SettingError):
             raise
@@ -107,6 +109,20 @@ def _require_only_network(weights: StateDict, readings: Sequence[StateDict]) -> 
         if other.place == weights.place and other.shapes == weights.shapes and used.isdisjoint(other.names.values()):
             first, second = (next(iter(one.names.values())) for one in (weights, other))
             raise ModelError(f"it holds two networks that fit, with the tensors {first} and {second}: save one of them")
+
+
+def _require_only_architecture(
+    weights: StateDict, found: Comparison, readings: Sequence[StateDict], session: Session
+) -> None:
+    """Refuse a dictionary of two networks of different architectures, of which the person named neither."""
+    whole = max((one for one in readings if one.place == weights.place), key=lambda one: len(one.names))
+    used, shape_of = set(weights.names.values()), {key: whole.shapes[name] for name, key in whole.names.items()}
+    left = tuple(key for key in shape_of if key not in used)
+    for names in tensor_names.readings(left) if left and not is_averaged(weights.names) else ():
+        shapes = {name: shape_of[key] for name, key in names.items()}
+        if fits := _fitting(replace(weights, names=names, shapes=shapes), session):
+            both = " and ".join(sorted({found.spec, fits[0].spec}))
+            raise SettingError("architecture", f"must be given: {weights.path} holds two networks, {both}")
 
 
 def _as_given(spec: str, readings: Sequence[StateDict]) -> tuple[StateDict, Comparison]:

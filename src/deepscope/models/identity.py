@@ -35,11 +35,14 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
 def weights_sha256(network: nn.Module) -> str:
-    """SHA-256 of a network's parameters and buffers: names, types, shapes and numbers."""
-    digest = hashlib.sha256()
-    for key, value in sorted(network.state_dict().items()):
-        digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(_bytes(value))
+    """SHA-256 of a network's parameters and buffers, by names, types, shapes and numbers, and of its extra state."""
+    digest, state = hashlib.sha256(), cast("Mapping[str, Any]", network.state_dict())
+    for key, value in sorted(state.items(), key=lambda item: item[0]):
+        if isinstance(value, Tensor):
+            digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(_bytes(value))
+        else:
+            digest.update(f"{key} {_text(value, _Seen())}".encode())
     return digest.hexdigest()
 
 
@@ -170,6 +173,7 @@ def _names(code: CodeType) -> list[str]:
 
 
 def _bytes(tensor: Tensor) -> bytes:
+    tensor = tensor.dequantize() if tensor.is_quantized else tensor.to_dense()
     return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 

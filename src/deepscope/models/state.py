@@ -45,6 +45,8 @@ def state_of(network: nn.Module) -> State | str:
     tensors = [*network.parameters(), *network.buffers()]
     if any(tensor.is_inference() for tensor in tensors):
         return "its weights were made in inference mode, and their changes cannot be seen"
+    if any(tensor.layout != torch.strided for tensor in tensors):
+        return "its weights are sparse, and their changes cannot be seen"
     layers = [(name, _Same(module), _frozen(_settings(module))) for name, module in network.named_modules()]
     kinds = dict.fromkeys(kind for module in modules for kind in type(module).__mro__ if kind not in nn.Module.__mro__)
     defined = [(_Same(kind), _frozen(_definitions(kind))) for kind in kinds]
@@ -90,7 +92,7 @@ def _frozen(value: Any) -> Any:
 
 
 def _weight(tensor: Tensor) -> Any:
-    if tensor.is_inference():
+    if tensor.is_inference() or tensor.layout != torch.strided:
         return _Same(tensor), 0, b""
     return tensor.data_ptr(), tensor._version, _some(tensor.detach())
 
