@@ -18,6 +18,8 @@ from deepscope.classification.job import ClassifyJob
 from deepscope.errors import MissingExtraError, SettingError
 from deepscope.session import Session
 
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Ray leaves files open
+
 
 @pytest.fixture(scope="module")
 def ray() -> Iterator[Any]:

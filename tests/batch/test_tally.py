@@ -35,8 +35,8 @@ def test_every_cut_and_order_gives_the_same(values: list[float], random, size: i
     for part in parts:
         merged.add(Tally.from_json(json.loads(json.dumps(part.to_json()))))
     assert merged.to_json() == tally_of(values).to_json()
-    finite = [value for value in values if math.isfinite(value)]
-    assert [score for score, *_ in merged.examples] == sorted(set(finite), reverse=True)[:MOST]
+    finite = {str(value): value for value in values if math.isfinite(value)}  # 0 and -0 are two images
+    assert [score for score, *_ in merged.examples] == sorted(finite.values(), reverse=True)[:MOST]
 
 
 def test_a_mean_is_that_of_numpy() -> None:

@@ -197,7 +197,7 @@ def test_figures_do_not_depend_on_the_batch_size_and_are_kept(
             found.setdefault(size, {}).update({f"{method}/{name}": values for name, values in of_method.items()})
     for name, values in found[1].items():
         np.testing.assert_allclose(values, found[2][name], rtol=1e-4)
-    monkeypatch.setattr(measuring, "_measured", None)  # not computed again
+    monkeypatch.setattr(measuring, "measured", None)  # not computed again
     again = measuring.measure(None, seen, [Insertion(steps=5), MaxSensitivity(samples=2)], session, batch_size=2)
     np.testing.assert_array_equal(again["insertion"], found[2]["None/insertion"])
 

@@ -71,7 +71,7 @@ BY_COMMAND: dict[str, dict[str, Any]] = {
 }
 NEEDS_LAYERS = {
     *("activations", "adapt fit", "check image-map", "check labels", "explain grad-cam", "models show"),
-    *("transfer export", "transfer fit", "transfer improve", "transfer table"),
+    *("transfer export", "transfer features", "transfer fit", "transfer improve", "transfer table"),
 }
 NEEDS_GRADIENTS = {
     *("attack evaluate", "attack pgd", "check class-images", "explain compare", "explain evaluate", "explain grad-cam"),
@@ -233,7 +233,7 @@ OF_PICTURES = {
         "models check",
         "transfer improve",
     ),
-    *("transfer table", "visualize"),
+    *("transfer features", "transfer table", "visualize"),
 }
 REFUSED_BY_HEAD: dict[str, dict[str, set[str]]] = {
     "multilabel": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -328,6 +329,17 @@ def test_a_script_that_lacks_bytes_of_a_tensor_is_refused_before_they_are_read(
     _changed(path, lambda name, content: content[:-1] if name.endswith("data/3") else content)
     with pytest.raises(FileError, match=r"lacks bytes of a tensor \(3\): it is damaged or cut"):
         load_model(path, session)
+
+
+def test_a_storage_whose_name_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    """Sixteen pairs of pairs in a few bytes, which are 100 kB as text; forty would be more than any memory."""
+    storage = (
+        b"\x80\x02(X\x07\x00\x00\x00storagectorch\nFloatStorage\nI1\n" + b"2\x86" * 16 + b"X\x03\x00\x00\x00cpuI1\ntQ."
+    )
+    with zipfile.ZipFile(tmp_path / "script.pt", "w") as archive:
+        archive.writestr("script/constants.pkl", storage)
+    with pytest.raises(pickle.UnpicklingError, match="has no name"):
+        script_archive.require_harmless(tmp_path / "script.pt")
 
 
 def test_a_script_of_timm_is_refused_for_nothing(session: Session, tmp_path: Path) -> None:

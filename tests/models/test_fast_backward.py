@@ -417,6 +417,26 @@ def test_what_is_left_to_pytorch(case: str) -> None:
     assert packed.Matrices(least=10).linear(*LEFT[case](), None) is None
 
 
+@pytest.mark.parametrize("bias", [torch.tensor(2.0), torch.ones(1), torch.ones(300, 8)], ids=["0", "1", "2"])
+def test_a_bias_that_is_repeated_is_left_to_pytorch(bias: torch.Tensor) -> None:
+    """oneDNN leaves a bias of no axis out, and refuses others."""
+    assert packed.Matrices(least=1).linear(torch.randn(300, 24), torch.randn(8, 24), bias) is None
+
+
+def test_inputs_of_a_wrong_or_of_no_width_are_left_to_pytorch() -> None:
+    matrices = packed.Matrices(least=1)
+    assert matrices.linear(torch.randn(300, 20), torch.randn(8, 24), None) is None
+    assert matrices.linear(torch.randn(300, 0), torch.randn(8, 0), None) is None
+
+
+def test_weights_that_are_gone_leave_their_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    available()
+    monkeypatch.setattr(packed, "_ROOM", 300)
+    matrices, x = packed.Matrices(least=1), torch.randn(300, 24)
+    for _ in range(4):
+        assert matrices.linear(x, torch.randn(8, 24), None) is not None
+
+
 def test_weights_beyond_the_room_and_autocast_are_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
     available()
     x, first, second = torch.randn(300, 24), torch.randn(8, 24), torch.randn(8, 24)

@@ -65,7 +65,7 @@ def test_every_claim_is_answered_from_its_figures(session: Session) -> None:
 def test_what_was_measured_is_not_measured_again(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     study = Saliency(models=("one",), steps=4)
     first = study.run(session)
-    monkeypatch.setattr("deepscope.attributions.measuring._measured", None)
+    monkeypatch.setattr("deepscope.attributions.measuring.measured", None)
     monkeypatch.setattr("deepscope.attributions.faithfulness.Randomisation.__call__", None)
     assert study.run(session).metrics == pytest.approx(dict(first.metrics), nan_ok=True)
 

@@ -119,6 +119,7 @@ def explain(  # noqa: PLR0913 - its settings are keywords
         >>> found.maps.shape
         torch.Size([1, 224, 224])
     """
+    require(model, "explain", SCORES)
     method = as_method(method)
     session = Session.of(session, device=model.device, seed=seed)
     by_truth = target is None and versus is None and top is None

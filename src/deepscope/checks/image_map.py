@@ -23,7 +23,7 @@ from deepscope.inputs import labelled_answers
 from deepscope.inputs.examples import thumbnail_of
 from deepscope.inputs.given import Item
 from deepscope.models import VisionModel
-from deepscope.models.capabilities import require_one_class
+from deepscope.models.capabilities import LAYERS, RGB, require, require_one_class
 from deepscope.presenters.gallery import Encoder, key_of, names_of
 from deepscope.presenters.shown import origin, skipped_blocks
 from deepscope.render.text import share
@@ -83,6 +83,7 @@ class ImageMap(Check):
         held = held_out(self.model, self.data, session, self.labels)
         model = held.model
         require_one_class(model, "image-map")
+        require(model, "image-map", LAYERS | RGB)
         drawn = session.some(list(zip(held.images.items, held.answers, strict=True)), self.limit)
         learnt = [] if held.train is None else session.some(list(held.train.items), self.training)
         items = [*(item for item, _ in drawn), *learnt]

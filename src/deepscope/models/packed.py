@@ -2,7 +2,8 @@
 
 PyTorch leaves single-precision linear layers to a library that uses the widest instructions on its maker's processors
 alone, and runs convolutions of one pixel on weights that are laid out anew in each pass. Both are products of the same
-kind. The operations are those that `torch.compile` uses.
+kind. The operations are those that `torch.compile` uses; they ignore or refuse a bias that is to be repeated, which is
+left to PyTorch.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 from torch.utils.weak import WeakTensorKeyDictionary
 
 _ROOM = 2**26
-"""Numbers of weights that are laid out, at most: 256 MB, and as much again for the way back."""
+"""Numbers of weights that are laid out, at most: 256 MB, and as much again for the backward pass."""
 _TOLERANCE = 1e-5
 
 
@@ -73,7 +74,6 @@ class Matrices:
 
     def __init__(self, least: int) -> None:
         self.least = least
-        self._room = _ROOM
         self._known = WeakTensorKeyDictionary()  # weight -> its version, its matrix
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
@@ -86,8 +86,9 @@ class Matrices:
         return self._product(x, weight, bias, pixels=True) if last else None
 
     def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None, *, pixels: bool) -> Tensor | None:
-        enough = x.numel() >= max(1, self.least) * weight.shape[1]
-        matrix = self._matrix(weight) if enough and _plain(x, weight, bias) else None
+        enough = 0 < max(1, self.least) * weight.shape[1] <= x.numel()
+        fits = x.shape[1 if pixels else -1] == weight.shape[1] and (bias is None or bias.shape == weight.shape[:1])
+        matrix = self._matrix(weight) if enough and fits and _plain(x, weight, bias) else None
         if matrix is None:
             return None
         if x.requires_grad and torch.is_grad_enabled():
@@ -98,9 +99,9 @@ class Matrices:
         known = self._known.get(weight)
         if known is not None and known[0] == weight._version:
             return known[1]
-        if weight.numel() > self._room:
+        held = sum(other.numel() for other in self._known if other is not weight)
+        if held + weight.numel() > _ROOM:
             return None
-        self._room -= weight.numel()
         found = Matrix(weight.detach().flatten(1))
         self._known[weight] = weight._version, found
         return found

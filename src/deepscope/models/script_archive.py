@@ -96,7 +96,9 @@ class _Storages(pickle._Unpickler):
     def persistent_load(self, pid: Any) -> Any:
         """Note a storage: ("storage", type, key, device, number of elements)."""
         _, kind, key, _, count = pid
-        self.found.append((str(key), int(count) * _BYTES[kind.__name__]))
+        if not isinstance(key, str) or not isinstance(count, int):  # tuples of tuples are endless as text
+            raise pickle.UnpicklingError("a storage has no name")
+        self.found.append((key, count * _BYTES[kind.__name__]))
         return _Anything()
 
 

@@ -98,7 +98,7 @@ def entries_of(photos: Photos, encode: Encoder) -> list[Entry]:
     model, several = photos.model, photos.model.head.kind == "multilabel"
     labels = torch.tensor([min(answer, default=0) for answer in photos.answers])
     losses = (-model.head.log_probability(photos.logits.double(), labels)).tolist() if len(photos) else []
-    probabilities, predicted, known = photos.probabilities, photos.predictions, any(photos.answers)
+    probabilities, predicted = photos.probabilities, photos.predictions
     top = probabilities.topk(min(_TOP, probabilities.shape[1]), 1)
     found: list[Entry] = []
     for row, (path, answer, right) in enumerate(zip(photos.paths, photos.answers, photos.correct, strict=True)):
@@ -106,7 +106,7 @@ def entries_of(photos: Photos, encode: Encoder) -> list[Entry]:
         values = {} if several else {"confidence": float(probabilities[row, predicted[row]].max())}
         if answer and not several:
             values["loss"] = losses[row]
-        told = _told(model, sorted(answer) if several else sorted(answer)[:1], known=known)
+        told = _told(model, sorted(answer) if several else sorted(answer)[:1], known=photos.known[row])
         found.append(
             Entry(
                 key=key_of(path, photos.digests[row]),
