@@ -6,12 +6,14 @@ import json
 import math
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
+import deepscope
 from deepscope.gallery import Entry, Gallery, Near
 from deepscope.render import explorer
 from deepscope.render.html import data_uri
@@ -106,3 +108,12 @@ def test_entries_hold_encoded_pictures_and_places_of_two_numbers() -> None:
         Entry("a", "a", maps={"saliency": np.zeros(3)})  # type: ignore[dict-item]
     with pytest.raises(ValueError, match=r"\(x, y\)"):
         Entry("a", "a", place=(1.0,))
+
+
+def test_pages_load_nothing_send_nothing_and_have_no_other_base() -> None:
+    files = {path: path.read_text(encoding="utf-8") for path in Path(deepscope.__file__).parent.rglob("*.html.jinja")}
+    pages = [text for text in files.values() if "<head>" in text]
+    assert pages
+    for text in pages:
+        (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)
+        assert {"default-src 'none'", "base-uri 'none'", "form-action 'none'"} <= set(policy.split("; "))

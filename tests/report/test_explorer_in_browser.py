@@ -273,7 +273,8 @@ def test_the_map_is_operated_by_keyboard_alone(visit: Visit) -> None:
     assert visit.page.get_by_role("dialog").is_visible()
     visit.page.keyboard.press("Escape")
     assert visit.page.evaluate("document.activeElement.tagName") == "CANVAS"
-    visit.page.keyboard.press("Enter")  # it is still at the same point
+    visit.page.locator(".ex-tip").wait_for()  # it is still at the same point
+    visit.page.keyboard.press("Enter")
     assert visit.page.get_by_role("dialog").is_visible()
 
 
