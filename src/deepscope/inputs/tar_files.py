@@ -39,8 +39,7 @@ class TarFile(Container):
                     found = _SAMPLE.fullmatch(member.name)
                     if found and member.islnk():
                         raise DataError(
-                            f"{path}: {member.name!r} is a hard link: make the file again with `tar "
-                            "--hard-dereference`",
+                            f"{path}: {member.name!r} is a hard link: make the file again without hard links",
                             data=path,
                         )
                     if not found or not member.isreg() or member.issparse():
