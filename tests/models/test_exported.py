@@ -65,6 +65,9 @@ def exported(network: nn.Module, path: Path, *, images: int = 2, free: bool = Fa
         shapes = ({0: torch.export.Dim("batch")},) if free else None
         program = torch.export.export(network, (torch.rand(images, 3, SIDE, SIDE),), dynamic_shapes=shapes)
         torch.export.save(program, path)
+    with zipfile.ZipFile(path) as archive:
+        if not any(name.endswith("data/weights/model_weights_config.json") for name in archive.namelist()):
+            pytest.skip("this PyTorch pickles the weights of an exported program, and such files are refused")
     return path
 
 
