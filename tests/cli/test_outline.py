@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,10 @@ print(json.dumps([found.__name__, outline.command(kept, ["transfer"]), sorted(sy
         "gan judge",
         "models lst",
         "classify -- --help",
-        "gan x -h",
+        pytest.param(
+            "gan x -h",
+            marks=pytest.mark.skipif(int(version("cyclopts").split(".")[0]) < 5, reason="cyclopts 4 shows the help"),
+        ),
     ],
 )
 def test_mistakes_are_answered_as_if_all_commands_had_been_built(
