@@ -18,9 +18,9 @@ from deepscope.errors import DeepscopeError, FileError, SettingError, UnknownNam
 from deepscope.models import Preprocessing, VisionModel, wrap
 from deepscope.report.card import ModelCard
 from deepscope.report.keeping import Outcome
-from deepscope.report.requirements import Requirement, Verdict, assess, parsed, read_requirements
+from deepscope.report.requirements import Assessed, Requirement, Verdict, assess, parsed, read_requirements
 from deepscope.results import Column, Note, Provenance, Result, Table
-from deepscope.statistics import Estimate, proportion
+from deepscope.statistics import Estimate, mean, proportion
 
 HOSTILE = "a|b`<script>*\x1b[31m\n---"
 
@@ -80,6 +80,17 @@ def test_nothing_passes_unless_every_end_keeps_to_the_bound(
     worst = value - below if least else value + above
     kept = (worst >= bound, value >= bound) if least else (worst <= bound, value <= bound)
     assert found.verdict == {(True, True): "pass", (False, True): "warn", (False, False): "fail"}[kept]
+
+
+def test_a_figure_of_a_single_value_never_passes() -> None:
+    metrics = mean([1.0]).metrics("brier")
+    found = assessed_one("accuracy/brier>=0.5", Outcome(Accuracy("photos"), Result("Accuracy", metrics=metrics)))
+    assert found.verdict == "warn", "its interval is infinite"
+
+
+def assessed_one(text: str, outcome: Outcome) -> Assessed:
+    (found,) = assess(parsed(text), [outcome])
+    return found
 
 
 def test_what_was_not_measured_is_not_passed() -> None:
@@ -172,6 +183,12 @@ def test_the_card_holds_what_was_measured_and_says_what_was_not(tmp_path: Path) 
     published = PublishedCard(text)
     (result,) = (one for one in vars(published.data)["eval_results"] if one.metric_type == "accuracy")
     assert result.metric_value == 0.93 and result.dataset_name == "photos"
+
+
+def test_names_beyond_ascii_reach_the_metadata_as_they_are() -> None:
+    card = ModelCard.of(_model(), "my/été 🐈", [_accuracy(1, 2)])
+    (result, *_) = vars(PublishedCard(card.markdown()).data)["eval_results"]
+    assert result.dataset_name == "été 🐈"
 
 
 def test_nothing_is_shown_that_was_not_measured() -> None:

@@ -24,7 +24,7 @@ def markdown(card: ModelCard) -> str:
 
     The metadata are YAML whose values are written as JSON: no name can leave its place.
     """
-    head = "\n".join(f"{name}: {json.dumps(value)}" for name, value in _metadata(card).items())
+    head = "\n".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in _metadata(card).items())
     parts = [f"---\n{head}\n---", f"# {_plain(card.model)}"]
     if card.verdict is not None:
         parts.append(f"**Verdict: {card.verdict}**")

@@ -184,7 +184,7 @@ def _assessed(requirement: Requirement, outcome: Outcome | None) -> Assessed:
     estimate = _figure(requirement, outcome)
     if estimate is None or math.isnan(estimate.value):
         return Assessed(requirement, nothing, missed, _no_figure(requirement, outcome))
-    ends = (estimate.low, estimate.high) if estimate.known else (estimate.value,)
+    ends = [end for end in (estimate.low, estimate.high) if not math.isnan(end)] or [estimate.value]  # may be infinite
     if not requirement.met_by(estimate.value):
         reason = "the figure does not keep to the bound"
         if any(requirement.met_by(end) for end in ends):
