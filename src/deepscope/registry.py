@@ -32,6 +32,8 @@ T = TypeVar("T", bound="Registered")
 
 EVERY_COMMAND = frozenset({"device", "engine", "json", "out", "precision", "quiet", "seed"})
 """Settings that every command takes, whatever it runs."""
+ON_IMAGES = frozenset({"batch_size", "figures", "limit", "model", "paths", "target"})
+"""Settings of the commands that run an attack or an attribution method on images."""
 
 
 class ReservedFieldError(TypeError):

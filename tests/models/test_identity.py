@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -226,3 +227,14 @@ def test_extra_state_and_weights_of_any_layout_count() -> None:
         digests.append(identity.weights_sha256(network))
         assert state_of(network) == "its weights are sparse, and their changes cannot be seen"
     assert len(set(digests)) == 3
+
+
+def test_packages_of_an_environment_below_are_libraries(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Their versions stand for them, wherever they are installed; a user's own folder counts by its code."""
+    from deepscope.models import identity
+
+    for folder, library in (("base/lib/site-packages", True), ("base/dist-packages", True), ("work", False)):
+        module = types.ModuleType("somebodys")
+        module.__file__ = str(tmp_path / folder / "somebodys" / "__init__.py")
+        monkeypatch.setitem(sys.modules, "somebodys", module)
+        assert identity._of_library.__wrapped__("somebodys.layers") is library

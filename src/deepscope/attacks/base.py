@@ -15,7 +15,7 @@ from deepscope.errors import SettingError
 from deepscope.models import VisionModel
 from deepscope.models.capabilities import RGB, Needs, UsesModel, matched
 from deepscope.models.differentiable import differentiable
-from deepscope.registry import EVERY_COMMAND, Registered
+from deepscope.registry import EVERY_COMMAND, ON_IMAGES, Registered
 from deepscope.settings import check
 
 Norm: TypeAlias = Literal["l0", "l2", "linf"]
@@ -28,19 +28,7 @@ class Attack(UsesModel, Registered):
     all_need: ClassVar[Needs] = RGB
     norm: ClassVar[Norm]
     """What the attack keeps small."""
-    reserved: ClassVar[frozenset[str]] = (
-        EVERY_COMMAND
-        | OF_PARTS
-        | {
-            "animate",
-            "batch_size",
-            "figures",
-            "limit",
-            "model",
-            "paths",
-            "target",
-        }
-    )
+    reserved: ClassVar[frozenset[str]] = EVERY_COMMAND | ON_IMAGES | OF_PARTS | {"animate"}
     exact: ClassVar[bool] = False
     """Whether it depends on differences of logits that are too small for bfloat16, and always runs in float32."""
 

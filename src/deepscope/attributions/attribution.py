@@ -15,7 +15,7 @@ from deepscope.errors import SettingError
 from deepscope.models.capabilities import UsesModel, matched
 from deepscope.models.differentiable import differentiable
 from deepscope.models.vision_model import VisionModel
-from deepscope.registry import EVERY_COMMAND, Registered
+from deepscope.registry import EVERY_COMMAND, ON_IMAGES, Registered
 
 Baseline = Literal["black", "white", "grey", "mean", "blurred"]
 """An image without information: all pixels 0, 1 or 1/2, all pixels the image's mean colour, or the image without its
@@ -25,20 +25,7 @@ detail."""
 class Attribution(UsesModel, Registered):
     """Base of the attribution methods; each is a frozen dataclass whose fields are its settings."""
 
-    reserved: ClassVar[frozenset[str]] = (
-        EVERY_COMMAND
-        | OF_PARTS
-        | {
-            "batch_size",
-            "figures",
-            "limit",
-            "model",
-            "paths",
-            "target",
-            "top",
-            "versus",
-        }
-    )
+    reserved: ClassVar[frozenset[str]] = EVERY_COMMAND | ON_IMAGES | OF_PARTS | {"top", "versus"}
     signed: ClassVar[bool] = False
     """Whether negative values mean evidence against the class; otherwise the map is never negative."""
     of_class: ClassVar[bool] = True

@@ -24,7 +24,7 @@ from deepscope.presenters.shown import origin, skipped_blocks
 from deepscope.results import Cell, Column, Note, Result, Table
 from deepscope.session import Session
 from deepscope.settings import Count
-from deepscope.statistics import Estimate, mean
+from deepscope.statistics import Estimate, mean, simultaneous
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def _leading(gained: Mapping[str, NDArray[np.float64]]) -> dict[str, Estimate]:
 
 def _useful(gained: Mapping[str, NDArray[np.float64]]) -> dict[str, bool]:
     """Whether each method is better than random maps, by intervals that hold for all of them together (Bonferroni)."""
-    level = 1 - 0.05 / len(gained)
+    level = simultaneous(len(gained))
     return {name: mean(values, confidence=level).low > 0 for name, values in gained.items()}
 
 

@@ -31,6 +31,8 @@ _MANGLED = re.compile(r"___torch_mangle_\d+")
 """What TorchScript adds to the names of a process."""
 MODULE_FIELDS = frozenset(vars(nn.Module())) - {"training"}
 """What PyTorch itself keeps in every module: parameters, buffers, children and hooks."""
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
+"""Names of the folders that packages are installed into."""
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
@@ -184,5 +186,7 @@ def _of_library(module: str) -> bool:
     file = getattr(top, "__file__", None)
     if not file:
         return module.partition(".")[0] in sys.builtin_module_names
-    places = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")]
-    return module.partition(".")[0] == "deepscope" or any(Path(file).resolve().is_relative_to(p) for p in places)
+    place = Path(file).resolve()
+    installed = not _INSTALLED.isdisjoint(place.parts)  # also in an environment that this one builds on
+    own = module.partition(".")[0] == "deepscope"
+    return own or installed or place.is_relative_to(Path(sysconfig.get_path("stdlib")).resolve())
