@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from deepscope import adaptation
 from deepscope.attacks.counting import around, counted
 from deepscope.attributions import Saliency, engine
-from deepscope.models import batching, fast_backward
+from deepscope.features import extract
+from deepscope.models import VisionModel, batching, fast_backward, load_model, save_model
 from deepscope.session import Session
+from deepscope.transfer import fit
 from deepscope.transfer.classifier import ImageClassifier
 from deepscope.transfer.fine_tuning import FineTuning
 from networks import tiny_model
@@ -78,6 +81,34 @@ def test_a_classifier_fine_tuned_there_predicts_from_features_kept_here(tmp_path
         classifier.fit(pictures, labels)
         assert classifier.predict(pictures[:3]).shape == (3,)
         assert all(model.device == device for model in classifier.models_.values())
+
+
+def test_features_are_computed_where_a_held_network_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPSCOPE_CACHE", str(tmp_path / "cache"))
+    pictures = list(np.random.default_rng(0).integers(256, size=(20, 32, 32, 3), dtype=np.uint8))
+    pairs = [(picture, "ab"[row % 2]) for row, picture in enumerate(pictures)]
+    wanted = extract(tiny_model(), [("2", "mean")], pictures, Session(cache=tmp_path / "here", quiet=True)).vectors[0]
+    with other_device() as device:
+        held = tiny_model().to(device)
+        session = Session(cache=tmp_path / "there", quiet=True)  # of the CPU
+        found = extract(held, [("2", "mean")], pictures, session).vectors[0]
+        fitted = fit(pairs, held, seed=1)
+        assert held.device == fitted.model.device == device
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def test_what_was_saved_is_compared_on_the_device_of_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    call, devices = VisionModel.__call__, set[torch.device]()
+
+    def watched(self: VisionModel, pixels: Tensor) -> Tensor:
+        devices.add(self.device)
+        return call(self, pixels)
+
+    monkeypatch.setattr(VisionModel, "__call__", watched)
+    model = load_model("efficientnet_lite0", Session(quiet=True))
+    with other_device() as device:
+        save_model(model.to(device), tmp_path)
+    assert devices == {DEVICE}  # the digits of two devices differ
 
 
 def test_what_is_made_for_cpus_is_off_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepscope import session
+from deepscope import devices, session
 from deepscope.errors import DeepscopeError, SettingError
 from deepscope.kept import Cache
 from deepscope.session import Session, default_cache, default_home, temporary_cache
@@ -37,7 +37,7 @@ def test_precisions() -> None:
 
 def test_on_cuda_the_same_seed_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[object] = []
-    monkeypatch.setattr(session, "_device", torch.device)
+    monkeypatch.setattr(session, "device_named", torch.device)
     monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda *mode, **how: told.append((mode, how)))
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
@@ -202,14 +202,14 @@ def test_a_launcher_gives_each_process_its_own_gpu(
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     if rank is not None:
         monkeypatch.setenv("LOCAL_RANK", rank)
-    assert session.of_rank(torch.device(device)) == torch.device(wanted)
+    assert devices.of_rank(torch.device(device)) == torch.device(wanted)
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(SettingError, match="device cuda has 2 GPUs on this machine, and this is process 3"):
-        session.of_rank(torch.device("cuda"))
+        devices.of_rank(torch.device("cuda"))
 
 
 @pytest.mark.parametrize("name", ["auto", "cuda"])

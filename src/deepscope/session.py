@@ -11,12 +11,11 @@ import shutil
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, cast, get_args
+from typing import Literal, Protocol, TypeVar, cast, get_args
 
 import platformdirs
 import torch
@@ -31,6 +30,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from deepscope.devices import device_named, repeatable
 from deepscope.errors import FileError, SettingError
 from deepscope.names import one_line, printable
 
@@ -121,7 +121,7 @@ class Session:
             raise SettingError("engine", f"must be {', '.join(get_args(EngineName))}", got=engine)
         if precision == "bfloat16" and engine not in ("auto", "torch"):
             raise SettingError("engine", f"{engine} computes in float32: leave out {{precision}}, or choose torch")
-        found = _device(device)
+        found = device_named(device)
         if found.type == "cuda":
             repeatable()
         return cls(
@@ -216,34 +216,6 @@ class Session:
             bar.stop()
 
 
-def repeatable() -> None:
-    """Set PyTorch so that the same seed gives the same bits on the same CUDA device, in the whole process.
-
-    Operations take their deterministic algorithms where they have one, which costs some speed. cuBLAS reads its
-    variable before its first product; one that is set already stays.
-    """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    deterministic: Any = torch.utils.deterministic
-    deterministic.fill_uninitialized_memory = False  # no one here reads memory before writing it
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.benchmark = False
-    warnings.filterwarnings("ignore", message=".* does not have a deterministic implementation", category=UserWarning)
-
-
-def first_process() -> bool:
-    """Whether this is the process that writes and speaks: the only one, or under `torchrun` the first."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def wait_for_others() -> None:
-    """Under `torchrun`, wait until every process has come this far."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        from accelerate import PartialState
-
-        PartialState().wait_for_everyone()
-
-
 def default_home() -> Path:
     """`$DEEPSCOPE_HOME`, else the platform's data folder, else the one that all users share. It need not exist.
 
@@ -279,35 +251,3 @@ def temporary_cache() -> Path:
         return Path(os.devnull) / "deepscope"
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
-
-
-def of_rank(device: torch.device) -> torch.device:
-    """The GPU of this process among those that a launcher started on the machine, by `LOCAL_RANK`.
-
-    A device with a number, and one of a process that was started alone, is returned as it is.
-
-    Raises:
-        SettingError: the machine has fewer GPUs than processes.
-    """
-    rank = os.environ.get("LOCAL_RANK", "")
-    if device.type != "cuda" or device.index is not None or not rank.isdecimal():
-        return device
-    count = torch.cuda.device_count()
-    if count > 1 and int(rank) >= count:
-        problem = f"cuda has {count} GPUs on this machine, and this is process {int(rank) + 1}: start one per GPU"
-        raise SettingError("device", problem)
-    return torch.device("cuda", int(rank) if count > 1 else 0)  # where a process sees one GPU, it is its own
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        if torch.cuda.is_available():
-            return of_rank(torch.device("cuda"))
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = of_rank(torch.device(name))
-        torch.zeros(1, device=device).item()  # "meta" exists, but holds no values
-    except (RuntimeError, AssertionError, ImportError) as error:
-        reason = str(error).partition("\n")[0]
-        raise SettingError("device", f"{name!r} cannot be used here ({reason}): try cpu") from None
-    return device

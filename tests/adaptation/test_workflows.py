@@ -89,7 +89,7 @@ def test_adapting_is_what_the_command_does(
     assert adapted.model.categories == ("blue", "green", "red")
     paths = sorted(target.rglob("*.png"))
     with torch.no_grad():
-        wanted = load_model(tmp_path / "typed")(model.read(paths))
+        wanted = load_model(tmp_path / "typed", session)(model.read(paths))
         assert torch.allclose(adapted.model(model.read(paths)), wanted, atol=1e-4)
     assert adapted.saved is None and adapted.save_model(tmp_path / "model").model.name == str(tmp_path / "model")
     assert render.load(adapted.save(tmp_path / "result")).metrics == typed.metrics

@@ -17,6 +17,9 @@ from painted import paint_folder
 SQUEEZENET = "torchvision:squeezenet1_1"
 
 
+CPU = deepscope.Session(quiet=True)
+
+
 def _model() -> deepscope.VisionModel:
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -30,7 +33,7 @@ def test_what_is_read_back_is_the_same_model(tmp_path: Path, name: str) -> None:
     model = _model()
     file = deepscope.save_model(model, tmp_path / name, architecture=SQUEEZENET)
     for path in {file, tmp_path / name}:
-        found = deepscope.load_model(path)
+        found = deepscope.load_model(path, CPU)
         assert found.categories == model.categories
         assert found.preprocessing == model.preprocessing
         pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
@@ -67,7 +70,7 @@ def test_a_transferred_classifier_is_saved_and_gives_equal_logits(tmp_path: Path
     session = deepscope.Session(cache=tmp_path / "cache", quiet=True)
     fitted = deepscope.ImageClassifier(backbone, size=64, flip=True, session=session).fit(data).model
     folder = deepscope.save_model(fitted, tmp_path / "mine")
-    found = deepscope.load_model(folder)
+    found = deepscope.load_model(folder, CPU)
     assert (found.categories, found.preprocessing) == (fitted.categories, fitted.preprocessing)
     pixels = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(found(pixels), fitted(pixels), rtol=0, atol=1e-6)
@@ -75,7 +78,7 @@ def test_a_transferred_classifier_is_saved_and_gives_equal_logits(tmp_path: Path
     again = deepscope.save_model(found, tmp_path / "again")
     files = {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()}
     assert files["weights.safetensors"] == (folder / "weights.safetensors").read_bytes()
-    torch.testing.assert_close(deepscope.load_model(again)(pixels), fitted(pixels), rtol=0, atol=1e-6)
+    torch.testing.assert_close(deepscope.load_model(again, CPU)(pixels), fitted(pixels), rtol=0, atol=1e-6)
     with pytest.raises(SettingError, match="path must be a folder"):
         deepscope.save_model(fitted, tmp_path / "mine.safetensors")
 

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typing_extensions import TypeAliasType
 
 from deepscope.errors import DeepscopeError
-from deepscope.render.json import decode, dumps, encode
+from deepscope.render.json import _decode, decode, dumps, encode
 from deepscope.results import Column, Note, Result, Table
 from results_strategies import EVERYTHING, plain, results, same
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+Arrays = TypeAliasType("Arrays", np.ndarray[Any, np.dtype[Scalar]], type_params=(Scalar,))
+"""As NumPy 2.5 defines NDArray."""
 
 
 def _no_constant(name: str) -> Any:
@@ -88,3 +93,9 @@ def test_a_deeply_nested_document_is_refused() -> None:
         decode({"type": "Result", "title": "t", "config": {"a": nested}}, {})
     while nested:  # taken apart here: the interpreter would free it recursively
         nested = nested.pop()
+
+
+def test_an_alias_of_a_type_is_read_as_the_type() -> None:
+    given = {"array": "a", "shape": [2], "dtype": "<f4"}
+    found = _decode(given, Arrays[np.float32] | None, "", {"a": np.ones(2, "<f4")})
+    np.testing.assert_array_equal(found, np.ones(2))

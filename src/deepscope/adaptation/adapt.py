@@ -14,7 +14,7 @@ from deepscope.adaptation.domains import Domains
 from deepscope.adaptation.loading import DomainData, called, load_domains
 from deepscope.adaptation.recipe import Recipe
 from deepscope.adaptation.training import Adapted, Record, adapt_network, correct, run
-from deepscope.models import DEFAULT, VisionModel
+from deepscope.models import DEFAULT, VisionModel, held_device
 from deepscope.models.classifier import View
 from deepscope.models.saved import require_architectures
 from deepscope.render import Presented
@@ -138,7 +138,7 @@ def adapt(  # noqa: PLR0913 - its settings are keywords
     """
     recipe.require_trainable()
     method = Adaptation.of(method)
-    session = Session.of(session, seed=seed)
+    session = Session.of(session, device=held_device(model), seed=seed)
     domains = load_domains(source, target, model, session)
     if folder is not None:
         require_architectures([domains.backbone])  # before anything is trained

@@ -20,7 +20,7 @@ from deepscope.errors import DataError
 from deepscope.features import Features, class_layer_input, extract
 from deepscope.inputs import Images, nothing_readable
 from deepscope.inputs.examples import Examples, Source, items_of
-from deepscope.models import DEFAULT, VisionModel, load_model
+from deepscope.models import DEFAULT, VisionModel, held_device, load_model
 from deepscope.names import Names
 from deepscope.session import Session
 
@@ -44,7 +44,7 @@ def load_domains(
     Raises:
         DataError: the data does not exist, is of different kinds, or shares no class.
     """
-    session = Session.of(session)
+    session = Session.of(session, device=held_device(model))
     first, second = opened(source, session), opened(target, session)
     if isinstance(first, DigitSplit) and isinstance(second, DigitSplit):
         return _digits(first, second)

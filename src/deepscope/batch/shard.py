@@ -15,12 +15,13 @@ import torch
 
 from deepscope.batch.job import Job, Run
 from deepscope.batch.tally import Tally
+from deepscope.devices import repeatable
 from deepscope.inputs import Given, Read, labelled_answers, read
 from deepscope.inputs.given import Item
 from deepscope.inputs.places import Place, opened, unpacked
 from deepscope.inputs.truth import Known
 from deepscope.models import VisionModel, load_model
-from deepscope.session import Session, repeatable
+from deepscope.session import Session
 
 _READ = 32
 """Images that are read ahead."""

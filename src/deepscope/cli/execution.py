@@ -15,11 +15,12 @@ from deepscope import render
 from deepscope.cli.signature import Common
 from deepscope.command import Command, NotKept, NotMet, perform
 from deepscope.command.output import output_folder, refuse_data
+from deepscope.devices import first_process
 from deepscope.errors import FileError, SettingError
 from deepscope.models import ModelOptions
 from deepscope.names import storable
 from deepscope.results import Result
-from deepscope.session import Session, first_process
+from deepscope.session import Session
 
 
 def execute(command: Command, common: Common, typed: str) -> None:

@@ -12,13 +12,14 @@ from deepscope.attacks.evaluate_job import AttackEvaluateJob
 from deepscope.attacks.workflow import FOLDER
 from deepscope.batch import Sharding
 from deepscope.command import Command
+from deepscope.devices import first_process
 from deepscope.errors import SettingError
 from deepscope.models import DEFAULT, load_model
 from deepscope.presenters.attack_evaluate import present
 from deepscope.presenters.batch import in_parts
 from deepscope.render import drafts
 from deepscope.results import Result
-from deepscope.session import Session, first_process
+from deepscope.session import Session
 from deepscope.settings import Count, Overrides, number
 
 

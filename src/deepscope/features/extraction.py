@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from deepscope import images
+from deepscope.devices import wait_for_others
 from deepscope.errors import DataError
 from deepscope.features.engine import FeatureEngine, engine_of, floats
 from deepscope.features.inference import accelerated
@@ -90,6 +91,7 @@ def extract(
         ModelError: no layer has that name, or its weights are missing.
         DataError: no image could be read.
     """
+    session = replace(session, device=model.device)  # a network that the caller holds may be elsewhere
     cache = Cache(session, session.cache / "features")
     geometry = preprocessing or model.preprocessing
     identity = {**_identity(model, session), "pixels": replace(geometry, mean=(0.0,) * 3, std=(1.0,) * 3).to_json()}
@@ -202,7 +204,7 @@ def _fill(
     if not alone:
         world = PartialState(cpu=session.device.type == "cpu")
         together = world.num_processes > 1
-        world.wait_for_everyone()  # all have seen the same stores, and miss the same images, before any is added
+        wait_for_others()  # all have seen the same stores, and miss the same images, before any is added
         reader.share = (world.process_index, world.num_processes)
     numbered = session.track(((row, sources[row]) for row in rows), "features", total=len(rows))
     size, pinned = batch_size(session.device), session.device.type == "cuda"

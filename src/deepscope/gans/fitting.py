@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deepscope.devices import first_process
 from deepscope.errors import DataError, SettingError
 from deepscope.files import lock
 from deepscope.gans.architecture import Architecture
@@ -30,7 +31,7 @@ from deepscope.gans.step import GANBatches, GANStep
 from deepscope.inputs import Images
 from deepscope.registry import plain_value
 from deepscope.render import Presented
-from deepscope.session import Session, first_process
+from deepscope.session import Session
 from deepscope.training import CHECKPOINT, History, Log, fit
 
 _SAMPLES = 1000

@@ -3,7 +3,7 @@
 from deepscope.models.options import ModelOptions
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.saving import save_model
-from deepscope.models.source import DEFAULT, Entry, ModelSource, catalogue, load_model
+from deepscope.models.source import DEFAULT, Entry, ModelSource, catalogue, held_device, load_model
 from deepscope.models.vision_model import Origin, VisionModel
 from deepscope.models.wrapping import wrap
 from deepscope.registry import discover
@@ -17,6 +17,7 @@ __all__ = [
     "Preprocessing",
     "VisionModel",
     "catalogue",
+    "held_device",
     "load_model",
     "save_model",
     "wrap",

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from deepscope.devices import wait_for_others
 from deepscope.errors import DeepscopeError, FileError, UnsupportedError, unknown
 from deepscope.models import architectures
 from deepscope.models.classifier import Backbone, BackboneOrigin, Classifier, Normalisation
@@ -19,7 +20,7 @@ from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.source import Entry, ModelSource, exists
 from deepscope.models.stored import Format
 from deepscope.models.vision_model import Origin, VisionModel
-from deepscope.session import Session, wait_for_others
+from deepscope.session import Session
 
 CLASSIFIER = Format("classifier", "model.json", "weights.safetensors", made_by="transfer fit")
 ONNX = "model.onnx"

@@ -104,7 +104,7 @@ def _save_classifier(model: VisionModel, classifier: Classifier, folder: Path) -
 def _require_same(model: VisionModel, other: VisionModel, architecture: str) -> None:
     pixels = torch.rand(1, model.planes, *model.preprocessing.size, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        wanted, found = model(pixels.to(model.device)).cpu(), other(pixels)
+        wanted, found = (each(pixels.to(model.device)).cpu() for each in (model, other.to(model.device)))
     if wanted.shape != found.shape or float((wanted - found).norm()) > _SAME * float(wanted.norm()):
         raise ModelError(
             f"{model.name} is not a plain {architecture}: rebuilt from it, the same weights give other logits",

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import torch
+
 from deepscope.errors import ModelError, SettingError, unknown
 from deepscope.models.heads import Thresholds
 from deepscope.models.options import ModelOptions, given
@@ -147,6 +149,11 @@ def load_model(
     if "/" in str(name) or Path(name).suffix:
         raise ModelError(f"model {str(name)!r}: no such file or folder")
     raise unknown("model", str(name), [entry.name for entry in catalogue(session)], listing="`deepscope models`")
+
+
+def held_device(*models: object) -> torch.device | None:
+    """Where the first model that the caller holds is; None where all are names."""
+    return next((model.device for model in models if isinstance(model, VisionModel)), None)
 
 
 def _as_said(model: VisionModel, options: ModelOptions, session: Session, *, reads_architecture: bool) -> VisionModel:

@@ -13,12 +13,12 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from deepscope.devices import first_process
 from deepscope.errors import DeepscopeError, FileError
 from deepscope.files import matching, replace_together
 from deepscope.models import documents
 from deepscope.models.weights import checked
 from deepscope.records import retire
-from deepscope.session import first_process
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,7 @@ def _join(path: str, part: object) -> str:
 
 
 def _decode(value: Any, hint: Any, path: str, arrays: Mapping[str, NDArray[Any]]) -> Any:
+    hint = _aliased(hint)
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
         return _decode(value, _choose(value, get_args(hint), path), path, arrays)
@@ -129,8 +130,16 @@ def _decode(value: Any, hint: Any, path: str, arrays: Mapping[str, NDArray[Any]]
     return _decode_free(_checked(value, type(value) is hint, path))
 
 
+def _aliased(hint: Any) -> Any:
+    """What an alias stands for: `NDArray[np.float32]` is one where NumPy is 2.5 or later."""
+    while (value := getattr(get_origin(hint) or hint, "__value__", None)) is not None:
+        hint = value
+    return hint
+
+
 def _choose(value: Any, hints: tuple[Any, ...], path: str) -> Any:
     """Which member of a union a value was written as."""
+    hints = tuple(map(_aliased, hints))
     if isinstance(value, dict):
         for hint in hints:
             if getattr(hint, "__name__", "") == value.get("type") or (

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
+from deepscope.devices import wait_for_others
 from deepscope.errors import DeepscopeError, FileError, SettingError
 from deepscope.files import lock
 from deepscope.session import Session
@@ -219,7 +220,7 @@ def fit(
                         checkpoint.save(done, step.parts, history)
             advance(1)
         recorder.close()
-    world.wait_for_everyone()
+    wait_for_others()
     return history
 
 

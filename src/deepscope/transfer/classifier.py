@@ -20,7 +20,7 @@ from deepscope import images
 from deepscope.errors import DataError
 from deepscope.inputs import Images
 from deepscope.inputs.examples import Examples, Source, items_of
-from deepscope.models import DEFAULT, Origin, VisionModel
+from deepscope.models import DEFAULT, Origin, VisionModel, held_device
 from deepscope.models.classifier import Classifier, NormalisationKind
 from deepscope.models.saved import BackboneOrigin, require_architectures, save
 from deepscope.session import Session
@@ -277,7 +277,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
     @property
     def _session(self) -> Session:
-        return self.session or Session.open(seed=self.seed)
+        return Session.of(self.session, device=held_device(self.features), seed=self.seed)
 
     def _forget(self) -> None:
         self.__dict__.pop("model", None)  # that of an earlier fit

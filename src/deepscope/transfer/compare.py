@@ -9,7 +9,7 @@ from typing import Any
 from deepscope.errors import DeepscopeError, ModelError, SettingError
 from deepscope.features.layers import require
 from deepscope.inputs.examples import Data, Examples
-from deepscope.models import VisionModel, load_model
+from deepscope.models import VisionModel, held_device, load_model
 from deepscope.session import Session
 from deepscope.transfer.greyscale import Grey, fold_greyscale
 from deepscope.transfer.heads import Head
@@ -99,7 +99,7 @@ def compare_features(
         >>> found.columns()["dimension"]
         [24, 40]
     """
-    session = Session.of(session, seed=seed)
+    session = Session.of(session, device=held_device(*(features or ())), seed=seed)
     fitted = [Head.of(head) for head in heads]
     recipes = _recipes(features)
     if not recipes or not fitted:

@@ -15,7 +15,7 @@ from torch import Tensor
 from deepscope.errors import SettingError
 from deepscope.images import Skipped
 from deepscope.inputs.examples import Data, Examples
-from deepscope.models import DEFAULT, VisionModel
+from deepscope.models import DEFAULT, VisionModel, held_device
 from deepscope.models.classifier import join
 from deepscope.render import Presented
 from deepscope.session import Session
@@ -159,7 +159,7 @@ def fit(  # noqa: PLR0913 - its settings are keywords
     """
     from deepscope.transfer.classifier import ImageClassifier
 
-    session = Session.of(session, seed=seed)
+    session = Session.of(session, device=held_device(features), seed=seed)
     if not Head.member(head).linear and folder is not None:
         linear = " or ".join(name for name, member in Head.members().items() if member.linear)
         raise SettingError("head", f"{head} cannot be saved as the last layer of a network: use {linear}")

@@ -9,7 +9,7 @@ from typing import Any
 
 from deepscope.errors import DeepscopeError
 from deepscope.inputs.examples import Data, Examples
-from deepscope.models import DEFAULT, VisionModel, load_model
+from deepscope.models import DEFAULT, VisionModel, held_device, load_model
 from deepscope.session import Session
 from deepscope.transfer.fine_tuning import FineTuning
 from deepscope.transfer.heads import Head
@@ -89,7 +89,7 @@ def improve(
         >>> [idea.name for idea in found.ideas][:3]
         ['baseline', 'raw', 'power normalisation']
     """
-    session = Session.of(session, seed=seed)
+    session = Session.of(session, device=held_device(model, *others), seed=seed)
     examples = Examples.of(data, session)
     models, absent = _open(model, others, session)
     ideas = [replace(idea, recipe=idea.recipe.named(models)) for idea in improvements(models, fine_tuning)]

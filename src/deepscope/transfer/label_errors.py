@@ -15,7 +15,7 @@ from torch import Tensor
 from deepscope.errors import DataError
 from deepscope.images import Skipped
 from deepscope.inputs.examples import Data, Examples, Source, thumbnail_of
-from deepscope.models import DEFAULT, VisionModel
+from deepscope.models import DEFAULT, VisionModel, held_device
 from deepscope.render import Presented
 from deepscope.session import Session
 from deepscope.statistics import Estimate, proportion
@@ -136,7 +136,7 @@ def label_errors(
         >>> int(found.ranked[0])
         3
     """
-    session = Session.of(session, seed=seed)
+    session = Session.of(session, device=held_device(features), seed=seed)
     chosen = Head.named(head)
     examples = Examples.of(data, session)
     recipe = recipe_of(features)

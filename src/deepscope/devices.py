@@ -1,0 +1,78 @@
+"""The device of this process, and the other processes that a launcher started beside it."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+import torch
+
+from deepscope.errors import SettingError
+
+
+def of_rank(device: torch.device) -> torch.device:
+    """The GPU of this process among those that a launcher started on the machine, by `LOCAL_RANK`.
+
+    A device with a number, and one of a process that was started alone, is returned as it is.
+
+    Raises:
+        SettingError: the machine has fewer GPUs than processes.
+    """
+    rank = os.environ.get("LOCAL_RANK", "")
+    if device.type != "cuda" or device.index is not None or not rank.isdecimal():
+        return device
+    count = torch.cuda.device_count()
+    if count > 1 and int(rank) >= count:
+        problem = f"cuda has {count} GPUs on this machine, and this is process {int(rank) + 1}: start one per GPU"
+        raise SettingError("device", problem)
+    return torch.device("cuda", int(rank) if count > 1 else 0)  # where a process sees one GPU, it is its own
+
+
+def device_named(name: str) -> torch.device:
+    """A device of this machine: "auto" (CUDA, then Apple's MPS, then CPU) or any PyTorch device name.
+
+    Raises:
+        SettingError: there is no such device here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return of_rank(torch.device("cuda"))
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = of_rank(torch.device(name))
+        torch.zeros(1, device=device).item()  # "meta" exists, but holds no values
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = str(error).partition("\n")[0]
+        raise SettingError("device", f"{name!r} cannot be used here ({reason}): try cpu") from None
+    return device
+
+
+def repeatable() -> None:
+    """Set PyTorch so that the same seed gives the same bits on the same CUDA device, in the whole process.
+
+    Operations take their deterministic algorithms where they have one, which costs some speed. cuBLAS reads its
+    variable before its first product; one that is set already stays.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    deterministic: Any = torch.utils.deterministic
+    deterministic.fill_uninitialized_memory = False  # no one here reads memory before writing it
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+    warnings.filterwarnings("ignore", message=".* does not have a deterministic implementation", category=UserWarning)
+
+
+def first_process() -> bool:
+    """Whether this is the process that writes and speaks: the only one, or under `torchrun` the first."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def wait_for_others() -> None:
+    """Under `torchrun`, wait until every process has come this far."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from accelerate import PartialState
+
+        PartialState()  # joins the processes, where this one has not yet
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()  # without the device that accelerate names, which a process on the CPU may not have
