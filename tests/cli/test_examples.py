@@ -158,6 +158,10 @@ def _few(whole: DigitSplit) -> DigitSplit:
     return DigitSplit(some(whole.train, 80), some(whole.test, 40))
 
 
+# Ray 2.44 ends its processes without waiting for them.
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <function Popen.__del__:pytest.PytestUnraisableExceptionWarning"
+)
 @pytest.mark.parametrize("example", _examples())
 def test_the_example_runs(
     example: str,

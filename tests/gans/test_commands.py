@@ -79,7 +79,8 @@ def test_two_processes_train_one_generator_and_speak_with_one_voice(tmp_path: Pa
     command = [*launcher, "-m", "deepscope.cli", *map(str, words + rest)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=300)
-    assert json.loads(done.stdout)["metrics"]["loss/generator"] > 0  # one document, of one process
+    said = [line for line in done.stdout.splitlines() if not line.startswith("[Gloo]")]  # PyTorch 2.8 prints these
+    assert json.loads("\n".join(said))["metrics"]["loss/generator"] > 0  # one document, of one process
     gan = load(tmp_path / "run")
     state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["parts"]["average"]
     torch.testing.assert_close(
