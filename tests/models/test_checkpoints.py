@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from deepscope.cli.program import run
 from deepscope.errors import DeepscopeError, FileError, ModelError, SettingError
-from deepscope.models import catalogue, load_model, recognition
+from deepscope.models import catalogue, load_model, recognition, save_model
 from deepscope.session import Session
 
 State = dict[str, Tensor]
@@ -140,6 +140,29 @@ def test_networks_of_timm_open(name: str, classes: int | None, session: Session,
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
     config: Any = timm.get_pretrained_cfg(name)
     assert model.preprocessing.mean == tuple(config.mean)
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+@pytest.mark.parametrize("library", ["timm", "torchvision"])
+def test_images_of_other_channels_are_those_of_the_first_convolution(
+    library: str, channels: int, session: Session, tmp_path: Path
+) -> None:
+    if library == "timm":
+        network = seeded(lambda: timm.create_model("test_resnet", in_chans=channels, num_classes=4))
+    else:
+        network = squeezenet()
+        network.features[0] = nn.Conv2d(channels, 64, 3, stride=2)  # type: ignore[index, operator]
+    torch.save(network.state_dict(), tmp_path / "m.pth")
+    model = load_model(tmp_path / "m.pth", session)
+    assert (model.architecture.partition(":")[0], len(model.preprocessing.mean)) == (library, channels)
+    pixels = torch.rand(2, model.planes, *model.preprocessing.size, generator=torch.Generator().manual_seed(1))
+    usual = torchvision.transforms.functional.rgb_to_grayscale(pixels) if channels == 1 else pixels
+    config: Any = timm.get_pretrained_cfg("test_resnet")
+    mean, std = (np.mean(config.mean), np.mean(config.std)) if library == "timm" else (0.449, 0.226)
+    with torch.no_grad():
+        torch.testing.assert_close(model(pixels), network((usual - float(mean)) / float(std)), atol=2e-3, rtol=0)
+        again = load_model(save_model(model, tmp_path / "saved"), session)
+        assert torch.equal(again(pixels), model(pixels))
 
 
 def test_the_auxiliary_heads_and_the_input_of_googlenet_are_those_of_the_library(

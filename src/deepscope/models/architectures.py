@@ -76,7 +76,7 @@ def assemble(
         weights: the state dict; half precision becomes float32.
         classes: number of categories; None keeps the architecture's own number. Two may share a single logit.
         partial: where True, layers whose weights are absent are replaced by ones that refuse to run.
-        options: other arguments of the architecture's builder.
+        options: other arguments of the architecture's builder, as timm names them; torchvision's have "in_chans" too.
 
     Raises:
         ModelError: weights are missing, left over, NaN or infinite, or of other shapes or types than the
@@ -207,7 +207,19 @@ def _build(spec: str, classes: int | None, more: Mapping[str, Any] | None = None
         return create(name, pretrained=False, **options)
     import torchvision
 
-    return torchvision.models.get_model(name, weights=None, **_implied_by_weights(name), **options)
+    channels, implied = options.pop("in_chans", 3), _implied_by_weights(name)
+    if channels != 3:
+        implied.pop("transform_input", None)  # from one mean of RGB to another
+    network = torchvision.models.get_model(name, weights=None, **implied, **options)
+    return network if channels == 3 else _with_channels(network, channels)
+
+
+def _with_channels(network: nn.Module, channels: int) -> nn.Module:
+    """The network with a first convolution of that many channels, which torchvision's builders have no argument for."""
+    name, first = next((name, layer) for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d))
+    shape = {"kernel_size": first.kernel_size, "stride": first.stride, "padding": first.padding}
+    network.set_submodule(name, nn.Conv2d(channels, first.out_channels, bias=first.bias is not None, **shape))  # type: ignore[arg-type]
+    return network
 
 
 def _implied_by_weights(name: str) -> dict[str, Any]:

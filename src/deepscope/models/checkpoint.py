@@ -69,8 +69,13 @@ def _model(path: Path, weights: StateDict, found: Comparison, options: ModelOpti
     """The network with its weights, and what the file does not say of it, said."""
     auxiliary = architectures.auxiliary(found.spec)
     tensors = {name: value for name, value in weights.load().items() if not name.startswith(auxiliary)}
-    network = architectures.assemble(found.spec, tensors, classes=found.classes if found.resized else None)
-    preprocessing = architectures.preprocessing(found.spec)
+    network = architectures.assemble(
+        found.spec,
+        tensors,
+        classes=found.classes if found.resized else None,
+        options={} if found.channels == 3 else {"in_chans": found.channels},
+    )
+    preprocessing = architectures.preprocessing(found.spec).of_channels(found.channels)
     origin = Origin(
         source=f"{path.name}{''.join(f'[{key!r}]' for key in weights.place)}",
         sha256=weights.sha256,
@@ -85,6 +90,8 @@ def _model(path: Path, weights: StateDict, found: Comparison, options: ModelOpti
         )
     resize, crop = preprocessing.resize, preprocessing.size[0]
     said = f"{path.name}: preprocessing is that of {origin.preprocessing} (resize {resize}, crop {crop})"
+    if found.channels != 3:
+        said += f", with the average of RGB's mean and std for each of {found.channels} channels"
     if not options.classes:
         hint = ", or 'imagenet-1k'" if found.classes == len(imagenet.categories()) else ""
         said += f"; its {found.classes:,} classes have no names: give a file of them as classes{hint}"

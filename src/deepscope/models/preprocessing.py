@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
@@ -65,6 +65,13 @@ class Preprocessing:
     def planes(self) -> int:
         """Channels of the pixels: 3, also of grey images; of stacks as many as they have."""
         return 3 if len(self.mean) == 1 else len(self.mean)
+
+    def of_channels(self, channels: int) -> Preprocessing:
+        """The same for images of so many channels: where these are not RGB, each has the average mean and deviation."""
+        if channels == len(self.mean):
+            return self
+        mean, std = (sum(values) / len(values) for values in (self.mean, self.std))
+        return replace(self, mean=(mean,) * channels, std=(std,) * channels)
 
     @property
     def stacks(self) -> bool:

@@ -17,6 +17,7 @@ from importlib.resources import files
 from deepscope.errors import ModelError
 from deepscope.models import architectures
 from deepscope.models.options import MOST_CLASSES
+from deepscope.models.preprocessing import MOST_CHANNELS
 from deepscope.models.state_dicts import Shapes
 
 _BUFFERS = (
@@ -42,6 +43,7 @@ class Comparison:
         spec: `LIBRARY:NAME`.
         classes: of the weights' class layer.
         resized: whether that differs from the architecture's own number.
+        channels: of the images, by the weights' first convolution.
         differences: in words, one per tensor; empty where the weights fit.
         unlike: number of tensors that differ, relative to those of the network and the weights.
     """
@@ -49,6 +51,7 @@ class Comparison:
     spec: str
     classes: int
     resized: bool
+    channels: int
     differences: tuple[str, ...]
     unlike: float
 
@@ -71,12 +74,33 @@ def compare(spec: str, given: Shapes) -> Comparison:
     classes = counts.pop() if len(counts) == 1 else own
     if classes > MOST_CLASSES:
         raise ModelError(f"a class layer of {classes:,} classes: a classifier has at most {MOST_CLASSES:,}")
-    wanted = _shapes(spec, None if classes == own else classes)
+    channels = _channels(spec, given)
+    wanted = _shapes(spec, None if classes == own else classes, channels)
     auxiliary = architectures.auxiliary(spec)
     given = {name: shape for name, shape in given.items() if not name.startswith(auxiliary)}
     wanted = {name: shape for name, shape in wanted.items() if not name.startswith(auxiliary)}
     found = tuple(_differences(wanted, given))
-    return Comparison(spec, classes, classes != own, found, len(found) / max(len(wanted.keys() | given.keys()), 1))
+    unlike = len(found) / max(len(wanted.keys() | given.keys()), 1)
+    return Comparison(spec, classes, classes != own, channels, found, unlike)
+
+
+def _channels(spec: str, given: Shapes) -> int:
+    """Channels of the images that the weights were made for: those of RGB, but for a first convolution of others."""
+    shapes = _shapes(spec, None)
+    first = _first_convolution(shapes)
+    usual, found = shapes.get(first, ()), given.get(first, ())
+    alike = usual[1:2] == (3,) and (found[:1], found[2:]) == (usual[:1], usual[2:])
+    return found[1] if alike and 0 < found[1] <= MOST_CHANNELS else 3
+
+
+def _of_colour(given: Shapes) -> Shapes:
+    """The same shapes with a first convolution of RGB images, by which architectures are counted."""
+    first = _first_convolution(given)
+    return {**given, first: (given[first][0], 3, *given[first][2:])} if first else given
+
+
+def _first_convolution(shapes: Shapes) -> str:
+    return next((name for name, shape in shapes.items() if len(shape) == 4), "")
 
 
 def _differences(wanted: Shapes, given: Shapes) -> Iterator[str]:
@@ -91,7 +115,8 @@ def _differences(wanted: Shapes, given: Shapes) -> Iterator[str]:
 
 def fitting(given: Shapes) -> list[Comparison]:
     """The architectures of torchvision and timm that the weights fit."""
-    return [found for found in (compare(spec, given) for spec in _plausible(given)) if found.fits]
+    plausible = dict.fromkeys((*_plausible(given), *_plausible(_of_colour(given))))
+    return [found for found in (compare(spec, given) for spec in plausible) if found.fits]
 
 
 def nearest(readings: Sequence[Shapes]) -> tuple[Comparison, Shapes] | None:
@@ -167,10 +192,10 @@ def _own_classes(spec: str) -> int:
 
 
 @cache
-def _shapes(spec: str, classes: int | None) -> Shapes:
-    return {
-        name: tuple(value.shape) for name, value in architectures.skeleton(spec, classes=classes).state_dict().items()
-    }
+def _shapes(spec: str, classes: int | None, channels: int = 3) -> Shapes:
+    options = {} if channels == 3 else {"in_chans": channels}
+    network = architectures.skeleton(spec, classes=classes, options=options)
+    return {name: tuple(value.shape) for name, value in network.state_dict().items()}
 
 
 @cache

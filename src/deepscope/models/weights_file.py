@@ -80,7 +80,7 @@ def read(path: Path) -> VisionModel:
         preprocessing = _preprocessing(about) or architectures.preprocessing(spec)
         head = head_of(about.get("head") or "softmax", about.get("thresholds"), categories)
         channels = len(preprocessing.mean)
-        options = {"in_chans": channels} if spec.startswith("timm:") and channels != 3 else {}
+        options = {"in_chans": channels} if channels != 3 else {}
         network = architectures.assemble(
             spec, tensors, classes=len(categories) or None, partial=bool(about.get("part")), options=options
         )
