@@ -46,18 +46,19 @@ def chains(node, before=()):
     for word, below in node.get("commands", {}).items():
         yield from chains(below, (*before, word))
 
-def pages():
-    for chain in chains(kept):
+def pages(wanted):
+    for chain in wanted:
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             assert run([*chain, "--help"]) == 0, chain
         yield " ".join(chain), printed.getvalue()
 
 kept = outline.stored()
-outlined = dict(pages())
+every = list(chains(kept))
+outlined = dict(pages(every))
 loaded = sorted({name.partition(".")[0] for name in sys.modules})
 real = outline.outline(app())
 assert outline.stored() is None  # the commands are registered now, and are asked themselves
-live = dict(pages())
+live = dict(pages(every[::7]))  # a second for each: their content is that of `real`
 print(json.dumps([kept == real, loaded, outlined, live]))
 """
 
@@ -66,7 +67,8 @@ def test_the_outline_is_that_of_the_commands_and_its_pages_need_no_library_of_th
     same, loaded, outlined, live = _python(PAGES)
     assert same, "outdated: run `python tools/outline_commands.py`"
     assert not HEAVY & set(loaded)
-    assert len(outlined) > 100 and outlined == live
+    assert len(outlined) > 100 and len(live) > 14
+    assert live.items() <= outlined.items()
     assert "deepscope explain grad-cam" in outlined["explain grad-cam"]
 
 

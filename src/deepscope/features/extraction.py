@@ -112,7 +112,7 @@ def extract(
     reader, alone = Reader(geometry, passes, list(digests or [b""] * len(sources)), levels), False
     rows = [row for row, key in enumerate(reader.keys) if not key or any(each.lacks(key) for each in passes)]
     while True:
-        _fill(passes, reader, sources, rows, session, alone=alone)
+        _fill(passes, reader, sources, rows, session, of=model.name, alone=alone)
         unread = reader.unread
         found = [row for row, key in enumerate(reader.keys) if key not in unread]
         skipped = tuple(
@@ -193,9 +193,13 @@ def _fill(
     rows: Sequence[int],
     session: Session,
     *,
+    of: str,
     alone: bool,
 ) -> None:
-    """Compute and keep what is missing of these rows of the images, each process its share unless `alone`."""
+    """Compute and keep what is missing of these rows of the images, each process its share unless `alone`.
+
+    The bar says of which network.
+    """
     from accelerate import PartialState
     from accelerate.utils import gather_object
 
@@ -206,7 +210,7 @@ def _fill(
         together = world.num_processes > 1
         wait_for_others()  # all have seen the same stores, and miss the same images, before any is added
         reader.share = (world.process_index, world.num_processes)
-    numbered = session.track(((row, sources[row]) for row in rows), "features", total=len(rows))
+    numbered = session.track(((row, sources[row]) for row in rows), f"features of {of}", total=len(rows))
     size, pinned = batch_size(session.device), session.device.type == "cuda"
     for batch in images.stream(
         numbered, reader, batch_size=size, name=lambda one: _label(one[1], one[0]), pinned=pinned

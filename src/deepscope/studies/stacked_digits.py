@@ -43,7 +43,7 @@ class StackedDigits(GenerationStudy):
     """
 
     title: ClassVar[str] = "Modes among stacked digits"
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.3, "full": 50}
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.2, "full": 50}
 
     _: KW_ONLY
     epochs: int = 10

@@ -54,7 +54,7 @@ class TransferLearning(Study):
     """
 
     chapter: ClassVar[str] = "1.2 Transfer learning with VGG16 on 15-Scene"
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 1.3, "full": 150}
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.5, "full": 150}
 
     _: KW_ONLY
     data: str | None = None

@@ -65,7 +65,6 @@ def extract_recipes(
             passes.setdefault((name, recipe.pixels(models, name), recipe.views), {}).update(dict.fromkeys(layers))
     found: list[Features] = []
     for (name, pixels, views), layers in passes.items():
-        session.note(f"features of {name}: {', '.join(layer for layer, _ in layers)}")
         digests = found[-1].digests if found else None
         found.append(
             extract(models[name], list(layers), sources, session, views=views, preprocessing=pixels, digests=digests)

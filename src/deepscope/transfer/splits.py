@@ -132,7 +132,6 @@ def _audited(data: Examples, folder: Path, digests: Sequence[bytes], session: Se
     """Pairs of copies in the folder, kept by the names and contents of its images."""
 
     def compute() -> Arrays:
-        session.note("looking for copies among the images")
         found = audit(folder, session)
         named = [(str(found.root / pair.first), str(found.root / pair.second)) for pair in (*found.exact, *found.near)]
         return {"pairs": np.array(named, dtype=str).reshape(-1, 2)}
