@@ -76,7 +76,9 @@ class Access:
         origin = headers.get("origin")
         if origin is not None and origin != f"{scope.get('scheme', 'http')}://{headers['host']}":
             return 403, "requests of other sites are refused"
-        opens = scope["path"] == "/" and headers.get("sec-fetch-mode") == "navigate"  # a link to the page, with its token
+        opens = (
+            scope["path"] == "/" and headers.get("sec-fetch-mode") == "navigate"
+        )  # a link to the page, with its token
         if not opens and headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             return 403, "requests of other sites are refused"
         if not secrets.compare_digest(_token(scope, headers).encode(), self.token.encode()):

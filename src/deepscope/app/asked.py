@@ -56,6 +56,19 @@ class Look:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """An image to open.
+
+    Attributes:
+        name: of one that the page offers.
+        key: of one that was sent before, and may still be held.
+    """
+
+    name: str = ""
+    key: str = ""
+
+
+@dataclass(frozen=True)
 class Dream:
     """A class image.
 
@@ -68,6 +81,12 @@ class Dream:
     target: int
     steps: int
     model: int = 0
+
+
+def choice(given: Any) -> Choice:
+    """An image to open as JSON says it. Raises SettingError where it does not."""
+    fields = _mapping(given)
+    return Choice(_text(fields, "name", default=""), _text(fields, "key", default=""))
 
 
 def look(given: Any) -> Look:

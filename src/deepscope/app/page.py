@@ -16,7 +16,7 @@ from deepscope.render.html import environment, styles
 
 _FOLDER = Path(__file__).parent
 _COMPONENTS = _FOLDER.parent / "render" / "components"
-_SHARED = ("elements.js",)
+_SHARED = ("elements.js", "bars.js")
 """Components of the report's page that this one uses too."""
 
 
@@ -47,10 +47,9 @@ class Page:
 
 @functools.cache
 def _style() -> str:
-    """The report's style sheet, then what only this page has."""
-    report = _FOLDER.parent / "report" / "templates" / "report.css"
-    own = _FOLDER / "templates" / "app.css"
-    return "\n" + styles() + "".join(path.read_text(encoding="utf-8") for path in (report, own))
+    """The style sheets of the report and of its explorer, then what only this page has."""
+    files = (_COMPONENTS / "explorer.css", _FOLDER / "templates" / "app.css")
+    return "\n" + styles() + "".join(path.read_text(encoding="utf-8") for path in files)
 
 
 @functools.cache

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from deepscope import images
-from deepscope.app.asked import Dream, Look
+from deepscope.app.asked import Choice, Dream, Look
 from deepscope.app.pictures import LIMITS, Held, Shelf, exact, lossless, painted, shown, thumbnails
 from deepscope.ascent import Streams
 from deepscope.attacks import PGD, AdversarialExamples, attack
@@ -91,11 +91,13 @@ class Studio:
         """Small pictures of the first choices."""
         return thumbnails(dict(list(self.choices.items())[:_THUMBNAILS]))
 
-    def choose(self, name: str) -> dict[str, Any]:
-        """Hold one of the choices. Raises DataError where there is none of that name."""
-        if name not in self.choices:
-            raise DataError(f"there is no image named {name}: choose one of the list")
-        return self._opened(self.shelf.add(images.content(self.choices[name], LIMITS.bytes + 1), name))
+    def choose(self, chosen: Choice) -> dict[str, Any]:
+        """Hold one of the choices, or find an image that is held. Raises DataError where there is none."""
+        if chosen.key:
+            return self._opened(self.shelf.get(chosen.key))
+        if chosen.name not in self.choices:
+            raise DataError(f"there is no image named {visible(chosen.name)}: choose one of the list")
+        return self.open(images.content(self.choices[chosen.name], LIMITS.bytes + 1), chosen.name)
 
     def open(self, content: bytes, name: str) -> dict[str, Any]:
         """Hold an image that was sent. Raises UnreadableImage where it is none."""

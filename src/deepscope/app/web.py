@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
@@ -18,7 +18,6 @@ from deepscope.app.pictures import UPLOAD
 from deepscope.app.studio import Studio
 from deepscope.app.worker import Busy, Replaced, Worker
 from deepscope.errors import DeepscopeError, out_of_memory
-from deepscope.names import one_line
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -95,9 +94,8 @@ class _Routes:
         return await self.computed(request, lambda: self.studio.open(content, name))
 
     async def choose(self, request: Request) -> Response:
-        given = asked.parsed(await self.body(request, _JSON))
-        name = str(cast("dict[str, Any]", given).get("name", "")) if isinstance(given, dict) else ""
-        return await self.computed(request, lambda: self.studio.choose(name))
+        chosen = asked.choice(asked.parsed(await self.body(request, _JSON)))
+        return await self.computed(request, lambda: self.studio.choose(chosen))
 
     async def thumbnails(self, request: Request) -> Response:
         return await self.computed(request, self.studio.thumbnails)
@@ -255,10 +253,6 @@ def serve(application: Access, host: str, port: int, started: Callable[[int], No
         )
         began = time.monotonic()
         started(listening.getsockname()[1])
-        try:
+        with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listening])
-        except KeyboardInterrupt:
-            pass
         return time.monotonic() - began
-
-
