@@ -5,18 +5,19 @@
   const { el, button } = globalThis.deepscopeExplorer;
   const MOST = 24;
 
-  // session.current(view): what "Keep" takes. A view: {state, name, picture, title, asked}, `asked` for the server.
-  app.session = ({ onopen }) => {
-    let [views, current] = [[], null];
+  // `current()` gives the present view, or null: {state, picture, title, asked}, `asked` being what the server is told.
+  app.session = ({ onopen, current }) => {
+    let views = [];
     const list = el("ul", { className: "ap-kept", "aria-label": "Views that were kept" });
     const failed = el("p", { className: "ap-error", role: "alert", hidden: true });
     const told = el("p", { className: "ex-help", role: "status" });
     const keep = button("Keep this view", () => {
-      if (!current) return;
-      views = [...views, current].slice(-MOST);
+      const view = current();
+      if (!view) return;
+      views = [...views, view].slice(-MOST);
       draw();
     });
-    const save = button("Export the page", () => exported(views.length ? views : [current]), { className: "ap-main" });
+    const save = button("Export the page", () => exported(views.length ? views : [current()]), { className: "ap-main" });
     const host = el(
       "section",
       { className: "ap-panel", "aria-labelledby": "session" },
@@ -61,16 +62,6 @@
       save.disabled = false;
     };
 
-    const ready = () => {
-      keep.disabled = save.disabled = !current && !views.length;
-    };
-    ready();
-    return {
-      host,
-      current(view) {
-        current = view;
-        ready();
-      },
-    };
+    return { host };
   };
 })();

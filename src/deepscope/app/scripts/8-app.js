@@ -63,7 +63,15 @@
   const request = (now) => asked(now);
   const adversary = app.adversary(first, { onchange: change, request });
   const dream = app.dream(first, { onchange: change, name: "dream" });
-  const session = app.session({ onopen: (kept) => change(kept) });
+  let seen = ""; // the picture of the last answer
+  const session = app.session({
+    onopen: (kept) => change(kept),
+    current() {
+      if (!seen) return null;
+      const every = state.compare && second ? [asked(state), asked(state, 1)] : [asked(state)];
+      return { state, picture: seen, title: `${opened.name}${state.strokes.length ? ", edited" : ""}`, asked: every };
+    },
+  });
 
   const looks = panels.map((panel, place) =>
     app.newest(async (now, latest) => {
@@ -76,9 +84,7 @@
         if (place) return;
         say(line);
         canvas.map(found.map);
-        const every = now.compare && second ? [asked(now), asked(now, 1)] : [asked(now)];
-        const title = `${opened.name}${now.strokes.length ? ", edited" : ""}`;
-        session.current({ state: now, picture: found.picture, title, asked: every });
+        seen = found.picture;
       } catch (error) {
         if (latest() && error.status !== 409) panel.fail(error.message);
       } finally {
