@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import secrets
+import time
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -55,20 +57,20 @@ class Serve(Command):
         studio = Studio(models, choices, session)
         studio.warm()
         token = secrets.token_urlsafe(24)
-        speaking = replace(session, quiet=False)  # without the address there is no page
-
-        def started(port: int) -> None:
-            if not is_local(self.host):
-                speaking.note(f"{self.host} can be reached from other machines, and nothing is encrypted")
-            speaking.note(f"open {web.address(self.host, port, token)} (ctrl-C ends it)")
-
         try:
-            seconds = web.serve(web.application(studio, token, self.host), self.host, self.port, started)
+            socket = web.listening(self.host, self.port)
         except OSError as error:
             problem = f"cannot be listened on at {self.host} ({error.strerror or error}): choose another, or 0"
             raise SettingError("port", problem, got=self.port) from None
+        speaking = replace(session, quiet=False)  # without the address there is no page
+        if not is_local(self.host):
+            speaking.note(f"{self.host} can be reached from other machines, and nothing is encrypted")
+        speaking.note(f"open {web.address(self.host, socket.getsockname()[1], token)} (ctrl-C ends it)")
+        began = time.monotonic()
+        with socket, suppress(KeyboardInterrupt):
+            web.server(web.application(studio, token, self.host)).run(sockets=[socket])
         return Result(
             title="The local page",
-            metrics={"seconds": round(seconds, 1)},
+            metrics={"seconds": round(time.monotonic() - began, 1)},
             provenance=Provenance(models={model.name: model.fingerprint for model in models}),
         )

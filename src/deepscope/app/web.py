@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import time
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
@@ -20,6 +20,7 @@ from deepscope.app.worker import Busy, Replaced, Worker
 from deepscope.errors import DeepscopeError, out_of_memory
 
 if TYPE_CHECKING:
+    import uvicorn
     from starlette.requests import Request
     from starlette.responses import Response
 
@@ -222,37 +223,21 @@ def address(host: str, port: int, token: str) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/?token={token}"
 
 
-def serve(application: Access, host: str, port: int, started: Callable[[int], None]) -> float:
-    """Answer requests until ctrl-C.
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens; 0 takes any free port. Raises OSError where the port is taken or the host is elsewhere."""
+    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
 
-    Args:
-        application: what answers.
-        host: address to listen on.
-        port: 0 for any free one.
-        started: is told the port once the server answers.
 
-    Returns:
-        how many seconds it answered.
-
-    Raises:
-        OSError: the port is taken, or the host is not this machine.
-    """
-    import socket
-
+def server(application: Access) -> uvicorn.Server:
+    """What answers requests: `run(sockets=[...])` returns after ctrl-C, or once `should_exit` is set."""
     import uvicorn
 
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family) as listening:
-        config = uvicorn.Config(
-            cast(Any, application),
-            log_level="error",
-            access_log=False,
-            server_header=False,
-            limit_concurrency=512,
-            timeout_graceful_shutdown=2,
-        )
-        began = time.monotonic()
-        started(listening.getsockname()[1])
-        with suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listening])
-        return time.monotonic() - began
+    config = uvicorn.Config(
+        cast(Any, application),
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=512,
+        timeout_graceful_shutdown=2,
+    )
+    return uvicorn.Server(config)
