@@ -164,12 +164,12 @@ def _strokes(given: Any) -> tuple[Stroke, ...]:
 
 def _stroke(given: Any) -> Stroke:
     fields = _mapping(given)
-    brush, points = fields.get("brush"), fields.get("points")
+    brush, points = _text(fields, "brush"), fields.get("points")
     if brush not in get_args(Brush):
         raise SettingError("brush", f"must be {', '.join(get_args(Brush))}", got=brush)
     if not isinstance(points, list) or not points:
         raise SettingError("points", "must be a list of [x, y]")
-    return Stroke(brush, _whole(fields, "size", 1, 1000), tuple(map(_point, cast("list[Any]", points))))
+    return Stroke(cast(Brush, brush), _whole(fields, "size", 1, 1000), tuple(map(_point, cast("list[Any]", points))))
 
 
 def _point(given: Any) -> tuple[int, int]:

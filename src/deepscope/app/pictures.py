@@ -60,7 +60,7 @@ class Shelf:
         self._lock = threading.Lock()
 
     def add(self, content: bytes, name: str) -> Held:
-        """Decode and hold the bytes of a file. Raises UnreadableImage where they are no image, or too large."""
+        """Decode and hold the bytes of a file. Raises UnreadableImage where they are not an image, or too large."""
         key = hashlib.sha256(content).hexdigest()[:20]
         with self._lock:
             known = self._held.get(key)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 _JSON = 2**20
-"""Bytes of a request that is no image."""
+"""Bytes of a request other than an image."""
 _UPLOADS = 4
 """Requests whose bodies are read at the same time."""
 _SLOWEST = 30.0
