@@ -38,6 +38,7 @@ def main() -> None:
     """Start the page, look at it, write the picture."""
     models = tuple(load_model(name, Session()) for name in ("efficientnet_lite0", "squeezenet1_0"))
     studio = Studio(models, {path.name: path for path in bundled_photographs().paths}, Session())
+    studio.warm()
     server = web.server(web.application(studio, "token", "127.0.0.1"))
     with web.listening("127.0.0.1", 0) as socket, sync_playwright() as playwright:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})

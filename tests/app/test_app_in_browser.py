@@ -186,6 +186,8 @@ def test_files_come_by_dialog_and_by_drop_and_bad_ones_are_one_line(visit: Visit
     line = visit.page.locator("#problem")
     line.wait_for()
     assert line.inner_text().startswith("bad.png cannot be opened:") and "\n" not in line.inner_text()
+    send("large.png", bytes(33 * 2**20))
+    visit.page.locator("#problem", has_text="large.png has more than 32 MB").wait_for()
     send(HOSTILE, good)
     visit.page.locator("#status", has_text="tiny").wait_for(state="attached")
     visit.settle()

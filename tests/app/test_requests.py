@@ -9,6 +9,7 @@ import json
 import re
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,15 @@ from starlette.testclient import TestClient
 
 import deepscope as ds
 from app_server import HOST, HOSTILE, TOKEN, opened
-from deepscope.app.asked import Stroke
-from deepscope.app.pictures import painted
+from deepscope.app.asked import Choice, Look, Stroke
+from deepscope.app.pictures import choices, painted
 from deepscope.app.studio import Studio
 from deepscope.app.web import application
 from deepscope.models import Preprocessing
+from deepscope.models.capabilities import Capabilities
 from deepscope.visualization import preset
 from image_files import encoded, photograph
+from networks import tiny_model
 
 BLUR = {"brush": "blur", "size": 300, "points": [[500, 500], [600, 500]]}
 
@@ -294,6 +297,23 @@ def test_a_closed_tab_stops_the_ascent(studio: Studio, monkeypatch: Any) -> None
         assert 0 < len(steps) == count < 1000
 
     asyncio.run(body())
+
+
+def test_a_model_without_gradients_has_classes_and_no_map(folder: Path) -> None:
+    black_box = replace(tiny_model(size=32), capabilities=Capabilities(gradients=False, activations=False))
+    studio = Studio((black_box,), choices(folder, ()), ds.Session())
+    studio.warm()
+    assert studio.about()["models"][0]["methods"] == []
+    image = studio.choose(Choice("a.png"))["image"]
+    found = studio.look(Look(image, (Stroke("grey", 300, ((500, 500),)),)))
+    plain = ds.classify(black_box, folder / "a.png", top=None)
+    before = dict(zip(plain.classes[0].tolist(), plain.probabilities[0].tolist()))
+    assert found["map"] == "" and [one[2] for one in found["top"]] == pytest.approx(
+        [before[one[0]] for one in found["top"]]
+    )
+    assert "a.png" in studio.export([Look(image)])
+    with pytest.raises(ds.UnsupportedError, match="gradients"):
+        studio.attack(Look(image, radius=4))
 
 
 def test_the_studio_refuses_models_that_it_cannot_show(studio: Studio) -> None:

@@ -13,19 +13,21 @@ from torch import Tensor
 
 from deepscope import images
 from deepscope.app.asked import Choice, Dream, Look
-from deepscope.app.pictures import LIMITS, Held, Shelf, exact, lossless, painted, shown, thumbnails
+from deepscope.app.pictures import LIMITS, UPLOAD, Held, Shelf, exact, lossless, painted, shown, thumbnails
 from deepscope.ascent import Streams
 from deepscope.attacks import PGD, AdversarialExamples, attack
 from deepscope.attributions import Attribution, Explanations, explain
-from deepscope.classification import classify
+from deepscope.classification import Classification, classify
 from deepscope.errors import DataError, SettingError
 from deepscope.models import VisionModel
 from deepscope.models.capabilities import GRADIENTS, RGB, require, works
 from deepscope.names import visible
 from deepscope.presenters import attack as attack_presenter
+from deepscope.presenters import classify as classify_presenter
 from deepscope.presenters import explain as explain_presenter
 from deepscope.presenters.attacked import difference
 from deepscope.presenters.explained import heat
+from deepscope.presenters.shown import by_class
 from deepscope.render import page
 from deepscope.render.plots import overlay
 from deepscope.session import Session
@@ -68,7 +70,8 @@ class Studio:
 
     def about(self) -> dict[str, Any]:
         """What the page is built from: models with their classes and methods, and the names of the choices."""
-        return {"models": [self._described(model) for model in self.models], "choices": list(self.choices)}
+        models = [self._described(model) for model in self.models]
+        return {"models": models, "choices": list(self.choices), "upload": UPLOAD}
 
     def _described(self, model: VisionModel) -> dict[str, Any]:
         methods = [name for name, one in Attribution.members().items() if not one.costly and works(one, model)]
@@ -85,7 +88,8 @@ class Studio:
         """Compute once with every model: the first pass takes longer than all later ones."""
         for place, model in enumerate(self.models):
             grey = torch.full((3, *model.preprocessing.size), 0.5)
-            explain(model, grey, self._method(place, ""), top=1, session=self.session)
+            if method := self._method(place, ""):
+                explain(model, grey, method, top=1, session=self.session)
 
     def thumbnails(self) -> dict[str, str]:
         """Small pictures of the first choices."""
@@ -100,7 +104,7 @@ class Studio:
         return self.open(images.content(self.choices[chosen.name], LIMITS.bytes + 1), chosen.name)
 
     def open(self, content: bytes, name: str) -> dict[str, Any]:
-        """Hold an image that was sent. Raises UnreadableImage where it is none."""
+        """Hold an image that was sent. Raises DataError where it is not one, or too large."""
         try:
             return self._opened(self.shelf.add(content, name))
         except images.UnreadableImage as error:
@@ -119,9 +123,19 @@ class Studio:
         }
 
     def look(self, asked: Look) -> dict[str, Any]:
-        """What a model sees in an image, and where."""
+        """What a model sees in an image, and where; no map where that takes hundreds of passes."""
         began = time.perf_counter()
         model, found = self._model(asked.model), self._explained(asked)
+        if isinstance(found, Classification):
+            probabilities = by_class(found)[0]
+            return {
+                "top": _ranked(probabilities, self._untouched(asked, probabilities)),
+                "target": int(found.classes[0, 0]),
+                "picture": exact(model.displayed(found.pixels[0])),
+                "map": "",
+                "signed": False,
+                "seconds": time.perf_counter() - began,
+            }
         attribution, target = found.maps[0], int(found.classes[0])
         probabilities = found.photos.probabilities[0]
         return {
@@ -176,8 +190,11 @@ class Studio:
             edited = ", edited" if asked.strokes else ""
             name = Path(f"{held.name}{edited}")
             found = self._explained(asked)
-            found = replace(found, photos=replace(found.photos, paths=(name,)))
-            results.append(replace(explain_presenter.present(found), title=f"{name}: {model.name}"))
+            if isinstance(found, Classification):
+                result = classify_presenter.present(replace(found, paths=(name,)))
+            else:
+                result = explain_presenter.present(replace(found, photos=replace(found.photos, paths=(name,))))
+            results.append(replace(result, title=f"{name}: {model.name}"))
             if asked.radius:
                 changed = self._attacked(asked)
                 changed = replace(changed, subjects=replace(changed.subjects, paths=(name,) * len(changed)))
@@ -190,10 +207,11 @@ class Studio:
             raise SettingError("model", "is one of those that the server was started with", got=place)
         return self.models[place]
 
-    def _method(self, place: int, name: str) -> Attribution:
-        model = self._model(place)
+    def _method(self, place: int, name: str) -> Attribution | None:
+        """The method of that name, or the first choice; None where the model works with no quick one."""
+        name = name or self._described(self._model(place))["method"]
         if not name:
-            name = self._described(model)["method"]
+            return None
         method = Attribution.named(name)
         if method.costly:
             raise SettingError("method", f"{name} takes hundreds of passes: run `deepscope explain {name}`")
@@ -205,16 +223,18 @@ class Studio:
         if not asked.strokes:
             self._before[key] = probabilities
         elif key not in self._before:
-            model = self._model(asked.model)
-            found = classify(model, self.shelf.get(asked.image).image, top=None, keep=0, session=self.session)
-            self._before[key] = torch.empty_like(probabilities).scatter(0, found.classes[0], found.probabilities[0])
+            image = self.shelf.get(asked.image).image
+            found = classify(self._model(asked.model), image, top=None, keep=0, session=self.session)
+            self._before[key] = by_class(found)[0]
         while len(self._before) > _REMEMBERED:
             del self._before[next(iter(self._before))]
         return self._before.get(key, probabilities)
 
-    def _explained(self, asked: Look) -> Explanations:
+    def _explained(self, asked: Look) -> Explanations | Classification:
         image = painted(self.shelf.get(asked.image).image, asked.strokes)
         method = self._method(asked.model, asked.method)
+        if method is None:
+            return classify(self._model(asked.model), image, top=None, keep=1, session=self.session)
         goal: dict[str, Any] = {"top": 1} if asked.target is None else {"target": asked.target}
         return explain(self._model(asked.model), image, method, keep=1, session=self.session, **goal)
 

@@ -67,7 +67,7 @@ class Preprocessing:
         return 3 if len(self.mean) == 1 else len(self.mean)
 
     def of_channels(self, channels: int) -> Preprocessing:
-        """The same for images of so many channels: where these are not RGB, each has the average mean and deviation."""
+        """The same for images of that many channels: if they are not RGB, each has the average mean and deviation."""
         if channels == len(self.mean):
             return self
         mean, std = (sum(values) / len(values) for values in (self.mean, self.std))

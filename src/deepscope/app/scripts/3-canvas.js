@@ -151,8 +151,8 @@
         draw();
       },
       map(source) {
-        over.src = source;
-        over.hidden = false;
+        over.hidden = !source;
+        if (source) over.src = source;
       },
       opacity(percent) {
         over.style.opacity = percent / 100;

@@ -53,11 +53,12 @@
         if (held) [...bars.querySelectorAll("button")].find((one) => one.textContent === held)?.focus();
         picture.src = found.picture;
         picture.alt = `The image as ${model.name} sees it`;
-        map.src = found.map;
+        map.hidden = !found.map;
+        if (found.map) map.src = found.map;
         map.alt = `Where the evidence for ${model.classes[found.target]} lies`;
         const reads = found.signed ? "red speaks for it, blue against it" : "brighter counts more";
         told.textContent =
-          `The map is of ${model.classes[found.target]}: ${reads}. ` +
+          (found.map ? `The map is of ${model.classes[found.target]}: ${reads}. ` : "No map: the model gives no gradients. ") +
           (edited ? "Lines across the bars: before painting. " : "") +
           `${Math.round(1000 * found.seconds)} ms.`;
         const [best, probability, before] = found.top[0];

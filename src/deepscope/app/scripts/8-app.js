@@ -140,6 +140,9 @@
     return reopen();
   };
   const send = (file) => {
+    if (file.size > about.upload) {
+      return fail(`${file.name} has more than ${about.upload >> 20} MB, the limit: make it smaller first`);
+    }
     state = { ...state, strokes: [], target: "" };
     return hold(() => app.ask("open", file, "open", { headers: { "X-Name": encodeURIComponent(file.name ?? "image") } }));
   };
@@ -206,6 +209,7 @@
   document.getElementById("choices").append(strip);
   sizes.append(controls, ...panels.map((panel) => panel.host));
   document.getElementById("more").append(adversary.host, dream.host, session.host);
+  method.hidden = target.hidden = !first.methods.length;
   if (!first.gradients) adversary.host.hidden = dream.host.hidden = true;
 
   // Files come by the dialog, by drag and drop, or from the clipboard.
