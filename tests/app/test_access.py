@@ -18,7 +18,6 @@ from deepscope.app.access import Access, is_local
         ({"origin": HOST, "sec-fetch-site": "same-origin"}, 200),
         ({"x-deepscope-token": ""}, 403),
         ({"x-deepscope-token": TOKEN + "x"}, 403),
-        ({"x-deepscope-token": "\u00e9".encode().decode("latin-1")}, 403),
         ({"host": "evil.example"}, 421),  # its DNS record was rebound to 127.0.0.1
         ({"host": "127.0.0.1.evil.example:8765"}, 421),
         ({"host": "localhost.evil.example"}, 421),
@@ -37,6 +36,10 @@ def test_requests(client: TestClient, headers: dict[str, str], status: int) -> N
     assert answer.status_code == status, answer.text
     if status != 200:
         assert answer.text.count("\n") == 1 and TOKEN not in answer.text
+
+
+def test_a_token_that_is_not_ascii(client: TestClient) -> None:
+    assert client.post("/api/thumbnails", headers=[(b"x-deepscope-token", b"\xe9")]).status_code == 403
 
 
 @pytest.mark.parametrize("query", ["", "?token=", "?token=b", f"?nothing={TOKEN}"])
