@@ -73,12 +73,17 @@
     },
   });
 
+  const answered = []; // what the panels show
+  const drawn = (wanted) => wanted.image === opened.image && wanted.strokes.length > 0; // a step of a stroke
   const looks = panels.map((panel, place) =>
     app.newest(async (now, latest) => {
+      const wanted = asked(now, place);
+      if (JSON.stringify(wanted) === answered[place]) return; // lifting the brush asks for what is there already
       panel.busy(true);
       try {
-        const found = await app.ask("look", asked(now, place), `look${place}`);
-        if (!latest()) return;
+        const found = await app.ask("look", wanted, `look${place}`);
+        if (!latest() && !drawn(wanted)) return;
+        answered[place] = JSON.stringify(wanted);
         panel.fail("");
         const line = panel.show(found, now.strokes.length > 0);
         if (place) return;
@@ -86,6 +91,7 @@
         canvas.map(found.map);
         seen = found.picture;
       } catch (error) {
+        answered[place] = "";
         if (latest() && error.status !== 409) panel.fail(error.message);
       } finally {
         panel.busy(false);
