@@ -171,7 +171,7 @@ def test_the_example_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     performed: list[Command] = []
-    if _named(example) in _LONG or _named(example).split()[0] in {"study", "report"}:
+    if _named(example) in _LONG or _named(example).split()[0] in {"study", "report", "serve"}:
         monkeypatch.setattr("deepscope.cli.program._execute", lambda command, *_: performed.append(command))
         assert run(shlex.split(example)[1:]) == 0, capsys.readouterr().err
         for word in (str(getattr(performed[0], field, "")) for field in ("data", "model")):
