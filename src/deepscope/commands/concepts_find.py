@@ -19,7 +19,7 @@ from deepscope.settings import Count, PositiveShare, Range
 class ConceptsFind(Command):
     """Find the concepts by which a network recognises a class, with their importance (CRAFT, Fel et al. 2023).
 
-    Activations of crops are factorised into non-negative parts; deletion checks the order on other images.
+    Activations are factorised into non-negative parts; deletion checks the order on other images.
 
     Attributes:
         paths: image files and folders; those that the model classifies as the target are used.
@@ -27,7 +27,7 @@ class ConceptsFind(Command):
         layer: the layer's name as `deepscope models show MODEL` prints it; the last feature map by default.
         model: the classifier; `deepscope models` lists them.
         concepts: how many.
-        crop: side of the crops, as a share of the image's.
+        patch: side of the patches that are shown, as a share of the image's.
         limit: most images to read, drawn at random.
         evaluated: most images that importance is computed on, and most that deletion is measured on.
     """
@@ -42,7 +42,7 @@ class ConceptsFind(Command):
     layer: str | None = None
     model: str = DEFAULT
     concepts: Annotated[int, Range(2)] = 10
-    crop: PositiveShare = 0.4
+    patch: PositiveShare = 0.3
     limit: Count = 200
     evaluated: Annotated[int, Range(2)] = 40
 
@@ -55,7 +55,7 @@ class ConceptsFind(Command):
                 self.target,
                 layer=self.layer,
                 concepts=self.concepts,
-                crop=self.crop,
+                patch=self.patch,
                 limit=self.limit,
                 evaluated=self.evaluated,
                 session=session,

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepscope.concepts.crops import Crop, crop_vectors
 from deepscope.concepts.factors import Factors, factorise, total_indices
+from deepscope.concepts.patches import Patch, position_vectors
 from deepscope.concepts.removal import Removal
 from deepscope.concepts.subject import chosen
 from deepscope.errors import DataError, SettingError, UnsupportedError
@@ -30,9 +30,8 @@ _DESIGNS = 32
 """Points of each of the two designs per image that total indices are estimated from."""
 _ORDERS = 8
 """Random orders per image."""
-_CROPS = 8
-_SHOWN = 4
-"""Images per concept that maps are shown over."""
+_PATCHES = 8
+"""Images per concept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,14 +42,12 @@ class Concept:
         importance: total Sobol index: the share of the class score's variance that varying the concept explains, mean
             over images.
         effect: how far the class score falls where the concept alone is removed, mean over images.
-        crops: of the images, that show it most.
-        images: rows of the images that show it most.
+        patches: of the images that show it most, one per image, around the position that does.
     """
 
     importance: float
     effect: Estimate
-    crops: tuple[Crop, ...]
-    images: tuple[int, ...]
+    patches: tuple[Patch, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,14 +62,14 @@ class Concepts(Presented):
             lower it.
         bank: (k, C) directions in the layer's channels.
         maps: (N, k, h, w) how much of each concept each position of each image shows.
-        explained: the share of the crops' activations that the concepts explain.
+        explained: the share of the activations, of their sum of squares, that the concepts explain.
         shifted: whether the layer has negative values, so that its channels were shifted by their lowest ones.
         fitted: rows of the images that concepts and importance come from.
         checked: rows of the images that deletion was measured on.
         deletion: (k + 1,) mean class score after the first 0 to k concepts were removed, in order.
         random: (k + 1,) the same in random order.
         gain: how far the ordered curve lies below the random one: mean over concepts removed and images.
-        pictures: pixels of images that concepts name, by row.
+        pictures: pixels of the images with patches, by row.
         paths, digests: of the N images.
         skipped: what could not be read.
     """
@@ -116,7 +113,7 @@ def find(  # noqa: PLR0913 - its settings are keywords
     *,
     layer: str | None = None,
     concepts: int = 10,
-    crop: float = 0.4,
+    patch: float = 0.3,
     limit: int | None = 200,
     evaluated: int = 40,
     seed: int = 0,
@@ -124,9 +121,10 @@ def find(  # noqa: PLR0913 - its settings are keywords
 ) -> Concepts:
     """Find the concepts by which a network recognises a class (CRAFT, Fel et al. 2023).
 
-    The activations of crops of one half of the images are factorised into non-negative parts. The importance of each
-    part for the class score is its total Sobol index. The other half checks the order: removing concepts in order of
-    importance must lower the class score faster than removing them in random order.
+    The activations at all positions of one half of the images are factorised into non-negative parts, which are the
+    concepts. The importance of each for the class score is its total Sobol index. The other half checks the order:
+    removing concepts in order of importance must lower the class score faster than removing them in random order.
+    CRAFT factorises means over enlarged crops; positions need no further passes, and find small concepts more often.
 
     Args:
         model: a classifier with visible layers.
@@ -134,7 +132,7 @@ def find(  # noqa: PLR0913 - its settings are keywords
         target: the class, by name or number; the one predicted most often by default.
         layer: whose activations are factorised; by default the last feature map.
         concepts: how many parts.
-        crop: side of the crops, as a share of the image's.
+        patch: side of the patches that are shown, as a share of the image's.
         limit: most images to read, drawn at random.
         evaluated: most images that importance is computed on, and most that deletion is measured on.
         seed: of the draw, the factorisation and the designs.
@@ -147,8 +145,8 @@ def find(  # noqa: PLR0913 - its settings are keywords
         DataError: no image could be read, or fewer than 4 are classified as the class.
     """
     _check(concepts=concepts, evaluated=evaluated)
-    if not 0 < crop <= 1:
-        raise SettingError("crop", "must be above 0 and at most 1", got=crop)
+    if not 0 < patch <= 1:
+        raise SettingError("patch", "must be above 0 and at most 1", got=patch)
     require(model, "finding concepts", LAYERS | SCORES)
     require_layers(model)
     session = Session.of(session, device=model.device, seed=seed)
@@ -161,20 +159,23 @@ def find(  # noqa: PLR0913 - its settings are keywords
     layer = layer or feature_layer(model, photos.pixels[:1].to(model.device))
     order = torch.randperm(len(photos), generator=session.rng("halves")).tolist()
     first, second = sorted(order[: len(order) // 2]), sorted(order[len(order) // 2 :])
-    crops, vectors = crop_vectors(model, layer, photos.pixels, first, crop, session)
+    vectors = position_vectors(model, layer, photos.pixels, first, session)
     factors = _factors(vectors, concepts, layer, model, session)
     removal = Removal(model, layer, label, factors)
     maps = np.concatenate([removal.maps(pixels[None]) for pixels in session.track(photos.pixels, "concept maps")])
     importance, effects = _importance(removal, photos, first[:evaluated], maps, session)
     ranks = _order(importance, effects.mean(0))
     curves = _deletion(removal, photos, second[:evaluated], maps, ranks, session)
-    strength = factors.coefficients(vectors)
+    size = photos.pixels.shape[-2:]
     found = tuple(
-        _concept(column, importance, effects, [crops[row] for row in _top(strength[:, column], _CROPS)], maps)
+        Concept(
+            float(importance[column]),
+            mean(effects[:, column]),
+            tuple(Patch.at(row, maps[row, column], size, patch) for row in _top(maps[:, column].max((1, 2)))),
+        )
         for column in ranks
     )
-    shown = {row: photos.pixels[row].clone() for one in found for row in one.images}
-    shown |= {crop.image: photos.pixels[crop.image].clone() for one in found for crop in one.crops}
+    shown = {one.image: photos.pixels[one.image].clone() for concept in found for one in concept.patches}
     ordered, random = curves
     return Concepts(
         model=model,
@@ -205,10 +206,12 @@ def _check(**counts: int) -> None:
 
 def _factors(vectors: NDArray[np.float32], concepts: int, layer: str, model: VisionModel, session: Session) -> Factors:
     if concepts > min(vectors.shape):
-        most = f"{len(vectors)} crops and {vectors.shape[1]} channels"
+        most = f"{len(vectors)} positions and {vectors.shape[1]} channels"
         raise SettingError("concepts", f"must be at most {min(vectors.shape)}, as there are {most}", got=concepts)
     if not np.ptp(vectors, axis=0).any():
-        raise UnsupportedError(f"layer {layer!r} of {model.name} is the same for all crops: choose another", what=layer)
+        raise UnsupportedError(
+            f"layer {layer!r} of {model.name} is the same at all positions: choose another", what=layer
+        )
     return factorise(vectors, concepts, seed=session.seed)
 
 
@@ -255,16 +258,5 @@ def _deletion(
     return np.array(ordered), np.array(random)
 
 
-def _concept(
-    column: int,
-    importance: NDArray[np.float64],
-    effects: NDArray[np.float64],
-    crops: Sequence[Crop],
-    maps: NDArray[np.float32],
-) -> Concept:
-    images = _top(maps[:, column].max((1, 2)), _SHOWN)
-    return Concept(float(importance[column]), mean(effects[:, column]), tuple(crops), tuple(images))
-
-
-def _top(values: NDArray[np.float32], count: int) -> list[int]:
-    return np.argsort(-values, kind="stable")[:count].tolist()
+def _top(values: NDArray[np.float32]) -> list[int]:
+    return np.argsort(-values, kind="stable")[:_PATCHES].tolist()

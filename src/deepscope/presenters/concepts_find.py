@@ -9,12 +9,13 @@ from deepscope.presenters.shown import origin, picture, skipped_blocks
 from deepscope.render import presents
 from deepscope.results import Bars, Column, Curves, Heatmap, ImageGrid, Note, Result, Series, Table
 
-_ACROSS = 6
+_ACROSS, _OVER = 6, 4
+"""Patches per concept, and images that its map is drawn over."""
 
 
 @presents(Concepts)
 def present(found: Concepts) -> Result:
-    """Whether deletion confirms the order, crops and maps of each concept, importance, and the deletion curve."""
+    """Whether deletion confirms the order, patches and maps of each concept, importance, and the deletion curve."""
     return Result(
         title=f"Concepts of {found.target} in {found.layer} of {found.model.name}",
         metrics={
@@ -28,7 +29,7 @@ def present(found: Concepts) -> Result:
         blocks=(
             _verdict(found),
             *_shifted(found),
-            _crops(found),
+            _patches(found),
             _maps(found),
             _table(found),
             _curves(found),
@@ -50,7 +51,7 @@ def _verdict(found: Concepts) -> Note:
     text = (
         f"{said}: on {len(found.checked)} other images, removing concepts in order of importance leaves a class score "
         f"{gain} lower than removing them in random order, on average. The concepts explain {found.explained:.0%} of "
-        "the activations of crops."
+        "the activations."
     )
     return Note(text, "Concepts", "verdict")
 
@@ -65,23 +66,23 @@ def _shifted(found: Concepts) -> tuple[Note, ...]:
     return (Note(text, "Negative activations"),)
 
 
-def _crops(found: Concepts) -> ImageGrid:
+def _patches(found: Concepts) -> ImageGrid:
     most = max((one.importance for one in found.concepts), default=0.0) or 1.0
     rows = tuple(
         (
             Bars(("importance",), (one.importance,), caption=f"concept {rank}", limit=most),
-            *(picture(found.model.displayed(crop.of(found.pictures[crop.image]))) for crop in one.crops[:_ACROSS]),
+            *(picture(found.model.displayed(each.of(found.pictures[each.image]))) for each in one.patches[:_ACROSS]),
         )
         for rank, one in enumerate(found.concepts, 1)
     )
-    return ImageGrid(rows, "Concepts", "The crops that show each concept most. The most important concept first.")
+    return ImageGrid(rows, "Concepts", "The patches that show each concept most. The most important concept first.")
 
 
 def _maps(found: Concepts) -> ImageGrid:
     rows = []
     for rank, one in enumerate(found.concepts):
         cells = []
-        for row in one.images:
+        for row in (each.image for each in one.patches[:_OVER]):
             shown = picture(found.model.displayed(found.pictures[row])).pixels
             caption = f"concept {rank + 1}: {found.paths[row].name}"
             high = float(found.maps[:, rank].max()) or 1.0
