@@ -30,9 +30,9 @@ from deepscope.session import Session
 from deepscope.statistics import proportion
 from environment import environment
 
-_SIDE = 224
-_MARK = 44
-_EACH, _CONCEPT, _POOL = 60, 15, 100
+_SIDE = 160
+_MARK = 32
+_EACH, _CONCEPT, _POOL = 40, 10, 60
 """Photographs of each half, of a concept, and of the pool."""
 
 
@@ -73,10 +73,12 @@ class Marked:
         return pixels
 
 
-def classifier(plain: Sequence[NDArray[np.uint8]], marked: Sequence[NDArray[np.uint8]]) -> VisionModel:
+def classifier(
+    plain: Sequence[NDArray[np.uint8]], marked: Sequence[NDArray[np.uint8]], size: int = _SIDE
+) -> VisionModel:
     """Tells marked from plain photographs."""
     labels = ["plain"] * len(plain) + ["marked"] * len(marked)
-    return ds.ImageClassifier("efficientnet_lite0").fit([*plain, *marked], labels).model
+    return ds.ImageClassifier("efficientnet_lite0", size=size).fit([*plain, *marked], labels).model
 
 
 def shows(found: Concepts, box: tuple[int, int, int, int]) -> bool:
@@ -102,7 +104,7 @@ def main() -> None:
         session, drawn = Session.open(seed=seed, quiet=True, device="cpu"), Marked(examples, seed)
         plain, marked = drawn.pairs(_EACH)
         model = classifier(plain, marked)
-        found = ds.concepts.find(model, marked, "marked", session=session)
+        found = ds.concepts.find(model, marked, "marked", evaluated=20, session=session)
         first = shows(found, drawn.box)
         scenes = drawn.rng.permutation(len(examples.classes))[:3].tolist()
         concepts = {
@@ -115,7 +117,7 @@ def main() -> None:
         chance = {f"random {number}": drawn.take(_CONCEPT) for number in range(given.random)}
         if chance:
             by_chance = ds.concepts.tcav(
-                model, marked, chance, pool, targets="marked", random_sets=199, session=session
+                model, marked[:20], chance, pool, targets="marked", random_sets=99, session=session
             )
             random += [one.found.p_value for one in by_chance.tests]
         by_find, by_tcav = by_find + first, by_tcav + top
@@ -140,7 +142,7 @@ def timed(examples: Examples, count: int) -> dict[str, float]:
     """Wall and processor seconds for `count` images of one predicted class, and for units over as many."""
     drawn = Marked(examples, 1000)
     plain, given = drawn.pairs(count)
-    model, pool = classifier(plain[:_EACH], given[:_EACH]), drawn.take(_POOL)
+    model, pool = classifier(plain[:_EACH], given[:_EACH], size=224), drawn.take(_POOL)
     concepts = {"watermark": drawn.take(_CONCEPT, marked=True)}
     runs = {
         "find": lambda: ds.concepts.find(model, given, "marked"),

@@ -34,7 +34,7 @@ class ConceptsFind(Command):
 
     name: ClassVar[str] = "find"
     area: ClassVar[str] = "concepts"
-    example: ClassVar[str] = "deepscope concepts find photos/ --concepts 5 --out concepts/"
+    example: ClassVar[str] = "deepscope concepts find photos/ --concepts 5 --out found/"
 
     paths: tuple[Path, ...] = ()
     _: KW_ONLY

@@ -36,7 +36,7 @@ class ConceptsTcav(Command):
 
     name: ClassVar[str] = "tcav"
     area: ClassVar[str] = "concepts"
-    example: ClassVar[str] = "deepscope concepts tcav photos/ --concepts striped/ --pool other-photos/"
+    example: ClassVar[str] = "deepscope concepts tcav photos/ --concepts striped/ --pool my-photos/"
 
     paths: tuple[Path, ...] = ()
     _: KW_ONLY

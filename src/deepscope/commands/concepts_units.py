@@ -34,7 +34,7 @@ class ConceptsUnits(Command):
 
     name: ClassVar[str] = "units"
     area: ClassVar[str] = "concepts"
-    example: ClassVar[str] = "deepscope concepts units photos/ --layer blocks.2.0 --channel 3 --out units/"
+    example: ClassVar[str] = "deepscope concepts units photos/ --model vgg16 --layer features.0 --out units/"
 
     paths: tuple[Path, ...] = ()
     _: KW_ONLY

@@ -22,8 +22,8 @@ class Sensitivity:
         score: TCAV score: the share of the class's images whose score rises in the concept's direction, mean over the
             counterparts.
         random_score: the same, mean over the random sets.
-        effect: mean derivative in the concept's direction, in standard deviations of those of the random sets, from
-            their mean.
+        effect: change of the class score towards the concept, in standard deviations of those of the random sets,
+            from their mean.
         p_value: two-sided, of the permutation test.
         accuracy: of the linear classifiers that tell the concept from its counterparts, by cross-validation.
     """
@@ -46,11 +46,12 @@ def sensitivities(
 ) -> list[Sensitivity]:
     """Test a concept on one layer, for several classes.
 
-    A concept's direction is the normal of a linear classifier between the concept and a counterpart, mean over the
-    counterparts. The statistic is the mean derivative of the class score in that direction: where the rest of the
-    network is linear, the share of positive derivatives is 0 or 1 for every direction. Random sets are drawn from
-    concept and other images together and take the concept's role against the same counterparts. If the concept's images
-    do not differ from the others, all of these sets are exchangeable, so the test is exact for a pool of any size.
+    A concept's direction is the normal of a linear classifier between the concept and a counterpart. The statistic is
+    the change of the class score, to first order, along this direction from the counterpart's mean to the concept's,
+    mean over images and counterparts. The share of positive derivatives would not do: where the rest of the network is
+    linear, it is 0 or 1 for every direction. Random sets are drawn from concept and other images together and take the
+    concept's role against the same counterparts. If the concept's images do not differ from the others, all of these
+    sets are exchangeable, so the test is exact for a pool of any size.
 
     Args:
         concept: (n, C) vectors of the concept's images.
@@ -63,35 +64,40 @@ def sensitivities(
     Returns:
         one result per class.
     """
+    from sklearn import config_context
+
     together = np.concatenate([concept, others])
     basis = _Basis(np.concatenate([together, *counterparts]))
     drawn, against = basis(together), [basis(one) for one in counterparts]
     slopes = [basis.gradients(given) for given in gradients]
     count = len(concept)
     sets = [np.arange(count), *(rng.permutation(len(together))[:count] for _ in range(random_sets))]
-    found = np.array([_derivatives(drawn[rows], against, slopes) for rows in sets])  # (sets, classes, 2)
-    accuracy = float(np.mean([_accuracy(drawn[:count], one) for one in against]))
+    with config_context(assume_finite=True, skip_parameter_validation=True):  # thousands of small problems
+        found = np.array([_changes(drawn[rows], against, slopes) for rows in sets])  # (sets, classes, 2)
+        accuracy = float(np.mean([_accuracy(drawn[:count], one) for one in against]))
     return [_tested(found[:, place], accuracy) for place in range(len(gradients))]
 
 
 def _tested(found: NDArray[np.float64], accuracy: float) -> Sensitivity:
-    """Of (sets, 2) mean derivatives and TCAV scores, the concept's first."""
-    derivatives, scores = found.T
-    away = np.abs(derivatives - derivatives.mean())
-    spread = derivatives[1:].std(ddof=1) if len(derivatives) > 2 else 0.0
-    effect = (derivatives[0] - derivatives[1:].mean()) / spread if spread > 0 else 0.0
-    tolerance = 1e-9 * max(1e-300, float(np.abs(derivatives).max()))
+    """Of (sets, 2) changes and TCAV scores, the concept's first."""
+    changes, scores = found.T
+    away = np.abs(changes - changes.mean())
+    spread = changes[1:].std(ddof=1) if len(changes) > 2 else 0.0
+    effect = (changes[0] - changes[1:].mean()) / spread if spread > 0 else 0.0
+    tolerance = 1e-9 * float(np.abs(changes).max())
     p_value = float((away >= away[0] - tolerance).mean())
     return Sensitivity(float(scores[0]), float(scores[1:].mean()), float(effect), p_value, accuracy)
 
 
-def _derivatives(
+def _changes(
     members: NDArray[np.float64], counterparts: Sequence[NDArray[np.float64]], slopes: Sequence[NDArray[np.float64]]
 ) -> list[tuple[float, float]]:
-    """For each class, the mean derivative in the set's directions, and the TCAV score."""
+    """For each class, the mean change of the score towards the set, and the TCAV score."""
     directions = np.stack([direction(members, one) for one in counterparts], 1)
+    apart = np.stack([members.mean(0) - one.mean(0) for one in counterparts], 1)
+    distances = (apart * directions).sum(0)
     along = [given @ directions for given in slopes]
-    return [(float(each.mean()), float((each > 0).mean())) for each in along]
+    return [(float((each * distances).mean()), float((each > 0).mean())) for each in along]
 
 
 def direction(members: NDArray[np.float64], counterpart: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -114,7 +120,7 @@ def _accuracy(members: NDArray[np.float64], counterpart: NDArray[np.float64]) ->
 def _classifier() -> Any:
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(C=_STRENGTH, tol=1e-3, max_iter=200)
+    return LogisticRegression(C=_STRENGTH, max_iter=200)
 
 
 def _labelled(members: NDArray[np.float64], counterpart: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -17,7 +17,7 @@ from deepscope.concepts.subject import chosen
 from deepscope.errors import DataError, SettingError
 from deepscope.features import extract
 from deepscope.images import Skipped
-from deepscope.inputs import Images, Photos, gather, read_photos
+from deepscope.inputs import Images, Photos, gather, nothing_readable, read_photos
 from deepscope.inputs.examples import Source, thumbnail_of
 from deepscope.models import VisionModel
 from deepscope.models.batching import batches
@@ -139,8 +139,8 @@ def tcav(  # noqa: PLR0913 - its settings are keywords
 
     A concept is a set of images. Its direction in the channels of a layer is that of a linear classifier between the
     concept and images of a pool; the TCAV score is the share of the class's images whose class score rises in this
-    direction. Random sets of images take the concept's role, and the concept counts where the class score depends on
-    it more than on these. p-values are adjusted for all concepts, layers and classes together.
+    direction. Random sets of images take the concept's role, and the concept is significant where the class score
+    changes towards it more than towards these. p-values are adjusted for all concepts, layers and classes together.
 
     Args:
         model: a classifier with visible layers and gradients.
@@ -178,14 +178,14 @@ def tcav(  # noqa: PLR0913 - its settings are keywords
     tests = len(named) * len(names) * len(classes)
     sets = random_sets or _PER_COMPARISON * tests - 1
     vectors = _Vectors(model, names, session)
-    others = vectors(_sources(model, pool, limit, session), "pool")
+    others = vectors(_sources(model, pool, limit, session))
     keys: list[tuple[str, str, int]] = []
     found: list[Sensitivity] = []
     counts: dict[str, int] = {}
     rng = np.random.default_rng(session.rng("tcav").initial_seed())
     with session.progress("testing concepts", total=len(named) * len(names)) as advance:
         for concept, sources in named.items():
-            own = vectors(sources, concept)
+            own = vectors(sources)
             counts[concept] = len(own[0])
             free, against = _divided(len(others[0]), counts[concept], concept, counterparts, rng)
             for place, layer in enumerate(names):
@@ -237,7 +237,12 @@ def _named(concepts: ConceptImages) -> Mapping[str, Images]:
 
 
 def _sources(model: VisionModel, given: Images, limit: int | None, session: Session) -> list[Source]:
-    return [item.source for item in gather(given, channels=model.planes).some(limit, session).items]
+    """At most `limit` images. Raises DataError where there is none."""
+    found = gather(given, channels=model.planes).some(limit, session)
+    sources = [item.source for item in found.items]
+    if not sources:
+        raise DataError(nothing_readable(found.skipped))
+    return sources
 
 
 def _pictures(sources: Sequence[Source]) -> tuple[Tensor, ...]:
@@ -271,14 +276,8 @@ class _Vectors:
         self._model, self._layers, self._session = model, layers, session
         self.skipped: tuple[Skipped, ...] = ()
 
-    def __call__(self, sources: Sequence[Source], name: str) -> Sequence[NDArray[np.float32]]:
-        """For each layer (n, C), the mean over positions.
-
-        Raises:
-            DataError: there is no image, or none could be read.
-        """
-        if not sources:
-            raise DataError(f"{name} holds no image: name a folder of images", data=name)
+    def __call__(self, sources: Sequence[Source]) -> Sequence[NDArray[np.float32]]:
+        """For each layer (n, C), the mean over positions. Raises DataError where no image could be read."""
         found = extract(self._model, [(layer, "mean") for layer in self._layers], sources, self._session)
         self.skipped += found.skipped
         return found.vectors

@@ -83,10 +83,10 @@ def _table(found: ConceptTests) -> Table:
     )
     images = ", ".join(f"{count} of {name}" for name, count in found.images.items())
     caption = (
-        f"Images: {images}. TCAV score: share of them whose class score rises in the concept's direction. Effect: mean "
-        f"derivative in that direction, in standard deviations of {found.random_sets} random sets, drawn from concept "
-        f"and pool ({found.pool} images) together. p: its permutation test, two-sided; adjusted for all tests (Holm). "
-        "Accuracy: of the classifiers between the concept and the pool, cross-validated; near 0.5 the direction means "
-        "nothing."
+        f"Images: {images}. TCAV score: share of them whose class score rises in the concept's direction. Effect: "
+        f"change of the class score towards the concept, in standard deviations of that of {found.random_sets} random "
+        f"sets, drawn from concept and pool ({found.pool} images) together. p: its permutation test, two-sided; "
+        "adjusted for all tests (Holm). Accuracy: of the classifiers between the concept and the pool, "
+        "cross-validated; near 0.5 the direction means nothing."
     )
     return Table(columns, rows, "Tests", caption)
