@@ -39,6 +39,8 @@ _CHEAP = {
     "attack one-pixel": "--queries 40 --population 4",
     "attack patch": "--steps 3",
     "attack universal": "--steps 3",
+    "concepts find": "--evaluated 2",
+    "concepts tcav": "--random-sets 9 --counterparts 1",
     "check class-images": "--iterations 2 --limit 4 --classes 2",
     "check corruptions": "--limit 3 --severities 1",
     "check explanations": "--limit 2 --search 2 --steps 2",
@@ -112,6 +114,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.copy(cat, root / "cat.jpg")
     for name in ("photos", "holiday-photos", "my-photos", "new-photos", "scenes"):
         paint_folder(root / name, train=6, test=3)
+    shutil.copytree(root / "photos" / "test", root / "striped")
     (root / "sketches").mkdir()
     shutil.copy(cat, root / "sketches" / "cat.png")
     digits, coloured = (_few(data.load(Path())) for data in (MnistExtract, MnistMExtract))
@@ -134,7 +137,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr(MnistM, "load", lambda home: coloured)
         patch.setattr(FifteenScene, "load", lambda home: ClassFolders.read(root / "scenes"))
         for name, module in list(sys.modules.items()):
-            users = ("activations", "attack", "classify", "explain", "visualize")
+            users = ("activations", "attack", "classify", "concepts", "explain", "visualize")
             packages = ("deepscope.visualization", *(f"deepscope.commands.{user}" for user in users))
             if name.startswith(packages) and hasattr(module, "load_model"):
                 patch.setattr(module, "load_model", load_model)
