@@ -13,6 +13,7 @@ from deepscope.attacks.ddn import DDN
 from deepscope.attacks.deepfool import DeepFool
 from deepscope.attacks.evaluation import AttackEvaluation, MethodEvaluation, evaluate_attacks
 from deepscope.attacks.evaluator import Verdict
+from deepscope.attacks.fab import FAB
 from deepscope.attacks.fooling import Fooling
 from deepscope.attacks.one_pixel import OnePixel
 from deepscope.attacks.outcome import Outcome
@@ -26,6 +27,7 @@ from deepscope.registry import discover
 
 __all__ = [
     "DDN",
+    "FAB",
     "FGSM",
     "PGD",
     "PGDL2",

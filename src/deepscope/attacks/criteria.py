@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 from torch.nn import functional
+from typing_extensions import Self
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,11 @@ class Criterion(ABC):
 
     classes: Tensor
 
-    def __getitem__(self, rows: Tensor) -> Criterion:
+    def __getitem__(self, rows: Tensor) -> Self:
         """The criterion of those rows (n,), for batches that shrink as images finish."""
         return replace(self, classes=self.classes[rows])
 
-    def to(self, device: torch.device) -> Criterion:
+    def to(self, device: torch.device) -> Self:
         """The same criterion on another device."""
         return replace(self, classes=self.classes.to(device))
 
