@@ -58,7 +58,7 @@ class FAB(Attack):
             self._approach(model, pixels, criterion, aim, rows, best)
         return best.points
 
-    def _approach(  # noqa: PLR0913, PLR0917 - one search, with what it shares with the others
+    def _approach(
         self,
         model: VisionModel,
         pixels: Tensor,
