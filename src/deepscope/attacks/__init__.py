@@ -3,6 +3,8 @@
 `attack` and `evaluate_attacks` take a model and images in any form; a method itself takes and returns tensors.
 """
 
+from deepscope.attacks.adaptive import averaged, defended
+from deepscope.attacks.auto import Stage, Strength, WorstCase, worst_case
 from deepscope.attacks.auto_pgd import AutoPGD
 from deepscope.attacks.base import Attack, Bounded, Norm, Shared, distance
 from deepscope.attacks.boundary import Boundary
@@ -50,14 +52,20 @@ __all__ = [
     "Patch",
     "Shared",
     "Square",
+    "Stage",
+    "Strength",
     "Subjects",
     "Targeted",
     "Universal",
     "Untargeted",
     "Verdict",
+    "WorstCase",
     "attack",
+    "averaged",
+    "defended",
     "distance",
     "evaluate_attacks",
+    "worst_case",
 ]
 
 discover(__name__)
