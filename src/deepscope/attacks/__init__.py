@@ -17,6 +17,7 @@ from deepscope.attacks.evaluation import AttackEvaluation, MethodEvaluation, eva
 from deepscope.attacks.evaluator import Verdict
 from deepscope.attacks.fab import FAB
 from deepscope.attacks.fooling import Fooling
+from deepscope.attacks.masking import Masking, Sign, gradient_masking
 from deepscope.attacks.one_pixel import OnePixel
 from deepscope.attacks.outcome import Outcome
 from deepscope.attacks.patch import Patch
@@ -44,6 +45,7 @@ __all__ = [
     "Criterion",
     "DeepFool",
     "Fooling",
+    "Masking",
     "MethodEvaluation",
     "MomentumPGD",
     "Norm",
@@ -51,6 +53,7 @@ __all__ = [
     "Outcome",
     "Patch",
     "Shared",
+    "Sign",
     "Square",
     "Stage",
     "Strength",
@@ -65,6 +68,7 @@ __all__ = [
     "defended",
     "distance",
     "evaluate_attacks",
+    "gradient_masking",
     "worst_case",
 ]
 
