@@ -17,11 +17,13 @@ from deepscope.attacks.evaluation import AttackEvaluation, MethodEvaluation, eva
 from deepscope.attacks.evaluator import Verdict
 from deepscope.attacks.fab import FAB
 from deepscope.attacks.fooling import Fooling
+from deepscope.attacks.hop_skip_jump import HopSkipJump
 from deepscope.attacks.masking import Masking, Sign, gradient_masking
 from deepscope.attacks.one_pixel import OnePixel
 from deepscope.attacks.outcome import Outcome
 from deepscope.attacks.patch import Patch
 from deepscope.attacks.pgd import FGSM, PGD, PGDL2, MomentumPGD
+from deepscope.attacks.spatial import Spatial
 from deepscope.attacks.square import Square
 from deepscope.attacks.subjects import Subjects
 from deepscope.attacks.universal import Universal
@@ -45,6 +47,7 @@ __all__ = [
     "Criterion",
     "DeepFool",
     "Fooling",
+    "HopSkipJump",
     "Masking",
     "MethodEvaluation",
     "MomentumPGD",
@@ -54,6 +57,7 @@ __all__ = [
     "Patch",
     "Shared",
     "Sign",
+    "Spatial",
     "Square",
     "Stage",
     "Strength",

@@ -167,6 +167,8 @@ class Robustness(Check):
         strongest = max(self.levels)
         left, most = (Estimate.of(result.metrics, f"accuracy/{attack}/{size:g}") for size in (level, strongest))
         ending = f"With {strongest:g} levels it is {share(most)}."
+        if result.metrics.get("masking/signs"):
+            ending = "There are signs of masked gradients, so the accuracy may be lower still."
         if result.metrics["gradients/vanished"]:
             ending = "Some gradients vanish, so the accuracy may be lower still."
         return Headline(
