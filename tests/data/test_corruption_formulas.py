@@ -231,7 +231,7 @@ def test_randomness_follows_from_seed_kind_severity_and_pixels(name: str, cat: I
     kind = Corruption.named(name)
 
     def made(image: Image.Image, corruption: Corruption = kind, seed: int = 0) -> np.ndarray:
-        return np.asarray(corruption.of(image, Session(seed=seed, quiet=True)))
+        return np.asarray(corruption.applied(image, Session(seed=seed, quiet=True)))
 
     first = made(cat)
     assert not np.array_equal(made(cat.rotate(90)), first)  # other images in between change nothing
