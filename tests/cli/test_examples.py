@@ -34,6 +34,7 @@ _CHEAP = {
     "attack": "--limit 2 --batch-size 2",
     "attack auto-pgd": "--steps 4",
     "attack boundary": "--queries 40 --starts 4",
+    "attack certify": "--limit 1 --samples 8 --first 2 --radii 0.1 --steps 1",
     "attack carlini-wagner": "--steps 3 --searches 2",
     "attack evaluate": "--limit 1",
     "attack one-pixel": "--queries 40 --population 4",
