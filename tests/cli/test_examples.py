@@ -86,7 +86,7 @@ def _named(example: str) -> str:
 def _quick(example: str) -> list[str]:
     words = shlex.split(example)[1:]
     for name in {words[0], " ".join(words[:2])}:
-        words += _CHEAP.get(name, "").split() if name != "attack" or words[1] != "evaluate" else []
+        words += _CHEAP.get(name, "").split() if name != "attack" or words[1] not in ("certify", "evaluate") else []
     return words
 
 

@@ -222,7 +222,16 @@ OF_CLASSES = {
         "explain grad-cam",
         "explain occlusion",
     ),
-    *("explain training", "models check", "models classes", "transfer export", "transfer predict", "visualize"),
+    *(
+        "explain training",
+        "models abstain",
+        "models calibrate",
+        "models check",
+        "models classes",
+        "transfer export",
+        "transfer predict",
+        "visualize",
+    ),
 }
 OF_PICTURES = {
     "attack certify",
@@ -242,6 +251,7 @@ REFUSED_BY_HEAD: dict[str, dict[str, set[str]]] = {
     "multilabel": {
         "must name a label": {"attack evaluate", "attack pgd", "attack square"},
         "several labels per image": {
+            *("models abstain", "models calibrate"),
             *("attack certify", "check image-map", "check labels", "check shortcuts", "check slices"),
             *("adapt evaluate", "adapt predict", "transfer predict"),
         },

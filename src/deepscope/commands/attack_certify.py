@@ -39,7 +39,7 @@ class AttackCertify(Command):
 
     name: ClassVar[str] = "certify"
     area: ClassVar[str] = "attack"
-    example: ClassVar[str] = "deepscope attack certify photos/ --sigma 0.12 --samples 500 --limit 20"
+    example: ClassVar[str] = "deepscope attack certify photos/ --sigma 0.12"
 
     folder: Path
     _: KW_ONLY
