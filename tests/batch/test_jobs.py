@@ -14,6 +14,7 @@ import pytest
 import torch
 from pyarrow import parquet
 
+import deepscope as ds
 from deepscope.attacks import PGD, Conditions, Square, evaluate_attacks
 from deepscope.attacks.evaluate_job import AttackEvaluateJob
 from deepscope.attacks.job import AttackJob
@@ -25,8 +26,9 @@ from deepscope.classification import classify
 from deepscope.classification.job import ClassifyJob
 from deepscope.errors import SettingError, UnsupportedError
 from deepscope.features.job import FeaturesJob
-from deepscope.models import load_model
+from deepscope.models import Preprocessing, load_model
 from deepscope.session import Session
+from networks import tiny_model
 
 JOBS: dict[str, Job] = {
     "classify": ClassifyJob("", top=2),
@@ -180,6 +182,32 @@ def test_tar_files_and_tables_give_the_rows_of_their_images(model_file: str, pho
     assert tar == images
     assert parquet_file == images
     assert {row["right"] for row in images} == {True, False}
+
+
+def test_several_labels_are_right_where_all_of_them_are(photos: Path, tmp_path: Path) -> None:
+    """As `Photos.correct` says of the same images: the most probable label alone is not enough."""
+    model = ds.wrap(
+        tiny_model().network, list("abcd"), preprocessing=Preprocessing(resize=16, crop=16), head="multilabel"
+    )
+    files = sorted(photos.rglob("*.png"))
+    plain = classify(model, files, top=None)
+    said = [frozenset(row[shown].tolist()) for row, shown in zip(plain.classes, plain.predictions)]
+    best = [int(row[0]) for row in plain.classes]
+    assert any(len(one) > 1 for one in said)
+    shown = [sorted(own) if row % 2 else [label] for row, (own, label) in enumerate(zip(said, best))]
+    names = [["a", "no label of it"], *(["abcd"[label] for label in own] for own in shown[1:])]
+    table = pyarrow.table({"image": [file.read_bytes() for file in files], "label": names})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    found = run(
+        ClassifyJob("", top=4), [tmp_path / "a.parquet"], Session(quiet=True, out=tmp_path / "out"), model=model
+    )
+    right = [None, *(frozenset(own) == truth for own, truth in zip(shown[1:], said[1:]))]
+    assert [row["right"] for row in rows(found)] == right
+    assert True in right
+    assert False in right
+    assert found.metrics["known"] == 15
+    assert found.metrics["exact-match"] == sum(map(bool, right)) / 15
+    assert "accuracy/top1" not in found.metrics
 
 
 def test_a_limit_draws_the_same_images_every_time(model_file: str, photos: Path, tmp_path: Path) -> None:

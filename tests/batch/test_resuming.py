@@ -108,12 +108,20 @@ def test_parts_of_another_job_are_left_alone(model_file: str, photos: Path, tmp_
     assert content(tmp_path) == before
 
 
-def test_parts_of_other_images_are_removed_with_a_word(
-    model_file: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    computed(model_file, photos / "hay", tmp_path / "out")
-    run(ClassifyJob(model_file), [photos / "snail"], Session(out=tmp_path / "out"))
-    assert "2 parts were removed: they are damaged, or of other images" in capsys.readouterr().err
+def test_parts_of_other_images_are_left_alone(model_file: str, photos: Path, tmp_path: Path) -> None:
+    job, out = ClassifyJob(model_file), Session(quiet=True, out=tmp_path / "out")
+    run(job, [photos / "hay"], out, sharding=Sharding(shard_size=4))
+    before = content(tmp_path / "out")
+    said = r"holds parts of a job on .*hay: name the same images, others only after them, or name another folder"
+    with pytest.raises(FileError, match=said):
+        run(job, [photos / "snail"], out)
+    with pytest.raises(FileError, match=r"on .*hay without a limit: name the same images"):
+        run(job, [photos / "hay"], out, limit=3)
+    assert content(tmp_path / "out") == before
+    with counting() as shards:
+        more = run(job, [photos / "hay", photos / "snail"], out)
+    assert (shards, len(more)) == ([2, 3], 16)
+    assert before.items() - {*content(tmp_path / "out").items()} == {(parts.ABOUT, before[parts.ABOUT])}
 
 
 def test_a_folder_is_reserved_while_it_is_locked(
@@ -128,11 +136,11 @@ def test_a_folder_is_reserved_while_it_is_locked(
         except FileError:
             held.append(True)
 
-    def reserved(folder: Path, about: Any) -> None:
+    def reserved(folder: Path, about: Any, images: Any) -> None:
         thread = threading.Thread(target=another, args=(folder,))
         thread.start()
         thread.join()
-        own(folder, about)
+        own(folder, about, images)
 
     monkeypatch.setattr(parts, "reserve", reserved)
     computed(model_file, photos, tmp_path)

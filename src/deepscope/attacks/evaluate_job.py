@@ -75,9 +75,7 @@ class AttackEvaluateJob(Job):
                         said = _said(outcome, place, attacker.model)
                         found.append((row, {"before": before[row], "method": method.name, **said}))
                         _count(tally, method.name, outcome, place)
-            found.sort(key=lambda one: one[0])  # stable: the attacks of an image keep their order
-            columns = {name: [values.get(name) for _, values in found] for name in self.columns()}
-            return Rows([row for row, _ in found], columns, tally)
+            return Rows.of(self.columns(), found, tally)
 
         return run
 

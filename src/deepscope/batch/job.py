@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
@@ -12,8 +12,9 @@ import torch
 
 from deepscope.ascent.streams import RowGenerators
 from deepscope.batch.tally import Tally
-from deepscope.inputs import Read
+from deepscope.inputs import Photos, Read
 from deepscope.models import VisionModel
+from deepscope.models.prediction import forward_alike
 from deepscope.registry import plain_value
 from deepscope.session import Session
 
@@ -34,6 +35,21 @@ class Rows:
     images: Sequence[int]
     columns: Mapping[str, Sequence[Any]]
     tally: Tally = field(default_factory=Tally)
+
+    @classmethod
+    def of(cls, columns: Columns, found: Iterable[tuple[int, Mapping[str, Any]]], tally: Tally) -> Rows:
+        """Rows as (image, values by column), in any order; those of an image keep theirs. A missing value is None."""
+        rows = sorted(found, key=lambda one: one[0])
+        return cls([image for image, _ in rows], {name: [own.get(name) for _, own in rows] for name in columns}, tally)
+
+    @classmethod
+    def joined(cls, columns: Columns, parts: Sequence[Rows]) -> Rows:
+        """The rows of images that were computed in several goes."""
+        tally = Tally()
+        for part in parts:
+            tally.add(part.tally)
+        together = {name: [value for part in parts for value in part.columns[name]] for name in columns}
+        return cls([image for part in parts for image in part.images], together, tally)
 
 
 Run: TypeAlias = Callable[[Read], Rows]
@@ -93,6 +109,11 @@ def alone(session: Session, batch_size: int) -> int:
 def each(count: int, size: int) -> Iterator[range]:
     """The rows 0 to `count`, up to `size` of them at a time."""
     return (range(start, min(start + size, count)) for start in range(0, count, size))
+
+
+def scored(model: VisionModel, batch: Read, session: Session, size: int) -> Photos:
+    """A batch with its logits, whose bits depend on `size` and not on the other images."""
+    return Photos.of(model, batch, forward_alike(model, batch.pixels, session, size))
 
 
 def rng_of(session: Session, digests: Sequence[bytes], *stream: str) -> torch.Generator:

@@ -161,18 +161,26 @@ def create(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
-def reserve(folder: Path, about: Mapping[str, Any]) -> None:
+def reserve(folder: Path, about: Mapping[str, Any], images: Mapping[str, Any]) -> None:
     """Say in the folder what its parts are parts of. Whoever calls this holds the folder's lock.
 
+    Args:
+        folder: of the parts.
+        about: what each part depends on besides its images.
+        images: `named`, the files and folders in order, and `limit`.
+
     Raises:
-        FileError: it holds parts of another job, or cannot be written to.
+        FileError: it holds parts of another job or of other images, or cannot be written to.
     """
     path = folder / ABOUT
     with _writable(folder):
         if path.is_file():
-            _compare(folder, _known(path), about)
+            old = _known(path)
+            _compare(folder, old, about)
+            _compare_images(folder, old.get("images"), images)
         with atomic(path) as temporary:
-            temporary.write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            text = json.dumps({**about, "images": images}, indent=1, sort_keys=True)
+            temporary.write_text(text + "\n", encoding="utf-8")
 
 
 @contextmanager
@@ -209,6 +217,26 @@ def _compare(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> No
                 f"delete {folder}",
                 path=folder,
             )
+
+
+def _compare_images(folder: Path, old: Any, new: Mapping[str, Any]) -> None:
+    """Raises FileError where other images are named: parts of the earlier ones would be removed.
+
+    More images may be named after those of before: the parts of these stay.
+    """
+    before: Mapping[str, Any] = old if isinstance(old, dict) else {}
+    named, wanted, limit = list(before.get("named") or ()), list(new["named"]), before.get("limit")
+    if named == wanted and limit == new["limit"]:
+        return
+    if named == wanted[: len(named)] and limit is None and new["limit"] is None:
+        return
+    first = ", ".join(named[:3]) + (", ..." if len(named) > 3 else "")
+    drawn = "" if limit == new["limit"] else f" with limit {limit}" if limit else " without a limit"
+    raise FileError(
+        f"{folder} holds parts of a job on {first}{drawn}: name the same images, others only after them, or name "
+        f"another folder; to discard the parts, delete {folder}",
+        path=folder,
+    )
 
 
 def _storable(values: Sequence[Any]) -> Sequence[Any]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -147,13 +147,23 @@ def run_shard(opened: OpenJob, shard: Shard) -> Part:
 def _labelled(model: VisionModel, shard: Shard) -> Iterator[Item]:
     """The images, each with the classes that are right answers."""
     by_wnid = {wnid: index for index, wnid in enumerate(model.wnids)}
-    for place, item in zip(shard.places, opened(shard.places), strict=True):
+    meant = cache(lambda label: labelled_answers(model, [label])[0])
+    for place, (source, label) in zip(shard.places, opened(shard.places), strict=True):
         answer = None
-        if item.label is not None and shard.known is not None:
-            answer = labelled_answers(model, [item.label])[0]  # type: ignore[list-item]
+        if isinstance(label, tuple):
+            answer = _shown(model, [meant(one) for one in label])
+        elif label is not None and shard.known is not None:
+            answer = meant(label)
         elif shard.known is not None and not place.name:
             answer = shard.known.answer(place.path, by_wnid)
-        yield replace(item, label=answer)
+        yield Item(source, place.path, answer)
+
+
+def _shown(model: VisionModel, answers: Sequence[frozenset[int]]) -> frozenset[int] | None:
+    """The classes of an image with several labels; None where a model of several labels does not know one of them."""
+    if model.head.kind == "multilabel" and not all(answers):
+        return None
+    return frozenset[int]().union(*answers)
 
 
 @contextmanager
