@@ -167,7 +167,7 @@ def reserve(folder: Path, about: Mapping[str, Any], images: Mapping[str, Any]) -
     Args:
         folder: of the parts.
         about: what each part depends on besides its images.
-        images: `named`, the files and folders in order, and `limit`.
+        images: `named`, the files and folders in order; `limit`; and `parts`, into how many they are cut.
 
     Raises:
         FileError: it holds parts of another job or of other images, or cannot be written to.
@@ -197,6 +197,24 @@ def recorded_size(folder: Path) -> int | None:
     """Images per part in a folder of parts; None where there is none."""
     size = _known(folder / ABOUT).get("shard_size")
     return size if isinstance(size, int) and size > 0 else None
+
+
+def described(folder: Path) -> dict[str, Any]:
+    """What a folder of parts says of itself; nothing where it is not readable."""
+    return _known(folder / ABOUT)
+
+
+def require_whole(path: Path) -> None:
+    """Raises FileError where the bytes of a part are not those that were written."""
+    name, found = _NAME.fullmatch(path.name), hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                found.update(piece)
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror or error}", path=path) from None
+    if name is None or found.hexdigest()[:32] != name[2]:
+        raise FileError(f"{path} is damaged: run the command that wrote it again", path=path)
 
 
 def _known(path: Path) -> dict[str, Any]:
