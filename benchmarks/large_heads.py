@@ -2,8 +2,8 @@
 
     python benchmarks/large_heads.py --rows 1000000 --head ridge
 
-Features are drawn block by block from a seed, in place of the Parquet parts of `transfer features`, so that the disk of the
-machine is not measured. Every pass draws them again; its time is printed beside that of the fit.
+Features are drawn block by block from a seed, in place of the Parquet parts of `transfer features`, so that the disk of
+the machine is not measured. Every pass draws them again; its time is printed beside that of the fit.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def main() -> None:
     seconds, peak = time.monotonic() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
         f"{given.head}, {given.rows:,} x {given.dimension}, {given.classes} classes: peak {peak:.0f} MB "
-        f"({before:.0f} MB before the fit), {seconds:.0f} s, of which {passes[1]:.0f} s drew features, {passes[0]} passes, "
+        f"({before:.0f} MB before the fit), {seconds:.0f} s, {passes[1]:.0f} s of it to draw features, {passes[0]} passes, "
         f"{fitted.setting}, accuracy {fitted.accuracy_out_of_fold(labels[sample]):.3f}"
     )
 

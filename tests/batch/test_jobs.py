@@ -23,9 +23,12 @@ from deepscope.attributions.evaluate_job import ExplainEvaluateJob
 from deepscope.attributions.job import ExplainJob
 from deepscope.batch import Job, Sharding, Summary, rng_of, run
 from deepscope.classification import classify
+from deepscope.classification.corruptions_job import CorruptionsJob
 from deepscope.classification.job import ClassifyJob
+from deepscope.data.corruptions import Corruption
 from deepscope.errors import SettingError, UnsupportedError
 from deepscope.features.job import FeaturesJob
+from deepscope.images import decode
 from deepscope.models import Preprocessing, load_model
 from deepscope.session import Session
 from networks import tiny_model
@@ -42,6 +45,7 @@ JOBS: dict[str, Job] = {
     "attack": AttackJob("", method=PGD(steps=2), target="random"),
     "attack by queries": AttackJob("", method=Square(queries=10)),
     "features": FeaturesJob(""),
+    "corruptions": CorruptionsJob("", severities=(4,)),
 }
 
 
@@ -73,7 +77,7 @@ def test_rows_do_not_depend_on_the_cut_or_the_company(name: str, model_file: str
     assert some == {str(path): whole[str(path)] for path in few}
 
 
-@pytest.mark.parametrize("name", ["explain", "explain by masks", "attack", "attack by queries"])
+@pytest.mark.parametrize("name", ["explain", "explain by masks", "attack", "attack by queries", "corruptions"])
 def test_rows_depend_on_the_seed(name: str, model_file: str, photos: Path, tmp_path: Path) -> None:
     job = replace(JOBS[name], model=model_file)
     first, other = (computed(job, photos, tmp_path / str(seed), 8, seed=seed) for seed in (0, 1))
@@ -182,6 +186,26 @@ def test_tar_files_and_tables_give_the_rows_of_their_images(model_file: str, pho
     assert tar == images
     assert parquet_file == images
     assert {row["right"] for row in images} == {True, False}
+
+
+def test_corrupted_images_are_those_of_the_corruption_alone(model_file: str, photos: Path, tmp_path: Path) -> None:
+    session = Session(quiet=True)
+    found = computed(CorruptionsJob(model_file, severities=(2, 5)), photos, tmp_path / "out", 5)
+    model, own = load_model(model_file, session), rows(found)
+    assert len(own) == 16 * (1 + 2 * len(Corruption.members()))
+    for row in own[3::17]:
+        image = decode(row["path"])
+        if row["corruption"] != "none":
+            kind = replace(Corruption.named(row["corruption"]), severity=row["severity"])
+            image = kind(image, session.rng("corruption", kind.name, kind.severity, row["sha256"]))
+        with torch.inference_mode():
+            scores = model.probabilities(model(model.preprocessing(image)[None]))[0]
+        assert model.categories[int(scores.argmax())] == row["label"]
+        assert float(scores.max()) == pytest.approx(row["probability"], abs=1e-6)
+    right = [row["right"] for row in own if (row["corruption"], row["severity"]) == ("contrast", 5)]
+    assert found.metrics["accuracy/contrast/5"] == sum(right) / 16
+    damaged = [row["right"] for row in own if row["severity"]]
+    assert found.metrics["accuracy/corrupted"] == pytest.approx(sum(damaged) / len(damaged))
 
 
 def test_several_labels_are_right_where_all_of_them_are(photos: Path, tmp_path: Path) -> None:

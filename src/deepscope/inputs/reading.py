@@ -35,6 +35,7 @@ class Read:
         total: images that were given, in all batches.
         known: whether the answer is known, image by image.
         named: what the data calls the class of each image; None where it does not.
+        sources: the images before preprocessing, or their files.
     """
 
     rows: tuple[int, ...]
@@ -46,6 +47,7 @@ class Read:
     total: int = 0
     known: tuple[bool, ...] = ()
     named: tuple[str | None, ...] = ()
+    sources: tuple[images.Source | Tensor, ...] = ()
 
 
 def read(
@@ -102,6 +104,7 @@ def read(
                 found.count or 0,
                 tuple(bool(labels) or (several and item.label is not None) for labels, (item, _) in zip(shown, taken)),
                 tuple(item.named for item, _ in taken),
+                tuple(item.source for item, _ in taken),
             )
             skipped = ()
             advance(len(batch.rows) + len(batch.skipped))
