@@ -55,8 +55,8 @@ def main() -> None:
     seconds, peak = time.monotonic() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
         f"{given.head}, {given.rows:,} x {given.dimension}, {given.classes} classes: peak {peak:.0f} MB "
-        f"({before:.0f} MB before the fit), {seconds:.0f} s, {passes[1]:.0f} s of it to draw features, {passes[0]} passes, "
-        f"{fitted.setting}, accuracy {fitted.accuracy_out_of_fold(labels[sample]):.3f}"
+        f"({before:.0f} MB before the fit), {seconds:.0f} s, {passes[1]:.0f} s of it to draw features, "
+        f"{passes[0]} passes, {fitted.setting}, accuracy {fitted.accuracy_out_of_fold(labels[sample]):.3f}"
     )
 
 

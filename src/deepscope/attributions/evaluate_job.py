@@ -12,7 +12,7 @@ from deepscope.attributions.evaluate import EVALUATED
 from deepscope.attributions.faithfulness import Measure
 from deepscope.attributions.measuring import CHANCE, NOTHING, Batch, measured
 from deepscope.attributions.naming import as_measures, as_methods, labels
-from deepscope.batch import Job, Rows, Tally, alone, each, rng_of, scored
+from deepscope.batch import Job, Rows, Tally, alone, rng_of, scored, together
 from deepscope.batch.job import Columns, Run
 from deepscope.inputs import Photos, Read
 from deepscope.models import VisionModel
@@ -52,8 +52,10 @@ class ExplainEvaluateJob(Job):
         def run(batch: Read) -> Rows:
             photos = scored(model, batch, session, size)
             found, tally = list[tuple[int, dict[str, Any]]](), Tally()
-            for rows in each(len(photos), size):
-                found += _some(methods, measures, photos[list(rows)], session, tally)
+            for some in together(
+                range(len(photos)), size, lambda own: _some(methods, measures, photos[own], session, tally)
+            ):
+                found += some
             return Rows.of(self.columns(), found, tally)
 
         return run

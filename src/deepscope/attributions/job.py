@@ -13,7 +13,7 @@ from deepscope.attributions.attribution import Attribution, per_pixel
 from deepscope.attributions.explain import asked, attribute, classes_of
 from deepscope.attributions.naming import as_method
 from deepscope.attributions.targets import Question, Target
-from deepscope.batch import Job, Rows, Tally, alone, each, rng_of, scored
+from deepscope.batch import Job, Rows, Tally, alone, rng_of, scored, together
 from deepscope.batch.job import Columns, Run
 from deepscope.inputs import Photos, Read
 from deepscope.models import VisionModel
@@ -61,8 +61,9 @@ class ExplainJob(Job):
 
         def run(batch: Read) -> Rows:
             photos = scored(model, batch, session, size)
-            own = (photos[list(rows)] for rows in each(len(photos), size))
-            return Rows.joined(self.columns(), [self._some(method, question, some, session) for some in own])
+            rows = range(len(photos))
+            parts = together(rows, size, lambda own: self._some(method, question, photos[own], session))
+            return Rows.joined(self.columns(), list(parts))
 
         return run
 

@@ -6,7 +6,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import torch
 
@@ -14,9 +14,12 @@ from deepscope.ascent.streams import RowGenerators
 from deepscope.batch.tally import Tally
 from deepscope.inputs import Photos, Read
 from deepscope.models import VisionModel
+from deepscope.models.batching import batches
 from deepscope.models.prediction import forward_alike
 from deepscope.registry import plain_value
 from deepscope.session import Session
+
+Computed = TypeVar("Computed")
 
 Columns: TypeAlias = Mapping[str, str]
 """Name of a column -> its type as Arrow spells it: "int32", "float32", "bool", "string", "binary", "list<float32>"."""
@@ -106,9 +109,18 @@ def alone(session: Session, batch_size: int) -> int:
     return 1 if session.device.type == "cpu" else batch_size
 
 
-def each(count: int, size: int) -> Iterator[range]:
-    """The rows 0 to `count`, up to `size` of them at a time."""
-    return (range(start, min(start + size, count)) for start in range(0, count, size))
+def together(rows: Sequence[int], size: int, compute: Callable[[list[int]], Computed]) -> Iterator[Computed]:
+    """`compute` on up to `size` images at a time, on fewer and fewer while memory runs out.
+
+    Args:
+        rows: places of images in a batch.
+        size: images at a time.
+        compute: takes some of the rows. It may be called again with fewer of them.
+
+    Raises:
+        SettingError: memory does not suffice for a single image.
+    """
+    return (found for _, found in batches(len(rows), lambda part: compute(list(rows[part])), size=size))
 
 
 def scored(model: VisionModel, batch: Read, session: Session, size: int) -> Photos:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 BLOCK = 4096
 """Rows of a block. It is the same however the features are stored, and with it the order of every sum."""
-_SAMPLE = 20_000
+_SAMPLE = 8192
 """Rows, at most, whose scores without themselves are kept, and on which the SVM's C is chosen."""
 _SCORES = 2**24
 """Scores of such rows, at most."""
