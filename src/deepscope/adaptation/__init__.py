@@ -7,6 +7,8 @@ from deepscope.adaptation.adapt import AdaptedModel, adapt
 from deepscope.adaptation.adaptation import Adaptation, Seen, View
 from deepscope.adaptation.adversarial_teacher import AdversarialTeacher
 from deepscope.adaptation.augmentation import Augmentation
+from deepscope.adaptation.cdan import Cdan
+from deepscope.adaptation.class_confusion import MinimumClassConfusion
 from deepscope.adaptation.coral import Coral
 from deepscope.adaptation.dann import Dann
 from deepscope.adaptation.distance import proxy_a_distance
@@ -38,6 +40,7 @@ __all__ = [
     "AdaptiveNormalisation",
     "AdversarialTeacher",
     "Augmentation",
+    "Cdan",
     "Coral",
     "Dann",
     "DigitNetwork",
@@ -48,6 +51,7 @@ __all__ = [
     "FeatureNetwork",
     "Labelled",
     "MaximumMeanDiscrepancy",
+    "MinimumClassConfusion",
     "Outputs",
     "PseudoLabels",
     "Recipe",
