@@ -31,6 +31,7 @@ from painted import paint_folder
 
 _CHEAP = {
     "adapt fit": "--epochs 1",
+    "adapt tune": "--limit 8 --batch-size 4",
     "attack": "--limit 2 --batch-size 2",
     "attack auto-pgd": "--steps 4",
     "attack boundary": "--queries 40 --starts 4",

@@ -33,7 +33,7 @@ class AdaptTune(Command):
 
     area: ClassVar[str] = "adapt"
     name: ClassVar[str] = "tune"
-    example: ClassVar[str] = "deepscope adapt tune my-model/ --target night-photos/ --out tuned/"
+    example: ClassVar[str] = "deepscope adapt tune my-model/ --target new-photos/ --out tuned/"
     makes: ClassVar[tuple[str, ...]] = ("model.json", "model.safetensors")
 
     model: str
