@@ -107,7 +107,7 @@ def main() -> None:
         runs.append(figures)
         if not arguments.json:
             for choice in tuned.choices:
-                print(f"  {choice.name}: score {choice.score:.3f}, alarm: {choice.signs.alarm or 'none'}")
+                print(f"  {choice.name}: score {choice.score}, alarm: {choice.signs.alarm or 'none'}")
             print(f"seed {seed}, {arguments.corruption}, taken: {tuned.chosen}")
             print(*(f"  {name} {value:.3f}" for name, value in figures.items()), sep="\n", flush=True)
     if arguments.json:

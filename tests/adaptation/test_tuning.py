@@ -171,6 +171,14 @@ def test_a_tuning_that_collapses_falls_back_to_the_source_model(seed: int) -> No
     assert found.result().metrics["fell-back"] == 1
 
 
+def test_a_training_that_diverges_falls_back_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deepscope.adaptation.tent.uncertainty", lambda probabilities: probabilities.sum() * torch.nan)
+    found = tune(smooth_model(batch_norm=True), pictures(), method="tent", batch_size=8, session=QUIET)
+    assert found.fell_back and found.choices[-1].signs.alarm == "its scores are no longer finite"
+    assert found.choices[-1].score is None and "diverged" in found.choices[-1].name
+    assert found.result().metrics["fell-back"] == 1
+
+
 @pytest.mark.parametrize("method", Tuning.members(), ids=str)
 def test_every_method_repeats_its_bits_and_leaves_the_model_alone(method: str) -> None:
     model = smooth_model(batch_norm=True)

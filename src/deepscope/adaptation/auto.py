@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from deepscope.adaptation.self_training import SelfTraining
 from deepscope.adaptation.statistics_of_target import Statistics
-from deepscope.adaptation.tuning import Proposal, Target, Tuning, batch_norms, require_norms
+from deepscope.adaptation.tuning import Proposal, Target, Tuning, batch_norms
 from deepscope.models import VisionModel
 from deepscope.settings import Count, Positive
 
@@ -33,8 +33,8 @@ class Auto(Tuning):
     rate: Positive = SelfTraining.rate
 
     def require(self, model: VisionModel) -> None:
-        """It needs normalisation layers."""
-        require_norms(model, self.name)
+        """It needs what self-training needs."""
+        SelfTraining().require(model)
 
     def propose(self, source: Proposal, target: Target) -> Iterator[Proposal]:
         """Statistics, then self-training."""

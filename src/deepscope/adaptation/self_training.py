@@ -41,7 +41,7 @@ class SelfTraining(Tuning):
         mix: share of the target's statistics in batch normalisation, which stay fixed in training; 0 keeps the model's.
     """
 
-    epochs: Count = 4
+    epochs: Count = 3
     rate: Positive = 1e-4
     pseudo: Annotated[float, Range()] = 0.3
     mix: Share = 1.0
@@ -59,7 +59,7 @@ class SelfTraining(Tuning):
         step, rows = _Step(made, self, target), target.rows()
 
         def batch(moment: Moment) -> tuple[Tensor, Tensor]:
-            chosen = rows(moment.step)
+            chosen = moment.share(rows(moment.step))
             return chosen, target.batch(chosen)
 
         fit(step, batch, steps=self.epochs * rows.steps, session=target.session)

@@ -48,9 +48,11 @@ class Tent(Tuning):
         """One model."""
         made = copied(source.model)
         step, rows = TentStep(made, self.rate), target.rows()
-        fit(
-            step, lambda moment: target.batch(rows(moment.step)), steps=self.epochs * rows.steps, session=target.session
-        )
+
+        def batch(moment: Moment) -> Tensor:
+            return target.batch(moment.share(rows(moment.step)))
+
+        fit(step, batch, steps=self.epochs * rows.steps, session=target.session)
         made.network.eval().requires_grad_(False)
         if batch_norms(made.network):
             estimate(made, target)

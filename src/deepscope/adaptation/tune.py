@@ -29,6 +29,7 @@ from deepscope.models.saved import require_architectures
 from deepscope.render import Presented
 from deepscope.session import Session
 from deepscope.statistics import Estimate
+from deepscope.training import Diverged
 
 _FEW = 64
 
@@ -39,12 +40,12 @@ class Scored:
 
     Attributes:
         name: what was done: "source", "statistics, mix 0.3".
-        score: of the label-free validator; higher is better.
+        score: of the label-free validator; higher is better. None where training diverged.
         signs: its predictions beside those of the source model.
     """
 
     name: str
-    score: float
+    score: float | None
     signs: Signs
 
 
@@ -204,11 +205,15 @@ def _choose(method: Tuning, source: Proposal, target: Target) -> tuple[Proposal,
     """The best of what the method proposes, and what was tried. No more than two tuned networks are held at a time."""
     best = source if method.choose else None
     tried = [Scored(source.name, source.score, signs(source.probabilities, source.probabilities))]
-    for proposal in method.propose(source, target):
-        found = Scored(proposal.name, proposal.score, signs(source.probabilities, proposal.probabilities))
-        tried.append(found)
-        if not found.signs.alarm and (best is None or proposal.score > best.score):
-            best = proposal
+    try:
+        for proposal in method.propose(source, target):
+            found = Scored(proposal.name, proposal.score, signs(source.probabilities, proposal.probabilities))
+            tried.append(found)
+            if not found.signs.alarm and (best is None or proposal.score > best.score):
+                best = proposal
+    except Diverged:
+        nothing = torch.full_like(source.probabilities, torch.nan)
+        tried.append(Scored(f"{method.name}, diverged", None, signs(source.probabilities, nothing)))
     return best or source, tuple(tried)
 
 
