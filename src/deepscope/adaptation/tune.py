@@ -18,7 +18,7 @@ from deepscope.adaptation.loading import DomainData, called, opened
 from deepscope.adaptation.tuning import Proposal, Target, Tuning
 from deepscope.adaptation.validators import Validator
 from deepscope.data import DigitSplit
-from deepscope.errors import DataError, SettingError, UnsupportedError
+from deepscope.errors import DataError, ModelError, SettingError, UnsupportedError
 from deepscope.images import Skipped
 from deepscope.inputs import nothing_readable, read
 from deepscope.inputs.examples import Examples
@@ -211,7 +211,7 @@ def _choose(method: Tuning, source: Proposal, target: Target) -> tuple[Proposal,
             tried.append(found)
             if not found.signs.alarm and (best is None or proposal.score > best.score):
                 best = proposal
-    except Diverged:
+    except (Diverged, ModelError):  # a model whose scores are not finite raises ModelError
         nothing = torch.full_like(source.probabilities, torch.nan)
         tried.append(Scored(f"{method.name}, diverged", None, signs(source.probabilities, nothing)))
     return best or source, tuple(tried)
