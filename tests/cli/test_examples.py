@@ -31,6 +31,7 @@ from painted import paint_folder
 
 _CHEAP = {
     "adapt fit": "--epochs 1",
+    "adapt tune": "--limit 8 --batch-size 4",
     "attack": "--limit 2 --batch-size 2",
     "attack auto": "--limit 2 --steps 2 --targets 1 --queries 5",
     "attack auto-pgd": "--steps 4",
