@@ -20,7 +20,8 @@ from deepscope.cli.program import run
 from deepscope.errors import DeepscopeError, MissingExtraError, SettingError
 from deepscope.features import extract
 from deepscope.features.engine import engine_of
-from deepscope.features.extraction import BATCH, _forward, backbone_of
+from deepscope.features.extraction import backbone_of
+from deepscope.features.passes import BATCH, Quick
 from deepscope.models import Preprocessing, VisionModel, engines, measured, serving
 from deepscope.models.classifier import View
 from deepscope.models.engines import ENGINES, Engine
@@ -62,7 +63,6 @@ class Counting:
     extra: str = "onnx"
     first_use: float = 1
     installed: bool = True
-    whole_batches: bool = False
 
     def here(self) -> bool:
         return self.installed
@@ -126,8 +126,10 @@ def test_the_features_of_an_image_do_not_depend_on_its_company(name: str, tmp_pa
     engine = engine_of(backbone, model.preprocessing, session, images=40, batch=BATCH)
     assert (engine is None) == (name == "torch")
 
+    run = engine or Quick(backbone, PIXELS[:1], session)
+
     def features(pixels: Tensor) -> Any:
-        parts = [engine(part) if engine else _forward(backbone, part, session.device) for part in pixels.split(BATCH)]
+        parts = [run(part) for part in pixels.split(BATCH)]
         return np.concatenate([part[0] for part in parts])
 
     whole = features(PIXELS)

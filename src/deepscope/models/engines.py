@@ -35,8 +35,6 @@ class Engine(ABC):
     """The extra that installs them; empty where they come with deepscope."""
     first_use: ClassVar[float]
     """Seconds that building about takes on one core, before it was measured."""
-    whole_batches: ClassVar[bool] = False
-    """Whether an image's bits are known to depend on the size of its batch."""
 
     def here(self) -> bool:
         """Whether it is installed."""

@@ -37,12 +37,12 @@ class Chosen:
     Attributes:
         name: the engine's.
         run: the function.
-        alone: whether an image's bits are independent of its batch, as far as the probe shows.
+        network: what `Kept` calls the module; it changes with all that the outputs depend on.
     """
 
     name: str
     run: Run
-    alone: bool
+    network: str
 
 
 def not_used(session: Session, why: str) -> None:
@@ -140,7 +140,7 @@ def _by_measuring(
     reference: Run,
     here: dict[str, Engine],
 ) -> Chosen | None:
-    known, built = dict(kept.decision()), {}
+    known, built = kept.known(), {}
     before = len(known)
     if not before:
         known["torch"] = _seconds(reference, example)
@@ -155,7 +155,7 @@ def _by_measuring(
             known[name] = _seconds(chosen.run, example) if chosen else float("inf")
             built |= {name: chosen} if chosen else {}
     if len(known) > before:
-        kept.decide(known)
+        kept.keep("engines", known)
     names = [name for name in known if name in here and known[name] < known["torch"]]
     best = min(names, key=lambda name: known[name], default=None)
     if best is None:
@@ -182,12 +182,7 @@ def _built(engine: Engine, module: nn.Module, example: Tensor, kept: Kept, agree
         wanted = module(example)  # first: an export may need what a pass finds out
     run = engine.build(module, example, kept.exported)
     found = run(example)
-    if not agree(found, wanted):
-        return None
-    alone = not engine.whole_batches and all(
-        torch.equal(found[:size], run(example[:size])) for size in range(1, len(example))
-    )
-    return Chosen(engine.name, run, alone)
+    return Chosen(engine.name, run, kept.name) if agree(found, wanted) else None
 
 
 def _seconds(run: Run, example: Tensor) -> float:
