@@ -18,7 +18,7 @@ from deepscope.models.classifier import Backbone
 from deepscope.models.engines import Engine, Export, Run
 from deepscope.models.measured import Kept
 from deepscope.models.preprocessing import from_levels
-from deepscope.models.serving import FEW, not_used, quickest
+from deepscope.models.serving import may_serve, not_used, quickest
 from deepscope.session import Session
 
 
@@ -45,7 +45,7 @@ def engine_of(
     backbone: Backbone, geometry: Preprocessing, session: Session, *, images: int, batch: int
 ) -> FeatureEngine | None:
     """What runs the backbone over that many images of one size; None for PyTorch."""
-    if session.engine == "torch" or (session.engine == "auto" and images < FEW):
+    if not may_serve(backbone.network, session, images):
         return None
     if geometry.crop is None and isinstance(geometry.resize, int):
         return not_used(session, "images that are not cropped have many sizes")

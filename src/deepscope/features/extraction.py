@@ -15,7 +15,7 @@ from PIL import features as pillow
 from torch import Tensor
 
 from deepscope import images
-from deepscope.devices import wait_for_others
+from deepscope.devices import processes, wait_for_others
 from deepscope.errors import DataError
 from deepscope.features.engine import engine_of
 from deepscope.features.passes import BATCH, Layer, ViewPass, batch_size
@@ -82,6 +82,8 @@ def extract(
         DataError: no image could be read.
     """
     session = replace(session, device=model.device)  # a network that the caller holds may be elsewhere
+    if session.engine == "auto" and processes() > 1:
+        session = replace(session, engine="torch")  # each could choose another one
     cache = Cache(session, session.cache / "features")
     geometry = preprocessing or model.preprocessing
     identity = {**_identity(model, session), "pixels": replace(geometry, mean=(0.0,) * 3, std=(1.0,) * 3).to_json()}
