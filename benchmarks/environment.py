@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from deepscope.models.measured import machine
+from deepscope.machine import machine
 
 _TELLING = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "sve")
 """Instruction sets that decide how quick a network is; the processor lists a hundred more."""

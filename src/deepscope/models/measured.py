@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
-from contextlib import suppress
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from deepscope.kept import Cache, code_of
+from deepscope.machine import machine
 from deepscope.models.engines import Engine, as_onnx
 from deepscope.models.identity import network_sha256
 from deepscope.session import Session
@@ -70,22 +65,3 @@ class Kept:
             if len(content) < _MOST_BYTES:
                 self._cache.write(f"{self.name}.onnx", content)
         return content
-
-
-@cache
-def machine() -> dict[str, Any]:
-    """The processor, its instruction sets, and the versions that speed depends on."""
-    with suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        found = {line.partition(":")[0].strip(): line.partition(":")[2].strip() for line in lines}
-        model, flags = found.get("model name", platform.processor()), found.get("flags", "").split()
-        return {"processor": model, "flags": sorted(flags), "versions": _versions()}
-    return {"processor": platform.processor() or platform.machine(), "flags": [], "versions": _versions()}
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in ("torch", "torchvision", "timm", "onnxruntime", "openvino"):
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
