@@ -71,9 +71,14 @@ def first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def processes() -> int:
+    """How many processes share the work: more than one under `torchrun`."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def wait_for_others() -> None:
     """Under `torchrun`, wait until every process has come this far."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if processes() > 1:
         from accelerate import PartialState
 
         PartialState()  # joins the processes, where this one has not yet

@@ -160,10 +160,12 @@ def test_an_attack_on_many_images_is_refused(model_file: str, photos: Path, tmp_
         computed(AttackJob(model_file, method="universal"), photos, tmp_path / "out", 5)
 
 
-def test_an_engine_must_be_named(model_file: str, photos: Path, tmp_path: Path) -> None:
+def test_parts_are_computed_by_the_reference_unless_an_engine_is_named(
+    model_file: str, photos: Path, tmp_path: Path
+) -> None:
     session = Session(quiet=True, out=tmp_path / "out", engine="auto")
-    with pytest.raises(SettingError, match="engine must be named"):
-        run(ClassifyJob(model_file), [photos], session)
+    assert run(ClassifyJob(model_file), [photos], session).computed
+    assert run(ClassifyJob(model_file), [photos], replace(session, engine="torch")).computed == 0
 
 
 def test_tar_files_and_tables_give_the_rows_of_their_images(model_file: str, photos: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from deepscope.batch.sharding import Sharding
 from deepscope.batch.summary import Summary
 from deepscope.batch.tally import Tally
 from deepscope.batch.worker import Done, Work, versions
-from deepscope.errors import FileError, JobError, SettingError
+from deepscope.errors import FileError, JobError
 from deepscope.files import lock
 from deepscope.images import Skipped
 from deepscope.models import VisionModel
@@ -66,9 +66,7 @@ def run(
     parts.require_parquet()
     folder = session.require_out("the parts") / parts.FOLDER
     if session.engine == "auto":
-        raise SettingError(
-            "engine", "must be named for a job in parts: workers could choose different ones", got="auto"
-        )
+        session = replace(session, engine="torch")  # workers could choose different ones
     execute = executor_of(sharding)
     job = replace(job, keep_arrays=sharding.keep_arrays)
     opened = OpenJob.of(job, session, model)
