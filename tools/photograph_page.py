@@ -27,11 +27,16 @@ _STATE = (
 
 
 def use(page: Page) -> None:
-    """Grow the class image and wait for everything else."""
+    """Wait for the first answers, then ask once more, as everybody does after the first look; grow the class image."""
+    answered = page.locator(".ap-model[aria-busy=false] .ex-bars li:first-child")
+    answered.nth(1).wait_for()
+    page.locator(".ap-verdict[data-tone]").wait_for()
+    for method in ("layer-cam", "grad-cam"):
+        page.locator("#answers select").first.select_option(method)
+        answered.nth(1).wait_for()
     page.locator("#dream ~ .ap-row button").click()
     page.locator(".ap-grown p", has_text="Step 80 of 80").wait_for()
-    page.locator(".ap-verdict[data-tone]").wait_for()
-    page.locator(".ap-model[aria-busy=false]").nth(1).wait_for()
+    answered.nth(1).wait_for()
 
 
 def main() -> None:
@@ -53,7 +58,7 @@ def main() -> None:
         server.should_exit = True
         thread.join()
     with Image.open(FILE) as image:
-        image.convert("RGB").quantize(200).save(FILE, optimize=True)
+        image.convert("RGB").quantize(256).save(FILE, optimize=True)
     print(FILE)
 
 
