@@ -31,13 +31,19 @@ from painted import paint_folder
 
 _CHEAP = {
     "adapt fit": "--epochs 1",
+    "adapt tune": "--limit 8 --batch-size 4",
     "attack": "--limit 2 --batch-size 2",
+    "attack auto": "--limit 2 --steps 2 --targets 1 --queries 5",
     "attack auto-pgd": "--steps 4",
     "attack boundary": "--queries 40 --starts 4",
+    "attack certify": "--limit 1 --samples 8 --first 2 --radii 0.1 --steps 1",
     "attack carlini-wagner": "--steps 3 --searches 2",
     "attack evaluate": "--limit 1",
+    "attack fab": "--steps 2 --targets 2",
+    "attack hop-skip-jump": "--queries 40 --starts 4",
     "attack one-pixel": "--queries 40 --population 4",
     "attack patch": "--steps 3",
+    "attack spatial": "--draws 4",
     "attack universal": "--steps 3",
     "concepts find": "--evaluated 2",
     "concepts tcav": "--random-sets 9 --counterparts 1",
@@ -87,7 +93,7 @@ def _named(example: str) -> str:
 def _quick(example: str) -> list[str]:
     words = shlex.split(example)[1:]
     for name in {words[0], " ".join(words[:2])}:
-        words += _CHEAP.get(name, "").split() if name != "attack" or words[1] != "evaluate" else []
+        words += _CHEAP.get(name, "").split() if name != "attack" or words[1] not in ("certify", "evaluate") else []
     return words
 
 
@@ -174,7 +180,7 @@ def test_the_example_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     performed: list[Command] = []
-    if _named(example) in _LONG or _named(example).split()[0] in {"study", "report"}:
+    if _named(example) in _LONG or _named(example).split()[0] in {"study", "report", "serve"}:
         monkeypatch.setattr("deepscope.cli.program._execute", lambda command, *_: performed.append(command))
         assert run(shlex.split(example)[1:]) == 0, capsys.readouterr().err
         for word in (str(getattr(performed[0], field, "")) for field in ("data", "model")):
