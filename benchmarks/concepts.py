@@ -4,10 +4,9 @@
 
 Each seed draws photographs of 15-Scene, puts a watermark into a corner of a copy of each, and fits a classifier that
 tells copies from originals: nothing but the watermark does. `find` has found it where the first concept peaks on the
-watermark or at a position next to it, in most of the images that show the concept most;
-`tcav` where the concept of further marked photographs
-comes first among concepts that are scenes, and is significant. Random concepts are sets of further photographs, and
-their p-values are not adjusted.
+watermark or at a position next to it, in most of the images that show the concept most; `tcav` where the concept of
+further marked photographs comes first among concepts that are scenes, and is significant. Random concepts are sets of
+further photographs, and their p-values are not adjusted.
 """
 
 from __future__ import annotations
@@ -83,7 +82,7 @@ def classifier(
 
 
 def shows(found: Concepts, box: tuple[int, int, int, int]) -> bool:
-    """Whether the first concept peaks on the box or at a position next to it, in most of the images that show it most."""
+    """Whether the first concept peaks on the box or next to it, in most of the images that show it most."""
     seen = []
     for patch in found.concepts[0].patches:
         values = found.maps[patch.image, 0]

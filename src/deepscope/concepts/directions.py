@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepscope.errors import DataError
+
 _STRENGTH = 10.0
 """Inverse of the L2 penalty of the linear classifiers, for vectors of about unit length."""
 _FOLDS = 3
+_FEWEST = 5
+"""Images of a concept."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,25 @@ def _classifier() -> Any:
 def _labelled(members: NDArray[np.float64], counterpart: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any]]:
     labels = np.repeat([1, 0], [len(members), len(counterpart)])
     return np.concatenate([members, counterpart]), labels
+
+
+def divided(
+    pool: int, count: int, concept: str, counterparts: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
+    """Rows of the pool for random sets, and disjoint from them those of each counterpart.
+
+    Raises:
+        DataError: the concept has too few images, or the pool does.
+    """
+    if count < _FEWEST:
+        raise DataError(f"concept {concept} has {count} images, and needs at least {_FEWEST}", data=concept)
+    if pool < 2 * count:
+        raise DataError(
+            f"the pool holds {pool} images, and concept {concept} {count}: give a pool of at least {2 * count}"
+        )
+    order = rng.permutation(pool)
+    half = order[pool // 2 :]
+    return order[: pool // 2], [rng.permutation(half)[:count] for _ in range(counterparts)]
 
 
 class _Basis:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepscope.concepts.directions import Sensitivity, sensitivities
+from deepscope.concepts.directions import Sensitivity, divided, sensitivities
 from deepscope.concepts.subject import chosen
 from deepscope.errors import DataError, SettingError
 from deepscope.features import extract
@@ -32,8 +32,6 @@ from deepscope.statistics import holm
 LEVEL = 0.05
 _PER_COMPARISON = 40
 """Random sets per comparison, where their number is not given: twice what the smallest adjusted p-value needs."""
-_FEWEST = 5
-"""Images of a concept."""
 _PICTURES = 4
 _BATCH = 16
 
@@ -187,7 +185,7 @@ def tcav(  # noqa: PLR0913 - its settings are keywords
         for concept, sources in named.items():
             own = vectors(sources)
             counts[concept] = len(own[0])
-            free, against = _divided(len(others[0]), counts[concept], concept, counterparts, rng)
+            free, against = divided(len(others[0]), counts[concept], concept, counterparts, rng)
             for place, layer in enumerate(names):
                 ours, theirs = own[place].astype(np.float64), others[place].astype(np.float64)
                 found += sensitivities(
@@ -248,25 +246,6 @@ def _sources(model: VisionModel, given: Images, limit: int | None, session: Sess
 def _pictures(sources: Sequence[Source]) -> tuple[Tensor, ...]:
     found = (thumbnail_of(source) for source in sources[:_PICTURES])
     return tuple(pixels for pixels in found if pixels is not None)
-
-
-def _divided(
-    pool: int, count: int, concept: str, counterparts: int, rng: np.random.Generator
-) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
-    """Rows of the pool for random sets, and disjoint from them those of each counterpart.
-
-    Raises:
-        DataError: the concept has too few images, or the pool does.
-    """
-    if count < _FEWEST:
-        raise DataError(f"concept {concept} has {count} images, and needs at least {_FEWEST}", data=concept)
-    if pool < 2 * count:
-        raise DataError(
-            f"the pool holds {pool} images, and concept {concept} {count}: give a pool of at least {2 * count}"
-        )
-    order = rng.permutation(pool)
-    half = order[pool // 2 :]
-    return order[: pool // 2], [rng.permutation(half)[:count] for _ in range(counterparts)]
 
 
 class _Vectors:
