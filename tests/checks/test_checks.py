@@ -153,6 +153,9 @@ def test_robustness_where_gradients_vanish_is_not_claimed(
         assert probabilities.metrics["gradients/vanished"] > 0
         assert "does not show how robust" in _notes(probabilities, "verdict")[0].text
         assert any("upper bound" in note.text and "square" in note.text for note in _notes(probabilities, "warning"))
+        assert probabilities.metrics["masking/signs"] >= 1 and probabilities.metrics["masking/vanishing-gradients"] > 0
+        assert logits.metrics["masking/vanishing-gradients"] == 0
+        assert any(note.title == "Gradients may be masked" for note in _notes(probabilities, "warning"))
     else:
         assert probabilities.metrics["gradients/vanished"] == 0
 

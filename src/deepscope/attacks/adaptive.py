@@ -16,7 +16,7 @@ def averaged(model: VisionModel, draws: int) -> VisionModel:
     """A randomised model as its mean over several draws: expectation over transformation (Athalye et al. 2018).
 
     Scores are the mean of that many forward passes, and gradients are those of the mean. Attacks then follow the
-    expected gradient, and the evaluation judges the expected prediction. arXiv:1802.00420.
+    expected gradient, and the evaluation uses the expected prediction. arXiv:1802.00420.
 
     Args:
         model: draws random numbers in each forward pass, from PyTorch's global generator.

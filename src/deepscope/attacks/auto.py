@@ -98,7 +98,7 @@ class WorstCase(Presented):
 
     @property
     def success(self) -> Tensor:
-        """(N,) bool: whether any attack succeeded, judged from the saved image."""
+        """(N,) bool: whether any attack succeeded, evaluated from the saved image."""
         return torch.tensor([bool(name) for name in self.by], dtype=torch.bool)
 
     @property

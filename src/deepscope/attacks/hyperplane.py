@@ -43,7 +43,7 @@ def _even(weight: Tensor, room: Tensor, wanted: Tensor, norm: Norm) -> Tensor:
     ends, order = ends.sort(dim=1)  # where each channel comes to the end of its room
     full = (weight * room).gather(1, order).cumsum(1)
     rate = (weight * pace).gather(1, order)
-    moving = rate.flip(1).cumsum(1).flip(1) - rate  # of the channels that go on beyond each end
+    moving = rate.flip(1).cumsum(1).flip(1) - rate  # of the channels that still move beyond each end
     got = full + moving * ends.nan_to_num(posinf=0.0)
     at = torch.searchsorted(got.masked_fill(ends.isinf(), torch.inf), wanted).clamp_max(weight.shape[1] - 1)
     before = torch.where(at > 0, full.gather(1, (at - 1).clamp_min(0)), 0.0)

@@ -21,8 +21,8 @@ _LEAST = 0.1
 class SparseSteps:
     """Sign steps of length `size` in L1, along a share of the channels (Croce and Hein 2021, arXiv:2103.01208).
 
-    At every `every`-th step a row whose best change has become sparser starts again from its best point with the
-    full step, and any other row shortens its step.
+    At every `every`-th step, each row whose best change has become sparser starts again from its best point with the
+    full step; the other rows shorten theirs.
 
     Attributes:
         ball: where points may be.
