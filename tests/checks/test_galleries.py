@@ -30,6 +30,7 @@ from deepscope.report.explorer import explored
 from deepscope.report.keeping import Outcome
 from deepscope.results import Note, Result
 from deepscope.session import Session
+from deepscope.transfer.label_errors import LabelErrors
 from networks import tiny_model
 from painted import CLASSES, paint_folder
 
@@ -134,12 +135,16 @@ def test_robustness_knows_the_radius_and_the_example_of_every_image(data: str, s
     assert all(entry.adversarial is None for entry in found.entries if entry.values["radius"] in (0, math.inf))
 
 
-def test_labels_know_what_is_suspect(data: str, session: Session) -> None:
+@pytest.mark.parametrize("decides", [True, False])
+def test_labels_know_what_is_suspect(
+    data: str, session: Session, decides: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LabelErrors, "decides", decides)
     result = Labels(data).run(session)
     found = _gallery(result)
     assert len(found) == 30
     flagged = [bool(entry.flags) for entry in found.entries]
-    np.testing.assert_array_equal(flagged, result.arrays["suspects"])
+    np.testing.assert_array_equal(flagged, result.arrays["suspects"] & decides)
     given = result.arrays["probabilities"][np.arange(30), result.arrays["labels"]]
     np.testing.assert_allclose([entry.values["label-probability"] for entry in found.entries], given)
     assert not found.pictured

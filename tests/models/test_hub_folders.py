@@ -89,6 +89,8 @@ def test_a_pickle_is_read_as_tensors_alone(vit: Path, session: Session, tmp_path
 
 CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "more layers than weights": ({"num_hidden_layers": 10**9}, "asks for 1,000,000,000 num_hidden_layers"),
+    "more classes than numbers": ({"num_labels": 10**9}, "asks for 1,000,000,000 num_labels"),
+    "more stages than weights": ({"backbone_config": {"num_stages": 10**9}}, "asks for 1,000,000,000 num_stages"),
     "a huge width": ({"hidden_size": 2**20, "intermediate_size": 2**20}, "describes .* numbers, and the weights are"),
     "one layer too many": ({"num_hidden_layers": 3}, "its weights are not those of its configuration"),
     "another width": ({"intermediate_size": 64}, "its weights are not those of its configuration|can be built"),
@@ -108,6 +110,14 @@ def test_a_configuration_that_lies(name: str, vit: Path, session: Session) -> No
     changes, said = CHANGES[name]
     rewrite(vit, **changes)
     refused(vit, session, said)
+
+
+def test_names_of_classes_are_no_counts(vit: Path, session: Session) -> None:
+    count = len(json.loads((vit / "config.json").read_text())["id2label"])
+    names = [f"layer cake in {10**6} stages", *(f"class {row}" for row in range(1, count))]
+    by_name = {"stage": 10**6, **{name: row for row, name in enumerate(names)}}
+    rewrite(vit, id2label={str(row): name for row, name in enumerate(names)}, label2id=by_name)
+    assert load_model(vit, session).categories == tuple(names)
 
 
 def test_weights_that_are_damaged(vit: Path, session: Session) -> None:

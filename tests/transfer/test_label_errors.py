@@ -20,6 +20,7 @@ from deepscope.session import Session
 from deepscope.statistics import Estimate
 from deepscope.transfer import confident_learning as ours
 from deepscope.transfer import label_errors
+from networks import tiny_model
 from painted import CLASSES, paint_folder
 
 
@@ -154,12 +155,46 @@ def test_the_check_uses_the_features_of_any_model_and_draws_a_part(
     session.models["tiny"] = tiny  # type: ignore[index]
     result = Labels(str(data), model="tiny", limit=30).run(session)
     assert result.metrics["images"] <= 30
-    verdict = next(block for block in result.blocks if isinstance(block, Note) and block.level == "verdict")
-    assert "labels are suspect" in verdict.text
-    assert result.metrics["accuracy/bounds/low"] <= result.metrics["accuracy"] <= result.metrics["accuracy/bounds/high"]
+    assert any(isinstance(block, Note) and block.title == "Label errors" for block in result.blocks)
 
 
 def test_without_suspects_there_is_no_empty_picture(data: Path, tiny: VisionModel, session: Session) -> None:
     found = label_errors(ClassFolders.read(data), tiny, session=session)
     clean = replace(found, suspects=np.zeros_like(found.suspects), pictures={})
     assert not any(isinstance(block, ImageGrid) for block in clean.result().blocks)
+
+
+@given(st.integers(0, 2**31), st.integers(2, 40), st.integers(1, 40))
+@settings(max_examples=60, deadline=None)
+def test_the_separation_is_the_share_of_pairs_in_order(seed: int, first: int, second: int) -> None:
+    confidence = np.random.default_rng(seed).integers(6, size=first + second) / 5  # with ties
+    wrong = np.arange(first + second) < first
+    pairs = [(low < high) + 0.5 * (low == high) for low in confidence[wrong] for high in confidence[~wrong]]
+    found = ours.separation(confidence, wrong)
+    assert found.value == pytest.approx(np.mean(pairs))
+    assert found.low <= found.value <= found.high
+
+
+def test_planted_labels_are_of_other_classes_and_leave_every_class_two() -> None:
+    labels = np.repeat(np.arange(4), (2, 3, 40, 55))
+    changed, wrong = ours.planted(labels, 0.2, seed=1)
+    assert wrong.sum() == 20 and np.array_equal(wrong, changed != labels)
+    assert min(np.bincount(changed)) >= 2 and set(np.unique(changed)) == set(range(4))
+    again, _ = ours.planted(labels, 0.2, seed=1)
+    assert np.array_equal(again, changed)
+
+
+def test_a_share_is_stated_only_where_planted_labels_are_found() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3), 40)
+    noise = [(rng.integers(256, size=(16, 16, 3), dtype=np.uint8), int(label)) for label in labels]
+    flat = [(np.full((16, 16, 3), 100 * label + rng.integers(20), np.uint8), int(label)) for label in labels]
+    found = {name: label_errors(pairs, tiny_model()) for name, pairs in (("noise", noise), ("flat", flat))}
+    assert not found["noise"].decides and found["noise"].trial.low < 0.6
+    assert found["flat"].decides and found["flat"].trial.value > 0.95
+    assert "wrong-labels" not in found["noise"].result().metrics
+    metrics = found["flat"].result().metrics
+    assert metrics["wrong-labels"] < 0.1
+    assert metrics["accuracy/bounds/low"] <= metrics["accuracy"] <= metrics["accuracy/bounds/high"]
+    warning = next(block for block in found["noise"].result().blocks if isinstance(block, Note))
+    assert warning.level == "warning" and "cannot be counted with these features" in warning.text

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,10 +14,12 @@ from PIL import Image
 from torch import Tensor
 
 from deepscope import images
+from deepscope.batch import Sharding
 from deepscope.checks.check import Check
 from deepscope.checks.corruption_error import PUBLISHED, CorruptionError, corruption_error, reference_of
 from deepscope.checks.given_data import as_picture
 from deepscope.checks.held_out import held_out
+from deepscope.classification.corruptions_job import CorruptionsJob
 from deepscope.command import Budget, Headline
 from deepscope.data.corruptions import SIDE, Corruption, shrunk
 from deepscope.errors import DataError, SettingError
@@ -26,12 +28,15 @@ from deepscope.inputs.given import Item
 from deepscope.models import DEFAULT, VisionModel
 from deepscope.models.capabilities import RGB, require
 from deepscope.models.preprocessing import from_levels
+from deepscope.presenters.batch import in_parts
 from deepscope.presenters.shown import origin, skipped_blocks
 from deepscope.render.text import share
 from deepscope.results import Block, Column, Curves, ImageGrid, Note, Picture, Result, Series, Table
 from deepscope.session import Session
-from deepscope.settings import Count, Range
+from deepscope.settings import Count, Overrides, Range
 from deepscope.statistics import Estimate, mean, proportion
+
+_USUAL = 100
 
 
 @dataclass(frozen=True)
@@ -47,9 +52,10 @@ class Corruptions(Check):
         labels: a CSV file with the labels of each image, for a model with several per image; by default `labels.csv` in
             the folder of the data.
         severities: severities from 1 to 5.
-        limit: most images to use, drawn at random.
+        limit: most images to use, drawn at random; by default 100, in parts all.
         reference: network of the same classes for the mean corruption error, or `alexnet-published` for the errors of
             AlexNet on ImageNet-C, the usual reference; by default the bundled network, where it has the same classes.
+        parts: how a large job is cut into parts, and what computes them.
     """
 
     chapter: ClassVar[str] = "3 Robustness"
@@ -57,8 +63,9 @@ class Corruptions(Check):
 
     _: KW_ONLY
     severities: tuple[Annotated[int, Range(1, 5)], ...] = (1, 2, 3, 4, 5)
-    limit: Count = 100
+    limit: Count | None = None
     reference: str | None = DEFAULT
+    parts: Annotated[Mapping[str, Any], Overrides(Sharding)] = field(default_factory=dict[str, Any])
 
     @classmethod
     def within(cls, budget: Budget, *, data: str, model: str) -> Corruptions:
@@ -71,6 +78,8 @@ class Corruptions(Check):
         """Apply every corruption to the held-out images, and classify them."""
         if not self.severities:
             raise SettingError("severities", "must hold at least one number from 1 to 5")
+        if self.parts:
+            return self._in_parts(session)
         severities = sorted(set(self.severities))
         kinds = [Corruption.named(name) for name in Corruption.members()]
         corruptions = [[replace(kind, severity=severity) for severity in severities] for kind in kinds]
@@ -78,7 +87,7 @@ class Corruptions(Check):
         model = held.model
         require(model, "corruptions", RGB)
         reference = reference_of(self.reference, model, severities, session)
-        opened, skipped = _opened(session.some(list(zip(held.images.items, held.answers)), self.limit))
+        opened, skipped = _opened(session.some(list(zip(held.images.items, held.answers)), self.limit or _USUAL))
         originals = [one.image for one in opened]
 
         def right(shown: list[Image.Image], by: VisionModel = model) -> list[bool]:
@@ -126,6 +135,17 @@ class Corruptions(Check):
             ),
             provenance=origin([model], [one.path for one in opened], [one.digest for one in opened]),
         )
+
+    def _in_parts(self, session: Session) -> Result:
+        """The same as a job, whose rows are Parquet files."""
+        held = held_out(self.model, self.data, session, self.labels)
+        if held.model.head.kind == "multilabel":
+            raise SettingError("labels", "cannot be combined with {shard_size}, {workers} or {cluster}")
+        if not held.images.files:
+            raise DataError("a job in parts needs images in files", data=self.data)
+        job = CorruptionsJob(self.model, severities=self.severities)
+        result = in_parts(job, held.images.files, self.parts, session, limit=self.limit)
+        return replace(result, blocks=(*result.blocks, *held.notes))
 
     def headline(self, result: Result) -> Headline:
         """What ordinary damage costs."""

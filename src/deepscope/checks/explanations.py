@@ -152,10 +152,14 @@ class Explanations(Check):
             f"faithfulness of {best}, above random maps" if best else "",
             gain if best else None,
             form="number",
-            verdict="maps help" if any(_named(result.metrics, "better-than-random").values()) else "",
+            verdict="maps help" if best and gain.low > 0 and _any_useful(result.metrics) else "",
             tone="good",
             picture=result.figure(),
         )
+
+
+def _any_useful(metrics: Mapping[str, float]) -> bool:
+    return any(_named(metrics, "better-than-random").values())
 
 
 def _leading(gained: Mapping[str, NDArray[np.float64]]) -> dict[str, Estimate]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, fields
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -11,12 +11,15 @@ from deepscope.errors import SettingError
 from deepscope.models import DEFAULT
 from deepscope.models.classifier import NormalisationKind
 from deepscope.presenters.transfer_fit import present
+from deepscope.presenters.transfer_fit_parts import present as present_parts
 from deepscope.presenters.transfer_fit_robust import present as present_robust
 from deepscope.results import Result
 from deepscope.session import Session
 from deepscope.settings import Count, LinfRadius, Positive, ProperShare, Range, Side
 from deepscope.transfer.fine_tuning import FineTuning
 from deepscope.transfer.fit import fit
+from deepscope.transfer.fit_parts import fit_parts
+from deepscope.transfer.parts import parts_in
 from deepscope.transfer.recipe import Recipe
 from deepscope.transfer.robust import RobustTraining, fit_robust
 from deepscope.transfer.splits import Holdout
@@ -31,7 +34,8 @@ class TransferFit(Command):
     The model is saved to --out: `deepscope classify IMAGES --model FOLDER` uses it.
 
     Attributes:
-        data: a folder with `train/` and `test/`, or with a folder per class; or a dataset's name.
+        data: a folder with `train/` and `test/`, or with a folder per class; a dataset's name; or the --out folder of
+            `transfer features`, for ridge or linear-svc on more images than memory holds.
         features: MODEL, MODEL@LAYER or MODEL@LAYER:POOLING (mean, max, flatten, pyramid); + joins several.
         normalisation: normalisation of the features.
         head: linear-svc, logistic-regression or ridge.
@@ -76,6 +80,8 @@ class TransferFit(Command):
         out = session.require_out("the model")
         if self.robust is not None:
             return self._robust(self.robust, out, session)
+        if parts_in(self.data):
+            return self._to_parts(out, session)
         views = {"size": self.size, "flip": self.flip, "scales": self.scales}
         fitted = fit(
             self.data,
@@ -103,3 +109,21 @@ class TransferFit(Command):
         with keeping:
             found = found.save_model(out)
         return keeping.done(present_robust(found))
+
+    def _to_parts(self, out: Path, session: Session) -> Result:
+        """The same, of features that `transfer features` wrote."""
+        own = {"features", "size", "flip", "scales", "fine_tune", "learning_rate", "tsne"}
+        for field in fields(self):
+            if field.name in own and getattr(self, field.name) != field.default:
+                raise SettingError(field.name, f"cannot be used: {self.data} holds features that are computed already")
+        fitted = fit_parts(
+            self.data,
+            head=self.head,
+            normalisation=self.normalisation,
+            test_fraction=self.test_fraction,
+            session=session,
+        )
+        keeping = Keeping("the classifier")
+        with keeping:
+            fitted = fitted.save_model(out)
+        return keeping.done(present_parts(fitted))

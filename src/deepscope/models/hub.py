@@ -26,6 +26,9 @@ CONFIG = "config.json"
 SAFE, INDEX, PICKLED = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _WANTED = [CONFIG, "preprocessor_config.json", "*.safetensors", INDEX]
+_REPEATED = ("layer", "depth", "stage", "num_block")
+"""Words in the names of settings that say how many of something a network has."""
+_NAMES = ("id2label", "label2id")
 _MOST_SHARDS = 1000
 
 
@@ -161,20 +164,28 @@ class Weights:
                 found |= {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
         return found
 
-    def require_layers(self, about: Mapping[str, Any]) -> None:
-        """Raises FileError where a configuration asks for more layers than there are tensors."""
+    def require_counts(self, about: Mapping[str, Any]) -> None:
+        """Raises FileError where a configuration asks for more layers than tensors, or more classes than numbers.
+
+        transformers makes something for each of them before it looks at the weights.
+        """
         for key, value in about.items():
             if isinstance(value, Mapping):
-                self.require_layers(value)
-            elif "layer" in key or "depth" in key:
-                asked = value if isinstance(value, (list, tuple)) else [value]
-                numbers = [one for one in asked if isinstance(one, (int, float)) and not isinstance(one, bool)]
-                if sum(numbers) > self.tensors:
-                    raise FileError(
-                        f"{self.files[0].parent / CONFIG} asks for {sum(numbers):,} {key}, and there are weights of "
-                        f"{self.tensors:,} tensors: copy the folder again",
-                        path=self.files[0].parent,
-                    )
+                if key not in _NAMES:  # whose keys are names of classes
+                    self.require_counts(value)
+                continue
+            classes = "num_labels" in key or "num_classes" in key
+            if not classes and not any(word in key for word in _REPEATED):
+                continue
+            asked = value if isinstance(value, (list, tuple)) else [value]
+            numbers = [one for one in asked if isinstance(one, (int, float)) and not isinstance(one, bool)]
+            limit, what = (self.numbers, "numbers") if classes else (self.tensors, "tensors")
+            if sum(numbers) > limit:
+                raise FileError(
+                    f"{self.files[0].parent / CONFIG} asks for {sum(numbers):,} {key}, and there are weights of "
+                    f"{limit:,} {what}: copy the folder again",
+                    path=self.files[0].parent,
+                )
 
 
 def _shards(folder: Path) -> tuple[Path, ...]:

@@ -91,7 +91,7 @@ def _network(folder: Path, about: Mapping[str, Any], weights: hub.Weights) -> An
             "another, or wrap the model in Python with deepscope.wrap",
             path=folder,
         )
-    weights.require_layers(about)
+    weights.require_counts(about)
     try:
         if about.get("id2label") and not image_processor.labels(about):
             raise ValueError("they are not numbered from 0")

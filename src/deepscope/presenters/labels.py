@@ -18,17 +18,15 @@ _LISTED = 200
 @presents(LabelErrors)
 def present(found: LabelErrors) -> Result:
     """Verdicts, pictures of the most suspect images, and tables."""
-    low, high = found.bounds
     count = int(found.suspects.sum())
     return Result(
         title=f"Which labels of {found.name} are probably wrong",
         metrics={
             "images": len(found),
             "suspects": count,
-            **found.wrong.metrics("wrong-labels"),
+            **found.trial.metrics("planted/auroc"),
+            **_shares(found),
             **found.accuracy.metrics("accuracy"),
-            "accuracy/bounds/low": low,
-            "accuracy/bounds/high": high,
         },
         blocks=(
             *_verdicts(found),
@@ -47,12 +45,28 @@ def present(found: LabelErrors) -> Result:
     )
 
 
+def _shares(found: LabelErrors) -> dict[str, float]:
+    """What follows from the share of wrong labels, where that means anything."""
+    if not found.decides:
+        return {}
+    low, high = found.bounds
+    return {**found.wrong.metrics("wrong-labels"), "accuracy/bounds/low": low, "accuracy/bounds/high": high}
+
+
 def _verdicts(found: LabelErrors) -> list[Block]:
     count, (low, high) = int(found.suspects.sum()), found.bounds
     part = ""
     if found.test is not None:
         part = f", {int((found.suspects & found.test).sum())} of them on test images"
-    blocks: list[Block] = [
+    if not found.decides:
+        text = (
+            "Wrong labels cannot be counted with these features. In a trial, some labels were changed on purpose: the "
+            f"chance that such a label has a lower probability than another one is only {found.trial} (AUROC). The "
+            f"{count} labels{part} that cross-validated classifiers contradict may be images that these classifiers, "
+            f"with an accuracy of {found.accuracy}, get wrong. Use a model that is more accurate on these classes."
+        )
+        return [Note(text, "Label errors", "warning"), *_small(found)]
+    return [
         Note(
             f"{count} of {len(found)} labels are suspect{part}. Confident learning estimates that "
             f"{found.wrong.value:.1%} of the labels are wrong (bootstrap interval {found.wrong.low:.1%} to "
@@ -67,11 +81,20 @@ def _verdicts(found: LabelErrors) -> list[Block]:
             "every wrong label, at best it contradicts each with the true class.",
             "What wrong labels mean for accuracy",
         ),
+        Note(
+            "In a trial, some labels were changed on purpose: the chance that such a label has a lower probability "
+            f"than another one is {found.trial} (AUROC).",
+            "How well wrong labels are found",
+        ),
+        *_small(found),
     ]
-    if found.left_out:
-        text = f"Classes with fewer than two images are left out: {', '.join(found.left_out)}."
-        blocks.append(Note(text, "Small classes", "warning"))
-    return blocks
+
+
+def _small(found: LabelErrors) -> list[Block]:
+    if not found.left_out:
+        return []
+    text = f"Classes with fewer than two images are left out: {', '.join(found.left_out)}."
+    return [Note(text, "Small classes", "warning")]
 
 
 def _gallery(found: LabelErrors) -> list[Block]:
@@ -101,7 +124,7 @@ def _evidence(found: LabelErrors) -> Gallery:
     for row, (path, digest) in enumerate(zip(found.paths, found.digests, strict=True)):
         likely = int(found.predicted[row])
         flags = {}
-        if found.suspects[row]:
+        if found.suspects[row] and found.decides:
             said = f"Looks like {found.classes[likely]} ({found.probabilities[row, likely]:.0%})."
             flags = {"suspected label error": said}
         name, file = names_of(path)

@@ -6,8 +6,11 @@ Intelligence Research 70, 2021. Arrays in, arrays out.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from deepscope.statistics import Estimate
 
@@ -90,6 +93,37 @@ def accuracy_bounds(accuracy: Estimate, wrong: Estimate) -> tuple[float, float]:
     """
     contradicted = min(wrong.high, 1 - accuracy.low)
     return max(accuracy.low - wrong.high, 0.0), min(accuracy.high + contradicted, 1.0)
+
+
+def planted(labels: NDArray[np.int64], share: float, *, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """(N,) the labels, a share of them replaced by another class drawn at random, and which; every class keeps two."""
+    rng = np.random.default_rng(seed)
+    changed, classes = labels.copy(), np.unique(labels)
+    left = dict(zip(classes.tolist(), np.bincount(labels)[classes].tolist(), strict=True))
+    for row in rng.permutation(len(labels)).tolist():
+        if int((changed != labels).sum()) >= round(share * len(labels)):
+            break
+        if left[int(labels[row])] > 2:
+            left[int(labels[row])] -= 1
+            changed[row] = rng.choice(classes[classes != labels[row]])
+    return changed, changed != labels
+
+
+def separation(confidence: NDArray[np.float64], wrong: NDArray[np.bool_]) -> Estimate:
+    """The chance that a wrong label has a lower confidence than another one (AUROC); NaN where there are no wrong ones.
+
+    The interval is that of Hanley and McNeil, "The meaning and use of the area under a receiver operating
+    characteristic (ROC) curve", Radiology 143, 1982.
+    """
+    first, second = int(wrong.sum()), int((~wrong).sum())
+    if not first or not second:
+        return Estimate(math.nan, math.nan, math.nan)
+    ranks = rankdata(-confidence)
+    area = (ranks[wrong].sum() - first * (first + 1) / 2) / (first * second)
+    one, other = area / (2 - area), 2 * area**2 / (1 + area)
+    spread = area * (1 - area) + (first - 1) * (one - area**2) + (second - 1) * (other - area**2)
+    half = 1.96 * math.sqrt(max(spread, 0.0) / (first * second))
+    return Estimate(float(area), max(float(area) - half, 0.0), min(float(area) + half, 1.0))
 
 
 def _off_diagonal(shares: NDArray[np.float64]) -> float:

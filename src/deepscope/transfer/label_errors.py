@@ -25,6 +25,13 @@ from deepscope.transfer.heads import Head
 from deepscope.transfer.recipe import Feature, given_models, open_models, recipe_of
 from deepscope.transfer.recipe_features import extract_recipes
 
+_PLANTED = 0.05
+_PLANTED_MOST = 0.2
+_PLANTED_FEWEST = 10
+"""Share of the labels that a trial changes on purpose: more among few images, so that there is something to find."""
+_FOUND = 0.85
+"""AUROC of such labels from which the estimated share of wrong ones is stated: its interval must lie above."""
+
 
 @dataclass(frozen=True, eq=False)
 class LabelErrors(Presented):
@@ -42,6 +49,8 @@ class LabelErrors(Presented):
         wrong: the estimated share of wrong labels.
         accuracy: of the cross-validated classifier against the given labels.
         bounds: what its accuracy against the true labels lies between.
+        trial: the chance that the probability of a label that was changed on purpose is below that of another one
+            (AUROC): how well wrong labels can be told from hard images here.
         joint: (C, C) the estimated share of images with given label (row) and true label (column).
         left_out: classes with fewer than two readable images, which cross-validation cannot use.
         pictures: pixels of the most suspect images, by row; None where a file cannot be read any more.
@@ -60,11 +69,17 @@ class LabelErrors(Presented):
     wrong: Estimate
     accuracy: Estimate
     bounds: tuple[float, float]
+    trial: Estimate
     joint: NDArray[np.float64]
     left_out: tuple[str, ...]
     pictures: Mapping[int, Tensor | None]
     digests: tuple[bytes, ...]
     skipped: tuple[Skipped, ...]
+
+    @property
+    def decides(self) -> bool:
+        """Whether labels that were changed on purpose are found well enough for the share to mean anything."""
+        return self.trial.low >= _FOUND
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -108,6 +123,7 @@ def label_errors(
 ) -> LabelErrors:
     """Find labels that are probably wrong, by confident learning on out-of-fold probabilities.
 
+    A trial with labels that are changed on purpose says whether wrong labels can be found with these features at all.
     Classifiers are fitted to features of the images by cross-validation, so that none sees the labels of the images
     that it classifies. Training and test images are pooled. A network that was itself trained on these labels may
     have memorised wrong ones: then fewer are found.
@@ -150,6 +166,7 @@ def label_errors(
     blocks = [block[torch.from_numpy(kept)] for block in found.blocks(recipe)]
     used = found.rows[kept]
     probabilities = _out_of_fold(blocks, torch.from_numpy(labels), chosen, recipe.normalisation, session.seed)
+    trial = _trial(blocks, labels, chosen, recipe.normalisation, session.seed)
     wrong = confident_learning.share_wrong(probabilities, labels, seed=session.seed)
     accuracy = proportion(int((probabilities.argmax(1) == labels).sum()), len(labels))
     made = LabelErrors(
@@ -164,6 +181,7 @@ def label_errors(
         wrong=wrong,
         accuracy=accuracy,
         bounds=confident_learning.accuracy_bounds(accuracy, wrong),
+        trial=trial,
         joint=confident_learning.joint(probabilities, labels),
         left_out=left_out,
         pictures={},
@@ -194,6 +212,16 @@ def _out_of_fold(
     fitted = fit_features(blocks, labels, head, normalisation, seed=seed)
     assert fitted.head.out_of_fold is not None  # every class has two images
     return (fitted.head.out_of_fold.double() / fitted.temperature).softmax(1).numpy()
+
+
+def _trial(blocks: Sequence[Tensor], labels: NDArray[np.int64], head: Head, normalisation: Any, seed: int) -> Estimate:
+    """How well labels that are changed on purpose are told from the others, by classifiers fitted to all of these."""
+    share = max(_PLANTED, min(_PLANTED_FEWEST / len(labels), _PLANTED_MOST))
+    changed, wrong = confident_learning.planted(labels, share, seed=seed)
+    if not wrong.any():
+        return confident_learning.separation(np.zeros(len(labels)), wrong)
+    probabilities = _out_of_fold(blocks, torch.from_numpy(changed), head, normalisation, seed)
+    return confident_learning.separation(confident_learning.self_confidence(probabilities, changed), wrong)
 
 
 def _pictures(found: LabelErrors, sources: Sequence[Source], keep: int) -> dict[int, Tensor | None]:
