@@ -1,4 +1,4 @@
-"""How the result of `deepscope transfer fit --robust` is shown."""
+"""How a digit classifier trained against attacks is shown."""
 
 from __future__ import annotations
 
