@@ -110,6 +110,14 @@ def test_a_model_that_nothing_rebuilds_is_measured_and_said_to_be_unsaved(
     assert np.isnan(abstained.metrics["threshold"]) and abstained.metrics["coverage"] == 0
 
 
+def test_images_of_other_classes_are_left_out_and_listed() -> None:
+    strange = [(image, "zebra") for image, _ in drawn(5)]
+    found = calibrate(over_sure(), [*drawn(30), *strange], session=SESSION)
+    assert len(found.halves.labels) == 30 and len(found.skipped) == 5
+    with pytest.raises(DataError, match="none of the classes"):
+        calibrate(over_sure(), strange, session=SESSION)
+
+
 def test_the_guarantee_holds_as_often_as_it_says() -> None:
     """Accuracy at a confidence c is c: above a threshold t it is (1 + t) / 2, for uniform confidences."""
     rng, wanted, error = np.random.default_rng(0), 0.8, 0.1
