@@ -26,7 +26,7 @@ from deepscope.classification import classify
 from deepscope.classification.corruptions_job import CorruptionsJob
 from deepscope.classification.job import ClassifyJob
 from deepscope.data.corruptions import Corruption
-from deepscope.errors import SettingError, UnsupportedError
+from deepscope.errors import UnsupportedError
 from deepscope.features.job import FeaturesJob
 from deepscope.images import decode
 from deepscope.models import Preprocessing, load_model
