@@ -156,8 +156,8 @@ def test_equal_confidences_stay_together() -> None:
 
 
 def test_what_does_not_work_is_refused() -> None:
-    with pytest.raises(DataError, match="7 images are too few"):
-        calibrate(over_sure(), drawn(7), session=SESSION)
+    with pytest.raises(DataError, match="3 images are too few"):
+        calibrate(over_sure(), drawn(3), session=SESSION)
     with pytest.raises(SettingError, match="accuracy"):
         abstain(over_sure(), drawn(30), 1.0, session=SESSION)
     several = dataclasses.replace(over_sure(), head=Head("multilabel"))

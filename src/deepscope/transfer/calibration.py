@@ -25,7 +25,7 @@ from deepscope.statistics import Estimate
 from deepscope.transfer.evaluation import Reliability, reliability
 from deepscope.transfer.fitting import temperature
 
-_FEWEST = 8
+_FEWEST = 4
 """Images that are needed: half of them choose, half of them measure."""
 _DRAWS = 500
 
@@ -147,7 +147,7 @@ def calibrate(
 
     Raises:
         UnsupportedError: the model has several labels per image.
-        DataError: the data does not exist, has no labels, or fewer than 8 images of the model's classes.
+        DataError: the data does not exist, has no labels, or fewer than 4 images of the model's classes.
 
     Example:
         >>> import numpy as np
