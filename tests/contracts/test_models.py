@@ -67,6 +67,8 @@ BY_COMMAND: dict[str, dict[str, Any]] = {
     "explain compare": {"methods": ("saliency",)},
     "explain evaluate": {"methods": ("saliency",), "measures": ("roughness",)},
     "check labels": {"limit": None},
+    "models abstain": {"limit": None},
+    "models calibrate": {"limit": None},
     "check explanations": {"methods": ("saliency",)},
     "attack evaluate": {"methods": ("fgsm",), "radii": ("8/255",)},
     "attack certify": {"radii": (0.1,), "samples": 16, "first": 4, "steps": 1},

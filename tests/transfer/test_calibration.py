@@ -110,6 +110,14 @@ def test_a_model_that_nothing_rebuilds_is_measured_and_said_to_be_unsaved(
     assert np.isnan(abstained.metrics["threshold"]) and abstained.metrics["coverage"] == 0
 
 
+def test_images_of_other_classes_are_left_out_and_listed() -> None:
+    strange = [(image, "zebra") for image, _ in drawn(5)]
+    found = calibrate(over_sure(), [*drawn(30), *strange], session=SESSION)
+    assert len(found.halves.labels) == 30 and len(found.skipped) == 5
+    with pytest.raises(DataError, match="none of the classes"):
+        calibrate(over_sure(), strange, session=SESSION)
+
+
 def test_the_guarantee_holds_as_often_as_it_says() -> None:
     """Accuracy at a confidence c is c: above a threshold t it is (1 + t) / 2, for uniform confidences."""
     rng, wanted, error = np.random.default_rng(0), 0.8, 0.1
@@ -148,8 +156,8 @@ def test_equal_confidences_stay_together() -> None:
 
 
 def test_what_does_not_work_is_refused() -> None:
-    with pytest.raises(DataError, match="7 images are too few"):
-        calibrate(over_sure(), drawn(7), session=SESSION)
+    with pytest.raises(DataError, match="3 images are too few"):
+        calibrate(over_sure(), drawn(3), session=SESSION)
     with pytest.raises(SettingError, match="accuracy"):
         abstain(over_sure(), drawn(30), 1.0, session=SESSION)
     several = dataclasses.replace(over_sure(), head=Head("multilabel"))

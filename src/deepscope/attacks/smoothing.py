@@ -83,7 +83,9 @@ class Smoothing:
         noise = self.sigma * torch.randn(draws, model.planes, *model.preprocessing.size, generator=rng)
         raw: Preprocessing = replace(model.preprocessing, mean=(0.0,) * model.planes, std=(1.0,) * model.planes)
         network = _Averaged(model, noise.to(model.device))
-        return VisionModel(f"{model.name}, smoothed", network, raw, model.categories)
+        smoothed = VisionModel(f"{model.name}, smoothed", network, raw, model.categories)
+        smoothed.outputs.kind = "logits"
+        return smoothed
 
 
 class _Averaged(nn.Module):

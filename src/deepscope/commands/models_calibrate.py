@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar
 
 from deepscope.command import Command
-from deepscope.errors import UnsupportedError
+from deepscope.errors import ModelError, SettingError, UnsupportedError
 from deepscope.models import DEFAULT, load_model
 from deepscope.models.weights_file import FILE
 from deepscope.presenters.models_calibrate import present
@@ -46,5 +46,5 @@ class ModelsCalibrate(Command):
             return present(found)
         try:
             return present(found.save_model(session.out))
-        except UnsupportedError as error:
+        except (ModelError, SettingError, UnsupportedError) as error:
             return present(replace(found, unsaved=str(error)))

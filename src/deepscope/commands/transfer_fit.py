@@ -12,14 +12,16 @@ from deepscope.models import DEFAULT
 from deepscope.models.classifier import NormalisationKind
 from deepscope.presenters.transfer_fit import present
 from deepscope.presenters.transfer_fit_parts import present as present_parts
+from deepscope.presenters.transfer_fit_robust import present as present_robust
 from deepscope.results import Result
 from deepscope.session import Session
-from deepscope.settings import Positive, ProperShare, Range, Side
+from deepscope.settings import Count, LinfRadius, Positive, ProperShare, Range, Side
 from deepscope.transfer.fine_tuning import FineTuning
 from deepscope.transfer.fit import fit
 from deepscope.transfer.fit_parts import fit_parts
 from deepscope.transfer.parts import parts_in
 from deepscope.transfer.recipe import Recipe
+from deepscope.transfer.robust import RobustTraining, fit_robust
 from deepscope.transfer.splits import Holdout
 
 
@@ -45,6 +47,11 @@ class TransferFit(Command):
             only the head. An epoch over a thousand images takes minutes on a CPU.
         learning_rate: learning rate of fine-tuning.
         tsne: draw the features by t-SNE; otherwise by their two principal components.
+        robust: Linf radius, pixels in [0, 1]: train a digit network against changes of that size instead. For "mnist"
+            and "mnist-extract"; settings of features and heads do not apply.
+        robust_epochs: epochs of that training, at most; it ends early where the network only learns to resist the
+            attack of the training.
+        robust_steps: gradient steps of that attack; one is fast adversarial training.
     """
 
     area: ClassVar[str] = "transfer"
@@ -64,10 +71,15 @@ class TransferFit(Command):
     fine_tune: int = 0
     learning_rate: Positive = FineTuning.rate
     tsne: bool = False
+    robust: LinfRadius | None = None
+    robust_epochs: Count = RobustTraining.epochs
+    robust_steps: Count = RobustTraining.steps
 
     def run(self, session: Session) -> Result:
         """Fit on the training images, save, and measure on the test images."""
         out = session.require_out("the model")
+        if self.robust is not None:
+            return self._robust(self.robust, out, session)
         if parts_in(self.data):
             return self._to_parts(out, session)
         views = {"size": self.size, "flip": self.flip, "scales": self.scales}
@@ -85,6 +97,18 @@ class TransferFit(Command):
         with keeping:
             fitted = fitted.save_model(out)
         return keeping.done(present(fitted))
+
+    def _robust(self, radius: float, out: Path, session: Session) -> Result:
+        """Adversarial training, which takes none of the settings of features and heads."""
+        if self.features != DEFAULT or self.fine_tune:
+            raise SettingError("robust", "trains a digit network: it cannot be combined with {features} or {fine_tune}")
+        size = 1.25 if self.robust_steps == 1 else RobustTraining.step_size
+        settings = RobustTraining(radius, self.robust_epochs, self.robust_steps, size)
+        found = fit_robust(self.data, settings, folder=out / "training", session=session)
+        keeping = Keeping("the classifier")
+        with keeping:
+            found = found.save_model(out)
+        return keeping.done(present_robust(found))
 
     def _to_parts(self, out: Path, session: Session) -> Result:
         """The same, of features that `transfer features` wrote."""

@@ -25,7 +25,7 @@ LIBRARIES = ("torchvision", "timm", "deepscope")
 def names(library: str) -> tuple[str, ...]:
     """Every architecture that the library can build."""
     if library == "deepscope":
-        return (digits.NAME,)
+        return (digits.NAME, digits.STRIDED)
     if library == "timm":
         import timm
 
@@ -197,7 +197,7 @@ def publication_aliases(spec: str) -> dict[str, str]:
 def _build(spec: str, classes: int | None, more: Mapping[str, Any] | None = None) -> nn.Module:
     library, _, name = spec.partition(":")
     if library == "deepscope":
-        return digits.network()
+        return digits.strided() if name == digits.STRIDED else digits.network()
     options: dict[str, Any] = {**(more or {}), **({} if classes is None else {"num_classes": classes})}
     create: Callable[..., nn.Module]
     if library == "timm":

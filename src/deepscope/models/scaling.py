@@ -44,7 +44,9 @@ def with_temperature(model: VisionModel, temperature: float) -> VisionModel:
         if float((found - wanted).norm()) <= _SAME * max(float(wanted.norm()), 1e-12):
             return scaled
     raw = replace(model.preprocessing, mean=(0.0,) * model.planes, std=(1.0,) * model.planes)
-    return VisionModel(model.name, _Divided(model, temperature), raw, model.categories, model.wnids)
+    wrapped = VisionModel(model.name, _Divided(model, temperature), raw, model.categories, model.wnids)
+    wrapped.outputs.kind = "logits"  # small ones look like probabilities
+    return wrapped
 
 
 def _scaled(model: VisionModel, temperature: float) -> list[VisionModel]:
@@ -58,9 +60,10 @@ def _scaled(model: VisionModel, temperature: float) -> list[VisionModel]:
     with torch.no_grad():
         for weights in layers[-1].parameters(recurse=False):
             weights /= temperature
-    made = model.with_network(network, returns=model.outputs.kind)
+    unnamed = replace(model, origin=replace(model.origin, sha256=""))
+    made = unnamed.with_network(network, returns=model.outputs.kind)
     made.outputs.single = model.outputs.single
-    return [replace(made, origin=replace(model.origin, sha256=""))]
+    return [made]
 
 
 class _Divided(nn.Module):

@@ -1,4 +1,4 @@
-"""How the result of `deepscope models calibrate` is shown."""
+"""How a calibrated model is shown."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ def abstain(
 
     Raises:
         SettingError: a setting is out of range.
-        UnsupportedError, DataError, UnknownNameError: as `calibrate`.
+        UnsupportedError, DataError: as `calibrate`.
 
     Example:
         >>> import numpy as np

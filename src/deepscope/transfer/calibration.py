@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from deepscope.errors import DataError, UnsupportedError
+from deepscope.errors import DataError, DeepscopeError, UnsupportedError
 from deepscope.images import Skipped
 from deepscope.inputs import Photos, stream_photos
 from deepscope.inputs.examples import Data, Examples
@@ -25,7 +25,7 @@ from deepscope.statistics import Estimate
 from deepscope.transfer.evaluation import Reliability, reliability
 from deepscope.transfer.fitting import temperature
 
-_FEWEST = 8
+_FEWEST = 4
 """Images that are needed: half of them choose, half of them measure."""
 _DRAWS = 500
 
@@ -147,8 +147,7 @@ def calibrate(
 
     Raises:
         UnsupportedError: the model has several labels per image.
-        DataError: the data does not exist, has no labels, or fewer than 8 images.
-        UnknownNameError: the model has no class of the name of a folder.
+        DataError: the data does not exist, has no labels, or fewer than 4 images of the model's classes.
 
     Example:
         >>> import numpy as np
@@ -172,15 +171,17 @@ def read_halves(model: VisionModel, data: Data, session: Session, stream: str, *
     """Classify the held-out images of the data, half of which, drawn at random, are to choose something.
 
     Raises:
-        UnsupportedError, DataError, UnknownNameError: see `calibrate`.
+        UnsupportedError, DataError: see `calibrate`.
     """
     model.require_classes()
     require_one_class(model, stream)
     if model.head.thresholds:
         raise UnsupportedError(f"{stream} is for models without a threshold of their own", what=stream)
-    given = Examples.of(data, session).held_out.given
+    examples, strange = _known(model, Examples.of(data, session).held_out)
+    given = examples.given
     parts = [photos.keeping(0) for photos in stream_photos(model, given, session, limit=limit, text="classifying")]
     photos = Photos.joined(parts)
+    photos = replace(photos, skipped=(*photos.skipped, *strange))
     if len(photos) < _FEWEST:
         raise DataError(f"{len(photos)} images are too few: give at least {_FEWEST} that the model was not trained on")
     labels = torch.tensor([min(answer) for answer in photos.answers])
@@ -188,3 +189,27 @@ def read_halves(model: VisionModel, data: Data, session: Session, stream: str, *
     chosen = torch.zeros(len(labels), dtype=torch.bool)
     chosen[order[: len(order) // 2]] = True
     return Halves(photos, labels, chosen)
+
+
+def _known(model: VisionModel, examples: Examples) -> tuple[Examples, tuple[Skipped, ...]]:
+    """The images of classes that the model has, and the others.
+
+    Raises:
+        DataError: it has none of the classes.
+    """
+
+    def has(name: str | int) -> bool:
+        try:
+            model.category(name)
+        except DeepscopeError:
+            return False
+        return True
+
+    known = np.array([has(name) for name in examples.names.tolist()], dtype=bool)[examples.labels]
+    if not known.any():
+        raise DataError(
+            f"{model.name} has none of the classes of {examples.name}: name folders or labels like its classes"
+        )
+    reason = f"{model.name} has no class of that name"
+    strange = tuple(Skipped(str(path), reason) for path, taken in zip(examples.paths, known.tolist()) if not taken)
+    return examples.at(np.flatnonzero(known)), strange
