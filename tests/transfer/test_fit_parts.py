@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from deepscope import devices
 from deepscope.batch import Sharding, run
 from deepscope.classification import classify
 from deepscope.cli.program import run as command
@@ -28,9 +31,9 @@ parquet = pytest.importorskip("pyarrow.parquet", reason="jobs in parts need the 
 
 @pytest.fixture(scope="module")
 def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Features of sixty pictures in three class folders, of a copy of one of them, and of a file that is no picture."""
+    """Features of 36 pictures in three class folders, of a copy of one of them, and of a file that is no picture."""
     folder, rng = tmp_path_factory.mktemp("parts"), np.random.default_rng(1)
-    for number in range(60):
+    for number in range(36):
         path = folder / "photos" / CLASSES[number % 3] / f"{number:02}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         paint(CLASSES[number % 3], rng).save(path)
@@ -38,16 +41,16 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (one.parent / "copy.png").write_bytes(one.read_bytes())
     (one.parent / "broken.png").write_bytes(b"nothing")
     job = FeaturesJob("efficientnet_lite0", layer="blocks.0")
-    run(job, [folder / "photos"], Session(quiet=True, out=folder / "out"), sharding=Sharding(shard_size=25))
+    run(job, [folder / "photos"], Session(quiet=True, out=folder / "out"), sharding=Sharding(shard_size=15))
     return folder / "out"
 
 
 def test_a_folder_of_parts_holds_features_and_classes(features: Path) -> None:
     found = FeatureParts.of(features)
-    assert (len(found), found.classes, found.unreadable, found.unlabelled) == (61, tuple(sorted(CLASSES)), 1, 0)
+    assert (len(found), found.classes, found.unreadable, found.unlabelled) == (37, tuple(sorted(CLASSES)), 1, 0)
     rows = [row for file in found.files for row in parquet.read_table(file).to_pylist() if not row["error"]]
     assert [found.classes[label] for label in found.labels] == [Path(row["path"]).parent.name for row in rows]
-    chosen = np.arange(61) % 2 == 0
+    chosen = np.arange(37) % 2 == 0
     read = torch.cat(list(found.read(chosen)))
     assert torch.equal(read, torch.tensor([row["features"] for row in rows[::2]]))
 
@@ -73,7 +76,7 @@ def test_parts_become_a_model_on_the_command_line(
     line = ["transfer", "fit", str(features), "--head", "ridge", "--out", str(tmp_path / "model")]
     assert command([*line, "--json"]) == 0
     metrics = json.loads(capsys.readouterr().out)["metrics"]
-    assert metrics["images"] == 61
+    assert metrics["images"] == 37
     model = load_model(str(tmp_path / "model"), Session(quiet=True))
     assert model.categories == tuple(sorted(CLASSES))
     again = fit_parts(features, head="ridge")
@@ -124,3 +127,35 @@ def test_a_normalisation_in_one_pass_is_that_of_all_features(kind: Normalisation
     features[:, 2] = 1.0
     wanted, found = Normalisation.fit(kind, features), _normalisation(kind, iter(features.split(33)))
     torch.testing.assert_close(found(features), wanted(features), rtol=1e-5, atol=1e-6)
+
+
+def test_one_process_fits_the_head_and_the_others_take_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = list[list[Any]]()
+
+    def broadcast(what: list[Any], from_process: int) -> list[Any]:
+        """As accelerate's: what the first process has comes to all."""
+        assert from_process == 0
+        if os.environ["RANK"] == "0":
+            sent.append(what)
+        return sent[-1]
+
+    monkeypatch.setattr("accelerate.utils.broadcast_object_list", broadcast)
+    monkeypatch.setattr(devices, "wait_for_others", lambda: None)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    calls = list[str]()
+
+    def fit() -> str:
+        calls.append(os.environ["RANK"])
+        return "fitted"
+
+    def fails() -> str:
+        raise DataError("no images")
+
+    for rank in "01":
+        monkeypatch.setenv("RANK", rank)
+        assert devices.computed_once(fit) == "fitted"
+    assert calls == ["0"]
+    for rank in "01":
+        monkeypatch.setenv("RANK", rank)
+        with pytest.raises(DataError, match="no images"):
+            devices.computed_once(fails)

@@ -168,6 +168,7 @@ def test_heads_that_need_all_features_say_which_do_not() -> None:
 
 def test_a_sample_has_rows_of_every_class_in_their_proportions(monkeypatch: pytest.MonkeyPatch) -> None:
     labels = torch.tensor([0] * 6000 + [1] * 3000 + [2] * 3 + [0] * 997)
+    monkeypatch.setattr(streamed, "_SAMPLE", 10_000)
     assert torch.equal(drawn(labels), torch.arange(10_000))
     monkeypatch.setattr(streamed, "_SAMPLE", 1000)
     rows = drawn(labels)

@@ -44,15 +44,17 @@ class Ridge(Head):
         if folds is None:
             middle = len(self.penalties) // 2
             return Fitted(solved.layer(middle), f"penalty={self.penalties[middle]:g}", None, self.penalties[middle])
-        right, kept = torch.zeros(len(self.penalties)), [list[Tensor]() for _ in self.penalties]
+        right = torch.zeros(len(self.penalties))
+        kept, filled = torch.empty(len(self.penalties), len(features.sample), features.classes), 0  # no heap of pieces
         for rows, x in features.blocks():
             labels, sample = features.labels[rows], features.sample_in(rows) - rows.start
             for place, scores in enumerate(solved.without_each(x, labels)):
                 right[place] += (scores.argmax(1) == labels).sum()
-                kept[place].append(scores[sample].float())
+                kept[place, filled : filled + len(sample)] = scores[sample].float()
+            filled += len(sample)
         chosen = int(right.argmax())  # among equals the first
         penalty = self.penalties[chosen]
-        return Fitted(solved.layer(chosen), f"penalty={penalty:g}", torch.cat(kept[chosen]), penalty)
+        return Fitted(solved.layer(chosen), f"penalty={penalty:g}", kept[chosen].clone(), penalty)
 
     @classmethod
     def terms(cls, scores: Tensor, labels: Tensor, regularisation: float) -> Terms:
