@@ -30,7 +30,7 @@ from deepscope.adaptation.step import AdaptationStep, DomainBatches
 from deepscope.data import DigitSplit, first_here, load_dataset
 from deepscope.session import Session
 from deepscope.training import fit
-from environment import environment
+from environment import environment, ratio
 
 
 class Reversal(torch.autograd.Function):
@@ -164,11 +164,11 @@ def main() -> None:
                 if repeat:  # the first of each is a warm-up
                     times[side].append(time.perf_counter() - start)
         plain, ours = (statistics.median(seconds) for seconds in times.values())
-        ratios[f"ratio/{recipe_name}/epoch"] = plain / ours
+        ratios |= ratio(f"ratio/{recipe_name}/epoch", times["plain"], times["deepscope"])
         if not arguments.json:
             print(f"{recipe_name}: plain {plain:.2f} s, deepscope {ours:.2f} s, ratio {plain / ours:.2f}")
     if arguments.json:
-        print(json.dumps({**ratios, "environment": environment(engine="torch")}))
+        print(json.dumps({**ratios, "environment": environment(session)}))
 
 
 if __name__ == "__main__":

@@ -272,7 +272,7 @@ def main() -> None:
         for name in chosen.only:
             report(PARTS[name](case, chosen.repeats))
     if chosen.json:
-        print(json.dumps({**figures, "environment": environment(engine="torch")}))
+        print(json.dumps({**figures, "environment": environment(session)}))
 
 
 if __name__ == "__main__":

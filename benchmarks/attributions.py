@@ -319,7 +319,7 @@ def main() -> None:
             report({f"growth/MiB/{name}": growth(model, pixels, target, arguments.calls)})
     report({"peak/MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024})
     if arguments.json:
-        print(json.dumps({**found, "environment": environment(engine="torch")}, indent=2))
+        print(json.dumps({**found, "environment": environment(session)}, indent=2))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from deepscope.data import DigitSplit, first_here, load_dataset
 from deepscope.gans import Architecture, Discriminator, GANBatches, GANStep, Generator, Labelled, Recipe, load_pictures
 from deepscope.session import Session
 from deepscope.training import fit
-from environment import environment
+from environment import environment, ratio
 
 BATCH, LATENT = 128, 100
 
@@ -163,7 +163,7 @@ def measure(images: int, width: int, repeats: int, workers: int, session: Sessio
     return {
         "images-a-second/deepscope": steps * BATCH / mine,
         "images-a-second/plain": steps * BATCH / theirs,
-        "ratio/time": theirs / mine,
+        **ratio("ratio/time", *([pair[side] for pair in times] for side in (1, 0))),
         "ratio/floor": mine / floor,
     }
 
@@ -181,7 +181,7 @@ def main() -> None:
     session = replace(Session.open(device="cpu", precision=arguments.precision), quiet=True)
     found = measure(arguments.images, arguments.width, arguments.repeats, arguments.workers, session)
     if arguments.json:
-        print(json.dumps({**found, "environment": environment(engine="torch", precision=arguments.precision)}))
+        print(json.dumps({**found, "environment": environment(session)}))
         return
     for name, value in found.items():
         print(f"{name:30} {value:10.2f}")

@@ -25,6 +25,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from deepscope.session import Session
+from environment import environment
+
 SECONDS = {
     "machine": 30,
     "methods": 120,
@@ -121,7 +124,8 @@ def _said(part: str, verdict: str, note: str) -> dict[str, Any]:
 def _keep(path: Path, records: list[dict[str, Any]], device: str, seconds: float) -> None:
     """Write all records; the file is whole at any moment."""
     temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(json.dumps({"device": device, "seconds": round(seconds, 1), "records": records}, indent=1))
+    whole = {"device": device, "seconds": round(seconds, 1), "environment": environment(Session()), "records": records}
+    temporary.write_text(json.dumps(whole, indent=1))
     os.replace(temporary, path)  # noqa: PTH105
 
 

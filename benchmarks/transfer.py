@@ -43,7 +43,7 @@ from deepscope.models.classifier import Pooling
 from deepscope.session import Session
 from deepscope.transfer.heads import folds_of
 from deepscope.transfer.heads.linear_svc import LinearSVC
-from environment import environment
+from environment import environment, ratio
 
 LAYERS: dict[str, list[tuple[str, Pooling]]] = {
     "vgg16": [("pool5", "mean")],
@@ -172,9 +172,8 @@ def ratios(what: str, seconds: Seconds) -> dict[str, float]:
     found: dict[str, float] = {}
     for way in seconds.keys() - {"deepscope"}:
         for place, kind in enumerate(("ratio", "cpu-ratio")):
-            each = [theirs[place] / ours[place] for theirs, ours in zip(seconds[way], seconds["deepscope"])]
-            name = f"{kind}/{what}/{way}"
-            found |= {name: statistics.median(each), f"{name}/low": min(each), f"{name}/high": max(each)}
+            theirs, ours = ([one[place] for one in seconds[side]] for side in (way, "deepscope"))
+            found |= ratio(f"{kind}/{what}/{way}", theirs, ours)
     return found
 
 
@@ -187,7 +186,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=list(LAYERS))
     parser.add_argument("--sweep", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--engine", default="auto")
-    parser.add_argument("--precision", default="float32")
+    parser.add_argument("--precision", default="auto")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     session = Session.open(
@@ -242,7 +241,7 @@ def main() -> None:
         figures |= {f"chosen-c/{way}": value for way, value in chosen.items()}
         figures |= ratios("sweep", seconds)
     if arguments.json:
-        about = environment(engine=engines, precision=arguments.precision, images=len(paths))
+        about = environment(session, engine=engines, images=len(paths))
         print(json.dumps({**figures, "environment": about}))
     else:
         for name, value in figures.items():

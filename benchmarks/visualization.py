@@ -29,7 +29,7 @@ from deepscope.session import Session
 from deepscope.visualization import ClassObjective, Recipe, climb, final, preset
 from deepscope.visualization.quality import recognise, translate
 from deepscope.visualization.regularisers import gaussian_blur
-from environment import environment
+from environment import environment, ratio
 
 _CLASSES = ("wombat", "bee eater", "snail", "hay", "gondola", "pug", "daisy", "castle")
 
@@ -129,16 +129,17 @@ def main() -> None:
             if turn:  # the first round warms up
                 seconds[name].append((time.process_time() - began) / len(_CLASSES))
     medians = {name: statistics.median(values) for name, values in seconds.items()}
+    default, common_seconds = seconds["default preset, bfloat16"], seconds["common loop"]
     ratios = {
-        "ratio/common-loop/float32": medians["common loop"] / medians["batch of 8, float32"],
-        "ratio/common-loop/bfloat16": medians["common loop"] / medians["batch of 8, bfloat16"],
-        "ratio/common-loop/default": medians["common loop"] / medians["default preset, bfloat16"],
+        **ratio("ratio/common-loop/float32", common_seconds, seconds["batch of 8, float32"]),
+        **ratio("ratio/common-loop/bfloat16", common_seconds, seconds["batch of 8, bfloat16"]),
+        **ratio("ratio/common-loop/default", common_seconds, default),
     }
-    if "torch-lucent" in medians:
-        ratios["ratio/torch-lucent/default"] = medians["torch-lucent"] / medians["default preset, bfloat16"]
+    if "torch-lucent" in seconds:
+        ratios |= ratio("ratio/torch-lucent/default", seconds["torch-lucent"], default)
     whole = medians["default preset, bfloat16"] / arguments.iterations * preset("default").iterations
     if arguments.json:
-        print(json.dumps({**ratios, "seconds-per-class/default": whole, "environment": environment(engine="torch")}))
+        print(json.dumps({**ratios, "seconds-per-class/default": whole, "environment": environment(session)}))
         return
     for name, median in medians.items():
         own, other = recognise(model, pixels[name], targets), recognise(evaluator, pixels[name], wanted)

@@ -44,7 +44,9 @@ def fell(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
         if name not in after:
             lines.append(f"{name}: {was:.2f} before, not measured now")
         elif after.get(f"{name}/high", after[name]) < before.get(f"{name}/low", was):
-            lines.append(f"{name}: {was:.2f} before, {after[name]:.2f} now")
+            known = all(f"{name}/low" in run and f"{name}/high" in run for run in (before, after))
+            doubt = "" if known else "; a run does not say how its rounds spread"
+            lines.append(f"{name}: {was:.2f} before, {after[name]:.2f} now{doubt}")
     return lines
 
 

@@ -15,8 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from deepscope import images as image_files
 from deepscope.features import extract, inference
-from deepscope.features.extraction import _forward, batch_size
 from deepscope.features.inference import ConvolutionRelu, accelerated
+from deepscope.features.passes import batch_size, vectors_of
 from deepscope.models import VisionModel
 from deepscope.models.classifier import Backbone
 from deepscope.models.vision_model import weights_sha256
@@ -110,7 +110,9 @@ def _from_host(check: Check, model: VisionModel, quick: Backbone, count: int) ->
     pageable = (pixels * 255).round().byte().cpu().contiguous()
     levels = pageable.pin_memory() if check.cuda else pageable  # as `images.stream` makes them for the engine
     ways = {"engine": levels, "pageable": pageable}
-    seconds = check.medians({name: lambda of=of: _forward(quick, of, check.device) for name, of in ways.items()}, 7)
+    seconds = check.medians(
+        {name: lambda of=of: torch.cat(vectors_of(quick, of, check.device), 1).cpu() for name, of in ways.items()}, 7
+    )
     figures = _figures(seconds["engine"], _floor(check, quick, pixels), count)
     figures["images/s-if-pageable"] = count / seconds["pageable"]
     return verdict(check.small or figures["of-floor"] >= GOAL), figures, f"goal {GOAL} of the floor"

@@ -106,11 +106,12 @@ def identity(session: Session, module: str, about: Mapping[str, Any]) -> str:
     """A name, of hexadecimal digits, for what a module computes: it changes with all that the result depends on.
 
     Args:
-        session: its seed, precision and kind of device count.
+        session: its seed, precision, engine and kind of device count.
         module: whose code counts, with all of deepscope that it imports.
         about: everything else, ready for JSON.
     """
-    arithmetic = {"seed": session.seed, "precision": session.precision, "device": session.device.type}
+    precision = "auto" if session.may_halve else session.precision
+    arithmetic = {"seed": session.seed, "precision": precision, "engine": session.engine, "device": session.device.type}
     depends = {**about, **arithmetic, "code": code_of(module)}
     return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
 

@@ -90,8 +90,8 @@ class Session:
         cls,
         *,
         device: str = "auto",
-        precision: str = "float32",
-        engine: str = "torch",
+        precision: str = "auto",
+        engine: str = "auto",
         seed: int = 0,
         home: Path | None = None,
         cache: Path | None = None,
@@ -106,7 +106,8 @@ class Session:
         Args:
             device: "auto" (CUDA, then Apple's MPS, then CPU) or any PyTorch device name.
             precision: "float32", "bfloat16", or "auto": float32, and `may_halve`.
-            engine: "auto", "torch", "compile", "onnxruntime" or "openvino".
+            engine: "auto", "torch", "compile", "onnxruntime" or "openvino". A `Session(...)` made from Python computes
+                with PyTorch in float32, the reference, unless it names another engine.
             home: default `$DEEPSCOPE_HOME`, else the platform's data folder.
             cache: default `$DEEPSCOPE_CACHE`, else the platform's cache folder.
 

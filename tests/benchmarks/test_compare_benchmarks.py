@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from deepscope.session import Session
+
 CHECKOUT = Path(__file__).parents[2]
 
 
@@ -70,7 +72,18 @@ def test_a_run_that_does_not_say_where_it_ran_is_refused_in_one_line(tmp_path: P
 
 
 def test_the_environment_of_a_benchmark_is_complete_and_json() -> None:
-    about = _module("benchmarks/environment.py").environment(engine="torch")
+    about = _module("benchmarks/environment.py").environment(Session(engines={"onnxruntime"}), images=3)
     assert json.loads(json.dumps(about)) == about
-    assert about["threads"] > 0 and about["versions"]["torch"] and about["engine"] == "torch"
-    assert {"processor", "instructions", "cores"} <= about.keys()
+    assert about["threads"] > 0 and about["versions"]["torch"] and about["engine"] == "onnxruntime"
+    assert {"processor", "instructions", "cores", "precision"} <= about.keys()
+
+
+def test_the_spread_of_a_ratio_is_that_of_its_rounds() -> None:
+    found = _module("benchmarks/environment.py").ratio("ratio/x", [2.0, 6.0, 3.0], [1.0, 2.0, 2.0])
+    assert found == {"ratio/x": 2.0, "ratio/x/low": 1.5, "ratio/x/high": 3.0}
+
+
+def test_every_benchmark_that_writes_ratios_says_where_they_hold() -> None:
+    texts = [path.read_text() for path in (CHECKOUT / "benchmarks").glob("*.py")]
+    writing = [text for text in texts if '"--json"' in text]
+    assert writing and all("environment(" in text for text in writing)

@@ -36,6 +36,7 @@ _CHEAP = {
     "attack auto": "--limit 2 --steps 2 --targets 1 --queries 5",
     "attack auto-pgd": "--steps 4",
     "attack boundary": "--queries 40 --starts 4",
+    "attack certify": "--limit 1 --samples 8 --first 2 --radii 0.1 --steps 1",
     "attack carlini-wagner": "--steps 3 --searches 2",
     "attack evaluate": "--limit 1",
     "attack fab": "--steps 2 --targets 2",
@@ -92,7 +93,7 @@ def _named(example: str) -> str:
 def _quick(example: str) -> list[str]:
     words = shlex.split(example)[1:]
     for name in {words[0], " ".join(words[:2])}:
-        words += _CHEAP.get(name, "").split() if name != "attack" or words[1] != "evaluate" else []
+        words += _CHEAP.get(name, "").split() if name != "attack" or words[1] not in ("certify", "evaluate") else []
     return words
 
 

@@ -69,6 +69,7 @@ BY_COMMAND: dict[str, dict[str, Any]] = {
     "check labels": {"limit": None},
     "check explanations": {"methods": ("saliency",)},
     "attack evaluate": {"methods": ("fgsm",), "radii": ("8/255",)},
+    "attack certify": {"radii": (0.1,), "samples": 16, "first": 4, "steps": 1},
 }
 NEEDS_LAYERS = {
     *("activations", "adapt fit", "adapt tune", "check image-map", "check labels", "explain grad-cam", "models show"),
@@ -212,6 +213,7 @@ HEADS: dict[str, tuple[int, int, str]] = {
 }
 """Outputs, channels, and what `wrap` is told."""
 OF_CLASSES = {
+    "attack certify",
     *("adapt evaluate", "adapt predict", "attack evaluate", "attack pgd", "attack square", "check accuracy"),
     *("check class-images", "check corruptions", "check explanations", "check image-map", "check robustness"),
     *(
@@ -223,9 +225,19 @@ OF_CLASSES = {
         "explain grad-cam",
         "explain occlusion",
     ),
-    *("explain training", "models check", "models classes", "transfer export", "transfer predict", "visualize"),
+    *(
+        "explain training",
+        "models abstain",
+        "models calibrate",
+        "models check",
+        "models classes",
+        "transfer export",
+        "transfer predict",
+        "visualize",
+    ),
 }
 OF_PICTURES = {
+    "attack certify",
     *("attack evaluate", "attack pgd", "attack square", "check class-images", "check corruptions", "check image-map"),
     *(
         "check labels",
@@ -242,7 +254,8 @@ REFUSED_BY_HEAD: dict[str, dict[str, set[str]]] = {
     "multilabel": {
         "must name a label": {"attack evaluate", "attack pgd", "attack square"},
         "several labels per image": {
-            *("check image-map", "check labels", "check shortcuts", "check slices"),
+            *("models abstain", "models calibrate"),
+            *("attack certify", "check image-map", "check labels", "check shortcuts", "check slices"),
             *("adapt evaluate", "adapt predict", "transfer predict"),
         },
     },

@@ -19,7 +19,7 @@ from torch import nn
 from deepscope import images
 from deepscope.data import ClassFolders, load_dataset
 from deepscope.errors import DeepscopeError
-from deepscope.features import extract, extraction
+from deepscope.features import extract, extraction, passes
 from deepscope.features.inference import accelerated
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.models.classifier import Backbone, Pooling, View
@@ -124,7 +124,7 @@ extract(model, {LAYERS!r}, {[str(p) for p in pictures]!r}, Session.open(device="
     with segment.open("ab") as torn:
         torn.write(b"half a record")
     again = extract(tiny, LAYERS, pictures, replace(session, cache=cache))
-    assert again.computed == 40 - extraction.BATCH
+    assert again.computed == 40 - passes.BATCH
     for a, b in zip(whole.vectors, again.vectors, strict=True):
         assert np.array_equal(a, b)
 
@@ -171,9 +171,9 @@ def test_one_pass_that_stops_after_the_last_layer(
 
     assert isinstance(tiny.network, nn.Sequential)
     network = nn.Sequential(*(Counted(str(n), module) for n, module in enumerate(tiny.network)))
-    monkeypatch.setattr(extraction, "accelerated", lambda backbone, pixels, bfloat16: backbone)
+    monkeypatch.setattr(passes, "accelerated", lambda backbone, pixels, bfloat16: backbone)
     alone = replace(session, engine="torch")
-    extract(replace(tiny, network=network), LAYERS, pictures[: extraction.BATCH], alone)
+    extract(replace(tiny, network=network), LAYERS, pictures[: passes.BATCH], alone)
     assert runs == dict.fromkeys("012345", 1)
 
 

@@ -17,11 +17,14 @@ from torch import Tensor, nn
 
 from deepscope import wrap
 from deepscope.cli.program import run
+from deepscope.cli.signature import Common
 from deepscope.errors import DeepscopeError, MissingExtraError, SettingError
 from deepscope.features import extract
 from deepscope.features.engine import engine_of
-from deepscope.features.extraction import BATCH, _forward, backbone_of
+from deepscope.features.extraction import backbone_of
+from deepscope.features.passes import BATCH, Quick
 from deepscope.models import Preprocessing, VisionModel, engines, measured, serving
+from deepscope.models.agreement import scores_agree
 from deepscope.models.classifier import View
 from deepscope.models.engines import ENGINES, Engine
 from deepscope.models.prediction import forward, served
@@ -62,7 +65,7 @@ class Counting:
     extra: str = "onnx"
     first_use: float = 1
     installed: bool = True
-    whole_batches: bool = False
+    by_name_only: bool = False
 
     def here(self) -> bool:
         return self.installed
@@ -99,6 +102,7 @@ def _times(monkeypatch: pytest.MonkeyPatch, *, plain: float, quick: float) -> li
         return plain if isinstance(run, nn.Module) else quick
 
     monkeypatch.setattr(serving, "_seconds", seconds)
+    monkeypatch.setattr(serving, "_once", lambda run, _: plain)
     return measured
 
 
@@ -126,8 +130,10 @@ def test_the_features_of_an_image_do_not_depend_on_its_company(name: str, tmp_pa
     engine = engine_of(backbone, model.preprocessing, session, images=40, batch=BATCH)
     assert (engine is None) == (name == "torch")
 
+    run = engine or Quick(backbone, PIXELS[:1], session)
+
     def features(pixels: Tensor) -> Any:
-        parts = [engine(part) if engine else _forward(backbone, part, session.device) for part in pixels.split(BATCH)]
+        parts = [run(part) for part in pixels.split(BATCH)]
         return np.concatenate([part[0] for part in parts])
 
     whole = features(PIXELS)
@@ -275,6 +281,7 @@ def test_features_are_halved_only_where_that_is_allowed_and_quicker(
     for allowed in (precision, "float32"):
         times = iter([1.0, quick])
         monkeypatch.setattr(serving, "_seconds", lambda *_, times=times: next(times))
+        monkeypatch.setattr(serving, "_once", lambda *_: 1.0)
         session = Session.open(device="cpu", precision=allowed, engine="auto", cache=tmp_path, quiet=True)
         found = extract(model, [("3", "mean")], arrays, session)
         assert session.engines == (named if allowed == "auto" else set())
@@ -452,7 +459,7 @@ def test_a_prediction_at_a_labels_threshold_counts() -> None:
         thresholds=0.3,
     ).outputs
     at = torch.tensor(0.3).logit()
-    agree = serving.scores_agree(outputs)
+    agree = scores_agree(outputs)
     assert not agree(torch.full((1, 5), float(at) - 1e-4), torch.full((1, 5), float(at) + 1e-4))
     assert agree(torch.full((1, 5), float(at) + 1e-4), torch.full((1, 5), float(at) + 2e-4))
 
@@ -502,3 +509,48 @@ def test_an_engine_that_cannot_be_used_is_named_in_one_line(
 def test_a_command_that_runs_no_engine_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["models", "--engine", "onnxruntime", "--json"]) == 0
     assert "the engine onnxruntime is not used, and PyTorch runs: no pass of this command" in capsys.readouterr().err
+
+
+def test_auto_is_the_default_of_commands_and_the_reference_that_of_a_plain_session() -> None:
+    opened = Session.open(device="cpu")
+    assert (opened.engine, opened.may_halve, opened.precision) == ("auto", True, "float32")
+    assert (Common().engine, Common().precision) == ("auto", "auto")
+    assert (Session().engine, Session().may_halve) == ("torch", False)
+
+
+@pytest.mark.parametrize("case", ["a function", "a large network", "little work", "few images", "only by its name"])
+def test_auto_measures_nothing_where_it_could_not_take_an_engine(
+    case: str, engine: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured, images, calls = _times(monkeypatch, plain=0.1, quick=0.01), 10_000, list[int]()
+    model = _model()
+    if case == "a function":
+        model = wrap(lambda pixels: calls.append(len(pixels)) or pixels.mean((2, 3)), categories=list("abc"))
+    elif case == "a large network":
+        monkeypatch.setattr(serving, "_LARGEST", 1000)
+    elif case == "little work":
+        monkeypatch.setattr(serving, "_once", lambda *_: 1e-5)
+    elif case == "few images":
+        images = serving.FEW - 1
+    else:
+        engine.by_name_only = True
+    session = _session(tmp_path, "auto")
+    wanted = forward(model, PIXELS, session)
+    calls.clear()
+    assert torch.equal(forward(model, PIXELS, session, images=images), wanted)
+    assert (measured, engine.builds, session.engines) == ([], 0, set())
+    assert calls == ([40] if case == "a function" else []), "no call besides the one that was asked for"
+
+
+def test_auto_chooses_alike_before_and_after_the_engine_was_built(
+    engine: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the second of two runs would compute all features again, on another engine."""
+    _times(monkeypatch, plain=0.1, quick=0.0999)
+    clock = iter(range(0, 10_000, 7))  # building takes 7 seconds, and spares 1
+    monkeypatch.setattr(serving.time, "perf_counter", lambda: float(next(clock)))
+    for _ in range(2):
+        session = _session(tmp_path, "auto")
+        forward(_model(), PIXELS, session, images=10_000)
+        assert session.engines == set()
+    assert engine.builds == 1

@@ -21,7 +21,7 @@ from deepscope.batch.sharding import Sharding
 from deepscope.batch.summary import Summary
 from deepscope.batch.tally import Tally
 from deepscope.batch.worker import Done, Work, versions
-from deepscope.errors import FileError, JobError, SettingError
+from deepscope.errors import FileError, JobError
 from deepscope.files import lock
 from deepscope.images import Skipped
 from deepscope.models import VisionModel
@@ -66,9 +66,7 @@ def run(
     parts.require_parquet()
     folder = session.require_out("the parts") / parts.FOLDER
     if session.engine == "auto":
-        raise SettingError(
-            "engine", "must be named for a job in parts: workers could choose different ones", got="auto"
-        )
+        session = replace(session, engine="torch")  # workers could choose different ones
     execute = executor_of(sharding)
     job = replace(job, keep_arrays=sharding.keep_arrays)
     opened = OpenJob.of(job, session, model)
@@ -78,7 +76,8 @@ def run(
     parts.create(folder)
     work = Work(job, session, folder, _digest(about), opened.model.identity, versions(job))
     with lock(folder, unsupported=session.note):
-        parts.reserve(folder, about)  # under the lock: of two commands with other settings, one is refused
+        images = {"named": list(map(str, named)), "limit": limit, "parts": len(shards)}
+        parts.reserve(folder, about, images)  # under the lock: of two commands with other settings, one is refused
         there = parts.Parts(folder, work.identity)
         found = _resumed(there, shards, session)
         missing = [shard for shard in shards if shard.number not in found]

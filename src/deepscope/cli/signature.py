@@ -29,9 +29,10 @@ class Common:
         out: folder to write the result to: result.json, arrays as .npz, figures as PNG, animations as GIF, WebP, MP4.
         json: print the result as JSON on stdout, and nothing else there.
         device: auto, cpu, cuda, cuda:1, mps.
-        precision: precision of passes that need no gradient; auto is float32; with --engine auto, bfloat16
-            computes features where it is measured to be faster and to agree.
-        engine: what runs passes without a gradient: auto measures which is the quickest on this machine.
+        precision: auto uses bfloat16 for features and for training where it is measured to be faster on this machine
+            and to agree with float32, and float32 for everything else.
+        engine: what runs passes without a gradient; auto measures which engine is fastest on this machine, and uses
+            PyTorch for short jobs.
         seed: random seed; the same seed gives the same result.
         quiet: print no progress and no notes.
         of_model: what is said of the command's model; its fields are flags of the commands that take a model.
@@ -41,7 +42,7 @@ class Common:
     json: Annotated[bool, Parameter(negative=())] = False
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    engine: EngineName = "torch"
+    engine: EngineName = "auto"
     seed: Annotated[int, Range(-(2**63), 2**63 - 1)] = 0
     quiet: Annotated[bool, Parameter(negative=())] = False
     of_model: ModelOptions = ModelOptions()

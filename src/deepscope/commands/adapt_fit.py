@@ -39,7 +39,7 @@ class AdaptFit(Command):
 
     area: ClassVar[str] = "adapt"
     name: ClassVar[str] = "fit"
-    example: ClassVar[str] = "deepscope adapt fit --source mnist --target mnist-m --precision bfloat16 --out adapted/"
+    example: ClassVar[str] = "deepscope adapt fit --source mnist --target mnist-m --out adapted/"
     makes: ClassVar[tuple[str, ...]] = ("model.json", CHECKPOINT)
 
     _: KW_ONLY

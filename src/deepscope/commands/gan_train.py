@@ -32,7 +32,7 @@ class GanTrain(Command):
     """Train a DCGAN on a dataset of digits or on any folder of images.
 
     The checkpoint, the generator and a sheet of samples are written to --out after each epoch; the same command
-    resumes an interrupted training. --precision bfloat16 trains in mixed precision.
+    resumes an interrupted training.
 
     Attributes:
         data: mnist, mnist-extract, mnist-m, or a folder of images, or a folder with one folder per class.
@@ -53,7 +53,7 @@ class GanTrain(Command):
     area: ClassVar[str] = "gan"
     name: ClassVar[str] = "train"
     renamed: ClassVar[Mapping[str, str]] = {"judge": "evaluator", "steady": "r1_regularised"}
-    example: ClassVar[str] = "deepscope gan train mnist --conditional --precision bfloat16 --out digits/"
+    example: ClassVar[str] = "deepscope gan train mnist --conditional --out digits/"
     makes: ClassVar[tuple[str, ...]] = ("generator.json", CHECKPOINT)
 
     data: str

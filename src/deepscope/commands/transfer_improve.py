@@ -37,7 +37,7 @@ class TransferImprove(Command):
 
     area: ClassVar[str] = "transfer"
     name: ClassVar[str] = "improve"
-    example: ClassVar[str] = "deepscope transfer improve 15scene --precision bfloat16"
+    example: ClassVar[str] = "deepscope transfer improve 15scene"
 
     data: str
     _: KW_ONLY

@@ -43,7 +43,7 @@ class TransferTable(Command):
 
     area: ClassVar[str] = "transfer"
     name: ClassVar[str] = "table"
-    example: ClassVar[str] = "deepscope transfer table 15scene --precision bfloat16"
+    example: ClassVar[str] = "deepscope transfer table 15scene"
 
     data: str
     _: KW_ONLY

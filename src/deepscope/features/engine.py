@@ -8,16 +8,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from deepscope.features.inference import accelerated
+from deepscope.features.ladder import Ladder
 from deepscope.models import Preprocessing
 from deepscope.models.agreement import features_agree
 from deepscope.models.batching import in_parts
 from deepscope.models.classifier import Backbone
 from deepscope.models.engines import Engine, Export, Run
+from deepscope.models.measured import Kept
 from deepscope.models.preprocessing import from_levels
-from deepscope.models.serving import FEW, Chosen, not_used, quickest
+from deepscope.models.serving import may_serve, not_used, quickest
 from deepscope.session import Session
 
 
@@ -26,28 +27,25 @@ class FeatureEngine:
     """An engine that gives the vectors of all layers of a backbone.
 
     Attributes:
-        chosen: runs the backbone.
+        name: of the engine.
+        run: the backbone, on any number of images up to a batch.
         widths: of the vectors.
-        batch: images of a batch where an image's bits depend on how many there are: the last one is then padded.
     """
 
-    chosen: Chosen
+    name: str
+    run: Ladder
     widths: tuple[int, ...]
-    batch: int
 
     def __call__(self, pixels: Tensor) -> list[NDArray[np.float32]]:
-        """One (N, D) array per layer, for (N, 3, H, W) pixels or uint8 levels, N at most `batch`."""
-        missing = 0 if self.chosen.alone else self.batch - len(pixels)
-        filled = functional.pad(pixels, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else pixels
-        found = in_parts(lambda part: self.chosen.run(floats(part)), filled)[: len(pixels)]
-        return np.split(found.numpy(), np.cumsum(self.widths)[:-1], axis=1)
+        """One (N, D) array per layer, for (N, 3, H, W) pixels or uint8 levels, N at most a batch."""
+        return np.split(self.run(pixels).numpy(), np.cumsum(self.widths)[:-1], axis=1)
 
 
 def engine_of(
     backbone: Backbone, geometry: Preprocessing, session: Session, *, images: int, batch: int
 ) -> FeatureEngine | None:
-    """What runs the backbone over that many images of one size; None for PyTorch, which runs whole batches only."""
-    if session.engine == "torch" or (session.engine == "auto" and images < FEW):
+    """What runs the backbone over that many images of one size; None for PyTorch."""
+    if not may_serve(backbone.network, session, images):
         return None
     if geometry.crop is None and isinstance(geometry.resize, int):
         return not_used(session, "images that are not cropped have many sizes")
@@ -60,7 +58,13 @@ def engine_of(
     if chosen is None:
         return None
     with torch.no_grad():
-        return FeatureEngine(chosen, tuple(vector.shape[1] for vector in backbone(pixels[:1])), batch)
+        widths = tuple(vector.shape[1] for vector in backbone(pixels[:1]))
+
+    def run(some: Tensor) -> Tensor:
+        return in_parts(lambda part: chosen.run(floats(part)), some)
+
+    kept = Kept(joined, pixels, session, network=chosen.network)
+    return FeatureEngine(chosen.name, Ladder(run, batch, kept, of=chosen.name), widths)
 
 
 def floats(pixels: Tensor) -> Tensor:
@@ -89,7 +93,6 @@ class Halved(Engine):
     packages = ()
     extra = ""
     first_use = 6
-    whole_batches = True
 
     def __init__(self, backbone: Backbone) -> None:
         self._backbone = backbone

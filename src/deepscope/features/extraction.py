@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,32 +13,22 @@ from numpy.typing import NDArray
 from PIL import __version__ as pillow_version
 from PIL import features as pillow
 from torch import Tensor
-from torch.nn import functional
 
 from deepscope import images
-from deepscope.devices import wait_for_others
+from deepscope.devices import processes, wait_for_others
 from deepscope.errors import DataError
-from deepscope.features.engine import FeatureEngine, engine_of, floats
-from deepscope.features.inference import accelerated
+from deepscope.features.engine import engine_of
+from deepscope.features.passes import BATCH, Layer, ViewPass, batch_size
 from deepscope.features.reading import Reader
 from deepscope.features.store import Store
 from deepscope.inputs import nothing_readable
 from deepscope.inputs.examples import Source
 from deepscope.kept import Cache, code_of
 from deepscope.models import Preprocessing, VisionModel
-from deepscope.models.batching import in_parts
-from deepscope.models.classifier import Backbone, BackboneOrigin, Pooling, View
+from deepscope.models.classifier import Backbone, BackboneOrigin, View
 from deepscope.models.identity import network_sha256
 from deepscope.models.serving import not_used
 from deepscope.session import Session
-
-BATCH = 32
-"""Every batch has this size, the last one padded with black images, so that features do not depend on the batch."""
-GPU_BATCH = 128
-"""The same away from the CPU: 4 % faster than 32 with VGG16 on an H200, and 256 no faster."""
-
-Layer: TypeAlias = "tuple[str, Pooling]"
-"""A layer's name and how its maps become a vector."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,23 +82,25 @@ def extract(
         DataError: no image could be read.
     """
     session = replace(session, device=model.device)  # a network that the caller holds may be elsewhere
+    if session.engine == "auto" and processes() > 1:
+        session = replace(session, engine="torch")  # each could choose another one
     cache = Cache(session, session.cache / "features")
     geometry = preprocessing or model.preprocessing
     identity = {**_identity(model, session), "pixels": replace(geometry, mean=(0.0,) * 3, std=(1.0,) * 3).to_json()}
     levels = not any(isinstance(source, Tensor) for source in sources)
-    passes: list[_Pass] = []
+    passes: list[ViewPass] = []
     if not levels:
         not_used(session, "some images are given as tensors")
     for view in views:
         backbone = backbone_of(model, layers, (view,))
         engine = engine_of(backbone, geometry, session, images=len(sources), batch=BATCH) if levels else None
-        session.engines.update({engine.chosen.name} if engine else ())
-        run_by = {"engine": engine.chosen.name} if engine else {}
+        session.engines.update({engine.name} if engine else ())
+        run_by = {"engine": engine.name} if engine else {}
         about = {
             layer: {**identity, **run_by, **view.key, "layer": layer[0], "pooling": layer[1]}
             for layer in backbone.layers
         }
-        passes.append(_Pass(backbone, {layer: Store(cache, said) for layer, said in about.items()}, engine))
+        passes.append(ViewPass(backbone, {layer: Store(cache, said) for layer, said in about.items()}, engine))
     reader, alone = Reader(geometry, passes, list(digests or [b""] * len(sources)), levels), False
     rows = [row for row, key in enumerate(reader.keys) if not key or any(each.lacks(key) for each in passes)]
     while True:
@@ -133,61 +125,8 @@ def extract(
         rows = [row for row in found if any(each.lacks(reader.keys[row]) for each in passes)]
 
 
-def batch_size(device: torch.device) -> int:
-    """Images of every batch on a device."""
-    return BATCH if device.type == "cpu" else GPU_BATCH
-
-
-@dataclass(eq=False)
-class _Pass:
-    """One view of the images: the network for this view, and what is stored of it.
-
-    Attributes:
-        backbone: gives a vector for each of its layers.
-        stores: what is kept of each layer.
-        engine: runs the network, all its layers together; None leaves that to PyTorch.
-        missing: images of which some layer was not kept.
-        quick: accelerated networks, by the layers that they give.
-    """
-
-    backbone: Backbone
-    stores: Mapping[Layer, Store]
-    engine: FeatureEngine | None = None
-    missing: set[bytes] = field(default_factory=set[bytes])
-    quick: dict[tuple[Layer, ...], Backbone] = field(default_factory=dict[tuple[Layer, ...], Backbone])
-
-    def lacks(self, key: bytes) -> bool:
-        """Whether some layer of this image is not kept."""
-        return any(key not in store for store in self.stores.values())
-
-    def add(self, keys: Sequence[bytes], pixels: Tensor, session: Session) -> None:
-        """Compute and keep what is missing of (N, 3, H, W) pixels."""
-        rows = [row for row, key in enumerate(keys) if self.lacks(key)]
-        wanted = tuple(layer for layer, store in self.stores.items() if any(keys[row] not in store for row in rows))
-        if not wanted:
-            return
-        part = pixels if len(rows) == len(pixels) else pixels[rows]
-        names = [keys[row] for row in rows]
-        if self.engine:
-            self._keep(names, self.stores, self.engine(part))
-            return
-        if wanted not in self.quick:
-            whole = self.backbone
-            alone = Backbone(whole.network, whole.mean.flatten(), whole.std.flatten(), wanted, whole.views)
-            self.quick[wanted] = accelerated(
-                alone, floats(part[:1].to(session.device)), bfloat16=session.precision == "bfloat16"
-            )
-        self._keep(names, wanted, _forward(self.quick[wanted], part, session.device))
-
-    def _keep(self, names: Sequence[bytes], layers: Iterable[Layer], found: Sequence[NDArray[np.float32]]) -> None:
-        for layer, vectors in zip(layers, found, strict=True):
-            fresh = [row for row, name in enumerate(names) if name not in self.stores[layer]]
-            if fresh:
-                self.stores[layer].add([names[row] for row in fresh], vectors[fresh])
-
-
 def _fill(
-    passes: Sequence[_Pass],
+    passes: Sequence[ViewPass],
     reader: Reader,
     sources: Sequence[Source],
     rows: Sequence[int],
@@ -229,7 +168,7 @@ def _fill(
             store.refresh()
 
 
-def _vectors(passes: Sequence[_Pass], keys: Sequence[bytes]) -> tuple[NDArray[np.float32], ...]:
+def _vectors(passes: Sequence[ViewPass], keys: Sequence[bytes]) -> tuple[NDArray[np.float32], ...]:
     """(n, D) for each layer, the mean over views; without the layers of which the cache has lost some."""
     found = []
     for layer in passes[0].stores:
@@ -253,29 +192,11 @@ def backbone_of(model: VisionModel, layers: Sequence[Layer], views: Sequence[Vie
     return backbone.to(model.device).eval()
 
 
-def _forward(backbone: Backbone, pixels: Tensor, device: torch.device) -> list[NDArray[np.float32]]:
-    """One (N, D) array per layer, for (N, 3, H, W) pixels or uint8 levels: a quarter of the bytes on the way there."""
-    widths: list[int] = []
-
-    def run(part: Tensor) -> Tensor:
-        with torch.inference_mode():
-            moved = part.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)
-            vectors = backbone(floats(moved))
-        widths[:] = [vector.shape[1] for vector in vectors]
-        return torch.cat(vectors, 1).cpu()
-
-    missing = batch_size(device) - len(pixels)
-    filled = functional.pad(pixels, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else pixels
-    together = in_parts(run, filled)[: len(pixels)].numpy()
-    return np.split(together, np.cumsum(widths)[:-1], axis=1)
-
-
 def _identity(model: VisionModel, session: Session) -> dict[str, Any]:
     """All that features depend on besides image, geometry, view and layer."""
     libraries = {name: pillow.version(name) for name in ("jpg", "zlib", "webp", "libtiff", "jpg_2000", "avif")}
-    away = {} if session.device.type == "cpu" else {"batch": batch_size(session.device)}
     return {
-        **away,
+        "batch": batch_size(session.device),
         "code": code_of(__name__),
         "network": network_sha256(model.network),
         "weights": model.origin.sha256,  # of a program's file, which holds code, too

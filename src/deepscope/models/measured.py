@@ -1,20 +1,15 @@
-"""What the cache holds of inference engines: how quick they were, and networks as ONNX, for this machine alone."""
+"""What the cache holds of networks on this machine: how quick engines were, networks as ONNX, batches that agree."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import platform
-from contextlib import suppress
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from deepscope.kept import Cache, code_of
+from deepscope.machine import machine
 from deepscope.models.engines import Engine, as_onnx
 from deepscope.models.identity import network_sha256
 from deepscope.session import Session
@@ -24,33 +19,39 @@ _MOST_BYTES = 2**28
 
 
 class Kept:
-    """What the cache holds of a module: how quick the engines are, and the network as ONNX.
+    """What the cache holds of a module: what was measured of it, and the network as ONNX.
+
+    Args:
+        module: the network.
+        example: (N, ...) inputs.
+        session: its cache and precision.
+        network: the module's `network_sha256`, where it is known.
 
     Attributes:
         name: changes with the module's layers, weights and code, the input's shape, the machine and the versions.
     """
 
-    def __init__(self, module: nn.Module, example: Tensor, session: Session) -> None:
+    def __init__(self, module: nn.Module, example: Tensor, session: Session, *, network: str = "") -> None:
         self._module, self._example = module, example
         self._cache = Cache(session, session.cache / "engines")
         precision = (session.precision, session.may_halve)
         about = [
             {**machine(), "threads": torch.get_num_threads()},
-            network_sha256(module),
+            network or network_sha256(module),
             tuple(example.shape[1:]),
             precision,
             code_of(__name__),
         ]
         self.name = hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
-    def decision(self) -> dict[str, float]:
-        """Seconds per image by engine, as `decide` was given them; empty where nothing is kept."""
-        content = self._cache.read(f"{self.name}.json")
+    def known(self, what: str = "engines") -> dict[str, float]:
+        """What `keep` was given under this name; empty where nothing is kept. Engines: seconds per image by name."""
+        content = self._cache.read(f"{self.name}.{what}.json")
         return json.loads(content) if content else {}
 
-    def decide(self, found: dict[str, float]) -> None:
+    def keep(self, what: str, found: dict[str, float]) -> None:
         """Keep what was measured."""
-        self._cache.write(f"{self.name}.json", json.dumps(found).encode())
+        self._cache.write(f"{self.name}.{what}.json", json.dumps(found).encode())
 
     def ready(self, engine: Engine) -> bool:
         """Whether the engine needs no export."""
@@ -64,22 +65,3 @@ class Kept:
             if len(content) < _MOST_BYTES:
                 self._cache.write(f"{self.name}.onnx", content)
         return content
-
-
-@cache
-def machine() -> dict[str, Any]:
-    """The processor, its instruction sets, and the versions that speed depends on."""
-    with suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        found = {line.partition(":")[0].strip(): line.partition(":")[2].strip() for line in lines}
-        model, flags = found.get("model name", platform.processor()), found.get("flags", "").split()
-        return {"processor": model, "flags": sorted(flags), "versions": _versions()}
-    return {"processor": platform.processor() or platform.machine(), "flags": [], "versions": _versions()}
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in ("torch", "torchvision", "timm", "onnxruntime", "openvino"):
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found

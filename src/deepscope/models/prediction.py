@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from deepscope.models.batching import in_parts
-from deepscope.models.serving import Served
+from deepscope.models.served import Served
+from deepscope.models.serving import may_serve
 from deepscope.models.vision_model import VisionModel
 from deepscope.session import Session
 
@@ -49,7 +50,7 @@ def served(model: VisionModel, session: Session, *, images: int) -> VisionModel:
     Args:
         images: passes to come, about.
     """
-    if session.engine == "torch" or not images:
+    if not may_serve(model.network, session, images):
         return model
     made = copy.copy(model)  # with the same outputs, and the layers in the mode that they are in
     object.__setattr__(made, "served", Served(model.network, model.outputs, session, images))

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from deepscope.errors import MissingExtraError, SettingError, out_of_memory
-from deepscope.models.agreement import Agree, scores_agree
+from deepscope.models.agreement import Agree
 from deepscope.models.engines import ENGINES, Engine, Run
 from deepscope.models.measured import Kept
-from deepscope.models.state import State, state_of
 from deepscope.session import Session
-
-if TYPE_CHECKING:
-    from deepscope.models.outputs import Outputs
 
 FEW = 16
 """Images below which PyTorch always runs: nothing could be repaid."""
 _PROBED = 4
 """Images that engines are compared on."""
+_LARGEST = 2**28
+"""Bytes of weights beyond which "auto" leaves a network to PyTorch: its export takes memory, and is not kept."""
 _LOAD = 0.5
 """Seconds that it takes to use an engine whose exported network is kept."""
 _MOST = 4
@@ -37,18 +33,36 @@ class Chosen:
     Attributes:
         name: the engine's.
         run: the function.
-        alone: whether an image's bits are independent of its batch, as far as the probe shows.
+        network: what `Kept` calls the module; it changes with all that the outputs depend on.
     """
 
     name: str
     run: Run
-    alone: bool
+    network: str
 
 
 def not_used(session: Session, why: str) -> None:
     """Say why an engine that was asked for by its name does not run; "auto" may take none."""
     if session.engine not in ("auto", "torch"):
         session.note_once("engine", f"the engine {session.engine} is not used, and PyTorch runs: {why}")
+
+
+def may_serve(network: nn.Module, session: Session, images: int) -> bool:
+    """Whether an engine can be considered for that many images, before anything is measured.
+
+    "auto" leaves to PyTorch what is small, on a GPU, without weights (a function of the caller, whose calls may cost
+    something) or very large.
+    """
+    if session.engine != "auto":
+        return session.engine != "torch" and images > 0
+    weights = sum(tensor.nbytes for tensor in network.parameters())
+    return images >= FEW and session.device.type == "cpu" and 0 < weights <= _LARGEST
+
+
+def _candidates(also: Engine | None) -> dict[str, Engine]:
+    """What "auto" may take here, by name."""
+    found = [engine for engine in (*ENGINES.values(), *([also] if also else [])) if not engine.by_name_only]
+    return {engine.name: engine for engine in found if engine.here()}
 
 
 def quickest(
@@ -79,18 +93,22 @@ def quickest(
         SettingError: it does not run here, or not this network.
     """
     wanted = session.engine
-    if wanted == "torch" or (wanted == "auto" and (images < FEW or session.device.type != "cpu")):
+    if not may_serve(module, session, images):
         return None
     example = torch.cat([example[:_PROBED]] * _PROBED)[:_PROBED].contiguous()
+    here = _candidates(also) if wanted == "auto" else {}
+    once = 0.0
+    if wanted == "auto":
+        once = _once(reference or module, example) if here else 0.0
+        if images * once <= _LOAD:
+            return None
     kept = Kept(module, example, session)
     name = f"{wanted} {kept.name}"  # "auto" takes no engine that was not measured
     if chosen := _running(name, module, example, agree):
         return chosen
     if wanted != "auto":
         chosen = _explicit(ENGINES[wanted], module, example, session, kept, agree)
-    else:
-        engines = {**ENGINES, **({also.name: also} if also else {})}
-        here = {name: engine for name, engine in engines.items() if engine.here()}
+    elif kept.known() or any(images * once / 2 > engine.first_use for engine in here.values()):
         chosen = _by_measuring(module, example, kept, images, agree, reference or module, here)
     if chosen:
         _RUNNING[name] = chosen
@@ -140,27 +158,24 @@ def _by_measuring(
     reference: Run,
     here: dict[str, Engine],
 ) -> Chosen | None:
-    known, built = dict(kept.decision()), {}
+    known, built = kept.known(), {}
     before = len(known)
     if not before:
         known["torch"] = _seconds(reference, example)
-    exported = any("onnx" in engine.packages for engine in here.values())
     for name, engine in here.items():
-        if name in known or (exported and name == "compile"):
-            continue  # to compile takes longer than all else, and is no quicker
-        if known["torch"] * images / 2 > engine.first_use:
+        if name not in known and known["torch"] * images / 2 > engine.first_use:
             began = time.perf_counter()
             chosen = _tried(engine, module, example, kept, agree)
             known[f"{name}/first"] = time.perf_counter() - began
             known[name] = _seconds(chosen.run, example) if chosen else float("inf")
             built |= {name: chosen} if chosen else {}
     if len(known) > before:
-        kept.decide(known)
+        kept.keep("engines", known)
     names = [name for name in known if name in here and known[name] < known["torch"]]
     best = min(names, key=lambda name: known[name], default=None)
     if best is None:
         return None
-    first = 0 if best in built else _LOAD if kept.ready(here[best]) else known[f"{best}/first"]
+    first = _LOAD if kept.ready(here[best]) else known[f"{best}/first"]  # as in the next run, which must choose alike
     if images * (known["torch"] - known[best]) <= first:
         return None
     return built.get(best) or _tried(here[best], module, example, kept, agree)
@@ -182,12 +197,15 @@ def _built(engine: Engine, module: nn.Module, example: Tensor, kept: Kept, agree
         wanted = module(example)  # first: an export may need what a pass finds out
     run = engine.build(module, example, kept.exported)
     found = run(example)
-    if not agree(found, wanted):
-        return None
-    alone = not engine.whole_batches and all(
-        torch.equal(found[:size], run(example[:size])) for size in range(1, len(example))
-    )
-    return Chosen(engine.name, run, alone)
+    return Chosen(engine.name, run, kept.name) if agree(found, wanted) else None
+
+
+def _once(run: Run, example: Tensor) -> float:
+    """Seconds that one image takes at most: a pass that is not warm."""
+    with torch.no_grad():
+        began = time.perf_counter()
+        run(example[:1])
+        return time.perf_counter() - began
 
 
 def _seconds(run: Run, example: Tensor) -> float:
@@ -202,83 +220,3 @@ def _seconds(run: Run, example: Tensor) -> float:
             if best > 0.3:
                 break
     return best / len(example)
-
-
-class Served:
-    """A network whose passes run on the chosen engine while nothing of it changes, and on PyTorch otherwise.
-
-    Args:
-        network: normalised (N, C, H, W) -> anything that `outputs` reads.
-        outputs: brings its outputs to (N, K), and says what they mean.
-        session: chooses.
-        images: passes to come, about.
-    """
-
-    def __init__(self, network: nn.Module, outputs: Outputs, session: Session, images: int) -> None:
-        self._network, self._outputs, self._module = network, outputs, _Matrix(network, outputs)
-        self._session, self._images = session, images
-
-    def __call__(self, inputs: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, K)."""
-        chosen = self._chosen(inputs) if len(inputs) else None
-        if chosen is None:
-            return self._module(inputs)
-        self._session.engines.add(chosen.name)
-        return chosen.run(inputs)
-
-    def _chosen(self, inputs: Tensor) -> Chosen | None:
-        if self._session.engine == "auto" and self._images < FEW:
-            return None
-        state = state_of(self._network)
-        if inputs.dtype != torch.float32 or inputs.device.type != "cpu":
-            return not_used(self._session, "it computes in float32 on the CPU")
-        if isinstance(state, str):
-            return not_used(self._session, state)
-        session, outputs = self._session, self._outputs
-        shape, threads = tuple(inputs.shape[1:]), torch.get_num_threads()
-        key = (session.engine, session.cache, shape, threads, outputs.classes, outputs.head, outputs.kind)
-        known = _CHOSEN.setdefault(self._network, {})
-        for old in [old for old, entry in known.items() if entry.state not in (state, None)]:
-            del known[old]
-        entry = known.get(key)
-        if entry is None or (entry.state and not entry.chosen and self._images > 2 * entry.images):
-            entry = known[key] = self._asked(inputs)
-        return entry.chosen
-
-    def _asked(self, inputs: Tensor) -> _Entry:
-        agree = scores_agree(self._outputs)
-        chosen = quickest(self._module, inputs, self._session, images=self._images, agree=agree)
-        state = state_of(self._network)  # after passes that may have filled its caches
-        with torch.no_grad():
-            self._module(inputs[:1])
-        if isinstance(state, str) or state_of(self._network) != state:
-            return _Entry(None, self._images, not_used(self._session, "the network changes whenever it runs"))
-        return _Entry(state, self._images, chosen)
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """For how many images of a state of the network, which engine; the state is None of one that never stays."""
-
-    state: State | None
-    images: int
-    chosen: Chosen | None
-
-
-_CHOSEN: WeakKeyDictionary[nn.Module, dict[Any, _Entry]] = WeakKeyDictionary()
-
-
-class _Matrix(nn.Module):
-    """The network's scores as one matrix. Its layers stay in the mode that they are in."""
-
-    def __init__(self, network: nn.Module, outputs: Outputs) -> None:
-        super().__init__()
-        self.network, self._outputs, self.training = network, outputs, False
-
-    def extra_repr(self) -> str:
-        """What decides which of several outputs is read."""
-        return f"classes={self._outputs.classes}, head={self._outputs.head}"
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Normalised (N, C, H, W) -> (N, K)."""
-        return self._outputs._run(self.network, inputs)

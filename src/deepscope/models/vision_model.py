@@ -24,7 +24,7 @@ from deepscope.models.weights import HALF
 from deepscope.names import Names
 
 if TYPE_CHECKING:
-    from deepscope.models.serving import Served
+    from deepscope.models.served import Served
 
 _LARGER = 32
 """Pixels by which an input is larger than usual that shows whether a network takes other sizes."""

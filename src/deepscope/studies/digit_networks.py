@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -93,7 +93,8 @@ def trained(name: str, data: Data, *, epochs: int, session: Session, folder: Pat
         network = NETWORKS[name]()
     settings = {"network": name, "images": len(labels), "epochs": epochs}
     log = Log(folder=folder, settings=settings, every=rows.steps)
-    fit(_Step(network), batch, steps=epochs * rows.steps, session=session, log=log)
+    exact = replace(session, may_halve=False)  # attributions of its gradients are measured
+    fit(_Step(network), batch, steps=epochs * rows.steps, session=exact, log=log)
     side = digits.SIDE
     preprocessing = Preprocessing(side, side, mean=(_MEAN,) * 3, std=(_DEVIATION,) * 3)
     return VisionModel(name, network, preprocessing, _CLASSES)

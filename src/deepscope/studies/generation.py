@@ -30,7 +30,7 @@ class Generation(GenerationStudy):
     `generation-questions` trains with DCGAN's own settings.
 
     Every training and measurement is kept (in the output folder, else in the cache): the same command resumes an
-    interrupted study, and more seeds add to it. The precision bfloat16 is faster.
+    interrupted study, and more seeds add to it.
 
     Attributes:
         seeds: trainings per arm, with consecutive seeds.

@@ -57,6 +57,14 @@ class Checkpoint:
         with atomic(self.path) as path:
             path.write_bytes(memory.getbuffer())
 
+    def recorded(self, parts: Parts) -> Mapping[str, Any]:
+        """The settings of the training that the file is of; empty where there is none, or `load` refuses it."""
+        try:
+            found = json.loads(self._read(limit=_SLACK + _MULTIPLE * _bytes(parts))["settings"])
+        except Exception:  # a damaged file fails in any way
+            return {}
+        return found if isinstance(found, dict) else {}
+
     def load(self, parts: Parts, history: History | None = None) -> int:
         """Bring the parts and the history to the saved state and return its step; 0 where nothing was saved yet.
 

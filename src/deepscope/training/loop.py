@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,10 @@ from torch.optim import Optimizer
 from deepscope.devices import wait_for_others
 from deepscope.errors import DeepscopeError, FileError, SettingError
 from deepscope.files import lock
-from deepscope.session import Session
+from deepscope.session import Precision, Session
 from deepscope.training.checkpoints import CHECKPOINT, Checkpoint, Parts, finite
 from deepscope.training.history import History, Recorder
+from deepscope.training.precision import WORTH, measured_precision
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,8 @@ def fit(
         step: what is trained and how.
         batches: what it is trained on.
         steps: of the whole training.
-        session: device, precision ("bfloat16" is mixed precision), seed and progress.
+        session: device, precision ("bfloat16" is mixed precision; a session that `may_halve` takes it where a probe
+            shows that it is faster here, and agrees), seed and progress.
         log: what is kept along the way, and how often.
         clip: limit of the gradient's L2 norm over an optimiser's parameters.
         observe: measures between steps. Networks are in train mode when it is called, and are put back into it.
@@ -153,8 +155,6 @@ def fit(
     networks = [part for part in step.parts.values() if isinstance(part, nn.Module)]
     for network in networks:
         network.to(device).train()
-    identity = {"steps": steps, "seed": session.seed, "precision": session.precision, **log.settings}
-    checkpoint = Checkpoint(log.folder / CHECKPOINT, identity) if log.folder else None
     history = History()
     writes = log.folder if world.is_main_process else None
 
@@ -180,8 +180,24 @@ def fit(
             for buffer in (b for network in networks for b in network.buffers() if b.is_floating_point()):
                 buffer.copy_(_mean(buffer))
 
+    def once(step: Step, batch: Any, moment: Moment, bfloat16: bool) -> Mapping[str, Tensor]:
+        _seed(device, moment.rng("global").initial_seed())
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            return step(batch, moment, update)
+
+    def precision() -> Precision:
+        if not session.may_halve:
+            return session.precision
+        past = Checkpoint(log.folder / CHECKPOINT, {}).recorded(step.parts) if log.folder else {}
+        if past.get("precision") in get_args(Precision):
+            return past["precision"]
+        if steps < WORTH or world.num_processes > 1:
+            return session.precision
+        first = at(0)
+        batch = send_to_device(batches(first), device)
+        return measured_precision(step, batch, lambda own, half: once(own, batch, first, half), session)
+
     pending: list[Mapping[str, Tensor]] = []
-    bfloat16 = session.precision == "bfloat16"
     random_state = torch.random.fork_rng([device] if device.type == "cuda" else [])
     with (
         _alone(writes, session),
@@ -189,6 +205,10 @@ def fit(
         session.progress("training", total=steps) as advance,
         ThreadPoolExecutor(1) as ahead,
     ):
+        chosen = precision()
+        session.engines.update({"torch-bfloat16"} if chosen != session.precision else ())
+        identity = {"steps": steps, "seed": session.seed, "precision": chosen, **log.settings}
+        checkpoint = Checkpoint(log.folder / CHECKPOINT, identity) if log.folder else None
         done = checkpoint.load(step.parts, history) if checkpoint else 0
         with _forgiving(session, first=True):
             recorder = Recorder(writes, history, since=done, tensorboard=log.tensorboard)
@@ -198,9 +218,7 @@ def fit(
             moment, batch = at(done), send_to_device(coming.result(), device)
             done += 1
             coming = ahead.submit(batches, at(done)) if done < steps else None
-            _seed(device, moment.rng("global").initial_seed())
-            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-                pending.append(step(batch, moment, update))
+            pending.append(once(step, batch, moment, chosen == "bfloat16"))
             due = done % log.every == 0 or done == steps
             if due or done % log.record == 0:
                 figures = _figures(pending)

@@ -139,7 +139,7 @@ def train_classifier(data: Labelled, classes: int, *, epochs: int, session: Sess
         ClassifierStep(network),
         batch,
         steps=steps,
-        session=session,
+        session=replace(session, may_halve=False),  # generators are measured by it
         log=Log(folder=folder, settings=settings, every=rows.steps),
     )
     return network.eval().requires_grad_(False)

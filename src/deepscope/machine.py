@@ -1,0 +1,29 @@
+"""What speed depends on: the processor, its instruction sets, and versions of libraries."""
+
+from __future__ import annotations
+
+import platform
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+
+@cache
+def machine() -> dict[str, Any]:
+    """The processor, its instruction sets, and the versions that speed depends on."""
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        found = {line.partition(":")[0].strip(): line.partition(":")[2].strip() for line in lines}
+        model, flags = found.get("model name", platform.processor()), found.get("flags", "").split()
+        return {"processor": model, "flags": sorted(flags), "versions": _versions()}
+    return {"processor": platform.processor() or platform.machine(), "flags": [], "versions": _versions()}
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("torch", "torchvision", "timm", "onnxruntime", "openvino"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
