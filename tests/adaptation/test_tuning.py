@@ -48,7 +48,7 @@ def test_statistics_are_those_of_a_plain_loop(mix: float) -> None:
     model, given = smooth_model(batch_norm=True), target(pixels(25))
     plain = copy.deepcopy(model.network)
     before = copy.deepcopy(plain.state_dict())
-    for layer in plain:
+    for layer in plain.children():
         if isinstance(layer, nn.BatchNorm2d):
             layer.reset_running_stats()
             layer.momentum = None
@@ -70,7 +70,7 @@ def test_statistics_are_those_of_a_plain_loop(mix: float) -> None:
 def test_a_step_of_tent_is_the_hand_written_one() -> None:
     model, given = smooth_model(batch_norm=True), (pixels(8).double() / 255)
     plain = copy.deepcopy(model.network)
-    layers = [layer for layer in plain if isinstance(layer, nn.BatchNorm2d)]
+    layers = [layer for layer in plain.children() if isinstance(layer, nn.BatchNorm2d)]
     affine = [parameter.requires_grad_(True) for layer in layers for parameter in (layer.weight, layer.bias)]
     optimiser = torch.optim.Adam(affine, 0.01)
     for layer in layers:
