@@ -38,10 +38,10 @@ from torch.utils.flop_counter import flop_registry
 from torchcam.methods import GradCAM as TorchCAM
 
 from deepscope.attributions import Attribution, GradCAM, IntegratedGradients, Saliency, SmoothGrad
-from deepscope.attributions.feature_map import feature_layer
 from deepscope.data.photographs import bundled_photographs
 from deepscope.errors import UnsupportedError
 from deepscope.models import Preprocessing, VisionModel, load_model
+from deepscope.models.feature_map import feature_layer
 from deepscope.models.layouts import layout
 from deepscope.session import Session
 from environment import environment

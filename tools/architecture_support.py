@@ -17,8 +17,8 @@ from typing import Any
 from rich.progress import track
 
 from deepscope.attributions import Attribution
-from deepscope.attributions.feature_map import feature_layer
 from deepscope.errors import UnsupportedError
+from deepscope.models.feature_map import feature_layer
 from deepscope.models.layouts import Layout, layout
 
 _CHECKOUT = Path(__file__).parent.parent

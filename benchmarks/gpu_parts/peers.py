@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from deepscope.attacks import FGSM, PGD, Attack, DeepFool, Untargeted, distance
 from deepscope.attributions import Attribution, GradCAM, IntegratedGradients, Saliency, SmoothGrad
-from deepscope.attributions.feature_map import feature_layer
 from deepscope.features.inference import accelerated
 from deepscope.models import VisionModel
 from deepscope.models.classifier import Backbone
+from deepscope.models.feature_map import feature_layer
 
 from .check import Check, NotMeasured, Outcome, Record, rng
 from .networks import images, large

@@ -13,12 +13,12 @@ from torch.nn import functional
 from deepscope import images as image_files
 from deepscope.attacks.counting import around
 from deepscope.attributions.engine import gradient
-from deepscope.attributions.feature_map import feature_layer
 from deepscope.data.photographs import bundled_photographs
 from deepscope.features.inference import accelerated
 from deepscope.models import VisionModel, load_model
 from deepscope.models.classifier import Backbone
 from deepscope.models.fast_backward import FastBackward
+from deepscope.models.feature_map import feature_layer
 from deepscope.models.prediction import forward
 from deepscope.session import Session
 

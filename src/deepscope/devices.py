@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import warnings
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 
 from deepscope.errors import SettingError
+
+Computed = TypeVar("Computed")
 
 
 def of_rank(device: torch.device) -> torch.device:
@@ -81,3 +84,25 @@ def wait_for_others() -> None:
         PartialState()  # joins the processes, where this one has not yet
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.barrier()  # without the device that accelerate names, which a process on the CPU may not have
+
+
+def computed_once(compute: Callable[[], Computed]) -> Computed:
+    """The result of `compute`; under `torchrun` the first process computes it and sends it to the others.
+
+    All processes must come here. An error of the first one is raised in all of them.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return compute()
+    from accelerate.utils import broadcast_object_list
+
+    wait_for_others()
+    sent: list[Any] = [None, None]
+    if first_process():
+        try:
+            sent[0] = compute()
+        except Exception as error:
+            sent[1] = error
+    sent = broadcast_object_list(sent, from_process=0)
+    if sent[1] is not None:
+        raise sent[1]
+    return sent[0]

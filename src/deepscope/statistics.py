@@ -71,6 +71,18 @@ def proportion(successes: int, total: int, *, confidence: float = 0.95) -> Estim
     return Estimate(share, low if successes else 0.0, high if successes < total else 1.0)
 
 
+def lower_bound(successes: int, total: int, *, error: float) -> float:
+    """The one-sided lower bound of a proportion, wrong with a probability of at most `error` (Clopper-Pearson 1934)."""
+    from scipy import stats
+
+    return float(stats.beta.ppf(error, successes, total - successes + 1)) if successes else 0.0
+
+
+def upper_bound(successes: int, total: int, *, error: float) -> float:
+    """The one-sided upper bound of a proportion, wrong with a probability of at most `error` (Clopper-Pearson 1934)."""
+    return 1 - lower_bound(total - successes, total, error=error)
+
+
 def top_shares(ranks: ArrayLike, classes: int, name: str) -> dict[str, float]:
     """Metrics NAME/top1 and NAME/top5 with their intervals; the five best of five or fewer classes say nothing.
 

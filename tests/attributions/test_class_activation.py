@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from architectures import ARCHITECTURES
 from deepscope.attributions import EigenCAM, FinerCAM, GradCAM, HiResCAM, attribute
 from deepscope.attributions.eigen_cam import projection
-from deepscope.attributions.feature_map import feature_layer
 from deepscope.models import Preprocessing, VisionModel
+from deepscope.models.feature_map import feature_layer
 from deepscope.models.heads import Head
 from real_networks import FromPixels
 

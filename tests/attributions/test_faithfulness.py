@@ -29,8 +29,8 @@ from deepscope.attributions.faithfulness import (
     rank_correlation,
 )
 from deepscope.attributions.faithfulness.confidence import _whole_and_dimmed
-from deepscope.attributions.feature_map import feature_layer
 from deepscope.models import VisionModel
+from deepscope.models.feature_map import feature_layer
 from networks import tiny_model
 
 COUNT, SIDE = 3, 16

@@ -25,8 +25,8 @@ from deepscope.attributions import (
     SmoothGrad,
 )
 from deepscope.attributions.faithfulness import Deletion, MaxSensitivity
-from deepscope.attributions.feature_map import feature_layer
 from deepscope.errors import DeepscopeError, SettingError, UnsupportedError
+from deepscope.models.feature_map import feature_layer
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.vision_model import VisionModel
 

@@ -32,8 +32,8 @@ from deepscope.attributions import (
     SmoothGrad,
 )
 from deepscope.attributions.attribution import image_seeds
-from deepscope.attributions.feature_map import feature_layer
 from deepscope.models import VisionModel
+from deepscope.models.feature_map import feature_layer
 from real_networks import FromPixels, in_float64, random_weights, real_weights
 
 _REASON = "compares with other libraries: pip install 'deepscope[peers]'"

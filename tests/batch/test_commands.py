@@ -66,7 +66,8 @@ def test_what_cannot_be_done_is_one_line(
 
 
 def test_all_methods_of_a_command_take_parts(model_file: str, photos: Path, tmp_path: Path) -> None:
-    for number, words in enumerate(("explain grad-cam", "attack fgsm", "attack evaluate", "transfer features")):
+    commands = ("explain grad-cam", "attack fgsm", "attack evaluate", "transfer features", "check corruptions")
+    for number, words in enumerate(commands):
         out = tmp_path / str(number)
         line = [*words.split(), str(photos), "--model", model_file, "--limit", "4", "--workers", "1"]
         more = ["--methods", "fgsm"] if words == "attack evaluate" else []

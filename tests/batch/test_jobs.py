@@ -14,6 +14,7 @@ import pytest
 import torch
 from pyarrow import parquet
 
+import deepscope as ds
 from deepscope.attacks import PGD, Conditions, Square, evaluate_attacks
 from deepscope.attacks.evaluate_job import AttackEvaluateJob
 from deepscope.attacks.job import AttackJob
@@ -22,11 +23,15 @@ from deepscope.attributions.evaluate_job import ExplainEvaluateJob
 from deepscope.attributions.job import ExplainJob
 from deepscope.batch import Job, Sharding, Summary, rng_of, run
 from deepscope.classification import classify
+from deepscope.classification.corruptions_job import CorruptionsJob
 from deepscope.classification.job import ClassifyJob
+from deepscope.data.corruptions import Corruption
 from deepscope.errors import UnsupportedError
 from deepscope.features.job import FeaturesJob
-from deepscope.models import load_model
+from deepscope.images import decode
+from deepscope.models import Preprocessing, load_model
 from deepscope.session import Session
+from networks import tiny_model
 
 JOBS: dict[str, Job] = {
     "classify": ClassifyJob("", top=2),
@@ -40,6 +45,7 @@ JOBS: dict[str, Job] = {
     "attack": AttackJob("", method=PGD(steps=2), target="random"),
     "attack by queries": AttackJob("", method=Square(queries=10)),
     "features": FeaturesJob(""),
+    "corruptions": CorruptionsJob("", severities=(4,)),
 }
 
 
@@ -71,7 +77,7 @@ def test_rows_do_not_depend_on_the_cut_or_the_company(name: str, model_file: str
     assert some == {str(path): whole[str(path)] for path in few}
 
 
-@pytest.mark.parametrize("name", ["explain", "explain by masks", "attack", "attack by queries"])
+@pytest.mark.parametrize("name", ["explain", "explain by masks", "attack", "attack by queries", "corruptions"])
 def test_rows_depend_on_the_seed(name: str, model_file: str, photos: Path, tmp_path: Path) -> None:
     job = replace(JOBS[name], model=model_file)
     first, other = (computed(job, photos, tmp_path / str(seed), 8, seed=seed) for seed in (0, 1))
@@ -182,6 +188,52 @@ def test_tar_files_and_tables_give_the_rows_of_their_images(model_file: str, pho
     assert tar == images
     assert parquet_file == images
     assert {row["right"] for row in images} == {True, False}
+
+
+def test_corrupted_images_are_those_of_the_corruption_alone(model_file: str, photos: Path, tmp_path: Path) -> None:
+    session = Session(quiet=True)
+    found = computed(CorruptionsJob(model_file, severities=(2, 5)), photos, tmp_path / "out", 5)
+    model, own = load_model(model_file, session), rows(found)
+    assert len(own) == 16 * (1 + 2 * len(Corruption.members()))
+    for row in own[3::17]:
+        image = decode(row["path"])
+        if row["corruption"] != "none":
+            kind = replace(Corruption.named(row["corruption"]), severity=row["severity"])
+            image = kind(image, session.rng("corruption", kind.name, kind.severity, row["sha256"]))
+        with torch.inference_mode():
+            scores = model.probabilities(model(model.preprocessing(image)[None]))[0]
+        assert model.categories[int(scores.argmax())] == row["label"]
+        assert float(scores.max()) == pytest.approx(row["probability"], abs=1e-6)
+    right = [row["right"] for row in own if (row["corruption"], row["severity"]) == ("contrast", 5)]
+    assert found.metrics["accuracy/contrast/5"] == sum(right) / 16
+    damaged = [row["right"] for row in own if row["severity"]]
+    assert found.metrics["accuracy/corrupted"] == pytest.approx(sum(damaged) / len(damaged))
+
+
+def test_several_labels_are_right_where_all_of_them_are(photos: Path, tmp_path: Path) -> None:
+    """As `Photos.correct` says of the same images: the most probable label alone is not enough."""
+    model = ds.wrap(
+        tiny_model().network, list("abcd"), preprocessing=Preprocessing(resize=16, crop=16), head="multilabel"
+    )
+    files = sorted(photos.rglob("*.png"))
+    plain = classify(model, files, top=None)
+    said = [frozenset(row[shown].tolist()) for row, shown in zip(plain.classes, plain.predictions)]
+    best = [int(row[0]) for row in plain.classes]
+    assert any(len(one) > 1 for one in said)
+    shown = [sorted(own) if row % 2 else [label] for row, (own, label) in enumerate(zip(said, best))]
+    names = [["a", "no label of it"], *(["abcd"[label] for label in own] for own in shown[1:])]
+    table = pyarrow.table({"image": [file.read_bytes() for file in files], "label": names})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    found = run(
+        ClassifyJob("", top=4), [tmp_path / "a.parquet"], Session(quiet=True, out=tmp_path / "out"), model=model
+    )
+    right = [None, *(frozenset(own) == truth for own, truth in zip(shown[1:], said[1:]))]
+    assert [row["right"] for row in rows(found)] == right
+    assert True in right
+    assert False in right
+    assert found.metrics["known"] == 15
+    assert found.metrics["exact-match"] == sum(map(bool, right)) / 15
+    assert "accuracy/top1" not in found.metrics
 
 
 def test_a_limit_draws_the_same_images_every_time(model_file: str, photos: Path, tmp_path: Path) -> None:

@@ -12,15 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 from pyarrow import parquet
+from torch import Tensor, nn
 
+import deepscope.attacks.job as attack_module
+import deepscope.attributions.job as explain_module
+import deepscope.classification.job as classify_module
+import deepscope.features.job as features_module
+from deepscope.attacks.job import AttackJob
+from deepscope.attributions.job import ExplainJob
 from deepscope.batch import Sharding, Summary, parts, run, worker
 from deepscope.batch.plan import plan
 from deepscope.classification.job import ClassifyJob
 from deepscope.errors import FileError, JobError
+from deepscope.features.job import FeaturesJob
 from deepscope.files import lock
-from deepscope.models import load_model
+from deepscope.models import Preprocessing, load_model
 from deepscope.session import Session
 from kills import every_kill
 
@@ -108,12 +117,20 @@ def test_parts_of_another_job_are_left_alone(model_file: str, photos: Path, tmp_
     assert content(tmp_path) == before
 
 
-def test_parts_of_other_images_are_removed_with_a_word(
-    model_file: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    computed(model_file, photos / "hay", tmp_path / "out")
-    run(ClassifyJob(model_file), [photos / "snail"], Session(out=tmp_path / "out"))
-    assert "2 parts were removed: they are damaged, or of other images" in capsys.readouterr().err
+def test_parts_of_other_images_are_left_alone(model_file: str, photos: Path, tmp_path: Path) -> None:
+    job, out = ClassifyJob(model_file), Session(quiet=True, out=tmp_path / "out")
+    run(job, [photos / "hay"], out, sharding=Sharding(shard_size=4))
+    before = content(tmp_path / "out")
+    said = r"holds parts of a job on .*hay: name the same images, others only after them, or name another folder"
+    with pytest.raises(FileError, match=said):
+        run(job, [photos / "snail"], out)
+    with pytest.raises(FileError, match=r"on .*hay without a limit: name the same images"):
+        run(job, [photos / "hay"], out, limit=3)
+    assert content(tmp_path / "out") == before
+    with counting() as shards:
+        more = run(job, [photos / "hay", photos / "snail"], out)
+    assert (shards, len(more)) == ([2, 3], 16)
+    assert before.items() - {*content(tmp_path / "out").items()} == {(parts.ABOUT, before[parts.ABOUT])}
 
 
 def test_a_folder_is_reserved_while_it_is_locked(
@@ -128,11 +145,11 @@ def test_a_folder_is_reserved_while_it_is_locked(
         except FileError:
             held.append(True)
 
-    def reserved(folder: Path, about: Any) -> None:
+    def reserved(folder: Path, about: Any, images: Any) -> None:
         thread = threading.Thread(target=another, args=(folder,))
         thread.start()
         thread.join()
-        own(folder, about)
+        own(folder, about, images)
 
     monkeypatch.setattr(parts, "reserve", reserved)
     computed(model_file, photos, tmp_path)
@@ -178,6 +195,76 @@ def test_a_full_disk_is_one_line_and_loses_nothing(
     assert shards == [1]
     computed(model_file, photos, tmp_path / "wanted")
     assert content(tmp_path / "out") == content(tmp_path / "wanted")
+
+
+def test_a_disk_that_is_full_from_the_start_stops_the_job_after_a_few_parts(
+    model_file: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with counting() as shards, pytest.raises(JobError) as said:
+        computed(model_file, photos, tmp_path / "out", size=2)
+    (line,) = str(said.value).splitlines()
+    assert "part 0 (and 2 more) cannot be computed: it cannot be written to" in line
+    assert "0 of 8 parts are finished, and the same command computes the rest" in line
+    assert shards == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["classify", "features", "explain", "attack"])
+def test_a_batch_that_runs_out_of_memory_is_halved_and_gives_the_same_bytes(
+    name: str, model_file: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, in batches of eight; here an image's bits do not depend on the size of its batch."""
+    jobs = {"classify": ClassifyJob, "features": FeaturesJob, "explain": ExplainJob, "attack": AttackJob}
+    for module in (attack_module, classify_module, features_module, explain_module):
+        monkeypatch.setattr(module, "alone", lambda session, size: 8)
+    passes, most = list[int](), [99]
+
+    def allocated(pixels: Tensor) -> None:
+        passes.append(len(pixels))
+        if len(pixels) > most[0]:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB (simulated)")
+
+    own = nn.Conv2d.forward
+
+    def forward(layer: nn.Conv2d, pixels: Tensor) -> Tensor:
+        if layer.in_channels == 3:
+            allocated(pixels)
+        return torch.cat([own(layer, one[None]) for one in pixels])  # the same bits in every batch
+
+    monkeypatch.setattr(nn.Conv2d, "forward", forward)
+    linear = nn.Linear.forward
+    monkeypatch.setattr(nn.Linear, "forward", lambda layer, rows: torch.cat([linear(layer, one[None]) for one in rows]))
+    job, found = jobs[name](model_file, batch_size=8), list[dict[str, bytes]]()
+    for number in range(2):
+        session = Session(quiet=True, out=tmp_path / str(number))
+        most[0] = 99 if number == 0 else 3
+        run(job, [photos], session, sharding=Sharding(shard_size=16, keep_arrays=True))
+        found.append(content(tmp_path / str(number)))
+    assert 8 in passes
+    assert {1, 2, 3} & set(passes)
+    assert found[0] == found[1]
+
+
+def test_memory_that_runs_out_while_images_are_read_is_one_line_and_loses_nothing(
+    model_file: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = Preprocessing.__call__
+
+    def out_of_memory(preprocessing: Preprocessing, source: Any) -> Tensor:
+        if source == (photos / "snail" / "01.png").read_bytes():
+            raise MemoryError
+        return decode(preprocessing, source)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Preprocessing, "__call__", out_of_memory)
+        with pytest.raises(JobError, match=r"part 1 cannot be computed: memory ran out while .*01\.png was read"):
+            computed(model_file, photos, tmp_path / "out")
+    with counting() as shards:
+        computed(model_file, photos, tmp_path / "out")
+    assert shards == [1]
 
 
 def test_ctrl_c_keeps_finished_parts(

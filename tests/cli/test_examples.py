@@ -31,14 +31,22 @@ from painted import paint_folder
 
 _CHEAP = {
     "adapt fit": "--epochs 1",
+    "adapt tune": "--limit 8 --batch-size 4",
     "attack": "--limit 2 --batch-size 2",
+    "attack auto": "--limit 2 --steps 2 --targets 1 --queries 5",
     "attack auto-pgd": "--steps 4",
     "attack boundary": "--queries 40 --starts 4",
+    "attack certify": "--limit 1 --samples 8 --first 2 --radii 0.1 --steps 1",
     "attack carlini-wagner": "--steps 3 --searches 2",
     "attack evaluate": "--limit 1",
+    "attack fab": "--steps 2 --targets 2",
+    "attack hop-skip-jump": "--queries 40 --starts 4",
     "attack one-pixel": "--queries 40 --population 4",
     "attack patch": "--steps 3",
+    "attack spatial": "--draws 4",
     "attack universal": "--steps 3",
+    "concepts find": "--evaluated 2",
+    "concepts tcav": "--random-sets 9 --counterparts 1",
     "check class-images": "--iterations 2 --limit 4 --classes 2",
     "check corruptions": "--limit 3 --severities 1",
     "check explanations": "--limit 2 --search 2 --steps 2",
@@ -85,7 +93,7 @@ def _named(example: str) -> str:
 def _quick(example: str) -> list[str]:
     words = shlex.split(example)[1:]
     for name in {words[0], " ".join(words[:2])}:
-        words += _CHEAP.get(name, "").split() if name != "attack" or words[1] != "evaluate" else []
+        words += _CHEAP.get(name, "").split() if name != "attack" or words[1] not in ("certify", "evaluate") else []
     return words
 
 
@@ -112,6 +120,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.copy(cat, root / "cat.jpg")
     for name in ("photos", "holiday-photos", "my-photos", "new-photos", "scenes"):
         paint_folder(root / name, train=6, test=3)
+    shutil.copytree(root / "photos" / "test", root / "striped")
     (root / "sketches").mkdir()
     shutil.copy(cat, root / "sketches" / "cat.png")
     digits, coloured = (_few(data.load(Path())) for data in (MnistExtract, MnistMExtract))
@@ -134,7 +143,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr(MnistM, "load", lambda home: coloured)
         patch.setattr(FifteenScene, "load", lambda home: ClassFolders.read(root / "scenes"))
         for name, module in list(sys.modules.items()):
-            users = ("activations", "attack", "classify", "explain", "visualize")
+            users = ("activations", "attack", "classify", "concepts", "explain", "visualize")
             packages = ("deepscope.visualization", *(f"deepscope.commands.{user}" for user in users))
             if name.startswith(packages) and hasattr(module, "load_model"):
                 patch.setattr(module, "load_model", load_model)
@@ -171,7 +180,7 @@ def test_the_example_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     performed: list[Command] = []
-    if _named(example) in _LONG or _named(example).split()[0] in {"study", "report"}:
+    if _named(example) in _LONG or _named(example).split()[0] in {"study", "report", "serve"}:
         monkeypatch.setattr("deepscope.cli.program._execute", lambda command, *_: performed.append(command))
         assert run(shlex.split(example)[1:]) == 0, capsys.readouterr().err
         for word in (str(getattr(performed[0], field, "")) for field in ("data", "model")):

@@ -108,11 +108,15 @@ def test_a_method_refuses_a_model_without_classes(method: type[UsesModel]) -> No
         use(method, features_only())
 
 
+BLANK = torch.zeros(1, 3, SIZE, SIZE)
 WORKFLOWS: dict[str, Callable[[VisionModel, Path], object]] = {
     "visualize": lambda model, _: ds.visualize(model, ["wombat"]),
     "visualize a layer": lambda model, _: ds.visualize(model, ds.visualization.Layer("0")),
     "activations": lambda model, _: ds.activations(model, torch.zeros(1, 3, SIZE, SIZE)),
     "features": lambda model, _: class_layer_input(model),
+    "tcav": lambda model, _: ds.concepts.tcav(model, BLANK, {"a": BLANK}, BLANK),
+    "find": lambda model, _: ds.concepts.find(model, BLANK),
+    "units": lambda model, _: ds.concepts.units(model, BLANK, "0"),
     "fit": lambda model, _: ds.ImageClassifier(model).fit(torch.zeros(4, 3, SIZE, SIZE), [0, 0, 1, 1]),
     "save_model": lambda model, folder: ds.save_model(model, folder),
     "export": lambda model, folder: export(model, folder / "model.onnx"),

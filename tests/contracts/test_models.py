@@ -15,6 +15,7 @@ import tifffile
 import torch
 from PIL import Image
 
+from deepscope.adaptation.tuning import norms
 from deepscope.attacks import Attack
 from deepscope.attributions import Attribution, evaluate
 from deepscope.cli import commands as command_line
@@ -68,17 +69,18 @@ BY_COMMAND: dict[str, dict[str, Any]] = {
     "check labels": {"limit": None},
     "check explanations": {"methods": ("saliency",)},
     "attack evaluate": {"methods": ("fgsm",), "radii": ("8/255",)},
+    "attack certify": {"radii": (0.1,), "samples": 16, "first": 4, "steps": 1},
 }
 NEEDS_LAYERS = {
-    *("activations", "adapt fit", "check image-map", "check labels", "explain grad-cam", "models show"),
+    *("activations", "adapt fit", "adapt tune", "check image-map", "check labels", "explain grad-cam", "models show"),
     *("transfer export", "transfer features", "transfer fit", "transfer improve", "transfer table"),
 }
 NEEDS_GRADIENTS = {
     *("attack evaluate", "attack pgd", "check class-images", "explain compare", "explain evaluate", "explain grad-cam"),
-    "visualize",
+    *("adapt tune", "visualize"),
 }
 """With the methods above."""
-SAVES = {"adapt fit", "models save", "transfer fit"}
+SAVES = {"adapt fit", "adapt tune", "models save", "transfer fit"}
 """What writes a model that names the architecture of the one it comes from."""
 OF_SAVED_CLASSIFIERS = {"adapt evaluate", "adapt predict", "explain training", "transfer predict"}
 """Commands whose model is a folder that another command wrote."""
@@ -185,7 +187,9 @@ def test_every_command_works_or_refuses_in_one_line(
     refused = refused if model.capabilities.activations else refused | NEEDS_LAYERS
     refused = refused if model.architecture else refused | SAVES
     if isinstance(model.network, Classifier):  # which is written as a folder of its own
-        refused = refused - {"models save"}
+        refused = refused - {"adapt tune", "models save"}
+    if not norms(model.network):
+        refused = refused | {"adapt tune"}
     for what, one in built(command, tiny, pictures):
         try:
             result = perform(one, session)
@@ -209,6 +213,7 @@ HEADS: dict[str, tuple[int, int, str]] = {
 }
 """Outputs, channels, and what `wrap` is told."""
 OF_CLASSES = {
+    "attack certify",
     *("adapt evaluate", "adapt predict", "attack evaluate", "attack pgd", "attack square", "check accuracy"),
     *("check class-images", "check corruptions", "check explanations", "check image-map", "check robustness"),
     *(
@@ -220,9 +225,19 @@ OF_CLASSES = {
         "explain grad-cam",
         "explain occlusion",
     ),
-    *("explain training", "models check", "models classes", "transfer export", "transfer predict", "visualize"),
+    *(
+        "explain training",
+        "models abstain",
+        "models calibrate",
+        "models check",
+        "models classes",
+        "transfer export",
+        "transfer predict",
+        "visualize",
+    ),
 }
 OF_PICTURES = {
+    "attack certify",
     *("attack evaluate", "attack pgd", "attack square", "check class-images", "check corruptions", "check image-map"),
     *(
         "check labels",
@@ -239,7 +254,8 @@ REFUSED_BY_HEAD: dict[str, dict[str, set[str]]] = {
     "multilabel": {
         "must name a label": {"attack evaluate", "attack pgd", "attack square"},
         "several labels per image": {
-            *("check image-map", "check labels", "check shortcuts", "check slices"),
+            *("models abstain", "models calibrate"),
+            *("attack certify", "check image-map", "check labels", "check shortcuts", "check slices"),
             *("adapt evaluate", "adapt predict", "transfer predict"),
         },
     },

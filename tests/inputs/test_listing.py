@@ -6,7 +6,7 @@ import io
 import json
 import tarfile
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from deepscope.errors import DataError, DeepscopeError, FileError
-from deepscope.images import Skipped
+from deepscope.images import Exhausted, Skipped
+from deepscope.inputs import containers
 from deepscope.inputs.listing import listed
 from deepscope.inputs.places import Place, opened, packed, unpacked
 
@@ -43,7 +44,7 @@ def places(*named: Path) -> list[Place]:
 
 
 def contents(found: Sequence[Place]) -> list[bytes]:
-    return [Path(one.source).read_bytes() if isinstance(one.source, str) else one.source for one in opened(found)]  # type: ignore[misc]
+    return [Path(source).read_bytes() if isinstance(source, str) else source for source, _ in opened(found)]
 
 
 def test_a_folder_holds_images_and_tar_files(tmp_path: Path) -> None:
@@ -178,15 +179,82 @@ def test_tables_of_hugging_face_hold_images_and_labels(suffix: str, tmp_path: Pa
     found = places(tmp_path)
     assert len(found) == 100
     items = list(opened([found[row] for row in (5, 29, 30, 31, 97)]))
-    assert [item.source for item in items] == [png(seed) for seed in (5, 29, 30, 31, 97)]
-    assert [item.label for item in items] == ["snail", "snail", "hay", "snail", "snail"]
+    assert [content for content, _ in items] == [png(seed) for seed in (5, 29, 30, 31, 97)]
+    assert [label for _, label in items] == ["snail", "snail", "hay", "snail", "snail"]
 
 
 def test_labels_that_pandas_made_floats_are_numbers(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     table = pyarrow.table({"image": [png(0)] * 4, "label": [1.0, None, float("nan"), 3.0]})
     pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "a.parquet")
-    assert [item.label for item in opened(places(tmp_path / "a.parquet"))] == [1, None, None, 3]
+    assert [label for _, label in opened(places(tmp_path / "a.parquet"))] == [1, None, None, 3]
+
+
+def test_lists_of_labels_are_all_that_an_image_shows(tmp_path: Path) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    names = {"info": {"features": {"label": {"feature": {"names": ["hay", "snail"]}, "_type": "Sequence"}}}}
+    for number, (labels, metadata, wanted) in enumerate(
+        [
+            ([["hay", "snail"], [], None], {}, [("hay", "snail"), (), None]),
+            ([[0, 1], [1], [None]], {"huggingface": json.dumps(names)}, [("hay", "snail"), ("snail",), None]),
+            ([[True, False, True], [False] * 3, None], {}, [(0, 2), (), None]),
+        ]
+    ):
+        table = pyarrow.table({"image": [png(0)] * 3, "label": labels}).replace_schema_metadata(metadata)
+        parquet.write_table(table, tmp_path / f"{number}.parquet")
+        assert [label for _, label in opened(places(tmp_path / f"{number}.parquet"))] == wanted
+
+
+def test_shards_of_a_row_group_decode_each_row_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.table({"image": [png(seed) for seed in range(200)]}), tmp_path / "a.parquet")
+    own, decoded = parquet.ParquetFile.iter_batches, list[int]()
+
+    def counted(*given: object, **settings: object) -> Iterator[object]:
+        for batch in own(*given, **settings):
+            decoded.append(batch.num_rows)
+            yield batch
+
+    monkeypatch.setattr(parquet.ParquetFile, "iter_batches", counted)
+    found = places(tmp_path / "a.parquet")
+    shards = [contents(found[start : start + 10]) for start in range(0, 200, 10)]
+    assert [content for shard in shards for content in shard] == [png(seed) for seed in range(200)]
+    assert sum(decoded) == 200
+    assert contents(found[5:7]) == [png(5), png(6)]  # rows before the last ones are found again
+
+
+def test_a_column_that_decodes_to_more_than_memory_is_refused_or_read_row_by_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr(containers, "_HELD", 2**21)
+    one = bytes(2**20)  # 32 rows name it, and take 32 MB together
+    parquet.write_table(pyarrow.table({"image": [one] * 64}), tmp_path / "repeated.parquet", compression="zstd")
+    sizes = list[int]()
+    own = parquet.ParquetFile.iter_batches
+    monkeypatch.setattr(
+        parquet.ParquetFile, "iter_batches", lambda file, rows, **more: sizes.append(rows) or own(file, rows, **more)
+    )
+    assert (tmp_path / "repeated.parquet").stat().st_size < 4096
+    assert contents(places(tmp_path / "repeated.parquet")) == [one] * 64
+    assert sizes == [1]  # its page also has a length and a header: no two fit into the limit
+    parquet.write_table(pyarrow.table({"image": [bytes(2**22)]}), tmp_path / "large.parquet", compression="zstd")
+    with pytest.raises(FileError, match="row group 0 have more than 2,097,152 bytes each, the limit of an image"):
+        contents(places(tmp_path / "large.parquet"))
+    assert sizes == [1]
+
+
+def test_a_shortage_of_memory_is_not_called_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.table({"image": [png(0)]}), tmp_path / "a.parquet")
+    found = places(tmp_path / "a.parquet")
+
+    def exhausted(*given: object, **settings: object) -> None:
+        raise pyarrow.lib.ArrowMemoryError("malloc of size 64 failed")
+
+    monkeypatch.setattr(parquet.ParquetFile, "iter_batches", exhausted)
+    with pytest.raises(Exhausted, match=r"memory ran out while .*a\.parquet was read: close other programs"):
+        contents(found)
 
 
 @pytest.mark.parametrize("name", ["image", "label"])

@@ -17,11 +17,13 @@ from torch.nn import functional
 
 from deepscope.errors import DeepscopeError
 from deepscope.transfer.fitting import temperature
-from deepscope.transfer.heads import Head, folds_of, squared_hinge
+from deepscope.transfer.heads import Head, Streamed, folds_of, squared_hinge, streamed
 from deepscope.transfer.heads.linear_svc import LinearSVC, cross_validate
 from deepscope.transfer.heads.nearest_neighbours import NearestNeighbours
-from deepscope.transfer.heads.ridge import Ridge
+from deepscope.transfer.heads.primal import solve
+from deepscope.transfer.heads.ridge import Ridge, Solved
 from deepscope.transfer.heads.span import span
+from deepscope.transfer.heads.streamed import drawn
 
 
 def blobs(count: int, dimension: int, classes: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -109,6 +111,68 @@ def test_ridge_leaves_each_image_out_exactly() -> None:
         others = np.arange(len(x)) != row
         alone = ScikitRidge(alpha=0.5).fit(x[others], targets[others]).predict(x[row : row + 1])
         assert np.allclose(fitted.out_of_fold[row].numpy(), alone[0], atol=1e-5)
+
+
+def in_small_parts(features: Tensor, labels: Tensor) -> Streamed:
+    """The same features, stored in parts of odd sizes."""
+    return Streamed(labels, lambda: iter(features.split(337)), torch.arange(len(labels)))
+
+
+def test_streamed_ridge_is_the_fit_by_all_inner_products() -> None:
+    """To 1e-8 at 2,000 images, by the N x N matrix of which no one has room for a million images."""
+    features, labels = blobs(500, 24, 4)
+    features = features + 0.3  # as after a ReLU: the mean is no zero
+    x, targets = features.double(), functional.one_hot(labels).double() * 2 - 1
+    centred = x - x.mean(0)
+    solved = Solved.of(in_small_parts(features, labels), (10.0, 0.01))
+    for place, penalty in enumerate((10.0, 0.01)):
+        kernel = centred @ centred.T
+        kernel.diagonal().add_(penalty)
+        inverse = torch.linalg.inv(kernel)
+        dual = inverse @ (targets - targets.mean(0))
+        weight = dual.T @ centred
+        found, intercept = solved.weights(place)
+        torch.testing.assert_close(found, weight, rtol=0, atol=1e-8)
+        torch.testing.assert_close(intercept, targets.mean(0) - weight @ x.mean(0), rtol=0, atol=1e-8)
+        alone = targets - dual / (inverse.diagonal() - 1 / (penalty * len(x)))[:, None]
+        torch.testing.assert_close(list(solved.without_each(x, labels))[place], alone, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("cost", [0.1, 2.0])
+def test_streamed_svm_is_liblinears_to_eight_digits(cost: float) -> None:
+    features, labels = blobs(500, 24, 4)
+    weights = solve(in_small_parts(features, labels), cost)
+    machine = ScikitLinearSVC(C=cost, tol=1e-11, dual=True, max_iter=500_000, random_state=0)
+    machine.fit(features.double().numpy(), labels.numpy())
+    assert np.abs(weights[:-1].T.numpy() - machine.coef_).max() < 1e-8
+    assert np.abs(weights[-1].numpy() - machine.intercept_).max() < 1e-8
+
+
+@pytest.mark.parametrize("name", ["ridge", "linear-svc"])
+def test_a_streamed_fit_is_that_in_memory_whatever_the_parts(name: str) -> None:
+    features, labels = blobs(60, 20, 3)
+    folds, head = folds_of(labels, seed=0), Head.named(name)
+    plain, found = head.fit(features, labels, folds), head.fit_streamed(in_small_parts(features, labels), folds)
+    assert found.setting == plain.setting
+    assert found.accuracy_out_of_fold(labels) == plain.accuracy_out_of_fold(labels)
+    torch.testing.assert_close(found.scores(features), plain.scores(features), rtol=0, atol=1e-3)
+    again = head.fit_streamed(Streamed(labels, lambda: iter(features.split(7)), torch.arange(len(labels))), folds)
+    assert torch.equal(found.scores(features), again.scores(features))
+
+
+def test_heads_that_need_all_features_say_which_do_not() -> None:
+    features, labels = blobs(5, 4, 2)
+    with pytest.raises(DeepscopeError, match=r"logistic-regression needs .* at once: choose linear-svc or ridge"):
+        Head.named("logistic-regression").fit_streamed(Streamed.of(features, labels), None)
+
+
+def test_a_sample_has_rows_of_every_class_in_their_proportions(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = torch.tensor([0] * 6000 + [1] * 3000 + [2] * 3 + [0] * 997)
+    assert torch.equal(drawn(labels), torch.arange(10_000))
+    monkeypatch.setattr(streamed, "_SAMPLE", 1000)
+    rows = drawn(labels)
+    assert torch.equal(rows, rows.unique())
+    assert labels[rows].bincount().tolist() == [704, 304, 3]  # a tenth, and four more of the first ones
 
 
 def test_nearest_neighbour_is_scikit_learns() -> None:

@@ -1,12 +1,15 @@
 """Domain adaptation: from a labelled source to a target without labels.
 
-`adapt` and `evaluate` are the workflows; `adapt_network` trains a network on tensors.
+`adapt`, `tune` (without source images) and `evaluate` are the workflows; `adapt_network` trains a network on tensors.
 """
 
 from deepscope.adaptation.adapt import AdaptedModel, adapt
 from deepscope.adaptation.adaptation import Adaptation, Seen, View
 from deepscope.adaptation.adversarial_teacher import AdversarialTeacher
 from deepscope.adaptation.augmentation import Augmentation
+from deepscope.adaptation.auto import Auto
+from deepscope.adaptation.cdan import Cdan
+from deepscope.adaptation.class_confusion import MinimumClassConfusion
 from deepscope.adaptation.coral import Coral
 from deepscope.adaptation.dann import Dann
 from deepscope.adaptation.distance import proxy_a_distance
@@ -21,9 +24,14 @@ from deepscope.adaptation.networks import DigitNetwork, DomainNetwork, FeatureNe
 from deepscope.adaptation.normalisation import AdaptiveNormalisation
 from deepscope.adaptation.pseudo_labels import PseudoLabels
 from deepscope.adaptation.recipe import PAPER, Recipe
+from deepscope.adaptation.self_training import SelfTraining
 from deepscope.adaptation.source_only import SourceOnly
+from deepscope.adaptation.statistics_of_target import Statistics
 from deepscope.adaptation.step import Labelled
+from deepscope.adaptation.tent import Tent
 from deepscope.adaptation.training import Adapted, Record, Watch, adapt_network, run
+from deepscope.adaptation.tune import TunedModel, tune
+from deepscope.adaptation.tuning import Tuning
 from deepscope.adaptation.validators import Outputs, Validator
 from deepscope.adaptation.vat import VirtualAdversarial
 from deepscope.registry import discover
@@ -38,6 +46,8 @@ __all__ = [
     "AdaptiveNormalisation",
     "AdversarialTeacher",
     "Augmentation",
+    "Auto",
+    "Cdan",
     "Coral",
     "Dann",
     "DigitNetwork",
@@ -48,12 +58,18 @@ __all__ = [
     "FeatureNetwork",
     "Labelled",
     "MaximumMeanDiscrepancy",
+    "MinimumClassConfusion",
     "Outputs",
     "PseudoLabels",
     "Recipe",
     "Record",
     "Seen",
+    "SelfTraining",
     "SourceOnly",
+    "Statistics",
+    "Tent",
+    "TunedModel",
+    "Tuning",
     "Validator",
     "View",
     "VirtualAdversarial",
@@ -65,6 +81,7 @@ __all__ = [
     "proxy_a_distance",
     "reverse",
     "run",
+    "tune",
 ]
 
 discover(__name__)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -36,6 +37,9 @@ class Outputs:
 class Validator(Registered):
     """A score that is meant to be high where the accuracy on the target is high."""
 
+    uses_source: ClassVar[bool] = False
+    """Whether it reads outputs for source images, or features: others score the target's logits alone."""
+
     @abstractmethod
     def score(self, outputs: Outputs) -> float:
         """The score; higher is better."""
@@ -44,6 +48,8 @@ class Validator(Registered):
 @dataclass(frozen=True)
 class SourceAccuracy(Validator):
     """Accuracy on held-out source images."""
+
+    uses_source: ClassVar[bool] = True
 
     def score(self, outputs: Outputs) -> float:
         """From 0 to 1."""
@@ -87,6 +93,8 @@ class ClassDiscrepancy(Validator):
     Minus the mean over classes of the squared distance of both domains' centroids of normalised features, plus the mean
     squared distance of centroids of different classes. A class that is never predicted has the largest distance.
     """
+
+    uses_source: ClassVar[bool] = True
 
     def score(self, outputs: Outputs) -> float:
         """Between -4 and 4."""

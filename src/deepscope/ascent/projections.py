@@ -12,6 +12,8 @@ from torch import Tensor
 
 from deepscope.ascent.loop import Project, State
 
+_BISECTIONS = 40
+
 
 def anywhere(points: Tensor, _: State) -> Tensor:
     """No projection."""
@@ -71,6 +73,41 @@ class L2Ball:
         factor = radius / norm.view(-1, *[1] * (points.ndim - 1))
         factor = factor.clamp_max(torch.finfo(points.dtype).max)  # a point on its centre stays there: 0 x inf is NaN
         return (centre + offset * (factor if self.surface else factor.clamp_max(1))).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class L1Ball:
+    """The sum of a row's absolute changes from its centre at most `radius`, and all in [0, 1].
+
+    The projection onto ball and box together: clipping after the ball would leave most of the radius unused (Croce and
+    Hein 2021, arXiv:2103.01208).
+
+    Attributes:
+        centre: (N, ...) pixels in [0, 1], one row for each row of the start.
+        radius: one number, or (N,) one for each row of the start.
+    """
+
+    centre: Tensor
+    radius: float | Tensor
+
+    def __call__(self, points: Tensor, state: State, /) -> Tensor:
+        """The nearest allowed points."""
+        centre = self.centre[state.rows]
+        radius = _column(self.radius, state.rows, points)
+        change = points - centre
+        room = torch.where(change > 0, 1 - centre, centre)
+        size, several = change.abs(), tuple(range(1, points.ndim))
+
+        def shrunk(by: Tensor) -> Tensor:
+            return torch.minimum((size - by).clamp_min(0), room)
+
+        high = size.amax(several, keepdim=True)
+        low = torch.zeros_like(high)
+        for _ in range(_BISECTIONS):
+            middle = (low + high) / 2
+            long = shrunk(middle).sum(several, keepdim=True) > radius
+            low, high = torch.where(long, middle, low), torch.where(long, high, middle)
+        return (centre + change.sign() * shrunk(high)).clamp(0, 1)  # inside the ball, `high` has come down to 0
 
 
 @dataclass(frozen=True)

@@ -9,64 +9,83 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from deepscope.ascent import LinfBall, Memory, State, Streams
-from deepscope.attacks.base import Bounded, Norm, seeded
+from deepscope.ascent import L1Ball, L2Ball, LinfBall, Memory, Normalised, Sign, State, Streams
+from deepscope.attacks.base import InNorm, length, seeded
+from deepscope.attacks.competitors import competitors
 from deepscope.attacks.criteria import Criterion
 from deepscope.attacks.grid import whole_levels
 from deepscope.attacks.search import Search
+from deepscope.attacks.sparse_steps import SparseSteps
 from deepscope.models import VisionModel
-from deepscope.settings import Count, LinfRadius, Share
+from deepscope.settings import Count, Positive, Share
 
 
 @dataclass(frozen=True)
-class AutoPGD(Bounded):
+class AutoPGD(InNorm):
     """PGD with momentum whose step halves where progress stalls (Croce and Hein 2020, arXiv:2003.01690).
+
+    In L1 its steps change few channels, fewer where that helps (Croce and Hein 2021, arXiv:2103.01208).
 
     Attributes:
         loss: to maximise: cross-entropy, or the difference of logits ratio, which is independent of the logits' scale.
-        radius: largest change of a channel, pixels in [0, 1].
+        radius: largest length of the change, pixels in [0, 1]; by default 4/255 in Linf, 1 in L2, 12 in L1.
         steps: gradient steps of each start.
         restarts: number of starts; an image that has succeeded leaves the batch.
         progress: share of the steps since the last checkpoint that must increase the loss, or the step halves.
         levels: grey levels of the saved image; 0 does not round pixels to levels.
+        norm: in which the radius is measured: "linf", "l2" or "l1".
+        targets: other classes to aim at one after the other, the most probable first, each from its own starts; 0 aims
+            at none in particular. Any class but the true one still counts as a success.
     """
 
     name: ClassVar[str] = "auto-pgd"
-    norm: ClassVar[Norm] = "linf"
     loss: Literal["cross-entropy", "logit-ratio"] = "cross-entropy"
-    radius: LinfRadius = 4 / 255
+    radius: Positive | None = None
     steps: Count = 50
     restarts: Count = 1
     progress: Share = 0.75
     levels: int = 256
+    norm: Literal["linf", "l2", "l1"] = "linf"  # pyright: ignore[reportIncompatibleVariableOverride]
+    targets: int = 0
 
     def __call__(
         self, model: VisionModel, pixels: Tensor, criterion: Criterion, *, rng: torch.Generator | None = None
     ) -> Tensor:
         """Perturbed pixels."""
-        radius, streams = whole_levels(self.radius, self.levels), Streams.split(seeded(rng), len(pixels))
+        radius = whole_levels(self.reach, self.levels) if self.norm == "linf" else self.reach
+        streams = Streams.split(seeded(rng), len(pixels))
+        ball = {"linf": LinfBall, "l2": L2Ball, "l1": L1Ball}[self.norm]
 
         def loss(criterion: Criterion, logits: Tensor) -> Tensor:
             return criterion.cross_entropy(logits) if self.loss == "cross-entropy" else criterion.scaled_margin(logits)
 
         def start(rows: Tensor) -> Tensor:
-            noise = streams.uniform(rows, *pixels.shape[1:], low=-radius, high=radius)
+            if self.norm == "linf":
+                noise = streams.uniform(rows, *pixels.shape[1:], low=-radius, high=radius)
+                return (pixels[rows] + noise).clamp(0, 1)
+            noise = streams.normal(rows, *pixels.shape[1:]).to(pixels)
+            noise = noise * (radius / length(noise, self.norm)).view(-1, 1, 1, 1)
             return (pixels[rows] + noise).clamp(0, 1)
 
+        def update(rows: Tensor) -> SelfTuned | SparseSteps:
+            if self.norm == "l1":
+                return SparseSteps(L1Ball(pixels[rows], radius), radius, max(1, int(0.04 * self.steps)))
+            direction = Sign(1.0) if self.norm == "linf" else Normalised(1.0)
+            return SelfTuned(ball(pixels[rows], radius), radius, checkpoints(self.steps), self.progress, direction)
+
         search = Search(
-            norm="linf",
+            norm=self.norm,
             radius=radius,
             loss=loss,
             start=start,
-            update=lambda rows: SelfTuned(
-                LinfBall(pixels[rows], radius), radius, checkpoints(self.steps), self.progress
-            ),
-            ball=lambda rows: LinfBall(pixels[rows], radius),
+            update=update,
+            ball=lambda rows: ball(pixels[rows], radius),
             steps=self.steps,
             restarts=self.restarts,
             levels=self.levels,
         )
-        return search(model, pixels, criterion)
+        aims = competitors(model, pixels, criterion, self.targets) if self.targets else ()
+        return search(model, pixels, criterion, aims)
 
 
 def checkpoints(steps: int) -> tuple[int, ...]:
@@ -80,16 +99,17 @@ def checkpoints(steps: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class SelfTuned:
-    """The update rule of AutoPGD: a sign step with momentum inside the ball, each row with its own step size.
+    """The update rule of AutoPGD: a step with momentum inside the ball, each row with its own step size.
 
     At a checkpoint a row whose score rose in too few steps, or whose step and best score are the same as at the last
     checkpoint, halves its step and continues from the best point it has seen.
     """
 
-    ball: LinfBall
+    ball: LinfBall | L2Ball | L1Ball
     radius: float
     checkpoints: tuple[int, ...]
     progress: float
+    direction: Sign | Normalised
 
     def begin(self, points: Tensor, /) -> Memory:
         """Previous point, best point and its gradient; step size, last and best score, increases, last checkpoint's."""
@@ -114,7 +134,7 @@ class SelfTuned:
             climbs, top_before, halved_before = torch.zeros_like(climbs), top, halve
         elif state.step == 0:
             top_before = top
-        tried = self.ball(points + size.view(-1, 1, 1, 1) * gradient.sign(), state)
+        tried = self.ball(points + size.view(-1, 1, 1, 1) * self.direction(gradient, state, ())[0], state)
         momentum = 0.0 if state.step == 0 else 0.25
         target = points + (1 - momentum) * (tried - points) + momentum * (points - previous)
         kept = (points, best, best_gradient, size, scores, top, climbs, top_before, halved_before)

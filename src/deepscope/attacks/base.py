@@ -16,10 +16,11 @@ from deepscope.models import VisionModel
 from deepscope.models.capabilities import RGB, Needs, UsesModel, matched
 from deepscope.models.differentiable import differentiable
 from deepscope.registry import EVERY_COMMAND, ON_IMAGES, Registered
-from deepscope.settings import check
+from deepscope.settings import LINF_RADIUS, check
 
-Norm: TypeAlias = Literal["l0", "l2", "linf"]
-"""How a change is measured: changed pixels, Euclidean length, largest change of a channel (pixels in [0, 1])."""
+Norm: TypeAlias = Literal["l0", "l1", "l2", "linf"]
+"""How a change is measured: changed pixels, sum of absolute changes of all channels, Euclidean length, largest change
+of a channel (pixels in [0, 1])."""
 
 
 class Attack(UsesModel, Registered):
@@ -84,6 +85,21 @@ class Bounded(Attack):
         return replace(self, **{self.bound: type(getattr(self, self.bound))(radius)})
 
 
+RADII_BY_NORM: dict[str, float] = {"linf": 4 / 255, "l2": 1.0, "l1": 12.0}
+"""The radius of an attack that takes several norms, where none is given."""
+
+
+class InNorm(Bounded):
+    """A bounded attack whose norm is a setting. Its radius is the usual one of the norm where it is None."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if getattr(self, self.bound) is None:
+            object.__setattr__(self, self.bound, RADII_BY_NORM[self.norm])
+        if self.norm == "linf":
+            LINF_RADIUS.check(self.bound, self.reach)
+
+
 class Shared(Attack):
     """One perturbation learnt from many images, to be applied to any image."""
 
@@ -113,9 +129,17 @@ def seeded(rng: torch.Generator | None) -> torch.Generator:
 def distance(changed: Tensor, pixels: Tensor, norm: Norm) -> Tensor:
     """(N,) how far `changed` is from `pixels`, both (N, 3, H, W) in [0, 1].
 
-    L0 counts pixels, not channels; L2 and Linf are in pixel units, so 1/255 is one grey level.
+    L0 counts pixels, not channels; the others are in pixel units, so 1/255 is one grey level.
     """
     change = changed - pixels
     if norm == "l0":
         return (change.abs().amax(1) > 0.25 / 255).flatten(1).sum(1).to(pixels)
-    return change.flatten(1).norm(dim=1) if norm == "l2" else change.abs().flatten(1).amax(1)
+    return length(change, norm)
+
+
+def length(change: Tensor, norm: Norm) -> Tensor:
+    """(N,) how long changes (N, ...) are in L1, L2 or Linf."""
+    flat = change.flatten(1)
+    if norm == "linf":
+        return flat.abs().amax(1)
+    return flat.norm(dim=1) if norm == "l2" else flat.abs().sum(1)

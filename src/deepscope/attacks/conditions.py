@@ -40,7 +40,7 @@ class Conditions:
         ):
             for value in values:
                 allowed.check(setting, value)
-        return {"linf": tuple(sorted(set(self.radii))), "l2": tuple(sorted(set(self.l2_radii))), "l0": ()}
+        return {"linf": tuple(sorted(set(self.radii))), "l2": tuple(sorted(set(self.l2_radii))), "l1": (), "l0": ()}
 
 
 def radius_name(radius: float) -> str:

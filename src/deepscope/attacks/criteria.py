@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 from torch.nn import functional
+from typing_extensions import Self
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,11 @@ class Criterion(ABC):
 
     classes: Tensor
 
-    def __getitem__(self, rows: Tensor) -> Criterion:
+    def __getitem__(self, rows: Tensor) -> Self:
         """The criterion of those rows (n,), for batches that shrink as images finish."""
         return replace(self, classes=self.classes[rows])
 
-    def to(self, device: torch.device) -> Criterion:
+    def to(self, device: torch.device) -> Self:
         """The same criterion on another device."""
         return replace(self, classes=self.classes.to(device))
 
@@ -48,13 +49,13 @@ class Criterion(ABC):
         """(N,) the margin divided by a difference of leading logits, so that no rescaling of logits changes it.
 
         The difference of logits ratio of Croce and Hein 2020. The divisor is the largest logit minus the third for any
-        other class, and minus the mean of the third and fourth for a target. Networks with fewer classes use the last
-        logit that they have. Of two classes the ratio is constant: there it is the margin itself.
+        other class, and minus the mean of the third and fourth for a target. Where the network has too few classes for
+        that, the ratio may be constant, as between two classes: there it is the margin itself.
         """
-        if logits.shape[1] < 3:
+        if logits.shape[1] < (3 if isinstance(self, Untargeted) else 4):
             return self.margin(logits)
         top = logits.topk(min(4, logits.shape[1]), dim=1).values
-        third, fourth = top[:, min(2, top.shape[1] - 1)], top[:, -1]
+        third, fourth = top[:, 2], top[:, -1]
         lower = third if isinstance(self, Untargeted) else (third + fourth) / 2
         return self.margin(logits) / (top[:, 0] - lower + 1e-12)
 

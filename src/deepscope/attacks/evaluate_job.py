@@ -12,7 +12,7 @@ from deepscope.attacks.conditions import L2_RADII, RADII, Conditions, radius_nam
 from deepscope.attacks.evaluation import METHODS, as_attacks
 from deepscope.attacks.job import MEASURED, WRONG, Attacker, known
 from deepscope.attacks.outcome import Outcome
-from deepscope.batch import Job, Rows, Tally, alone, each
+from deepscope.batch import Job, Rows, Tally, alone, together
 from deepscope.batch.job import Columns, Run
 from deepscope.inputs import Read
 from deepscope.models import VisionModel
@@ -66,18 +66,18 @@ class AttackEvaluateJob(Job):
             for reason in reasons.values():
                 tally.count("misclassified" if reason == WRONG else "at target")
             found = [(row, {"left_out": reason, "before": before[row]}) for row, reason in reasons.items()]
-            for part in each(len(rows), size):
-                own = [rows[place] for place in part]
+
+            def attacked(own: list[int]) -> tuple[list[int], list[Outcome]]:
                 subjects = attacker.subjects(batch, predicted, own)
-                for method in methods:
-                    outcome = attacker.attacked(method, subjects, by_norm[method.norm])
+                return own, [attacker.attacked(method, subjects, by_norm[method.norm]) for method in methods]
+
+            for own, outcomes in together(rows, size, attacked):
+                for method, outcome in zip(methods, outcomes, strict=True):
                     for place, row in enumerate(own):
                         said = _said(outcome, place, attacker.model)
                         found.append((row, {"before": before[row], "method": method.name, **said}))
                         _count(tally, method.name, outcome, place)
-            found.sort(key=lambda one: one[0])  # stable: the attacks of an image keep their order
-            columns = {name: [values.get(name) for _, values in found] for name in self.columns()}
-            return Rows([row for row, _ in found], columns, tally)
+            return Rows.of(self.columns(), found, tally)
 
         return run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,7 @@ class Verdict:
         l2, linf: length and largest element of the change, pixels in [0, 1].
         ssim: structural similarity to the original (Wang et al. 2004).
         top_before, top_after: the most probable classes of the original and of the saved image.
+        l1: sum of the absolute changes of all channels, pixels in [0, 1].
     """
 
     success: bool
@@ -54,10 +56,11 @@ class Verdict:
     ssim: float
     top_before: Ranked = ()
     top_after: Ranked = ()
+    l1: float = math.nan
 
     def distance(self, norm: Norm) -> float:
         """How far the saved image is from the original."""
-        return {"l0": self.l0, "l2": self.l2, "linf": self.linf}[norm]
+        return {"l0": self.l0, "l1": self.l1, "l2": self.l2, "linf": self.linf}[norm]
 
 
 def evaluate(
@@ -86,7 +89,7 @@ def evaluate(
     with torch.inference_mode():
         before, after = model(original), model(saved)
     met = criterion.met(after).tolist()
-    apart = {norm: distance(saved, original, norm).tolist() for norm in ("l0", "l2", "linf")}
+    apart = {norm: distance(saved, original, norm).tolist() for norm in ("l0", "l1", "l2", "linf")}
     true = [_probability(model, logits, labels) for logits in (before, after)]
     if isinstance(criterion, Targeted):
         target = [_probability(model, logits, criterion.classes) for logits in (before, after)]
@@ -111,6 +114,7 @@ def evaluate(
             ssim=_ssim(original[i], saved[i]),
             top_before=ranked[0][i],
             top_after=ranked[1][i],
+            l1=apart["l1"][i],
         )
         for i in range(len(labels))
     ]

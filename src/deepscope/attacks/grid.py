@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from torch import Tensor
 
@@ -22,7 +23,9 @@ def rounded(pixels: Tensor, levels: int = 256) -> Tensor:
     return snapped + (pixels - pixels.detach())  # adds 0 exactly, and the gradient
 
 
-def rounded_within(pixels: Tensor, centre: Tensor, radius: float, levels: int = 256) -> Tensor:
+def rounded_within(
+    pixels: Tensor, centre: Tensor, radius: float, levels: int = 256, norm: Literal["l1", "l2"] = "l2"
+) -> Tensor:
     """`rounded`, with every row's change from `centre` shortened until it is no longer than `radius` when rounded.
 
     A change that is spread thinly over an image can double in length when each channel is rounded to the next level.
@@ -30,24 +33,26 @@ def rounded_within(pixels: Tensor, centre: Tensor, radius: float, levels: int = 
 
     Args:
         pixels, centre: (N, 3, H, W) in [0, 1]; the centre is on the grid.
-        radius: Euclidean length, pixels in [0, 1].
+        radius: length, pixels in [0, 1].
+        levels: see `rounded`.
+        norm: in which the radius is measured.
     """
     change = pixels.detach() - centre
     fits, fails = change.new_zeros(len(change)), change.new_ones(len(change))
     seen = rounded(pixels.detach(), levels)
-    outside = _outside(seen, centre, radius).nonzero()[:, 0]
+    outside = _outside(seen, centre, radius, norm).nonzero()[:, 0]
     for _ in range(_BISECTIONS if len(outside) else 0):
         middle = (fits[outside] + fails[outside]) / 2
         shorter = rounded(centre[outside] + middle.view(-1, 1, 1, 1) * change[outside], levels)
-        long = _outside(shorter, centre[outside], radius)
+        long = _outside(shorter, centre[outside], radius, norm)
         fails[outside[long]], fits[outside[~long]] = middle[long], middle[~long]
     if len(outside):
         seen[outside] = rounded(centre[outside] + fits[outside].view(-1, 1, 1, 1) * change[outside], levels)
     return seen + (pixels - pixels.detach())
 
 
-def _outside(pixels: Tensor, centre: Tensor, radius: float) -> Tensor:
-    return (pixels - centre).flatten(1).norm(dim=1) > radius * (1 + 1e-6)
+def _outside(pixels: Tensor, centre: Tensor, radius: float, norm: Literal["l1", "l2"]) -> Tensor:
+    return (pixels - centre).flatten(1).norm(1 if norm == "l1" else 2, dim=1) > radius * (1 + 1e-6)
 
 
 def whole_levels(radius: float, levels: int, setting: str = "radius") -> float:

@@ -15,7 +15,7 @@ from deepscope.attacks.evaluator import Verdict, encoded
 from deepscope.attacks.levels import to_levels
 from deepscope.attacks.outcome import Outcome, run_attack
 from deepscope.attacks.subjects import Subjects, under_attack
-from deepscope.batch import Job, Rows, Tally, alone, each, rng_of
+from deepscope.batch import Job, Rows, Tally, alone, rng_of, together
 from deepscope.batch.job import Columns, Run
 from deepscope.errors import SettingError, UnsupportedError
 from deepscope.inputs import Read
@@ -71,10 +71,13 @@ class AttackJob(Job):
             found = _Found(batch, attacker.model, {name: [None] * len(predicted) for name in self.columns()}, Tally())
             rows, reasons = attacker.attackable(batch, predicted)
             found.leave_out(predicted, reasons)
-            for part in each(len(rows), size):
-                own = [rows[place] for place in part]
+
+            def attacked(own: list[int]) -> tuple[list[int], Criterion, Outcome]:
                 subjects = attacker.subjects(batch, predicted, own)
-                found.put(own, subjects.criterion, attacker.attacked(method, subjects))
+                return own, subjects.criterion, attacker.attacked(method, subjects)
+
+            for own in together(rows, size, attacked):
+                found.put(*own)
             return Rows(range(len(predicted)), found.columns, found.tally)
 
         return run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +19,8 @@ from deepscope.models import VisionModel
 @dataclass(frozen=True)
 class Search:
     """Maximise `loss` from `start` inside `ball`; images that have not succeeded start again, up to `restarts` times.
+
+    With `aims`, each of these criteria in turn guides a search, and the one that was asked for still decides.
 
     Attributes:
         norm, radius: a point further than this from its image does not count as a success.
@@ -41,19 +43,23 @@ class Search:
     stop_early: bool = True
     levels: int = 256
 
-    def __call__(self, model: VisionModel, pixels: Tensor, criterion: Criterion) -> Tensor:
+    def __call__(
+        self, model: VisionModel, pixels: Tensor, criterion: Criterion, aims: Sequence[Criterion] = ()
+    ) -> Tensor:
         """(N, 3, H, W): for each image the point of success, or the last point."""
         found, rescaled = pixels.clone(), Rescaled(pixels)
         open_ = torch.ones(len(pixels), dtype=torch.bool, device=pixels.device)
-        for _ in range(self.restarts):
+        for guide in [*(aims or [criterion])] * self.restarts:
             rows = open_.nonzero()[:, 0]
             if not len(rows):
                 break
 
-            def score(points: Tensor, places: Tensor, rows: Tensor = rows) -> tuple[Tensor, Tensor]:
+            def score(
+                points: Tensor, places: Tensor, rows: Tensor = rows, guide: Criterion = guide
+            ) -> tuple[Tensor, Tensor]:
                 at = rows[places]
                 logits = model(self._shown(points, pixels[at]))
-                return self.loss(criterion[at], rescaled(logits, at)), logits
+                return self.loss(guide[at], rescaled(logits, at)), logits
 
             start, update, ball = self.start(rows), self.update(rows), self.ball(rows)
             for state in ascend(score, start, update_rule=update, project=ball, steps=self.steps):
@@ -68,6 +74,6 @@ class Search:
 
     def _shown(self, points: Tensor, originals: Tensor) -> Tensor:
         """The points as a file would hold them."""
-        if self.norm == "l2":
-            return rounded_within(points, originals, self.radius, self.levels)
+        if self.norm in ("l1", "l2"):
+            return rounded_within(points, originals, self.radius, self.levels, self.norm)
         return rounded(points, self.levels)

@@ -74,8 +74,8 @@ class Subjects:
             levels=self.levels[at],
             labels=self.labels[at],
             criterion=self.criterion[at],
-            paths=tuple(self.paths[row] for row in rows),
-            digests=tuple(self.digests[row] for row in rows),
+            paths=tuple(self.paths[row] for row in rows if self.paths),
+            digests=tuple(self.digests[row] for row in rows if self.digests),
         )
 
     def require_some(self, model: VisionModel) -> None:

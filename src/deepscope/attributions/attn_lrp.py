@@ -11,7 +11,6 @@ from torch import Tensor
 
 from deepscope.attributions.attribution import Attribution
 from deepscope.attributions.engine import batches, target_logit
-from deepscope.attributions.feature_map import require_layers
 from deepscope.attributions.propagation import (
     ATTENTION,
     ELEMENTWISE,
@@ -24,6 +23,7 @@ from deepscope.attributions.propagation import (
 )
 from deepscope.errors import UnsupportedError
 from deepscope.models.capabilities import GRADIENTS, LAYERS, Needs
+from deepscope.models.feature_map import require_layers
 from deepscope.models.vision_model import VisionModel
 
 _STABILISER = 1e-10

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from deepscope.attributions.attribution import Attribution
 from deepscope.attributions.engine import batches
-from deepscope.attributions.feature_map import feature_layer, with_gradient
 from deepscope.models.capabilities import GRADIENTS, LAYERS, Needs
+from deepscope.models.feature_map import feature_layer, with_gradient
 from deepscope.models.vision_model import VisionModel
 
 

@@ -10,15 +10,13 @@ from typing import Any, ClassVar
 from deepscope.attributions.attribution import Attribution
 from deepscope.attributions.evaluate import EVALUATED
 from deepscope.attributions.faithfulness import Measure
-from deepscope.attributions.job import photos_of
 from deepscope.attributions.measuring import CHANCE, NOTHING, Batch, measured
 from deepscope.attributions.naming import as_measures, as_methods, labels
-from deepscope.batch import Job, Rows, Tally, alone, each, rng_of
+from deepscope.batch import Job, Rows, Tally, alone, rng_of, scored, together
 from deepscope.batch.job import Columns, Run
 from deepscope.inputs import Photos, Read
 from deepscope.models import VisionModel
 from deepscope.models.capabilities import SCORES, require
-from deepscope.models.prediction import forward_alike
 from deepscope.session import Session
 
 
@@ -52,12 +50,13 @@ class ExplainEvaluateJob(Job):
         size = alone(session, self.batch_size)
 
         def run(batch: Read) -> Rows:
-            photos = photos_of(model, batch, forward_alike(model, batch.pixels, session, size))
-            found, tally = list[dict[str, Any]](), Tally()
-            for rows in each(len(photos), size):
-                found += _some(methods, measures, photos[list(rows)], session, tally)
-            columns = {name: [row[name] for row in found] for name in self.columns()}
-            return Rows([row["image"] for row in found], columns, tally)
+            photos = scored(model, batch, session, size)
+            found, tally = list[tuple[int, dict[str, Any]]](), Tally()
+            for some in together(
+                range(len(photos)), size, lambda own: _some(methods, measures, photos[own], session, tally)
+            ):
+                found += some
+            return Rows.of(self.columns(), found, tally)
 
         return run
 
@@ -73,11 +72,11 @@ def _some(
     photos: Photos,
     session: Session,
     tally: Tally,
-) -> list[dict[str, Any]]:
+) -> list[tuple[int, dict[str, Any]]]:
     """The rows of images that are measured together, image by image."""
     batch = Batch(photos, draws=partial(rng_of, session, photos.digests))
     values = {label: measured(method, batch, measures, session) for label, method in methods.items()}
-    rows: list[dict[str, Any]] = []
+    rows: list[tuple[int, dict[str, Any]]] = []
     for place, image in enumerate(photos.rows):
         for label, own in values.items():
             constant = bool(own[NOTHING][place])
@@ -87,5 +86,5 @@ def _some(
                 if value is not None:
                     tally.measure(f"{name}/{label}", value)
             predicted = photos.model.categories[int(photos.predicted[place])]
-            rows.append({"image": image, "method": label, "class": predicted, "constant": constant, **said})
+            rows.append((image, {"method": label, "class": predicted, "constant": constant, **said}))
     return rows

@@ -13,11 +13,10 @@ from deepscope.attributions.attribution import Attribution, per_pixel
 from deepscope.attributions.explain import asked, attribute, classes_of
 from deepscope.attributions.naming import as_method
 from deepscope.attributions.targets import Question, Target
-from deepscope.batch import Job, Rows, Tally, alone, each, rng_of
+from deepscope.batch import Job, Rows, Tally, alone, rng_of, scored, together
 from deepscope.batch.job import Columns, Run
 from deepscope.inputs import Photos, Read
 from deepscope.models import VisionModel
-from deepscope.models.prediction import forward_alike
 from deepscope.session import Session
 
 
@@ -61,14 +60,10 @@ class ExplainJob(Job):
         size = alone(session, self.batch_size)
 
         def run(batch: Read) -> Rows:
-            photos = photos_of(model, batch, forward_alike(model, batch.pixels, session, size))
-            parts = [self._some(method, question, photos[list(rows)], session) for rows in each(len(photos), size)]
-            names = self.columns()
-            columns = {name: [value for part in parts for value in part.columns[name]] for name in names}
-            tally = Tally()
-            for part in parts:
-                tally.add(part.tally)
-            return Rows([image for part in parts for image in part.images], columns, tally)
+            photos = scored(model, batch, session, size)
+            rows = range(len(photos))
+            parts = together(rows, size, lambda own: self._some(method, question, photos[own], session))
+            return Rows.joined(self.columns(), list(parts))
 
         return run
 
@@ -116,12 +111,6 @@ class ExplainJob(Job):
     def telling(self) -> str:
         """The most concentrated maps."""
         return "Most concentrated maps"
-
-
-def photos_of(model: VisionModel, batch: Read, logits: Tensor) -> Photos:
-    """A batch of images with its logits; `rows` are their places in the batch."""
-    rows = tuple(range(len(batch.rows)))
-    return Photos(model, batch.paths, batch.pixels, logits, batch.answers, batch.digests, rows, known=batch.known)
 
 
 def _said(one: Tensor, *, keep: bool) -> dict[str, Any]:

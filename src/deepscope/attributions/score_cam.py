@@ -11,9 +11,9 @@ from torch import Tensor
 from deepscope.attributions.attribution import Attribution
 from deepscope.attributions.class_activation import enlarge
 from deepscope.attributions.engine import batches, prepared, scores
-from deepscope.attributions.feature_map import as_map, feature_layer
 from deepscope.models.capabilities import GRADIENTS, LAYERS, Needs
 from deepscope.models.fast_backward import FastBackward
+from deepscope.models.feature_map import as_map, feature_layer
 from deepscope.models.vision_model import VisionModel
 
 

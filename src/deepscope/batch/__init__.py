@@ -4,7 +4,7 @@
 workers on Ray. This package knows jobs only as `Job`; they stand beside the workflows that they repeat.
 """
 
-from deepscope.batch.job import Job, Rows, alone, each, rng_of
+from deepscope.batch.job import Job, Rows, alone, rng_of, scored, together
 from deepscope.batch.running import run
 from deepscope.batch.shard import Part, Shard, run_shard
 from deepscope.batch.sharding import Sharding
@@ -20,8 +20,9 @@ __all__ = [
     "Summary",
     "Tally",
     "alone",
-    "each",
     "rng_of",
     "run",
     "run_shard",
+    "scored",
+    "together",
 ]

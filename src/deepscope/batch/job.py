@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import torch
 
 from deepscope.ascent.streams import RowGenerators
 from deepscope.batch.tally import Tally
-from deepscope.inputs import Read
+from deepscope.inputs import Photos, Read
 from deepscope.models import VisionModel
+from deepscope.models.batching import batches
+from deepscope.models.prediction import forward_alike
 from deepscope.registry import plain_value
 from deepscope.session import Session
+
+Computed = TypeVar("Computed")
 
 Columns: TypeAlias = Mapping[str, str]
 """Name of a column -> its type as Arrow spells it: "int32", "float32", "bool", "string", "binary", "list<float32>"."""
@@ -34,6 +38,21 @@ class Rows:
     images: Sequence[int]
     columns: Mapping[str, Sequence[Any]]
     tally: Tally = field(default_factory=Tally)
+
+    @classmethod
+    def of(cls, columns: Columns, found: Iterable[tuple[int, Mapping[str, Any]]], tally: Tally) -> Rows:
+        """Rows as (image, values by column), in any order; those of an image keep theirs. A missing value is None."""
+        rows = sorted(found, key=lambda one: one[0])
+        return cls([image for image, _ in rows], {name: [own.get(name) for _, own in rows] for name in columns}, tally)
+
+    @classmethod
+    def joined(cls, columns: Columns, parts: Sequence[Rows]) -> Rows:
+        """The rows of images that were computed in several goes."""
+        tally = Tally()
+        for part in parts:
+            tally.add(part.tally)
+        together = {name: [value for part in parts for value in part.columns[name]] for name in columns}
+        return cls([image for part in parts for image in part.images], together, tally)
 
 
 Run: TypeAlias = Callable[[Read], Rows]
@@ -90,9 +109,23 @@ def alone(session: Session, batch_size: int) -> int:
     return 1 if session.device.type == "cpu" else batch_size
 
 
-def each(count: int, size: int) -> Iterator[range]:
-    """The rows 0 to `count`, up to `size` of them at a time."""
-    return (range(start, min(start + size, count)) for start in range(0, count, size))
+def together(rows: Sequence[int], size: int, compute: Callable[[list[int]], Computed]) -> Iterator[Computed]:
+    """`compute` on up to `size` images at a time, on fewer and fewer while memory runs out.
+
+    Args:
+        rows: places of images in a batch.
+        size: images at a time.
+        compute: takes some of the rows. It may be called again with fewer of them.
+
+    Raises:
+        SettingError: memory does not suffice for a single image.
+    """
+    return (found for _, found in batches(len(rows), lambda part: compute(list(rows[part])), size=size))
+
+
+def scored(model: VisionModel, batch: Read, session: Session, size: int) -> Photos:
+    """A batch with its logits, whose bits depend on `size` and not on the other images."""
+    return Photos.of(model, batch, forward_alike(model, batch.pixels, session, size))
 
 
 def rng_of(session: Session, digests: Sequence[bytes], *stream: str) -> torch.Generator:

@@ -161,18 +161,26 @@ def create(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
-def reserve(folder: Path, about: Mapping[str, Any]) -> None:
+def reserve(folder: Path, about: Mapping[str, Any], images: Mapping[str, Any]) -> None:
     """Say in the folder what its parts are parts of. Whoever calls this holds the folder's lock.
 
+    Args:
+        folder: of the parts.
+        about: what each part depends on besides its images.
+        images: `named`, the files and folders in order; `limit`; and `parts`, into how many they are cut.
+
     Raises:
-        FileError: it holds parts of another job, or cannot be written to.
+        FileError: it holds parts of another job or of other images, or cannot be written to.
     """
     path = folder / ABOUT
     with _writable(folder):
         if path.is_file():
-            _compare(folder, _known(path), about)
+            old = _known(path)
+            _compare(folder, old, about)
+            _compare_images(folder, old.get("images"), images)
         with atomic(path) as temporary:
-            temporary.write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            text = json.dumps({**about, "images": images}, indent=1, sort_keys=True)
+            temporary.write_text(text + "\n", encoding="utf-8")
 
 
 @contextmanager
@@ -189,6 +197,24 @@ def recorded_size(folder: Path) -> int | None:
     """Images per part in a folder of parts; None where there is none."""
     size = _known(folder / ABOUT).get("shard_size")
     return size if isinstance(size, int) and size > 0 else None
+
+
+def described(folder: Path) -> dict[str, Any]:
+    """What a folder of parts says of itself; nothing where it is not readable."""
+    return _known(folder / ABOUT)
+
+
+def require_whole(path: Path) -> None:
+    """Raises FileError where the bytes of a part are not those that were written."""
+    name, found = _NAME.fullmatch(path.name), hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                found.update(piece)
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror or error}", path=path) from None
+    if name is None or found.hexdigest()[:32] != name[2]:
+        raise FileError(f"{path} is damaged: run the command that wrote it again", path=path)
 
 
 def _known(path: Path) -> dict[str, Any]:
@@ -209,6 +235,26 @@ def _compare(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> No
                 f"delete {folder}",
                 path=folder,
             )
+
+
+def _compare_images(folder: Path, old: Any, new: Mapping[str, Any]) -> None:
+    """Raises FileError where other images are named: parts of the earlier ones would be removed.
+
+    More images may be named after those of before: the parts of these stay.
+    """
+    before: Mapping[str, Any] = old if isinstance(old, dict) else {}
+    named, wanted, limit = list(before.get("named") or ()), list(new["named"]), before.get("limit")
+    if named == wanted and limit == new["limit"]:
+        return
+    if named == wanted[: len(named)] and limit is None and new["limit"] is None:
+        return
+    first = ", ".join(named[:3]) + (", ..." if len(named) > 3 else "")
+    drawn = "" if limit == new["limit"] else f" with limit {limit}" if limit else " without a limit"
+    raise FileError(
+        f"{folder} holds parts of a job on {first}{drawn}: name the same images, others only after them, or name "
+        f"another folder; to discard the parts, delete {folder}",
+        path=folder,
+    )
 
 
 def _storable(values: Sequence[Any]) -> Sequence[Any]:

@@ -52,14 +52,12 @@ def plan(
             (len(part), packed(part))
             for part in _cut(_some((place for _, c in cut for place in unpacked(c)), rows), size)
         ]
-    known = None
-    if model.categories and model.head.kind != "multilabel":  # a folder does not name all that its images show
-        known = Known.of(model, map(Path, folders), named)
+    known = Known.of(model, map(Path, folders), named)
     return [_shard(number, count, content, known) for number, (count, content) in enumerate(cut)], skipped
 
 
-def _shard(number: int, count: int, content: bytes, known: Known | None) -> Shard:
-    if known is not None and len(known.folders) > 1:
+def _shard(number: int, count: int, content: bytes, known: Known) -> Shard:
+    if len(known.folders) > 1:
         known = known.some(sorted({_folder(place.file) for place in unpacked(content) if not place.name}))
     return Shard(number, count, content, known)
 

@@ -76,7 +76,8 @@ def run(
     parts.create(folder)
     work = Work(job, session, folder, _digest(about), opened.model.identity, versions(job))
     with lock(folder, unsupported=session.note):
-        parts.reserve(folder, about)  # under the lock: of two commands with other settings, one is refused
+        images = {"named": list(map(str, named)), "limit": limit, "parts": len(shards)}
+        parts.reserve(folder, about, images)  # under the lock: of two commands with other settings, one is refused
         there = parts.Parts(folder, work.identity)
         found = _resumed(there, shards, session)
         missing = [shard for shard in shards if shard.number not in found]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -37,13 +37,13 @@ class Shard:
         number: its place among the shards.
         count: its images.
         content: the images' places, packed.
-        known: what their folders say of them; None where that is not asked.
+        known: what their folders say of them.
     """
 
     number: int
     count: int
     content: bytes
-    known: Known | None = None
+    known: Known = Known({})
 
     @property
     def places(self) -> list[Place]:
@@ -53,8 +53,8 @@ class Shard:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the images' names, sizes and times, and of what is known of them."""
-        said = {} if self.known is None else dict(self.known.folders)
-        return hashlib.sha256(zlib.decompress(self.content) + json.dumps(said, sort_keys=True).encode()).hexdigest()
+        said = json.dumps(dict(self.known.folders), sort_keys=True)
+        return hashlib.sha256(zlib.decompress(self.content) + said.encode()).hexdigest()
 
 
 @dataclass
@@ -147,13 +147,23 @@ def run_shard(opened: OpenJob, shard: Shard) -> Part:
 def _labelled(model: VisionModel, shard: Shard) -> Iterator[Item]:
     """The images, each with the classes that are right answers."""
     by_wnid = {wnid: index for index, wnid in enumerate(model.wnids)}
-    for place, item in zip(shard.places, opened(shard.places), strict=True):
-        answer = None
-        if item.label is not None and shard.known is not None:
-            answer = labelled_answers(model, [item.label])[0]  # type: ignore[list-item]
-        elif shard.known is not None and not place.name:
-            answer = shard.known.answer(place.path, by_wnid)
-        yield replace(item, label=answer)
+    meant = cache(lambda label: labelled_answers(model, [label])[0])
+    for place, (source, label) in zip(shard.places, opened(shard.places), strict=True):
+        answer, folder = None, None if place.name else shard.known.class_folder(place.path)
+        named = folder if label is None or isinstance(label, tuple) else str(label)
+        if isinstance(label, tuple):
+            answer = _shown(model, [meant(one) for one in label])
+        elif model.head.kind != "multilabel":  # one class is not all that an image of several labels shows
+            answer = shard.known.answer(place.path, by_wnid) if label is None and not place.name else None
+            answer = answer if label is None else meant(label)
+        yield Item(source, place.path, answer, named)
+
+
+def _shown(model: VisionModel, answers: Sequence[frozenset[int]]) -> frozenset[int] | None:
+    """The classes of an image with several labels; None where a model of several labels does not know one of them."""
+    if model.head.kind == "multilabel" and not all(answers):
+        return None
+    return frozenset[int]().union(*answers)
 
 
 @contextmanager

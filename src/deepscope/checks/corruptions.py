@@ -3,38 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from deepscope import images
+from deepscope.batch import Sharding
 from deepscope.checks.check import Check
+from deepscope.checks.corruption_error import PUBLISHED, CorruptionError, corruption_error, reference_of
 from deepscope.checks.given_data import as_picture
 from deepscope.checks.held_out import held_out
+from deepscope.classification.corruptions_job import CorruptionsJob
 from deepscope.command import Budget, Headline
 from deepscope.data.corruptions import SIDE, Corruption, shrunk
 from deepscope.errors import DataError, SettingError
 from deepscope.inputs import Given, nothing_readable, stream_photos
 from deepscope.inputs.given import Item
-from deepscope.models import VisionModel
+from deepscope.models import DEFAULT, VisionModel
 from deepscope.models.capabilities import RGB, require
 from deepscope.models.preprocessing import from_levels
+from deepscope.presenters.batch import in_parts
 from deepscope.presenters.shown import origin, skipped_blocks
 from deepscope.render.text import share
-from deepscope.results import Column, Curves, ImageGrid, Note, Picture, Result, Series, Table
+from deepscope.results import Block, Column, Curves, ImageGrid, Note, Picture, Result, Series, Table
 from deepscope.session import Session
-from deepscope.settings import Count, Range
+from deepscope.settings import Count, Overrides, Range
 from deepscope.statistics import Estimate, mean, proportion
+
+_USUAL = 100
 
 
 @dataclass(frozen=True)
 class Corruptions(Check):
-    """Accuracy on corrupted images: noise, blur, low contrast and compression, at the severities of ImageNet-C.
+    """Accuracy on corrupted images: the 15 corruptions of ImageNet-C, and Gaussian blur, at its five severities.
+
+    The mean corruption error (mCE) relates the errors to those of a reference network, in per cent.
 
     Attributes:
         data: a folder with one folder of images per class, with or without `train/` and `test/`; or a
@@ -43,44 +52,60 @@ class Corruptions(Check):
         labels: a CSV file with the labels of each image, for a model with several per image; by default `labels.csv` in
             the folder of the data.
         severities: severities from 1 to 5.
-        limit: most images to use, drawn at random.
+        limit: most images to use, drawn at random; by default 100, in parts all.
+        reference: network of the same classes for the mean corruption error, or `alexnet-published` for the errors of
+            AlexNet on ImageNet-C, the usual reference; by default the bundled network, where it has the same classes.
+        parts: how a large job is cut into parts, and what computes them.
     """
 
     chapter: ClassVar[str] = "3 Robustness"
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.5, "full": 5}
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 1, "full": 20}
 
     _: KW_ONLY
     severities: tuple[Annotated[int, Range(1, 5)], ...] = (1, 2, 3, 4, 5)
-    limit: Count = 100
+    limit: Count | None = None
+    reference: str | None = DEFAULT
+    parts: Annotated[Mapping[str, Any], Overrides(Sharding)] = field(default_factory=dict[str, Any])
 
     @classmethod
     def within(cls, budget: Budget, *, data: str, model: str) -> Corruptions:
         """A few images and strengths, or many."""
-        return cls(data, model=model) if budget == "full" else cls(data, model=model, severities=(1, 3, 5), limit=24)
+        if budget == "full":
+            return cls(data, model=model)
+        return cls(data, model=model, severities=(1, 3, 5), limit=16, reference=None)
 
     def run(self, session: Session) -> Result:
         """Apply every corruption to the held-out images, and classify them."""
         if not self.severities:
             raise SettingError("severities", "must hold at least one number from 1 to 5")
+        if self.parts:
+            return self._in_parts(session)
         severities = sorted(set(self.severities))
         kinds = [Corruption.named(name) for name in Corruption.members()]
         corruptions = [[replace(kind, severity=severity) for severity in severities] for kind in kinds]
         held = held_out(self.model, self.data, session, self.labels)
         model = held.model
         require(model, "corruptions", RGB)
-        opened, skipped = _opened(session.some(list(zip(held.images.items, held.answers)), self.limit))
+        reference = reference_of(self.reference, model, severities, session)
+        opened, skipped = _opened(session.some(list(zip(held.images.items, held.answers)), self.limit or _USUAL))
         originals = [one.image for one in opened]
 
-        def right(shown: list[Image.Image]) -> list[bool]:
+        def right(shown: list[Image.Image], by: VisionModel = model) -> list[bool]:
             seen = [Item(one.seen(image), one.path, one.answer) for one, image in zip(opened, shown, strict=True)]
-            read = stream_photos(model, Given(seen), replace(session, quiet=True))
+            read = stream_photos(by, Given(seen), replace(session, quiet=True))
             return [bool(correct) for batch in read for correct in batch.correct]
 
         clean = _share(right(originals))
-        kept = {
-            grades[0].name: [right(_damaged(originals, grade, session)) for grade in grades]
-            for grades in session.track(corruptions, "damaging")
-        }
+        kept: dict[str, list[list[bool]]] = {}
+        theirs: dict[str, list[list[bool]]] = {}
+        for grades in session.track(corruptions, "corrupting"):
+            damaged = [_damaged(originals, grade, session) for grade in grades]
+            kept[grades[0].name] = [right(shown) for shown in damaged]
+            if reference is not None:
+                theirs[grades[0].name] = [right(shown, reference) for shown in damaged]
+        relative = None
+        if reference is not None or self.reference == PUBLISHED:
+            relative = corruption_error(_wrong(kept), str(self.reference), _wrong(theirs) if theirs else None)
         shares = {name: [_share(at) for at in grades] for name, grades in kept.items()}
         together = mean(np.mean([at for grades in kept.values() for at in grades], axis=0))
         return Result(
@@ -95,11 +120,14 @@ class Corruptions(Check):
                     for severity, share in zip(severities, grades, strict=True)
                     for key, value in share.metrics(f"accuracy/{name}/{severity}").items()
                 },
+                **({} if relative is None else relative.mean.metrics("mCE")),
+                **({} if relative is None else {f"CE/{name}": value for name, value in relative.kinds.items()}),
             },
             blocks=(
                 Note(_said(clean, together, severities, shares), "Corruptions", "verdict"),
                 *_several(model),
                 *held.notes,
+                *_relative(relative),
                 _curves(severities, clean, shares),
                 _table(severities, shares),
                 _figure(model, opened[0], corruptions, session),
@@ -107,6 +135,17 @@ class Corruptions(Check):
             ),
             provenance=origin([model], [one.path for one in opened], [one.digest for one in opened]),
         )
+
+    def _in_parts(self, session: Session) -> Result:
+        """The same as a job, whose rows are Parquet files."""
+        held = held_out(self.model, self.data, session, self.labels)
+        if held.model.head.kind == "multilabel":
+            raise SettingError("labels", "cannot be combined with {shard_size}, {workers} or {cluster}")
+        if not held.images.files:
+            raise DataError("a job in parts needs images in files", data=self.data)
+        job = CorruptionsJob(self.model, severities=self.severities)
+        result = in_parts(job, held.images.files, self.parts, session, limit=self.limit)
+        return replace(result, blocks=(*result.blocks, *held.notes))
 
     def headline(self, result: Result) -> Headline:
         """What ordinary damage costs."""
@@ -181,8 +220,24 @@ def _predicted(model: VisionModel, shown: Sequence[Image.Image | Tensor], sessio
 
 
 def _damaged(originals: Sequence[Image.Image], corruption: Corruption, session: Session) -> list[Image.Image]:
-    rng = session.rng("corruption", corruption.name, corruption.severity)
-    return [corruption(image, rng) for image in originals]
+    return [corruption.applied(image, session) for image in originals]
+
+
+def _wrong(right: Mapping[str, list[list[bool]]]) -> dict[str, NDArray[np.bool_]]:
+    return {name: ~np.array(grades) for name, grades in right.items()}
+
+
+def _relative(error: CorruptionError | None) -> tuple[Block, ...]:
+    """The mean corruption error, and what it is relative to."""
+    if error is None:
+        return ()
+    text = (
+        f"Mean corruption error {error.mean} %: errors on the 15 corruptions of ImageNet-C as a percentage of those of "
+        f"{error.reference}. Frost has a texture of deepscope's own, so compare figures with published ones with care."
+    )
+    columns = (Column("corruption"), Column("error relative to the reference, %", ".1f"))
+    rows = tuple(error.kinds.items())
+    return (Note(text, "mCE"), Table(columns, rows, title="Corruption error"))
 
 
 def _share(right: Sequence[bool]) -> Estimate:

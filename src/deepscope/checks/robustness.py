@@ -14,6 +14,7 @@ from torch import Tensor
 
 from deepscope.attacks import FGSM, PGD, Attack, AttackEvaluation, Conditions, Square, evaluate_attacks
 from deepscope.attacks.defences import WARNING
+from deepscope.attacks.masking import signs_of
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out, of_one_label
 from deepscope.command import Budget, Headline
@@ -23,6 +24,7 @@ from deepscope.models import VisionModel
 from deepscope.models.capabilities import RGB, require, works
 from deepscope.presenters.attacked import as_picture, difference, origin_of, vanished_notes
 from deepscope.presenters.gallery import Encoder, adversarial, key_of, named, names_of
+from deepscope.presenters.masking import masking_blocks, masking_metrics
 from deepscope.presenters.shown import skipped_blocks
 from deepscope.render.text import share
 from deepscope.results import Curves, ImageGrid, Note, Result, Series
@@ -34,6 +36,8 @@ _SHOWN = 4
 """Examples in the figure."""
 _KEPT = 60
 """Examples in the gallery."""
+_SIGNS = 16
+"""Images on which signs of masked gradients are looked for."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,20 @@ class Robustness(Check):
             batch_size=self.batch_size,
             session=session,
         )
+        examples, radius = found.methods[-1].examples, self._telling() / 255
+        masking = (
+            signs_of(
+                found.model,
+                examples[range(min(_SIGNS, len(examples)))],
+                session,
+                radius=max(radius, 1 / 255),
+                steps=self.steps,
+                queries=5 * self.steps,
+                batch_size=self.batch_size,
+            )
+            if works(PGD, found.model)
+            else None
+        )
         levels = sorted(set(self.levels))
         total = len(found) + len(found.misclassified)
         shares = {"clean": found.clean}
@@ -100,10 +118,12 @@ class Robustness(Check):
                 "images": total,
                 "gradients/vanished": int(vanished.sum()),
                 **{k: v for key, e in shares.items() for k, v in e.metrics(f"accuracy/{key}").items()},
+                **(masking_metrics(masking) if masking else {}),
             },
             blocks=(
                 Note(self._said(shares, vanished, found.methods[-1].attack.name), "Robustness", "verdict"),
                 *vanished_notes(vanished),
+                *(masking_blocks(masking) if masking else ()),
                 *held.notes,
                 Curves(
                     tuple(curves),
@@ -147,6 +167,8 @@ class Robustness(Check):
         strongest = max(self.levels)
         left, most = (Estimate.of(result.metrics, f"accuracy/{attack}/{size:g}") for size in (level, strongest))
         ending = f"With {strongest:g} levels it is {share(most)}."
+        if result.metrics.get("masking/signs"):
+            ending = "There are signs of masked gradients, so the accuracy may be lower still."
         if result.metrics["gradients/vanished"]:
             ending = "Some gradients vanish, so the accuracy may be lower still."
         return Headline(

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
-from deepscope.batch import Job, Rows, Tally, alone
+from deepscope.batch import Job, Rows, Tally, alone, scored
 from deepscope.batch.job import Columns, Run
-from deepscope.inputs import Read
+from deepscope.inputs import Photos, Read
 from deepscope.models import VisionModel
 from deepscope.models.capabilities import SCORES, require
-from deepscope.models.prediction import forward_alike
 from deepscope.session import Session
 from deepscope.statistics import proportion
 
@@ -23,7 +20,7 @@ _BEST = 5
 
 @dataclass(frozen=True)
 class ClassifyJob(Job):
-    """One row per image: its most probable classes, their probabilities, and whether the first is right.
+    """One row per image: its most probable classes, their probabilities, and whether the prediction is right.
 
     Attributes:
         top: how many classes.
@@ -53,58 +50,60 @@ class ClassifyJob(Job):
         size = alone(session, self.batch_size)
 
         def run(batch: Read) -> Rows:
-            return self._rows(model, batch, forward_alike(model, batch.pixels, session, size), count)
+            return self._rows(scored(model, batch, session, size), count)
 
         return run
 
-    def _rows(self, model: VisionModel, batch: Read, logits: Tensor, count: int) -> Rows:
-        names, tally = model.categories, Tally()
+    def _rows(self, photos: Photos, count: int) -> Rows:
+        names, logits = photos.model.categories, photos.logits
         best = min(_BEST, len(names))
         ranked = logits.topk(max(count, best), dim=1).indices
-        probabilities = model.probabilities(logits).gather(1, ranked)
-        said = model.head.predictions(logits).gather(1, ranked)
-        rights: list[bool | None] = []
-        for row, (label, *_) in enumerate(ranked.tolist()):
-            answer, probability = batch.answers[row], float(probabilities[row, 0])
-            right = (label in answer) if answer else None
-            rights.append(right)
-            if right is not None:
-                tally.count("known")
-                tally.count("right/1", right)
-                if best < len(names):  # the five best of five classes say nothing
-                    tally.count("right/5", bool(answer.intersection(ranked[row, :best].tolist())))
-            if right is False:
-                wanted = " or ".join(sorted(names[one] for one in answer))
-                text = f"{names[label]} ({probability:.3f}), and shows {wanted}"
-                tally.example(1 + probability, batch.digests[row], batch.paths[row], text)
-            elif right is None:
-                tally.example(
-                    1 - probability, batch.digests[row], batch.paths[row], f"{names[label]} ({probability:.3f})"
-                )
+        probabilities = photos.probabilities.gather(1, ranked)
+        said = photos.predictions.gather(1, ranked)
+        predicted = [
+            [names[label] for label, taken in zip(row, chosen) if taken]
+            for row, chosen in zip(ranked.tolist(), said.tolist())
+        ]
         columns = {
             "label": [names[label] for label in ranked[:, 0].tolist()],
             "probability": probabilities[:, 0].tolist(),
-            "predicted": [
-                [names[label] for label, taken in zip(row, chosen) if taken]
-                for row, chosen in zip(ranked.tolist(), said.tolist())
-            ],
-            "right": rights,
+            "predicted": predicted,
+            "right": photos.correct,
             "classes": ranked[:, :count].tolist(),
             "probabilities": list(probabilities[:, :count].numpy()),
             **({"logits": list(logits.numpy())} if self.keep_arrays else {}),
         }
-        return Rows(range(len(logits)), columns, tally)
+        return Rows(range(len(logits)), columns, _tally(photos, ranked[:, :best].tolist(), columns["probability"]))
 
     def metrics(self, tally: Tally) -> Mapping[str, float]:
-        """The accuracy, where the truth is known."""
+        """The accuracy, where the truth is known; of several labels per image, how often all of them are right."""
         if not tally["known"]:
             return {}
         found: dict[str, float] = {"known": tally["known"]}
-        for most in (1, 5):
-            if f"right/{most}" in tally.counts:
-                found |= proportion(tally[f"right/{most}"], tally["known"]).metrics(f"accuracy/top{most}")
+        for counted, name in (("right/1", "accuracy/top1"), ("right/5", "accuracy/top5"), ("exact", "exact-match")):
+            if counted in tally.counts:
+                found |= proportion(tally[counted], tally["known"]).metrics(name)
         return found
 
     def telling(self) -> str:
         """Confident mistakes first."""
         return "Most confident mistakes, or least certain predictions where the truth is not known"
+
+
+def _tally(photos: Photos, best: Sequence[Sequence[int]], probabilities: Sequence[float]) -> Tally:
+    """Which predictions are right, and the most telling images."""
+    tally, names, several = Tally(), photos.model.categories, photos.model.head.kind == "multilabel"
+    for row, right in enumerate(photos.correct):
+        answer, digest, path = photos.answers[row], photos.digests[row], photos.paths[row]
+        text, probability = f"{names[best[row][0]]} ({probabilities[row]:.3f})", probabilities[row]
+        if right is None:
+            tally.example(1 - probability, digest, path, text)
+            continue
+        tally.count("known")
+        tally.count("exact" if several else "right/1", right)
+        if not several and len(best[row]) < len(names):  # the five best of five classes say nothing
+            tally.count("right/5", bool(answer.intersection(best[row])))
+        if not right:
+            wanted = (" and " if several else " or ").join(sorted(names[one] for one in answer)) or "no label"
+            tally.example(1 + probability, digest, path, f"{text}, and shows {wanted}")
+    return tally

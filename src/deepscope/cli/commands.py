@@ -52,7 +52,7 @@ def add_commands(app: App, run: Run, only: type[Command] | None = None) -> None:
                 _add(group, method.name, signature_of(command, field, method), command, run, field, method)
 
 
-COMMANDS = ("deepscope.commands", "deepscope.studies", "deepscope.checks", "deepscope.report")
+COMMANDS = ("deepscope.commands", "deepscope.studies", "deepscope.checks", "deepscope.report", "deepscope.app")
 """The packages that hold commands."""
 
 

@@ -16,7 +16,7 @@ from deepscope.session import Session
 
 @dataclass(frozen=True)
 class DataCorrupt(Command):
-    """Write corrupted copies of images: noise, blur, contrast and others, at the severities of ImageNet-C.
+    """Write corrupted copies of images: the 15 corruptions of ImageNet-C at its five severities.
 
     Class folders and splits are kept, so that the copies can replace the images in `classify`, `check`, or as the
     target of `adapt fit`. Images are scaled down to a shorter side of 256 pixels, the size for which the severities

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, fields
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 from deepscope.command import Command, Keeping
+from deepscope.errors import SettingError
 from deepscope.models import DEFAULT
 from deepscope.models.classifier import NormalisationKind
 from deepscope.presenters.transfer_fit import present
+from deepscope.presenters.transfer_fit_parts import present as present_parts
 from deepscope.results import Result
 from deepscope.session import Session
 from deepscope.settings import Positive, ProperShare, Range, Side
 from deepscope.transfer.fine_tuning import FineTuning
 from deepscope.transfer.fit import fit
+from deepscope.transfer.fit_parts import fit_parts
+from deepscope.transfer.parts import parts_in
 from deepscope.transfer.recipe import Recipe
 from deepscope.transfer.splits import Holdout
 
@@ -27,7 +32,8 @@ class TransferFit(Command):
     The model is saved to --out: `deepscope classify IMAGES --model FOLDER` uses it.
 
     Attributes:
-        data: a folder with `train/` and `test/`, or with a folder per class; or a dataset's name.
+        data: a folder with `train/` and `test/`, or with a folder per class; a dataset's name; or the --out folder of
+            `transfer features`, for ridge or linear-svc on more images than memory holds.
         features: MODEL, MODEL@LAYER or MODEL@LAYER:POOLING (mean, max, flatten, pyramid); + joins several.
         normalisation: normalisation of the features.
         head: linear-svc, logistic-regression or ridge.
@@ -62,6 +68,8 @@ class TransferFit(Command):
     def run(self, session: Session) -> Result:
         """Fit on the training images, save, and measure on the test images."""
         out = session.require_out("the model")
+        if parts_in(self.data):
+            return self._to_parts(out, session)
         views = {"size": self.size, "flip": self.flip, "scales": self.scales}
         fitted = fit(
             self.data,
@@ -77,3 +85,21 @@ class TransferFit(Command):
         with keeping:
             fitted = fitted.save_model(out)
         return keeping.done(present(fitted))
+
+    def _to_parts(self, out: Path, session: Session) -> Result:
+        """The same, of features that `transfer features` wrote."""
+        own = {"features", "size", "flip", "scales", "fine_tune", "learning_rate", "tsne"}
+        for field in fields(self):
+            if field.name in own and getattr(self, field.name) != field.default:
+                raise SettingError(field.name, f"cannot be used: {self.data} holds features that are computed already")
+        fitted = fit_parts(
+            self.data,
+            head=self.head,
+            normalisation=self.normalisation,
+            test_fraction=self.test_fraction,
+            session=session,
+        )
+        keeping = Keeping("the classifier")
+        with keeping:
+            fitted = fitted.save_model(out)
+        return keeping.done(present_parts(fitted))

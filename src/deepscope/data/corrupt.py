@@ -132,7 +132,7 @@ def _examples(paths: Sequence[Path], corruption: Corruption, count: int, session
         except images.UnreadableImage:  # gone since its copy was written
             found.append(Example(path, None, ()))
             continue
-        damaged = tuple(grade(image, session.rng("figure", grade.name)) for grade in grades)
+        damaged = tuple(grade.applied(image, session) for grade in grades)
         small = image.copy()
         small.thumbnail((SIDE, SIDE))
         found.append(Example(path, small, damaged))
@@ -155,7 +155,7 @@ def check_outside(folder: Path, data: Iterable[Path]) -> None:
 def write_corrupted(paths: Sequence[Path], corruption: Corruption, folder: Path, session: Session) -> Copies:
     """Write corrupted copies of images, as PNG: `folder` has the same folders below it as the images have.
 
-    What is drawn depends on each image's place alone. The folder appears when it is complete.
+    What is drawn depends on each image's pixels alone. The folder appears when it is complete.
 
     Args:
         paths: the images.
@@ -182,8 +182,7 @@ def write_corrupted(paths: Sequence[Path], corruption: Corruption, folder: Path,
             return images.Skipped(str(path), error.reason)
         to = partial / place.parent / f"{place.stem if stems[path.with_suffix('')] == 1 else place.name}.png"
         to.parent.mkdir(parents=True, exist_ok=True)
-        rng = session.rng("corruption", corruption.name, place.as_posix())
-        corruption(image, rng).save(to)
+        corruption.applied(image, session).save(to)
         return images.digest(content)
 
     stems = Counter(path.with_suffix("") for path in paths)

@@ -38,8 +38,8 @@ class FeaturesJob(Job):
     pooling: Pooling = "mean"
 
     def columns(self) -> Columns:
-        """The vector, and the right class where a folder or a table names it."""
-        return {"features": "list<float32>", "truth": "list<string>"}
+        """The vector; the class that a folder or a table names; and which of the model's classes it is."""
+        return {"features": "list<float32>", "class": "string", "truth": "list<string>"}
 
     def open(self, model: VisionModel, session: Session) -> Run:
         """The network up to the layer, with batch norms folded; single images on a CPU, equal batches elsewhere."""
@@ -60,7 +60,8 @@ class FeaturesJob(Job):
                 filled = functional.pad(part, (0, 0, 0, 0, 0, 0, 0, size - len(part)))
                 found.append(in_parts(vectors, filled)[: len(part)])
             names = [[model.categories[label] for label in sorted(answer)] or None for answer in batch.answers]
-            return Rows(range(len(names)), {"features": list(torch.cat(found).numpy()), "truth": names}, Tally())
+            columns = {"features": list(torch.cat(found).numpy()), "class": batch.named, "truth": names}
+            return Rows(range(len(names)), columns, Tally())
 
         return run
 

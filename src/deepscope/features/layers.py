@@ -80,4 +80,5 @@ def _without_values(model: VisionModel) -> nn.Module:
 
 
 def _input(model: VisionModel) -> Tensor:
-    return torch.empty(1, len(model.preprocessing.mean), *model.preprocessing.size, device="meta")
+    dtype = next((parameter.dtype for parameter in model.network.parameters()), None)
+    return torch.empty(1, len(model.preprocessing.mean), *model.preprocessing.size, dtype=dtype, device="meta")

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-Label = int | str | None
+Label = int | str | tuple[int | str, ...] | None
+"""A class by number or name; all classes that the image shows; None where the file does not say."""
 
 
 class Inside(Protocol):

@@ -48,11 +48,13 @@ class Item:
         source: the image itself, or its file.
         path: its file; for one that came from memory a name made from its place, "image-0".
         label: its class, where the caller gave one.
+        named: what the data calls its class, which need not be one of the model's.
     """
 
     source: images.Source | Tensor
     path: Path
     label: Label = None
+    named: str | None = None
 
 
 @dataclass(frozen=True)

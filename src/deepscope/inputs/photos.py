@@ -12,7 +12,7 @@ from torch import Tensor
 from deepscope import images
 from deepscope.errors import DataError
 from deepscope.inputs.given import Images
-from deepscope.inputs.reading import BATCH, read
+from deepscope.inputs.reading import BATCH, Read, read
 from deepscope.models import VisionModel
 from deepscope.models.prediction import forward
 from deepscope.session import Session
@@ -50,6 +50,12 @@ class Photos:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    @classmethod
+    def of(cls, model: VisionModel, batch: Read, logits: Tensor) -> Photos:
+        """A batch of images that were read, with its logits; `rows` are their places in the batch."""
+        rows = tuple(range(len(batch.rows)))
+        return cls(model, batch.paths, batch.pixels, logits, batch.answers, batch.digests, rows, known=batch.known)
 
     def __getitem__(self, rows: Sequence[int]) -> Photos:
         """Some of them, without what was skipped."""

@@ -9,8 +9,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
+from deepscope.inputs.container import Label
 from deepscope.inputs.containers import container_of
-from deepscope.inputs.given import Item
 
 
 class Place(NamedTuple):
@@ -32,7 +32,7 @@ class Place(NamedTuple):
     name: str = ""
     start: int = 0
     length: int = 0
-    label: int | str | None = None
+    label: Label = None
 
     @property
     def path(self) -> Path:
@@ -50,8 +50,8 @@ def unpacked(content: bytes) -> list[Place]:
     return [Place(*one) for one in json.loads(zlib.decompress(content))]
 
 
-def opened(places: Iterable[Place]) -> Iterator[Item]:
-    """The images, as `read` takes them; of a tar file or a table, which is opened once, with their bytes.
+def opened(places: Iterable[Place]) -> Iterator[tuple[str | bytes, Label]]:
+    """Each image, its file or its bytes, and its label. A tar file or a table is opened once.
 
     Raises:
         FileError: a tar file or a table is damaged.
@@ -59,8 +59,8 @@ def opened(places: Iterable[Place]) -> Iterator[Item]:
     for file, group in groupby(places, key=lambda place: place.file):
         container = container_of(file)
         if container is None:
-            yield from (Item(place.file, place.path) for place in group)
+            yield from ((place.file, place.label) for place in group)
             continue
         inside = list(group)
         for place, (content, label) in zip(inside, container.contents(Path(file), inside), strict=True):
-            yield Item(content, place.path, place.label if label is None else label)
+            yield content, place.label if label is None else label

@@ -34,6 +34,8 @@ class Read:
         skipped: images met on the way that could not be read.
         total: images that were given, in all batches.
         known: whether the answer is known, image by image.
+        named: what the data calls the class of each image; None where it does not.
+        sources: the images before preprocessing, or their files.
     """
 
     rows: tuple[int, ...]
@@ -44,6 +46,8 @@ class Read:
     skipped: tuple[images.Skipped, ...] = ()
     total: int = 0
     known: tuple[bool, ...] = ()
+    named: tuple[str | None, ...] = ()
+    sources: tuple[images.Source | Tensor, ...] = ()
 
 
 def read(
@@ -99,6 +103,8 @@ def read(
                 skipped,
                 found.count or 0,
                 tuple(bool(labels) or (several and item.label is not None) for labels, (item, _) in zip(shown, taken)),
+                tuple(item.named for item, _ in taken),
+                tuple(item.source for item, _ in taken),
             )
             skipped = ()
             advance(len(batch.rows) + len(batch.skipped))

@@ -56,6 +56,11 @@ class Known:
         """The same of some of the folders."""
         return Known({folder: self.folders[folder] for folder in folders})
 
+    def class_folder(self, path: Path) -> str | None:
+        """The name of the class folder that an image is in; None where it is in none."""
+        folder, _ = self.folders.get(str(path.parent), (None, None))
+        return None if folder is None else Path(folder).name
+
     def answer(self, path: Path, by_wnid: Mapping[str, int]) -> frozenset[int]:
         """The right classes of an image in one of the folders.
 

@@ -67,7 +67,7 @@ class Preprocessing:
         return 3 if len(self.mean) == 1 else len(self.mean)
 
     def of_channels(self, channels: int) -> Preprocessing:
-        """The same for images of so many channels: where these are not RGB, each has the average mean and deviation."""
+        """The same for images of that many channels: if they are not RGB, each has the average mean and deviation."""
         if channels == len(self.mean):
             return self
         mean, std = (sum(values) / len(values) for values in (self.mean, self.std))
@@ -127,6 +127,18 @@ class Preprocessing:
         libjpeg's own halving costs next to nothing; from twice the size down, the filter above decides what is seen.
         """
         return 2 * min(_pair(self.resize))
+
+    def seen(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
+        """The part of an image of (width, height) that the network sees: left, top, right and bottom, as shares of it.
+
+        Beyond 0 and 1 lies the black border around images that are smaller than what is cut out.
+        """
+        width, height = self._resized(size)
+        if self.crop is None:
+            return 0.0, 0.0, 1.0, 1.0
+        tall, wide = _pair(self.crop)
+        left, top = round((width - wide) / 2.0), round((height - tall) / 2.0)
+        return left / width, top / height, (left + wide) / width, (top + tall) / height
 
     def to_json(self) -> str:
         """The description as JSON; `from_json` reads it back."""

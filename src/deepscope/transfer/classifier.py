@@ -17,6 +17,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from deepscope import images
+from deepscope.devices import computed_once
 from deepscope.errors import DataError
 from deepscope.inputs import Images
 from deepscope.inputs.examples import Examples, Source, items_of
@@ -26,7 +27,7 @@ from deepscope.models.saved import BackboneOrigin, require_architectures, save
 from deepscope.session import Session
 from deepscope.training import History
 from deepscope.transfer.fine_tuning import FineTuning, fine_tune, held_out
-from deepscope.transfer.fitting import fit_features
+from deepscope.transfer.fitting import FittedFeatures, fit_features
 from deepscope.transfer.heads import Head
 from deepscope.transfer.recipe import Feature, Recipe, given_models, open_models, recipe_of
 from deepscope.transfer.recipe_features import extract_recipes
@@ -147,9 +148,19 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             classes: names.
             digests: (N,) SHA-256 of the training images, by which `explain training` finds them again.
         """
-        head = Head.named(self.head)
+        head, kind = Head.named(self.head), self.recipe_.normalisation
+        fitted = computed_once(lambda: fit_features(blocks, labels, head, kind, seed=self._session.seed))
+        return self.take(fitted, classes, digests)
+
+    def take(self, fitted: FittedFeatures, classes: ArrayLike, digests: Sequence[bytes] = ()) -> Self:
+        """Use a head that was fitted elsewhere, after `open`.
+
+        Args:
+            fitted: to features of the recipe.
+            classes, digests: as `fit_blocks`.
+        """
         self._forget()
-        self.fitted_ = fit_features(blocks, labels, head, self.recipe_.normalisation, seed=self._session.seed)
+        self.fitted_ = fitted
         self.classes_: NDArray[Any] = np.asarray(classes)
         self.digests_ = tuple(digests)
         return self
@@ -175,7 +186,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         settings = self.fine_tuning or FineTuning()
         kept = ~held_out(labels, seed=self._session.seed)
         head, kind = Head.named(self.head), self.recipe_.normalisation
-        fitted = fit_features([block[kept] for block in blocks], labels[kept], head, kind, seed=self._session.seed)
+        known, seed = [block[kept] for block in blocks], self._session.seed
+        fitted = computed_once(lambda: fit_features(known, labels[kept], head, kind, seed=seed))
         tuned, history = fine_tune(
             fitted.classifier(self.recipe_, self.models_).to(self._session.device),
             self.recipe_.shared_pixels(self.models_),

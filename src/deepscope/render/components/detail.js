@@ -67,19 +67,10 @@
 
     const bars = (one) => {
       const rows = one.top.map(([name, probability]) => {
-        const fill = el("span", { className: "ex-fill" });
-        fill.style.width = `${100 * probability}%`;
         const marked = name === one.truth;
-        const text = `${explorer.className(data, name)}${marked ? " (true)" : ""}`;
-        return el(
-          "li",
-          { className: marked ? "ex-true" : "" },
-          el("span", {}, text),
-          el("span", { className: "ex-track" }, fill),
-          el("span", { className: "ex-probability" }, explorer.share(probability, 1)),
-        );
+        return { name: `${explorer.className(data, name)}${marked ? " (true)" : ""}`, probability, marked };
       });
-      return rows.length ? section("Most probable classes", el("ul", { className: "ex-bars" }, ...rows)) : null;
+      return rows.length ? section("Most probable classes", explorer.probabilities(rows)) : null;
     };
 
     const facts = (one) => {

@@ -2,7 +2,8 @@
 
 from deepscope.registry import discover
 from deepscope.transfer.heads.head import Fitted, Head, Terms, folds_of
+from deepscope.transfer.heads.streamed import Streamed
 
-__all__ = ["Fitted", "Head", "Terms", "folds_of"]
+__all__ = ["Fitted", "Head", "Streamed", "Terms", "folds_of"]
 
 discover(__name__)

@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from deepscope.errors import UnsupportedError
 from deepscope.registry import Registered
+from deepscope.transfer.heads.streamed import Streamed
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +24,8 @@ class Fitted:
         scores: (N, D) features -> (N, C) scores, the highest of which is the prediction. A linear head's is an
             `nn.Linear`, which can become the last layer of a network.
         setting: description of what cross-validation chose; empty where there was no choice.
-        out_of_fold: (N, C) scores of the training images, each by a fit that did not see it; None without folds.
+        out_of_fold: (N, C) scores of the training images, each by a fit that did not see it; None without folds. Of
+            streamed features those of their `sample`.
         regularisation: the strength that was chosen, as a number; NaN where the head has none.
     """
 
@@ -70,6 +73,20 @@ class Head(Registered):
             folds: (N,) the fold that each image is left out in; None where a class has a single image: then
                 the head's middle setting is used.
         """
+
+    def fit_streamed(self, features: Streamed, folds: Tensor | None) -> Fitted:
+        """As `fit`, on features of which memory holds a block at a time.
+
+        Args:
+            features: (N, D) with their labels.
+            folds: (n,) of their sample; None where a class has a single image.
+
+        Raises:
+            UnsupportedError: the head needs all features at once.
+        """
+        del features, folds
+        able = " or ".join(n for n, member in Head.members().items() if member.fit_streamed is not Head.fit_streamed)
+        raise UnsupportedError(f"{self.name} needs the features of all images at once: choose {able}", what="head")
 
     @classmethod
     def terms(cls, scores: Tensor, labels: Tensor, regularisation: float) -> Terms | None:

@@ -11,8 +11,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from deepscope.transfer.heads.head import Fitted, Head, Terms, best, linear
+from deepscope.transfer.heads.primal import solve
 from deepscope.transfer.heads.span import span
 from deepscope.transfer.heads.squared_hinge import path
+from deepscope.transfer.heads.streamed import Streamed
 
 if TYPE_CHECKING:
     from sklearn.svm import LinearSVC as ScikitLinearSVC
@@ -46,6 +48,18 @@ class LinearSVC(Head):
         if basis is not None:
             weight = weight.float() @ basis.T
         return Fitted(linear(weight, bias), f"C={cost:g}", out_of_fold, cost)
+
+    def fit_streamed(self, features: Streamed, folds: Tensor | None) -> Fitted:
+        """C is chosen on the sample, where each image counts for all that it stands for; then one fit to all images."""
+        cost, out_of_fold = self.costs[len(self.costs) // 2], None
+        if folds is not None:
+            sampled, labels = features.sampled(), features.labels[features.sample]
+            weight = len(features) / len(labels)
+            candidates = cross_validate(sampled, labels, folds, tuple(weight * cost for cost in self.costs))
+            chosen = best(self.costs, candidates, labels)
+            cost, out_of_fold = self.costs[chosen], candidates[chosen]
+        weights = solve(features, cost)
+        return Fitted(linear(weights[:-1].T, weights[-1]), f"C={cost:g}", out_of_fold, cost)
 
     @classmethod
     def terms(cls, scores: Tensor, labels: Tensor, regularisation: float) -> Terms:

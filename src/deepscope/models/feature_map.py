@@ -22,6 +22,18 @@ _TRIED = 4
 def with_gradient(
     model: VisionModel, layer: str, pixels: Tensor, score: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
+    """As `gradient_at`, with both as feature maps (N, C, h, w), without prefix tokens.
+
+    Raises:
+        SettingError: the layer gives no feature map; else as `gradient_at`.
+    """
+    output, gradients = gradient_at(model, layer, pixels, score)
+    return as_map(model, layer, output, pixels), as_map(model, layer, gradients, pixels)
+
+
+def gradient_at(
+    model: VisionModel, layer: str, pixels: Tensor, score: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
     """A layer's output and the gradient of a score with respect to it.
 
     The graph begins at the layer: what lies before it is not recorded, and no gradient is computed for it.
@@ -31,12 +43,12 @@ def with_gradient(
         score: (N, classes) logits -> (N,) scores.
 
     Returns:
-        activations and gradients, (N, C, h, w) each.
+        activations and gradients, of the shape of the layer's output each.
 
     Raises:
         UnknownNameError: the layer does not exist.
         UnsupportedError: layers of the network cannot be read.
-        SettingError: it never runs, or gives no feature map.
+        SettingError: it never runs, or has no influence on the score.
     """
     require_layers(model)
     started: list[Tensor] = []
@@ -60,10 +72,10 @@ def with_gradient(
             handle.remove()
     if not started:
         raise SettingError("layer", f"{layer!r} of {model.name} gives no tensor in a forward pass: choose another")
-    (gradients,) = torch.autograd.grad(scored, started, allow_unused=True)
+    gradients = torch.autograd.grad(scored, started, allow_unused=True)[0] if scored.requires_grad else None
     if gradients is None:
         raise SettingError("layer", f"{layer!r} of {model.name} has no influence on the score: choose another")
-    return as_map(model, layer, started[0].detach(), pixels), as_map(model, layer, gradients, pixels)
+    return started[0].detach(), gradients
 
 
 def as_map(model: VisionModel, layer: str, output: Tensor, pixels: Tensor) -> Tensor:

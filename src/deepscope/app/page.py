@@ -1,0 +1,71 @@
+"""The document of the page: one file with its style and its script, whose hashes its policy names."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from deepscope.render.html import environment, styles
+
+_FOLDER = Path(__file__).parent
+_COMPONENTS = _FOLDER.parent / "render" / "components"
+_SHARED = ("elements.js", "bars.js")
+"""Components of the report's page that this one uses too."""
+
+
+class Page:
+    """The page and its content security policy.
+
+    Args:
+        about: models, classes, methods and choices, which the script reads.
+    """
+
+    def __init__(self, about: Mapping[str, Any]) -> None:
+        style, script = _style(), _script()
+        self.policy = (
+            f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data: blob:; "
+            "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        )
+        self.html = (
+            environment(_FOLDER / "templates")
+            .get_template("app.html.jinja")
+            .render(
+                style=Markup(style),
+                script=Markup(script),
+                about=_harmless(about),
+                names=[model["name"] for model in about["models"]],
+            )
+        )
+
+
+@functools.cache
+def _style() -> str:
+    """The style sheets of the report and of its explorer, then what only this page has."""
+    files = (_COMPONENTS / "explorer.css", _FOLDER / "templates" / "app.css")
+    return "\n" + styles() + "".join(path.read_text(encoding="utf-8") for path in files)
+
+
+@functools.cache
+def _script() -> str:
+    shared = [_COMPONENTS / name for name in _SHARED]
+    own = sorted((_FOLDER / "scripts").glob("*.js"))
+    return "\n" + "".join(path.read_text(encoding="utf-8") for path in (*shared, *own))
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _harmless(data: Mapping[str, Any]) -> Markup:
+    """JSON in which no tag can begin or end."""
+    written = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    for sign in "<>&":
+        written = written.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(written)

@@ -1,0 +1,46 @@
+"""`deepscope models abstain`: the confidence below which a model should not answer."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
+
+from deepscope.command import Command
+from deepscope.models import DEFAULT, load_model
+from deepscope.presenters.models_abstain import present
+from deepscope.results import Result
+from deepscope.session import Session
+from deepscope.settings import Count, ProperShare
+from deepscope.transfer.abstention import abstain
+
+
+@dataclass(frozen=True)
+class ModelsAbstain(Command):
+    """Find the confidence below which a model should abstain, for a wanted accuracy on the images it answers.
+
+    Half of the images choose the threshold, with a guarantee that holds for new images of the same kind with
+    probability 1 - ERROR (Geifman and El-Yaniv 2017). The others measure how many images are answered, and how well.
+
+    Attributes:
+        data: a folder of images that the model was not trained on, with a folder per class or with `test/`.
+        model: the classifier.
+        accuracy: wanted on the images that are answered.
+        error: probability that the guarantee is wrong, at most.
+        limit: most images to use, drawn at random; by default all.
+    """
+
+    area: ClassVar[str] = "models"
+    name: ClassVar[str] = "abstain"
+    example: ClassVar[str] = "deepscope models abstain holiday-photos/ --model my-model --accuracy 0.9"
+
+    data: str
+    _: KW_ONLY
+    model: str = DEFAULT
+    accuracy: ProperShare = 0.95
+    error: ProperShare = 0.05
+    limit: Count | None = None
+
+    def run(self, session: Session) -> Result:
+        """Choose on one half and measure on the other."""
+        model = load_model(self.model, session)
+        return present(abstain(model, self.data, self.accuracy, error=self.error, limit=self.limit, session=session))
