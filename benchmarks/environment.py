@@ -16,14 +16,14 @@ _TELLING = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_in
 """Instruction sets that decide how quick a network is; the processor lists a hundred more."""
 
 
-def environment(session: Session, **about: Any) -> dict[str, Any]:
+def environment(session: Session | None = None, **about: Any) -> dict[str, Any]:
     """Processor, instruction sets, threads, versions, engine and precision.
 
     Args:
-        session: of all that was measured; it knows which engines ran.
+        session: of all that was measured; it knows which engines ran. None stands for PyTorch in float32.
         about: what else the benchmark chose; it replaces what the session says.
     """
-    found = machine()
+    session, found = session or Session(), machine()
     return {
         "processor": found["processor"],
         "instructions": [name for name in _TELLING if name in found["flags"]],

@@ -87,3 +87,14 @@ def test_every_benchmark_that_writes_ratios_says_where_they_hold() -> None:
     texts = [path.read_text() for path in (CHECKOUT / "benchmarks").glob("*.py")]
     writing = [text for text in texts if '"--json"' in text]
     assert writing and all("environment(" in text for text in writing)
+
+
+def test_the_page_on_speed_shows_the_kept_runs() -> None:
+    kept = sorted((CHECKOUT / "docs/experiments/benchmarks").glob("*.json"))
+    table = TOOL.table([TOOL.read(path) for path in kept])
+    wanted = "python tools/compare_benchmarks.py table docs/experiments/benchmarks/*.json --into docs/how-to/speed.md"
+    assert kept and table in (CHECKOUT / "docs/how-to/speed.md").read_text(), f"run {wanted}"
+    for path in kept:
+        run = TOOL.read(path)
+        assert {"processor", "instructions", "threads", "versions", "engine", "precision"} <= run["environment"].keys()
+        assert all(f"{name}/low" in run and f"{name}/high" in run for name in TOOL.ratios(run)), path.name
