@@ -199,7 +199,7 @@ def test_corrupted_images_are_those_of_the_corruption_alone(model_file: str, pho
         image = decode(row["path"])
         if row["corruption"] != "none":
             kind = replace(Corruption.named(row["corruption"]), severity=row["severity"])
-            image = kind(image, session.rng("corruption", kind.name, kind.severity, row["sha256"]))
+            image = kind.applied(image, session)
         with torch.inference_mode():
             scores = model.probabilities(model(model.preprocessing(image)[None]))[0]
         assert model.categories[int(scores.argmax())] == row["label"]

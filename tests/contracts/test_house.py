@@ -26,6 +26,7 @@ from deepscope.attributions.faithfulness import Measure
 from deepscope.cli.commands import _commands
 from deepscope.cli.signature import OF_MODEL, Common, family_field, signature_of
 from deepscope.command import Command
+from deepscope.data.corruptions import Corruption
 from deepscope.errors import SettingError
 from deepscope.gans import Objective
 from deepscope.registry import EVERY_COMMAND, Registered
@@ -136,6 +137,7 @@ _EXPORTING = {
     "deepscope.attacks": (Attack,),
     "deepscope.attributions": (Attribution,),
     "deepscope.attributions.faithfulness": (Measure,),
+    "deepscope.data.corruptions": (Corruption,),
     "deepscope.gans": (Objective,),
 }
 """Packages whose methods are constructed in Python; methods of the other families go by name."""

@@ -65,7 +65,7 @@ class Corruptions(Check):
     severities: tuple[Annotated[int, Range(1, 5)], ...] = (1, 2, 3, 4, 5)
     limit: Count | None = None
     reference: str | None = DEFAULT
-    parts: Annotated[Mapping[str, Any], Overrides(Sharding)] = field(default_factory=dict[str, Any])
+    parts: Annotated[Mapping[str, Any], Overrides(Sharding)] = field(default_factory=dict[str, Any], hash=False)
 
     @classmethod
     def within(cls, budget: Budget, *, data: str, model: str) -> Corruptions:

@@ -76,7 +76,7 @@ class Table(Container):
         """Each image's bytes, and its label.
 
         A table can only be decoded from the start of a row group. So the place where the last call ended is kept, and
-        a call that asks for later rows of the same file goes on from there.
+        a call that asks for later rows of the same file continues there.
         """
         with _readable(path):
             status = path.stat()

@@ -46,7 +46,7 @@ class Shelf:
     folder: Path
     session: Session
     about: str = ""
-    _keys: dict[Section, str] = field(default_factory=dict[Section, str], repr=False)
+    _keys: dict[str, str] = field(default_factory=dict[str, str], repr=False)
 
     def has(self, section: Section) -> bool:
         """Whether the section is stored and none of its inputs has changed."""
@@ -104,7 +104,7 @@ class Shelf:
 
     def _key(self, section: Section) -> str:
         """A digest of what the result depends on: settings, seed, arithmetic, code, and the files that it reads."""
-        if section not in self._keys:
+        if (said := repr(section)) not in self._keys:
             about = {
                 "section": section.name,
                 "settings": section.settings(),
@@ -112,8 +112,8 @@ class Shelf:
                 "options": [[name, repr(said), *said.names()] for name, said in _options(self.session)],
                 "files": _files(section.inputs(self.session.home)),
             }
-            self._keys[section] = identity(self.session, type(section).__module__, about)
-        return self._keys[section]
+            self._keys[said] = identity(self.session, type(section).__module__, about)
+        return self._keys[said]
 
 
 def _options(session: Session) -> list[tuple[str, ModelOptions]]:

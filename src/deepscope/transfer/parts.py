@@ -59,7 +59,7 @@ class FeatureParts:
         parts.require_parquet()
         place = parts_in(folder)
         if place is None:
-            raise DataError(f"{folder} has no parts: name the --out folder of `transfer features`", data=folder)
+            raise DataError(f"{folder} has no parts: name the folder that `transfer features` wrote", data=folder)
         about = parts.described(place)
         if about.get("job") != FeaturesJob.name:
             raise DataError(f"{place} holds parts of {about.get('job')}, not of features", data=folder)

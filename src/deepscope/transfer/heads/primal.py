@@ -3,7 +3,7 @@
 Newton's method with conjugate gradients on |w|² / 2 + C Σ max(0, 1 - y w·x)² for one class against the rest, all
 classes at once (Lin, Weng and Keerthi, "Trust Region Newton Method for Large-Scale Logistic Regression", JMLR 2008; the
 primal solver of LIBLINEAR for this loss is such a method). The features' Gram matrix is the preconditioner: where a
-share p of the images is within the margin, the Hessian is nearly 1 + 2C p Σ x xᵀ, so few passes make a step.
+share p of the images is within the margin, the Hessian is nearly 1 + 2C p Σ x xᵀ, and a step takes only a few passes.
 """
 
 from __future__ import annotations
