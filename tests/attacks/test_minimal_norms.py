@@ -88,7 +88,8 @@ def test_fab_finds_the_minimal_change_of_a_linear_network(norm: Norm, targeted: 
     weights, logits = model.network.get_parameter("1.weight"), model(pixels).detach()
     own = logits.argmax(1)
     criterion = Targeted(1 - own) if targeted else Untargeted(own)
-    attack = FAB(norm=norm, steps=25 if norm == "linf" else 40, overshoot=0.001, retreat=0.999, levels=0)
+    settings = {"steps": 25 if norm == "linf" else 40, "overshoot": 0.001, "retreat": 0.999, "levels": 0}
+    attack = FAB(norm=norm, **settings)  # type: ignore[arg-type]
     moved = attack(model, pixels, criterion)
     assert criterion.met(model(moved)).all()
     for row, found in enumerate(length(moved - pixels, norm).tolist()):

@@ -84,8 +84,8 @@ def test_directions_are_those_of_scikit_learn_and_scores_those_of_captum(tmp_pat
     network = nn.Sequential(
         nn.Flatten(), nn.Linear(48, 6), nn.Tanh(), nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)
     ).eval()
-    network[1].weight.data *= 6
-    network[3].weight.data *= 6
+    for layer in ("1", "3"):
+        network.get_parameter(f"{layer}.weight").data *= 6
     given, members, counterpart = noise(40, 0), noise(12, 1, red=0.3), noise(12, 2)
     with torch.no_grad():
         ours, theirs = (network[:3](one).double().numpy() for one in (members, counterpart))

@@ -20,6 +20,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torchvision.transforms.functional import rgb_to_grayscale
 
 from deepscope.cli.program import run
 from deepscope.errors import DeepscopeError, FileError, ModelError, SettingError
@@ -156,7 +157,7 @@ def test_images_of_other_channels_are_those_of_the_first_convolution(
     model = load_model(tmp_path / "m.pth", session)
     assert (model.architecture.partition(":")[0], len(model.preprocessing.mean)) == (library, channels)
     pixels = torch.rand(2, model.planes, *model.preprocessing.size, generator=torch.Generator().manual_seed(1))
-    usual = torchvision.transforms.functional.rgb_to_grayscale(pixels) if channels == 1 else pixels
+    usual = rgb_to_grayscale(pixels) if channels == 1 else pixels
     config: Any = timm.get_pretrained_cfg("test_resnet")
     mean, std = (np.mean(config.mean), np.mean(config.std)) if library == "timm" else (0.449, 0.226)
     with torch.no_grad():

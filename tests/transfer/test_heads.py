@@ -142,7 +142,7 @@ def test_streamed_ridge_is_the_fit_by_all_inner_products() -> None:
 def test_streamed_svm_is_liblinears_to_eight_digits(cost: float) -> None:
     features, labels = blobs(500, 24, 4)
     weights = solve(in_small_parts(features, labels), cost)
-    machine = ScikitLinearSVC(C=cost, tol=1e-11, dual=True, max_iter=500_000, random_state=0)
+    machine = ScikitLinearSVC(C=cost, tol=1e-11, dual=True, max_iter=500_000, random_state=0)  # type: ignore[arg-type]
     machine.fit(features.double().numpy(), labels.numpy())
     assert np.abs(weights[:-1].T.numpy() - machine.coef_).max() < 1e-8
     assert np.abs(weights[-1].numpy() - machine.intercept_).max() < 1e-8

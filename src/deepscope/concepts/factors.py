@@ -65,7 +65,7 @@ def factorise(activations: NDArray[np.float32], concepts: int, *, seed: int) -> 
 
 
 def total_indices(
-    score: Callable[[NDArray[np.float32]], NDArray[np.float64]], variables: int, *, designs: int, seed: int
+    score: Callable[[NDArray[np.float32]], NDArray[Any]], variables: int, *, designs: int, seed: int
 ) -> NDArray[np.float64]:
     """(variables,) total Sobol indices of a function of independent variables, uniform in [0, 1].
 
