@@ -22,10 +22,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.transforms.functional import rgb_to_grayscale
 
+from deepscope.attributions import explain
+from deepscope.classification import classify
 from deepscope.cli.program import run
+from deepscope.data.photographs import bundled_photographs
 from deepscope.errors import DeepscopeError, FileError, ModelError, SettingError
-from deepscope.models import catalogue, load_model, recognition, save_model
+from deepscope.models import VisionModel, catalogue, load_model, recognition, save_model
 from deepscope.session import Session
+from deepscope.transfer import compare_features
+from deepscope.transfer.splits import Holdout
+from deepscope.visualization import preset, visualize
 
 State = dict[str, Tensor]
 
@@ -323,8 +329,32 @@ def test_a_whole_vgg16_is_that_of_torchvision(session: Session) -> None:
                 torch.testing.assert_close(model.activations(pixels, list(wanted)), wanted, atol=1e-5, rtol=1e-5)
                 torch.testing.assert_close(model(pixels), wanted["relu8"], atol=1e-5, rtol=1e-5)
             assert wanted["relu8"].std() > 0.1 and len(model.categories) == 1000
+            if spec is None:
+                _what_the_report_ran(model, network, session)
     finally:
         path.unlink()
+
+
+def _what_the_report_ran(model: VisionModel, network: nn.Module, session: Session) -> None:
+    """Rows of table 1.1, six predictions, a saliency map and a class image, beside PyTorch's own."""
+    photos = bundled_photographs().paths[:6]
+    pixels = model.read(photos)
+    with torch.no_grad():
+        wanted = network(model.normalise(pixels)).softmax(1)
+    found = classify(model, photos, session=session)
+    torch.testing.assert_close(found.probabilities, wanted.topk(5).values, atol=1e-5, rtol=1e-4)
+    held = pixels[:1].clone().requires_grad_()
+    network(model.normalise(held))[0, 7].backward()
+    assert held.grad is not None
+    wanted = held.grad[0].abs().amax(0)
+    given = explain(model, photos[:1], "saliency", target=7, session=session).maps[0]
+    assert (given - wanted).norm() < 0.02 * wanted.norm()  # in float64 the gradient differs by 0.007: ReLUs near zero
+    pairs = [(photo, "ab"[row % 2]) for row, photo in enumerate(photos)]
+    layers = [f"{model.name}@relu{number}" for number in (6, 7, 8)]
+    table = compare_features(pairs, layers, holdout=Holdout(test_fraction=0.34), session=session)
+    assert list(table.columns()["dimension"]) == [4096, 4096, 1000]
+    image = visualize(model, [7], recipe=replace(preset("default"), iterations=2), session=session)
+    assert torch.isfinite(image.made.pixels).all()
 
 
 def _pickled(path: Path) -> None:
