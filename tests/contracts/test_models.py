@@ -31,9 +31,11 @@ SOURCES = sorted(MAKERS)
 
 
 def _commands() -> list[type[Command]]:
-    """All but the studies, which are experiments on chosen models, and the report, which runs all checks."""
+    """All but the studies, which are experiments on chosen models, the report, which runs all checks, and `serve`."""
     found = [
-        command for command in command_line._commands(Command) if command.area != "study" and command.name != "report"
+        command
+        for command in command_line._commands(Command)
+        if command.area != "study" and command.name not in ("report", "serve")
     ]
     return [command for command in found if {"model", "features"} & {f.name for f in dataclasses.fields(command)}]  # type: ignore[arg-type]
 
