@@ -9,7 +9,7 @@ import pytest
 
 from deepscope.checks import corruption_error as module
 from deepscope.checks import held_out
-from deepscope.checks.corruption_error import PUBLISHED, corruption_error, reference_of
+from deepscope.checks.corruption_error import NONE, PUBLISHED, corruption_error, reference_of
 from deepscope.checks.corruptions import Corruptions
 from deepscope.data.corruptions import Corruption
 from deepscope.errors import SettingError
@@ -53,7 +53,7 @@ def test_a_reference_without_errors_has_no_ratio() -> None:
 
 def test_references_that_do_not_apply_are_refused_by_name() -> None:
     model = tiny_model(classes=3)
-    assert reference_of(None, model, [1], SESSION) is None
+    assert reference_of(NONE, model, [1], SESSION) is None
     assert reference_of("efficientnet_lite0", model, [1], SESSION) is None  # the default: of other classes
     with pytest.raises(SettingError, match="1000 classes of ImageNet"):
         reference_of(PUBLISHED, model, [1, 2, 3, 4, 5], SESSION)

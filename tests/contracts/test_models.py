@@ -31,11 +31,12 @@ SOURCES = sorted(MAKERS)
 
 
 def _commands() -> list[type[Command]]:
-    """All but the studies, which are experiments on chosen models, the report, which runs all checks, and `serve`."""
+    """All but the studies, which are experiments on chosen models, and what has tests of its own."""
     found = [
         command
         for command in command_line._commands(Command)
-        if command.area != "study" and command.name not in ("report", "serve")
+        if command.area not in ("study", "concepts")
+        and command.command_path() not in ("report", "serve", "attack auto")
     ]
     return [command for command in found if {"model", "features"} & {f.name for f in dataclasses.fields(command)}]  # type: ignore[arg-type]
 

@@ -112,8 +112,8 @@ def test_entries_hold_encoded_pictures_and_places_of_two_numbers() -> None:
 
 def test_pages_load_nothing_send_nothing_and_have_no_other_base() -> None:
     files = {path: path.read_text(encoding="utf-8") for path in Path(deepscope.__file__).parent.rglob("*.html.jinja")}
-    pages = [text for text in files.values() if "<head>" in text]
-    assert pages
+    pages = [text for path, text in files.items() if "<head>" in text and path.parent.parent.name != "app"]
+    assert pages  # the local page's policy is a header of its server
     for text in pages:
         (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)
         assert {"default-src 'none'", "base-uri 'none'", "form-action 'none'"} <= set(policy.split("; "))

@@ -97,7 +97,7 @@ def test_parts_become_a_model_on_the_command_line(
 
 
 def test_parts_that_are_missing_damaged_or_of_another_job_are_refused(features: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="has no parts: name the --out folder of"):
+    with pytest.raises(DataError, match="has no parts: name the folder that `transfer features` wrote"):
         fit_parts(tmp_path)
     place = tmp_path / "parts"
     place.mkdir()

@@ -15,6 +15,7 @@ from deepscope.models.imagenet import categories
 from deepscope.session import Session
 from deepscope.statistics import Estimate
 
+NONE = "none"
 PUBLISHED = "alexnet-published"
 """The name of AlexNet's published errors, in the place of a network's."""
 
@@ -53,8 +54,8 @@ class CorruptionError:
     mean: Estimate
 
 
-def reference_of(name: str | None, model: VisionModel, severities: list[int], session: Session) -> VisionModel | None:
-    """The reference network; None for no reference, and for the published errors.
+def reference_of(name: str, model: VisionModel, severities: list[int], session: Session) -> VisionModel | None:
+    """The reference network; None where none is wanted, and for the published errors.
 
     The default reference is left out for models of other classes, and for itself.
 
@@ -62,7 +63,7 @@ def reference_of(name: str | None, model: VisionModel, severities: list[int], se
         SettingError: the reference that was named has other classes, or published errors do not apply.
         ModelError: there is no such network.
     """
-    if name is None or (name == DEFAULT and (model.categories != categories() or model.name == DEFAULT)):
+    if name == NONE or (name == DEFAULT and (model.categories != categories() or model.name == DEFAULT)):
         return None
     if name == PUBLISHED:
         if model.categories != categories() or severities != [1, 2, 3, 4, 5]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from deepscope import images
 from deepscope.batch import Sharding
 from deepscope.checks.check import Check
-from deepscope.checks.corruption_error import PUBLISHED, CorruptionError, corruption_error, reference_of
+from deepscope.checks.corruption_error import NONE, PUBLISHED, CorruptionError, corruption_error, reference_of
 from deepscope.checks.given_data import as_picture
 from deepscope.checks.held_out import held_out
 from deepscope.classification.corruptions_job import CorruptionsJob
@@ -54,7 +54,8 @@ class Corruptions(Check):
         severities: severities from 1 to 5.
         limit: most images to use, drawn at random; by default 100, in parts all.
         reference: network of the same classes for the mean corruption error, or `alexnet-published` for the errors of
-            AlexNet on ImageNet-C, the usual reference; by default the bundled network, where it has the same classes.
+            AlexNet on ImageNet-C, the usual reference; `none` for no comparison; by default the bundled network,
+            where it has the same classes.
         parts: how a large job is cut into parts, and what computes them.
     """
 
@@ -64,7 +65,7 @@ class Corruptions(Check):
     _: KW_ONLY
     severities: tuple[Annotated[int, Range(1, 5)], ...] = (1, 2, 3, 4, 5)
     limit: Count | None = None
-    reference: str | None = DEFAULT
+    reference: str = DEFAULT
     parts: Annotated[Mapping[str, Any], Overrides(Sharding)] = field(default_factory=dict[str, Any], hash=False)
 
     @classmethod
@@ -72,7 +73,7 @@ class Corruptions(Check):
         """A few images and strengths, or many."""
         if budget == "full":
             return cls(data, model=model)
-        return cls(data, model=model, severities=(1, 3, 5), limit=16, reference=None)
+        return cls(data, model=model, severities=(1, 3, 5), limit=16, reference=NONE)
 
     def run(self, session: Session) -> Result:
         """Apply every corruption to the held-out images, and classify them."""

@@ -42,7 +42,7 @@ class AttackAuto(Command):
 
     name: ClassVar[str] = "auto"
     area: ClassVar[str] = "attack"
-    example: ClassVar[str] = "deepscope attack auto photos/ --norm linf --radius 4/255 --limit 100"
+    example: ClassVar[str] = "deepscope attack auto photos/ --norm linf --radius 4/255"
 
     folder: Path
     _: KW_ONLY

@@ -23,6 +23,8 @@ def command_line(command: Command, session: Session) -> str:
     positional = [field.name for field in dataclasses.fields(command) if not field.kw_only]
     for field in dataclasses.fields(command):
         value = getattr(command, field.name)
+        if value == {} and field.default_factory is not dataclasses.MISSING:
+            continue
         if field.default is dataclasses.MISSING:
             words.append(str(value))
         elif isinstance(value, tuple) and field.name in positional[-1:]:
