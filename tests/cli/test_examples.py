@@ -33,7 +33,7 @@ _CHEAP = {
     "adapt fit": "--epochs 1",
     "adapt tune": "--limit 8 --batch-size 4",
     "attack": "--limit 2 --batch-size 2",
-    "attack auto": "--limit 2 --steps 2 --targets 1 --queries 5",
+    "attack auto": "--steps 2 --targets 1 --queries 5",
     "attack auto-pgd": "--steps 4",
     "attack boundary": "--queries 40 --starts 4",
     "attack certify": "--limit 1 --samples 8 --first 2 --radii 0.1 --steps 1",
