@@ -17,13 +17,11 @@ from deepscope.attacks.evaluator import Verdict
 from deepscope.attacks.fab import FAB
 from deepscope.attacks.outcome import run_attack
 from deepscope.attacks.square import Square
-from deepscope.attacks.subjects import Misclassified, Subjects, aim, file_names, files_in, read_subjects, under_attack
+from deepscope.attacks.subjects import OfSubjects, Subjects, aim, files_in, read_subjects, under_attack
 from deepscope.errors import SettingError
-from deepscope.images import Skipped
 from deepscope.inputs import Images
 from deepscope.models import VisionModel
 from deepscope.models.capabilities import works
-from deepscope.render import Presented
 from deepscope.session import Session
 from deepscope.settings import LINF_RADIUS, Range
 from deepscope.statistics import Estimate, proportion
@@ -69,7 +67,7 @@ class Stage:
 
 
 @dataclass(frozen=True, eq=False)
-class WorstCase(Presented):
+class WorstCase(OfSubjects):
     """The worst case over a sequence of attacks within one radius.
 
     Attributes:
@@ -93,9 +91,6 @@ class WorstCase(Presented):
     verdicts: tuple[Verdict, ...]
     by: tuple[str, ...]
 
-    def __len__(self) -> int:
-        return len(self.subjects)
-
     @property
     def success(self) -> Tensor:
         """(N,) bool: whether any attack succeeded, evaluated from the saved image."""
@@ -112,31 +107,6 @@ class WorstCase(Presented):
         """Accuracy on all images in the worst case over the attacks."""
         total = len(self) + self.subjects.at_target + len(self.misclassified)
         return proportion(total - len(self.misclassified) - int(self.success.sum()), total)
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """The files, or names, of the images that were attacked."""
-        return self.subjects.paths
-
-    @property
-    def digests(self) -> tuple[bytes, ...]:
-        """SHA-256 of each of these files or images."""
-        return self.subjects.digests
-
-    @property
-    def misclassified(self) -> tuple[Misclassified, ...]:
-        """Images that the model gets wrong without any attack."""
-        return self.subjects.misclassified
-
-    @property
-    def skipped(self) -> tuple[Skipped, ...]:
-        """What could not be read, or already shows the target."""
-        return self.subjects.skipped
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The file name of each saved image."""
-        return file_names(self.paths)
 
     def columns(self) -> Mapping[str, Sequence[Any]]:
         """One row per image: classes before and after, the stage that misled the network, and distances."""

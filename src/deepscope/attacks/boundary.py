@@ -12,16 +12,14 @@ from torch import Tensor
 from deepscope.ascent import Streams
 from deepscope.attacks.base import Attack, Norm, distance, seeded
 from deepscope.attacks.criteria import Criterion
+from deepscope.attacks.decisions import BISECTIONS, require_queries
 from deepscope.attacks.grid import rounded
-from deepscope.errors import SettingError
 from deepscope.models import VisionModel
 from deepscope.models.capabilities import SCORES, Needs
 from deepscope.settings import Count, Positive
 
 Succeeds: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """(rows (n,), points (n, 3, H, W)) -> (n,) whether the criterion is met."""
-
-_BISECTIONS = 10
 
 
 @dataclass(frozen=True)
@@ -49,10 +47,7 @@ class Boundary(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.queries <= self.starts + _BISECTIONS:
-            needed = self.starts + _BISECTIONS
-            problem = f"must be more than {needed}: {self.starts} for {{starts}}, {_BISECTIONS} for the first bisection"
-            raise SettingError("queries", problem, got=self.queries)
+        require_queries(self.queries, self.starts)
 
     @torch.no_grad()
     def __call__(
@@ -70,7 +65,7 @@ class Boundary(Attack):
             return pixels.clone()
         best[rows] = self._bisect(pixels[rows], best[rows], rows, succeeds)
         spherical, towards = (pixels.new_full((len(rows),), first) for first in (self.spherical, self.towards))
-        for _ in range((self.queries - self.starts - _BISECTIONS) // 2):  # two queries per iteration
+        for _ in range((self.queries - self.starts - BISECTIONS) // 2):  # two queries per iteration
             original, point = pixels[rows], best[rows]
             around = self._around(original, point, spherical, streams.normal(rows, *pixels.shape[1:]).to(pixels))
             held = succeeds(rows, around)
@@ -101,7 +96,7 @@ class Boundary(Attack):
         """The point on the line between them that is nearest to the original and still succeeds."""
         low, high = torch.zeros_like(rows, dtype=point.dtype), torch.ones_like(rows, dtype=point.dtype)
         best = point
-        for _ in range(_BISECTIONS):
+        for _ in range(BISECTIONS):
             middle = (low + high) / 2
             tried = rounded(original + _wide(middle) * (point - original), self.levels)
             good = succeeds(rows, tried)

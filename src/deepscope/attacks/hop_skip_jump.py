@@ -13,13 +13,12 @@ from torch.nn import functional
 from deepscope.ascent import Streams
 from deepscope.attacks.base import Attack, length, seeded
 from deepscope.attacks.criteria import Criterion
+from deepscope.attacks.decisions import BISECTIONS, require_queries
 from deepscope.attacks.grid import rounded
-from deepscope.errors import SettingError
 from deepscope.models import VisionModel
 from deepscope.models.capabilities import SCORES, Needs
 from deepscope.settings import Count, PositiveShare
 
-_BISECTIONS = 10
 _HALVINGS = 12
 
 
@@ -53,10 +52,7 @@ class HopSkipJump(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.queries <= self.starts + _BISECTIONS:
-            needed = self.starts + _BISECTIONS
-            problem = f"must be more than {needed}: {self.starts} for {{starts}}, {_BISECTIONS} for the first bisection"
-            raise SettingError("queries", problem, got=self.queries)
+        require_queries(self.queries, self.starts)
 
     @torch.no_grad()
     def __call__(
@@ -86,11 +82,11 @@ class HopSkipJump(Attack):
             return original
         best = point = self._bisect(original, point, succeeds)
         step = 1
-        while (count := min(int(self.first * step**0.5), left.queries - _BISECTIONS - 2)) > 1:
+        while (count := min(int(self.first * step**0.5), left.queries - BISECTIONS - 2)) > 1:
             far = length(point - original, self.norm)
             way = self._normal(original, point, streams.normal(row, count, *self._coarse(original)), succeeds)
             size = far / step**0.5
-            for _ in range(min(_HALVINGS, left.queries - _BISECTIONS)):
+            for _ in range(min(_HALVINGS, left.queries - BISECTIONS)):
                 moved = (point + size * way).clamp(0, 1)
                 if succeeds(moved):
                     point = self._bisect(original, moved, succeeds)
@@ -125,7 +121,7 @@ class HopSkipJump(Attack):
         """The point on the way to the original, straight or in a shrinking box, that is nearest and still succeeds."""
         far = length(point - original, "linf")
         low, high = 0.0, 1.0
-        for _ in range(_BISECTIONS):
+        for _ in range(BISECTIONS):
             middle = (low + high) / 2
             if succeeds(self._between(original, point, middle, far)):
                 high = middle

@@ -18,6 +18,7 @@ from deepscope.images import Skipped
 from deepscope.inputs import Images, nothing_readable, read
 from deepscope.models import VisionModel
 from deepscope.models.prediction import forward
+from deepscope.render import Presented
 from deepscope.session import Session
 
 
@@ -201,6 +202,40 @@ def file_names(paths: Sequence[Path]) -> tuple[str, ...]:
             unique = f"{row:03d}-{unique}"
         names[unique] = None
     return tuple(f"{stem}.png" for stem in names)
+
+
+class OfSubjects(Presented):
+    """A result on the images that were attacked, one row for each."""
+
+    subjects: Subjects
+
+    def __len__(self) -> int:
+        return len(self.subjects)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files, or names, of the images that were attacked."""
+        return self.subjects.paths
+
+    @property
+    def digests(self) -> tuple[bytes, ...]:
+        """SHA-256 of each of these files or images."""
+        return self.subjects.digests
+
+    @property
+    def misclassified(self) -> tuple[Misclassified, ...]:
+        """Images that the model gets wrong without any attack."""
+        return self.subjects.misclassified
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """What could not be read, or already shows the target."""
+        return self.subjects.skipped
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The file name of each saved image."""
+        return file_names(self.paths)
 
 
 def files_in(folder: str | Path | None, subjects: Subjects) -> tuple[Path, ...] | None:

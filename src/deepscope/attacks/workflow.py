@@ -15,21 +15,19 @@ from deepscope.attacks.evaluator import Verdict, write
 from deepscope.attacks.levels import to_pixels
 from deepscope.attacks.outcome import Outcome, run_attack
 from deepscope.attacks.subjects import (
-    Misclassified,
+    OfSubjects,
     Subjects,
     aim,
     divide,
-    file_names,
     files_in,
     read_subjects,
     under_attack,
 )
 from deepscope.attacks.watch import Trace, watch
 from deepscope.errors import FileError
-from deepscope.images import Skipped
 from deepscope.inputs import Images
 from deepscope.models import VisionModel
-from deepscope.render import Presented, drafts
+from deepscope.render import drafts
 from deepscope.session import Session
 
 FOLDER = "adversarial"
@@ -37,7 +35,7 @@ FOLDER = "adversarial"
 
 
 @dataclass(frozen=True, eq=False)
-class AdversarialExamples(Presented):
+class AdversarialExamples(OfSubjects):
     """The adversarial examples that an attack made of N images.
 
     Attributes:
@@ -55,9 +53,6 @@ class AdversarialExamples(Presented):
     subjects: Subjects
     outcome: Outcome
     trace: Trace | None = None
-
-    def __len__(self) -> int:
-        return len(self.subjects)
 
     @property
     def images(self) -> Tensor:
@@ -78,31 +73,6 @@ class AdversarialExamples(Presented):
     def verdicts(self) -> tuple[Verdict, ...]:
         """What was measured of each image: classes, probabilities and distances."""
         return self.outcome.verdicts[-1]
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """The files, or names, of the images that were attacked."""
-        return self.subjects.paths
-
-    @property
-    def digests(self) -> tuple[bytes, ...]:
-        """SHA-256 of each of these files or images."""
-        return self.subjects.digests
-
-    @property
-    def misclassified(self) -> tuple[Misclassified, ...]:
-        """Images that the model gets wrong without any attack."""
-        return self.subjects.misclassified
-
-    @property
-    def skipped(self) -> tuple[Skipped, ...]:
-        """What could not be read, or already shows the target."""
-        return self.subjects.skipped
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The file name of each saved image."""
-        return file_names(self.paths)
 
     def columns(self) -> Mapping[str, Sequence[Any]]:
         """One row per image: classes and probabilities before and after, success, distances and cost."""

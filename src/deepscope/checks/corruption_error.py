@@ -36,7 +36,7 @@ _ALEXNET: Mapping[str, float] = {
     "pixelate": 0.718,
     "jpeg-compression": 0.607,
 }
-"""Mean errors over the five severities (Hendrycks and Dietterich 2019)."""
+"""Mean errors over the five severities, of Hendrycks and Dietterich 2019: github.com/hendrycks/robustness."""
 
 
 @dataclass(frozen=True)
