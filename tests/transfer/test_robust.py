@@ -109,6 +109,8 @@ def test_settings_and_data_that_do_not_fit_are_refused(monkeypatch: pytest.Monke
     session = Session(quiet=True, out=tmp_path / "out")
     with pytest.raises(SettingError, match="cannot be combined"):
         TransferFit("mnist", robust=0.3, fine_tune=1).run(session)
+    with pytest.raises(SettingError, match="combined with head"):
+        TransferFit("mnist", robust=0.3, head="ridge").run(session)
     colour = Digits(np.zeros((20, 3, 28, 28), np.uint8), np.zeros(20, np.int64))
     monkeypatch.setattr(robust, "load_dataset", lambda name, session, kind: DigitSplit(colour, colour))
     with pytest.raises(DataError, match="colour digits"):

@@ -100,8 +100,9 @@ class TransferFit(Command):
 
     def _robust(self, radius: float, out: Path, session: Session) -> Result:
         """Adversarial training, which takes none of the settings of features and heads."""
-        if self.features != DEFAULT or self.fine_tune:
-            raise SettingError("robust", "trains a digit network: it cannot be combined with {features} or {fine_tune}")
+        for field in fields(self):
+            if not field.name.startswith(("data", "robust")) and getattr(self, field.name) != field.default:
+                raise SettingError("robust", f"trains a digit network: it cannot be combined with {{{field.name}}}")
         size = 1.25 if self.robust_steps == 1 else RobustTraining.step_size
         settings = RobustTraining(radius, self.robust_epochs, self.robust_steps, size)
         found = fit_robust(self.data, settings, folder=out / "training", session=session)
