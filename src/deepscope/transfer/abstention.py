@@ -182,9 +182,8 @@ def abstain(
     Example:
         >>> import numpy as np
         >>> import deepscope as ds
-        >>> from deepscope.transfer.abstention import abstain
         >>> grey = [(np.full((32, 32, 3), 8 * level, np.uint8), "envelope") for level in range(24)]
-        >>> found = abstain(ds.load_model("efficientnet_lite0"), grey, 0.9)
+        >>> found = ds.abstain(ds.load_model("efficientnet_lite0"), grey, 0.9)
         >>> len(found), found.threshold.found  # 12 images cannot guarantee it
         (12, False)
     """

@@ -171,10 +171,9 @@ def calibrate(
     Example:
         >>> import numpy as np
         >>> import deepscope as ds
-        >>> from deepscope.transfer.calibration import calibrate
         >>> model = ds.load_model("efficientnet_lite0")
         >>> grey = [np.full((32, 32, 3), 8 * level, np.uint8) for level in range(24)]
-        >>> found = calibrate(model, [(image, "envelope") for image in grey])
+        >>> found = ds.calibrate(model, [(image, "envelope") for image in grey])
         >>> len(found), found.temperature > 0
         (12, True)
     """
