@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 from deepscope import concepts
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import HeldOut, held_out
+from deepscope.checks.pace import Pace, Work
 from deepscope.command import Budget, Headline
 from deepscope.errors import DataError
 from deepscope.inputs import Given, Photos, stream_photos
@@ -61,6 +62,13 @@ class Concepts(Check):
         if budget == "full":
             return cls(data, model=model)
         return cls(data, model=model, classes=2, concepts=6, limit=120, each=40, evaluated=10)
+
+    def work(self, known: Pace) -> Work:
+        """Every image once, then those of each class: classified, factorised and mapped, and the layer's rest."""
+        first = min(self.limit, known.images)
+        each = min(self.each, known.images / known.classes + first / known.classes)
+        passes = first + self.classes * (2.5 * each + 8 * min(self.evaluated, each / 2))
+        return Work(passes=passes, seconds=2 * self.classes)
 
     def run(self, session: Session) -> Result:
         """Classify, choose classes, and find the concepts of each."""
@@ -151,6 +159,7 @@ class Concepts(Check):
             form="number",
             verdict="confirmed" if confirmed == count else "not confirmed",
             tone="plain" if confirmed == count else "attention",
+            weight=-1,
             picture=next((block for block in result.blocks if isinstance(block, ImageGrid)), None),
         )
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
-from deepscope.command import Budget
+from deepscope.checks.pace import Pace, Work
+from deepscope.command import Budget, Headline
 from deepscope.concepts import nearest
 from deepscope.errors import DeepscopeError
 from deepscope.inputs import Given, Photos, read_photos, stream_photos
@@ -24,6 +25,7 @@ from deepscope.session import Session
 from deepscope.settings import Count
 from deepscope.shortcuts.slices import Slices as Found
 from deepscope.shortcuts.slices import failing_slices
+from deepscope.statistics import Estimate
 
 _INSIDE, _OUTSIDE = 12, 40
 """Images of each slice, and of no slice, whose concepts are compared."""
@@ -52,6 +54,11 @@ class Slices(Check):
         """Some hundred images, or all."""
         return cls(data, model=model, limit=500 if budget == "quick" else None)
 
+    def work(self, known: Pace) -> Work:
+        """Every image is classified and measured; its features are those of the map of the images."""
+        count = min(self.limit or known.images, known.images)
+        return Work(passes=count, seconds=0.012 * count)
+
     def run(self, session: Session) -> Result:
         """Classify the held-out images, and look for slices among them."""
         held = held_out(self.model, self.data, session, self.labels)
@@ -74,6 +81,21 @@ class Slices(Check):
         verdict, *rest = result.blocks
         near = _nearest(held.model, items, found, session)
         return replace(result, blocks=(verdict, *held.notes, *near, *rest), provenance=provenance)
+
+    def headline(self, result: Result) -> Headline | None:
+        """How many groups of images fail more often than others."""
+        count = result.metrics.get("slices/confirmed")
+        if count is None:
+            return None
+        return Headline(
+            next(block.text for block in result.blocks if isinstance(block, Note) and block.level == "verdict"),
+            "groups of similar images have more errors than the others",
+            Estimate(count, count, count),
+            form="count",
+            verdict="fails more often" if count else "none found",
+            tone="attention" if count else "good",
+            picture=result.figure(),
+        )
 
 
 def _nearest(model: VisionModel, items: Sequence[Item], found: Found, session: Session) -> tuple[Block, ...]:
