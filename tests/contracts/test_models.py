@@ -77,8 +77,8 @@ BY_COMMAND: dict[str, dict[str, Any]] = {
     "attack certify": {"radii": (0.1,), "samples": 16, "first": 4, "steps": 1},
 }
 NEEDS_LAYERS = {
-    *("activations", "adapt fit", "adapt tune", "check image-map", "check labels", "explain grad-cam", "models show"),
-    *("transfer export", "transfer features", "transfer fit", "transfer improve", "transfer table"),
+    *("activations", "adapt fit", "adapt tune", "check concepts", "check image-map", "explain grad-cam", "models show"),
+    *("check labels", "transfer export", "transfer features", "transfer fit", "transfer improve", "transfer table"),
 }
 NEEDS_GRADIENTS = {
     *("attack evaluate", "attack pgd", "check class-images", "explain compare", "explain evaluate", "explain grad-cam"),
@@ -222,6 +222,7 @@ OF_CLASSES = {
     *("adapt evaluate", "adapt predict", "attack evaluate", "attack pgd", "attack square", "check accuracy"),
     *("check class-images", "check corruptions", "check explanations", "check image-map", "check robustness"),
     *(
+        "check concepts",
         "check shortcuts",
         "check slices",
         "classify",
@@ -260,7 +261,7 @@ REFUSED_BY_HEAD: dict[str, dict[str, set[str]]] = {
         "must name a label": {"attack evaluate", "attack pgd", "attack square"},
         "several labels per image": {
             *("models abstain", "models calibrate"),
-            *("attack certify", "check image-map", "check labels", "check shortcuts", "check slices"),
+            *("attack certify", "check concepts", "check image-map", "check labels", "check shortcuts", "check slices"),
             *("adapt evaluate", "adapt predict", "transfer predict"),
         },
     },

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
+from deepscope.checks.pace import Pace, Work
 from deepscope.command import Budget, Headline
 from deepscope.errors import MissingExtraError
 from deepscope.features import class_layer_input, extract
@@ -77,6 +78,11 @@ class ImageMap(Check):
     def within(cls, budget: Budget, *, data: str, model: str) -> ImageMap:
         """Some hundred images, or three thousand."""
         return cls(data, model=model) if budget == "full" else cls(data, model=model, limit=500, training=250)
+
+    def work(self, known: Pace) -> Work:
+        """The features of every image."""
+        count = min(self.limit, known.images) + min(self.training, known.train)
+        return Work(passes=count, seconds=0.002 * count)
 
     def run(self, session: Session) -> Result:
         """Compute the features, and project them."""
