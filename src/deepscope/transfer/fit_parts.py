@@ -155,14 +155,8 @@ def _fitted(
     session: Session,
 ) -> FittedFeatures:
     normalisation = _normalisation(kind, partial(data.read, train)())
-    own = labels[torch.from_numpy(train)]
-
-    def read() -> Iterator[Tensor]:
-        with torch.no_grad():
-            yield from (normalisation(block) for block in data.read(train))
-
-    features = Streamed(own, read, drawn(own))
-    sample = own[features.sample]
+    features = normalised(data, train, labels[torch.from_numpy(train)], normalisation)
+    sample = features.labels[features.sample]
     fitted = head.fit_streamed(features, folds_of(sample, seed=session.seed))
     return FittedFeatures(
         (normalisation,),
@@ -171,6 +165,16 @@ def _fitted(
         fitted.accuracy_out_of_fold(sample),
         head.name,
     )
+
+
+def normalised(data: FeatureParts, rows: NDArray[np.bool_], labels: Tensor, normalisation: Normalisation) -> Streamed:
+    """Normalised features of some of the images, with their labels."""
+
+    def read() -> Iterator[Tensor]:
+        with torch.no_grad():
+            yield from (normalisation(block) for block in data.read(rows))
+
+    return Streamed(labels, read, drawn(labels))
 
 
 def _normalisation(kind: NormalisationKind, blocks: Iterator[Tensor]) -> Normalisation:
