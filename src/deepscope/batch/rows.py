@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepscope.addresses import opened
 from deepscope.errors import FileError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def batches(files: Iterable[Path], columns: Sequence[str]) -> Iterator[pyarrow.R
 
     for file in files:
         try:
-            with parquet.ParquetFile(file) as part:
+            with opened(file) as source, parquet.ParquetFile(source) as part:
                 for batch in part.iter_batches(BLOCK, columns=list(columns), use_threads=False):
                     yield batch.select(list(columns))
         except (pyarrow.ArrowException, OSError, KeyError, ValueError) as error:

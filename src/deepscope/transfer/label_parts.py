@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deepscope.addresses import is_address
 from deepscope.batch.rows import BLOCK, some
 from deepscope.errors import DataError, FileError
 from deepscope.models.classifier import Normalisation
@@ -119,7 +120,7 @@ def label_errors_in_parts(
     labels = (np.cumsum(enough) - 1)[data.labels[used]]
     given = normalised(data, used, torch.from_numpy(labels), Normalisation.fit("l2", torch.empty(0)))
     trial = _trial(given, chosen, session.seed)
-    with tempfile.TemporaryFile(dir=Path(folder)) as file:
+    with tempfile.TemporaryFile(dir=None if is_address(folder) else folder) as file:
         scores = _Scores.of(given, chosen, session.seed, file)
         confidence, predicted, likely = scores.columns()
         limits = confident_learning.mean_confidence(confidence, labels)

@@ -108,7 +108,7 @@ class FeatureParts:
 def parts_in(folder: str | Path) -> Path | None:
     """The folder of parts in an output folder, or that folder itself; None where there is none."""
     places = (Path(folder).expanduser() / parts.FOLDER, Path(folder).expanduser())
-    return next((place for place in places if (place / parts.ABOUT).is_file()), None)
+    return next((place for place in places if parts.described(place)), None)
 
 
 def _count(about: dict[str, Any]) -> int:
