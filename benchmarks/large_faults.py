@@ -84,7 +84,7 @@ def kill_nodes(given: argparse.Namespace, place: Path, wanted: list[str]) -> Non
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
         node = cluster.add_node(num_cpus=1)
         out = place / f"nodes-{number}"
-        more = ("--workers", "2", "--cluster", cluster.address)
+        more = ("--workers", "2", "--cluster", str(cluster.address))
         job = psutil.Popen(line(given, out, *more), stdout=subprocess.DEVNULL)
         while job.poll() is None and len(parts(out)) < len(wanted) // 4:
             time.sleep(0.1)

@@ -35,6 +35,9 @@ from deepscope.classification.job import ClassifyJob
 from deepscope.features.job import FeaturesJob
 from deepscope.models import Preprocessing
 from deepscope.session import Session
+from deepscope.shortcuts.slice_parts import slices_in_parts
+from deepscope.shortcuts.slices_job import SlicesJob
+from deepscope.transfer.label_parts import label_errors_in_parts
 
 JOBS: Mapping[str, Job] = {
     job.name: job
@@ -47,7 +50,7 @@ JOBS: Mapping[str, Job] = {
         AttackEvaluateJob("", methods=("fgsm",), radii=(4 / 255,)),
         CorruptionsJob("", severities=(3,)),
     )
-}
+} | {"check labels": FeaturesJob(""), "check slices": SlicesJob("")}
 """One of each, with the settings that take least time."""
 
 
@@ -61,13 +64,17 @@ def paint(folder: Path, count: int) -> None:
         Image.fromarray(levels).save(folder / ("hay", "snail")[number % 2] / f"{number:06d}.png")
 
 
-def measure(job: Job, folder: Path, out: Path) -> None:
-    """Run one job here, and print the peak memory of this process in MB, and its processor seconds."""
+def measure(name: str, folder: Path, out: Path) -> None:
+    """Run one job, or a check on its parts; print the peak memory of this process in MB, and its processor seconds."""
     torch.manual_seed(0)
     layers = nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)
     model = ds.wrap(nn.Sequential(*layers), ["hay", "snail", "other"], preprocessing=Preprocessing(resize=16, crop=16))
     session, sharding = Session(quiet=True, out=out), Sharding(shard_size=100, keep_arrays=True)
-    run(job, [folder], session, sharding=sharding, model=model)
+    found = run(JOBS[name], [folder], session, sharding=sharding, model=model)
+    if name == "check labels":
+        label_errors_in_parts(found.folder, name=name, session=session)
+    if name == "check slices":
+        slices_in_parts(found, name=name, session=session)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, time.process_time())
 
 
@@ -80,7 +87,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.one:
         name, folder, out = given.one
-        measure(JOBS[name], Path(folder), Path(out))
+        measure(name, Path(folder), Path(out))
         return
     with tempfile.TemporaryDirectory() as place:
         for count in given.images:
