@@ -98,8 +98,16 @@ class Head(Registered):
             UnsupportedError: the head needs all features at once.
         """
         del features, folds
-        able = " or ".join(n for n, member in Head.members().items() if member.fit_streamed is not Head.fit_streamed)
-        raise UnsupportedError(f"{self.name} needs the features of all images at once: choose {able}", what="head")
+        self.require_streamed()
+        raise NotImplementedError
+
+    @classmethod
+    def require_streamed(cls) -> None:
+        """Raises UnsupportedError where the head needs all features at once, and `fit_streamed` cannot be called."""
+        able = [name for name, member in Head.members().items() if member.fit_streamed is not Head.fit_streamed]
+        if cls.name not in able:
+            text = f"{cls.name} needs the features of all images at once: choose {' or '.join(able)}"
+            raise UnsupportedError(text, what="head")
 
     def left_out(self, features: Streamed, folds: Tensor) -> LeftOut:
         """Scores of every image by a fit that did not see it, of features of which memory holds a block at a time.
