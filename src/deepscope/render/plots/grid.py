@@ -22,8 +22,9 @@ WIDTH = 1.5 * COLUMN
 these take. Grids of more than six pictures side by side, or of two charts, are wider."""
 TALLEST = 5_000.0
 """CSS pixels of rows that are drawn; the rest is counted in a last line."""
-_ALONE, _PICTURE, _CAPTIONED, _BARE = 300.0, 150.0, 56.0, 36.0
-"""The longer side of a picture: of one alone, and of others the most, the least with captions and without them."""
+_ALONE, _PICTURE, _BESIDE, _CAPTIONED, _BARE = 300.0, 150.0, 96.0, 56.0, 36.0
+"""The longer side of a picture: of one alone; of others the most (beside charts too) and the least (without captions
+too)."""
 _VALUE, _MOST_BARS, _STEP = 36.0, 40, 16.0
 _LABELS, _BARS = (130.0, 92.0), (110.0, 64.0)
 """Room for labels and bars, of one chart in a row and of more."""
@@ -86,8 +87,14 @@ def _contents(grid: ImageGrid, columns: int) -> list[list[_Content]]:
     else:
         least = _CAPTIONED if charts or _captioned(grid) else _BARE
         room = (WIDTH - beside - 2 * MARGIN) / max(1, columns - len(charts)) - 10
-        side = min(_PICTURE, max(least, room))
-    return [[_content(cell, side, several) for cell in row] for row in grid.rows]
+        side = min(_BESIDE if charts else _PICTURE, max(least, room))
+    made = [[_content(cell, side, several) for cell in row] for row in grid.rows]
+    for column in charts:  # bars below each other begin at one place
+        below = [one for row in made for one in row[column : column + 1] if isinstance(one, _BarChart)]
+        left = max(chart.left for chart in below)
+        for chart in below:
+            chart.left = left
+    return made
 
 
 def _width(grid: ImageGrid, rows: Sequence[Sequence[_Content]], column: int, size: float) -> float:
@@ -149,8 +156,11 @@ class _BarChart:
         self.left = max((measure(line) for label in self.labels for line in label.split("\n")), default=0) + 5
         self.steps = [max(_STEP, block_height(label, BODY) + 2) for label in self.labels]
         self.rest = f"and {len(bars.labels) - _MOST_BARS} more" if len(bars.labels) > _MOST_BARS else ""
-        self.width = self.left + self.length + _VALUE
         self.height = sum(self.steps) + block_height(self.rest, CAPTION)
+
+    @property
+    def width(self) -> float:
+        return self.left + self.length + _VALUE
 
     def draw(self, canvas: Canvas, x: float, y: float) -> None:
         bars, left = self.bars, x + self.left
