@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -35,14 +35,15 @@ class Cost:
             with respect to the logits was not.
         queries: images that the network classified.
         gradients: images whose gradient was computed, once per backward pass that reached them.
+        rows: (n,) which of the images the inputs of the present pass are made from, where an attack says so.
     """
 
     images: Tensor
     vanished: Tensor
     queries: int = 0
     gradients: int = 0
+    rows: Tensor | None = field(default=None, init=False)
     _own: Tensor = field(init=False)
-    _rows: Tensor | None = field(default=None, init=False)
     _first: dict[int, Tensor] = field(default_factory=dict[int, Tensor], init=False)
     _flat: set[int] = field(default_factory=set[int], init=False)
     _undecided: set[int] = field(init=False)
@@ -64,11 +65,11 @@ class Cost:
     def made_from(self, rows: Tensor) -> Iterator[None]:
         """Inside, the inputs (n, ...) are made from the images in these rows (n,)."""
         self._own += rows.bincount(minlength=len(self._own)).cpu()
-        self._rows = rows
+        self.rows = rows
         try:
             yield
         finally:
-            self._rows = None
+            self.rows = None
 
     def note_scores(self, inputs: Tensor, logits: Tensor) -> None:
         """Compare logits (n, C) with the first ones of the images that the inputs (n, ...) were made from."""
@@ -85,8 +86,8 @@ class Cost:
 
     def _answers(self, inputs: Tensor, logits: Tensor) -> dict[int, Tensor]:
         """The logits of each image that is still undecided, where there are any."""
-        if self._rows is not None:
-            made = {image: self._rows == image for image in self._undecided.intersection(self._rows.tolist())}
+        if self.rows is not None:
+            made = {image: self.rows == image for image in self._undecided.intersection(self.rows.tolist())}
         else:
             nearest = self._nearest(inputs)
             made = {image: nearest[:, image] for image in self._undecided}
@@ -150,11 +151,12 @@ class Counted(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """(N, C) logits."""
         quick = self.quick and not torch.is_grad_enabled()
-        logits = self._run(inputs, quick=quick)
+        rows = self.cost.rows
+        logits = self._run(inputs, rows, quick=quick)
         if quick and logits.shape[1] > 1:
             close = _undecided(logits)
             if close.any():
-                logits[close] = self._run(inputs[close], quick=False)
+                logits[close] = self._run(inputs[close], None if rows is None else rows[close], quick=False)
         self.cost.queries += len(inputs)
         self.cost.note_scores(inputs.detach(), logits.detach())
         if torch.is_grad_enabled() and inputs.requires_grad:
@@ -180,8 +182,12 @@ class Counted(nn.Module):
         logits.register_hook(of_logits)
         inputs.register_hook(of_inputs)
 
-    def _run(self, inputs: Tensor, *, quick: bool) -> Tensor:
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=quick):
+    def _run(self, inputs: Tensor, rows: Tensor | None, *, quick: bool) -> Tensor:
+        known = rows is not None and isinstance(self.network, nearby.Nearby)
+        with (
+            self.network.made_from(rows) if known else nullcontext(),
+            torch.autocast(inputs.device.type, torch.bfloat16, enabled=quick),
+        ):
             return self.fast.run(lambda: self.outputs(self.network, inputs))
 
 
@@ -190,16 +196,15 @@ def ask(model: VisionModel, points: Tensor, rows: Tensor) -> Tensor:
 
     A counted model gets as many per pass as it was counted with; a GPU gets enough to be busy.
     """
-    counting = model.network if isinstance(model.network, Counted) else None
-    network = counting.network if counting else model.network
-    size = (counting.size if counting else None) or len(points)
+    network = model.network
+    if not isinstance(network, Counted):
+        with network.made_from(rows) if isinstance(network, nearby.Nearby) else nullcontext():
+            return model(points)
+    size = network.size or len(points)
     size = size if points.device.type == "cpu" else max(size, BUSY)
     logits: list[Tensor] = []
     for part, own in zip(points.split(size), rows.split(size)):
-        with ExitStack() as said:
-            for one in (counting and counting.cost, network):
-                if isinstance(one, (Cost, nearby.Nearby)):
-                    said.enter_context(one.made_from(own))
+        with network.cost.made_from(own):
             logits.append(model(part))
     return torch.cat(logits)
 
