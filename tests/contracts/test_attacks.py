@@ -153,6 +153,7 @@ def test_leaves_the_network_as_it_was(method: type[Attack]) -> None:
 
 
 @each_method
+@pytest.mark.usefixtures("only_new_objects")
 def test_leaves_no_tensors_behind(method: type[Attack]) -> None:
     model, pixels = small_model(), images(2)
     criterion = criteria(model, pixels)[0]
