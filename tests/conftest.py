@@ -11,9 +11,19 @@ import hypothesis
 import pytest
 import torch
 
+from command_line import CommandLine
+from deepscope.cli import program
+
 hypothesis.settings.register_profile("deepscope", deadline=None)  # a busy machine is no defect
 hypothesis.settings.load_profile("deepscope")
 torch.set_num_threads(min(torch.get_num_threads(), 2))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_command_line() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(program, "app", CommandLine(program.app))
+        yield
 
 
 @pytest.fixture
