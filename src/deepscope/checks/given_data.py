@@ -57,11 +57,21 @@ class GivenData:
 
     def candidates(self) -> Iterator[Candidate]:
         """Every image with its split and class, as in the folders `train/CLASS` and `test/CLASS`."""
+        return (
+            Candidate(name, name.parts[0] if self.train else "", label, as_picture(source))
+            for name, label, source, _ in self._named()
+        )
+
+    def sources(self) -> dict[Path, tuple[Source, Path]]:
+        """Every image, and the name that the caller or its place gave it, by the path of its candidate."""
+        return {name: (source, path) for name, _, source, path in self._named()}
+
+    def _named(self) -> Iterator[tuple[Path, str, Source, Path]]:
         divided = [("", self.images)] if self.train is None else [("train", self.train), ("test", self.images)]
         for split, part in divided:
             for source, path, label in zip(part.sources, part.paths, part.labels):
                 name = part.classes[label]
-                yield Candidate(Path(split, name.replace("/", "_"), path.name), split, name, as_picture(source))
+                yield Path(split, name.replace("/", "_"), path.name), name, source, path
 
 
 def given_data(name: str, session: Session) -> GivenData | None:

@@ -9,13 +9,16 @@ from typing import ClassVar
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
 from deepscope.command import Budget
+from deepscope.gallery import Entry, Gallery
 from deepscope.inputs import Given, Photos, stream_photos
 from deepscope.models.capabilities import require_one_class
+from deepscope.presenters.gallery import key_of, names_of
 from deepscope.presenters.shown import origin
-from deepscope.presenters.slices import present
+from deepscope.presenters.slices import present, said
 from deepscope.results import Note, Result
 from deepscope.session import Session
 from deepscope.settings import Count
+from deepscope.shortcuts.slices import Slices as FailingSlices
 from deepscope.shortcuts.slices import failing_slices
 
 
@@ -62,4 +65,19 @@ class Slices(Check):
         found = failing_slices(held.model, chosen, labels, wrong, name=held.model.name, session=session)
         result = present(found)
         verdict, *rest = result.blocks
-        return replace(result, blocks=(verdict, *held.notes, *rest), provenance=provenance)
+        blocks = (verdict, *held.notes, *rest, *_gallery(found, photos))
+        return replace(result, blocks=blocks, provenance=provenance)
+
+
+def _gallery(found: FailingSlices, photos: Photos) -> list[Gallery]:
+    """The images of each confirmed slice, in both halves. Their pictures are those of the check of accuracy."""
+    digests = dict(zip(photos.paths, photos.digests, strict=True))
+    flags: dict[int, dict[str, str]] = {}
+    for number, one in enumerate(found.confirmed, 1):
+        for half, rows in (("confirmed", one.rows), ("found", one.finders)):
+            why = f"{said(one)}. Errors {one.errors}, elsewhere {one.elsewhere}. This image {half} the slice."
+            for row in rows.tolist():
+                flags.setdefault(row, {})[f"failing slice {number}"] = why
+    paths = [(found.paths[row], own) for row, own in sorted(flags.items())]
+    entries = [Entry(key_of(path, digests[path]), *names_of(path), flags=own) for path, own in paths]
+    return [Gallery(tuple(entries), title="The images of failing slices")] if entries else []

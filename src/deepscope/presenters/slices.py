@@ -32,13 +32,14 @@ def _verdict(found: Slices) -> Note:
     worst = found.confirmed[0]
     text = (
         f"{len(found.confirmed)} slices fail more often: {tested}, and the other half confirms these (at most "
-        f"{LEVEL:.0%} false discoveries). The clearest: {_said(worst)}, errors {worst.errors}, "
+        f"{LEVEL:.0%} false discoveries). The clearest: {said(worst)}, errors {worst.errors}, "
         f"elsewhere {worst.elsewhere}."
     )
     return Note(text, "Failing slices", "verdict")
 
 
-def _said(found: Slice) -> str:
+def said(found: Slice) -> str:
+    """What a slice shows, and what tells its images from the others."""
     classes = ", ".join(f"{share:.0%} {name}" for name, share in found.classes[:2])
     name, auroc = found.properties[0]
     return f"{classes}; {name} {'higher' if auroc > 0.5 else 'lower'} (AUROC {auroc:.2f})"
@@ -49,7 +50,7 @@ def _figures(found: Slices) -> list[Block]:
     for each in found.confirmed:
         rows = [row for row in found.pictures if row in set(each.rows.tolist())]
         cells = tuple(_cell(found, row) for row in rows)
-        grids.append(ImageGrid((cells,), _said(each), f"Errors {each.errors}, elsewhere {each.elsewhere}."))
+        grids.append(ImageGrid((cells,), said(each), f"Errors {each.errors}, elsewhere {each.elsewhere}."))
     return grids
 
 
@@ -61,7 +62,7 @@ def _cell(found: Slices, row: int) -> Picture:
 
 def _table(found: Slices) -> Table:
     rows = tuple(
-        (_said(each), len(each.rows), each.errors.value, each.elsewhere.value, each.p_value, each.q_value)
+        (said(each), len(each.rows), each.errors.value, each.elsewhere.value, each.p_value, each.q_value)
         for each in found.slices
     )
     columns = (
