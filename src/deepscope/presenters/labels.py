@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from deepscope.gallery import Entry, Gallery, Measured
-from deepscope.presenters.gallery import Encoder, key_of, names_of
+from deepscope.presenters.gallery import key_of, names_of
 from deepscope.presenters.shown import missing, origin, picture, skipped_blocks
 from deepscope.render import presents
 from deepscope.results import Block, Column, ImageGrid, Note, Picture, Result, Table
@@ -13,8 +11,6 @@ from deepscope.transfer.label_errors import LabelErrors
 
 _PAIRS = 12
 """Pairs of classes that are listed, at most."""
-_SMALL = 0.5
-"""The side of a suspect's picture, of that of an evaluated image."""
 _LISTED = 200
 """Suspects that are listed, at most; `arrays` has all of them."""
 
@@ -124,7 +120,7 @@ def _evidence(found: LabelErrors) -> Gallery:
         "share",
         1,
     )
-    confidence, entries, encode = found.confidence, list[Entry](), Encoder(len(found.pictures), _SMALL)
+    confidence, entries = found.confidence, list[Entry]()
     for row, (path, digest) in enumerate(zip(found.paths, found.digests, strict=True)):
         likely = int(found.predicted[row])
         flags = {}
@@ -133,14 +129,8 @@ def _evidence(found: LabelErrors) -> Gallery:
             flags = {"suspected label error": said}
         name, file = names_of(path)
         values = {"label-probability": float(confidence[row])}
-        own = Entry(key_of(path, digest), name, file, split=_split(found, row), values=values, flags=flags)
-        pixels = found.pictures.get(row)  # of the suspects only: a training image is on no other check's list
-        entries.append(own if pixels is None else replace(own, picture=encode(pixels)))
+        entries.append(Entry(key_of(path, digest), name, file, values=values, flags=flags))
     return Gallery(tuple(entries), (probability,), "What speaks against each label")
-
-
-def _split(found: LabelErrors, row: int) -> str:
-    return "" if found.test is None else "test" if found.test[row] else "train"
 
 
 def _fours(cells: list[Picture]) -> tuple[tuple[Picture, ...], ...]:
