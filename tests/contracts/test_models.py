@@ -87,8 +87,8 @@ BY_COMMAND: dict[str, dict[str, Any]] = {
 }
 NEEDS_LAYERS = {
     *("concepts find", "concepts tcav", "concepts units"),
-    *("activations", "adapt fit", "adapt tune", "check image-map", "check labels", "explain grad-cam", "models show"),
-    *("transfer export", "transfer features", "transfer fit", "transfer improve", "transfer table"),
+    *("activations", "adapt fit", "adapt tune", "check concepts", "check image-map", "explain grad-cam", "models show"),
+    *("check labels", "transfer export", "transfer features", "transfer fit", "transfer improve", "transfer table"),
 }
 NEEDS_GRADIENTS = {
     *("attack evaluate", "attack pgd", "check class-images", "explain compare", "explain evaluate", "explain grad-cam"),
@@ -267,6 +267,7 @@ OF_CLASSES = {
     *("adapt evaluate", "adapt predict", "attack evaluate", "attack pgd", "attack square", "check accuracy"),
     *("check class-images", "check corruptions", "check explanations", "check image-map", "check robustness"),
     *(
+        "check concepts",
         "check shortcuts",
         "check slices",
         "classify",
@@ -305,7 +306,7 @@ REFUSED_BY_HEAD: dict[str, dict[str, set[str]]] = {
         "must name a label": {"attack auto", "attack evaluate", "attack pgd", "attack square"},
         "several labels per image": {
             *("models abstain", "models calibrate"),
-            *("attack certify", "check image-map", "check labels", "check shortcuts", "check slices"),
+            *("attack certify", "check concepts", "check image-map", "check labels", "check shortcuts", "check slices"),
             *("adapt evaluate", "adapt predict", "transfer predict"),
         },
     },

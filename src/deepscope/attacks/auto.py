@@ -180,8 +180,8 @@ def worst_case(  # noqa: PLR0913 - its settings are keywords
     planned = standard(norm, radius, strength)
     require(model, "attack auto", SCORES | RGB)
     sequence = {name: attack for name, attack in planned.items() if works(attack, model)}
-    model, target = under_attack(averaged(model, draws), target)
     session = Session.of(session, device=model.device, seed=seed)
+    model, target = under_attack(averaged(model, draws, seed=session.seed), target)
     found = read_subjects(model, images, session, batch_size=batch_size, limit=limit)
     found.require_some(model)
     found = aim(model, found, target, session)

@@ -1,8 +1,8 @@
 """Models from `.safetensors` files that describe themselves in their metadata.
 
 The metadata says `architecture` ("torchvision:squeezenet1_0"), `preprocessing` (JSON), `categories`
-("imagenet-1k", a JSON list, or empty), `head` ("softmax" where it is not named), `thresholds`, `source`, `license`,
-and `part` where the file holds only a part.
+("imagenet-1k", a JSON list, or empty), `head` ("softmax" where it is not named), `thresholds`, `abstain_below`,
+`source`, `license`, and `part` where the file holds only a part.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.source import Entry, ModelSource, exists
 from deepscope.models.vision_model import Origin, VisionModel
 from deepscope.session import Session
+from deepscope.settings import number
 
 FILE = "model.safetensors"
 """The file in a folder that `save_model` wrote."""
@@ -80,6 +81,7 @@ def read(path: Path) -> VisionModel:
         spec = _architecture(about)
         preprocessing = _preprocessing(about) or architectures.preprocessing(spec)
         head = head_of(about.get("head") or "softmax", about.get("thresholds"), categories)
+        head = replace(head, abstain_below=number(about.get("abstain_below") or "0", "abstain_below"))
         channels = len(preprocessing.mean)
         options = {"in_chans": channels} if channels != 3 else {}
         network = architectures.assemble(
