@@ -276,7 +276,7 @@ def _coverage(confidence: Tensor, right: Tensor) -> Curves:
     kept = right[order].double().cumsum(0) / count
     return Curves(
         (Series("accuracy", (count / len(right)).numpy(), kept.numpy()),),
-        "share of images classified, the most confident first",
+        "coverage: fraction of images classified, most confident first",
         "accuracy",
         title="Accuracy with abstention",
         caption="A classifier that abstains on uncertain images is more accurate on the others.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from deepscope.presenters.shown import origin, skipped_blocks
 from deepscope.render.text import share
 from deepscope.results import Curves, Note, Result, Series
 from deepscope.session import Session
-from deepscope.settings import Count
+from deepscope.settings import Range
 from deepscope.statistics import Estimate, proportion
 from deepscope.transfer.evaluation import plane
 
@@ -59,7 +59,7 @@ class ImageMap(Check):
             dataset's name.
         model: the classifier; `deepscope models` lists them.
         labels: not used: it compares images of one class each.
-        limit: most evaluated images, drawn at random.
+        limit: most evaluated images, drawn at random; all of them are compared with one another, so at most 10,000.
         training: most training images to compare with, drawn at random.
         near: training images that are listed per image.
         projection: t-SNE of the first 50 principal components, the two first components, or UMAP.
@@ -69,8 +69,8 @@ class ImageMap(Check):
     minutes: ClassVar[Mapping[Budget, float]] = {"quick": 1, "full": 4}
 
     _: KW_ONLY
-    limit: Count = 2000
-    training: int = 1000
+    limit: Annotated[int, Range(1, 10_000)] = 2000
+    training: Annotated[int, Range(0, 10_000)] = 1000
     near: int = 4
     projection: Literal["t-sne", "pca", "umap"] = "t-sne"
 

@@ -142,7 +142,7 @@ class Robustness(Check):
                 *held.notes,
                 Curves(
                     tuple(curves),
-                    "largest change of a channel, in grey levels of 255",
+                    "Linf radius (grey levels of 255)",
                     "accuracy",
                     title="Accuracy under attack",
                     caption="Evaluated from the 8-bit images, 95 % Wilson intervals. An image counts as lost at every "

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
-from typing import ClassVar
+from dataclasses import KW_ONLY, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
+from deepscope.batch import Sharding, run
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
+from deepscope.checks.many_images import folders_of
 from deepscope.checks.pace import Pace, Work
 from deepscope.command import Budget, Headline
 from deepscope.concepts import nearest
@@ -18,13 +21,16 @@ from deepscope.inputs import Given, Photos, read_photos, stream_photos
 from deepscope.inputs.given import Item
 from deepscope.models import VisionModel
 from deepscope.models.capabilities import require_one_class
+from deepscope.presenters.batch import origin_of
 from deepscope.presenters.shown import origin
 from deepscope.presenters.slices import concepts_of, present
-from deepscope.results import Block, Note, Result
+from deepscope.results import Block, Note, Provenance, Result
 from deepscope.session import Session
-from deepscope.settings import Count
+from deepscope.settings import Count, Overrides
+from deepscope.shortcuts.slice_parts import slices_in_parts
+from deepscope.shortcuts.slices import FEWEST, failing_slices
 from deepscope.shortcuts.slices import Slices as Found
-from deepscope.shortcuts.slices import failing_slices
+from deepscope.shortcuts.slices_job import SlicesJob
 from deepscope.statistics import Estimate
 
 _INSIDE, _OUTSIDE = 12, 40
@@ -41,6 +47,7 @@ class Slices(Check):
         model: the classifier; `deepscope models` lists them.
         labels: not used: it compares images of one class each.
         limit: most images to use, drawn at random.
+        parts: how a large job is cut into parts, and what computes them.
     """
 
     chapter: ClassVar[str] = "1 Accuracy and calibration"
@@ -48,6 +55,7 @@ class Slices(Check):
 
     _: KW_ONLY
     limit: Count | None = None
+    parts: Annotated[Mapping[str, Any], Overrides(Sharding)] = field(default_factory=dict[str, Any], hash=False)
 
     @classmethod
     def within(cls, budget: Budget, *, data: str, model: str) -> Slices:
@@ -61,6 +69,8 @@ class Slices(Check):
 
     def run(self, session: Session) -> Result:
         """Classify the held-out images, and look for slices among them."""
+        if self.parts:
+            return self._in_parts(session)
         held = held_out(self.model, self.data, session, self.labels)
         require_one_class(held.model, "slices")
         read = stream_photos(held.model, held.images, session, limit=self.limit, text="classifying")
@@ -68,12 +78,8 @@ class Slices(Check):
         labels = [held.model.categories[min(answer)] for answer in photos.answers]
         wrong = [predicted not in answer for predicted, answer in zip(photos.predicted.tolist(), photos.answers)]
         provenance = origin([held.model], photos.paths, photos.digests)
-        if len(wrong) < 60:
-            text = f"{len(wrong)} images are too few to find slices and to test them: give at least 60."
-            note = Note(text, "Failing slices", "verdict")
-            return Result(
-                f"Where {held.model.name} fails more often", blocks=(note, *held.notes), provenance=provenance
-            )
+        if len(wrong) < FEWEST:
+            return _too_few(held.model.name, len(wrong), held.notes, provenance)
         items = list(held.images.items)
         chosen = Given([items[row] for row in photos.rows])
         found = failing_slices(held.model, chosen, labels, wrong, name=held.model.name, session=session)
@@ -96,6 +102,31 @@ class Slices(Check):
             tone="attention" if count else "good",
             picture=result.figure(),
         )
+
+    def _in_parts(self, session: Session) -> Result:
+        """The same of any number of images, whose features and properties are Parquet files."""
+        named, notes = self._named(session)
+        found = run(SlicesJob(self.model), named, session, sharding=Sharding(**self.parts), limit=self.limit)
+        if (known := found.tally["known"]) < FEWEST:
+            return _too_few(found.model.name, known, notes, origin_of(found))
+        result = present(slices_in_parts(found, name=found.model.name, session=session))
+        verdict, *rest = result.blocks
+        metrics = {**result.metrics, "parts": len(found.files)}
+        return replace(result, metrics=metrics, blocks=(verdict, *notes, *rest), provenance=origin_of(found))
+
+    def _named(self, session: Session) -> tuple[tuple[Path, ...], tuple[Block, ...]]:
+        """The images that the classifier was not fitted to, as far as this is known, and what to say of them."""
+        *_, last = folders = folders_of(self.data, session)
+        if len(folders) > 1:
+            return (last,), (Note("The images of the test set.", "Test images"),)
+        if Path(self.model).is_dir():  # it may have set some aside
+            held = held_out(self.model, self.data, session)
+            return tuple(held.images.files), held.notes
+        text = (
+            "The images are taken from the whole folder, which has no train/ and test/: if the classifier was fitted "
+            "to any of them, it looks better here than it is."
+        )
+        return folders, (Note(text, "Test images", "warning"),)
 
 
 def _nearest(model: VisionModel, items: Sequence[Item], found: Found, session: Session) -> tuple[Block, ...]:
@@ -124,3 +155,9 @@ def _nearest(model: VisionModel, items: Sequence[Item], found: Found, session: S
     except DeepscopeError as error:
         return (Note(f"Their nearest concepts are not shown: {error}", "Concepts of the slices"),)
     return concepts_of(found, near, model.displayed(read.pixels))
+
+
+def _too_few(name: str, count: int, notes: Sequence[Block], provenance: Provenance) -> Result:
+    text = f"{count} images are too few to find slices and to test them: give at least {FEWEST}."
+    note = Note(text, "Failing slices", "verdict")
+    return Result(f"Where {name} fails more often", blocks=(note, *notes), provenance=provenance)

@@ -68,7 +68,7 @@ def _curves(found: Certificates) -> Curves:
         "Certified: no change of that norm can change the prediction. Under attack: a lost image was also tried at "
         "smaller radii. The robust accuracy lies between the two."
     )
-    return Curves(tuple(series), "L2 radius, pixels in [0, 1]", "accuracy", "Certified and attacked accuracy", caption)
+    return Curves(tuple(series), "L2 radius (pixels in [0, 1])", "accuracy", "Certified and attacked accuracy", caption)
 
 
 def _table(found: Certificates) -> Table:

@@ -11,6 +11,8 @@ from deepscope.render.text import DASH
 from deepscope.results import Bars, Block, Cell, Column, GridCell, ImageGrid, Note, Result, Table
 from deepscope.statistics import top_shares
 
+_LARGE = 4
+"""The most images of a figure that has one image per row, next to its bars."""
 NONE = "none"
 """In place of a label, where none is above its threshold."""
 _MOST = 20
@@ -71,8 +73,11 @@ def figure(found: Classification) -> ImageGrid:
         )
         cells.append((picture(model.displayed(pixels), caption=path.name), bars))
     left_out = f"; the first {len(shown)} of {len(found)} images" if len(shown) < len(found) else ""
+    across = 1 if len(cells) <= _LARGE else 2
     return ImageGrid(
-        rows=tuple(tuple(cell for pair in cells[i : i + 2] for cell in pair) for i in range(0, len(cells), 2)),
+        rows=tuple(
+            tuple(cell for pair in cells[i : i + across] for cell in pair) for i in range(0, len(cells), across)
+        ),
         title="Network input and most probable classes",
         caption=f"{model.name}; images as resized and cropped to {model.preprocessing.size[1]} x "
         f"{model.preprocessing.size[0]} pixels; the bar of the true class, where known, is highlighted{left_out}.",

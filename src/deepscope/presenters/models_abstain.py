@@ -74,4 +74,6 @@ def _curve(found: Abstention) -> Curves:
     if found.threshold.found and found.answered.any():
         at = (torch.tensor([one.value]).numpy() for one in (found.coverage, found.selective))
         series.append(Series("this threshold", *at, style="points"))
-    return Curves(tuple(series), "share of images answered, the most confident first", "accuracy", "Abstention")
+    return Curves(
+        tuple(series), "coverage: fraction of images answered, most confident first", "accuracy", "Abstention"
+    )

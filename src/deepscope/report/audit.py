@@ -27,6 +27,7 @@ from deepscope.report.requirements import assess, parsed
 from deepscope.report.running import run
 from deepscope.results import Result
 from deepscope.session import Session
+from deepscope.settings import FigureFormat
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +59,11 @@ class Audit(Presented):
         """The self-contained HTML page, as `deepscope report` writes it."""
         return page(self.outcomes, title=self.title, introduction=self.introduction, card=self.card)
 
-    def save(self, folder: str | Path) -> Path:
-        """Write the page: to the file where the path ends in .html, else to index.html in the folder."""
+    def save(self, folder: str | Path, *, figure_format: FigureFormat = "png") -> Path:
+        """Write the page: to the file where the path ends in .html, else to index.html in the folder.
+
+        The page holds its figures, so `figure_format` changes nothing here.
+        """
         path = Path(folder)
         if path.suffix.lower() not in (".html", ".htm"):
             path = path / "index.html"
