@@ -22,7 +22,7 @@ from deepscope.features import class_layer_input, extract
 from deepscope.gallery import Entry, Gallery, Near, Projection
 from deepscope.inputs import labelled_answers
 from deepscope.inputs.examples import thumbnail_of
-from deepscope.inputs.given import Item
+from deepscope.inputs.given import Item, digest_of
 from deepscope.models import VisionModel
 from deepscope.models.capabilities import LAYERS, RGB, require, require_one_class
 from deepscope.presenters.gallery import Encoder, key_of, names_of
@@ -186,7 +186,8 @@ class _Placed:
     @property
     def key(self) -> str:
         """Names it among the galleries of all checks."""
-        return key_of(self.item.path, self.digest)
+        source = self.item.source  # features are kept by a digest that holds the shape of a tensor too
+        return key_of(self.item.path, digest_of(source) if isinstance(source, Tensor) else self.digest)
 
     def entry(self, split: tuple[str, str], encode: Encoder) -> Entry:
         """Without a picture where the classifier is evaluated on it: the check of its accuracy has a larger one."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from deepscope.checks.check import Check
+from deepscope.checks.copies import copies
 from deepscope.checks.given_data import audit_data
 from deepscope.checks.pace import Pace, Work
 from deepscope.command import Budget, Headline
@@ -47,7 +48,8 @@ class Leaks(Check):
         """Audit every image."""
         if self.model != DEFAULT:  # what cannot be decoded as a picture may be a whole stack of channels
             require(load_model(self.model, session), "leaks", RGB)
-        result = present(audit_data(self.data, session, figures=8, listed=self._listed))
+        found = audit_data(self.data, session, figures=8, listed=self._listed)
+        result = present(found)
         count = {name: round(value) for name, value in result.metrics.items()}
         text = (
             f"{count['images']} images: {count['corrupt']} corrupt; {count['duplicates/exact']} exact copies, "
@@ -56,7 +58,7 @@ class Leaks(Check):
             f"{count['duplicates/near-across-splits']} across the splits."
         )
         advice = (block for block in result.blocks if not (isinstance(block, Note) and block.level == "verdict"))
-        return replace(result, blocks=(Note(text, "Leaks", "verdict"), *advice))
+        return replace(result, blocks=(Note(text, "Leaks", "verdict"), *advice, *copies(found, self.data, session)))
 
     @property
     def _listed(self) -> bool:

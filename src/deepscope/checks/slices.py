@@ -17,13 +17,15 @@ from deepscope.checks.pace import Pace, Work
 from deepscope.command import Budget, Headline
 from deepscope.concepts import nearest
 from deepscope.errors import DeepscopeError
+from deepscope.gallery import Entry, Gallery
 from deepscope.inputs import Given, Photos, read_photos, stream_photos
 from deepscope.inputs.given import Item
 from deepscope.models import VisionModel
 from deepscope.models.capabilities import require_one_class
 from deepscope.presenters.batch import origin_of
+from deepscope.presenters.gallery import key_of, names_of
 from deepscope.presenters.shown import origin
-from deepscope.presenters.slices import concepts_of, present
+from deepscope.presenters.slices import concepts_of, present, said
 from deepscope.results import Block, Note, Provenance, Result
 from deepscope.session import Session
 from deepscope.settings import Count, Overrides
@@ -86,7 +88,8 @@ class Slices(Check):
         result = present(found)
         verdict, *rest = result.blocks
         near = _nearest(held.model, items, found, session)
-        return replace(result, blocks=(verdict, *held.notes, *near, *rest), provenance=provenance)
+        blocks = (verdict, *held.notes, *near, *rest, *_gallery(found, photos))
+        return replace(result, blocks=blocks, provenance=provenance)
 
     def headline(self, result: Result) -> Headline | None:
         """How many groups of images fail more often than others."""
@@ -161,3 +164,17 @@ def _too_few(name: str, count: int, notes: Sequence[Block], provenance: Provenan
     text = f"{count} images are too few to find slices and to test them: give at least {FEWEST}."
     note = Note(text, "Failing slices", "verdict")
     return Result(f"Where {name} fails more often", blocks=(note, *notes), provenance=provenance)
+
+
+def _gallery(found: Found, photos: Photos) -> list[Gallery]:
+    """The images of each confirmed slice, in both halves. Their pictures are those of the check of accuracy."""
+    digests = dict(zip(photos.paths, photos.digests, strict=True))
+    flags: dict[int, dict[str, str]] = {}
+    for number, one in enumerate(found.confirmed, 1):
+        for half, rows in (("confirmed", one.rows), ("found", one.finders)):
+            why = f"{said(one)}. Errors {one.errors}, elsewhere {one.elsewhere}. This image {half} the slice."
+            for row in rows.tolist():
+                flags.setdefault(row, {})[f"failing slice {number}"] = why
+    paths = [(found.paths[row], own) for row, own in sorted(flags.items())]
+    entries = [Entry(key_of(path, digests[path]), *names_of(path), flags=own) for path, own in paths]
+    return [Gallery(tuple(entries), title="The images of failing slices")] if entries else []

@@ -33,9 +33,10 @@ class SavedFolder(ModelSource):
     """A folder that `transfer fit` wrote, by its path."""
 
     rank: ClassVar[int] = -1
+    patterns: ClassVar[tuple[str, ...]] = (f"*/{CLASSIFIER.description}",)
 
     def entries(self, session: Session) -> Iterator[Entry]:
-        """None: such folders lie where people put them."""
+        """None besides those in `weights/`: such folders lie where people put them."""
         return iter(())
 
     def open(self, name: str, session: Session) -> VisionModel | None:

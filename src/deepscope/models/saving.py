@@ -58,8 +58,8 @@ def save_model(model: VisionModel, path: str | Path, *, architecture: str = "") 
         return _save_classifier(model, model.network, Path(path))
     if not (named := architecture or model.architecture):
         raise UnsupportedError(
-            f"nothing says how to rebuild the network of {model.name}: name its architecture, such "
-            "as architecture='torchvision:resnet18'",
+            f"nothing says how to rebuild the network of {model.name}: where torchvision or timm defines it, name it "
+            "from Python: save_model(model, path, architecture='torchvision:resnet18')",
             what="save_model",
         )
     known = model.categories == imagenet.categories()

@@ -37,11 +37,12 @@ class WeightsFile(ModelSource):
     rank: ClassVar[int] = 1
 
     def entries(self, session: Session) -> Iterator[Entry]:
-        """Every file in `weights/`; one that holds only features goes by its architecture's name."""
-        for path in sorted((session.home / "weights").glob("*.safetensors")):
+        """Every file and folder in `weights/`; one that holds only features goes by its architecture's name."""
+        weights = session.home / "weights"
+        for path in sorted((*weights.glob("*.safetensors"), *weights.glob(f"*/{FILE}"))):
             try:
                 if describes_itself(path):
-                    yield _entry(path)
+                    yield _entry(path, _name(path) if path.parent == weights else path.parent.name)
             except DeepscopeError as error:
                 session.note(f"left out: {error}")
 
@@ -101,12 +102,13 @@ def read(path: Path) -> VisionModel:
     )
 
 
-def _entry(path: Path) -> Entry:
+def _entry(path: Path, name: str) -> Entry:
     about, _ = _read_header(path)
     part = bool(about.get("part"))
-    weights = f"weights/{path.name}{' (features only)' if part else ''}"
+    place = path.parent.name if name == path.parent.name else path.name
+    weights = f"weights/{place}{' (features only)' if part else ''}"
     try:
-        return Entry(_name(path), _architecture(about), weights, True, _preprocessing(about), features_only=part)
+        return Entry(name, _architecture(about), weights, True, _preprocessing(about), features_only=part)
     except DeepscopeError as error:
         raise FileError(f"{path}: {error}", path=path) from None
 

@@ -39,12 +39,13 @@ def _verdict(found: Slices) -> Note:
     more, those = ("slices fail", "these") if count > 1 else ("slice fails", "this one")
     text = (
         f"{count} {more} more often: {tested}, and the other half confirms {those} (at most {LEVEL:.0%} false "
-        f"discoveries). The clearest: {_said(worst)}, errors {worst.errors}, elsewhere {worst.elsewhere}."
+        f"discoveries). The clearest: {said(worst)}, errors {worst.errors}, elsewhere {worst.elsewhere}."
     )
     return Note(text, "Failing slices", "verdict")
 
 
-def _said(found: Slice) -> str:
+def said(found: Slice) -> str:
+    """What a slice shows, and what tells its images from the others."""
     classes = ", ".join(f"{share:.0%} {name}" for name, share in found.classes[:2])
     name, auroc = found.properties[0]
     return f"{classes}; {name} {'higher' if auroc > 0.5 else 'lower'} (AUROC {auroc:.2f})"
@@ -55,7 +56,7 @@ def _figures(found: Slices) -> list[Block]:
     for each in found.confirmed:
         rows = [row for row in found.pictures if row in set(each.rows.tolist())]
         cells = tuple(_cell(found, row) for row in rows)
-        grids.append(ImageGrid((cells,), _said(each), f"Errors {each.errors}, elsewhere {each.elsewhere}."))
+        grids.append(ImageGrid((cells,), said(each), f"Errors {each.errors}, elsewhere {each.elsewhere}."))
     return grids
 
 
@@ -78,7 +79,7 @@ def concepts_of(found: Slices, near: Sequence[Sequence[Near]], pixels: Tensor) -
         )
         text = "Parts that its images show more than others; the AUROC says how well the part alone tells them apart."
         if rows:
-            grids.append(ImageGrid(rows, f"Nearest concepts of the slice: {_said(each)}", text))
+            grids.append(ImageGrid(rows, f"Nearest concepts of the slice: {said(each)}", text))
     return tuple(grids)
 
 
@@ -90,7 +91,7 @@ def _cell(found: Slices, row: int) -> Picture:
 
 def _table(found: Slices) -> Table:
     rows = tuple(
-        (_said(each), len(each.rows), each.errors.value, each.elsewhere.value, each.p_value, each.q_value)
+        (said(each), len(each.rows), each.errors.value, each.elsewhere.value, each.p_value, each.q_value)
         for each in found.slices
     )
     columns = (
