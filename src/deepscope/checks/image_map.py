@@ -15,13 +15,14 @@ from torch.nn import functional
 
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
+from deepscope.checks.pace import Pace, Work
 from deepscope.command import Budget, Headline
 from deepscope.errors import MissingExtraError
 from deepscope.features import class_layer_input, extract
 from deepscope.gallery import Entry, Gallery, Near, Projection
 from deepscope.inputs import labelled_answers
 from deepscope.inputs.examples import thumbnail_of
-from deepscope.inputs.given import Item
+from deepscope.inputs.given import Item, digest_of
 from deepscope.models import VisionModel
 from deepscope.models.capabilities import LAYERS, RGB, require, require_one_class
 from deepscope.presenters.gallery import Encoder, key_of, names_of
@@ -77,6 +78,11 @@ class ImageMap(Check):
     def within(cls, budget: Budget, *, data: str, model: str) -> ImageMap:
         """Some hundred images, or three thousand."""
         return cls(data, model=model) if budget == "full" else cls(data, model=model, limit=500, training=250)
+
+    def work(self, known: Pace) -> Work:
+        """The features of every image."""
+        count = min(self.limit, known.images) + min(self.training, known.train)
+        return Work(passes=count, seconds=0.002 * count)
 
     def run(self, session: Session) -> Result:
         """Compute the features, and project them."""
@@ -180,7 +186,8 @@ class _Placed:
     @property
     def key(self) -> str:
         """Names it among the galleries of all checks."""
-        return key_of(self.item.path, self.digest)
+        source = self.item.source  # features are kept by a digest that holds the shape of a tensor too
+        return key_of(self.item.path, digest_of(source) if isinstance(source, Tensor) else self.digest)
 
     def entry(self, split: tuple[str, str], encode: Encoder) -> Entry:
         """Without a picture where the classifier is evaluated on it: the check of its accuracy has a larger one."""

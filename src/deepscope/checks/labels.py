@@ -10,6 +10,7 @@ from deepscope.batch import Sharding, run
 from deepscope.checks.check import Check
 from deepscope.checks.given_data import labelled
 from deepscope.checks.many_images import folders_of
+from deepscope.checks.pace import Pace, Work
 from deepscope.command import Budget
 from deepscope.features.job import FeaturesJob
 from deepscope.models import load_model
@@ -53,6 +54,11 @@ class Labels(Check):
     def within(cls, budget: Budget, *, data: str, model: str) -> Labels:
         """Some hundred images, or all."""
         return cls(data, model=model, limit=1000 if budget == "quick" else None)
+
+    def work(self, known: Pace) -> Work:
+        """The features of every training image, and cross-validated classifiers on them."""
+        count = min(self.limit or known.images, known.train or known.images)
+        return Work(passes=count, seconds=0.02 * count)
 
     def run(self, session: Session) -> Result:
         """Cross-validate on the model's features, and compare with the labels."""

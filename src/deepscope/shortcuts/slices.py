@@ -41,6 +41,7 @@ class Slice:
 
     Attributes:
         rows: its images in the second half.
+        finders: its images in the first half, whose errors made it a slice.
         errors: the share of them that is classified wrong.
         elsewhere: the same of the other images of the second half.
         p_value: of Fisher's exact test, one-sided, on the second half.
@@ -50,6 +51,7 @@ class Slice:
     """
 
     rows: NDArray[np.int64]
+    finders: NDArray[np.int64]
     errors: Estimate
     elsewhere: Estimate
     p_value: float
@@ -196,19 +198,20 @@ def examined(
 
     average = wrong[first].mean()
     chosen = [each for each in np.unique(members[first]) if wrong[first & (members == each)].mean() > average]
-    inside = [np.flatnonzero(~first & (members == each)) for each in chosen]
-    inside = [rows for rows in inside if len(rows)]
+    halves = [tuple(np.flatnonzero(half & (members == each)) for half in (~first, first)) for each in chosen]
+    halves = [(rows, finders) for rows, finders in halves if len(rows)]
+    inside = [rows for rows, _ in halves]
     if not inside:
         return ()
     total, bad = int((~first).sum()), int(wrong[~first].sum())
     p_values = [float(stats.hypergeom.sf(int(wrong[rows].sum()) - 1, total, bad, len(rows))) for rows in inside]
     q_values = stats.false_discovery_control(p_values)
     made = []
-    for rows, p_value, q_value in zip(inside, p_values, q_values):
+    for (rows, finders), p_value, q_value in zip(halves, p_values, q_values):
         count, size = int(wrong[rows].sum()), len(rows)
         errors, elsewhere = proportion(count, size), proportion(bad - count, total - size)
         described = _properties(np.isin(shown, rows), values), _classes(labels[rows])
-        made.append(Slice(rows, errors, elsewhere, p_value, float(q_value), *described))
+        made.append(Slice(rows, finders, errors, elsewhere, p_value, float(q_value), *described))
     return tuple(sorted(made, key=lambda each: each.p_value))
 
 
