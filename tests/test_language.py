@@ -6,7 +6,7 @@ import ast
 import io
 import re
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -75,32 +75,41 @@ def _name(module: Path) -> str:
     return module.relative_to(ROOT).as_posix()
 
 
-@pytest.mark.parametrize("module", MODULES, ids=_name)
-def test_an_error_says_by_its_type_what_it_concerns(module: Path) -> None:
-    calls = (node for node in ast.walk(_tree(module)) if isinstance(node, ast.Call))
-    plain = [node.lineno for node in calls if ast.unparse(node.func).endswith("DeepscopeError")]
-    assert not plain, f"{_name(module)}: raise a subclass of DeepscopeError in lines {plain}"
+def _found(of: Callable[[Path], object], modules: Iterable[Path] = MODULES) -> dict[str, object]:
+    """What is wrong in each module where something is: a test per module would take longer than its own work."""
+    return {_name(module): wrong for module in modules if (wrong := of(module))}
 
 
-@pytest.mark.parametrize("module", [path for path in MODULES if not _name(path).startswith("cli/")], ids=_name)
-def test_no_message_below_the_command_line_writes_a_flag(module: Path) -> None:
+def test_an_error_says_by_its_type_what_it_concerns() -> None:
+    def plain(module: Path) -> list[int]:
+        calls = (node for node in ast.walk(_tree(module)) if isinstance(node, ast.Call))
+        return [node.lineno for node in calls if ast.unparse(node.func).endswith("DeepscopeError")]
+
+    assert _found(plain) == {}, "raise a subclass of DeepscopeError in these lines"
+
+
+def test_no_message_below_the_command_line_writes_a_flag() -> None:
     """A message names the setting, `{setting}` in a SettingError; only a command's may quote a whole command line."""
-    if _name(module) in _WRITES_FLAGS:
-        return
-    texts, quoted = _texts(_tree(module)), _COMMAND_LINE if _is_command(module) else re.compile("(?!)")
-    flags = [text for text in texts if _FLAG.search(quoted.sub("", text))]
-    assert not flags, f"{_name(module)} writes flags: {flags}"
+
+    def flags(module: Path) -> list[str]:
+        quoted = _COMMAND_LINE if _is_command(module) else re.compile("(?!)")
+        return [text for text in _texts(_tree(module)) if _FLAG.search(quoted.sub("", text))]
+
+    below = (path for path in MODULES if not _name(path).startswith("cli/") and _name(path) not in _WRITES_FLAGS)
+    assert _found(flags, below) == {}
 
 
-@pytest.mark.parametrize("module", MODULES, ids=_name)
-def test_no_docstring_below_the_commands_writes_a_flag(module: Path) -> None:
+def test_no_docstring_below_the_commands_writes_a_flag() -> None:
     """A study's docstring is its help on the command line, and its documentation in Python."""
-    if _name(module).startswith("cli/") or _is_command(module) or _name(module) in _WRITES_FLAGS:
-        return
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    nodes = (node for node in ast.walk(_tree(module)) if isinstance(node, documented))
-    flags = [text for node in nodes if _FLAG.search(text := ast.get_docstring(node) or "")]
-    assert not flags, f"{_name(module)} documents flags: {flags}"
+
+    def flags(module: Path) -> list[str]:
+        if _name(module).startswith("cli/") or _is_command(module) or _name(module) in _WRITES_FLAGS:
+            return []
+        documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        nodes = (node for node in ast.walk(_tree(module)) if isinstance(node, documented))
+        return [text for node in nodes if _FLAG.search(text := ast.get_docstring(node) or "")]
+
+    assert _found(flags) == {}
 
 
 def _is_command(module: Path) -> bool:
@@ -139,13 +148,15 @@ def _assigns_example(node: ast.Assign | ast.AnnAssign) -> bool:
     return any(ast.unparse(target).split(".")[-1] in {"example", "example_flags"} for target in targets)
 
 
-@pytest.mark.parametrize("module", MODULES, ids=_name)
-def test_code_speaks_plain_english(module: Path) -> None:
+def test_code_speaks_plain_english() -> None:
     """Messages, titles, docstrings and comments; single words are names, of old flags and of files, say."""
-    tokens = tokenize.generate_tokens(io.StringIO(module.read_text(encoding="utf-8")).readline)
-    texts = [token for token in tokens if token.type in _TEXTS and " " in token.string]
-    found = [f"line {token.start[0]}: {phrase!r}" for token in texts for phrase in _dialect(token.string)]
-    assert not found, f"{_name(module)} says {', '.join(found)}: see DIALECT"
+
+    def phrases(module: Path) -> list[str]:
+        tokens = tokenize.generate_tokens(io.StringIO(module.read_text(encoding="utf-8")).readline)
+        texts = [token for token in tokens if token.type in _TEXTS and " " in token.string]
+        return [f"line {token.start[0]}: {phrase}" for token in texts for phrase in _dialect(token.string)]
+
+    assert _found(phrases) == {}, "see DIALECT"
 
 
 _TEXTS = {tokenize.STRING, tokenize.COMMENT, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}

@@ -55,9 +55,9 @@ def test_imports_run_one_way() -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_no_module_is_a_drawer_for_everything(module: str) -> None:
-    assert module.rpartition(".")[2] not in {"utils", "util", "helpers", "common", "misc", "tools"}
+def test_no_module_is_a_drawer_for_everything() -> None:
+    drawers = {"utils", "util", "helpers", "common", "misc", "tools"}
+    assert [module for module in MODULES if module.rpartition(".")[2] in drawers] == []
 
 
 def test_only_render_imports_matplotlib() -> None:
