@@ -183,12 +183,13 @@ class Counted(nn.Module):
         inputs.register_hook(of_inputs)
 
     def _run(self, inputs: Tensor, rows: Tensor | None, *, quick: bool) -> Tensor:
-        known = rows is not None and isinstance(self.network, nearby.Nearby)
+        network = self.network
+        known = isinstance(network, nearby.Nearby) and rows is not None
         with (
-            self.network.made_from(rows) if known else nullcontext(),
+            network.made_from(rows) if known else nullcontext(),
             torch.autocast(inputs.device.type, torch.bfloat16, enabled=quick),
         ):
-            return self.fast.run(lambda: self.outputs(self.network, inputs))
+            return self.fast.run(lambda: self.outputs(network, inputs))
 
 
 def ask(model: VisionModel, points: Tensor, rows: Tensor) -> Tensor:
