@@ -184,9 +184,8 @@ class Counted(nn.Module):
 
     def _run(self, inputs: Tensor, rows: Tensor | None, *, quick: bool) -> Tensor:
         network = self.network
-        known = isinstance(network, nearby.Nearby) and rows is not None
         with (
-            network.made_from(rows) if known else nullcontext(),
+            network.made_from(rows) if isinstance(network, nearby.Nearby) else nullcontext(),
             torch.autocast(inputs.device.type, torch.bfloat16, enabled=quick),
         ):
             return self.fast.run(lambda: self.outputs(network, inputs))

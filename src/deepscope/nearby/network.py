@@ -72,8 +72,8 @@ class Nearby(nn.Module):
         self._rows: Tensor | None = None
 
     @contextmanager
-    def made_from(self, rows: Tensor) -> Iterator[None]:
-        """Inside, the inputs (n, ...) are made from the known images in these rows (n,)."""
+    def made_from(self, rows: Tensor | None) -> Iterator[None]:
+        """Inside, the inputs (n, ...) are made from the known images in these rows (n,); None where that is unknown."""
         self._rows = rows
         try:
             yield
