@@ -1,19 +1,23 @@
 """The worst case over attacks beside torchattacks' AutoAttack, and HopSkipJump beside foolbox's, on handwritten digits.
 
-    python benchmarks/worst_case.py [--norms linf l2] [--images 200] [--small] [--json]
+    python benchmarks/worst_case.py [--norms linf l2 l1] [--images 200] [--small] [--json]
 
 A small network is trained on the bundled MNIST extract. Both sides attack the same test digits, which it gets right, at
-the same radius, with rounding off; a verdict is whether any attack of the sequence succeeded.
+the same radius, with rounding off; a verdict is whether any attack of the sequence succeeded. In L1 the peer is adv-lib
+(`pip install --no-deps adv-lib`), which has no Square: its sequence is AutoPGD, targeted AutoPGD and FAB.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -33,8 +37,7 @@ with warnings.catch_warnings():
     from foolbox.attacks.hop_skip_jump import HopSkipJumpAttack
     from foolbox.models.pytorch import PyTorchModel
 
-RADII: dict[BallNorm, float] = {"linf": 0.06, "l2": 1.0}
-"""torchattacks has no L1: its FAB stops there with an UnboundLocalError (3.5.1)."""
+RADII: dict[BallNorm, float] = {"linf": 0.06, "l2": 1.0, "l1": 12.0}
 QUERIES = 1000
 
 
@@ -93,17 +96,9 @@ def ours(model: VisionModel, pixels: Tensor, labels: Tensor, norm: BallNorm, str
 
 
 def theirs(model: VisionModel, pixels: Tensor, labels: Tensor, norm: BallNorm, strength: Strength) -> dict[str, Any]:
-    """The same with torchattacks: APGD on cross-entropy, targeted APGD, targeted FAB and Square."""
+    """The same with the peer."""
     left, stages, radius = torch.ones(len(pixels), dtype=torch.bool), {}, RADII[norm]
-    name = norm.capitalize()
-    network, steps = model.network.eval(), strength.steps
-    sequence = {
-        "auto-pgd": torchattacks.APGD(network, norm=name, eps=radius, steps=steps),
-        "auto-pgd-targeted": torchattacks.APGDT(network, norm=name, eps=radius, steps=steps, n_classes=10),
-        "fab": torchattacks.FAB(network, norm=name, eps=radius, steps=steps, multi_targeted=True, n_classes=10),
-        "square": torchattacks.Square(network, norm=name, eps=radius, n_queries=strength.queries),
-    }
-    for stage, attack in sequence.items():
+    for stage, attack in peers(model, norm, strength).items():
         rows = left.nonzero()[:, 0]
         moved = attack(pixels[rows], labels[rows]).detach()
         far = distance(moved, pixels[rows], norm)
@@ -114,6 +109,28 @@ def theirs(model: VisionModel, pixels: Tensor, labels: Tensor, norm: BallNorm, s
     return {"misled": ~left, "stages": stages}
 
 
+def peers(model: VisionModel, norm: BallNorm, strength: Strength) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
+    """The peer's attacks, in order: in L1, where torchattacks' FAB stops with an UnboundLocalError, adv-lib's."""
+    network, steps, radius, name = model.network.eval(), strength.steps, RADII[norm], norm.capitalize()
+    if norm == "l1":
+        sys.modules.setdefault("visdom", ModuleType("visdom"))  # adv-lib imports a logger that draws with it
+        from adv_lib.attacks import apgd, apgd_targeted, fab
+
+        return {
+            "auto-pgd": lambda x, y: apgd(network, x, y, radius, 1, loss_function="ce", n_iter=steps),
+            "auto-pgd-targeted": lambda x, y: apgd_targeted(
+                network, x, y, radius, 1, n_iter=steps, num_targets=strength.targets, use_large_reps=True
+            ),
+            "fab": lambda x, y: fab(network, x, y, 1, n_iter=steps, restarts=strength.targets, targeted_restarts=True),
+        }
+    return {
+        "auto-pgd": torchattacks.APGD(network, norm=name, eps=radius, steps=steps),
+        "auto-pgd-targeted": torchattacks.APGDT(network, norm=name, eps=radius, steps=steps, n_classes=10),
+        "fab": torchattacks.FAB(network, norm=name, eps=radius, steps=steps, multi_targeted=True, n_classes=10),
+        "square": torchattacks.Square(network, norm=name, eps=radius, n_queries=strength.queries),
+    }
+
+
 def agreement(norm: BallNorm, images: int, strength: Strength) -> dict[str, Any]:
     """On how many digits both sides give the same verdict."""
     model, pixels, labels = trained()
@@ -121,13 +138,13 @@ def agreement(norm: BallNorm, images: int, strength: Strength) -> dict[str, Any]
         right = (model(pixels).argmax(1) == labels).nonzero()[:images, 0]
     pixels, labels = pixels[right], labels[right]
     found: dict[str, Any] = {"norm": norm, "radius": RADII[norm], "images": len(right)}
-    for name, side in (("ours", ours), ("torchattacks", theirs)):
+    for name, side in (("ours", ours), ("peer", theirs)):
         start = time.process_time()
         found[name] = side(model, pixels, labels, norm, strength)
         found[name]["seconds"] = time.process_time() - start
-    mine, peer = (found[name].pop("misled") for name in ("ours", "torchattacks"))
+    mine, peer = (found[name].pop("misled") for name in ("ours", "peer"))
     same, alone, missed = (int(x.sum()) for x in (mine == peer, mine & ~peer, peer & ~mine))
-    return {**found, "same": same, "ours alone": alone, "torchattacks alone": missed, "misled": int(mine.sum())}
+    return {**found, "same": same, "ours alone": alone, "peer alone": missed, "misled": int(mine.sum())}
 
 
 def decisions(images: int) -> dict[str, float]:

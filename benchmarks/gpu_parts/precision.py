@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from deepscope import images as image_files
-from deepscope.attacks.counting import around
+from deepscope.attacks.counting import around, ask
 from deepscope.attributions.engine import gradient
 from deepscope.data.photographs import bundled_photographs
 from deepscope.features.inference import accelerated
@@ -130,17 +130,18 @@ def _nearby(check: Check, name: str) -> Outcome:
     model = large(name, check.device, small=check.small)
     base = images(1, model)
     with exact():
-        (near,) = around(model, base)
+        near = around(model, base)
         probes = base.repeat(8 if check.small else 64, 1, 1, 1)
         places = torch.randint(base.shape[2], (2, len(probes)), generator=rng(2)).to(check.device)
         rows = torch.arange(len(probes), device=check.device)
         probes[rows, :, places[0], places[1]] = 1
+        of = torch.zeros_like(rows)
         with torch.no_grad():
-            found, wanted = near(probes), model(probes)
+            found, wanted = ask(near, probes, of), model(probes)
 
     def run(asked: VisionModel) -> None:
         with torch.no_grad():
-            asked(probes)
+            ask(asked, probes, of)
 
     seconds = check.medians({"near": lambda: run(near), "plain": lambda: run(model)})
     on = near is not model

@@ -169,6 +169,26 @@ def test_evaluation_does_not_depend_on_the_batch() -> None:
         assert torch.equal(one.images, five.images)
 
 
+@pytest.mark.parametrize("attack", [Square(8 / 255, queries=30), OnePixel(queries=40, population=10), Boundary(40)])
+def test_queries_are_each_images_own_whatever_shares_its_passes(attack: Attack) -> None:
+    images = torch.randint(90, 165, (5, 3, 16, 16), generator=rng()).float()
+    images[0], images[1] = 127, 132
+    images[0, :, 0, 0] = 254  # the mean is just below the middle: any brighter pixel misleads
+    alone, shared = (attack_all(attack, images, (), size) for size in (1, 3))
+    assert torch.equal(alone.queries, shared.queries) and torch.equal(alone.images, shared.images)
+    assert len(set(alone.queries.tolist())) > 1 or isinstance(attack, Boundary)
+
+
+def test_square_fills_passes_with_queries_of_images_beyond_the_batch() -> None:
+    model, images, passes = brightness(), grey(*[100] * 7) * 255, []
+    model.network.register_forward_pre_hook(lambda _, given: passes.append(len(given[0])))
+    labels = torch.zeros(7).long()
+    run_attack(
+        Square(1 / 255, queries=4), model, Subjects(images.byte(), labels, Untargeted(labels)), QUIET, batch_size=4
+    )
+    assert passes[-12:] == [4, 3] * 4 + [4, 4, 3, 3]  # four queries, then the evaluation before and after
+
+
 def test_attacks_that_need_small_differences_of_logits_never_run_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr(Brightness, "forward", record(Brightness.forward, asked))

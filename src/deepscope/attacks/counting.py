@@ -183,25 +183,29 @@ class Counted(nn.Module):
         inputs.register_hook(of_inputs)
 
     def _run(self, inputs: Tensor, rows: Tensor | None, *, quick: bool) -> Tensor:
-        known = rows is not None and isinstance(self.network, nearby.Nearby)
+        network = self.network
         with (
-            self.network.made_from(rows) if known else nullcontext(),
+            network.made_from(rows) if isinstance(network, nearby.Nearby) else nullcontext(),
             torch.autocast(inputs.device.type, torch.bfloat16, enabled=quick),
         ):
-            return self.fast.run(lambda: self.outputs(self.network, inputs))
+            return self.fast.run(lambda: self.outputs(network, inputs))
 
 
 def ask(model: VisionModel, points: Tensor, rows: Tensor) -> Tensor:
     """(n, C) logits of points (n, 3, H, W) made from the images in `rows` (n,), whose queries are counted for them.
 
-    A counted model gets as many per pass as it was counted with; a GPU gets enough to be busy.
+    A counted model gets as many per pass as it was counted with; a GPU gets enough to be busy, and a network that
+    computes small windows all at once.
     """
     network = model.network
     if not isinstance(network, Counted):
         with network.made_from(rows) if isinstance(network, nearby.Nearby) else nullcontext():
             return model(points)
     size = network.size or len(points)
-    size = size if points.device.type == "cpu" else max(size, BUSY)
+    if points.device.type != "cpu":
+        size = max(size, BUSY)
+    elif isinstance(network.network, nearby.Nearby):
+        size = len(points)
     logits: list[Tensor] = []
     for part, own in zip(points.split(size), rows.split(size)):
         with network.cost.made_from(own):

@@ -72,8 +72,8 @@ class Nearby(nn.Module):
         self._rows: Tensor | None = None
 
     @contextmanager
-    def made_from(self, rows: Tensor) -> Iterator[None]:
-        """Inside, the inputs (n, ...) are made from the known images in these rows (n,)."""
+    def made_from(self, rows: Tensor | None) -> Iterator[None]:
+        """Inside, the inputs (n, ...) are made from the known images in these rows (n,); None where that is unknown."""
         self._rows = rows
         try:
             yield
@@ -107,12 +107,19 @@ def _extent(changed: Tensor) -> tuple[Tensor, int]:
 
 def _maps(graph: fx.GraphModule, bases: Tensor) -> dict[fx.Node, Tensor]:
     """The feature maps (K, H, W, C) of every node that puts them out."""
-    whole = fx.Interpreter(graph, garbage_collect_values=False)
-    whole.run(bases)
-    maps = {node: value for node, value in whole.env.items() if isinstance(value, Tensor) and value.ndim == 4}
-    place = {node: (value.data_ptr(), value.shape, value.stride()) for node, value in maps.items()}
-    kept = {place[node]: value.permute(0, 2, 3, 1).contiguous() for node, value in maps.items()}
-    return {node: kept[place[node]] for node in maps}  # a map that is changed in place is one map
+    kept: dict[fx.Node, list[Tensor]] = {}
+    owner: dict[fx.Node, fx.Node] = {}
+    for base in bases.split(1):  # one by one: a run holds all its maps until it ends
+        whole = fx.Interpreter(graph, garbage_collect_values=False)
+        whole.run(base)
+        maps = {node: value for node, value in whole.env.items() if isinstance(value, Tensor) and value.ndim == 4}
+        first: dict[tuple[object, ...], fx.Node] = {}  # a map that is changed in place is one map
+        for node, value in maps.items():
+            owner[node] = first.setdefault((value.data_ptr(), value.shape, value.stride()), node)
+        for node in first.values():
+            kept.setdefault(node, []).append(maps[node].permute(0, 2, 3, 1).contiguous())
+    joined = {node: torch.cat(kept.pop(node)) for node in list(kept)}
+    return {node: joined[one] for node, one in owner.items()}
 
 
 class _Changed(fx.Interpreter):
