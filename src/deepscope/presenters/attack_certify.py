@@ -48,8 +48,8 @@ def _said(found: Certificates, abstained: int) -> str:
     accuracy = proportion(int(found.correct.sum()), len(found))
     return (
         f"The smoothed classifier is right on {accuracy} of the images and abstains on {abstained}. Each certificate "
-        f"holds with a probability of {1 - settings.alpha:g}: no change of a smaller L2 norm changes the prediction of "
-        "the smoothed classifier. It says nothing about the network without noise."
+        f"holds with a probability of {1 - settings.alpha:g}: no change of the network's input of a smaller L2 norm "
+        "changes the prediction of the smoothed classifier. It says nothing about the network without noise."
     )
 
 

@@ -30,6 +30,7 @@ def present(found: Abstention) -> Result:
         },
         blocks=(
             Note(_said(found), "Abstention", "verdict" if chosen.found else "warning"),
+            *_saved(found),
             _curve(found),
             *skipped_blocks(photos.skipped),
         ),
@@ -50,6 +51,15 @@ def _said(found: Abstention) -> str:
         f"is wrong with a probability of at most {found.error:g}. On {len(found)} other images, {found.coverage} are "
         f"answered, {found.selective} of them correctly."
     )
+
+
+def _saved(found: Abstention) -> tuple[Note, ...]:
+    if found.unsaved:
+        return (Note(f"The model is not saved with its threshold: {found.unsaved}.", "Not saved", "warning"),)
+    if found.saved is None:
+        return ()
+    text = f"{found.saved} is the model with its threshold: give it to `classify`, which then abstains."
+    return (Note(text, "Saved"),)
 
 
 def _curve(found: Abstention) -> Curves:

@@ -112,6 +112,11 @@ class _Image:
     kind: str = "figure"
 
     @property
+    def shape(self) -> str:
+        """Width by height, for the style sheet."""
+        return f"{self.width / max(1, self.height):.3f}"
+
+    @property
     def film_source(self) -> str:
         return data_uri("image/webp", self.film.webp) if self.film else ""
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 from deepscope.checks import Check
 from deepscope.checks.given_data import GivenData
 from deepscope.checks.held_out import held_out
+from deepscope.checks.pace import Pace
 from deepscope.command import Budget
 from deepscope.errors import SettingError, unknown
 from deepscope.gallery import Gallery
@@ -147,7 +148,7 @@ def audit(  # noqa: PLR0913  (the public face)
         if check not in members:
             raise unknown("check", check, members)
     listed = None if labels is None else str(labels)
-    held_out(model.name, name, session, listed)  # refused now rather than in every check
+    held = held_out(model.name, name, session, listed)  # refused now rather than in every check
     wanted = sorted(
         (member for name, member in members.items() if not checks or name in checks),
         key=lambda member: (member.chapter, member.name),
@@ -155,7 +156,7 @@ def audit(  # noqa: PLR0913  (the public face)
     chosen = [replace(member.within(budget, data=name, model=model.name), labels=listed) for member in wanted]
     key = hashlib.sha256(f"{model.identity}\0{place}".encode()).hexdigest()[:16]
     shelf = Shelf(session.cache / "audits" / key, session, model.identity)
-    *_, state = run(chosen, shelf, budget)
+    *_, state = run(chosen, shelf, budget, Pace.of(held, session))
     card = ModelCard.of(model, name, state.outcomes, assess(required, state.outcomes))
     return Audit(f"{model.name} on {Path(name).name}", state.said, state.outcomes, card)
 
