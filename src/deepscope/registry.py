@@ -30,7 +30,7 @@ _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 T = TypeVar("T", bound="Registered")
 
-EVERY_COMMAND = frozenset({"device", "engine", "json", "out", "precision", "quiet", "seed"})
+EVERY_COMMAND = frozenset({"device", "engine", "figure_format", "json", "out", "precision", "quiet", "seed"})
 """Settings that every command takes, whatever it runs."""
 ON_IMAGES = frozenset({"batch_size", "figures", "limit", "model", "paths", "target"})
 """Settings of the commands that run an attack or an attribution method on images."""
