@@ -30,7 +30,7 @@ _VALUE, _MOST_BARS, _STEP = 36.0, 40, 16.0
 _LABELS, _BARS = (130.0, 92.0), (110.0, 64.0)
 """Room for labels and bars, of one chart in a row and of more."""
 _WORD = 84.0
-"""A column is made so much wider than its pictures, at most, that no word of its texts is broken."""
+"""The width up to which a column grows beyond its pictures, so that no word of its texts is broken."""
 
 
 class _Content(Protocol):
