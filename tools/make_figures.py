@@ -47,9 +47,9 @@ class Figure:
 
 
 FIGURES = {
-    "classify": Figure((("classify", _CAT, _COFFEE, _ROCKET, _MOTORCYCLE),), quick=True),
-    "explain": Figure((("explain", "grad-cam", _CAT, "--top", "2"),), quick=True),
-    "attack": Figure((("attack", "fooling", _CAT, _COFFEE, "--target", "toaster"),), quick=True),
+    "classify": Figure((("classify", _CAT, _COFFEE, _ROCKET, _MOTORCYCLE),), width=640, quick=True),
+    "explain": Figure((("explain", "grad-cam", _CAT, "--top", "2"),), width=1000, quick=True),
+    "attack": Figure((("attack", "fooling", _CAT, _COFFEE, "--target", "toaster"),), width=800, quick=True),
     "class-images": Figure((("visualize", *_TWENTY, "--model", "squeezenet1_0", "--precision", "bfloat16"),)),
     "digits": Figure(((*_TRAIN, "--conditional"), ("gan", "grid", "model"))),
     "clusters": Figure(((*_TRAIN, "--clusters", "50"), ("gan", "sample", "model"))),

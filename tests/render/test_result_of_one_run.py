@@ -115,10 +115,10 @@ def test_a_figure_that_fails_costs_neither_the_result_nor_other_figures(
 
     files = plots.files
 
-    def failing(block: Any) -> dict[str, bytes]:
+    def failing(block: Any, *form: Any) -> dict[str, bytes]:
         if block.title == "map 3 0":
             raise error
-        return files(block)
+        return files(block, *form)
 
     monkeypatch.setattr(plots, "files", failing)
     with pytest.raises(DeepscopeError, match=r"the result is in .*some figures are missing"):

@@ -163,7 +163,10 @@ def _image(block: Figure, films: bool) -> _Image:
 
     pixels = plots.draw(block, titled=False)
     assert pixels is not None
-    still = data_uri("image/webp", plots.compact(pixels))
+    still = data_uri("image/webp", bitmap := plots.compact(pixels))
+    if isinstance(block, Curves):  # lines are sharp at every size, and often smaller
+        drawing = plots.vector(block, "svg", titled=False)
+        still = data_uri("image/svg+xml", drawing) if len(drawing) < len(bitmap) else still
     moving = isinstance(block, Animation)
     density = 1 if moving else plots.DENSITY / plots.SHOWN
     return _Image(

@@ -20,7 +20,7 @@ SEQUENTIAL, MATRIX, DIVERGING = "magma", "Blues", "RdBu_r"
 
 
 def css() -> str:
-    """The colours as custom properties `figure-ink`, `figure-series-1` and so on."""
+    """The colours as custom properties, named after "figure": its ink, its first series and so on."""
     named = {"ink": INK, "muted": MUTED, "grey": GREY, "faint": FAINT, "accent": ACCENT, "mark": MARK}
     named |= {f"series-{place}": colour for place, colour in enumerate(SERIES, start=1)}
     return f".deepscope {{ {' '.join(f'--figure-{name}: {colour};' for name, colour in named.items())} }}\n"

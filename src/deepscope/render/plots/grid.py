@@ -22,14 +22,15 @@ WIDTH = 1.5 * COLUMN
 these take. Grids of more than six pictures side by side, or of two charts, are wider."""
 TALLEST = 5_000.0
 """CSS pixels of rows that are drawn; the rest is counted in a last line."""
-_ALONE, _PICTURE, _BESIDE, _CAPTIONED, _BARE = 300.0, 150.0, 96.0, 56.0, 36.0
-"""The longer side of a picture: of one alone; of others the most (beside charts too) and the least (without captions
-too)."""
+_ALONE, _PICTURE, _BESIDE = 300.0, 150.0, 96.0
+"""The longer side of a picture that stands alone, and at most of those in a row, and in a row with charts."""
+_CHARTED, _CAPTIONED, _BARE = 72.0, 56.0, 36.0
+"""Its least length beside charts, with a caption, and without one."""
 _VALUE, _MOST_BARS, _STEP = 36.0, 40, 16.0
 _LABELS, _BARS = (130.0, 92.0), (110.0, 64.0)
 """Room for labels and bars, of one chart in a row and of more."""
 _WORD = 84.0
-"""Up to this width, a column is made wider than its pictures where a word of its texts would be broken."""
+"""The width up to which a column grows beyond its pictures, so that no word of its texts is broken."""
 
 
 class _Content(Protocol):
@@ -62,15 +63,16 @@ def draw(grid: ImageGrid, title: str, caption: str) -> Canvas:
     headings = [fold(text, w + gap / 2, size=size, lines=3, bold=True) for text, w in zip(grid.columns, widths)]
     about = words(title, caption, width)
     y = about.top + (max(block_height(text, size) for text in headings) + 3 if headings else 0)
-    below = y + sum(heights[:shown]) - (gap if shown else 0) + block_height(rest, BODY)
-    canvas = Canvas(width, below + about.bottom)
+    end = y + sum(heights[:shown]) - (gap if shown else 0) + block_height(rest, BODY)
+    canvas = Canvas(width, end + about.bottom)
     canvas.words(about)
     for left, column, text in zip(lefts, widths, headings):
         canvas.text(left + column / 2, y - 3, text, size=size, across="center", down="bottom", bold=True)
     for row, texts, height, step in zip(rows[:shown], captions, tall, heights):
         for left, column, content, text in zip(lefts, widths, row, texts):
             content.draw(canvas, left + (column - content.width) / 2, y + (height - content.height) / 2)
-            canvas.text(left + column / 2, y + height + 1, text, size=CAPTION, colour=MUTED, across="center")
+            below = y + (height + content.height) / 2 + 1
+            canvas.text(left + column / 2, below, text, size=CAPTION, colour=MUTED, across="center")
         y += step
     canvas.text(MARGIN, y - gap, rest, colour=MUTED)
     return canvas
@@ -85,7 +87,7 @@ def _contents(grid: ImageGrid, columns: int) -> list[list[_Content]]:
     if columns == 1 and len(grid.rows) == 1:
         side = _ALONE
     else:
-        least = _CAPTIONED if charts or _captioned(grid) else _BARE
+        least = _CHARTED if charts else _CAPTIONED if _captioned(grid) else _BARE
         room = (WIDTH - beside - 2 * MARGIN) / max(1, columns - len(charts)) - 10
         side = min(_BESIDE if charts else _PICTURE, max(least, room))
     made = [[_content(cell, side, several) for cell in row] for row in grid.rows]
