@@ -69,7 +69,7 @@ class Likeness(nn.Module):
     def _of(cls, described: Tensor, limit: Tensor) -> Likeness:
         away = described - described.mean(0)
         covariance = away.T @ away / len(away) + _RIDGE * torch.eye(away.shape[1]).to(away)
-        return cls(described.mean(0), torch.linalg.inv(covariance), limit)
+        return cls(described.mean(0), torch.linalg.inv(covariance).contiguous(), limit)
 
     def distance(self, described: Tensor) -> Tensor:
         """(N, D) -> (N,) squared Mahalanobis distances."""
