@@ -8,7 +8,7 @@ import math
 import numpy as np
 from PIL import Image
 
-from deepscope.gallery import Adversarial, Encoded, Entry, Gallery, Measured, Near, Projection
+from deepscope.gallery import Adversarial, Copy, Encoded, Entry, Gallery, Measured, Near, Projection
 
 CLASSES = ("cat", "dog", "fox <b>")
 HOSTILE = '<img src=x onerror="alert(1)"></script><script>alert(2)</script>.jpg'
@@ -33,11 +33,20 @@ def gallery(count: int = 30, *, train: int = 10) -> Gallery:
     """Evaluated images, every third of them wrong, and training images.
 
     Image i shows class i % 3; a wrong one is taken for the next class. Its confidence is (i + 0.5) / count. The first
-    ten have a radius: i grey levels, and infinity for the last of them.
+    ten have a radius: i grey levels, and infinity for the last of them. Image 12 and the third training image are
+    copies; images 13 and 16 are in a failing slice.
     """
     entries = [_evaluated(row, count, train) for row in range(count)]
     entries += [
-        Entry(f"t{row}", f"train-{row}.jpg", f"data/train/train-{row}.jpg", webp(48, 900 + row), "train")
+        Entry(
+            f"t{row}",
+            f"train-{row}.jpg",
+            f"data/train/train-{row}.jpg",
+            webp(48, 900 + row),
+            "train",
+            flags={"leak": "A copy of image-12.jpg."} if row == 2 else {},
+            copies=(Copy("e12", "the same pixels"),) if row == 2 else (),
+        )
         for row in range(train)
     ]
     projection = Projection("t-SNE of the first 50 principal components", 0.9756, 12)
@@ -63,11 +72,22 @@ def _evaluated(row: int, count: int, train: int) -> Entry:
         right=not wrong,
         top=((CLASSES[predicted], confidence), (CLASSES[(predicted + 1) % 3], 1 - confidence)),
         values=values,
-        flags={"suspected label error": "Looks like fox <b> (97%)."} if row == 6 else {},
+        flags=_flags(row),
+        copies=(Copy("t2", "the same pixels"),) if row == 12 and train > 2 else (),
         maps={"saliency": webp(56, row, "RGBA"), "grad-cam": webp(56, row + 1, "RGBA")} if row < 4 else {},
         adversarial=_changed(row) if row in (1, 2) else None,
         near=tuple(Near(f"t{(row + step) % train}", 0.1 * (step + 1)) for step in range(2)) if train else (),
     )
+
+
+def _flags(row: int) -> dict[str, str]:
+    known = {
+        6: {"suspected label error": "Looks like fox <b> (97%)."},
+        12: {"leak": "A copy of train-2.jpg."},
+        13: {"failing slice 1": "Errors 60 %, elsewhere 20 %."},
+        16: {"failing slice 1": "Errors 60 %, elsewhere 20 %."},
+    }
+    return known.get(row, {})
 
 
 def _changed(row: int) -> Adversarial:

@@ -82,6 +82,14 @@ class Near:
 
 
 @dataclass(frozen=True)
+class Copy:
+    """Another image that is the same, or nearly: its key among the entries, and how alike the two are."""
+
+    key: str
+    said: str
+
+
+@dataclass(frozen=True)
 class Entry:
     """One image.
 
@@ -100,6 +108,7 @@ class Entry:
         maps: attribution method -> its map, to be laid over the picture: colours, transparent where weak.
         adversarial: None where none was found, or the image was not attacked.
         near: the most similar training images, nearest first.
+        copies: other images that are the same, or nearly.
         place: (x, y) on the map of the images; empty where it is not on it.
     """
 
@@ -117,6 +126,7 @@ class Entry:
     maps: Mapping[str, Encoded] = field(default_factory=dict[str, Encoded])
     adversarial: Adversarial | None = None
     near: tuple[Near, ...] = ()
+    copies: tuple[Copy, ...] = ()
     place: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
@@ -138,6 +148,7 @@ class Entry:
             top=self.top or other.top,
             adversarial=self.adversarial or other.adversarial,
             near=self.near or other.near,
+            copies=self.copies or other.copies,
             place=self.place or other.place,
             right=other.right if self.right is None else self.right,
             values={**other.values, **self.values},

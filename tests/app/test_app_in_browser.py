@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,9 +158,9 @@ def test_an_attack_is_shown_beside_its_difference(visit: Visit) -> None:
 
 
 def test_a_class_image_grows_and_stops(visit: Visit) -> None:
-    chosen = visit.page.locator("#dream ~ .ap-row select")
-    chosen.first.select_option("1")
-    chosen.last.select_option("320")
+    _, chosen, steps = visit.page.locator("#dream ~ .ap-row select:visible").all()
+    chosen.select_option("1")
+    steps.select_option("320")
     grow = visit.page.locator("#dream ~ .ap-row button")
     grow.click()
     visit.page.locator(".ap-grown p", has_text="of 320").wait_for()
@@ -168,6 +168,94 @@ def test_a_class_image_grows_and_stops(visit: Visit) -> None:
     grow.click()
     visit.page.locator(".ap-grown p", has_text="Stopped").wait_for()
     assert grow.inner_text() == "Grow" and visit.page.locator(".ap-dream").is_visible()
+
+
+def test_the_image_of_a_class_of_the_compared_model(visit: Visit, studio: Studio) -> None:
+    first, second = studio.models
+    shown = visit.page.locator("#dream ~ .ap-row select:visible")
+    shown.nth(0).select_option(label=second.name)
+    assert shown.nth(1).locator("option").count() == 1 + len(second.categories)
+    shown.nth(1).select_option(label=second.categories[2])
+    shown.nth(2).select_option("40")
+    visit.page.locator("#dream ~ .ap-row button").click()
+    visit.page.locator(".ap-grown p", has_text="Step 40 of 40").wait_for()
+    said = visit.page.locator(".ap-dream").get_attribute("alt")
+    assert said == f"The image of {second.categories[2]} to {second.name} after 40 steps"
+    assert "dreamer=1" in visit.page.url and "dream=2" in visit.page.url
+    shown.nth(0).select_option(label=first.name)
+    there = [str(place) for place, name in enumerate(first.categories) if name == second.categories[2]]
+    assert shown.nth(1).input_value() == "".join(there), "the class of the same name, where there is one"
+
+
+def test_a_costly_map_is_computed_on_request(visit: Visit) -> None:
+    page = visit.page
+    page.locator("#answers select").first.select_option("rise")
+    page.locator(".ap-costly", has_text="rise takes hundreds of passes").wait_for()
+    assert page.locator(".ap-both .ap-map").first.is_hidden(), "nothing was computed"
+    compute = page.locator(".ap-costly button").first
+    compute.focus()
+    page.keyboard.press("Enter")
+    page.locator(".ap-model .ex-help", has_text="The map is of").wait_for()
+    assert page.locator(".ap-both .ap-map").first.is_visible() and compute.is_hidden()
+    assert page.evaluate("document.activeElement.className") == "ap-panel ap-model"
+    visit.open(f"#{page.url.partition('#')[2]}")
+    assert page.locator(".ap-both .ap-map").first.is_visible(), "the server remembers it"
+    assert visit.said == []
+
+
+def test_a_costly_map_is_cancelled(visit: Visit, studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended, go_on = list[str](), threading.Event()
+
+    def slow(view: object, report: Callable[[object], object]) -> object:
+        try:
+            for passes in range(1, 1000):
+                report({"passes": passes, "most": 1000})
+                go_on.wait(0.02)
+        except Exception as error:
+            ended.append(type(error).__name__)
+            raise
+        return {}
+
+    monkeypatch.setattr(Studio, "explain", lambda self, view, report: slow(view, report))
+    page = visit.page
+    page.locator("#answers select").first.select_option("occlusion")
+    button = page.locator(".ap-costly button").first
+    button.click()
+    page.locator(".ap-costly", has_text="of at most 1,000 passes").wait_for()
+    assert button.inner_text() == "Cancel"
+    button.click()
+    page.locator(".ap-costly", has_text="Cancelled").wait_for()
+    page.locator("#answers select").first.select_option("saliency")
+    page.locator(".ap-model .ex-help", has_text="The map is of").wait_for()
+    assert ended == ["Cancelled"]
+
+
+def test_light_and_dark_by_the_switch_and_in_the_address(visit: Visit) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = visit.page.evaluate(ground)
+    visit.page.get_by_role("button", name="Switch between light and dark").click()
+    assert visit.page.evaluate(ground) != light and "theme=dark" in visit.page.url
+    dark = visit.page.evaluate(ground)
+    visit.open(f"#{visit.page.url.partition('#')[2]}")
+    assert visit.page.evaluate(ground) == dark
+
+
+def test_the_export_of_two_models_is_a_page_of_its_own(visit: Visit, studio: Studio, tmp_path: Path) -> None:
+    visit.page.get_by_label("Compare with tiny-vit").check()
+    visit.page.locator(".ap-model").nth(1).locator(".ex-bars li").first.wait_for()
+    with visit.page.expect_download() as download:
+        visit.page.get_by_role("button", name="Export the page").click()
+    download.value.save_as(tmp_path / "page.html")
+    context = visit.page.context.browser
+    assert context is not None
+    alone, asked = context.new_page(), list[str]()
+    alone.on("request", lambda request: asked.append(request.url))
+    alone.goto((tmp_path / "page.html").as_uri())
+    titles = alone.locator("article h2").all_inner_texts()
+    assert [title.rpartition(": ")[2] for title in titles] == [model.name for model in studio.models]
+    assert alone.evaluate("[...document.images].every((one) => one.naturalWidth > 0)")
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    alone.close()
 
 
 def test_views_are_kept_and_exported(visit: Visit, tmp_path: Path) -> None:

@@ -22,11 +22,13 @@ from starlette.testclient import TestClient
 import deepscope as ds
 from app_server import HOST, HOSTILE, TOKEN, opened
 from deepscope.app.asked import Choice, Look, Stroke
-from deepscope.app.pictures import choices, painted
+from deepscope.app.pictures import choices, lossless, painted
 from deepscope.app.studio import Studio
 from deepscope.app.web import application
 from deepscope.models import Preprocessing
 from deepscope.models.capabilities import Capabilities
+from deepscope.presenters.explained import heat
+from deepscope.render.plots import overlay
 from deepscope.visualization import preset
 from image_files import encoded, photograph
 from networks import tiny_model
@@ -131,6 +133,34 @@ def test_a_class_image_grows_to_that_of_visualize(client: TestClient, studio: St
     assert (levels(frames[-1]["picture"]) == expected).all()
 
 
+@pytest.mark.parametrize("method", ["rise", "kernel-shap"])
+def test_a_costly_map_is_that_of_explain_and_its_passes_are_counted(
+    client: TestClient, studio: Studio, folder: Path, method: str
+) -> None:
+    key = opened(client)["image"]
+    asked = {"image": key, "method": method, "target": 1}
+    before = look(client, **asked)
+    assert (before["map"], before["costly"], before["target"]) == ("", method, 1)
+    with client.stream("POST", "/api/explain", json=asked) as answer:
+        *counts, last = [json.loads(line) for line in answer.iter_lines()]
+    passes = [one["passes"] for one in counts]
+    assert passes == sorted(set(passes)) and len(passes) > 2
+    most = getattr(ds.attributions.Attribution.named(method), {"rise": "masks", "kernel-shap": "samples"}[method])
+    assert counts[-1]["most"] == most
+    model = studio.models[0]
+    wanted = ds.explain(model, folder / "a.png", method, target=1, session=studio.session)
+    assert last["map"] == lossless(overlay(heat(wanted.method, wanted.maps[0])))
+    assert look(client, **asked)["map"] == last["map"]
+    assert "Map" in client.post("/api/export", json={"looks": [asked]}).text
+
+
+def test_a_quick_method_is_not_for_the_stream(client: TestClient) -> None:
+    asked = {"image": opened(client)["image"], "method": "saliency"}
+    with client.stream("POST", "/api/explain", json=asked) as answer:
+        (line,) = answer.iter_lines()
+    assert "hundreds of passes" in json.loads(line)["error"]
+
+
 def test_a_session_is_exported_as_a_page_that_asks_for_nothing(client: TestClient) -> None:
     image = opened(client, HOSTILE)["image"]
     looks = [
@@ -205,7 +235,7 @@ def test_a_sent_image_is_held_in_memory_alone(client: TestClient, tmp_path: Path
         ("look", b'{"image": 3}'),
         ("look", b'{"image": "KEY", "model": 7}'),
         ("look", b'{"image": "KEY", "method": "nothing"}'),
-        ("look", b'{"image": "KEY", "method": "lime"}'),
+        ("explain", b'{"image": "KEY", "strokes": 3}'),
         ("look", b'{"image": "KEY", "target": 99}'),
         ("look", b'{"image": "KEY", "target": -1}'),
         ("look", b'{"image": "KEY", "strokes": [{"brush": "fire"}]}'),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deepscope.app.worker import Busy, Replaced, Worker
+from deepscope.app.worker import Busy, Cancelled, Replaced, Report, Worker
 
 
 def run(body: Coroutine[Any, Any, None]) -> None:
@@ -143,3 +143,47 @@ def test_a_stream_ends_where_a_newer_one_of_its_view_begins(worker: Worker) -> N
                 await anext(old)
 
     run(body())
+
+
+def test_a_long_step_reports_and_then_answers(worker: Worker) -> None:
+    async def body() -> None:
+        def compute(report: Report) -> str:
+            for count in range(3):
+                report(count)
+            return "done"
+
+        assert [said async for said in worker.watch("view", compute)] == [0, 1, 2, "done"]
+
+    run(body())
+
+
+@pytest.mark.parametrize("end", ["closed", "replaced"])
+def test_a_long_step_ends_where_nobody_waits_or_a_newer_one_does(worker: Worker, end: str) -> None:
+    ended, go_on = list[str](), threading.Event()
+
+    def compute(report: Report) -> None:
+        try:
+            report("begun")
+            go_on.wait(20)
+            report("more")
+        except (Cancelled, Replaced) as error:
+            ended.append(type(error).__name__.lower())
+            raise
+
+    async def body() -> None:
+        answers = worker.watch("view", compute)
+        assert await anext(answers) == "begun"
+        if end == "closed":
+            await answers.aclose()
+            go_on.set()
+            assert await worker.first("other", lambda: 7) == 7
+        else:
+            newer = asyncio.create_task(worker.first("view", lambda: 7))
+            await asyncio.sleep(0)
+            go_on.set()
+            with pytest.raises(Replaced):
+                await anext(answers)
+            assert await newer == 7
+
+    run(body())
+    assert ended == [{"closed": "cancelled", "replaced": "replaced"}[end]]

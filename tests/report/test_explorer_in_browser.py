@@ -236,6 +236,31 @@ def test_the_map_is_drawn_and_says_how_far_it_is_to_be_trusted(visit: Visit) -> 
     assert visit.page.locator(".ex-legend li").all_inner_texts() == ["test", "training"]
 
 
+def test_slices_and_leaks_are_found_in_the_list_and_by_the_links_of_their_section(visit: Visit) -> None:
+    visit.choose("Look at", "failing slice 1")
+    assert visit.files == _files(13, 16)
+    visit.choose("Look at", "leak")
+    assert visit.files == _files(12, 32) and visit.total == "2 of 40 images", "training images too"
+    link = visit.page.locator(".part").get_by_role("link", name="failing slice 1 (2)")
+    link.focus()
+    visit.page.keyboard.press("Enter")
+    visit.focuses("image-13.jpg, predicted dog, failing slice 1")
+    assert visit.files == _files(13, 16)
+    assert visit.page.url.endswith("#images")
+    pair = visit.page.get_by_role("list", name="Pairs of copies").get_by_role("link")
+    assert pair.inner_text() == "image-12.jpg and train-2.jpg: the same pixels"
+    pair.click()
+    visit.focuses("image-12.jpg, predicted cat, leak")
+    assert visit.files == _files(12, 32)
+    visit.page.keyboard.press("Enter")
+    dialog = visit.page.get_by_role("dialog")
+    told = dialog.inner_text()
+    assert "A copy of train-2.jpg." in told and "train-2.jpg, training image, the same pixels" in told
+    visit.page.keyboard.press("Escape")
+    visit.page.get_by_role("button", name="Remove the filter image-12.jpg and").click()
+    assert visit.total == "30 of 30 images"
+
+
 def _drag(visit: Visit, *corners: tuple[float, float]) -> None:
     box = visit.page.locator("canvas").bounding_box()
     assert box is not None

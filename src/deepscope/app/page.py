@@ -16,7 +16,7 @@ from deepscope.render.html import environment, styles
 
 _FOLDER = Path(__file__).parent
 _COMPONENTS = _FOLDER.parent / "render" / "components"
-_SHARED = ("elements.js", "bars.js")
+_SHARED = ("elements.js", "bars.js", "theme.js")
 """Components of the report's page that this one uses too."""
 
 

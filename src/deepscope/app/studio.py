@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from deepscope import images
-from deepscope.app.asked import Choice, Dream, Look
+from deepscope.app.asked import MOST_KEPT, Choice, Dream, Look
 from deepscope.app.pictures import LIMITS, UPLOAD, Held, Shelf, exact, lossless, painted, shown, thumbnails
 from deepscope.ascent import Streams
 from deepscope.attacks import PGD, AdversarialExamples, attack
@@ -20,6 +21,7 @@ from deepscope.attributions import Attribution, Explanations, explain
 from deepscope.classification import Classification, classify
 from deepscope.errors import DataError, SettingError
 from deepscope.models import VisionModel
+from deepscope.models.batching import watched
 from deepscope.models.capabilities import GRADIENTS, RGB, require, works
 from deepscope.names import visible
 from deepscope.presenters import attack as attack_presenter
@@ -59,6 +61,7 @@ class Studio:
     session: Session
     shelf: Shelf = field(init=False)
     _before: dict[tuple[str, int], Tensor] = field(init=False, default_factory=dict[tuple[str, int], Tensor])
+    _costly: dict[Look, Explanations] = field(init=False, default_factory=dict[Look, Explanations])
 
     def __post_init__(self) -> None:
         for model in self.models:
@@ -74,11 +77,13 @@ class Studio:
         return {"models": models, "choices": list(self.choices), "upload": UPLOAD}
 
     def _described(self, model: VisionModel) -> dict[str, Any]:
-        methods = [name for name, one in Attribution.members().items() if not one.costly and works(one, model)]
+        working = {name: one for name, one in Attribution.members().items() if works(one, model)}
+        methods = [name for name, one in working.items() if not one.costly]
         return {
             "name": visible(model.name),
             "classes": [visible(name) for name in model.categories],
             "methods": methods,
+            "costly": [name for name in working if name not in methods],
             "method": next((name for name in _PREFERRED if name in methods), methods[0] if methods else ""),
             "gradients": not model.capabilities.missing(GRADIENTS),
             "several": model.head.kind == "multilabel",
@@ -123,27 +128,53 @@ class Studio:
         }
 
     def look(self, asked: Look) -> dict[str, Any]:
-        """What a model sees in an image, and where; no map where that takes hundreds of passes."""
+        """What a model sees in an image, and where; the map of a costly method only where `explain` has computed it."""
         began = time.perf_counter()
-        model, found = self._model(asked.model), self._explained(asked)
+        return self._seen(asked, self._explained(asked), began)
+
+    def explain(self, asked: Look, report: Callable[[object], object]) -> dict[str, Any]:
+        """The same with the map of a costly method.
+
+        Args:
+            asked: the view.
+            report: takes {passes, most} after each batch of passes. What it raises ends the computation.
+        """
+        began, passes, most = time.perf_counter(), 0, 0
+        image, method = self._painted(asked), self._method(asked.model, asked.method)
+        if method is None or not method.costly:
+            raise SettingError("method", "must be one that takes hundreds of passes", got=asked.method)
+
+        def after(rows: int, total: int) -> None:
+            nonlocal passes, most
+            passes, most = passes + rows, max(most, getattr(method, "samples", total))
+            report({"passes": passes, "most": most})
+
+        with watched(after):
+            found = self._mapped(asked, image, method)
+        self._costly[_map(asked)] = found
+        while len(self._costly) > MOST_KEPT:
+            del self._costly[next(iter(self._costly))]
+        return self._seen(asked, found, began)
+
+    def _seen(self, asked: Look, found: Explanations | Classification, began: float) -> dict[str, Any]:
+        model = self._model(asked.model)
         if isinstance(found, Classification):
-            probabilities = by_class(found)[0]
-            return {
-                "top": _ranked(probabilities, self._untouched(asked, probabilities)),
-                "target": int(found.classes[0, 0]),
-                "picture": exact(model.displayed(found.pixels[0])),
-                "map": "",
-                "signed": False,
-                "seconds": time.perf_counter() - began,
-            }
-        attribution, target = found.maps[0], int(found.classes[0])
-        probabilities = found.photos.probabilities[0]
+            probabilities, pixels = by_class(found)[0], found.pixels[0]
+            target, layer, signed = int(found.classes[0, 0]), "", False
+            if asked.target is not None and self._method(asked.model, asked.method):
+                target = asked.target
+        else:
+            probabilities, pixels = found.photos.probabilities[0], found.photos.pixels[0]
+            target, signed = int(found.classes[0]), found.method.signed
+            layer = lossless(overlay(heat(found.method, found.maps[0])))
+        method = self._method(asked.model, asked.method)
         return {
             "top": _ranked(probabilities, self._untouched(asked, probabilities)),
             "target": target,
-            "picture": exact(model.displayed(found.photos.pixels[0])),
-            "map": lossless(overlay(heat(found.method, attribution))),
-            "signed": found.method.signed,
+            "picture": exact(model.displayed(pixels)),
+            "map": layer,
+            "signed": signed,
+            "costly": method.name if method is not None and method.costly else "",
             "seconds": time.perf_counter() - began,
         }
 
@@ -210,12 +241,7 @@ class Studio:
     def _method(self, place: int, name: str) -> Attribution | None:
         """The method of that name, or the first choice; None where the model works with no quick one."""
         name = name or self._described(self._model(place))["method"]
-        if not name:
-            return None
-        method = Attribution.named(name)
-        if method.costly:
-            raise SettingError("method", f"{name} takes hundreds of passes: run `deepscope explain {name}`")
-        return method
+        return Attribution.named(name) if name else None
 
     def _untouched(self, asked: Look, probabilities: Tensor) -> Tensor:
         """(C,) what the model says of the image without strokes; these are its probabilities where it has none."""
@@ -231,19 +257,32 @@ class Studio:
         return self._before.get(key, probabilities)
 
     def _explained(self, asked: Look) -> Explanations | Classification:
-        image = painted(self.shelf.get(asked.image).image, asked.strokes)
-        method = self._method(asked.model, asked.method)
-        if method is None:
+        """A costly map is not computed here: nothing would say how far it is."""
+        if (known := self._costly.get(_map(asked))) is not None:
+            return known
+        image, method = self._painted(asked), self._method(asked.model, asked.method)
+        if method is None or method.costly:
             return classify(self._model(asked.model), image, top=None, keep=1, session=self.session)
+        return self._mapped(asked, image, method)
+
+    def _mapped(self, asked: Look, image: Image, method: Attribution) -> Explanations:
         goal: dict[str, Any] = {"top": 1} if asked.target is None else {"target": asked.target}
         return explain(self._model(asked.model), image, method, keep=1, session=self.session, **goal)
+
+    def _painted(self, asked: Look) -> Image:
+        return painted(self.shelf.get(asked.image).image, asked.strokes)
 
     def _attacked(self, asked: Look) -> AdversarialExamples:
         if not asked.radius:
             raise SettingError("radius", "must be at least 1 grey level")
-        image = painted(self.shelf.get(asked.image).image, asked.strokes)
+        image = self._painted(asked)
         method = PGD(radius=asked.radius / 255, steps=10)
         return attack(self._model(asked.model), image, method, target=asked.goal, session=self.session)
+
+
+def _map(asked: Look) -> Look:
+    """What the map of a view depends on."""
+    return replace(asked, radius=0, goal=None)
 
 
 def _ranked(probabilities: Tensor, before: Tensor) -> list[list[float]]:

@@ -77,6 +77,7 @@ class _Routes:
             "choose": self.choose,
             "thumbnails": self.thumbnails,
             "look": self.look,
+            "explain": self.explain,
             "attack": self.attack,
             "dream": self.dream,
             "export": self.export,
@@ -123,7 +124,15 @@ class _Routes:
         wanted = asked.dream(asked.parsed(await self.body(request, _JSON)))
         frames = self.worker.run(_view(request), self.studio.dream(wanted))
         first = await anext(frames)  # an error that comes at once has a status of its own
-        return StreamingResponse(_lines(first, frames), media_type="application/x-ndjson")
+        return StreamingResponse(_lines(_pictured(first, frames)), media_type="application/x-ndjson")
+
+    async def explain(self, request: Request) -> Response:
+        """Lines of JSON while a costly map is computed, the map last. A closed connection stops it."""
+        from starlette.responses import StreamingResponse
+
+        view = asked.look(asked.parsed(await self.body(request, _JSON)))
+        lines = _lines(self.worker.watch(_view(request), lambda report: self.studio.explain(view, report)))
+        return StreamingResponse(lines, media_type="application/x-ndjson")
 
     async def computed(self, request: Request, answer: Callable[[], object]) -> Response:
         from starlette.responses import JSONResponse
@@ -186,13 +195,22 @@ def _said(error: Exception) -> tuple[int, str]:
             return 500, f"the server failed ({type(error).__name__}): its terminal says more"
 
 
-async def _lines(first: object, frames: AsyncGenerator[object, None]) -> AsyncIterator[bytes]:
-    """One line of JSON per picture; the last one says what failed, where something did."""
+async def _pictured(first: object, frames: AsyncGenerator[object, None]) -> AsyncGenerator[object, None]:
+    """The first frame, and those of the others that have a picture."""
     try:
-        yield _line(first)
+        yield first
         async for frame in frames:
             if "picture" in cast("dict[str, Any]", frame):
-                yield _line(frame)
+                yield frame
+    finally:
+        await frames.aclose()
+
+
+async def _lines(frames: AsyncGenerator[object, None]) -> AsyncIterator[bytes]:
+    """One line of JSON per answer; the last one says what failed, where something did."""
+    try:
+        async for frame in frames:
+            yield _line(frame)
     except Exception as error:
         yield _line({"error": _said(error)[1]})
     finally:

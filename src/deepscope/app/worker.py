@@ -37,6 +37,14 @@ class _Task:
     cancelled: bool = False
 
 
+Report = Callable[[object], None]
+"""Tells how far a step is. Raises Cancelled where nobody waits any more."""
+
+
+class Cancelled(Exception):
+    """Nobody waits for this step any more."""
+
+
 _END = object()
 
 
@@ -55,7 +63,7 @@ class Worker:
         self._thread = threading.Thread(target=self._work, name="deepscope-worker", daemon=True)
         self._thread.start()
 
-    async def run(self, view: str | None, steps: Iterator[object]) -> AsyncGenerator[object, None]:
+    def run(self, view: str | None, steps: Iterator[object]) -> AsyncGenerator[object, None]:
         """The answers of a computation, as they come. Closing the generator cancels it.
 
         Args:
@@ -66,13 +74,34 @@ class Worker:
             Busy: too many requests wait.
             Replaced: a newer request of this view came first.
         """
+        return self._answers(view, lambda _: steps)
+
+    def watch(self, view: str | None, compute: Callable[[Report], object]) -> AsyncGenerator[object, None]:
+        """The reports of a computation in one long step, then its answer. As `run`; others wait until it ends."""
+
+        def steps(task: _Task) -> Iterator[object]:
+            def report(said: object) -> None:
+                with self._changed:
+                    newer = any(one.view == task.view for one in self._waiting if task.view is not None)
+                if task.cancelled or newer or self._closed:
+                    raise Replaced if newer else Cancelled
+                task.tell(said)
+
+            yield compute(report)
+
+        return self._answers(view, steps)
+
+    async def _answers(
+        self, view: str | None, steps: Callable[[_Task], Iterator[object]]
+    ) -> AsyncGenerator[object, None]:
         loop, answers = asyncio.get_running_loop(), asyncio.Queue[object]()
 
         def tell(said: object) -> None:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(answers.put_nowait, said)
 
-        task = _Task(view, steps, tell)
+        task = _Task(view, iter(()), tell)
+        task.steps = steps(task)
         self._add(task)
         try:
             while (said := await answers.get()) is not _END:

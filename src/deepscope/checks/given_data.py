@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,10 +44,10 @@ class GivenData:
         if not len(given):
             raise DataError("no image was given: give (image, label) pairs, or a folder per class")
         if given.test is None:
-            return cls(given, None if train is None else Examples.of(train, session).training)
+            return cls(given, None if train is None else _apart(Examples.of(train, session).training))
         if train is not None:
             raise SettingError("train", "must be left out: the data has training images of its own")
-        return cls(given.held_out, given.training)
+        return cls(given.held_out, _apart(given.training))
 
     @property
     def digest(self) -> str:
@@ -57,11 +57,27 @@ class GivenData:
 
     def candidates(self) -> Iterator[Candidate]:
         """Every image with its split and class, as in the folders `train/CLASS` and `test/CLASS`."""
+        return (
+            Candidate(name, name.parts[0] if self.train else "", label, as_picture(source))
+            for name, label, source, _ in self._named()
+        )
+
+    def sources(self) -> dict[Path, tuple[Source, Path]]:
+        """Every image, and the name that the caller or its place gave it, by the path of its candidate."""
+        return {name: (source, path) for name, _, source, path in self._named()}
+
+    def _named(self) -> Iterator[tuple[Path, str, Source, Path]]:
         divided = [("", self.images)] if self.train is None else [("train", self.train), ("test", self.images)]
         for split, part in divided:
             for source, path, label in zip(part.sources, part.paths, part.labels):
                 name = part.classes[label]
-                yield Candidate(Path(split, name.replace("/", "_"), path.name), split, name, as_picture(source))
+                yield Path(split, name.replace("/", "_"), path.name), name, source, path
+
+
+def _apart(train: Examples) -> Examples:
+    """Training images from memory with names that no evaluated image has: both sets count from image-0."""
+    pairs = zip(train.sources, train.paths, strict=True)
+    return replace(train, paths=tuple(p if isinstance(s, (str, Path)) else Path("train", p) for s, p in pairs))
 
 
 def given_data(name: str, session: Session) -> GivenData | None:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from deepscope.checks.check import Check
+from deepscope.checks.copies import copies
 from deepscope.checks.given_data import audit_data
+from deepscope.checks.pace import Pace, Work
 from deepscope.command import Budget, Headline
 from deepscope.inputs import labels_beside
 from deepscope.models import DEFAULT, load_model
@@ -38,11 +40,16 @@ class Leaks(Check):
         """All of the data either way."""
         return cls(data, model=model)
 
+    def work(self, known: Pace) -> Work:
+        """Every image is opened and compared."""
+        return Work(seconds=0.02 * (known.images + known.train))
+
     def run(self, session: Session) -> Result:
         """Audit every image."""
         if self.model != DEFAULT:  # what cannot be decoded as a picture may be a whole stack of channels
             require(load_model(self.model, session), "leaks", RGB)
-        result = present(audit_data(self.data, session, figures=8, listed=self._listed))
+        found = audit_data(self.data, session, figures=8, listed=self._listed)
+        result = present(found)
         count = {name: round(value) for name, value in result.metrics.items()}
         text = (
             f"{count['images']} images: {count['corrupt']} corrupt; {count['duplicates/exact']} exact copies, "
@@ -51,7 +58,7 @@ class Leaks(Check):
             f"{count['duplicates/near-across-splits']} across the splits."
         )
         advice = (block for block in result.blocks if not (isinstance(block, Note) and block.level == "verdict"))
-        return replace(result, blocks=(Note(text, "Leaks", "verdict"), *advice))
+        return replace(result, blocks=(Note(text, "Leaks", "verdict"), *advice, *copies(found, self.data, session)))
 
     @property
     def _listed(self) -> bool:

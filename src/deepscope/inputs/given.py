@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,13 @@ class Item:
     path: Path
     label: Label = None
     named: str | None = None
+
+
+def digest_of(source: images.Source | Tensor) -> bytes:
+    """SHA-256 of an image as `inputs.reading` takes it: of its file, or of its pixels. Raises OSError and FileError."""
+    if isinstance(source, Tensor):
+        return hashlib.sha256(source.contiguous().numpy().tobytes()).digest()
+    return images.digest(source)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from deepscope import images
 from deepscope.errors import DataError, SettingError
-from deepscope.inputs.given import Images, Item, MultiHot, gather
+from deepscope.inputs.given import Images, Item, MultiHot, digest_of, gather
 from deepscope.inputs.truth import right_answers
 from deepscope.models import VisionModel
 from deepscope.session import Session
@@ -129,8 +128,7 @@ class _Reader:
         row, item = numbered
         source = item.source
         if isinstance(source, Tensor):
-            digest = hashlib.sha256(source.contiguous().numpy().tobytes()).digest()
-            pixels = source
+            digest, pixels = digest_of(source), source
         else:
             if isinstance(source, (str, Path)):
                 source = images.content(source)

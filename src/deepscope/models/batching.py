@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 import psutil
@@ -18,6 +20,23 @@ CPU_BUDGET = 3 * 2**27
 """Bytes of activations beyond which larger batches are slower on a CPU, because each allocates memory again."""
 GPU_BUDGET = 3 * 2**34
 """Bytes of activations that keep a large GPU busy: beyond them, batches only become harder to prepare ahead."""
+
+
+_Watcher = Callable[[int, int], object]
+_watching: ContextVar[_Watcher | None] = ContextVar("watching", default=None)
+
+
+@contextmanager
+def watched(watcher: _Watcher) -> Iterator[None]:
+    """Calls `watcher(rows, total)` after each batch that this thread runs inside: the rows of the batch, and of all.
+
+    What the watcher raises ends the computation, so it can cancel one of many passes.
+    """
+    token = _watching.set(watcher)
+    try:
+        yield
+    finally:
+        _watching.reset(token)
 
 
 def batches(
@@ -59,6 +78,8 @@ def batches(
                 text = "is too small: not even one image fits into its memory; choose a smaller model, or cpu"
                 raise SettingError("device", text) from None
             continue
+        if watcher := _watching.get():
+            watcher(rows.stop - rows.start, total)
         yield rows, output
         start = rows.stop
 

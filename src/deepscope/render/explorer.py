@@ -77,6 +77,7 @@ def _entry(entry: Entry, classes: dict[str, int], places: dict[str, int]) -> dic
         "maps": {visible(name): _picture(found) for name, found in entry.maps.items() if len(found)},
         "adversarial": entry.adversarial and _adversarial(entry.adversarial, classes),
         "near": [[places[one.key], _number(one.distance)] for one in entry.near if one.key in places],
+        "copies": [[places[one.key], visible(one.said)] for one in entry.copies if one.key in places],
         "place": [_number(value) for value in entry.place] if all(map(math.isfinite, entry.place)) else [],
     }
 
@@ -119,16 +120,18 @@ def element(gallery: Gallery) -> Markup:
 
 
 @functools.cache
-def script() -> str:
-    """All components as one script; they start only when `boot` is run after them."""
-    return "".join(path.read_text(encoding="utf-8") for path in sorted(_FOLDER.glob("*.js")))
+def script(*names: str) -> str:
+    """The components of these names as one script, or all of them; an explorer starts only when `BOOT` follows."""
+    paths = [_FOLDER / name for name in names] or sorted(_FOLDER.glob("*.js"))
+    return "".join(path.read_text(encoding="utf-8") for path in paths)
 
 
 BOOT = """for (const host of document.querySelectorAll(".explorer")) {
-  globalThis.deepscopeExplorer.start(host, JSON.parse(host.querySelector("script").textContent));
+  const data = JSON.parse(host.querySelector("script").textContent);
+  globalThis.deepscopeExplorer.links(globalThis.deepscopeExplorer.start(host, data).select);
 }
 """
-"""Starts every explorer of a page."""
+"""Starts the explorer of a page, and the links to its images."""
 
 
 @functools.cache

@@ -16,7 +16,7 @@ from deepscope.files import atomic
 from deepscope.render import explorer
 from deepscope.render.html import environment, shown, styles
 from deepscope.report.card import ModelCard
-from deepscope.report.explorer import explored
+from deepscope.report.explorer import explored, selections
 from deepscope.report.full_runs import full_run
 from deepscope.report.keeping import Outcome
 from deepscope.report.overview import OPEN, answer_rows, overview, unanswered
@@ -69,9 +69,8 @@ class Page:
         glance, answered = shown(overview(state.outcomes)), answer_rows(state.outcomes)
         chosen = cards(parts)
         gallery = explored(state.outcomes)
-        script = (_FOLDER / "report.js").read_text(encoding="utf-8")
-        if gallery is not None:
-            script = f"{script}{explorer.script()}{explorer.BOOT}"
+        page = (_FOLDER / "report.js").read_text(encoding="utf-8")
+        script = f"{explorer.script()}{page}{explorer.BOOT}" if gallery else f"{explorer.script('theme.js')}{page}"
         return (
             environment(_FOLDER)
             .get_template("report.html.jinja")
@@ -87,6 +86,7 @@ class Page:
                 counted=sum(row[4] not in OPEN for row in answered),
                 missing=[(*row, full_run(row[0]) is not None) for row in unanswered(state.outcomes)],
                 explorer="" if gallery is None else explorer.element(gallery),
+                selections={outcome.section.name: selections(outcome, gallery) for outcome in state.outcomes},
                 chapters=[
                     (chapter, list(group)) for chapter, group in groupby(parts, lambda one: one.outcome.section.chapter)
                 ],

@@ -19,8 +19,8 @@ from deepscope.report.keeping import Outcome
 from deepscope.report.overview import OPEN, answer_rows
 from deepscope.results import Note, Result, Table
 
-_BESIDE = 1.35
-"""Pictures that are no wider than this, by their height, stand beside the text on a wide window."""
+_BESIDE, _SMALL = 1.35, 540
+"""Pictures that are no wider than this, by their height or in CSS pixels, stand beside the text on a wide window."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,8 @@ class Part:
     @property
     def beside(self) -> bool:
         """Whether the picture leaves room for text at its side."""
-        return self.lead is not None and self.lead.width < _BESIDE * max(1, self.lead.height)
+        lead = self.lead
+        return lead is not None and (lead.width < _BESIDE * max(1, lead.height) or lead.width <= _SMALL)
 
     @property
     def differs(self) -> bool:

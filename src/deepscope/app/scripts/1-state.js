@@ -13,7 +13,9 @@
     compare: false,
     opacity: 75,
     dream: "", // number of the class whose image is made
+    dreamer: 0, // which model's: 1 for the one that is compared
     steps: 160,
+    theme: "", // "light" or "dark"; empty for the system's
   });
 
   const written = {
@@ -47,7 +49,9 @@
     dream: label,
     radius: number(0, 32, 0),
     opacity: number(0, 100, 75),
+    dreamer: number(0, 1, 0),
     steps: number(1, 1000, 160),
+    theme: (text) => (["light", "dark"].includes(text) ? text : ""),
   };
 
   // Only what differs from nothing is in the address.

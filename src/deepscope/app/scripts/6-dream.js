@@ -5,8 +5,23 @@
   const { el, button, choice, share } = globalThis.deepscopeExplorer;
   const SVG = "http://www.w3.org/2000/svg";
 
-  app.dream = (model, { onchange, name }) => {
-    const label = app.classes(model, "Class", "choose a class", (value) => onchange({ dream: value }));
+  // `models`: the first, and the one that it is compared with, where there is one: a person chooses whose image grows.
+  app.dream = (models, { onchange, name }) => {
+    const able = models.map((model, place) => [model, place]).filter(([model]) => model.gradients);
+    const labels = models.map((model) =>
+      app.classes(model, "Class", "choose a class", (value) => onchange({ dream: value })),
+    );
+    const whose = choice(
+      "Model",
+      able.map(([model, place]) => [String(place), model.name]),
+      "",
+      (value) => {
+        const [from, to] = [models[state.dreamer], models[value]];
+        const there = state.dream === "" ? -1 : to.classes.indexOf(from.classes[state.dream]);
+        onchange({ dreamer: Number(value), dream: there < 0 ? "" : String(there) });
+      },
+    );
+    whose.hidden = able.length < 2;
     const steps = choice(
       "Steps",
       [40, 80, 160, 320].map((count) => [String(count), String(count)]),
@@ -31,7 +46,7 @@
       { className: "ap-panel", "aria-labelledby": name },
       el("h2", { id: name }, "What it has learnt"),
       el("p", { className: "ex-help" }, "An image of a class, made from noise by gradient ascent on the class's score."),
-      el("div", { className: "ap-row" }, label, steps, start),
+      el("div", { className: "ap-row" }, whose, ...labels, steps, start),
       failed,
       el("div", { className: "ap-made" }, picture, grown),
     );
@@ -39,7 +54,8 @@
 
     const shown = (frame) => {
       picture.src = frame.picture;
-      picture.alt = `The image of ${model.classes[state.dream]} after ${frame.step} steps`;
+      const model = models[state.dreamer];
+      picture.alt = `The image of ${model.classes[state.dream]} to ${model.name} after ${frame.step} steps`;
       picture.hidden = grown.hidden = false;
       points.push(`${(100 * frame.step) / frame.steps},${29 - 28 * frame.probability}`);
       line.setAttribute("points", points.join(" "));
@@ -48,13 +64,13 @@
     };
 
     const grow = async () => {
-      if (state.dream === "") return label.querySelector("select").focus();
+      if (state.dream === "") return labels[state.dreamer].querySelector("select").focus();
       running = new AbortController();
       [points, failed.hidden] = [[], true];
       start.textContent = "Stop";
       host.setAttribute("aria-busy", "true");
       try {
-        const asked = { target: Number(state.dream), steps: state.steps };
+        const asked = { target: Number(state.dream), steps: state.steps, model: state.dreamer };
         await app.stream("dream", asked, "dream", running.signal, shown);
       } catch (error) {
         if (error.name === "AbortError") told.textContent += ". Stopped.";
@@ -68,9 +84,14 @@
     return {
       host,
       show(next) {
-        if (running && (next.dream !== state.dream || next.steps !== state.steps)) running.abort();
-        state = next;
-        label.querySelector("select").value = state.dream;
+        if (running && ["dream", "steps", "dreamer"].some((one) => next[one] !== state[one])) running.abort();
+        const dreamer = able.some(([, place]) => place === next.dreamer) ? next.dreamer : (able[0]?.[1] ?? 0);
+        state = { ...next, dreamer };
+        whose.querySelector("select").value = String(dreamer);
+        labels.forEach((label, place) => {
+          label.hidden = place !== dreamer;
+        });
+        labels[dreamer].querySelector("select").value = state.dream;
         steps.querySelector("select").value = String(state.steps);
       },
     };

@@ -40,7 +40,7 @@
       image: opened.image,
       strokes: now.strokes,
       model,
-      method: model && !second.methods.includes(now.method) ? "" : now.method,
+      method: model && ![...second.methods, ...second.costly].includes(now.method) ? "" : now.method,
       target: label === null || label < 0 ? null : label,
       ...(model ? {} : { radius: now.radius, goal: now.goal === "" ? null : +now.goal }),
     };
@@ -54,7 +54,16 @@
     onsay: say,
   });
   const panels = about.models.map((model, place) =>
-    app.panel(model, { onpick: (label) => change({ target: place ? named(label) : String(label) }) }),
+    app.panel(model, {
+      onpick: (label) => change({ target: place ? named(label) : String(label) }),
+      request: () => asked(state, place),
+      onmap(found) {
+        panels[place].show(found, state.strokes.length > 0);
+        if (place) return;
+        canvas.map(found.map);
+        say(`The map of ${found.costly} is there`);
+      },
+    }),
   );
   const named = (label) => {
     const there = first.classes.indexOf(second.classes[label]);
@@ -62,7 +71,7 @@
   };
   const request = (now) => asked(now);
   const adversary = app.adversary(first, { onchange: change, request });
-  const dream = app.dream(first, { onchange: change, name: "dream" });
+  const dream = app.dream(about.models, { onchange: change, name: "dream" });
   let seen = ""; // the picture of the last answer
   const session = app.session({
     onopen: (kept) => change(kept),
@@ -79,6 +88,7 @@
     app.newest(async (now, latest) => {
       const wanted = asked(now, place);
       if (JSON.stringify(wanted) === answered[place]) return; // lifting the brush asks for what is there already
+      panel.stop();
       panel.busy(true);
       try {
         const found = await app.ask("look", wanted, `look${place}`);
@@ -160,6 +170,11 @@
     first.method,
     (value) => change({ method: value }),
   );
+  if (first.costly.length) {
+    const slow = el("optgroup", { label: "hundreds of passes" });
+    slow.append(...first.costly.map((name) => el("option", { value: name }, name)));
+    method.querySelector("select").append(slow);
+  }
   const target = app.classes(first, "Explain", "the most probable class", (value) => change({ target: value }));
   const opacity = el("input", { type: "range", min: 0, max: 100 });
   opacity.addEventListener("input", () => change({ opacity: Number(opacity.value) }));
@@ -215,8 +230,12 @@
   document.getElementById("choices").append(strip);
   sizes.append(controls, ...panels.map((panel) => panel.host));
   document.getElementById("more").append(adversary.host, dream.host, session.host);
-  method.hidden = target.hidden = !first.methods.length;
-  if (!first.gradients) adversary.host.hidden = dream.host.hidden = true;
+  document
+    .querySelector("header")
+    .append(globalThis.deepscopeExplorer.theme({ given: state.theme, onswitch: (theme) => change({ theme }) }));
+  method.hidden = target.hidden = !first.methods.length && !first.costly.length;
+  adversary.host.hidden = !first.gradients;
+  dream.host.hidden = !about.models.some((model) => model.gradients);
 
   // Files come by the dialog, by drag and drop, or from the clipboard.
   const file = document.getElementById("file");

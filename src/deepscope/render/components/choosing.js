@@ -3,7 +3,7 @@
   "use strict";
   const explorer = (globalThis.deepscopeExplorer ??= {});
 
-  // Nothing is asked for. `ranges` holds, by the name of a figure, {from, to, above}: `above` leaves out `from`.
+  // Nothing is asked for. `picked`: {places, title} of images that were picked elsewhere. `ranges` holds, by the name of a figure, {from, to, above}: `above` leaves out `from`.
   explorer.anything = (data) => ({
     text: "",
     truth: "",
@@ -23,9 +23,10 @@
     (range.to === undefined || value <= range.to);
 
   const outcomes = { right: (one) => one.right === true, wrong: (one) => one.right === false };
+  // What is flagged is listed whether it was evaluated or not: a leak has an image in either split.
   const splits = {
     "": () => true,
-    evaluated: (one) => one.predicted >= 0,
+    evaluated: (one, asked) => one.predicted >= 0 || asked.flag !== "",
     train: (one) => one.split === "train",
   };
 
@@ -36,7 +37,7 @@
     const found = [];
     data.entries.forEach((one, place) => {
       const listed =
-        (asked.picked ? asked.picked.has(place) : splits[asked.split](one)) &&
+        (asked.picked ? asked.picked.places.has(place) : splits[asked.split](one, asked)) &&
         (asked.truth === "" || one.truth === Number(asked.truth)) &&
         (asked.predicted === "" || one.predicted === Number(asked.predicted)) &&
         (asked.outcome === "" || outcomes[asked.outcome](one)) &&
@@ -70,11 +71,14 @@
     return [...known, ...unknown];
   };
 
+  // How many images there are to choose from.
+  explorer.offered = (data, asked) => data.entries.filter((one) => splits[asked.split](one, asked)).length;
+
   // Everything that is asked for, as [text, the same without it] pairs.
   explorer.asked = (data, asked) => {
     const said = [];
     const add = (text, without) => said.push([text, { ...asked, ...without }]);
-    if (asked.picked) add(`${explorer.plural(asked.picked.size, "image")} picked on the map`, { picked: null });
+    if (asked.picked) add(asked.picked.title, { picked: null });
     if (asked.split === "train" && !asked.picked) add("training images", { split: "evaluated" });
     if (asked.truth !== "") add(`truth: ${data.classes[asked.truth]}`, { truth: "" });
     if (asked.predicted !== "") add(`predicted: ${data.classes[asked.predicted]}`, { predicted: "" });

@@ -40,7 +40,7 @@
         ),
       flag:
         flags.length &&
-        choice("Look at", [["", "all"], ...flags.map((name) => [name, name])], "", (value) => ask({ flag: value })),
+        choice("Look at", [["", "all"], ...flags.map((name) => [name, name])], "", (value) => ask({ flag: value, picked: null })),
       split:
         training &&
         choice(
@@ -143,7 +143,7 @@
         turn.disabled = !asked.sort;
         meaning.textContent = data.measured.find((one) => one.name === asked.sort)?.meaning ?? "";
         meaning.hidden = !meaning.textContent;
-        const all = data.entries.filter((one) => asked.split !== "evaluated" || one.predicted >= 0).length;
+        const all = asked.picked ? data.entries.length : explorer.offered(data, asked);
         count.textContent = `${places.length.toLocaleString("en")} of ${explorer.plural(all, "image")}`;
         const said = explorer.asked(data, asked);
         chips.replaceChildren(

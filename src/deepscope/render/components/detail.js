@@ -94,18 +94,27 @@
       return el("div", {}, ...notes, found, el("p", { className: "ex-path" }, path));
     };
 
-    const near = (one) => {
-      if (!one.near.length) return null;
-      const list = el("ul", { className: "ex-near" });
-      for (const [other, distance] of one.near) {
-        const { name, truth, picture } = data.entries[other];
-        const shown = explorer.className(data, truth) || name;
-        const said = `${shown}, distance ${distance?.toFixed(2)}`;
-        const image = picture ? el("img", { src: picture, alt: `Training image ${name}` }) : null;
-        list.append(el("li", {}, image, el("span", {}, said)));
-      }
-      return section("Most similar training images", list);
+    // Other images, each with a text: [place, text] pairs.
+    const others = (title, pairs) => {
+      if (!pairs.length) return null;
+      const items = pairs.map(([other, text]) => {
+        const { name, truth, picture, split } = data.entries[other];
+        const kind = split === "train" ? "Training image" : "Image";
+        const image = picture ? el("img", { src: picture, alt: `${kind} ${name}` }) : null;
+        return el("li", {}, image, el("span", {}, `${explorer.className(data, truth) || name}, ${text}`));
+      });
+      return section(title, el("ul", { className: "ex-near" }, ...items));
     };
+    const near = (one) =>
+      others(
+        "Most similar training images",
+        one.near.map(([other, distance]) => [other, `distance ${distance?.toFixed(2)}`]),
+      );
+    const copies = (one) =>
+      others(
+        "Copies and near-copies",
+        one.copies.map(([other, said]) => [other, `${{ train: "training image, ", test: "test image, " }[data.entries[other].split] ?? ""}${said}`]),
+      );
 
     const changed = (one) => {
       const found = one.adversarial;
@@ -138,7 +147,7 @@
       where.textContent = position < 0 ? "" : `${position + 1} of ${places.length.toLocaleString("en")}`;
       back.disabled = position <= 0;
       on.disabled = position < 0 || position >= places.length - 1;
-      const aside = el("div", { className: "ex-told" }, bars(one), facts(one), near(one));
+      const aside = el("div", { className: "ex-told" }, bars(one), facts(one), copies(one), near(one));
       body.replaceChildren(el("div", { className: "ex-seen" }, ...stage(one), changed(one)), aside);
       body.scrollTop = 0;
     };

@@ -68,7 +68,7 @@
   };
 
   // Draw the explorer of `data` into `host`, as `deepscope.render.explorer.document` writes it.
-  // `onlist(files)`: other images are listed.
+  // `onlist(files)`: other images are listed. `select(places, title)` of what it returns lists some of them.
   explorer.start = (host, data, { onlist } = {}) => {
     const { el } = explorer;
     // JSON has no infinity: "Infinity" is a value beyond everything that was tried.
@@ -101,7 +101,10 @@
     const has = (name) => data.entries.some((one) => one[name] !== null && one[name] >= 0);
     const map = data.entries.some((one) => one.place.length)
       ? explorer.scatter(data, {
-          onpick: (picked) => show({ ...asked, picked: picked.length ? new Set(picked) : null }),
+          onpick: (picked) => {
+            const title = `${explorer.plural(picked.length, "image")} picked on the map`;
+            show({ ...asked, picked: picked.length ? { places: new Set(picked), title } : null });
+          },
           onopen: (place) => open(place, map),
         })
       : null;
@@ -137,5 +140,12 @@
     host.replaceChildren(...[side, main, detail.host].filter(Boolean));
     host.classList.add("ex-started");
     show(asked);
+    return {
+      // List these images and nothing else, and put the focus on the first of them.
+      select(chosen, title) {
+        show({ ...explorer.anything(data), picked: { places: new Set(chosen), title } });
+        grid.focus(places[0]);
+      },
+    };
   };
 })();

@@ -249,6 +249,7 @@
 
     new ResizeObserver(() => paint()).observe(canvas);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
+    addEventListener("deepscope-theme", () => paint());
     return {
       host,
       show(places) {

@@ -105,20 +105,7 @@ fold.addEventListener("click", () => unfold(!nav.classList.contains("unfolded"))
 nav.querySelector(".toc").addEventListener("click", (event) => {
   if (event.target.closest("a")) unfold(false);
 });
-// Light or dark, whatever the system says.
-const theme = document.createElement("button");
-Object.assign(theme, { type: "button", className: "theme" });
-const dark = () =>
-  document.body.dataset.theme ? document.body.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-const name = () => (theme.textContent = dark() ? "Light" : "Dark");
-theme.setAttribute("aria-label", "Switch between light and dark");
-theme.addEventListener("click", () => {
-  document.body.dataset.theme = dark() ? "light" : "dark";
-  name();
-});
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", name);
-name();
-nav.querySelector(".bar").append(theme, fold);
+nav.querySelector(".bar").append(deepscopeExplorer.theme(), fold);
 // The contents say where the reader is.
 const links = new Map([...nav.querySelectorAll(".toc a")].map((link) => [link.hash.slice(1), link]));
 const watched = new IntersectionObserver(
