@@ -103,9 +103,10 @@ class Switched(nn.Module):
             assert isinstance(self.for_source, _BatchNorm)
             _CHOICE.set(self.likeness(describe(inputs, self.for_source)))
         chosen = _CHOICE.get()
-        if chosen is None or len(chosen) != len(inputs):
+        exported = torch.compiler.is_compiling()  # which would fix the number of images
+        if chosen is None or (not exported and len(chosen) != len(inputs)):
             raise ModelError("a layer of a tuned network cannot run alone: which images suit it is decided further up")
-        chosen = chosen.view(-1, *[1] * (inputs.ndim - 1))
+        chosen = chosen.reshape(-1, *[1] * (inputs.ndim - 1))
         return torch.where(chosen, self.for_target(inputs), self.for_source(inputs))
 
 
