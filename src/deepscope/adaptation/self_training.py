@@ -19,6 +19,7 @@ from deepscope.adaptation.tuning import (
     Tuning,
     batch_norms,
     copied,
+    norms,
     require_norms,
 )
 from deepscope.features import class_layer_input
@@ -29,22 +30,25 @@ from deepscope.training import Moment, Update, cosine_decay, fit
 
 @dataclass(frozen=True)
 class SelfTraining(Tuning):
-    """Train the network on its own labels below a class layer that stays as it is (SHOT, Liang et al. 2020).
+    """Train normalisation layers on the network's own labels; the class layer stays (SHOT, Liang et al. 2020).
 
     Predictions are to be certain for each image and diverse over all of them. Every epoch, each image is also given the
-    label of the nearest class centre among the target's own features.
+    label of the nearest class centre among the target's own features. All other layers stay, unless `every_layer` is
+    set: a model that differs from its source in normalisation alone can keep its source.
 
     Attributes:
         epochs: passes over the images.
         rate: learning rate of Adam; it falls to 0 along half a cosine.
         pseudo: weight of the pseudo-labels' cross-entropy.
         mix: share of the target's statistics in batch normalisation, which stay fixed in training; 0 keeps the model's.
+        every_layer: train all layers below the class layer, as the paper does: choose a rate of about 1e-4.
     """
 
     epochs: Count = 3
-    rate: Positive = 1e-4
+    rate: Positive = 1e-3
     pseudo: Annotated[float, Range()] = 0.3
     mix: Share = 1.0
+    every_layer: bool = False
 
     def require(self, model: VisionModel) -> None:
         """It needs normalisation layers: without them, nothing holds activations in their range."""
@@ -74,9 +78,12 @@ class _Step:
         self._model, self._settings, self._target = model, settings, target
         self._every, self._labels = target.rows().steps, torch.empty(0)
         self._layer = class_layer_input(model)
-        model.network.requires_grad_(True)
-        class_layer = [m for m in model.network.modules() if isinstance(m, (nn.Linear, nn.Conv2d))][-1]
-        class_layer.requires_grad_(False)
+        if settings.every_layer:
+            model.network.requires_grad_(True)
+            class_layer = [m for m in model.network.modules() if isinstance(m, (nn.Linear, nn.Conv2d))][-1]
+            class_layer.requires_grad_(False)
+        for parameter in norms(model.network):
+            parameter.requires_grad_(True)
         trained = [parameter for parameter in model.network.parameters() if parameter.requires_grad]
         self._optimiser = torch.optim.Adam(trained, settings.rate)
 

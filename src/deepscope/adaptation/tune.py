@@ -14,8 +14,9 @@ from torch import Tensor
 from deepscope.adaptation.auto import Auto
 from deepscope.adaptation.collapse import Signs, signs
 from deepscope.adaptation.evaluate import evaluate
+from deepscope.adaptation.keeping_source import keeping_source
 from deepscope.adaptation.loading import DomainData, called, opened
-from deepscope.adaptation.tuning import Proposal, Target, Tuning
+from deepscope.adaptation.tuning import Proposal, Target, Tuning, require_untuned
 from deepscope.adaptation.validators import Validator
 from deepscope.data import DigitSplit
 from deepscope.errors import DataError, ModelError, SettingError, UnsupportedError
@@ -65,6 +66,7 @@ class TunedModel(Presented):
         accuracies: "accuracy/source-model" and "accuracy/tuned" on labelled images of the target, where it has any.
         remarks: what the user should know, one sentence each.
         skipped: images that could not be read.
+        keeps_source: whether `model` computes as the source model for images that do not look like the target's.
         saved: whether `model` was saved.
     """
 
@@ -79,6 +81,7 @@ class TunedModel(Presented):
     accuracies: Mapping[str, Estimate]
     remarks: tuple[str, ...]
     skipped: tuple[Skipped, ...]
+    keeps_source: bool = False
     saved: bool = False
 
     @property
@@ -112,14 +115,15 @@ SOURCE_MODEL = "source"
 """The name of the model as it was given."""
 
 
-def tune(
+def tune(  # noqa: PLR0913 - its settings are keywords
     model: VisionModel,
     images: DomainData,
     *,
     method: str | Tuning = Auto(),
     validator: str = "info-max",
+    keep_source: bool = True,
     limit: int | None = 2000,
-    batch_size: int = 64,
+    batch_size: int = 32,
     seed: int = 0,
     session: Session | None = None,
 ) -> TunedModel:
@@ -136,6 +140,9 @@ def tune(
         images: of the target: a folder, a dataset's name, or images in any form.
         method: how to tune, by name or as an object.
         validator: the label-free score by which "auto" chooses: "info-max", "entropy" or "bnm".
+        keep_source: let the model compute as the source model for images that do not look like the target's. They are
+            told apart, one by one, by statistics of the first layer. Where a network or a method does not allow it, the
+            tuned model is for the target alone.
         limit: most images to tune to, drawn at random; None takes all.
         batch_size: images per step, whose statistics batch normalisation uses.
         seed: of the order of the images.
@@ -167,8 +174,11 @@ def tune(
     source = target.proposal(SOURCE_MODEL, model)
     taken, choices = _choose(method, source, target)
     name = f"{model.name} tuned to {called(images)}"
-    tuned = model if taken is source else _named(taken.model, name)
+    both = keeping_source(model, taken.model, target) if keep_source and taken is not source else None
+    tuned = model if taken is source else _named(both or taken.model, name)
     remarks = []
+    if keep_source and taken is not source and both is None:
+        remarks.append("The tuned model is for the target alone: it cannot tell images of its source apart.")
     if len(pixels) < _FEW:
         remarks.append(f"Only {len(pixels)} images: statistics of fewer than {_FEW} are uncertain.")
     accuracies: dict[str, Estimate] = {}
@@ -181,7 +191,7 @@ def tune(
             remarks.append("Accuracy is that on the images that the model was tuned to; their labels were not used.")
     return TunedModel(
         model, tuned, called(images), method, validator, choices, taken.name, len(pixels), accuracies, tuple(remarks),
-        skipped,
+        skipped, both is not None,
     )  # fmt: skip
 
 
@@ -191,6 +201,7 @@ def require_tunable(model: VisionModel, method: Tuning) -> None:
     model.require_classes()
     require_one_class(model, "adapt tune")
     method.require(model)
+    require_untuned(model)
 
 
 def require_saveable(model: VisionModel) -> None:

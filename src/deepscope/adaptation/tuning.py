@@ -21,12 +21,10 @@ from deepscope.errors import UnsupportedError
 from deepscope.models import VisionModel
 from deepscope.models.classifier import Classifier
 from deepscope.models.prediction import forward
+from deepscope.models.switched import NORMS, is_switched
 from deepscope.registry import EVERY_COMMAND, Registered
 from deepscope.session import Session
 from deepscope.training import Shuffled
-
-NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
-"""Layers that normalise; TENT trains their scales and shifts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,12 +66,17 @@ class Target:
     def batch(self, rows: Tensor | slice) -> Tensor:
         """(n, C, H, W) pixels in [0, 1] on the session's device."""
         part = self.pixels[rows].to(self.session.device)
-        return part.float() / 255 if part.dtype == torch.uint8 else part
+        part = part.float() / 255 if part.dtype == torch.uint8 else part
+        return part.contiguous(memory_format=torch.channels_last)  # convolutions are then faster on a CPU
+
+    def slices(self) -> list[slice]:
+        """All rows in order, in parts of a batch."""
+        return [slice(at, at + self.batch_size) for at in range(0, len(self), self.batch_size)]
 
     def probabilities(self, model: VisionModel) -> Tensor:
         """(N, C) of a model for all images, on the CPU."""
-        rows = [slice(at, at + self.batch_size) for at in range(0, len(self), self.batch_size)]
-        found = [forward(model, self.batch(part), self.session) for part in self.session.track(rows, "classifying")]
+        rows = self.session.track(self.slices(), "classifying")
+        found = [forward(model, self.batch(part), self.session) for part in rows]
         return model.probabilities(torch.cat(found))
 
     def proposal(self, name: str, model: VisionModel) -> Proposal:
@@ -95,7 +98,14 @@ class Target:
 class Tuning(Registered):
     """How a classifier is changed to suit the target. It holds settings; the classifier itself is not changed."""
 
-    reserved: ClassVar[frozenset[str]] = EVERY_COMMAND | {"batch_size", "limit", "model", "target", "validator"}
+    reserved: ClassVar[frozenset[str]] = EVERY_COMMAND | {
+        "batch_size",
+        "keep_source",
+        "limit",
+        "model",
+        "target",
+        "validator",
+    }
     choose: ClassVar[bool] = False
     """Whether the source model is a choice too; otherwise the last proposal is taken unless it collapsed."""
 
@@ -151,6 +161,14 @@ def require_batch_norms(model: VisionModel, method: str) -> None:
         f"{method} replaces the statistics of batch normalisation, which {model.name} has not: use {instead}",
         what=method,
     )
+
+
+def require_untuned(model: VisionModel) -> None:
+    """Raises UnsupportedError where the model was tuned before and keeps its source."""
+    if is_switched(model.network):
+        raise UnsupportedError(
+            f"{model.name} was tuned before: tune the model that it was tuned from", what="adapt tune"
+        )
 
 
 def require_norms(model: VisionModel, method: str) -> None:

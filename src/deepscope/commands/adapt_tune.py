@@ -27,6 +27,7 @@ class AdaptTune(Command):
         target: images of the target domain: a folder, or a dataset's name.
         method: how to tune.
         validator: label-free score by which auto chooses: info-max, entropy or bnm.
+        keep_source: compute as the source model for images that do not look like the target's.
         limit: most images to tune to, drawn at random.
         batch_size: images per step.
     """
@@ -41,8 +42,9 @@ class AdaptTune(Command):
     target: str
     method: Tuning = Auto()
     validator: str = "info-max"
+    keep_source: bool = True
     limit: Count = 2000
-    batch_size: Count = 64
+    batch_size: Count = 32
 
     def run(self, session: Session) -> Result:
         """Tune, choose without labels, save, and measure where labels are known."""
@@ -55,6 +57,7 @@ class AdaptTune(Command):
             self.target,
             method=self.method,
             validator=self.validator,
+            keep_source=self.keep_source,
             limit=self.limit,
             batch_size=self.batch_size,
             session=session,

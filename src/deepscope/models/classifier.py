@@ -113,14 +113,15 @@ class Backbone(nn.Module):
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """(N, 3, H, W) pixels in [0, 1] -> one (N, D) float32 tensor for each of `layers`."""
-        seen = [self._features(view(pixels)) for view in self.views]
+        seen = [self._features(inputs) for inputs in self.inputs(pixels)]
         return [torch.stack(list(vectors)).mean(0) for vectors in zip(*seen, strict=True)] if len(seen) > 1 else seen[0]
 
-    def _features(self, pixels: Tensor) -> list[Tensor]:
-        inputs = normalised(pixels, self.mean, self.std)
-        for parameter in self.network.parameters():
-            inputs = inputs.to(parameter.dtype)
-            break
+    def inputs(self, pixels: Tensor) -> list[Tensor]:
+        """(N, 3, H, W) pixels in [0, 1] -> what the network sees of them, one tensor per view."""
+        dtype = next((parameter.dtype for parameter in self.network.parameters()), pixels.dtype)
+        return [normalised(view(pixels), self.mean, self.std).to(dtype) for view in self.views]
+
+    def _features(self, inputs: Tensor) -> list[Tensor]:
         modules = {name: self.network.get_submodule(name) for name, _ in self.layers}
         size = tuple(inputs.shape[1:])
         if size in self._known or torch.compiler.is_compiling():  # an export follows a pass of the model

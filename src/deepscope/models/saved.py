@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from deepscope.devices import wait_for_others
 from deepscope.errors import DeepscopeError, FileError, UnsupportedError, unknown
-from deepscope.models import architectures
+from deepscope.models import architectures, switched
 from deepscope.models.classifier import Backbone, BackboneOrigin, Classifier, Normalisation
 from deepscope.models.description import Description, described
 from deepscope.models.heads import Head
@@ -185,7 +185,9 @@ def _rebuild(about: Description, weights: dict[str, Tensor]) -> tuple[Classifier
     for number, backbone in enumerate(about.backbones):
         spec = architectures.resolve(backbone.architecture)
         prefix = f"backbones.{number}.network."
-        network = architectures.assemble(spec, _below(weights, prefix), classes=backbone.classes, partial=True)
+        own, second = switched.plain(_below(weights, prefix))
+        network = architectures.assemble(spec, own, classes=backbone.classes, partial=True)
+        switched.attach(network, second)
         known = dict(network.named_modules())
         for name, _ in backbone.layers:
             if not name or name not in known:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from deepscope.errors import DeepscopeError, FileError, ModelError
 from deepscope.files import sha256
-from deepscope.models import architectures, documents, imagenet
+from deepscope.models import architectures, documents, imagenet, switched
 from deepscope.models.heads import head_of
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.source import Entry, ModelSource, exists
@@ -84,9 +84,11 @@ def read(path: Path) -> VisionModel:
         head = replace(head, abstain_below=number(about.get("abstain_below") or "0", "abstain_below"))
         channels = len(preprocessing.mean)
         options = {"in_chans": channels} if channels != 3 else {}
+        own, second = switched.plain(tensors)
         network = architectures.assemble(
-            spec, tensors, classes=len(categories) or None, partial=bool(about.get("part")), options=options
+            spec, own, classes=len(categories) or None, partial=bool(about.get("part")), options=options
         )
+        switched.attach(network, second)
     except DeepscopeError as error:
         raise FileError(f"{path}: {error}", path=path) from None
     return VisionModel(

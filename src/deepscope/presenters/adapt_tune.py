@@ -42,7 +42,8 @@ def _verdict(tuned: TunedModel) -> Note:
         return Note(f"The tuned model collapsed: {alarm}. The source model is kept.", "Fallback", "warning")
     if tuned.chosen == tuned.choices[0].name:
         return Note(f"The source model has the best {tuned.validator} score, and is kept.", "Choice")
-    return Note(f"Taken: {tuned.chosen}.", "Choice")
+    kept = " Images that do not look like the target's get the source model's answer." if tuned.keeps_source else ""
+    return Note(f"Taken: {tuned.chosen}.{kept}", "Choice")
 
 
 def _choices(tuned: TunedModel) -> Table:
