@@ -78,7 +78,7 @@ class Report(Command):
         title, about = "Deep learning applications, measured", ""
         if self.data is not None:  # refused now rather than in every section
             model = held_out(self.model or DEFAULT, self.data, session, self.labels).model
-            title, about = f"{model.name} on {Path(self.data).name}", model.identity
+            title, about = f"{Path(model.name).name} on {Path(self.data).name}", model.identity
         folder = session.out or _FOLDER
         shelf = Shelf(folder / "studies", session, about)
         if self.list:
