@@ -1,11 +1,12 @@
 """One epoch of DANN against a plain PyTorch loop of the same networks.
 
-python benchmarks/adaptation.py [--images 6400] [--repeats 3] [--workers 0] [--precision bfloat16] [--json]
+python benchmarks/adaptation.py [--images 25600] [--repeats 3] [--workers 0] [--precision auto] [--json]
 
 The plain loop is the one that tutorials show: two DataLoaders, one transform an image, float32, one forward pass a
 domain. "paper" is the network and optimiser of Ganin and Lempitsky; "modern" adds batch normalisation of each domain,
 dropout, augmentation and Adam. Both sides run on the same threads, by turns, in one process; ratios are plain /
-deepscope of the medians, so above 1 deepscope is faster.
+deepscope of the medians, so above 1 deepscope is faster. The default is long enough for `--precision auto` to measure
+and choose.
 """
 
 from __future__ import annotations
@@ -135,10 +136,10 @@ def our_epoch(recipe: Recipe, source: Labelled, target: Tensor, session: Session
 def main() -> None:
     """Print seconds and ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=6400, help="of each domain")
+    parser.add_argument("--images", type=int, default=25600, help="of each domain")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--workers", type=int, default=0, help="of the plain loop's DataLoaders")
-    parser.add_argument("--precision", default="bfloat16", choices=("bfloat16", "float32"))
+    parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     session = Session.open(device="cpu", precision=arguments.precision, quiet=True)

@@ -97,12 +97,15 @@ def main() -> None:
     """Print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument(
+        "--first-seed", type=int, default=0, help="seeds count from here: fresh ones test what others chose"
+    )
     parser.add_argument("--random", type=int, default=20, help="random concepts per seed")
     parser.add_argument("--images", type=int, default=200, help="images that find and tcav are timed with")
     given = parser.parse_args()
     examples = Examples.of("15scene", Session.open()).training
     by_find, by_tcav, random, gains = 0, 0, [], []
-    for seed in range(given.seeds):
+    for seed in range(given.first_seed, given.first_seed + given.seeds):
         session, drawn = Session.open(seed=seed, quiet=True, device="cpu"), Marked(examples, seed)
         plain, marked = drawn.pairs(_EACH)
         model = classifier(plain, marked)
@@ -126,7 +129,10 @@ def main() -> None:
         gains.append(found.gain.low > 0)
         print(
             f"seed {seed}: find {first}, importance {[round(one.importance, 2) for one in found.concepts[:3]]}, gain "
-            f"{found.gain}; tcav {top}: {[(t.concept, round(t.adjusted, 3), round(t.found.effect, 1)) for t in tests]}",
+            f"{found.gain}; tcav {top}: "
+            f"{[(t.concept, round(t.adjusted, 3), round(t.found.effect, 1)) for t in tests]}; "
+            f"random concepts significant so far: {sum(p <= 0.05 for p in random)} of {len(random)}; "
+            f"{time.process_time():.0f} processor seconds",
             flush=True,
         )
     figures = {

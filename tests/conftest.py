@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 import torch
 
+from command_line import CommandLine
+from deepscope.cli import program
+
 hypothesis.settings.register_profile("deepscope", deadline=None)  # a busy machine is no defect
 hypothesis.settings.load_profile("deepscope")
 torch.set_num_threads(min(torch.get_num_threads(), 2))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_command_line() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(program, "app", CommandLine(program.app))
+        yield
+
+
+@pytest.fixture
+def only_new_objects() -> Iterator[None]:
+    """The garbage collector leaves out all that is alive before the test: libraries alone are a million objects."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

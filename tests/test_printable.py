@@ -18,6 +18,7 @@ from deepscope.errors import DeepscopeError, unknown
 from deepscope.images.refusals import UnreadableImage, label
 from deepscope.names import one_line, printable
 from deepscope.render.plots import canvas
+from deepscope.render.plots.texts import fold
 from deepscope.results import (
     Animation,
     Bars,
@@ -171,4 +172,4 @@ def test_a_newline_in_a_cell_makes_no_row_and_stays_visible() -> None:
         assert "n\\new" in shown
         assert "n ew" in shown
         assert "a\\nb" in shown
-    assert canvas.fold("n\new", 500) == "n\\new"
+    assert fold("n\new", 500) == "n\\new"

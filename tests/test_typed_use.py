@@ -35,6 +35,13 @@ def examine(module: nn.Module, photos: Path) -> None:
     assert_type(attack.radius, float)
     assert_type(ds.attack(model, photos, attack), ds.attacks.AdversarialExamples)
 
+    certain = ds.attacks.certify(model, photos, ds.attacks.Smoothing(sigma=0.1))
+    assert_type(certain, ds.attacks.Certificates)
+    assert_type(certain.radii, Tensor)
+    assert_type(ds.calibrate(model, photos).calibrated, ds.VisionModel)
+    assert_type(ds.abstain(model, photos, 0.9).abstaining, ds.VisionModel)
+    assert_type(ds.classify(model, photos, abstain_below=0.8).labels, list[str | None])
+
     found = ds.audit(model, photos, checks=["accuracy"], budget="quick")
     assert_type(found.metrics, dict[str, float])
     assert_type(found.save("audit.html"), Path)

@@ -1,11 +1,12 @@
-"""Compare the JSON of benchmark runs: one row per machine for the docs, and what fell between two runs.
+"""Compare the JSON of benchmark runs: a table for the docs of what each run ran on, and what fell between two runs.
 
     python tools/compare_benchmarks.py table RUN.json ... [--into docs/experiments/PAGE.md]
     python tools/compare_benchmarks.py fell BEFORE.json AFTER.json
 
-`table` writes a Markdown table of the ratios, a row per machine, in place of the one between the markers
-`<!-- benchmarks -->` and `<!-- /benchmarks -->` of the page, or to standard output. `fell` lists the ratios of the
-later run whose largest round is below the least round of the earlier one, and exits with 1 where there are any.
+`table` writes two Markdown tables, of the machines, one row per machine, and of the ratios, in place of what stands
+between the markers `<!-- benchmarks -->` and `<!-- /benchmarks -->` of the page, or to standard output. `fell` lists
+the ratios of the later run whose largest round is below the least round of the earlier one, and exits with 1 where
+there are any.
 """
 
 from __future__ import annotations
@@ -51,18 +52,52 @@ def fell(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
 
 
 def table(runs: Sequence[Mapping[str, Any]]) -> str:
-    """A Markdown table, one row per run; ratios are columns."""
-    names = list(dict.fromkeys(name for run in runs for name in ratios(run)))
-    head = ["processor", "instructions", "threads", "torch", "engines", *(name.replace("/", " ") for name in names)]
-    rows = [head, ["---"] * len(head)]
+    """Two Markdown tables: one row per machine that runs ran on, and one row per ratio with a column per machine."""
+    machines: dict[tuple[str, ...], dict[str, Any]] = {}
     for run in runs:
-        about = run["environment"]
-        engine = about.get("engine", "torch")
-        chosen = ", ".join(f"{k}: {v}" for k, v in engine.items()) if isinstance(engine, dict) else engine
-        figures = [f"{run[name]:.2f}" if name in run else "" for name in names]
-        sets = " ".join(about["instructions"])
-        rows.append([about["processor"], sets, str(about["threads"]), about["versions"]["torch"], chosen, *figures])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        machines.setdefault(_machine(run), {"engines": {}}).update(run)
+        machines[_machine(run)]["engines"] |= dict.fromkeys(_engines(run))
+    columns = [f"({number})" for number in range(1, len(machines) + 1)]
+    held = [["", "processor", "instructions", "threads", "torch", "engines"]]
+    held += [
+        [column, *machine, ", ".join(found["engines"])]
+        for column, (machine, found) in zip(columns, machines.items(), strict=True)
+    ]
+    names = sorted(
+        {name for found in machines.values() for name in ratios(found)}, key=lambda name: (name.split("/")[1:], name)
+    )
+    rows = [[_named(name), *(_with_ends(found, name) for found in machines.values())] for name in names]
+    return f"{_markdown(held)}\n\n{_markdown([['ratio', *columns], *rows])}"
+
+
+def _machine(run: Mapping[str, Any]) -> tuple[str, ...]:
+    about = run["environment"]
+    return about["processor"], " ".join(about["instructions"]), str(about["threads"]), about["versions"]["torch"]
+
+
+def _engines(run: Mapping[str, Any]) -> list[str]:
+    """Of each network, where the run says so: "vgg16: torch"."""
+    engine = run["environment"].get("engine", "torch")
+    return [f"{name}: {one}" for name, one in engine.items()] if isinstance(engine, dict) else [engine]
+
+
+def _named(name: str) -> str:
+    """ "ratio/time/saliency/captum/vgg16" -> "time: saliency, captum, vgg16"."""
+    kind, *rest = name.split("/")
+    what = ", ".join(rest[1:] or rest)
+    return f"{f'{rest[0]}: ' if len(rest) > 1 else ''}{what}{' (processor time)' if kind == 'cpu-ratio' else ''}"
+
+
+def _with_ends(run: Mapping[str, Any], name: str) -> str:
+    if name not in run:
+        return ""
+    low, high = run.get(f"{name}/low"), run.get(f"{name}/high")
+    spread = "" if low is None or high is None else f" ({low:.2f} to {high:.2f})"
+    return f"{run[name]:.2f}{spread}"
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], ["---"] * len(rows[0]), *rows[1:]))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

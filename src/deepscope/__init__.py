@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from deepscope.report.audit import audit
     from deepscope.results import Result
     from deepscope.session import Session
-    from deepscope.transfer import ImageClassifier
+    from deepscope.transfer import ImageClassifier, abstain, calibrate
     from deepscope.visualization import visualize
 
     __version__: str
@@ -79,7 +79,7 @@ _HOMES = {
     "deepscope.report.audit": ("audit",),
     "deepscope.results": ("Result",),
     "deepscope.session": ("Session",),
-    "deepscope.transfer": ("ImageClassifier",),
+    "deepscope.transfer": ("ImageClassifier", "abstain", "calibrate"),
     "deepscope.visualization": ("visualize",),
 }
 """Module -> the names of the public face that it holds; a test compares them with the imports above."""
@@ -114,6 +114,7 @@ __all__ = [
     "UnsupportedError",
     "VisionModel",
     "__version__",
+    "abstain",
     "activations",
     "adapt",
     "adaptation",
@@ -121,6 +122,7 @@ __all__ = [
     "attacks",
     "attributions",
     "audit",
+    "calibrate",
     "checks",
     "classification",
     "classify",

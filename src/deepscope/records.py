@@ -21,7 +21,7 @@ UNFINISHED = "Unfinished"
 LARGEST = 8 * 2**30
 """Most bytes that are read into memory."""
 
-_FIGURES = (".png", ".gif", ".webp", ".mp4")
+_FIGURES = (".png", ".svg", ".pdf", ".gif", ".webp", ".mp4")
 
 
 def document(folder: Path) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from rich.text import Text
 from deepscope.devices import device_named, repeatable
 from deepscope.errors import FileError, SettingError
 from deepscope.names import one_line, printable
+from deepscope.settings import FigureFormat
 
 Precision = Literal["float32", "bfloat16"]
 EngineName = Literal["auto", "torch", "compile", "onnxruntime", "openvino"]
@@ -61,6 +62,7 @@ class Session:
         cache: folder that deepscope may write derived files to.
         quiet: no progress and no notes on stderr.
         out: folder that the result is written to, where one was named.
+        figure_format: what figures there are written as.
         part: prefix of progress bars, for a part of a larger run.
         models: that the caller holds, by name: `load_model` finds them before any file.
         options: what is said of models whose files leave it open (`models.options`), by the model's name.
@@ -78,6 +80,7 @@ class Session:
     cache: Path = field(default_factory=lambda: default_cache())
     quiet: bool = False
     out: Path | None = None
+    figure_format: FigureFormat = "png"
     part: str = ""
     models: Mapping[str, object] = field(default_factory=dict[str, object], repr=False, compare=False)
     options: Mapping[str, object] = field(default_factory=dict[str, object], repr=False, compare=False)

@@ -1,4 +1,4 @@
-"""Numbers as settings: parsing, and the range that a field's type declares.
+"""Types of settings, and numbers as settings: parsing, and the range that a field's type declares.
 
 A field declares its range in its type, `Annotated[int, Range(1)]`; without one, its numbers are 0 or more. `check`
 compares the fields of a method or command with their types, where these are numbers, and with their ranges. Every
@@ -15,12 +15,15 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import UnionType
-from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from deepscope.errors import SettingError
 
 _LARGEST = 1_000_000_000
 _WHOLE = re.compile("[-+]?[0-9]{1,1000}")  # Python refuses to read more than 4300 digits
+
+FigureFormat: TypeAlias = Literal["png", "svg", "pdf"]
+"""What figures are written as: PNG always, and SVG or PDF beside it on request."""
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,17 @@ def test_votes_do_not_depend_on_the_batch_or_on_other_images(found: Certificates
     assert not alone.attacked
 
 
+def test_votes_do_not_depend_on_the_batch_at_sizes_that_vector_units_do_not_divide() -> None:
+    bare = Preprocessing(5, 5, mean=(0.0,) * 3, std=(1.0,) * 3)
+    model = VisionModel("first pixels", nn.Sequential(nn.Flatten(), nn.Linear(75, 5)), bare, tuple("abcde"))
+    pixels = torch.full((3, 5, 5), 0.5)
+    votes = [
+        Smoothing(2.0).votes(model, pixels, 60, torch.Generator().manual_seed(0), session=SESSION, batch_size=size)
+        for size in (1, 7, 60)
+    ]
+    assert torch.equal(votes[0], votes[1]) and torch.equal(votes[0], votes[2])
+
+
 def test_the_result_says_what_was_certified(found: Certificates) -> None:
     metrics = found.result().metrics
     assert metrics["images"] == 12

@@ -164,12 +164,61 @@ def test_averaging_estimates_the_expected_gradient() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         for draws in (1, 100):
-            (gradient,) = torch.autograd.grad(averaged(model, draws)(pixels)[:, 0].sum(), pixels)
+            (gradient,) = torch.autograd.grad(averaged(model, draws, seed=1)(pixels)[:, 0].sum(), pixels)
             errors[draws] = float((gradient - 1).square().mean().sqrt())  # the expected gradient is 1 everywhere
     assert 5 < errors[1] / errors[100] < 20
     with pytest.raises(SettingError, match="at least 1"):
         averaged(model, 0)
     assert averaged(model, 1) is model
+
+
+def test_averaged_scores_follow_from_the_seed_and_the_image() -> None:
+    """Whatever the state of the global generator, which stays as it is, the batch, and earlier queries."""
+    noisy, images = behind("random shift and noise"), pictures(3, 7)[0]
+    model = averaged(noisy, 4, seed=5)
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(0)
+        state = torch.get_rng_state()
+        expected = model(images)
+        assert torch.equal(torch.get_rng_state(), state)
+        torch.manual_seed(1)
+        assert torch.equal(torch.cat([model(image) for image in images.split(1)]), expected)
+        assert not torch.equal(averaged(noisy, 4, seed=6)(images), expected)
+        assert (
+            len(
+                {
+                    tuple(row)
+                    for row in averaged(noisy, 4)(images[:1] + torch.tensor([0, 1e-6]).view(2, 1, 1, 1)).tolist()
+                }
+            )
+            == 2
+        )
+    with torch.inference_mode():
+        assert not torch.equal(model(images), expected)  # an attack cannot select the draws that evaluate it
+
+
+def test_the_worst_case_of_a_randomised_network_repeats_in_any_batch() -> None:
+    data = list(zip(pictures(5, 6)[0], pictures(5, 6)[1].tolist()))
+    found = []
+    with torch.random.fork_rng():
+        for state, batch in ((0, 5), (1, 2)):
+            torch.manual_seed(state)
+            noisy = behind("random shift and noise")
+            strength = Strength(4, 1, 5)
+            found.append(worst_case(noisy, data, radius=4 / 255, strength=strength, draws=3, batch_size=batch))
+    assert found[0].by == found[1].by and torch.equal(found[0].images, found[1].images)
+
+
+def test_signs_do_not_depend_on_the_batch() -> None:
+    model, among = behind("saturated probabilities"), subjects(trained("relu"), 6)
+    shown = [
+        [
+            sign.share.value
+            for sign in signs_of(model, among, QUIET, radius=RADIUS, steps=2, queries=3, batch_size=size).signs
+        ]
+        for size in (6, 4)
+    ]
+    assert shown[0] == shown[1]
 
 
 def test_worst_case_over_averaged_draws_misleads_a_randomised_network_more_often() -> None:

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from deepscope.batch import Sharding, run
 from deepscope.batch.executors import executor_of, in_process
+from deepscope.batch.shard import Shard
+from deepscope.batch.worker import Work, versions
 from deepscope.classification.job import ClassifyJob
 from deepscope.errors import MissingExtraError, SettingError
 from deepscope.session import Session
@@ -84,6 +87,28 @@ def test_workers_write_the_same_bytes_and_a_kill_costs_one_part(
 def test_a_cluster_that_is_too_small_is_refused(ray: Any, photos: Path, tmp_path: Path, model_file: str) -> None:
     with pytest.raises(SettingError, match=r"workers must be at most 2, the CPUs of the Ray cluster \(got 3\)"):
         computed(model_file, photos, tmp_path, Sharding(workers=3))
+
+
+@pytest.mark.parametrize(("given", "used"), [("cuda:3", "cuda:0"), ("cuda", "cuda:0"), ("cpu", "cpu")])
+def test_a_worker_takes_the_gpu_that_ray_shows_it_before_it_loads_the_model(
+    given: str, used: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray hides the other GPUs by CUDA_VISIBLE_DEVICES, so that its own is the first."""
+    pytest.importorskip("ray", reason="workers need the extra cluster")
+    from deepscope.batch import on_ray
+
+    opened = list[str]()
+
+    def of(job: Any, session: Session) -> Any:
+        opened.append(str(session.device))
+        raise SettingError("device", "is far away")
+
+    monkeypatch.setattr("deepscope.batch.worker.OpenJob.of", of)
+    job, session = ClassifyJob("tiny"), Session(quiet=True, device=torch.device(given))
+    actor = on_ray._Actor(Work(job, session, tmp_path, "", "", versions(job)), str(tmp_path / "nowhere"))
+    assert (str(actor.work.session.device), opened) == (used, [])
+    assert actor.do(Shard(0, 1, b"")).failure
+    assert opened == [used]
 
 
 def test_ray_is_asked_for_by_several_workers_or_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from torchvision.transforms.v2 import functional
 import deepscope as ds
 from deepscope.classification import check_predictions
 from deepscope.cli.program import run
-from deepscope.errors import DeepscopeError, FileError, SettingError
+from deepscope.errors import DataError, DeepscopeError, FileError, SettingError
 from deepscope.models import Preprocessing, VisionModel
 from deepscope.session import Session
 
@@ -169,6 +169,10 @@ def test_files_that_say_something_else_are_refused(
         check_predictions(model, photos, tmp_path / "none.csv")
     with pytest.raises(SettingError, match="limit"):
         check_predictions(model, photos, path, limit=-1)
+    (tmp_path / "empty").mkdir()
+    for folder, said in (("none", "no such file or folder"), ("empty", "holds no image files")):
+        with pytest.raises(DataError, match=said):
+            check_predictions(model, tmp_path / folder, path)
 
 
 def test_the_command_says_what_explains_the_difference(

@@ -11,7 +11,11 @@ from PIL import Image
 
 from deepscope import images
 from deepscope.classification import classify
+from deepscope.classification.job import ClassifyJob
 from deepscope.errors import DataError, SettingError
+from deepscope.inputs import read
+from deepscope.results import Table
+from deepscope.session import Session
 from networks import tiny_model
 
 MODEL = tiny_model(size=16)
@@ -69,3 +73,34 @@ def test_errors_name_what_is_concerned(folder: Path) -> None:
     assert caught.value.setting == "top"
     with pytest.raises(DataError):
         classify(MODEL, folder / "nowhere")
+
+
+def test_below_the_threshold_there_is_no_answer(folder: Path, tmp_path: Path) -> None:
+    plain = classify(MODEL, folder, top=2)
+    below = float(plain.probabilities[:, 0].sort().values[3:5].mean())
+    found = classify(MODEL, folder, top=2, abstain_below=below)
+    assert torch.equal(found.probabilities, plain.probabilities)
+    silent = (plain.probabilities[:, 0] < below).tolist()
+    assert found.abstained.tolist() == silent and sum(silent) == 4
+    assert found.labels == [None if none else label for label, none in zip(plain.labels, silent)]
+    assert [bool(names) for names in found.predicted] == [not none for none in silent]
+    metrics = found.result().metrics
+    right = [rank == 0 for rank, none in zip(plain.ranks.tolist(), silent) if not none]
+    assert (metrics["abstained"], metrics["coverage"]) == (4, 0.5)
+    assert metrics["accuracy/answered"] == pytest.approx(np.mean(right))
+    assert metrics["accuracy/top1"] == plain.result().metrics["accuracy/top1"]
+    table = next(block for block in found.result().blocks if isinstance(block, Table))
+    assert [row[-1] for row in table.rows[::2]] == found.labels
+    assert "No answer for 4 of 8 images" in found._repr_html_()
+    assert "abstained" not in plain.result().metrics and "abstains" not in plain.to_pandas()
+    job = ClassifyJob("", top=2, abstain_below=below)
+    session = Session(quiet=True)
+    batch = next(iter(read(MODEL, folder, session)))
+    rows = job.open(MODEL, session)(batch)
+    assert rows.columns["label"] == found.labels and len(rows.columns["probabilities"]) == 8
+    merged = job.metrics(rows.tally)
+    assert {name: merged[name] for name in ("abstained", "coverage", "accuracy/answered")} == {
+        name: metrics[name] for name in ("abstained", "coverage", "accuracy/answered")
+    }
+    with pytest.raises(SettingError, match="abstain_below"):
+        classify(MODEL, folder, abstain_below=1.5)

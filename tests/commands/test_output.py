@@ -195,7 +195,7 @@ def test_a_result_that_cannot_be_printed_is_saved(
 
 def test_a_closed_or_narrow_standard_output_loses_nothing(tmp_path: Path) -> None:
     """A file name that ASCII lacks, and a command that was started without any standard output."""
-    code = "from deepscope.cli import main; main(['models', 'list', '--quiet', '--out', 'é'])"
+    code = "from deepscope.cli import main; main(['data', 'list', '--quiet', '--out', 'é'])"
     for how in (
         f'"{sys.executable}" -c "{code}" >&-',
         f'PYTHONIOENCODING=ascii "{sys.executable}" -c "{code}" >/dev/null',

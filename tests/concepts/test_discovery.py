@@ -106,7 +106,7 @@ def test_a_patch_lies_around_the_largest_value_and_inside_the_image() -> None:
         ({"target": "cat"}, UnknownNameError, "no class is named 'cat'"),
         ({"layer": "9"}, UnknownNameError, "no layer is named '9'"),
         ({"layer": "3"}, SettingError, "gives no feature map"),
-        ({"limit": 3}, DataError, "classifies 3 images as warm, and concepts need at least 4"),
+        ({"limit": 3}, DataError, "at least 4 images that .* classifies as warm \\(got 3\\)"),
     ],
 )
 def test_wrong_settings_are_refused_in_one_line(

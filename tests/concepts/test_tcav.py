@@ -137,8 +137,8 @@ def test_a_direction_points_from_the_counterpart_to_the_set() -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "said"),
     [
-        ({"concepts": {"few": noise(4, 0)}}, DataError, "concept few has 4 images, and needs at least 5"),
-        ({"pool": noise(15, 0)}, DataError, "the pool holds 15 images, and concept a 8: give a pool of at least 16"),
+        ({"concepts": {"few": noise(4, 0)}}, DataError, "concept few needs at least 5 images"),
+        ({"pool": noise(15, 0)}, DataError, "the pool needs at least 16 images, twice as many as concept a"),
         ({"concepts": {}}, SettingError, "concepts must name at least one"),
         ({"concepts": 3}, SettingError, "concepts must be folders, or images by the concept's name"),
         ({"random_sets": 0}, SettingError, "random_sets must be a whole number, and at least 1"),

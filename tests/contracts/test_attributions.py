@@ -141,6 +141,7 @@ def test_leaves_everything_as_it_was(method: Attribution, model: VisionModel, pi
 
 
 @methods
+@pytest.mark.usefixtures("only_new_objects")
 def test_no_tensor_stays_behind(method: Attribution, model: VisionModel, pixels: Tensor, target: Tensor) -> None:
     def live() -> int:
         gc.collect()

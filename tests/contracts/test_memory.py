@@ -29,12 +29,10 @@ from networks import smooth_model, tiny_model, tiny_transformer
 
 
 @pytest.fixture
-def no_collector() -> Iterator[None]:
-    gc.collect()
+def no_collector(only_new_objects: None) -> Iterator[None]:
     gc.disable()
     yield
     gc.enable()
-    gc.collect()
 
 
 def held() -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,10 @@ import tifffile
 import torch
 from PIL import Image
 
+from app_server import HOST
 from deepscope.adaptation.tuning import norms
+from deepscope.app import web
+from deepscope.app.access import HEADER
 from deepscope.attacks import Attack
 from deepscope.attributions import Attribution, evaluate
 from deepscope.cli import commands as command_line
@@ -31,12 +36,11 @@ SOURCES = sorted(MAKERS)
 
 
 def _commands() -> list[type[Command]]:
-    """All but the studies, which are experiments on chosen models, and what has tests of its own."""
+    """All but the studies, which are experiments on chosen models, and the report, which runs them or all checks."""
     found = [
         command
         for command in command_line._commands(Command)
-        if command.area not in ("study", "concepts")
-        and command.command_path() not in ("report", "serve", "attack auto")
+        if command.area != "study" and command.command_path() != "report"
     ]
     return [command for command in found if {"model", "features"} & {f.name for f in dataclasses.fields(command)}]  # type: ignore[arg-type]
 
@@ -75,14 +79,20 @@ BY_COMMAND: dict[str, dict[str, Any]] = {
     "check explanations": {"methods": ("saliency",)},
     "attack evaluate": {"methods": ("fgsm",), "radii": ("8/255",)},
     "attack certify": {"radii": (0.1,), "samples": 16, "first": 4, "steps": 1},
+    "attack auto": {"steps": 1, "targets": 1, "queries": 4},
+    "concepts find": {"limit": 50, "concepts": 2, "evaluated": 2},
+    "concepts tcav": {"limit": 50, "random_sets": 2, "counterparts": 1, "target": (), "layer": ()},
+    "concepts units": {"top": 1},
+    "serve": {"port": 0},
 }
 NEEDS_LAYERS = {
-    *("activations", "adapt fit", "adapt tune", "check image-map", "check labels", "explain grad-cam", "models show"),
-    *("transfer export", "transfer features", "transfer fit", "transfer improve", "transfer table"),
+    *("concepts find", "concepts tcav", "concepts units"),
+    *("activations", "adapt fit", "adapt tune", "check concepts", "check image-map", "explain grad-cam", "models show"),
+    *("check labels", "transfer export", "transfer features", "transfer fit", "transfer improve", "transfer table"),
 }
 NEEDS_GRADIENTS = {
     *("attack evaluate", "attack pgd", "check class-images", "explain compare", "explain evaluate", "explain grad-cam"),
-    *("adapt tune", "visualize"),
+    *("adapt tune", "concepts tcav", "visualize"),
 }
 """With the methods above."""
 SAVES = {"adapt fit", "adapt tune", "models save", "transfer fit"}
@@ -115,6 +125,33 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def session(tmp_path: Path) -> Session:
     return Session(home=tmp_path / "home", cache=tmp_path / "cache", quiet=True)
+
+
+class _Visit:
+    """In place of the server: a browser that opens an image, asks for its classes and a map, and leaves."""
+
+    def __init__(self, application: Any) -> None:
+        self.application = application
+
+    def run(self, sockets: list[socket.socket]) -> None:
+        from starlette.testclient import TestClient
+
+        headers = {HEADER: self.application.token}
+        with TestClient(self.application, base_url=HOST, headers=headers) as client:
+            document = client.get("/", params={"token": self.application.token})
+            methods = re.search(r'"methods":\s*(\[[^]]*])', document.text)
+            assert document.status_code == 200 and methods
+            held = client.post("/api/choose", json={"name": "dark/test-0.png"}).json()
+            found = client.post("/api/look", json={"image": held["image"]})
+            assert found.status_code == 200, found.text
+            assert found.json()["top"] and found.json()["picture"]
+            assert bool(found.json()["map"]) == bool(json.loads(methods[1]))
+
+
+@pytest.fixture(autouse=True)
+def visited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`serve` ends after one visit."""
+    monkeypatch.setattr(web, "server", _Visit)
 
 
 def test_every_source_has_a_tiny_model() -> None:
@@ -153,8 +190,8 @@ def test_layouts_of_transformers(
     assert maps.shape == (2, SIZE, SIZE)
 
 
-def built(command: type[Command], tiny: Tiny, pictures: Path) -> Iterator[tuple[str, Command]]:
-    """The command on that model, for each method where it takes one."""
+def built(command: type[Command], tiny: Tiny, pictures: Path, *, layer: str = "") -> Iterator[tuple[str, Command]]:
+    """The command on that model, for each method where it takes one, and on that layer where it must name one."""
     path, image = command.command_path(), pictures / "test" / "dark" / "test-0.png"
     given: dict[str, Any] = {
         **SMALL,
@@ -168,10 +205,17 @@ def built(command: type[Command], tiny: Tiny, pictures: Path) -> Iterator[tuple[
         "expected": pictures / "expected.csv",
         "features": (tiny.name,) if path == "transfer table" else tiny.name,
         "model": Path(tiny.name) if path == "transfer predict" else tiny.name,
-        **BY_COMMAND.get(path, {}),
     }
     if path.startswith(("attack", "explain")) or path in ("visualize", "adapt evaluate"):
         given["target"] = None
+    if path.startswith("concepts"):
+        given |= {"paths": (pictures,), "concepts": (pictures / "train",), "pool": pictures, "target": None}
+    given |= BY_COMMAND.get(path, {})
+    if path == "concepts units":
+        given["layer"] = layer
+    if path == "serve":
+        pytest.importorskip("starlette", reason="pip install 'deepscope[app]'")
+        pytest.importorskip("httpx2", reason="pip install 'deepscope[test]'")
     fields = {field.name for field in dataclasses.fields(command)}  # type: ignore[arg-type]
     taken = {name: value for name, value in given.items() if name in fields}
     for method in METHODS.get(path, [None]):
@@ -195,7 +239,8 @@ def test_every_command_works_or_refuses_in_one_line(
         refused = refused - {"adapt tune", "models save"}
     if not norms(model.network):
         refused = refused | {"adapt tune"}
-    for what, one in built(command, tiny, pictures):
+    layer = next((name for name, one in model.network.named_modules() if isinstance(one, torch.nn.Conv2d)), "")
+    for what, one in built(command, tiny, pictures, layer=layer):
         try:
             result = perform(one, session)
         except DeepscopeError as error:
@@ -218,10 +263,11 @@ HEADS: dict[str, tuple[int, int, str]] = {
 }
 """Outputs, channels, and what `wrap` is told."""
 OF_CLASSES = {
-    "attack certify",
+    *("attack auto", "attack certify", "concepts find", "concepts tcav", "serve"),
     *("adapt evaluate", "adapt predict", "attack evaluate", "attack pgd", "attack square", "check accuracy"),
     *("check class-images", "check corruptions", "check explanations", "check image-map", "check robustness"),
     *(
+        "check concepts",
         "check shortcuts",
         "check slices",
         "classify",
@@ -242,7 +288,7 @@ OF_CLASSES = {
     ),
 }
 OF_PICTURES = {
-    "attack certify",
+    *("attack auto", "attack certify", "serve"),
     *("attack evaluate", "attack pgd", "attack square", "check class-images", "check corruptions", "check image-map"),
     *(
         "check labels",
@@ -257,10 +303,10 @@ OF_PICTURES = {
 }
 REFUSED_BY_HEAD: dict[str, dict[str, set[str]]] = {
     "multilabel": {
-        "must name a label": {"attack evaluate", "attack pgd", "attack square"},
+        "must name a label": {"attack auto", "attack evaluate", "attack pgd", "attack square"},
         "several labels per image": {
             *("models abstain", "models calibrate"),
-            *("attack certify", "check image-map", "check labels", "check shortcuts", "check slices"),
+            *("attack certify", "check concepts", "check image-map", "check labels", "check shortcuts", "check slices"),
             *("adapt evaluate", "adapt predict", "transfer predict"),
         },
     },
@@ -309,7 +355,7 @@ def test_every_command_works_with_each_head_or_refuses_in_one_line(
     tiny, folder = a_head(tmp_path, head), stacks if head == "stack" else pictures
     session = replace(session, out=tmp_path / "out")
     reasons = {**REFUSED_BY_HEAD[head], "": SAVES}  # nothing rebuilds the network by its name
-    for what, one in built(command, tiny, folder):
+    for what, one in built(command, tiny, folder, layer="2"):
         expected = [reason for reason, commands in reasons.items() if what in commands]
         try:
             result = perform(one, session)
@@ -317,7 +363,9 @@ def test_every_command_works_with_each_head_or_refuses_in_one_line(
             assert expected, f"{what}: {error}"
             assert "\n" not in str(error)
             assert any(reason in str(error) for reason in expected), error
-            if head == "stack" and what.startswith("check"):  # the check that was asked for, not a method inside it
+            if head == "stack" and what.startswith(
+                ("check", "attack auto")
+            ):  # the check that was asked for, not a method inside it
                 assert what.split()[-1].replace("-", " ") in str(error).partition(" needs ")[0].replace("-", " "), error
         else:
             assert result.title
@@ -345,7 +393,7 @@ def test_folders_of_numpy_files_are_taken_like_images(pictures: Path, session: S
         evaluate(load_model(tiny.name, session), folder / "test", "saliency", boxes={"a.npy": [(0, 0, 1, 1)]})
 
 
-@pytest.mark.parametrize("what", ["attack pgd", "attack square", "attack evaluate"])
+@pytest.mark.parametrize("what", ["attack auto", "attack pgd", "attack square", "attack evaluate"])
 def test_attacks_on_a_label(what: str, pictures: Path, session: Session, tmp_path: Path) -> None:
     tiny = a_head(tmp_path, "multilabel")
     (command,) = (one for one in COMMANDS if one.command_path() == what.removesuffix(" pgd").removesuffix(" square"))

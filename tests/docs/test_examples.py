@@ -65,11 +65,17 @@ def blocks(page: str) -> Iterator[Block]:
         yield Block(match["kind"], match["text"], line, needs, parse_only)
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all pages: what the first one exports, measures and computes is read by the others, as a reader's is."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What the pages take for granted: a photograph of a cat, and folders of images."""
     monkeypatch.setenv("DEEPSCOPE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("DEEPSCOPE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("DEEPSCOPE_CACHE", str(cache))
     pictures = {}
     for kind, name in (("cat", "chelsea.png"), ("cup", "coffee.png")):
         with Image.open(bundled(name)) as image:

@@ -27,6 +27,7 @@ from deepscope.classification import classify
 from deepscope.cli.program import run
 from deepscope.data.photographs import bundled_photographs
 from deepscope.errors import DeepscopeError, FileError, ModelError, SettingError
+from deepscope.files import sha256
 from deepscope.models import VisionModel, catalogue, load_model, recognition, save_model
 from deepscope.session import Session
 from deepscope.transfer import compare_features
@@ -296,6 +297,42 @@ def test_files_in_the_weights_folder_go_by_their_names(session: Session) -> None
     )
     with pytest.raises(DeepscopeError, match="not those of"):  # three classes, which the file does not name
         load_model("mine", session)
+
+
+def test_an_empty_folder_hides_no_file_of_its_name(session: Session) -> None:
+    """Such as the folder that `models save mine --out weights/mine` is about to write to."""
+    weights = session.home / "weights"
+    torch.save(squeezenet().state_dict(), weights / "mine.pth")
+    (weights / "mine").mkdir()
+    assert load_model("mine", session).architecture == "torchvision:squeezenet1_1"
+
+
+def test_saved_folders_in_the_weights_folder_are_listed(session: Session, tmp_path: Path) -> None:
+    torch.save(squeezenet().state_dict(), tmp_path / "m.pth")
+    model = load_model(tmp_path / "m.pth", session, categories=["a", "b", "c"])
+    save_model(model, session.home / "weights" / "mine.v2")
+    (session.home / "weights" / "fitted").mkdir()
+    (session.home / "weights" / "fitted" / "model.json").write_text("{}")
+    listed = {entry.name: entry for entry in catalogue(session) if entry.weights.startswith("weights/")}
+    assert listed.keys() == {"mine.v2", "fitted"}
+    assert listed["mine.v2"].architecture == "torchvision:squeezenet1_1" and listed["mine.v2"].here
+    assert load_model("mine.v2", session).categories == ("a", "b", "c")
+
+
+def test_a_file_that_torchvision_publishes_has_its_classes(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = seeded(torchvision.models.squeezenet1_1)
+    torch.save(network.state_dict(), tmp_path / "m.pth")
+    spec = "torchvision:squeezenet1_1"
+    assert load_model(tmp_path / "m.pth", session, architecture=spec).category("class 0") == 0
+    enum = torchvision.models.SqueezeNet1_1_Weights
+    url = f"https://download.pytorch.org/models/squeezenet1_1-{sha256(tmp_path / 'm.pth')[:8]}.pth"
+    monkeypatch.setattr(enum.DEFAULT, "_value_", replace(enum.DEFAULT.value, url=url))
+    model = load_model(tmp_path / "m.pth", session, architecture=spec)
+    assert model.categories == tuple(enum.DEFAULT.meta["categories"]) and model.wnids[0] == "n01440764"
+    own = [f"own {number}" for number in range(1000)]
+    assert load_model(tmp_path / "m.pth", session, architecture=spec, categories=own).categories == tuple(own)
 
 
 def test_notes_say_what_was_found_and_assumed(

@@ -24,7 +24,7 @@ from deepscope.features.engine import engine_of
 from deepscope.features.extraction import backbone_of
 from deepscope.features.passes import BATCH, Quick
 from deepscope.models import Preprocessing, VisionModel, engines, measured, serving
-from deepscope.models.agreement import scores_agree
+from deepscope.models.agreement import features_agree, scores_agree
 from deepscope.models.classifier import View
 from deepscope.models.engines import ENGINES, Engine
 from deepscope.models.prediction import forward, served
@@ -554,3 +554,11 @@ def test_auto_chooses_alike_before_and_after_the_engine_was_built(
         forward(_model(), PIXELS, session, images=10_000)
         assert session.engines == set()
     assert engine.builds == 1
+
+
+def test_features_agree_only_where_each_layer_does() -> None:
+    wanted = torch.cat([torch.ones(2, 3) * 1000, torch.tensor([[1.0, 0.0]] * 2)], 1)
+    found = torch.cat([torch.ones(2, 3) * 1000, torch.tensor([[0.0, 1.0]] * 2)], 1)  # the second layer is another one
+    assert features_agree([5])(found, wanted)
+    assert not features_agree([3, 2])(found, wanted)
+    assert features_agree([3, 2])(wanted, wanted)

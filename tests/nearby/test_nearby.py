@@ -8,7 +8,7 @@ from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 from deepscope.attacks import OnePixel, Untargeted
-from deepscope.attacks.counting import around, counted
+from deepscope.attacks.counting import around, ask, counted
 from deepscope.models import Preprocessing, VisionModel, load_model
 from deepscope.session import Session
 
@@ -90,16 +90,21 @@ def random_image(side: int = 96) -> Tensor:
 def test_a_window_gives_what_the_whole_image_gives(window: int) -> None:
     torch.manual_seed(0)
     model, image = vision_model(Branches().double()), random_image().double()
-    (near,) = around(model, image)
+    other = 1 - image
+    near = around(model, torch.cat([image, other]))
     assert near is not model
-    changed = torch.cat([variants(image, window), image])
-    torch.testing.assert_close(near(changed), model(changed), rtol=1e-10, atol=1e-12)
+    changed = torch.cat([variants(image, window), image, variants(other, window, 5)])
+    rows = torch.tensor([0] * 13 + [1] * 5)
+    order = torch.randperm(len(rows))
+    found = ask(near, changed[order], rows[order])
+    torch.testing.assert_close(found, model(changed[order]), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(near(changed), model(changed))  # where nothing says from which image
 
 
 @pytest.mark.parametrize("network", [MindsValues(), UsesBeforeChanging()], ids=["control-flow", "in-place"])
 def test_what_cannot_be_known_in_parts_is_asked_as_a_whole(network: nn.Module) -> None:
     model, image = vision_model(network), random_image()
-    assert around(model, image)[0] is model
+    assert around(model, image) is model
 
 
 def test_a_network_that_may_do_more_than_compute_is_left_alone() -> None:
@@ -113,18 +118,19 @@ def test_a_network_that_may_do_more_than_compute_is_left_alone() -> None:
             return self.inside(images)
 
     model, image = vision_model(Notes()), random_image()
-    assert around(model, image)[0] is model and model.network.seen == 0
+    assert around(model, image) is model and model.network.seen == 0
     hooked = Branches()
     hooked.get_submodule("narrow").register_forward_hook(lambda *_: None)
-    assert around(vision_model(hooked), image)[0].network is hooked
+    assert around(vision_model(hooked), image).network is hooked
 
 
 def test_what_is_asked_nearby_is_counted() -> None:
-    watched, cost = counted(vision_model(Branches()), random_image())
-    near, other = around(watched, torch.cat([random_image(), 1 - random_image()]))
-    near(variants(random_image(), 1, 7))
-    other(variants(1 - random_image(), 1, 5))
+    images = torch.cat([random_image(), 1 - random_image()])
+    watched, cost = counted(vision_model(Branches()), images)
+    points = torch.cat([variants(images[:1], 1, 7), variants(images[1:], 1, 5)])
+    ask(around(watched, images), points, torch.tensor([0] * 7 + [1] * 5))
     assert cost.queries == 12 and cost.gradients == 0
+    assert cost.by_image.tolist() == [7, 5]
 
 
 @pytest.mark.real
@@ -134,10 +140,11 @@ def test_one_pixel_finds_the_same_as_with_the_whole_network(home: Path, monkeypa
     with torch.no_grad():
         criterion = Untargeted(model(pixels).argmax(1))
         changed = variants(pixels, 1)
-        (near,) = around(model, pixels)
+        near = around(model, pixels)
         assert near is not model
-        torch.testing.assert_close(near(changed), model(changed), rtol=1e-4, atol=1e-4)
+        found = ask(near, changed, torch.zeros(len(changed)).long())
+        torch.testing.assert_close(found, model(changed), rtol=1e-4, atol=1e-4)
     attack = OnePixel(queries=60, population=20)
     quick = attack(model, pixels, criterion, rng=torch.Generator().manual_seed(0))
-    monkeypatch.setattr("deepscope.attacks.one_pixel.around", lambda model, pixels: [model] * len(pixels))
+    monkeypatch.setattr("deepscope.attacks.one_pixel.around", lambda model, _: model)
     assert torch.equal(quick, attack(model, pixels, criterion, rng=torch.Generator().manual_seed(0)))

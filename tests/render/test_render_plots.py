@@ -17,8 +17,11 @@ from rich.console import Console
 from deepscope import render
 from deepscope.gallery import Gallery
 from deepscope.render import plots
+from deepscope.render.palette import MISSING
 from deepscope.render.plots import canvas
-from deepscope.render.plots.colours import MISSING, paint, position
+from deepscope.render.plots import texts as folding
+from deepscope.render.plots.colours import paint, position, rgb
+from deepscope.render.plots.style import LARGEST, style
 from deepscope.results import Animation, Bars, Block, Curves, Heatmap, ImageGrid, Note, Picture, Result, Series, Table
 from results_strategies import EXAMPLES, animations, blocks, members, texts
 
@@ -76,7 +79,7 @@ def test_any_size_of_picture_and_map(shape: tuple[int, int]) -> None:
         Heatmap(picture[..., 0], rows=("a", "b"), columns=("c",)),
         Animation(picture[None]),
     ):
-        assert max(drawn(block).shape) <= canvas.LARGEST
+        assert max(drawn(block).shape) <= LARGEST
 
 
 @given(st.text(st.characters(), max_size=8), st.booleans())
@@ -84,20 +87,20 @@ def test_any_size_of_picture_and_map(shape: tuple[int, int]) -> None:
 def test_every_name_is_drawn_without_a_missing_glyph(name: str, bold: bool) -> None:
     """matplotlib warns of a missing glyph, and a warning is an error here."""
     sheet = canvas.Canvas(400, 40)
-    with canvas.style():
-        folded = canvas.fold(name, 380, lines=3, bold=bold)
+    with style():
+        folded = folding.fold(name, 380, lines=3, bold=bold)
         sheet.text(4, 4, folded, bold=bold)
         sheet.pixels()
-    assert "\N{WHITE SQUARE}" not in canvas.drawable("\U0010fffd")
+    assert "\N{WHITE SQUARE}" not in folding.drawable("\U0010fffd")
 
 
 def test_a_character_that_no_font_has_is_an_escape() -> None:
-    assert canvas.drawable("a\U0010fffd") == r"a\U0010fffd"
+    assert folding.drawable("a\U0010fffd") == r"a\U0010fffd"
 
 
 def test_a_long_grid_is_cut_and_says_so() -> None:
     rows = tuple((Picture(RNG.integers(0, 256, (8, 8, 3), np.uint8)),) for _ in range(200))
-    assert drawn(ImageGrid(rows)).shape[0] <= canvas.LARGEST
+    assert drawn(ImageGrid(rows)).shape[0] <= LARGEST
 
 
 def test_small_pictures_are_enlarged_by_a_whole_number_without_blur() -> None:
@@ -141,16 +144,16 @@ def test_long_names_are_neither_cut_off_nor_run_into_their_bars(labels: list[str
 @given(texts | st.text(max_size=300), st.floats(20, 400), st.integers(1, 4))
 @settings(max_examples=80, deadline=None)
 def test_folded_text_fits(text: str, width: float, lines: int) -> None:
-    folded = canvas.fold(text, width, lines=lines)
+    folded = folding.fold(text, width, lines=lines)
     assert folded.count("\n") < lines
-    assert all(canvas.measure(line) <= width or len(line) <= 2 for line in folded.split("\n"))
+    assert all(folding.measure(line) <= width or len(line) <= 2 for line in folded.split("\n"))
 
 
 def test_folding_loses_nothing_where_there_is_room() -> None:
     text = "loggerhead, loggerhead turtle, Caretta caretta"
-    assert canvas.fold(text, 120, lines=9).replace("\n", " ") == text
-    assert canvas.fold("a" * 50, 60, lines=99).replace("\n", "") == "a" * 50
-    assert canvas.fold(text, 60, lines=1).endswith("…")
+    assert folding.fold(text, 120, lines=9).replace("\n", " ") == text
+    assert folding.fold("a" * 50, 60, lines=99).replace("\n", "") == "a" * 50
+    assert folding.fold(text, 60, lines=1).endswith("…")
 
 
 def test_a_map_is_darkest_at_its_lowest_and_brightest_at_its_highest() -> None:
@@ -165,7 +168,7 @@ def test_a_signed_map_is_centred_on_zero() -> None:
     assert zero.min() > 240
     assert negative[2] > negative[0]
     assert positive[0] > positive[2]
-    np.testing.assert_array_equal(missing, MISSING)
+    np.testing.assert_array_equal(missing, rgb(MISSING))
 
 
 def test_the_scale_is_kept_to_where_it_is_given() -> None:

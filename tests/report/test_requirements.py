@@ -176,7 +176,9 @@ def test_the_card_holds_what_was_measured_and_says_what_was_not(tmp_path: Path) 
     assert document["verdict"] == "warn"
     assert document["figures"][0]["value"] == 0.93
     assert document["per_class"][1] == {"class": HOSTILE, "recall": 1.0}
-    assert document["not_measured"] == [{"check": "leaks", "reason": "no training images"}]
+    assert document["not_measured"][0] == {"check": "leaks", "reason": "no training images"}
+    left_out = {one["check"]: one["reason"] for one in document["not_measured"][1:]}
+    assert left_out == Accuracy.left_out and "abstention" in left_out
     text = (tmp_path / "model-card.md").read_text()
     assert "\x1b" not in text and "<script" not in text.replace(r"\<script", "")
     assert text.count("\n---\n") == 1, "no name ends the metadata or begins a rule"

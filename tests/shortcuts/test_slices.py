@@ -15,7 +15,7 @@ from deepscope.models import VisionModel
 from deepscope.results import Note
 from deepscope.session import Session
 from deepscope.shortcuts.properties import NAMES
-from deepscope.shortcuts.slices import _clustered, _tested, failing_slices
+from deepscope.shortcuts.slices import centres, examined, failing_slices
 from networks import tiny_model
 from planted import CLASSES, folder
 
@@ -34,8 +34,8 @@ def test_a_planted_slice_is_confirmed_with_the_figures_of_the_second_half() -> N
     wrong = rng.random(400) < np.where(group == 2, 0.6, 0.1)
     values = np.zeros((400, len(NAMES)))
     values[:, 0] = (group == 2) + 0.01 * rng.normal(size=400)
-    members = _clustered(vectors, first, 5, seed=0)
-    worst = _tested(members, wrong, first, values, labels)[0]
+    members, second = centres(vectors[first], 5, seed=0).predict(vectors), np.flatnonzero(~first)
+    worst = examined(members, wrong, first, labels, second, values[second])[0]
     rows = np.flatnonzero(~first & (group == 2))
     assert set(worst.rows.tolist()) == set(rows.tolist()) and worst.confirmed
     assert worst.errors.value == pytest.approx(wrong[rows].mean())
@@ -52,7 +52,7 @@ def test_errors_by_chance_are_rarely_confirmed() -> None:
         first, labels, rng = halves(seed, 200)
         members = rng.integers(6, size=200)
         wrong = rng.random(200) < 0.3
-        found = _tested(members, wrong, first, np.zeros((200, len(NAMES))), labels)
+        found = examined(members, wrong, first, labels, np.flatnonzero(~first), np.zeros((100, len(NAMES))))
         false += any(each.confirmed for each in found)
     assert stats.binomtest(false, 200, 0.05, alternative="greater").pvalue > 0.01
 

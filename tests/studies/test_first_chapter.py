@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import save_file
+from torchvision.models import squeezenet1_1
 
 from deepscope.results import ImageGrid, Table
 from deepscope.session import Session
 from deepscope.studies.activation_maps import ActivationMaps, explained
 from deepscope.studies.architecture import Architecture
+from deepscope.studies.networks import installed
 from deepscope.studies.predictions import Predictions
 
 
@@ -32,6 +36,31 @@ def test_what_is_not_here_is_shown_as_not_measured(session: Session) -> None:
     result = Predictions().run(session)
     assert _verdicts(result.blocks[-1]) == ["answered", "not measured here", "not measured here"]  # type: ignore[arg-type]
     assert result.metrics["accuracy/top1/efficientnet_lite0"] == 1
+
+
+def test_a_network_whose_classes_have_no_names_is_shown_as_not_measured(session: Session) -> None:
+    """Such as a `.pth` file of weights, in the layout of torchvision's VGG16."""
+    (session.home / "weights").mkdir()
+    network = squeezenet1_1(num_classes=6).eval()
+    save_file(
+        network.state_dict(),
+        session.home / "weights" / "mine.safetensors",
+        metadata={"architecture": "torchvision:squeezenet1_1", "categories": json.dumps(list("abcdef"))},
+    )
+    result = Predictions(models=("mine",)).run(session)
+    table = result.blocks[-1]
+    assert isinstance(table, Table)
+    assert table.rows[0][3] == "not measured here" and "--classes imagenet-1k" in str(table.rows[0][4])
+
+
+def test_weights_of_torchvision_are_known_by_their_bare_name(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    assert "vgg16" not in installed(session)
+    (tmp_path / "torch" / "hub" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "torch" / "hub" / "checkpoints" / "vgg16-397923af.pth").touch()
+    assert {"vgg16", "torchvision:vgg16"} <= installed(session, whole=True)
 
 
 def test_maps_are_counted_for_what_they_follow() -> None:

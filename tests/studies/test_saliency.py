@@ -62,6 +62,24 @@ def test_every_claim_is_answered_from_its_figures(session: Session) -> None:
     assert sum(isinstance(block, ImageGrid) for block in result.blocks) == 2
 
 
+def test_a_network_without_the_images_classes_is_not_measured(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = saliency.load_model
+
+    def load(name: str, session: Session) -> VisionModel:
+        model = known(name, session)
+        return dataclasses.replace(model, wnids=(), categories=("a", "b", "c", "d")) if name == "other" else model
+
+    monkeypatch.setattr(saliency, "load_model", load)
+    table = Saliency(models=("other", "one"), steps=2).run(session).blocks[-1]
+    assert isinstance(table, Table)
+    rows = {str(row[0]): row for row in table.rows}
+    assert rows["The maps of other"][3] == "not measured here" and "name them" in str(rows["The maps of other"][4])
+    with pytest.raises(DeepscopeError, match="must know a class of the images"):
+        Saliency(models=("other",), steps=2).run(session)
+
+
 def test_what_was_measured_is_not_measured_again(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     study = Saliency(models=("one",), steps=4)
     first = study.run(session)

@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from deepscope.classification import classify
 from deepscope.commands.models_abstain import ModelsAbstain
 from deepscope.commands.models_calibrate import ModelsCalibrate
 from deepscope.errors import DataError, SettingError, UnsupportedError
-from deepscope.models import Preprocessing, VisionModel, load_model
+from deepscope.models import Preprocessing, VisionModel, load_model, save_model
 from deepscope.models.heads import Head
-from deepscope.models.scaling import with_temperature
+from deepscope.models.scaling import abstaining, with_temperature
 from deepscope.session import Session
 from deepscope.transfer import ImageClassifier
 from deepscope.transfer.abstention import abstain, threshold
@@ -61,6 +62,7 @@ def test_the_temperature_undoes_an_over_sure_scale() -> None:
     assert before.low < before.value < before.high
     assert found.before.error == pytest.approx(before.value) and found.after.error == pytest.approx(after.value)
     assert found.likelihood(calibrated=True) < found.likelihood(calibrated=False)
+    assert 0 < found.fall.low < found.fall.value == pytest.approx(before.value - after.value)
     pixels = torch.rand(5, 3, 4, 4, generator=torch.Generator().manual_seed(8))
     torch.testing.assert_close(found.calibrated(pixels), found.model(pixels) / found.temperature)
     assert set(found.result().metrics) >= {"temperature", "expected-calibration-error/after/low"}
@@ -92,6 +94,8 @@ def test_the_last_layer_is_scaled_so_that_the_model_can_be_saved(tmp_path: Path)
     seen = torch.rand(2, 3, *before.preprocessing.size)
     torch.testing.assert_close(after(seen), before(seen) / result.metrics["temperature"], rtol=1e-3, atol=1e-4)
     assert any("is the calibrated model" in getattr(block, "text", "") for block in result.blocks)
+    saved = save_model(abstaining(before, 0.6), tmp_path / "cautious")
+    assert load_model(str(saved), session).head.abstain_below == 0.6
 
 
 def test_a_model_that_nothing_rebuilds_is_measured_and_said_to_be_unsaved(
@@ -151,8 +155,36 @@ def test_equal_confidences_stay_together() -> None:
     confidence = torch.tensor([0.9] * 500 + [0.5] * 500)
     right = torch.tensor([True] * 500 + [True] * 250 + [False] * 250)
     found = threshold(confidence, right, 0.95, error=0.05)
-    assert found.confidence == pytest.approx(0.9) and found.guaranteed > 0.98
-    assert threshold(confidence, right, 0.6, error=0.05).confidence == pytest.approx(0.5)
+    assert 0.5 < found.confidence <= 0.9 and found.guaranteed > 0.98
+    assert threshold(confidence, right, 0.6, error=0.05).confidence <= 0.5
+
+
+def test_the_guarantee_holds_where_accuracy_falls_with_confidence() -> None:
+    """Accuracy is 0.5 above a confidence of 0.5, and 1 below: the bounds assume no order of the two."""
+    rng, wanted, error, broken = np.random.default_rng(1), 0.72, 0.2, 0
+    for _ in range(300):
+        confidence = rng.random(300)
+        right = (rng.random(300) < 0.5) | (confidence < 0.5)
+        low = threshold(torch.tensor(confidence), torch.tensor(right), wanted, error=error).confidence
+        accuracy = 0.5 if low >= 0.5 else (0.5 * 0.5 + (0.5 - low)) / (1 - low)
+        broken += np.isfinite(low) and accuracy < wanted
+    assert broken <= 300 * error
+
+
+def test_a_model_keeps_its_threshold(tmp_path: Path) -> None:
+    found = abstain(over_sure(1.0), drawn(4000), 0.68, session=SESSION)
+    below = found.threshold.confidence
+    pixels = [image for image, _ in drawn(20, seed=5)]
+    seen = classify(found.abstaining, pixels)
+    wanted = found.model(torch.stack(pixels)).softmax(1).amax(1) < below
+    assert torch.equal(seen.abstained, wanted) and 0 < wanted.sum() < 20
+    assert [label is None for label in seen.labels] == wanted.tolist()
+    assert classify(found.abstaining, pixels, abstain_below=0).abstained.sum() == 0
+    assert with_temperature(abstaining(tiny_model(), 0.75), 2.0).head.abstain_below == 0
+    bundled = abstaining(load_model("efficientnet_lite0", SESSION), below)
+    assert load_model(str(save_model(bundled, tmp_path / "net")), SESSION).head.abstain_below == below
+    with pytest.raises(SettingError, match="one class per image"):
+        abstaining(dataclasses.replace(tiny_model(), head=Head("multilabel")), 0.5)
 
 
 def test_what_does_not_work_is_refused() -> None:

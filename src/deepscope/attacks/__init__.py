@@ -9,6 +9,7 @@ from deepscope.attacks.auto_pgd import AutoPGD
 from deepscope.attacks.base import Attack, Bounded, Norm, Shared, distance
 from deepscope.attacks.boundary import Boundary
 from deepscope.attacks.carlini_wagner import CarliniWagner
+from deepscope.attacks.certify import Certificates, certify
 from deepscope.attacks.conditions import Conditions
 from deepscope.attacks.criteria import Criterion, Targeted, Untargeted
 from deepscope.attacks.ddn import DDN
@@ -23,6 +24,7 @@ from deepscope.attacks.one_pixel import OnePixel
 from deepscope.attacks.outcome import Outcome
 from deepscope.attacks.patch import Patch
 from deepscope.attacks.pgd import FGSM, PGD, PGDL2, MomentumPGD
+from deepscope.attacks.smoothing import Smoothing
 from deepscope.attacks.spatial import Spatial
 from deepscope.attacks.square import Square
 from deepscope.attacks.subjects import Subjects
@@ -43,6 +45,7 @@ __all__ = [
     "Boundary",
     "Bounded",
     "CarliniWagner",
+    "Certificates",
     "Conditions",
     "Criterion",
     "DeepFool",
@@ -57,6 +60,7 @@ __all__ = [
     "Patch",
     "Shared",
     "Sign",
+    "Smoothing",
     "Spatial",
     "Square",
     "Stage",
@@ -69,6 +73,7 @@ __all__ = [
     "WorstCase",
     "attack",
     "averaged",
+    "certify",
     "defended",
     "distance",
     "evaluate_attacks",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import torch
@@ -12,15 +13,20 @@ from deepscope.errors import ModelError, SettingError
 from deepscope.models import VisionModel
 
 
-def averaged(model: VisionModel, draws: int) -> VisionModel:
+def averaged(model: VisionModel, draws: int, *, seed: int = 0) -> VisionModel:
     """A randomised model as its mean over several draws: expectation over transformation (Athalye et al. 2018).
 
     Scores are the mean of that many forward passes, and gradients are those of the mean. Attacks then follow the
     expected gradient, and the evaluation uses the expected prediction. arXiv:1802.00420.
 
+    Each image passes through the network alone, with PyTorch's global generators seeded from `seed` and the image's
+    content. Its scores therefore depend on neither its batch nor earlier queries. Passes in inference mode, which are
+    those that evaluate examples, have draws of their own: an attack cannot select draws that happen to suit it.
+
     Args:
-        model: draws random numbers in each forward pass, from PyTorch's global generator.
+        model: draws random numbers in each forward pass, from PyTorch's global generators.
         draws: forward passes per query; 1 returns the model itself.
+        seed: of the draws.
 
     Raises:
         SettingError: the number of draws is below 1.
@@ -29,7 +35,7 @@ def averaged(model: VisionModel, draws: int) -> VisionModel:
         raise SettingError("draws", "must be at least 1", got=draws)
     if draws == 1:
         return model
-    return model.with_network(_Averaged(model.network, model.name, draws), returns=model.outputs.kind)
+    return model.with_network(_Averaged(model.network, model.name, draws, seed), returns=model.outputs.kind)
 
 
 def defended(model: VisionModel, defence: Defence, *, straight_through: bool = True) -> VisionModel:
@@ -48,22 +54,31 @@ def defended(model: VisionModel, defence: Defence, *, straight_through: bool = T
         >>> ds.attacks.defended(ds.load_model("efficientnet_lite0"), bit_depth).name
         'efficientnet_lite0'
     """
+    bare = replace(model.preprocessing, mean=(0.0,) * model.planes, std=(1.0,) * model.planes)
     network = _Defended(model, defence, straight_through)
-    made = model.with_network(network, returns=model.outputs.kind)
-    bare = replace(made.preprocessing, mean=(0.0,) * model.planes, std=(1.0,) * model.planes)
-    return replace(made, preprocessing=bare).with_network(network, returns=model.outputs.kind)
+    return replace(model, preprocessing=bare).with_network(network, returns=model.outputs.kind)
 
 
 class _Averaged(nn.Module):
-    def __init__(self, network: nn.Module, name: str, draws: int) -> None:
+    def __init__(self, network: nn.Module, name: str, draws: int, seed: int) -> None:
         super().__init__()
-        self.network, self.name, self.draws = network, name, draws
+        self.network, self.name, self.draws, self.seed = network, name, draws, seed
 
     def forward(self, inputs: Tensor) -> Tensor:
-        drawn = [self.network(inputs) for _ in range(self.draws)]
+        return torch.cat([self._mean(image) for image in inputs.split(1)])
+
+    def _mean(self, image: Tensor) -> Tensor:
+        with torch.random.fork_rng([image.device] if image.device.type == "cuda" else []):
+            torch.manual_seed(self._seed_of(image))
+            drawn = [self.network(image) for _ in range(self.draws)]
         if not all(isinstance(scores, Tensor) for scores in drawn):
             raise ModelError(f"{self.name} returns no tensor: draws cannot be averaged; return the scores alone")
         return torch.stack(drawn).mean(0)
+
+    def _seed_of(self, image: Tensor) -> int:
+        content = image.detach().float().cpu().contiguous().numpy().tobytes()
+        use = "evaluation" if torch.is_inference_mode_enabled() else "attack"
+        return int.from_bytes(hashlib.sha256(f"{self.seed} {use} ".encode() + content).digest()[:7], "big")
 
 
 class _Defended(nn.Module):

@@ -21,7 +21,7 @@ from deepscope.attacks.subjects import OfSubjects, Subjects, aim, files_in, read
 from deepscope.errors import SettingError
 from deepscope.inputs import Images
 from deepscope.models import VisionModel
-from deepscope.models.capabilities import works
+from deepscope.models.capabilities import RGB, SCORES, require, works
 from deepscope.session import Session
 from deepscope.settings import LINF_RADIUS, Range
 from deepscope.statistics import Estimate, proportion
@@ -178,10 +178,10 @@ def worst_case(  # noqa: PLR0913 - its settings are keywords
     radius = RADII_BY_NORM[norm] if radius is None else radius
     (LINF_RADIUS if norm == "linf" else Range(above=True)).check("radius", radius)
     planned = standard(norm, radius, strength)
-    planned["square"].require(model)
+    require(model, "attack auto", SCORES | RGB)
     sequence = {name: attack for name, attack in planned.items() if works(attack, model)}
-    model, target = under_attack(averaged(model, draws), target)
     session = Session.of(session, device=model.device, seed=seed)
+    model, target = under_attack(averaged(model, draws, seed=session.seed), target)
     found = read_subjects(model, images, session, batch_size=batch_size, limit=limit)
     found.require_some(model)
     found = aim(model, found, target, session)

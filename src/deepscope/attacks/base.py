@@ -32,6 +32,8 @@ class Attack(UsesModel, Registered):
     reserved: ClassVar[frozenset[str]] = EVERY_COMMAND | ON_IMAGES | OF_PARTS | {"animate"}
     exact: ClassVar[bool] = False
     """Whether it depends on differences of logits that are too small for bfloat16, and always runs in float32."""
+    pooled: ClassVar[bool] = False
+    """Whether the queries of many images share forward passes, which `ask` cuts: it is given more than a batch."""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)

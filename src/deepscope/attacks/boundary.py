@@ -11,6 +11,7 @@ from torch import Tensor
 
 from deepscope.ascent import Streams
 from deepscope.attacks.base import Attack, Norm, distance, seeded
+from deepscope.attacks.counting import ask
 from deepscope.attacks.criteria import Criterion
 from deepscope.attacks.decisions import BISECTIONS, require_queries
 from deepscope.attacks.grid import rounded
@@ -39,6 +40,7 @@ class Boundary(Attack):
     needs: ClassVar[Needs] = SCORES
     norm: ClassVar[Norm] = "l2"
     exact: ClassVar[bool] = True
+    pooled: ClassVar[bool] = True
     queries: Count = 1000
     starts: Count = 20
     spherical: Positive = 0.01
@@ -57,7 +59,7 @@ class Boundary(Attack):
         streams = Streams.split(seeded(rng), len(pixels))
 
         def succeeds(rows: Tensor, points: Tensor) -> Tensor:
-            return criterion[rows].met(model(rounded(points, self.levels)))
+            return criterion[rows].met(ask(model, rounded(points, self.levels), rows))
 
         best, found = self._noise(pixels, streams, succeeds)
         rows = found.nonzero()[:, 0]

@@ -120,10 +120,9 @@ def certify(  # noqa: PLR0913 - its settings are keywords
 
     Example:
         >>> import deepscope as ds
-        >>> from deepscope.attacks.certify import certify
-        >>> from deepscope.attacks.smoothing import Smoothing
         >>> cat = ds.data.photographs.bundled("chelsea.png")
-        >>> found = certify(ds.load_model("efficientnet_lite0"), cat, Smoothing(0.05, samples=32, first=8), radii=())
+        >>> smoothing = ds.attacks.Smoothing(0.05, samples=32, first=8)
+        >>> found = ds.attacks.certify(ds.load_model("efficientnet_lite0"), cat, smoothing, radii=())
         >>> len(found), found.smoothing.sigma
         (1, 0.05)
     """

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from deepscope.ascent import Streams
 from deepscope.attacks.base import Attack, length, seeded
+from deepscope.attacks.counting import ask
 from deepscope.attacks.criteria import Criterion
 from deepscope.attacks.decisions import BISECTIONS, require_queries
 from deepscope.attacks.grid import rounded
@@ -64,10 +65,10 @@ class HopSkipJump(Attack):
             at = torch.tensor([row], device=pixels.device)
             aim, left = criterion[at], _Budget(self.queries)
 
-            def succeeds(points: Tensor, aim: Criterion = aim, left: _Budget = left) -> Tensor:
+            def succeeds(points: Tensor, at: Tensor = at, aim: Criterion = aim, left: _Budget = left) -> Tensor:
                 left.queries -= len(points)
                 same = torch.zeros(len(points), dtype=torch.long, device=points.device)
-                return aim[same].met(model(rounded(points, self.levels)))
+                return aim[same].met(ask(model, rounded(points, self.levels), at[same]))
 
             found[at] = self._walk(pixels[at], streams, at, succeeds, left)
         return found

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from deepscope.ascent import Streams
 from deepscope.attacks.base import Attack
 from deepscope.attacks.counting import counted
 from deepscope.attacks.levels import to_pixels
@@ -128,11 +129,9 @@ def signs_of(
     def run(attack: Attack, among: Subjects, name: str) -> Outcome:
         return run_attack(attack, model, among, session, batch_size=batch_size, rng=session.rng("masking", name))
 
-    count, everyone = len(subjects), range(len(subjects))
-    local = [
-        _local(model, subjects[everyone[start : start + batch_size]], radius, session, start)
-        for start in range(0, count, batch_size)
-    ]
+    count = len(subjects)
+    streams = Streams.split(session.rng("masking", "signs"), count)
+    local = [_local(model, subjects, rows, radius, streams) for rows in torch.arange(count).split(batch_size)]
     vanished, random, misled = (torch.cat(parts) for parts in zip(*local, strict=True))
     one, many = run(FGSM(radius), subjects, "fgsm"), run(PGD(radius, steps=steps), subjects, "pgd")
     single, several = torch.tensor(one.successes()), torch.tensor(many.successes())
@@ -173,28 +172,27 @@ def signs_of(
 
 
 def _local(
-    model: VisionModel, subjects: Subjects, radius: float, session: Session, start: int
+    model: VisionModel, subjects: Subjects, rows: Tensor, radius: float, streams: Streams
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(n,) each: whether the gradient vanishes, whether scores are random, and whether random signs are as good."""
-    pixels, criterion = to_pixels(subjects.levels, model), subjects.criterion.to(model.device)
-    rows, rescaled = torch.arange(len(pixels), device=pixels.device), Rescaled(pixels)
+    """(n,) each, of some rows (n,): whether the gradient vanishes, scores are random, and random signs are as good."""
+    pixels, criterion = to_pixels(subjects.levels[rows], model), subjects.criterion[rows].to(model.device)
+    places, rescaled = torch.arange(len(pixels), device=pixels.device), Rescaled(pixels)
     watched, cost = counted(model, pixels)
     with torch.enable_grad():
         points = pixels.clone().requires_grad_()
         first = watched(points)
-        loss = criterion.cross_entropy(rescaled(first, rows))
+        loss = criterion.cross_entropy(rescaled(first, places))
         (gradient,) = torch.autograd.grad(loss.sum(), points)
     first, vanished = first.detach(), cost.vanished
-    rng = session.rng("masking", "signs", str(start))
     with torch.no_grad():
         apart = (model(pixels) - first).abs().amax(1)
         random = apart > _RANDOM * spread(first).clamp_min(torch.finfo(first.dtype).tiny)
 
         def raised(signs: Tensor) -> Tensor:
             logits = model((pixels + radius * signs).clamp(0, 1))
-            return criterion.margin(rescaled(logits, rows))
+            return criterion.margin(rescaled(logits, places))
 
         along = raised(gradient.sign())
-        chance = [raised((torch.randn(pixels.shape, generator=rng)).sign().to(pixels)) for _ in range(3)]
+        chance = [raised(streams.normal(rows, *pixels.shape[1:]).sign().to(pixels)) for _ in range(3)]
         misled = ~vanished & (along <= torch.stack(chance).amax(0))
     return vanished.cpu(), random.cpu(), misled.cpu()

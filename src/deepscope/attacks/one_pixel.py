@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from deepscope.ascent import Streams
 from deepscope.attacks.base import Bounded, Norm, seeded
-from deepscope.attacks.counting import around
+from deepscope.attacks.counting import BUSY, around, ask
 from deepscope.attacks.criteria import Criterion
 from deepscope.models import VisionModel
 from deepscope.models.capabilities import SCORES, Needs
@@ -50,8 +49,8 @@ class OnePixel(Bounded):
         people = min(self.population, self.queries)
         generations = self.queries // people
         parents = self._first(streams, rows, pixels, people)
-        models = around(model, pixels) if self.pixels == 1 else [model] * len(pixels)
-        fitness = self._fitness(models, pixels, criterion, rows, parents)
+        model = around(model, pixels) if self.pixels == 1 else model
+        fitness = self._fitness(model, pixels, criterion, rows, parents)
         found = pixels.clone()
         for generation in range(1, generations + 1):
             champions = parents[torch.arange(len(rows), device=rows.device), fitness.argmax(1)]
@@ -61,7 +60,7 @@ class OnePixel(Bounded):
                 break
             rows, parents, fitness = rows[on], parents[on], fitness[on]
             children = self._children(streams, rows, parents, pixels)
-            grown = self._fitness(models, pixels, criterion, rows, children)
+            grown = self._fitness(model, pixels, criterion, rows, children)
             fitter = grown > fitness
             parents = torch.where(fitter[:, :, None, None], children, parents)
             fitness = torch.where(fitter, grown, fitness)
@@ -83,16 +82,16 @@ class OnePixel(Bounded):
         return _allowed(children, pixels)
 
     def _fitness(
-        self, models: Sequence[VisionModel], pixels: Tensor, criterion: Criterion, rows: Tensor, people: Tensor
+        self, model: VisionModel, pixels: Tensor, criterion: Criterion, rows: Tensor, people: Tensor
     ) -> Tensor:
         """(n, people) the margin of each candidate: positive where it succeeds."""
-        # what fits into a processor's caches, or keeps a device busy
-        chunk = 256 if pixels.device.type != "cpu" else 32 if self.pixels == 1 else 8
-        found = []
-        for row, candidates in zip(rows, people):
-            for part in candidates.split(chunk):
-                same = row.expand(len(part))
-                found.append(criterion[same].margin(models[int(row)](paint(pixels[same], part))))
+        # what fits into a processor's caches, repays what a pass through windows costs, or keeps a device busy
+        chunk = BUSY if pixels.device.type != "cpu" else 128 if self.pixels == 1 else 8
+        of = rows.repeat_interleave(people.shape[1])
+        found = [
+            criterion[own].margin(ask(model, paint(pixels[own], part), own))
+            for part, own in zip(people.flatten(0, 1).split(chunk), of.split(chunk))
+        ]
         return torch.cat(found).view(people.shape[:2])
 
 

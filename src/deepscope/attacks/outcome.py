@@ -22,6 +22,9 @@ from deepscope.models.differentiable import differentiable
 from deepscope.models.fast_backward import FastBackward
 from deepscope.session import Session
 
+POOL = 2**24
+"""Pixel values of the images that a pooled attack holds at once: 111 photographs of 224 x 224, or 7,000 digits."""
+
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
@@ -31,8 +34,9 @@ class Outcome:
         images: (N, 3, H, W) uint8, each image as last evaluated; the first few where the others were not kept.
         radii: in growing order; infinite for an attack without a radius.
         verdicts: for each radius, one verdict per image. An image that succeeded at a smaller radius keeps its verdict.
-        queries: (N,) images that the network classified, over all radii: the mean of the batch that the image was in.
-        gradients: (N,) as `queries`, for gradients.
+        queries: (N,) images that the network classified, over all radii: of attacks without gradients each image's own,
+            of others the mean of the batch that the image was in.
+        gradients: (N,) the same for gradients, always a mean.
         vanished: (N,) whether the image withstood a radius at which a gradient of it was zero or not finite, or at
             which every query was answered with the same logits: it is not informative then. Of a shared attack: whether
             the gradients of most images that it learnt from were.
@@ -120,23 +124,28 @@ def run_attack(  # noqa: PLR0913 - its settings are keywords
             perturb, learning = _prepare(sized, model, subjects.learn_from or subjects, rng, quick=quick, fast=fast)
             queries += learning.queries / max(1, len(images))  # the cost of learning, shared by all
             gradients += learning.gradients / max(1, len(images))
-            for start in range(0, len(todo), batch_size):
-                rows = torch.tensor(todo[start : start + batch_size])
+            together = max(batch_size, POOL // images[0].numel()) if attack.pooled and todo else batch_size
+            for start in range(0, len(todo), together):
+                rows = torch.tensor(todo[start : start + together])
                 pixels, wanted = to_pixels(images[rows], model), criterion[rows].to(model.device)
-                watched, cost = counted(model, pixels, quick=quick, fast=fast)
+                watched, cost = counted(model, pixels, quick=quick, fast=fast, size=batch_size)
                 changed = perturb(watched, pixels, wanted, of_rows(rng, rows.tolist()))
-                queries[rows] += cost.queries / len(rows)
+                queries[rows] += cost.by_image
                 gradients[rows] += cost.gradients / len(rows)
-                places = None if files is None else [files[row] for row in rows.tolist()]
-                verdicts, read = evaluate(model, pixels, changed, wanted, labels[rows].to(model.device), places)
-                saved[rows] = to_levels(read)
-                latest.update(zip(rows.tolist(), verdicts, strict=True))
+                for at in torch.arange(len(rows)).split(batch_size):
+                    own = rows[at]
+                    places = None if files is None else [files[row] for row in own.tolist()]
+                    verdicts, read = evaluate(
+                        model, pixels[at], changed[at], wanted[at], labels[own].to(model.device), places
+                    )
+                    saved[own] = to_levels(read)
+                    latest.update(zip(own.tolist(), verdicts, strict=True))
+                    advance(len(own))
                 if bounded:
                     latest.update({row: _within(size, bounded, latest[row]) for row in rows.tolist()})
                 withstood = torch.tensor([not latest[row].success for row in rows.tolist()])
                 most = learning.vanished.float().mean() > 0.5  # False where nothing was learnt
                 vanished[rows] |= withstood & (cost.vanished | cost.flat | most).cpu()
-                advance(len(rows))
             by_radius.append(tuple(_within(size, attack, latest[row]) for row in range(len(images))))
     return Outcome(saved, sizes, tuple(by_radius), queries, gradients, vanished)
 

@@ -69,7 +69,8 @@ class Smoothing:
         exact = replace(session, precision="float32")
         for start in range(0, samples, batch_size):
             count = min(batch_size, samples - start)
-            noise = torch.randn(count, *pixels.shape, generator=rng)
+            # Copy by copy: what one call draws depends on its size where that is no multiple of 16.
+            noise = torch.stack([torch.randn(pixels.shape, generator=rng) for _ in range(count)])
             logits = forward(model, pixels.cpu() + self.sigma * noise, exact)
             counts += logits.argmax(1).bincount(minlength=len(counts))
         return counts

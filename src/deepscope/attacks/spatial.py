@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from deepscope.ascent import Streams
 from deepscope.attacks.base import Attack, Norm, seeded
+from deepscope.attacks.counting import ask
 from deepscope.attacks.criteria import Criterion
 from deepscope.attacks.grid import rounded
 from deepscope.models import VisionModel
@@ -35,6 +36,7 @@ class Spatial(Attack):
     needs: ClassVar[Needs] = SCORES
     norm: ClassVar[Norm] = "l2"
     exact: ClassVar[bool] = True
+    pooled: ClassVar[bool] = True
     rotation: Annotated[float, Range(most=180)] = 30.0
     shift: Share = 0.1
     draws: Count = 50
@@ -54,7 +56,7 @@ class Spatial(Attack):
             drawn = streams.uniform(rows, 3, low=-1, high=1).to(pixels)
             moved = transformed(pixels[rows], self.rotation * drawn[:, 0], self.shift * drawn[:, 1:])
             moved = rounded(moved, self.levels)
-            margin = criterion[rows].margin(model(moved))
+            margin = criterion[rows].margin(ask(model, moved, rows))
             worse = margin > worst[rows]
             found[rows[worse]], worst[rows[worse]] = moved[worse], margin[worse]
         return found

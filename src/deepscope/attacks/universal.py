@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from deepscope.ascent import Box, Sign, ascend
+from deepscope.ascent import Box, Momentum, Sign, ascend, cosine
 from deepscope.attacks.base import Bounded, Norm, Shared, seeded
 from deepscope.attacks.criteria import Criterion
 from deepscope.attacks.grid import rounded, whole_levels
@@ -25,7 +25,8 @@ class Universal(Bounded, Shared):
         radius: largest change of a channel, pixels in [0, 1].
         steps: gradient steps.
         batch: images per step.
-        step_size: length of a step as a share of the radius.
+        step_size: length of the first step as a share of the radius; steps shorten to 0 along a cosine.
+        momentum: decay of the summed gradients, whose signs are the steps.
         cap: cross-entropy of rescaled logits above which an image has no gradient.
         levels: grey levels of the saved image; 0 does not round pixels to levels.
     """
@@ -34,7 +35,8 @@ class Universal(Bounded, Shared):
     radius: LinfRadius = 10 / 255
     steps: Count = 200
     batch: Count = 8
-    step_size: Positive = 0.1
+    step_size: Positive = 0.2
+    momentum: float = 0.9
     cap: float = 9.0
     levels: int = 256
 
@@ -50,7 +52,8 @@ class Universal(Bounded, Shared):
             return criterion[rows].cross_entropy(rescaled(logits, rows)).clamp_max(self.cap).mean()[None], logits[None]
 
         change = torch.zeros_like(pixels[:1])
-        update_rule, project = Sign(self.step_size * radius), Box(-radius, radius)
+        update_rule = Momentum(Sign(cosine(self.step_size * radius, self.steps)), decay=self.momentum)
+        project = Box(-radius, radius)
         for state in ascend(score, change, update_rule=update_rule, project=project, steps=self.steps):
             change = state.points
         return rounded(change, self.levels)

@@ -29,6 +29,7 @@ from deepscope.inputs import Images
 from deepscope.models import VisionModel
 from deepscope.render import drafts
 from deepscope.session import Session
+from deepscope.settings import FigureFormat
 
 FOLDER = "adversarial"
 """The folder of the images, in the folder of a result."""
@@ -88,8 +89,12 @@ class AdversarialExamples(OfSubjects):
             "vanished": self.outcome.vanished.tolist(),
         }
 
-    def save(self, folder: str | Path) -> Path:
+    def save(self, folder: str | Path, *, figure_format: FigureFormat = "png") -> Path:
         """Write result.json, arrays and figures into a folder, and the images as PNG into `adversarial/` below it.
+
+        Args:
+            folder: made where it does not exist.
+            figure_format: "svg" or "pdf" writes each figure in this format too, beside the PNG.
 
         Returns:
             the folder.
@@ -105,7 +110,7 @@ class AdversarialExamples(OfSubjects):
         except OSError as error:
             reason = error.strerror or str(error)
             raise FileError(f"cannot write to {folder} ({reason}): name another folder", path=folder) from None
-        return super().save(folder)
+        return super().save(folder, figure_format=figure_format)
 
 
 def attack(  # noqa: PLR0913 - its settings are keywords

@@ -54,6 +54,7 @@ class OnRay:
     def _cluster(self) -> Iterator[Any]:
         """Ray, connected to the cluster."""
         import ray
+        from ray.exceptions import RayError
 
         if ray.is_initialized():  # the caller's own
             yield ray
@@ -62,7 +63,7 @@ class OnRay:
         if self.address:
             try:
                 ray.init(self.address, **quiet)
-            except (ConnectionError, ValueError, RuntimeError) as error:
+            except (ConnectionError, ValueError, RuntimeError, RayError) as error:  # or another token
                 reason = str(error).partition("\n")[0]
                 problem = f"no Ray cluster answers at {self.address} ({reason}): start one, or leave the address out"
                 raise SettingError("cluster", problem) from None

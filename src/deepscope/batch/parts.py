@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,17 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from deepscope import addresses
 from deepscope.batch.job import Job
 from deepscope.batch.shard import Part, Shard
 from deepscope.batch.tally import Tally
 from deepscope.errors import FileError, MissingExtraError
-from deepscope.files import atomic, sweep
 from deepscope.names import storable
 
 FOLDER, ABOUT = "parts", "_job.json"
 """Where the parts are in the output folder, and the file there that says what they are parts of: readers of Parquet
 pass over a name that begins so."""
 _NAME = re.compile(r"part-(\d{6,})-([0-9a-f]{32})\.parquet")
+_LEFT = re.compile(r"\.part-\d|\._job\.")
+"""How the names begin of files that a writer left when it was killed."""
 _KEY = b"deepscope"
 _ALWAYS = {"path": "string", "sha256": "string", "error": "string"}
 
@@ -76,8 +77,7 @@ def write(folder: Path, content: bytes, shard: Shard) -> str:
     """
     name = f"part-{shard.number:06d}-{hashlib.sha256(content).hexdigest()[:32]}.parquet"
     try:
-        with atomic(folder / name) as temporary:
-            temporary.write_bytes(content)
+        addresses.replace(folder / name, content)
     except OSError as error:
         raise FileError(
             f"it cannot be written to {folder} ({error.strerror or error}): free some space, or check the disk",
@@ -101,7 +101,7 @@ class Parts:
         self.folder, self.identity = folder, identity
         self.removed = 0
         self._names: dict[int, list[str]] = {}
-        for name in sorted(os.listdir(folder)):  # noqa: PTH208 (a great many names)
+        for name in addresses.names(folder):
             if found := _NAME.fullmatch(name):
                 self._names.setdefault(int(found[1]), []).append(name)
 
@@ -111,7 +111,7 @@ class Parts:
         for name in self._names.get(shard.number, []):
             found = read(self.folder / name, self.identity, shard.digest) if good is None else None
             if found is None:
-                (self.folder / name).unlink(missing_ok=True)
+                addresses.remove(self.folder / name)
                 self.removed += 1
             good = good or found
         return good
@@ -120,14 +120,14 @@ class Parts:
         """Remove the parts of shards that there are no more, because fewer images are given; returns how many."""
         names = [name for number, own in self._names.items() if number >= count for name in own]
         for name in names:
-            (self.folder / name).unlink(missing_ok=True)
+            addresses.remove(self.folder / name)
         return len(names)
 
     def sweep(self) -> None:
         """Remove what killed writers left."""
-        sweep(self.folder / ABOUT)
-        for left in self.folder.glob(".part-*.parquet"):
-            left.unlink(missing_ok=True)
+        for name in addresses.names(self.folder):
+            if _LEFT.match(name):
+                addresses.remove(self.folder / name)
 
 
 def read(path: Path, identity: str, shard: str) -> Written | None:
@@ -138,7 +138,7 @@ def read(path: Path, identity: str, shard: str) -> Written | None:
     name = _NAME.fullmatch(path.name)
     assert name is not None
     try:
-        content = path.read_bytes()
+        content = addresses.content(path)
         if hashlib.sha256(content).hexdigest()[:32] != name[2]:
             return None
         metadata = parquet.read_schema(pyarrow.BufferReader(content)).metadata
@@ -158,7 +158,7 @@ def create(folder: Path) -> None:
         FileError: it cannot be made.
     """
     with _writable(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        addresses.make(folder)
 
 
 def reserve(folder: Path, about: Mapping[str, Any], images: Mapping[str, Any]) -> None:
@@ -174,13 +174,12 @@ def reserve(folder: Path, about: Mapping[str, Any], images: Mapping[str, Any]) -
     """
     path = folder / ABOUT
     with _writable(folder):
-        if path.is_file():
+        if ABOUT in addresses.names(folder):
             old = _known(path)
             _compare(folder, old, about)
             _compare_images(folder, old.get("images"), images)
-        with atomic(path) as temporary:
-            text = json.dumps({**about, "images": images}, indent=1, sort_keys=True)
-            temporary.write_text(text + "\n", encoding="utf-8")
+        text = json.dumps({**about, "images": images}, indent=1, sort_keys=True)
+        addresses.replace(path, f"{text}\n".encode())
 
 
 @contextmanager
@@ -208,7 +207,7 @@ def require_whole(path: Path) -> None:
     """Raises FileError where the bytes of a part are not those that were written."""
     name, found = _NAME.fullmatch(path.name), hashlib.sha256()
     try:
-        with path.open("rb") as file:
+        with addresses.opened(path) as file:
             while piece := file.read(1 << 20):
                 found.update(piece)
     except OSError as error:
@@ -219,7 +218,7 @@ def require_whole(path: Path) -> None:
 
 def _known(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(addresses.content(path).decode())
     except (OSError, ValueError):
         return {}
     return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
@@ -271,4 +270,4 @@ def _type(kind: str) -> Any:
 
 def every(folder: Path) -> Iterator[Path]:
     """The files of parts in a folder, in order."""
-    return (folder / name for name in sorted(os.listdir(folder)) if _NAME.fullmatch(name))  # noqa: PTH208
+    return (folder / name for name in addresses.names(folder) if _NAME.fullmatch(name))

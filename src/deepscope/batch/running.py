@@ -64,7 +64,7 @@ def run(
         JobError: a part could not be computed; all others are kept.
     """
     parts.require_parquet()
-    folder = session.require_out("the parts") / parts.FOLDER
+    folder = _folder(session, sharding)
     if session.engine == "auto":
         session = replace(session, engine="torch")  # workers could choose different ones
     execute = executor_of(sharding)
@@ -86,6 +86,13 @@ def run(
             found |= _computed(outcomes, shards, missing, work, session)
             there.sweep()
     return _summary(job, opened.model, folder, found, skipped, computed=len(missing))
+
+
+def _folder(session: Session, sharding: Sharding) -> Path:
+    """Where the parts are. Raises SettingError where no folder is named."""
+    if sharding.parts_folder:
+        return Path(sharding.parts_folder).expanduser()
+    return session.require_out("the parts") / parts.FOLDER
 
 
 def _about(job: Job, model: VisionModel, session: Session, size: int) -> dict[str, Any]:

@@ -17,12 +17,15 @@ class Sharding:
         workers: processes that compute parts, by Ray, each with one thread or one GPU; 1 is this process, without Ray.
         cluster: address of a running Ray cluster (RAY_ADDRESS where not given); without one, workers run on this
             machine.
+        parts_folder: folder or address (`s3://bucket/job`) for the parts, which all machines see; by default `parts` in
+            the output folder.
         keep_arrays: also write what is large: logits, maps, adversarial images, as columns of the parts.
     """
 
     shard_size: Count | None = None
     workers: Count | None = None
     cluster: str | None = None
+    parts_folder: str | None = None
     keep_arrays: bool = False
 
 

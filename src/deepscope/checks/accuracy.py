@@ -14,6 +14,7 @@ from torch.nn import functional
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
 from deepscope.checks.label_accuracy import label_accuracy, labels_headline
+from deepscope.checks.pace import Pace, Work
 from deepscope.classification.label_order import label_order
 from deepscope.command import Budget, Headline
 from deepscope.gallery import Entry, Gallery
@@ -59,6 +60,10 @@ class Accuracy(Check):
         "expected-calibration-error": "expected calibration error",
         "brier": "Brier score",
     }
+    left_out: ClassVar[Mapping[str, str]] = {
+        "abstention": "`deepscope models abstain` finds the confidence below which the model should not answer",
+        "calibration by a temperature": "`deepscope models calibrate` measures how far it lowers the calibration error",
+    }
 
     _: KW_ONLY
     limit: Count | None = None
@@ -67,6 +72,11 @@ class Accuracy(Check):
     def within(cls, budget: Budget, *, data: str, model: str) -> Accuracy:
         """Some hundred images, or all."""
         return cls(data, model=model, limit=500 if budget == "quick" else None)
+
+    def work(self, known: Pace) -> Work:
+        """Every image once; much of the rest is resampled calibration errors and small pictures."""
+        count = min(self.limit or known.images, known.images)
+        return Work(passes=count, seconds=0.02 * count)
 
     def run(self, session: Session) -> Result:
         """Classify the held-out images."""
@@ -266,7 +276,7 @@ def _coverage(confidence: Tensor, right: Tensor) -> Curves:
     kept = right[order].double().cumsum(0) / count
     return Curves(
         (Series("accuracy", (count / len(right)).numpy(), kept.numpy()),),
-        "share of images classified, the most confident first",
+        "coverage: fraction of images classified, most confident first",
         "accuracy",
         title="Accuracy with abstention",
         caption="A classifier that abstains on uncertain images is more accurate on the others.",

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from typing_extensions import Self
 
+from deepscope.checks.pace import Pace, Work
 from deepscope.command import Budget, Section
 from deepscope.models import DEFAULT
 
@@ -31,6 +32,8 @@ class Check(Section):
     area: ClassVar[str] = "check"
     listed: ClassVar[Mapping[str, str]] = {}
     """Metrics that a model card lists beside the headline's figure, and what each is."""
+    left_out: ClassVar[Mapping[str, str]] = {}
+    """What the check does not measure, and what does: a model card lists it."""
 
     data: str
     _: KW_ONLY
@@ -45,6 +48,10 @@ class Check(Section):
     @abstractmethod
     def within(cls, budget: Budget, *, data: str, model: str) -> Self:
         """The check with the settings that the budget allows."""
+
+    @abstractmethod
+    def work(self, known: Pace) -> Work:
+        """What the check does, of which the time left follows. `tests/checks/test_pace.py` counts it."""
 
     def inputs(self, home: Path) -> Sequence[Path]:
         """The data, and the model and the labels where they are files or folders."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
+from deepscope.checks.pace import Pace, Work
 from deepscope.command import Budget, Headline
 from deepscope.inputs import Photos, read_photos
 from deepscope.models.capabilities import GRADIENTS, RGB, require
@@ -53,6 +54,11 @@ class ClassImages(Check):
         """A few classes and shorter ascents, or more."""
         few: dict[str, Any] = {"classes": 4, "iterations": 120, "limit": 100} if budget == "quick" else {}
         return cls(data, model=model, **few)
+
+    def work(self, known: Pace) -> Work:
+        """A gradient per class and iteration."""
+        classes = min(self.classes, known.classes)
+        return Work(passes=min(self.limit, known.images), gradients=classes * self.iterations)
 
     def run(self, session: Session) -> Result:
         """Make the images."""

@@ -19,6 +19,7 @@ from deepscope.checks.check import Check
 from deepscope.checks.corruption_error import NONE, PUBLISHED, CorruptionError, corruption_error, reference_of
 from deepscope.checks.given_data import as_picture
 from deepscope.checks.held_out import held_out
+from deepscope.checks.pace import Pace, Work
 from deepscope.classification.corruptions_job import CorruptionsJob
 from deepscope.command import Budget, Headline
 from deepscope.data.corruptions import SIDE, Corruption, shrunk
@@ -74,6 +75,12 @@ class Corruptions(Check):
         if budget == "full":
             return cls(data, model=model)
         return cls(data, model=model, severities=(1, 3, 5), limit=16, reference=NONE)
+
+    def work(self, known: Pace) -> Work:
+        """Each image in every state, by the model and by the reference; the first one is drawn as well."""
+        count, states = min(self.limit or _USUAL, known.images), len(Corruption.members()) * len(set(self.severities))
+        networks = 1 if self.reference in (NONE, PUBLISHED) else 2
+        return Work(passes=networks * count * (1 + states) + states, seconds=0.02 * count * states)
 
     def run(self, session: Session) -> Result:
         """Apply every corruption to the held-out images, and classify them."""

@@ -20,7 +20,7 @@ from deepscope.session import Session
 
 _SHOWN = 4
 """Images of each kind in the figures."""
-_MAPPED = 36
+MAPPED = 36
 """Images with maps in the gallery."""
 Rows = Mapping[str, NDArray[np.bool_]]
 
@@ -54,8 +54,8 @@ class Shown:
     ) -> Shown:
         """The maps of the first images; half of them are of wrong predictions, where there are enough."""
         right = np.array(photos.correct, dtype=bool)
-        wrong = np.flatnonzero(~right)[: max(_MAPPED // 2, _MAPPED - int(right.sum()))]
-        rows = sorted([*wrong.tolist(), *np.flatnonzero(right)[: _MAPPED - len(wrong)].tolist()])
+        wrong = np.flatnonzero(~right)[: max(MAPPED // 2, MAPPED - int(right.sum()))]
+        rows = sorted([*wrong.tolist(), *np.flatnonzero(right)[: MAPPED - len(wrong)].tolist()])
         maps = {method.name: _maps(method, photos[rows], None, session, batch_size) for method in methods}
         mistaken = photos[wrong[:_SHOWN].tolist()]
         single = photos.model.head.kind != "multilabel"  # whose mistakes have no one true class

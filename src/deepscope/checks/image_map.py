@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
+from deepscope.checks.pace import Pace, Work
 from deepscope.command import Budget, Headline
 from deepscope.errors import MissingExtraError
 from deepscope.features import class_layer_input, extract
@@ -29,7 +30,7 @@ from deepscope.presenters.shown import origin, skipped_blocks
 from deepscope.render.text import share
 from deepscope.results import Curves, Note, Result, Series
 from deepscope.session import Session
-from deepscope.settings import Count
+from deepscope.settings import Range
 from deepscope.statistics import Estimate, proportion
 from deepscope.transfer.evaluation import plane
 
@@ -58,7 +59,7 @@ class ImageMap(Check):
             dataset's name.
         model: the classifier; `deepscope models` lists them.
         labels: not used: it compares images of one class each.
-        limit: most evaluated images, drawn at random.
+        limit: most evaluated images, drawn at random; all of them are compared with one another, so at most 10,000.
         training: most training images to compare with, drawn at random.
         near: training images that are listed per image.
         projection: t-SNE of the first 50 principal components, the two first components, or UMAP.
@@ -68,8 +69,8 @@ class ImageMap(Check):
     minutes: ClassVar[Mapping[Budget, float]] = {"quick": 1, "full": 4}
 
     _: KW_ONLY
-    limit: Count = 2000
-    training: int = 1000
+    limit: Annotated[int, Range(1, 10_000)] = 2000
+    training: Annotated[int, Range(0, 10_000)] = 1000
     near: int = 4
     projection: Literal["t-sne", "pca", "umap"] = "t-sne"
 
@@ -77,6 +78,11 @@ class ImageMap(Check):
     def within(cls, budget: Budget, *, data: str, model: str) -> ImageMap:
         """Some hundred images, or three thousand."""
         return cls(data, model=model) if budget == "full" else cls(data, model=model, limit=500, training=250)
+
+    def work(self, known: Pace) -> Work:
+        """The features of every image."""
+        count = min(self.limit, known.images) + min(self.training, known.train)
+        return Work(passes=count, seconds=0.002 * count)
 
     def run(self, session: Session) -> Result:
         """Compute the features, and project them."""

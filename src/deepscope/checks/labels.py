@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar
+from dataclasses import KW_ONLY, dataclass, field, replace
+from typing import Annotated, Any, ClassVar
 
+from deepscope.batch import Sharding, run
 from deepscope.checks.check import Check
 from deepscope.checks.given_data import labelled
+from deepscope.checks.many_images import folders_of
+from deepscope.checks.pace import Pace, Work
 from deepscope.command import Budget
+from deepscope.features.job import FeaturesJob
 from deepscope.models import load_model
 from deepscope.models.capabilities import RGB, require, require_one_class
-from deepscope.presenters.labels import present
+from deepscope.presenters.batch import origin_of
+from deepscope.presenters.labels import present, present_in_parts
 from deepscope.results import Result
 from deepscope.session import Session
-from deepscope.settings import Count
+from deepscope.settings import Count, Overrides
+from deepscope.transfer.heads import Head
 from deepscope.transfer.label_errors import label_errors
+from deepscope.transfer.label_parts import label_errors_in_parts
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,7 @@ class Labels(Check):
         head: linear-svc, logistic-regression, ridge or nearest-neighbours: the classifier on the features.
         limit: most images to use, drawn at random.
         figures: most suspects that the figure shows.
+        parts: how a large job is cut into parts, and what computes them.
     """
 
     chapter: ClassVar[str] = "5 The data"
@@ -40,17 +48,25 @@ class Labels(Check):
     head: str = "logistic-regression"
     limit: Count | None = None
     figures: int = 24
+    parts: Annotated[Mapping[str, Any], Overrides(Sharding)] = field(default_factory=dict[str, Any], hash=False)
 
     @classmethod
     def within(cls, budget: Budget, *, data: str, model: str) -> Labels:
         """Some hundred images, or all."""
         return cls(data, model=model, limit=1000 if budget == "quick" else None)
 
+    def work(self, known: Pace) -> Work:
+        """The features of every training image, and cross-validated classifiers on them."""
+        count = min(self.limit or known.images, known.train or known.images)
+        return Work(passes=count, seconds=0.02 * count)
+
     def run(self, session: Session) -> Result:
         """Cross-validate on the model's features, and compare with the labels."""
         model = load_model(self.model, session)
         require_one_class(model, "labels")
         require(model, "labels", RGB)
+        if self.parts:
+            return self._in_parts(session)
         return present(
             label_errors(
                 labelled(self.data, session),
@@ -61,3 +77,11 @@ class Labels(Check):
                 session=session,
             )
         )
+
+    def _in_parts(self, session: Session) -> Result:
+        """The same on features in Parquet files, of which memory holds a block at a time."""
+        job, folders = FeaturesJob(self.model), folders_of(self.data, session)
+        Head.named(self.head)
+        found = run(job, folders, session, sharding=Sharding(**self.parts), limit=self.limit)
+        errors = label_errors_in_parts(found.folder, name=self.data, head=self.head, session=session)
+        return replace(present_in_parts(errors), provenance=origin_of(found))

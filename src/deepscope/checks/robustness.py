@@ -17,6 +17,7 @@ from deepscope.attacks.defences import WARNING
 from deepscope.attacks.masking import signs_of
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out, of_one_label
+from deepscope.checks.pace import Pace, Work
 from deepscope.command import Budget, Headline
 from deepscope.errors import SettingError
 from deepscope.gallery import Entry, Gallery, Measured
@@ -59,6 +60,12 @@ class Robustness(Check):
     chapter: ClassVar[str] = "3 Robustness"
     minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.7, "full": 8}
 
+    listed: ClassVar[Mapping[str, str]] = {"masking/signs": "signs of masked gradients, of 6 that are looked for"}
+    left_out: ClassVar[Mapping[str, str]] = {
+        "worst case of several attacks": "`deepscope attack auto` attacks with several methods, one after the other",
+        "certified robustness": "`deepscope attack certify` gives radii within which no change has an effect",
+    }
+
     _: KW_ONLY
     levels: tuple[Annotated[float, Range(most=255, above=True)], ...] = (1, 2, 4, 8)
     steps: Count = 40
@@ -69,6 +76,11 @@ class Robustness(Check):
     def within(cls, budget: Budget, *, data: str, model: str) -> Robustness:
         """A few images and steps, or many."""
         return cls(data, model=model) if budget == "full" else cls(data, model=model, steps=10, limit=16)
+
+    def work(self, known: Pace) -> Work:
+        """Gradients of every image, step and radius that it is not lost before, then signs of masked gradients."""
+        count = min(self.limit, known.images)
+        return Work(gradients=count * self.steps * 2)
 
     def run(self, session: Session) -> Result:
         """Attack every image that the classifier gets right."""
@@ -127,7 +139,7 @@ class Robustness(Check):
                 *held.notes,
                 Curves(
                     tuple(curves),
-                    "largest change of a channel, in grey levels of 255",
+                    "Linf radius (grey levels of 255)",
                     "accuracy",
                     title="Accuracy under attack",
                     caption="Evaluated from the 8-bit images, 95 % Wilson intervals. An image counts as lost at every "

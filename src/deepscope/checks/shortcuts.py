@@ -12,7 +12,8 @@ from deepscope import images
 from deepscope.checks.check import Check
 from deepscope.checks.given_data import given_data, labelled
 from deepscope.checks.held_out import held_out
-from deepscope.command import Budget
+from deepscope.checks.pace import Pace, Work
+from deepscope.command import Budget, Headline
 from deepscope.errors import DataError, DeepscopeError
 from deepscope.inputs import Given, Photos, stream_photos
 from deepscope.models import load_model
@@ -23,6 +24,7 @@ from deepscope.session import Session
 from deepscope.settings import Count
 from deepscope.shortcuts import Shortcuts as Found
 from deepscope.shortcuts import error_shortcuts, label_shortcuts
+from deepscope.statistics import Estimate
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,10 @@ class Shortcuts(Check):
     chapter: ClassVar[str] = "5 The data"
     minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.5, "full": 2}
 
+    listed: ClassVar[Mapping[str, str]] = {
+        "errors/properties/predictive": "properties beside the content predict the classifier's answer within a class"
+    }
+
     _: KW_ONLY
     limit: Count = 2000
 
@@ -47,6 +53,11 @@ class Shortcuts(Check):
     def within(cls, budget: Budget, *, data: str, model: str) -> Shortcuts:
         """Some hundred images, or some thousand."""
         return cls(data, model=model, limit=500 if budget == "quick" else cls.limit)
+
+    def work(self, known: Pace) -> Work:
+        """Images are measured twice, for labels and for errors, and classified once."""
+        count = min(self.limit, known.images)
+        return Work(passes=count, seconds=0.03 * count)
 
     def run(self, session: Session) -> Result:
         """Measure the images, and compare classes and errors."""
@@ -71,6 +82,21 @@ class Shortcuts(Check):
             blocks=(*verdicts, *rest),
             arrays={**result.arrays, **{f"errors/{name}": array for name, array in shown.arrays.items()}},
             provenance=self._provenance([*paths, *errors.paths], session),
+        )
+
+    def headline(self, result: Result) -> Headline:
+        """How many properties predict the label, and the errors."""
+        verdicts = [block.text for block in result.blocks if isinstance(block, Note) and block.level == "verdict"]
+        count = result.metrics["properties/predictive"]
+        errors = result.metrics.get("errors/properties/predictive", 0)
+        return Headline(
+            " ".join(verdicts),
+            "properties beside the content predict the label",
+            Estimate(count, count, count),
+            form="count",
+            verdict="shortcuts" if count or errors else "none found",
+            tone="attention" if count or errors else "good",
+            picture=result.figure(),
         )
 
     def _provenance(self, paths: Sequence[Path], session: Session) -> Provenance:

@@ -17,6 +17,7 @@ from deepscope.inputs import Images, LabelTable, nothing_readable, read, read_la
 from deepscope.models import VisionModel
 from deepscope.models.capabilities import SCORES, require
 from deepscope.models.prediction import forward
+from deepscope.models.scaling import abstaining
 from deepscope.render import Presented
 from deepscope.session import Session
 
@@ -41,6 +42,7 @@ class Classification(Presented):
         predictions: (N, k) bool, which of the classes are predicted: the first, or with a multilabel head, of which all
             labels are returned, those above their thresholds.
         evaluation: of several labels per image, where the labels of the images were given.
+        abstain_below: the confidence below which no answer is given; 0 where one always is.
     """
 
     model: VisionModel
@@ -54,28 +56,41 @@ class Classification(Presented):
     skipped: tuple[Skipped, ...]
     predictions: Tensor
     evaluation: LabelEvaluation | None = None
+    abstain_below: float = 0.0
 
     def __len__(self) -> int:
         return len(self.paths)
 
     @property
-    def labels(self) -> list[str]:
-        """The most probable class of each image, by name."""
-        return [self.model.categories[index] for index in self.classes[:, 0].tolist()]
+    def abstained(self) -> Tensor:
+        """(N,) bool: the images whose largest probability is too low for an answer."""
+        return self.probabilities[:, 0] < self.abstain_below
+
+    @property
+    def labels(self) -> list[str | None]:
+        """The most probable class of each image, by name; None where the model abstains."""
+        names = self.model.categories
+        return [
+            None if silent else names[index]
+            for index, silent in zip(self.classes[:, 0].tolist(), self.abstained.tolist())
+        ]
 
     @property
     def predicted(self) -> list[tuple[str, ...]]:
-        """The predicted classes of each image, by name: one, or all labels above their thresholds."""
+        """The predicted classes of each image, by name: one, or none where the model abstains.
+
+        With a multilabel head, all labels above their thresholds.
+        """
         names = self.model.categories
         return [
-            tuple(names[label] for label, taken in zip(row, said) if taken)
-            for row, said in zip(self.classes.tolist(), self.predictions.tolist())
+            tuple(names[label] for label, taken in zip(row, said) if taken and not silent)
+            for row, said, silent in zip(self.classes.tolist(), self.predictions.tolist(), self.abstained.tolist())
         ]
 
     def columns(self) -> Mapping[str, Sequence[Any]]:
         """One row per image and class: image, rank (from 1), class, probability, and whether it is right.
 
-        With a multilabel head also whether the label is predicted.
+        With a multilabel head also whether the label is predicted, and with a threshold whether the model abstains.
         """
         images, k = self.classes.shape
         ranked = self.classes.tolist()
@@ -86,6 +101,7 @@ class Classification(Presented):
             "class": [self.model.categories[index] for row in ranked for index in row],
             "probability": self.probabilities.flatten().tolist(),
             **({"predicted": self.predictions.flatten().tolist()} if several else {}),
+            **({"abstains": self.abstained.repeat_interleave(k).tolist()} if self.abstain_below else {}),
             "right": [index in known if known else None for row, known in zip(ranked, self.answers) for index in row],
         }
 
@@ -96,6 +112,7 @@ def classify(  # noqa: PLR0913 - its settings are keywords
     *,
     labels: str | Path | None = None,
     top: int | None = 5,
+    abstain_below: float | None = None,
     limit: int | None = None,
     keep: int = 12,
     batch_size: int = 32,
@@ -113,6 +130,8 @@ def classify(  # noqa: PLR0913 - its settings are keywords
         images: paths, folders, PIL images, arrays, tensors, or a dataset.
         labels: a CSV file with the labels of each image, for a multilabel head: `deepscope.inputs.read_labels`.
         top: how many classes to return per image; None returns all.
+        abstain_below: the confidence below which no answer is given; by default the one that was saved with the model
+            (`abstain`), or 0. Accuracy is still that of the most probable classes.
         limit: images to use, at most, drawn at random.
         keep: images whose pixels are returned, at most: the first ones.
         batch_size: images per forward pass; the result does not depend on it.
@@ -137,6 +156,8 @@ def classify(  # noqa: PLR0913 - its settings are keywords
     table = None if labels is None else read_labels(labels, model)
     if top is not None and (not isinstance(top, int) or top < 1):
         raise SettingError("top", "must be a whole number, and at least 1", got=top)
+    if abstain_below is not None:
+        model = abstaining(model, abstain_below)
     session = Session.of(session, device=model.device, seed=seed)
     count = len(model.categories) if several else min(top or len(model.categories), len(model.categories))
     best = min(_BEST, len(model.categories))
@@ -180,6 +201,7 @@ def classify(  # noqa: PLR0913 - its settings are keywords
         skipped=tuple(skipped),
         predictions=said,
         evaluation=evaluation,
+        abstain_below=model.head.abstain_below,
     )
 
 

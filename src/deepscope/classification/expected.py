@@ -11,7 +11,7 @@ from torch import Tensor
 
 from deepscope import images
 from deepscope.errors import DataError, DeepscopeError, FileError
-from deepscope.inputs import tables
+from deepscope.inputs import nothing_readable, tables
 from deepscope.inputs.labels import SEPARATOR
 from deepscope.models import VisionModel
 
@@ -74,9 +74,11 @@ def read_expected(path: Path, photos: Path, model: VisionModel, limit: int) -> E
 
     Raises:
         FileError: the file cannot be read, or a row cannot be used.
-        DataError: none of the images is in the folder.
+        DataError: there is no such folder, or none of the images is in it.
     """
     found = images.find([photos])
+    if not found.paths:
+        raise DataError(nothing_readable(found.skipped), data=photos)
     names = tables.file_names(photos, found.paths)
     rows = tables.rows(path)
     header = next(rows, (0, []))[1]

@@ -7,6 +7,7 @@ import io
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -40,7 +41,7 @@ def execute(command: Command, common: Common, typed: str) -> None:
         quiet=common.quiet or not speaks,
         out=_normal(common.out),
     )
-    session = _with_options(command, common, session)
+    session = _with_options(command, common, replace(session, figure_format=common.figure_format))
     if session.out:
         _prepare(session.out, command, session)
     folder = session.out if speaks else None
@@ -54,7 +55,7 @@ def execute(command: Command, common: Common, typed: str) -> None:
             saved = folder is not None and not isinstance(failure, NotKept)
             try:
                 if folder and saved:
-                    render.save(result, folder, writer=command.command_path())
+                    render.save(result, folder, writer=command.command_path(), figure_format=common.figure_format)
             except Exception as error:  # what was computed is still shown
                 failure, saved = error, False
         if speaks:

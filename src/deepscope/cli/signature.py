@@ -18,7 +18,7 @@ from deepscope.command import Command
 from deepscope.models import ModelOptions
 from deepscope.registry import Registered
 from deepscope.session import EngineName
-from deepscope.settings import Range, field_types, overridden
+from deepscope.settings import FigureFormat, Range, field_types, overridden
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,8 @@ class Common:
 
     Attributes:
         out: folder to write the result to: result.json, arrays as .npz, figures as PNG, animations as GIF, WebP, MP4.
+        figure_format: svg or pdf writes each figure to {out} in this format too, beside the PNG: as vector graphics in
+            which only photographs and maps are bitmaps.
         json: print the result as JSON on stdout, and nothing else there.
         device: auto, cpu, cuda, cuda:1, mps.
         precision: auto uses bfloat16 for features and for training where it is measured to be faster on this machine
@@ -39,6 +41,7 @@ class Common:
     """
 
     out: Path | None = None
+    figure_format: FigureFormat = "png"
     json: Annotated[bool, Parameter(negative=())] = False
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

@@ -18,7 +18,7 @@ from deepscope.presenters.batch import in_parts
 from deepscope.presenters.classify import present
 from deepscope.results import Result
 from deepscope.session import Session
-from deepscope.settings import Count, Overrides
+from deepscope.settings import Count, Overrides, Share
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Classify(Command):
         paths: image files and folders; without any, the photographs that come with the installation.
         model: the classifier; `deepscope models` lists them.
         top: how many classes to show per image; with a multilabel head, all above their thresholds are shown.
+        abstain_below: the confidence below which no answer is given; by default the one that `deepscope models abstain`
+            saved with the model.
         labels: a CSV file with the labels of each image, for a model with several per image: `file,labels` with
             labels separated by semicolons, or a column of 0 and 1 per label.
         figures: most images that the figure shows.
@@ -45,6 +47,7 @@ class Classify(Command):
     _: KW_ONLY
     model: str = DEFAULT
     top: Count = 5
+    abstain_below: Share | None = None
     labels: Path | None = None
     figures: int = 12
     batch_size: Count = 32
@@ -55,7 +58,7 @@ class Classify(Command):
         if self.parts:
             if self.labels is not None:
                 raise SettingError("labels", "cannot be combined with {shard_size}, {workers} or {cluster}")
-            job = ClassifyJob(self.model, self.batch_size, top=self.top)
+            job = ClassifyJob(self.model, self.batch_size, top=self.top, abstain_below=self.abstain_below)
             return in_parts(job, self.paths or bundled_photographs().paths, self.parts, session)
         return present(
             classify(
@@ -63,6 +66,7 @@ class Classify(Command):
                 self.paths or bundled_photographs().paths,
                 labels=self.labels,
                 top=self.top,
+                abstain_below=self.abstain_below,
                 keep=max(self.figures, 0),
                 batch_size=self.batch_size,
                 session=session,

@@ -20,7 +20,7 @@ from deepscope.settings import Count
 class TransferPredict(Command):
     """Classify images with a classifier that `transfer fit` saved.
 
-    Every image gets a category and its calibrated probability.
+    Every image gets a category and its calibrated probability; none where the model abstains (`models abstain`).
 
     Attributes:
         model: the folder that `transfer fit` wrote.

@@ -141,11 +141,9 @@ def divided(
         DataError: the concept has too few images, or the pool does.
     """
     if count < _FEWEST:
-        raise DataError(f"concept {concept} has {count} images, and needs at least {_FEWEST}", data=concept)
+        raise DataError(f"concept {concept} needs at least {_FEWEST} images (got {count})", data=concept)
     if pool < 2 * count:
-        raise DataError(
-            f"the pool holds {pool} images, and concept {concept} {count}: give a pool of at least {2 * count}"
-        )
+        raise DataError(f"the pool needs at least {2 * count} images, twice as many as concept {concept} (got {pool})")
     order = rng.permutation(pool)
     half = order[pool // 2 :]
     return order[: pool // 2], [rng.permutation(half)[:count] for _ in range(counterparts)]

@@ -154,7 +154,7 @@ def find(  # noqa: PLR0913 - its settings are keywords
     label, rows = chosen(photos, target)
     name = model.categories[label]
     if len(rows) < 4:
-        raise DataError(f"{model.name} classifies {len(rows)} images as {name}, and concepts need at least 4")
+        raise DataError(f"concepts need at least 4 images that {model.name} classifies as {name} (got {len(rows)})")
     skipped, photos = photos.skipped, photos[rows]
     layer = layer or feature_layer(model, photos.pixels[:1].to(model.device))
     order = torch.randperm(len(photos), generator=session.rng("halves")).tolist()

@@ -51,14 +51,15 @@ def engine_of(
         return not_used(session, "images that are not cropped have many sizes")
     pixels = torch.rand(8, 3, *geometry.size, generator=torch.Generator().manual_seed(0))
     padded = -(-images // batch) * batch
+    with torch.no_grad():
+        widths = tuple(vector.shape[1] for vector in backbone(pixels[:1]))
     reference = _reference(backbone, bfloat16=session.precision == "bfloat16")
     joined = _Joined(backbone).eval()
     also = Halved(backbone) if session.may_halve else None
-    chosen = quickest(joined, pixels, session, images=padded, agree=features_agree, reference=reference, also=also)
+    agree = features_agree(widths)
+    chosen = quickest(joined, pixels, session, images=padded, agree=agree, reference=reference, also=also)
     if chosen is None:
         return None
-    with torch.no_grad():
-        widths = tuple(vector.shape[1] for vector in backbone(pixels[:1]))
 
     def run(some: Tensor) -> Tensor:
         return in_parts(lambda part: chosen.run(floats(part)), some)

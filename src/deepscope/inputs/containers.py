@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepscope import images
+from deepscope.addresses import is_address
 from deepscope.errors import DataError, FileError, MissingExtraError, out_of_memory
 from deepscope.images.refusals import shortage
 from deepscope.inputs.container import Container, Inside, Label
+from deepscope.inputs.remote_folder import RemoteFolder
 from deepscope.inputs.tar_files import TarFile
 
 if TYPE_CHECKING:
@@ -235,9 +237,12 @@ def _label(value: Any, names: Sequence[str]) -> Label:
     return value if isinstance(value, int | str) else None
 
 
-CONTAINERS = {kind.suffix: kind() for kind in (TarFile, ParquetTable, ArrowTable)}
+CONTAINERS: dict[str, Container] = {kind.suffix: kind() for kind in (TarFile, ParquetTable, ArrowTable)}
+_REMOTE = RemoteFolder()
 
 
 def container_of(file: str) -> Container | None:
-    """What reads a file of that name; None for one that is an image itself."""
+    """What reads a file of that name, or the images below an address; None for a file that is an image itself."""
+    if is_address(file):
+        return _REMOTE
     return CONTAINERS.get(os.path.splitext(file)[1].lower())  # noqa: PTH122 (a million names)

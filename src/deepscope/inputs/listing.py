@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from deepscope import images
+from deepscope.addresses import is_address
 from deepscope.errors import FileError
 from deepscope.images import Skipped
 from deepscope.inputs.containers import CONTAINERS, container_of
 from deepscope.inputs.places import Place
+from deepscope.inputs.remote_folder import RemoteFolder
 
 LIST = ".txt"
 """Suffix of a list of files, one per line."""
@@ -22,7 +24,8 @@ def listed(named: Sequence[str | Path], skipped: list[Skipped]) -> Iterator[Plac
     """The images below the named files and folders, in order; none is opened.
 
     Folders are searched as `images.find` does, and also hold tar files (`.tar`) and tables (`.parquet`, `.arrow`). A
-    named `.txt` file lists files and folders, one per line, from its own folder.
+    named `.txt` file lists files and folders, one per line, from its own folder. Addresses of fsspec come first: each
+    is a folder of images.
 
     Args:
         named: files and folders.
@@ -34,6 +37,9 @@ def listed(named: Sequence[str | Path], skipped: list[Skipped]) -> Iterator[Plac
     """
     wanted = images.suffixes() | set(CONTAINERS)
     plain = not any(Path(path).suffix.lower() == LIST for path in named)
+    for address in map(Path, filter(is_address, named)):
+        yield from _remote(address, skipped)
+    named = [path for path in named if not is_address(path)]
     for path in images.walk(named if plain else _spelled_out(named), wanted, skipped):
         file = os.fspath(path)
         container = container_of(file)
@@ -49,6 +55,15 @@ def listed(named: Sequence[str | Path], skipped: list[Skipped]) -> Iterator[Plac
             continue
         for name, start, length, label in container.entries(path):
             yield Place(file, about.st_size, about.st_mtime_ns, name, start, length, label)
+
+
+def _remote(address: Path, skipped: list[Skipped]) -> Iterator[Place]:
+    file, empty = os.fspath(address), True
+    for name, start, length, label in RemoteFolder().entries(address):
+        empty = False
+        yield Place(file, 0, 0, name, start, length, label)
+    if empty:
+        skipped.append(Skipped(file, "there are no image files below this address"))
 
 
 def _spelled_out(named: Sequence[str | Path]) -> Iterator[str | Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -29,6 +29,17 @@ def scores_agree(outputs: Outputs) -> Agree:
     return agree
 
 
-def features_agree(found: Tensor, wanted: Tensor) -> bool:
-    """A cosine of at least 0.9995 between each image's vectors."""
-    return found.shape == wanted.shape and bool((functional.cosine_similarity(found, wanted) >= 0.9995).all())
+def features_agree(widths: Sequence[int]) -> Agree:
+    """A cosine of at least 0.9995 between each image's vectors, layer by layer: long vectors do not hide short ones.
+
+    Args:
+        widths: of the layers' vectors, which are joined.
+    """
+
+    def agree(found: Tensor, wanted: Tensor) -> bool:
+        if found.shape != wanted.shape:
+            return False
+        layers = zip(found.split(list(widths), 1), wanted.split(list(widths), 1), strict=True)
+        return all(bool((functional.cosine_similarity(*pair) >= 0.9995).all()) for pair in layers)
+
+    return agree

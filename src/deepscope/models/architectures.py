@@ -181,6 +181,26 @@ def published_weights(name: str) -> Any:
     return torchvision.models.get_model_weights(name).DEFAULT  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def published_classes(spec: str, digest: str) -> tuple[str, ...]:
+    """The classes of a file of weights that is one that torchvision publishes for the architecture; else none.
+
+    Args:
+        spec: "torchvision:NAME"; timm's names hold no digests.
+        digest: SHA-256 of the file, which published names begin with: "vgg16-397923af.pth".
+    """
+    import torchvision
+
+    library, _, name = spec.partition(":")
+    if library != "torchvision":
+        return ()
+    known: Any = torchvision.models.get_model_weights(name)  # pyright: ignore[reportAttributeAccessIssue]
+    for weights in known:
+        match = re.search(r"-([0-9a-f]{8,64})\.pth$", weights.url)
+        if match and digest.startswith(match[1]):
+            return tuple(weights.meta["categories"] or ())
+    return ()
+
+
 def publication_aliases(spec: str) -> dict[str, str]:
     """Layer names that publications use for VGG -> names in torchvision's module.
 

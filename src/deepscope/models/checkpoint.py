@@ -76,11 +76,13 @@ def _model(path: Path, weights: StateDict, found: Comparison, options: ModelOpti
         options={} if found.channels == 3 else {"in_chans": found.channels},
     )
     preprocessing = architectures.preprocessing(found.spec).of_channels(found.channels)
+    digest = weights.sha256
+    published = () if options.classes else architectures.published_classes(found.spec, digest)
     origin = Origin(
         source=f"{path.name}{''.join(f'[{key!r}]' for key in weights.place)}",
-        sha256=weights.sha256,
+        sha256=digest,
         preprocessing=architectures.preprocessing_source(found.spec),
-        classes="" if options.classes else "numbers: the file does not name them",
+        classes="" if options.classes or published else "numbers: the file does not name them",
     )
     if moved := moved_head(weights.names):
         session.note_once(
@@ -92,7 +94,7 @@ def _model(path: Path, weights: StateDict, found: Comparison, options: ModelOpti
     said = f"{path.name}: preprocessing is that of {origin.preprocessing} (resize {resize}, crop {crop})"
     if found.channels != 3:
         said += f", with the average of RGB's mean and std for each of {found.channels} channels"
-    if not options.classes:
+    if not (options.classes or published):
         hint = ", or 'imagenet-1k'" if found.classes == len(imagenet.categories()) else ""
         said += f"; its {found.classes:,} classes have no names: give a file of them as classes{hint}"
     session.note_once(f"{path} says", said)
@@ -100,7 +102,8 @@ def _model(path: Path, weights: StateDict, found: Comparison, options: ModelOpti
         name=path.stem,
         network=network,
         preprocessing=preprocessing,
-        categories=tuple(f"class {number}" for number in range(max(found.classes, 2))),
+        categories=published or tuple(f"class {number}" for number in range(max(found.classes, 2))),
+        wnids=imagenet.wnids() if published == imagenet.categories() else (),
         aliases=architectures.publication_aliases(found.spec),
         origin=origin,
         architecture=found.spec,

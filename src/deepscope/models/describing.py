@@ -59,6 +59,7 @@ class Described(Presented):
             "class names from": (origin.classes or own) if self.classes else "",
             "head": self.head,
             "thresholds": _thresholds(model),
+            "abstains": f"below a confidence of {model.head.abstain_below:.4g}" if model.head.abstain_below else "",
             "preprocessing": _in_words(self.preprocessing),
             "preprocessing from": origin.preprocessing or own,
             "input": f"{can.channels} channel{'s' if can.channels > 1 else ''}, {size}",

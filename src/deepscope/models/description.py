@@ -55,6 +55,7 @@ class Description:
         head: outputs and inputs of the linear layer.
         weights_sha256: of the weights' file.
         fit: how the linear layer was fitted; None where nothing says so.
+        abstain_below: the confidence below which it gives no answer.
     """
 
     source: str
@@ -65,12 +66,13 @@ class Description:
     head: tuple[int, int]
     weights_sha256: str
     fit: HeadFit | None
+    abstain_below: float
 
 
 def described(about: Any) -> Description:
     """The description that a JSON document holds. Raises ValueError where a value has another type or range."""
     top = {field.name: None for field in fields(Description)}
-    about = mapping(about, "it", optional={**top, "format": None, "version": None})
+    about = mapping(about, "it", optional={**top, "format": None, "version": None, "abstain_below": 0.0})
     categories = sequence(about["categories"], "categories", low=1, high=_MOST_CATEGORIES)
     geometry = mapping(about["preprocessing"], "preprocessing")
     try:
@@ -89,6 +91,7 @@ def described(about: Any) -> Description:
         head=cast("tuple[int, int]", integers(about["head"], "head", low=1, high=2**31, count=2)),
         weights_sha256=text(about["weights_sha256"], "weights_sha256"),
         fit=None if about["fit"] is None else _fit(about["fit"]),
+        abstain_below=number(about["abstain_below"], "abstain_below", low=0, high=1),
     )
     if len(set(made.categories)) != len(made.categories):
         raise ValueError("a category occurs twice")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
 import torch
@@ -34,12 +34,14 @@ class Head:
             positive class of a binary head; empty for 0.5.
         label: the label that this binary head reads of a network with several; see `VisionModel.for_label`.
         labels: how many labels that network has.
+        abstain_below: the confidence below which the classifier gives no answer; 0 where it answers always.
     """
 
     kind: HeadKind = "softmax"
     thresholds: tuple[float, ...] = ()
     label: int | None = None
     labels: int = 0
+    abstain_below: float = field(default=0.0, repr=False)  # no part of what the scores mean
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(HeadKind):
@@ -48,6 +50,10 @@ class Head:
             raise SettingError("thresholds", f"are for multilabel and binary heads, and this head is {self.kind}")
         if not all(0 < threshold < 1 for threshold in self.thresholds):
             raise SettingError("thresholds", "must lie between 0 and 1", got=", ".join(map(str, self.thresholds)))
+        if not 0 <= self.abstain_below <= 1:
+            raise SettingError("abstain_below", "must be a confidence from 0 to 1", got=self.abstain_below)
+        if self.abstain_below and self.kind not in ("softmax", "binary"):
+            raise SettingError("abstain_below", f"is for models of one class per image, and this head is {self.kind}")
 
     def threshold(self, label: int) -> float:
         """The probability above which a label, or the positive class, is predicted."""

@@ -16,6 +16,7 @@ from deepscope.errors import DeepscopeError, FileError, UnsupportedError, unknow
 from deepscope.models import architectures
 from deepscope.models.classifier import Backbone, BackboneOrigin, Classifier, Normalisation
 from deepscope.models.description import Description, described
+from deepscope.models.heads import Head
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.source import Entry, ModelSource, exists
 from deepscope.models.stored import Format
@@ -32,9 +33,10 @@ class SavedFolder(ModelSource):
     """A folder that `transfer fit` wrote, by its path."""
 
     rank: ClassVar[int] = -1
+    patterns: ClassVar[tuple[str, ...]] = (f"*/{CLASSIFIER.description}",)
 
     def entries(self, session: Session) -> Iterator[Entry]:
-        """None: such folders lie where people put them."""
+        """None besides those in `weights/`: such folders lie where people put them."""
         return iter(())
 
     def open(self, name: str, session: Session) -> VisionModel | None:
@@ -62,6 +64,7 @@ def save(
     categories: Sequence[str],
     *,
     source: str = "",
+    abstain_below: float = 0.0,
 ) -> VisionModel:
     """Write the classifier so that it opens anywhere, and open it.
 
@@ -74,12 +77,15 @@ def save(
         preprocessing: makes pixels from images; each backbone normalises them itself.
         categories: the user's classes.
         source: in words, what it was fitted on.
+        abstain_below: the confidence below which it gives no answer.
 
     Raises:
         UnsupportedError: a backbone has no architecture that a name can rebuild.
         FileError: the folder cannot be written to.
     """
     description = _description(classifier, origins, preprocessing, categories, source=source)
+    if abstain_below:
+        description["abstain_below"] = abstain_below
     try:
         CLASSIFIER.write(folder, classifier.state_dict(), description, forget=lambda: _forget_export(folder))
     except OSError as error:
@@ -165,6 +171,7 @@ def load(folder: Path) -> VisionModel:
             categories=about.categories,
             aliases=aliases,
             origin=Origin(about.source, about.weights_sha256),
+            head=Head(abstain_below=about.abstain_below),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -57,8 +58,8 @@ def save_model(model: VisionModel, path: str | Path, *, architecture: str = "") 
         return _save_classifier(model, model.network, Path(path))
     if not (named := architecture or model.architecture):
         raise UnsupportedError(
-            f"nothing says how to rebuild the network of {model.name}: name its architecture, such "
-            "as architecture='torchvision:resnet18'",
+            f"nothing says how to rebuild the network of {model.name}: where torchvision or timm defines it, name it "
+            "from Python: save_model(model, path, architecture='torchvision:resnet18')",
             what="save_model",
         )
     known = model.categories == imagenet.categories()
@@ -68,6 +69,7 @@ def save_model(model: VisionModel, path: str | Path, *, architecture: str = "") 
         "categories": imagenet.NAME if known else json.dumps(model.categories, ensure_ascii=False),
         "head": "binary" if model.outputs.single else model.head.kind,
         "thresholds": in_words(model.head.thresholds or None),
+        "abstain_below": str(model.head.abstain_below or ""),
         "source": model.origin.source,
         "license": model.origin.licence,
     }
@@ -97,7 +99,8 @@ def _save_classifier(model: VisionModel, classifier: Classifier, folder: Path) -
         raise ModelError(f"{model.name} cannot be rebuilt from its description: {error}", model=model.name) from None
     named = " + ".join(origin.architecture for origin in origins)
     _require_same(model, model.with_network(network, returns=None), f"classifier on {named}")
-    saved.save(folder, classifier, origins, model.preprocessing, model.categories, source=model.origin.source)
+    about: dict[str, Any] = {"source": model.origin.source, "abstain_below": model.head.abstain_below}
+    saved.save(folder, classifier, origins, model.preprocessing, model.categories, **about)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""A model whose logits are divided by a temperature."""
+"""A model whose logits are divided by a temperature, or that abstains below a confidence."""
 
 from __future__ import annotations
 
@@ -10,13 +10,28 @@ from torch import Tensor, nn
 
 from deepscope.errors import UnsupportedError
 from deepscope.models.vision_model import VisionModel
+from deepscope.settings import Range
 
 _SAME = 1e-4
 """Relative difference of logits up to which two models are the same."""
 
 
+def abstaining(model: VisionModel, below: float) -> VisionModel:
+    """The same classifier, which gives no answer where its confidence is below the one given; 0 answers always.
+
+    Raises:
+        SettingError: the confidence is not between 0 and 1, or the model has several labels per image.
+    """
+    Range(most=1).check("abstain_below", below)
+    made = replace(model, head=replace(model.head, abstain_below=below))
+    made.outputs.kind, made.outputs.single = model.outputs.kind, model.outputs.single
+    return made
+
+
 def with_temperature(model: VisionModel, temperature: float) -> VisionModel:
     """The same classifier, its logits divided by the temperature: predictions stay, confidences change.
+
+    A confidence below which the model abstains is dropped: it was chosen for other confidences.
 
     Where the last linear layer or convolution gives the logits, its weights are divided, so that the model can be
     saved, exported and explained as before. Any other network is wrapped.
@@ -34,6 +49,7 @@ def with_temperature(model: VisionModel, temperature: float) -> VisionModel:
             f"{model.name} has several labels per image or a threshold",
             what="temperature",
         )
+    model = abstaining(model, 0.0)
     pixels = torch.rand(2, model.planes, *model.preprocessing.size, generator=torch.Generator().manual_seed(0))
     pixels = pixels.to(model.device)
     with torch.inference_mode():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from threading import Lock
 
 import torch
 from torch import Tensor, nn
@@ -111,14 +112,16 @@ def quickest(
     elif kept.known() or any(images * once / 2 > engine.first_use for engine in here.values()):
         chosen = _by_measuring(module, example, kept, images, agree, reference or module, here)
     if chosen:
-        _RUNNING[name] = chosen
-        for old in list(_RUNNING)[:-_MOST]:
-            del _RUNNING[old]
+        with _TAKING:
+            _RUNNING[name] = chosen
+            for old in list(_RUNNING)[:-_MOST]:
+                del _RUNNING[old]
     return chosen
 
 
 _RUNNING: dict[str, Chosen] = {}
 """The engines of this process, by how they were asked for and what `Kept` calls their network."""
+_TAKING = Lock()
 
 
 def _running(name: str, module: nn.Module, example: Tensor, agree: Agree) -> Chosen | None:

@@ -93,8 +93,13 @@ def _located(name: str, session: Session) -> str:
     folder = session.home / "weights"
     if exists(Path(name)) or Path(name).name != name or not exists(folder):
         return name
-    found = [p for p in folder.glob("*") if name in (p.stem if p.is_file() else p.name, p.name)]
+    found = [p for p in folder.glob("*") if name in ((p.stem, p.name) if p.is_file() else (p.name,)) and not _empty(p)]
     return str(min(found, key=lambda path: (path.suffix != ".safetensors", path.name), default=name))
+
+
+def _empty(path: Path) -> bool:
+    """Whether it is a folder without files, such as one that a result is about to be written to."""
+    return path.is_dir() and next(path.iterdir(), None) is None
 
 
 def load_model(

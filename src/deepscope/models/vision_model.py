@@ -284,7 +284,7 @@ class VisionModel:
 
         It covers the weights as they are now, the layers and their code, preprocessing, classes and head.
         """
-        read = (self.preprocessing.to_json(), self.categories, str(self.head))
+        read = (self.preprocessing.to_json(), self.categories, str(self.head), self.head.abstain_below)
         return hashlib.sha256(f"{self.fingerprint} {network_sha256(self.network)} {read}".encode()).hexdigest()
 
     def require_classes(self) -> None:

@@ -1,8 +1,8 @@
 """Models from `.safetensors` files that describe themselves in their metadata.
 
 The metadata says `architecture` ("torchvision:squeezenet1_0"), `preprocessing` (JSON), `categories`
-("imagenet-1k", a JSON list, or empty), `head` ("softmax" where it is not named), `thresholds`, `source`, `license`,
-and `part` where the file holds only a part.
+("imagenet-1k", a JSON list, or empty), `head` ("softmax" where it is not named), `thresholds`, `abstain_below`,
+`source`, `license`, and `part` where the file holds only a part.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.source import Entry, ModelSource, exists
 from deepscope.models.vision_model import Origin, VisionModel
 from deepscope.session import Session
+from deepscope.settings import number
 
 FILE = "model.safetensors"
 """The file in a folder that `save_model` wrote."""
@@ -36,11 +37,12 @@ class WeightsFile(ModelSource):
     rank: ClassVar[int] = 1
 
     def entries(self, session: Session) -> Iterator[Entry]:
-        """Every file in `weights/`; one that holds only features goes by its architecture's name."""
-        for path in sorted((session.home / "weights").glob("*.safetensors")):
+        """Every file and folder in `weights/`; one that holds only features goes by its architecture's name."""
+        weights = session.home / "weights"
+        for path in sorted((*weights.glob("*.safetensors"), *weights.glob(f"*/{FILE}"))):
             try:
                 if describes_itself(path):
-                    yield _entry(path)
+                    yield _entry(path, _name(path) if path.parent == weights else path.parent.name)
             except DeepscopeError as error:
                 session.note(f"left out: {error}")
 
@@ -79,6 +81,7 @@ def read(path: Path) -> VisionModel:
         spec = _architecture(about)
         preprocessing = _preprocessing(about) or architectures.preprocessing(spec)
         head = head_of(about.get("head") or "softmax", about.get("thresholds"), categories)
+        head = replace(head, abstain_below=number(about.get("abstain_below") or "0", "abstain_below"))
         channels = len(preprocessing.mean)
         options = {"in_chans": channels} if channels != 3 else {}
         network = architectures.assemble(
@@ -99,12 +102,13 @@ def read(path: Path) -> VisionModel:
     )
 
 
-def _entry(path: Path) -> Entry:
+def _entry(path: Path, name: str) -> Entry:
     about, _ = _read_header(path)
     part = bool(about.get("part"))
-    weights = f"weights/{path.name}{' (features only)' if part else ''}"
+    place = path.parent.name if name == path.parent.name else path.name
+    weights = f"weights/{place}{' (features only)' if part else ''}"
     try:
-        return Entry(_name(path), _architecture(about), weights, True, _preprocessing(about), features_only=part)
+        return Entry(name, _architecture(about), weights, True, _preprocessing(about), features_only=part)
     except DeepscopeError as error:
         raise FileError(f"{path}: {error}", path=path) from None
 

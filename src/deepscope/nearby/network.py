@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -16,21 +18,20 @@ _POINTWISE = (nn.BatchNorm2d, nn.Dropout, nn.Identity, nn.ReLU, nn.ReLU6, nn.SiL
 _JOINING = (torch.cat, operator.add, operator.iadd, torch.add)
 
 
-def around(network: nn.Module, inputs: Tensor) -> list[nn.Module]:
-    """For each input (N, 3, H, W) a network that is quicker for inputs that differ from it in a small window.
+def around(network: nn.Module, inputs: Tensor) -> nn.Module:
+    """A network that is quicker for inputs that differ in a small window from one of these (K, 3, H, W).
 
-    Outputs agree with the network's own up to the rounding of sums. Where they do not, or the network cannot be
-    traced, or one of its modules does not come from PyTorch, torchvision or timm and may therefore do more than
-    compute its output, it is the network itself; and away from the CPU: a GPU computes the whole image sooner than it
-    looks for the window.
+    From which one, `Nearby.made_from` says. Outputs agree with the network's own up to the rounding of sums. Where they
+    do not, or the network cannot be traced, or one of its modules does not come from PyTorch, torchvision or timm and
+    may therefore do more than compute its output, it is the network itself; and away from the CPU: a GPU computes the
+    whole image sooner than it looks for the window.
     """
     if inputs.device.type != "cpu":
-        return [network] * len(inputs)
-    bases = inputs.split(1)
+        return network
     graph = _graph(network)
-    if graph is None or not _agree(network, _Nearby(network, graph, bases[0]), bases[0]):
-        return [network] * len(inputs)
-    return [_Nearby(network, graph, base) for base in bases]
+    if graph is None or not _agree(network, Nearby(network, graph, inputs[:1]), inputs[:1]):
+        return network
+    return Nearby(network, graph, inputs)
 
 
 def _graph(network: nn.Module) -> fx.GraphModule | None:
@@ -44,7 +45,7 @@ def _graph(network: nn.Module) -> fx.GraphModule | None:
         return None
 
 
-def _agree(network: nn.Module, near: nn.Module, base: Tensor) -> bool:
+def _agree(network: nn.Module, near: Nearby, base: Tensor) -> bool:
     """Whether both networks give the same output for the input with its middle pixel changed."""
     middle = [side // 2 for side in base.shape[2:]]
     probe = base.clone()
@@ -52,7 +53,8 @@ def _agree(network: nn.Module, near: nn.Module, base: Tensor) -> bool:
     expected = network(probe)
     if not isinstance(expected, Tensor):
         return False
-    return bool((near(probe) - expected).abs().max() <= 1e-4 * expected.abs().max())
+    with near.made_from(torch.zeros(1, dtype=torch.long)):
+        return bool((near(probe) - expected).abs().max() <= 1e-4 * expected.abs().max())
 
 
 class _Tracer(fx.Tracer):
@@ -60,23 +62,38 @@ class _Tracer(fx.Tracer):
         return isinstance(m, nn.BatchNorm2d) or not any(m.children())
 
 
-class _Nearby(nn.Module):
-    def __init__(self, network: nn.Module, graph: fx.GraphModule, base: Tensor) -> None:
+class Nearby(nn.Module):
+    """A network that computes only what differs from its outputs for known images; see `around`."""
+
+    def __init__(self, network: nn.Module, graph: fx.GraphModule, bases: Tensor) -> None:
         super().__init__()
-        self.network, self.graph, self.base = network, graph, base
+        self.network, self.graph, self.bases = network, graph, bases
         self.unchanged: dict[fx.Node, Tensor] = {}
+        self._rows: Tensor | None = None
+
+    @contextmanager
+    def made_from(self, rows: Tensor) -> Iterator[None]:
+        """Inside, the inputs (n, ...) are made from the known images in these rows (n,)."""
+        self._rows = rows
+        try:
+            yield
+        finally:
+            self._rows = None
 
     @torch.no_grad()
     def forward(self, inputs: Tensor) -> Tensor:
-        changed = (inputs != self.base).any(1)
+        """The network's outputs, computed as a whole where nothing says what the inputs are made from."""
+        if self._rows is None:
+            return self.network(inputs)
+        changed = (inputs != self.bases[self._rows]).any(1)
         start, size = zip(*(_extent(changed.any(dim)) for dim in (2, 1)))
         if 4 * max(size) > min(inputs.shape[2:]):
             return self.network(inputs)
-        self.unchanged = self.unchanged or _maps(self.graph, self.base)
-        source = self.base[0].permute(1, 2, 0)
-        whole = Window(inputs, torch.zeros(len(inputs), 2, dtype=torch.long, device=inputs.device), source)
+        self.unchanged = self.unchanged or _maps(self.graph, self.bases)
+        source = self.bases.permute(0, 2, 3, 1)
+        whole = Window(inputs, torch.zeros(len(inputs), 2, dtype=torch.long), source, self._rows)
         starts = torch.stack(start, 1)
-        return _Changed(self.graph, self.unchanged).run(Window(whole.crop(starts, size), starts, source))
+        return _Changed(self.graph, self.unchanged).run(Window(whole.crop(starts, size), starts, source, self._rows))
 
 
 def _extent(changed: Tensor) -> tuple[Tensor, int]:
@@ -88,13 +105,13 @@ def _extent(changed: Tensor) -> tuple[Tensor, int]:
     return first.clamp_max(length - size), size
 
 
-def _maps(graph: fx.GraphModule, base: Tensor) -> dict[fx.Node, Tensor]:
-    """The feature map (H, W, C) of every node that puts one out."""
+def _maps(graph: fx.GraphModule, bases: Tensor) -> dict[fx.Node, Tensor]:
+    """The feature maps (K, H, W, C) of every node that puts them out."""
     whole = fx.Interpreter(graph, garbage_collect_values=False)
-    whole.run(base)
+    whole.run(bases)
     maps = {node: value for node, value in whole.env.items() if isinstance(value, Tensor) and value.ndim == 4}
     place = {node: (value.data_ptr(), value.shape, value.stride()) for node, value in maps.items()}
-    kept = {place[node]: value[0].permute(1, 2, 0).contiguous() for node, value in maps.items()}
+    kept = {place[node]: value.permute(0, 2, 3, 1).contiguous() for node, value in maps.items()}
     return {node: kept[place[node]] for node in maps}  # a map that is changed in place is one map
 
 
@@ -123,9 +140,9 @@ class _Changed(fx.Interpreter):
             module = self.fetch_attr(str(n.target))
             if isinstance(module, _POINTWISE):
                 return replace(window, inner=module(window.inner), unchanged=unchanged)
-            kernel = slide(module, window.unchanged.shape, unchanged.shape)
+            kernel = slide(module, window.sides, unchanged.shape[1:3])
             return kernel(window, unchanged) if kernel else None
-        same_size = all(self.env[node].unchanged.shape[:2] == unchanged.shape[:2] for node in given)
+        same_size = all(self.env[node].sides == unchanged.shape[1:3] for node in given)
         if n.target in _JOINING and same_size and len(given) == len(n.all_input_nodes):
             cropped = aligned([self.env[node] for node in given])
             for node, part in zip(given, cropped):

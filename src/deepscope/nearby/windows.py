@@ -20,47 +20,50 @@ class Window:
     Attributes:
         inner: (n, C, h, w) the window.
         start: (n, 2) its upper left corner.
-        unchanged: (H, W, C) the layer's output for the unchanged image.
+        unchanged: (K, H, W, C) the layer's outputs for the unchanged images.
+        rows: (n,) which of these images each window belongs to.
     """
 
     inner: Tensor
     start: Tensor
     unchanged: Tensor
+    rows: Tensor
+
+    @property
+    def sides(self) -> torch.Size:
+        """Height and width of the whole map."""
+        return self.unchanged.shape[1:3]
 
     def crop(self, start: Tensor, size: tuple[int, ...], outside: float = 0.0) -> Tensor:
         """(n, C, *size) from the corner (n, 2) on; beyond the map it is filled with `outside`."""
         if size == tuple(self.inner.shape[2:]) and torch.equal(start, self.start):
             return self.inner
-        there, here, beyond = [], [], []
-        for dim, (length, inner) in enumerate(zip(self.unchanged.shape, self.inner.shape[2:])):
-            place = start[:, dim, None] + torch.arange(size[dim], device=start.device)
-            there.append(place.clamp(0, length - 1))
-            beyond.append(there[-1] != place)
-            here.append(place - self.start[:, dim, None])
-            here[-1] = torch.where((here[-1] >= 0) & (here[-1] < inner), here[-1], -1)
-        row = torch.arange(len(start), device=start.device)[:, None, None]
-        values = self.unchanged[_down(there[0]), _across(there[1])]
-        new = self.inner.permute(0, 2, 3, 1)[row, _down(here[0]), _across(here[1])]
-        values = torch.where(((_down(here[0]) >= 0) & (_across(here[1]) >= 0))[..., None], new, values)
-        if any(part.any() for part in beyond):
-            values = values.masked_fill((_down(beyond[0]) | _across(beyond[1]))[..., None], outside)
+        values = self.inner.new_full((len(start), *size, self.inner.shape[1]), outside)
+        inner = self.inner.permute(0, 2, 3, 1)
+        for row, (image, corner, offset) in enumerate(
+            zip(self.rows.tolist(), start.tolist(), (start - self.start).tolist(), strict=True)
+        ):  # copies of slices take a fraction of the time of indexing all rows at once
+            _paste(values[row], self.unchanged[image], corner)
+            _paste(values[row], inner[row], offset)
         return values.permute(0, 3, 1, 2)
 
     def whole(self) -> Tensor:
         """(n, C, H, W)."""
-        return self.crop(torch.zeros_like(self.start), tuple(self.unchanged.shape[:2]))
+        return self.crop(torch.zeros_like(self.start), tuple(self.sides))
+
+
+def _paste(canvas: Tensor, source: Tensor, corner: list[int]) -> None:
+    """Copy a map (H, W, C), from its place `corner` on, to the upper left of a canvas, as far as both reach."""
+    (top, bottom), (left, right) = (
+        (max(0, -first), min(length, whole - first)) for first, length, whole in zip(corner, canvas.shape, source.shape)
+    )
+    if top < bottom and left < right:
+        down, across = corner
+        canvas[top:bottom, left:right] = source[top + down : bottom + down, left + across : right + across]
 
 
 def _pair(size: int | tuple[int, ...]) -> tuple[int, ...]:
     return (size, size) if isinstance(size, int) else size
-
-
-def _down(places: Tensor) -> Tensor:
-    return places[:, :, None]
-
-
-def _across(places: Tensor) -> Tensor:
-    return places[:, None, :]
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class Slide:
             return replace(window, inner=self.run(window.inner), unchanged=unchanged)
         start, size, part = [], [], 1.0
         for dim, (reach, stride, before) in enumerate(zip(self.reach, self.stride, self.before)):
-            length = unchanged.shape[dim]
+            length = unchanged.shape[1 + dim]
             size.append((window.inner.shape[2 + dim] + reach - 2) // stride + 1)
             part *= size[-1] / length
             first = -((reach - 1 - before - window.start[:, dim]).div(stride, rounding_mode="floor"))
@@ -89,7 +92,8 @@ class Slide:
         steps, padding = (torch.tensor(values, device=window.start.device) for values in (self.stride, self.before))
         starts = torch.stack(start, 1)
         needed = tuple((n - 1) * stride + reach for n, stride, reach in zip(size, self.stride, self.reach))
-        return Window(self.run(window.crop(starts * steps - padding, needed, self.outside)), starts, unchanged)
+        inner = self.run(window.crop(starts * steps - padding, needed, self.outside))
+        return Window(inner, starts, unchanged, window.rows)
 
 
 def slide(module: nn.Module, given: torch.Size, gives: torch.Size) -> Slide | None:
@@ -120,6 +124,6 @@ def aligned(windows: list[Window]) -> list[Window]:
     start = torch.stack([window.start for window in windows]).amin(0)
     ends = [window.start + torch.tensor(window.inner.shape[2:], device=start.device) for window in windows]
     size = (torch.stack(ends).amax(0) - start).amax(0)
-    start = start.minimum(torch.tensor(windows[0].unchanged.shape[:2], device=start.device) - size)
+    start = start.minimum(torch.tensor(windows[0].sides, device=start.device) - size)
     shape = tuple(size.tolist())
     return [replace(window, inner=window.crop(start, shape), start=start) for window in windows]

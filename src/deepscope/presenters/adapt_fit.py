@@ -37,11 +37,15 @@ def curves(history: History) -> tuple[Block, ...]:
     """Losses, label-free scores, and the method's own figures, during training."""
     groups = {
         "loss/": ("Losses", "loss", ""),
-        "validator/": ("Label-free scores", "share of the range", "Each score from its lowest to its highest value."),
+        "validator/": (
+            "Label-free scores",
+            "score, rescaled to [0, 1]",
+            "Each score from its lowest to its highest value.",
+        ),
         "domain/": ("Domain classifier", "accuracy", "0.5 is chance: it cannot tell the domains apart."),
         "pseudo-labels/": (
             "Pseudo-labels",
-            "share",
+            "fraction",
             "Coverage: share of target images whose pseudo-label is confident.",
         ),
     }
@@ -55,7 +59,7 @@ def curves(history: History) -> tuple[Block, ...]:
                 values = (values - values.min()) / max(float(values.max() - values.min()), 1e-12)
             series.append(Series(name.removeprefix(prefix), steps, values))
         if series:
-            blocks.append(Curves(tuple(series), "step", y_title, title, caption))
+            blocks.append(Curves(tuple(series), "training step", y_title, title, caption))
     return tuple(blocks)
 
 

@@ -140,24 +140,21 @@ def _figure(found: AdversarialExamples, most: int) -> tuple[Block, ...]:
         label = int(found.subjects.labels[i])
         magnified, _ = difference(found.model.displayed(original), found.model.displayed(saved))
         points = changed_places(original, saved)
-        rows.append(
-            (
-                as_picture(found.model.displayed(original), caption=found.paths[i].name),
-                as_bars(found.model, verdict.top_before, label),
-                replace(magnified, points=points),
-                as_picture(
-                    found.model.displayed(saved), caption="fooled" if verdict.success else "withstood", points=points
-                ),
-                as_bars(found.model, verdict.top_after, label),
-            )
-        )
+        said = f"adversarial: {'fooled' if verdict.success else 'withstood'}"
+        before = as_picture(found.model.displayed(original), caption=found.paths[i].name)
+        after = as_picture(found.model.displayed(saved), caption=said, points=points)
+        rows += [
+            (before, as_bars(found.model, verdict.top_before, label)),
+            (after, as_bars(found.model, verdict.top_after, label), replace(magnified, points=points)),
+        ]
     return (
         ImageGrid(
             rows=tuple(rows),
-            columns=("original", "prediction", "difference", "adversarial", "prediction"),
+            columns=("image", "prediction", "difference"),
             title=f"{found.method.name} on {found.model.name}",
-            caption="The difference is drawn around grey, magnified by the factor below it; the true class's bar "
-            "stands out. Single changed pixels are ringed. Images that were fooled come first.",
+            caption="Each image before the attack and below it after. The difference is drawn around grey, magnified "
+            "by the factor below it; the true class's bar stands out. Single changed pixels are ringed. Images that "
+            "were fooled come first.",
         ),
     )
 
@@ -185,5 +182,5 @@ def _animation(found: AdversarialExamples) -> tuple[Block, ...]:
             captions=captions,
             seconds=max(0.15, 3 / len(frames)),
         ),
-        Curves(series, x_title="query", y_title="probability", title=f"Probability along the attack on {name}"),
+        Curves(series, x_title="queries", y_title="probability", title=f"Probability along the attack on {name}"),
     )

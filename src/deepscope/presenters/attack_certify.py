@@ -48,8 +48,8 @@ def _said(found: Certificates, abstained: int) -> str:
     accuracy = proportion(int(found.correct.sum()), len(found))
     return (
         f"The smoothed classifier is right on {accuracy} of the images and abstains on {abstained}. Each certificate "
-        f"holds with a probability of {1 - settings.alpha:g}: no change of a smaller L2 norm changes the prediction of "
-        "the smoothed classifier. It says nothing about the network without noise."
+        f"holds with a probability of {1 - settings.alpha:g}: no change of the network's input of a smaller L2 norm "
+        "changes the prediction of the smoothed classifier. It says nothing about the network without noise."
     )
 
 
@@ -68,7 +68,7 @@ def _curves(found: Certificates) -> Curves:
         "Certified: no change of that norm can change the prediction. Under attack: a lost image was also tried at "
         "smaller radii. The robust accuracy lies between the two."
     )
-    return Curves(tuple(series), "L2 radius, pixels in [0, 1]", "accuracy", "Certified and attacked accuracy", caption)
+    return Curves(tuple(series), "L2 radius (pixels in [0, 1])", "accuracy", "Certified and attacked accuracy", caption)
 
 
 def _table(found: Certificates) -> Table:

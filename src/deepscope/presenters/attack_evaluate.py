@@ -113,7 +113,7 @@ def _row(found: AttackEvaluation, method: MethodEvaluation, place: int) -> tuple
 
 def _curves(found: AttackEvaluation) -> tuple[Curves, ...]:
     curves = []
-    for norm, title in (("linf", "Linf radius x 255"), ("l2", "L2 radius")):
+    for norm, title in (("linf", "Linf radius (grey levels of 255)"), ("l2", "L2 radius (pixels in [0, 1])")):
         equal: dict[tuple[tuple[float, ...], ...], list[str]] = {}  # such curves would hide one another
         for method in found.methods:
             radii = [radius for radius in method.outcome.radii if math.isfinite(radius)]

@@ -49,11 +49,17 @@ def present(found: Summary) -> Result:
             *_examples(found),
             *_skipped(found),
         ),
-        provenance=Provenance(
-            models={found.model.name: found.model.fingerprint},
-            data=f"{count} images in {parts} part{'s' if parts != 1 else ''}, sha256 {found.digest}",
-            sha256=found.digest,
-        ),
+        provenance=origin_of(found),
+    )
+
+
+def origin_of(found: Summary) -> Provenance:
+    """What was used: the data's digest covers the names of the parts, which carry the digests of their bytes."""
+    count, parts = len(found), len(found.files)
+    return Provenance(
+        models={found.model.name: found.model.fingerprint},
+        data=f"{count} images in {parts} part{'s' if parts != 1 else ''}, sha256 {found.digest}",
+        sha256=found.digest,
     )
 
 

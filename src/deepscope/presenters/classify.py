@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from deepscope.classification import Classification
+from deepscope.classification.job import abstention_metrics
 from deepscope.presenters.label_evaluation import labels_blocks
 from deepscope.presenters.shown import origin, picture, skipped_blocks
 from deepscope.render import presents
+from deepscope.render.text import DASH
 from deepscope.results import Bars, Block, Cell, Column, GridCell, ImageGrid, Note, Result, Table
 from deepscope.statistics import top_shares
 
+_LARGE = 4
+"""The most images of a figure that has one image per row, next to its bars."""
 NONE = "none"
 """In place of a label, where none is above its threshold."""
+_MOST = 20
+"""Images without an answer that are listed by name; the table has all."""
 
 
 @presents(Classification)
@@ -23,9 +29,10 @@ def present(found: Classification) -> Result:
     several = found.model.head.kind == "multilabel"
     return Result(
         title=f"{found.model.name} on {count} image{'s' if count != 1 else ''}",
-        metrics={"images": count, "skipped": len(found.skipped), **accuracy},
+        metrics={"images": count, "skipped": len(found.skipped), **accuracy, **_abstained(found)},
         blocks=(
             _labels(found) if several else _table(found),
+            *abstention_notes(found),
             *(of_labels if several else _accuracy_note(accuracy)),
             *skipped_blocks(found.skipped),
             figure(found),
@@ -33,6 +40,24 @@ def present(found: Classification) -> Result:
         arrays={"probabilities": found.probabilities.numpy(), "classes": found.classes.numpy()},
         provenance=origin([found.model], found.paths, found.digests),
     )
+
+
+def abstention_notes(found: Classification) -> tuple[Note, ...]:
+    """How many images are not answered, and which; nothing where all are."""
+    if not found.abstain_below:
+        return ()
+    names = [name for name, silent in zip(_names(found), found.abstained.tolist()) if silent]
+    listed = f": {', '.join(names[:_MOST])}{', ...' if len(names) > _MOST else ''}" if names else ""
+    text = f"No answer for {len(names)} of {len(found)} images, whose confidence is below {found.abstain_below:.4g}"
+    return (Note(f"{text}{listed}.", "Abstains"),)
+
+
+def _abstained(found: Classification) -> dict[str, float]:
+    if not found.abstain_below:
+        return {}
+    answered = [row for row, silent in enumerate(found.abstained.tolist()) if not silent and found.answers[row]]
+    right = sum(int(found.classes[row, 0]) in found.answers[row] for row in answered)
+    return abstention_metrics(int(found.abstained.sum()), len(found), right, len(answered))
 
 
 def figure(found: Classification) -> ImageGrid:
@@ -48,8 +73,11 @@ def figure(found: Classification) -> ImageGrid:
         )
         cells.append((picture(model.displayed(pixels), caption=path.name), bars))
     left_out = f"; the first {len(shown)} of {len(found)} images" if len(shown) < len(found) else ""
+    across = 1 if len(cells) <= _LARGE else 2
     return ImageGrid(
-        rows=tuple(tuple(cell for pair in cells[i : i + 2] for cell in pair) for i in range(0, len(cells), 2)),
+        rows=tuple(
+            tuple(cell for pair in cells[i : i + across] for cell in pair) for i in range(0, len(cells), across)
+        ),
         title="Network input and most probable classes",
         caption=f"{model.name}; images as resized and cropped to {model.preprocessing.size[1]} x "
         f"{model.preprocessing.size[0]} pixels; the bar of the true class, where known, is highlighted{left_out}.",
@@ -58,15 +86,20 @@ def figure(found: Classification) -> ImageGrid:
 
 def _table(found: Classification) -> Table:
     known = any(found.answers)
-    rows = []
-    for label, answer, probabilities, ranked in zip(
-        _names(found), found.answers, found.probabilities.tolist(), found.classes.tolist()
+    rows: list[tuple[Cell, ...]] = []
+    for name, right, answer, probabilities, ranked in zip(
+        _names(found), found.answers, found.labels, found.probabilities.tolist(), found.classes.tolist()
     ):
         for rank, (probability, index) in enumerate(zip(probabilities, ranked), start=1):
-            verdict = ("✓" if index in answer else "",) if known else ()
-            rows.append((label, rank, found.model.categories[index], probability, *verdict))
+            verdict = ("✓" if index in right else "",) if known else ()
+            rows.append((name, rank, found.model.categories[index], probability, *verdict))
+            if found.abstain_below:
+                rows[-1] = (*rows[-1], answer if rank == 1 else "")
     columns = (Column("image"), Column("rank", "d"), Column("class"), Column("probability", ".3f"))
-    return Table(columns=(*columns, *((Column("right"),) if known else ())), rows=tuple(rows))
+    columns = (*columns, *((Column("right"),) if known else ()))
+    if not found.abstain_below:
+        return Table(columns, tuple(rows))
+    return Table((*columns, Column("answer")), tuple(rows), caption=f"An answer of {DASH}: the model abstains.")
 
 
 def _labels(found: Classification) -> Table:

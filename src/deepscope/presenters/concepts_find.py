@@ -113,4 +113,10 @@ def _curves(found: Concepts) -> Curves:
         Series("in order of importance", removed, found.deletion),
         Series("in random order", removed, found.random),
     )
-    return Curves(lines, "concepts removed", f"score of {found.target}", "Deletion", "Mean over images.")
+    return Curves(
+        lines,
+        "concepts removed",
+        f"score of {found.target}",
+        "Deletion",
+        "Score of the class as its concepts are removed, mean over images.",
+    )

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from deepscope.gans import GAN, sheet
-from deepscope.results import Picture, Provenance
+from deepscope.results import Picture, Provenance, Series
+
+_SPIKE = 5
+"""The largest value of a curve, in medians, above which it has spikes."""
 
 
 def cells(images: Tensor, columns: int, *, captions: Sequence[str] | None = None) -> tuple[tuple[Picture, ...], ...]:
@@ -19,6 +23,14 @@ def cells(images: Tensor, columns: int, *, captions: Sequence[str] | None = None
         for row, image in enumerate(images)
     ]
     return tuple(tuple(pictures[first : first + columns]) for first in range(0, len(pictures), columns))
+
+
+def scale_of(series: Sequence[Series]) -> Literal["linear", "log"]:
+    """The scale on which a few spikes of a loss or of a gradient leave the rest of the curve to be seen."""
+    values = np.concatenate([one.y for one in series]).astype(np.float64)
+    finite = values[np.isfinite(values)]
+    spiky = bool(finite.size) and finite.min() > 0 and finite.max() > _SPIKE * np.median(finite)
+    return "log" if spiky else "linear"
 
 
 def pixel_array(images: Tensor) -> NDArray[np.uint8]:

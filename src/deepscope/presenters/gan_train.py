@@ -6,6 +6,7 @@ from deepscope.gans import (
     TrainedGAN,
     diagnose,
 )
+from deepscope.presenters.gan_figures import scale_of
 from deepscope.render import presents
 from deepscope.results import Animation, Block, Curves, ImageGrid, Note, Picture, Provenance, Result, Series
 from deepscope.training import History
@@ -13,11 +14,11 @@ from deepscope.training import History
 _CURVES = {
     "Losses": ("loss", ("loss/discriminator", "loss/generator", "loss/penalty")),
     "Output of the discriminator": ("score", ("score/real", "score/fake")),
-    "Gradient norms": ("L2 norm", ("gradient/discriminator", "gradient/generator")),
-    "Diversity of the samples": ("of the real images'", ("diversity",)),
-    "Modes": ("classes", ("modes", "modes/real")),
-    "Frechet distance of 1000 samples": ("distance", ("watched-fid",)),
-    "Samples of the requested class": ("share", ("fidelity", "fidelity/real")),
+    "Gradient norms": ("L2 norm of the gradient", ("gradient/discriminator", "gradient/generator")),
+    "Diversity of the samples": ("diversity, relative to real images", ("diversity",)),
+    "Modes": ("number of classes", ("modes", "modes/real")),
+    "Frechet distance of 1000 samples": ("Fréchet distance", ("watched-fid",)),
+    "Samples of the requested class": ("fraction of samples", ("fidelity", "fidelity/real")),
 }
 
 
@@ -46,7 +47,7 @@ def curves(history: History) -> tuple[Block, ...]:
         found = [(name, *history.column(name)) for name in names]
         series = tuple(Series(name, steps, values) for name, steps, values in found if len(steps))
         if series:
-            blocks.append(Curves(series, "step", y_title, title))
+            blocks.append(Curves(series, "training step", y_title, title, y_scale=scale_of(series)))
     return tuple(blocks)
 
 

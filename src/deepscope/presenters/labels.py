@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from deepscope.gallery import Entry, Gallery, Measured
 from deepscope.presenters.gallery import key_of, names_of
 from deepscope.presenters.shown import missing, origin, picture, skipped_blocks
 from deepscope.render import presents
 from deepscope.results import Block, Column, ImageGrid, Note, Picture, Result, Table
 from deepscope.transfer.label_errors import LabelErrors
+from deepscope.transfer.label_parts import LabelErrorsInParts
 
 _PAIRS = 12
 """Pairs of classes that are listed, at most."""
@@ -18,16 +21,9 @@ _LISTED = 200
 @presents(LabelErrors)
 def present(found: LabelErrors) -> Result:
     """Verdicts, pictures of the most suspect images, and tables."""
-    count = int(found.suspects.sum())
     return Result(
         title=f"Which labels of {found.name} are probably wrong",
-        metrics={
-            "images": len(found),
-            "suspects": count,
-            **found.trial.metrics("planted/auroc"),
-            **_shares(found),
-            **found.accuracy.metrics("accuracy"),
-        },
+        metrics=_metrics(found),
         blocks=(
             *_verdicts(found),
             *_gallery(found),
@@ -45,7 +41,40 @@ def present(found: LabelErrors) -> Result:
     )
 
 
-def _shares(found: LabelErrors) -> dict[str, float]:
+@presents(LabelErrorsInParts)
+def present_in_parts(found: LabelErrorsInParts) -> Result:
+    """The same figures, and the most suspect labels by name."""
+    data = found.data
+    left = [f"{n} {what}" for n, what in ((data.unlabelled, "without a class"), (data.unreadable, "unreadable")) if n]
+    return Result(
+        title=f"Which labels of {found.name} are probably wrong",
+        metrics={**_metrics(found), "parts": len(data.files)},
+        blocks=(
+            *_verdicts(found),
+            *([Note(f"Left out: {' and '.join(left)}.", "Left out", "warning")] if left else []),
+            _table(found),
+            _pairs(found),
+        ),
+        arrays={
+            "labels": found.labels,
+            "predicted": found.predicted,
+            "confidence": found.confidence,
+            "suspects": found.suspects,
+        },
+    )
+
+
+def _metrics(found: LabelErrors | LabelErrorsInParts) -> Mapping[str, float]:
+    return {
+        "images": len(found),
+        "suspects": int(found.suspects.sum()),
+        **found.trial.metrics("planted/auroc"),
+        **_shares(found),
+        **found.accuracy.metrics("accuracy"),
+    }
+
+
+def _shares(found: LabelErrors | LabelErrorsInParts) -> dict[str, float]:
     """What follows from the share of wrong labels, where that means anything."""
     if not found.decides:
         return {}
@@ -53,7 +82,7 @@ def _shares(found: LabelErrors) -> dict[str, float]:
     return {**found.wrong.metrics("wrong-labels"), "accuracy/bounds/low": low, "accuracy/bounds/high": high}
 
 
-def _verdicts(found: LabelErrors) -> list[Block]:
+def _verdicts(found: LabelErrors | LabelErrorsInParts) -> list[Block]:
     count, (low, high) = int(found.suspects.sum()), found.bounds
     part = ""
     if found.test is not None:
@@ -90,7 +119,7 @@ def _verdicts(found: LabelErrors) -> list[Block]:
     ]
 
 
-def _small(found: LabelErrors) -> list[Block]:
+def _small(found: LabelErrors | LabelErrorsInParts) -> list[Block]:
     if not found.left_out:
         return []
     text = f"Classes with fewer than two images are left out: {', '.join(found.left_out)}."
@@ -137,14 +166,14 @@ def _fours(cells: list[Picture]) -> tuple[tuple[Picture, ...], ...]:
     return tuple(tuple(cells[at : at + 4]) for at in range(0, len(cells), 4))
 
 
-def _table(found: LabelErrors) -> Table:
+def _table(found: LabelErrors | LabelErrorsInParts) -> Table:
     rows = tuple(
         (
             str(found.paths[row]),
             found.classes[found.labels[row]],
             found.classes[found.predicted[row]],
             float(found.confidence[row]),
-            float(found.probabilities[row].max()),
+            float(found.likely[row]),
         )
         for row in found.ranked[:_LISTED].tolist()
     )
@@ -156,7 +185,7 @@ def _table(found: LabelErrors) -> Table:
     return Table(columns, rows, "Suspect labels", f"The most suspect first{more}.")
 
 
-def _pairs(found: LabelErrors) -> Table:
+def _pairs(found: LabelErrors | LabelErrorsInParts) -> Table:
     """The pairs of classes among which most labels are wrong."""
     pairs = [
         (found.classes[given], found.classes[true], float(found.joint[given, true] * len(found)))

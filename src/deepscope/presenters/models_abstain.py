@@ -30,6 +30,7 @@ def present(found: Abstention) -> Result:
         },
         blocks=(
             Note(_said(found), "Abstention", "verdict" if chosen.found else "warning"),
+            *_saved(found),
             _curve(found),
             *skipped_blocks(photos.skipped),
         ),
@@ -52,6 +53,15 @@ def _said(found: Abstention) -> str:
     )
 
 
+def _saved(found: Abstention) -> tuple[Note, ...]:
+    if found.unsaved:
+        return (Note(f"The model is not saved with its threshold: {found.unsaved}.", "Not saved", "warning"),)
+    if found.saved is None:
+        return ()
+    text = f"{found.saved} is the model with its threshold: give it to `classify`, which then abstains."
+    return (Note(text, "Saved"),)
+
+
 def _curve(found: Abstention) -> Curves:
     order = found.confidence.argsort(descending=True)
     count = torch.arange(1, len(found) + 1)
@@ -64,4 +74,6 @@ def _curve(found: Abstention) -> Curves:
     if found.threshold.found and found.answered.any():
         at = (torch.tensor([one.value]).numpy() for one in (found.coverage, found.selective))
         series.append(Series("this threshold", *at, style="points"))
-    return Curves(tuple(series), "share of images answered, the most confident first", "accuracy", "Abstention")
+    return Curves(
+        tuple(series), "coverage: fraction of images answered, most confident first", "accuracy", "Abstention"
+    )

@@ -7,6 +7,7 @@ import numpy as np
 from deepscope.presenters.shown import origin, skipped_blocks
 from deepscope.render import presents
 from deepscope.results import Curves, Note, Result, Series
+from deepscope.statistics import Estimate
 from deepscope.transfer.calibration import Calibration
 
 
@@ -17,7 +18,7 @@ def present(found: Calibration) -> Result:
     photos = found.halves.photos
     said = (
         f"Dividing the logits by {found.temperature:.3g} changes the expected calibration error on {len(found)} other "
-        f"images from {before} to {after}; no prediction changes."
+        f"images from {before} to {after}: {_change(found.fall)} No prediction changes."
     )
     notes = [Note(said, "Calibration", "verdict")]
     if found.saved is not None:
@@ -31,12 +32,22 @@ def present(found: Calibration) -> Result:
             "temperature": found.temperature,
             **before.metrics("expected-calibration-error/before"),
             **after.metrics("expected-calibration-error/after"),
+            **found.fall.metrics("expected-calibration-error/fall"),
             "negative-log-likelihood/before": found.likelihood(calibrated=False),
             "negative-log-likelihood/after": found.likelihood(calibrated=True),
         },
         blocks=(*notes, _diagram(found), *skipped_blocks(found.skipped)),
         provenance=origin([found.model], photos.paths, photos.digests),
     )
+
+
+def _change(fall: Estimate) -> str:
+    """What the paired difference says."""
+    if fall.low > 0:
+        return f"it falls by {fall}."
+    if fall.high < 0:
+        return f"it rises by {Estimate(-fall.value, -fall.high, -fall.low)}, so keep the model as it is."
+    return f"the difference, {fall}, may be chance."
 
 
 def _diagram(found: Calibration) -> Curves:

@@ -44,10 +44,11 @@ def sanity_blocks(check: SanityCheck) -> list[Block]:
         Table(columns, rows, title=f"Sanity check, {check.model.name}", caption=caption),
         Curves(
             tuple(_series(name, survived, check.depths) for name, survived in check.survived.items()),
-            x_title="share of the layers shuffled, from the output down",
-            y_title="rank correlation",
+            x_title="fraction of layers with shuffled weights, from the output down",
+            y_title="Spearman rank correlation",
             title=f"Survival of the maps, {check.model.name}",
-            caption="Bands are 95 % intervals over images (Adebayo et al. 2018).",
+            caption="Correlation of each map with that of the trained network, mean over images with its 95 % "
+            "interval. A map that explains the network loses its likeness (Adebayo et al. 2018).",
         ),
         *left_out,
     ]

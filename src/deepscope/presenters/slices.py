@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from deepscope.concepts import Near
 from deepscope.presenters.shown import missing, picture, skipped_blocks
 from deepscope.render import presents
 from deepscope.results import Block, Column, ImageGrid, Note, Picture, Result, Table
@@ -30,10 +35,11 @@ def _verdict(found: Slices) -> Note:
         text = f"No slice fails more often: {tested}, and the other half confirms none of them."
         return Note(text, "Failing slices", "verdict")
     worst = found.confirmed[0]
+    count = len(found.confirmed)
+    more, those = ("slices fail", "these") if count > 1 else ("slice fails", "this one")
     text = (
-        f"{len(found.confirmed)} slices fail more often: {tested}, and the other half confirms these (at most "
-        f"{LEVEL:.0%} false discoveries). The clearest: {said(worst)}, errors {worst.errors}, "
-        f"elsewhere {worst.elsewhere}."
+        f"{count} {more} more often: {tested}, and the other half confirms {those} (at most {LEVEL:.0%} false "
+        f"discoveries). The clearest: {said(worst)}, errors {worst.errors}, elsewhere {worst.elsewhere}."
     )
     return Note(text, "Failing slices", "verdict")
 
@@ -52,6 +58,29 @@ def _figures(found: Slices) -> list[Block]:
         cells = tuple(_cell(found, row) for row in rows)
         grids.append(ImageGrid((cells,), said(each), f"Errors {each.errors}, elsewhere {each.elsewhere}."))
     return grids
+
+
+def concepts_of(found: Slices, near: Sequence[Sequence[Near]], pixels: Tensor) -> tuple[Block, ...]:
+    """The concepts nearest to each confirmed slice.
+
+    Args:
+        found: the slices.
+        near: the concepts of each confirmed slice.
+        pixels: (N, 3, H, W) of the images that the patches are of.
+    """
+    grids: list[Block] = []
+    for each, own in zip(found.confirmed, near, strict=True):
+        rows = tuple(
+            tuple(
+                picture(patch.of(pixels[patch.image]), caption=f"concept {one.concept} (AUROC {one.auroc:.2f})")
+                for patch in one.patches
+            )
+            for one in own
+        )
+        text = "Parts that its images show more than others; the AUROC says how well the part alone tells them apart."
+        if rows:
+            grids.append(ImageGrid(rows, f"Nearest concepts of the slice: {said(each)}", text))
+    return tuple(grids)
 
 
 def _cell(found: Slices, row: int) -> Picture:

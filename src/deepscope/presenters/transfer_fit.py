@@ -53,4 +53,4 @@ def present(fitted: FittedClassifier) -> Result:
 def _losses(history: History) -> Curves:
     """The loss during fine-tuning."""
     steps, values = history.column("loss")
-    return Curves((Series("training loss", steps, values),), "step", "loss", title="Fine-tuning")
+    return Curves((Series("training loss", steps, values),), "training step", "training loss", title="Fine-tuning")

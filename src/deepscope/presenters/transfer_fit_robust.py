@@ -43,4 +43,4 @@ def _curves(found: RobustClassifier) -> tuple[Curves, ...]:
     series = tuple(Series(label, *found.history.column(name)) for name, label in names.items())
     if not len(series[0].x):
         return ()
-    return (Curves(series, "step", "accuracy", "Held-out digits during training"),)
+    return (Curves(series, "training step", "accuracy", "Held-out digits during training"),)

@@ -10,5 +10,6 @@ from deepscope.results import Result
 def present(found: Classification) -> Result:
     """A row per image, and how many images each category has."""
     names = found.model.categories
-    counts = zip(names, found.classes[:, 0].bincount(minlength=len(names)).tolist(), strict=True)
+    given = found.classes[~found.abstained, 0]
+    counts = zip(names, given.bincount(minlength=len(names)).tolist(), strict=True)
     return predictions(found, {f"count/{name}": count for name, count in counts}, label="category")

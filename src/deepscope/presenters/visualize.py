@@ -19,6 +19,8 @@ from deepscope.visualization import (
 )
 from deepscope.visualization.quality import diversity
 
+_ACROSS = 6
+"""Images side by side, at most, so that the names below them can be read."""
 _MOST_CURVES = 8
 
 
@@ -60,7 +62,7 @@ def _gallery(found: ClassImages) -> ImageGrid:
     for row, label in enumerate(found.labels):
         seen = ", ".join(_probability(one, row) for one in found.evaluations)
         cells.append(picture(found.model.displayed(found.pixels[row]), caption=f"{label}: {seen}" if seen else label))
-    width = found.seeds if found.seeds > 1 else math.ceil(math.sqrt(len(cells)))
+    width = found.seeds if found.seeds > 1 else min(_ACROSS, math.ceil(math.sqrt(len(cells))))
     networks = ", ".join(one.evaluator for one in found.evaluations)
     return ImageGrid(
         rows=tuple(tuple(cells[first : first + width]) for first in range(0, len(cells), width)),
@@ -111,7 +113,7 @@ def _curves(found: ClassImages) -> Curves:
     else:
         series = (Series(f"mean of {len(labels)} images", steps, watched.nanmean(1).numpy()),)
     title = "Probability of the class" if isinstance(found.objective, ClassObjective) else "Activation"
-    caption = "On the view of each step."
+    caption = "Measured at each iteration, on the randomly transformed view that the iteration sees."
     return Curves(series, "iteration", title.lower(), title=title, caption=caption)
 
 

@@ -1,4 +1,4 @@
-"""A `Result` as a folder: `result.json`, `arrays.npz`, and its figures as PNG, or GIF, WebP and MP4 files."""
+"""A `Result` as a folder: `result.json`, `arrays.npz`, and its figures as PNG, SVG, PDF, GIF, WebP and MP4 files."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from deepscope import records
-from deepscope.errors import DeepscopeError, FileError
+from deepscope.errors import DeepscopeError, FileError, SettingError
 from deepscope.files import atomic, lock, matching, replace_together
 from deepscope.gallery import Gallery
 from deepscope.records import ARRAYS, DOCUMENT
 from deepscope.render.json import decode, encode, text
 from deepscope.results import Animation, Block, Note, Result, Table
+from deepscope.settings import FigureFormat
 
 _DIGEST = "sha256"
 """Key of `result.json` with a digest of all the rest."""
@@ -34,7 +35,7 @@ _DRAFTS = ".drafts-"
 _ANIMATED = (".gif", ".webp", ".mp4")
 
 
-def save(result: Result, folder: Path, *, writer: str = "") -> None:
+def save(result: Result, folder: Path, *, writer: str = "", figure_format: FigureFormat = "png") -> None:
     """Write the result into `folder`: `result.json` and `arrays.npz` first and together, then the figures.
 
     Files of an earlier result in the folder are removed, other files are left alone. The same result gives the same
@@ -45,13 +46,17 @@ def save(result: Result, folder: Path, *, writer: str = "") -> None:
         result: what to write.
         folder: made where it does not exist.
         writer: the command that made it; see `records.written_by`.
+        figure_format: "svg" or "pdf" writes each figure in this format too, beside the PNG.
 
     Raises:
+        SettingError: there is no such format.
         FileError: the folder cannot be written to, it holds another program's `result.json` or `arrays.npz`, or a
             figure cannot be written; in this last case the result itself is there.
     """
+    if figure_format not in get_args(FigureFormat):
+        raise SettingError("figure_format", f"must be one of {', '.join(get_args(FigureFormat))}", got=figure_format)
     document, arrays = encode(result)
-    names = [*(str(name) for name in _figure_files(result)), *result.files]
+    names = [*figure_files(result, figure_format), *result.files]
 
     def describe(digest: str) -> str:
         document[records.FOLDER] = {"arrays_sha256": digest, "files": names, "writer": writer}
@@ -69,7 +74,7 @@ def save(result: Result, folder: Path, *, writer: str = "") -> None:
                 describe,
                 retire=lambda: records.remove(folder, old),
             )
-            failure = _draw(result, folder)
+            failure = _draw(result, folder, figure_format)
     except OSError as error:
         raise FileError(f"cannot write to {folder} ({_reason(error)}): name another folder", path=folder) from None
     if failure:
@@ -158,6 +163,13 @@ def figures(result: Result) -> list[str]:
     return [_name(index, block) for index, block in enumerate(result.blocks, 1)]
 
 
+def figure_files(result: Result, figure_format: FigureFormat = "png") -> list[str]:
+    """The names of the files that `save` writes of the result's figures; an animation may lack the last one."""
+    still = dict.fromkeys((".png", f".{figure_format}"))
+    paths = [Path(name) for name in figures(result) if name]
+    return [str(path.with_suffix(one)) for path in paths for one in (_ANIMATED if path.suffix == ".gif" else still)]
+
+
 _DAMAGE = (
     ValueError, EOFError, KeyError, MemoryError, OverflowError, RecursionError, RuntimeError, SyntaxError,
     TypeError, struct.error, zipfile.BadZipFile, zlib.error,
@@ -181,21 +193,14 @@ def _files(folder: Path) -> set[str]:
     return {path.name for stem in stems for path in folder.glob(f"{stem}.*")}
 
 
-def _figure_files(result: Result) -> Iterator[Path]:
-    """Every file that `_draw` may write."""
-    for name in filter(None, figures(result)):
-        path = Path(name)
-        yield from map(path.with_suffix, _ANIMATED) if path.suffix == ".gif" else (path,)
-
-
-def _draw(result: Result, folder: Path) -> Exception | None:
+def _draw(result: Result, folder: Path, form: FigureFormat) -> Exception | None:
     """Write the figures; the first error, if any: a figure that cannot be drawn does not affect the others."""
     from deepscope.render import plots
 
     failure = None
     for name, block in zip(figures(result), result.blocks):
         try:
-            for suffix, content in plots.files(block).items():
+            for suffix, content in plots.files(block, form).items():
                 with atomic((folder / name).with_suffix(suffix)) as path:
                     path.write_bytes(content)
         except Exception as error:

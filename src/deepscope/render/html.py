@@ -13,6 +13,7 @@ from typing_extensions import assert_never
 
 from deepscope.gallery import Gallery
 from deepscope.names import one_line, printable, visible
+from deepscope.render import palette
 from deepscope.render.terminal import describe, metrics_table, origin
 from deepscope.render.text import cell, number, numeric
 from deepscope.results import Animation, Block, Curves, Figure, Heatmap, ImageGrid, Note, Result, Table
@@ -93,8 +94,8 @@ def page(results: Sequence[Result], title: str) -> str:
 
 @functools.cache
 def styles() -> str:
-    """The style sheet; every rule is below `.deepscope`."""
-    return (_FOLDER / "deepscope.css").read_text(encoding="utf-8")
+    """The style sheet; every rule is below `.deepscope`. Its colours are those of the figures."""
+    return palette.css() + (_FOLDER / "deepscope.css").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ def _image(block: Figure, films: bool) -> _Image:
     assert pixels is not None
     still = data_uri("image/webp", plots.compact(pixels))
     moving = isinstance(block, Animation)
-    density = 1 if moving else plots.DENSITY
+    density = 1 if moving else plots.DENSITY / plots.SHOWN
     return _Image(
         block,
         source=data_uri("image/webp", plots.webp(block)) if moving and not films else still,

@@ -18,6 +18,7 @@ from deepscope.render.html import fragment
 from deepscope.render.notebook import Explorer
 from deepscope.render.terminal import show
 from deepscope.results import Result
+from deepscope.settings import FigureFormat
 
 if TYPE_CHECKING:
     import pandas
@@ -43,13 +44,17 @@ class Presented(ABC):
         """Print the result to the terminal."""
         show(self.result(), Console())
 
-    def save(self, folder: str | Path) -> Path:
+    def save(self, folder: str | Path, *, figure_format: FigureFormat = "png") -> Path:
         """Write result.json, arrays and figures into a folder; returns the folder.
+
+        Args:
+            folder: made where it does not exist.
+            figure_format: "svg" or "pdf" writes each figure in this format too, beside the PNG.
 
         Raises:
             FileError: the folder cannot be written to.
         """
-        save(self.result(), Path(folder))
+        save(self.result(), Path(folder), figure_format=figure_format)
         return Path(folder)
 
     def to_pandas(self) -> pandas.DataFrame:

@@ -11,6 +11,7 @@ from typing import Any, cast
 from deepscope.checks import Check
 from deepscope.checks.given_data import GivenData
 from deepscope.checks.held_out import held_out
+from deepscope.checks.pace import Pace
 from deepscope.command import Budget
 from deepscope.errors import SettingError, unknown
 from deepscope.gallery import Gallery
@@ -26,6 +27,7 @@ from deepscope.report.requirements import assess, parsed
 from deepscope.report.running import run
 from deepscope.results import Result
 from deepscope.session import Session
+from deepscope.settings import FigureFormat
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +59,11 @@ class Audit(Presented):
         """The self-contained HTML page, as `deepscope report` writes it."""
         return page(self.outcomes, title=self.title, introduction=self.introduction, card=self.card)
 
-    def save(self, folder: str | Path) -> Path:
-        """Write the page: to the file where the path ends in .html, else to index.html in the folder."""
+    def save(self, folder: str | Path, *, figure_format: FigureFormat = "png") -> Path:
+        """Write the page: to the file where the path ends in .html, else to index.html in the folder.
+
+        The page holds its figures, so `figure_format` changes nothing here.
+        """
         path = Path(folder)
         if path.suffix.lower() not in (".html", ".htm"):
             path = path / "index.html"
@@ -143,7 +148,7 @@ def audit(  # noqa: PLR0913  (the public face)
         if check not in members:
             raise unknown("check", check, members)
     listed = None if labels is None else str(labels)
-    held_out(model.name, name, session, listed)  # refused now rather than in every check
+    held = held_out(model.name, name, session, listed)  # refused now rather than in every check
     wanted = sorted(
         (member for name, member in members.items() if not checks or name in checks),
         key=lambda member: (member.chapter, member.name),
@@ -151,7 +156,7 @@ def audit(  # noqa: PLR0913  (the public face)
     chosen = [replace(member.within(budget, data=name, model=model.name), labels=listed) for member in wanted]
     key = hashlib.sha256(f"{model.identity}\0{place}".encode()).hexdigest()[:16]
     shelf = Shelf(session.cache / "audits" / key, session, model.identity)
-    *_, state = run(chosen, shelf, budget)
+    *_, state = run(chosen, shelf, budget, Pace.of(held, session))
     card = ModelCard.of(model, name, state.outcomes, assess(required, state.outcomes))
     return Audit(f"{model.name} on {Path(name).name}", state.said, state.outcomes, card)
 

@@ -79,7 +79,7 @@ class ModelCard:
         figures: in the order of the page.
         per_class: figures of each class; None where they were not measured.
         findings: of all checks that ran.
-        unmeasured: (check, reason) of what was not measured.
+        unmeasured: (check, reason) of checks that did not run, and (what, how to) of what no check measures.
         requirements: what the owner asked for, compared with the figures.
     """
 
@@ -125,7 +125,7 @@ class ModelCard:
             figures=tuple(figure for one in finished for figure in _figures(one)),
             per_class=next((table for one in finished for table in _tables(one.result)), None),
             findings=tuple(finding for one in finished for finding in _findings(one)),
-            unmeasured=tuple((one.section.name, one.failure or one.missing) for one in outcomes if one not in finished),
+            unmeasured=tuple(_unmeasured(outcomes)),
             requirements=tuple(assessed),
         )
 
@@ -219,6 +219,15 @@ def verdict_blocks(card: ModelCard) -> tuple[Block, ...]:
         Note(f"{card.verdict} ({card.counted})", "Verdict", "verdict"),
         Table(tuple(Column(name) for name in columns), rows, title="Requirements"),
     )
+
+
+def _unmeasured(outcomes: Sequence[Outcome]) -> list[tuple[str, str]]:
+    """Checks that did not run, and why; and what the others leave out."""
+    lacking = [(one.section.name, one.failure or one.missing) for one in outcomes if one.failure or one.missing]
+    for one in outcomes:
+        if isinstance(one.section, Check) and not one.failure and not one.missing:
+            lacking += one.section.left_out.items()
+    return lacking
 
 
 def _figures(outcome: Outcome) -> list[Figure]:

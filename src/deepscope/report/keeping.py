@@ -11,7 +11,7 @@ from stat import S_ISDIR
 
 from deepscope import records, render
 from deepscope.command import Section, perform
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DeepscopeError, FileError
 from deepscope.files import atomic
 from deepscope.kept import identity
 from deepscope.models import ModelOptions
@@ -78,7 +78,7 @@ class Shelf:
         folder, session = self.folder / section.name, self.session
         if self.has(section):
             try:
-                return Outcome(section, render.load(folder), kept=True)
+                return Outcome(section, self._drawn(render.load(folder), folder), kept=True)
             except DeepscopeError as error:
                 session.note(f"{section.name} is computed again: {error}")
         try:
@@ -95,12 +95,23 @@ class Shelf:
             text = f"{type(error).__name__}: {error}"
             return Outcome(section, _said(section, "This section failed", text), failure=text)
         try:
-            render.save(result, folder)
+            render.save(result, folder, figure_format=session.figure_format)
             with atomic(folder / _KEY) as path:
                 path.write_text(self._key(section), encoding="utf-8")
         except (OSError, DeepscopeError) as error:  # the page still shows it
             session.note(f"{section.name} cannot be stored and will be computed again: {error}")
         return Outcome(section, result)
+
+    def _drawn(self, result: Result, folder: Path) -> Result:
+        """The kept result, whose figures now also lie there in the session's format."""
+        form = self.session.figure_format
+        names = render.figure_files(result, form)
+        if form != "png" and not records.listed(folder).issuperset(names):
+            try:
+                render.save(result, folder, figure_format=form)
+            except FileError as error:
+                self.session.note(str(error))
+        return result
 
     def _key(self, section: Section) -> str:
         """A digest of what the result depends on: settings, seed, arithmetic, code, and the files that it reads."""

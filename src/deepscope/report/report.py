@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import ClassVar, Literal, TypeVar
 
 from deepscope.checks import Check
 from deepscope.checks.held_out import held_out
+from deepscope.checks.pace import Pace
 from deepscope.command import Budget, Command, Keeping, NotMet, PartFailed, Section
 from deepscope.command.output import refuse_data
 from deepscope.errors import SettingError, unknown
@@ -17,8 +19,8 @@ from deepscope.render.text import duration
 from deepscope.report.card import ModelCard, refuse_foreign_card, verdict_blocks
 from deepscope.report.keeping import Outcome, Shelf
 from deepscope.report.page import Page, refuse_foreign, write
-from deepscope.report.requirements import Requirement, assess, parsed, read_requirements
-from deepscope.report.running import run
+from deepscope.report.requirements import Assessed, Requirement, assess, parsed, read_requirements
+from deepscope.report.running import estimate, run
 from deepscope.results import Column, Note, Result, Table
 from deepscope.session import Session
 from deepscope.studies import Study
@@ -75,21 +77,23 @@ class Report(Command):
         budget, required = self._budget(session), self._required()
         chosen = self._chosen(budget)
         model: VisionModel | None = None
+        pace: Pace | None = None
         title, about = "Deep learning applications, measured", ""
         if self.data is not None:  # refused now rather than in every section
-            model = held_out(self.model or DEFAULT, self.data, session, self.labels).model
+            held = held_out(self.model or DEFAULT, self.data, session, self.labels)
+            model, pace = held.model, Pace.of(held, session)
             title, about = f"{Path(model.name).name} on {Path(self.data).name}", model.identity
         folder = session.out or _FOLDER
         shelf = Shelf(folder / "studies", session, about)
         if self.list:
-            return _listing(chosen, budget, shelf)
+            return _listing(chosen, budget, shelf, pace)
         refuse_data(folder, self, session)
         refuse_foreign(folder / "index.html")
         if model is not None:
             refuse_foreign_card(folder)
         outcomes: Sequence[Outcome] = ()
         keeping, page, card = Keeping("the page"), Page(title), None
-        for state in run(chosen, shelf, budget):
+        for state in run(chosen, shelf, budget, pace):
             outcomes, keeping = state.outcomes, Keeping("the page")
             if model is not None:
                 done = state.running is None
@@ -104,7 +108,7 @@ class Report(Command):
             where = f"{folder / 'index.html'} has the rest"
             raise PartFailed(f"{len(failed)} of {len(outcomes)} sections failed ({', '.join(failed)}); {where}")
         result = keeping.done(_summary(outcomes, None if keeping.failure else folder / "index.html", card))
-        if missed := [str(one.requirement) for one in card.requirements if one.verdict == "fail"] if card else []:
+        if missed := [_missed(one) for one in card.requirements if one.verdict == "fail"] if card else []:
             raise NotMet(result, f"{len(missed)} of {len(required)} requirements are missed: {'; '.join(missed)}")
         return result
 
@@ -148,11 +152,21 @@ class Report(Command):
         return sorted(wanted, key=lambda member: (member.chapter, member.name))
 
 
-def _listing(chosen: Sequence[Section], budget: Budget, shelf: Shelf) -> Result:
-    """The sections that would run, with their time on two cores; finished ones take none."""
-    minutes = {section: 0.0 if shelf.has(section) else section.minutes[budget] for section in chosen}
+def _missed(one: Assessed) -> str:
+    """The requirement; with the reason where its figure does not exist or was not measured."""
+    return str(one.requirement) if math.isfinite(one.estimate.value) else f"{one.requirement} ({one.reason})"
+
+
+def _listing(chosen: Sequence[Section], budget: Budget, shelf: Shelf, pace: Pace | None) -> Result:
+    """The sections that would run, with their time: of checks here, else on two cores; finished ones take none."""
+    minutes = {section: 0.0 if shelf.has(section) else estimate(section, budget, pace) for section in chosen}
     rows = tuple((s.chapter, s.name, cost, "kept" if shelf.has(s) else "") for s, cost in minutes.items())
-    columns = (Column("chapter"), Column("study"), Column("minutes on two cores", ".1f"), Column(""))
+    columns = (
+        Column("chapter"),
+        Column("study"),
+        Column("minutes" if pace else "minutes on two cores", ".1f"),
+        Column(""),
+    )
     total = sum(minutes.values())
     return Result(
         title=f"Sections of the {budget} report",

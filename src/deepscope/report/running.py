@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from deepscope.checks import Check
+from deepscope.checks.pace import Pace
 from deepscope.command import Budget, Section
 from deepscope.render.text import duration
 from deepscope.report.keeping import Outcome, Shelf
@@ -69,23 +70,35 @@ class Clock:
         return sum(self._minutes.values()) * pace
 
 
-def expected(chosen: Sequence[Section], shelf: Shelf, budget: Budget) -> dict[str, float]:
-    """Minutes of each section that is not kept: as last time, else its estimate; none where its data is missing."""
+def expected(chosen: Sequence[Section], shelf: Shelf, budget: Budget, pace: Pace | None = None) -> dict[str, float]:
+    """Minutes of each section that is not kept: as last time, else its estimate; none where its data is missing.
+
+    Args:
+        chosen: the sections.
+        shelf: holds finished ones.
+        budget: that they run in.
+        pace: of the model that checks examine.
+    """
+
+    def minutes(section: Section) -> float:
+        known = shelf.minutes(section)
+        return estimate(section, budget, pace) if known is None else known
+
     waiting = [section for section in chosen if not shelf.has(section)]
-    return {
-        section.name: _first(shelf.minutes(section), section.minutes[budget]) if section.ready(shelf.session) else 0.0
-        for section in waiting
-    }
+    return {section.name: minutes(section) if section.ready(shelf.session) else 0.0 for section in waiting}
 
 
-def _first(known: float | None, estimate: float) -> float:
-    return estimate if known is None else known
+def estimate(section: Section, budget: Budget, pace: Pace | None) -> float:
+    """Minutes of a section that did not run here before: of a check, what it does at the model's measured pace."""
+    if pace is not None and isinstance(section, Check):
+        return pace.minutes(section.work(pace))
+    return section.minutes[budget]
 
 
-def run(chosen: Sequence[Section], shelf: Shelf, budget: Budget) -> Iterator[State]:
+def run(chosen: Sequence[Section], shelf: Shelf, budget: Budget, pace: Pace | None = None) -> Iterator[State]:
     """Make or keep each section. A state before each, and one at the end or where the report is interrupted."""
     outcomes: list[Outcome] = []
-    clock = Clock(expected(chosen, shelf, budget))
+    clock = Clock(expected(chosen, shelf, budget, pace))
     for place, section in enumerate(chosen):
         part = f"[{place + 1}/{len(chosen)}] {section.name}"
         shelf.session.note(f"{part}: about {duration(clock.left() * 60)} left")

@@ -33,12 +33,12 @@ _OTHERS = 3
 _FLAT, _SAME = 4.0, 0.5
 """Contrast that even a plain window is given, and distance that even equal ones are, in grey levels."""
 
-_MEASURED = (
+MEASURED = (
     *("brightness", "contrast", "saturation", "red-green cast", "blue-yellow cast", "sharpness"),
     *("pixels", "aspect ratio", "border", "bytes per pixel", "JPEG quality"),
 )
 CORNERS = ("top left", "top right", "bottom left", "bottom right")
-NAMES = (*_MEASURED, *(f"repeated patch {corner}" for corner in CORNERS))
+NAMES = (*MEASURED, *(f"repeated patch {corner}" for corner in CORNERS))
 """The properties, in the order of `Properties.values`."""
 
 
@@ -67,7 +67,7 @@ def measure(sources: Sequence[Source], session: Session) -> Properties:
     skipped: list[Skipped] = []
     found: list[Tensor] = []
     numbered = session.track(sources, "properties", total=len(sources))
-    for batch in images.stream(numbered, _measured, batch_size=64):
+    for batch in images.stream(numbered, measured, batch_size=64):
         rows += batch.rows
         skipped += batch.skipped
         if batch.rows:
@@ -75,14 +75,13 @@ def measure(sources: Sequence[Source], session: Session) -> Properties:
     if not rows:
         raise DataError(nothing_readable(tuple(skipped)))
     together = torch.cat(found)
-    own, corners = together[:, : len(_MEASURED)], together[:, len(_MEASURED) :].float()
-    windows = corners.view(len(rows), len(CORNERS), 4, -1)
-    repeated = torch.stack([_repeated(windows[:, corner]) for corner in range(len(CORNERS))], 1)
-    return Properties(torch.cat([own, repeated], 1).numpy(), np.array(rows), tuple(skipped))
+    own, corners = together[:, : len(MEASURED)], together[:, len(MEASURED) :]
+    patches = repeated_patches(corners, corners, np.ones(len(rows), bool))
+    return Properties(torch.cat([own, patches], 1).numpy(), np.array(rows), tuple(skipped))
 
 
-def _measured(source: Source) -> Tensor:
-    """Measured properties and the corners' windows, as one float64 vector."""
+def measured(source: Source) -> Tensor:
+    """Measured properties and the grey levels of the corners' windows, as one float64 vector."""
     image, about = _opened(source)
     square = np.asarray(image.resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float64)
     own = [*_colours(square), *_shape(image, about)]
@@ -150,23 +149,39 @@ def _border(grey: NDArray[np.float64]) -> float:
     return float((plain.argmin() + plain[::-1].argmin()) / len(plain))
 
 
-def _repeated(windows: Tensor) -> Tensor:
-    """(N,) how alike a corner is to the same corner of other images, in view of how much is in it.
+def repeated_patches(corners: Tensor, others: Tensor, among: NDArray[np.bool_]) -> Tensor:
+    """(N, 4) how alike each corner is to the same corner of other images, in view of how much is in it.
 
     The logarithm of contrast over distance: plain corners (sky, a dark room) are alike by chance, a logo is not.
 
     Args:
-        windows: (N, 4, D) grey levels. The most repeated of an image's four windows counts.
+        corners: (N, 4 * 4 * D) grey levels, as `measured` gives them.
+        others: (M, 4 * 4 * D) those of the images that they are compared with.
+        among: (N,) which of the N are among the M.
     """
-    others = min(_OTHERS, len(windows) - 1)
-    if others < 1:
+    own, theirs = (one.view(len(one), len(CORNERS), 4, -1) for one in (corners, others))
+    return torch.stack([_repeated(own[:, at], theirs[:, at], among) for at in range(len(CORNERS))], 1)
+
+
+def _repeated(windows: Tensor, others: Tensor, among: NDArray[np.bool_]) -> Tensor:
+    """(N,) of one corner.
+
+    Args:
+        windows: (N, 4, D) grey levels. The most repeated of an image's four windows counts.
+        others: (M, 4, D).
+        among: (N,) which of the images are among the others, and nearest to themselves.
+    """
+    nearest = min(_OTHERS, len(others) - 1)
+    if nearest < 1:
         return torch.full((len(windows),), math.nan, dtype=torch.float64)
+    place = torch.from_numpy(nearest - 1 + among.astype(np.int64))[:, None]
     found = []
-    for window in windows.unbind(1):
-        nearest = [
-            torch.cdist(part, window, compute_mode="use_mm_for_euclid_dist").topk(others + 1, largest=False)
-            for part in window.split(256)
+    for own, theirs in zip(windows.unbind(1), others.unbind(1), strict=True):
+        own, theirs = own.float(), theirs.float()
+        ordered = [
+            torch.cdist(part, theirs, compute_mode="use_mm_for_euclid_dist").topk(nearest + 1, largest=False)
+            for part in own.split(256)
         ]
-        distance = torch.cat([each.values[:, -1] for each in nearest]) / window.shape[1] ** 0.5
-        found.append(((window.std(1) + _FLAT) / (distance + _SAME)).double().log())
+        distance = torch.cat([each.values for each in ordered]).gather(1, place)[:, 0] / own.shape[1] ** 0.5
+        found.append(((own.std(1) + _FLAT) / (distance + _SAME)).double().log())
     return torch.stack(found).amax(0)

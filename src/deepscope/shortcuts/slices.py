@@ -30,6 +30,8 @@ LEVEL = 0.05
 _MOST = 20
 _EACH = 15
 """Images of the first half per cluster, on average, at least."""
+FEWEST = 4 * _EACH
+"""Images that it takes to find slices and to test them."""
 _PICTURES = 4
 
 
@@ -69,7 +71,7 @@ class Slices(Presented):
 
     Attributes:
         name: of the data.
-        paths: of the images.
+        paths: of the images; in parts, of those with a picture, by row.
         wrong: (N,) which are classified wrong.
         first: (N,) which were used to find slices; the others tested them.
         clusters: how many there were.
@@ -79,7 +81,7 @@ class Slices(Presented):
     """
 
     name: str
-    paths: tuple[Path, ...]
+    paths: tuple[Path, ...] | Mapping[int, Path]
     wrong: NDArray[np.bool_]
     first: NDArray[np.bool_]
     clusters: int
@@ -88,7 +90,7 @@ class Slices(Presented):
     skipped: tuple[Skipped, ...]
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.wrong)
 
     @property
     def confirmed(self) -> tuple[Slice, ...]:
@@ -139,42 +141,59 @@ def failing_slices(
     measured = measure(sources, session)
     found = extract(model, [(class_layer_input(model), "mean")], sources, session)
     rows, own, seen = np.intersect1d(measured.rows, found.rows, return_indices=True)
-    if len(rows) < 4 * _EACH:
-        raise DataError(f"slices need at least {4 * _EACH} images to be found and tested, not {len(rows)}", data=name)
+    if len(rows) < FEWEST:
+        raise DataError(f"slices need at least {FEWEST} images to be found and tested, not {len(rows)}", data=name)
     vectors = functional.normalize(torch.from_numpy(found.vectors[0][seen])).numpy()
     errors = np.asarray(wrong, bool)[rows]
     order = torch.randperm(len(rows), generator=session.rng("halves")).numpy()
     first = np.zeros(len(rows), bool)
     first[order[: len(rows) // 2]] = True
-    clusters = min(_MOST, len(rows) // 2 // _EACH)
-    members = _clustered(vectors, first, clusters, seed=session.seed)
+    clusters = cluster_count(len(rows))
+    members = centres(vectors[first], clusters, session.seed).predict(vectors)
     kept = [items[row] for row in rows]
-    slices = _tested(members, errors, first, measured.values[own], np.asarray(labels, object)[rows])
-    shown = [row for each in slices if each.confirmed for row in _wrong_first(each, errors)]
+    second = np.flatnonzero(~first)
+    slices = examined(members, errors, first, np.asarray(labels, object)[rows], second, measured.values[own][second])
+    shown = [row for each in slices if each.confirmed for row in wrong_first(each, errors)]
     pictures = {row: thumbnail_of(kept[row].source) for row in shown}
     return Slices(name, tuple(item.path for item in kept), errors, first, clusters, slices, pictures, measured.skipped)
 
 
-def _wrong_first(found: Slice, wrong: NDArray[np.bool_]) -> list[int]:
+def wrong_first(found: Slice, wrong: NDArray[np.bool_]) -> list[int]:
+    """The images of a slice that are shown."""
     return found.rows[np.argsort(~wrong[found.rows], kind="stable")][:_PICTURES].tolist()
 
 
-def _clustered(vectors: NDArray[np.float32], first: NDArray[np.bool_], clusters: int, *, seed: int) -> NDArray[Any]:
-    """(N,) the cluster of each image; centres are those of the first half."""
+def cluster_count(images: int) -> int:
+    """Into how many clusters images are divided."""
+    return min(_MOST, images // 2 // _EACH)
+
+
+def centres(vectors: NDArray[np.float32], clusters: int, seed: int) -> Any:
+    """k-means of the first half's (n, D) vectors of norm 1; `predict` gives the cluster of any others."""
     from sklearn.cluster import KMeans
 
     machine: Any = KMeans(clusters, n_init=4, random_state=seed)  # pyright: ignore[reportArgumentType]
-    return machine.fit(vectors[first]).predict(vectors)
+    return machine.fit(vectors)
 
 
-def _tested(
+def examined(
     members: NDArray[Any],
     wrong: NDArray[np.bool_],
     first: NDArray[np.bool_],
-    values: NDArray[np.float64],
     labels: NDArray[Any],
+    shown: NDArray[np.int64],
+    values: NDArray[np.float64],
 ) -> tuple[Slice, ...]:
-    """Clusters with more errors than the average of the first half, tested on the second."""
+    """Clusters with more errors than the average of the first half, tested on the second.
+
+    Args:
+        members: (N,) the cluster of each image.
+        wrong: (N,) which are classified wrong.
+        first: (N,) which were used to find slices.
+        labels: (N,) names of classes.
+        shown: images of the second half whose properties describe the slices.
+        values: their (n, P) properties.
+    """
     from scipy import stats
 
     average = wrong[first].mean()
@@ -191,19 +210,15 @@ def _tested(
     for (rows, finders), p_value, q_value in zip(halves, p_values, q_values):
         count, size = int(wrong[rows].sum()), len(rows)
         errors, elsewhere = proportion(count, size), proportion(bad - count, total - size)
-        described = _properties(rows, ~first, values), _classes(labels[rows])
+        described = _properties(np.isin(shown, rows), values), _classes(labels[rows])
         made.append(Slice(rows, finders, errors, elsewhere, p_value, float(q_value), *described))
     return tuple(sorted(made, key=lambda each: each.p_value))
 
 
-def _properties(
-    rows: NDArray[np.int64], second: NDArray[np.bool_], values: NDArray[np.float64]
-) -> tuple[tuple[str, float], ...]:
-    """The three properties that tell the slice best from the rest of the second half."""
-    group = np.zeros(len(second), bool)
-    group[rows] = True
+def _properties(inside: NDArray[np.bool_], values: NDArray[np.float64]) -> tuple[tuple[str, float], ...]:
+    """The three properties that tell the images of the slice best from the others."""
     rng = np.random.default_rng(0)
-    compared = associations(values[second], group[second][:, None], np.zeros(second.sum(), int), draws=0, rng=rng)
+    compared = associations(values, inside[:, None], np.zeros(len(inside), int), draws=0, rng=rng)
     order = np.argsort(-np.abs(compared.auroc[:, 0] - 0.5))[:3]
     return tuple((NAMES[place], float(compared.auroc[place, 0])) for place in order)
 

@@ -14,13 +14,14 @@ from PIL import Image
 from deepscope.classification import activations
 from deepscope.command import Headline
 from deepscope.data.photographs import bundled
-from deepscope.models import DEFAULT, catalogue, load_model
+from deepscope.models import DEFAULT, load_model
 from deepscope.presenters.activations import square
 from deepscope.presenters.shown import picture
 from deepscope.render.text import share
 from deepscope.results import ImageGrid, Result
 from deepscope.session import Session
 from deepscope.statistics import Estimate, mean
+from deepscope.studies.networks import installed
 from deepscope.studies.study import Answer, Budget, Study, answers
 
 _FIGURES = {"1.2": "tabby", "5.1": "Shih-Tzu", "5.2": "komondor", "5.3": "swab", "5.4": "wombat", "5.5": "Cardigan"}
@@ -55,8 +56,7 @@ class ActivationMaps(Study):
 
     def run(self, session: Session) -> Result:
         """Draw and correlate, image by image."""
-        here = any(entry.name == self.model and entry.here for entry in catalogue(session))
-        model = load_model(self.model if here else DEFAULT, session)
+        model = load_model(self.model if self.model in installed(session) else DEFAULT, session)
         grids: list[ImageGrid] = []
         shares: dict[str, list[float]] = {"edges": [], "brightness": [], "colour": []}
         for title, path in self._pictures(session):

@@ -18,12 +18,14 @@ from deepscope.studies.adaptation_runs import (
 )
 
 _ALONG = {
-    TARGET_ACCURACY: ("Target accuracy", "accuracy"),
-    "domain/accuracy": ("Domain classifier", "accuracy"),
-    "a-distance": ("Proxy A-distance", "distance"),
-    "confident/coverage": ("Confident predictions: coverage", "share"),
-    "confident/precision": ("Confident predictions: precision", "share that is right"),
+    TARGET_ACCURACY: ("Target accuracy", "accuracy on target images"),
+    "domain/accuracy": ("Domain classifier", "accuracy (0.5: chance)"),
+    "a-distance": ("Proxy A-distance", "proxy A-distance (0 to 2)"),
+    "confident/coverage": ("Confident predictions: coverage", "fraction of target images"),
+    "confident/precision": ("Confident predictions: precision", "accuracy of these predictions"),
 }
+_PLACES = "Test images of both domains, placed by t-SNE of their features: only nearness has a meaning."
+_FIRST = "The first seed of each arm."
 
 
 def trust_of(trained: AdaptationsTrained) -> dict[str, Trust]:
@@ -74,7 +76,9 @@ def along(trained: AdaptationsTrained, names: Iterable[str], published: Mapping[
         references = tuple((f"{k} (published)", v) for k, v in published.items()) if key == TARGET_ACCURACY else ()
         if not series:  # as of confident predictions, where there is none
             continue
-        blocks.append(Curves(tuple(series), "share of the training", y_title, title, references=references))
+        blocks.append(
+            Curves(tuple(series), "fraction of training steps", y_title, title, _FIRST, references=references)
+        )
     return blocks
 
 
@@ -92,7 +96,7 @@ def maps(trained: AdaptationsTrained, names: Iterable[str], session: Session) ->
             ("by class", labels.numpy(), trained.pair.classes),
         ):
             series = tuple(Series(word, *places[groups == group].T, style="points") for group, word in enumerate(words))
-            blocks.append(Curves(series, "t-SNE 1", "t-SNE 2", f"Features of {name}, {title}"))
+            blocks.append(Curves(series, "t-SNE 1", "t-SNE 2", f"Features of {name}, {title}", _PLACES))
     return blocks
 
 
@@ -128,8 +132,10 @@ def factors(trained: AdaptationsTrained, names: Mapping[float, str]) -> list[Blo
         low, high = (np.array([getattr(e, end) for e in found]) for end in ("low", "high"))
         band = (low, high) if np.isfinite(low).all() else (None, None)
         series.append(Series(domain, x, np.array([e.value for e in found]), *band))
-    caption = "Accuracy by the largest factor of the reversal; 0 is drawn at 0.001."
-    return [Curves(tuple(series), "factor", "accuracy", "Influence of the factor", caption, x_scale="log")]
+    caption = "Accuracy by the largest factor of the gradient reversal; 0 is drawn at 0.001."
+    return [
+        Curves(tuple(series), "largest reversal factor", "accuracy", "Influence of the factor", caption, x_scale="log")
+    ]
 
 
 def compared(trained: AdaptationsTrained, base: str, prefix: str, title: str, called: str) -> list[Block]:

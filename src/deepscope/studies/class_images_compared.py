@@ -32,6 +32,7 @@ from deepscope.visualization.quality import translate
 
 SHOWN = ("wombat", "bee eater", "snail")
 """The report's own classes."""
+_WAYS = "Below each image: the method that made it, and its number of iterations or learning rate where these vary."
 _STRIP = 6
 """Images side by side: with three numbers of iterations, regularised and not, they fill the first strip."""
 _OTHER = {"snail": "hay"}
@@ -155,7 +156,7 @@ class Ways:
         for row, name in enumerate(names):
             cells = [picture(outcome.pixels[row], caption=way) for way, outcome in self.outcomes.items()]
             strips = tuple(tuple(cells[first : first + _STRIP]) for first in range(0, len(cells), _STRIP))
-            found.append(ImageGrid(strips, title=f"Figures 2.5 to 2.12: {name}"))
+            found.append(ImageGrid(strips, title=f"Figures 2.5 to 2.12: {name}", caption=_WAYS))
         if "other" in self.animations and "snail" in names:
             made, row = self.animations["other"], names.index("snail")
             frames = made.frames[:, row].permute(0, 2, 3, 1).contiguous().numpy()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deepscope.command import Headline
 from deepscope.errors import DeepscopeError, SettingError
-from deepscope.models import DEFAULT, catalogue, load_model
+from deepscope.models import DEFAULT, load_model
 from deepscope.presenters.shown import origin
 from deepscope.results import Figure, ImageGrid, Result
 from deepscope.session import Session
@@ -18,6 +18,7 @@ from deepscope.statistics import Estimate, difference, mcnemar, proportion
 from deepscope.studies.claims import Row
 from deepscope.studies.class_images_alone import unevaluated
 from deepscope.studies.class_images_compared import SHOWN, Plan, Ways
+from deepscope.studies.networks import installed
 from deepscope.studies.study import Answer, Budget, Study, Verdict, answers
 
 
@@ -189,8 +190,7 @@ def _log(probabilities: Tensor) -> Tensor:
 
 def _vgg16(session: Session) -> Answer:
     """The report's second network: how to include it where its class layer is available. Nothing is downloaded."""
-    whole = any(e.name == "vgg16" and e.here and not e.features_only for e in catalogue(session))
     why = "the weights of VGG16's class layer are missing"
-    if whole:
+    if "vgg16" in installed(session, whole=True):
         why = "its weights are available: run the study with vgg16 as the model"
     return Answer("11. VGG16", "often superior", "—", "not measured here", why)

@@ -7,21 +7,21 @@ from collections.abc import Iterable
 
 from deepscope.gans import balanced, diagnose, drawn, generate, latents
 from deepscope.gans.grid import shared
-from deepscope.presenters.gan_figures import cells
+from deepscope.presenters.gan_figures import cells, scale_of
 from deepscope.results import Block, Column, Curves, ImageGrid, Note, Series, Table
 from deepscope.session import Session
 from deepscope.studies.generation_runs import TrainedGANs
 
 _TABLE = ("digit-fid", "precision", "recall", "modes", "kl", "fidelity", "classification-accuracy-score", "memorised")
 _ALONG = {
-    "watched-fid": ("Frechet distance of 1000 samples", "distance"),
+    "watched-fid": ("Frechet distance of 1000 samples", "Fréchet distance"),
     "loss/generator": ("Generator's loss", "loss"),
     "loss/discriminator": ("Discriminator's loss", "loss"),
-    "score/real": ("D(x)", "probability"),
-    "score/fake": ("D(G(z))", "probability"),
-    "gradient/generator": ("Generator's gradient", "L2 norm"),
-    "modes": ("Classes among 1000 samples", "classes"),
-    "diversity": ("Diversity", "of the real images'"),
+    "score/real": ("D(x)", "mean D(x) of real images"),
+    "score/fake": ("D(G(z))", "mean D(G(z)) of samples"),
+    "gradient/generator": ("Generator's gradient", "L2 norm of the gradient"),
+    "modes": ("Classes among 1000 samples", "number of classes"),
+    "diversity": ("Diversity", "diversity, relative to real images"),
 }
 _COLUMNS, _ROWS = 10, 4
 
@@ -64,7 +64,8 @@ def along(trained: TrainedGANs, arms: Iterable[str]) -> list[Block]:
         columns = [(arm, *trained.outcomes[arm][0].history.column(name)) for arm in arms]
         series = tuple(Series(arm, steps, values) for arm, steps, values in columns if len(steps))
         if series:  # stacked digits have no features to measure a distance by
-            blocks.append(Curves(series, "step", y_title, title))
+            scale = scale_of(series)
+            blocks.append(Curves(series, "training step", y_title, title, "The first seed of each arm.", y_scale=scale))
     return blocks
 
 
@@ -74,11 +75,13 @@ def grids(trained: TrainedGANs, arms: Iterable[str], session: Session) -> list[B
     for arm in arms:
         gan = trained.outcomes[arm][0].trained.gan
         if gan.labelled:
-            images, caption = shared(gan, _COLUMNS, session).flatten(0, 1), "One z per column."
+            images = shared(gan, _COLUMNS, session).flatten(0, 1)
+            caption = "One latent vector z per column, one class per row; samples are not selected."
         else:
             rng = session.rng("grid")
             labels = drawn(_COLUMNS * _ROWS, gan.shares, rng) if gan.shares else balanced(_COLUMNS * _ROWS, 0)
-            images, caption = generate(gan.generator, latents(len(labels), gan.generator, rng), labels), "Not selected."
+            images = generate(gan.generator, latents(len(labels), gan.generator, rng), labels)
+            caption = "Samples of the generator, not selected."
         blocks.append(ImageGrid(cells(images, _COLUMNS), arm, caption))
     return blocks
 

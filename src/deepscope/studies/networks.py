@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from deepscope.errors import DeepscopeError
-from deepscope.models import VisionModel
+from deepscope.models import VisionModel, catalogue
 from deepscope.session import Session
+
+
+def installed(session: Session, *, whole: bool = False) -> set[str]:
+    """The names that `load_model` opens without a download; torchvision's with and without "torchvision:".
+
+    Args:
+        session: where weights are looked for.
+        whole: leave out those that have features only.
+    """
+    here = [entry.name for entry in catalogue(session) if entry.here and not (whole and entry.features_only)]
+    return {*here, *(name.removeprefix("torchvision:") for name in here)}
 
 
 def usable(

@@ -10,12 +10,12 @@ from typing import ClassVar
 from deepscope.classification import classify
 from deepscope.command import Headline
 from deepscope.data.photographs import bundled_photographs
-from deepscope.models import DEFAULT, catalogue, load_model
+from deepscope.models import DEFAULT, load_model
 from deepscope.presenters.classify import figure, present
 from deepscope.results import ImageGrid, Result
 from deepscope.session import Session
 from deepscope.statistics import Estimate
-from deepscope.studies.networks import usable
+from deepscope.studies.networks import installed, usable
 from deepscope.studies.study import Answer, Budget, Study, answers
 
 _CHOSEN = ("tabby", "Shih-Tzu", "komondor", "swab", "wombat", "Cardigan")
@@ -49,7 +49,7 @@ class Predictions(Study):
         everything = [folder] if folder.is_dir() else bundled_photographs().paths
         chosen = [path for name in _CHOSEN for path in sorted(folder.glob(f"*_{name}.*"))]
         data = "data/imagenet-sample" if folder.is_dir() else "the bundled photographs"
-        here = {entry.name for entry in catalogue(session) if entry.here}  # others would be downloaded
+        here = installed(session)  # others would be downloaded
         metrics: dict[str, float] = {}
         found: list[Answer] = []
         figures: list[ImageGrid] = []
@@ -93,6 +93,9 @@ class Predictions(Study):
 
 
 def _answer(metrics: Mapping[str, float], model: str, data: str) -> Answer:
+    if "known" not in metrics:
+        why = f"none of its classes is one of {data}: name them, `deepscope models save {model} --classes imagenet-1k`"
+        return Answer(f"3. {model} on six images", "4 right", "—", "not measured here", why)
     top1, low, high = (metrics[f"accuracy/{key}"] for key in ("top1", "top1/low", "top1/high"))
     top5 = metrics.get("accuracy/top5")  # of more than five classes
     return Answer(

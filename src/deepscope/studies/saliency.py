@@ -86,9 +86,13 @@ class Saliency(Study):
         correct: list[NDArray[np.bool_]] = []
         checked: list[SanityCheck] = []
         read: list[Photos] = []
-        for model in models:
+        for model in list(models):
             photos = read_photos(model, named, session, batch_size=self.batch_size, limit=self.limit)
             known = [index for index, answer in enumerate(photos.answers) if answer]
+            if not known:
+                missing[model.name] = f"none of the classes of {model.name} is one of the images': name them"
+                models.remove(model)
+                continue
             photos = photos[known]
             read.append(photos.keeping(0))
             correct.append(np.array(photos.correct, dtype=bool))
@@ -101,6 +105,8 @@ class Saliency(Study):
                 for name, numbers in values.items():
                     metrics |= mean(numbers).metrics(f"{name}/{method}/{model.name}")
             blocks.append(_figure(photos, correct[-1], session))
+        if not models:
+            raise SettingError("models", f"must know a class of the images: {'; '.join(missing.values())}")
         asked = [
             *(_right_or_wrong(model, values, right) for model, values, right in zip(models, measured, correct)),
             *(_networks(models[0], model, measured[0], values) for model, values in zip(models[1:], measured[1:])),

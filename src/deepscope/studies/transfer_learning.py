@@ -11,7 +11,7 @@ from deepscope.command import Headline
 from deepscope.data import ClassFolders, Dataset, load_dataset
 from deepscope.errors import SettingError
 from deepscope.features.layers import maps
-from deepscope.models import DEFAULT, catalogue, load_model
+from deepscope.models import DEFAULT, load_model
 from deepscope.presenters.shown import origin
 from deepscope.presenters.transfer_improve import idea_notes, ideas_table, improvement_metrics
 from deepscope.presenters.transfer_table import PUBLISHED, comparison_metrics, comparison_notes, features_table
@@ -19,6 +19,7 @@ from deepscope.render.text import share
 from deepscope.results import Bars, Column, ImageGrid, Result, Table
 from deepscope.session import Session
 from deepscope.statistics import Estimate
+from deepscope.studies.networks import installed
 from deepscope.studies.study import Answer, Budget, Study, Verdict, answers
 from deepscope.studies.transfer_data import Measured, digit_folders, of_pixels, untrained
 from deepscope.transfer import FeatureComparison, Improvements, compare_features, improve
@@ -80,7 +81,7 @@ class TransferLearning(Study):
         digits = digit_folders(self.digits, session)
         data, words = self._data(digits, session)
         trained = len(load_dataset(data, session, ClassFolders).train)
-        model, here = load_model(self.model, session), {entry.name for entry in catalogue(session) if entry.here}
+        model, here = load_model(self.model, session), installed(session)
         layers = [f"{self.model}@{layer}" for layer in maps(model)]
         others = [name for name in _OTHERS if self.thorough and name.partition("@")[0] in here]
         relus = dict.fromkeys(name for name, _ in PUBLISHED if "vgg16" in here)

@@ -2,7 +2,8 @@
 
 `ImageClassifier` follows scikit-learn's conventions; `compare_features`, `fit`, `improve` and `export` are the
 workflows behind the commands of `deepscope transfer`; `label_errors` finds labels that are probably wrong, and
-`training_images` those images that made a classifier give its answer.
+`training_images` those images that made a classifier give its answer;
+`calibrate` and `abstain` make its confidences mean something.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from deepscope.inputs.examples import Data, Examples
+from deepscope.transfer.abstention import Abstention, abstain
+from deepscope.transfer.calibration import Calibration, calibrate
 from deepscope.transfer.compare import FeatureComparison, compare_features
 from deepscope.transfer.export import Export, export
 from deepscope.transfer.fine_tuning import FineTuning
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from deepscope.transfer.classifier import ImageClassifier
 
 __all__ = [
+    "Abstention",
+    "Calibration",
     "Data",
     "Examples",
     "Export",
@@ -40,6 +45,8 @@ __all__ = [
     "LabelErrors",
     "Recipe",
     "TrainingImages",
+    "abstain",
+    "calibrate",
     "compare_features",
     "export",
     "fit",

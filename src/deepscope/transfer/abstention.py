@@ -1,19 +1,22 @@
 """Choose the confidence below which a classifier abstains, so that it is right often enough on the rest.
 
-Geifman and El-Yaniv, "Selective Classification for Deep Neural Networks", NeurIPS 2017.
+Selection with guaranteed risk: Geifman and El-Yaniv, "Selective Classification for Deep Neural Networks", NeurIPS 2017.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from deepscope.errors import DataError
 from deepscope.inputs.examples import Data
-from deepscope.models import VisionModel
+from deepscope.models import VisionModel, save_model
+from deepscope.models.scaling import abstaining
 from deepscope.render import Presented
 from deepscope.session import Session
 from deepscope.settings import Range
@@ -21,6 +24,8 @@ from deepscope.statistics import Estimate, lower_bound, proportion
 from deepscope.transfer.calibration import Halves, read_halves
 
 _PROPER = Range(most=1, above=True, below=True)
+_THRESHOLDS = 16
+"""Thresholds that are tried: more are finer, and leave each less of the error."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +47,13 @@ class Threshold:
 
 
 def threshold(confidence: Tensor, right: Tensor, accuracy: float, *, error: float) -> Threshold:
-    """The lowest confidence found above which the accuracy is at least that wanted: SGR (Geifman and El-Yaniv).
+    """The lowest of 16 thresholds above which the accuracy is at least that wanted, as far as the images guarantee it.
 
-    A binary search over the (N,) confidences asks at each of its steps for a Clopper-Pearson bound that is wrong with
-    a probability of at most `error` divided by the number of steps, so all of them hold together.
+    The thresholds lie at fixed ranks of the (N,) confidences, so that each splits off the same share of the images.
+    Given the image at a rank, those above it are a sample of all images above its confidence; each has a
+    Clopper-Pearson bound that is wrong with a probability of at most `error` / 16, so all of them hold together. The
+    binary search of Geifman and El-Yaniv divides `error` among its steps alone, which only holds where accuracy rises
+    with confidence: the ranks that it asks for depend on the answers.
 
     Args:
         confidence: (N,) of images that were not trained on.
@@ -54,20 +62,13 @@ def threshold(confidence: Tensor, right: Tensor, accuracy: float, *, error: floa
         error: probability that the guarantee is wrong, at most.
     """
     ascending, order = confidence.sort()
-    hits, count = right[order].int(), len(confidence)
-    steps = max(1, math.ceil(math.log2(count)))
-    low, high, best = 0, count - 1, Threshold(math.inf, math.nan)
-    for _ in range(steps):
-        middle = (low + high + 1) // 2
-        kept = ascending >= ascending[middle]  # equal confidences stay together
-        bound = lower_bound(int(hits[kept].sum()), int(kept.sum()), error=error / steps)
-        if bound >= accuracy:
-            if float(ascending[middle]) < best.confidence:
-                best = Threshold(float(ascending[middle]), bound)
-            high = middle
-        else:
-            low = middle
-    return best
+    hits, count = right[order], len(confidence)
+    for rank in sorted({place * count // _THRESHOLDS for place in range(_THRESHOLDS)}):
+        lowest = ascending[rank - 1].nextafter(ascending.new_tensor(math.inf)) if rank else ascending.new_tensor(0.0)
+        kept = ascending >= lowest  # equal confidences stay together
+        if (bound := lower_bound(int(hits[kept].sum()), int(kept.sum()), error=error / _THRESHOLDS)) >= accuracy:
+            return Threshold(float(lowest), bound)
+    return Threshold(math.inf, math.nan)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +81,8 @@ class Abstention(Presented):
         error: probability that the guarantee is wrong, at most.
         threshold: the confidence that a prediction needs.
         halves: the images.
+        saved: the folder or file of the model with its threshold; None before `save_model`.
+        unsaved: why it could not be saved; empty where it was, or was not meant to be.
     """
 
     model: VisionModel
@@ -87,6 +90,8 @@ class Abstention(Presented):
     error: float
     threshold: Threshold
     halves: Halves
+    saved: Path | None = None
+    unsaved: str = ""
 
     def __len__(self) -> int:
         return int((~self.halves.chosen).sum())
@@ -115,6 +120,23 @@ class Abstention(Presented):
     def selective(self) -> Estimate:
         """The accuracy on those that are answered."""
         return proportion(int((self.correct & self.answered).sum()), int(self.answered.sum()))
+
+    @property
+    def abstaining(self) -> VisionModel:
+        """The classifier with its threshold: `classify` gives no answer below it. The same where there is none."""
+        return abstaining(self.model, self.threshold.confidence) if self.threshold.found else self.model
+
+    def save_model(self, folder: str | Path) -> Abstention:
+        """Write the classifier with its threshold, which `load_model` opens. Returns the same with `saved`.
+
+        Raises:
+            DataError: there is no threshold to save.
+            UnsupportedError: nothing rebuilds the network.
+            FileError: the folder cannot be written to.
+        """
+        if not self.threshold.found:
+            raise DataError("no threshold guarantees the accuracy, so there is none to save")
+        return replace(self, saved=save_model(self.abstaining, folder))
 
     def columns(self) -> Mapping[str, Sequence[Any]]:
         """One row per measuring image."""
@@ -160,9 +182,8 @@ def abstain(
     Example:
         >>> import numpy as np
         >>> import deepscope as ds
-        >>> from deepscope.transfer.abstention import abstain
         >>> grey = [(np.full((32, 32, 3), 8 * level, np.uint8), "envelope") for level in range(24)]
-        >>> found = abstain(ds.load_model("efficientnet_lite0"), grey, 0.9)
+        >>> found = ds.abstain(ds.load_model("efficientnet_lite0"), grey, 0.9)
         >>> len(found), found.threshold.found  # 12 images cannot guarantee it
         (12, False)
     """

@@ -1,12 +1,15 @@
 """Confident learning: which labels are wrong, from probabilities of classifiers that did not see them.
 
 Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", Journal of Artificial
-Intelligence Research 70, 2021. Arrays in, arrays out.
+Intelligence Research 70, 2021. Arrays in, arrays out; what needs the probabilities of all images also takes them
+block by block.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +20,9 @@ from deepscope.statistics import Estimate
 _DRAWS = 200
 """Bootstrap samples of the share of wrong labels."""
 
+Blocks: TypeAlias = Iterable[tuple[slice, NDArray[np.float64]]]
+"""Places of consecutive images, and their (n, C) probabilities."""
+
 
 def thresholds(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
     """(C,) for each class the mean probability that its own images get for it: equation 2 of the paper.
@@ -25,15 +31,12 @@ def thresholds(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) ->
         probabilities: (N, C), of each image by a classifier that did not see its label.
         labels: (N,) the given labels; each class has at least one image.
     """
-    own = self_confidence(probabilities, labels)
-    return np.bincount(labels, own, probabilities.shape[1]) / np.bincount(labels, minlength=probabilities.shape[1])
+    return mean_confidence(self_confidence(probabilities, labels), labels)
 
 
-def confident_class(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(N,) the most probable class among those whose threshold an image reaches; -1 where it reaches none."""
-    reached = probabilities >= thresholds(probabilities, labels) - 1e-12
-    best = np.where(reached, probabilities, -1.0).argmax(1)
-    return np.where(reached.any(1), best, -1)
+def mean_confidence(confidence: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(C,) as `thresholds`, of the (N,) probabilities of the given labels."""
+    return np.bincount(labels, confidence) / np.bincount(labels)
 
 
 def joint(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -42,10 +45,17 @@ def joint(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDAr
     The confident joint counts images by given label and confident class. Each row is scaled to the share of images
     with its label; a row without counts is put on the diagonal.
     """
-    classes = probabilities.shape[1]
-    confident = confident_class(probabilities, labels)
+    return joint_of([(slice(0, len(labels)), probabilities)], labels, thresholds(probabilities, labels))
+
+
+def joint_of(blocks: Blocks, labels: NDArray[np.int64], limits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """As `joint`, with the classes' thresholds. The confident class is the most probable of those that are reached."""
+    classes = len(limits)
     counts = np.zeros((classes, classes))
-    np.add.at(counts, (labels[confident >= 0], confident[confident >= 0]), 1)
+    for rows, probabilities in blocks:
+        reached = probabilities >= limits - 1e-12
+        best, own = np.where(reached, probabilities, -1.0).argmax(1), reached.any(1)
+        np.add.at(counts, (labels[rows][own], best[own]), 1)
     empty = counts.sum(1) == 0
     counts[empty, empty] = 1
     given = np.bincount(labels, minlength=classes) / len(labels)
@@ -63,14 +73,35 @@ def suspects(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> N
     For each pair of a given and another class, as many images as the joint says, those of the lowest margin between
     the two.
     """
-    count = np.round(joint(probabilities, labels) * len(labels)).astype(int)
+    return suspects_of([(slice(0, len(labels)), probabilities)], labels, joint(probabilities, labels))
+
+
+def suspects_of(blocks: Blocks, labels: NDArray[np.int64], shares: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """As `suspects`, with the joint. Besides a block, only the images of the lowest margins so far are held."""
+    count = np.round(shares * len(labels)).astype(int)
+    np.fill_diagonal(count, 0)
+    below = np.where(count > 0, np.inf, -np.inf)  # which margins are among the lowest, by pair
+    lowest = np.empty(0, [("pair", int), ("margin", float), ("row", int)])
+    contradicted = np.zeros(len(labels), bool)
+    for rows, probabilities in blocks:
+        own = labels[rows]
+        contradicted[rows] = probabilities.argmax(1) != own
+        margins = self_confidence(probabilities, own)[:, None] - probabilities
+        images, true = np.nonzero(margins < below[own])
+        more = np.empty(len(images), lowest.dtype)
+        more["pair"], more["margin"], more["row"] = own[images] * len(count) + true, margins[images, true], images
+        more["row"] += rows.start
+        lowest = np.concatenate([lowest, more])
+        lowest = lowest[np.lexsort((lowest["row"], lowest["margin"], lowest["pair"]))]
+        pairs, starts = np.unique(lowest["pair"], return_index=True)
+        place = np.arange(len(lowest)) - np.repeat(starts, np.diff([*starts, len(lowest)]))
+        lowest = lowest[place < count.flat[lowest["pair"]]]
+        pairs, held = np.unique(lowest["pair"], return_counts=True)
+        full = held == count.flat[pairs]
+        below.flat[pairs[full]] = lowest["margin"][np.cumsum(held) - 1][full]
     found = np.zeros(len(labels), bool)
-    for given, true in zip(*np.nonzero(count)):
-        if given != true:
-            rows = np.flatnonzero(labels == given)
-            margin = probabilities[rows, given] - probabilities[rows, true]
-            found[rows[np.argsort(margin, kind="stable")[: count[given, true]]]] = True
-    return found & (probabilities.argmax(1) != labels)
+    found[lowest["row"]] = True
+    return found & contradicted
 
 
 def share_wrong(probabilities: NDArray[np.float64], labels: NDArray[np.int64], *, seed: int = 0) -> Estimate:
@@ -80,9 +111,9 @@ def share_wrong(probabilities: NDArray[np.float64], labels: NDArray[np.int64], *
     drawn = []
     for _ in range(_DRAWS):
         rows = np.concatenate([rng.choice(rows, len(rows)) for rows in by_class])
-        drawn.append(_off_diagonal(joint(probabilities[rows], labels[rows])))
+        drawn.append(off_diagonal(joint(probabilities[rows], labels[rows])))
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return Estimate(_off_diagonal(joint(probabilities, labels)), float(low), float(high))
+    return Estimate(off_diagonal(joint(probabilities, labels)), float(low), float(high))
 
 
 def accuracy_bounds(accuracy: Estimate, wrong: Estimate) -> tuple[float, float]:
@@ -100,12 +131,14 @@ def planted(labels: NDArray[np.int64], share: float, *, seed: int = 0) -> tuple[
     rng = np.random.default_rng(seed)
     changed, classes = labels.copy(), np.unique(labels)
     left = dict(zip(classes.tolist(), np.bincount(labels)[classes].tolist(), strict=True))
+    wanted = round(share * len(labels))
     for row in rng.permutation(len(labels)).tolist():
-        if int((changed != labels).sum()) >= round(share * len(labels)):
+        if not wanted:
             break
         if left[int(labels[row])] > 2:
             left[int(labels[row])] -= 1
             changed[row] = rng.choice(classes[classes != labels[row]])
+            wanted -= 1
     return changed, changed != labels
 
 
@@ -126,5 +159,6 @@ def separation(confidence: NDArray[np.float64], wrong: NDArray[np.bool_]) -> Est
     return Estimate(float(area), max(float(area) - half, 0.0), min(float(area) + half, 1.0))
 
 
-def _off_diagonal(shares: NDArray[np.float64]) -> float:
+def off_diagonal(shares: NDArray[np.float64]) -> float:
+    """The share of wrong labels that a joint says."""
     return float(shares.sum() - np.trace(shares))

@@ -20,14 +20,11 @@ from deepscope.render import Presented
 from deepscope.session import Session
 from deepscope.statistics import Estimate, proportion
 from deepscope.transfer.classifier import ImageClassifier
-from deepscope.transfer.fitting import FittedFeatures, temperature
+from deepscope.transfer.fitting import REMEMBERED, FittedFeatures, temperature
 from deepscope.transfer.heads import Head, Streamed, folds_of
 from deepscope.transfer.heads.streamed import drawn
 from deepscope.transfer.parts import FeatureParts
 from deepscope.transfer.recipe import Recipe
-
-_REMEMBERED = 200_000
-"""Training images whose digests are kept with the classifier, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +107,7 @@ def fit_parts(
     if not 0 < test_fraction < 1:
         raise SettingError("test_fraction", "must be above 0 and below 1", got=test_fraction)
     member = Head.named(head)
-    if type(member).fit_streamed is Head.fit_streamed:
-        member.fit_streamed(Streamed.of(torch.empty(0, 1), torch.zeros(1, dtype=torch.long)), None)  # refuses
+    member.require_streamed()
     data = FeatureParts.of(folder)
     model = load_model(data.block.model, session)
     if model.identity != data.weights:
@@ -127,7 +123,8 @@ def fit_parts(
         lost = data.classes[int(counts.argmin())]
         raise DataError(f"class {lost!r} has {int(counts.min())} training images: add some, or hold out fewer images")
     fitted = _fitted(data, ~test, labels, member, normalisation, session)
-    digests = [bytes(one) for one in data.digests[~test]] if int((~test).sum()) <= _REMEMBERED else []
+    train = ~test
+    digests = [bytes(one) for one in data.digests[train]] if train.sum() <= REMEMBERED else []
     classifier.take(fitted, data.classes, digests)
     right, tested = np.zeros((2, len(data.classes)), dtype=np.int64)
     rows = iter(data.labels[test])
@@ -155,14 +152,8 @@ def _fitted(
     session: Session,
 ) -> FittedFeatures:
     normalisation = _normalisation(kind, partial(data.read, train)())
-    own = labels[torch.from_numpy(train)]
-
-    def read() -> Iterator[Tensor]:
-        with torch.no_grad():
-            yield from (normalisation(block) for block in data.read(train))
-
-    features = Streamed(own, read, drawn(own))
-    sample = own[features.sample]
+    features = normalised(data, train, labels[torch.from_numpy(train)], normalisation)
+    sample = features.labels[features.sample]
     fitted = head.fit_streamed(features, folds_of(sample, seed=session.seed))
     return FittedFeatures(
         (normalisation,),
@@ -171,6 +162,16 @@ def _fitted(
         fitted.accuracy_out_of_fold(sample),
         head.name,
     )
+
+
+def normalised(data: FeatureParts, rows: NDArray[np.bool_], labels: Tensor, normalisation: Normalisation) -> Streamed:
+    """Normalised features of some of the images, with their labels."""
+
+    def read() -> Iterator[Tensor]:
+        with torch.no_grad():
+            yield from (normalisation(block) for block in data.read(rows))
+
+    return Streamed(labels, read, drawn(labels))
 
 
 def _normalisation(kind: NormalisationKind, blocks: Iterator[Tensor]) -> Normalisation:

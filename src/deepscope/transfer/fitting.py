@@ -19,7 +19,7 @@ from deepscope.models.classifier import Classifier, HeadFit, Normalisation, Norm
 from deepscope.transfer.heads import Fitted, Head, folds_of
 from deepscope.transfer.recipe import Recipe
 
-_REMEMBERED = 200_000
+REMEMBERED = 200_000
 """Training images whose digests a classifier remembers, at most: 4 MB of its description."""
 
 
@@ -80,7 +80,7 @@ class FittedFeatures:
         backbones = [backbone_of(models[name], layers, recipe.views) for name, layers in recipe.by_model()]
         fit = None
         if self.name and math.isfinite(self.head.regularisation):
-            known = tuple(digest.hex()[:16] for digest in images) if len(images) <= _REMEMBERED else ()
+            known = tuple(digest.hex()[:16] for digest in images) if len(images) <= REMEMBERED else ()
             fit = HeadFit(self.name, self.head.regularisation, self.temperature, known)
         return Classifier(backbones, copy.deepcopy(self.normalisations), head, fit)  # which may move to another device
 

@@ -29,7 +29,7 @@ _PLANTED = 0.05
 _PLANTED_MOST = 0.2
 _PLANTED_FEWEST = 10
 """Share of the labels that a trial changes on purpose: more among few images, so that there is something to find."""
-_FOUND = 0.85
+FOUND = 0.85
 """AUROC of such labels from which the estimated share of wrong ones is stated: its interval must lie above."""
 
 
@@ -79,7 +79,7 @@ class LabelErrors(Presented):
     @property
     def decides(self) -> bool:
         """Whether labels that were changed on purpose are found well enough for the share to mean anything."""
-        return self.trial.low >= _FOUND
+        return self.trial.low >= FOUND
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -88,6 +88,11 @@ class LabelErrors(Presented):
     def predicted(self) -> NDArray[np.int64]:
         """(N,) the most probable classes."""
         return self.probabilities.argmax(1)
+
+    @property
+    def likely(self) -> NDArray[np.float64]:
+        """(N,) their probabilities."""
+        return self.probabilities.max(1)
 
     @property
     def confidence(self) -> NDArray[np.float64]:
@@ -216,12 +221,16 @@ def _out_of_fold(
 
 def _trial(blocks: Sequence[Tensor], labels: NDArray[np.int64], head: Head, normalisation: Any, seed: int) -> Estimate:
     """How well labels that are changed on purpose are told from the others, by classifiers fitted to all of these."""
-    share = max(_PLANTED, min(_PLANTED_FEWEST / len(labels), _PLANTED_MOST))
-    changed, wrong = confident_learning.planted(labels, share, seed=seed)
+    changed, wrong = confident_learning.planted(labels, planted_share(len(labels)), seed=seed)
     if not wrong.any():
         return confident_learning.separation(np.zeros(len(labels)), wrong)
     probabilities = _out_of_fold(blocks, torch.from_numpy(changed), head, normalisation, seed)
     return confident_learning.separation(confident_learning.self_confidence(probabilities, changed), wrong)
+
+
+def planted_share(images: int) -> float:
+    """The share of the labels that a trial changes."""
+    return max(_PLANTED, min(_PLANTED_FEWEST / images, _PLANTED_MOST))
 
 
 def _pictures(found: LabelErrors, sources: Sequence[Source], keep: int) -> dict[int, Tensor | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,13 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepscope.batch import parts
-from deepscope.errors import DataError, FileError
+from deepscope.batch.rows import batches, vectors
+from deepscope.errors import DataError
 from deepscope.features.job import FeaturesJob
-from deepscope.transfer.heads.streamed import BLOCK
 from deepscope.transfer.recipe import Block
-
-if TYPE_CHECKING:
-    import pyarrow
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,27 +100,15 @@ class FeatureParts:
         """
         wanted = np.zeros(len(self.used), dtype=bool)
         wanted[np.flatnonzero(self.used)[rows]] = True
-        start, dimension = 0, 0
-        for file in self.files:
-            for batch in _batches(file, ["features"]):
-                keep = wanted[start : start + len(batch)]
-                start += len(batch)
-                if not keep.any():
-                    continue
-                import pyarrow
-
-                vectors = batch.column(0).filter(pyarrow.array(keep))
-                flat = vectors.flatten().to_numpy(zero_copy_only=False)
-                dimension = dimension or len(flat) // len(vectors)
-                if (vectors.value_lengths().to_numpy(zero_copy_only=False) != dimension).any():
-                    raise FileError(f"{file} has vectors of several lengths: compute the features again", path=file)
-                yield torch.from_numpy(np.array(flat, dtype=np.float32).reshape(-1, dimension))
+        return (
+            torch.from_numpy(part.astype(np.float32, copy=False)) for part in vectors(self.files, "features", wanted)
+        )
 
 
 def parts_in(folder: str | Path) -> Path | None:
     """The folder of parts in an output folder, or that folder itself; None where there is none."""
     places = (Path(folder).expanduser() / parts.FOLDER, Path(folder).expanduser())
-    return next((place for place in places if (place / parts.ABOUT).is_file()), None)
+    return next((place for place in places if parts.described(place)), None)
 
 
 def _count(about: dict[str, Any]) -> int:
@@ -140,22 +125,9 @@ def _scanned(files: Sequence[Path]) -> tuple[list[str | None], NDArray[np.bytes_
     known: dict[str, str] = {}  # one string per class, not one per image
     for file in files:
         parts.require_whole(file)
-        for batch in _batches(file, ["class", "sha256", "error"]):
+        for batch in batches([file], ["class", "sha256", "error"]):
             for name, digest, error in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 unreadable += error is not None
                 names.append(None if name is None or error is not None else known.setdefault(name, name))
                 digests.append(bytes.fromhex(digest or "00"))
     return names, np.array(digests, dtype="S32"), unreadable
-
-
-def _batches(file: Path, columns: list[str]) -> Iterator[pyarrow.RecordBatch]:
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        with parquet.ParquetFile(file) as part:
-            for batch in part.iter_batches(BLOCK, columns=columns, use_threads=False):
-                yield batch.select(columns)
-    except (pyarrow.ArrowException, OSError, KeyError, ValueError) as error:
-        reason: Any = str(error).partition("\n")[0]
-        raise FileError(f"{file} cannot be read ({reason}): compute the features again", path=file) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Literal
 
 from PIL import Image
 from typing_extensions import assert_never
@@ -10,17 +11,34 @@ from typing_extensions import assert_never
 from deepscope.gallery import Gallery
 from deepscope.render.plots import contact_sheet, curves, grid, matrix, tiles
 from deepscope.render.plots.animation import film, frames_with_captions, gif, webp
-from deepscope.render.plots.canvas import DENSITY, Pixels, style
+from deepscope.render.plots.canvas import Canvas, Pixels
 from deepscope.render.plots.colours import overlay
 from deepscope.render.plots.mp4 import mp4
+from deepscope.render.plots.style import DENSITY, SHOWN, style
 from deepscope.results import Animation, Block, Curves, Figure, Heatmap, ImageGrid, Note, Table
+from deepscope.settings import FigureFormat
 
 _WEBP_LIMIT = 16_383
 """The largest side, in pixels, that the format can hold."""
+VectorFormat = Literal["svg", "pdf"]
 _QUALITIES, _HEAVY = (88, 76, 60), 256 * 1024
 """Qualities of a figure's WebP, and the bytes beyond which the next one is tried: a whole report stays below 12 MB."""
 
-__all__ = ["DENSITY", "compact", "draw", "files", "film", "gif", "mp4", "overlay", "png", "tile", "webp"]
+__all__ = [
+    "DENSITY",
+    "SHOWN",
+    "compact",
+    "draw",
+    "files",
+    "film",
+    "gif",
+    "mp4",
+    "overlay",
+    "png",
+    "tile",
+    "vector",
+    "webp",
+]
 
 
 def draw(block: Block, *, titled: bool = True) -> Pixels | None:
@@ -28,28 +46,48 @@ def draw(block: Block, *, titled: bool = True) -> Pixels | None:
 
     Args:
         block: what to draw; an animation gives its last frame.
-        titled: write the block's title above it. A page that has a heading of its own leaves it out.
+        titled: write the block's title above it and its caption below. A page that says both itself leaves them out.
 
     Returns:
-        (H, W, 3) uint8 on white, two pixels for each CSS pixel.
+        (H, W, 3) uint8 on white, `DENSITY` pixels per CSS pixel.
+    """
+    if isinstance(block, Animation):
+        return frames_with_captions(block)[-1]
+    with style():
+        canvas = _canvas(block, titled)
+        return canvas and canvas.pixels()
+
+
+def vector(block: Block, form: VectorFormat, *, titled: bool = True) -> bytes:
+    """The block as an SVG or PDF file, in which photographs and maps are bitmaps; empty for text and animations.
+
+    The same block gives the same bytes. Text of an SVG is drawn as outlines, and the file refers to nothing outside.
     """
     with style():
-        title = block.title if titled else ""
-        match block:
-            case ImageGrid():
-                return grid.draw(block, title)
-            case Heatmap():
-                return matrix.draw(block, title)
-            case Curves():
-                return curves.draw(block, title)
-            case Gallery():
-                return grid.draw(contact_sheet.of(block), title) if block.pictured else None
-            case Animation():
-                return frames_with_captions(block)[-1]
-            case Table() | Note():
-                return None
-            case _:
-                assert_never(block)
+        canvas = None if isinstance(block, Animation) else _canvas(block, titled)
+        if canvas is None:
+            return b""
+        return canvas.pdf() if form == "pdf" else canvas.svg(block.title, block.caption)  # type: ignore[union-attr]
+
+
+def _canvas(block: Block, titled: bool) -> Canvas | None:
+    match block:
+        case ImageGrid():
+            return grid.draw(block, *_words(block, titled))
+        case Heatmap():
+            return matrix.draw(block, *_words(block, titled))
+        case Curves():
+            return curves.draw(block, *_words(block, titled))
+        case Gallery():
+            return grid.draw(contact_sheet.of(block), *_words(block, titled)) if block.pictured else None
+        case Table() | Note() | Animation():
+            return None
+        case _:
+            assert_never(block)
+
+
+def _words(figure: Figure, titled: bool) -> tuple[str, str]:
+    return (figure.title, figure.caption) if titled else ("", "")
 
 
 def tile(figure: Figure) -> bytes:
@@ -63,13 +101,21 @@ def tile(figure: Figure) -> bytes:
     return tiles.tile(figure, drawn)
 
 
-def files(block: Block) -> dict[str, bytes]:
-    """The block's figure as files, by suffix: an animation in every format there is, the rest as PNG, text as none."""
+def files(block: Block, form: FigureFormat = "png") -> dict[str, bytes]:
+    """The block's figure as files, by suffix: an animation in every format there is, the rest as PNG, text as none.
+
+    Args:
+        block: what to draw.
+        form: "svg" or "pdf" adds a file of this format.
+    """
     if isinstance(block, Animation):
         films = {".gif": gif(block), ".webp": webp(block), ".mp4": mp4(block)}
         return {suffix: content for suffix, content in films.items() if content}
     pixels = draw(block)
-    return {} if pixels is None else {".png": png(pixels)}
+    if pixels is None:
+        return {}
+    found = {".png": png(pixels)}
+    return found if form == "png" else {**found, f".{form}": vector(block, form)}
 
 
 def png(pixels: Pixels) -> bytes:

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from deepscope.render.plots.canvas import BODY, MUTED, Canvas, Pixels, block_height, fold, resize, style
+from deepscope.render.palette import MUTED
+from deepscope.render.plots.canvas import Canvas, Pixels, resize
+from deepscope.render.plots.style import BODY, style
+from deepscope.render.plots.texts import block_height, fold
 from deepscope.results import Animation
 
 _SMALLEST, _LARGEST = 256, 640

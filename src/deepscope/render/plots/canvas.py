@@ -1,22 +1,19 @@
-"""A white sheet in CSS pixels (1/96 inch, y downwards), and texts that fit on it.
+"""A white sheet in CSS pixels (1/96 inch, y downwards), as pixels, SVG or PDF.
 
 Nothing here touches pyplot: a `Figure` with its own Agg canvas is drawn and dropped.
 """
 
 from __future__ import annotations
 
-import functools
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import io
+import math
 from typing import Any, Literal, TypeAlias
+from xml.etree import ElementTree
 
-import matplotlib
 import numpy as np
-from matplotlib import font_manager
 from matplotlib.artist import Artist
 from matplotlib.backend_bases import RendererBase
-from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Rectangle
@@ -25,40 +22,26 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepscope.names import one_line, visible
+from deepscope.render.palette import INK, MUTED
+from deepscope.render.plots.style import BODY, CAPTION, DENSITY, LARGEST, MARGIN, TITLE
+from deepscope.render.plots.texts import Words, line_height
 
 Pixels: TypeAlias = NDArray[np.uint8]
 
-INK, MUTED, FAINT, ACCENT, GREY = "#1b1f24", "#59636e", "#e3e6ea", "#0072b2", "#9aa4af"
-MARK = "#d55e00"
-"""Okabe and Ito's vermilion beside their blue: told apart by everybody, also in grey."""
-
-DENSITY = 2.0
-"""Device pixels per CSS pixel, so that text is sharp on high-resolution screens and in print."""
-LARGEST = 16_000
-"""The largest side in device pixels: a larger sheet is drawn less densely."""
-SMALL, CAPTION, BODY, TITLE = 6.0, 7.5, 8.5, 10.5
-"""Font sizes in points."""
-MARGIN = 12.0
-"""White around a sheet, in CSS pixels."""
-
-_WIDER_FONTS = (
-    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Noto Sans JP", "PingFang SC", "Hiragino Sans GB"),
-    *("Microsoft YaHei", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Droid Sans Fallback", "IPAGothic"),
-    *("Noto Sans", "Noto Emoji", "Segoe UI Emoji", "Symbola", "Unifont", "Arial Unicode MS"),
-)
-_JOINERS = re.compile("[\u200d\ufe00-\ufe0f]")
-"""What joins or varies emoji, and has no picture of its own."""
+_ASCENT, _DESCENT, _CAPITAL = 0.96, 0.28, 0.365
+"""From the top of a line of text to its baseline, from there to its bottom, and half of a capital's height, in em."""
+_SVG = "http://www.w3.org/2000/svg"
 
 
 class Canvas:
     """A sheet to draw on. Coordinates and lengths are CSS pixels from the top left corner."""
 
     def __init__(self, width: float, height: float, density: float = DENSITY) -> None:
-        self.width, self.height = max(1.0, width), max(1.0, height)
-        self.density = min(density, LARGEST / max(self.width, self.height))
-        dpi = 96 * self.density
-        size = (np.ceil(self.width * self.density) / dpi, np.ceil(self.height * self.density) / dpi)
-        self.figure = Figure(figsize=size, dpi=dpi, facecolor="white")
+        self.density = min(density, LARGEST / max(1.0, width, height))
+        # whole device pixels, so that nothing is moved by a part of one
+        self.width, self.height = (math.ceil(max(1.0, side) * self.density) / self.density for side in (width, height))
+        size = self.width / 96, self.height / 96
+        self.figure = Figure(figsize=size, dpi=96 * self.density, facecolor="white")
         self._agg = FigureCanvasAgg(self.figure)
 
     def text(  # noqa: PLR0913 - its settings are keywords
@@ -74,32 +57,44 @@ class Canvas:
         bold: bool = False,
         rotation: float = 0,
     ) -> None:
-        """Text whose anchor is (x, y). It is drawn as it is: clean and fold it with `fold` first."""
-        self.figure.text(
-            x / self.width,
-            1 - y / self.height,
-            text,
-            fontsize=size,
-            color=colour,
-            ha=across,
-            va=down,
-            weight="bold" if bold else "normal",
-            rotation=rotation,
-            rotation_mode="anchor",
-            linespacing=1.2,
-        )
+        """Text whose anchor is (x, y). It is drawn as it is: clean and fold it with `fold` first.
 
-    def title(self, head: str) -> None:
-        """The sheet's title, as `heading` folded it."""
-        self.text(MARGIN, MARGIN, head, size=TITLE, bold=True)
+        Lines stand on baselines that do not depend on their letters, so texts side by side are level.
+        """
+        em, step, lines = size * 96 / 72, line_height(size), text.split("\n") if text else []
+        below = {
+            "top": _ASCENT * em,
+            "center": _CAPITAL * em - step * (len(lines) - 1) / 2,
+            "bottom": -_DESCENT * em - step * (len(lines) - 1),
+        }[down]
+        turn = math.radians(rotation)
+        for number, line in enumerate(lines):
+            distance = below + number * step
+            self.figure.text(
+                (x + distance * math.sin(turn)) / self.width,
+                1 - (y + distance * math.cos(turn)) / self.height,
+                line,
+                fontsize=size,
+                color=colour,
+                ha=across,
+                va="baseline",
+                weight="bold" if bold else "normal",
+                rotation=rotation,
+                rotation_mode="anchor",
+            )
+
+    def words(self, words: Words) -> None:
+        """The sheet's title and caption."""
+        self.text(MARGIN, MARGIN, words.title, size=TITLE, bold=True)
+        self.text(MARGIN, self.height - words.bottom + 6, words.caption, size=CAPTION, colour=MUTED)
 
     def image(self, x: float, y: float, width: float, height: float, pixels: Pixels) -> None:
         """An image resized to fill the rectangle: whole-number scales stay sharp, others are smooth."""
         left, top = round(x * self.density), round(y * self.density)
         size = max(1, round(width * self.density)), max(1, round(height * self.density))
         placed = resize(pixels, *size)
-        bottom = round(self.figure.bbox.height) - top - size[1]
-        self.figure.add_artist(_Stamp(placed, left, bottom))
+        bottom = round(self.height * self.density) - top - size[1]
+        self.figure.add_artist(_Stamp(placed, left, bottom, self.figure))
 
     def rectangle(self, x: float, y: float, width: float, height: float, colour: str, *, line: float = 0) -> None:
         """A filled rectangle, or with `line` its outline of that many pixels."""
@@ -121,53 +116,55 @@ class Canvas:
         self._agg.draw()
         return np.asarray(self._agg.buffer_rgba())[..., :3].copy()
 
+    def svg(self, title: str = "", about: str = "") -> bytes:
+        """The sheet as an SVG file: text as outlines, images embedded. The same sheet gives the same bytes.
+
+        It refers to nothing outside, so what matplotlib writes besides (a document type, comments) is dropped.
+
+        Args:
+            title: its name for screen readers.
+            about: its description for them.
+        """
+        file = io.BytesIO()
+        self.figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+        root = ElementTree.fromstring(file.getvalue())
+        root.set("role", "img")
+        for place, (tag, text) in enumerate((("title", title), ("desc", about))):
+            element = ElementTree.Element(f"{{{_SVG}}}{tag}")
+            element.text = one_line(visible(text))
+            root.insert(place, element)
+        ElementTree.register_namespace("", _SVG)
+        ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
+        return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+
+    def pdf(self) -> bytes:
+        """The sheet as a PDF file of one page, with its fonts and without a date."""
+        file = io.BytesIO()
+        self.figure.savefig(file, format="pdf", metadata=dict.fromkeys(("Creator", "Producer", "CreationDate")))
+        return file.getvalue()
+
     def _add(self, patch: Rectangle | Circle, x: float, y: float, width: float, height: float, **style: Any) -> None:
-        place = Affine2D().scale(width, -height).translate(x, self.height - y).scale(self.density)
-        patch.set(transform=place, zorder=2, **style)
+        place = Affine2D().scale(width / 96, -height / 96).translate(x / 96, (self.height - y) / 96)
+        patch.set(transform=place + self.figure.dpi_scale_trans, zorder=2, **style)
         self.figure.add_artist(patch)
 
 
 class _Stamp(Artist):
     """Pixels copied onto the sheet as they are; matplotlib's own images are resampled each time they are drawn."""
 
-    def __init__(self, pixels: Pixels, left: int, bottom: int) -> None:
+    def __init__(self, pixels: Pixels, left: int, bottom: int, figure: Figure) -> None:
         super().__init__()
         self.set_zorder(1)
-        self._place = left, bottom
+        self._inches = left / figure.dpi, bottom / figure.dpi
         opaque = np.full((*pixels.shape[:2], 1), 255, np.uint8)
         self._rgba = np.concatenate([pixels, opaque], axis=2)[::-1]
 
     def draw(self, renderer: RendererBase) -> None:
         """Copy the pixels."""
-        renderer.draw_image(renderer.new_gc(), *self._place, self._rgba)
-
-
-@contextmanager
-def style() -> Iterator[None]:
-    """Draw with deepscope's settings, independent of the user's matplotlibrc. Texts are never parsed as mathematics."""
-    settings: dict[Any, Any] = {
-        **{key: matplotlib.rcParamsDefault[key] for key in matplotlib.rcParamsDefault if key not in _KEPT},
-        "font.family": list(_families()),
-        "font.size": BODY,
-        "text.parse_math": False,
-        "text.usetex": False,
-        "text.color": INK,
-        "axes.linewidth": 0.7,
-        "axes.edgecolor": GREY,
-        "axes.labelcolor": INK,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.unicode_minus": True,
-        "xtick.color": MUTED,
-        "ytick.color": MUTED,
-        "xtick.labelsize": CAPTION,
-        "ytick.labelsize": CAPTION,
-    }
-    with matplotlib.rc_context(settings):
-        yield
-
-
-_KEPT = {key for key in matplotlib.rcParamsDefault if key.startswith(("backend", "toolbar", "interactive", "webagg"))}
+        figure = self.get_figure(root=True)
+        assert figure is not None
+        left, bottom = (side * figure.dpi for side in self._inches)  # SVG and PDF count in points
+        renderer.draw_image(renderer.new_gc(), left, bottom, self._rgba)
 
 
 def resize(pixels: Pixels, width: int, height: int) -> Pixels:
@@ -190,94 +187,3 @@ def fit(pixels: Pixels, side: float) -> tuple[float, float]:
     if factor >= 3:
         factor = int(factor)
     return max(1.0, width * factor / DENSITY), max(1.0, height * factor / DENSITY)
-
-
-def fold(text: str, width: float, *, size: float = BODY, lines: int = 1, bold: bool = False) -> str:
-    """The text, cleaned, in at most `lines` lines of `width` CSS pixels; an ellipsis stands for what is left over."""
-    words = drawable(one_line(visible(text[:4000])), bold).split(" ")
-    folded = [""]
-    for word, space in _pieces(words, width, size, bold):
-        joined = f"{folded[-1]}{space}{word}".strip()
-        if measure(joined, size, bold) <= width:
-            folded[-1] = joined
-            continue
-        if folded[-1]:
-            folded.append("")
-        while measure(word, size, bold) > width and len(word) > 1 and len(folded) <= lines:
-            head = _head(word, width, size, bold)
-            folded[-1], word = word[:head], word[head:]
-            folded.append("")
-        folded[-1] = word
-        if len(folded) > lines:
-            break
-    if len(folded) > lines:
-        last = folded[lines - 1]
-        while last and measure(last + "…", size, bold) > width:
-            last = last[:-1]
-        folded = [*folded[: lines - 1], last.rstrip() + "…"]
-    return "\n".join(folded)
-
-
-def _pieces(words: list[str], width: float, size: float, bold: bool) -> Iterator[tuple[str, str]]:
-    """Words, each with the space before it; one that is too long for a line falls apart behind its hyphens."""
-    for word in words:
-        parts = re.split(r"(?<=[-_/])(?=.)", word) if measure(word, size, bold) > width else [word]
-        yield from ((part, "" if index else " ") for index, part in enumerate(parts))
-
-
-def heading(title: str, width: float) -> tuple[str, float]:
-    """A title folded for a sheet of that width, and how far down what stands below it begins."""
-    head = fold(title, width - 2 * MARGIN, size=TITLE, lines=3, bold=True) if title else ""
-    return head, MARGIN + (block_height(head, TITLE) + 8 if head else 0)
-
-
-def line_height(size: float) -> float:
-    """CSS pixels from one line of text to the next."""
-    return size * 96 / 72 * 1.25
-
-
-def block_height(folded: str, size: float) -> float:
-    """CSS pixels that a folded text takes; none where it is empty."""
-    return (folded.count("\n") + 1) * line_height(size) if folded else 0.0
-
-
-@functools.lru_cache(maxsize=8192)
-def measure(text: str, size: float = BODY, bold: bool = False) -> float:
-    """The width of one line of text in CSS pixels, with a little slack for hinting."""
-    if not text:
-        return 0.0
-    font = font_manager.FontProperties(family=list(_families()), size=size, weight="bold" if bold else "normal")
-    return _renderer().get_text_width_height_descent(text, font, False)[0] * 1.02 / DENSITY
-
-
-def drawable(text: str, bold: bool = False) -> str:
-    """The text with its escape, such as `\\u732b`, for each character that no installed font has."""
-    known = _characters(bold)
-    if known.issuperset(map(ord, text)):
-        return text
-    return "".join(c if ord(c) in known else ascii(c)[1:-1] for c in _JOINERS.sub("", text))
-
-
-def _head(word: str, width: float, size: float, bold: bool) -> int:
-    head = 1
-    while head < len(word) and measure(word[: head + 1], size, bold) <= width:
-        head += 1
-    return head
-
-
-@functools.cache
-def _renderer() -> RendererAgg:
-    return RendererAgg(1, 1, 96 * DENSITY)
-
-
-@functools.cache
-def _families() -> tuple[str, ...]:
-    here = set(font_manager.get_font_names())
-    return ("DejaVu Sans", *(name for name in _WIDER_FONTS if name in here))
-
-
-@functools.cache
-def _characters(bold: bool) -> frozenset[int]:
-    weight = "bold" if bold else "normal"
-    paths = [font_manager.findfont(font_manager.FontProperties(family=[name], weight=weight)) for name in _families()]
-    return frozenset(code for path in paths for code in font_manager.get_font(path).get_charmap())

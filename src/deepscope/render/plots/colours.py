@@ -9,11 +9,26 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from deepscope.render.palette import DIVERGING, MATRIX, MISSING, SEQUENTIAL
 from deepscope.render.plots.canvas import Pixels
 from deepscope.results import Heatmap
 
-MISSING = np.array([0xC4, 0xC9, 0xCF], np.uint8)
-"""NaN's grey: in none of the colour maps."""
+
+def rgb(colour: str) -> NDArray[np.uint8]:
+    """A colour such as "#0072b2" as numbers."""
+    return np.frombuffer(bytes.fromhex(colour[1:]), np.uint8)
+
+
+def contrast(colour: str, ground: NDArray[np.uint8]) -> float:
+    """The contrast of text of that colour on that ground, 1 to 21, as WCAG 2 defines it."""
+    light, dark = sorted((_luminance(rgb(colour)), _luminance(ground)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: NDArray[np.uint8]) -> float:
+    part = colour / 255
+    linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
+    return float(linear @ np.array([0.2126, 0.7152, 0.0722]))
 
 
 def limits(heatmap: Heatmap) -> tuple[float, float]:
@@ -75,9 +90,9 @@ def _laid_over(heatmap: Heatmap, places: NDArray[np.float64]) -> tuple[Pixels, N
 
 def ramp(heatmap: Heatmap, places: NDArray[np.float64]) -> Pixels:
     """Positions on the heatmap's scale (0 to 1) as colours."""
-    name = "RdBu_r" if heatmap.signed else "Blues" if heatmap.rows or heatmap.columns else "magma"
+    name = DIVERGING if heatmap.signed else MATRIX if heatmap.rows or heatmap.columns else SEQUENTIAL
     colours = matplotlib.colormaps[name](np.nan_to_num(places, nan=0.0), bytes=True)[..., :3]
-    return np.where(np.isnan(places)[..., None], MISSING, colours).astype(np.uint8)
+    return np.where(np.isnan(places)[..., None], rgb(MISSING), colours).astype(np.uint8)
 
 
 def _stretch(values: NDArray[np.float64], width: int, height: int) -> NDArray[np.float64]:

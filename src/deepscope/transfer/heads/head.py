@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -39,6 +39,19 @@ class Fitted:
         if self.out_of_fold is None:
             return float("nan")
         return (self.out_of_fold.argmax(1) == labels).float().mean().item()
+
+
+@dataclass(frozen=True, eq=False)
+class LeftOut:
+    """Scores of each of N images by a fit that did not see it.
+
+    Attributes:
+        sample: (n, C) of the features' sample.
+        blocks: gives all of them: rows and their (n, C) scores, in order.
+    """
+
+    sample: Tensor
+    blocks: Callable[[], Iterator[tuple[slice, Tensor]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +98,42 @@ class Head(Registered):
             UnsupportedError: the head needs all features at once.
         """
         del features, folds
-        able = " or ".join(n for n, member in Head.members().items() if member.fit_streamed is not Head.fit_streamed)
-        raise UnsupportedError(f"{self.name} needs the features of all images at once: choose {able}", what="head")
+        self.require_streamed()
+        raise NotImplementedError
+
+    @classmethod
+    def require_streamed(cls) -> None:
+        """Raises UnsupportedError where the head needs all features at once, and `fit_streamed` cannot be called."""
+        able = [name for name, member in Head.members().items() if member.fit_streamed is not Head.fit_streamed]
+        if cls.name not in able:
+            text = f"{cls.name} needs the features of all images at once: choose {' or '.join(able)}"
+            raise UnsupportedError(text, what="head")
+
+    def left_out(self, features: Streamed, folds: Tensor) -> LeftOut:
+        """Scores of every image by a fit that did not see it, of features of which memory holds a block at a time.
+
+        The head is fitted to the sample: an image of the sample is left out with its fold, and the fit to the whole
+        sample has seen none of the others.
+
+        Args:
+            features: (N, D) with their labels.
+            folds: (n,) of their sample.
+        """
+        fitted = self.fit(features.sampled(), features.labels[features.sample], folds)
+        own = fitted.out_of_fold
+        assert own is not None
+
+        def blocks() -> Iterator[tuple[slice, Tensor]]:
+            done = 0
+            for rows, x in features.blocks():
+                with torch.no_grad():
+                    scores = fitted.scores(x.float())
+                places = features.sample_in(rows) - rows.start
+                scores[places] = own[done : done + len(places)].to(scores)
+                done += len(places)
+                yield rows, scores
+
+        return LeftOut(own, blocks)
 
     @classmethod
     def terms(cls, scores: Tensor, labels: Tensor, regularisation: float) -> Terms | None:

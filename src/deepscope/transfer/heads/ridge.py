@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deepscope.transfer.heads.head import Fitted, Head, Terms, linear
+from deepscope.transfer.heads.head import Fitted, Head, LeftOut, Terms, linear
 from deepscope.transfer.heads.span import span
 from deepscope.transfer.heads.streamed import Streamed
 
@@ -44,17 +44,23 @@ class Ridge(Head):
         if folds is None:
             middle = len(self.penalties) // 2
             return Fitted(solved.layer(middle), f"penalty={self.penalties[middle]:g}", None, self.penalties[middle])
-        right = torch.zeros(len(self.penalties))
-        kept, filled = torch.empty(len(self.penalties), len(features.sample), features.classes), 0  # no heap of pieces
-        for rows, x in features.blocks():
-            labels, sample = features.labels[rows], features.sample_in(rows) - rows.start
-            for place, scores in enumerate(solved.without_each(x, labels)):
-                right[place] += (scores.argmax(1) == labels).sum()
-                kept[place, filled : filled + len(sample)] = scores[sample].float()
-            filled += len(sample)
-        chosen = int(right.argmax())  # among equals the first
+        chosen, kept = solved.best(features)
         penalty = self.penalties[chosen]
-        return Fitted(solved.layer(chosen), f"penalty={penalty:g}", kept[chosen].clone(), penalty)
+        return Fitted(solved.layer(chosen), f"penalty={penalty:g}", kept, penalty)
+
+    def left_out(self, features: Streamed, folds: Tensor) -> LeftOut:
+        """The scores of each image by the fit to all others; `folds` are not needed."""
+        del folds
+        solved = Solved.of(features, self.penalties)
+        chosen, kept = solved.best(features)
+        alone = replace(solved, shrunk=solved.shrunk[chosen : chosen + 1])
+
+        def blocks() -> Iterator[tuple[slice, Tensor]]:
+            for rows, x in features.blocks():
+                (scores,) = alone.without_each(x, features.labels[rows])
+                yield rows, scores.float()
+
+        return LeftOut(kept, blocks)
 
     @classmethod
     def terms(cls, scores: Tensor, labels: Tensor, regularisation: float) -> Terms:
@@ -122,3 +128,16 @@ class Solved:
             residuals = targets - (along @ (shrunk[:, None] * self.projected) + self.offset)
             leverage = along.square() @ shrunk + self.share
             yield targets - residuals / (1 - leverage)[:, None]
+
+    def best(self, features: Streamed) -> tuple[int, Tensor]:
+        """One pass: the penalty of the highest accuracy without each image, and its (n, C) scores of the sample."""
+        right = torch.zeros(len(self.shrunk), dtype=torch.long)
+        kept, filled = torch.empty(len(self.shrunk), len(features.sample), features.classes), 0  # no heap of pieces
+        for rows, x in features.blocks():
+            labels, sample = features.labels[rows], features.sample_in(rows) - rows.start
+            for place, scores in enumerate(self.without_each(x, labels)):
+                right[place] += (scores.argmax(1) == labels).sum()
+                kept[place, filled : filled + len(sample)] = scores[sample].float()
+            filled += len(sample)
+        chosen = int(right.argmax())  # among equals the first
+        return chosen, kept[chosen].clone()

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-BLOCK = 4096
-"""Rows of a block. It is the same however the features are stored, and with it the order of every sum."""
+from deepscope.batch.rows import BLOCK, regrouped
+
 _SAMPLE = 8192
 """Rows, at most, whose scores without themselves are kept, and on which the SVM's C is chosen."""
 _SCORES = 2**24
@@ -47,16 +47,8 @@ class Streamed:
 
     def blocks(self) -> Iterator[tuple[slice, Tensor]]:
         """Rows, and their (n, D) float64 features, `BLOCK` at a time."""
-        start, waiting, count = 0, list[Tensor](), 0
-        for part in self.read():
-            waiting.append(part)
-            count += len(part)
-            while count >= BLOCK:
-                together = torch.cat(waiting)
-                yield slice(start, start + BLOCK), together[:BLOCK].double()
-                start, waiting, count = start + BLOCK, [together[BLOCK:]], count - BLOCK
-        if count:
-            yield slice(start, start + count), torch.cat(waiting).double()
+        for rows, block in regrouped(part.numpy() for part in self.read()):
+            yield rows, torch.from_numpy(block).double()
 
     def sampled(self) -> Tensor:
         """(n, D) float32 features of the sample."""
