@@ -95,6 +95,15 @@ def test_a_chapter_s_card_shows_its_weightiest_section() -> None:
     assert "#works" in strip
 
 
+def test_a_published_figure_without_a_verdict_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = Headline("Few.", "of all", Estimate(0.5, 0.1, 0.9), published="0.9")
+    monkeypatch.setattr(Works, "headline", lambda self, result: few)
+    outcome = Outcome(study(), study().run(Session(quiet=True)))
+    assert Page("T").html(State((outcome,), "I")).count(">too little data<") == 2, "on its card, and in its section"
+    monkeypatch.setattr(Works, "headline", lambda self, result: replace(few, verdict="differs"))
+    assert "too little data" not in Page("T").html(State((outcome,), "I"))
+
+
 def test_what_was_measured_elsewhere_is_never_shown_as_measured_here() -> None:
     section = Study.member("adaptation-of-photographs").within("quick")
     outcome = Outcome(section, Result("Adaptation"), missing="15scene is not here")
