@@ -70,7 +70,7 @@ def test_what_few_images_leave_open_is_listed_apart() -> None:
         ("Photographs", "15scene is not here"),
     ]
     said = sentence([part(outcome)])
-    assert said.startswith("1 experiment of") and "1 question is answered, 1 published findings" in said
+    assert said.startswith("1 experiment of") and "1 question is answered, 1 published finding is" in said
     page = check(Page("T").html(State((outcome, missing), "I")), scripts=1)
     text = " ".join(page.text)
     assert text.count("8 images do not decide it") == 2  # in the list, and in the study's own folded table
