@@ -70,7 +70,7 @@ def test_what_few_images_leave_open_is_listed_apart() -> None:
         ("Photographs", "15scene is not here"),
     ]
     said = sentence([part(outcome)])
-    assert said.startswith("1 experiment of") and "1 question is answered, 1 published findings" in said
+    assert said.startswith("1 experiment of") and "1 question is answered, 1 published finding is" in said
     page = check(Page("T").html(State((outcome, missing), "I")), scripts=1)
     text = " ".join(page.text)
     assert text.count("8 images do not decide it") == 2  # in the list, and in the study's own folded table
@@ -93,6 +93,15 @@ def test_a_chapter_s_card_shows_its_weightiest_section() -> None:
     assert verdict["class"] == "verdict attention"
     strip = [values["href"] for tag, values in page.tags if tag == "a"]
     assert "#works" in strip
+
+
+def test_a_published_figure_without_a_verdict_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = Headline("Few.", "of all", Estimate(0.5, 0.1, 0.9), published="0.9")
+    monkeypatch.setattr(Works, "headline", lambda self, result: few)
+    outcome = Outcome(study(), study().run(Session(quiet=True)))
+    assert Page("T").html(State((outcome,), "I")).count(">too little data<") == 2, "on its card, and in its section"
+    monkeypatch.setattr(Works, "headline", lambda self, result: replace(few, verdict="differs"))
+    assert "too little data" not in Page("T").html(State((outcome,), "I"))
 
 
 def test_what_was_measured_elsewhere_is_never_shown_as_measured_here() -> None:

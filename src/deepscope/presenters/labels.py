@@ -136,7 +136,7 @@ def _gallery(found: LabelErrors) -> list[Block]:
             f"{found.classes[likely]} ({found.probabilities[row, likely]:.0%})"
         )
         cells.append(missing(caption=caption) if pixels is None else picture(pixels, caption=caption))
-    caption = "In brackets the out-of-fold probability."
+    caption = "In brackets: the probability by a classifier that was not trained on the image."
     return [ImageGrid(_fours(cells), "The most suspect labels", caption)] if cells else []
 
 

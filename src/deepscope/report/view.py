@@ -218,8 +218,9 @@ def sentence(parts: Sequence[Part]) -> str:
     found = len(rows) - sum(count[verdict] for verdict in OPEN)
     return (
         f"{_count(len(parts), 'experiment')} of Delefosse and Vin's report, repeated: {found} "
-        f"{'question is' if found == 1 else 'questions are'} answered, {count['reproduced']} published findings are "
-        f"reproduced and {count['differs']} differ{'s' * (count['differs'] == 1)}."
+        f"{'question is' if found == 1 else 'questions are'} answered, {count['reproduced']} published "
+        f"{'finding is' if count['reproduced'] == 1 else 'findings are'} reproduced and {count['differs']} "
+        f"differ{'s' * (count['differs'] == 1)}."
     )
 
 

@@ -132,13 +132,24 @@ class ClassVisualization(Study):
         caption = "Above by deepscope's recipe, below by the report's method."
         return ImageGrid(rows, "Class images", caption) if all(rows) else result.figure()
 
+    def _alone(self, result: Result) -> Headline | None:
+        """What can be said where no other network evaluates the images."""
+        if not (own := Estimate.of(result.metrics, f"recognised/{self.model}/top1")).known:
+            return None
+        count = round(result.metrics["classes"])
+        return Headline(
+            f"{self.model} recognises {round(own.value * count)} of the {count} class images that it made itself. That "
+            "does not show that they contain the class: only another network could tell, and none is available here.",
+            picture=result.figure(),
+        )
+
     def headline(self, result: Result) -> Headline | None:
         """How many class images another network recognises."""
         other = f"recognised/{self.evaluator}/top1"
         best = Estimate.of(result.metrics, other, "/default")
         source = Estimate.of(result.metrics, other, f"/source/{self.iterations[-1]} iterations")
         if not (best.known and source.known):
-            return None
+            return self._alone(result)
         count = round(result.metrics["classes"])
         return Headline(
             f"{self.evaluator} recognises {round(best.value * count)} of {count} class images that deepscope's recipe "

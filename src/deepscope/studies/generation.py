@@ -92,9 +92,10 @@ class Generation(GenerationStudy):
             for name in (f"digit-fid/{_PLAIN}", f"digit-fid/{_CONDITIONAL}", f"digit-fid-floor/{_PLAIN}")
         )
         return Headline(
-            f"The conditional DCGAN draws the digit that was asked for in {share(right)} of the images; an evaluator "
-            f"reads {share(real)} of the real ones. Its distance to the data is {amount(given)}, that of the "
-            f"unconditional one {amount(plain)}, and {amount(floor)} between real images.",
+            f"The conditional DCGAN draws the digit that was asked for in {share(right)} of the images; the "
+            f"classifier that judges them reads {share(real)} of the real digits right. The Fréchet distance of its "
+            f"digits to the data is {amount(given)}, of the unconditional DCGAN's {amount(plain)}, and between two "
+            f"sets of real digits {amount(floor)}.",
             "of the generated digits show the class that was asked for",
             right,
             verdict="measured",

@@ -33,7 +33,7 @@ from deepscope.models.prediction import forward
 from deepscope.presenters.explained import heat, image_cell
 from deepscope.presenters.sanity import sanity_blocks, sanity_metrics
 from deepscope.presenters.shown import origin
-from deepscope.render.text import amount, share
+from deepscope.render.text import share
 from deepscope.results import Block, GridCell, ImageGrid, Result
 from deepscope.session import Session
 from deepscope.statistics import Estimate, difference, mean
@@ -172,9 +172,9 @@ class Saliency(Study):
         missed = Estimate.of(result.metrics, f"saturation/gradient-misses/{name}")
         decided = "reproduced" if calmer.high < 0 else "differs" if calmer.low > 0 else ""
         return Headline(
-            f"Invisible noise in the image moves a map by {amount(before)} of its own length, a SmoothGrad map by "
-            f"{amount(after)}. The gradient at the image misses {share(missed)} of the rise of {name}'s logit from a "
-            "black image: the network saturates.",
+            f"Invisible noise in the image changes a saliency map by {share(before)} of its norm, and a SmoothGrad map "
+            f"by {share(after)}. From a black image to the photograph the class score of {name} rises, and the "
+            f"gradient at the photograph misses that rise by {share(missed)}: the score saturates.",
             "change of the maps' sensitivity to noise by SmoothGrad",
             calmer,
             form="number",

@@ -78,8 +78,8 @@
         bars,
         el("figure", {}, el("div", { className: "ap-both" }, picture, map), el("figcaption", {}, "as the model sees it")),
       ),
-      heavy.host,
       told,
+      heavy.host,
     );
     return {
       host,
@@ -116,7 +116,7 @@
         told.textContent =
           (found.map ? `The map is of ${model.classes[found.target]}: ${reads}. ` : found.costly ? "" : "No map: the model gives no gradients. ") +
           (edited ? "Lines across the bars: before painting. " : "") +
-          `${Math.round(1000 * found.seconds)} ms.`;
+          (found.seconds < 1 ? `${Math.round(1000 * found.seconds)} ms.` : `${found.seconds.toFixed(1)} s.`);
         const [best, probability, before] = found.top[0];
         return `${model.name}: ${model.classes[best]}, ${share(probability)}${edited ? `, ${share(before)} before` : ""}`;
       },

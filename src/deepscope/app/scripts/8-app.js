@@ -175,7 +175,7 @@
     slow.append(...first.costly.map((name) => el("option", { value: name }, name)));
     method.querySelector("select").append(slow);
   }
-  const target = app.classes(first, "Explain", "the most probable class", (value) => change({ target: value }));
+  const target = app.classes(first, "Explain", "most probable", (value) => change({ target: value }));
   const opacity = el("input", { type: "range", min: 0, max: 100 });
   opacity.addEventListener("input", () => change({ opacity: Number(opacity.value) }));
   const compare = el("input", { type: "checkbox" });
