@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+import deepscope as ds
 from deepscope import render
 from deepscope.adaptation import SelfTraining, Statistics, Tent, Tuning, tune
 from deepscope.adaptation.collapse import signs
@@ -274,5 +275,10 @@ def test_the_command_refuses_what_could_not_be_saved_before_it_tunes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("deepscope.commands.adapt_tune.load_model", lambda name, session: smooth_model(batch_norm=True))
+    session = Session(quiet=True, out=tmp_path / "out")
     with pytest.raises(UnsupportedError, match="no architecture by name"):
-        AdaptTune("smooth", target=str(tmp_path)).run(Session(quiet=True, out=tmp_path / "out"))
+        AdaptTune("smooth", target=str(tmp_path)).run(session)
+    box = ds.wrap(lambda pixels: pixels.mean((2, 3)).detach(), CLASSES, preprocessing=Preprocessing(32, 32))
+    monkeypatch.setattr("deepscope.commands.adapt_tune.load_model", lambda name, session: box)
+    with pytest.raises(UnsupportedError, match="adapt tune needs gradients and layers"):  # not a matter of saving
+        AdaptTune("box", target=str(tmp_path)).run(session)

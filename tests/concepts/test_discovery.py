@@ -114,3 +114,13 @@ def test_wrong_settings_are_refused_in_one_line(
 ) -> None:
     with pytest.raises(error, match=said):
         ds.concepts.find(model, spots(), session=Session(quiet=True), **{"layer": "1", "concepts": 3, **settings})
+
+
+def test_no_label_is_named_where_none_is_predicted() -> None:
+    network = nn.Sequential(nn.AvgPool2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+    nn.init.constant_(network.get_parameter("4.bias"), -50)
+    model = ds.wrap(network, ("warm", "cold"), head="multilabel", preprocessing=Preprocessing(_SIZE, _SIZE))
+    with pytest.raises(DataError, match="predicts no label in any of the images"):
+        ds.concepts.find(model, spots(), session=Session(quiet=True))
+    with pytest.raises(DataError, match="classifies none of the 12 images as cold"):
+        ds.concepts.find(model, spots(), "cold", session=Session(quiet=True))

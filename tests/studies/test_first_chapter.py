@@ -50,7 +50,7 @@ def test_a_network_whose_classes_have_no_names_is_shown_as_not_measured(session:
     result = Predictions(models=("mine",)).run(session)
     table = result.blocks[-1]
     assert isinstance(table, Table)
-    assert table.rows[0][3] == "not measured here" and "--classes imagenet-1k" in str(table.rows[0][4])
+    assert table.rows[0][3] == "not measured here" and "models save" in str(table.rows[0][4])
 
 
 def test_weights_of_torchvision_are_known_by_their_bare_name(

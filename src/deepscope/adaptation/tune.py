@@ -159,10 +159,7 @@ def tune(
         raise SettingError("validator", "needs images of the source: choose info-max, entropy or bnm", got=validator)
     if batch_size < 2:
         raise SettingError("batch_size", "must be at least 2", got=batch_size)
-    require(model, "adapt tune", GRADIENTS_OF_LAYERS)
-    model.require_classes()
-    require_one_class(model, "adapt tune")
-    method.require(model)
+    require_tunable(model, method)
     session = Session.of(session, device=model.device, seed=seed)
     found = opened(images, session)
     pixels, skipped = _pixels(model, _unlabelled(found), limit, session)
@@ -186,6 +183,14 @@ def tune(
         model, tuned, called(images), method, validator, choices, taken.name, len(pixels), accuracies, tuple(remarks),
         skipped,
     )  # fmt: skip
+
+
+def require_tunable(model: VisionModel, method: Tuning) -> None:
+    """Raises UnsupportedError where the model cannot be tuned so, ModelError where it has features only."""
+    require(model, "adapt tune", GRADIENTS_OF_LAYERS)
+    model.require_classes()
+    require_one_class(model, "adapt tune")
+    method.require(model)
 
 
 def require_saveable(model: VisionModel) -> None:

@@ -47,7 +47,7 @@ class Concepts(Check):
     """
 
     chapter: ClassVar[str] = "2 Explanations"
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.4, "full": 3}
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.3, "full": 2}
 
     _: KW_ONLY
     classes: Count = 4

@@ -61,7 +61,7 @@ class Corruptions(Check):
     """
 
     chapter: ClassVar[str] = "3 Robustness"
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 1, "full": 20}
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.6, "full": 10}
 
     _: KW_ONLY
     severities: tuple[Annotated[int, Range(1, 5)], ...] = (1, 2, 3, 4, 5)
@@ -80,7 +80,7 @@ class Corruptions(Check):
         """Each image in every state, by the model and by the reference; the first one is drawn as well."""
         count, states = min(self.limit or _USUAL, known.images), len(Corruption.members()) * len(set(self.severities))
         networks = 1 if self.reference in (NONE, PUBLISHED) else 2
-        return Work(passes=networks * count * (1 + states) + states, seconds=0.02 * count * states)
+        return Work(passes=networks * count * (1 + states) + states, seconds=0.011 * count * states)
 
     def run(self, session: Session) -> Result:
         """Apply every corruption to the held-out images, and classify them."""

@@ -55,7 +55,7 @@ class Explanations(Check):
     """
 
     chapter: ClassVar[str] = "2 Explanations"
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 1, "full": 8}
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 2, "full": 20}
 
     _: KW_ONLY
     methods: tuple[str, ...] = ("saliency", "integrated-gradients", "grad-cam")

@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 from deepscope.adaptation import Auto, Tuning, tune
-from deepscope.adaptation.tune import require_saveable
+from deepscope.adaptation.tune import require_saveable, require_tunable
 from deepscope.command import Command, Keeping
 from deepscope.models import load_model
 from deepscope.presenters.adapt_tune import present
@@ -48,6 +48,7 @@ class AdaptTune(Command):
         """Tune, choose without labels, save, and measure where labels are known."""
         out = session.require_out("the tuned model")
         model = load_model(self.model, session)
+        require_tunable(model, self.method)  # first: what cannot be tuned at all is not a matter of saving
         require_saveable(model)
         tuned = tune(
             model,

@@ -20,6 +20,8 @@ def chosen(photos: Photos, target: str | int | None) -> tuple[int, list[int]]:
     predictions = photos.predictions
     label = int(predictions.sum(0).argmax()) if target is None else photos.model.category(target)
     rows = predictions[:, label].nonzero()[:, 0].tolist()
+    if not rows and target is None:
+        raise DataError(f"{photos.model.name} predicts no label in any of the images: give others, or name a label")
     if not rows:
         name = photos.model.categories[label]
         raise DataError(

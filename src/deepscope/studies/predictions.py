@@ -94,7 +94,7 @@ class Predictions(Study):
 
 def _answer(metrics: Mapping[str, float], model: str, data: str) -> Answer:
     if "known" not in metrics:
-        why = f"none of its classes is one of {data}: name them, `deepscope models save {model} --classes imagenet-1k`"
+        why = f"none of its classes is one of {data}: save it with their names, by `deepscope models save`"
         return Answer(f"3. {model} on six images", "4 right", "—", "not measured here", why)
     top1, low, high = (metrics[f"accuracy/{key}"] for key in ("top1", "top1/low", "top1/high"))
     top5 = metrics.get("accuracy/top5")  # of more than five classes
