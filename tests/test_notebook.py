@@ -55,6 +55,8 @@ CALLS = {
         "recipe=ds.gans.Recipe(epochs=1, batch_size=6))",
         "generator",
     ),
+    "calibrate": ("ds.calibrate(model, pairs * 2)", "temperature"),
+    "abstain": ("ds.abstain(model, pairs * 2, 0.5)", "accuracy"),
     "audit": ("ds.audit(model, pairs, checks=['accuracy', 'leaks'])", "tiny on images"),
 }
 """Public call -> a cell, and a word of what it shows."""

@@ -61,8 +61,8 @@ def test_attack_reports_what_the_saved_file_shows(cat: Path, tmp_path: Path) -> 
     with torch.no_grad():
         assert model.categories[int(model(pixels).argmax())] == "toaster"
     grid = next(block for block in result.blocks if isinstance(block, ImageGrid))
-    assert len(grid.rows) == 1 and len(grid.rows[0]) == 5
-    shown = grid.rows[0][2]
+    assert [len(row) for row in grid.rows] == [2, 3], "the image before the attack, and below it after"
+    shown = grid.rows[1][2]
     assert isinstance(shown, Picture) and "x 31" in shown.caption
     animation = next(block for block in result.blocks if isinstance(block, Animation))
     assert animation.captions[-1].startswith("query ") and "toaster" in animation.captions[-1]

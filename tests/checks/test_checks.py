@@ -300,4 +300,4 @@ def test_a_model_without_images_is_refused(session: Session) -> None:
 @pytest.mark.usefixtures("tiny")
 def test_the_list_names_every_check(data: str, session: Session) -> None:
     listed = Report(data=data, list=True).run(session)
-    assert listed.metrics["studies"] == len(Check.members()) == 10
+    assert listed.metrics["studies"] == len(Check.members()) == 11

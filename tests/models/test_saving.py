@@ -43,7 +43,7 @@ def test_what_is_read_back_is_the_same_model(tmp_path: Path, name: str) -> None:
 
 
 def test_what_nothing_rebuilds_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedError, match="name its architecture"):
+    with pytest.raises(UnsupportedError, match="name it from Python"):
         deepscope.save_model(tiny_model(), tmp_path / "a")
     with pytest.raises((ModelError, FileError, deepscope.DeepscopeError), match="resnet18"):
         deepscope.save_model(_model(), tmp_path / "b", architecture="torchvision:resnet18")

@@ -267,7 +267,7 @@ FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 def test_a_disk_that_is_full_loses_no_section(
     session: Session, monkeypatch: pytest.MonkeyPatch, studies: None, error: Exception
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr("deepscope.render.save", full)

@@ -93,7 +93,7 @@ class Generation(GenerationStudy):
         )
         return Headline(
             f"The conditional DCGAN draws the digit that was asked for in {share(right)} of the images; the "
-            f"classifier that judges them reads {share(real)} of the real digits right. The Fréchet distance of its "
+            f"classifier that evaluates them reads {share(real)} of the real digits right. The Fréchet distance of its "
             f"digits to the data is {amount(given)}, of the unconditional DCGAN's {amount(plain)}, and between two "
             f"sets of real digits {amount(floor)}.",
             "of the generated digits show the class that was asked for",
