@@ -114,7 +114,7 @@ def peers(model: VisionModel, norm: BallNorm, strength: Strength) -> dict[str, C
     network, steps, radius, name = model.network.eval(), strength.steps, RADII[norm], norm.capitalize()
     if norm == "l1":
         sys.modules.setdefault("visdom", ModuleType("visdom"))  # adv-lib imports a logger that draws with it
-        from adv_lib.attacks import apgd, apgd_targeted, fab
+        from adv_lib.attacks import apgd, apgd_targeted, fab  # pyright: ignore[reportMissingImports]
 
         return {
             "auto-pgd": lambda x, y: apgd(network, x, y, radius, 1, loss_function="ce", n_iter=steps),
