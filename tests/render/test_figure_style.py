@@ -69,6 +69,12 @@ def test_text_of_a_page_has_that_contrast_on_every_ground(dark: bool) -> None:
     assert {pair: ratio for pair in pairs if (ratio := contrast(page[pair[0]], rgb(page[pair[1]]))) < 4.5} == {}
 
 
+def test_points_of_a_map_can_be_seen_on_both_grounds() -> None:
+    light, dark = (rgb(ground) for ground in palette.PAGE["soft"])
+    for colour in {*palette.CLASSES, *palette.POINTS.values()}:
+        assert contrast(colour, light) > 1.9 and contrast(colour, dark) > 3
+
+
 def test_no_page_has_a_colour_of_its_own() -> None:
     sources = [path for folder in PAGES for path in folder.rglob("*") if path.suffix in (".css", ".js", ".jinja")]
     assert len(sources) > 25

@@ -21,7 +21,7 @@ SEQUENTIAL, MATRIX, DIVERGING = "magma", "Blues", "RdBu_r"
 
 CLASSES = (
     *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b3a300", "#8c6bb1"),
-    *("#7f7f7f", "#17a2a2", "#a65628", "#6a994e", "#4059ad", "#e377c2", "#2f6b4f", "#b19cd9"),
+    *("#7f7f7f", "#17a2a2", "#b06035", "#6a994e", "#5b74c9", "#e377c2", "#3d8a66", "#b19cd9"),
 )
 """Of the points of a map of images, which lie on a light or a dark ground: Okabe and Ito's, then paler ones."""
 POINTS = {"right": "#56b4e9", "wrong": MARK, "test": ACCENT, "train": "#e69f00", "other": GREY}
