@@ -132,14 +132,14 @@ def _arrays(value: Any) -> dict[str, str]:
 
 
 def redraw(study: Path) -> list[Path]:
-    """Draw every curve of the kept studies whose numbers are kept; returns the figures."""
+    """Draw the curves of the kept studies whose numbers are kept; returns the figures."""
     drawn = list[Path]()
     for path in sorted(study.glob(f"*/{_CURVES}")):
         document = json.loads((path.parent / "result.json").read_text(encoding="utf-8"))
         with np.load(path) as kept:
             arrays: Arrays = {n: kept[n].astype(kind) for n, kind in _arrays(document["blocks"]).items() if n in kept}
         for place, block in enumerate(document["blocks"], 1):
-            if block["type"] == "Curves":
+            if block["type"] == "Curves" and arrays.keys() >= _arrays(block).keys():
                 one = decode({**document, "blocks": [block]}, arrays)
                 pixels = plots.draw(one.blocks[0])
                 assert pixels is not None
