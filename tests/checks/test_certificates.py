@@ -20,7 +20,7 @@ def test_images_of_the_only_answer_are_certified_and_no_others(tmp_path: Path, m
     last = model.network[-1]  # type: ignore[index]
     with torch.no_grad():
         last.weight.zero_()
-        last.bias.copy_(torch.tensor([5.0, 0.0, 0.0]))
+        last.bias.copy_(torch.tensor([5.0, -1.0, -2.0]))
     monkeypatch.setattr(held_out, "load_model", lambda name, session: model)
     data = str(folder(tmp_path / "data", 0, each=2))
     session = Session(home=tmp_path / "home", cache=tmp_path / "cache", quiet=True)
