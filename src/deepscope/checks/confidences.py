@@ -10,6 +10,7 @@ from deepscope.inputs import Photos
 from deepscope.presenters import models_abstain, models_calibrate
 from deepscope.results import Note, Result
 from deepscope.session import Session
+from deepscope.statistics import Estimate
 from deepscope.transfer.abstention import abstention_of
 from deepscope.transfer.calibration import FEWEST, Halves, calibration_of
 
@@ -38,16 +39,16 @@ def measured(photos: Photos, session: Session) -> Result | None:
     scaled = models_calibrate.present(calibration_of(model, next(halves)))
     found = abstention_of(model, next(halves), WANTED, error=_ERROR)
     shown = models_abstain.present(found)
-    metrics: dict[str, float] = {"calibrated/temperature": scaled.metrics["temperature"]}
-    for name, (result, own) in {
-        "calibrated/expected-calibration-error": (scaled, "expected-calibration-error/after"),
-        "calibrated/fall": (scaled, "expected-calibration-error/fall"),
-        **({"abstention/coverage": (shown, "coverage")} if found.threshold.found else {}),
-        **({"abstention/accuracy": (shown, "accuracy/answered")} if found.answered.any() else {}),
-    }.items():
-        metrics |= {name + end: result.metrics[own + end] for end in ("", "/low", "/high")}
+    after, fall = (Estimate.of(scaled.metrics, f"expected-calibration-error/{name}") for name in ("after", "fall"))
+    metrics = {
+        "calibrated/temperature": scaled.metrics["temperature"],
+        **after.metrics("calibrated/expected-calibration-error"),
+        **fall.metrics("calibrated/fall"),
+    }
     if found.threshold.found:
-        metrics["abstention/threshold"] = found.threshold.confidence
+        metrics |= {"abstention/threshold": found.threshold.confidence, **found.coverage.metrics("abstention/coverage")}
+    if found.answered.any():
+        metrics |= found.selective.metrics("abstention/accuracy")
     said = {"Calibration by a temperature": scaled.blocks[0], "Abstention": shown.blocks[0]}
     notes = tuple(Note(note.text, title) for title, note in said.items() if isinstance(note, Note))
     return Result("", metrics=metrics, blocks=notes)
