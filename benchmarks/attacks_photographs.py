@@ -53,7 +53,9 @@ def shared(attack: Shared, model: VisionModel, session: Session, given: argparse
     outcome = run_attack(attack, model, replace(held, learn_from=learn), session)
     share = proportion(sum(outcome.successes()), len(held))
     seconds = time.process_time() - start
-    return {**share.metrics("fooled"), "held out": len(held), "seconds": seconds}
+    found = {**share.metrics("fooled"), "held out": len(held), "seconds": seconds}
+    print(json.dumps({str(attack): found}), flush=True)  # a long run that is stopped has said something
+    return found
 
 
 def universal(model: VisionModel, session: Session, given: argparse.Namespace) -> dict[str, Any]:
