@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -80,6 +80,14 @@ class Adaptation(Registered):
             seen: the batch.
             own: what `begin` made.
         """
+
+    def further(self, seen: Seen, own: nn.Module) -> Iterator[Tensor]:
+        """Losses to descend one after another when `loss` has been; none by default.
+
+        The network is updated before the next one is computed. A loss changes only what its gradient reaches.
+        """
+        del seen, own
+        return iter(())
 
     def after(self, network: DomainNetwork, own: nn.Module, moment: Moment) -> None:
         """Called when the step is done: updates moving averages."""

@@ -94,6 +94,8 @@ class AdaptationStep:
         for group in self._optimiser.param_groups:
             group["lr"] = self._recipe.rate * self._recipe.decay(moment.progress)
         update(loss + extra, self._optimiser)
+        for each in self._method.further(seen, self._own):
+            update(each, self._optimiser)
         self._method.after(network, self._own, moment)
         return {"loss/source": loss, **figures}
 
