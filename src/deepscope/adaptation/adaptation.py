@@ -41,6 +41,7 @@ class Seen:
         labels: (N,) the source's classes.
         weak: (M, ...) the target's inputs after weak augmentation: shifted, but not distorted.
         moment: progress and random numbers.
+        weights: (N,) how much each image of the source counts, at most 1; None where all count alike.
     """
 
     network: DomainNetwork
@@ -49,6 +50,7 @@ class Seen:
     labels: Tensor
     weak: Tensor
     moment: Moment
+    weights: Tensor | None = None
 
 
 class Adaptation(Registered):
@@ -57,6 +59,7 @@ class Adaptation(Registered):
     reserved: ClassVar[frozenset[str]] = EVERY_COMMAND | {
         "epochs",
         "model",
+        "partial",
         "recipe",
         "source",
         "target",
