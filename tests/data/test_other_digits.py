@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 
 from deepscope.adaptation import load_domains
 from deepscope.data import DigitSplit, load_dataset
+from deepscope.data.mat import read_arrays
 from deepscope.data.svhn import read_mat
 from deepscope.data.usps import read_libsvm
 from deepscope.errors import DeepscopeError, FileError
@@ -130,12 +131,12 @@ def test_hostile_usps_is_refused(tmp_path: Path, text: str | bytes, message: str
         (photographs(3), numbers(3).T, "shape"),
         (photographs(3)[:, :, 0], numbers(3), "32, 32, 3, N"),
         (photographs(3)[:28], numbers(3), "32, 32, 3, N"),
-        (photographs(3).astype(float), numbers(3), "double"),
+        (photographs(3).astype(float), numbers(3), "float64"),
         (photographs(3), numbers(3) + 9, "label 11"),
         (photographs(3), numbers(3) - 1, "label 0"),
         (photographs(3), numbers(3) + 0.5, "label 1.5"),
-        (photographs(3), np.array([["a"], ["b"], ["c"]], object), "cannot be read"),
-        ("text", numbers(3), "cannot be read"),
+        (photographs(3), np.array([["a"], ["b"], ["c"]], object), "does not hold real"),
+        ("text", numbers(3), "does not hold real"),
     ],
 )
 def test_hostile_svhn_is_refused(tmp_path: Path, images: Any, labels: Any, message: str) -> None:
@@ -143,12 +144,41 @@ def test_hostile_svhn_is_refused(tmp_path: Path, images: Any, labels: Any, messa
         read_mat(svhn(tmp_path / "train_32x32.mat", images, labels))
 
 
+@pytest.mark.parametrize("packed", [True, False])
+def test_arrays_are_scipys(tmp_path: Path, packed: bool) -> None:
+    kinds = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
+    arrays = {f"of_{kind}": RNG.integers(0, 100, (3, 4, 2)).astype(kind) for kind in kinds}
+    arrays |= {"a": np.ones((1, 1), np.uint8), "long_name_of_an_array": np.arange(6.0).reshape(1, 6)}
+    savemat(
+        tmp_path / "file.mat", {**arrays, "text": "abc", "cell": np.array([[1], ["a"]], object)}, do_compression=packed
+    )
+    found, wanted = read_arrays(tmp_path / "file.mat", arrays, most=10000), loadmat(tmp_path / "file.mat")
+    assert found.keys() == arrays.keys()
+    for name, array in found.items():
+        np.testing.assert_array_equal(array, wanted[name])
+        assert array.dtype == wanted[name].dtype
+    with pytest.raises(ValueError, match="text does not hold real numbers"):
+        read_arrays(tmp_path / "file.mat", ["text"], most=10000)
+    with pytest.raises(ValueError, match="more than 500 bytes"):
+        read_arrays(tmp_path / "file.mat", ["a"], most=500)
+
+
+def test_an_array_that_is_packed_to_fill_the_memory(tmp_path: Path) -> None:
+    savemat(tmp_path / "file.mat", {"a": np.zeros((1000, 1000), np.uint8)}, do_compression=True)
+    assert (tmp_path / "file.mat").stat().st_size < 5000
+    with pytest.raises(ValueError, match="unpacks to more than 5000"):
+        read_arrays(tmp_path / "file.mat", ["a"], most=5000)
+
+
 def test_svhn_without_its_variables_is_refused(tmp_path: Path) -> None:
     savemat(tmp_path / "file.mat", {"Y": numbers(3)})
-    with pytest.raises(FileError, match="nothing"):
+    with pytest.raises(FileError, match="X is"):
         read_mat(tmp_path / "file.mat")
     with pytest.raises(FileError, match="No such file"):
         read_mat(tmp_path / "absent.mat")
+    (tmp_path / "hdf.mat").write_bytes(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
+    with pytest.raises(FileError, match="not a MATLAB 5 file"):
+        read_mat(tmp_path / "hdf.mat")
 
 
 @pytest.mark.parametrize("read", [read_libsvm, read_mat])

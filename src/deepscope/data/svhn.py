@@ -11,12 +11,13 @@ import numpy as np
 from deepscope.data.dataset import Dataset, path_of
 from deepscope.data.digits import Digits, DigitSplit, resized
 from deepscope.data.download import Source
+from deepscope.data.mat import read_arrays
 from deepscope.errors import FileError
 
 _AT = "http://ufldl.stanford.edu/housenumbers/"
 _FILES = ("train_32x32.mat", "test_32x32.mat")
 _SIDE = 32
-_MOST_ITEMS, _MOST_BYTES = 1_000_000, 2**29
+_MOST_BYTES = 2**29
 
 
 @dataclass(frozen=True)
@@ -41,27 +42,22 @@ class Svhn(Dataset):
 def read_mat(path: Path) -> Digits:
     """A MATLAB 5 file with images X (32, 32, 3, N) uint8 and labels y (N, 1), where 10 stands for the digit 0.
 
-    Images are reduced to 28 x 28. Announced shapes are compared with these before anything is unpacked.
+    Images are reduced to 28 x 28.
 
     Raises:
         FileError: the file is missing, damaged or too large, or holds something else.
     """
-    from scipy.io import loadmat, whosmat
-
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ValueError(f"it has more than {_MOST_BYTES} bytes")
-        announced = {name: (shape, kind) for name, shape, kind in whosmat(path)}
-        (*item, count), kind = announced.get("X", ((0,), "nothing"))
-        if item != [_SIDE, _SIDE, 3] or kind != "uint8" or not 0 < count <= _MOST_ITEMS:
-            raise ValueError(f"X is {kind} of shape {(*item, count)}, not uint8 of shape (32, 32, 3, N)")
-        if (shape := announced.get("y", ((), ""))[0]) != (count, 1):
-            raise ValueError(f"y has the shape {tuple(shape)}, not {(count, 1)}")
-        held = loadmat(path, variable_names=["X", "y"])
-        images, labels = held["X"], np.asarray(held["y"][:, 0], np.float64)
-    except Exception as error:  # a damaged file fails in any way
+        found = read_arrays(path, ("X", "y"), most=_MOST_BYTES)
+    except (OSError, ValueError) as error:
         raise FileError(f"{path} cannot be read as SVHN digits ({error}): get it again", path=path) from None
-    if not np.isin(labels, range(1, 11)).all():
-        wrong = labels[~np.isin(labels, range(1, 11))][0]
+    images, labels = (found.get(name, np.empty(0)) for name in ("X", "y"))
+    if images.shape[:-1] != (_SIDE, _SIDE, 3) or images.dtype != np.uint8 or not images.size:
+        raise FileError(f"{path}: X is {images.dtype} {images.shape}, not uint8 (32, 32, 3, N)", path=path)
+    if labels.shape != (images.shape[3], 1):
+        raise FileError(f"{path}: y has the shape {labels.shape}, not {(images.shape[3], 1)}", path=path)
+    if not (right := np.isin(labels, range(1, 11))).all():
+        wrong = labels[~right][0]
         raise FileError(f"{path} holds the label {wrong:g}: SVHN has 1 to 10, and 10 stands for 0", path=path)
-    return Digits(np.moveaxis(resized(np.moveaxis(images, 3, 0)), 3, 1).copy(), labels.astype(np.int64) % 10)
+    small = resized(np.ascontiguousarray(np.moveaxis(images, 3, 0)))
+    return Digits(np.ascontiguousarray(np.moveaxis(small, 3, 1)), labels[:, 0].astype(np.int64) % 10)
