@@ -120,6 +120,11 @@ class Augmentation(nn.Module):
         self.adaptive = kind == "ada"
         self.register_buffer("probability", torch.tensor(0.0 if self.adaptive else 1.0))
 
+    @classmethod
+    def of(cls, augment: Augment) -> Augmentation | None:
+        """The augmentation of a choice that `chosen` has made; None for "none"."""
+        return cls(augment) if augment in ("diffaugment", "ada") else None
+
     def forward(self, images: Tensor, rng: torch.Generator) -> Tensor:
         """(N, C, H, W) in [-1, 1] -> the same shape, transformed by what `rng` draws."""
         return Transform.drawn(len(images), images.shape[-1], float(self.probability), rng)(images)

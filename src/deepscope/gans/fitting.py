@@ -90,8 +90,7 @@ def train_gan(  # noqa: PLR0913 - its settings are keywords
 ) -> TrainedGAN:
     """Train a DCGAN. A killed training that is started again resumes, and ends with the same weights.
 
-    After each epoch, or 60 times in a longer training, the generator and a sheet of images from fixed z are written
-    to the folder.
+    After each epoch, or 60 times in a longer training, the generator and a sheet of samples are written to the folder.
 
     Args:
         data: name of a dataset, a folder, images or (image, label) pairs in any form, or `load_pictures(...)`.
@@ -168,7 +167,6 @@ def train_gan(  # noqa: PLR0913 - its settings are keywords
         "images": len(pictures.train),
     }
     steps = recipe.epochs * batches.steps
-    often = batches.steps * -(-recipe.epochs // _OBSERVED)
     history = fit(
         step,
         batches,
@@ -178,7 +176,7 @@ def train_gan(  # noqa: PLR0913 - its settings are keywords
         log=Log(
             folder=folder,
             settings=json.loads(json.dumps(settings)),
-            every=often,
+            every=batches.steps * -(-recipe.epochs // _OBSERVED),
             record=min(20, batches.steps),
             tensorboard=tensorboard,
         ),
@@ -229,9 +227,7 @@ def _networks(plan: _Plan, architecture: Architecture, channels: int, recipe: Re
         torch.manual_seed(session.rng("networks").initial_seed())
         generator = Generator(architecture, channels, len(plan.names))
         discriminator = Discriminator(architecture, channels, len(plan.names))
-    kind = recipe.augment
-    augmentation = Augmentation(kind) if kind in ("diffaugment", "ada") else None
-    return GANStep(generator, discriminator, recipe, augmentation)
+    return GANStep(generator, discriminator, recipe, Augmentation.of(recipe.augment))
 
 
 def _measure(
