@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
-from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from deepscope.batch import Sharding, run
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
-from deepscope.checks.many_images import folders_of
+from deepscope.checks.many_images import held_out_files
 from deepscope.checks.pace import Pace, Work
 from deepscope.command import Budget, Headline
 from deepscope.concepts import nearest
@@ -108,7 +107,7 @@ class Slices(Check):
 
     def _in_parts(self, session: Session) -> Result:
         """The same of any number of images, whose features and properties are Parquet files."""
-        named, notes = self._named(session)
+        named, notes = held_out_files(self.model, self.data, session)
         found = run(SlicesJob(self.model), named, session, sharding=Sharding(**self.parts), limit=self.limit)
         if (known := found.tally["known"]) < FEWEST:
             return _too_few(found.model.name, known, notes, origin_of(found))
@@ -116,20 +115,6 @@ class Slices(Check):
         verdict, *rest = result.blocks
         metrics = {**result.metrics, "parts": len(found.files)}
         return replace(result, metrics=metrics, blocks=(verdict, *notes, *rest), provenance=origin_of(found))
-
-    def _named(self, session: Session) -> tuple[tuple[Path, ...], tuple[Block, ...]]:
-        """The images that the classifier was not fitted to, as far as this is known, and what to say of them."""
-        *_, last = folders = folders_of(self.data, session)
-        if len(folders) > 1:
-            return (last,), (Note("The images of the test set.", "Test images"),)
-        if Path(self.model).is_dir():  # it may have set some aside
-            held = held_out(self.model, self.data, session)
-            return tuple(held.images.files), held.notes
-        text = (
-            "The images are taken from the whole folder, which has no train/ and test/: if the classifier was fitted "
-            "to any of them, it looks better here than it is."
-        )
-        return folders, (Note(text, "Test images", "warning"),)
 
 
 def _nearest(model: VisionModel, items: Sequence[Item], found: Found, session: Session) -> tuple[Block, ...]:
