@@ -114,11 +114,17 @@ def element(gallery: Gallery) -> Markup:
 
     Without scripts, the page says what it needs.
     """
-    written = json.dumps(document(gallery), allow_nan=False, separators=(",", ":"))
-    for sign in "<>&":  # no tag can begin or end in the data
-        written = written.replace(sign, f"\\u{ord(sign):04x}")
+    written = embedded(document(gallery))
     told = "The explorer needs scripts: open the page in a browser that runs them."
     return Markup(f'<div class="explorer"><p>{told}</p><script type="application/json">{written}</script></div>')
+
+
+def embedded(data: object) -> str:
+    """Data as JSON inside a page: no tag can begin or end in it."""
+    written = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    for sign in "<>&":
+        written = written.replace(sign, f"\\u{ord(sign):04x}")
+    return written
 
 
 def script(*names: str) -> str:
