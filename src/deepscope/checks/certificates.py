@@ -26,7 +26,7 @@ def certified(held: HeldOut, count: int, session: Session) -> Result:
     """Certificates of some images, drawn at random, and no attack: its figures, the note and the curve."""
     found = certify(held.model, held.images, _SMOOTHING, radii=(), limit=count, seed=session.seed, session=session)
     shown = present(found)
-    note, curve = (block for block in shown.blocks[:2])
+    note, curve, *_ = shown.blocks
     assert isinstance(note, Note)
     metrics = {
         "certified/images": float(len(found)),
