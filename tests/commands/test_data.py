@@ -31,7 +31,7 @@ def test_list_says_what_is_here_and_how_to_get_the_rest(tmp_path: Path) -> None:
     }
     assert result.metrics["here"] == 4
     notes = [block.text for block in result.blocks if isinstance(block, Note) and block.title == "Not installed"]
-    assert [note.split(":")[0] for note in notes] == ["15scene", "imagenet-sample", "mnist", "mnist-m"]
+    assert [note.split(":")[0] for note in notes] == ["15scene", "imagenet-sample", "mnist", "mnist-m", "svhn", "usps"]
     assert all("deepscope data get" in note for note in notes)
 
 

@@ -10,6 +10,7 @@ from deepscope.adaptation.augmentation import Augmentation
 from deepscope.adaptation.auto import Auto
 from deepscope.adaptation.cdan import Cdan
 from deepscope.adaptation.class_confusion import MinimumClassConfusion
+from deepscope.adaptation.classifier_discrepancy import MaximumClassifierDiscrepancy
 from deepscope.adaptation.coral import Coral
 from deepscope.adaptation.dann import Dann
 from deepscope.adaptation.distance import proxy_a_distance
@@ -57,6 +58,7 @@ __all__ = [
     "EntropyMinimisation",
     "FeatureNetwork",
     "Labelled",
+    "MaximumClassifierDiscrepancy",
     "MaximumMeanDiscrepancy",
     "MinimumClassConfusion",
     "Outputs",

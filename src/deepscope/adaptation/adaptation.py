@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -41,6 +41,7 @@ class Seen:
         labels: (N,) the source's classes.
         weak: (M, ...) the target's inputs after weak augmentation: shifted, but not distorted.
         moment: progress and random numbers.
+        weights: (N,) how much each image of the source counts, at most 1; None where all count alike.
     """
 
     network: DomainNetwork
@@ -49,6 +50,7 @@ class Seen:
     labels: Tensor
     weak: Tensor
     moment: Moment
+    weights: Tensor | None = None
 
 
 class Adaptation(Registered):
@@ -57,6 +59,7 @@ class Adaptation(Registered):
     reserved: ClassVar[frozenset[str]] = EVERY_COMMAND | {
         "epochs",
         "model",
+        "partial",
         "recipe",
         "source",
         "target",
@@ -80,6 +83,14 @@ class Adaptation(Registered):
             seen: the batch.
             own: what `begin` made.
         """
+
+    def further(self, seen: Seen, own: nn.Module) -> Iterator[Tensor]:
+        """Losses to descend one after another when `loss` has been; none by default.
+
+        The network is updated before the next one is computed. A loss changes only what its gradient reaches.
+        """
+        del seen, own
+        return iter(())
 
     def after(self, network: DomainNetwork, own: nn.Module, moment: Moment) -> None:
         """Called when the step is done: updates moving averages."""

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from deepscope.adaptation.adaptation import Adaptation, Seen
 from deepscope.adaptation.class_confusion import certainty
+from deepscope.adaptation.dann import weights_of_both
 from deepscope.adaptation.gradient_reversal import ramp, reverse
 from deepscope.adaptation.networks import DomainNetwork, full
 from deepscope.settings import Count
@@ -52,6 +53,8 @@ class Cdan(Adaptation):
         domains = torch.zeros_like(logits)
         domains[len(seen.source.features) :] = 1
         weights = certainty(full(probabilities)) if self.entropy else None
+        if (shares := weights_of_both(seen)) is not None:
+            weights = shares if weights is None else weights * shares
         loss = functional.binary_cross_entropy_with_logits(logits, domains, weights)
         right = ((logits > 0) == (domains > 0)).float()
         accuracy = (right[domains == 0].mean() + right[domains == 1].mean()) / 2

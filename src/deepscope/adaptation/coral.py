@@ -24,11 +24,11 @@ class Coral(Adaptation):
     def loss(self, seen: Seen, own: nn.Module) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The covariances' distance."""
         del own
-        value = distance(full(seen.source.features), full(seen.target.features))
+        value = distance(full(seen.source.features), full(seen.target.features), seen.weights)
         return self.weight * value, {"covariance-distance": value}
 
 
-def distance(first: Tensor, second: Tensor) -> Tensor:
-    """|C1 - C2|^2 / (4 D^2), Frobenius norm, of the covariances of (N, D) and (M, D)."""
+def distance(first: Tensor, second: Tensor, weights: Tensor | None = None) -> Tensor:
+    """|C1 - C2|^2 / (4 D^2), Frobenius norm, of the covariances of (N, D), with weights (N,), and (M, D)."""
     width = first.shape[1]
-    return (first.T.cov() - second.T.cov()).square().sum() / (4 * width**2)
+    return (first.T.cov(aweights=weights) - second.T.cov()).square().sum() / (4 * width**2)

@@ -42,7 +42,14 @@ class Dann(Adaptation):
         logits = full(own(reverse(features, factor if self.reversal else -factor))).squeeze(1)
         domains = torch.zeros_like(logits)
         domains[len(seen.source.features) :] = 1
-        loss = functional.binary_cross_entropy_with_logits(logits, domains)
+        loss = functional.binary_cross_entropy_with_logits(logits, domains, weights_of_both(seen))
         right = ((logits > 0) == (domains > 0)).float()
         accuracy = (right[domains == 0].mean() + right[domains == 1].mean()) / 2
         return loss, {"loss/domain": loss, "domain/accuracy": accuracy, "domain/factor": logits.new_tensor(factor)}
+
+
+def weights_of_both(seen: Seen) -> Tensor | None:
+    """(N + M,) weights of the source's images, and 1 for the target's; None where all count alike."""
+    if seen.weights is None:
+        return None
+    return torch.cat([seen.weights, torch.ones_like(seen.target.logits[:, 0], dtype=seen.weights.dtype)])

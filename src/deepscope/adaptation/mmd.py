@@ -27,12 +27,18 @@ class MaximumMeanDiscrepancy(Adaptation):
     def loss(self, seen: Seen, own: nn.Module) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The squared discrepancy of the features."""
         del own
-        value = discrepancy(full(seen.source.features), full(seen.target.features))
+        value = discrepancy(full(seen.source.features), full(seen.target.features), seen.weights)
         return self.weight * value, {"discrepancy": value}
 
 
-def discrepancy(first: Tensor, second: Tensor, *, scales: Sequence[float] = (0.25, 0.5, 1, 2, 4)) -> Tensor:
-    """The squared discrepancy (biased estimate, never negative) of two samples, (N, D) and (M, D).
+def discrepancy(
+    first: Tensor,
+    second: Tensor,
+    weights: Tensor | None = None,
+    *,
+    scales: Sequence[float] = (0.25, 0.5, 1, 2, 4),
+) -> Tensor:
+    """The squared discrepancy (biased estimate, never negative) of two samples, (N, D) with weights (N,), and (M, D).
 
     The kernel is the mean of Gaussians exp(-d / (s m)) of the squared distance d, where m is the mean squared
     distance of the joined sample, a constant for the gradient.
@@ -41,5 +47,6 @@ def discrepancy(first: Tensor, second: Tensor, *, scales: Sequence[float] = (0.2
     squares = torch.cdist(joined, joined, compute_mode="use_mm_for_euclid_dist").square()
     mean = squares.detach().mean().clamp(min=1e-12)
     kernel = torch.stack([(-squares / (scale * mean)).exp() for scale in scales]).mean(0)
-    n = len(first)
-    return kernel[:n, :n].mean() + kernel[n:, n:].mean() - 2 * kernel[:n, n:].mean()
+    shares = torch.ones_like(kernel[: len(first), 0]) if weights is None else weights
+    signed = torch.cat([shares / shares.sum(), torch.full_like(kernel[0, len(first) :], -1 / len(second))])
+    return signed @ kernel @ signed

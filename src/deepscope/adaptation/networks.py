@@ -33,6 +33,11 @@ class DomainNetwork(nn.Module, ABC):
     def classify(self, features: Tensor, sizes: Sizes) -> Tensor:
         """(N, width) features -> (N, classes) logits, in full precision."""
 
+    @property
+    @abstractmethod
+    def class_layers(self) -> Sequence[nn.Module]:
+        """The layers that `classify` runs."""
+
     @abstractmethod
     def calibrate(self, source: Tensor, target: Tensor) -> None:
         """Compute what is fixed before training (the domains' means) from their stored inputs."""
@@ -73,6 +78,11 @@ class DigitNetwork(DomainNetwork):
         self.norms = nn.ModuleList(DomainNorm(channels, statistics) for channels in (32, 48, 100, 100))
         self.register_buffer("means", torch.zeros(2, 3))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def class_layers(self) -> Sequence[nn.Module]:
+        """Two hidden layers and the class layer, and their normalisation."""
+        return (self.hidden1, self.hidden2, self.output, *self.norms[2:])
 
     def calibrate(self, source: Tensor, target: Tensor) -> None:
         """The domains' mean colours, of (N, 1 or 3, 28, 28) uint8."""
@@ -143,6 +153,11 @@ class FeatureNetwork(DomainNetwork):
         self.bottleneck, self.output = nn.Linear(inputs, width), nn.Linear(width, classes)
         self.register_buffer("shift", torch.zeros(2, inputs))
         self.register_buffer("scale", torch.ones(2, inputs))
+
+    @property
+    def class_layers(self) -> Sequence[nn.Module]:
+        """The class layer."""
+        return (self.output,)
 
     def calibrate(self, source: Tensor, target: Tensor) -> None:
         """The domains' means and deviations, of (N, D) features."""

@@ -33,6 +33,8 @@ class Recipe:
         dropout: share of activations that are set to zero.
         centre: subtract each domain's own mean from its inputs.
         augmentation: of images of both domains; None disables it.
+        partial: the target may lack classes: an image of the source counts by how often the target's predictions name
+            its class (Cao et al. 2018).
     """
 
     epochs: int = 24
@@ -43,6 +45,7 @@ class Recipe:
     dropout: float = 0.1
     centre: bool = True
     augmentation: Augmentation | None = Augmentation()
+    partial: bool = False
 
     def require_trainable(self) -> None:
         """Raises SettingError where this trains nothing; batch normalisation needs two images."""

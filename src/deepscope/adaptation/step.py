@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from deepscope.adaptation.adaptation import Adaptation, Seen, View
+from deepscope.adaptation.class_shares import ClassShares
 from deepscope.adaptation.domain_norm import SOURCE, TARGET
 from deepscope.adaptation.networks import DomainNetwork
 from deepscope.adaptation.recipe import Recipe
@@ -64,11 +65,13 @@ class AdaptationStep:
         self._own = method.begin(network)
         self._optimiser = recipe.optimise(network, self._own)
         self.best = Best(network)
+        self._shares = ClassShares(network.classes) if recipe.partial else None
 
     @property
     def parts(self) -> Mapping[str, nn.Module | Optimizer]:
-        """The network, what the method keeps, the best network so far, the optimiser."""
-        return {"network": self._network, "method": self._own, "best": self.best, "optimiser": self._optimiser}
+        """The network, what the method keeps, the best network so far, the optimiser, shares of classes."""
+        parts = {"network": self._network, "method": self._own, "best": self.best, "optimiser": self._optimiser}
+        return parts if self._shares is None else {**parts, "shares": self._shares}
 
     @property
     def result(self) -> DomainNetwork:
@@ -88,14 +91,26 @@ class AdaptationStep:
         logits = network.classify(features, sizes)
         parts = zip(inputs.split(sizes), features.split(sizes), logits.split(sizes), strict=True)
         views = [View(*part) for part in parts]
-        seen = Seen(network, views[SOURCE], views[TARGET], labels, weak[len(source) :], moment)
-        loss = functional.cross_entropy(seen.source.logits, labels)
+        weights = None if self._shares is None else self._shares.weights(labels)
+        seen = Seen(network, views[SOURCE], views[TARGET], labels, weak[len(source) :], moment, weights)
+        loss = source_loss(seen)
         extra, figures = self._method.loss(seen, self._own)
         for group in self._optimiser.param_groups:
             group["lr"] = self._recipe.rate * self._recipe.decay(moment.progress)
         update(loss + extra, self._optimiser)
+        for each in self._method.further(seen, self._own):
+            update(each, self._optimiser)
+        if self._shares is not None and len(target):
+            self._shares.update(seen.target.logits)
         self._method.after(network, self._own, moment)
         return {"loss/source": loss, **figures}
+
+
+def source_loss(seen: Seen) -> Tensor:
+    """Cross-entropy on the source, each image with its weight."""
+    if seen.weights is None:
+        return functional.cross_entropy(seen.source.logits, seen.labels)
+    return (seen.weights * functional.cross_entropy(seen.source.logits, seen.labels, reduction="none")).mean()
 
 
 class DomainBatches:

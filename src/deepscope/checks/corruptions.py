@@ -118,7 +118,7 @@ class Corruptions(Check):
         shares = {name: [_share(at) for at in grades] for name, grades in kept.items()}
         together = mean(np.mean([at for grades in kept.values() for at in grades], axis=0))
         return Result(
-            title=f"{model.name} on corrupted images",
+            title=f"{model.title} on corrupted images",
             metrics={
                 "images": len(originals),
                 **clean.metrics("accuracy/clean"),

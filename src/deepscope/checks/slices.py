@@ -80,10 +80,10 @@ class Slices(Check):
         wrong = [predicted not in answer for predicted, answer in zip(photos.predicted.tolist(), photos.answers)]
         provenance = origin([held.model], photos.paths, photos.digests)
         if len(wrong) < FEWEST:
-            return _too_few(held.model.name, len(wrong), held.notes, provenance)
+            return _too_few(held.model.title, len(wrong), held.notes, provenance)
         items = list(held.images.items)
         chosen = Given([items[row] for row in photos.rows])
-        found = failing_slices(held.model, chosen, labels, wrong, name=held.model.name, session=session)
+        found = failing_slices(held.model, chosen, labels, wrong, name=held.model.title, session=session)
         result = present(found)
         verdict, *rest = result.blocks
         near = _nearest(held.model, items, found, session)
@@ -110,8 +110,8 @@ class Slices(Check):
         named, notes = held_out_files(self.model, self.data, session)
         found = run(SlicesJob(self.model), named, session, sharding=Sharding(**self.parts), limit=self.limit)
         if (known := found.tally["known"]) < FEWEST:
-            return _too_few(found.model.name, known, notes, origin_of(found))
-        result = present(slices_in_parts(found, name=found.model.name, session=session))
+            return _too_few(found.model.title, known, notes, origin_of(found))
+        result = present(slices_in_parts(found, name=found.model.title, session=session))
         verdict, *rest = result.blocks
         metrics = {**result.metrics, "parts": len(found.files)}
         return replace(result, metrics=metrics, blocks=(verdict, *notes, *rest), provenance=origin_of(found))

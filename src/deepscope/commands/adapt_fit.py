@@ -28,6 +28,8 @@ class AdaptFit(Command):
         target: images of the target domain; labels are not needed.
         method: adaptation method.
         recipe: modern (batch normalisation of each domain, augmentation, Adam) or paper (Ganin and Lempitsky 2015).
+        partial: the target may lack classes of the source: images of the source count by how often the target's
+            predictions name their class.
         epochs: passes over the larger domain; by default those of the recipe.
         model: network that extracts features of photographs; digits are learnt from their pixels.
         validator: label-free score that chooses the epoch: info-max, entropy, bnm, class-discrepancy,
@@ -47,6 +49,7 @@ class AdaptFit(Command):
     target: str
     method: Adaptation = AdversarialTeacher()
     recipe: Literal["modern", "paper"] = "modern"
+    partial: bool = False
     epochs: Count | None = None
     model: str = DEFAULT
     validator: str = "info-max"
@@ -56,7 +59,7 @@ class AdaptFit(Command):
     def run(self, session: Session) -> Result:
         """Train, choose the epoch, save, and measure on held-out images."""
         out = session.require_out("the adapted model")
-        recipe = PAPER if self.recipe == "paper" else Recipe()
+        recipe = replace(PAPER if self.recipe == "paper" else Recipe(), partial=self.partial)
         adapted = adapt(
             self.source,
             self.target,

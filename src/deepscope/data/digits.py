@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from deepscope.errors import DataError, FileError
 
+SIDE = 28
 _UNSIGNED_BYTE = 0x08
 _MOST_ITEMS = 1_000_000
 
@@ -77,7 +79,7 @@ def read_digits(images: Path, labels: Path) -> Digits:
         FileError: as `read_idx`, or a label is above 9.
         DataError: the files disagree in number.
     """
-    pixels, numbers = read_idx(images, item=(28, 28)), read_idx(labels, item=())
+    pixels, numbers = read_idx(images, item=(SIDE, SIDE)), read_idx(labels, item=())
     if len(pixels) != len(numbers):
         raise DataError(
             f"{images} holds {len(pixels)} images and {labels} {len(numbers)} labels: they do not belong together"
@@ -85,6 +87,12 @@ def read_digits(images: Path, labels: Path) -> Digits:
     if numbers.size and numbers.max() > 9:
         raise FileError(f"{labels} holds the label {numbers.max()}: digits are 0 to 9", path=labels)
     return Digits(pixels, numbers.astype(np.int64))
+
+
+def resized(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(N, H, W) or (N, H, W, 3) images -> the same of 28 x 28 pixels, bilinear with antialiasing."""
+    small = (Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR) for image in images)
+    return np.stack([np.asarray(image) for image in small])
 
 
 def _shape(path: Path, head: bytes, item: tuple[int, ...]) -> tuple[int, ...]:

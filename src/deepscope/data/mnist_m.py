@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deepscope.data.digits import Digits
+from deepscope.data.digits import SIDE, Digits
 from deepscope.errors import DataError
 
-SIDE = 28
 _CHUNK = 512
 
 

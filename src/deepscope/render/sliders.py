@@ -16,10 +16,11 @@ from PIL import Image
 
 from deepscope.names import one_line, visible
 from deepscope.render import explorer
-from deepscope.render.html import data_uri, environment, styles
+from deepscope.render.html import data_uri, styles
+from deepscope.render.templates import Templates
 
-_FOLDER = Path(__file__).parent / "sliding"
-_TEMPLATES = Path(__file__).parent / "templates"
+_PARTS = Templates(Path(__file__).parent / "sliding")
+_PAGE = Templates(Path(__file__).parent / "templates")
 _QUALITY = 90
 _LONGEST = 512
 """Pixels of a picture's longer side, to which small ones are enlarged by the page."""
@@ -48,17 +49,14 @@ class Slider:
 
 def page(title: str, text: str, sliders: Sequence[Slider]) -> str:
     """A whole document. One slider is away from its middle at a time, so every picture is there beforehand."""
-    script = explorer.script("elements.js", "theme.js") + (_FOLDER / "sliders.js").read_text(encoding="utf-8")
-    return (
-        environment(_TEMPLATES)
-        .get_template("explorer.html.jinja")
-        .render(
-            title=one_line(title),
-            explorer=_element(text, sliders),
-            style=Markup(styles() + (_FOLDER / "sliders.css").read_text(encoding="utf-8")),
-            script=Markup(script),
-            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        )
+    script = explorer.script("elements.js", "theme.js") + _PARTS.text("sliders.js")
+    return _PAGE.render(
+        "explorer.html.jinja",
+        title=one_line(title),
+        explorer=_element(text, sliders),
+        style=Markup(styles() + _PARTS.text("sliders.css")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 

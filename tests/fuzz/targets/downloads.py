@@ -16,10 +16,13 @@ from random import Random
 from typing import Any
 
 import numpy as np
+from scipy.io import savemat
 
 from deepscope.data.digits import read_digits
 from deepscope.data.download import Source, get
 from deepscope.data.fetch import Patience
+from deepscope.data.svhn import read_mat
+from deepscope.data.usps import read_libsvm
 from deepscope.session import Session
 from fuzz.mutations import EXTREME, damaged
 from fuzz.target import Mutation, Target, damage
@@ -49,6 +52,24 @@ def _sane_digits(answer: Any) -> str:
         if images.shape != (len(labels), 28, 28) or (len(labels) and not 0 <= labels.min() <= labels.max() <= 9):
             return "digits that are none"
     return ""
+
+
+def _build_other_digits(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = (" ".join(f"{at}:{value:.3f}" for at, value in enumerate(rng.uniform(-1, 1, 256), 1)) for _ in range(6))
+    (folder / "usps.bz2").write_bytes(bz2.compress("\n".join(f"{n} {row}" for n, row in enumerate(rows, 5)).encode()))
+    images, labels = rng.integers(0, 256, (32, 32, 3, 4), dtype=np.uint8), np.array([[1], [5], [9], [10]], np.uint8)
+    for name, packed in (("plain.mat", False), ("packed.mat", True)):
+        savemat(folder / name, {"X": images, "y": labels}, do_compression=packed)
+
+
+def _read_other_digits(folder: Path) -> Any:
+    found = [read_libsvm(folder / "usps.bz2"), read_mat(folder / "plain.mat"), read_mat(folder / "packed.mat")]
+    return [(digits.images, digits.labels) for digits in found]
+
+
+def _sane_other_digits(answer: Any) -> str:
+    return _sane_digits([(images if images.ndim == 3 else images[:, 0], labels) for images, labels in answer])
 
 
 def _packed_lies(rng: Random, folder: Path) -> None:
@@ -256,6 +277,15 @@ TARGETS = [
         _sane_digits,
         memory=128,
         inputs=400,
+    ),
+    Target(
+        "other-digits",
+        _build_other_digits,
+        _read_other_digits,
+        (damage("*.bz2", "*.mat", same=False),),
+        _sane_other_digits,
+        memory=256,
+        inputs=100,
     ),
     *map(_archive, ("zip", "tgz", "txz", "tbz")),
 ]
