@@ -36,8 +36,7 @@ class Recipe:
         augment: augment all images that the discriminator sees: by "diffaugment" (colour and translation of each image,
             Zhao et al. 2020), by "ada" (the same with a probability that follows the discriminator's overfitting,
             Karras et al. 2020), or "none". "auto" is "diffaugment" below 10,000 training images.
-        cutout: where images are augmented, also cover a square of each, as DiffAugment was published. Samples of
-            photographs then show grey areas.
+        cutout: where images are augmented, also cover a square of each, as DiffAugment was published.
         average: decay of the moving average of the generator, which makes the images; 0 uses the last weights.
     """
 
