@@ -56,7 +56,7 @@ def measure(arguments: argparse.Namespace, augment: str, seed: int) -> dict[str,
     trained = train_gan(
         pictures,
         architecture=architecture,
-        recipe=replace(recipe, augment=augment, r1_last=arguments.r1_last),  # type: ignore[arg-type]
+        recipe=replace(recipe, augment=augment, cutout=arguments.cutout, r1_last=arguments.r1_last),  # type: ignore[arg-type]
         conditional=not arguments.unconditional,
         folder=arguments.out / f"{augment}-{seed}" if arguments.out else None,
         session=session,
@@ -80,6 +80,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=300)
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--r1-last", type=float, default=0.05)
+    parser.add_argument("--cutout", action="store_true", help="also cover a part of each image")
     parser.add_argument("--unconditional", action="store_true")
     parser.add_argument("--test", action="store_true", help="measure by the test digits")
     parser.add_argument("--first-seed", type=int, default=0)

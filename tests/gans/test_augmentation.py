@@ -60,7 +60,7 @@ def plain(image: Tensor, drawn: Transform, row: int) -> Tensor:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_transforms_are_those_of_a_plain_loop_and_so_are_their_gradients(channels: int) -> None:
-    drawn = Transform.drawn(6, SIDE, 0.8, rng())
+    drawn = Transform.drawn(6, SIDE, 0.8, rng(), cutout=True)
     assert drawn.shift.any() and (drawn.cutout < SIDE).any() and (drawn.cutout == SIDE).any()
     weights = torch.randn(6, channels, SIDE, SIDE, generator=rng(2))
     results = []
@@ -76,18 +76,19 @@ def test_transforms_are_those_of_a_plain_loop_and_so_are_their_gradients(channel
 
 def test_with_a_probability_of_0_nothing_is_changed_and_with_1_every_image_is() -> None:
     x = images(8)
-    assert torch.equal(Transform.drawn(8, SIDE, 0.0, rng())(x), x)
+    assert torch.equal(Transform.drawn(8, SIDE, 0.0, rng(), cutout=True)(x), x)
     assert (Transform.drawn(8, SIDE, 1.0, rng())(x) != x).flatten(1).any(1).all()
 
 
 def test_random_numbers_are_those_of_the_publication() -> None:
-    drawn = Transform.drawn(20_000, 32, 1.0, rng())
+    drawn = Transform.drawn(20_000, 32, 1.0, rng(), cutout=True)
+    assert (Transform.drawn(20, 32, 1.0, rng()).cutout == 32).all()  # far outside: none unless asked for
     for values, low, high in ((drawn.brightness, -0.5, 0.5), (drawn.saturation, 0, 2), (drawn.contrast, 0.5, 1.5)):
         quantiles = torch.quantile(values, torch.linspace(0, 1, 5))
         torch.testing.assert_close(quantiles, torch.linspace(low, high, 5), atol=0.03, rtol=0)
     assert drawn.shift.unique().tolist() == list(range(-4, 5))
     assert drawn.cutout.unique().tolist() == list(range(-8, 25))
-    half = Transform.drawn(20_000, 32, 0.5, rng())
+    half = Transform.drawn(20_000, 32, 0.5, rng(), cutout=True)
     assert float((half.brightness != 0).float().mean()) == pytest.approx(0.5, abs=0.02)
     assert float((half.cutout[:, 0] < 32).float().mean()) == pytest.approx(0.5, abs=0.02)
 
@@ -113,12 +114,12 @@ def test_every_image_that_the_discriminator_sees_is_transformed_by_numbers_of_it
 ) -> None:
     drawn, seen, kept = [], [], Transform.drawn
 
-    def watched(count: int, side: int, probability: float, rng: torch.Generator) -> Transform:
-        drawn.append(((count, side, probability), kept(count, side, probability, rng)))
+    def watched(count: int, side: int, probability: float, rng: torch.Generator, *, cutout: bool) -> Transform:
+        drawn.append(((count, side, probability, cutout), kept(count, side, probability, rng, cutout=cutout)))
         return drawn[-1][1]
 
     monkeypatch.setattr(Transform, "drawn", watched)
-    step = step_of(Augmentation("diffaugment"), Recipe(batch_size=4, r1=1.0))
+    step = step_of(Augmentation("diffaugment", cutout=True), Recipe(batch_size=4, r1=1.0))
     step.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().clone()))
     twin = copy.deepcopy(step.generator)
     moment = Moment(0, 10, Session(quiet=True))
@@ -126,7 +127,7 @@ def test_every_image_that_the_discriminator_sees_is_transformed_by_numbers_of_it
     real = batch()[0][0].float() / 127.5 - 1
     fake = twin(torch.randn(4, 3, generator=moment.rng("z", "0")), torch.zeros(4, dtype=torch.int64)).detach()
     # real images, generated images, the penalty on the same real images, and the generator's update
-    assert [about for about, _ in drawn] == [(4, SIDE, 1.0)] * 3
+    assert [about for about, _ in drawn] == [(4, SIDE, 1.0, True)] * 3
     (_, first), (_, second), (_, third) = drawn
     for found, expected in zip(seen, (first(real), second(fake), first(real), third(fake)), strict=True):
         torch.testing.assert_close(found, expected)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from deepscope.commands.gan_evaluate import GanEvaluate
 from deepscope.commands.gan_grid import GanGrid
@@ -18,7 +19,7 @@ from deepscope.commands.gan_interpolate import GanInterpolate
 from deepscope.commands.gan_sample import GanSample
 from deepscope.data.mnist import MnistExtract
 from deepscope.errors import DeepscopeError
-from deepscope.gans import evaluation, fitting, load, load_pictures, stacked
+from deepscope.gans import evaluate_images, evaluation, fitting, load, load_pictures, stacked
 from deepscope.gans.evaluation import material
 from deepscope.results import Animation, ImageGrid, Note
 from deepscope.session import Session
@@ -159,6 +160,41 @@ def test_photographs_of_64_pixels_are_generated_and_measured(tmp_path: Path, mon
     assert expected == found.metrics.keys()
     made = GanSample(tmp_path / "out", count=2, label="forest").run(session()).arrays["images"]
     assert made.shape == (2, 64, 64, 3)
+
+
+def test_images_of_another_generator_are_measured_too(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        evaluation, "bundled_features", lambda _: lambda images: images[:, 0, ::9, ::9].flatten(1).float()
+    )
+    real = photographs(tmp_path / "real", ("coast", "forest"), count=40, size=(70, 64))
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    train = load_pictures(str(real), 32, Session()).train.images
+    for row in range(12):
+        Image.fromarray(train[row].permute(1, 2, 0).numpy()).save(copies / f"{row}.png")
+    found = GanEvaluate(copies, data=str(real), side=32).run(session())
+    assert {"bundled-fid", "bundled-fid-floor", "precision", "recall", "memorised"} <= found.metrics.keys()
+    assert found.metrics["memorised"] == 1 and "fidelity" not in found.metrics
+    with pytest.raises(DeepscopeError, match="data is needed"):
+        GanEvaluate(copies).run(session())
+    with pytest.raises(DeepscopeError, match="side is for a folder of images"):
+        GanEvaluate(runs / "plain", side=32).run(session())
+
+
+def test_grey_images_are_compared_with_coloured_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        evaluation, "bundled_features", lambda _: lambda images: images[:, :, ::9, ::9].flatten(1).float()
+    )
+    coloured = photographs(tmp_path / "real", ("a",), count=45)
+    grey = [Image.open(path).convert("L") for path in sorted((coloured / "a").iterdir())[:40]]
+    first = evaluate_images(grey, str(coloured / "a"), side=32)
+    assert first.samples.shape[1] == first.nearest.shape[1] == 3 and first.gan is None
+    second = evaluate_images(str(coloured / "a"), grey, side=32)
+    assert second.samples.shape[1] == second.nearest.shape[1] == 3
+    with pytest.raises(DeepscopeError, match="5 generated images are too few"):
+        evaluate_images(grey[:5], str(coloured / "a"), side=32)
 
 
 def test_a_thousand_modes(runs: Path, tmp_path: Path) -> None:

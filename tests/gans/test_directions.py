@@ -81,12 +81,13 @@ def test_images_are_those_of_the_moved_z() -> None:
             assert difference <= 1  # one pass over all offsets rounds otherwise
     assert found.changes[:, 2].tolist() == [0, 0, 0] and (found.changes[:, [0, 4]] > 0).all()
     assert len({len(column) for column in found.columns().values()}) == 1
+    assert len(latent_directions(gan, count=9, samples=1, steps=3).vectors) == 4  # z has no more
 
 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"count": 5}, "count must be from 1 to 4, the dimensions of z"),
+        ({"count": 0}, "count must be at least 1"),
         ({"steps": 4}, "steps must be odd"),
         ({"reach": 0.0}, "reach must be above 0"),
         ({"samples": 0}, "samples must be at least 1"),

@@ -27,7 +27,7 @@ class GanDirections(Command):
     Attributes:
         folder: the folder that `gan train` wrote.
         method: "sefa" reads the directions from the first layer's weights; "pca" finds them in its outputs.
-        count: number of directions, strongest first.
+        count: directions at most, strongest first; there are as many as z has dimensions.
         samples: images that move together.
         reach: how far a slider moves z, in standard deviations.
         steps: places of a slider; odd.

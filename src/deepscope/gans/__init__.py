@@ -3,7 +3,7 @@
 from deepscope.gans.architecture import Architecture
 from deepscope.gans.clusters import clusters
 from deepscope.gans.directions import LatentDirections, latent_directions
-from deepscope.gans.evaluation import GANEvaluation, evaluate_gan
+from deepscope.gans.evaluation import GANEvaluation, evaluate_gan, evaluate_images
 from deepscope.gans.evaluator_training import TrainedEvaluator, train_evaluator
 from deepscope.gans.fitting import TrainedGAN, train_gan
 from deepscope.gans.grid import ClassGrid, class_grid
@@ -14,7 +14,7 @@ from deepscope.gans.pictures import DIGITS, Labelled, Pictures, load_pictures, s
 from deepscope.gans.recipe import Recipe, r1_regularised
 from deepscope.gans.samples import Interpolation, Samples, interpolate, sample
 from deepscope.gans.sampling import balanced, calibrate, drawn, generate, great_circle, latents
-from deepscope.gans.saved import GAN, load, save
+from deepscope.gans.saved import GAN, holds_generator, load, save
 from deepscope.gans.sheets import Sheets, sheet
 from deepscope.gans.stability import diagnose, diversity
 from deepscope.gans.step import GANBatches, GANStep
@@ -53,9 +53,11 @@ __all__ = [
     "diversity",
     "drawn",
     "evaluate_gan",
+    "evaluate_images",
     "generate",
     "gradient_penalty",
     "great_circle",
+    "holds_generator",
     "interpolate",
     "latent_directions",
     "latents",

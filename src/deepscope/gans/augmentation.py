@@ -51,7 +51,9 @@ class Transform:
     cutout: Tensor
 
     @classmethod
-    def drawn(cls, count: int, side: int, probability: float, rng: torch.Generator) -> Transform:
+    def drawn(
+        cls, count: int, side: int, probability: float, rng: torch.Generator, *, cutout: bool = False
+    ) -> Transform:
         """Colour, translation and cutout as in DiffAugment (Zhao et al. 2020), each with a probability per image."""
 
         def applied() -> Tensor:
@@ -70,7 +72,7 @@ class Transform:
             torch.where(colour, uniform(0, 2), 1),
             torch.where(colour, uniform(0.5, 1.5), 1),
             torch.where(moved[:, None], shift, 0),
-            torch.where(cut[:, None], corner, side),
+            torch.where(cut[:, None] & cutout, corner, side),
         )
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -111,23 +113,25 @@ class Augmentation(nn.Module):
     Args:
         kind: "diffaugment" applies each transform to every image; "ada" starts at a probability of 0 and raises it
             while the discriminator overfits (Karras et al. 2020).
+        cutout: also cover a part of each image.
     """
 
     probability: Tensor
 
-    def __init__(self, kind: Literal["diffaugment", "ada"]) -> None:
+    def __init__(self, kind: Literal["diffaugment", "ada"], *, cutout: bool = False) -> None:
         super().__init__()
-        self.adaptive = kind == "ada"
+        self.adaptive, self.cutout = kind == "ada", cutout
         self.register_buffer("probability", torch.tensor(0.0 if self.adaptive else 1.0))
 
     @classmethod
-    def of(cls, augment: Augment) -> Augmentation | None:
+    def of(cls, augment: Augment, *, cutout: bool) -> Augmentation | None:
         """The augmentation of a choice that `chosen` has made; None for "none"."""
-        return cls(augment) if augment in ("diffaugment", "ada") else None
+        return cls(augment, cutout=cutout) if augment in ("diffaugment", "ada") else None
 
     def forward(self, images: Tensor, rng: torch.Generator) -> Tensor:
         """(N, C, H, W) in [-1, 1] -> the same shape, transformed by what `rng` draws."""
-        return Transform.drawn(len(images), images.shape[-1], float(self.probability), rng)(images)
+        drawn = Transform.drawn(len(images), images.shape[-1], float(self.probability), rng, cutout=self.cutout)
+        return drawn(images)
 
     @torch.no_grad()
     def adapt(self, real: Tensor) -> None:

@@ -110,7 +110,7 @@ def latent_directions(  # noqa: PLR0913 - its settings are keywords
         method: "sefa" takes the eigenvectors of A^T A, where A are the first layer's weights of z (Shen and Zhou 2021);
             "pca" the principal components of the first layer's outputs after batch normalisation, each mapped back to z
             by regression (GANSpace, Harkonen et al. 2020).
-        count: directions, strongest first.
+        count: directions at most, strongest first; there are as many as z has dimensions.
         samples: images at each offset.
         reach: largest offset, in standard deviations of z.
         steps: offsets from -reach to reach; odd, so that one of them is 0.
@@ -134,7 +134,8 @@ def latent_directions(  # noqa: PLR0913 - its settings are keywords
     """
     session = Session.of(session, seed=seed)
     gan = opened(gan, session)
-    _check(gan, count, samples, reach, steps)
+    _check(count, samples, reach, steps)
+    count = min(count, gan.generator.latent)
     rng = session.rng("directions")
     if method == "sefa":
         vectors, shares = sefa(gan.generator.start.weight[:, : gan.generator.latent].detach().cpu(), count)
@@ -201,9 +202,9 @@ def _first_outputs(generator: Generator, z: Tensor) -> Tensor:
     return outputs
 
 
-def _check(gan: GAN, count: int, samples: int, reach: float, steps: int) -> None:
-    if not 1 <= count <= gan.generator.latent:
-        raise SettingError("count", f"must be from 1 to {gan.generator.latent}, the dimensions of z", got=count)
+def _check(count: int, samples: int, reach: float, steps: int) -> None:
+    if count < 1:
+        raise SettingError("count", "must be at least 1", got=count)
     if samples < 1:
         raise SettingError("samples", "must be at least 1", got=samples)
     if not reach > 0:

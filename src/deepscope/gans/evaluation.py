@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from deepscope.errors import DataError, DeepscopeError, SettingError
-from deepscope.gans.pictures import DIGITS, Labelled, Pictures, load_pictures
+from deepscope.gans.pictures import DIGITS, Labelled, Pictures, load_pictures, read_all
 from deepscope.gans.quality import (
     Evaluator,
     bundled_features,
@@ -33,25 +34,27 @@ _SHOWN = 8
 
 @dataclass(frozen=True, eq=False)
 class GANEvaluation(Presented):
-    """The quality of a generator's images.
+    """The quality of generated images.
 
     Attributes:
-        gan: the generator.
+        name: of the generator, or of the images.
         metrics: by name; "NAME/real" and "NAME-floor" are the values of real images in place of samples.
         evaluated: whether an evaluator knew these images; without one, classes are not recognised.
         missing: why other metrics are not measured, a sentence each.
         samples: (N, C, H, W) uint8 of the samples that are nearest to a training image.
         nearest: (N, C, H, W) uint8 of these training images.
         distances: (N,) root mean square differences, pixels in [0, 1].
+        gan: the generator; None where its images alone were given.
     """
 
-    gan: GAN
+    name: str
     metrics: Mapping[str, float]
     evaluated: bool
     missing: tuple[str, ...]
     samples: Tensor
     nearest: Tensor
     distances: Tensor
+    gan: GAN | None = None
 
     def columns(self) -> Mapping[str, Sequence[Any]]:
         """One row per metric, with the value of real images."""
@@ -115,16 +118,78 @@ def evaluate_gan(
     pictures, expert = material(gan, data, evaluator, session)
     made = draw(gan, pictures, samples, session)
     metrics, missing = measure(gan, pictures, made, expert, session, score_epochs=score_epochs)
+    return _evaluation(gan.name, metrics, missing, made, pictures, evaluated=expert is not None, gan=gan)
+
+
+def evaluate_images(
+    made: Images,
+    data: Images | Pictures,
+    *,
+    side: int = 64,
+    evaluator: Evaluator | str | Path | None = None,
+    seed: int = 0,
+    session: Session | None = None,
+) -> GANEvaluation:
+    """Measure images that any generator made, as `evaluate_gan` measures its own.
+
+    Args:
+        made: a folder of generated images, or images in memory.
+        data: what the generator was trained on: its held-out images are compared with, its training images are what
+            the generator may have memorised.
+        side: to which all images are cropped and resized; 32 for digits.
+        evaluator: as for `evaluate_gan`.
+        seed: of the training images that give each metric's bound.
+        session: device, precision and progress; its own seed counts where it is given.
+
+    Raises:
+        SettingError: a setting is out of range.
+        DataError: there are too few images.
+
+    Example:
+        >>> from deepscope.gans import evaluate_images, load_pictures
+        >>> from deepscope.session import Session
+        >>> digits = load_pictures("mnist-extract", 32, Session())
+        >>> made = [image.expand(3, -1, -1) / 255 for image in digits.test.images[:40]]
+        >>> evaluate_images(made, digits, side=32).metrics["memorised"] < 0.2
+        True
+    """
+    session = Session.of(session, seed=seed)
+    pictures = load_pictures(data, side, session)
+    images = read_all(made, side)
+    if len(images) < _FEWEST:
+        raise DataError(f"{len(images)} generated images are too few: at least {_FEWEST} are needed")
+    if images.shape[1] != pictures.channels:  # grey images on one side, coloured ones on the other
+        images, pictures = images.expand(-1, 3, -1, -1), pictures.in_colour()
+    found = fitting_evaluator(evaluator, pictures)
+    expert = found.to(session.device) if found else None
+    samples = Labelled(images, torch.zeros(len(images), dtype=torch.int64))
+    metrics, missing = _measured(samples, pictures, expert, session, conditional=False, stacked=False)
+    name = str(made) if isinstance(made, (str, Path)) else "the images"
+    return _evaluation(name, metrics, missing, samples, pictures, evaluated=expert is not None)
+
+
+def _evaluation(
+    name: str,
+    metrics: dict[str, float],
+    missing: list[str],
+    made: Labelled,
+    pictures: Pictures,
+    *,
+    evaluated: bool,
+    gan: GAN | None = None,
+) -> GANEvaluation:
+    """The metrics, with memorisation and the samples that are nearest to a training image."""
     metrics["memorised"], near = novelty(made, pictures)
     closest = near.distances.argsort()[:_SHOWN]
     return GANEvaluation(
-        gan,
+        name,
         metrics,
-        expert is not None,
+        evaluated,
         tuple(missing),
         made.images[closest],
         pictures.train.images[near.rows[closest]],
         near.distances[closest],
+        gan,
     )
 
 
@@ -163,13 +228,29 @@ def measure(
     folder: Path | None = None,
 ) -> tuple[dict[str, float], list[str]]:
     """All metrics that can be measured here, and why others cannot, a sentence each."""
+    metrics, missing = _measured(samples, pictures, evaluator, session, conditional=gan.labelled, stacked=gan.stacked)
+    if gan.labelled and score_epochs:
+        metrics |= classification_accuracy_score(gan, pictures, epochs=score_epochs, session=session, folder=folder)
+    return metrics, missing
+
+
+def _measured(
+    samples: Labelled,
+    pictures: Pictures,
+    evaluator: Evaluator | None,
+    session: Session,
+    *,
+    conditional: bool,
+    stacked: bool,
+) -> tuple[dict[str, float], list[str]]:
+    """The metrics of images alone."""
     metrics: dict[str, float] = {}
     missing: list[str] = []
     if evaluator is None:
         metrics |= likeness("bundled", bundled_features(session), samples.images, pictures, session)
     else:
-        metrics |= variety(evaluator, samples, pictures, conditional=gan.labelled)
-        if not gan.stacked:
+        metrics |= variety(evaluator, samples, pictures, conditional=conditional)
+        if not stacked:
             name = "digit" if pictures.classes == DIGITS else "judge"
             metrics |= likeness(name, evaluator.features, samples.images, pictures, session)
     try:
@@ -177,6 +258,4 @@ def measure(
         metrics |= {name: value for name, value in found.items() if name.startswith("inception")}
     except DeepscopeError as error:
         missing.append(f"{error}.")
-    if gan.labelled and score_epochs:
-        metrics |= classification_accuracy_score(gan, pictures, epochs=score_epochs, session=session, folder=folder)
     return metrics, missing

@@ -227,7 +227,7 @@ def _networks(plan: _Plan, architecture: Architecture, channels: int, recipe: Re
         torch.manual_seed(session.rng("networks").initial_seed())
         generator = Generator(architecture, channels, len(plan.names))
         discriminator = Discriminator(architecture, channels, len(plan.names))
-    return GANStep(generator, discriminator, recipe, Augmentation.of(recipe.augment))
+    return GANStep(generator, discriminator, recipe, Augmentation.of(recipe.augment, cutout=recipe.cutout))
 
 
 def _measure(

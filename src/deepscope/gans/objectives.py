@@ -25,6 +25,7 @@ class Objective(Registered):
         "beta2",
         "clusters",
         "conditional",
+        "cutout",
         "data",
         "discriminator_steps",
         "discriminator_width",

@@ -77,6 +77,11 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.train)
 
+    def in_colour(self) -> Pictures:
+        """The same with three channels."""
+        train, test = (Labelled(part.images.expand(-1, 3, -1, -1), part.labels) for part in (self.train, self.test))
+        return replace(self, train=train, test=test)
+
     @property
     def side(self) -> int:
         """Side of the images in pixels."""
@@ -155,6 +160,18 @@ def _given(data: Images, side: int) -> Pictures:
     parts = [_read([sources[row] for row in rows], numbers[rows], side) for rows in (train, test)]
     (learnt, remarks), (held_out, _) = parts
     return Pictures("images", tuple(map(str, classes)), learnt, held_out, remarks)
+
+
+def read_all(data: Images, side: int) -> Tensor:
+    """All images of a folder, or in memory: (N, C, H, W) uint8, cropped and resized as by `load_pictures`.
+
+    Raises:
+        DataError: there are fewer than two.
+    """
+    folder = isinstance(data, (str, Path))
+    sources = Photographs.below(Path(data)).paths if folder else [item.source for item in gather(data).items]
+    found, _ = _read(sources, np.zeros(len(sources), dtype=np.int64), side)
+    return _grey(Pictures("images", (), found, found)).train.images
 
 
 def _unlabelled(name: str, sources: Sequence[images.Source | Tensor], side: int) -> Pictures:

@@ -33,9 +33,10 @@ class Recipe:
             steps with 16 times the weight (Karras et al. 2020).
         r1_last: the weight to which it falls, by the same factor each step, over the first 1872 steps: strong while
             the discriminator would win, weak once fine differences matter. By default it stays constant.
-        augment: augment all images that the discriminator sees: by "diffaugment" (colour, translation and cutout of
-            each image, Zhao et al. 2020), by "ada" (the same with a probability that follows the discriminator's
-            overfitting, Karras et al. 2020), or "none". "auto" is "diffaugment" below 10,000 training images.
+        augment: augment all images that the discriminator sees: by "diffaugment" (colour and translation of each image,
+            Zhao et al. 2020), by "ada" (the same with a probability that follows the discriminator's overfitting,
+            Karras et al. 2020), or "none". "auto" is "diffaugment" below 10,000 training images.
+        cutout: where images are augmented, also cover a square of each, as DiffAugment was published.
         average: decay of the moving average of the generator, which makes the images; 0 uses the last weights.
     """
 
@@ -50,6 +51,7 @@ class Recipe:
     r1: float = 0.0
     r1_last: float | None = None
     augment: Augment = "auto"
+    cutout: bool = False
     average: float = 0.995
 
     def require_trainable(self, architecture: Architecture) -> None:
@@ -78,7 +80,7 @@ class Recipe:
 
     def recorded(self) -> dict[str, Any]:
         """What a checkpoint says of it, ready for JSON; those of versions without augmentation say nothing of that."""
-        left_out = {"epochs", *(("augment",) if self.augment == "none" else ())}
+        left_out = {"epochs", *(("augment", "cutout") if self.augment == "none" else ())}
         return {name: plain_value(value) for name, value in vars(self).items() if name not in left_out}
 
     def r1_at(self, step: int) -> float:

@@ -121,6 +121,11 @@ def load(folder: str | Path) -> GAN:
         )
 
 
+def holds_generator(folder: Path) -> bool:
+    """Whether a folder is one that `gan train` wrote to."""
+    return (folder / GENERATOR.description).is_file()
+
+
 def opened(gan: GAN | str | Path, session: Session) -> GAN:
     """A generator, or the one in a folder, on the session's device.
 

@@ -7,7 +7,7 @@ import torch
 from deepscope.gans import GANEvaluation
 from deepscope.presenters.gan_figures import cells, generated_by
 from deepscope.render import presents
-from deepscope.results import Column, ImageGrid, Note, Result, Table
+from deepscope.results import Column, ImageGrid, Note, Provenance, Result, Table
 
 
 @presents(GANEvaluation)
@@ -15,10 +15,10 @@ def present(found: GANEvaluation) -> Result:
     """All metrics, and the nearest training images."""
     missing = [*(() if found.evaluated else (_NO_EVALUATOR,)), *found.missing]
     return Result(
-        title=f"Quality of the images of {found.gan.name}",
+        title=f"Quality of the images of {found.name}",
         metrics=dict(found.metrics),
         blocks=(_table(found), *(Note(text, "Not measured", "warning") for text in missing), _nearest(found)),
-        provenance=generated_by(found.gan),
+        provenance=generated_by(found.gan) if found.gan else Provenance(data=found.name),
     )
 
 

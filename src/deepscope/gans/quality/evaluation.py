@@ -40,7 +40,10 @@ def likeness(name: str, features: Features, samples: Tensor, pictures: Pictures,
     "NAME-fid-floor", "precision/real" and "recall/real" are what training images in the samples' place get.
     """
     count = min(len(samples), len(pictures.test))
-    real, fake = features(pictures.test.images[:count]), features(samples[:count])
+    held_out = pictures.test  # in the order of its classes: a part of it is drawn
+    if count < len(held_out):
+        held_out = held_out.some(count, session.rng("held out", "part"))
+    real, fake = features(held_out.images), features(samples[:count])
     other = features(pictures.train.some(count, session.rng("floor")).images)
     precision, recall = precision_recall(real[:_MANIFOLD], fake[:_MANIFOLD])
     best = precision_recall(real[:_MANIFOLD], other[:_MANIFOLD])
