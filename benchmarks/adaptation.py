@@ -165,7 +165,7 @@ def main() -> None:
                 if repeat:  # the first of each is a warm-up
                     times[side].append(time.perf_counter() - start)
         plain, ours = (statistics.median(seconds) for seconds in times.values())
-        ratios |= ratio(f"ratio/{recipe_name}/epoch", times["plain"], times["deepscope"])
+        ratios |= ratio(f"ratio/adaptation/{recipe_name}/epoch", times["plain"], times["deepscope"])
         if not arguments.json:
             print(f"{recipe_name}: plain {plain:.2f} s, deepscope {ours:.2f} s, ratio {plain / ours:.2f}")
     if arguments.json:

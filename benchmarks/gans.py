@@ -5,7 +5,7 @@ python benchmarks/gans.py [--images 25600] [--width 64] [--repeats 3] [--workers
 The plain loop is the example's: a DataLoader with a transform an image, float32, three backward passes that all
 leave gradients in both networks. Both sides train the same networks on the same digits with the same threads, by turns,
 in one process; ratios are plain / deepscope of the medians, so above 1 deepscope is faster. The floor is the counted
-operations of deepscope's step at the speed of one large matrix product in the same precision; its ratio is
+operations of deepscope's step at the speed of one large matrix product in the same precision; its figure is
 deepscope / floor, and 1 could not be beaten. The default is long enough for `--precision auto` to measure and choose.
 """
 
@@ -162,10 +162,10 @@ def measure(images: int, width: int, repeats: int, workers: int, session: Sessio
     halved = session.precision == "bfloat16" or "torch-bfloat16" in session.engines
     floor = steps * operations(width, data) / operations_a_second("bfloat16" if halved else "float32")
     return {
-        "images-a-second/deepscope": steps * BATCH / mine,
-        "images-a-second/plain": steps * BATCH / theirs,
-        **ratio("ratio/time", *([pair[side] for pair in times] for side in (1, 0))),
-        "ratio/floor": mine / floor,
+        "images-per-second/deepscope": steps * BATCH / mine,
+        "images-per-second/plain": steps * BATCH / theirs,
+        **ratio("ratio/gan/epoch", *([pair[side] for pair in times] for side in (1, 0))),
+        "times-of-floor/gan/epoch": mine / floor,
     }
 
 

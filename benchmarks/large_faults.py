@@ -8,6 +8,7 @@ The parts of an undisturbed run in one process are computed first. Names of part
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import subprocess
@@ -63,8 +64,10 @@ def kill_programs(given: argparse.Namespace, place: Path, wanted: list[str]) -> 
         until = random.randrange(len(wanted))
         while job.poll() is None and len(parts(out)) < until:
             time.sleep(0.05)
-        started = job.children(recursive=True) if job.poll() is None else []
-        job.kill()
+        started = []
+        with contextlib.suppress(psutil.NoSuchProcess):  # where the job was quicker
+            started = job.children(recursive=True)
+            job.kill()
         job.wait()
         had, left = len(parts(out)), list[int]()
         again = psutil.Popen(line(given, out, "--workers", "2"), stdout=subprocess.DEVNULL)

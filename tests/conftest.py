@@ -18,6 +18,16 @@ hypothesis.settings.register_profile("deepscope", deadline=None)  # a busy machi
 hypothesis.settings.load_profile("deepscope")
 torch.set_num_threads(min(torch.get_num_threads(), 2))
 
+_REPEATING = {"contracts", "fuzz"}
+"""Folders whose tests run the same code over every method, network or damaged file."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Coverage counts what the tests of each package reach: measuring the others too would take them a fifth longer."""
+    for item in items:
+        if item.path.parent.name in _REPEATING:
+            item.add_marker("no_cover")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_command_line() -> Iterator[None]:

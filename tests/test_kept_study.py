@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from deepscope import render
-from deepscope.results import Animation, ImageGrid, Picture, Provenance, Result
+from deepscope.results import Animation, Curves, ImageGrid, Picture, Provenance, Result, Series
 from deepscope.studies import Answer, answers
 
 CHECKOUT = Path(__file__).parent.parent
@@ -105,6 +105,21 @@ def test_a_report_is_reduced_and_written_out(tool: ModuleType, tmp_path: Path, m
     assert tool.with_measured(written, table) == written
     with pytest.raises(ValueError, match="lacks the lines"):
         tool.with_measured("nothing", table)
+
+
+def test_curves_are_drawn_again_from_their_kept_numbers(tool: ModuleType, tmp_path: Path) -> None:
+    rng, steps = np.random.default_rng(0), np.arange(500.0)
+    losses = tuple(Series(name, steps, rng.normal(size=500), low=steps - 1, high=steps) for name in "abc")
+    shown = Curves(losses, "step", "loss", title="Loss", x_scale="linear", references=(("published", 0.5),))
+    picture = ImageGrid(((Picture(rng.integers(0, 255, (300, 300, 3), dtype=np.uint8)),),), title="A picture")
+    render.save(Result("One", blocks=(picture, shown)), tmp_path / "report" / "studies" / "generation")
+    tool.keep(tmp_path / "report", tmp_path / "kept")
+    kept = tmp_path / "kept" / "generation"
+    before = {path.name: path.read_bytes() for path in kept.glob("*.webp")}
+    assert (kept / "curves.npz").stat().st_size < 200_000
+    (kept / "02-loss.webp").write_bytes(b"of an old style")
+    assert tool.redraw(tmp_path / "kept") == [kept / "02-loss.webp"]
+    assert {path.name: path.read_bytes() for path in kept.glob("*.webp")} == before
 
 
 def test_the_full_runs_of_the_report_s_page_are_the_kept_results(tool: ModuleType) -> None:

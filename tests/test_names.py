@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepscope.errors import nearest
-from deepscope.names import Names, distinct, plain
+from deepscope.names import Names, distinct, plain, short
 
 SPELLINGS = st.sampled_from(["Dog", "dog", "DOG", "type-1", "type_1", "type 1", "caf\u00e9", "cafe\u0301", "CAF\u00c9"])
 
@@ -25,6 +25,11 @@ def test_unicode_composition_is_told_from_case() -> None:
     assert Names([composed, apart]).places(apart) == [1]
     assert Names([composed.upper(), composed]).places(apart) == [1]
     assert Names(["\ufb01sh"]).places("fish") == [0]  # a ligature
+
+
+def test_a_path_is_shortened_and_a_name_is_not() -> None:
+    names = ["/tmp/models/mine", "models/mine.pt", "mine", "hf:google/vit-base", "timm:resnet18", "/"]
+    assert [short(name) for name in names] == ["mine", "mine.pt", "mine", "hf:google/vit-base", "timm:resnet18", "/"]
 
 
 def test_two_names_never_share_a_place() -> None:

@@ -1,9 +1,10 @@
 """Keep a report's results in the repository: `python tools/keep_study.py REPORT`.
 
-Copies each study's result.json from REPORT/studies to docs/experiments/kept/NAME, with its figures as small WebP files,
-and writes the tables in README.md and in each chapter's page of docs/experiments from everything that is kept there.
-What the report's page shows of these runs goes to src/deepscope/report/full-runs. Without REPORT, it only writes the
-tables and these.
+Copies each study's result.json from REPORT/studies to docs/experiments/kept/NAME, with its figures as small WebP files
+and the numbers of its curves as curves.npz, and writes the tables in README.md and in each chapter's page of
+docs/experiments from everything that is kept there. What the report's page shows of these runs goes to
+src/deepscope/report/full-runs. Without REPORT, it only writes the tables and these; with --redraw it first draws every
+curve whose numbers are kept again.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, cast, get_args
 
+import numpy as np
 from PIL import Image
 
 from deepscope.files import atomic
-from deepscope.records import FOLDER
-from deepscope.render.json import text
+from deepscope.records import ARRAYS, FOLDER
+from deepscope.render import figure_files, plots
+from deepscope.render.json import Arrays, decode, text
 from deepscope.report.full_runs import FOLDER as SHIPPED
 from deepscope.results import Result
 from deepscope.studies import Study
@@ -50,6 +53,8 @@ _HEADLINES = (
     ("generation", "6. the conditional DCGAN"),
 )
 """Study and question of each row of the README."""
+_CURVES, _KEPT_TYPE = "curves.npz", np.float32
+"""The file of the numbers of curves, and their type: seven digits are more than a figure shows."""
 _SIZE, _QUALITY = (960, 4000), 70
 """Pixels that a kept figure is at most wide and high, and its WebP quality."""
 _SHIPPED = (960, 720)
@@ -104,6 +109,46 @@ def keep(report: Path, study: Path) -> None:
             about.pop(key, None)
         with atomic(target / "result.json") as temporary:
             temporary.write_text(_OUT.sub(r"\1", text(about)) + "\n", encoding="utf-8")
+        keep_curves(about, source / ARRAYS, target / _CURVES)
+
+
+def keep_curves(document: dict[str, Any], source: Path, target: Path) -> None:
+    """Keep the numbers of a result's curves, without which they could not be drawn again."""
+    names = [name for block in document["blocks"] if block["type"] == "Curves" for name in _arrays(block)]
+    if names:
+        with np.load(source) as arrays, atomic(target) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **{name: arrays[name].astype(_KEPT_TYPE) for name in names})
+
+
+def _arrays(value: Any) -> dict[str, str]:
+    """The names of all arrays below a part of a result.json, with their types."""
+    if isinstance(value, list):
+        return {name: kind for item in value for name, kind in _arrays(item).items()}
+    if not isinstance(value, dict):
+        return {}
+    if "array" in value:
+        return {value["array"]: value["dtype"]}
+    return _arrays(list(value.values()))
+
+
+def redraw(study: Path) -> list[Path]:
+    """Draw the curves of the kept studies whose numbers are kept; returns the figures."""
+    drawn = list[Path]()
+    for path in sorted(study.glob(f"*/{_CURVES}")):
+        document = json.loads((path.parent / "result.json").read_text(encoding="utf-8"))
+        with np.load(path) as kept:
+            arrays: Arrays = {n: kept[n].astype(kind) for n, kind in _arrays(document["blocks"]).items() if n in kept}
+        for place, block in enumerate(document["blocks"], 1):
+            if block["type"] == "Curves" and arrays.keys() >= _arrays(block).keys():
+                one = decode({**document, "blocks": [block]}, arrays)
+                pixels = plots.draw(one.blocks[0])
+                assert pixels is not None
+                (name,) = figure_files(one)
+                figure = path.parent / f"{place:02}{Path(name).stem.removeprefix('01')}.webp"
+                with atomic(figure) as temporary:
+                    temporary.write_bytes(_small(Image.fromarray(pixels), _SIZE))
+                drawn.append(figure)
+    return drawn
 
 
 def kept(study: Path) -> list[Kept]:
@@ -218,10 +263,13 @@ def _reduced(path: Path, size: tuple[int, int] = _SIZE) -> bytes:
     """A figure as a small still WebP; an animation gives its last frame."""
     with Image.open(path) as image:
         image.seek(getattr(image, "n_frames", 1) - 1)
-        small = image.convert("RGB")
-    small.thumbnail(size)
+        return _small(image.convert("RGB"), size)
+
+
+def _small(image: Image.Image, size: tuple[int, int]) -> bytes:
+    image.thumbnail(size)
     file = io.BytesIO()
-    small.save(file, "WEBP", quality=_QUALITY, method=6)
+    image.save(file, "WEBP", quality=_QUALITY, method=6)
     return file.getvalue()
 
 
@@ -238,9 +286,12 @@ def main() -> None:
     """Keep a report's results, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("report", nargs="?", type=Path, help="folder of `deepscope report --out`")
-    report: Path | None = parser.parse_args().report
-    if report is not None:
-        keep(report, KEPT)
+    parser.add_argument("--redraw", action="store_true", help="draw the curves whose numbers are kept again")
+    given = parser.parse_args()
+    if given.report is not None:
+        keep(given.report, KEPT)
+    if given.redraw:
+        redraw(KEPT)
     found = kept(KEPT)
     for path, page in written(found, ROOT).items():
         with atomic(path) as temporary:

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,6 +31,8 @@ from .networks import images, tiny
 
 FEWER = {"samples": 5, "masks": 30, "steps": 20, "queries": 60, "population": 8, "searches": 5, "starts": 5, "batch": 2}
 """What random sampling and long iterations cost is cut down; every other setting is the default."""
+FEWEST = {**FEWER, "masks": 8, "steps": 4, "queries": 30, "searches": 2, "targets": 2}
+"""The same on small networks, where the question is whether it runs."""
 CPU, DOUBLE = torch.device("cpu"), torch.float64
 COUNT = 3
 
@@ -57,9 +60,11 @@ FAMILIES: tuple[Any, ...] = (Attribution, Attack, Measure, Head, Objective, Adap
 """The families whose methods compute on the session's device."""
 
 
-def cases() -> Iterator[Case]:
-    """One case per registered method."""
-    makers = dict(zip(FAMILIES, (_attribution, _attack, _measure, _head, _objective, _adaptation)))
+def cases(*, small: bool) -> Iterator[Case]:
+    """One case per registered method, with as few samples and steps as `small` asks for."""
+    few = FEWEST if small else FEWER
+    attribution, attack = partial(_attribution, few=few), partial(_attack, few=few)
+    makers = dict(zip(FAMILIES, (attribution, attack, _measure, _head, _objective, _adaptation)))
     for family, make in makers.items():
         for method in family.members().values():
             yield make(method)
@@ -67,20 +72,20 @@ def cases() -> Iterator[Case]:
     yield Case("gan-step/steady", lambda device, _: _gan_steps(device, steady=True), note=note, double=False)
 
 
-def quick(method: type[Any]) -> Any:
+def quick(method: type[Any], few: dict[str, int]) -> Any:
     """The method, where it can be had with fewer samples or steps."""
     if method is IntegratedGradients:
         # At a baseline of one colour max pooling sees nothing but ties, which rounding breaks: maps then differ between
         # any two ways to compute them by up to the method's own error.
         return IntegratedGradients(baseline="blurred")
     given = {each.name: each.default for each in dataclasses.fields(method)}
-    return method(**{name: value for name, value in FEWER.items() if given.get(name)})  # 0 steps: as many as it takes
+    return method(**{name: value for name, value in few.items() if given.get(name)})  # 0 steps: as many as it takes
 
 
-def _attribution(method: type[Attribution]) -> Case:
+def _attribution(method: type[Attribution], few: dict[str, int]) -> Case:
     def run(device: torch.device, dtype: torch.dtype) -> Tensor:
         model = tiny(device, dtype, transformer=method.of_transformers)
-        return quick(method)(model, images(COUNT, model, dtype), torch.tensor([0, 3, 1]).to(device), rng=rng(7))
+        return quick(method, few)(model, images(COUNT, model, dtype), torch.tensor([0, 3, 1]).to(device), rng=rng(7))
 
     return Case(f"attribution/{method.name}", run)
 
@@ -92,11 +97,11 @@ def _goals() -> list[Criterion]:
     return [Untargeted(logits.argmax(1)), Targeted(logits.topk(2).indices[:, 1])]
 
 
-def _attack(method: type[Attack]) -> Case:
+def _attack(method: type[Attack], few: dict[str, int]) -> Case:
     def run(device: torch.device, dtype: torch.dtype) -> Tensor:
         model = tiny(device, dtype)
         pixels = images(COUNT, model, dtype)
-        return torch.cat([quick(method)(model, pixels, goal.to(device), rng=rng(3)) for goal in _goals()])
+        return torch.cat([quick(method, few)(model, pixels, goal.to(device), rng=rng(3)) for goal in _goals()])
 
     def outcome(moved: Tensor) -> Tensor:
         model = tiny(CPU, DOUBLE)

@@ -23,7 +23,7 @@ def methods(check: Check) -> Iterator[Record]:
     """The same numbers within float64 1e-9 and float32 1e-3, TF32 off, deterministic algorithms."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     with exact():
-        for case in cases():
+        for case in cases(small=check.small):
             yield check.attempt(case.name, lambda case=case: _compare(check, case))
     others = sorted(family.__name__ for family in Registered.__subclasses__() if family not in FAMILIES)
     note = f"{', '.join(others)}: on the CPU, or made of the methods above"
@@ -65,7 +65,7 @@ def _compare(check: Check, case: Case) -> Outcome:
 
 def repeat(check: Check) -> Iterator[Record]:
     """The same seed twice on the device, in a session as the command line opens it: the same bits."""
-    for case in cases():
+    for case in cases(small=check.small):
         yield check.attempt(case.name, lambda case=case: _twice(check, case))
 
 

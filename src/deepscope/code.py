@@ -21,28 +21,38 @@ def code_digest(module: str, root: Path | None = None) -> str:
         root: the folder of the package.
     """
     root = root or Path(__file__).parent
-    found: set[Path] = set()
-    waiting = _files(module, root)
+    packages = _packages(root)
+    found, waiting, seen = set[Path](), {module}, set[str]()
     while waiting:
-        path = waiting.pop()
-        if path not in found:
+        seen.add(name := waiting.pop())
+        for path in _files(name, root, packages) - found:
             found.add(path)
-            waiting |= {file for name in _imports(path) for file in _files(name, root)}
+            waiting |= _imports(path) - seen
     digest = hashlib.sha256()
     for path in sorted(found):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
-def _files(module: str, root: Path) -> set[Path]:
+def _packages(root: Path) -> dict[str, set[Path]]:
+    """The files of each package, and those beside them by an empty name."""
+    packages: dict[str, set[Path]] = {"": set()}
+    for path in root.rglob("*.py"):
+        package, *below = path.relative_to(root).parts
+        packages.setdefault(package if below else "", set()).add(path)
+    return packages
+
+
+def _files(module: str, root: Path, packages: dict[str, set[Path]]) -> set[Path]:
     """The files that a name stands for: a module's, or every file of the package that counts as a whole."""
     package, *below = module.split(".")
     if package != "deepscope" or not below or below[0] == _DRAWING:
         return set()
-    if below[0] not in _BY_MODULE and (root / below[0]).is_dir():
-        return set((root / below[0]).rglob("*.py"))
+    files = packages.get(below[0], packages[""])
+    if below[0] not in _BY_MODULE and below[0] in packages:
+        return files
     path = root.joinpath(*below)
-    return {file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()}
+    return {path.with_suffix(".py"), path / "__init__.py"} & files
 
 
 @functools.cache

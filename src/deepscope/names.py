@@ -6,6 +6,7 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
+from pathlib import PurePath
 
 _BEYOND = "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
 _UNSAFE = re.compile(
@@ -104,6 +105,11 @@ def one_line(text: str) -> str:
 def visible(text: str) -> str:
     """A name in one line, a newline in it as the escape `\\n`: names that differ are shown differently."""
     return printable(text).replace("\n", "\\n")
+
+
+def short(name: str) -> str:
+    """The last part of a path, for titles: `/tmp/models/mine` -> `mine`. `hf:google/vit` is no path and stays."""
+    return name if ":" in name.partition("/")[0] else PurePath(name).name or name
 
 
 def distinct(names: Iterable[str]) -> list[str]:

@@ -1,7 +1,8 @@
-"""The check of slices in parts says what the one in memory says, whatever the parts, also of more than its sample."""
+"""Checks in parts say what those in memory say, whatever the parts; slices also of more than their sample."""
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
+from deepscope.checks.corruptions import Corruptions
+from deepscope.checks.many_images import held_out_files
 from deepscope.checks.slices import Slices
+from deepscope.errors import DataError
 from deepscope.models import VisionModel
 from deepscope.results import Note, Result, Table
 from deepscope.session import Session
@@ -64,6 +68,32 @@ def test_parts_give_the_figures_of_the_check_in_memory(data: str, tmp_path: Path
     assert rows(other) == rows(first)
     for name in ("wrong", "first"):
         np.testing.assert_array_equal(first.arrays[name], plain.arrays[name])
+
+
+def test_corruptions_of_test_images_in_parts_have_the_accuracy_of_the_check_in_memory(
+    data: str, tmp_path: Path, session: Session
+) -> None:
+    """Their folder is handed on, whose files are listed part by part."""
+    root = tmp_path / "divided"
+    for part in ("train", "test"):
+        shutil.copytree(data, root / part)
+    check = Corruptions(str(root), model="tiny", severities=(3,), limit=1000, reference="none")
+    plain = check.run(session)
+    found = replace(check, parts={"shard_size": 50}).run(replace(session, out=tmp_path / "out"))
+    for name in ("accuracy/clean", "accuracy/corrupted", "accuracy/contrast/3", "accuracy/gaussian-noise/3"):
+        assert found.metrics[name] == pytest.approx(plain.metrics[name]), name
+    assert held_out_files("tiny", str(root), session)[0] == (root / "test",)
+
+
+@pytest.mark.parametrize("check", [Corruptions, Slices])
+def test_folders_of_no_class_are_refused_before_a_job_begins(
+    check: type[Corruptions | Slices], data: str, tmp_path: Path, session: Session
+) -> None:
+    for number, name in enumerate(CLASSES):
+        Path(data, name).rename(Path(data, f"strange-{number}"))
+    with pytest.raises(DataError, match="no folder is named like a class of tiny"):
+        check(data, model="tiny", parts={"shard_size": 5}).run(replace(session, out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_more_images_than_the_sample_are_all_counted(

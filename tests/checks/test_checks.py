@@ -266,6 +266,7 @@ def test_data_that_has_changed_since_is_used_whole_with_a_warning(
     (copy / "dots" / "0.png").unlink()
     result = Accuracy(str(copy), model=str(model)).run(session)
     assert result.metrics["images"] == 23
+    assert result.title == "Accuracy of model" and list(result.provenance.models) == [str(model)]
     assert any("accuracy is overestimated here" in note.text for note in _notes(result, "warning"))
 
 

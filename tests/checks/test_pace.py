@@ -26,6 +26,7 @@ CHECKS: dict[str, Check] = {
     "concepts": Concepts("", classes=1, concepts=3, limit=20, each=12, evaluated=3),
     "corruptions": Corruptions("", severities=(3,), limit=4, reference="none"),
     "robustness": Robustness("", levels=(64, 128), limit=12, steps=10),
+    "certificates": Robustness("", levels=(64, 128), limit=12, steps=10, certified=4),
 }
 
 

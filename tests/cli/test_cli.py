@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from deepscope.cli import program
 from deepscope.cli.commands import _commands
 from deepscope.cli.program import run
 from deepscope.command import Command
@@ -159,6 +160,20 @@ def test_ctrl_c_is_one_line_wherever_it_comes(
     monkeypatch.setattr(f"deepscope.cli.program.{place}", interrupt)
     assert run(["classify", "x.png"]) == 130
     assert capsys.readouterr().err == "deepscope: stopped; finished files are kept, none is half-written\n"
+
+
+def test_ctrl_c_that_comes_inside_a_destructor_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There Python ignores exceptions, and the command would go on."""
+
+    class Dying:
+        def __del__(self) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "unraisablehook", program.interrupt_again)
+    with pytest.raises(KeyboardInterrupt):
+        Dying()
+        for _ in range(1000):
+            time.sleep(0.01)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")

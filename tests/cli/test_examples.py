@@ -84,6 +84,10 @@ def _examples() -> list[str]:
     return list(dict.fromkeys(below(app())))
 
 
+_IN_ONE_PROCESS = {"--workers 2": "--workers 1"}
+"""Ray's workers, which tests/batch/test_on_ray.py starts, cannot know the small networks and import everything anew."""
+
+
 def _named(example: str) -> str:
     """The command of an example with its method, as `_CHEAP` calls it."""
     words = shlex.split(example)[1:]
@@ -91,6 +95,8 @@ def _named(example: str) -> str:
 
 
 def _quick(example: str) -> list[str]:
+    for several, one in _IN_ONE_PROCESS.items():
+        example = example.replace(several, one)
     words = shlex.split(example)[1:]
     for name in {words[0], " ".join(words[:2])}:
         words += _CHEAP.get(name, "").split() if name != "attack" or words[1] not in ("certify", "evaluate") else []

@@ -11,7 +11,7 @@ from PIL import Image
 
 from deepscope import images
 from deepscope.attacks.subjects import read_subjects
-from deepscope.data import ClassFolders, DigitSplit, Photographs, load_dataset
+from deepscope.data import ClassFolders, DigitSplit, Photographs, load_any, load_dataset
 from deepscope.data.audit import audit
 from deepscope.data.folders import class_folders
 from deepscope.errors import DeepscopeError
@@ -115,6 +115,15 @@ def test_divide_is_stratified_disjoint_complete_and_repeatable(tmp_path: Path) -
         assert path.parent.name == data.classes[label]
     with pytest.raises(DeepscopeError, match="fraction"):
         data.divide(1.0, rng=torch.Generator())
+
+
+def test_photographs_in_one_folder_below_have_no_classes(tmp_path: Path) -> None:
+    """A camera's export, say, with everything in 2024/."""
+    fill(tmp_path / "export" / "2024", 3)
+    found = load_any(tmp_path / "export", Session())
+    assert isinstance(found, Photographs) and len(found) == 3
+    with pytest.raises(DeepscopeError, match="has only '2024'"):
+        load_dataset(tmp_path / "export", Session(), ClassFolders)
 
 
 def test_load_dataset_takes_folders_and_names(divided: Path, tmp_path: Path) -> None:

@@ -146,6 +146,21 @@ def test_without_an_evaluator_the_way_to_one_is_said(runs: Path, monkeypatch: py
     assert any("deepscope gan evaluator" in b.text for b in found.blocks if isinstance(b, Note))
 
 
+def test_photographs_of_64_pixels_are_generated_and_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = photographs(tmp_path / "photos", ("coast", "forest"), count=40, size=(80, 70))
+    command = changed(data=str(folder), conditional=True, r1_regularised=True, side=64, width=1, epochs=1)
+    trained = command.run(session(tmp_path / "out"))
+    assert "augmented by diffaugment" in trained.provenance.data
+    monkeypatch.setattr(
+        evaluation, "bundled_features", lambda _: lambda images: images[:, 0, ::9, ::9].flatten(1).float()
+    )
+    found = GanEvaluate(tmp_path / "out", samples=40, score_epochs=0).run(session())
+    expected = {"bundled-fid", "bundled-fid-floor", "precision", "precision/real", "recall", "recall/real", "memorised"}
+    assert expected == found.metrics.keys()
+    made = GanSample(tmp_path / "out", count=2, label="forest").run(session()).arrays["images"]
+    assert made.shape == (2, 64, 64, 3)
+
+
 def test_a_thousand_modes(runs: Path, tmp_path: Path) -> None:
     changed(stack=40, evaluator=runs / "evaluator", epochs=1).run(session(tmp_path))
     found = GanEvaluate(tmp_path, evaluator=runs / "evaluator", samples=50).run(session())

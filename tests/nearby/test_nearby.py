@@ -21,9 +21,9 @@ def as_torchs_own(module: type[nn.Module]) -> type[nn.Module]:
 
 @as_torchs_own
 class Branches(nn.Module):
-    """What networks are made of: strides, ceilings, branches that join, sums, and a head that needs the whole map."""
+    """What networks are made of: strides, ceilings, branches that join, sums, and a head that pools to a grid."""
 
-    def __init__(self) -> None:
+    def __init__(self, grid: int = 2) -> None:
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv2d(3, 6, 5, stride=2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, ceil_mode=True)
@@ -31,7 +31,7 @@ class Branches(nn.Module):
         self.narrow, self.wide = nn.Conv2d(6, 4, 1), nn.Conv2d(6, 4, 3, padding=1)
         self.norm, self.relu = nn.BatchNorm2d(8), nn.ReLU(inplace=True)
         self.same, self.dilated = Conv2dSame(8, 8, 3, stride=2), nn.Conv2d(8, 8, 3, padding=2, dilation=2)
-        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 5))
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(grid), nn.Flatten(), nn.Linear(8 * grid**2, 5))
 
     def forward(self, images: Tensor) -> Tensor:
         maps = self.stem(images)
@@ -86,10 +86,11 @@ def random_image(side: int = 96) -> Tensor:
     return torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.parametrize("grid", [1, 2])
 @pytest.mark.parametrize("window", [1, 3, 20, 60])
-def test_a_window_gives_what_the_whole_image_gives(window: int) -> None:
+def test_a_window_gives_what_the_whole_image_gives(window: int, grid: int) -> None:
     torch.manual_seed(0)
-    model, image = vision_model(Branches().double()), random_image().double()
+    model, image = vision_model(Branches(grid).double()), random_image().double()
     other = 1 - image
     near = around(model, torch.cat([image, other]))
     assert near is not model

@@ -17,6 +17,7 @@ import deepscope
 from deepscope.gallery import Entry, Gallery, Near
 from deepscope.render import explorer
 from deepscope.render.html import data_uri
+from deepscope.render.templates import Templates
 from galleries import CLASSES, HOSTILE, gallery
 from html_pages import check
 from results_strategies import galleries
@@ -117,3 +118,13 @@ def test_pages_load_nothing_send_nothing_and_have_no_other_base() -> None:
     for text in pages:
         (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)
         assert {"default-src 'none'", "base-uri 'none'", "form-action 'none'"} <= set(policy.split("; "))
+
+
+def test_pages_keep_the_version_that_the_program_started_with(tmp_path: Path) -> None:
+    (tmp_path / "page.html.jinja").write_text("{{ name|one_line }}, old", encoding="utf-8")
+    (tmp_path / "page.css").write_text("p {}", encoding="utf-8")
+    templates = Templates(tmp_path)
+    (tmp_path / "page.html.jinja").write_text("new", encoding="utf-8")
+    (tmp_path / "page.css").unlink()  # the package is upgraded meanwhile
+    assert templates.render("page.html.jinja", name="<b>\n") == "&lt;b&gt;, old"
+    assert templates.text(suffix=".css") == templates.text("page.css") == "p {}"

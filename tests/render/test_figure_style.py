@@ -12,6 +12,7 @@ import pytest
 from matplotlib.text import Text
 from numpy.typing import NDArray
 
+import deepscope
 from deepscope import render
 from deepscope.errors import SettingError
 from deepscope.render import palette, plots
@@ -23,6 +24,7 @@ from results_strategies import EXAMPLES
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = '"><script>alert(1)</script><image href="http://example.org/x"/>]]>--&amp;\x00\u202e'
+PAGES = [Path(deepscope.__file__).parent / name for name in ("render", "report", "app")]
 WHITE = np.full(3, 255, np.uint8)
 # Machado, Oliveira and Fernandes 2009, severity 1
 DEUTERANOPIA = np.array(
@@ -56,11 +58,36 @@ def test_text_has_the_contrast_that_wcag_asks_for() -> None:
         assert contrast(colour, WHITE) > 4.5
 
 
-def test_pages_take_the_colours_of_figures() -> None:
-    sheet = render.page([Result("One")], "Pages")
-    used = set(re.findall(r"var\(--figure-([a-z0-9-]+)\)", sheet))
-    assert used
-    assert used <= set(re.findall(r"--figure-([a-z0-9-]+):", palette.css()))
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_text_of_a_page_has_that_contrast_on_every_ground(dark: bool) -> None:
+    page = {name: both[dark] for name, both in palette.PAGE.items()}
+    pairs = [
+        *itertools.product(("ink", "muted", "link", "warning", "wrong"), ("ground", "back", "panel", "soft", "marked")),
+        *((tone, f"{tone}-ground") for tone in ("good", "attention", "plain")),
+        ("on-link", "link"),
+    ]
+    assert {pair: ratio for pair in pairs if (ratio := contrast(page[pair[0]], rgb(page[pair[1]]))) < 4.5} == {}
+
+
+def test_points_of_a_map_can_be_seen_on_both_grounds() -> None:
+    light, dark = (rgb(ground) for ground in palette.PAGE["soft"])
+    for colour in {*palette.CLASSES, *palette.POINTS.values()}:
+        assert contrast(colour, light) > 1.9 and contrast(colour, dark) > 3
+
+
+def test_no_page_has_a_colour_of_its_own() -> None:
+    sources = [path for folder in PAGES for path in folder.rglob("*") if path.suffix in (".css", ".js", ".jinja")]
+    assert len(sources) > 25
+    text = "".join(path.read_text(encoding="utf-8") for path in sources)
+    assert not re.findall(r"(?<!&)#(?:[0-9a-f]{3,4}){1,2}\b|\b(?:rgba?|hsla?|oklch)\([0-9]", text, re.IGNORECASE)
+    assert not re.findall(
+        r"(?:color|background|border|outline|fill|stroke): *[^;]*\b(?:white|black|gr[ea]y|red)\b", text
+    )
+    named = set(re.findall(r"--([a-z0-9-]+): ", palette.css()))
+    ours = set(re.findall(r"--([a-z-]+)(?::|\",)", text))
+    used = set(re.findall(r"var\(--([a-z0-9-]+)", text))
+    assert used <= named | ours, "a style sheet names a colour that nobody gives"
+    assert named <= used, "no style sheet uses this colour"
 
 
 def labels_apart(sheet: Curves) -> bool:

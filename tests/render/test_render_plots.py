@@ -301,3 +301,15 @@ def test_every_block_goes_through_all_four_renderers(kind: type, tmp_path: Path)
     render.save(result, tmp_path)
     figures = [path for path in tmp_path.iterdir() if path.suffix in (".png", ".gif")]
     assert len(figures) == (kind not in (Table, Note))
+
+
+def test_a_picture_of_a_page_is_never_heavy() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (700, 1400, 3), dtype=np.uint8)  # which nothing compresses
+    content = plots.compact(noise)
+    assert len(content) <= plots.HEAVY
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.width == pytest.approx(2 * image.height, rel=0.01)
+        assert image.width > 300
+    plain = plots.compact(np.full_like(noise, 200))
+    with Image.open(io.BytesIO(plain)) as image:
+        assert image.size == (1400, 700)

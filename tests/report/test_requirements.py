@@ -178,7 +178,8 @@ def test_the_card_holds_what_was_measured_and_says_what_was_not(tmp_path: Path) 
     assert document["per_class"][1] == {"class": HOSTILE, "recall": 1.0}
     assert document["not_measured"][0] == {"check": "leaks", "reason": "no training images"}
     left_out = {one["check"]: one["reason"] for one in document["not_measured"][1:]}
-    assert left_out == Accuracy.left_out and "abstention" in left_out
+    assert "models abstain" in left_out["abstention"] and "models calibrate" in left_out["calibration by a temperature"]
+    assert document["model"]["preprocessing"].startswith("resize 8 (bilinear), crop 8 x 8, mean 0.485 0.456 0.406")
     text = (tmp_path / "model-card.md").read_text()
     assert "\x1b" not in text and "<script" not in text.replace(r"\<script", "")
     assert text.count("\n---\n") == 1, "no name ends the metadata or begins a rule"

@@ -1,19 +1,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.torch import save_file
 from torchvision.models import squeezenet1_1
 
+from deepscope.errors import DeepscopeError
 from deepscope.results import ImageGrid, Table
 from deepscope.session import Session
 from deepscope.studies.activation_maps import ActivationMaps, explained
 from deepscope.studies.architecture import Architecture
 from deepscope.studies.networks import installed
 from deepscope.studies.predictions import Predictions
+from networks import tiny_model
 
 
 @pytest.fixture
@@ -85,3 +89,13 @@ def test_the_bundled_network_stands_in_where_weights_are_missing(session: Sessio
     assert len(grids) == 2
     assert all(len([cell for row in grid.rows for cell in row]) == 32 for grid in grids)
     assert sum(result.metrics[f"maps/{name}"] for name in ("edges", "brightness", "colour")) == pytest.approx(1)
+
+
+def test_a_named_network_is_examined_or_refused(session: Session, tmp_path: Path) -> None:
+    tiny = tiny_model()
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(photo)
+    held = replace(session, models={"held": tiny})
+    assert tiny.name in ActivationMaps((photo,), model="held").run(held).title
+    with pytest.raises(DeepscopeError, match="nowhere"):
+        ActivationMaps((photo,), model="nowhere.pt").run(session)

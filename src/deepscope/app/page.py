@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -12,10 +11,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from deepscope.render.html import environment, styles
+from deepscope.render import explorer
+from deepscope.render.html import styles
+from deepscope.render.templates import Templates
 
-_FOLDER = Path(__file__).parent
-_COMPONENTS = _FOLDER.parent / "render" / "components"
+_TEMPLATES, _SCRIPTS = (Templates(Path(__file__).parent / name) for name in ("templates", "scripts"))
 _SHARED = ("elements.js", "bars.js", "theme.js")
 """Components of the report's page that this one uses too."""
 
@@ -33,30 +33,22 @@ class Page:
             f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data: blob:; "
             "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         )
-        self.html = (
-            environment(_FOLDER / "templates")
-            .get_template("app.html.jinja")
-            .render(
-                style=Markup(style),
-                script=Markup(script),
-                about=_harmless(about),
-                names=[model["name"] for model in about["models"]],
-            )
+        self.html = _TEMPLATES.render(
+            "app.html.jinja",
+            style=Markup(style),
+            script=Markup(script),
+            about=_harmless(about),
+            names=[model["name"] for model in about["models"]],
         )
 
 
-@functools.cache
 def _style() -> str:
     """The style sheets of the report and of its explorer, then what only this page has."""
-    files = (_COMPONENTS / "explorer.css", _FOLDER / "templates" / "app.css")
-    return "\n" + styles() + "".join(path.read_text(encoding="utf-8") for path in files)
+    return "\n" + styles() + explorer.styles() + _TEMPLATES.text("app.css")
 
 
-@functools.cache
 def _script() -> str:
-    shared = [_COMPONENTS / name for name in _SHARED]
-    own = sorted((_FOLDER / "scripts").glob("*.js"))
-    return "\n" + "".join(path.read_text(encoding="utf-8") for path in (*shared, *own))
+    return "\n" + explorer.script(*_SHARED) + _SCRIPTS.text(suffix=".js")
 
 
 def _hash(text: str) -> str:

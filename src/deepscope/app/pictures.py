@@ -29,7 +29,8 @@ _MOST, _MEMORY = 24, 512 * 2**20
 _SHOWN = 720
 """Longer side of the picture in the page."""
 _CHOICES = 400
-_COLOURS = {"grey": (127, 127, 127), "black": (0, 0, 0), "white": (255, 255, 255)}
+COLOURS = {"grey": (127, 127, 127), "black": (0, 0, 0), "white": (255, 255, 255)}
+"""RGB that each brush leaves, but for the one that blurs."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def painted(image: Image.Image, strokes: Sequence[Stroke]) -> Image.Image:
     for stroke in strokes:
         mask = Image.new("L", image.size)
         _draw(ImageDraw.Draw(mask), stroke, image.size)
-        over = _blurred(image) if stroke.brush == "blur" else Image.new("RGB", image.size, _COLOURS[stroke.brush])
+        over = _blurred(image) if stroke.brush == "blur" else Image.new("RGB", image.size, COLOURS[stroke.brush])
         image = Image.composite(over, image, mask)
     return image
 

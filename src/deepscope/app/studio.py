@@ -14,7 +14,7 @@ from torch import Tensor
 
 from deepscope import images
 from deepscope.app.asked import MOST_KEPT, Choice, Dream, Look
-from deepscope.app.pictures import LIMITS, UPLOAD, Held, Shelf, exact, lossless, painted, shown, thumbnails
+from deepscope.app.pictures import COLOURS, LIMITS, UPLOAD, Held, Shelf, exact, lossless, painted, shown, thumbnails
 from deepscope.ascent import Streams
 from deepscope.attacks import PGD, AdversarialExamples, attack
 from deepscope.attributions import Attribution, Explanations, explain
@@ -74,7 +74,7 @@ class Studio:
     def about(self) -> dict[str, Any]:
         """What the page is built from: models with their classes and methods, and the names of the choices."""
         models = [self._described(model) for model in self.models]
-        return {"models": models, "choices": list(self.choices), "upload": UPLOAD}
+        return {"models": models, "choices": list(self.choices), "upload": UPLOAD, "brushes": COLOURS}
 
     def _described(self, model: VisionModel) -> dict[str, Any]:
         working = {name: one for name, one in Attribution.members().items() if works(one, model)}

@@ -85,8 +85,8 @@ class OnePixel(Bounded):
         self, model: VisionModel, pixels: Tensor, criterion: Criterion, rows: Tensor, people: Tensor
     ) -> Tensor:
         """(n, people) the margin of each candidate: positive where it succeeds."""
-        # what fits into a processor's caches, repays what a pass through windows costs, or keeps a device busy
-        chunk = BUSY if pixels.device.type != "cpu" else 128 if self.pixels == 1 else 8
+        # what keeps a device busy, repays what a pass through windows costs, or fits into a processor's caches
+        chunk = BUSY if pixels.device.type != "cpu" else _windows(pixels) if self.pixels == 1 else 8
         of = rows.repeat_interleave(people.shape[1])
         found = [
             criterion[own].margin(ask(model, paint(pixels[own], part), own))
@@ -96,11 +96,18 @@ class OnePixel(Bounded):
 
 
 def paint(pixels: Tensor, changes: Tensor) -> Tensor:
-    """(N, 3, H, W) images with (N, K, 5) changes (x, y, r, g, b) painted in: places in pixels, colours in [0, 1]."""
-    painted = pixels.clone()
+    """Paint (N, K, 5) changes (x, y, r, g, b) into (N, 3, H, W) images: places in pixels, colours in [0, 1].
+
+    The images themselves are changed: those of an index are copies already.
+    """
     x, y = changes[..., 0].long(), changes[..., 1].long()
-    painted[torch.arange(len(pixels), device=pixels.device)[:, None], :, y, x] = _grey_levels(changes[..., 2:])
-    return painted
+    pixels[torch.arange(len(pixels), device=pixels.device)[:, None], :, y, x] = _grey_levels(changes[..., 2:])
+    return pixels
+
+
+def _windows(pixels: Tensor) -> int:
+    """Images per pass through windows: at most 16 MB, which the C library hands out again without new pages."""
+    return max(8, 2**24 // (4 * pixels[0].numel()))
 
 
 def _grey_levels(colours: Tensor) -> Tensor:

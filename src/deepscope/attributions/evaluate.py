@@ -30,6 +30,9 @@ from deepscope.names import distinct
 from deepscope.render import Presented
 from deepscope.session import Session
 
+_PASSES = 80
+"""Forward passes per image of all measures of a map, about."""
+
 EVALUATED = ("saliency", "smooth-grad", "integrated-gradients", "guided-backpropagation", "grad-cam")
 """The methods evaluated where none is named."""
 
@@ -245,7 +248,7 @@ class _Plan:
                 continue
             items = cast("Sequence[Item]", given.items)
             inside = None if self.objects is None else self.objects.inside(batch, items)
-            images = Batch(batch, len(paths), inside)
+            images = Batch(batch, len(paths), inside, passes=len(batch) * len(parts) * _PASSES)
             for name in list(parts):
                 try:
                     parts[name].append(measure_batch(by_label[name], images, self.measures, self.session))

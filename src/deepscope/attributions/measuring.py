@@ -17,6 +17,7 @@ from deepscope.attributions.faithfulness.measure import Shared
 from deepscope.attributions.naming import labels
 from deepscope.inputs import Photos
 from deepscope.kept import Arrays, digest, kept
+from deepscope.models.prediction import served
 from deepscope.registry import plain_value
 from deepscope.session import Session
 
@@ -79,6 +80,7 @@ class Batch:
         inside: (N, H, W), how much of each pixel lies on the object; None where that is not known.
         shared: predictions that do not depend on a method's maps.
         draws: the generator of each stream, by the stream's names; None gives each image its place in the session's.
+        passes: forward passes to come, about, by which an engine is chosen for them; 0 leaves them to PyTorch.
     """
 
     photos: Photos
@@ -86,6 +88,7 @@ class Batch:
     inside: Tensor | None = None
     shared: Shared = field(default_factory=dict)
     draws: Callable[..., torch.Generator] | None = None
+    passes: int = 0
 
 
 def measure_batch(method: Attribution | None, batch: Batch, measures: Sequence[Measure], session: Session) -> Arrays:
@@ -100,6 +103,7 @@ def measure_batch(method: Attribution | None, batch: Batch, measures: Sequence[M
         "measures": plain_value(measures),
         "images": digest(photos.pixels, photos.predicted, *([] if inside is None else [inside])),
         "first": batch.first,
+        "engine": session.engine if batch.passes else "torch",
     }
     return kept(session, about, lambda: measured(method, batch, measures, session))
 
@@ -115,7 +119,7 @@ def identity_of(method: Attribution) -> dict[str, Any]:
 
 def measured(method: Attribution | None, batch: Batch, measures: Sequence[Measure], session: Session) -> Arrays:
     """`measure_batch`, without the cache."""
-    model = batch.photos.model
+    model = served(batch.photos.model, session, images=batch.passes)
     pixels, target = batch.photos.pixels.to(model.device), batch.photos.predicted.to(model.device)
 
     def stream(*names: str) -> torch.Generator:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from deepscope.checks import confidences
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
 from deepscope.checks.label_accuracy import label_accuracy, labels_headline
@@ -59,10 +60,7 @@ class Accuracy(Check):
     listed: ClassVar[Mapping[str, str]] = {
         "expected-calibration-error": "expected calibration error",
         "brier": "Brier score",
-    }
-    left_out: ClassVar[Mapping[str, str]] = {
-        "abstention": "`deepscope models abstain` finds the confidence below which the model should not answer",
-        "calibration by a temperature": "`deepscope models calibrate` measures how far it lowers the calibration error",
+        **confidences.LISTED,
     }
 
     _: KW_ONLY
@@ -100,8 +98,9 @@ class Accuracy(Check):
         brier = mean((probabilities.square().sum(1) - 2 * probabilities.gather(1, labels[:, None])[:, 0] + 1).numpy())
         hits = probabilities.topk(min(5, probabilities.shape[1]), 1).indices == labels[:, None]
         ranks = torch.where(right, 0, torch.where(hits.any(1), hits.int().argmax(1).clamp_min(1), 5))
+        better = confidences.measured(photos, session) or Result("")
         return Result(
-            title=f"Accuracy of {model.name}",
+            title=f"Accuracy of {model.title}",
             metrics={
                 "images": float(len(right)),
                 **top_shares(ranks.numpy(), len(model.categories), "accuracy"),
@@ -109,6 +108,7 @@ class Accuracy(Check):
                 **brier.metrics("brier"),
                 "confidence": confidence,
                 **({} if other is None else other.reordered.metrics("accuracy/reordered")),
+                **better.metrics,
             },
             blocks=(
                 Note(
@@ -121,12 +121,17 @@ class Accuracy(Check):
                     evaluation_blocks(Answers(classes, seen, reduced, photos.paths, pictures), calibration)
                 ),
                 _coverage(probabilities.amax(1), right),
+                *better.blocks,
                 *skipped_blocks(photos.skipped),
                 Gallery(tuple(entries), measured_of(entries), "The images", "Below each: what was predicted."),
             ),
             arrays={"probabilities": probabilities.numpy(), "labels": labels.numpy()},
             provenance=origin([model], photos.paths, photos.digests),
         )
+
+    def left_out(self, result: Result) -> Mapping[str, str]:
+        """Temperature and abstention, where the images or the model did not allow them."""
+        return {} if "mAP" in result.metrics else confidences.left_out(result.metrics)
 
     def headline(self, result: Result) -> Headline:
         """How often it is right, and whether its confidence says so."""

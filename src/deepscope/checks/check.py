@@ -13,6 +13,7 @@ from typing_extensions import Self
 from deepscope.checks.pace import Pace, Work
 from deepscope.command import Budget, Section
 from deepscope.models import DEFAULT
+from deepscope.results import Result
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,6 @@ class Check(Section):
     area: ClassVar[str] = "check"
     listed: ClassVar[Mapping[str, str]] = {}
     """Metrics that a model card lists beside the headline's figure, and what each is."""
-    left_out: ClassVar[Mapping[str, str]] = {}
-    """What the check does not measure, and what does: a model card lists it."""
-
     data: str
     _: KW_ONLY
     model: str = DEFAULT
@@ -52,6 +50,10 @@ class Check(Section):
     @abstractmethod
     def work(self, known: Pace) -> Work:
         """What the check does, of which the time left follows. `tests/checks/test_pace.py` counts it."""
+
+    def left_out(self, result: Result) -> Mapping[str, str]:
+        """What the result does not hold, and what measures it: a model card lists it."""
+        return {}
 
     def inputs(self, home: Path) -> Sequence[Path]:
         """The data, and the model and the labels where they are files or folders."""

@@ -81,7 +81,7 @@ class ClassImages(Check):
         named = proportion(int((seen.ranks < 1).sum()), len(targets))
         text = f"The classifier recognises {named.value:.0%} of its own {len(targets)} class images."
         return Result(
-            title=f"Class images of {model.name}",
+            title=f"Class images of {model.title}",
             metrics={"classes": len(targets), **seen.metrics()},
             blocks=(
                 Note(f"{text} Whether they show the class is left to the reader.", "Class images", "verdict"),

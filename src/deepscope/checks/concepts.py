@@ -120,7 +120,7 @@ class Concepts(Check):
         )
 
     def _result(self, held: HeldOut, photos: Photos, found: list[concepts.Concepts], why: list[str]) -> Result:
-        title = f"How {held.model.name} recognises its classes"
+        title = f"How {held.model.title} recognises its classes"
         metrics: dict[str, float] = {"images": len(photos), "classes": len(found)}
         if not found:
             text = f"No class has {_FEWEST} images that are classified as it: give more images."

@@ -19,6 +19,7 @@ from deepscope.checks.check import Check
 from deepscope.checks.corruption_error import NONE, PUBLISHED, CorruptionError, corruption_error, reference_of
 from deepscope.checks.given_data import as_picture
 from deepscope.checks.held_out import held_out
+from deepscope.checks.many_images import held_out_files
 from deepscope.checks.pace import Pace, Work
 from deepscope.classification.corruptions_job import CorruptionsJob
 from deepscope.command import Budget, Headline
@@ -26,7 +27,7 @@ from deepscope.data.corruptions import SIDE, Corruption, shrunk
 from deepscope.errors import DataError, SettingError
 from deepscope.inputs import Given, nothing_readable, stream_photos
 from deepscope.inputs.given import Item
-from deepscope.models import DEFAULT, VisionModel
+from deepscope.models import DEFAULT, VisionModel, load_model
 from deepscope.models.capabilities import RGB, require
 from deepscope.models.preprocessing import from_levels
 from deepscope.presenters.batch import in_parts
@@ -117,7 +118,7 @@ class Corruptions(Check):
         shares = {name: [_share(at) for at in grades] for name, grades in kept.items()}
         together = mean(np.mean([at for grades in kept.values() for at in grades], axis=0))
         return Result(
-            title=f"{model.name} on corrupted images",
+            title=f"{model.title} on corrupted images",
             metrics={
                 "images": len(originals),
                 **clean.metrics("accuracy/clean"),
@@ -146,14 +147,16 @@ class Corruptions(Check):
 
     def _in_parts(self, session: Session) -> Result:
         """The same as a job, whose rows are Parquet files."""
-        held = held_out(self.model, self.data, session, self.labels)
-        if held.model.head.kind == "multilabel":
+        model = load_model(self.model, session)
+        if model.head.kind == "multilabel":
             raise SettingError("labels", "cannot be combined with {shard_size}, {workers} or {cluster}")
-        if not held.images.files:
-            raise DataError("a job in parts needs images in files", data=self.data)
-        job = CorruptionsJob(self.model, severities=self.severities)
-        result = in_parts(job, held.images.files, self.parts, session, limit=self.limit)
-        return replace(result, blocks=(*result.blocks, *held.notes))
+        if self.labels is not None:
+            raise SettingError("labels", f"are for a model with several labels per image, and {model.name} has one")
+        named, notes = held_out_files(self.model, self.data, session)
+        result = in_parts(
+            CorruptionsJob(self.model, severities=self.severities), named, self.parts, session, limit=self.limit
+        )
+        return replace(result, blocks=(*result.blocks, *notes))
 
     def headline(self, result: Result) -> Headline:
         """What ordinary damage costs."""

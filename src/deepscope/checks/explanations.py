@@ -115,7 +115,7 @@ class Explanations(Check):
             metrics |= gain.metrics(f"leading/{name}")
         metrics |= {f"better-than-random/{name}": float(better) for name, better in _useful(gained).items()}
         return Result(
-            title=f"Attribution maps of {model.name}",
+            title=f"Attribution maps of {model.title}",
             metrics=metrics,
             blocks=(
                 Note(_verdict(metrics), "Attributions", "verdict"),

@@ -73,7 +73,7 @@ def held_out(name: str, data: str, session: Session, labels: str | None = None) 
     answers = right_answers(model, paths, [folders.root])
     known = [(path, answer) for path, answer in zip(paths, answers) if answer]
     if not known:
-        raise DataError(_no_class(model, folders), data=folders.root)
+        raise DataError(no_class(model, folders.root, len(folders.classes)), data=folders.root)
     notes: list[Block] = [note]
     if unknown := [path for path, answer in zip(paths, answers) if not answer]:
         strange = sorted({folder.name for folder in class_folders(unknown, [folders.root]) if folder is not None})
@@ -83,10 +83,10 @@ def held_out(name: str, data: str, session: Session, labels: str | None = None) 
     return HeldOut(model, chosen, tuple(answer for _, answer in known), tuple(notes), train)
 
 
-def _no_class(model: VisionModel, folders: ClassFolders) -> str:
-    """Why no folder says what its images show, and what to do about it."""
-    classes, count, own = ", ".join(model.categories[:4]), len(folders.classes), len(model.categories)
-    text = f"{folders.root}: no folder is named like a class of {model.name} ({classes}{', ...' * (own > 4)})"
+def no_class(model: VisionModel, root: Path, count: int) -> str:
+    """Why none of the folders below the root says what its images show, and what to do about it."""
+    classes, own = ", ".join(model.categories[:4]), len(model.categories)
+    text = f"{root}: no folder is named like a class of {model.name} ({classes}{', ...' * (own > 4)})"
     if own == count:
         return f"{text}: both have {own}, so give the folders' names as its classes, in the order of its outputs"
     return (

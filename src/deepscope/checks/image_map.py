@@ -119,7 +119,7 @@ class ImageMap(Check):
             "cosine distance, is of the same class."
         )
         return Result(
-            title=f"Images as {model.name} sees them",
+            title=f"Images as {model.title} sees them",
             metrics={
                 "images": sum(one.evaluated for one in shown),
                 "images/train": sum(not one.evaluated for one in shown),

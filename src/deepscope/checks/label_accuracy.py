@@ -41,7 +41,7 @@ def label_accuracy(held: HeldOut, session: Session, *, limit: int | None) -> Res
     photos = Photos.joined(parts)
     evaluation = evaluate_labels(model, photos.logits, photos.truth, seed=session.seed)
     return Result(
-        title=f"Accuracy of {model.name}",
+        title=f"Accuracy of {model.title}",
         metrics={"images": float(len(photos)), **evaluation.metrics},
         blocks=(
             Note(said(evaluation), "Average precision", "verdict"),

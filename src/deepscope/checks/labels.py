@@ -15,6 +15,7 @@ from deepscope.command import Budget
 from deepscope.features.job import FeaturesJob
 from deepscope.models import load_model
 from deepscope.models.capabilities import RGB, require, require_one_class
+from deepscope.names import short
 from deepscope.presenters.batch import origin_of
 from deepscope.presenters.labels import present, present_in_parts
 from deepscope.results import Result
@@ -84,5 +85,5 @@ class Labels(Check):
         job, folders = FeaturesJob(self.model), folders_of(self.data, session)
         Head.named(self.head)
         found = run(job, folders, session, sharding=Sharding(**self.parts), limit=self.limit)
-        errors = label_errors_in_parts(found.folder, name=self.data, head=self.head, session=session)
+        errors = label_errors_in_parts(found.folder, name=short(self.data), head=self.head, session=session)
         return replace(present_in_parts(errors), provenance=origin_of(found))

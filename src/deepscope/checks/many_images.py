@@ -1,13 +1,17 @@
-"""Data of any size for checks in parts: the folders of its images, which are not listed yet."""
+"""Data of any size for checks in parts: the folders of its images, which are listed only where that is needed."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from deepscope.checks.given_data import given_data
+from deepscope.checks.held_out import held_out, no_class
 from deepscope.data import ClassFolders, Dataset, load_dataset
 from deepscope.data.folders import held_out_folder
 from deepscope.errors import DataError
+from deepscope.inputs import right_answers
+from deepscope.models import VisionModel, load_model
+from deepscope.results import Block, Note
 from deepscope.session import Session
 
 
@@ -28,3 +32,37 @@ def folders_of(data: str, session: Session) -> tuple[Path, ...]:
         root = load_dataset(data, session, ClassFolders).root
     test = held_out_folder(root)
     return (root,) if test is None else (root / "train", test)
+
+
+def held_out_files(model: str, data: str, session: Session) -> tuple[tuple[Path, ...], tuple[Block, ...]]:
+    """The images that the classifier was not fitted to, as far as this is known, and what to say of them.
+
+    Args:
+        model: its name. A folder may have set some of the images aside.
+        data: a folder's path, or a dataset's name.
+
+    Returns:
+        One folder, or files.
+
+    Raises:
+        DataError: there is no such data, or no folder of it is named like a class of the model.
+    """
+    *_, last = folders = folders_of(data, session)
+    _require_known(load_model(model, session), last)
+    if len(folders) > 1:
+        return (last,), (Note("The images of the test set.", "Test images"),)
+    if Path(model).is_dir():
+        held = held_out(model, data, session)
+        return tuple(held.images.files), held.notes
+    text = (
+        "The images are taken from the whole folder, which has no train/ and test/: if the classifier was fitted "
+        "to any of them, it looks better here than it is."
+    )
+    return folders, (Note(text, "Test images", "warning"),)
+
+
+def _require_known(model: VisionModel, folder: Path) -> None:
+    """Asked before the images are listed, since a large job would end without a figure otherwise."""
+    inside = [below / "image" for below in folder.iterdir() if below.is_dir()]
+    if not any(right_answers(model, inside, [folder])):
+        raise DataError(no_class(model, folder, len(inside)), data=folder)

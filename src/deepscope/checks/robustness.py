@@ -15,6 +15,7 @@ from torch import Tensor
 from deepscope.attacks import FGSM, PGD, Attack, AttackEvaluation, Conditions, Square, evaluate_attacks
 from deepscope.attacks.defences import WARNING
 from deepscope.attacks.masking import signs_of
+from deepscope.checks import certificates
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out, of_one_label
 from deepscope.checks.pace import Pace, Work
@@ -37,6 +38,8 @@ _SHOWN = 4
 """Examples in the figure."""
 _KEPT = 60
 """Examples in the gallery."""
+_CERTIFIED = 20
+"""Images that the full budget certifies."""
 _SIGNS = 16
 """Images on which signs of masked gradients are looked for."""
 
@@ -54,28 +57,31 @@ class Robustness(Check):
         levels: largest changes, in grey levels of 255.
         steps: gradient steps of PGD; a model without gradients is attacked by Square with ten queries per step.
         limit: most images to use, drawn at random.
+        certified: images that are also certified by randomised smoothing, with 282 forward passes each.
         batch_size: images per batch; the result does not depend on it.
     """
 
     chapter: ClassVar[str] = "3 Robustness"
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.2, "full": 2}
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.2, "full": 4}
 
-    listed: ClassVar[Mapping[str, str]] = {"masking/signs": "signs of masked gradients, of 6 that are looked for"}
-    left_out: ClassVar[Mapping[str, str]] = {
-        "worst case of several attacks": "`deepscope attack auto` attacks with several methods, one after the other",
-        "certified robustness": "`deepscope attack certify` gives radii within which no change has an effect",
+    listed: ClassVar[Mapping[str, str]] = {
+        "masking/signs": "signs of masked gradients, of 6 that are looked for",
+        **certificates.LISTED,
     }
 
     _: KW_ONLY
     levels: tuple[Annotated[float, Range(most=255, above=True)], ...] = (1, 2, 4, 8)
     steps: Count = 40
     limit: Count = 100
+    certified: Annotated[int, Range(0)] = 0
     batch_size: Count = 8
 
     @classmethod
     def within(cls, budget: Budget, *, data: str, model: str) -> Robustness:
-        """A few images and steps, or many."""
-        return cls(data, model=model) if budget == "full" else cls(data, model=model, steps=10, limit=16)
+        """A few images and steps, or many and certificates."""
+        if budget == "full":
+            return cls(data, model=model, certified=_CERTIFIED)
+        return cls(data, model=model, steps=10, limit=16)
 
     def work(self, known: Pace) -> Work:
         """As for a network without a defence, which most attacks mislead at the first radius after a few steps.
@@ -83,7 +89,8 @@ class Robustness(Check):
         One that withstands them takes several times as long, which nothing tells before.
         """
         count = min(self.limit, known.images)
-        return Work(passes=12 * count, gradients=count * (4 + 0.4 * self.steps), seconds=0.1 * count)
+        votes = certificates.VOTES * min(self.certified, known.images)
+        return Work(passes=12 * count + votes, gradients=count * (4 + 0.4 * self.steps), seconds=0.1 * count)
 
     def run(self, session: Session) -> Result:
         """Attack every image that the classifier gets right."""
@@ -117,6 +124,7 @@ class Robustness(Check):
             if works(PGD, found.model)
             else None
         )
+        certain = certificates.certified(held, self.certified, session) if self.certified else Result("")
         levels = sorted(set(self.levels))
         total = len(found) + len(found.misclassified)
         shares = {"clean": found.clean}
@@ -128,12 +136,13 @@ class Robustness(Check):
             shares |= {f"{name}/{level:g}": share for level, share in zip(levels, kept, strict=True)}
             curves.append(_series(name, [0, *levels], [found.clean, *kept]))
         return Result(
-            title=f"What {found.model.name} withstands",
+            title=f"What {found.model.title} withstands",
             metrics={
                 "images": total,
                 "gradients/vanished": int(vanished.sum()),
                 **{k: v for key, e in shares.items() for k, v in e.metrics(f"accuracy/{key}").items()},
                 **(masking_metrics(masking) if masking else {}),
+                **certain.metrics,
             },
             blocks=(
                 Note(self._said(shares, vanished, found.methods[-1].attack.name), "Robustness", "verdict"),
@@ -149,6 +158,7 @@ class Robustness(Check):
                     "radius above the one it was first lost at.",
                 ),
                 _figure(found),
+                *certain.blocks,
                 Note(WARNING, "What this does not show", "warning"),
                 *skipped_blocks(found.skipped),
                 *_gallery(found, levels),
@@ -173,6 +183,14 @@ class Robustness(Check):
             f"{attack} with changes of at most {level:g} grey levels of 255, which are invisible, reduces accuracy "
             f"from {held['clean']} to {held[f'{attack}/{level:g}']}."
         )
+
+    def left_out(self, result: Result) -> Mapping[str, str]:
+        """The worst case of several attacks, and certificates within a small budget."""
+        lacking = {"worst case of several attacks": "`deepscope attack auto` attacks with one method after the other"}
+        if "certified/images" not in result.metrics:
+            text = "`deepscope attack certify` gives radii within which no change has an effect"
+            lacking["certified robustness"] = text
+        return lacking
 
     def headline(self, result: Result) -> Headline:
         """What is left of the accuracy under changes that nobody sees."""

@@ -112,7 +112,7 @@ class Shortcuts(Check):
             label if answer in right else answer
             for answer, right, label in zip(photos.predicted.tolist(), photos.answers, labels)
         ]
-        classes, name = held.model.categories, held.model.name
+        classes, name = held.model.categories, held.model.title
         items = list(held.images.items)
         chosen = Given([items[row] for row in photos.rows])
         return error_shortcuts(chosen, labels, predicted, classes, name=name, session=session), held.notes

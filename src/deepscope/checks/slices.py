@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
-from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from deepscope.batch import Sharding, run
 from deepscope.checks.check import Check
 from deepscope.checks.held_out import held_out
-from deepscope.checks.many_images import folders_of
+from deepscope.checks.many_images import held_out_files
 from deepscope.checks.pace import Pace, Work
 from deepscope.command import Budget, Headline
 from deepscope.concepts import nearest
@@ -81,10 +80,10 @@ class Slices(Check):
         wrong = [predicted not in answer for predicted, answer in zip(photos.predicted.tolist(), photos.answers)]
         provenance = origin([held.model], photos.paths, photos.digests)
         if len(wrong) < FEWEST:
-            return _too_few(held.model.name, len(wrong), held.notes, provenance)
+            return _too_few(held.model.title, len(wrong), held.notes, provenance)
         items = list(held.images.items)
         chosen = Given([items[row] for row in photos.rows])
-        found = failing_slices(held.model, chosen, labels, wrong, name=held.model.name, session=session)
+        found = failing_slices(held.model, chosen, labels, wrong, name=held.model.title, session=session)
         result = present(found)
         verdict, *rest = result.blocks
         near = _nearest(held.model, items, found, session)
@@ -108,28 +107,14 @@ class Slices(Check):
 
     def _in_parts(self, session: Session) -> Result:
         """The same of any number of images, whose features and properties are Parquet files."""
-        named, notes = self._named(session)
+        named, notes = held_out_files(self.model, self.data, session)
         found = run(SlicesJob(self.model), named, session, sharding=Sharding(**self.parts), limit=self.limit)
         if (known := found.tally["known"]) < FEWEST:
-            return _too_few(found.model.name, known, notes, origin_of(found))
-        result = present(slices_in_parts(found, name=found.model.name, session=session))
+            return _too_few(found.model.title, known, notes, origin_of(found))
+        result = present(slices_in_parts(found, name=found.model.title, session=session))
         verdict, *rest = result.blocks
         metrics = {**result.metrics, "parts": len(found.files)}
         return replace(result, metrics=metrics, blocks=(verdict, *notes, *rest), provenance=origin_of(found))
-
-    def _named(self, session: Session) -> tuple[tuple[Path, ...], tuple[Block, ...]]:
-        """The images that the classifier was not fitted to, as far as this is known, and what to say of them."""
-        *_, last = folders = folders_of(self.data, session)
-        if len(folders) > 1:
-            return (last,), (Note("The images of the test set.", "Test images"),)
-        if Path(self.model).is_dir():  # it may have set some aside
-            held = held_out(self.model, self.data, session)
-            return tuple(held.images.files), held.notes
-        text = (
-            "The images are taken from the whole folder, which has no train/ and test/: if the classifier was fitted "
-            "to any of them, it looks better here than it is."
-        )
-        return folders, (Note(text, "Test images", "warning"),)
 
 
 def _nearest(model: VisionModel, items: Sequence[Item], found: Found, session: Session) -> tuple[Block, ...]:

@@ -7,6 +7,8 @@ import itertools
 import os
 import shlex
 import sys
+import threading
+from _thread import interrupt_main
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -22,13 +24,30 @@ if TYPE_CHECKING:
     from deepscope.command import Command
 
 _INTERRUPTED = 130  # what shells expect of a program that ctrl-C stopped
+_LATER = 0.02
+"""Seconds after which an ignored ctrl-C is delivered again."""
 _HELP = frozenset({"--help", "-h", "--version"})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command line and exit."""
     gc.set_threshold(50_000)  # libraries allocate much while they load, and none of it is garbage
+    sys.unraisablehook = interrupt_again
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def interrupt_again(ignored: sys.UnraisableHookArgs) -> None:
+    """Deliver ctrl-C again where Python ignored it; an unraisable hook.
+
+    Python runs the handler of a signal between two instructions. After a collection of garbage or a long operation, the
+    next one is often that of a weak reference's callback or a destructor, and whatever is raised there is ignored.
+    """
+    if issubclass(ignored.exc_type, KeyboardInterrupt):
+        later = threading.Timer(_LATER, interrupt_main)  # not now: here, too, an exception would be ignored
+        later.daemon = True
+        later.start()
+    else:
+        sys.__unraisablehook__(ignored)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -9,7 +9,7 @@ from typing import ClassVar, TypeVar
 
 from deepscope.data.digits import DigitSplit
 from deepscope.data.download import Source
-from deepscope.data.folders import ClassFolders, subfolders
+from deepscope.data.folders import ClassFolders, held_out_folder, subfolders
 from deepscope.data.photographs import Photographs
 from deepscope.errors import DataError, unknown
 from deepscope.registry import Registered
@@ -62,8 +62,8 @@ def load_any(name: str | Path, session: Session) -> ClassFolders | DigitSplit | 
     """Data by name ("15scene", "mnist") or the path of a folder, of whatever kind it is.
 
     Args:
-        name: a registered dataset; any other text is a folder's path. A folder with folders in it
-            holds a class in each; one without holds photographs.
+        name: a registered dataset; any other text is a folder's path. A folder with several folders in it
+            holds a class in each; one with fewer holds photographs, in whichever folder below it.
         session: its home is where datasets are.
 
     Raises:
@@ -80,6 +80,8 @@ def load_dataset(name: str | Path, session: Session, kind: type[Kind]) -> Kind:
         DataError, FileError: as `load_any`, or the data is of another kind.
     """
     data = load_any(name, session)
+    if kind is ClassFolders and isinstance(data, Photographs) and subfolders(folder := Path(name).expanduser()):
+        data = ClassFolders.read(folder)  # whose error names the only class
     if not isinstance(data, kind):
         raise DataError(f"{name} holds {_WORDS[type(data)]}, not {_WORDS[kind]}", data=name)
     return data
@@ -111,4 +113,5 @@ def _folder(path: Path) -> ClassFolders | Photographs:
     path = path.expanduser()
     if not path.is_dir():
         raise unknown("dataset or folder", str(path), Dataset.members(), listing="`deepscope data`")
-    return ClassFolders.read(path) if subfolders(path) else Photographs.below(path)
+    classes = len(subfolders(path)) > 1 or held_out_folder(path) is not None
+    return ClassFolders.read(path) if classes else Photographs.below(path)

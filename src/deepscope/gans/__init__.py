@@ -2,6 +2,7 @@
 
 from deepscope.gans.architecture import Architecture
 from deepscope.gans.clusters import clusters
+from deepscope.gans.directions import LatentDirections, latent_directions
 from deepscope.gans.evaluation import GANEvaluation, evaluate_gan
 from deepscope.gans.evaluator_training import TrainedEvaluator, train_evaluator
 from deepscope.gans.fitting import TrainedGAN, train_gan
@@ -32,6 +33,7 @@ __all__ = [
     "Hinge",
     "Interpolation",
     "Labelled",
+    "LatentDirections",
     "LeastSquares",
     "NonSaturating",
     "Objective",
@@ -55,6 +57,7 @@ __all__ = [
     "gradient_penalty",
     "great_circle",
     "interpolate",
+    "latent_directions",
     "latents",
     "load",
     "load_pictures",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from deepscope.devices import first_process
 from deepscope.errors import DataError, SettingError
 from deepscope.files import lock
 from deepscope.gans.architecture import Architecture
+from deepscope.gans.augmentation import Augmentation, chosen
 from deepscope.gans.clusters import clusters
 from deepscope.gans.networks import Discriminator, Generator
 from deepscope.gans.pictures import Labelled, Pictures, load_pictures
@@ -29,13 +30,14 @@ from deepscope.gans.sheets import NO_SHEETS, Sheets, sheet
 from deepscope.gans.stability import diversity
 from deepscope.gans.step import GANBatches, GANStep
 from deepscope.inputs import Images
-from deepscope.registry import plain_value
 from deepscope.render import Presented
 from deepscope.session import Session
 from deepscope.training import CHECKPOINT, History, Log, fit
 
 _SAMPLES = 1000
 """Samples that are measured after each epoch."""
+_OBSERVED = 60
+"""Times that a long training is observed: its epochs are short where images are few."""
 _ROWS = 8
 _MOST_COLUMNS = 10
 
@@ -54,6 +56,7 @@ class TrainedGAN(Presented):
         sheets: (T, H, W, 3) uint8 samples of fixed z: after each epoch where a folder keeps them, else of the end.
         sheet_steps: the step of each sheet.
         folder: that the training is kept in.
+        augment: how the discriminator's images were augmented: "none", "diffaugment" or "ada".
     """
 
     gan: GAN
@@ -64,6 +67,7 @@ class TrainedGAN(Presented):
     sheets: NDArray[np.uint8] = field(repr=False)
     sheet_steps: tuple[int, ...]
     folder: Path | None = None
+    augment: str = "none"
 
     def columns(self) -> Mapping[str, Sequence[Any]]:
         """One row per recorded step; None where a figure was not recorded."""
@@ -86,7 +90,7 @@ def train_gan(  # noqa: PLR0913 - its settings are keywords
 ) -> TrainedGAN:
     """Train a DCGAN. A killed training that is started again resumes, and ends with the same weights.
 
-    After each epoch the generator and a sheet of images from fixed z are written to the folder.
+    After each epoch, or 60 times in a longer training, the generator and a sheet of samples are written to the folder.
 
     Args:
         data: name of a dataset, a folder, images or (image, label) pairs in any form, or `load_pictures(...)`.
@@ -122,6 +126,7 @@ def train_gan(  # noqa: PLR0913 - its settings are keywords
     pictures = load_pictures(data, architecture.side, session)
     expert = fitting_evaluator(evaluator, pictures)
     _check(pictures, recipe, conditional=conditional)
+    recipe = replace(recipe, augment=chosen(recipe.augment, len(pictures)))
     if folder and folder.is_dir() and not (folder / CHECKPOINT).exists() and first_process():
         with lock(folder):
             Sheets(folder / "sheets").clear()  # those of an earlier training
@@ -155,7 +160,7 @@ def train_gan(  # noqa: PLR0913 - its settings are keywords
 
     settings = {
         **asdict(architecture),
-        **{name: plain_value(value) for name, value in vars(recipe).items() if name != "epochs"},
+        **recipe.recorded(),
         "channels": pictures.channels,
         "classes": len(plan.names),
         "data": pictures.name,
@@ -171,7 +176,7 @@ def train_gan(  # noqa: PLR0913 - its settings are keywords
         log=Log(
             folder=folder,
             settings=json.loads(json.dumps(settings)),
-            every=batches.steps,
+            every=batches.steps * -(-recipe.epochs // _OBSERVED),
             record=min(20, batches.steps),
             tensorboard=tensorboard,
         ),
@@ -180,7 +185,17 @@ def train_gan(  # noqa: PLR0913 - its settings are keywords
     sheets, sheet_steps = Sheets(folder / "sheets").frames() if folder else NO_SHEETS
     if not sheet_steps:
         sheets, sheet_steps = sheet(generate(gan.generator, z, labels), columns=columns)[None], (steps,)
-    return TrainedGAN(gan, history, pictures.name, len(pictures), pictures.remarks, sheets, sheet_steps, folder)
+    return TrainedGAN(
+        gan,
+        history,
+        pictures.name,
+        len(pictures),
+        pictures.remarks,
+        sheets,
+        sheet_steps,
+        folder,
+        recipe.augment,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,7 +227,7 @@ def _networks(plan: _Plan, architecture: Architecture, channels: int, recipe: Re
         torch.manual_seed(session.rng("networks").initial_seed())
         generator = Generator(architecture, channels, len(plan.names))
         discriminator = Discriminator(architecture, channels, len(plan.names))
-    return GANStep(generator, discriminator, recipe)
+    return GANStep(generator, discriminator, recipe, Augmentation.of(recipe.augment))
 
 
 def _measure(

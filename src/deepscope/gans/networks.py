@@ -46,10 +46,17 @@ class Generator(nn.Module):
 
         Without classes the labels are ignored.
         """
+        return self.layers(self._started(z, labels)).float().tanh()
+
+    def first(self, z: Tensor, labels: Tensor) -> Tensor:
+        """The same arguments -> (N, channels, 4, 4) after the first layer and its normalisation, before its ReLU."""
+        return self.layers[:1](self._started(z, labels))
+
+    def _started(self, z: Tensor, labels: Tensor) -> Tensor:
         if self.classes:
             z = torch.cat([z, functional.one_hot(labels, self.classes).to(z)], dim=1)
         first = self.start(z).unflatten(1, (-1, _START, _START))
-        return self.layers(first.contiguous(memory_format=torch.channels_last)).float().tanh()
+        return first.contiguous(memory_format=torch.channels_last)
 
 
 class Discriminator(nn.Module):

@@ -18,6 +18,7 @@ class Objective(Registered):
     """An adversarial loss: one for each network. Logits are (N,), in full precision; losses are scalars."""
 
     reserved: ClassVar[frozenset[str]] = EVERY_COMMAND | {
+        "augment",
         "average",
         "batch_size",
         "beta1",
@@ -48,6 +49,8 @@ class Objective(Registered):
     }
     per_image: ClassVar[bool] = False
     """Whether the penalty needs logits that depend on one image each: no batch normalisation in the discriminator."""
+    boundary: ClassVar[float | None] = 0.0
+    """The logit above which an image counts as real; None where logits are only compared with each other."""
 
     @abstractmethod
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -116,6 +119,8 @@ class Saturating(Objective):
 class LeastSquares(Objective):
     """LSGAN (Mao et al. 2017), with labels 0 for generated and 1 for real."""
 
+    boundary: ClassVar[float | None] = 0.5
+
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """Half the squared distances to the labels."""
         return ((real - 1).square().mean() + fake.square().mean()) / 2
@@ -148,6 +153,7 @@ class WassersteinGP(Objective):
 
     name: ClassVar[str] = "wgan-gp"
     per_image: ClassVar[bool] = True
+    boundary: ClassVar[float | None] = None
     example_flags: ClassVar[str] = "--normalisation layer"
 
     weight: float = 10.0

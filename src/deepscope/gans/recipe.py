@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 from deepscope.errors import SettingError
 from deepscope.gans.architecture import Architecture
+from deepscope.gans.augmentation import Augment
 from deepscope.gans.objectives import NonSaturating, Objective
+from deepscope.registry import plain_value
 from deepscope.settings import Count, Positive, Range, check
 
 _R1_EVERY = 16
@@ -31,6 +33,9 @@ class Recipe:
             steps with 16 times the weight (Karras et al. 2020).
         r1_last: the weight to which it falls, by the same factor each step, over the first 1872 steps: strong while
             the discriminator would win, weak once fine differences matter. By default it stays constant.
+        augment: augment all images that the discriminator sees: by "diffaugment" (colour, translation and cutout of
+            each image, Zhao et al. 2020), by "ada" (the same with a probability that follows the discriminator's
+            overfitting, Karras et al. 2020), or "none". "auto" is "diffaugment" below 10,000 training images.
         average: decay of the moving average of the generator, which makes the images; 0 uses the last weights.
     """
 
@@ -44,6 +49,7 @@ class Recipe:
     generator_steps: int = 1
     r1: float = 0.0
     r1_last: float | None = None
+    augment: Augment = "auto"
     average: float = 0.995
 
     def require_trainable(self, architecture: Architecture) -> None:
@@ -56,6 +62,9 @@ class Recipe:
                 raise SettingError(name, "must be at least 0 and below 1", got=share)
         if self.r1_last is not None and not 0 < self.r1_last <= self.r1:
             raise SettingError("r1_last", "must be above 0 and at most {r1}, from which it falls", got=self.r1_last)
+        if self.augment == "ada" and self.objective.boundary is None:
+            problem = f"must be diffaugment, none or auto: {self.objective.name} does not say which images are real"
+            raise SettingError("augment", problem, got="ada")
         if self.batch_size % architecture.packing:
             problem = f"must be a multiple of {{packing}}, {architecture.packing}"
             raise SettingError("batch_size", problem, got=self.batch_size)
@@ -66,6 +75,11 @@ class Recipe:
                 f"must be none, layer or spectral: {what} needs logits that depend on one image each",
                 got="batch",
             )
+
+    def recorded(self) -> dict[str, Any]:
+        """What a checkpoint says of it, ready for JSON; those of versions without augmentation say nothing of that."""
+        left_out = {"epochs", *(("augment",) if self.augment == "none" else ())}
+        return {name: plain_value(value) for name, value in vars(self).items() if name not in left_out}
 
     def r1_at(self, step: int) -> float:
         """The weight of the R1 penalty at a step; 0 where it is not applied."""

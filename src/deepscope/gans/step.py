@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Adam, Optimizer
 
+from deepscope.gans.augmentation import Augmentation
 from deepscope.gans.networks import Discriminator, Generator
 from deepscope.gans.penalties import r1
 from deepscope.gans.pictures import Labelled
@@ -27,10 +28,18 @@ class GANStep:
     Args:
         generator, discriminator: to train.
         recipe: how.
+        augmentation: of all images that the discriminator sees; None for none.
     """
 
-    def __init__(self, generator: Generator, discriminator: Discriminator, recipe: Recipe) -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        discriminator: Discriminator,
+        recipe: Recipe,
+        augmentation: Augmentation | None = None,
+    ) -> None:
         self.generator, self.discriminator, self.recipe = generator, discriminator, recipe
+        self.augmentation = augmentation
         self.average = copy.deepcopy(generator).requires_grad_(False)
         self._optimisers = {
             name: Adam(network.parameters(), recipe.rate, betas=(recipe.beta1, recipe.beta2), fused=True)
@@ -39,8 +48,10 @@ class GANStep:
 
     @property
     def parts(self) -> Mapping[str, nn.Module | Optimizer]:
-        """Both networks, the generator's average, both optimisers."""
+        """Both networks, the generator's average, both optimisers; the augmentation where there is one."""
         networks = {"generator": self.generator, "discriminator": self.discriminator, "average": self.average}
+        if self.augmentation is not None:
+            networks = {**networks, "augmentation": self.augmentation}
         return {**networks, **{f"optimiser/{name}": optimiser for name, optimiser in self._optimisers.items()}}
 
     def __call__(self, batch: tuple[Tensor, Tensor], moment: Moment, update: Update) -> Mapping[str, Tensor]:
@@ -65,7 +76,7 @@ class GANStep:
             figures |= self._teach(as_input(images[number]), fake, labels[number], moment, update, number)
         for number in range(recipe.generator_steps):
             fake = first if number == 0 else self._generate(labels[0], moment, f"generator {number}")
-            logits = self.discriminator(fake, labels[0])
+            logits = self.discriminator(self._augmented(fake, moment, f"generator {number}"), labels[0])
             loss = objective.generator(logits)
             self._update(loss, "generator", update)
             figures |= {"loss/generator": loss, "score/fooled": objective.score(logits.detach()).mean()}
@@ -78,6 +89,7 @@ class GANStep:
     ) -> dict[str, Tensor]:
         """One update of the discriminator."""
         recipe, objective = self.recipe, self.recipe.objective
+        real, fake = self._augmented(real, moment, f"real {number}"), self._augmented(fake, moment, f"fake {number}")
 
         def discriminator(images: Tensor) -> Tensor:
             return self.discriminator(images, labels)
@@ -89,6 +101,10 @@ class GANStep:
             "score/real": objective.score(on_real.detach()).mean(),
             "score/fake": objective.score(on_fake.detach()).mean(),
         }
+        if self.augmentation is not None and self.augmentation.adaptive:
+            assert objective.boundary is not None
+            self.augmentation.adapt(on_real.detach() - objective.boundary)
+            figures["augmentation/probability"] = self.augmentation.probability.clone()
         penalty = objective.penalty(discriminator, real, fake, moment.rng("penalty", str(number)))
         if penalty is not None:
             loss = loss + penalty
@@ -102,6 +118,11 @@ class GANStep:
     def _update(self, loss: Tensor, name: str, update: Update) -> None:
         update(loss, self._optimisers[name])
         torch.clear_autocast_cache()  # it holds the weights as they were before
+
+    def _augmented(self, images: Tensor, moment: Moment, stream: str) -> Tensor:
+        if self.augmentation is None:
+            return images
+        return self.augmentation(images, moment.rng("augmentation", stream))
 
     def _generate(self, labels: Tensor, moment: Moment, stream: str) -> Tensor:
         z = torch.randn(len(labels), self.generator.latent, generator=moment.rng("z", stream))

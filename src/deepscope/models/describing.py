@@ -60,7 +60,7 @@ class Described(Presented):
             "head": self.head,
             "thresholds": _thresholds(model),
             "abstains": f"below a confidence of {model.head.abstain_below:.4g}" if model.head.abstain_below else "",
-            "preprocessing": _in_words(self.preprocessing),
+            "preprocessing": str(self.preprocessing),
             "preprocessing from": origin.preprocessing or own,
             "input": f"{can.channels} channel{'s' if can.channels > 1 else ''}, {size}",
             "can be asked for": ", ".join(name for name in answers if name not in lacking),
@@ -106,10 +106,3 @@ def _thresholds(model: VisionModel) -> str:
     labels = range(len(model.categories)) if model.head.kind == "multilabel" else [1]
     said = [f"{model.categories[label]} {model.head.threshold(label):.4g}" for label in labels]
     return ", ".join(said[:_FIRST]) + (", ..." if len(said) > _FIRST else "")
-
-
-def _in_words(taken: Preprocessing) -> str:
-    resize = taken.resize if isinstance(taken.resize, int) else "{} x {}".format(*taken.resize)
-    crop = "" if taken.crop is None else ", crop {} x {}".format(*taken.size)
-    mean, std = (" ".join(f"{value:.4g}" for value in values) for values in (taken.mean, taken.std))
-    return f"resize {resize} ({taken.interpolation}){crop}, mean {mean}, std {std}"

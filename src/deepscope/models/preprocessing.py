@@ -61,6 +61,13 @@ class Preprocessing:
         for name in ("mean", "std"):
             object.__setattr__(self, name, _channels(name, getattr(self, name)))
 
+    def __str__(self) -> str:
+        """In words: `resize 256 (bilinear), crop 224 x 224, mean 0.485 0.456 0.406, std 0.229 0.224 0.225`."""
+        resize = self.resize if isinstance(self.resize, int) else "{} x {}".format(*self.resize)
+        crop = "" if self.crop is None else ", crop {} x {}".format(*self.size)
+        mean, std = (" ".join(f"{value:.4g}" for value in values) for values in (self.mean, self.std))
+        return f"resize {resize} ({self.interpolation}){crop}, mean {mean}, std {std}"
+
     @property
     def planes(self) -> int:
         """Channels of the pixels: 3, also of grey images; of stacks as many as they have."""

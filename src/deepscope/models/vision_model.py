@@ -21,7 +21,7 @@ from deepscope.models.identity import network_sha256, weights_sha256
 from deepscope.models.outputs import Kind, Outputs
 from deepscope.models.preprocessing import Preprocessing, displayed, normalised
 from deepscope.models.weights import HALF
-from deepscope.names import Names
+from deepscope.names import Names, short
 
 if TYPE_CHECKING:
     from deepscope.models.served import Served
@@ -105,6 +105,11 @@ class VisionModel:
         for parameter in network.parameters():  # ScriptModule has no requires_grad_ for all of them
             parameter.requires_grad_(False)
         object.__setattr__(self, "outputs", Outputs(self.name, len(self.categories), self.head))
+
+    @property
+    def title(self) -> str:
+        """The name without the folders of a path."""
+        return short(self.name)
 
     @property
     def planes(self) -> int:

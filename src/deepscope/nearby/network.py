@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from deepscope.nearby.windows import Window, aligned, slide
+from deepscope.nearby.windows import Window, aligned, mean, slide
 
 _LIBRARIES = ("torch", "torchvision", "timm")
 _POINTWISE = (nn.BatchNorm2d, nn.Dropout, nn.Identity, nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.Sigmoid)
@@ -85,7 +85,9 @@ class Nearby(nn.Module):
         """The network's outputs, computed as a whole where nothing says what the inputs are made from."""
         if self._rows is None:
             return self.network(inputs)
-        changed = (inputs != self.bases[self._rows]).any(1)
+        bases, counts = self._rows.unique_consecutive(return_counts=True)
+        parts = zip(bases.tolist(), inputs.split(counts.tolist()))  # no copy of a base for each input
+        changed = torch.cat([(part != self.bases[base]).any(1) for base, part in parts])
         start, size = zip(*(_extent(changed.any(dim)) for dim in (2, 1)))
         if 4 * max(size) > min(inputs.shape[2:]):
             return self.network(inputs)
@@ -133,20 +135,22 @@ class _Changed(fx.Interpreter):
         """A window, or the node's output for whole maps."""
         given = [node for node in n.all_input_nodes if isinstance(self.env[node], Window)]
         if given:
-            found = self._window(n, given) if n in self.unchanged else None
+            found = self._found(n, given) if n in self.unchanged else None
             if found is not None:
                 return found
             for node in given:
                 self.env[node] = self.env[node].whole()
         return super().run_node(n)
 
-    def _window(self, n: fx.Node, given: list[fx.Node]) -> Window | None:
+    def _found(self, n: fx.Node, given: list[fx.Node]) -> Window | Tensor | None:
         """The node's output for windows; None where it needs, or changes, the whole map."""
         window, unchanged = self.env[given[0]], self.unchanged[n]
         if n.op == "call_module":
             module = self.fetch_attr(str(n.target))
             if isinstance(module, _POINTWISE):
                 return replace(window, inner=module(window.inner), unchanged=unchanged)
+            if isinstance(module, nn.AdaptiveAvgPool2d) and unchanged.shape[1:3] == (1, 1):
+                return mean(window, unchanged)
             kernel = slide(module, window.sides, unchanged.shape[1:3])
             return kernel(window, unchanged) if kernel else None
         same_size = all(self.env[node].sides == unchanged.shape[1:3] for node in given)

@@ -119,6 +119,26 @@ def slide(module: nn.Module, given: torch.Size, gives: torch.Size) -> Slide | No
     return None
 
 
+def mean(window: Window, unchanged: Tensor) -> Tensor | None:
+    """(n, C, 1, 1) the mean over the whole map: that of the unchanged image, and what the window adds to it.
+
+    None where the window does not lie inside the map.
+
+    Args:
+        window: of the map.
+        unchanged: (K, 1, 1, C) means of the unchanged images.
+    """
+    height, width = window.inner.shape[2:]
+    if height > window.sides[0] or width > window.sides[1]:
+        return None
+    places = zip(window.rows.tolist(), window.start.tolist(), strict=True)
+    before = [
+        window.unchanged[image, top : top + height, left : left + width].sum((0, 1)) for image, (top, left) in places
+    ]
+    added = (window.inner.sum((2, 3)) - torch.stack(before)) / window.sides.numel()
+    return (unchanged[window.rows, 0, 0] + added)[:, :, None, None]
+
+
 def aligned(windows: list[Window]) -> list[Window]:
     """The same windows, grown to the smallest window that covers them all."""
     start = torch.stack([window.start for window in windows]).amin(0)

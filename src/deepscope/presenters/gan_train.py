@@ -18,6 +18,7 @@ _CURVES = {
     "Diversity of the samples": ("diversity, relative to real images", ("diversity",)),
     "Modes": ("number of classes", ("modes", "modes/real")),
     "Frechet distance of 1000 samples": ("Fréchet distance", ("watched-fid",)),
+    "Augmentation": ("probability of each transform", ("augmentation/probability",)),
     "Samples of the requested class": ("fraction of samples", ("fidelity", "fidelity/real")),
 }
 
@@ -36,8 +37,12 @@ def present(found: TrainedGAN) -> Result:
             *curves(found.history),
             *_next(found),
         ),
-        provenance=Provenance(data=f"{found.images} images of {found.data} at {side} x {side}"),
+        provenance=Provenance(data=f"{found.images} images of {found.data} at {side} x {side}{_augmented(found)}"),
     )
+
+
+def _augmented(found: TrainedGAN) -> str:
+    return "" if found.augment == "none" else f", augmented by {found.augment}"
 
 
 def curves(history: History) -> tuple[Block, ...]:

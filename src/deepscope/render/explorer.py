@@ -6,7 +6,6 @@ their text, never markup, because names of files and classes come from outside.
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 from pathlib import Path
@@ -16,9 +15,11 @@ from markupsafe import Markup
 
 from deepscope.gallery import Adversarial, Encoded, Entry, Gallery
 from deepscope.names import one_line, visible
+from deepscope.render import palette
 from deepscope.render.html import data_uri
+from deepscope.render.templates import Templates
 
-_FOLDER = Path(__file__).parent / "components"
+_COMPONENTS = Templates(Path(__file__).parent / "components")
 _DIGITS = 9
 """Significant digits of a number: more than anyone sees, and half of what Python writes."""
 
@@ -40,6 +41,7 @@ def document(gallery: Gallery) -> dict[str, Any]:
     projection = gallery.projection
     return {
         "title": one_line(gallery.title),
+        "colours": {"classes": list(palette.CLASSES), **palette.POINTS},
         "measured": [
             {
                 "name": one.name,
@@ -112,18 +114,22 @@ def element(gallery: Gallery) -> Markup:
 
     Without scripts, the page says what it needs.
     """
-    written = json.dumps(document(gallery), allow_nan=False, separators=(",", ":"))
-    for sign in "<>&":  # no tag can begin or end in the data
-        written = written.replace(sign, f"\\u{ord(sign):04x}")
+    written = embedded(document(gallery))
     told = "The explorer needs scripts: open the page in a browser that runs them."
     return Markup(f'<div class="explorer"><p>{told}</p><script type="application/json">{written}</script></div>')
 
 
-@functools.cache
+def embedded(data: object) -> str:
+    """Data as JSON inside a page: no tag can begin or end in it."""
+    written = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    for sign in "<>&":
+        written = written.replace(sign, f"\\u{ord(sign):04x}")
+    return written
+
+
 def script(*names: str) -> str:
     """The components of these names as one script, or all of them; an explorer starts only when `BOOT` follows."""
-    paths = [_FOLDER / name for name in names] or sorted(_FOLDER.glob("*.js"))
-    return "".join(path.read_text(encoding="utf-8") for path in paths)
+    return _COMPONENTS.text(*names) if names else _COMPONENTS.text(suffix=".js")
 
 
 BOOT = """for (const host of document.querySelectorAll(".explorer")) {
@@ -134,7 +140,6 @@ BOOT = """for (const host of document.querySelectorAll(".explorer")) {
 """Starts the explorer of a page, and the links to its images."""
 
 
-@functools.cache
 def styles() -> str:
     """The style sheet of the components; every rule is below `.deepscope`."""
-    return (_FOLDER / "explorer.css").read_text(encoding="utf-8")
+    return _COMPONENTS.text("explorer.css")

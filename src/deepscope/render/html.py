@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING
 from typing_extensions import assert_never
 
 from deepscope.gallery import Gallery
-from deepscope.names import one_line, printable, visible
+from deepscope.names import one_line
 from deepscope.render import palette
-from deepscope.render.terminal import describe, metrics_table, origin
+from deepscope.render.templates import Templates
+from deepscope.render.terminal import describe, metrics_table
 from deepscope.render.text import cell, number, numeric
 from deepscope.results import Animation, Block, Curves, Figure, Heatmap, ImageGrid, Note, Result, Table
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
-
     from deepscope.render.plots.animation import Film
 
-_FOLDER = Path(__file__).parent / "templates"
+TEMPLATES = Templates(Path(__file__).parent / "templates")
+"""Of results and of the pages around them."""
 _LONGEST = 400
 """Characters of settings below a figure."""
 
@@ -37,15 +37,12 @@ def fragment(result: Result, *, style: bool = True, films: bool = False) -> str:
         films: show only the last frame of an animation, with all frames in a `<template class="film">` beside
             it, for a page whose script makes players of them.
     """
-    return (
-        environment(_FOLDER)
-        .get_template("fragment.html.jinja")
-        .render(
-            result=result,
-            views=[_view(block, films) for block in _blocks(result)],
-            settings=_settings(result),
-            style=styles() if style else "",
-        )
+    return TEMPLATES.render(
+        "fragment.html.jinja",
+        result=result,
+        views=[_view(block, films) for block in _blocks(result)],
+        settings=_settings(result),
+        style=styles() if style else "",
     )
 
 
@@ -61,10 +58,10 @@ class Shown:
 
 def shown(result: Result, *, films: bool = False) -> list[Shown]:
     """Each block of the result by itself, in `fragment`'s words; its metrics last where it has no table."""
-    template, settings, found = environment(_FOLDER).get_template("block.html.jinja"), _settings(result), list[Shown]()
+    settings, found = _settings(result), list[Shown]()
     for block in _blocks(result):
         view = _view(block, films)
-        html = template.render(view=view, settings=settings, result=result)
+        html = TEMPLATES.render("block.html.jinja", view=view, settings=settings, result=result)
         found.append(Shown(block, html, view.width, view.height) if isinstance(view, _Image) else Shown(block, html))
     return found
 
@@ -85,17 +82,13 @@ def words(figure: Figure) -> str:
 def page(results: Sequence[Result], title: str) -> str:
     """A whole document: the title, a table of contents, and each result."""
     fragments = [fragment(result, style=False) for result in results]
-    return (
-        environment(_FOLDER)
-        .get_template("page.html.jinja")
-        .render(title=title, results=results, fragments=fragments, style=styles())
-    )
+    return TEMPLATES.render("page.html.jinja", title=title, results=results, fragments=fragments, style=styles())
 
 
 @functools.cache
 def styles() -> str:
     """The style sheet; every rule is below `.deepscope`. Its colours are those of the figures."""
-    return palette.css() + (_FOLDER / "deepscope.css").read_text(encoding="utf-8")
+    return palette.css() + TEMPLATES.text("deepscope.css")
 
 
 @dataclass(frozen=True)
@@ -203,19 +196,3 @@ def _setting(value: object) -> str:
 def data_uri(kind: str, content: bytes) -> str:
     """A file as an address that needs no request."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
-@functools.cache
-def environment(folder: Path) -> Environment:
-    """The templates of a folder, with the filters that keep text harmless."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    found = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    found.filters |= {"printable": printable, "one_line": one_line, "visible": visible, "origin": origin}
-    return found

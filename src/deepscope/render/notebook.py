@@ -21,9 +21,8 @@ from deepscope.files import atomic
 from deepscope.gallery import Gallery
 from deepscope.names import one_line
 from deepscope.render import explorer
-from deepscope.render.html import environment, styles
+from deepscope.render.html import TEMPLATES, styles
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _HEIGHT = 860
 """CSS pixels of the frame."""
 _RENDER = """
@@ -65,16 +64,13 @@ class Explorer:
     def page(self) -> str:
         """A self-contained HTML page, which asks for nothing."""
         script = explorer.script() + explorer.BOOT
-        return (
-            environment(_TEMPLATES)
-            .get_template("explorer.html.jinja")
-            .render(
-                title=one_line(self.gallery.title) or "Images",
-                explorer=explorer.element(self.gallery),
-                style=Markup(styles() + explorer.styles()),
-                script=Markup(script),
-                script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-            )
+        return TEMPLATES.render(
+            "explorer.html.jinja",
+            title=one_line(self.gallery.title) or "Images",
+            explorer=explorer.element(self.gallery),
+            style=Markup(styles() + explorer.styles()),
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         )
 
     def save(self, file: str | Path) -> Path:

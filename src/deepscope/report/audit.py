@@ -158,7 +158,7 @@ def audit(  # noqa: PLR0913  (the public face)
     shelf = Shelf(session.cache / "audits" / key, session, model.identity)
     *_, state = run(chosen, shelf, budget, Pace.of(held, session))
     card = ModelCard.of(model, name, state.outcomes, assess(required, state.outcomes))
-    return Audit(f"{model.name} on {Path(name).name}", state.said, state.outcomes, card)
+    return Audit(f"{model.title} on {Path(name).name}", state.said, state.outcomes, card)
 
 
 @explores(Audit)

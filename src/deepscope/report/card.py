@@ -113,7 +113,7 @@ class ModelCard:
         finished = [one for one in outcomes if not one.failure and not one.missing]
         origins = [one.result.provenance for one in finished]
         return cls(
-            model=Path(model.name).name,
+            model=model.title,
             digest=next((one.models[model.name] for one in origins if model.name in one.models), ""),
             classes=model.categories,
             head=model.head.kind,
@@ -226,7 +226,7 @@ def _unmeasured(outcomes: Sequence[Outcome]) -> list[tuple[str, str]]:
     lacking = [(one.section.name, one.failure or one.missing) for one in outcomes if one.failure or one.missing]
     for one in outcomes:
         if isinstance(one.section, Check) and not one.failure and not one.missing:
-            lacking += one.section.left_out.items()
+            lacking += one.section.left_out(one.result).items()
     return lacking
 
 

@@ -14,7 +14,8 @@ from markupsafe import Markup
 from deepscope.errors import FileError
 from deepscope.files import atomic
 from deepscope.render import explorer
-from deepscope.render.html import environment, shown, styles
+from deepscope.render.html import shown, styles
+from deepscope.render.templates import Templates
 from deepscope.report.card import ModelCard
 from deepscope.report.explorer import explored, selections
 from deepscope.report.full_runs import full_run
@@ -23,7 +24,7 @@ from deepscope.report.overview import OPEN, answer_rows, overview, unanswered
 from deepscope.report.running import State
 from deepscope.report.view import Part, cards, part, sentence
 
-_FOLDER = Path(__file__).parent / "templates"
+_TEMPLATES = Templates(Path(__file__).parent / "templates")
 _HEAD = 1 << 16
 _SIGNS = (b'<meta name="generator" content="deepscope">', b'<body class="deepscope ')
 """What the first bytes of a page hold that this program, or its version 0.1, wrote."""
@@ -69,34 +70,29 @@ class Page:
         glance, answered = shown(overview(state.outcomes)), answer_rows(state.outcomes)
         chosen = cards(parts)
         gallery = explored(state.outcomes)
-        page = (_FOLDER / "report.js").read_text(encoding="utf-8")
+        page = _TEMPLATES.text("report.js")
         script = f"{explorer.script()}{page}{explorer.BOOT}" if gallery else f"{explorer.script('theme.js')}{page}"
-        return (
-            environment(_FOLDER)
-            .get_template("report.html.jinja")
-            .render(
-                title=self.title,
-                state=state,
-                sentence=sentence(parts),
-                model=card,
-                when=_when(state.outcomes),
-                cards=chosen,
-                strip=[one for one in parts if one.tile and not any(card.part is one for card in chosen)],
-                questions=[Markup(block.html) for block in glance],
-                counted=sum(row[4] not in OPEN for row in answered),
-                missing=[(*row, full_run(row[0]) is not None) for row in unanswered(state.outcomes)],
-                explorer="" if gallery is None else explorer.element(gallery),
-                selections={outcome.section.name: selections(outcome, gallery) for outcome in state.outcomes},
-                chapters=[
-                    (chapter, list(group)) for chapter, group in groupby(parts, lambda one: one.outcome.section.chapter)
-                ],
-                style=Markup(
-                    styles() + (_FOLDER / "report.css").read_text(encoding="utf-8") + explorer.styles() * bool(gallery)
-                ),
-                script=Markup(script),
-                # The policy lets this one script run and nothing else: no request leaves the page.
-                script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-            )
+        return _TEMPLATES.render(
+            "report.html.jinja",
+            title=self.title,
+            state=state,
+            sentence=sentence(parts),
+            model=card,
+            when=_when(state.outcomes),
+            cards=chosen,
+            strip=[one for one in parts if one.tile and not any(card.part is one for card in chosen)],
+            questions=[Markup(block.html) for block in glance],
+            counted=sum(row[4] not in OPEN for row in answered),
+            missing=[(*row, full_run(row[0]) is not None) for row in unanswered(state.outcomes)],
+            explorer="" if gallery is None else explorer.element(gallery),
+            selections={outcome.section.name: selections(outcome, gallery) for outcome in state.outcomes},
+            chapters=[
+                (chapter, list(group)) for chapter, group in groupby(parts, lambda one: one.outcome.section.chapter)
+            ],
+            style=Markup(styles() + _TEMPLATES.text("report.css") + explorer.styles() * bool(gallery)),
+            script=Markup(script),
+            # The policy lets this one script run and nothing else: no request leaves the page.
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         )
 
     def _part(self, outcome: Outcome) -> Part:

@@ -82,7 +82,7 @@ class Report(Command):
         if self.data is not None:  # refused now rather than in every section
             held = held_out(self.model or DEFAULT, self.data, session, self.labels)
             model, pace = held.model, Pace.of(held, session)
-            title, about = f"{Path(model.name).name} on {Path(self.data).name}", model.identity
+            title, about = f"{model.title} on {Path(self.data).name}", model.identity
         folder = session.out or _FOLDER
         shelf = Shelf(folder / "studies", session, about)
         if self.list:

@@ -28,6 +28,8 @@ _FIGURES = {"1.2": "tabby", "5.1": "Shih-Tzu", "5.2": "komondor", "5.3": "swab",
 """The report's figures, and the images of the sample that replace its own."""
 _SHOWN = 64
 """Maps per figure, at most."""
+_PUBLISHED = "vgg16"
+"""The network of the report that is reproduced."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class ActivationMaps(Study):
     filter, which is the same everywhere, is assigned to none.
 
     Attributes:
-        model: network whose first convolution is examined; the bundled one where its weights are missing.
+        model: network whose first convolution is examined. Where VGG16's weights are missing, the bundled one is.
         images: files to use instead of those of the figures.
     """
 
@@ -48,7 +50,7 @@ class ActivationMaps(Study):
 
     images: tuple[Path, ...] = ()
     _: KW_ONLY
-    model: str = "vgg16"
+    model: str = _PUBLISHED
 
     def inputs(self, home: Path) -> Sequence[Path]:
         """The sample of ImageNet, or the named files, and the weights."""
@@ -56,7 +58,8 @@ class ActivationMaps(Study):
 
     def run(self, session: Session) -> Result:
         """Draw and correlate, image by image."""
-        model = load_model(self.model if self.model in installed(session) else DEFAULT, session)
+        missing = self.model == _PUBLISHED and self.model not in installed(session)
+        model = load_model(DEFAULT if missing else self.model, session)
         grids: list[ImageGrid] = []
         shares: dict[str, list[float]] = {"edges": [], "brightness": [], "colour": []}
         for title, path in self._pictures(session):
@@ -71,7 +74,7 @@ class ActivationMaps(Study):
         return Result(
             title=f"Output of the first convolution of {model.name}",
             metrics={k: v for name, estimate in estimates.items() for k, v in estimate.metrics(f"maps/{name}").items()},
-            blocks=(*grids, answers(_answers(estimates, model.name, self.model, len(grids)))),
+            blocks=(*grids, answers(_answers(estimates, model.name, len(grids), missing=missing))),
         )
 
     def _pictures(self, session: Session) -> list[tuple[str, Path]]:
@@ -128,8 +131,8 @@ def _standard(planes: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(varies, flat - flat.mean(1, keepdims=True), 0) / np.maximum(flat.std(1, keepdims=True), 1e-12)
 
 
-def _answers(estimates: dict[str, Estimate], model: str, wanted: str, count: int) -> Sequence[Answer]:
-    instead = "" if model == wanted else f"; {wanted}'s weights are missing, {model} is used instead"
+def _answers(estimates: dict[str, Estimate], model: str, count: int, *, missing: bool) -> Sequence[Answer]:
+    instead = f"; {_PUBLISHED}'s weights are missing, {model} is used instead" if missing else ""
     return [
         Answer(
             f"4. maps that follow {name} most",

@@ -191,6 +191,11 @@ def abstain(
         _PROPER.check(setting, value)
     session = Session.of(session, device=model.device, seed=seed)
     halves = read_halves(model, data, session, "abstention", limit=limit)
+    return abstention_of(model, halves, accuracy, error=error)
+
+
+def abstention_of(model: VisionModel, halves: Halves, accuracy: float, *, error: float) -> Abstention:
+    """The same for images that were classified before."""
     logits, labels = halves.logits[0], halves.answers[0]
     confidence, right = model.probabilities(logits).amax(1), logits.argmax(1) == labels
     return Abstention(model, accuracy, error, threshold(confidence, right, accuracy, error=error), halves)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from deepscope.statistics import Estimate
 from deepscope.transfer.evaluation import Reliability, reliability
 from deepscope.transfer.fitting import temperature
 
-_FEWEST = 4
+FEWEST = 4
 """Images that are needed: half of them choose, half of them measure."""
 _DRAWS = 500
 
@@ -45,6 +46,14 @@ class Halves:
     labels: Tensor
     chosen: Tensor
 
+    @classmethod
+    def drawn(cls, photos: Photos, labels: Tensor, rng: torch.Generator) -> Halves:
+        """Half of the images choose, drawn at random."""
+        order = torch.randperm(len(labels), generator=rng)
+        chosen = torch.zeros(len(labels), dtype=torch.bool)
+        chosen[order[: len(order) // 2]] = True
+        return cls(photos, labels, chosen)
+
     @property
     def logits(self) -> tuple[Tensor, Tensor]:
         """Of the images that choose, and of the others."""
@@ -62,7 +71,6 @@ class Calibration(Presented):
 
     Attributes:
         model: before.
-        calibrated: after.
         temperature: that the logits are divided by.
         halves: the images.
         before, after: confidence against accuracy on the measuring images.
@@ -71,7 +79,6 @@ class Calibration(Presented):
     """
 
     model: VisionModel
-    calibrated: VisionModel
     temperature: float
     halves: Halves
     before: Reliability
@@ -81,6 +88,11 @@ class Calibration(Presented):
 
     def __len__(self) -> int:
         return int((~self.halves.chosen).sum())
+
+    @cached_property
+    def calibrated(self) -> VisionModel:
+        """The model after."""
+        return with_temperature(self.model, self.temperature)
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:
@@ -178,11 +190,15 @@ def calibrate(
         (12, True)
     """
     session = Session.of(session, device=model.device, seed=seed)
-    halves = read_halves(model, data, session, "calibration", limit=limit)
+    return calibration_of(model, read_halves(model, data, session, "calibration", limit=limit))
+
+
+def calibration_of(model: VisionModel, halves: Halves) -> Calibration:
+    """The same for images that were classified before."""
     (logits, others), (labels, truth) = halves.logits, halves.answers
     chosen = temperature(logits, labels)
     before, after = (reliability((others / divisor).softmax(1), truth) for divisor in (1.0, chosen))
-    return Calibration(model, with_temperature(model, chosen), chosen, halves, before, after)
+    return Calibration(model, chosen, halves, before, after)
 
 
 def read_halves(model: VisionModel, data: Data, session: Session, stream: str, *, limit: int | None = None) -> Halves:
@@ -200,13 +216,10 @@ def read_halves(model: VisionModel, data: Data, session: Session, stream: str, *
     parts = [photos.keeping(0) for photos in stream_photos(model, given, session, limit=limit, text="classifying")]
     photos = Photos.joined(parts)
     photos = replace(photos, skipped=(*photos.skipped, *strange))
-    if len(photos) < _FEWEST:
-        raise DataError(f"{len(photos)} images are too few: give at least {_FEWEST} that the model was not trained on")
+    if len(photos) < FEWEST:
+        raise DataError(f"{len(photos)} images are too few: give at least {FEWEST} that the model was not trained on")
     labels = torch.tensor([min(answer) for answer in photos.answers])
-    order = torch.randperm(len(labels), generator=session.rng(stream))
-    chosen = torch.zeros(len(labels), dtype=torch.bool)
-    chosen[order[: len(order) // 2]] = True
-    return Halves(photos, labels, chosen)
+    return Halves.drawn(photos, labels, session.rng(stream))
 
 
 def _known(model: VisionModel, examples: Examples) -> tuple[Examples, tuple[Skipped, ...]]:

@@ -33,18 +33,14 @@ FOUND = 0.85
 """AUROC of such labels from which the estimated share of wrong ones is stated: its interval must lie above."""
 
 
-@dataclass(frozen=True, eq=False)
-class LabelErrors(Presented):
-    """N labelled images, and how much speaks against each label.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LabelFindings(Presented):
+    """How much of N labels is probably wrong.
 
     Attributes:
         name: of the data.
-        models: whose features were used, by name.
         classes: names.
-        paths: of the images.
         labels: (N,) the given classes.
-        test: (N,) whether an image belongs to the data's own test images; None where the data is undivided.
-        probabilities: (N, C) of each image, by a classifier that did not see its label.
         suspects: (N,) which labels are probably wrong, by confident learning.
         wrong: the estimated share of wrong labels.
         accuracy: of the cross-validated classifier against the given labels.
@@ -53,18 +49,11 @@ class LabelErrors(Presented):
             (AUROC): how well wrong labels can be told from hard images here.
         joint: (C, C) the estimated share of images with given label (row) and true label (column).
         left_out: classes with fewer than two readable images, which cross-validation cannot use.
-        pictures: pixels of the most suspect images, by row; None where a file cannot be read any more.
-        digests: SHA-256 of each image.
-        skipped: what could not be read.
     """
 
     name: str
-    models: Mapping[str, VisionModel]
     classes: tuple[str, ...]
-    paths: tuple[Path, ...]
     labels: NDArray[np.int64]
-    test: NDArray[np.bool_] | None
-    probabilities: NDArray[np.float64]
     suspects: NDArray[np.bool_]
     wrong: Estimate
     accuracy: Estimate
@@ -72,9 +61,6 @@ class LabelErrors(Presented):
     trial: Estimate
     joint: NDArray[np.float64]
     left_out: tuple[str, ...]
-    pictures: Mapping[int, Tensor | None]
-    digests: tuple[bytes, ...]
-    skipped: tuple[Skipped, ...]
 
     @property
     def decides(self) -> bool:
@@ -83,6 +69,29 @@ class LabelErrors(Presented):
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LabelErrors(LabelFindings):
+    """N labelled images, and how much speaks against each label.
+
+    Attributes:
+        models: whose features were used, by name.
+        paths: of the images.
+        test: (N,) whether an image belongs to the data's own test images; None where the data is undivided.
+        probabilities: (N, C) of each image, by a classifier that did not see its label.
+        pictures: pixels of the most suspect images, by row; None where a file cannot be read any more.
+        digests: SHA-256 of each image.
+        skipped: what could not be read.
+    """
+
+    models: Mapping[str, VisionModel]
+    paths: tuple[Path, ...]
+    test: NDArray[np.bool_] | None
+    probabilities: NDArray[np.float64]
+    pictures: Mapping[int, Tensor | None]
+    digests: tuple[bytes, ...]
+    skipped: tuple[Skipped, ...]
 
     @property
     def predicted(self) -> NDArray[np.int64]:

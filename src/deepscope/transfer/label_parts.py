@@ -17,7 +17,6 @@ from deepscope.addresses import is_address
 from deepscope.batch.rows import BLOCK, some
 from deepscope.errors import DataError, FileError
 from deepscope.models.classifier import Normalisation
-from deepscope.render import Presented
 from deepscope.session import Session
 from deepscope.statistics import Estimate, proportion
 from deepscope.transfer import confident_learning
@@ -25,18 +24,18 @@ from deepscope.transfer.fit_parts import normalised
 from deepscope.transfer.fitting import temperature
 from deepscope.transfer.heads import Head, LeftOut, Streamed, folds_of
 from deepscope.transfer.heads.streamed import drawn
-from deepscope.transfer.label_errors import FOUND, planted_share
+from deepscope.transfer.label_errors import LabelFindings, planted_share
 from deepscope.transfer.parts import FeatureParts
 
 
-@dataclass(frozen=True, eq=False)
-class LabelErrorsInParts(Presented):
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LabelErrorsInParts(LabelFindings):
     """How much speaks against each label of N images whose features are in parts.
 
+    Labels are in the order of the rows of the parts that have a class which is not left out.
+
     Attributes:
-        name, classes, suspects, wrong, accuracy, bounds, trial, joint, left_out: as in `LabelErrors`.
         data: the features.
-        labels: (N,) the given classes, in the order of the rows of the parts that have a class which is not left out.
         predicted: (N,) the most probable classes.
         likely: (N,) their probabilities.
         confidence: (N,) the probabilities of the given labels.
@@ -45,31 +44,13 @@ class LabelErrorsInParts(Presented):
         test: None, because parts do not say what an image is for.
     """
 
-    name: str
     data: FeatureParts
-    classes: tuple[str, ...]
-    labels: NDArray[np.int64]
     predicted: NDArray[np.int64]
     likely: NDArray[np.float64]
     confidence: NDArray[np.float64]
-    suspects: NDArray[np.bool_]
-    wrong: Estimate
-    accuracy: Estimate
-    bounds: tuple[float, float]
-    trial: Estimate
-    joint: NDArray[np.float64]
-    left_out: tuple[str, ...]
     ranked: NDArray[np.int64]
     paths: Mapping[int, Path]
     test: None = None
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def decides(self) -> bool:
-        """As `LabelErrors.decides`."""
-        return self.trial.low >= FOUND
 
     def columns(self) -> Mapping[str, Sequence[Any]]:
         """One row per image that is named: the most suspect ones."""

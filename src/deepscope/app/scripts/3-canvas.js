@@ -4,12 +4,11 @@
   const app = (globalThis.deepscopeApp ??= {});
   const { el } = globalThis.deepscopeExplorer;
 
-  const COLOURS = { grey: "#7f7f7f", black: "#000", white: "#fff" };
   const NEAR = 6; // thousandths: points closer than that to the one before are left out
   const KEYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-  // `brush()` gives {brush, size}. `onpaint(strokes, done)`: they changed; `done` once the brush is lifted.
-  app.canvas = ({ brush, onpaint, onundo, onsay }) => {
+  // `colours`: red, green and blue that each brush leaves. `brush()` gives {brush, size}. `onpaint(strokes, done)`: they changed; `done` once the brush is lifted.
+  app.canvas = ({ colours, brush, onpaint, onundo, onsay }) => {
     const canvas = el("canvas", { className: "ap-canvas", tabIndex: 0, role: "application" });
     canvas.setAttribute("aria-roledescription", "painting");
     const over = el("img", { className: "ap-over", alt: "", hidden: true });
@@ -36,7 +35,7 @@
       context.drawImage(picture, 0, 0, canvas.width, canvas.height);
       for (const one of strokes) {
         if (one.brush !== "blur") {
-          context.strokeStyle = COLOURS[one.brush];
+          context.strokeStyle = `rgb(${colours[one.brush].join(" ")})`;
           trace(context, one);
           continue;
         }

@@ -48,6 +48,7 @@
 
   const undo = () => change({ strokes: state.strokes.slice(0, -1) });
   const canvas = app.canvas({
+    colours: about.brushes,
     brush: () => ({ brush, size }),
     onpaint: (strokes, done) => (done ? change({ strokes }) : preview({ ...state, strokes })),
     onundo: undo,

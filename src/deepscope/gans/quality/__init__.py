@@ -1,6 +1,6 @@
 """Quality, diversity and novelty of generated images."""
 
-from deepscope.gans.quality.backbones import Features, bundled_features, inception_features
+from deepscope.gans.quality.backbones import Features, bundled_features
 from deepscope.gans.quality.evaluation import (
     classification_accuracy_score,
     draw,
@@ -18,11 +18,14 @@ from deepscope.gans.quality.evaluator import (
     train_classifier,
 )
 from deepscope.gans.quality.frechet import frechet_distance
+from deepscope.gans.quality.inception import INCEPTION, INCEPTION_SHA256, inception_features
 from deepscope.gans.quality.manifold import precision_recall
 from deepscope.gans.quality.memorisation import Nearest, memorised, nearest
 from deepscope.gans.quality.modes import Modes
 
 __all__ = [
+    "INCEPTION",
+    "INCEPTION_SHA256",
     "Evaluator",
     "Features",
     "Modes",

@@ -2,33 +2,13 @@
 (() => {
   "use strict";
   const explorer = (globalThis.deepscopeExplorer ??= {});
-  // Okabe and Ito's colours, which people tell apart whatever kind of colour vision they have, then paler ones.
-  const COLOURS = [
-    "#0072b2",
-    "#e69f00",
-    "#009e73",
-    "#cc79a7",
-    "#56b4e9",
-    "#d55e00",
-    "#b3a300",
-    "#8c6bb1",
-    "#7f7f7f",
-    "#17a2a2",
-    "#a65628",
-    "#6a994e",
-    "#4059ad",
-    "#e377c2",
-    "#2f6b4f",
-    "#b19cd9",
-  ];
-  const GREY = "#9aa4ae";
-
   // `placed`: [entry, place] pairs. `ways`: what points can be coloured by, as [value, text] pairs.
   explorer.marks = (data, placed) => {
     const { el } = explorer;
+    const { classes: palette, ...colours } = data.colours;
     const classes = [...new Set(placed.map(([one]) => one.truth).filter((truth) => truth >= 0))];
     const frequency = new Map(classes.map((truth) => [truth, placed.filter(([one]) => one.truth === truth).length]));
-    const ranked = [...classes].sort((a, b) => frequency.get(b) - frequency.get(a) || a - b).slice(0, COLOURS.length);
+    const ranked = [...classes].sort((a, b) => frequency.get(b) - frequency.get(a) || a - b).slice(0, palette.length);
     const legendOrder = ranked.sort((a, b) => a - b);
     const several = placed.some(([one]) => one.split === "train");
     const graded = placed.some(([one]) => one.right !== null);
@@ -39,10 +19,10 @@
     ];
 
     const colourOf = (way, one) => {
-      if (way === "error") return one.right === null ? GREY : one.right ? "#56b4e9" : "#d55e00";
-      if (way === "split") return one.split === "train" ? "#e69f00" : "#0072b2";
+      if (way === "error") return one.right === null ? colours.other : one.right ? colours.right : colours.wrong;
+      if (way === "split") return one.split === "train" ? colours.train : colours.test;
       const at = legendOrder.indexOf(one.truth);
-      return at < 0 ? GREY : COLOURS[at];
+      return at < 0 ? colours.other : palette[at];
     };
 
     const draw = (context, way, { one, x, y }, radius) => {
@@ -71,12 +51,14 @@
         return el("li", {}, dot, el("span", {}, text));
       };
       const items = [];
-      if (way === "error") items.push(swatch("#56b4e9", "right"), swatch("#d55e00", "wrong", "ex-cross"));
-      else if (way === "split") items.push(swatch("#0072b2", "test"), swatch("#e69f00", "training", "ex-square"));
-      else {
-        legendOrder.forEach((truth, at) => items.push(swatch(COLOURS[at], explorer.className(data, truth))));
-        if (classes.length > ranked.length) items.push(swatch(GREY, "other classes"));
-        if (several) items.push(swatch(GREY, "training image", "ex-square"));
+      if (way === "error") {
+        items.push(swatch(colours.right, "right"), swatch(colours.wrong, "wrong", "ex-cross"));
+      } else if (way === "split") {
+        items.push(swatch(colours.test, "test"), swatch(colours.train, "training", "ex-square"));
+      } else {
+        legendOrder.forEach((truth, at) => items.push(swatch(palette[at], explorer.className(data, truth))));
+        if (classes.length > ranked.length) items.push(swatch(colours.other, "other classes"));
+        if (several) items.push(swatch(colours.other, "training image", "ex-square"));
       }
       return items;
     };

@@ -21,11 +21,13 @@ from deepscope.settings import FigureFormat
 _WEBP_LIMIT = 16_383
 """The largest side, in pixels, that the format can hold."""
 VectorFormat = Literal["svg", "pdf"]
-_QUALITIES, _HEAVY = (88, 76, 60), 256 * 1024
-"""Qualities of a figure's WebP, and the bytes beyond which the next one is tried: a whole report stays below 12 MB."""
+_QUALITIES, _SMALLER, HEAVY = (88, 76, 60), 0.75, 192 * 1024
+"""Qualities of a figure's WebP, what its sides then shrink by, and the bytes that it takes at most: the page of a full
+report, which has some 75 figures, stays below 12 MB."""
 
 __all__ = [
     "DENSITY",
+    "HEAVY",
     "SHOWN",
     "compact",
     "draw",
@@ -126,14 +128,18 @@ def png(pixels: Pixels) -> bytes:
 
 
 def compact(pixels: Pixels) -> bytes:
-    """A drawn figure as a WebP file for a page: a tenth of the PNG's size, and coarser where that is heavy."""
+    """A drawn figure as a WebP file for a page: coarser, then smaller where it takes more than `HEAVY` bytes."""
     image = Image.fromarray(pixels)
     image.thumbnail((_WEBP_LIMIT, _WEBP_LIMIT))
-    content = b""
     for quality in _QUALITIES:
-        file = io.BytesIO()
-        image.save(file, "WEBP", quality=quality, method=4)
-        content = file.getvalue()
-        if len(content) <= _HEAVY:
-            break
+        if len(content := _webp(image, quality)) <= HEAVY:
+            return content
+    while len(content := _webp(image, _QUALITIES[-1])) > HEAVY:
+        image = image.resize([max(1, round(side * _SMALLER)) for side in image.size], Image.Resampling.LANCZOS)
     return content
+
+
+def _webp(image: Image.Image, quality: int) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "WEBP", quality=quality, method=4)
+    return file.getvalue()

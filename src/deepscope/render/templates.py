@@ -1,0 +1,51 @@
+"""Templates, style sheets and scripts of a folder, read when the module that uses them is imported.
+
+A server, or a report of hours, so keeps the version that it started with when the package is upgraded under it.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepscope.names import one_line, printable, visible
+from deepscope.render.terminal import origin
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+class Templates:
+    """The files of a folder, by name.
+
+    Args:
+        folder: holds nothing but text.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._texts = {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.*"))}
+
+    def text(self, *names: str, suffix: str = "") -> str:
+        """The files of these names, one after the other; with `suffix` all that end so, in alphabetical order."""
+        chosen = [*names, *(name for name in self._texts if suffix and name.endswith(suffix))]
+        return "".join(self._texts[name] for name in chosen)
+
+    def render(self, name: str, /, **values: Any) -> str:
+        """The template of that name, filled in."""
+        return self._environment.get_template(name).render(**values)
+
+    @cached_property
+    def _environment(self) -> Environment:
+        """With the filters that keep text harmless. Jinja is loaded when something is drawn."""
+        from jinja2 import DictLoader, Environment, StrictUndefined
+
+        found = Environment(
+            loader=DictLoader(self._texts),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        found.filters |= {"printable": printable, "one_line": one_line, "visible": visible, "origin": origin}
+        return found
