@@ -10,7 +10,6 @@ curve whose numbers are kept again.
 from __future__ import annotations
 
 import argparse
-import io
 import itertools
 import json
 import re
@@ -20,17 +19,15 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, cast, get_args
 
-import numpy as np
-from PIL import Image
-
+from deepscope.command import Headline
 from deepscope.files import atomic
 from deepscope.records import ARRAYS, FOLDER
-from deepscope.render import figure_files, plots
-from deepscope.render.json import Arrays, decode, text
+from deepscope.render.json import text
 from deepscope.report.full_runs import FOLDER as SHIPPED
 from deepscope.results import Result
 from deepscope.studies import Study
 from deepscope.studies.study import ANSWERS, Verdict
+from kept_figures import CURVES, drawn, keep_curves, redraw, reduced
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "docs" / "experiments" / "kept"
@@ -53,10 +50,6 @@ _HEADLINES = (
     ("generation", "6. the conditional DCGAN"),
 )
 """Study and question of each row of the README."""
-_CURVES, _KEPT_TYPE = "curves.npz", np.float32
-"""The file of the numbers of curves, and their type: seven digits are more than a figure shows."""
-_SIZE, _QUALITY = (960, 4000), 70
-"""Pixels that a kept figure is at most wide and high, and its WebP quality."""
 _SHIPPED = (960, 720)
 """Pixels of a picture that comes with the installation."""
 _LOOKED_AT = {"generation": "conditional", "generation-questions": "y-absent-from-d", "stacked-digits": "stacked"}
@@ -103,52 +96,13 @@ def keep(report: Path, study: Path) -> None:
         shutil.rmtree(target, ignore_errors=True)
         for path in sorted([*source.glob("*.png"), *source.glob("*.gif")]):
             with atomic(target / f"{path.stem}.webp") as temporary:
-                temporary.write_bytes(_reduced(path))
+                temporary.write_bytes(reduced(path))
         about = json.loads(document.read_text(encoding="utf-8"))
         for key in _OF_THE_FOLDER:
             about.pop(key, None)
         with atomic(target / "result.json") as temporary:
             temporary.write_text(_OUT.sub(r"\1", text(about)) + "\n", encoding="utf-8")
-        keep_curves(about, source / ARRAYS, target / _CURVES)
-
-
-def keep_curves(document: dict[str, Any], source: Path, target: Path) -> None:
-    """Keep the numbers of a result's curves, without which they could not be drawn again."""
-    names = [name for block in document["blocks"] if block["type"] == "Curves" for name in _arrays(block)]
-    if names:
-        with np.load(source) as arrays, atomic(target) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **{name: arrays[name].astype(_KEPT_TYPE) for name in names})
-
-
-def _arrays(value: Any) -> dict[str, str]:
-    """The names of all arrays below a part of a result.json, with their types."""
-    if isinstance(value, list):
-        return {name: kind for item in value for name, kind in _arrays(item).items()}
-    if not isinstance(value, dict):
-        return {}
-    if "array" in value:
-        return {value["array"]: value["dtype"]}
-    return _arrays(list(value.values()))
-
-
-def redraw(study: Path) -> list[Path]:
-    """Draw the curves of the kept studies whose numbers are kept; returns the figures."""
-    drawn = list[Path]()
-    for path in sorted(study.glob(f"*/{_CURVES}")):
-        document = json.loads((path.parent / "result.json").read_text(encoding="utf-8"))
-        with np.load(path) as kept:
-            arrays: Arrays = {n: kept[n].astype(kind) for n, kind in _arrays(document["blocks"]).items() if n in kept}
-        for place, block in enumerate(document["blocks"], 1):
-            if block["type"] == "Curves" and arrays.keys() >= _arrays(block).keys():
-                one = decode({**document, "blocks": [block]}, arrays)
-                pixels = plots.draw(one.blocks[0])
-                assert pixels is not None
-                (name,) = figure_files(one)
-                figure = path.parent / f"{place:02}{Path(name).stem.removeprefix('01')}.webp"
-                with atomic(figure) as temporary:
-                    temporary.write_bytes(_small(Image.fromarray(pixels), _SIZE))
-                drawn.append(figure)
-    return drawn
+        keep_curves(about, source / ARRAYS, target / CURVES)
 
 
 def kept(study: Path) -> list[Kept]:
@@ -229,23 +183,19 @@ def ship(studies: list[Kept], folder: Path) -> None:
     for one in studies:
         figure = next((name for name in one.figures if one.title_of(name) == _LOOKED_AT.get(one.name)), None)
         figure = figure or next(iter(one.figures), None)
+        chart = None if figure else _headline(one).picture
+        shows = one.title_of(figure) if figure else chart.title if chart else ""
         with atomic(folder / f"{one.name}.json") as temporary:
-            temporary.write_text(text(shipped(one, figure)) + "\n", encoding="utf-8")
-        if figure:
+            temporary.write_text(text({**shipped(one), "shows": shows}) + "\n", encoding="utf-8")
+        if figure or chart:
+            picture = reduced(KEPT / one.name / figure, _SHIPPED) if figure else drawn(chart, _SHIPPED)
             with atomic(folder / f"{one.name}.webp") as temporary:
-                temporary.write_bytes(_reduced(KEPT / one.name / figure, _SHIPPED))
+                temporary.write_bytes(picture)
 
 
-def shipped(one: Kept, figure: str | None) -> dict[str, Any]:
-    """A full run as `deepscope.report.full_runs` reads it."""
-    member = Study.member(one.name)
-    config = {_RENAMED.get(name, name): value for name, value in one.result["config"].items()}
-    settings = {f.name: config[f.name] for f in fields(member) if f.name in config}  # type: ignore[arg-type]
-    found = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
-    study = cast("Callable[..., Study]", member)(**found)
-    metrics = {name: float(str(value).replace("Infinity", "inf")) for name, value in one.result["metrics"].items()}
-    headline, about = study.headline(Result(one.result["title"], metrics=metrics)), one.result["provenance"]
-    assert headline is not None, one.name
+def shipped(one: Kept) -> dict[str, Any]:
+    """A full run as `deepscope.report.full_runs` reads it, without its picture."""
+    headline, about = _headline(one), one.result["provenance"]
     estimate = headline.estimate and [headline.estimate.value, headline.estimate.low, headline.estimate.high]
     told = {name: getattr(headline, name) for name in ("finding", "label", "form", "published", "verdict", "tone")}
     return {
@@ -255,22 +205,20 @@ def shipped(one: Kept, figure: str | None) -> dict[str, Any]:
         "data": about["data"].partition(", sha256")[0],
         "command": about["command"],
         "device": f"{about['device']}, {about['precision']}",
-        "shows": one.title_of(figure) if figure else "",
     }
 
 
-def _reduced(path: Path, size: tuple[int, int] = _SIZE) -> bytes:
-    """A figure as a small still WebP; an animation gives its last frame."""
-    with Image.open(path) as image:
-        image.seek(getattr(image, "n_frames", 1) - 1)
-        return _small(image.convert("RGB"), size)
-
-
-def _small(image: Image.Image, size: tuple[int, int]) -> bytes:
-    image.thumbnail(size)
-    file = io.BytesIO()
-    image.save(file, "WEBP", quality=_QUALITY, method=6)
-    return file.getvalue()
+def _headline(one: Kept) -> Headline:
+    """What the page says of the study, from its kept settings and metrics."""
+    member = Study.member(one.name)
+    config = {_RENAMED.get(name, name): value for name, value in one.result["config"].items()}
+    settings = {f.name: config[f.name] for f in fields(member) if f.name in config}  # type: ignore[arg-type]
+    found = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+    study = cast("Callable[..., Study]", member)(**found)
+    metrics = {name: float(str(value).replace("Infinity", "inf")) for name, value in one.result["metrics"].items()}
+    headline = study.headline(Result(one.result["title"], metrics=metrics))
+    assert headline is not None, one.name
+    return headline
 
 
 def _table(columns: tuple[str, ...], rows: list[Any]) -> str:

@@ -196,7 +196,8 @@ class Ways:
         start: Tensor | None,
     ) -> Made:
         labels = [model.categories[target] for target in targets]
-        self.session.note(f"{name}: {recipe.iterations} iterations")
+        if not self.session.part:  # a report writes one line per section
+            self.session.note(f"{name}: {recipe.iterations} iterations")
         images = make_images(
             ClassObjective.of(model, torch.tensor(targets), recipe),
             recipe,

@@ -1,0 +1,78 @@
+"""Figures of kept studies as small WebP files, and the numbers of curves, from which these are drawn again."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from deepscope.files import atomic
+from deepscope.render import figure_files, plots
+from deepscope.render.json import Arrays, decode
+
+CURVES, _KEPT_TYPE = "curves.npz", np.float32
+"""The file of the numbers of curves, and their type: seven digits are more than a figure shows."""
+_SIZE, _QUALITY = (960, 4000), 70
+"""Pixels that a kept figure is at most wide and high, and its WebP quality."""
+
+
+def keep_curves(document: dict[str, Any], source: Path, target: Path) -> None:
+    """Keep the numbers of a result's curves, without which they could not be drawn again."""
+    names = [name for block in document["blocks"] if block["type"] == "Curves" for name in _arrays(block)]
+    if names:
+        with np.load(source) as arrays, atomic(target) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **{name: arrays[name].astype(_KEPT_TYPE) for name in names})
+
+
+def _arrays(value: Any) -> dict[str, str]:
+    """The names of all arrays below a part of a result.json, with their types."""
+    if isinstance(value, list):
+        return {name: kind for item in value for name, kind in _arrays(item).items()}
+    if not isinstance(value, dict):
+        return {}
+    if "array" in value:
+        return {value["array"]: value["dtype"]}
+    return _arrays(list(value.values()))
+
+
+def redraw(study: Path) -> list[Path]:
+    """Draw the curves of the kept studies whose numbers are kept; returns the figures."""
+    written = list[Path]()
+    for path in sorted(study.glob(f"*/{CURVES}")):
+        document = json.loads((path.parent / "result.json").read_text(encoding="utf-8"))
+        with np.load(path) as kept:
+            arrays: Arrays = {n: kept[n].astype(kind) for n, kind in _arrays(document["blocks"]).items() if n in kept}
+        for place, block in enumerate(document["blocks"], 1):
+            if block["type"] == "Curves" and arrays.keys() >= _arrays(block).keys():
+                one = decode({**document, "blocks": [block]}, arrays)
+                (name,) = figure_files(one)
+                figure = path.parent / f"{place:02}{Path(name).stem.removeprefix('01')}.webp"
+                with atomic(figure) as temporary:
+                    temporary.write_bytes(drawn(one.blocks[0]))
+                written.append(figure)
+    return written
+
+
+def drawn(figure: Any, size: tuple[int, int] = _SIZE) -> bytes:
+    """A figure as a small WebP."""
+    pixels = plots.draw(figure)
+    assert pixels is not None
+    return _small(Image.fromarray(pixels), size)
+
+
+def reduced(path: Path, size: tuple[int, int] = _SIZE) -> bytes:
+    """A figure as a small still WebP; an animation gives its last frame."""
+    with Image.open(path) as image:
+        image.seek(getattr(image, "n_frames", 1) - 1)
+        return _small(image.convert("RGB"), size)
+
+
+def _small(image: Image.Image, size: tuple[int, int]) -> bytes:
+    image.thumbnail(size)
+    file = io.BytesIO()
+    image.save(file, "WEBP", quality=_QUALITY, method=6)
+    return file.getvalue()
