@@ -1,7 +1,8 @@
 """All methods of adaptation on cached features of 15-Scene, clean to corrupted, with the same or other classes.
 
 python benchmarks/adaptation_photographs.py [--data development] [--corruptions shot-noise defocus-blur fog]
-    [--methods dann cdan:entropy=False ...] [--seeds 3] [--epochs 14] [--partial 5 | --open 5] [--json]
+    [--methods dann cdan:entropy=False ...] [--seeds 3] [--epochs 14]
+    [--partial 5 [--class-weights] | --open 5] [--json]
 
 "development" uses training images only, so that a choice made there has seen no test image; "test" is the official
 split. `--partial 5` leaves five classes out of the target, other ones for every seed; `--open 5` leaves them out of the
@@ -63,11 +64,12 @@ def main() -> None:
     parser.add_argument("--validator", default="info-max")
     parser.add_argument("--partial", type=int, default=0, help="classes that the target lacks")
     parser.add_argument("--open", type=int, default=0, help="classes that the source lacks")
+    parser.add_argument("--class-weights", action="store_true", help="as `adapt fit --partial`")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     session = Session.open(device="cpu", precision="bfloat16", quiet=True)
     development = arguments.data == "development"
-    recipe = Recipe(epochs=arguments.epochs)
+    recipe = Recipe(epochs=arguments.epochs, partial=arguments.class_weights)
     for corruption in arguments.corruptions or (DEVELOPMENT if development else REPORTED):
         whole = load_pair(corruption, arguments.severity, session, development=development)
         found: dict[str, list[dict[str, float]]] = {}

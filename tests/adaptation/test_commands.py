@@ -53,6 +53,7 @@ def test_a_full_disk_loses_the_model_but_not_its_accuracy(tmp_path: Path, monkey
     with pytest.raises(NotKept, match="No space left on device") as caught:
         FIT.run(session(tmp_path / "adapted"))
     assert caught.value.result.metrics == whole.metrics
+    assert whole.title.endswith("by adversarial-teacher")  # the default for digits
     assert "Saved" not in {block.title for block in caught.value.result.blocks}
 
 
@@ -131,6 +132,7 @@ def test_two_folders_of_photographs(tmp_path: Path) -> None:
     target = photographs(tmp_path / "target", others, count=12, dim=0.6)
     fit = AdaptFit(source=str(source), target=str(target), epochs=40)
     result = fit.run(session(tmp_path / "adapted"))
+    assert result.title.endswith("by minimum-class-confusion")  # the default for photographs
     assert result.metrics["accuracy/source"] > 0.6
     assert "only in the target" in warnings(result.blocks) and "black" in warnings(result.blocks)
     assert "only in the source: green" in warnings(result.blocks)

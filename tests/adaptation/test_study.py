@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepscope.adaptation import Adaptation, Cdan, MinimumClassConfusion
+from deepscope.adaptation import Adaptation, Cdan, MaximumClassifierDiscrepancy, MinimumClassConfusion
 from deepscope.adaptation.validators import Validator
 from deepscope.data.mnist import MnistMExtract
 from deepscope.errors import DeepscopeError
@@ -99,7 +99,7 @@ def test_the_questions_cover_every_factor_method_and_choice() -> None:
     assert len(set(names)) == len(names)
     assert {arm.name for arm in few} < set(names)
     assert all(f"factor-{factor:g}" in names for factor in FACTORS)
-    later = {Cdan, MinimumClassConfusion}  # than the kept study
+    later = {Cdan, MaximumClassifierDiscrepancy, MinimumClassConfusion}  # than the kept study
     for method in set(Adaptation.concrete()) - later:
         assert any(isinstance(arm.method, method) for arm in everything)
 

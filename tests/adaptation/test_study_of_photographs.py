@@ -36,7 +36,14 @@ def test_every_method_is_measured_on_every_corruption(tmp_path: Path, session: S
             assert 2 * 12 * mean == pytest.approx(round(2 * 12 * mean))  # two seeds, twelve test images
         (table,) = (b for b in result.blocks if isinstance(b, Table) and b.title == f"After {corruption}")
         assert len(table.rows) == len(Adaptation.members()) + 1
-        assert table.rows[-1][-1] is None  # what learnt from the target has no source
+        assert table.rows[-1][3] is None  # what learnt from the target has no source
+        for name, target, _, _, gain, *_ in table.rows:
+            base = result.metrics[f"accuracy/{corruption}/dann/target"]
+            assert isinstance(target, float) and gain == pytest.approx(target - base)
+            if name not in ("dann", "with target labels"):
+                assert result.metrics[f"gain-over-dann/{corruption}/{name}"] == gain
+    estimate, adapted = study.headline(result).estimate, "accuracy/contrast/minimum-class-confusion/target"
+    assert estimate is not None and estimate.value == result.metrics[adapted]
     (grid,) = (block for block in result.blocks if isinstance(block, ImageGrid))
     assert grid.columns == ("source", "contrast", "pixelate")
     assert all(len(row) == 3 for row in grid.rows)

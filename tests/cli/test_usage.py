@@ -110,6 +110,18 @@ def test_a_command_that_takes_the_mistyped_word_still_suggests(
     assert "did you mean `deepscope gan train hinge`?" in capsys.readouterr().err
 
 
+def test_where_the_data_choose_the_method_only_a_named_one_has_flags(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPSCOPE_HOME", str(tmp_path))
+    words = ["--source", "mnits", "--target", "mnist-extract", "--out", str(tmp_path / "out")]
+    for method in ([], ["dann", "--factor", "0.5"]):
+        assert run(["adapt", "fit", *method, *words]) == 2
+        assert "'mnits'" in capsys.readouterr().err
+    assert run(["adapt", "fit", "--factor", "0.5", *words]) == 2
+    assert "--factor" in capsys.readouterr().err
+
+
 def _flagged() -> list[tuple[type[Any], list[str]]]:
     """Every class whose fields are flags, with a command line that takes them."""
     found: list[tuple[type[Any], list[str]]] = [(Common, ["classify"])]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from deepscope.adaptation.adaptation import Adaptation
-from deepscope.adaptation.adversarial_teacher import AdversarialTeacher
 from deepscope.adaptation.domain_norm import SOURCE, TARGET
 from deepscope.adaptation.domains import Domains
 from deepscope.adaptation.loading import DomainData, called, load_domains
@@ -93,7 +92,7 @@ def adapt(  # noqa: PLR0913 - its settings are keywords
     source: DomainData,
     target: DomainData,
     *,
-    method: str | Adaptation = AdversarialTeacher(),
+    method: str | Adaptation | None = None,
     recipe: Recipe = Recipe(),
     model: str | VisionModel = DEFAULT,
     validator: str = "info-max",
@@ -111,7 +110,8 @@ def adapt(  # noqa: PLR0913 - its settings are keywords
     Args:
         source: labelled images.
         target: images of the target domain.
-        method: adaptation method, by name or as an object.
+        method: adaptation method, by name or as an object; by default `adversarial-teacher` for digits, and
+            `minimum-class-confusion` for photographs.
         recipe: network and optimiser.
         model: network that extracts features of photographs; digits are learnt from their pixels.
         validator: the label-free score by which the epoch is chosen; "last" uses the last epoch.
@@ -137,9 +137,10 @@ def adapt(  # noqa: PLR0913 - its settings are keywords
         ('day', 'night')
     """
     recipe.require_trainable()
-    method = Adaptation.of(method)
+    chosen = None if method is None else Adaptation.of(method)
     session = Session.of(session, device=held_device(model), seed=seed)
     domains = load_domains(source, target, model, session)
+    method = chosen or domains.method
     if folder is not None:
         require_architectures([domains.backbone])  # before anything is trained
     adapted = adapt_network(

@@ -48,6 +48,8 @@ def add_commands(app: App, run: Run, only: type[Command] | None = None) -> None:
             if isinstance(default, base):  # the command also works without a method's name
                 own = signature_of(command, field, type(default))
                 group.default(_function(own, command, run, field, type(default)))
+            elif default is None and hasattr(command, field):  # the workflow chooses the method
+                group.default(_function(signature_of(command, field), command, run))
             for method in base.members().values():
                 _add(group, method.name, signature_of(command, field, method), command, run, field, method)
 

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from cyclopts import Parameter
@@ -134,8 +135,9 @@ def _written(default: Any) -> str:
 def family_field(command: type[Command]) -> tuple[str, type[Registered]] | None:
     """The field that holds a method, and the family of methods; None where the command has none."""
     for name, hint in field_types(command).items():
-        if _is_family(hint):
-            return name, hint
+        for kind in (hint, *(get_args(hint) if isinstance(hint, UnionType) else ())):  # "family | None" leaves it open
+            if _is_family(kind):
+                return name, kind
     return None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar, Literal
 
-from deepscope.adaptation import PAPER, Adaptation, AdversarialTeacher, Recipe, adapt
+from deepscope.adaptation import PAPER, Adaptation, Recipe, adapt
 from deepscope.command import Command, Keeping
 from deepscope.models import DEFAULT
 from deepscope.presenters.adapt_fit import present
@@ -26,7 +26,7 @@ class AdaptFit(Command):
     Attributes:
         source: labelled images of the source domain.
         target: images of the target domain; labels are not needed.
-        method: adaptation method.
+        method: adaptation method; by default adversarial-teacher for digits, minimum-class-confusion for photographs.
         recipe: modern (batch normalisation of each domain, augmentation, Adam) or paper (Ganin and Lempitsky 2015).
         partial: the target may lack classes of the source: images of the source count by how often the target's
             predictions name their class.
@@ -47,7 +47,7 @@ class AdaptFit(Command):
     _: KW_ONLY
     source: str
     target: str
-    method: Adaptation = AdversarialTeacher()
+    method: Adaptation | None = None
     recipe: Literal["modern", "paper"] = "modern"
     partial: bool = False
     epochs: Count | None = None
