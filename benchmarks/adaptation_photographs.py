@@ -25,6 +25,7 @@ from adaptation_features import Pair, load_pair, measured
 from deepscope.adaptation import SOURCE, TARGET, Adaptation, Recipe
 from deepscope.session import Session
 from deepscope.statistics import gap_over_seeds, over_seeds
+from environment import environment
 
 DEVELOPMENT = ("shot-noise", "defocus-blur", "fog")
 REPORTED = ("gaussian-noise", "gaussian-blur", "contrast")
@@ -86,7 +87,17 @@ def main() -> None:
                 scores = {key: row[key] for key in row if key.startswith("validator/")}
                 found.setdefault(method, []).append(figures(*measured(adapted, pair, own), pair) | scores)
         if arguments.json:
-            print(json.dumps({"corruption": corruption, **vars(arguments), "found": found}), flush=True)
+            print(
+                json.dumps(
+                    {
+                        "corruption": corruption,
+                        **vars(arguments),
+                        "found": found,
+                        "environment": environment(engine="torch"),
+                    }
+                ),
+                flush=True,
+            )
             continue
         print(f"{corruption} {arguments.severity}, {arguments.data}")
         for method, runs in found.items():

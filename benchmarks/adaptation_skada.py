@@ -28,6 +28,7 @@ from deepscope.adaptation import SOURCE, TARGET, Cdan, FeatureNetwork, Recipe
 from deepscope.session import Session
 from deepscope.statistics import over_seeds
 from deepscope.training import cosine_decay
+from environment import environment
 
 REPORTED = ("gaussian-noise", "gaussian-blur", "contrast")
 _WIDTH = 256
@@ -122,7 +123,10 @@ def main() -> None:
             ):
                 found.setdefault(name, []).append(accuracy)
         if arguments.json:
-            print(json.dumps({"corruption": corruption, "found": found}), flush=True)
+            print(
+                json.dumps({"corruption": corruption, "found": found, "environment": environment(engine="torch")}),
+                flush=True,
+            )
             continue
         print(corruption)
         for name, values in found.items():

@@ -116,6 +116,7 @@ def test_what_is_missing_is_named(tmp_path: Path, name: str) -> None:
         ("1.5 1:0.5\n", "label 1.5"),
         ("nan 1:0.5\n", "label nan"),
         (bytes(2**26 + 2), "more than"),
+        (b"1\n" * (2**16 + 1), "more than 65536 lines"),
     ],
     ids=lambda value: repr(value[:20]) if isinstance(value, str) else "too-large",
 )

@@ -19,6 +19,7 @@ _AT = "https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass/"
 _FILES = ("usps.bz2", "usps.t.bz2")
 _SIDE = 16
 _MOST = 2**26  # bytes of unpacked text; the larger published file has some 20 million
+_MOST_ROWS = 2**16
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ def read_libsvm(path: Path) -> Digits:
             text = file.read(_MOST + 1)
         if len(text) > _MOST:
             raise ValueError(f"it unpacks to more than {_MOST} bytes")
+        if text.count(b"\n") > _MOST_ROWS:  # each becomes a row of 256 numbers, however short its line is
+            raise ValueError(f"it has more than {_MOST_ROWS} lines")
         rows, labels = load_svmlight_file(io.BytesIO(text), n_features=_SIDE**2, zero_based=False)  # pyright: ignore[reportArgumentType]
     except Exception as error:  # a damaged file fails in any way
         raise FileError(f"{path} cannot be read as USPS digits ({error}): get it again", path=path) from None
