@@ -96,6 +96,15 @@ def test_folders_of_no_class_are_refused_before_a_job_begins(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(("below", "message"), [("", "has none"), ("train/ant", "has only 'train'")])
+def test_folders_without_classes_are_refused_by_what_they_lack(
+    below: str, message: str, tmp_path: Path, session: Session
+) -> None:
+    (tmp_path / "lacking" / below).mkdir(parents=True)
+    with pytest.raises(DataError, match=message):
+        held_out_files("tiny", str(tmp_path / "lacking"), session)
+
+
 def test_more_images_than_the_sample_are_all_counted(
     data: str, tmp_path: Path, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from deepscope.checks.given_data import given_data
 from deepscope.checks.held_out import held_out, no_class
 from deepscope.data import ClassFolders, Dataset, load_dataset
-from deepscope.data.folders import held_out_folder
+from deepscope.data.folders import held_out_folder, subfolders
 from deepscope.errors import DataError
 from deepscope.inputs import right_answers
 from deepscope.models import VisionModel, load_model
@@ -63,6 +63,8 @@ def held_out_files(model: str, data: str, session: Session) -> tuple[tuple[Path,
 
 def _require_known(model: VisionModel, folder: Path) -> None:
     """Asked before the images are listed, since a large job would end without a figure otherwise."""
-    inside = [below / "image" for below in folder.iterdir() if below.is_dir()]
+    inside = [below / "image" for below in subfolders(folder)]
+    if len(inside) < 2:
+        ClassFolders.read(folder)  # whose error says what is missing
     if not any(right_answers(model, inside, [folder])):
         raise DataError(no_class(model, folder, len(inside)), data=folder)

@@ -70,7 +70,7 @@ class GAN:
             UnknownNameError: no class has that name.
         """
         if not self.classes:
-            raise SettingError("label", "needs a generator that was trained with {conditional}")
+            raise SettingError("label", "needs a conditional generator, and this one was trained without classes")
         if text not in self.classes:
             raise unknown("class", text, self.classes)
         return self.classes.index(text)
