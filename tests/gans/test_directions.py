@@ -91,7 +91,7 @@ def test_images_are_those_of_the_moved_z() -> None:
         ({"steps": 4}, "steps must be odd"),
         ({"reach": 0.0}, "reach must be above 0"),
         ({"samples": 0}, "samples must be at least 1"),
-        ({"label": "a"}, "label needs a generator that was trained with"),
+        ({"label": "a"}, "label needs a conditional generator"),
     ],
 )
 def test_what_cannot_be_moved_says_so(settings: dict[str, object], words: str) -> None:
