@@ -49,4 +49,4 @@ def discrepancy(
     kernel = torch.stack([(-squares / (scale * mean)).exp() for scale in scales]).mean(0)
     shares = torch.ones_like(kernel[: len(first), 0]) if weights is None else weights
     signed = torch.cat([shares / shares.sum(), torch.full_like(kernel[0, len(first) :], -1 / len(second))])
-    return signed @ kernel @ signed
+    return (signed[:, None] * kernel * signed).sum()
