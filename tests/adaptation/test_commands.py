@@ -175,6 +175,9 @@ def test_what_cannot_be_adapted_says_so(tmp_path: Path) -> None:
         load_domains(str(source), str(stranger), DEFAULT, here)
     with pytest.raises(DeepscopeError, match="cannot be adapted to each other"):
         load_domains("mnist-extract", str(source), DEFAULT, here)
+    photographs(tmp_path / "one", {"coast": (1, 2, 3)}, count=2)
+    with pytest.raises(DeepscopeError, match="at least two, and has only 'coast'"):
+        load_domains(str(tmp_path / "one"), str(source), DEFAULT, here)
     with pytest.raises(DeepscopeError, match="out must name a folder"):
         FIT.run(replace(here, out=None))
     with pytest.raises(DeepscopeError, match="epochs 0 is out of range"):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from deepscope.adaptation.domains import DigitDomains, Domains, PhotographDomains
 from deepscope.adaptation.step import Labelled
-from deepscope.data import ClassFolders, DigitSplit, Photographs, load_any
+from deepscope.data import ClassFolders, DigitSplit, Photographs, load_any, load_dataset
 from deepscope.data.folders import stratified
 from deepscope.errors import DataError
 from deepscope.features import Features, class_layer_input, extract
@@ -51,6 +51,8 @@ def load_domains(
     if isinstance(first, Examples) and not isinstance(second, DigitSplit):
         pretrained = model if isinstance(model, VisionModel) else load_model(model, session)
         return _photographs(first, second, pretrained, session)
+    if isinstance(first, list) and isinstance(source, (str, Path)):
+        load_dataset(source, session, ClassFolders)  # whose error says what the source lacks
     raise DataError(
         f"{called(source)} and {called(target)} cannot be adapted to each other: give two datasets of digits, "
         f"or a folder with one folder of images per class and any folder of images"
