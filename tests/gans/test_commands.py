@@ -97,7 +97,7 @@ def test_sampling(runs: Path) -> None:
     assert np.array_equal(sevens.arrays["images"], again.arrays["images"])
     with pytest.raises(DeepscopeError, match="no class is named 'seven'"):
         GanSample(runs / "conditional", label="seven").run(session())
-    with pytest.raises(DeepscopeError, match="trained with conditional"):
+    with pytest.raises(DeepscopeError, match="trained without classes"):
         GanSample(runs / "plain", label="7").run(session())
     with pytest.raises(DeepscopeError, match="`deepscope gan train` writes one"):
         GanSample(runs).run(session())

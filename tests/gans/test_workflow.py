@@ -210,7 +210,7 @@ def test_errors_of_files_and_of_generators_without_classes(tmp_path: Path) -> No
         sample(tmp_path)
     assert caught.value.path == tmp_path / "generator.json"
     plain = train_gan(in_memory("pil"), architecture=NETWORKS, recipe=RECIPE, session=SESSION).gan
-    with pytest.raises(SettingError, match="trained with conditional"):
+    with pytest.raises(SettingError, match="trained without classes"):
         sample(plain, label="red")
     with pytest.raises(UnsupportedError, match="without classes"):
         class_grid(plain)
