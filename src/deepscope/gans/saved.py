@@ -65,7 +65,7 @@ class GAN:
         return bool(self.classes) and len(self.shares) != len(self.classes)
 
     def conditions(self, labels: Tensor, rng: torch.Generator | None = None) -> Tensor:
-        """(N,) classes -> (N,) what the generator is conditioned on: a random cluster of each class, where it has any."""
+        """(N,) classes -> (N,) the generator's conditions: a random cluster of each class, where it has any."""
         return conditions(labels, len(self.classes), self.shares, rng)
 
     def images(self, z: Tensor, labels: Tensor, rng: torch.Generator | None = None) -> Tensor:
