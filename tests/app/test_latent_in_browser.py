@@ -15,6 +15,7 @@ from browser import browser
 from deepscope.app import web
 from deepscope.app.latent import LatentStudio
 from deepscope.app.studio import Studio
+from deepscope.errors import DataError
 from deepscope.gans import GAN, Architecture, Generator, save
 from deepscope.session import Session
 
@@ -173,12 +174,12 @@ def test_the_export_works_alone(visit: Visit, chromium: Browser, tmp_path: Path)
 
 def test_what_fails_is_one_line_that_goes_again(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(self: object, places: object) -> Any:
-        raise MemoryError
+        raise DataError("there is no such generator any more")
 
     with monkeypatch.context() as patched:
         patched.setattr(LatentStudio, "move", fail)
         visit.sliders[0].fill("31")
-        problem = visit.page.locator(".sl-problem", has_text="not enough memory")
+        problem = visit.page.locator(".sl-problem", has_text="there is no such generator any more")
         problem.wait_for()
     visit.sliders[0].fill("32")
     visit.until("Direction 1 at +0.2 SD")

@@ -64,9 +64,14 @@ class LatentStudio:
         """Of the generator's weights."""
         return self._found.gan.fingerprint
 
+    @property
+    def directions(self) -> int:
+        """How many there are, and so how many sliders."""
+        return len(self._found.vectors)
+
     def warm(self) -> None:
         """Generate once: the first pass takes longer than all later ones."""
-        self.move(Move((_STEPS // 2,) * len(self._found.vectors)))
+        self.move(Move((_STEPS // 2,) * self.directions))
 
     def move(self, asked: Move) -> dict[str, str]:
         """The sheet of images at some places of the sliders. Raises SettingError where there are no such places."""
@@ -79,7 +84,7 @@ class LatentStudio:
         """A self-contained page whose sliders start at these places, one of them moving at a time."""
         found = latent_directions(
             self._found.gan,
-            count=len(self._found.vectors),
+            count=self.directions,
             samples=_SAMPLES,
             reach=_REACH,
             label=self._label(asked),
@@ -89,8 +94,8 @@ class LatentStudio:
         return found.page()
 
     def _at(self, asked: Move) -> list[float]:
-        if len(asked.at) != len(self._found.vectors) or max(asked.at) >= _STEPS:
-            problem = f"must be {len(self._found.vectors)} places of sliders, from 0 to {_STEPS - 1}"
+        if len(asked.at) != self.directions or max(asked.at) >= _STEPS:
+            problem = f"must be {self.directions} places of sliders, from 0 to {_STEPS - 1}"
             raise SettingError("at", problem)
         return self._offsets[list(asked.at)].tolist()
 
