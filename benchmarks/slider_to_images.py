@@ -1,4 +1,4 @@
-"""Measure the page of `deepscope serve --gan`: from moving a slider to the new images, in a real browser.
+"""Measure the sliders of `deepscope serve`: from moving a slider to the new images, in a real browser.
 
     python benchmarks/slider_to_images.py RUN [MOVES]
 

@@ -22,9 +22,9 @@ from deepscope.settings import Range
 class Serve(Command):
     """Open a local page: drop an image, see classes and maps at once, paint over it, attack it.
 
-    The page also grows class images, compares two models, and exports what it shows. With --gan there is a second page,
-    on which sliders move the z of a generator. Both are for this machine alone: the addresses that are printed hold a
-    secret token. Images stay in memory and are never written to disk. Ctrl-C ends it.
+    The page also grows class images, compares two models, and exports what it shows. For a generator there is a second
+    page, on which sliders move its z. Both are for this machine alone: the addresses that are printed hold a secret
+    token. Images stay in memory and are never written to disk. Ctrl-C ends it.
 
     Attributes:
         folder: whose images the page offers; by default the photographs that come with the installation.

@@ -1,4 +1,4 @@
-"""The page of `deepscope serve --gan`: directions of a generator's z, and the images along them."""
+"""The second page of `deepscope serve`: directions of a generator's z, and the images along them."""
 
 from __future__ import annotations
 
