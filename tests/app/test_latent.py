@@ -146,6 +146,17 @@ def test_the_page_needs_the_token_and_has_its_own_policy(client: TestClient) -> 
     assert "<img src=x" not in answer.text and 'href="directions"' in other.text
 
 
+def test_a_generator_without_classes_has_nothing_to_choose(studio: Studio, tmp_path: Path) -> None:
+    architecture = Architecture(side=16, latent=4, width=2)
+    save(tmp_path, GAN(Generator(architecture, 1, 0), architecture, channels=1, classes=(), data="planted"))
+    app = application(studio, TOKEN, "127.0.0.1", LatentStudio(tmp_path, Session()))
+    with TestClient(app, base_url=HOST, headers={"x-deepscope-token": TOKEN}) as client:  # type: ignore[arg-type]
+        assert '"labels":[]' in client.get(f"/directions?token={TOKEN}").text
+        assert moved(client, at=MIDDLE).shape == (64, 64, 3)
+        answer = client.post("/api/move", json={"at": MIDDLE, "label": "a"})
+        assert answer.status_code == 400 and "needs a conditional generator" in answer.json()["error"]
+
+
 def test_without_a_generator_there_is_no_such_page(studio: Studio) -> None:
     app = application(studio, TOKEN, "127.0.0.1")
     with TestClient(app, base_url=HOST, headers={"x-deepscope-token": TOKEN}) as client:  # type: ignore[arg-type]
