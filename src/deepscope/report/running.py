@@ -125,6 +125,7 @@ def introduction(outcomes: Sequence[Outcome], budget: Budget, session: Session, 
     return (
         f"The {budget} budget, on {where}{few * (budget == 'quick')}. "
         f"Seed {session.seed}, {session.device}, {session.precision}. "
-        f"{len(outcomes)} section{'s' * (len(outcomes) != 1)}, {kept} of them kept from an earlier run; "
-        f"this run took {duration(minutes * 60)}."
+        f"{len(outcomes)} section{'s' * (len(outcomes) != 1)}"
+        f"{f', {kept} of them kept from an earlier run' * bool(kept)}; "
+        f"this run took {duration(max(1, round(minutes * 60)))}."
     )
