@@ -9,6 +9,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from deepscope import render
 from deepscope.results import Animation, Curves, ImageGrid, Picture, Provenance, Result, Series
@@ -114,6 +115,17 @@ def test_figures_are_captioned_once_and_numbers_have_the_digits_of_their_interva
     )
     assert words.supported("+0.0712 [-0.0101, +0.1520]") == "+0.07 [-0.01, +0.15]"
     assert words.supported("147.414 [142.886, 151.942] of 3") == "147 [143, 152] of 3"
+
+
+def test_a_tall_picture_is_cut_between_two_rows_and_not_above_a_label(tool: ModuleType) -> None:
+    figures = importlib.import_module("kept_figures")
+    pixels = np.full((420, 100, 3), 255, np.uint8)
+    for top in range(10, 400, 40):
+        pixels[top : top + 24], pixels[top + 27 : top + 30, 40:60] = 90, 40  # a picture, and its label below a thin gap
+    tall = Image.fromarray(pixels)
+    cut = figures.beginning(tall, 1.0)
+    assert cut.height == 80 + 6, "behind the second label, before the third picture"
+    assert figures.beginning(tall, 5.0) is tall
 
 
 def test_curves_are_drawn_again_from_their_kept_numbers(tool: ModuleType, tmp_path: Path) -> None:

@@ -53,6 +53,8 @@ _HEADLINES = (
 """Study and question of each row of the README."""
 _SHIPPED = (960, 720)
 """Pixels of a picture that comes with the installation."""
+_TALLEST = 1.3
+"""Height by width of such a picture: of a taller grid, the first rows."""
 _LOOKED_AT = {"generation": "conditional", "generation-questions": "y-absent-from-d", "stacked-digits": "stacked"}
 """The title of the picture of a study whose first figure is not the one to look at."""
 _RENAMED = {"judge": "evaluator"}
@@ -210,7 +212,7 @@ def ship(studies: list[Kept], folder: Path) -> None:
         with atomic(folder / f"{one.name}.json") as temporary:
             temporary.write_text(text({**shipped(one), "shows": shows}) + "\n", encoding="utf-8")
         if figure or chart:
-            picture = reduced(KEPT / one.name / figure, _SHIPPED) if figure else drawn(chart, _SHIPPED)
+            picture = reduced(KEPT / one.name / figure, _SHIPPED, shape=_TALLEST) if figure else drawn(chart, _SHIPPED)
             with atomic(folder / f"{one.name}.webp") as temporary:
                 temporary.write_bytes(picture)
 
