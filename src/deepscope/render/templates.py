@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 _CODE = re.compile(r"`([^`\n]+)`")
+_PERCENT = re.compile(r"(?<=[0-9]) (?=%)")
 _LISTED = 2
 
 
@@ -58,10 +59,13 @@ class Templates:
 
 
 def coded(text: str) -> Markup:
-    """The text with what stands between backquotes as code, such as a command to run; everything else is escaped."""
+    """The text with what stands between backquotes as code, such as a command to run; everything else is escaped.
+
+    A number stays on one line with its per cent sign.
+    """
     from markupsafe import Markup, escape
 
-    parts = _CODE.split(text)
+    parts = _CODE.split(_PERCENT.sub("\N{NO-BREAK SPACE}", text))
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if place % 2 else escape(part) for place, part in enumerate(parts)
     )
