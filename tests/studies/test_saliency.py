@@ -122,7 +122,7 @@ def test_of_few_images_nothing_has_an_interval_or_a_verdict() -> None:
         metrics |= Estimate(0.75, 0.7, 0.8).metrics(f"max-sensitivity/{method}/one")
     few, enough = (study.headline(Result("R", metrics=metrics | {"images/one": count})) for count in (2.0, 60.0))
     assert few is not None and enough is not None
-    assert (few.estimate, few.verdict) == (None, "") and "decide nothing" in few.finding
+    assert (few.estimate, few.verdict) == (None, "") and "too few to decide" in few.finding
     assert enough.verdict == "reproduced"
 
 

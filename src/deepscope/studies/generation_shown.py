@@ -61,7 +61,7 @@ CAPTIONS = {
     "only-4.2": "Only the generator is trained (equation 4.2): it fools a discriminator that never learnt.",
     "only-4.3": "Only the discriminator is trained (equation 4.3): the generator stays as it was made.",
     "stacked": "Three digits in red, green and blue, by a plain DCGAN. Not selected.",
-    "stacked-packed": "The same, where the discriminator judges pairs of images (PacGAN). Not selected.",
+    "stacked-packed": "The same, where the discriminator sees pairs of images (PacGAN). Not selected.",
 }
 """What the figures show, by their titles."""
 _COLUMNS, _ROWS = 10, 4
