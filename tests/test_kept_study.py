@@ -9,6 +9,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from deepscope import render
 from deepscope.results import Animation, Curves, ImageGrid, Picture, Provenance, Result, Series
@@ -103,6 +104,30 @@ def test_a_report_is_reduced_and_written_out(tool: ModuleType, tmp_path: Path, m
         tool.with_measured("nothing", table)
 
 
+def test_figures_are_captioned_once_and_numbers_have_the_digits_of_their_intervals(tool: ModuleType) -> None:
+    (one,) = (found for found in tool.kept(KEPT) if found.name == "generation-questions")
+    page = tool.chapter([one])
+    assert "![D(x)](kept/generation-questions/06-d-x.webp)\n\n*Mean probability that the discriminator" in page
+    words = importlib.import_module("kept_words")
+    assert words.supported("FID 23.940 [-27.441, 75.322] and 58 % [53, 63]") == "FID 24 [-27, 75] and 58 % [53, 63]"
+    assert (
+        words.supported("0.002 [-0.002, 0.006]; -0.14 [-0.19, -0.09]") == "0.002 [-0.002, 0.006]; -0.14 [-0.19, -0.09]"
+    )
+    assert words.supported("+0.0712 [-0.0101, +0.1520]") == "+0.07 [-0.01, +0.15]"
+    assert words.supported("147.414 [142.886, 151.942] of 3") == "147 [143, 152] of 3"
+
+
+def test_a_tall_picture_is_cut_between_two_rows_and_not_above_a_label(tool: ModuleType) -> None:
+    figures = importlib.import_module("kept_figures")
+    pixels = np.full((420, 100, 3), 255, np.uint8)
+    for top in range(10, 400, 40):
+        pixels[top : top + 24], pixels[top + 27 : top + 30, 40:60] = 90, 40  # a picture, and its label below a thin gap
+    tall = Image.fromarray(pixels)
+    cut = figures.beginning(tall, 1.0)
+    assert cut.height == 80 + 6, "behind the second label, before the third picture"
+    assert figures.beginning(tall, 5.0) is tall
+
+
 def test_curves_are_drawn_again_from_their_kept_numbers(tool: ModuleType, tmp_path: Path) -> None:
     rng, steps = np.random.default_rng(0), np.arange(500.0)
     losses = tuple(Series(name, steps, rng.normal(size=500), low=steps - 1, high=steps) for name in "abc")
@@ -123,5 +148,5 @@ def test_the_full_runs_of_the_report_s_page_are_the_kept_results(tool: ModuleTyp
         path = tool.SHIPPED / f"{one.name}.json"
         found = json.loads(path.read_text(encoding="utf-8"))
         assert found == {**tool.shipped(one), "shows": found["shows"]}, f"{path}: run python tools/keep_study.py"
-        assert not one.figures or found["shows"] in [one.title_of(name) for name in one.figures]
+        assert not one.figures or found["shows"] in [one.shown(name) for name in one.figures]
         assert found["shows"] and path.with_suffix(".webp").is_file()

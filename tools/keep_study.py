@@ -28,6 +28,7 @@ from deepscope.results import Result
 from deepscope.studies import Study
 from deepscope.studies.study import ANSWERS, Verdict
 from kept_figures import CURVES, drawn, keep_curves, redraw, reduced
+from kept_words import DRAWN_SINCE, caption, supported
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "docs" / "experiments" / "kept"
@@ -52,6 +53,8 @@ _HEADLINES = (
 """Study and question of each row of the README."""
 _SHIPPED = (960, 720)
 """Pixels of a picture that comes with the installation."""
+_TALLEST = 1.3
+"""Height by width of such a picture: of a taller grid, the first rows."""
 _LOOKED_AT = {"generation": "conditional", "generation-questions": "y-absent-from-d", "stacked-digits": "stacked"}
 """The title of the picture of a study whose first figure is not the one to look at."""
 _RENAMED = {"judge": "evaluator"}
@@ -77,16 +80,34 @@ class Kept:
         return re.sub("[^a-z0-9]+", "-", self.chapter.lower()) + ".md"
 
     def title_of(self, figure: str) -> str:
-        """A figure's title: its file's number is its place among the blocks."""
-        block = self.result["blocks"][int(figure.partition("-")[0]) - 1]
-        return block["title"] or f"{self.name}, {figure}"
+        """A figure's title."""
+        return self._block(figure)["title"] or f"{self.name}, {figure}"
+
+    def caption_of(self, figure: str) -> str:
+        """What it shows, in words; empty where nobody said."""
+        return caption(self.title_of(figure), self._block(figure).get("caption", ""))
+
+    def shown(self, figure: str) -> str:
+        """The same with its title, for those who cannot see it."""
+        return ". ".join(filter(None, (self.title_of(figure), self.caption_of(figure))))
+
+    def captioned(self, figure: str) -> bool:
+        """Whether the picture holds its caption."""
+        again = self._block(figure)["type"] == "Curves" and (KEPT / self.name / CURVES).is_file()
+        return bool(self._block(figure).get("caption")) and (
+            again or self.result["provenance"]["started"] >= DRAWN_SINCE
+        )
+
+    def _block(self, figure: str) -> dict[str, Any]:
+        """Its file's number is its place among the blocks."""
+        return self.result["blocks"][int(figure.partition("-")[0]) - 1]
 
     def answers(self) -> Iterator[list[str]]:
         """Question, published, measured, verdict and reason of each answer."""
         for block in self.result["blocks"]:
             if block["type"] == "Table" and block["title"] == ANSWERS:
                 for question, published, *rest in block["rows"]:
-                    yield [question, "left open" if published in _OPEN else published, *rest]
+                    yield [question, "left open" if published in _OPEN else published, *map(supported, rest)]
 
 
 def keep(report: Path, study: Path) -> None:
@@ -151,7 +172,10 @@ def chapter(studies: list[Kept]) -> str:
         parts.append(f'<a id="{one.name}"></a>\n\n### {_plain(one.result["title"])}\n')
         parts.append(f"`{about['command']}` ({where}), [result.json](kept/{one.name}/result.json)\n")
         parts.append(_table(("question", "published", "measured", "verdict", "because"), list(one.answers())))
-        parts += [f"![{_plain(one.title_of(name))}](kept/{one.name}/{name})\n" for name in one.figures]
+        for name in one.figures:
+            below = "" if one.captioned(name) else one.caption_of(name)
+            parts.append(f"![{_plain(one.title_of(name) if below else one.shown(name))}](kept/{one.name}/{name})\n")
+            parts += [f"*{_plain(below)}*\n"] * bool(below)
     return "\n".join(parts)
 
 
@@ -184,11 +208,11 @@ def ship(studies: list[Kept], folder: Path) -> None:
         figure = next((name for name in one.figures if one.title_of(name) == _LOOKED_AT.get(one.name)), None)
         figure = figure or next(iter(one.figures), None)
         chart = None if figure else _headline(one).picture
-        shows = one.title_of(figure) if figure else chart.title if chart else ""
+        shows = one.shown(figure) if figure else chart.title if chart else ""
         with atomic(folder / f"{one.name}.json") as temporary:
             temporary.write_text(text({**shipped(one), "shows": shows}) + "\n", encoding="utf-8")
         if figure or chart:
-            picture = reduced(KEPT / one.name / figure, _SHIPPED) if figure else drawn(chart, _SHIPPED)
+            picture = reduced(KEPT / one.name / figure, _SHIPPED, shape=_TALLEST) if figure else drawn(chart, _SHIPPED)
             with atomic(folder / f"{one.name}.webp") as temporary:
                 temporary.write_bytes(picture)
 

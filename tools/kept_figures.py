@@ -18,6 +18,8 @@ CURVES, _KEPT_TYPE = "curves.npz", np.float32
 """The file of the numbers of curves, and their type: seven digits are more than a figure shows."""
 _SIZE, _QUALITY = (960, 4000), 70
 """Pixels that a kept figure is at most wide and high, and its WebP quality."""
+_WHITE, _ALIKE, _FOOT = 250, 0.8, 6
+"""The grey that counts as white; how wide a gap between rows is by the widest; white lines that stay below a cut."""
 
 
 def keep_curves(document: dict[str, Any], source: Path, target: Path) -> None:
@@ -64,11 +66,31 @@ def drawn(figure: Any, size: tuple[int, int] = _SIZE) -> bytes:
     return _small(Image.fromarray(pixels), size)
 
 
-def reduced(path: Path, size: tuple[int, int] = _SIZE) -> bytes:
-    """A figure as a small still WebP; an animation gives its last frame."""
+def reduced(path: Path, size: tuple[int, int] = _SIZE, *, shape: float = 0.0) -> bytes:
+    """A figure as a small still WebP.
+
+    Args:
+        path: the figure; an animation gives its last frame.
+        size: pixels that it is at most wide and high.
+        shape: height by width beyond which a grid is cut to its first rows; 0 leaves it whole.
+    """
     with Image.open(path) as image:
         image.seek(getattr(image, "n_frames", 1) - 1)
-        return _small(image.convert("RGB"), size)
+        still = image.convert("RGB")
+        return _small(beginning(still, shape) if shape else still, size)
+
+
+def beginning(image: Image.Image, shape: float) -> Image.Image:
+    """The first rows of a grid of pictures that is higher than `shape` by its width: it is cut between two rows."""
+    most = round(image.width * shape)
+    if image.height <= most:
+        return image
+    white = (np.asarray(image.convert("L")) > _WHITE).all(1)
+    edges = np.flatnonzero(np.diff(white.astype(int), prepend=0, append=0))
+    gaps = [(int(start), int(end - start)) for start, end in edges.reshape(-1, 2) if most // 2 <= start < most - _FOOT]
+    widest = max((width for _, width in gaps), default=0)
+    ends = [start + _FOOT for start, width in gaps if width >= _ALIKE * widest]
+    return image.crop((0, 0, image.width, ends[-1] if ends else most))
 
 
 def _small(image: Image.Image, size: tuple[int, int]) -> bytes:

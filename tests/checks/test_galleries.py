@@ -107,7 +107,7 @@ def test_explanations_know_faithfulness_and_maps(data: str, session: Session) ->
         alpha = torch.from_numpy(_pixels(entry.maps["saliency"], "RGBA")[..., 3].copy()).float().flatten()
         clipped = expected.clamp(max=float(expected.quantile(0.99)))
         assert np.corrcoef(alpha, clipped)[0, 1] > 0.95
-    contrasted = [entry for entry in found.entries if "grad-cam, not the true class" in entry.maps]
+    contrasted = [entry for entry in found.entries if "grad-cam: predicted over true class" in entry.maps]
     assert contrasted and all(entry.right is False for entry in contrasted)
 
 

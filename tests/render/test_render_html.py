@@ -12,6 +12,7 @@ from PIL import Image
 from deepscope import render
 from deepscope.names import one_line
 from deepscope.render.html import styles
+from deepscope.render.templates import coded, stacked
 from deepscope.results import Animation, Column, Heatmap, ImageGrid, Picture, Result, Table
 from html_pages import check
 from results_strategies import EVERYTHING, EXAMPLES, results
@@ -129,3 +130,10 @@ def _frames(address: str) -> int:
     kind, _, content = address.partition(";base64,")
     assert kind == "data:image/webp"
     return getattr(Image.open(io.BytesIO(base64.b64decode(content))), "n_frames", 1)
+
+
+def test_commands_are_code_and_per_cent_signs_stay_with_their_numbers() -> None:
+    said = str(coded("run `deepscope data get <b>`: 92 % of <i>"))
+    assert said == "run <code>deepscope data get &lt;b&gt;</code>: 92\N{NO-BREAK SPACE}% of &lt;i&gt;"
+    assert coded("one ` alone") == "one ` alone"
+    assert stacked("a 1; b 2") == "a 1; b 2" and stacked("a; b; c") == "a;\nb;\nc"

@@ -23,6 +23,7 @@ from toy_sections import study
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
+AXE = Path(__file__).parent.parent / "vendor" / "axe-core" / "axe.min.js"
 _LONG = "a_file_name_without_any_place_to_break_it_" * 6
 
 
@@ -225,7 +226,29 @@ def test_a_whole_report(visit: Visit) -> None:
     assert [url for url in asked if not url.startswith(("data:", "file:"))] == []
     assert page.locator("main section[id]").count() == len(Study.members())
     assert page.locator("text=This section failed").count() == 0
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert _serious(page) == []
     page.close()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(visit: Visit, width: int, scheme: Any) -> None:
+    visit.page.set_viewport_size({"width": width, "height": 900})
+    visit.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    assert _serious(visit.page) == []
+
+
+def _serious(page: Page) -> list[str]:
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{one['id']}: {one['nodes'][0]['html'][:160]} ({one['nodes'][0]['failureSummary'][:200]})"
+        for one in found["violations"]
+        if one["impact"] in ("serious", "critical")
+    ]
 
 
 def _channels(colour: str) -> list[float]:

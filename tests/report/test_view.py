@@ -15,7 +15,7 @@ from deepscope.report.keeping import Outcome, Shelf
 from deepscope.report.overview import overview, unanswered
 from deepscope.report.page import Page
 from deepscope.report.running import Clock, State, expected, run
-from deepscope.report.view import Number, cards, part, sentence
+from deepscope.report.view import Number, cards, part, pending, sentence
 from deepscope.results import Bars, ImageGrid, Picture, Result, Table
 from deepscope.session import Session
 from deepscope.statistics import Estimate
@@ -71,6 +71,7 @@ def test_what_few_images_leave_open_is_listed_apart() -> None:
     ]
     said = sentence([part(outcome)])
     assert said.startswith("1 experiment of") and "1 question is answered, 1 published finding is" in said
+    assert said.endswith("reproduced and none differs.")
     page = check(Page("T").html(State((outcome, missing), "I")), scripts=1)
     text = " ".join(page.text)
     assert text.count("8 images do not decide it") == 2  # in the list, and in the study's own folded table
@@ -93,6 +94,16 @@ def test_a_chapter_s_card_shows_its_weightiest_section() -> None:
     assert verdict["class"] == "verdict attention"
     strip = [values["href"] for tag, values in page.tags if tag == "a"]
     assert "#works" in strip
+
+
+def test_chapters_to_come_have_their_place_on_the_first_screen() -> None:
+    first, second = (Study.member(name).within("quick") for name in ("adversarial", "generation"))
+    done = Outcome(study(), study().run(Session(quiet=True)))
+    state = State((done,), "I", running=first, waiting=(second, study(Second)))
+    assert pending(state) == [(first.chapter, "being measured"), (second.chapter, "to come")]
+    assert pending(replace(state, stopped=True))[0][1] == "interrupted"
+    assert pending(State((done,), "I")) == []
+    assert Page("T").html(state).count('<li class="card pending">') == 2
 
 
 def test_a_published_figure_without_a_verdict_says_why(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,6 +88,8 @@ def test_the_bundled_network_stands_in_where_weights_are_missing(session: Sessio
     result = ActivationMaps().run(session)
     grids = [block for block in result.blocks if isinstance(block, ImageGrid)]
     assert len(grids) == 2
+    (table,) = (block for block in result.blocks if isinstance(block, Table))
+    assert "over 8 images, bootstrap interval" in str(table.rows[0])
     assert all(len([cell for row in grid.rows for cell in row]) == 32 for grid in grids)
     assert sum(result.metrics[f"maps/{name}"] for name in ("edges", "brightness", "colour")) == pytest.approx(1)
 
@@ -96,6 +99,8 @@ def test_a_named_network_is_examined_or_refused(session: Session, tmp_path: Path
     photo = tmp_path / "photo.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(photo)
     held = replace(session, models={"held": tiny})
-    assert tiny.name in ActivationMaps((photo,), model="held").run(held).title
+    found = ActivationMaps((photo,), model="held").run(held)
+    assert tiny.name in found.title
+    assert found.metrics["maps/edges/high"] == math.inf, "of one image there is no interval"
     with pytest.raises(DeepscopeError, match="nowhere"):
         ActivationMaps((photo,), model="nowhere.pt").run(session)

@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 
 from deepscope.errors import DeepscopeError
 from deepscope.models import VisionModel
-from deepscope.results import ImageGrid, Table
+from deepscope.results import ImageGrid, Result, Table
 from deepscope.session import Session
 from deepscope.statistics import Estimate
 from deepscope.studies import saliency
@@ -109,6 +109,21 @@ def test_a_claim_needs_the_whole_interval(claimed: int, low: float, high: float,
     row = Row("name", "text", Estimate((low + high) / 2, low, high), claimed, 6)
     assert row.answer == said
     assert dataclasses.replace(row, images=5).answer in ("measured", "not decided")
+
+
+def test_of_few_images_nothing_has_an_interval_or_a_verdict() -> None:
+    row = Row("name", "text", Estimate(-0.2512, -0.2953, -0.2047), -1, 2)
+    asked = Question("?", "claim", (row, dataclasses.replace(row, claimed=0)))
+    assert asked.table().rows[0] == ("text", -0.2512, None, None, "not decided")
+    assert asked.answer().measured == "text -0.25"
+    study = Saliency(models=("one",))
+    metrics = {"images/one": 2.0, **row.estimate.metrics("smooth-grad/max-sensitivity/one")}
+    for method in ("saliency", "smooth-grad"):
+        metrics |= Estimate(0.75, 0.7, 0.8).metrics(f"max-sensitivity/{method}/one")
+    few, enough = (study.headline(Result("R", metrics=metrics | {"images/one": count})) for count in (2.0, 60.0))
+    assert few is not None and enough is not None
+    assert (few.estimate, few.verdict) == (None, "") and "too few to decide" in few.finding
+    assert enough.verdict == "reproduced"
 
 
 def test_what_has_no_figure_is_not_measured() -> None:

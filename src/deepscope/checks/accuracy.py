@@ -153,7 +153,7 @@ class Accuracy(Check):
             )
         said, agrees = "", top.low <= confidence <= top.high
         if top.high - top.low <= _WIDE:
-            said = "believable" if agrees else "too sure" if confidence > top.high else "too unsure"
+            said = "calibrated" if agrees else "overconfident" if confidence > top.high else "underconfident"
         if not _useful(top):
             said = "often wrong"
         return Headline(

@@ -118,7 +118,7 @@ def _overlays(shown: Shown, row: int) -> dict[str, Encoded]:
         for method in shown.methods:
             if method.name in shown.contrasts:
                 own = shown.contrasts[method.name][mistakes.index(row)]
-                found[f"{method.name}, not the true class"] = map_over(heat(method, own), count)
+                found[f"{method.name}: predicted over true class"] = map_over(heat(method, own), count)
     return found
 
 

@@ -54,7 +54,7 @@ def present(found: Audit) -> Result:
     """The problems found, and how to fix them."""
     exact, near = found.worst[: len(found.exact)], found.worst[len(found.exact) :]
     return Result(
-        title=f"Audit of {found.root}: {found.images} images",
+        title=f"Audit of {Path(found.root).name or found.root}: {found.images} images",
         metrics={
             "images": found.images,
             "corrupt": len(found.corrupt),

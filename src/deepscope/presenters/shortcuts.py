@@ -69,7 +69,7 @@ def _figures(found: Shortcuts) -> list[Block]:
 
 def _cell(found: Shortcuts, row: int, measured: int) -> Picture:
     pixels = found.pictures.get(row)
-    name = f"{found.paths[row].name}: {NAMES[measured]} {found.values[row, measured]:.3g}"
+    name = f"{found.paths[row].name}: {NAMES[measured]} {_written(found.values[row, measured])}"
     return missing(caption=name) if pixels is None else picture(pixels, caption=name)
 
 
@@ -88,3 +88,8 @@ def _table(found: Shortcuts) -> Table:
         f"AUROC: the chance that the property is larger for an image of the group than for another one{same}. P-values "
         f"of a permutation test, adjusted for all comparisons.{more}",
     )
+
+
+def _written(value: float) -> str:
+    """Three significant digits, and large numbers in full: people count pixels and bytes."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

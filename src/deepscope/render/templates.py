@@ -5,6 +5,7 @@ A server, or a report of hours, so keeps the version that it started with when t
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,11 @@ from deepscope.render.terminal import origin
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
+
+_CODE = re.compile(r"`([^`\n]+)`")
+_PERCENT = re.compile(r"(?<=[0-9]) (?=%)")
+_LISTED = 2
 
 
 class Templates:
@@ -48,4 +54,23 @@ class Templates:
             lstrip_blocks=True,
         )
         found.filters |= {"printable": printable, "one_line": one_line, "visible": visible, "origin": origin}
+        found.filters |= {"coded": coded, "stacked": stacked}
         return found
+
+
+def coded(text: str) -> Markup:
+    """The text with what stands between backquotes as code, such as a command to run; everything else is escaped.
+
+    A number stays on one line with its per cent sign.
+    """
+    from markupsafe import Markup, escape
+
+    parts = _CODE.split(_PERCENT.sub("\N{NO-BREAK SPACE}", text))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else escape(part) for place, part in enumerate(parts)
+    )
+
+
+def stacked(text: str) -> str:
+    """A list of three and more that are divided by semicolons, one below the other."""
+    return text.replace("; ", ";\n") if text.count("; ") >= _LISTED else text

@@ -22,7 +22,7 @@ from deepscope.report.full_runs import full_run
 from deepscope.report.keeping import Outcome
 from deepscope.report.overview import OPEN, answer_rows, overview, unanswered
 from deepscope.report.running import State
-from deepscope.report.view import Part, cards, part, sentence
+from deepscope.report.view import Part, cards, part, pending, sentence
 
 _TEMPLATES = Templates(Path(__file__).parent / "templates")
 _HEAD = 1 << 16
@@ -80,6 +80,7 @@ class Page:
             model=card,
             when=_when(state.outcomes),
             cards=chosen,
+            pending=pending(state),
             strip=[one for one in parts if one.tile and not any(card.part is one for card in chosen)],
             questions=[Markup(block.html) for block in glance],
             counted=sum(row[4] not in OPEN for row in answered),

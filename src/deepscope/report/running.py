@@ -40,7 +40,7 @@ class State:
     @property
     def remaining(self) -> str:
         """The time left, in words."""
-        return duration(self.left * 60)
+        return duration(round(self.left * 60))
 
 
 class Clock:
@@ -98,11 +98,12 @@ def estimate(section: Section, budget: Budget, pace: Pace | None) -> float:
 def run(chosen: Sequence[Section], shelf: Shelf, budget: Budget, pace: Pace | None = None) -> Iterator[State]:
     """Make or keep each section. A state before each, and one at the end or where the report is interrupted."""
     outcomes: list[Outcome] = []
+    audit = any(isinstance(section, Check) for section in chosen)
     clock = Clock(expected(chosen, shelf, budget, pace))
     for place, section in enumerate(chosen):
         part = f"[{place + 1}/{len(chosen)}] {section.name}"
-        shelf.session.note(f"{part}: about {duration(clock.left() * 60)} left")
-        said = introduction(outcomes, budget, shelf.session, clock.minutes)
+        shelf.session.note(f"{part}: about {duration(round(clock.left() * 60))} left")
+        said = introduction(outcomes, budget, shelf.session, clock.minutes, audit=audit)
         state = State(tuple(outcomes), said, section, tuple(chosen[place + 1 :]), clock.left())
         if not shelf.has(section):  # a kept one is read in a moment
             yield state
@@ -112,19 +113,21 @@ def run(chosen: Sequence[Section], shelf: Shelf, budget: Budget, pace: Pace | No
             yield replace(state, stopped=True)
             raise
         clock.done(section)
-    yield State(tuple(outcomes), introduction(outcomes, budget, shelf.session, clock.minutes))
+    yield State(tuple(outcomes), introduction(outcomes, budget, shelf.session, clock.minutes, audit=audit))
 
 
-def introduction(outcomes: Sequence[Outcome], budget: Budget, session: Session, minutes: float) -> str:
+def introduction(outcomes: Sequence[Outcome], budget: Budget, session: Session, minutes: float, *, audit: bool) -> str:
     """A paragraph that says what was run, on what, and in which budget."""
     where = "the data and weights of DEEPSCOPE_HOME" if (session.home / "data").is_dir() else "bundled data and weights"
-    if any(isinstance(outcome.section, Check) for outcome in outcomes):
-        where = "your images"
     few = ": few images and short trainings, for a first look; the full budget measures on all of them"
+    if audit:
+        where = "your images"
+        few = ": costly checks use some of them, for a first look; the full budget uses more"
     kept = sum(outcome.kept for outcome in outcomes)
     return (
         f"The {budget} budget, on {where}{few * (budget == 'quick')}. "
         f"Seed {session.seed}, {session.device}, {session.precision}. "
-        f"{len(outcomes)} section{'s' * (len(outcomes) != 1)}, {kept} of them kept from an earlier run; "
-        f"this run took {duration(minutes * 60)}."
+        f"{len(outcomes)} section{'s' * (len(outcomes) != 1)}"
+        f"{f', {kept} of them kept from an earlier run' * bool(kept)}; "
+        f"this run took {duration(max(1, round(minutes * 60)))}."
     )

@@ -17,6 +17,7 @@ from deepscope.render.text import amount, ends, share
 from deepscope.report.full_runs import FullRun, full_run
 from deepscope.report.keeping import Outcome
 from deepscope.report.overview import OPEN, answer_rows
+from deepscope.report.running import State
 from deepscope.results import Note, Result, Table
 
 _BESIDE, _SMALL = 1.35, 540
@@ -208,19 +209,34 @@ def _card(chapter: str, members: Sequence[Part]) -> Card:
     return Card(chapter, lead, lead.number, lead.headline, lead.tile, lead.alternative, True, full)
 
 
+def pending(state: State) -> list[tuple[str, str]]:
+    """The chapters of which nothing is finished yet, each with how far it is."""
+    if state.running is None:
+        return []
+    begun = {outcome.section.chapter for outcome in state.outcomes}
+    now = "interrupted" if state.stopped else "being measured"
+    words = {one.chapter: "to come" for one in state.waiting} | {state.running.chapter: now}
+    chapters = dict.fromkeys(one.chapter for one in (state.running, *state.waiting))
+    return [(chapter, words[chapter]) for chapter in chapters if chapter not in begun]
+
+
 def sentence(parts: Sequence[Part]) -> str:
     """What was examined and what came of it, in one sentence."""
     rows = answer_rows([one.outcome for one in parts])
     if all(isinstance(one.outcome.section, Check) for one in parts):
         looked = sum(bool(one.headline.verdict) and one.headline.tone == "attention" for one in parts)
-        return f"{_count(len(parts), 'check')} of a classifier; {looked} found something to look at." if parts else ""
+        return (
+            f"{_count(len(parts), 'check')} of a classifier; {looked or 'none'} found something to look at."
+            if parts
+            else ""
+        )
     count = Counter(row[4] for row in rows)
     found = len(rows) - sum(count[verdict] for verdict in OPEN)
     return (
         f"{_count(len(parts), 'experiment')} of Delefosse and Vin's report, repeated: {found} "
         f"{'question is' if found == 1 else 'questions are'} answered, {count['reproduced']} published "
-        f"{'finding is' if count['reproduced'] == 1 else 'findings are'} reproduced and {count['differs']} "
-        f"differ{'s' * (count['differs'] == 1)}."
+        f"{'finding is' if count['reproduced'] == 1 else 'findings are'} reproduced and {count['differs'] or 'none'} "
+        f"differ{'s' * (count['differs'] <= 1)}."
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -13,7 +14,7 @@ from PIL import Image
 
 from deepscope.classification import activations
 from deepscope.command import Headline
-from deepscope.data.photographs import bundled
+from deepscope.data.photographs import bundled, bundled_photographs
 from deepscope.models import DEFAULT, load_model
 from deepscope.presenters.activations import square
 from deepscope.presenters.shown import picture
@@ -28,6 +29,8 @@ _FIGURES = {"1.2": "tabby", "5.1": "Shih-Tzu", "5.2": "komondor", "5.3": "swab",
 """The report's figures, and the images of the sample that replace its own."""
 _SHOWN = 64
 """Maps per figure, at most."""
+_FEWEST = 5
+"""Images below which an interval over images says nothing."""
 _PUBLISHED = "vgg16"
 """The network of the report that is reproduced."""
 
@@ -65,26 +68,29 @@ class ActivationMaps(Study):
         for title, path in self._pictures(session):
             found = activations(model, path, session=session)
             (layer,) = found.outputs
-            title = f"{title}: the first convolution of {model.name} on {path.stem}"
-            grids.append(replace(square(found, layer, 0, maps=_SHOWN), title=title))
+            if title:
+                title = f"{title}: the first convolution of {model.name} on {path.stem}"
+                grids.append(replace(square(found, layer, 0, maps=_SHOWN), title=title))
             counted = explained(found[layer][0].numpy(), picture(found.pixels[0]).pixels)
             for name, values in shares.items():
                 values.append(counted[name])
-        estimates = {name: mean(values) for name, values in shares.items()}
+        estimates = {name: _over(values) for name, values in shares.items()}
         return Result(
             title=f"Output of the first convolution of {model.name}",
             metrics={k: v for name, estimate in estimates.items() for k, v in estimate.metrics(f"maps/{name}").items()},
-            blocks=(*grids, answers(_answers(estimates, model.name, len(grids), missing=missing))),
+            blocks=(*grids, answers(_answers(estimates, model.name, len(shares["edges"]), missing=missing))),
         )
 
     def _pictures(self, session: Session) -> list[tuple[str, Path]]:
+        """The images, each with its figure's title; without one, it is measured only."""
         if self.images:
             return [(path.name, path) for path in self.images]
         folder = session.home / "data" / "imagenet-sample"
         if folder.is_dir():
             found = [(f"Figure {number}", sorted(folder.glob(f"n*_{name}.*"))) for number, name in _FIGURES.items()]
             return [(title, paths[0]) for title, paths in found if paths]
-        return [("Figure 1.2", bundled("chelsea.png")), ("Figure 5.1", bundled("coffee.png"))]
+        drawn = {bundled(name): title for title, name in (("Figure 1.2", "chelsea.png"), ("Figure 5.1", "coffee.png"))}
+        return [*((title, path) for path, title in drawn.items()), *(("", path) for path in _others(drawn))]
 
     def headline(self, result: Result) -> Headline:
         """What most maps follow."""
@@ -100,6 +106,16 @@ class ActivationMaps(Study):
             verdict="measured",
             picture=result.figure(),
         )
+
+
+def _others(drawn: Collection[Path]) -> list[Path]:
+    return [path for path in bundled_photographs().paths if path not in drawn]
+
+
+def _over(values: Sequence[float]) -> Estimate:
+    """The mean over images; a few of them have no interval, because a bootstrap of two values is narrow by chance."""
+    found = mean(values)
+    return found if len(values) >= _FEWEST else Estimate(found.value, -math.inf, math.inf)
 
 
 def explained(maps: NDArray[np.float32], pixels: NDArray[np.uint8]) -> dict[str, float]:
@@ -139,7 +155,7 @@ def _answers(estimates: dict[str, Estimate], model: str, count: int, *, missing:
             "some, by eye",
             share(estimate, interval=True),
             "answered",
-            f"largest absolute correlation, over {count} images, bootstrap interval{instead}",
+            f"largest absolute correlation, over {count} images{', bootstrap interval' * estimate.known}{instead}",
         )
         for name, estimate in estimates.items()
     ]

@@ -24,8 +24,28 @@ _ALONG = {
     "confident/coverage": ("Confident predictions: coverage", "fraction of target images"),
     "confident/precision": ("Confident predictions: precision", "accuracy of these predictions"),
 }
-_PLACES = "Test images of both domains, placed by t-SNE of their features: only nearness has a meaning."
-_FIRST = "The first seed of each arm."
+PLACES = "Test images of both domains, placed by t-SNE of their features: only nearness has a meaning."
+CAPTIONS = {
+    "Target accuracy": (
+        "Accuracy on target images that were held out, along the training. The first seed of each arm."
+    ),
+    "Domain classifier": (
+        "How often the network that tells source from target by their features is right: 0.5 is chance, and "
+        "then the features no longer show the domain. The first seed of each arm."
+    ),
+    "Proxy A-distance": (
+        "How well a linear classifier tells source from target by their features: 2 without an error, 0 not "
+        "at all. The first seed of each arm."
+    ),
+    "Confident predictions: coverage": (
+        "Part of the target images whose predicted class has a probability of at least 0.9: these could serve"
+        " as pseudo-labels. The first seed of each arm."
+    ),
+    "Confident predictions: precision": (
+        "Part of these confident predictions that is right. The axis does not begin at 0. The first seed of each arm."
+    ),
+}
+"""What the figures show, by their titles."""
 
 
 def trust_of(trained: AdaptationsTrained) -> dict[str, Trust]:
@@ -77,7 +97,7 @@ def along(trained: AdaptationsTrained, names: Iterable[str], published: Mapping[
         if not series:  # as of confident predictions, where there is none
             continue
         blocks.append(
-            Curves(tuple(series), "fraction of training steps", y_title, title, _FIRST, references=references)
+            Curves(tuple(series), "fraction of training steps", y_title, title, CAPTIONS[title], references=references)
         )
     return blocks
 
@@ -96,7 +116,7 @@ def maps(trained: AdaptationsTrained, names: Iterable[str], session: Session) ->
             ("by class", labels.numpy(), trained.pair.classes),
         ):
             series = tuple(Series(word, *places[groups == group].T, style="points") for group, word in enumerate(words))
-            blocks.append(Curves(series, "t-SNE 1", "t-SNE 2", f"Features of {name}, {title}", _PLACES))
+            blocks.append(Curves(series, "t-SNE 1", "t-SNE 2", f"Features of {name}, {title}", PLACES))
     return blocks
 
 

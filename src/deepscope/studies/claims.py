@@ -12,7 +12,8 @@ from deepscope.results import Column, Table
 from deepscope.statistics import Estimate
 from deepscope.studies.study import Answer, Verdict, decided
 
-_FEWEST = 6
+FEWEST = 6
+"""Images below which nothing is decided, and an interval over images says nothing."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,17 @@ class Row:
     images: int
 
     @property
+    def said(self) -> str:
+        """The figure in words; of too few images without an interval, which would be narrow by chance."""
+        few = self.images < FEWEST
+        return f"{self.text} {f'{self.estimate.value:.2f}' if few else self.estimate}"
+
+    @property
     def answer(self) -> Literal["measured", "reproduced", "differs", "not decided"]:
         """Decided where the whole interval lies on one side of 0, and rests on enough images to be believed."""
         if self.claimed == 0:  # never negative: its sign would say nothing
             return "measured"
-        if self.images < _FEWEST:
+        if self.images < FEWEST:
             return "not decided"
         near, far = sorted(self.claimed * end for end in (self.estimate.low, self.estimate.high))
         return "reproduced" if near > 0 else "differs" if far < 0 else "not decided"
@@ -53,7 +60,7 @@ class Question:
 
     def table(self) -> Table:
         """The figures with their intervals, and what each says of the claim."""
-        rows = tuple((row.text, *_cells(row.estimate), row.answer) for row in self.rows)
+        rows = tuple((row.text, *_cells(row), row.answer) for row in self.rows)
         columns = (Column("measured"), *(Column(name, "+.3f") for name in ("value", "low", "high")), Column("claim"))
         return Table(columns, rows, title=self.title, caption=f"Claim: {self.claim}.")
 
@@ -64,12 +71,10 @@ class Question:
             return Answer(self.title, self.claim, "—", "not measured here", "too few images of one kind to compare")
         found = {row.answer for row in known if row.claimed and row.answer != "not decided"}
         verdict = "reproduced" if found == {"reproduced"} else "differs" if found == {"differs"} else "answered"
-        said = [f"{row.text} {row.estimate}: {row.answer}" for row in known if row.answer != "not decided"]
+        said = [f"{row.said}{f': {row.answer}' * bool(row.claimed)}" for row in known if row.answer != "not decided"]
         if not said:
             few = f"{max(row.images for row in known)} images do not decide it"
-            return Answer(
-                self.title, self.claim, "; ".join(f"{row.text} {row.estimate}" for row in known), "not decided", few
-            )
+            return Answer(self.title, self.claim, "; ".join(row.said for row in known), "not decided", few)
         return Answer(self.title, self.claim, "; ".join(said), verdict)
 
 
@@ -78,9 +83,10 @@ def minor_decrease(change: Estimate) -> Verdict:
     return decided(change.low >= -0.01 and change.high < 0, change.low > 0 or change.high < -0.01)
 
 
-def _cells(estimate: Estimate) -> tuple[float | None, ...]:
+def _cells(row: Row) -> tuple[float | None, ...]:
     """Value and interval, empty where there is none."""
-    return tuple(x if np.isfinite(x) else None for x in (estimate.value, estimate.low, estimate.high))
+    ends = (row.estimate.low, row.estimate.high) if row.images >= FEWEST else (np.nan, np.nan)
+    return tuple(x if np.isfinite(x) else None for x in (row.estimate.value, *ends))
 
 
 def unpaired(first: NDArray[np.float64], second: NDArray[np.float64]) -> Estimate:

@@ -23,6 +23,47 @@ _ALONG = {
     "modes": ("Classes among 1000 samples", "number of classes"),
     "diversity": ("Diversity", "diversity, relative to real images"),
 }
+CAPTIONS = {
+    "Frechet distance of 1000 samples": (
+        "Distance between the features of 1,000 samples and of real digits, along the training: lower is "
+        "better. The first seed of each arm."
+    ),
+    "Generator's loss": "Low where the discriminator takes the samples for real. The first seed of each arm.",
+    "Discriminator's loss": "Low where it tells real images from samples. The first seed of each arm.",
+    "D(x)": (
+        "Mean probability that the discriminator gives real images of being real: 0.5 where it cannot decide,"
+        " 1 where it is sure. The first seed of each arm."
+    ),
+    "D(G(z))": (
+        "Mean probability that the discriminator gives samples of being real: 0.5 where it cannot decide, 0 "
+        "where it is sure that they are not. The first seed of each arm."
+    ),
+    "Generator's gradient": "Its length: near 0, the generator no longer learns. The first seed of each arm.",
+    "Classes among 1000 samples": (
+        "How many of the classes occur: all ten digits, or a thousand combinations of three. Fewer means that"
+        " the generator leaves some out. The first seed of each arm."
+    ),
+    "Diversity": (
+        "How much images of one class differ, relative to real ones: 1 is as much as they do, 0 that all are "
+        "the same. The first seed of each arm."
+    ),
+    "unconditional": "Samples of a generator without classes, not selected.",
+    "conditional": (
+        "A generator with classes: one class per row, and one latent vector z per column, which fixes the "
+        "style. Not selected."
+    ),
+    "clusters": "A generator whose classes are clusters that were found without labels. Not selected.",
+    "y-absent-from-d": (
+        "A discriminator that does not see the label teaches the generator nothing about it: rows are "
+        "classes, and hold any digit. Columns are latent vectors. Not selected."
+    ),
+    "saturating": "Samples where the generator minimises log(1 - D(G(z))), as the theory has it. Not selected.",
+    "only-4.2": "Only the generator is trained (equation 4.2): it fools a discriminator that never learnt.",
+    "only-4.3": "Only the discriminator is trained (equation 4.3): the generator stays as it was made.",
+    "stacked": "Three digits in red, green and blue, by a plain DCGAN. Not selected.",
+    "stacked-packed": "The same, where the discriminator sees pairs of images (PacGAN). Not selected.",
+}
+"""What the figures show, by their titles."""
 _COLUMNS, _ROWS = 10, 4
 
 
@@ -65,7 +106,7 @@ def along(trained: TrainedGANs, arms: Iterable[str]) -> list[Block]:
         series = tuple(Series(arm, steps, values) for arm, steps, values in columns if len(steps))
         if series:  # stacked digits have no features to measure a distance by
             scale = scale_of(series)
-            blocks.append(Curves(series, "training step", y_title, title, "The first seed of each arm.", y_scale=scale))
+            blocks.append(Curves(series, "training step", y_title, title, CAPTIONS[title], y_scale=scale))
     return blocks
 
 
@@ -82,7 +123,7 @@ def grids(trained: TrainedGANs, arms: Iterable[str], session: Session) -> list[B
             labels = drawn(_COLUMNS * _ROWS, gan.shares, rng) if gan.shares else balanced(_COLUMNS * _ROWS, 0)
             images = generate(gan.generator, latents(len(labels), gan.generator, rng), labels)
             caption = "Samples of the generator, not selected."
-        blocks.append(ImageGrid(cells(images, _COLUMNS), arm, caption))
+        blocks.append(ImageGrid(cells(images, _COLUMNS), arm, CAPTIONS.get(arm, caption)))
     return blocks
 
 

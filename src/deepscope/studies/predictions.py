@@ -79,7 +79,7 @@ class Predictions(Study):
         said = [f"{name} names {round(top.value * count)} of {count} images right"]
         said += [f"{other} {round(one.value * count)}" for other, one in known.items() if other != name]
         ending = (
-            "This few images illustrate its predictions; they do not measure its accuracy."
+            "These images illustrate its predictions; they are too few to measure its accuracy."
             if few
             else "The truth is in the names of the files."
         )

@@ -37,7 +37,7 @@ from deepscope.render.text import share
 from deepscope.results import Block, GridCell, ImageGrid, Result
 from deepscope.session import Session
 from deepscope.statistics import Estimate, difference, mean
-from deepscope.studies.claims import Question, Row, rank_correlation, unpaired
+from deepscope.studies.claims import FEWEST, Question, Row, rank_correlation, unpaired
 from deepscope.studies.networks import usable
 from deepscope.studies.study import Answer, Budget, Study, answers
 
@@ -170,6 +170,13 @@ class Saliency(Study):
             Estimate.of(result.metrics, f"{SENSITIVITY}/{method}/{name}") for method in ("saliency", "smooth-grad")
         )
         missed = Estimate.of(result.metrics, f"saturation/gradient-misses/{name}")
+        if (count := round(result.metrics[f"images/{name}"])) < FEWEST:
+            return Headline(
+                f"On the {count} images here that {name} has a class for, invisible noise changes a saliency map by "
+                f"{before.value:.0%} of its norm, and a SmoothGrad map by {after.value:.0%}. They show what the maps "
+                "look like, and are too few to decide anything.",
+                picture=result.figure(f"Saliency maps of {name}"),
+            )
         decided = "reproduced" if calmer.high < 0 else "differs" if calmer.low > 0 else ""
         return Headline(
             f"Invisible noise in the image changes a saliency map by {share(before)} of its norm, and a SmoothGrad map "
@@ -187,13 +194,16 @@ class Saliency(Study):
 
 def _trusted(checked: SanityCheck) -> Answer:
     verdicts = {name: said.verdict for name, said in checked.found.items()}
+    few = next(iter(checked.survived.values())).shape[1] < FEWEST
     wanted = {method.name: "fails" if isinstance(method, GuidedBackpropagation) else "passes" for method in CHECKED}
     return Answer(
         f"Sanity check of the maps, {checked.model.name}",
         "gradient and Grad-CAM pass, guided backpropagation fails (Adebayo et al. 2018)",
         "; ".join(f"{name} {verdict}" for name, verdict in verdicts.items()),
-        "reproduced" if verdicts == wanted else "answered",
-        "; ".join(f"{name}: margin {said.margin}" for name, said in checked.found.items()),
+        "not decided" if few else "reproduced" if verdicts == wanted else "answered",
+        f"fewer than {FEWEST} images do not decide it"
+        if few
+        else "; ".join(f"{name}: margin {said.margin}" for name, said in checked.found.items()),
     )
 
 

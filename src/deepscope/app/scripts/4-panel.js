@@ -115,8 +115,8 @@
         const reads = found.signed ? "red speaks for it, blue against it" : "brighter counts more";
         told.textContent =
           (found.map ? `The map is of ${model.classes[found.target]}: ${reads}. ` : found.costly ? "" : "No map: the model gives no gradients. ") +
-          (edited ? "Lines across the bars: before painting. " : "") +
-          (found.seconds < 1 ? `${Math.round(1000 * found.seconds)} ms.` : `${found.seconds.toFixed(1)} s.`);
+          (edited ? "Lines across the bars show the values before painting. " : "") +
+          `Answered in ${found.seconds < 1 ? `${Math.round(1000 * found.seconds)} ms` : `${found.seconds.toFixed(1)} s`}.`;
         const [best, probability, before] = found.top[0];
         return `${model.name}: ${model.classes[best]}, ${share(probability)}${edited ? `, ${share(before)} before` : ""}`;
       },

@@ -9,7 +9,7 @@
   app.dream = (models, { onchange, name }) => {
     const able = models.map((model, place) => [model, place]).filter(([model]) => model.gradients);
     const labels = models.map((model) =>
-      app.classes(model, "Class", "choose a class", (value) => onchange({ dream: value })),
+      app.classes(model, "Class", "choose", (value) => onchange({ dream: value })),
     );
     const whose = choice(
       "Model",

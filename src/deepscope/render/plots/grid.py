@@ -173,7 +173,7 @@ class _BarChart:
             canvas.text(left - 5, middle, label, across="right", down="center", colour=MARK_TEXT if marked else INK)
             canvas.rectangle(left, middle - 5, self.length, 10, FAINT)
             canvas.rectangle(left, middle - 5, self.length * _part(value, bars.limit), 10, MARK if marked else ACCENT)
-            text = number(value, ".1%" if shares else ".3g")
+            text = f"{number(100 * value, '.1f')}\N{NO-BREAK SPACE}%" if shares else number(value, ".3g")
             canvas.text(left + self.length + 4, middle, text, size=CAPTION, colour=MUTED, down="center")
             y += step
         canvas.text(left, y, self.rest, size=CAPTION, colour=MUTED)

@@ -1,0 +1,54 @@
+"""Words around kept figures: captions of those that were drawn without one, and numbers cut to their intervals."""
+
+from __future__ import annotations
+
+import re
+
+from deepscope.statistics import Estimate
+from deepscope.studies import adaptation_shown, generation_shown
+
+DRAWN_SINCE = "2026-11-27"
+"""The day from which a figure's caption is part of its picture, ISO 8601."""
+_INTERVAL = re.compile(r"(?<![\w.])([-+]?\d+\.\d+) \[([-+]?\d+\.\d+), ([-+]?\d+\.\d+)\](?!\d)")
+_CAPTIONS = (
+    generation_shown.CAPTIONS
+    | adaptation_shown.CAPTIONS
+    | {
+        "Figure 2.9: hay to snail": "A photograph of hay after 200 steps towards the class snail.",
+    }
+)
+"""What figures show, by their titles: those of this version, and of earlier ones."""
+_CLASS_IMAGES = (
+    "Each image was made to raise the score of this class, from noise where nothing else is said: by the method of the "
+    "source, with its number of steps or its learning rate, or by deepscope's default."
+)
+
+
+def caption(title: str, own: str) -> str:
+    """What a figure shows, in words: its own caption, or what this version says of one that was kept without.
+
+    Args:
+        title: of the figure.
+        own: its caption, which may be empty.
+    """
+    if title.startswith("Features of "):
+        return adaptation_shown.PLACES
+    if title.startswith("Figures 2.5 to 2.12"):
+        return _CLASS_IMAGES
+    return _CAPTIONS.get(title, own)
+
+
+def supported(text: str) -> str:
+    """Figures with the digits that their intervals support: "24 [-27, 75]" for "23.940 [-27.441, 75.322]".
+
+    No figure gets more digits than it has.
+    """
+    return _INTERVAL.sub(_cut, text)
+
+
+def _cut(found: re.Match[str]) -> str:
+    value, low, high = found.groups()
+    written = min(len(part.partition(".")[2]) for part in found.groups())
+    places = min(written, Estimate(float(value), float(low), float(high)).decimals())
+    first, *ends = (f"{round(float(part), places) + 0.0:{'+' * (part[0] == '+')}.{places}f}" for part in found.groups())
+    return f"{first} [{', '.join(ends)}]"
