@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from deepscope.errors import DeepscopeError, FileError, ModelError
 from deepscope.files import sha256
-from deepscope.models import architectures, export_archive, script_archive
+from deepscope.models import architectures, endless, export_archive, script_archive
 from deepscope.models.capabilities import Capabilities
 from deepscope.models.company import MIXES, independent, unlike
 from deepscope.models.options import ModelOptions
@@ -62,7 +62,7 @@ class Exported(ModelSource):
             return None
         require_stored(path)
         options = ModelOptions.of(name, session)
-        program, size, batch = _script(path) if kind == "script" else _exported(path)
+        program, size, batch = _script(path, options) if kind == "script" else _exported(path)
         preprocessing, source = _preprocessing(options, size)
         if preprocessing.size != size and size is not None:
             raise ModelError(f"{path} takes {size[0]} x {size[1]} pixels, and {source} gives others", model=name)
@@ -130,10 +130,12 @@ def _kind(path: Path) -> str | None:
     return "export" if any(name.startswith("models/") for name in names) and "archive_format" in names else None
 
 
-def _script(path: Path) -> tuple[nn.Module, tuple[int, int] | None, int | None]:
+def _script(path: Path, options: ModelOptions) -> tuple[nn.Module, tuple[int, int] | None, int | None]:
     """The TorchScript program; its sizes show when it is run."""
     try:
         script_archive.require_harmless(path)
+        preprocessing, _ = _preprocessing(options, None)
+        endless.require_end(path, (len(preprocessing.mean), *preprocessing.size), _SIZES)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # TorchScript is deprecated, which its user knows or will hear from PyTorch
             return torch.jit.load(path, map_location="cpu"), None, None
