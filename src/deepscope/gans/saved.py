@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from deepscope.errors import SettingError, unknown
 from deepscope.gans.architecture import Architecture
 from deepscope.gans.networks import Generator
+from deepscope.models.identity import weights_sha256
 from deepscope.models.stored import Format
-from deepscope.models.vision_model import weights_sha256
 from deepscope.session import Session
 
 Network = TypeVar("Network", bound=nn.Module)

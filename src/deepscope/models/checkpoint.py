@@ -14,11 +14,12 @@ from deepscope.errors import DeepscopeError, FileError, ModelError, SettingError
 from deepscope.kept import Cache, code_of
 from deepscope.models import architectures, imagenet, recognition, state_dicts, tensor_names
 from deepscope.models.options import ModelOptions
+from deepscope.models.origin import Origin
 from deepscope.models.recognition import Comparison
 from deepscope.models.source import Entry, ModelSource, exists
 from deepscope.models.state_dicts import StateDict
 from deepscope.models.tensor_names import is_averaged, moved_head
-from deepscope.models.vision_model import Origin, VisionModel
+from deepscope.models.vision_model import VisionModel
 from deepscope.session import Session
 
 SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".tar")

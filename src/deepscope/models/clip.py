@@ -17,10 +17,11 @@ from torch.nn import functional
 from deepscope.errors import FileError, MissingExtraError, ModelError, unknown
 from deepscope.models import hub
 from deepscope.models.options import ModelOptions
+from deepscope.models.origin import Origin
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.source import Entry, ModelSource, exists
 from deepscope.models.state_dicts import require_stored
-from deepscope.models.vision_model import Origin, VisionModel
+from deepscope.models.vision_model import VisionModel
 from deepscope.models.weights import checked
 from deepscope.session import Session
 

@@ -24,10 +24,11 @@ from deepscope.models import architectures, endless, export_archive, script_arch
 from deepscope.models.capabilities import Capabilities
 from deepscope.models.company import MIXES, independent, unlike
 from deepscope.models.options import ModelOptions
+from deepscope.models.origin import Origin
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.source import Entry, ModelSource, exists
 from deepscope.models.state_dicts import require_stored
-from deepscope.models.vision_model import Origin, VisionModel
+from deepscope.models.vision_model import VisionModel
 from deepscope.models.wrapping import wrap
 from deepscope.session import Session
 

@@ -20,10 +20,11 @@ from deepscope.models.onnx_file import OnnxFile, read
 from deepscope.models.onnx_gradients import converted
 from deepscope.models.onnx_network import SIDE, OnnxNetwork
 from deepscope.models.options import MOST_CLASSES, ModelOptions
+from deepscope.models.origin import Origin
 from deepscope.models.outputs import Kind
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.source import Entry, ModelSource, exists
-from deepscope.models.vision_model import Origin, VisionModel
+from deepscope.models.vision_model import VisionModel
 from deepscope.session import Session
 
 _FILE = "model.onnx"

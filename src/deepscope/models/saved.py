@@ -17,10 +17,11 @@ from deepscope.models import architectures, switched
 from deepscope.models.classifier import Backbone, BackboneOrigin, Classifier, Normalisation
 from deepscope.models.description import Description, described
 from deepscope.models.heads import Head
+from deepscope.models.origin import Origin
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.source import Entry, ModelSource, exists
 from deepscope.models.stored import Format
-from deepscope.models.vision_model import Origin, VisionModel
+from deepscope.models.vision_model import VisionModel
 from deepscope.session import Session
 
 CLASSIFIER = Format("classifier", "model.json", "weights.safetensors", made_by="transfer fit")

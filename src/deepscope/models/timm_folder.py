@@ -12,9 +12,10 @@ from deepscope.errors import FileError
 from deepscope.files import sha256
 from deepscope.models import architectures, documents, hub, timm_labels
 from deepscope.models.options import MOST_CLASSES
+from deepscope.models.origin import Origin
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.source import Entry, ModelSource, exists
-from deepscope.models.vision_model import Origin, VisionModel
+from deepscope.models.vision_model import VisionModel
 from deepscope.session import Session
 
 FOLDER, REPOSITORY = "local-dir:", "hf-hub:"
