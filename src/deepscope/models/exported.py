@@ -26,7 +26,7 @@ from deepscope.models.company import MIXES, independent, unlike
 from deepscope.models.options import ModelOptions
 from deepscope.models.origin import Origin
 from deepscope.models.preprocessing import Preprocessing
-from deepscope.models.source import Entry, ModelSource, exists
+from deepscope.models.source import ModelSource, exists
 from deepscope.models.state_dicts import require_stored
 from deepscope.models.vision_model import VisionModel
 from deepscope.models.wrapping import wrap
@@ -47,10 +47,6 @@ class Exported(ModelSource):
     rank: ClassVar[int] = 2
     reads_architecture: ClassVar[bool] = True
     patterns: ClassVar[tuple[str, ...]] = tuple(f"*{suffix}" for suffix in _PROGRAMS)
-
-    def entries(self, session: Session) -> Iterator[Entry]:
-        """None besides those in `weights/`: files lie where people put them."""
-        return iter(())
 
     def open(self, name: str, session: Session) -> VisionModel | None:
         """The program as a model; `architecture` gives its preprocessing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,7 +23,7 @@ from deepscope.models.options import MOST_CLASSES, ModelOptions
 from deepscope.models.origin import Origin
 from deepscope.models.outputs import Kind
 from deepscope.models.preprocessing import Preprocessing
-from deepscope.models.source import Entry, ModelSource, exists
+from deepscope.models.source import ModelSource, exists
 from deepscope.models.vision_model import VisionModel
 from deepscope.session import Session
 
@@ -38,10 +38,6 @@ class Onnx(ModelSource):
 
     rank: ClassVar[int] = -4
     patterns: ClassVar[tuple[str, ...]] = ("*.onnx", "*/model.onnx")
-
-    def entries(self, session: Session) -> Iterator[Entry]:
-        """None: such files lie where people put them."""
-        return iter(())
 
     def open(self, name: str, session: Session) -> VisionModel | None:
         """The model as a black box, or with gradients where the options ask for them."""
