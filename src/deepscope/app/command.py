@@ -22,15 +22,15 @@ from deepscope.settings import Range
 class Serve(Command):
     """Open a local page: drop an image, see classes and maps at once, paint over it, attack it.
 
-    The page also grows class images, compares two models, and exports what it shows. It is for this machine alone: the
-    address that is printed holds a secret token. Images stay in memory and are never written to disk. Ctrl-C ends it.
+    The page also synthesises class images, compares two models, and exports what it shows. It serves this machine only:
+    the printed address holds a secret token. Images stay in memory and are never written to disk. Ctrl-C ends it.
 
     Attributes:
         folder: whose images the page offers; by default the photographs that come with the installation.
         model: the classifier; `deepscope models` lists them.
         compare: another classifier, shown beside it.
         host: the address to listen on; only "127.0.0.1" and "::1" keep other machines out.
-        port: to listen on; 0 for any free one.
+        port: to listen on; 0 picks a free one.
     """
 
     name: ClassVar[str] = "serve"
