@@ -19,6 +19,7 @@ from deepscope.attributions import explain
 from deepscope.errors import DeepscopeError, FileError, MissingExtraError, ModelError, UnsupportedError
 from deepscope.models import load_model
 from deepscope.models.onnx_file import MOST_BYTES
+from deepscope.models.onnx_network import OnnxNetwork
 from deepscope.session import Session
 from deepscope.transfer import export
 from networks import tiny_model
@@ -98,6 +99,17 @@ def test_images_of_a_batch_that_change_each_other_are_run_one_by_one(
     alone = wanted(model.normalise(pixels))  # the mean of one image is the image itself
     for count in (1, 2, 5):
         torch.testing.assert_close(model(pixels[:count]), alone[:count], atol=1e-4, rtol=0)
+
+
+def test_outputs_that_are_not_per_image_do_not_decide_the_batch(tmp_path: Path, session: Session) -> None:
+    made = linear()
+    constant = onnx.numpy_helper.from_array(np.ones((1, 4), np.float32))
+    made.graph.node.append(node("Constant", [], ["scale"], value=constant))
+    made.graph.output.append(onnx.helper.make_tensor_value_info("scale", FLOAT, None))
+    model = load_model(saved(made, tmp_path), session)
+    pixels = torch.rand(3, 3, SIZE, SIZE)
+    torch.testing.assert_close(model(pixels), wanted(model.normalise(pixels)), atol=1e-4, rtol=0)
+    assert isinstance(model.network, OnnxNetwork) and model.network.batch is None
 
 
 def test_a_graph_that_loses_the_axis_of_one_image_runs_on_two(tmp_path: Path, session: Session) -> None:

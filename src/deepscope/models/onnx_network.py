@@ -61,10 +61,10 @@ class OnnxNetwork(nn.Module):
                 if batch is not None:
                     raise
                 continue
-            if together and all(one.keys() == together.keys() for one in alone):
-                found = (independent(torch.cat([one[key] for one in alone]), together[key]) for key in together)
-                if all(found):
-                    return
+            common = [key for key in together if all(key in one for one in alone)]
+            if common and all(independent(torch.cat([one[key] for one in alone]), together[key]) for key in common):
+                return
+            if common:
                 self.mixes = True
                 if batch is not None:
                     self.alone = True
