@@ -420,7 +420,9 @@ def _another_bias(network: Normed) -> None:
 
 CHANGED: dict[str, Callable[[Normed], object]] = {
     **{
-        f"{name}, {way}": lambda network, name=name, write=write: write(network.get_submodule(name).weight)
+        f"{name}, {way}": lambda network, name=name, write=write: write(
+            cast("torch.Tensor", network.get_submodule(name).weight)
+        )
         for name in ("conv", "norm", "head")
         for way, write in WRITTEN.items()
     },

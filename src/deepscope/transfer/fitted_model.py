@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,7 +39,7 @@ class OpenedFeatures:
     """A recipe with every layer named, and the models that it takes features of, by name."""
 
     recipe: Recipe
-    models: Mapping[str, VisionModel]
+    models: dict[str, VisionModel]
 
     def extract(self, sources: Sequence[Source], session: Session) -> list[Tensor]:
         """(N, D) features of each layer. Raises DataError where an image cannot be read."""
