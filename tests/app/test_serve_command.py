@@ -15,7 +15,8 @@ from PIL import Image
 from deepscope.app import web
 from deepscope.app.command import Serve
 from deepscope.app.pictures import Shelf, choices
-from deepscope.errors import DataError, MissingExtraError, SettingError
+from deepscope.errors import DataError, FileError, MissingExtraError, SettingError
+from deepscope.gans import GAN, Architecture, Generator, save
 from deepscope.session import Session
 from image_files import encoded, photograph
 from networks import tiny_model
@@ -45,6 +46,20 @@ def test_the_address_is_said_with_its_token_and_ctrl_c_ends_it(
     assert list(result.provenance.models) == ["tiny", "other"]
     Serve(folder, model="tiny", port=0).run(session)
     assert found[2] not in capsys.readouterr().err, "each start has a token of its own"
+
+
+def test_a_generator_has_a_page_of_its_own(
+    session: Session, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    architecture = Architecture(side=16, latent=4, width=2)
+    save(tmp_path, GAN(Generator(architecture, 1, 0), architecture, channels=1, classes=(), data="none"))
+    result = Serve(folder, model="tiny", gan=tmp_path, port=0).run(session)
+    said = capsys.readouterr().err
+    pages = re.findall(r"http://127\.0\.0\.1:(\d+)(/\w*)\?token=([\w-]{32,})", said)
+    assert [path for _, path, _ in pages] == ["/directions", "/"] and len({pair[::2] for pair in pages}) == 1
+    assert list(result.provenance.models) == ["tiny", str(tmp_path)]
+    with pytest.raises(FileError, match="`deepscope gan train` writes one"):
+        Serve(folder, model="tiny", gan=folder, port=0).run(session)
 
 
 def test_a_host_that_others_reach_is_said(session: Session, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

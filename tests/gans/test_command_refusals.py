@@ -37,7 +37,7 @@ REFUSED: list[tuple[Refusal, str]] = [
     (lambda _: changed(side=64), "side must be 32 for digits"),
     (lambda _: changed(side=48), "side must be 16, 32, 64, 128 or 256"),
     (lambda _: changed(epochs=0), "epochs 0 is out of range"),
-    (lambda _: changed(clusters=4, conditional=True), "leave out conditional"),
+    (lambda _: changed(clusters=2, conditional=True), "clusters must be from 2 .*, and 0 has 8"),
     (lambda _: changed(stack=40, conditional=True), "stack cannot be combined with conditional"),
     (lambda _: changed(clusters=9), "clusters must be from 2 to 8"),
     (lambda _: changed(hold_out=60), "hold_out must be from 2 to half"),

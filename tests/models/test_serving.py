@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from deepscope import wrap
+from deepscope.attributions.engine import batches, prepared, scores
 from deepscope.cli.program import run
 from deepscope.cli.signature import Common
 from deepscope.errors import DeepscopeError, MissingExtraError, SettingError
@@ -479,6 +480,17 @@ def test_flipped_views_run_on_an_engine_each_with_its_own_network(tmp_path: Path
         for name in ("torch", "onnxruntime")
     ]
     np.testing.assert_allclose(found[0].vectors[0], found[1].vectors[0], atol=1e-5)
+
+
+def test_an_engine_is_built_where_a_batch_is_measured(tmp_path: Path) -> None:
+    """Its bytes are counted under a dispatch mode, where an export would fail."""
+    _onnxruntime()
+    model, session = _model(), _session(tmp_path, "onnxruntime")
+    quick = served(model, session, images=len(PIXELS))
+    fast = prepared(model, PIXELS)
+    rows = batches(len(PIXELS), PIXELS.device, lambda part: scores(quick, PIXELS[part], fast))
+    torch.testing.assert_close(torch.cat([part for _, part in rows]), forward(model, PIXELS, Session()))
+    assert session.engines == {"onnxruntime"}
 
 
 def test_an_engine_that_is_asked_for_runs_for_one_image_too(engine: Counting, tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ Send: TypeAlias = "Callable[[MutableMapping[str, Any]], Awaitable[None]]"
 Application: TypeAlias = "Callable[[Scope, Receive, Send], Awaitable[None]]"
 
 HEADER = "x-deepscope-token"
-"""Carries the token in requests of the page. No other site can set it without this server's consent (CORS)."""
+"""Carries the token in requests of a page. No other site can set it without this server's consent (CORS)."""
+PAGES = ("/", "/directions")
+"""Paths of the pages."""
 
 _ALWAYS = {
     "cache-control": "no-store",
@@ -40,13 +42,13 @@ class Access:
         application: what answers the requests that may pass.
         token: the secret.
         host: that the server was started with.
-        policy: content security policy of the page.
+        policies: content security policy of each page, by its path; every other answer has that of "/".
     """
 
     application: Application
     token: str
     host: str
-    policy: str
+    policies: Mapping[str, str]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
@@ -57,7 +59,8 @@ class Access:
 
         async def guarded(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                said = {**_ALWAYS, "content-security-policy": self.policy}
+                policy = self.policies.get(scope["path"], self.policies["/"])
+                said = {**_ALWAYS, "content-security-policy": policy}
                 own = [(name.encode(), value.encode()) for name, value in said.items()]
                 message = {**message, "headers": [*message.get("headers", ()), *own]}
             await send(message)
@@ -77,7 +80,7 @@ class Access:
         if origin is not None and origin != f"{scope.get('scheme', 'http')}://{headers['host']}":
             return 403, "requests of other sites are refused"
         opens = (
-            scope["path"] == "/" and headers.get("sec-fetch-mode") == "navigate"
+            scope["path"] in PAGES and headers.get("sec-fetch-mode") == "navigate"
         )  # a link to the page, with its token
         if not opens and headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             return 403, "requests of other sites are refused"
@@ -105,8 +108,8 @@ def is_local(host: str) -> bool:
 
 
 def _token(scope: Scope, headers: Mapping[str, str]) -> str:
-    """What a request gives as the token: the page has it in its address, everything else in a header."""
-    if scope["path"] == "/":
+    """What a request gives as the token: a page has it in its address, everything else in a header."""
+    if scope["path"] in PAGES:
         return parse_qs(scope.get("query_string", b"").decode("latin-1")).get("token", [""])[0]
     return headers.get(HEADER, "")
 

@@ -13,6 +13,7 @@ from deepscope.settings import Range
 Brush = Literal["blur", "grey", "black", "white"]
 
 MOST_STROKES, MOST_POINTS = 200, 20_000
+MOST_SLIDERS = 100
 MOST_KEPT = 24
 """Views in an exported session."""
 
@@ -83,6 +84,21 @@ class Dream:
     model: int = 0
 
 
+@dataclass(frozen=True)
+class Move:
+    """Places of the sliders that move a generator's z.
+
+    Attributes:
+        at: the place of each slider, counted from its left end.
+        label: the class of all images; None for classes in turn.
+        seed: of z.
+    """
+
+    at: tuple[int, ...]
+    label: str | None = None
+    seed: int = 0
+
+
 def choice(given: Any) -> Choice:
     """An image to open as JSON says it. Raises SettingError where it does not."""
     fields = _mapping(given)
@@ -110,6 +126,17 @@ def dream(given: Any) -> Dream:
     if target is None:
         raise SettingError("target", "must name a class")
     return Dream(target, _whole(fields, "steps", 1, 1000, default=160), _whole(fields, "model", 0, 1, default=0))
+
+
+def move(given: Any) -> Move:
+    """Places of sliders as JSON says them. Raises SettingError where it does not."""
+    fields = _mapping(given)
+    at = fields.get("at")
+    if not isinstance(at, list) or not 1 <= len(cast("list[Any]", at)) <= MOST_SLIDERS:
+        raise SettingError("at", f"must be a list of 1 to {MOST_SLIDERS} places")
+    places = tuple(_whole({"at": one}, "at", 0, 10_000) for one in cast("list[Any]", at))
+    label = None if fields.get("label") is None else _text(fields, "label")
+    return Move(places, label, _whole(fields, "seed", 0, 2**31 - 1, default=0))
 
 
 def kept(given: Any) -> list[Look]:

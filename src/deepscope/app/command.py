@@ -22,13 +22,15 @@ from deepscope.settings import Range
 class Serve(Command):
     """Open a local page: drop an image, see classes and maps at once, paint over it, attack it.
 
-    The page also synthesises class images, compares two models, and exports what it shows. It serves this machine only:
-    the printed address holds a secret token. Images stay in memory and are never written to disk. Ctrl-C ends it.
+    The page also synthesises class images, compares two models, and exports what it shows. For a generator there is a
+    second page, on which sliders move its z. Both serve this machine only: the printed addresses hold a secret token.
+    Images stay in memory and are never written to disk. Ctrl-C ends it.
 
     Attributes:
         folder: whose images the page offers; by default the photographs that come with the installation.
         model: the classifier; `deepscope models` lists them.
         compare: another classifier, shown beside it.
+        gan: the folder that `gan train` wrote, of a generator whose z is moved by sliders.
         host: the address to listen on; only "127.0.0.1" and "::1" keep other machines out.
         port: to listen on; 0 picks a free one.
     """
@@ -40,6 +42,7 @@ class Serve(Command):
     _: KW_ONLY
     model: str = DEFAULT
     compare: str | None = None
+    gan: Path | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Range(0, 65535)] = 8765
 
@@ -49,13 +52,17 @@ class Serve(Command):
             raise MissingExtraError("app", "the local page")
         from deepscope.app import pictures, web
         from deepscope.app.access import is_local
+        from deepscope.app.latent import LatentStudio
         from deepscope.app.studio import Studio
         from deepscope.data.photographs import bundled_photographs
 
+        latent = None if self.gan is None else LatentStudio(self.gan, session)
         choices = pictures.choices(self.folder, bundled_photographs().paths)
         models = tuple(load_model(name, session) for name in (self.model, self.compare) if name is not None)
         studio = Studio(models, choices, session)
         studio.warm()
+        if latent is not None:
+            latent.warm()
         token = secrets.token_urlsafe(24)
         try:
             socket = web.listening(self.host, self.port)
@@ -65,12 +72,17 @@ class Serve(Command):
         speaking = replace(session, quiet=False)  # without the address there is no page
         if not is_local(self.host):
             speaking.note(f"{self.host} can be reached from other machines, and nothing is encrypted")
-        speaking.note(f"open {web.address(self.host, socket.getsockname()[1], token)} (ctrl-C ends it)")
+        port = socket.getsockname()[1]
+        if latent is not None:
+            speaking.note(f"the sliders are at {web.address(self.host, port, token, '/directions')}")
+        speaking.note(f"open {web.address(self.host, port, token)} (ctrl-C ends it)")
         began = time.monotonic()
         with socket, suppress(KeyboardInterrupt):
-            web.server(web.application(studio, token, self.host)).run(sockets=[socket])
+            web.server(web.application(studio, token, self.host, latent)).run(sockets=[socket])
         return Result(
             title="The local page",
             metrics={"seconds": round(time.monotonic() - began, 1)},
-            provenance=Provenance(models={model.name: model.fingerprint for model in models}),
+            provenance=Provenance(
+                models={one.name: one.fingerprint for one in (*models, *((latent,) if latent else ()))}
+            ),
         )

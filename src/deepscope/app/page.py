@@ -1,4 +1,4 @@
-"""The document of the page: one file with its style and its script, whose hashes its policy names."""
+"""The documents of the pages: one file each with its style and its script, whose hashes its policy names."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from deepscope.render.templates import Templates
 _TEMPLATES, _SCRIPTS = (Templates(Path(__file__).parent / name) for name in ("templates", "scripts"))
 _SHARED = ("elements.js", "bars.js", "theme.js")
 """Components of the report's page that this one uses too."""
+SERVER = _SCRIPTS.text("2-server.js")
+"""Requests to the server, with the token of the page's address."""
 
 
 class Page:
@@ -25,21 +27,28 @@ class Page:
 
     Args:
         about: models, classes, methods and choices, which the script reads.
+        directions: whether there is a page of sliders to link to.
     """
 
-    def __init__(self, about: Mapping[str, Any]) -> None:
+    def __init__(self, about: Mapping[str, Any], *, directions: bool = False) -> None:
         style, script = _style(), _script()
-        self.policy = (
-            f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data: blob:; "
-            "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-        )
+        self.policy = policy(script, style)
         self.html = _TEMPLATES.render(
             "app.html.jinja",
             style=Markup(style),
             script=Markup(script),
             about=_harmless(about),
             names=[model["name"] for model in about["models"]],
+            directions=directions,
         )
+
+
+def policy(script: str, style: str) -> str:
+    """The content security policy of a page: this script, this style sheet, and requests to this server alone."""
+    return (
+        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data: blob:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
 
 
 def _style() -> str:

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from deepscope.app import asked
 from deepscope.app.access import Access, Application
+from deepscope.app.latent import LatentStudio
 from deepscope.app.page import Page
 from deepscope.app.pictures import UPLOAD
 from deepscope.app.studio import Studio
@@ -45,21 +46,23 @@ class Gone(Exception):
     """The browser does not wait any more."""
 
 
-def application(studio: Studio, token: str, host: str) -> Access:
+def application(studio: Studio, token: str, host: str, latent: LatentStudio | None = None) -> Access:
     """What the server runs: every route, behind `Access`.
 
     Args:
         studio: what answers.
         token: that requests need.
         host: that the server listens on.
+        latent: what answers the page of sliders; without one there is no such page.
     """
-    page = Page(studio.about())
-    return Access(cast(Application, _Routes(studio, page).application()), token, host, page.policy)
+    page = Page(studio.about(), directions=latent is not None)
+    policies = {"/": page.policy, **({"/directions": latent.policy} if latent else {})}
+    return Access(cast(Application, _Routes(studio, page, latent).application()), token, host, policies)
 
 
 class _Routes:
-    def __init__(self, studio: Studio, page: Page) -> None:
-        self.studio, self.page = studio, page
+    def __init__(self, studio: Studio, page: Page, latent: LatentStudio | None) -> None:
+        self.studio, self.page, self.latent = studio, page, latent
         self.worker = Worker()
         self.reading = asyncio.Semaphore(_UPLOADS)
 
@@ -82,13 +85,13 @@ class _Routes:
             "dream": self.dream,
             "export": self.export,
         }
+        pages = {"/": self.page.html}
+        if self.latent:
+            pages["/directions"] = self.latent.html
+            posts |= {"move": self.move, "directions": self.directions}
         routes = [Route(f"/api/{name}", self.answered(answer), methods=["POST"]) for name, answer in posts.items()]
-        return Starlette(routes=[Route("/", self.document), *routes], lifespan=lifespan)
-
-    async def document(self, _: Request) -> Response:
-        from starlette.responses import HTMLResponse
-
-        return HTMLResponse(self.page.html)
+        shown = [Route(path, _document(html)) for path, html in pages.items()]
+        return Starlette(routes=[*shown, *routes], lifespan=lifespan)
 
     async def open(self, request: Request) -> Response:
         content = await self.body(request, UPLOAD)
@@ -111,11 +114,18 @@ class _Routes:
         return await self.computed(request, lambda: self.studio.attack(view))
 
     async def export(self, request: Request) -> Response:
-        from starlette.responses import HTMLResponse
-
         looks = asked.kept(asked.parsed(await self.body(request, _JSON)))
-        html = await self.waited(request, lambda: self.studio.export(looks))
-        return HTMLResponse(str(html), headers={"content-disposition": 'attachment; filename="deepscope.html"'})
+        return _saved(await self.waited(request, lambda: self.studio.export(looks)), "deepscope.html")
+
+    async def move(self, request: Request) -> Response:
+        latent, places = self.latent, asked.move(asked.parsed(await self.body(request, _JSON)))
+        assert latent is not None
+        return await self.computed(request, lambda: latent.move(places))
+
+    async def directions(self, request: Request) -> Response:
+        latent, places = self.latent, asked.move(asked.parsed(await self.body(request, _JSON)))
+        assert latent is not None
+        return _saved(await self.waited(request, lambda: latent.export(places)), "directions.html")
 
     async def dream(self, request: Request) -> Response:
         """Lines of JSON while the image grows. A closed connection stops the ascent."""
@@ -173,6 +183,24 @@ class _Routes:
                 return JSONResponse({"error": line}, status_code=status)
 
         return answer
+
+
+def _document(html: str) -> Callable[[Request], Awaitable[Response]]:
+    """What answers with a page."""
+
+    async def document(_: Request) -> Response:
+        from starlette.responses import HTMLResponse
+
+        return HTMLResponse(html)
+
+    return document
+
+
+def _saved(html: object, name: str) -> Response:
+    """A page that the browser saves under a name."""
+    from starlette.responses import HTMLResponse
+
+    return HTMLResponse(str(html), headers={"content-disposition": f'attachment; filename="{name}"'})
 
 
 def _said(error: Exception) -> tuple[int, str]:
@@ -236,9 +264,9 @@ def _view(request: Request) -> str | None:
     return request.headers.get("x-view", "")[:_VIEW] or None
 
 
-def address(host: str, port: int, token: str) -> str:
-    """Where the page is."""
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/?token={token}"
+def address(host: str, port: int, token: str, path: str = "/") -> str:
+    """Where a page is."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}{path}?token={token}"
 
 
 def listening(host: str, port: int) -> socket.socket:

@@ -1,8 +1,9 @@
 """Generative adversarial networks: DCGAN with and without classes, its losses, and measures of its images."""
 
+from deepscope.gans.along import LatentDirections, latent_directions
 from deepscope.gans.architecture import Architecture
 from deepscope.gans.clusters import clusters
-from deepscope.gans.directions import LatentDirections, latent_directions
+from deepscope.gans.directions import Directions, find_directions
 from deepscope.gans.evaluation import GANEvaluation, evaluate_gan, evaluate_images
 from deepscope.gans.evaluator_training import TrainedEvaluator, train_evaluator
 from deepscope.gans.fitting import TrainedGAN, train_gan
@@ -25,6 +26,7 @@ __all__ = [
     "GAN",
     "Architecture",
     "ClassGrid",
+    "Directions",
     "Discriminator",
     "GANBatches",
     "GANEvaluation",
@@ -54,6 +56,7 @@ __all__ = [
     "drawn",
     "evaluate_gan",
     "evaluate_images",
+    "find_directions",
     "generate",
     "gradient_penalty",
     "great_circle",

@@ -26,7 +26,8 @@ class Architecture:
             "none", with initial weights that preserve the scale of activations (He et al. 2015); use that with R1.
         packing: images that the discriminator classifies together (PacGAN, Lin et al. 2018).
         clusters: group the images into this many clusters by appearance, and condition on these in place of classes: no
-            label is used. 0 disables it.
+            label is used. A conditional GAN divides each class into this many instead: an image of a class is then made
+            for one of its clusters, drawn as often as among the training images. 0 disables it.
     """
 
     side: int = 32
@@ -43,8 +44,6 @@ class Architecture:
         check(self)
         if self.side not in _SIDES:
             raise SettingError("side", "must be 16, 32, 64, 128 or 256", got=self.side)
-        if self.clusters and conditional:
-            raise SettingError("clusters", "stand in for classes that are unknown: leave out {conditional}")
         conditional = conditional or self.clusters > 0
         if conditional and self.packing > 1 and self.label_in_discriminator != "absent":
             raise SettingError("packing", "cannot be combined with classes: packed images have no label in common")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from deepscope.errors import SettingError
+from deepscope.gans.pictures import Labelled
 from deepscope.kept import digest, kept
 from deepscope.session import Session
 
@@ -44,6 +46,36 @@ def clusters(images: Tensor, count: int, session: Session) -> Tensor:
     about = {"clusters": count, "images": digest(images)}
     found = kept(session, about, lambda: {"clusters": _clusters(images, count, session)})["clusters"]
     return torch.from_numpy(found)
+
+
+def clusters_of_classes(data: Labelled, classes: Sequence[str], count: int, session: Session) -> Tensor:
+    """Divide each class into clusters of similar images, each by `clusters`.
+
+    Args:
+        data: images (N, C, H, W) uint8 and their classes (N,).
+        classes: their names.
+        count: of clusters in each class, at least 2; on average each has ten images or more.
+        session: as for `clusters`.
+
+    Returns:
+        (N,) int64: class * count + cluster.
+
+    Raises:
+        SettingError: a class has too few images for this many clusters.
+    """
+    sizes = torch.bincount(data.labels, minlength=len(classes))
+    fewest = int(sizes.argmin())
+    if not 2 <= count <= int(sizes[fewest]) // 10:
+        problem = (
+            f"must be from 2 to a tenth of the training images of each class, and {classes[fewest]} has "
+            f"{int(sizes[fewest])}"
+        )
+        raise SettingError("clusters", problem, got=count)
+    found = torch.empty_like(data.labels)
+    for label in range(len(classes)):
+        rows = data.labels == label
+        found[rows] = label * count + clusters(data.images[rows], count, session)
+    return found
 
 
 def _clusters(images: Tensor, count: int, session: Session) -> NDArray[np.int64]:

@@ -1,11 +1,11 @@
-"""`latent_directions`: directions of z that change one thing at a time, found without labels."""
+"""`find_directions`: directions of z that change one thing at a time, found without labels."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,10 +13,9 @@ from torch.nn import functional
 
 from deepscope.errors import SettingError
 from deepscope.gans.networks import Generator
+from deepscope.gans.samples import requested
 from deepscope.gans.sampling import balanced, generate, latents
 from deepscope.gans.saved import GAN, opened
-from deepscope.gans.sheets import sheet
-from deepscope.render import Presented, sliders
 from deepscope.session import Session
 
 Method = Literal["sefa", "pca"]
@@ -27,128 +26,80 @@ _AT_ONCE = 500
 
 
 @dataclass(frozen=True, eq=False)
-class LatentDirections(Presented):
-    """Directions of the latent space, strongest first, and images along them.
+class Directions:
+    """Directions of the latent space, strongest first.
 
     Attributes:
         gan: the generator.
-        method: that found the directions.
+        method: that found them.
         vectors: (K, latent), of length 1 and orthogonal to each other for "sefa".
         shares: (K,) of what all directions together do to the first layer: of the weights' squared norm for "sefa",
             of the outputs' variance for "pca".
-        z: (N, latent) where the images start.
-        labels: (N,) their classes; zeros where the generator has none.
-        offsets: (T,) added to z along a direction, in standard deviations of z; the middle one is 0.
-        images: (K, N, T, C, H, W) uint8.
     """
 
     gan: GAN
     method: Method
     vectors: Tensor
     shares: Tensor
-    z: Tensor
-    labels: Tensor
-    offsets: Tensor
-    images: Tensor
 
-    @property
-    def changes(self) -> Tensor:
-        """(K, T) root mean square differences to the images at z, pixels in [0, 1]."""
-        pixels = self.images.float() / 255
-        middle = pixels[:, :, len(self.offsets) // 2, None]
-        return (pixels - middle).square().mean((1, 3, 4, 5)).sqrt()
+    def start(self, samples: int, label: str | None, session: Session) -> tuple[Tensor, Tensor, Tensor]:
+        """z (N, latent), classes (N,) and the generator's conditions (N,) of images; the session's seed draws them."""
+        z, labels = requested(self.gan, samples, label, session, "directions")
+        return z, labels, self.gan.conditions(labels, session.rng("directions", "clusters"))
 
-    def columns(self) -> Mapping[str, Sequence[Any]]:
-        """One row per direction and offset: how much it changes the images."""
-        count, steps = self.changes.shape
-        return {
-            "direction": [number for number in range(1, count + 1) for _ in range(steps)],
-            "share": [share for share in self.shares.tolist() for _ in range(steps)],
-            "offset": self.offsets.tolist() * count,
-            "change": self.changes.flatten().tolist(),
-        }
+    def moved(
+        self, offsets: Sequence[float], *, samples: int = 16, label: str | None = None, session: Session
+    ) -> Tensor:
+        """Images whose z is moved along all directions at once.
 
-    def page(self) -> str:
-        """A self-contained HTML page with a slider for each direction. It asks for nothing."""
-        columns = max(round(len(self.z) ** 0.5), 1)
-        places = tuple(f"{offset:+.1f} SD" for offset in self.offsets.tolist())
-        found = [
-            sliders.Slider(
-                f"Direction {number}",
-                f"{share:.1%} of the {_OF[self.method]}",
-                places,
-                tuple(sheet(images[:, step], columns=columns) for step in range(len(places))),
-            )
-            for number, (share, images) in enumerate(zip(self.shares.tolist(), self.images, strict=True), start=1)
-        ]
-        text = (
-            f"{len(self.z)} images of {self.gan.name}. A slider moves the z of all images along one direction, in "
-            f"standard deviations of z; the other sliders return to the middle."
-        )
-        return sliders.page("Directions of the latent space", text, found)
+        Args:
+            offsets: (K,) along each direction, in standard deviations of z.
+            samples: images.
+            label: the class or cluster of all images; by default as in `latent_directions`.
+            session: its seed draws z; the device is the generator's.
+
+        Returns:
+            (N, C, H, W) uint8.
+
+        Raises:
+            SettingError: there is not one offset per direction, or a label is asked of a generator without classes.
+            UnknownNameError: the generator knows no class of that name.
+        """
+        z, _, conditions = self.start(samples, label, session)
+        return generate(self.gan.generator, z + self.shift(offsets), conditions)
+
+    def shift(self, offsets: Sequence[float]) -> Tensor:
+        """(latent,) the sum of all directions, (K,) offsets their factors. Raises SettingError for another number."""
+        if len(offsets) != len(self.vectors):
+            raise SettingError("offsets", f"must be {len(self.vectors)}, one for each direction", got=len(offsets))
+        return torch.tensor(offsets, dtype=self.vectors.dtype) @ self.vectors
 
 
-_OF = {"sefa": "first layer's squared weights", "pca": "first layer's variance"}
-
-
-def latent_directions(  # noqa: PLR0913 - its settings are keywords
-    gan: GAN | str | Path,
-    *,
-    method: Method = "sefa",
-    count: int = 6,
-    samples: int = 16,
-    reach: float = 3.0,
-    steps: int = 13,
-    label: str | None = None,
-    seed: int = 0,
-    session: Session | None = None,
-) -> LatentDirections:
-    """Find directions of z that change the images most, and generate images along them. No label is used.
-
-    Args:
-        gan: a generator, or the folder of one.
-        method: "sefa" takes the eigenvectors of A^T A, where A are the first layer's weights of z (Shen and Zhou 2021);
-            "pca" the principal components of the first layer's outputs after batch normalisation, each mapped back to z
-            by regression (GANSpace, Harkonen et al. 2020).
-        count: directions at most, strongest first; there are as many as z has dimensions.
-        samples: images at each offset.
-        reach: largest offset, in standard deviations of z.
-        steps: offsets from -reach to reach; odd, so that one of them is 0.
-        label: the class or cluster of all images; by default classes in turn.
-        seed: of z.
-        session: device and progress; its own seed counts where it is given.
-
-    Raises:
-        SettingError: a setting is out of range, or a label is asked of a generator without classes.
-        FileError: the folder holds no generator, or a damaged one.
-        UnknownNameError: the generator knows no class of that name.
+def find_directions(
+    gan: GAN | str | Path, *, method: Method = "sefa", count: int = 6, seed: int = 0, session: Session | None = None
+) -> Directions:
+    """Find directions of z without generating images along them; arguments and errors as in `latent_directions`.
 
     Example:
-        >>> from deepscope.gans import Architecture, Recipe, latent_directions, load_pictures, train_gan
+        >>> from deepscope.gans import Architecture, Recipe, find_directions, load_pictures, train_gan
         >>> from deepscope.session import Session
         >>> digits = load_pictures("mnist-extract", 32, Session(), hold_out=2400)
         >>> small = Architecture(width=2, latent=4)
         >>> trained = train_gan(digits, architecture=small, recipe=Recipe(epochs=1, batch_size=1000))
-        >>> latent_directions(trained.gan, count=2, samples=3, steps=5).images.shape
-        torch.Size([2, 3, 5, 1, 32, 32])
+        >>> find_directions(trained.gan, count=2).moved([1.5, -2.0], samples=3, session=Session()).shape
+        torch.Size([3, 1, 32, 32])
     """
+    if count < 1:
+        raise SettingError("count", "must be at least 1", got=count)
     session = Session.of(session, seed=seed)
     gan = opened(gan, session)
-    _check(count, samples, reach, steps)
     count = min(count, gan.generator.latent)
-    rng = session.rng("directions")
     if method == "sefa":
         vectors, shares = sefa(gan.generator.start.weight[:, : gan.generator.latent].detach().cpu(), count)
     else:
-        drawn = latents(_DRAWN, gan.generator, rng)
+        drawn = latents(_DRAWN, gan.generator, session.rng("directions", "pca"))
         vectors, shares = principal(drawn, _first_outputs(gan.generator, drawn), count)
-    labels = balanced(samples, len(gan.classes)) if label is None else torch.full((samples,), gan.label(label))
-    z, offsets = latents(samples, gan.generator, rng), torch.linspace(-reach, reach, steps)
-    offsets[steps // 2] = 0
-    moved = z[None, :, None] + offsets[None, None, :, None] * vectors[:, None, None]  # (K, N, T, latent)
-    of_each = labels[None, :, None].expand(moved.shape[:3])
-    images = generate(gan.generator, moved.flatten(0, 2), of_each.flatten()).unflatten(0, moved.shape[:3])
-    return LatentDirections(gan, method, vectors, shares, z, labels, offsets, images)
+    return Directions(gan, method, vectors, shares)
 
 
 def sefa(weights: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -200,14 +151,3 @@ def _first_outputs(generator: Generator, z: Tensor) -> Tensor:
     for label in labels.unique():
         outputs[labels == label] -= outputs[labels == label].mean(0)
     return outputs
-
-
-def _check(count: int, samples: int, reach: float, steps: int) -> None:
-    if count < 1:
-        raise SettingError("count", "must be at least 1", got=count)
-    if samples < 1:
-        raise SettingError("samples", "must be at least 1", got=samples)
-    if not reach > 0:
-        raise SettingError("reach", "must be above 0", got=reach)
-    if steps < 3 or steps % 2 == 0:
-        raise SettingError("steps", "must be odd and at least 3, so that the middle one is z itself", got=steps)

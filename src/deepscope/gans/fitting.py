@@ -19,12 +19,12 @@ from deepscope.errors import DataError, SettingError
 from deepscope.files import lock
 from deepscope.gans.architecture import Architecture
 from deepscope.gans.augmentation import Augmentation, chosen
-from deepscope.gans.clusters import clusters
+from deepscope.gans.clusters import clusters, clusters_of_classes
 from deepscope.gans.networks import Discriminator, Generator
 from deepscope.gans.pictures import Labelled, Pictures, load_pictures
 from deepscope.gans.quality import Evaluator, draw, fitting_evaluator, frechet_distance, variety
 from deepscope.gans.recipe import Recipe
-from deepscope.gans.sampling import balanced, calibrate, generate, latents
+from deepscope.gans.sampling import balanced, calibrate, conditions, generate, latents
 from deepscope.gans.saved import GAN, save
 from deepscope.gans.sheets import NO_SHEETS, Sheets, sheet
 from deepscope.gans.stability import diversity
@@ -96,7 +96,7 @@ def train_gan(  # noqa: PLR0913 - its settings are keywords
         data: name of a dataset, a folder, images or (image, label) pairs in any form, or `load_pictures(...)`.
         architecture: of the networks.
         recipe: how to train.
-        conditional: condition both networks on the classes.
+        conditional: condition both networks on the classes; with clusters, on those of each class.
         evaluator: recognises classes after each epoch, for the record only. None for the one in the package, where
             it knows these images.
         folder: for checkpoint, history, sheets and generator; None keeps nothing.
@@ -133,7 +133,7 @@ def train_gan(  # noqa: PLR0913 - its settings are keywords
     plan = _plan(pictures, architecture, conditional, session)
     step = _networks(plan, architecture, pictures.channels, recipe, session)
     batches = GANBatches(plan.data, recipe.batch_size, recipe.discriminator_steps, session)
-    z, labels, columns = _fixed(step.generator, session)
+    z, labels, columns = _fixed(plan, step.generator, session)
 
     def result() -> GAN:
         made = copy.deepcopy(step.average if recipe.average else step.generator)
@@ -204,29 +204,39 @@ class _Plan:
 
     Attributes:
         data: images and the labels that condition the networks.
-        names: of these labels; empty without them.
-        shares: of the images in each cluster; empty where the labels are the data's own classes.
+        names: of the classes that can be requested, the data's own or clusters; empty without them.
+        shares: of the images in each cluster; empty without clusters.
     """
 
     data: Labelled
     names: tuple[str, ...]
     shares: tuple[float, ...]
 
+    @property
+    def conditions(self) -> int:
+        """What the networks tell apart; 0 without labels."""
+        return len(self.shares) or len(self.names)
+
 
 def _plan(pictures: Pictures, architecture: Architecture, conditional: bool, session: Session) -> _Plan:
     if not architecture.clusters:
         return _Plan(pictures.train, pictures.classes if conditional else (), ())
-    data = Labelled(pictures.train.images, clusters(pictures.train.images, architecture.clusters, session))
-    counts = torch.bincount(data.labels, minlength=architecture.clusters)
-    names = tuple(f"cluster-{number}" for number in range(len(counts)))
-    return _Plan(data, names, tuple((counts / len(data)).tolist()))
+    count, train = architecture.clusters, pictures.train
+    if conditional:
+        names = pictures.classes
+        labels, groups = clusters_of_classes(train, names, count, session), count * len(names)
+    else:
+        names = tuple(f"cluster-{number}" for number in range(count))
+        labels, groups = clusters(train.images, count, session), count
+    shares = torch.bincount(labels, minlength=groups) / len(labels)
+    return _Plan(Labelled(train.images, labels), names, tuple(shares.tolist()))
 
 
 def _networks(plan: _Plan, architecture: Architecture, channels: int, recipe: Recipe, session: Session) -> GANStep:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(session.rng("networks").initial_seed())
-        generator = Generator(architecture, channels, len(plan.names))
-        discriminator = Discriminator(architecture, channels, len(plan.names))
+        generator = Generator(architecture, channels, plan.conditions)
+        discriminator = Discriminator(architecture, channels, plan.conditions)
     return GANStep(generator, discriminator, recipe, Augmentation.of(recipe.augment, cutout=recipe.cutout))
 
 
@@ -268,16 +278,16 @@ def _check(pictures: Pictures, recipe: Recipe, *, conditional: bool) -> None:
         )
 
 
-def _fixed(generator: Generator, session: Session) -> tuple[Tensor, Tensor, int]:
-    """z and labels of the sheets: with a few classes, a column for each, and each row from one z."""
-    classes = generator.classes
+def _fixed(plan: _Plan, generator: Generator, session: Session) -> tuple[Tensor, Tensor, int]:
+    """z and conditions of the sheets: with a few classes, a column for each, and each row from one z."""
+    classes = len(plan.names)
     columns = classes if 1 < classes <= _MOST_COLUMNS else _ROWS
     rng = session.rng("sheet")
     if columns == classes:
         z = latents(_ROWS, generator, rng).repeat_interleave(columns, dim=0)
     else:
         z = latents(_ROWS * columns, generator, rng)
-    return z, balanced(len(z), classes), columns
+    return z, conditions(balanced(len(z), classes), classes, plan.shares, session.rng("sheet", "clusters")), columns
 
 
 def _keep(folder: Path, done: int, gan: GAN, images: Tensor, columns: int, session: Session) -> None:

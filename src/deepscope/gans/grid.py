@@ -12,7 +12,7 @@ from torch import Tensor
 
 from deepscope.errors import SettingError, UnsupportedError
 from deepscope.gans.pictures import DIGITS
-from deepscope.gans.sampling import generate, latents
+from deepscope.gans.sampling import latents
 from deepscope.gans.saved import GAN, opened
 from deepscope.gans.style import agreement, slant, thickness
 from deepscope.render import Presented
@@ -80,11 +80,11 @@ def class_grid(gan: GAN | str | Path, *, columns: int = 10, seed: int = 0, sessi
 
 
 def shared(gan: GAN, columns: int, session: Session) -> Tensor:
-    """(classes, columns, C, H, W) uint8 images; a column shares its z."""
+    """(classes, columns, C, H, W) uint8 images; a column shares its z. Clusters of classes are drawn."""
     classes = len(gan.classes)
     z = latents(columns, gan.generator, session.rng("grid")).repeat(classes, 1)
     labels = torch.arange(classes).repeat_interleave(columns)
-    return generate(gan.generator, z, labels).unflatten(0, (classes, columns))
+    return gan.images(z, labels, session.rng("grid", "clusters")).unflatten(0, (classes, columns))
 
 
 def style_agreement(gan: GAN, session: Session) -> dict[str, float]:

@@ -82,13 +82,33 @@ def sample(
         raise SettingError("truncation", "must be above 0", got=truncation)
     session = Session.of(session, seed=seed)
     gan = opened(gan, session)
-    labels = balanced(count, len(gan.classes))
-    if gan.shares:
-        labels = drawn(count, gan.shares, session.rng("labels"))
+    z, labels = requested(gan, count, label, session, "sample")
+    images = gan.images(truncation * z, labels, session.rng("sample", "clusters"))
+    return Samples(gan, images, labels, label or "")
+
+
+def requested(gan: GAN, count: int, label: str | None, session: Session, stream: str) -> tuple[Tensor, Tensor]:
+    """z (count, latent) and classes (count,) of images to make.
+
+    Args:
+        gan: the generator.
+        count: images.
+        label: the class or cluster of all images; where none is named, classes in turn, and clusters as often as among
+            the training images.
+        session: its seed draws both.
+        stream: names the random numbers of z.
+
+    Raises:
+        SettingError: a label is asked of a generator without classes.
+        UnknownNameError: the generator knows no class of that name.
+    """
     if label is not None:
         labels = torch.full((count,), gan.label(label))
-    z = truncation * latents(count, gan.generator, session.rng("sample"))
-    return Samples(gan, generate(gan.generator, z, labels), labels, label or "")
+    elif gan.labelled or not gan.classes:
+        labels = balanced(count, len(gan.classes))
+    else:
+        labels = drawn(count, gan.shares, session.rng("labels"))
+    return latents(count, gan.generator, session.rng(stream)), labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,8 +178,9 @@ def interpolate(
         raise SettingError("steps", "must be at least 2", got=steps)
     session = Session.of(session, seed=seed)
     gan = opened(gan, session)
-    number = 0 if label is None else gan.label(label)
+    number = torch.full((ways,), 0 if label is None else gan.label(label))
+    along = gan.conditions(number, session.rng("interpolate", "clusters")).repeat_interleave(steps)  # one for each path
     ends = latents(2 * ways, gan.generator, session.rng("interpolate")).unflatten(0, (ways, 2))
     z = torch.stack([great_circle(start, end, steps) for start, end in ends])
-    images = generate(gan.generator, z.flatten(0, 1), torch.full((ways * steps,), number))
+    images = generate(gan.generator, z.flatten(0, 1), along)
     return Interpolation(gan, images.unflatten(0, (ways, steps)), z)

@@ -40,6 +40,26 @@ def drawn(count: int, shares: Sequence[float], rng: torch.Generator | None = Non
     return torch.multinomial(torch.tensor(shares), count, replacement=True, generator=_or_seed_0(rng))
 
 
+def conditions(labels: Tensor, classes: int, shares: Sequence[float], rng: torch.Generator | None = None) -> Tensor:
+    """What a generator is conditioned on to make images of classes.
+
+    Args:
+        labels: (N,) classes.
+        classes: how many there are.
+        shares: of all clusters of all classes, those of the first class first; or one per class, or none.
+        rng: draws the clusters; without it, from seed 0.
+
+    Returns:
+        (N,) for each image a cluster of its class, as often as its share; the labels themselves where classes are not
+        divided.
+    """
+    if len(shares) in (0, classes):
+        return labels
+    of_each = torch.tensor(shares).unflatten(0, (classes, -1))
+    within = torch.multinomial(of_each[labels], 1, replacement=True, generator=_or_seed_0(rng))[:, 0]
+    return labels * of_each.shape[1] + within
+
+
 @torch.no_grad()
 def calibrate(generator: Generator, rng: torch.Generator | None = None, shares: Sequence[float] = ()) -> None:
     """Recompute batch normalisation's means and variances: those kept in training belong to earlier weights.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from deepscope.errors import SettingError, unknown
 from deepscope.gans.architecture import Architecture
 from deepscope.gans.networks import Generator
+from deepscope.gans.sampling import conditions, generate
 from deepscope.models.identity import weights_sha256
 from deepscope.models.stored import Format
 from deepscope.session import Session
@@ -32,11 +33,12 @@ class GAN:
         generator: in eval mode.
         architecture: it was built from.
         channels: of its images.
-        classes: what it is asked for by name: the data's classes or clusters; empty where there is nothing to ask for.
+        classes: what is requested by name: the data's classes or clusters; empty where there is nothing to request.
         data: name of what it learnt from.
         stacked: whether that was three images in the colours of each.
         held_out: training images that were kept back to measure it by.
-        shares: of the training images in each cluster; empty where the classes are the data's own.
+        shares: of the training images in each cluster; empty where there are no clusters. With more shares than
+            classes, the clusters divide the classes: those of the first come first, and each class has equally many.
         name: its folder; "GAN" for one that was not read from a folder.
         sha256: of the weights' file, where it was read from one.
     """
@@ -60,7 +62,15 @@ class GAN:
     @property
     def labelled(self) -> bool:
         """Whether its classes are the data's own."""
-        return bool(self.classes) and not self.shares
+        return bool(self.classes) and len(self.shares) != len(self.classes)
+
+    def conditions(self, labels: Tensor, rng: torch.Generator | None = None) -> Tensor:
+        """(N,) classes -> (N,) the generator's conditions: a random cluster of each class, where it has any."""
+        return conditions(labels, len(self.classes), self.shares, rng)
+
+    def images(self, z: Tensor, labels: Tensor, rng: torch.Generator | None = None) -> Tensor:
+        """(N, latent) and (N,) classes -> (N, C, H, W) uint8; `rng` draws a cluster of each class, where it has any."""
+        return generate(self.generator, z, self.conditions(labels, rng))
 
     def label(self, text: str) -> int:
         """The number of a class by its name.
@@ -104,9 +114,8 @@ def load(folder: str | Path) -> GAN:
         classes = tuple(str(name) for name in about["classes"])
         channels = required_channels(about)
         shares = tuple(float(share) for share in about.get("shares", ()))
-        if shares and not (len(shares) == len(classes) and min(shares) >= 0 and 0 < sum(shares) < math.inf):
-            raise ValueError("its shares are not those of its clusters")
-        generator = filled(lambda: Generator(architecture, channels, len(classes)), weights)
+        _check_shares(shares, len(classes), architecture.clusters)
+        generator = filled(lambda: Generator(architecture, channels, len(shares) or len(classes)), weights)
         return GAN(
             generator,
             architecture,
@@ -119,6 +128,18 @@ def load(folder: str | Path) -> GAN:
             name=str(folder),
             sha256=str(about["weights_sha256"]),
         )
+
+
+def _check_shares(shares: Sequence[float], classes: int, clusters: int) -> None:
+    """Raises ValueError where they are neither those of clusters nor those of classes that clusters divide."""
+    if not shares:
+        return
+    size = len(shares) if len(shares) == classes else clusters  # of what is drawn from
+    whole = [sum(shares[first : first + size]) for first in range(0, len(shares), max(size, 1))]
+    if not (
+        len(shares) in (classes, classes * clusters) and min(shares) >= 0 and 0 < min(whole) <= max(whole) < math.inf
+    ):
+        raise ValueError("its shares are not those of its clusters")
 
 
 def holds_generator(folder: Path) -> bool:

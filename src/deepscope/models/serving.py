@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
 
@@ -198,7 +199,8 @@ def _built(engine: Engine, module: nn.Module, example: Tensor, kept: Kept, agree
     """The engine on the module; None where it does not agree with it."""
     with torch.no_grad():
         wanted = module(example)  # first: an export may need what a pass finds out
-    run = engine.build(module, example, kept.exported)
+    with ThreadPoolExecutor(1) as apart:  # an export fails under a mode of the caller, such as one that counts bytes
+        run = apart.submit(engine.build, module, example, kept.exported).result()
     found = run(example)
     return Chosen(engine.name, run, kept.name) if agree(found, wanted) else None
 

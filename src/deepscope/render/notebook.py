@@ -71,6 +71,7 @@ class Explorer:
             style=Markup(styles() + explorer.styles()),
             script=Markup(script),
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            connects=False,
         )
 
     def save(self, file: str | Path) -> Path:

@@ -1,4 +1,4 @@
-"""Sliders that choose among prepared pictures, as a self-contained page."""
+"""Sliders that choose a picture: among prepared ones in a self-contained page, or made by a server as they move."""
 
 from __future__ import annotations
 
@@ -34,42 +34,73 @@ class Slider:
         name: of the slider.
         said: about it, in a few words.
         places: a text for each place: "+1.0 SD".
-        pictures: (H, W, 3) uint8 for each place.
+        pictures: (H, W, 3) uint8 for each place; None where a server makes them.
     """
 
     name: str
     said: str
     places: Sequence[str]
-    pictures: Sequence[NDArray[np.uint8]]
+    pictures: Sequence[NDArray[np.uint8]] | None = None
 
     def __post_init__(self) -> None:
-        if len(self.places) != len(self.pictures) or not self.places:
+        if not self.places or (self.pictures is not None and len(self.places) != len(self.pictures)):
             raise ValueError("a slider has one picture per place, and at least one")
 
 
-def page(title: str, text: str, sliders: Sequence[Slider]) -> str:
-    """A whole document. One slider is away from its middle at a time, so every picture is there beforehand."""
-    script = explorer.script("elements.js", "theme.js") + _PARTS.text("sliders.js")
+@dataclass(frozen=True)
+class Live:
+    """A server that makes the pictures while the sliders move.
+
+    Attributes:
+        script: sets `globalThis.deepscopeLive`: `follow(shown, failed)` gives a function that asks for a picture,
+            `exported(asked)` saves the page, `back` is a link or null.
+        labels: names to choose from; none where there is no choice.
+    """
+
+    script: str
+    labels: Sequence[str]
+
+
+def page(title: str, text: str, sliders: Sequence[Slider], live: Live | None = None) -> str:
+    """A whole document.
+
+    Without a server it asks for nothing: one slider is away from its middle at a time, so that every picture is there
+    beforehand. With one, all sliders move together.
+    """
+    written = script(live)
     return _PAGE.render(
         "explorer.html.jinja",
         title=one_line(title),
-        explorer=_element(text, sliders),
-        style=Markup(styles() + _PARTS.text("sliders.css")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        explorer=_element(text, sliders, live),
+        style=Markup(style()),
+        script=Markup(written),
+        script_hash=base64.b64encode(hashlib.sha256(written.encode()).digest()).decode(),
+        connects=live is not None,
     )
 
 
-def _element(text: str, sliders: Sequence[Slider]) -> Markup:
+def script(live: Live | None = None) -> str:
+    """What such a page runs, in one inline script."""
+    components = explorer.script("elements.js", "theme.js")
+    return components + (live.script if live else "") + _PARTS.text("sliders.js")
+
+
+def style() -> str:
+    """The style sheet of such a page."""
+    return styles() + _PARTS.text("sliders.css")
+
+
+def _element(text: str, sliders: Sequence[Slider], live: Live | None) -> Markup:
     """An element for the script to fill, with its data beside it."""
     data = {
         "text": visible(text),
+        "labels": list(live.labels) if live else [],
         "sliders": [
             {
                 "name": visible(one.name),
                 "said": visible(one.said),
                 "places": [visible(place) for place in one.places],
-                "pictures": [data_uri("image/webp", _encoded(picture)) for picture in one.pictures],
+                "pictures": [data_uri("image/webp", _encoded(picture)) for picture in one.pictures or ()],
             }
             for one in sliders
         ],

@@ -192,17 +192,19 @@ def arithmetic(gan: GAN, session: Session) -> dict[str, float]:
     "arithmetic/moved" the share of digits whose slant changes in the right direction.
     """
 
-    def leaning(z: Tensor, labels: Tensor) -> Tensor:
-        return slant(generate(gan.generator, z, labels))
-
     labels = balanced(_STYLED, len(gan.classes))
+    conditions = gan.conditions(labels, session.rng("arithmetic", "clusters"))
+
+    def leaning(z: Tensor) -> Tensor:
+        return slant(generate(gan.generator, z, conditions))
+
     z, fresh = latents(2 * _STYLED, gan.generator, session.rng("arithmetic")).split(_STYLED)
-    found = leaning(z, labels)
+    found = leaning(z)
     means = torch.stack([found[labels == label].mean() for label in range(len(gan.classes))])
     order = (found - means[labels]).argsort()
     count = round(_TAIL * _STYLED)
     direction = z[order[-count:]].mean(0) - z[order[:count]].mean(0)
-    before, after = leaning(fresh, labels), leaning(fresh + direction, labels)
+    before, after = leaning(fresh), leaning(fresh + direction)
     return {
         "arithmetic/slant": float((after - before).mean() / (found - means[labels]).std()),
         "arithmetic/moved": float((after > before).double().mean()),

@@ -33,7 +33,13 @@
   };
 
   app.ask = async (path, body, view, more) => (await post(path, body, view, more)).json();
-  app.fetched = async (path, body) => (await post(path, body)).blob();
+  // Saves what the server answers as a file.
+  app.download = async (path, body, name) => {
+    const link = document.createElement("a");
+    Object.assign(link, { href: URL.createObjectURL(await (await post(path, body)).blob()), download: name });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  };
 
   // Calls `each` with every line of an answer that comes line by line.
   app.stream = async (path, body, view, signal, each) => {

@@ -51,10 +51,7 @@
       if (!chosen[0]) return;
       [save.disabled, failed.hidden, told.textContent] = [true, true, "Making the page \u2026"];
       try {
-        const page = await app.fetched("export", { looks: chosen.flatMap((view) => view.asked) });
-        const link = el("a", { href: URL.createObjectURL(page), download: "deepscope.html" });
-        link.click();
-        setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+        await app.download("export", { looks: chosen.flatMap((view) => view.asked) }, "deepscope.html");
         told.textContent = "Exported as deepscope.html";
       } catch (error) {
         [failed.textContent, failed.hidden, told.textContent] = [error.message, false, ""];

@@ -267,6 +267,9 @@
     refresh(before);
   });
 
+  const other = document.getElementById("directions");
+  if (other) other.href = `directions${location.search}`; // with the token
+
   fields();
   if (state.image) reopen();
   else if (about.choices.length) choose(about.choices.includes("chelsea.png") ? "chelsea.png" : about.choices[0]);

@@ -15,7 +15,7 @@ from deepscope.gans.quality.frechet import frechet_distance
 from deepscope.gans.quality.manifold import precision_recall
 from deepscope.gans.quality.memorisation import Nearest, memorised, nearest
 from deepscope.gans.quality.modes import Modes
-from deepscope.gans.sampling import drawn, generate, latents
+from deepscope.gans.sampling import drawn, latents
 from deepscope.gans.saved import GAN
 from deepscope.session import Session
 
@@ -27,11 +27,11 @@ def draw(gan: GAN, pictures: Pictures, count: int, session: Session, *, stream: 
     rng = session.rng("samples", stream)
     z = latents(count, gan.generator, rng)
     labels = torch.zeros(count, dtype=torch.int64)
-    if gan.shares:
+    if gan.classes and not gan.labelled:
         labels = drawn(count, gan.shares, rng)
     elif gan.classes:
         labels = pictures.train.labels[torch.randint(len(pictures.train), (count,), generator=rng)]
-    return Labelled(generate(gan.generator, z, labels), labels)
+    return Labelled(gan.images(z, labels, rng), labels)
 
 
 def likeness(name: str, features: Features, samples: Tensor, pictures: Pictures, session: Session) -> dict[str, float]:

@@ -51,9 +51,17 @@ class Streamed:
             yield rows, torch.from_numpy(block).double()
 
     def sampled(self) -> Tensor:
-        """(n, D) float32 features of the sample."""
-        found = [x[self.sample_in(rows) - rows.start].float() for rows, x in self.blocks()]
-        return torch.cat(found)
+        """(n, D) float32 features of the sample.
+
+        They are written to one tensor: small ones that stay between the blocks would keep the memory of the blocks.
+        """
+        found, start = torch.empty(0, 0), 0
+        for rows, x in self.blocks():
+            own = self.sample_in(rows)
+            found = found if len(found) else torch.empty(len(self.sample), x.shape[1])
+            found[start : start + len(own)] = x[own - rows.start]
+            start += len(own)
+        return found
 
     def sample_in(self, rows: slice) -> Tensor:
         """Rows of the sample among consecutive rows."""
