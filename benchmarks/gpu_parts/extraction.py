@@ -19,7 +19,7 @@ from deepscope.features.inference import ConvolutionRelu, accelerated
 from deepscope.features.passes import batch_size, vectors_of
 from deepscope.models import VisionModel
 from deepscope.models.classifier import Backbone
-from deepscope.models.vision_model import weights_sha256
+from deepscope.models.identity import weights_sha256
 from deepscope.session import Session
 
 from .check import Check, Figures, NotMeasured, Outcome, Record, Verdict, relative, verdict

@@ -14,7 +14,7 @@ from deepscope.attacks.subjects import read_subjects
 from deepscope.data import ClassFolders, DigitSplit, Photographs, load_any, load_dataset
 from deepscope.data.audit import audit
 from deepscope.data.folders import class_folders
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DataError, DeepscopeError
 from deepscope.inputs import read_photos, right_answers
 from deepscope.session import Session
 from networks import tiny_model
@@ -79,7 +79,6 @@ def test_class_called_train_is_a_class(tmp_path: Path) -> None:
         (lambda root: fill(root / "test" / "eel", 2), "'eel' is in .*test but not in .*train"),
         (lambda root: fill(root / "train" / "eel", 0), "'eel' in .*train has no image"),
         (lambda root: fill(root / "test" / "eel", 0), "'eel' in .*test has no image"),
-        (lambda root: fill(root / "train" / "eel", 1), "'eel' in .*train has only one image"),
     ],
 )
 def test_unusable_class_is_named(divided: Path, damage: Callable[[Path], None], message: str) -> None:
@@ -96,6 +95,21 @@ def test_one_class_or_none_or_no_folder_is_refused(tmp_path: Path) -> None:
         ClassFolders.read(tmp_path)
     with pytest.raises(DeepscopeError, match="is not a folder"):
         ClassFolders.read(tmp_path / "nowhere")
+
+
+def test_one_image_per_class_is_enough_where_nothing_is_divided(divided: Path, tmp_path: Path) -> None:
+    for part, count in (("train", 1), ("test", 2)):
+        fill(divided / part / "eel", count)
+    data = ClassFolders.read(divided)
+    eel = data.classes.index("eel")
+    assert data.test is not None
+    assert (data.train.labels == eel).sum() == 1 and (data.test.labels == eel).sum() == 2
+    for name in ("a", "b"):
+        fill(tmp_path / "flat" / name, 1)
+    flat = ClassFolders.read(tmp_path / "flat")
+    assert flat.train.labels.tolist() == [0, 1] and flat.test is None
+    with pytest.raises(DataError, match=r"class 'a' has only one image, and needs one to train on and one to test"):
+        flat.divide(0.3, rng=torch.Generator().manual_seed(0))
 
 
 def test_divide_is_stratified_disjoint_complete_and_repeatable(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 import pickle
 import warnings
@@ -20,7 +22,7 @@ from torch import nn
 from damage import Damage, damages
 from deepscope.attributions import explain
 from deepscope.errors import DeepscopeError, FileError, ModelError, UnsupportedError
-from deepscope.models import load_model, script_archive
+from deepscope.models import endless, load_model, script_archive
 from deepscope.models.vision_model import VisionModel
 from deepscope.session import Session
 
@@ -118,6 +120,46 @@ def test_a_program_for_a_fixed_number_of_images_runs_in_parts(session: Session, 
             pixels = torch.rand(images, 3, *model.preprocessing.size)
             x = model.normalise(pixels)
             torch.testing.assert_close(model(pixels), network.head(network.pool(x).flatten(1)), atol=1e-5, rtol=0)
+
+
+class Mixing(nn.Module):
+    """Standardises by its batch, as a network that was traced in training mode does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool, self.head = nn.AdaptiveAvgPool2d(4), nn.Linear(48, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.pool(x)
+        return self.head((x - x.mean((0, 2, 3), keepdim=True)).flatten(1))
+
+
+@pytest.mark.parametrize("way", ["script", "trace", "fixed", "free"])
+def test_images_of_a_batch_that_change_each_other_are_run_one_by_one(
+    way: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = Mixing().eval()
+    if way in ("fixed", "free"):
+        path = exported(network, tmp_path / "m.pt2", images=3, free=way == "free")
+    else:
+        path = scripted(network, tmp_path / "m.pt", trace=way == "trace")
+    model = load_model(path, Session(home=tmp_path, cache=tmp_path))
+    assert "so each image is run without the others" in capsys.readouterr().err
+    pixels = torch.rand(5, 3, *model.preprocessing.size) * torch.linspace(0.1, 1, 5).view(-1, 1, 1, 1)
+    alone = torch.cat([network(model.normalise(one)) for one in pixels.split(1)])
+    assert not torch.allclose(network(model.normalise(pixels)), alone, atol=1e-2)
+    for count in (1, 2, 5):
+        torch.testing.assert_close(model(pixels[:count]), alone[:count], atol=1e-5, rtol=0)
+
+
+def test_a_script_that_was_saved_in_training_mode_keeps_its_statistics(session: Session, tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, 4), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    path = scripted(network.train(), tmp_path / "m.pt", trace=False)
+    kept = copy.deepcopy(network).eval()
+    model = load_model(path, session)
+    pixels = torch.rand(3, 3, 224, 224)
+    torch.testing.assert_close(model(pixels), kept(model.normalise(pixels)))
+    assert model.network.training is False
 
 
 def test_preprocessing_is_assumed_and_said_or_that_of_an_architecture(
@@ -228,6 +270,95 @@ def test_a_damaged_program_is_called_so(content: bytes, session: Session, tmp_pa
     (tmp_path / "cut.pt2").write_bytes(content)
     with pytest.raises(FileError, match="is not a readable program: it is damaged or cut"):
         load_model(tmp_path / "cut.pt2", session)
+
+
+class EndlessLoop(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        steps = 0
+        while True:
+            steps += 1
+            if steps < 0:
+                break
+        return x.mean((2, 3)) + steps
+
+
+class EndlessRange(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for _ in range(9223372036854775807):
+            x = x.sin() + 1  # which PyTorch does not leave out
+        return x.mean((2, 3))
+
+
+class EndlessWhenLoaded(nn.Module):
+    """Its state is read in a loop, once it is saved."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.training = False
+
+    @torch.jit.export
+    def __getstate__(self) -> tuple[int, bool]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return -1, self.training
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[int, bool]) -> None:
+        steps = state[0]
+        while steps < 0:
+            steps = steps - 1
+            if steps < -9000000000000000000:
+                steps = -1
+        self.training = state[1]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean((2, 3))
+
+
+class Halving(nn.Module):
+    """Pools until the image is small: its loop ends."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        while x.shape[2] > 1:
+            x = nn.functional.avg_pool2d(x, 2, ceil_mode=True)
+        return x.flatten(1)
+
+
+@pytest.mark.parametrize("kind", [EndlessLoop, EndlessRange, EndlessWhenLoaded])
+def test_a_script_that_does_not_end_is_refused(
+    kind: type[nn.Module], session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endless, "SECONDS", 9.0)
+    path = scripted(kind().eval(), tmp_path / "m.pt", trace=False)
+    with pytest.raises(FileError, match=r"has a loop that did not end within 9 seconds: trace the network") as refused:
+        load_model(path, session)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_script_with_a_loop_that_ends_is_opened(session: Session, tmp_path: Path) -> None:
+    network = Halving().eval()
+    model = load_model(scripted(network, tmp_path / "m.pt", trace=False), session)
+    pixels = torch.rand(2, 3, 224, 224)
+    torch.testing.assert_close(model(pixels), network(model.normalise(pixels)))
+
+
+class Listing(nn.Module):
+    """Loops over lists and a few steps, as PyTorch's own layers do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for _ in range(3):
+            x = self.norm(x)
+        return torch.cat([part.mean((2, 3)) for part in x.split(1)])
+
+
+def test_scripts_without_open_loops_need_no_other_process(
+    network: nn.Module, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endless.subprocess, "run", functools.partial(pytest.fail, "another process"))
+    for made in (network, Listing().train()):
+        assert load_model(scripted(made, tmp_path / "m.pt", trace=False), session)
 
 
 class Reads(nn.Module):

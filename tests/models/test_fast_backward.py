@@ -13,6 +13,7 @@ import torchvision
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.autograd import forward_ad
 from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
@@ -345,6 +346,7 @@ def mixed() -> VisionModel:
 @pytest.fixture
 def products(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """The shapes of what laid out matrices are multiplied by."""
+    packed._available()  # which multiplies too, once per process
     found: list[tuple[int, ...]] = []
     times = packed.Matrix.times
     monkeypatch.setattr(packed.Matrix, "times", lambda self, x, bias: found.append(x.shape) or times(self, x, bias))
@@ -377,7 +379,22 @@ def test_products_with_fixed_weights_are_those_of_plain_pytorch(way: str, produc
         torch.testing.assert_close(fast.run(lambda: model(pixels)), model(pixels))
 
 
-def test_a_weight_that_changes_is_laid_out_again(products: list[tuple[int, ...]]) -> None:
+WRITTEN: dict[str, Callable[[torch.Tensor], object]] = {
+    "in place": lambda weight: weight.mul_(2),
+    "through data": lambda weight: weight.data.mul_(2),
+    "one number through data": lambda weight: weight.data.view(-1)[weight.numel() // 3].add_(1),
+    "other memory": lambda weight: setattr(weight, "data", weight.data * 2),
+    "made in inference mode": lambda weight: _in_inference_mode(weight),
+}
+
+
+def _in_inference_mode(weight: torch.Tensor) -> None:
+    with torch.inference_mode():
+        weight.data.add_(1)
+
+
+@pytest.mark.parametrize("way", WRITTEN)
+def test_a_weight_that_changes_is_laid_out_again(way: str, products: list[tuple[int, ...]]) -> None:
     available()
     layer, x = nn.Linear(24, 32).requires_grad_(False), torch.randn(300, 24)
     matrices = packed.Matrices(least=2)
@@ -385,8 +402,83 @@ def test_a_weight_that_changes_is_laid_out_again(products: list[tuple[int, ...]]
         found = matrices.linear(x, layer.weight, layer.bias)
         assert found is not None
         torch.testing.assert_close(found, layer(x))
-        layer.weight.mul_(2)
+        WRITTEN[way](layer.weight)
     assert len(products) == 2
+
+
+def _rescaled(network: Normed) -> None:
+    network.norm.eps = 5.0
+
+
+def _in_training(network: Normed) -> None:
+    network.norm.train()
+
+
+def _another_bias(network: Normed) -> None:
+    network.conv.bias = nn.Parameter(torch.ones(4).double(), requires_grad=False)
+
+
+CHANGED: dict[str, Callable[[Normed], object]] = {
+    **{
+        f"{name}, {way}": lambda network, name=name, write=write: write(
+            cast("torch.Tensor", network.get_submodule(name).weight)
+        )
+        for name in ("conv", "norm", "head")
+        for way, write in WRITTEN.items()
+    },
+    "mean": lambda network: cast("torch.Tensor", network.norm.running_mean).data[1].add_(1),
+    "variance": lambda network: cast("torch.Tensor", network.first.running_var).mul_(3),
+    "bias of the convolution": lambda network: network.conv.bias.data.add_(1),  # pyright: ignore
+    "another bias": _another_bias,
+    "epsilon": _rescaled,
+    "training": _in_training,
+}
+
+
+@pytest.mark.parametrize("change", CHANGED)
+def test_nothing_prepared_stays_behind_a_network_that_changed(change: str) -> None:
+    torch.manual_seed(0)
+    network = Normed(affine=True, bias=True, way="plain").double()
+    model = VisionModel("normed", network, Preprocessing(), ("a", "b", "c"))
+    network.first.bias.add_(1)
+    network.norm.bias.add_(1)  # most outputs are above 0, so that every weight counts
+    pixels, target = torch.rand(3, 3, 11, 9).double(), torch.tensor([2, 0, 1])
+    fast = FastBackward.of(model, pixels)
+    _, before = gradient(model, pixels, target, fast=fast)
+    assert len(fast._norms) == 2
+    CHANGED[change](network)
+    kept = copy.deepcopy(network)  # batch norms in training move their statistics
+    found, logits = gradient(model, pixels, target, fast=fast)
+    network.load_state_dict(kept.state_dict())
+    leaf = pixels.clone().requires_grad_()
+    wanted = model(leaf).gather(1, target[:, None])[:, 0]
+    (slope,) = torch.autograd.grad(wanted.sum(), leaf)
+    assert not torch.allclose(wanted, before, rtol=1e-3), "the change shows"
+    torch.testing.assert_close(logits, wanted.detach())
+    torch.testing.assert_close(found, slope)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")  # of torch.func.jvp itself
+@pytest.mark.parametrize("way", ["on", "of"])
+def test_torch_func_and_forward_mode_pass_through_the_network_as_it_is(way: str) -> None:
+    model, pixels = mixed(), torch.rand(2, 3, 32, 32)
+    fast = FastBackward.of(model, pixels) if way == "of" else FastBackward.on(pixels.device)
+    direction = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(0))
+    double = VisionModel("mixed", copy.deepcopy(model.network).double(), Preprocessing(), ("a", "b", "c"))
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        return fast.run(lambda: model(x))
+
+    leaf = pixels.double().requires_grad_()
+    rows = [torch.autograd.grad(double(leaf)[:, index].sum(), leaf)[0] for index in range(3)]
+    wanted = torch.stack([(row * direction.double()).sum((1, 2, 3)) for row in rows], 1).float()
+    torch.testing.assert_close(torch.func.jvp(run, (pixels,), (direction,))[1], wanted, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        torch.func.jacrev(run)(pixels[:1])[0, :, 0].double(), torch.stack(rows)[:, 0], rtol=1e-3, atol=1e-5
+    )
+    with forward_ad.dual_level():
+        tangent = forward_ad.unpack_dual(run(forward_ad.make_dual(pixels, direction))).tangent
+    torch.testing.assert_close(tangent, wanted, rtol=1e-3, atol=1e-4)
 
 
 def test_second_derivatives_pass_through_products() -> None:

@@ -207,6 +207,43 @@ def test_the_order_of_a_set_does_not_count(tmp_path: Path) -> None:
     assert len(digests) == 1
 
 
+def _tangled(network: nn.Module) -> list[Any]:
+    """Give a network a list, dictionary and object that hold themselves, and one within 200 others twice over."""
+    held: list[Any] = [1]
+    held.append(held)
+    named: dict[str, Any] = {"list": held}
+    named["itself"] = named
+    owner = types.SimpleNamespace(network=network)
+    owner.owner = owner
+    twice: list[Any] = [0]
+    for _ in range(200):
+        twice = [twice, twice]
+    vars(network).update(held=held, named=named, owner=owner, twice=twice)
+    return held
+
+
+def test_a_network_that_holds_itself_has_a_state() -> None:
+    network = nn.Sequential(nn.Linear(2, 2)).eval()
+    held = _tangled(network)
+    before, name = state_of(network), network_sha256(network)
+    assert not isinstance(before, str) and state_of(network) == before and network_sha256(network) == name
+    held[0] = 2
+    assert state_of(network) != before and network_sha256(network) != name
+
+
+def test_lists_of_any_depth_have_a_state_and_a_name() -> None:
+    network = nn.Linear(2, 2).eval()
+    deep: list[Any] = [0]
+    innermost = deep
+    for _ in range(5000):
+        deep = [deep]
+    vars(network)["deep"] = deep
+    before = state_of(network)
+    assert state_of(network) == before and network_sha256(network) == network_sha256(network)
+    innermost[0] = 1
+    assert state_of(network) != before
+
+
 class _Extra(nn.Linear):
     """A layer that saves more than tensors."""
 

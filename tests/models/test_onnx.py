@@ -19,6 +19,7 @@ from deepscope.attributions import explain
 from deepscope.errors import DeepscopeError, FileError, MissingExtraError, ModelError, UnsupportedError
 from deepscope.models import load_model
 from deepscope.models.onnx_file import MOST_BYTES
+from deepscope.models.onnx_network import OnnxNetwork
 from deepscope.session import Session
 from deepscope.transfer import export
 from networks import tiny_model
@@ -78,6 +79,46 @@ def test_a_graph_that_only_runs_with_the_batch_it_was_traced_with(tmp_path: Path
     pixels = torch.rand(5, 3, SIZE, SIZE)
     model = load_model(saved(made, tmp_path), session)
     torch.testing.assert_close(model(pixels), wanted(model.normalise(pixels)), atol=1e-4, rtol=0)
+
+
+def _minus_mean_of_batch(output: str) -> list[Any]:
+    """What an image has beyond the mean of its batch: a network that was exported in training mode does the like."""
+    mean = [node("ReduceMean", ["x"], ["m"], axes=[0], keepdims=1), node("Sub", ["x", "m"], ["d"])]
+    return [*mean, node("Add", ["d", "x"], ["a"]), node("Flatten", ["a"], ["f"]), node("MatMul", ["f", "w"], [output])]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4, "N"])
+def test_images_of_a_batch_that_change_each_other_are_run_one_by_one(
+    batch: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = onnx_model(_minus_mean_of_batch("logits"), {"w": weights()}, (batch, 3, SIZE, SIZE))
+    model = load_model(saved(made, tmp_path), Session(home=tmp_path, cache=tmp_path))
+    said = "computes with all images of a batch together, so each image is run without the others"
+    assert (said in capsys.readouterr().err) == (batch != 1)
+    pixels = torch.rand(5, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    alone = wanted(model.normalise(pixels))  # the mean of one image is the image itself
+    for count in (1, 2, 5):
+        torch.testing.assert_close(model(pixels[:count]), alone[:count], atol=1e-4, rtol=0)
+
+
+def test_outputs_that_are_not_per_image_do_not_decide_the_batch(tmp_path: Path, session: Session) -> None:
+    made = linear()
+    constant = onnx.numpy_helper.from_array(np.ones((1, 4), np.float32))
+    made.graph.node.append(node("Constant", [], ["scale"], value=constant))
+    made.graph.output.append(onnx.helper.make_tensor_value_info("scale", FLOAT, None))
+    model = load_model(saved(made, tmp_path), session)
+    pixels = torch.rand(3, 3, SIZE, SIZE)
+    torch.testing.assert_close(model(pixels), wanted(model.normalise(pixels)), atol=1e-4, rtol=0)
+    assert isinstance(model.network, OnnxNetwork) and model.network.batch is None
+
+
+def test_a_graph_that_loses_the_axis_of_one_image_runs_on_two(tmp_path: Path, session: Session) -> None:
+    nodes = [node("Flatten", ["x"], ["f"]), node("MatMul", ["f", "w"], ["s"]), node("Squeeze", ["s"], ["logits"])]
+    model = load_model(saved(onnx_model(nodes, {"w": weights()}), tmp_path), session)
+    pixels = torch.rand(3, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    for count in (1, 2, 3):
+        expected = wanted(model.normalise(pixels[:count]))
+        torch.testing.assert_close(model(pixels[:count]), expected, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(("dtype", "cast"), [(HALF, "float16"), (BYTES, "uint8")])

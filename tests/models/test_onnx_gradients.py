@@ -137,7 +137,9 @@ def test_what_cannot_be_trusted_is_refused(tmp_path: Path, session: Session, mon
         r"differ by [34]\.\de-04 .*at most 1e-04": lambda scores: scores + 4e-4,
         "no gradient passes": lambda scores: scores.detach(),
         "differ by nan": lambda scores: scores * torch.nan,
-        r"scores of shape \(2, 2\)": lambda scores: scores[:, :2],
+        r"scores of shape \(1, 2\)": lambda scores: scores[:, :2],
+        r"differ by": lambda scores: scores * (1 + (len(scores) == 1)),
+        r"differ by [\d.]+e\+0": lambda scores: scores * (1 + 9 * (len(scores) == 3)),
         "cannot convert it": lambda scores: 1 / 0,  # type: ignore[return-value]
     }
     for said, change in changes.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from deepscope.attacks import PGD
 from deepscope.attacks.counting import counted
 from deepscope.attacks.criteria import Untargeted
-from deepscope.errors import DeepscopeError
+from deepscope.errors import DeepscopeError, ModelError
 from deepscope.models import VisionModel
 from deepscope.models.outputs import Outputs
 from deepscope.transfer.export import export_onnx
@@ -196,6 +197,25 @@ def test_a_model_reads_its_own_networks_outputs() -> None:
     assert isinstance(model.outputs, Outputs)
     assert other.outputs is not model.outputs
     assert not next(field for field in dataclasses.fields(VisionModel) if field.name == "outputs").init
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_export_that_is_wrong_for_one_number_of_images_is_refused(
+    count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxscript")
+    import onnxruntime
+
+    class Wrong(onnxruntime.InferenceSession):
+        def run(self, output_names: Any, input_feed: Any, run_options: Any = None) -> Any:
+            (found,) = super().run(output_names, input_feed, run_options)
+            return [found + 0.1 * (len(found) == count)]
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Wrong)
+    model = model_of(Network(lambda z: z, 2), ("good", "defect"))
+    with pytest.raises(ModelError, match=r"cannot be exported to ONNX: the file's probabilities differ by 0\.1"):
+        export_onnx(model, tmp_path / "x.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("make", "out"), [(lambda z: z.softmax(1), 2), (lambda z: {"logits": z}, 2), (lambda z: z, 1)])

@@ -245,7 +245,11 @@ def _written(weight: nn.Parameter) -> None:
     weight.data.mul_(2)  # which raises no version
 
 
-@pytest.mark.parametrize("change", [_replaced, _written], ids=["replaced", "written"])
+def _one_number(weight: nn.Parameter) -> None:
+    weight.data.view(-1)[weight.numel() // 3].add_(2)
+
+
+@pytest.mark.parametrize("change", [_replaced, _written, _one_number])
 def test_no_engine_stays_behind_a_weight_that_changed(change: Callable[[nn.Parameter], None], tmp_path: Path) -> None:
     model, session = _model(), _session(tmp_path, "onnxruntime")
     assert isinstance(model.network, nn.Sequential)

@@ -103,7 +103,7 @@ def test_the_held_out_tenth_is_not_trained_on(
         trained_on.extend(sources)
         return fine_tune(classifier, pixels, sources, *rest, **more)  # pyright: ignore[reportArgumentType]
 
-    monkeypatch.setattr("deepscope.transfer.classifier.fine_tune", watched)
+    monkeypatch.setattr("deepscope.transfer.fitted_model.fine_tune", watched)
     settings = FineTuning(epochs=1, rate=1e-4, batch_size=27)
     classifier = ImageClassifier("efficientnet_lite0", size=32, fine_tuning=settings, session=session)
     classifier.fit(data.train.paths, data.train.labels)

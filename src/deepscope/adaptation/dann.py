@@ -17,12 +17,12 @@ from deepscope.adaptation.networks import DomainNetwork, full
 
 @dataclass(frozen=True)
 class Dann(Adaptation):
-    """A domain classifier on the features, whose gradient reaches them reversed (Ganin and Lempitsky 2015).
+    """A domain classifier on the features, with a reversed gradient (Ganin and Lempitsky 2015).
 
     Attributes:
         factor: of the reversal, at most; 0 trains the domain classifier without any effect on the features.
         schedule: "ramp" lets the factor rise from 0 as in the paper; "constant" does not.
-        reversal: without it the features are trained to tell the domains apart.
+        reversal: without it, the features learn to tell the domains apart.
         hidden: units of the domain classifier's one hidden layer.
     """
 

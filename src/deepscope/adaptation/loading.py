@@ -144,7 +144,7 @@ def _photographs(source: Examples, target: Examples | list[Source], model: Visio
     layer = class_layer_input(model)
     if source.test is None:
         rng = session.rng("division", "source")
-        train, test = stratified(source.labels, len(source.classes), _TEST_FRACTION, rng=rng)
+        train, test = stratified(source.labels, source.classes, _TEST_FRACTION, rng=rng)
     else:
         train, test = np.flatnonzero(~source.test), np.flatnonzero(source.test)
     known = None if isinstance(target, list) else _known_labels(source.classes, target)

@@ -30,11 +30,11 @@ from deepscope.training import Moment, Update, cosine_decay, fit
 
 @dataclass(frozen=True)
 class SelfTraining(Tuning):
-    """Train normalisation layers on the network's own labels; the class layer stays (SHOT, Liang et al. 2020).
+    """Train normalisation layers on the network's own labels; the class layer is fixed (SHOT, Liang et al. 2020).
 
-    Predictions are to be certain for each image and diverse over all of them. Every epoch, each image is also given the
-    label of the nearest class centre among the target's own features. All other layers stay, unless `every_layer` is
-    set: a model that differs from its source in normalisation alone can keep its source.
+    Predictions are trained to be certain for each image and diverse over all images. Every epoch, each image is also
+    given the label of the nearest class centre among the target's own features. All other layers are fixed unless
+    `every_layer` is set: a model that differs from its source in normalisation alone can keep its source.
 
     Attributes:
         epochs: passes over the images.

@@ -25,8 +25,8 @@ from deepscope.settings import PositiveShare
 class Statistics(Tuning):
     """Batch normalisation with the mean and variance of the target's images (Schneider et al. 2020).
 
-    Nothing is trained. A head that was fitted on features with the source's statistics may lose by it: a small `mix`
-    keeps most of what it knows.
+    Nothing is trained. A head that was fitted on features with the source's statistics may lose accuracy: a small `mix`
+    limits that.
 
     Attributes:
         mix: share of the target's statistics; the rest are those that the model has.

@@ -22,9 +22,9 @@ from deepscope.settings import Range
 class Serve(Command):
     """Open a local page: drop an image, see classes and maps at once, paint over it, attack it.
 
-    The page also grows class images, compares two models, and exports what it shows. For a generator there is a second
-    page, on which sliders move its z. Both are for this machine alone: the addresses that are printed hold a secret
-    token. Images stay in memory and are never written to disk. Ctrl-C ends it.
+    The page also synthesises class images, compares two models, and exports what it shows. For a generator there is a
+    second page, on which sliders move its z. Both serve this machine only: the printed addresses hold a secret token.
+    Images stay in memory and are never written to disk. Ctrl-C ends it.
 
     Attributes:
         folder: whose images the page offers; by default the photographs that come with the installation.
@@ -32,7 +32,7 @@ class Serve(Command):
         compare: another classifier, shown beside it.
         gan: the folder that `gan train` wrote, of a generator whose z is moved by sliders.
         host: the address to listen on; only "127.0.0.1" and "::1" keep other machines out.
-        port: to listen on; 0 for any free one.
+        port: to listen on; 0 picks a free one.
     """
 
     name: ClassVar[str] = "serve"

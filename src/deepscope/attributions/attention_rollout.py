@@ -19,7 +19,7 @@ class AttentionRollout(OfAttention):
 
     Every block's matrix is averaged over its heads, the identity is added for the residual connection, rows are
     scaled to sum 1, and the matrices are multiplied. One forward pass; for transformers whose tokens all attend to one
-    another. It says where the network looks, not what speaks for a class.
+    another. It shows where the network looks, not what supports a class.
 
     Abnar and Zuidema 2020, "Quantifying Attention Flow in Transformers".
 

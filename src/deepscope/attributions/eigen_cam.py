@@ -20,7 +20,7 @@ from deepscope.models.vision_model import VisionModel
 class EigenCAM(Attribution):
     """The last feature map along its first principal component; the same map for every class.
 
-    One forward pass. It says what stands out in the features, not what speaks for a class. A principal component has no
+    One forward pass. It shows what stands out in the features, not what supports a class. A principal component has no
     sign of its own: it gets the one that makes the largest absolute value positive (Chung and Ying 2025,
     "Seg-Eigen-CAM"). Negative values are set to 0.
 

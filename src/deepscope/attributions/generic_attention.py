@@ -13,7 +13,7 @@ from deepscope.models.vision_model import VisionModel
 
 @dataclass(frozen=True)
 class GenericAttention(OfAttention):
-    """How much each patch speaks for the class through the attention of all blocks.
+    """How much each patch supports the class through the attention of all blocks.
 
     Every block's matrix is multiplied by the gradient of the class score with respect to it; what is positive, averaged
     over the heads, times the relevance so far is added to the relevance (the paper's rule for self-attention). What

@@ -38,7 +38,7 @@ class Concepts(Check):
         data: a folder with a folder of images for each class, divided into `train/` and `test/` or not; or a
             dataset's name.
         model: the classifier, with visible layers.
-        labels: not used: it looks at images of one class each.
+        labels: not used: it examines images with one class each.
         classes: how many classes.
         concepts: per class.
         limit: most images to classify, drawn at random, to see which classes are confused.

@@ -58,7 +58,7 @@ class ImageMap(Check):
         data: a folder with a folder of images for each class, divided into `train/` and `test/` or not; or a
             dataset's name.
         model: the classifier; `deepscope models` lists them.
-        labels: not used: it compares images of one class each.
+        labels: not used: it compares images with one class each.
         limit: most evaluated images, drawn at random; all of them are compared with one another, so at most 10,000.
         training: most training images to compare with, drawn at random.
         near: training images that are listed per image.

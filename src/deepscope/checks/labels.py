@@ -34,7 +34,7 @@ class Labels(Check):
         data: a folder with a folder of images for each class, divided into `train/` and `test/` or not; or a
             dataset's name.
         model: its features are used; its classes may be others than the data's.
-        labels: not used: it compares images of one class each.
+        labels: not used: it compares images with one class each.
         head: linear-svc, logistic-regression, ridge or nearest-neighbours: the classifier on the features.
         limit: most images to use, drawn at random.
         figures: most suspects that the figure shows.

@@ -29,13 +29,13 @@ from deepscope.statistics import Estimate
 
 @dataclass(frozen=True)
 class Shortcuts(Check):
-    """Light, size, compression, borders and repeated patches that predict the label, or go with the model's errors.
+    """Light, size, compression, borders and repeated patches that predict labels or correlate with the model's errors.
 
     Attributes:
         data: a folder with a folder of images for each class, divided into `train/` and `test/` or not; or a
             dataset's name.
-        model: the classifier whose errors are looked at, where it has the data's classes.
-        labels: not used: it compares images of one class each.
+        model: the classifier whose errors are examined, if it has the data's classes.
+        labels: not used: it compares images with one class each.
         limit: most images to use, drawn at random.
     """
 

@@ -46,7 +46,7 @@ class Slices(Check):
         data: a folder with a folder of images for each class, divided into `train/` and `test/` or not; or a
             dataset's name.
         model: the classifier; `deepscope models` lists them.
-        labels: not used: it compares images of one class each.
+        labels: not used: it compares images with one class each.
         limit: most images to use, drawn at random.
         parts: how a large job is cut into parts, and what computes them.
     """

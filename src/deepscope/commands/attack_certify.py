@@ -26,7 +26,7 @@ class AttackCertify(Command):
 
     Attributes:
         folder: folder of images; the class is read from folder or file names, else the prediction counts as true.
-        sigma: deviation of the noise, pixels in [0, 1].
+        sigma: standard deviation of the noise, pixels in [0, 1].
         samples: noisy copies per image that certify its class.
         first: noisy copies per image that choose the class before.
         alpha: probability that a certificate is wrong, at most.

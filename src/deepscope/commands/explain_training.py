@@ -18,7 +18,7 @@ from deepscope.transfer.training_images import training_images
 
 @dataclass(frozen=True)
 class ExplainTraining(Command):
-    """Show the training images that a classifier's answer rests on, and those that speak against it.
+    """Show the training images that support a classifier's answer, and those that oppose it.
 
     For a classifier of `transfer fit` each score is an exact sum over the training images. For any other model the
     training images with the nearest features are shown.

@@ -67,9 +67,9 @@ class ModelsShow(Command):
 
 @dataclass(frozen=True)
 class ModelsDescribe(Command):
-    """Say what a model is before it is used: architecture, classes, preprocessing, input, and what it can do.
+    """Describe a model before you use it: architecture, classes, preprocessing, input, and what it can do.
 
-    Of the classes and the preprocessing it also says where they come from: the file, the architecture, or you.
+    It also says where the classes and the preprocessing come from: the file, the architecture, or you.
 
     Attributes:
         model: whatever other commands take as --model.

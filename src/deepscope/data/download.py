@@ -7,7 +7,7 @@ import re
 import secrets
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -41,6 +41,11 @@ class Source:
     sha256: str = ""
     place: Callable[[str], str | None] | None = None
     files: int = 0
+
+    @classmethod
+    def each(cls, address: str, names: Iterable[str], folder: str, *, most: int) -> tuple[Source, ...]:
+        """Files of these names below one address, which belong into one folder; `most` bytes each."""
+        return tuple(cls(urls=(f"{address}{name}",), to=f"{folder}/{name}", most=most) for name in names)
 
 
 @dataclass(frozen=True)

@@ -61,18 +61,18 @@ class ClassFolders:
         """List the images; none is decoded. Hidden folders are not classes.
 
         Raises:
-            DataError: no folder, fewer than two classes, a class without an image (training: with fewer
-                than two), or classes that differ between `train` and `test`.
+            DataError: no folder, fewer than two classes, a class without an image, or classes that differ between
+                `train` and `test`.
         """
         root = Path(root).expanduser()
         if not root.is_dir():
             raise DataError(f"{root} is not a folder: name one that holds one folder of images per class", data=root)
         found, held_out = _pictures_or_stacks(root), held_out_folder(root)
         if held_out is None:
-            classes, train = _listed(root, found.paths, at_least=2)
+            classes, train = _listed(root, found.paths)
             return cls(root, classes, train, None, (*found.skipped, *_outside(root, found.paths, [root])))
-        classes, train = _listed(root / "train", found.paths, at_least=2)
-        others, test = _listed(held_out, found.paths, at_least=1)
+        classes, train = _listed(root / "train", found.paths)
+        others, test = _listed(held_out, found.paths)
         if different := set(classes) ^ set(others):
             name = min(different)
             has, lacks = (root / "train", held_out) if name in classes else (held_out, root / "train")
@@ -94,9 +94,10 @@ class ClassFolders:
 
         Raises:
             SettingError: the fraction is not between 0 and 1.
+            DataError: a class has only one image.
         """
         everything = self.everything
-        train, test = stratified(everything.labels, len(self.classes), test_fraction, rng=rng)
+        train, test = stratified(everything.labels, self.classes, test_fraction, rng=rng)
         return replace(self, train=everything.at(train), test=everything.at(test))
 
     @property
@@ -113,20 +114,26 @@ def _pictures_or_stacks(root: Path) -> images.Found:
 
 
 def stratified(
-    labels: NDArray[np.int64], classes: int, test_fraction: float, *, rng: torch.Generator
+    labels: NDArray[np.int64], classes: Sequence[str], test_fraction: float, *, rng: torch.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows to train on and rows to test with, drawn class by class; each class keeps at least one row on either side.
 
     Raises:
         SettingError: the fraction is not between 0 and 1.
+        DataError: a class has only one row.
     """
     if not 0 < test_fraction < 1:
         raise SettingError(
             "test_fraction", "leaves nothing to train on or to test: give a share such as 0.3", got=test_fraction
         )
     train, test = [], []
-    for label in range(classes):
+    for label, name in enumerate(classes):
         rows = np.flatnonzero(labels == label)
+        if len(rows) == 1:
+            raise DataError(
+                f"class {name!r} has only one image, and needs one to train on and one to test with: give it at least "
+                "2, or divide the images into train/ and test/"
+            )
         rows = rows[torch.randperm(len(rows), generator=rng).numpy()]
         count = min(max(round(test_fraction * len(rows)), 1), len(rows) - 1)
         test.append(np.sort(rows[:count]))
@@ -192,7 +199,7 @@ def _depth(path: Path, root: Path) -> int:
     return len(path.relative_to(root).parts) if path.is_relative_to(root) else 0
 
 
-def _listed(folder: Path, paths: Sequence[Path], *, at_least: int) -> tuple[tuple[str, ...], Labelled]:
+def _listed(folder: Path, paths: Sequence[Path]) -> tuple[tuple[str, ...], Labelled]:
     """The classes of one folder and their images, of those that were found."""
     found: dict[str, list[Path]] = {sub.name: [] for sub in subfolders(folder)}
     for path in paths:
@@ -202,12 +209,8 @@ def _listed(folder: Path, paths: Sequence[Path], *, at_least: int) -> tuple[tupl
         there = f"only {next(iter(found))!r}" if found else "none"
         raise DataError(f"{folder} needs one folder of images per class, at least two, and has {there}", data=folder)
     for name, files in found.items():
-        if len(files) < at_least:
-            count = "only one image" if files else "no image"
-            need = f"at least {at_least}" if at_least > 1 else "some"
-            raise DataError(
-                f"class {name!r} in {folder} has {count}: give it {need}, or remove the folder", data=folder
-            )
+        if not files:
+            raise DataError(f"class {name!r} in {folder} has no image: give it some, or remove the folder", data=folder)
     labels = np.repeat(np.arange(len(found)), [len(files) for files in found.values()])
     return tuple(map(storable, found)), Labelled(tuple(path for files in found.values() for path in files), labels)
 

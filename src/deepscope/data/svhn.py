@@ -15,9 +15,9 @@ from deepscope.data.mat import read_arrays
 from deepscope.errors import FileError
 
 _AT = "http://ufldl.stanford.edu/housenumbers/"
-_FILES = ("train_32x32.mat", "test_32x32.mat")
 _SIDE = 32
 _MOST_BYTES = 2**29
+_SOURCES = Source.each(_AT, ("train_32x32.mat", "test_32x32.mat"), "svhn", most=_MOST_BYTES)
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,8 @@ class Svhn(Dataset):
     summary: ClassVar[str] = "digits of house numbers, 32 x 32, reduced to 28 x 28, colour"
     holds: ClassVar[str] = "73257 train, 26032 test"
     licence: ClassVar[str] = "for non-commercial use"
-    needs: ClassVar[tuple[str, ...]] = tuple(f"svhn/{name}" for name in _FILES)
-    sources: ClassVar[tuple[Source, ...]] = tuple(
-        Source(urls=(f"{_AT}{name}",), to=f"svhn/{name}", most=_MOST_BYTES) for name in _FILES
-    )
+    sources: ClassVar[tuple[Source, ...]] = _SOURCES
+    needs: ClassVar[tuple[str, ...]] = tuple(source.to for source in _SOURCES)
 
     @classmethod
     def load(cls, home: Path) -> DigitSplit:

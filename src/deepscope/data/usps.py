@@ -16,10 +16,10 @@ from deepscope.data.download import Source
 from deepscope.errors import FileError
 
 _AT = "https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass/"
-_FILES = ("usps.bz2", "usps.t.bz2")
 _SIDE = 16
 _MOST = 2**26  # bytes of unpacked text; the larger published file has some 20 million
 _MOST_ROWS = 2**16
+_SOURCES = Source.each(_AT, ("usps.bz2", "usps.t.bz2"), "usps", most=2**24)
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,8 @@ class Usps(Dataset):
     summary: ClassVar[str] = "handwritten digits from envelopes, 16 x 16, enlarged to 28 x 28, grey"
     holds: ClassVar[str] = "7291 train, 2007 test"
     licence: ClassVar[str] = "none published"
-    needs: ClassVar[tuple[str, ...]] = tuple(f"usps/{name}" for name in _FILES)
-    sources: ClassVar[tuple[Source, ...]] = tuple(
-        Source(urls=(f"{_AT}{name}",), to=f"usps/{name}", most=2**24) for name in _FILES
-    )
+    sources: ClassVar[tuple[Source, ...]] = _SOURCES
+    needs: ClassVar[tuple[str, ...]] = tuple(source.to for source in _SOURCES)
 
     @classmethod
     def load(cls, home: Path) -> DigitSplit:

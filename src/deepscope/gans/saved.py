@@ -15,8 +15,8 @@ from deepscope.errors import SettingError, unknown
 from deepscope.gans.architecture import Architecture
 from deepscope.gans.networks import Generator
 from deepscope.gans.sampling import conditions, generate
+from deepscope.models.identity import weights_sha256
 from deepscope.models.stored import Format
-from deepscope.models.vision_model import weights_sha256
 from deepscope.session import Session
 
 Network = TypeVar("Network", bound=nn.Module)

@@ -15,9 +15,10 @@ from torch import Tensor
 from deepscope.errors import MissingExtraError
 from deepscope.files import sha256
 from deepscope.models import architectures, imagenet
+from deepscope.models.origin import Origin
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.source import Entry, ModelSource
-from deepscope.models.vision_model import Origin, VisionModel
+from deepscope.models.vision_model import VisionModel
 from deepscope.session import Session
 
 _SIDES = {0: 224, 1: 240, 2: 260}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -14,11 +14,12 @@ from deepscope.errors import DeepscopeError, FileError, ModelError, SettingError
 from deepscope.kept import Cache, code_of
 from deepscope.models import architectures, imagenet, recognition, state_dicts, tensor_names
 from deepscope.models.options import ModelOptions
+from deepscope.models.origin import Origin
 from deepscope.models.recognition import Comparison
-from deepscope.models.source import Entry, ModelSource, exists
+from deepscope.models.source import ModelSource, exists
 from deepscope.models.state_dicts import StateDict
 from deepscope.models.tensor_names import is_averaged, moved_head
-from deepscope.models.vision_model import Origin, VisionModel
+from deepscope.models.vision_model import VisionModel
 from deepscope.session import Session
 
 SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".tar")
@@ -34,10 +35,6 @@ class Checkpoint(ModelSource):
     rank: ClassVar[int] = 3
     reads_architecture: ClassVar[bool] = True
     patterns: ClassVar[tuple[str, ...]] = tuple(f"*{suffix}" for suffix in SUFFIXES)
-
-    def entries(self, session: Session) -> Iterator[Entry]:
-        """None besides those in `weights/`: files lie where people put them."""
-        return iter(())
 
     def open(self, name: str, session: Session) -> VisionModel | None:
         """The model, whose architecture is given, named in the file, or found by names and shapes of the weights."""

@@ -17,10 +17,11 @@ from torch.nn import functional
 from deepscope.errors import FileError, MissingExtraError, ModelError, unknown
 from deepscope.models import hub
 from deepscope.models.options import ModelOptions
+from deepscope.models.origin import Origin
 from deepscope.models.preprocessing import Preprocessing
-from deepscope.models.source import Entry, ModelSource, exists
+from deepscope.models.source import ModelSource, exists
 from deepscope.models.state_dicts import require_stored
-from deepscope.models.vision_model import Origin, VisionModel
+from deepscope.models.vision_model import VisionModel
 from deepscope.models.weights import checked
 from deepscope.session import Session
 
@@ -38,10 +39,6 @@ class Clip(ModelSource):
     """
 
     rank: ClassVar[int] = -5
-
-    def entries(self, session: Session) -> Iterator[Entry]:
-        """None: its classes have to be given."""
-        return iter(())
 
     def open(self, name: str, session: Session) -> VisionModel | None:
         """The classifier of the given classes; without any, the image tower, which has features only."""

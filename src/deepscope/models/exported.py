@@ -20,13 +20,15 @@ from torch import Tensor, nn
 
 from deepscope.errors import DeepscopeError, FileError, ModelError
 from deepscope.files import sha256
-from deepscope.models import architectures, export_archive, script_archive
+from deepscope.models import architectures, endless, export_archive, script_archive
 from deepscope.models.capabilities import Capabilities
+from deepscope.models.company import MIXES, independent, unlike
 from deepscope.models.options import ModelOptions
+from deepscope.models.origin import Origin
 from deepscope.models.preprocessing import Preprocessing
-from deepscope.models.source import Entry, ModelSource, exists
+from deepscope.models.source import ModelSource, exists
 from deepscope.models.state_dicts import require_stored
-from deepscope.models.vision_model import Origin, VisionModel
+from deepscope.models.vision_model import VisionModel
 from deepscope.models.wrapping import wrap
 from deepscope.session import Session
 
@@ -46,10 +48,6 @@ class Exported(ModelSource):
     reads_architecture: ClassVar[bool] = True
     patterns: ClassVar[tuple[str, ...]] = tuple(f"*{suffix}" for suffix in _PROGRAMS)
 
-    def entries(self, session: Session) -> Iterator[Entry]:
-        """None besides those in `weights/`: files lie where people put them."""
-        return iter(())
-
     def open(self, name: str, session: Session) -> VisionModel | None:
         """The program as a model; `architecture` gives its preprocessing."""
         path = Path(name)
@@ -61,12 +59,14 @@ class Exported(ModelSource):
             return None
         require_stored(path)
         options = ModelOptions.of(name, session)
-        program, size, batch = _script(path) if kind == "script" else _exported(path)
+        program, size, batch = _script(path, options) if kind == "script" else _exported(path)
         preprocessing, source = _preprocessing(options, size)
         if preprocessing.size != size and size is not None:
             raise ModelError(f"{path} takes {size[0]} x {size[1]} pixels, and {source} gives others", model=name)
-        batch = batch or _batch(program, preprocessing, path)
-        network = program if batch == _ANY else FixedBatch(program, batch)
+        program.eval()  # a layer in training would mix images, and change with each run
+        network, batch = _run_by(program, batch or _batch(program, preprocessing, path), preprocessing)
+        if isinstance(network, FixedBatch) and network.alone:
+            session.note_once(f"{path} mixes", f"{path.name} {MIXES}")
         session.note_once(f"{path} says", f"{path.name}: preprocessing is {source}; its classes have no names")
         try:
             model = wrap(network, preprocessing=preprocessing, name=path.stem)
@@ -90,22 +90,26 @@ class FixedBatch(nn.Module):
     Args:
         program: takes (batch, C, H, W).
         batch: its number of images.
+        alone: fill each batch with copies of one image, for a program that computes with all of them together.
     """
 
-    def __init__(self, program: nn.Module, batch: int) -> None:
+    def __init__(self, program: nn.Module, batch: int, *, alone: bool = False) -> None:
         super().__init__()
-        self.program, self.batch = program, batch
+        self.program, self.batch, self.alone = program, batch, alone
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(N, C, H, W) -> scores of N images."""
         found: list[Tensor] = []
-        for part in inputs.split(self.batch):
+        for part in inputs.split(1 if self.alone else self.batch):
             missing = self.batch - len(part)
             whole = torch.cat([part, part[-1:].expand(missing, *part.shape[1:])]) if missing else part
-            output: Any = self.program(whole)
-            output = getattr(output, "logits", output[0] if isinstance(output, (tuple, list)) else output)
-            found.append(output[: len(part)])
+            found.append(_first(self.program(whole))[: len(part)])
         return torch.cat(found)
+
+
+def _first(output: Any) -> Any:
+    """The scores among what a program returns."""
+    return getattr(output, "logits", output[0] if isinstance(output, (tuple, list)) else output)
 
 
 def _kind(path: Path) -> str | None:
@@ -123,10 +127,12 @@ def _kind(path: Path) -> str | None:
     return "export" if any(name.startswith("models/") for name in names) and "archive_format" in names else None
 
 
-def _script(path: Path) -> tuple[nn.Module, tuple[int, int] | None, int | None]:
+def _script(path: Path, options: ModelOptions) -> tuple[nn.Module, tuple[int, int] | None, int | None]:
     """The TorchScript program; its sizes show when it is run."""
     try:
         script_archive.require_harmless(path)
+        preprocessing, _ = _preprocessing(options, None)
+        endless.require_end(path, (len(preprocessing.mean), *preprocessing.size), _SIZES)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # TorchScript is deprecated, which its user knows or will hear from PyTorch
             return torch.jit.load(path, map_location="cpu"), None, None
@@ -227,10 +233,26 @@ def _batch(program: nn.Module, preprocessing: Preprocessing, path: Path) -> int:
     )
 
 
+def _run_by(program: nn.Module, batch: int, preprocessing: Preprocessing) -> tuple[nn.Module, int]:
+    """The program in batches of that many images, and how many it runs on; one by one where they change each other."""
+    images = unlike(len(preprocessing.mean), preprocessing.size)
+    parameter = next(program.parameters(), torch.zeros(0))
+    images = images.to(parameter.dtype)
+    with torch.no_grad():
+        whole = program if batch == _ANY else FixedBatch(program, batch)
+        single = FixedBatch(program, batch or 1, alone=True)
+        try:
+            found = [_first(network(images)) for network in (single, whole)]
+        except Exception:  # of a program for batches of other sizes, or of any other kind
+            return whole, batch
+    same = all(isinstance(one, Tensor) for one in found) and independent(*found)
+    return (whole, batch) if same else (single, batch or 1)
+
+
 def _has_gradients(network: nn.Module, preprocessing: Preprocessing) -> bool:
     parameter = next(network.parameters(), torch.zeros(0))
     shape = (1, len(preprocessing.mean), *preprocessing.size)
     with torch.inference_mode(False), torch.enable_grad():
         output: Any = network(torch.zeros(shape, dtype=parameter.dtype).requires_grad_())
-    output = getattr(output, "logits", output[0] if isinstance(output, (tuple, list)) else output)
+    output = _first(output)
     return isinstance(output, Tensor) and output.requires_grad

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import sys
 import warnings
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch import nn
 
 from deepscope.errors import DeepscopeError, ModelError, unknown
 from deepscope.models.architectures import LIBRARIES
-from deepscope.models.source import Entry, ModelSource
+from deepscope.models.source import ModelSource
 from deepscope.models.vision_model import VisionModel
 from deepscope.models.wrapping import wrap
 from deepscope.session import Session
@@ -28,10 +28,6 @@ class Factory(ModelSource):
     """A function without arguments that returns an `nn.Module` or a `VisionModel`. Importing it runs its file."""
 
     rank: ClassVar[int] = 30
-
-    def entries(self, session: Session) -> Iterator[Entry]:
-        """None: the user's code is not searched."""
-        return iter(())
 
     def open(self, name: str, session: Session) -> VisionModel | None:
         """What the function returns. A module's preprocessing is its own, or what `wrap` assumes."""

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from deepscope.errors import DeepscopeError
+from deepscope.models.convolution_norms import METADATA, Norm, Watch, tensors_of
 from deepscope.models.fast_functions import BatchNorm, StridedConvolution
 from deepscope.models.folding import folded
 from deepscope.models.packed import Matrices
+from deepscope.models.stamps import Stamp, stamp
 from deepscope.models.vision_model import VisionModel
 
 FEW_CHANNELS = 4
@@ -30,23 +33,14 @@ A wrongly paired layer moves both by 0.1 and more. Rounding moves logits by 1e-6
 ReLU's input is almost zero: plain float32 is as far from float64 there.
 """
 
-_METADATA = {
-    *(Tensor.size, Tensor.dim, Tensor.numel, Tensor.stride, Tensor.is_contiguous, Tensor.is_floating_point),
-    *(getattr(Tensor, name).__get__ for name in ("shape", "ndim", "dtype", "device", "layout", "is_cuda", "is_mkldnn")),
-    Tensor.__len__,
-}
-"""What may be asked of a tensor without looking at its values."""
-
-Convolution = tuple[Tensor, "Tensor | None"]
-"""A convolution's weight and bias."""
-
 
 class FastBackward:
     """Runs a network so that gradients with respect to its input come faster on a CPU; parameters get none.
 
     Forward passes are faster too: products with weights that do not change are those of `packed`. Made by `of`, it also
     leaves out the batch norms that follow a convolution: their scale and shift are in the convolution's weights. The
-    model itself stays as it is.
+    model itself stays as it is. Whatever was prepared from a weight that changed is left out from then on. Under
+    `torch.func` and forward-mode differentiation the network runs as it is.
 
     Args:
         enabled: where False, `run` runs the network as it is.
@@ -55,7 +49,8 @@ class FastBackward:
     def __init__(self, *, enabled: bool = True) -> None:
         self.enabled = enabled
         self._convolutions = WeakTensorKeyDictionary()  # a parameter -> what runs in its place
-        self._norms = WeakTensorKeyDictionary()  # the weight of a folded convolution -> the mean of its batch norm
+        self._norms = WeakTensorKeyDictionary()  # the weight of a folded convolution -> its batch norm
+        self._stamps = WeakTensorKeyDictionary()  # a parameter -> stamps of what its replacement was made from
         self._matrices = Matrices(FEW_ROWS)
 
     @classmethod
@@ -65,17 +60,17 @@ class FastBackward:
 
     @classmethod
     def of(cls, model: VisionModel, pixels: Tensor) -> FastBackward:
-        """For many gradients of one model, whose weights stay as they are, at images such as `pixels` (N, 3, H, W).
+        """For many gradients of one model at images such as `pixels` (N, 3, H, W).
 
         The prepared network is compared with the plain one, on the first image; where logits or gradients differ by
         more than rounding, nothing is prepared.
         """
         fast = cls.on(pixels.device)
-        if not fast.enabled:
+        if not fast.enabled or _transformed():
             return fast
         with torch.inference_mode(False), torch.enable_grad():
             leaf = pixels[:1].clone(memory_format=torch.channels_last).requires_grad_()
-            with _Watch() as watch:
+            with Watch() as watch:
                 logits = model(leaf)
             if not logits.requires_grad:
                 return fast
@@ -95,8 +90,9 @@ class FastBackward:
         A network that takes another way than it took when it was prepared (one that branches on its input, say) runs
         a second time, without what was prepared.
         """
-        if not self.enabled:
+        if not self.enabled or _transformed():
             return forward()
+        self._leave_out_changed()
         try:
             with _Faster(self._convolutions, self._norms, self._matrices) as faster:
                 output = forward()
@@ -108,16 +104,48 @@ class FastBackward:
                 return forward()
         return output
 
-    def _prepare(self, watch: _Watch, own: set[int]) -> None:
+    def _prepare(self, watch: Watch, own: set[int]) -> None:
         """Fold and lay out what the pass showed. `own`: ids of the network's tensors, which outlive this call."""
         self._matrices.least = 1  # many passes follow
         for weight, bias in watch.convolutions():
             if id(weight) in own:  # a weight made anew in each pass is another tensor in the next
-                self._convolutions[weight] = _channels_last(weight.detach()), bias
+                self._convolutions[weight] = Replacement(_channels_last(weight.detach()), bias, bias)
         for weight, bias, norm in watch.pairs():
-            if id(weight) in own and id(norm[0]) in own:
-                self._convolutions[weight] = _detached(folded(_channels_last(weight.detach()), bias, *norm))
-                self._norms[weight] = norm[0]
+            if id(weight) in own and id(norm.mean) in own:
+                made = folded(_channels_last(weight.detach()), bias, *norm)
+                self._convolutions[weight] = Replacement(_channels_last(made[0]).detach(), made[1].detach(), bias)
+                self._norms[weight] = norm
+        for weight in self._convolutions:
+            self._stamps[weight] = self._stamps_of(weight)
+
+    def _stamps_of(self, weight: Tensor) -> tuple[Stamp, ...]:
+        norm = self._norms.get(weight)
+        made_of = (weight, self._convolutions[weight].own_bias, *norm[:4]) if norm else (weight,)
+        return tuple(stamp(tensor) for tensor in made_of if tensor is not None)
+
+    def _leave_out_changed(self) -> None:
+        changed = [weight for weight, known in self._stamps.items() if known != self._stamps_of(weight)]
+        for weight in changed:
+            for known in (self._convolutions, self._norms, self._stamps):
+                known.pop(weight, None)
+
+
+class Replacement(NamedTuple):
+    """What runs in the place of a convolution with this weight.
+
+    Attributes:
+        weight, bias: of the convolution that runs.
+        own_bias: that the convolution had when this was prepared.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    own_bias: Tensor | None
+
+
+def _transformed() -> bool:
+    """Whether `torch.func` or forward-mode differentiation is at work, which the faster operations do not support."""
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 class _OtherWay(Exception):
@@ -136,7 +164,7 @@ class _Faster(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self._convolutions, self._norms, self._matrices = convolutions, norms, matrices
-        self._waiting = WeakTensorKeyDictionary()  # stand-in -> output of the convolution, mean of its batch norm
+        self._waiting = WeakTensorKeyDictionary()  # stand-in -> output of the convolution, its batch norm
         self._folded = self._normed = 0
 
     def __torch_function__(
@@ -148,12 +176,12 @@ class _Faster(TorchFunctionMode):
     ) -> Any:
         settings = kwargs or {}
         if func is F.batch_norm and (found := self._waiting.get(args[0])) is not None:
-            output, mean = found
-            if mean is not args[1]:
+            output, norm = found
+            if settings["training"] or not norm.same(Norm.of(args, settings)):
                 raise _OtherWay
             self._normed += 1
             return output
-        if len(self._waiting) and func not in _METADATA and self._reads_stand_in((*args, *settings.values())):
+        if len(self._waiting) and func not in METADATA and self._reads_stand_in((*args, *settings.values())):
             raise _OtherWay
         if func is torch.conv2d and len(args) == 7 and not settings:  # as nn.Conv2d calls it
             return self._convolution(*args)
@@ -165,22 +193,24 @@ class _Faster(TorchFunctionMode):
         return func(*args, **settings)
 
     def _reads_stand_in(self, values: Sequence[Any]) -> bool:
-        return any(tensor in self._waiting for tensor in _tensors(values))
+        return any(tensor in self._waiting for tensor in tensors_of(values))
 
     def _convolution(
         self, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int
     ) -> Tensor:
-        ready, own_bias = self._convolutions.get(weight) or (weight, bias)
+        found = self._convolutions.get(weight)
+        known = found if found and found.own_bias is bias else None
+        ready, ready_bias = known[:2] if known else (weight, bias)
         steps, zeros = _pair(stride), _pair(padding)
         strided = len(zeros) == 2 and steps[0] == steps[1] > 1
         plain = strided and _pair(dilation) == (1, 1) and groups == 1 and x.device.type == "cpu"
         of_pixels = weight.shape[2:] == (1, 1) and steps == (1, 1) and zeros == (0, 0) and groups == 1
-        output: Any = self._matrices.convolution(x, ready, own_bias) if of_pixels else None
-        if output is None and plain and x.shape[1] <= FEW_CHANNELS and x.requires_grad and _constant(ready, own_bias):
-            output = StridedConvolution.apply(x, ready, own_bias, steps[0], zeros)
+        output: Any = self._matrices.convolution(x, ready, ready_bias) if of_pixels else None
+        if output is None and plain and x.shape[1] <= FEW_CHANNELS and x.requires_grad and _constant(ready, ready_bias):
+            output = StridedConvolution.apply(x, ready, ready_bias, steps[0], zeros)
         if output is None:
-            output = torch.conv2d(x, ready, own_bias, stride, padding, dilation, groups)
-        if weight not in self._norms:
+            output = torch.conv2d(x, ready, ready_bias, stride, padding, dilation, groups)
+        if not known or weight not in self._norms:
             return output
         stand_in = output.new_full((), torch.nan).expand_as(output)
         self._waiting[stand_in] = output, self._norms[weight]
@@ -209,70 +239,8 @@ def _pair(setting: Any) -> tuple[int, ...]:
     return sizes * 2 if len(sizes) == 1 else sizes
 
 
-class _Watch(TorchFunctionMode):
-    """Sees in one pass which convolution feeds a batch norm with fixed statistics, and nothing else.
-
-    Every tensor that it meets is held until it goes, so that no two of them share an id.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._held: dict[int, Tensor] = {}
-        self._uses: dict[int, int] = {}
-        self._outputs: dict[int, Convolution] = {}
-        self._norms: list[tuple[int, tuple[Any, ...]]] = []
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        settings = kwargs or {}
-        output = func(*args, **settings)
-        for tensor in _tensors((*args, *settings.values())):
-            self._held[id(tensor)] = tensor
-            if func not in _METADATA:
-                self._uses[id(tensor)] = self._uses.get(id(tensor), 0) + 1
-        self._held.update((id(tensor), tensor) for tensor in _tensors([output]))
-        if func is torch.conv2d and len(args) == 7 and not settings:
-            self._outputs[id(output)] = args[1], args[2]
-        if func is F.batch_norm and not settings["training"] and args[1] is not None:
-            statistics = (args[1], args[2], settings["weight"], settings["bias"], settings["eps"])
-            self._norms.append((id(args[0]), statistics))
-        return output
-
-    def convolutions(self) -> Iterator[Convolution]:
-        """Weight and bias of every convolution."""
-        yield from self._outputs.values()
-
-    def pairs(self) -> Iterator[tuple[Tensor, Tensor | None, tuple[Any, ...]]]:
-        """A convolution's weight and bias, and the mean, variance, scale, shift and epsilon that follow it."""
-        for came_from, norm in self._norms:
-            if came_from in self._outputs and self._uses[came_from] == 1:
-                weight, bias = self._outputs[came_from]
-                if self._uses[id(weight)] == self._uses[id(norm[0])] == 1:
-                    yield weight, bias, norm
-
-
-def _tensors(values: Sequence[Any]) -> Iterator[Tensor]:
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, (tuple, list)):
-            yield from _tensors(value)
-        elif isinstance(value, dict):
-            yield from _tensors(list(value.values()))
-
-
 def _channels_last(weight: Tensor) -> Tensor:
     return weight.contiguous(memory_format=torch.channels_last)
-
-
-def _detached(convolution: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    weight, bias = convolution
-    return _channels_last(weight).detach(), bias.detach()
 
 
 def _constant(*tensors: Tensor | None) -> bool:

@@ -14,6 +14,7 @@ import platform
 import re
 import sys
 import sysconfig
+import uuid
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -33,6 +34,7 @@ MODULE_FIELDS = frozenset(vars(nn.Module())) - {"training"}
 """What PyTorch itself keeps in every module: parameters, buffers, children and hooks."""
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 """Names of the folders that packages are installed into."""
+_THIS_PROCESS = uuid.uuid4().hex
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
@@ -44,7 +46,7 @@ def weights_sha256(network: nn.Module) -> str:
             digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(_bytes(value))
         else:
-            digest.update(f"{key} {_text(value, _Seen())}".encode())
+            digest.update(f"{key} {_described(value)}".encode())
     return digest.hexdigest()
 
 
@@ -58,9 +60,9 @@ def network_sha256(network: nn.Module) -> str:
     saved = network.state_dict().keys()
     for name, buffer in network.named_buffers():
         if name not in saved:
-            digest.update(f"{name} {_text(buffer, _Seen())}".encode())
+            digest.update(f"{name} {_described(buffer)}".encode())
     for one in sorted(classes, key=lambda one: f"{one.__module__}.{one.__qualname__}"):
-        digest.update(_text(one, _Seen()).encode())
+        digest.update(_described(one).encode())
     used = {one.__module__.partition(".")[0] for one in classes}
     digest.update(repr(sorted(versions(*_ALWAYS, *used).items())).encode())
     return digest.hexdigest()
@@ -85,21 +87,37 @@ def _settings(module: nn.Module) -> str:
     graph = getattr(module, "graph", None)
     graph = str(graph) if isinstance(graph, fx.Graph) else ""
     script = _MANGLED.sub("", str(getattr(module, "code", ""))) if isinstance(module, torch.jit.ScriptModule) else ""
-    return f"{_text(own, _Seen())} {_text(hooks, _Seen())} {graph} {script}"
+    return f"{_described(own)} {_described(hooks)} {graph} {script}"
+
+
+def _described(value: Any) -> str:
+    """A value in words that are the same in every process; what nests too deep for Python differs in each of them."""
+    try:
+        return _text(value, _Seen())
+    except RecursionError:
+        return _THIS_PROCESS
 
 
 class _Seen:
-    """The objects that were described already: each is described once, however many others refer to it."""
+    """What was described already: each object and collection is described once, however many others refer to it."""
 
     def __init__(self) -> None:
         self.around: set[int] = set()  # collections that hold the value
-        self.known: dict[int, tuple[int, Any]] = {}  # number and object, which stays alive so that its id stays its own
+        self.known: dict[int, tuple[str, Any]] = {}  # its text from now on, and itself, so that its id stays its own
+        self.numbered = 0
+        self.references = 0  # texts that depend on what was seen before
 
     def copy(self) -> _Seen:
         """One that learns nothing of what this one meets later."""
         made = _Seen()
         made.around, made.known = set(self.around), dict(self.known)
+        made.numbered, made.references = self.numbered, self.references
         return made
+
+    def number(self, value: Any) -> None:
+        """Let the value be called by its number from now on."""
+        self.known[id(value)] = f"seen {self.numbered}", value
+        self.numbered += 1
 
 
 def _text(value: Any, seen: _Seen) -> str:
@@ -108,17 +126,26 @@ def _text(value: Any, seen: _Seen) -> str:
         return repr(value)
     if isinstance(value, (Tensor, np.ndarray)):
         return _numbers(value, seen)
-    if isinstance(value, (Mapping, list, tuple, set, frozenset)):
-        if id(value) in seen.around:
-            return "itself"
-        seen.around.add(id(value))
-        found = _digest(_items(value, seen))
-        seen.around.remove(id(value))
-        return found
     if id(value) in seen.known:
-        return f"seen {seen.known[id(value)][0]}"
-    seen.known[id(value)] = len(seen.known), value
-    return _digest("".join(_code(value, seen)))
+        text = seen.known[id(value)][0]
+        seen.references += text.startswith("seen")
+        return text
+    if not isinstance(value, (Mapping, list, tuple, set, frozenset)):
+        seen.references += 1
+        seen.number(value)
+        return _digest("".join(_code(value, seen)))
+    if id(value) in seen.around:
+        seen.references += 1
+        return "itself"
+    before = seen.references
+    seen.around.add(id(value))
+    found = _digest(_items(value, seen))
+    seen.around.remove(id(value))
+    if seen.references == before:
+        seen.known[id(value)] = found, value  # equal collections have equal texts, whether they are one or several
+    else:
+        seen.number(value)
+    return found
 
 
 def _numbers(value: Tensor | np.ndarray[Any, Any], seen: _Seen) -> str:
@@ -133,7 +160,10 @@ def _items(value: Any, seen: _Seen) -> str:
         return str({_text(k, seen): _text(v, seen) for k, v in cast("Mapping[Any, Any]", value).items()})
     if isinstance(value, (list, tuple)):
         return str([_text(item, seen) for item in cast("list[Any]", value)])
-    return str(sorted(_text(item, seen.copy()) for item in value))  # in no order of its own
+    apart = [(item, seen.copy()) for item in value]  # which have no order of their own
+    texts = sorted(_text(item, copied) for item, copied in apart)
+    seen.references += sum(copied.references - seen.references for _, copied in apart)
+    return str(texts)
 
 
 def _digest(text: str) -> str:

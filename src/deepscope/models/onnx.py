@@ -3,44 +3,32 @@
 from __future__ import annotations
 
 import ast
-import functools
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar, cast
 
-import numpy as np
-import psutil
 import torch
-from torch import Tensor, nn
 
 from deepscope.errors import DeepscopeError, FileError, MissingExtraError, ModelError
 from deepscope.models import documents, image_processor, imagenet
 from deepscope.models.capabilities import Capabilities
+from deepscope.models.company import MIXES
 from deepscope.models.heads import Head, head_of
 from deepscope.models.onnx_file import OnnxFile, read
 from deepscope.models.onnx_gradients import converted
+from deepscope.models.onnx_network import SIDE, OnnxNetwork
 from deepscope.models.options import MOST_CLASSES, ModelOptions
+from deepscope.models.origin import Origin
 from deepscope.models.outputs import Kind
 from deepscope.models.preprocessing import Preprocessing
-from deepscope.models.source import Entry, ModelSource, exists
-from deepscope.models.vision_model import Origin, VisionModel
+from deepscope.models.source import ModelSource, exists
+from deepscope.models.vision_model import VisionModel
 from deepscope.session import Session
-
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
 
 _FILE = "model.onnx"
 """The file in a folder, as optimum and `transfer export` call it."""
-_AT_ONCE = 32
-"""Images per pass: what ONNX Runtime needs of memory grows with it."""
-_MEMORY = 2**33
-_SIDE = 224
-"""Of images for a graph that takes any size and does not say which it was trained on."""
-_PLACE = re.compile(r"^(\d+ : [A-Z_]+ : )?(/onnxruntime_src/\S+ .*\)( const)? )?")
-"""At the start of ONNX Runtime's messages: a code, and a file and function of its source."""
 _BOUNDED: dict[str, Kind] = {"Softmax": "probabilities", "Sigmoid": "probabilities"}
 
 
@@ -50,10 +38,6 @@ class Onnx(ModelSource):
 
     rank: ClassVar[int] = -4
     patterns: ClassVar[tuple[str, ...]] = ("*.onnx", "*/model.onnx")
-
-    def entries(self, session: Session) -> Iterator[Entry]:
-        """None: such files lie where people put them."""
-        return iter(())
 
     def open(self, name: str, session: Session) -> VisionModel | None:
         """The model as a black box, or with gradients where the options ask for them."""
@@ -68,107 +52,13 @@ class Onnx(ModelSource):
             raise MissingExtraError("onnx", f"model {name!r}")
         file = read(path)
         network = OnnxNetwork(file)
+        if network.mixes:
+            session.note_once(f"{name} mixes", f"{name} {MIXES}")
         return _described(name, file, network, session)
 
 
 _WHOLE = ("model.json", "model.safetensors", "pytorch_model.bin")
 """Files of a folder that holds the same model with gradients and layers."""
-
-
-class OnnxNetwork(nn.Module):
-    """An ONNX graph as a module that computes outputs alone.
-
-    Args:
-        file: what was read.
-
-    Raises:
-        FileError: ONNX Runtime does not load or run it.
-    """
-
-    def __init__(self, file: OnnxFile) -> None:
-        super().__init__()
-        self.file, self.batch = file, file.batch
-        self._session = _loaded(file)
-        side = file.size or (_SIDE, _SIDE)
-        try:  # some graphs leave their batch open, and only run with the one they were traced with
-            self(torch.full((2, file.channels, *side), 0.5))
-        except ModelError:
-            if self.batch is not None:
-                raise
-            self.batch = 1
-            self(torch.full((1, file.channels, *side), 0.5))
-
-    def __deepcopy__(self, memo: object) -> OnnxNetwork:
-        """Itself: it has no state, and ONNX Runtime's cannot be copied."""
-        return self
-
-    def forward(self, inputs: Tensor) -> dict[str, Tensor]:
-        """Normalised (N, C, H, W) -> the outputs by name, without gradients."""
-        found: dict[str, list[Tensor]] = {}
-        size = self.batch or _AT_ONCE
-        for part in inputs.detach().cpu().split(size):
-            for name, values in self._run(part).items():
-                found.setdefault(name, []).append(values[: len(part)])
-        return {name: torch.cat(parts).to(inputs.device) for name, parts in found.items()}
-
-    def _run(self, part: Tensor) -> dict[str, Tensor]:
-        """The outputs for as many images as the graph takes; the last ones are repeated where there are fewer."""
-        missing = (self.batch or 0) - len(part)
-        if missing > 0:
-            part = torch.cat([part, part[-1:].expand(missing, -1, -1, -1)])
-        if self.file.layout == "NHWC":
-            part = part.permute(0, 2, 3, 1)
-        values = part.round().clamp(0, 255) if self.file.dtype == "uint8" else part
-        given = np.ascontiguousarray(values.numpy(), dtype=self.file.dtype)
-        try:
-            outputs = self._session.run(None, {self.file.input: given})
-        except Exception as error:  # ONNX Runtime's errors have no base class of their own
-            raise ModelError(
-                f"{self.file.path} cannot run on an input of shape {given.shape}: {_reason(error)}",
-                model=str(self.file.path),
-            ) from None
-        return {
-            name: torch.from_numpy(np.array(values, dtype=np.float32))
-            for name, values in zip(self.file.outputs, outputs)
-            if isinstance(values, np.ndarray)
-            and values.dtype.kind in "fiu"
-            and values.ndim
-            and len(values) == len(given)
-        }
-
-
-def _loaded(file: OnnxFile) -> InferenceSession:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.use_deterministic_compute = True
-    options.add_session_config_entry(
-        "session.model_external_initializers_file_folder_path", str(file.path.parent.resolve())
-    )
-    options.add_session_config_entry("session.use_env_allocators", "1")
-    _bound_memory()
-    try:
-        return onnxruntime.InferenceSession(
-            file.content, options, providers=["CPUExecutionProvider"], disabled_optimizers=_UNBOUNDED
-        )
-    except Exception as error:  # ONNX Runtime's errors have no base class of their own
-        raise FileError(f"{file.path} cannot be loaded by ONNX Runtime: {_reason(error)}", path=file.path) from None
-
-
-_UNBOUNDED = ["ConstantFolding"]
-"""Optimisations that run parts of a graph before it is used, up to version 1.23 outside the bound on memory."""
-
-
-@functools.cache
-def _bound_memory() -> None:
-    """Let all graphs of this process together take half of the memory at most: a small file can ask for any amount."""
-    import onnxruntime as ort
-
-    most = min(_MEMORY, psutil.virtual_memory().total // 2)
-    kind = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
-    ort.create_and_register_allocator(kind, ort.OrtArenaCfg({"max_mem": most, "arena_extend_strategy": 1}))
 
 
 def _described(name: str, file: OnnxFile, network: OnnxNetwork, session: Session) -> VisionModel:
@@ -223,7 +113,7 @@ def _head(file: OnnxFile, categories: tuple[str, ...]) -> Head:
 
 
 def _assumed(name: str, file: OnnxFile, session: Session) -> Preprocessing:
-    height, width = file.size or (_SIDE, _SIDE)
+    height, width = file.size or (SIDE, SIDE)
     resize, crop = (height * 256 // 224, height) if height == width else ((height, width), None)
     found = Preprocessing(resize, crop)
     text = "ImageNet's mean and deviation"
@@ -284,10 +174,3 @@ def _named(file: OnnxFile) -> tuple[str, ...]:
         if isinstance(found, (list, tuple)) and found and all(isinstance(one, str) for one in found):
             return tuple(cast("list[str]", found))
     return ()
-
-
-def _reason(error: Exception) -> str:
-    """ONNX Runtime's own words, without the places in its source."""
-    text = (str(error).splitlines() or [type(error).__name__])[0]
-    text = text.rpartition("Status Message: ")[2].rpartition("] : ")[2]
-    return _PLACE.sub("", text)[:300]

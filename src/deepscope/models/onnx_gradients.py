@@ -17,12 +17,12 @@ from deepscope.models.onnx_file import OnnxFile
 if TYPE_CHECKING:
     from onnx import GraphProto
 
-    from deepscope.models.onnx import OnnxNetwork
+    from deepscope.models.onnx_network import OnnxNetwork
 
 _TOLERANCE = 1e-4
 """Largest difference from ONNX Runtime's scores, relative to the largest of them where that is above 1."""
-_COUNT = 2
-"""Random inputs of each kind that both are compared on."""
+_COUNTS = (1, 3)
+"""Images per batch that both are compared on: some conversions are right for one number only."""
 
 
 class ConvertedNetwork(nn.Module):
@@ -70,7 +70,7 @@ def converted(network: OnnxNetwork, output: str, size: tuple[int, int]) -> nn.Mo
         with torch.random.fork_rng(devices=[]):  # layers draw weights before they are given their own
             made: nn.Module = ConvertedNetwork(_convert(file.path), file, output).eval().requires_grad_(False)
             if network.batch is not None:
-                made = FixedBatch(made, network.batch)
+                made = FixedBatch(made, network.batch, alone=network.alone)
             _require_parity(network, made, output, size)
     except (MemoryError, ModelError):
         raise
@@ -103,9 +103,9 @@ def _use_weights_directly(graph: GraphProto) -> None:
 def _require_parity(network: OnnxNetwork, made: nn.Module, output: str, size: tuple[int, int]) -> None:
     """Compare scores on random inputs, with gradients, as they will be used."""
     path, rng = network.file.path, torch.Generator().manual_seed(0)
-    shape = (_COUNT, network.file.channels, *size)
+    shapes = [(count, network.file.channels, *size) for count in _COUNTS]
     with torch.inference_mode(False), torch.enable_grad():
-        for inputs in (torch.randn(shape, generator=rng), torch.rand(shape, generator=rng)):
+        for inputs in (draw(shape, generator=rng) for shape in shapes for draw in (torch.randn, torch.rand)):
             wanted = network(inputs)[output].flatten(1)
             found = made(inputs.requires_grad_())
             if found.shape != wanted.shape:

@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from deepscope.models.stamps import stamp
+
 _ROOM = 2**26
 """Numbers of weights that are laid out, at most: 256 MB, and as much again for the backward pass."""
 _TOLERANCE = 1e-5
@@ -74,7 +76,7 @@ class Matrices:
 
     def __init__(self, least: int) -> None:
         self.least = least
-        self._known = WeakTensorKeyDictionary()  # weight -> its version, its matrix
+        self._known = WeakTensorKeyDictionary()  # weight -> its stamp, its matrix
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
         """`F.linear` of (..., in) with (out, in); None where PyTorch's own is as good, or has to do it."""
@@ -96,14 +98,14 @@ class Matrices:
         return matrix.of_pixels(x, bias) if pixels else matrix.times(x, bias)
 
     def _matrix(self, weight: Tensor) -> Matrix | None:
-        known = self._known.get(weight)
-        if known is not None and known[0] == weight._version:
+        known, now = self._known.get(weight), stamp(weight)
+        if known is not None and known[0] == now:
             return known[1]
         held = sum(other.numel() for other in self._known if other is not weight)
         if held + weight.numel() > _ROOM:
             return None
         found = Matrix(weight.detach().flatten(1))
-        self._known[weight] = weight._version, found
+        self._known[weight] = now, found
         return found
 
 

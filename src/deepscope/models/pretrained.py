@@ -17,8 +17,9 @@ from torch import nn
 from deepscope.errors import FileError, ModelError
 from deepscope.files import sha256
 from deepscope.models import architectures, imagenet, timm_labels
+from deepscope.models.origin import Origin
 from deepscope.models.source import Entry, ModelSource
-from deepscope.models.vision_model import Origin, VisionModel
+from deepscope.models.vision_model import VisionModel
 from deepscope.models.weights import checked
 from deepscope.session import Session
 

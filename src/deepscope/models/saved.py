@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,10 +17,11 @@ from deepscope.models import architectures, switched
 from deepscope.models.classifier import Backbone, BackboneOrigin, Classifier, Normalisation
 from deepscope.models.description import Description, described
 from deepscope.models.heads import Head
+from deepscope.models.origin import Origin
 from deepscope.models.preprocessing import Preprocessing
-from deepscope.models.source import Entry, ModelSource, exists
+from deepscope.models.source import ModelSource, exists
 from deepscope.models.stored import Format
-from deepscope.models.vision_model import Origin, VisionModel
+from deepscope.models.vision_model import VisionModel
 from deepscope.session import Session
 
 CLASSIFIER = Format("classifier", "model.json", "weights.safetensors", made_by="transfer fit")
@@ -34,10 +35,6 @@ class SavedFolder(ModelSource):
 
     rank: ClassVar[int] = -1
     patterns: ClassVar[tuple[str, ...]] = (f"*/{CLASSIFIER.description}",)
-
-    def entries(self, session: Session) -> Iterator[Entry]:
-        """None besides those in `weights/`: such folders lie where people put them."""
-        return iter(())
 
     def open(self, name: str, session: Session) -> VisionModel | None:
         """The classifier in the folder of that path."""

@@ -56,9 +56,9 @@ class ModelSource(Registered):
     patterns: ClassVar[tuple[str, ...]] = ()
     """Of the files in the home folder's `weights/` that are its models, or that are in folders which are."""
 
-    @abstractmethod
     def entries(self, session: Session) -> Iterator[Entry]:
-        """Every model this source can name."""
+        """Models that this source can name besides those in `weights/`; by default none, as for files of a person."""
+        return iter(())
 
     @abstractmethod
     def open(self, name: str, session: Session) -> VisionModel | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -12,9 +13,8 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
 from deepscope.models.identity import MODULE_FIELDS
+from deepscope.models.stamps import stamp
 
-_COMPARED = 16
-"""Numbers of each weight by which a change is noticed."""
 _GLOBAL_HOOKS = ("_global_forward_hooks", "_global_forward_pre_hooks")
 
 
@@ -34,7 +34,7 @@ class State:
 def state_of(network: nn.Module) -> State | str:
     """The network's state; in words why there is none, where somebody watches the layers or they draw numbers.
 
-    What is written through `weight.data` has no version: some numbers of every weight are compared as well.
+    What is written through `weight.data` raises no version: the numbers of every weight are compared as well (`stamp`).
     """
     modules = list(network.modules())
     watched = any(getattr(torch_module, name) for name in _GLOBAL_HOOKS)
@@ -78,27 +78,34 @@ def _definitions(kind: type[Any]) -> dict[str, Any]:
     return {name: value for name, value in vars(kind).items() if callable(value) or not name.startswith("__")}
 
 
-def _frozen(value: Any) -> Any:
-    """A copy of plain values and of what holds them; anything else by what it is."""
-    if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
-        return type(value), value
-    if isinstance(value, Tensor):
-        return _weight(value)
-    if isinstance(value, Mapping):
-        return {str(key): _frozen(inner) for key, inner in cast("Mapping[Any, Any]", value).items()}
-    if isinstance(value, (list, tuple)):
-        return tuple(_frozen(inner) for inner in cast("list[Any]", value))
-    return _Same(value)
+def _frozen(value: Any) -> tuple[Any, ...]:
+    """A copy of plain values and of what holds them, level by level; anything else by what it is.
+
+    What was met before is named by its number, so that a list that holds itself, or the same list many times, ends.
+    """
+    found: list[Any] = []
+    waiting = deque([value])
+    known: dict[int, tuple[int, Any]] = {}  # number and collection, which stays alive so that its id stays its own
+    while waiting:
+        value = waiting.popleft()
+        if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
+            found.append((type(value), value))
+        elif isinstance(value, Tensor):
+            found.append(_weight(value))
+        elif not isinstance(value, (Mapping, list, tuple)):
+            found.append(_Same(value))
+        elif id(value) in known:  # pyright: ignore[reportUnknownArgumentType]
+            found.append(known[id(value)][0])  # pyright: ignore[reportUnknownArgumentType]
+        else:
+            held = cast("Mapping[Any, Any] | list[Any] | tuple[Any, ...]", value)
+            known[id(held)] = len(known), held
+            names = tuple(map(str, held)) if isinstance(held, Mapping) else None
+            found.append((names, len(held)))
+            waiting.extend(held.values() if isinstance(held, Mapping) else held)
+    return tuple(found)
 
 
 def _weight(tensor: Tensor) -> Any:
     if tensor.is_inference() or tensor.layout != torch.strided:
-        return _Same(tensor), 0, b""
-    return tensor.data_ptr(), tensor._version, _some(tensor.detach())
-
-
-def _some(tensor: Tensor) -> bytes:
-    """A few of its numbers."""
-    count = len(tensor.untyped_storage()) // tensor.element_size() - tensor.storage_offset()
-    some = tensor.as_strided((min(_COMPARED, count),), (max(1, count // _COMPARED),))
-    return some.cpu().contiguous().view(torch.uint8).numpy().tobytes() if count else b""
+        return _Same(tensor)
+    return stamp(tensor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,9 +12,10 @@ from deepscope.errors import FileError
 from deepscope.files import sha256
 from deepscope.models import architectures, documents, hub, timm_labels
 from deepscope.models.options import MOST_CLASSES
+from deepscope.models.origin import Origin
 from deepscope.models.preprocessing import Preprocessing
-from deepscope.models.source import Entry, ModelSource, exists
-from deepscope.models.vision_model import Origin, VisionModel
+from deepscope.models.source import ModelSource, exists
+from deepscope.models.vision_model import VisionModel
 from deepscope.session import Session
 
 FOLDER, REPOSITORY = "local-dir:", "hf-hub:"
@@ -27,10 +28,6 @@ class TimmFolder(ModelSource):
     """A folder with timm's `config.json` and weights, by path or timm's names for such folders and repositories."""
 
     rank: ClassVar[int] = -2
-
-    def entries(self, session: Session) -> Iterator[Entry]:
-        """None: folders lie where people put them."""
-        return iter(())
 
     def open(self, name: str, session: Session) -> VisionModel | None:
         """The network with the folder's weights and timm's configuration of it."""

@@ -21,9 +21,10 @@ from deepscope.errors import FileError, MissingExtraError, ModelError
 from deepscope.files import sha256
 from deepscope.models import hub, image_processor
 from deepscope.models.heads import Head
+from deepscope.models.origin import Origin
 from deepscope.models.preprocessing import Preprocessing, from_levels, normalised
-from deepscope.models.source import Entry, ModelSource, exists
-from deepscope.models.vision_model import Origin, VisionModel
+from deepscope.models.source import ModelSource, exists
+from deepscope.models.vision_model import VisionModel
 from deepscope.models.weights import checked
 from deepscope.session import Session
 
@@ -43,10 +44,6 @@ class Transformers(ModelSource):
 
     rank: ClassVar[int] = -3
     patterns: ClassVar[tuple[str, ...]] = ("*/config.json",)
-
-    def entries(self, session: Session) -> Iterator[Entry]:
-        """None: folders lie where people put them, and the cache holds models of any kind."""
-        return iter(())
 
     def open(self, name: str, session: Session) -> VisionModel | None:
         """The classifier, by transformers' own code and from its own files alone."""

@@ -16,37 +16,20 @@ from deepscope import images
 from deepscope.errors import DataError, ModelError, unknown
 from deepscope.models.capabilities import LAYERS, Capabilities, require
 from deepscope.models.capture import capture
+from deepscope.models.classes import Classes
 from deepscope.models.heads import Head
 from deepscope.models.identity import network_sha256, weights_sha256
+from deepscope.models.origin import Origin
 from deepscope.models.outputs import Kind, Outputs
 from deepscope.models.preprocessing import Preprocessing, displayed, normalised
 from deepscope.models.weights import HALF
-from deepscope.names import Names, short
+from deepscope.names import short
 
 if TYPE_CHECKING:
     from deepscope.models.served import Served
 
 _LARGER = 32
 """Pixels by which an input is larger than usual that shows whether a network takes other sizes."""
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where weights come from.
-
-    Attributes:
-        source: in words: publication, release, what was converted.
-        sha256: of the weights file; empty where the weights came from Python.
-        licence: as the weights' publisher states it.
-        preprocessing: where that comes from, in words; empty where the weights bring it.
-        classes: where their names come from, in words; empty where the weights bring them.
-    """
-
-    source: str = ""
-    sha256: str = ""
-    licence: str = ""
-    preprocessing: str = ""
-    classes: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,24 +236,7 @@ class VisionModel:
             ModelError: several classes have it, or the number is too large.
         """
         self.require_classes()
-        if isinstance(text, int):
-            return self._numbered(text)
-        found = self._names.places(text)
-        if len(found) > 1:
-            numbers = " or ".join(str(index) for index in found)
-            raise ModelError(f"{self.name} has several classes named {text!r}: give the number instead, {numbers}")
-        if found:
-            return found[0]
-        if text in self.wnids:
-            return self.wnids.index(text)
-        if text.strip().isdecimal() and text.isascii():
-            return self._numbered(int(text))
-        raise unknown("class", text, self.categories, listing=f"`deepscope models classes {self.name}`")
-
-    def _numbered(self, index: int) -> int:
-        if not 0 <= index < len(self.categories):
-            raise ModelError(f"class {index} does not exist: {self.name} has classes 0 to {len(self.categories) - 1}")
-        return index
+        return self._classes.index(text)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -302,8 +268,8 @@ class VisionModel:
             )
 
     @cached_property
-    def _names(self) -> Names:
-        return Names(self.categories)
+    def _classes(self) -> Classes:
+        return Classes(self.name, self.categories, self.wnids)
 
     @cached_property
     def _mean(self) -> Tensor:

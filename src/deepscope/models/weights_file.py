@@ -19,9 +19,10 @@ from deepscope.errors import DeepscopeError, FileError, ModelError
 from deepscope.files import sha256
 from deepscope.models import architectures, documents, imagenet, switched
 from deepscope.models.heads import head_of
+from deepscope.models.origin import Origin
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.source import Entry, ModelSource, exists
-from deepscope.models.vision_model import Origin, VisionModel
+from deepscope.models.vision_model import VisionModel
 from deepscope.session import Session
 from deepscope.settings import number
 

@@ -17,8 +17,9 @@ from deepscope.models import timm_labels
 from deepscope.models.architectures import of_timm
 from deepscope.models.capabilities import Capabilities
 from deepscope.models.heads import BINARY, Thresholds, head_of
+from deepscope.models.origin import Origin
 from deepscope.models.preprocessing import Preprocessing
-from deepscope.models.vision_model import Origin, VisionModel
+from deepscope.models.vision_model import VisionModel
 
 
 class PixelFunction(nn.Module):

@@ -38,6 +38,7 @@ def present(fitted: FittedClassifier) -> Result:
                 "Accuracy",
             ),
             *map(saved_note, saved),
+            *_without_folds(fitted),
             *copies_note([split]),
             *evaluation_blocks(answers, calibration),
             shots_curve(fitted),
@@ -48,6 +49,18 @@ def present(fitted: FittedClassifier) -> Result:
         arrays={"probabilities": answers.probabilities.numpy(), "labels": answers.labels.numpy()},
         provenance=origin([*fitted.backbones.values(), *saved], fitted.data.paths, fitted.digests),
     )
+
+
+def _without_folds(fitted: FittedClassifier) -> list[Note]:
+    if not np.isnan(fitted.classifier.fitted_.validation):
+        return []
+    return [
+        Note(
+            "A class has a single training image, so there was no cross-validation: the head has its default "
+            "regularisation, and its confidences are not calibrated. Give every class at least two.",
+            "Not cross-validated",
+        )
+    ]
 
 
 def _losses(history: History) -> Curves:

@@ -44,7 +44,7 @@ class ActivationMaps(Study):
     filter, which is the same everywhere, is assigned to none.
 
     Attributes:
-        model: network whose first convolution is examined. Where VGG16's weights are missing, the bundled one is.
+        model: network whose first convolution is examined; the bundled one where VGG16's weights are missing.
         images: files to use instead of those of the figures.
     """
 

@@ -69,7 +69,7 @@ class PhotographArm:
 class AdaptationOfPhotographs(Study):
     """Adapt from clean photographs to noisy, blurred and low-contrast ones, with every method, on pretrained features.
 
-    The features are fixed; a linear bottleneck and classifier on them adapt. The target is
+    The features are fixed; a linear bottleneck and a classifier on top of them are adapted. The target is
     the same data after each corruption, its training images without labels, its test images to measure.
 
     Attributes:

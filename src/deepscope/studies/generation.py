@@ -26,7 +26,7 @@ _PLAIN, _CONDITIONAL, _CLUSTERS = "unconditional", "conditional", "clusters"
 class Generation(GenerationStudy):
     """DCGAN and conditional DCGAN on MNIST, and the quality of their images.
 
-    The discriminator has no normalisation and is regularised by R1, as `gan train` can be told;
+    The discriminator has no normalisation and is R1-regularised, an option of `gan train`;
     `generation-questions` trains with DCGAN's own settings.
 
     Every training and measurement is kept (in the output folder, else in the cache): the same command resumes an

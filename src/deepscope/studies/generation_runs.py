@@ -31,7 +31,7 @@ from deepscope.gans.grid import style_agreement
 from deepscope.gans.quality import Evaluator, draw, fit_evaluator, fitting_evaluator, novelty
 from deepscope.gans.style import slant
 from deepscope.kept import Arrays, digest, kept, training_folder
-from deepscope.models.vision_model import weights_sha256
+from deepscope.models.identity import weights_sha256
 from deepscope.session import Session
 from deepscope.studies.arms import Outcome, Trained, train_arms
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,17 +15,16 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from typing_extensions import Self
 
-from deepscope import images
 from deepscope.devices import computed_once
 from deepscope.errors import DataError
 from deepscope.inputs import Images
 from deepscope.inputs.examples import Examples, Source, items_of
-from deepscope.models import DEFAULT, Origin, VisionModel, held_device
-from deepscope.models.classifier import Classifier, NormalisationKind
-from deepscope.models.saved import BackboneOrigin, require_architectures, save
+from deepscope.models import DEFAULT, VisionModel, held_device
+from deepscope.models.classifier import NormalisationKind
 from deepscope.session import Session
 from deepscope.training import History
-from deepscope.transfer.fine_tuning import FineTuning, fine_tune, held_out
+from deepscope.transfer.fine_tuning import FineTuning
+from deepscope.transfer.fitted_model import FittedModel, OpenedFeatures, require_all
 from deepscope.transfer.fitting import FittedFeatures, fit_features
 from deepscope.transfer.heads import Head
 from deepscope.transfer.recipe import Feature, Recipe, given_models, open_models, recipe_of
@@ -184,30 +182,11 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             Diverged: a loss is no longer finite.
         """
         settings = self.fine_tuning or FineTuning()
-        kept = ~held_out(labels, seed=self._session.seed)
-        head, kind = Head.named(self.head), self.recipe_.normalisation
-        known, seed = [block[kept] for block in blocks], self._session.seed
-        fitted = computed_once(lambda: fit_features(known, labels[kept], head, kind, seed=seed))
-        tuned, history = fine_tune(
-            fitted.classifier(self.recipe_, self.models_).to(self._session.device),
-            self.recipe_.shared_pixels(self.models_),
-            [sources[row] for row in kept.nonzero().flatten().tolist()],
-            labels[kept],
-            settings,
-            self._session,
-            folder=folder,
-        )
-        networks = dict(zip([name for name, _ in self.recipe_.by_model()], tuned.backbones, strict=True))
+        head, features = Head.named(self.head), OpenedFeatures(self.recipe_, self.models_)
+        tuned = features.tune(sources, blocks, labels, head, settings, self._session, folder=folder)
         self._forget()
-        self.models_ = {
-            name: replace(model, network=networks[name].network, origin=Origin(f"{model.name}, fine-tuned"))
-            for name, model in self.models_.items()
-        }
-        self.fitted_ = fitted.tuned(tuned.head.cpu(), settings.epochs)  # features are kept on the CPU
-        if held := (~kept).nonzero().flatten().tolist():
-            scores = self.fitted_.scores(self._extracted([sources[row] for row in held]))
-            self.fitted_ = self.fitted_.calibrated(scores, labels[~kept])
-        return history
+        self.models_, self.fitted_ = tuned.models, tuned.fitted
+        return tuned.history
 
     def predict(self, X: Images) -> NDArray[Any]:
         """(N,) the class of each image. Raises DataError where an image cannot be read."""
@@ -240,14 +219,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             SettingError: the networks take images of different sizes.
         """
         check_is_fitted(self)
-        return VisionModel(
-            f"classifier on {self.recipe_}",
-            self._network().to(self._session.device),
-            self.recipe_.shared_pixels(self.models_),
-            tuple(str(name) for name in self.classes_),
-            aliases=self.recipe_.aliases(self.models_),
-            origin=Origin(self._about()),
-        )
+        return self._fitted_model.opened(self._session.device)
 
     def save(self, folder: str | Path) -> VisionModel:
         """Write the classifier as a folder, which is a model like any other, and open it.
@@ -258,14 +230,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             SettingError: the networks take images of different sizes.
         """
         check_is_fitted(self)
-        return save(
-            Path(folder),
-            self._network(),
-            self._origins(),
-            self.recipe_.shared_pixels(self.models_),
-            [str(name) for name in self.classes_],
-            source=self._about(),
-        )
+        return self._fitted_model.save(Path(folder))
 
     def require_savable(self) -> None:
         """After `open`: whether `save` could write the networks.
@@ -274,18 +239,12 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             ModelError: a network cannot be rebuilt by name.
             SettingError: the networks take images of different sizes.
         """
-        require_architectures(self._origins())
-        self.recipe_.shared_pixels(self.models_)
+        OpenedFeatures(self.recipe_, self.models_).require_savable()
 
-    def _network(self) -> Classifier:
-        return self.fitted_.classifier(self.recipe_, self.models_, images=self.digests_)
-
-    def _about(self) -> str:
-        return f"{self.head} on {self.recipe_}, {self.recipe_.normalisation}, {self.fitted_.head.setting}"
-
-    def _origins(self) -> list[BackboneOrigin]:
-        used = [self.models_[name] for name, _ in self.recipe_.by_model()]
-        return [BackboneOrigin(model.name, model.architecture, len(model.categories) or None) for model in used]
+    @property
+    def _fitted_model(self) -> FittedModel:
+        features, names = OpenedFeatures(self.recipe_, self.models_), tuple(str(name) for name in self.classes_)
+        return FittedModel(features, self.fitted_, names, self.digests_, self.head)
 
     @property
     def _session(self) -> Session:
@@ -298,15 +257,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         """(N, C) the head's own scores. Raises DataError where an image cannot be read."""
         check_is_fitted(self)
         given = items_of(X)
-        _require_all(given.skipped)
+        require_all(given.skipped)
         return self.fitted_.scores(self._extracted([item.source for item in given.items]))
 
     def _extracted(self, sources: Sequence[Source]) -> list[Tensor]:
-        found = extract_recipes([self.recipe_], self.models_, sources, self._session)
-        _require_all(found.skipped)
-        return found.blocks(self.recipe_)
-
-
-def _require_all(skipped: Sequence[images.Skipped]) -> None:
-    for first in skipped:
-        raise DataError(f"{first.path} cannot be used: {first.reason}")
+        return OpenedFeatures(self.recipe_, self.models_).extract(sources, self._session)

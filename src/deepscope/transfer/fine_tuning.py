@@ -23,7 +23,7 @@ from deepscope.errors import SettingError
 from deepscope.inputs.examples import Source
 from deepscope.models import Preprocessing
 from deepscope.models.classifier import Classifier
-from deepscope.models.vision_model import weights_sha256
+from deepscope.models.identity import weights_sha256
 from deepscope.session import Session
 from deepscope.training import History, Log, Moment, Shuffled, Update, cosine_decay, fit
 from deepscope.transfer.heads import folds_of

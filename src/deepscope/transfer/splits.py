@@ -83,7 +83,7 @@ def divide(
         if holdout.splits == 1 and data.test is not None:
             sides = np.flatnonzero(~data.test), np.flatnonzero(data.test)
         else:
-            sides = stratified(data.labels, len(data.classes), fraction, rng=session.rng("split", number))
+            sides = stratified(data.labels, data.classes, fraction, rng=session.rng("split", number))
         train, test = (np.array([place[row] for row in side.tolist() if row in place], np.int64) for side in sides)
         for side, rows in (("train on", train), ("test", test)):
             if empty := set(range(len(data.classes))) - set(labels[rows].tolist()):

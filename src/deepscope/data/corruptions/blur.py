@@ -20,7 +20,7 @@ class GaussianBlur(Corruption):
     """Gaussian blur.
 
     Attributes:
-        severity: 1 to 5: a deviation of 1 to 6 pixels.
+        severity: 1 to 5: a standard deviation of 1 to 6 pixels.
     """
 
     strengths: ClassVar[tuple[float, ...]] = (1, 2, 3, 4, 6)
@@ -55,7 +55,7 @@ class GlassBlur(Corruption):
     """Frosted glass: blurred, pixels displaced at random, blurred again.
 
     Attributes:
-        severity: 1 to 5: a deviation of 0.7 to 1.5 pixels, and one to three displacements of up to 1 to 4 pixels.
+        severity: 1 to 5: a standard deviation of 0.7 to 1.5 pixels, and one to three shifts of up to 1 to 4 pixels.
     """
 
     strengths: ClassVar[tuple[tuple[float, int, int], ...]] = (

@@ -14,10 +14,10 @@ from deepscope.data.corruptions.corruption import Corruption, as_image, as_pixel
 
 @dataclass(frozen=True)
 class GaussianNoise(Corruption):
-    """Gaussian noise of equal deviation in each pixel and channel, as in low light.
+    """Gaussian noise of equal variance in each pixel and channel, as in low light.
 
     Attributes:
-        severity: 1 to 5: a deviation of 0.08 to 0.38 of the range.
+        severity: 1 to 5: a standard deviation of 0.08 to 0.38 of the range.
     """
 
     strengths: ClassVar[tuple[float, ...]] = (0.08, 0.12, 0.18, 0.26, 0.38)
