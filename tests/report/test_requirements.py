@@ -60,6 +60,8 @@ def _accuracy(right: int, total: int) -> Outcome:
         (50, "accuracy/expected-calibration-error<=0.06", "pass"),
         (50, "accuracy/expected-calibration-error<=0.05", "warn"),
         (50, "accuracy/confidence>=9/10", "pass"),  # without an interval
+        (99, "accuracy>=90%", "pass"),
+        (89, "accuracy>=90%", "fail"),
     ],
 )
 def test_a_figure_and_its_interval_decide(right: int, text: str, verdict: Verdict) -> None:
@@ -107,15 +109,20 @@ def test_what_was_not_measured_is_not_passed() -> None:
     assert lenient.verdict == "warn"
 
 
-@pytest.mark.parametrize("text", ["accuracy", "accuracy>0.9", "accuracy>=", ">=0.9", "accuracy>=0.9>=0.8", ""])
+@pytest.mark.parametrize(
+    "text", ["accuracy", "accuracy>0.9", "accuracy>=", ">=0.9", "accuracy>=0.9>=0.8", "accuracy>=9 0%", ""]
+)
 def test_other_forms_are_refused(text: str) -> None:
     with pytest.raises(SettingError, match=r"require must look like accuracy>=0\.9"):
         parsed([text])
 
 
 def test_bounds_and_checks_that_do_not_exist_are_refused() -> None:
-    for text in ("accuracy>=most", "accuracy>=nan", "accuracy<=inf", "accuracy>=1/0"):
-        with pytest.raises(SettingError, match="require"):
+    for text in ("accuracy>=nan", "accuracy<=inf", "accuracy>=nan%"):
+        with pytest.raises(SettingError, match="require needs a finite number"):
+            parsed([text])
+    for text in ("accuracy>=most", "accuracy>=1/0", "accuracy>=0,9", "accuracy>=%", "accuracy>=90%%"):
+        with pytest.raises(SettingError, match=r"is not a number: write 0\.9 or 90%"):
             parsed([text])
     with pytest.raises(UnknownNameError, match="did you mean 'accuracy'"):
         parsed(["acuracy>=0.9"])
@@ -132,13 +139,21 @@ def test_a_file_of_requirements(tmp_path: Path) -> None:
     )
 
 
+def test_a_file_from_an_editor_of_windows(tmp_path: Path) -> None:
+    path = tmp_path / "ship.toml"
+    path.write_bytes(b'\xef\xbb\xbf[require]\r\naccuracy = ">=90%"\r\n')
+    assert read_requirements(path) == (Requirement("accuracy", ">=", 0.9),)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"accuracy = 3", "must hold the tables"),
         (b"[require]\naccuracy = 0.9", "needs a bound"),
         (b'[require]\naccuracy = ">0.9"', "needs a bound"),
-        (b'[require]\nacuracy = ">=0.9"', "did you mean"),
+        (b'[require]\nacuracy = ">=0.9"', r"ship\.toml: no check is named 'acuracy': did you mean"),
+        (b'[require]\naccuracy = ">=nan"', r"ship\.toml: require needs a finite number"),
+        (b'[require]\naccuracy = ">=0.9"\naccuracy = ">=0.8"', "not a TOML file"),
         (b"[require]", "requires nothing"),
         (b"", "requires nothing"),
         (b"[require", "not a TOML file"),

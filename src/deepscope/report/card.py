@@ -15,6 +15,7 @@ from deepscope.checks import Check
 from deepscope.errors import FileError
 from deepscope.files import atomic
 from deepscope.models import VisionModel
+from deepscope.names import short
 from deepscope.render.text import amount, share
 from deepscope.report.card_text import markdown
 from deepscope.report.keeping import Outcome
@@ -118,7 +119,7 @@ class ModelCard:
             classes=model.categories,
             head=model.head.kind,
             preprocessing=str(model.preprocessing),
-            data=Path(data).name,
+            data=short(data),
             images=next((one.data for one in origins if one.data), ""),
             measured=min((one.started for one in origins if one.started), default=""),
             versions=origins[0].versions if origins else {},

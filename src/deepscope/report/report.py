@@ -15,6 +15,7 @@ from deepscope.command import Budget, Command, Keeping, NotMet, PartFailed, Sect
 from deepscope.command.output import refuse_data
 from deepscope.errors import SettingError, unknown
 from deepscope.models import DEFAULT, VisionModel
+from deepscope.names import short
 from deepscope.render.text import duration
 from deepscope.report.card import ModelCard, refuse_foreign_card, verdict_blocks
 from deepscope.report.keeping import Outcome, Shelf
@@ -82,7 +83,7 @@ class Report(Command):
         if self.data is not None:  # refused now rather than in every section
             held = held_out(self.model or DEFAULT, self.data, session, self.labels)
             model, pace = held.model, Pace.of(held, session)
-            title, about = f"{model.title} on {Path(self.data).name}", model.identity
+            title, about = f"{model.title} on {short(self.data)}", model.identity
         folder = session.out or _FOLDER
         shelf = Shelf(folder / "studies", session, about)
         if self.list:
