@@ -20,7 +20,7 @@ from deepscope.render.text import amount, share
 from deepscope.report.card_text import markdown
 from deepscope.report.keeping import Outcome
 from deepscope.report.requirements import Assessed, Verdict
-from deepscope.results import Block, Column, Note, Result, Table
+from deepscope.results import Block, Cell, Column, Note, Result, Table
 from deepscope.statistics import Estimate
 
 _FILES = {"model-card.md": 'tags: ["deepscope"]', "model-card.json": '"generator": "deepscope"'}
@@ -269,8 +269,13 @@ def _tables(result: Result) -> list[Table]:
 
 
 def _rows(table: Table) -> list[dict[str, Any]]:
+    """The rows by column; what is not a finite number is None, as JSON has no word for it."""
     names = [column.name for column in table.columns]
-    return [dict(zip(names, row, strict=True)) for row in table.rows]
+    return [dict(zip(names, map(_finite, row), strict=True)) for row in table.rows]
+
+
+def _finite(value: Cell) -> Cell:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _ends(estimate: Estimate) -> dict[str, float | None]:
