@@ -230,6 +230,15 @@ def test_leaks_are_found(data: str, session: Session) -> None:
     assert "1 of them across the splits" in _notes(result, "verdict")[0].text
 
 
+def test_corrupt_images_are_among_those_that_are_counted(data: str, session: Session) -> None:
+    readable = round(Leaks(data).run(session).metrics["images"])
+    (Path(data) / "train" / "dots" / "broken.png").write_bytes(b"")
+    result = Leaks(data).run(session)
+    assert (result.metrics["images"], result.metrics["corrupt"]) == (readable, 1)
+    for text in (Leaks(data).headline(result).finding, _notes(result, "verdict")[0].text, result.title):
+        assert f"{readable + 1} images" in text
+
+
 @pytest.mark.usefixtures("tiny")
 def test_classes_that_the_model_does_not_have_are_left_out_and_said(data: str, session: Session) -> None:
     for part in ("train", "test"):
