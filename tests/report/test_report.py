@@ -292,6 +292,23 @@ def test_a_page_of_another_program_is_not_replaced(session: Session, studies: No
         Report(studies=("works",)).run(session)
 
 
+def test_a_file_in_the_place_of_the_sections_is_refused_before_anything_runs(session: Session, studies: None) -> None:
+    assert session.out is not None
+    session.out.mkdir()
+    (session.out / "studies").write_text("mine")
+    with pytest.raises(DeepscopeError, match=r"studies is not a folder, and holds the finished sections: move it away"):
+        Report(studies=("works",)).run(session)
+    assert not RAN and [path.name for path in session.out.iterdir()] == ["studies"]
+
+
+def test_a_file_in_the_place_of_a_section_is_left_alone(session: Session, studies: None) -> None:
+    assert session.out is not None
+    (session.out / "studies").mkdir(parents=True)
+    (session.out / "studies" / "works").write_text("mine")
+    assert Report(studies=("works",)).run(session).metrics["works/figure"] == 1.5
+    assert (session.out / "studies" / "works").read_text() == "mine"
+
+
 def test_a_page_that_cannot_be_written_loses_no_result(
     session: Session, monkeypatch: pytest.MonkeyPatch, studies: None
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,9 @@ from deepscope.errors import DeepscopeError, FileError, SettingError, UnknownNam
 from deepscope.models import Preprocessing, VisionModel, wrap
 from deepscope.report.card import ModelCard
 from deepscope.report.keeping import Outcome
+from deepscope.report.page import Page
 from deepscope.report.requirements import Assessed, Requirement, Verdict, assess, parsed, read_requirements
+from deepscope.report.running import State
 from deepscope.results import Column, Note, Provenance, Result, Table
 from deepscope.statistics import Estimate, mean, proportion
 
@@ -38,7 +41,9 @@ def _accuracy(right: int, total: int) -> Outcome:
         **Estimate(0.04, 0.02, 0.06).metrics("expected-calibration-error"),
         **Estimate(0.1, 0.08, 0.12).metrics("brier"),
     }
-    classes = Table((Column("class"), Column("recall", ".3f")), (("cat", 0.5), (HOSTILE, 1.0)), kind="classes")
+    classes = Table(
+        (Column("class"), Column("recall", ".3f")), (("cat", 0.5), (HOSTILE, 1.0), ("none", math.nan)), kind="classes"
+    )
     origin = Provenance(
         models={"mine": "0" * 64},
         data="100 images",
@@ -105,6 +110,8 @@ def test_what_was_not_measured_is_not_passed() -> None:
     assert "ValueError: no" in found[0].reason and "no images" in found[1].reason and "did not run" in found[2].reason
     (other,) = assess(parsed("accuracy/bier<=1"), [_accuracy(1, 2)])
     assert other.verdict == "fail" and "accuracy/brier" in other.reason
+    few = Outcome(Leaks("photos"), Result("Slices", blocks=(Note("5 images are too few.", "Slices", "verdict"),)))
+    assert assessed_one("leaks/x<=0", few).reason == "not measured: 5 images are too few."
     (lenient,) = assess([Requirement("robustness", ">=", 0.5, strict=False)], [])
     assert lenient.verdict == "warn"
 
@@ -191,7 +198,13 @@ def test_the_card_holds_what_was_measured_and_says_what_was_not(tmp_path: Path) 
     assert document["verdict"] == "warn"
     assert document["figures"][0]["value"] == 0.93
     assert document["per_class"][1] == {"class": HOSTILE, "recall": 1.0}
+    assert document["per_class"][2] == {"class": "none", "recall": None}, "JSON has no NaN"
     assert document["not_measured"][0] == {"check": "leaks", "reason": "no training images"}
+    page = Page("mine").html(State(tuple(outcomes), ""), card)
+    inside = page[page.index('id="model-card"') :].partition("</details>")[0]
+    anchors = set(re.findall(r'href="#([^"]+)"', inside))
+    assert anchors == {"accuracy", "leaks"}, "links lead to sections alone"
+    assert inside.count("<table>") == 2 and "<td>0.500</td>" in inside.replace(' class="number"', "")
     left_out = {one["check"]: one["reason"] for one in document["not_measured"][1:]}
     assert "models abstain" in left_out["abstention"] and "models calibrate" in left_out["calibration by a temperature"]
     assert document["model"]["preprocessing"].startswith("resize 8 (bilinear), crop 8 x 8, mean 0.485 0.456 0.406")

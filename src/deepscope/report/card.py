@@ -217,7 +217,7 @@ def verdict_blocks(card: ModelCard) -> tuple[Block, ...]:
     columns = ("required", "measured", "verdict", "why")
     rows = tuple((str(one.requirement), one.measured, one.verdict, one.reason) for one in card.requirements)
     return (
-        Note(f"{card.verdict} ({card.counted})", "Verdict", "verdict"),
+        Note(f"{card.counted}.", card.verdict or "", "verdict"),
         Table(tuple(Column(name) for name in columns), rows, title="Requirements"),
     )
 

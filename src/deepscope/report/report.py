@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from deepscope.checks.held_out import held_out
 from deepscope.checks.pace import Pace
 from deepscope.command import Budget, Command, Keeping, NotMet, PartFailed, Section
 from deepscope.command.output import refuse_data
-from deepscope.errors import SettingError, unknown
+from deepscope.errors import FileError, SettingError, unknown
 from deepscope.models import DEFAULT, VisionModel
 from deepscope.names import short
 from deepscope.render.text import duration
@@ -90,6 +91,9 @@ class Report(Command):
             return _listing(chosen, budget, shelf, pace)
         refuse_data(folder, self, session)
         refuse_foreign(folder / "index.html")
+        if os.path.lexists(shelf.folder) and not shelf.folder.is_dir():
+            text = f"{shelf.folder} is not a folder, and holds the finished sections: move it away, or name another one"
+            raise FileError(text, path=shelf.folder)
         if model is not None:
             refuse_foreign_card(folder)
         outcomes: Sequence[Outcome] = ()

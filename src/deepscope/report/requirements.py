@@ -14,6 +14,7 @@ from deepscope.checks import Check
 from deepscope.errors import FileError, SettingError, UnknownNameError, nearest, unknown
 from deepscope.render.text import amount
 from deepscope.report.keeping import Outcome
+from deepscope.results import Note
 from deepscope.settings import number
 from deepscope.statistics import Estimate
 
@@ -214,5 +215,7 @@ def _figure(requirement: Requirement, outcome: Outcome) -> Estimate | None:
 
 def _no_figure(requirement: Requirement, outcome: Outcome) -> str:
     known = [f"{requirement.check}/{name}" for name in outcome.result.metrics if not name.endswith(("/low", "/high"))]
-    near = nearest(requirement.figure, known) or known[:3]
-    return f"the check {requirement.check} has no figure {requirement.figure}: did you mean {', '.join(near)}?"
+    if near := nearest(requirement.figure, known) or known[:3]:
+        return f"the check {requirement.check} has no figure {requirement.figure}: did you mean {', '.join(near)}?"
+    said = (note.text for note in outcome.result.blocks if isinstance(note, Note))  # too few images, say
+    return f"not measured: {next(said, f'the check {requirement.check} has no figures here')}"
