@@ -80,7 +80,8 @@ class ModelCard:
         figures: in the order of the page.
         per_class: figures of each class; None where they were not measured.
         findings: of all checks that ran.
-        unmeasured: (check, reason) of checks that did not run, and (what, how to) of what no check measures.
+        unmeasured: (check, reason) of checks that did not run, (what, how to) of what no check measures, and checks
+            that were not asked for.
         requirements: what the owner asked for, compared with the figures.
     """
 
@@ -223,12 +224,14 @@ def verdict_blocks(card: ModelCard) -> tuple[Block, ...]:
 
 
 def _unmeasured(outcomes: Sequence[Outcome]) -> list[tuple[str, str]]:
-    """Checks that did not run, and why; and what the others leave out."""
+    """Checks that could not run, and why; what the others leave out; and checks that were not asked for, or not yet."""
     lacking = [(one.section.name, one.failure or one.missing) for one in outcomes if one.failure or one.missing]
     for one in outcomes:
         if isinstance(one.section, Check) and not one.failure and not one.missing:
             lacking += one.section.left_out(one.result).items()
-    return lacking
+    seen = {one.section.name for one in outcomes}
+    others = sorted((check.chapter, name) for name, check in Check.members().items() if name not in seen)
+    return lacking + [(name, "this audit did not run the check") for _, name in others]
 
 
 def _figures(outcome: Outcome) -> list[Figure]:
