@@ -26,6 +26,7 @@ from deepscope.commands import classify
 from deepscope.commands.transfer_fit import TransferFit
 from deepscope.data.corruptions import Corruption
 from deepscope.errors import DeepscopeError
+from deepscope.inputs.examples import Examples
 from deepscope.report import Report
 from deepscope.results import Block, Heatmap, ImageGrid, Note, Result, Table
 from deepscope.session import Session
@@ -311,3 +312,10 @@ def test_a_model_without_images_is_refused(session: Session) -> None:
 def test_the_list_names_every_check(data: str, session: Session) -> None:
     listed = Report(data=data, list=True).run(session)
     assert listed.metrics["studies"] == len(Check.members()) == 11
+
+
+@pytest.mark.usefixtures("tiny")
+def test_the_current_folder_is_named_in_titles(data: str, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(data)
+    assert Examples.of(".", session).name == Path(data).name
+    assert Leaks(".").run(session).title.startswith(f"Audit of {Path(data).name}: ")

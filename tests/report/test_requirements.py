@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepscope.checks.accuracy import Accuracy
+from deepscope.checks.labels import Labels
 from deepscope.checks.leaks import Leaks
+from deepscope.checks.slices import Slices
 from deepscope.errors import DeepscopeError, FileError, SettingError, UnknownNameError
 from deepscope.models import Preprocessing, VisionModel, wrap
 from deepscope.report.card import ModelCard
@@ -214,6 +216,18 @@ def test_the_card_holds_what_was_measured_and_says_what_was_not(tmp_path: Path) 
     published = PublishedCard(text)
     (result,) = (one for one in vars(published.data)["eval_results"] if one.metric_type == "accuracy")
     assert result.metric_value == 0.93 and result.dataset_name == "photos"
+
+
+def test_what_a_check_could_not_decide_is_listed_as_not_measured() -> None:
+    found = [
+        Outcome(Slices("photos"), Result("Slices", blocks=(Note("5 images are too few.", "Slices", "verdict"),))),
+        Outcome(Labels("photos"), Result("Labels", metrics={"suspects": 3.0})),
+    ]
+    names = [name for name, _ in ModelCard.of(_model(), "my/photos", found).unmeasured]
+    assert names[:2] == ["slices", "share of wrong labels"]
+    metrics = {"slices/confirmed": 0.0, **Estimate(0.1, 0.0, 0.2).metrics("wrong-labels")}
+    assert Slices("photos").left_out(Result("", metrics=metrics)) == {}
+    assert Labels("photos").left_out(Result("", metrics=metrics)) == {}
 
 
 def test_names_beyond_ascii_reach_the_metadata_as_they_are() -> None:
