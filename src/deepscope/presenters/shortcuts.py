@@ -69,7 +69,9 @@ def _figures(found: Shortcuts) -> list[Block]:
 
 def _cell(found: Shortcuts, row: int, measured: int) -> Picture:
     pixels = found.pictures.get(row)
-    name = f"{found.paths[row].name}: {NAMES[measured]} {found.values[row, measured]:.3g}"
+    value = float(found.values[row, measured])
+    said = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    name = f"{found.paths[row].name}: {NAMES[measured]} {said}"
     return missing(caption=name) if pixels is None else picture(pixels, caption=name)
 
 
