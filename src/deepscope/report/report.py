@@ -104,7 +104,12 @@ class Report(Command):
                 done = state.running is None
                 card = ModelCard.of(model, str(self.data), outcomes, assess(required, outcomes) if done else ())
             with keeping:
-                write(folder / "index.html", page.html(state, card))
+                try:
+                    write(folder / "index.html", page.html(state, card))
+                except KeyboardInterrupt:  # while it was drawn, which takes seconds: it must not say that it runs
+                    if state.running:
+                        write(folder / "index.html", page.html(replace(state, stopped=True), card))
+                    raise
                 if card is not None:
                     card.save(folder)
         if not keeping.failure:
