@@ -90,7 +90,7 @@ def load_pair(corruption: str, severity: int, session: Session, *, development: 
     classes = len(data.classes)
     if not development:
         return Pair(clean[0], clean[1], damaged[0], damaged[1], classes)
-    divided = stratified(clean[0].labels.numpy(), classes, _HELD_OUT, rng=session.rng("development"))
+    divided = stratified(clean[0].labels.numpy(), data.classes, _HELD_OUT, rng=session.rng("development"))
     sides = [Labelled(each.inputs[rows], each.labels[rows]) for each in (clean[0], damaged[0]) for rows in divided]
     return Pair(sides[0], sides[1], sides[2], sides[3], classes)
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import unicodedata
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +32,12 @@ def test_unicode_composition_is_told_from_case() -> None:
 def test_a_path_is_shortened_and_a_name_is_not() -> None:
     names = ["/tmp/models/mine", "models/mine.pt", "mine", "hf:google/vit-base", "timm:resnet18", "/"]
     assert [short(name) for name in names] == ["mine", "mine.pt", "mine", "hf:google/vit-base", "timm:resnet18", "/"]
+
+
+def test_the_current_folder_is_called_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "holiday" / "test").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "holiday")
+    assert [short(name) for name in (".", "./", "test/..", "..")] == ["holiday"] * 3 + [tmp_path.name]
 
 
 def test_two_names_never_share_a_place() -> None:

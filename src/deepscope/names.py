@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 _BEYOND = "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
 _UNSAFE = re.compile(
@@ -108,8 +109,14 @@ def visible(text: str) -> str:
 
 
 def short(name: str) -> str:
-    """The last part of a path, for titles: `/tmp/models/mine` -> `mine`. `hf:google/vit` is no path and stays."""
-    return name if ":" in name.partition("/")[0] else PurePath(name).name or name
+    """The last part of a path, for titles: `/tmp/models/mine` -> `mine`. `hf:google/vit` is no path and stays.
+
+    `.` and `..` have the names of the folders that they stand for.
+    """
+    if ":" in name.partition("/")[0]:
+        return name
+    last = PurePath(name).name
+    return last if last not in ("", "..") else Path(os.path.abspath(name)).name or name  # noqa: PTH100 (no links)
 
 
 def distinct(names: Iterable[str]) -> list[str]:

@@ -26,6 +26,7 @@ from deepscope.commands import classify
 from deepscope.commands.transfer_fit import TransferFit
 from deepscope.data.corruptions import Corruption
 from deepscope.errors import DeepscopeError
+from deepscope.inputs.examples import Examples
 from deepscope.report import Report
 from deepscope.results import Block, Heatmap, ImageGrid, Note, Result, Table
 from deepscope.session import Session
@@ -230,6 +231,15 @@ def test_leaks_are_found(data: str, session: Session) -> None:
     assert "1 of them across the splits" in _notes(result, "verdict")[0].text
 
 
+def test_corrupt_images_are_among_those_that_are_counted(data: str, session: Session) -> None:
+    readable = round(Leaks(data).run(session).metrics["images"])
+    (Path(data) / "train" / "dots" / "broken.png").write_bytes(b"")
+    result = Leaks(data).run(session)
+    assert (result.metrics["images"], result.metrics["corrupt"]) == (readable, 1)
+    for text in (Leaks(data).headline(result).finding, _notes(result, "verdict")[0].text, result.title):
+        assert f"{readable + 1} images" in text
+
+
 @pytest.mark.usefixtures("tiny")
 def test_classes_that_the_model_does_not_have_are_left_out_and_said(data: str, session: Session) -> None:
     for part in ("train", "test"):
@@ -302,3 +312,10 @@ def test_a_model_without_images_is_refused(session: Session) -> None:
 def test_the_list_names_every_check(data: str, session: Session) -> None:
     listed = Report(data=data, list=True).run(session)
     assert listed.metrics["studies"] == len(Check.members()) == 11
+
+
+@pytest.mark.usefixtures("tiny")
+def test_the_current_folder_is_named_in_titles(data: str, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(data)
+    assert Examples.of(".", session).name == Path(data).name
+    assert Leaks(".").run(session).title.startswith(f"Audit of {Path(data).name}: ")

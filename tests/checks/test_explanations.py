@@ -18,7 +18,7 @@ from deepscope.inputs import read_photos
 from deepscope.models import VisionModel
 from deepscope.models.capabilities import Capabilities
 from deepscope.models.heads import Head
-from deepscope.results import Heatmap, ImageGrid, Note, Table
+from deepscope.results import Heatmap, ImageGrid, Note, Result, Table
 from deepscope.session import Session
 from networks import tiny_model
 from painted import CLASSES, paint_folder
@@ -173,3 +173,10 @@ def test_of_several_labels_the_predicted_one_alone_is_explained(session: Session
     assert grid.title == "Where the prediction is wrong" and grid.caption == "Maps of the predicted class."
     for row in grid.rows:
         assert isinstance(row[1], Heatmap) and row[1].values.max() > 0
+
+
+def test_a_kept_result_is_told_like_a_fresh_one() -> None:
+    metrics = {"better-than-random/saliency": 1.0, "better-than-random/grad-cam": 1.0, "better-than-random/lime": 0.0}
+    found = [Result("", metrics=metrics), Result("", metrics=dict(sorted(metrics.items())))]
+    fresh, kept = (Explanations("photos").headline(one) for one in found)
+    assert fresh == kept and "Better than random maps: grad-cam, saliency." in fresh.finding

@@ -105,6 +105,8 @@ def test_robustness_is_that_of_the_most_frequent_label(listed: Path, several: Vi
     (note,) = (block for block in result.blocks if isinstance(block, Note) and block.title == "One label")
     text = (listed / "labels.csv").read_text()
     assert repr(max(COLOURS, key=text.count)) in note.text
+    headline = check.headline(result)
+    assert headline.finding.startswith(note.text) and headline.label.endswith("of one label")
     label = COLOURS.index(max(COLOURS, key=text.count))
     means = np.array([float(TAKEN(listed / f"{row:02d}.png")[label].mean()) for row in range(30)])
     shown = np.array([COLOURS[label] in line.partition(",")[2] for line in text.splitlines()[1:]])

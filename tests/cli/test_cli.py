@@ -90,6 +90,13 @@ def test_wrong_input_is_one_line_and_status_2(words: list[str], said: str, capsy
     assert said.casefold() in err.casefold()
 
 
+def test_a_refused_command_leaves_no_empty_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "there").mkdir()
+    for out in ("new/folder", "there/new", "there"):
+        assert run(["classify", str(tmp_path / "none.jpg"), "--out", str(tmp_path / out)]) == 2, capsys.readouterr().err
+    assert list(tmp_path.rglob("*")) == [tmp_path / "there"], "and one that was there before stays"
+
+
 def test_bad_images_are_skipped_and_listed_and_rows_stay_aligned(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,7 +154,7 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path) -> None:
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert "deepscope: stopped; finished files are kept" in err
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists(), "nothing was written to it"
 
 
 @pytest.mark.parametrize("place", ["app", "spelled", "_execute"])

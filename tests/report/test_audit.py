@@ -145,3 +145,25 @@ def test_requirements_from_python(pictures: Path, tmp_path: Path) -> None:
     assert "Passed with warnings" in found.page()
     with pytest.raises(DeepscopeError, match="did you mean"):
         deepscope.audit(model, pictures, require="acuracy>=0.9", session=session)
+
+
+class _OutsidePyTorch(torch.nn.Module):
+    """A module without gradients, which nothing tells before it runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = _network()
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(self.inner(pixels.detach()).detach().numpy().copy())
+
+
+def test_a_module_that_leaves_pytorch_is_no_failure(pictures: Path, tmp_path: Path) -> None:
+    model = deepscope.wrap(_OutsidePyTorch(), ["dark", "bright"], preprocessing=deepscope.Preprocessing(32, 32))
+    checks = ["accuracy", "class-images", "labels", "image-map"]
+    found = deepscope.audit(model, pictures, checks=checks, session=Session(cache=tmp_path / "cache", quiet=True))
+    lacking = {outcome.section.name: outcome.missing for outcome in found.outcomes if outcome.missing}
+    assert not any(outcome.failure for outcome in found.outcomes)
+    assert "no gradient with respect to the pixels" in lacking.pop("class-images")
+    assert lacking.keys() == {"labels", "image-map"}
+    assert all("its forward pass leaves PyTorch" in why for why in lacking.values())

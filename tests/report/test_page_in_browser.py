@@ -167,6 +167,11 @@ def test_nothing_moves_by_itself(visit: Visit) -> None:
     assert visit.evaluate(counts) == before == ["3 / 3", "7 / 7"]
 
 
+def test_numbers_stay_in_the_columns_of_their_tables(visit: Visit) -> None:
+    shown = visit.evaluate("[...document.querySelectorAll('td.number')].map((one) => getComputedStyle(one).display)")
+    assert set(shown) == {"table-cell"}
+
+
 def test_tables_sort(visit: Visit) -> None:
     table = visit.page.locator("table", has_text="squeezenet1_0").first
     heading = table.locator("th button").nth(1)

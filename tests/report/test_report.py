@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import Phase, given, settings
@@ -17,7 +18,7 @@ from deepscope.errors import DeepscopeError
 from deepscope.report import Report
 from deepscope.report.explorer import explored
 from deepscope.report.keeping import Outcome, Shelf
-from deepscope.report.page import page
+from deepscope.report.page import Page, page
 from deepscope.results import Note, Result
 from deepscope.session import Session
 from deepscope.studies import Study
@@ -290,6 +291,40 @@ def test_a_page_of_another_program_is_not_replaced(session: Session, studies: No
     (session.out / "index.html").unlink()
     for _ in range(2):  # its own page is replaced
         Report(studies=("works",)).run(session)
+
+
+def test_a_file_in_the_place_of_the_sections_is_refused_before_anything_runs(session: Session, studies: None) -> None:
+    assert session.out is not None
+    session.out.mkdir()
+    (session.out / "studies").write_text("mine")
+    with pytest.raises(DeepscopeError, match=r"studies is not a folder, and holds the finished sections: move it away"):
+        Report(studies=("works",)).run(session)
+    assert not RAN and [path.name for path in session.out.iterdir()] == ["studies"]
+
+
+def test_a_file_in_the_place_of_a_section_is_left_alone(session: Session, studies: None) -> None:
+    assert session.out is not None
+    (session.out / "studies").mkdir(parents=True)
+    (session.out / "studies" / "works").write_text("mine")
+    assert Report(studies=("works",)).run(session).metrics["works/figure"] == 1.5
+    assert (session.out / "studies" / "works").read_text() == "mine"
+
+
+def test_ctrl_c_while_the_page_is_drawn_is_said_on_it(
+    session: Session, monkeypatch: pytest.MonkeyPatch, studies: None
+) -> None:
+    drawn, stops = Page.html, iter([True])
+
+    def interrupted(*arguments: Any) -> str:
+        if next(stops, False):
+            raise KeyboardInterrupt
+        return drawn(*arguments)
+
+    monkeypatch.setattr("deepscope.report.page.Page.html", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Report(studies=("works",)).run(session)
+    assert session.out is not None and not RAN
+    assert "Interrupted in works." in (session.out / "index.html").read_text()
 
 
 def test_a_page_that_cannot_be_written_loses_no_result(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepscope.checks.accuracy import Accuracy
+from deepscope.checks.labels import Labels
 from deepscope.checks.leaks import Leaks
+from deepscope.checks.slices import Slices
 from deepscope.errors import DeepscopeError, FileError, SettingError, UnknownNameError
 from deepscope.models import Preprocessing, VisionModel, wrap
 from deepscope.report.card import ModelCard
 from deepscope.report.keeping import Outcome
+from deepscope.report.page import Page
 from deepscope.report.requirements import Assessed, Requirement, Verdict, assess, parsed, read_requirements
+from deepscope.report.running import State
 from deepscope.results import Column, Note, Provenance, Result, Table
 from deepscope.statistics import Estimate, mean, proportion
 
@@ -38,7 +43,9 @@ def _accuracy(right: int, total: int) -> Outcome:
         **Estimate(0.04, 0.02, 0.06).metrics("expected-calibration-error"),
         **Estimate(0.1, 0.08, 0.12).metrics("brier"),
     }
-    classes = Table((Column("class"), Column("recall", ".3f")), (("cat", 0.5), (HOSTILE, 1.0)), kind="classes")
+    classes = Table(
+        (Column("class"), Column("recall", ".3f")), (("cat", 0.5), (HOSTILE, 1.0), ("none", math.nan)), kind="classes"
+    )
     origin = Provenance(
         models={"mine": "0" * 64},
         data="100 images",
@@ -60,6 +67,8 @@ def _accuracy(right: int, total: int) -> Outcome:
         (50, "accuracy/expected-calibration-error<=0.06", "pass"),
         (50, "accuracy/expected-calibration-error<=0.05", "warn"),
         (50, "accuracy/confidence>=9/10", "pass"),  # without an interval
+        (99, "accuracy>=90%", "pass"),
+        (89, "accuracy>=90%", "fail"),
     ],
 )
 def test_a_figure_and_its_interval_decide(right: int, text: str, verdict: Verdict) -> None:
@@ -103,19 +112,26 @@ def test_what_was_not_measured_is_not_passed() -> None:
     assert "ValueError: no" in found[0].reason and "no images" in found[1].reason and "did not run" in found[2].reason
     (other,) = assess(parsed("accuracy/bier<=1"), [_accuracy(1, 2)])
     assert other.verdict == "fail" and "accuracy/brier" in other.reason
+    few = Outcome(Leaks("photos"), Result("Slices", blocks=(Note("5 images are too few.", "Slices", "verdict"),)))
+    assert assessed_one("leaks/x<=0", few).reason == "not measured: 5 images are too few."
     (lenient,) = assess([Requirement("robustness", ">=", 0.5, strict=False)], [])
     assert lenient.verdict == "warn"
 
 
-@pytest.mark.parametrize("text", ["accuracy", "accuracy>0.9", "accuracy>=", ">=0.9", "accuracy>=0.9>=0.8", ""])
+@pytest.mark.parametrize(
+    "text", ["accuracy", "accuracy>0.9", "accuracy>=", ">=0.9", "accuracy>=0.9>=0.8", "accuracy>=9 0%", ""]
+)
 def test_other_forms_are_refused(text: str) -> None:
     with pytest.raises(SettingError, match=r"require must look like accuracy>=0\.9"):
         parsed([text])
 
 
 def test_bounds_and_checks_that_do_not_exist_are_refused() -> None:
-    for text in ("accuracy>=most", "accuracy>=nan", "accuracy<=inf", "accuracy>=1/0"):
-        with pytest.raises(SettingError, match="require"):
+    for text in ("accuracy>=nan", "accuracy<=inf", "accuracy>=nan%"):
+        with pytest.raises(SettingError, match="require needs a finite number"):
+            parsed([text])
+    for text in ("accuracy>=most", "accuracy>=1/0", "accuracy>=0,9", "accuracy>=%", "accuracy>=90%%"):
+        with pytest.raises(SettingError, match=r"is not a number: write 0\.9 or 90%"):
             parsed([text])
     with pytest.raises(UnknownNameError, match="did you mean 'accuracy'"):
         parsed(["acuracy>=0.9"])
@@ -132,13 +148,21 @@ def test_a_file_of_requirements(tmp_path: Path) -> None:
     )
 
 
+def test_a_file_from_an_editor_of_windows(tmp_path: Path) -> None:
+    path = tmp_path / "ship.toml"
+    path.write_bytes(b'\xef\xbb\xbf[require]\r\naccuracy = ">=90%"\r\n')
+    assert read_requirements(path) == (Requirement("accuracy", ">=", 0.9),)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"accuracy = 3", "must hold the tables"),
         (b"[require]\naccuracy = 0.9", "needs a bound"),
         (b'[require]\naccuracy = ">0.9"', "needs a bound"),
-        (b'[require]\nacuracy = ">=0.9"', "did you mean"),
+        (b'[require]\nacuracy = ">=0.9"', r"ship\.toml: no check is named 'acuracy': did you mean"),
+        (b'[require]\naccuracy = ">=nan"', r"ship\.toml: require needs a finite number"),
+        (b'[require]\naccuracy = ">=0.9"\naccuracy = ">=0.8"', "not a TOML file"),
         (b"[require]", "requires nothing"),
         (b"", "requires nothing"),
         (b"[require", "not a TOML file"),
@@ -176,7 +200,13 @@ def test_the_card_holds_what_was_measured_and_says_what_was_not(tmp_path: Path) 
     assert document["verdict"] == "warn"
     assert document["figures"][0]["value"] == 0.93
     assert document["per_class"][1] == {"class": HOSTILE, "recall": 1.0}
+    assert document["per_class"][2] == {"class": "none", "recall": None}, "JSON has no NaN"
     assert document["not_measured"][0] == {"check": "leaks", "reason": "no training images"}
+    page = Page("mine").html(State(tuple(outcomes), ""), card)
+    inside = page[page.index('id="model-card"') :].partition("</details>")[0]
+    anchors = set(re.findall(r'href="#([^"]+)"', inside))
+    assert anchors == {"accuracy", "leaks"}, "links lead to sections alone"
+    assert inside.count("<table>") == 2 and "<td>0.500</td>" in inside.replace(' class="number"', "")
     left_out = {one["check"]: one["reason"] for one in document["not_measured"][1:]}
     assert "models abstain" in left_out["abstention"] and "models calibrate" in left_out["calibration by a temperature"]
     assert document["model"]["preprocessing"].startswith("resize 8 (bilinear), crop 8 x 8, mean 0.485 0.456 0.406")
@@ -186,6 +216,18 @@ def test_the_card_holds_what_was_measured_and_says_what_was_not(tmp_path: Path) 
     published = PublishedCard(text)
     (result,) = (one for one in vars(published.data)["eval_results"] if one.metric_type == "accuracy")
     assert result.metric_value == 0.93 and result.dataset_name == "photos"
+
+
+def test_what_a_check_could_not_decide_is_listed_as_not_measured() -> None:
+    found = [
+        Outcome(Slices("photos"), Result("Slices", blocks=(Note("5 images are too few.", "Slices", "verdict"),))),
+        Outcome(Labels("photos"), Result("Labels", metrics={"suspects": 3.0})),
+    ]
+    names = [name for name, _ in ModelCard.of(_model(), "my/photos", found).unmeasured]
+    assert names[:2] == ["slices", "share of wrong labels"]
+    metrics = {"slices/confirmed": 0.0, **Estimate(0.1, 0.0, 0.2).metrics("wrong-labels")}
+    assert Slices("photos").left_out(Result("", metrics=metrics)) == {}
+    assert Labels("photos").left_out(Result("", metrics=metrics)) == {}
 
 
 def test_names_beyond_ascii_reach_the_metadata_as_they_are() -> None:
@@ -199,5 +241,7 @@ def test_nothing_is_shown_that_was_not_measured() -> None:
     found = Outcome(Leaks("photos"), Result("Leaks", metrics={"images": 2}, blocks=(note,)), failure="it broke")
     card = ModelCard.of(_model(), "my/photos", [found])
     assert card.figures == () and card.findings == () and card.per_class is None and card.verdict is None
-    assert card.unmeasured == (("leaks", "it broke"),)
+    others = {"accuracy", "corruptions", "labels", "robustness", "slices"}
+    assert card.unmeasured[0] == ("leaks", "it broke")
+    assert others <= {name for name, why in card.unmeasured if why == "this audit did not run the check"}
     assert "Verdict" not in card.markdown()

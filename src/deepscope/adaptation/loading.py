@@ -21,7 +21,7 @@ from deepscope.features import Features, class_layer_input, extract
 from deepscope.inputs import Images, nothing_readable
 from deepscope.inputs.examples import Examples, Source, items_of
 from deepscope.models import DEFAULT, VisionModel, held_device, load_model
-from deepscope.names import Names
+from deepscope.names import Names, short
 from deepscope.session import Session
 
 DomainData: TypeAlias = "str | Path | ClassFolders | DigitSplit | Photographs | Examples | Images"
@@ -85,7 +85,7 @@ def called(data: DomainData) -> str:
     if isinstance(data, (str, Path)):
         return str(data)
     if isinstance(data, ClassFolders):
-        return data.root.name
+        return short(str(data.root))
     return data.name if isinstance(data, Examples) else "digits" if isinstance(data, DigitSplit) else "images"
 
 

@@ -9,6 +9,8 @@ from typing import Protocol, TypeAlias
 import torch
 from torch import Tensor
 
+from deepscope.errors import UnsupportedError
+
 Memory: TypeAlias = "tuple[Tensor, ...]"
 """The memory of an update rule from step to step: tensors (n, ...), one row per point."""
 
@@ -98,6 +100,9 @@ def ascend(
         left = len(rows) if all_active or step == steps else int(active.sum())
         if step == steps or not left:
             return
+        if not scores.requires_grad:
+            text = "the scores have no gradient with respect to the pixels: the network computes outside PyTorch"
+            raise UnsupportedError(f"{text}, or without gradients", what="gradients")
         (gradient,) = torch.autograd.grad(scores, points, active.to(scores))
         del scores, outputs  # the graph is freed before the next one grows
         if left < len(rows):

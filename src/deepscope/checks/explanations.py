@@ -207,7 +207,7 @@ def _verdict(metrics: Mapping[str, float]) -> str:
     if not parts:
         parts = ["There are too few images to choose a method on half of them."]
     for text, wanted in (("Better than random maps", True), ("Not measurably better than random maps", False)):
-        if names := [name for name, value in better.items() if bool(value) == wanted]:
+        if names := sorted(name for name, value in better.items() if bool(value) == wanted):  # kept results are sorted
             parts.append(f"{text}: {', '.join(names)}.")
     return " ".join(parts)
 

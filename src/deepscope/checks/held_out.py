@@ -24,6 +24,9 @@ from deepscope.results import Block, Note
 from deepscope.session import Session
 from deepscope.transfer.splits import Holdout, divide
 
+ONE = "One label"
+"""Title of the note that says which label of several a check is about."""
+
 
 @dataclass(frozen=True)
 class HeldOut:
@@ -131,7 +134,7 @@ def of_one_label(held: HeldOut) -> HeldOut:
     label = min(counts, key=lambda one: (-counts[one], one))
     answers = tuple(frozenset({int(label in shown)}) for shown in held.answers)
     text = f"The label {model.categories[label]!r}, which most images show: whether it is above its threshold."
-    notes = (Note(text, "One label"), *held.notes)
+    notes = (Note(text, ONE), *held.notes)
     return HeldOut(model.for_label(label), held.images, answers, notes)
 
 

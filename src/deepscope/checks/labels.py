@@ -80,6 +80,12 @@ class Labels(Check):
             )
         )
 
+    def left_out(self, result: Result) -> Mapping[str, str]:
+        """The share of wrong labels, where the features do not tell wrong labels from right ones."""
+        if "wrong-labels" in result.metrics:
+            return {}
+        return {"share of wrong labels": "in a trial, these features did not tell wrong labels from right ones"}
+
     def _in_parts(self, session: Session) -> Result:
         """The same on features in Parquet files, of which memory holds a block at a time."""
         job, folders = FeaturesJob(self.model), folders_of(self.data, session)

@@ -52,7 +52,7 @@ class Leaks(Check):
         result = present(found)
         count = {name: round(value) for name, value in result.metrics.items()}
         text = (
-            f"{count['images']} images: {count['corrupt']} corrupt; {count['duplicates/exact']} exact copies, "
+            f"{_all(result)} images: {count['corrupt']} corrupt; {count['duplicates/exact']} exact copies, "
             f"{count['duplicates/exact-across-splits']} of them across the splits and "
             f"{count['duplicates/exact-across-classes']} across classes; {count['duplicates/near']} near-copies, "
             f"{count['duplicates/near-across-splits']} across the splits."
@@ -70,10 +70,10 @@ class Leaks(Check):
         names = ("corrupt", "duplicates/exact", "duplicates/near", "duplicates/exact-across-splits")
         corrupt, exact, near, across = (round(result.metrics[name]) for name in names)
         across += round(result.metrics["duplicates/near-across-splits"])
-        count, found = round(result.metrics["images"]), corrupt + across
+        found = corrupt + across
         return Headline(
-            f"Of {count} images, {corrupt} are corrupt and {exact + near} are copies or near-copies of another one. "
-            f"{across} of the copies lie in both train and test.",
+            f"Of {_all(result)} images, {corrupt} are corrupt and {exact + near} are copies or near-copies of another "
+            f"one. {across} of the copies lie in both train and test.",
             "images are corrupt, or in both train and test",
             Estimate(found, found, found),
             form="count",
@@ -81,3 +81,8 @@ class Leaks(Check):
             tone="attention" if found else "good",
             picture=result.figure(),
         )
+
+
+def _all(result: Result) -> int:
+    """The images that can be read, and those that are corrupt."""
+    return round(result.metrics["images"] + result.metrics["corrupt"])

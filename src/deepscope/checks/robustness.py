@@ -17,7 +17,7 @@ from deepscope.attacks.defences import WARNING
 from deepscope.attacks.masking import signs_of
 from deepscope.checks import certificates
 from deepscope.checks.check import Check
-from deepscope.checks.held_out import held_out, of_one_label
+from deepscope.checks.held_out import ONE, held_out, of_one_label
 from deepscope.checks.pace import Pace, Work
 from deepscope.command import Budget, Headline
 from deepscope.errors import SettingError
@@ -204,10 +204,11 @@ class Robustness(Check):
             ending = "There are signs of masked gradients, so the accuracy may be lower still."
         if result.metrics["gradients/vanished"]:
             ending = "Some gradients vanish, so the accuracy may be lower still."
+        label = next((f"{note.text} " for note in result.blocks if isinstance(note, Note) and note.title == ONE), "")
         return Headline(
-            f"Changes of at most {level:g} grey levels of 255, which nobody sees, take the accuracy "
+            f"{label}Changes of at most {level:g} grey levels of 255, which nobody sees, take the accuracy "
             f"on {result.metrics['images']:.0f} images from {share(clean)} to {share(left)} ({attack}). {ending}",
-            f"accuracy under changes of {level:g} grey levels",
+            f"accuracy under changes of {level:g} grey levels{', of one label' if label else ''}",
             left,
             verdict="falls" if left.high < clean.low else "",
             tone="attention",

@@ -90,6 +90,12 @@ class Slices(Check):
         blocks = (verdict, *held.notes, *near, *rest, *_gallery(found, photos))
         return replace(result, blocks=blocks, provenance=provenance)
 
+    def left_out(self, result: Result) -> Mapping[str, str]:
+        """Everything, where there are too few images."""
+        if "slices/confirmed" in result.metrics:
+            return {}
+        return {self.name: f"there are too few images: at least {FEWEST} are needed"}
+
     def headline(self, result: Result) -> Headline | None:
         """How many groups of images fail more often than others."""
         count = result.metrics.get("slices/confirmed")

@@ -7,6 +7,7 @@ import io
 import os
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,11 +43,13 @@ def execute(command: Command, common: Common, typed: str) -> None:
         out=_normal(common.out),
     )
     session = _with_options(command, common, replace(session, figure_format=common.figure_format))
-    if session.out:
-        _prepare(session.out, command, session)
+    made = _prepare(session.out, command, session) if session.out else ()
     folder = session.out if speaks else None
     failure: Exception | None = None
-    with output_folder(folder, type(command), session) if folder else contextlib.nullcontext():
+    with (
+        output_folder(folder, type(command), session) if folder else contextlib.nullcontext(),
+        _without_empty(made if speaks else ()),
+    ):
         with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone
             try:
                 result = perform(command, session, typed=typed)
@@ -105,12 +108,29 @@ def _normal(folder: Path | None) -> Path | None:
         return folder
 
 
-def _prepare(folder: Path, command: Command, session: Session) -> None:
-    """Make the folder if it is not there: better refused now than after hours of work."""
+@contextlib.contextmanager
+def _without_empty(made: Sequence[Path]) -> Iterator[None]:
+    """Remove those of the folders, the innermost first, that nothing was written to by the end of the block."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # it is not empty, and so are those around it
+            for path in made:
+                path.rmdir()
+
+
+def _prepare(folder: Path, command: Command, session: Session) -> Sequence[Path]:
+    """Make the folder if it is not there: better refused now than after hours of work.
+
+    Returns:
+        The folders that were made, the innermost first.
+    """
     try:
         refuse_data(folder, command, session)
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
+        return made
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise FileError(f"cannot write to --out {folder} ({reason}): name a writable folder", path=folder) from None

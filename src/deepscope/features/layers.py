@@ -39,8 +39,7 @@ def class_layer_input(model: VisionModel) -> str:
 
     for module in names:
         module.register_forward_hook(after)
-    with contextlib.suppress(DeepscopeError):  # where weights are missing, the last layer that ran is the answer
-        network(_input(model))
+    _run(model, network)
     classes = [at for at, (module, *_) in enumerate(finished) if isinstance(module, (nn.Linear, nn.Conv2d))]
     if model.categories and classes:
         read = finished[classes[-1]][2]
@@ -69,10 +68,23 @@ def maps(model: VisionModel) -> list[str]:
     for name, module in network.named_modules():
         if name and name.count(".") <= 1 and not isinstance(module, nn.Conv2d):
             watch(name, module)
-    with contextlib.suppress(DeepscopeError):
-        network(_input(model))
+    _run(model, network)
     last_of_shape = {shape: name for name, shape in found.items()}
     return list(last_of_shape.values())
+
+
+def _run(model: VisionModel, network: nn.Module) -> None:
+    """A pass without values. Where weights are missing, what ran before that is the answer.
+
+    Raises:
+        ModelError: the network needs values: it computes with NumPy, say, or branches on what a layer returns.
+    """
+    try:
+        with contextlib.suppress(DeepscopeError):
+            network(_input(model))
+    except (TypeError, RuntimeError, NotImplementedError) as error:
+        text = f"the layers of {model.name} cannot be followed, as its forward pass leaves PyTorch"
+        raise ModelError(f"{text} ({str(error).partition('.')[0]})", model=model.name) from None
 
 
 def _without_values(model: VisionModel) -> nn.Module:

@@ -156,7 +156,7 @@ def _given(data: Images, side: int) -> Pictures:
     classes = sorted(set(labels), key=lambda label: (str(type(label)), label))  # numbers by size, names by letter
     places = {label: place for place, label in enumerate(classes)}
     numbers = np.array([places[label] for label in labels])
-    train, test = stratified(numbers, classes, _HELD_OUT, rng=_drawn("test"))
+    train, test = stratified(numbers, list(map(str, classes)), _HELD_OUT, rng=_drawn("test"))
     parts = [_read([sources[row] for row in rows], numbers[rows], side) for rows in (train, test)]
     (learnt, remarks), (held_out, _) = parts
     return Pictures("images", tuple(map(str, classes)), learnt, held_out, remarks)

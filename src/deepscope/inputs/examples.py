@@ -18,7 +18,7 @@ from deepscope.errors import DataError, DeepscopeError
 from deepscope.inputs.given import Given, Images, Item
 from deepscope.inputs.given import gather as gather_images
 from deepscope.models import Preprocessing
-from deepscope.names import storable
+from deepscope.names import short, storable
 from deepscope.session import Session
 
 _THUMBNAIL = 160
@@ -82,7 +82,7 @@ class Examples:
         everything = data.everything
         test = None if data.test is None else np.arange(len(everything)) >= len(data.train)
         return cls(
-            data.root.name,
+            short(str(data.root)),
             data.classes,
             everything.paths,
             everything.paths,

@@ -8,6 +8,7 @@ from pathlib import Path
 from deepscope.data.audit import Audit, Pair
 from deepscope.data.fingerprint import BITS
 from deepscope.data.listing import DatasetList, InstalledDataset
+from deepscope.names import short
 from deepscope.presenters.shown import missing, skipped_blocks, thumbnail
 from deepscope.render import presents
 from deepscope.results import Block, Column, ImageGrid, Note, Picture, Provenance, Result, Table
@@ -54,7 +55,7 @@ def present(found: Audit) -> Result:
     """The problems found, and how to fix them."""
     exact, near = found.worst[: len(found.exact)], found.worst[len(found.exact) :]
     return Result(
-        title=f"Audit of {Path(found.root).name or found.root}: {found.images} images",
+        title=f"Audit of {short(str(found.root))}: {found.images + len(found.corrupt)} images",
         metrics={
             "images": found.images,
             "corrupt": len(found.corrupt),

@@ -47,4 +47,4 @@ def label_table(found: LabelEvaluation) -> Table:
     caption = (
         f"Precision and recall at the threshold; low, high: 95 % bootstrap of the average precision (AP).{left_out}"
     )
-    return Table(columns, rows, title="Each label", caption=caption)
+    return Table(columns, rows, title="Each label", caption=caption, kind="classes")

@@ -17,6 +17,7 @@ from deepscope.errors import SettingError, unknown
 from deepscope.gallery import Gallery
 from deepscope.inputs.examples import Data
 from deepscope.models import VisionModel, capabilities
+from deepscope.names import short
 from deepscope.render import Presented, explores, presents
 from deepscope.report.card import ModelCard
 from deepscope.report.explorer import explored
@@ -158,7 +159,7 @@ def audit(  # noqa: PLR0913  (the public face)
     shelf = Shelf(session.cache / "audits" / key, session, model.identity)
     *_, state = run(chosen, shelf, budget, Pace.of(held, session))
     card = ModelCard.of(model, name, state.outcomes, assess(required, state.outcomes))
-    return Audit(f"{model.title} on {Path(name).name}", state.said, state.outcomes, card)
+    return Audit(f"{model.title} on {short(name)}", state.said, state.outcomes, card)
 
 
 @explores(Audit)

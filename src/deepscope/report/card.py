@@ -15,11 +15,12 @@ from deepscope.checks import Check
 from deepscope.errors import FileError
 from deepscope.files import atomic
 from deepscope.models import VisionModel
+from deepscope.names import short
 from deepscope.render.text import amount, share
 from deepscope.report.card_text import markdown
 from deepscope.report.keeping import Outcome
 from deepscope.report.requirements import Assessed, Verdict
-from deepscope.results import Block, Column, Note, Result, Table
+from deepscope.results import Block, Cell, Column, Note, Result, Table
 from deepscope.statistics import Estimate
 
 _FILES = {"model-card.md": 'tags: ["deepscope"]', "model-card.json": '"generator": "deepscope"'}
@@ -79,7 +80,8 @@ class ModelCard:
         figures: in the order of the page.
         per_class: figures of each class; None where they were not measured.
         findings: of all checks that ran.
-        unmeasured: (check, reason) of checks that did not run, and (what, how to) of what no check measures.
+        unmeasured: (check, reason) of checks that did not run, (what, how to) of what no check measures, and checks
+            that were not asked for.
         requirements: what the owner asked for, compared with the figures.
     """
 
@@ -118,7 +120,7 @@ class ModelCard:
             classes=model.categories,
             head=model.head.kind,
             preprocessing=str(model.preprocessing),
-            data=Path(data).name,
+            data=short(data),
             images=next((one.data for one in origins if one.data), ""),
             measured=min((one.started for one in origins if one.started), default=""),
             versions=origins[0].versions if origins else {},
@@ -216,18 +218,20 @@ def verdict_blocks(card: ModelCard) -> tuple[Block, ...]:
     columns = ("required", "measured", "verdict", "why")
     rows = tuple((str(one.requirement), one.measured, one.verdict, one.reason) for one in card.requirements)
     return (
-        Note(f"{card.verdict} ({card.counted})", "Verdict", "verdict"),
+        Note(f"{card.counted}.", card.verdict or "", "verdict"),
         Table(tuple(Column(name) for name in columns), rows, title="Requirements"),
     )
 
 
 def _unmeasured(outcomes: Sequence[Outcome]) -> list[tuple[str, str]]:
-    """Checks that did not run, and why; and what the others leave out."""
+    """Checks that could not run, and why; what the others leave out; and checks that were not asked for, or not yet."""
     lacking = [(one.section.name, one.failure or one.missing) for one in outcomes if one.failure or one.missing]
     for one in outcomes:
         if isinstance(one.section, Check) and not one.failure and not one.missing:
             lacking += one.section.left_out(one.result).items()
-    return lacking
+    seen = {one.section.name for one in outcomes}
+    others = sorted((check.chapter, name) for name, check in Check.members().items() if name not in seen)
+    return lacking + [(name, "this audit did not run the check") for _, name in others]
 
 
 def _figures(outcome: Outcome) -> list[Figure]:
@@ -268,8 +272,13 @@ def _tables(result: Result) -> list[Table]:
 
 
 def _rows(table: Table) -> list[dict[str, Any]]:
+    """The rows by column; what is not a finite number is None, as JSON has no word for it."""
     names = [column.name for column in table.columns]
-    return [dict(zip(names, row, strict=True)) for row in table.rows]
+    return [dict(zip(names, map(_finite, row), strict=True)) for row in table.rows]
+
+
+def _finite(value: Cell) -> Cell:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _ends(estimate: Estimate) -> dict[str, float | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import traceback
 from collections.abc import Sequence
@@ -81,11 +82,12 @@ class Shelf:
                 return Outcome(section, self._drawn(render.load(folder), folder), kept=True)
             except DeepscopeError as error:
                 session.note(f"{section.name} is computed again: {error}")
-        try:
+        with contextlib.suppress(OSError):  # a place that cannot be written to: saving says why
             if (folder / _KEY).is_file():  # so anything but a result is a damaged one, not another program's file
                 for name in records.foreign(folder):
                     (folder / name).unlink()
             (folder / _KEY).unlink(missing_ok=True)  # from here on, what lies there may be inconsistent
+        try:
             own = replace(session, part=part)
             result = perform(section, own, typed=command_line(section, session))
         except DeepscopeError as error:  # missing weights or data: no defect, but nothing to keep either

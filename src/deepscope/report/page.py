@@ -23,6 +23,7 @@ from deepscope.report.keeping import Outcome
 from deepscope.report.overview import OPEN, answer_rows, overview, unanswered
 from deepscope.report.running import State
 from deepscope.report.view import Part, cards, part, pending, sentence
+from deepscope.results import Result
 
 _TEMPLATES = Templates(Path(__file__).parent / "templates")
 _HEAD = 1 << 16
@@ -78,6 +79,8 @@ class Page:
             state=state,
             sentence=sentence(parts),
             model=card,
+            per_class=_per_class(card),
+            sections=[outcome.section.name for outcome in state.outcomes],
             when=_when(state.outcomes),
             cards=chosen,
             pending=pending(state),
@@ -101,6 +104,14 @@ class Page:
         if name not in self._parts or self._parts[name].outcome is not outcome:
             self._parts[name] = part(outcome)
         return self._parts[name]
+
+
+def _per_class(card: ModelCard | None) -> Markup | None:
+    """The card's table of classes."""
+    if card is None or card.per_class is None:
+        return None
+    (table,) = shown(Result("", blocks=(card.per_class,)))
+    return Markup(table.html)
 
 
 def page(outcomes: Sequence[Outcome], *, title: str, introduction: str, card: ModelCard | None = None) -> str:

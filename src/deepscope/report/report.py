@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
@@ -13,8 +14,9 @@ from deepscope.checks.held_out import held_out
 from deepscope.checks.pace import Pace
 from deepscope.command import Budget, Command, Keeping, NotMet, PartFailed, Section
 from deepscope.command.output import refuse_data
-from deepscope.errors import SettingError, unknown
+from deepscope.errors import FileError, SettingError, unknown
 from deepscope.models import DEFAULT, VisionModel
+from deepscope.names import short
 from deepscope.render.text import duration
 from deepscope.report.card import ModelCard, refuse_foreign_card, verdict_blocks
 from deepscope.report.keeping import Outcome, Shelf
@@ -82,13 +84,16 @@ class Report(Command):
         if self.data is not None:  # refused now rather than in every section
             held = held_out(self.model or DEFAULT, self.data, session, self.labels)
             model, pace = held.model, Pace.of(held, session)
-            title, about = f"{model.title} on {Path(self.data).name}", model.identity
+            title, about = f"{model.title} on {short(self.data)}", model.identity
         folder = session.out or _FOLDER
         shelf = Shelf(folder / "studies", session, about)
         if self.list:
             return _listing(chosen, budget, shelf, pace)
         refuse_data(folder, self, session)
         refuse_foreign(folder / "index.html")
+        if os.path.lexists(shelf.folder) and not shelf.folder.is_dir():
+            text = f"{shelf.folder} is not a folder, and holds the finished sections: move it away, or name another one"
+            raise FileError(text, path=shelf.folder)
         if model is not None:
             refuse_foreign_card(folder)
         outcomes: Sequence[Outcome] = ()
@@ -99,7 +104,12 @@ class Report(Command):
                 done = state.running is None
                 card = ModelCard.of(model, str(self.data), outcomes, assess(required, outcomes) if done else ())
             with keeping:
-                write(folder / "index.html", page.html(state, card))
+                try:
+                    write(folder / "index.html", page.html(state, card))
+                except KeyboardInterrupt:  # while it was drawn, which takes seconds: it must not say that it runs
+                    if state.running:
+                        write(folder / "index.html", page.html(replace(state, stopped=True), card))
+                    raise
                 if card is not None:
                     card.save(folder)
         if not keeping.failure:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
 from deepscope.checks import Check
-from deepscope.errors import FileError, SettingError, nearest, unknown
+from deepscope.errors import FileError, SettingError, UnknownNameError, nearest, unknown
 from deepscope.render.text import amount
 from deepscope.report.keeping import Outcome
+from deepscope.results import Note
 from deepscope.settings import number
 from deepscope.statistics import Estimate
 
@@ -64,7 +65,7 @@ class Requirement:
 
     @classmethod
     def parse(cls, text: str) -> Requirement:
-        """Read "accuracy>=0.9".
+        """Read "accuracy>=0.9" or "accuracy>=90%".
 
         Raises:
             SettingError: the text has another form.
@@ -123,15 +124,14 @@ def read_requirements(path: Path) -> tuple[Requirement, ...]:
     ```
 
     Raises:
-        FileError: the file does not exist, is too large, or is no such file.
-        UnknownNameError: it names a check that does not exist.
+        FileError: the file does not exist, is too large, is no such file, or names a check that does not exist.
     """
     try:
         with path.open("rb") as file:
             content = file.read(_LARGEST + 1)
         if len(content) > _LARGEST:
             raise FileError(f"{path} is larger than {_LARGEST >> 10} kB: it must only list requirements", path=path)
-        tables: dict[str, Any] = tomllib.loads(content.decode())
+        tables: dict[str, Any] = tomllib.loads(content.decode("utf-8-sig"))  # editors of Windows begin with a mark
     except OSError as error:
         raise FileError(f"cannot read {path}: {error.strerror or error}", path=path) from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
@@ -145,14 +145,23 @@ def read_requirements(path: Path) -> tuple[Requirement, ...]:
             match = _BOUND.fullmatch(text) if isinstance(text, str) else None
             if not match:
                 raise FileError(f'{path}: {figure[:40]} needs a bound such as ">=0.9"', path=path)
-            found.append(Requirement(figure, *_bound(match), strict=name == "require"))
+            try:
+                found.append(Requirement(figure, *_bound(match), strict=name == "require"))
+            except (SettingError, UnknownNameError) as error:
+                raise FileError(f"{path}: {error}", path=path) from None
     if not found:
         raise FileError(f'{path} requires nothing: add lines such as accuracy = ">=0.9" below [require]', path=path)
     return tuple(found)
 
 
 def _bound(found: re.Match[str]) -> tuple[Literal[">=", "<="], float]:
-    return ">=" if found["sign"] == ">=" else "<=", number(found["bound"], "require")
+    written = found["bound"]
+    share = written.endswith("%")
+    try:
+        bound = number(written[:-1] if share else written)
+    except SettingError:
+        raise SettingError("require", f"{written!r} is not a number: write 0.9 or 90%") from None
+    return ">=" if found["sign"] == ">=" else "<=", bound / 100 if share else bound
 
 
 def parsed(texts: Sequence[str]) -> tuple[Requirement, ...]:
@@ -206,5 +215,7 @@ def _figure(requirement: Requirement, outcome: Outcome) -> Estimate | None:
 
 def _no_figure(requirement: Requirement, outcome: Outcome) -> str:
     known = [f"{requirement.check}/{name}" for name in outcome.result.metrics if not name.endswith(("/low", "/high"))]
-    near = nearest(requirement.figure, known) or known[:3]
-    return f"the check {requirement.check} has no figure {requirement.figure}: did you mean {', '.join(near)}?"
+    if near := nearest(requirement.figure, known) or known[:3]:
+        return f"the check {requirement.check} has no figure {requirement.figure}: did you mean {', '.join(near)}?"
+    said = (note.text for note in outcome.result.blocks if isinstance(note, Note))  # too few images, say
+    return f"not measured: {next(said, f'the check {requirement.check} has no figures here')}"
