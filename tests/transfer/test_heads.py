@@ -15,6 +15,7 @@ from sklearn.svm import LinearSVC as ScikitLinearSVC
 from torch import Tensor, nn
 from torch.nn import functional
 
+from deepscope.batch import rows
 from deepscope.errors import DeepscopeError
 from deepscope.transfer.fitting import temperature
 from deepscope.transfer.heads import Head, Streamed, folds_of, squared_hinge, streamed
@@ -174,6 +175,16 @@ def test_a_sample_has_rows_of_every_class_in_their_proportions(monkeypatch: pyte
     rows = drawn(labels)
     assert torch.equal(rows, rows.unique())
     assert labels[rows].bincount().tolist() == [704, 304, 3]  # a tenth, and four more of the first ones
+
+
+def test_the_features_of_a_sample_are_its_rows_and_keep_no_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 64 blocks one row each: small tensors that stay would keep the blocks' memory from being used again."""
+    monkeypatch.setattr(rows, "BLOCK", 16)
+    features, sample = torch.rand(1024, 8), torch.arange(0, 1024, 16)
+    made = Streamed(torch.arange(1024) % 3, lambda: iter(features.split(100)), sample)
+    found = made.sampled()
+    assert torch.equal(found, features[sample])
+    assert found.untyped_storage().nbytes() == found.nbytes
 
 
 def test_nearest_neighbour_is_scikit_learns() -> None:
