@@ -119,7 +119,7 @@ def test_the_best_method_is_chosen_on_one_half_and_reported_on_the_other(
     assert headline.estimate is not None and headline.estimate.value == pytest.approx(0.2)
     (verdict,) = (block for block in result.blocks if isinstance(block, Note) and block.level == "verdict")
     assert headline.finding == verdict.text
-    assert "Better than random maps: saliency, grad-cam." in verdict.text
+    assert "Better than random maps: grad-cam, saliency." in verdict.text
     assert "Not measurably better than random maps: lime." in verdict.text
 
 

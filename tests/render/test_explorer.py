@@ -117,6 +117,7 @@ def test_pages_load_nothing_send_nothing_and_have_no_other_base() -> None:
     assert pages  # the local page's policy is a header of its server
     for text in pages:
         (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)
+        policy = re.sub("{% if connects %}.*?{% endif %}", "", policy)  # of a page with a server behind it
         assert {"default-src 'none'", "base-uri 'none'", "form-action 'none'"} <= set(policy.split("; "))
 
 
