@@ -147,7 +147,7 @@ def __getattr__(name: str) -> Any:
         if name in names:
             return getattr(importlib.import_module(module), name)
     if name == "__version__":
-        return importlib.import_module("importlib.metadata").version("deepscope")
+        return importlib.import_module("deepscope.machine").version_of("deepscope")
     if importlib.util.find_spec(f"deepscope.{name}") is not None:
         return importlib.import_module(f"deepscope.{name}")
     raise AttributeError(f"module 'deepscope' has no attribute {name!r}")

@@ -1,8 +1,9 @@
-"""What speed depends on: the processor, its instruction sets, and versions of libraries."""
+"""What speed and results depend on: the processor, its instruction sets, and versions of libraries."""
 
 from __future__ import annotations
 
 import platform
+import sys
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -19,6 +20,17 @@ def machine() -> dict[str, Any]:
         model, flags = found.get("model name", platform.processor()), found.get("flags", "").split()
         return {"processor": model, "flags": sorted(flags), "versions": _versions()}
     return {"processor": platform.processor() or platform.machine(), "flags": [], "versions": _versions()}
+
+
+def version_of(package: str) -> str:
+    """The version of a package: as installed, else as it says itself, else "unknown".
+
+    A package that is run from its source folder, or was installed under another name, has no record of its own.
+    """
+    with suppress(PackageNotFoundError):
+        return version(package)
+    module = sys.modules.get(package)
+    return str(vars(module).get("__version__", "unknown")) if module else "unknown"
 
 
 def _versions() -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import time
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 from deepscope.batch import parts
@@ -13,6 +12,7 @@ from deepscope.batch.job import Job
 from deepscope.batch.shard import OpenJob, Shard, run_shard
 from deepscope.errors import DeepscopeError, UnsupportedError
 from deepscope.kept import code_of
+from deepscope.machine import version_of
 from deepscope.session import Session
 
 _COUNTED = ("deepscope", "numpy", "pillow", "pyarrow", "torch", "torchvision")
@@ -86,7 +86,7 @@ class Worker:
 
 def versions(job: Job) -> dict[str, str]:
     """Of what a part's bytes depend on besides its images and settings."""
-    found = {name: version(name) for name in _COUNTED}
+    found = {name: version_of(name) for name in _COUNTED}
     return {**found, "python": ".".join(platform.python_version_tuple()[:2]), "code": code_of(type(job).__module__)}
 
 

@@ -8,10 +8,10 @@ import time
 from abc import abstractmethod
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from importlib.metadata import version
 from typing import ClassVar
 
 from deepscope.errors import DeepscopeError, PartFailed
+from deepscope.machine import version_of
 from deepscope.models import ModelOptions
 from deepscope.models.serving import not_used
 from deepscope.registry import EVERY_COMMAND, Registered
@@ -139,7 +139,7 @@ def perform(command: Command, session: Session, *, typed: str = "") -> Result:
     provenance = dataclasses.replace(
         result.provenance,
         command=typed,
-        versions={"python": platform.python_version(), **{name: version(name) for name in _RECORDED}},
+        versions={"python": platform.python_version(), **{name: version_of(name) for name in _RECORDED}},
         seed=session.seed,
         device=str(session.device),
         precision=session.precision,

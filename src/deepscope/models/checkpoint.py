@@ -6,12 +6,12 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar
 
 from deepscope.errors import DeepscopeError, FileError, ModelError, SettingError
 from deepscope.kept import Cache, code_of
+from deepscope.machine import version_of
 from deepscope.models import architectures, imagenet, recognition, state_dicts, tensor_names
 from deepscope.models.options import ModelOptions
 from deepscope.models.origin import Origin
@@ -169,7 +169,7 @@ def _recognised(readings: Sequence[StateDict], session: Session) -> tuple[StateD
 
 def _fitting(reading: StateDict, session: Session) -> list[Comparison]:
     """The architectures that fit; which they are is kept in the cache."""
-    libraries = [f"{name} {version(name)}" for name in _VERSIONS]
+    libraries = [f"{name} {version_of(name)}" for name in _VERSIONS]
     about = json.dumps([libraries, code_of(recognition.__name__), sorted(reading.shapes.items()), reading.named])
     entry = f"{hashlib.sha256(about.encode()).hexdigest()}.json"
     cache = Cache(session, session.cache / "architectures")

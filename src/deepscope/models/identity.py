@@ -17,7 +17,6 @@ import sysconfig
 import uuid
 from collections.abc import Iterator, Mapping
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, cast
@@ -25,6 +24,8 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
+
+from deepscope.machine import version_of
 
 _ALWAYS = ("torch", "torchvision", "timm")
 """Libraries whose versions count whatever a network is made of."""
@@ -70,13 +71,7 @@ def network_sha256(network: nn.Module) -> str:
 
 def versions(*packages: str) -> dict[str, str]:
     """The versions of those packages that have one, whether they are imported or not."""
-    found: dict[str, str] = {}
-    for name in packages:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # installed under another name
-            found[name] = str(getattr(sys.modules.get(name), "__version__", ""))
-    return found
+    return {name: version_of(name) for name in packages}
 
 
 def _settings(module: nn.Module) -> str:
