@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from deepscope.features import backbone_of, class_layer_input
+from deepscope.features.engine import engine_of
+from deepscope.features.passes import Quick, batch_size
 from deepscope.models import DEFAULT, load_model
 from deepscope.session import Session
 
 Features = Callable[[Tensor], Tensor]
 """(N, 1 or 3, H, W) uint8 images -> (N, D) float32 on the CPU."""
 
-_AT_ONCE = 50
-
 
 def bundled_features(session: Session) -> Features:
-    """Input of the default model's class layer, for images resized to its input size."""
+    """Input of the default model's class layer in float32, for images resized to its input size."""
     model = load_model(DEFAULT, session)
-    size = model.preprocessing.size
-    head = [name for name, module in model.network.named_modules() if isinstance(module, torch.nn.Linear)][-1]
+    geometry = model.preprocessing
+    exact = replace(session, precision="float32", may_halve=False)
+    batch = batch_size(session.device)
+    backbone = backbone_of(model, [(class_layer_input(model), "mean")])
 
     @torch.inference_mode()
     def features(images: Tensor) -> Tensor:
-        found: list[Tensor] = []
-        hook = model.layer(head).register_forward_pre_hook(lambda _, inputs: found.append(inputs[0].float().cpu()))
-        try:
-            for part in images.split(_AT_ONCE):
-                pixels = in_colour(part).to(model.device).float() / 255
-                model(functional.interpolate(pixels, size, mode="bilinear", antialias=True))
-        finally:
-            hook.remove()
-        return torch.cat(found)
+        def pixels(part: Tensor) -> Tensor:
+            return functional.interpolate(in_colour(part).float() / 255, geometry.size, mode="bilinear", antialias=True)
+
+        run = engine_of(backbone, geometry, exact, images=len(images), batch=batch)
+        run = run or Quick(backbone, pixels(images[:1]), exact)
+        return torch.cat([torch.from_numpy(run(pixels(part))[0]) for part in images.split(batch)])
 
     return features
 
