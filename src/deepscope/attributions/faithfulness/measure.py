@@ -33,8 +33,8 @@ class Explanation:
         pixels: (N, 3, H, W) in [0, 1].
         target: (N,) the classes that were explained.
         maps: (N, H, W), one value per pixel.
-        explain: (N, 3, H, W) changed images -> (N, H, W) maps of the same classes, with the same random numbers in
-            each call.
+        explain: (N, 3, H, W) images, changed or not -> (N, H, W) maps of the same classes, at the method's bounded
+            cost (`Attribution.bounded`) and with the same random numbers in each call.
         rng: CPU generator of the measure; noise takes one seed per image from it, in order.
         explain_class: (N,) classes -> (N, H, W) maps of the same images, at a bounded cost and with the same random
             numbers.
@@ -56,6 +56,14 @@ class Explanation:
     def fast(self) -> FastBackward:
         """What is prepared for many passes of the model."""
         return self.of_images("fast", lambda: prepared(self.model, self.pixels))
+
+    @property
+    def comparable(self) -> Tensor:
+        """(N, H, W) maps of the images as they are, to compare with others of `explain` and `explain_class`.
+
+        Two maps of different accuracy would differ also where neither the image nor the class makes a difference.
+        """
+        return self.of_maps("comparable", lambda: self.explain(self.pixels))
 
     def of_images(self, name: Hashable, compute: Callable[[], Any]) -> Any:
         """What does not depend on the maps, computed once for all methods."""

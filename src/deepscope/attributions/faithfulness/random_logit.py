@@ -19,8 +19,8 @@ from deepscope.models.vision_model import VisionModel
 class RandomLogit(Measure):
     """Rank correlation of the absolute map with that of another class, drawn at random; small is specific to the class.
 
-    Both maps are at the method's bounded cost (`Attribution.bounded`): two maps of different accuracy would differ also
-    where the class makes no difference. Random maps are those of no class, so that theirs is 1.
+    Both maps are at the method's bounded cost (`Explanation.comparable`). Random maps are those of no class, so that
+    theirs is 1.
 
     Sixt, Granz and Landgraf 2020, "When Explanations Lie: Why Many Modified BP Attributions Fail".
     """
@@ -48,5 +48,4 @@ class RandomLogit(Measure):
             for seed in image_seeds(len(given.target), 1, given.rng)[:, 0].tolist()
         ]
         other = (given.target + torch.tensor(steps).to(given.target)) % classes
-        own, others = given.explain_class(given.target), given.explain_class(other)
-        return torch.from_numpy(rank_correlation(own, others)).to(given.maps)
+        return torch.from_numpy(rank_correlation(given.comparable, given.explain_class(other))).to(given.maps)

@@ -17,6 +17,8 @@ from deepscope.settings import Count, PositiveShare
 class MaxSensitivity(Measure):
     """Largest relative change of the map over random small changes of the image; small is stable.
 
+    All maps are at the method's bounded cost (`Explanation.comparable`).
+
     Yeh et al. 2019, "On the (In)fidelity and Sensitivity of Explanations".
 
     Attributes:
@@ -31,7 +33,7 @@ class MaxSensitivity(Measure):
 
     def __call__(self, given: Explanation) -> Tensor:
         """(N,) largest ||changed map - map|| / ||map||; 0 where both maps are empty."""
-        pixels, maps = given.pixels, given.maps
+        pixels, maps = given.pixels, given.comparable
         size = maps.flatten(1).norm(dim=1)
         largest = torch.zeros_like(size)
         for seeds in image_seeds(len(pixels), self.samples, given.rng).T.tolist():
