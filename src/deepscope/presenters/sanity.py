@@ -11,6 +11,9 @@ from deepscope.attributions import SanityCheck
 from deepscope.results import Block, Column, Curves, Note, Series, Table
 from deepscope.statistics import mean
 
+_TOGETHER = 8
+"""Methods in one figure."""
+
 
 def sanity_metrics(check: SanityCheck, suffix: str = "") -> dict[str, float]:
     """`survival/METHOD`, `unrelated/METHOD` and `sanity-margin/METHOD` with intervals, `sanity/METHOD` 1 or 0."""
@@ -42,15 +45,32 @@ def sanity_blocks(check: SanityCheck) -> list[Block]:
     )
     return [
         Table(columns, rows, title=f"Sanity check, {check.model.name}", caption=caption),
+        *_curves(check),
+        *left_out,
+    ]
+
+
+def _curves(check: SanityCheck) -> list[Curves]:
+    """Few methods in one figure, in the given order; many in several, in that of their margins."""
+    methods = list(check.survived)
+    count = -(-len(methods) // _TOGETHER)
+    size = -(-len(methods) // count)
+    if count > 1:
+        methods.sort(key=lambda name: check.found[name].margin.value)
+    caption = (
+        "Correlation of each map with that of the trained network, mean over images with its 95 % interval. A map that "
+        "explains the network loses its likeness (Adebayo et al. 2018)."
+    )
+    order = " The methods with the lowest margin come first, so that those that pass stand before those that fail."
+    return [
         Curves(
-            tuple(_series(name, survived, check.depths) for name, survived in check.survived.items()),
+            tuple(_series(name, check.survived[name], check.depths) for name in methods[first : first + size]),
             x_title="fraction of layers with shuffled weights, from the output down",
             y_title="Spearman rank correlation",
-            title=f"Survival of the maps, {check.model.name}",
-            caption="Correlation of each map with that of the trained network, mean over images with its 95 % "
-            "interval. A map that explains the network loses its likeness (Adebayo et al. 2018).",
-        ),
-        *left_out,
+            title=f"Survival of the maps, {check.model.name}{f', {number} of {count}' * (count > 1)}",
+            caption=caption + order * (count > 1),
+        )
+        for number, first in enumerate(range(0, len(methods), size), 1)
     ]
 
 
