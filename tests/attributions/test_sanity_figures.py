@@ -24,6 +24,6 @@ def test_many_methods_are_divided_among_figures(methods: int, sizes: list[int]) 
     figures = [block for block in sanity_blocks(_check(methods)) if isinstance(block, Curves)]
     assert [len(figure.series) for figure in figures] == sizes
     assert len({figure.title for figure in figures}) == len(sizes)
-    names = [series.name for figure in figures for series in figure.series]
+    names = [series.label for figure in figures for series in figure.series]
     given = [f"method-{n}" for n in range(methods)]
     assert names == (given if len(sizes) == 1 else given[::-1])
