@@ -134,7 +134,8 @@ def test_class_folders_named_like_categories_give_accuracy(tmp_path: Path, capsy
     assert metrics["accuracy/top1"] == 0.5  # the cat is no espresso
 
 
-def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_command_leaves_nothing_half_written(sent: signal.Signals, status: int, tmp_path: Path) -> None:
     folder = tmp_path / "photographs"
     folder.mkdir()
     for index in range(5000):  # more than a second's work, wherever this runs
@@ -149,9 +150,9 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path) -> None:
     while not (tmp_path / "out").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     time.sleep(1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    assert process.returncode == status, err
     assert "Traceback" not in err
     assert "deepscope: stopped; finished files are kept" in err
     assert not (tmp_path / "out").exists(), "nothing was written to it"

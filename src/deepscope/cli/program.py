@@ -6,6 +6,7 @@ import gc
 import itertools
 import os
 import shlex
+import signal
 import sys
 import threading
 from _thread import interrupt_main
@@ -24,16 +25,27 @@ if TYPE_CHECKING:
     from deepscope.command import Command
 
 _INTERRUPTED = 130  # what shells expect of a program that ctrl-C stopped
+_TERMINATED = 143  # and of one that was asked to end, as job schedulers and containers do
 _LATER = 0.02
 """Seconds after which an ignored ctrl-C is delivered again."""
 _HELP = frozenset({"--help", "-h", "--version"})
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: the command stops as after ctrl-C."""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command line and exit."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
     gc.set_threshold(50_000)  # libraries allocate much while they load, and none of it is garbage
     sys.unraisablehook = interrupt_again
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
 
 
 def interrupt_again(ignored: sys.UnraisableHookArgs) -> None:
@@ -63,8 +75,9 @@ def run(arguments: Sequence[str]) -> int:
         return _say(mistaken(error, root, arguments), 2)
     except PartFailed as error:
         return _say(str(error), 1)
-    except KeyboardInterrupt:
-        return _say("stopped; finished files are kept, none is half-written", _INTERRUPTED)
+    except KeyboardInterrupt as stop:
+        status = _TERMINATED if isinstance(stop, Terminated) else _INTERRUPTED
+        return _say("stopped; finished files are kept, none is half-written", status)
     except BrokenPipeError:  # the reader of our output has seen enough
         sys.stderr.close()
         return 1
