@@ -221,3 +221,17 @@ def test_every_rank_opens_its_session_on_its_own_device(name: str, monkeypatch: 
     for rank in ("0", "1"):
         monkeypatch.setenv("LOCAL_RANK", rank)
         assert Session.open(device=name).device == torch.device("cuda", int(rank))
+
+
+def test_one_thread_is_taken_back_also_after_an_error() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with devices.one_thread(when=False):
+            assert torch.get_num_threads() == 3
+        with pytest.raises(ValueError, match="inside"), devices.one_thread():
+            assert torch.get_num_threads() == 1
+            raise ValueError("inside")
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

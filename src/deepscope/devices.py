@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -30,6 +31,17 @@ def of_rank(device: torch.device) -> torch.device:
         problem = f"cuda has {count} GPUs on this machine, and this is process {int(rank) + 1}: start one per GPU"
         raise SettingError("device", problem)
     return torch.device("cuda", int(rank) if count > 1 else 0)  # where a process sees one GPU, it is its own
+
+
+@contextmanager
+def one_thread(*, when: bool = True) -> Iterator[None]:
+    """PyTorch computes on the CPU with one thread inside the block."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if when else threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def device_named(name: str) -> torch.device:

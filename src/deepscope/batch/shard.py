@@ -6,16 +6,13 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any
 
-import torch
-
 from deepscope.batch.job import Job, Run
 from deepscope.batch.tally import Tally
-from deepscope.devices import repeatable
+from deepscope.devices import one_thread, repeatable
 from deepscope.inputs import Given, Read, labelled_answers, read
 from deepscope.inputs.given import Item
 from deepscope.inputs.places import Place, opened, unpacked
@@ -124,7 +121,7 @@ class OpenJob:
             repeatable()
         quiet = replace(session, quiet=True)
         model = model or load_model(job.model, session)
-        with _one_thread():
+        with one_thread():
             return cls(job, model, quiet, job.open(model, quiet))
 
 
@@ -138,7 +135,7 @@ def run_shard(opened: OpenJob, shard: Shard) -> Part:
     """
     part, model = Part.of(opened.job), opened.model
     given = Given(_labelled(model, shard))
-    with _one_thread():
+    with one_thread():
         for batch in read(model, given, opened.session, batch_size=_READ):
             part.take(batch, opened.run)
     return part
@@ -164,13 +161,3 @@ def _shown(model: VisionModel, answers: Sequence[frozenset[int]]) -> frozenset[i
     if model.head.kind == "multilabel" and not all(answers):
         return None
     return frozenset[int]().union(*answers)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

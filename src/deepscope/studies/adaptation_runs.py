@@ -31,12 +31,13 @@ from deepscope.adaptation import (
     run,
 )
 from deepscope.data import first_here
+from deepscope.devices import one_thread
 from deepscope.errors import SettingError
 from deepscope.kept import training_folder
 from deepscope.models import DEFAULT
 from deepscope.session import Session
 from deepscope.statistics import Estimate, gap_over_seeds, over_seeds
-from deepscope.studies.arms import Outcome, Trained, train_arms
+from deepscope.studies.arms import ONE_THREAD, Outcome, Trained, train_arms
 
 SOURCE_ACCURACY, TARGET_ACCURACY = "accuracy/source", "accuracy/target"
 """Figures of every outcome: on held-out images, at the epoch that was chosen without labels."""
@@ -140,7 +141,8 @@ def train_all(
     bound = _fewer(load_domains(target, target, DEFAULT, session), images)
 
     def one(arm: AdaptationArm, own: Session) -> AdaptationOutcome:
-        return train(arm, bound if arm.on_target else pair, own, run_folder(session, arm, own.seed, images))
+        with one_thread(when=arm.recipe.batch_size <= ONE_THREAD):
+            return train(arm, bound if arm.on_target else pair, own, run_folder(session, arm, own.seed, images))
 
     data = f"{len(pair.source)} images of the source, {len(pair.target)} of the target"
     return AdaptationsTrained(train_arms(arms, one, session, seeds=seeds, needed=needed, data=data), pair)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from deepscope.data import first_here
+from deepscope.devices import one_thread
 from deepscope.errors import SettingError
 from deepscope.gans import (
     DIGITS,
@@ -33,7 +34,7 @@ from deepscope.gans.style import slant
 from deepscope.kept import Arrays, digest, kept, training_folder
 from deepscope.models.identity import weights_sha256
 from deepscope.session import Session
-from deepscope.studies.arms import Outcome, Trained, train_arms
+from deepscope.studies.arms import ONE_THREAD, Outcome, Trained, train_arms
 
 _SIDE, _EVALUATOR_EPOCHS = 32, 6
 _STYLED, _TAIL = 2000, 0.1
@@ -117,7 +118,8 @@ def train_all(arms: Sequence[Arm], session: Session, study: str, plan: Plan) -> 
         kind = f"{name}-{plan.images or 'all'}-{arm.recipe.epochs}-{arm.architecture.width}-{arm.recipe.rate:g}"
         folder = root / kind / arm.name.replace(":", "-") / f"seed-{own.seed}"
         epochs = _EVALUATOR_EPOCHS if arm.name in plan.scored else 0
-        return train(arm, pictures, evaluator, own, folder, samples=plan.samples, score_epochs=epochs)
+        with one_thread(when=arm.recipe.batch_size <= ONE_THREAD):
+            return train(arm, pictures, evaluator, own, folder, samples=plan.samples, score_epochs=epochs)
 
     data = f"{len(pictures.train)} images of {name}"
     return train_arms(arms, one, session, seeds=plan.seeds, needed=plan.needed, data=data)
