@@ -72,7 +72,7 @@ class Adversarial(Study):
     def within(cls, budget: Budget) -> Adversarial:
         """A few images and queries, or every image and a second network."""
         many = cls(limit=100, queries=2000, transfer_to="efficientnet_lite1")
-        return many if budget == "full" else cls(limit=8, steps=20, queries=200)
+        return many if budget == "full" else cls(limit=8, steps=20, queries=150)
 
     def run(self, session: Session) -> Result:
         """Attack the same images by five methods."""

@@ -57,7 +57,7 @@ class ClassVisualization(Study):
         if budget == "full":
             return cls()
         few = cls(model=DEFAULT, evaluator="efficientnet_lite1", classes=4, thorough=False)
-        return replace(few, iterations=(15, 30), rates=(0.5, 5))
+        return replace(few, iterations=(12, 24), rates=(0.5, 5))
 
     def run(self, session: Session) -> Result:
         """Make and evaluate the images of every way."""

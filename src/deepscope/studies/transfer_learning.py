@@ -67,7 +67,7 @@ class TransferLearning(Study):
     @classmethod
     def within(cls, budget: Budget) -> TransferLearning:
         """One network on few digits, or every network, and fine-tuning."""
-        return cls() if budget == "full" else cls(digits=8, fine_tune=0, thorough=False)
+        return cls() if budget == "full" else cls(digits=6, fine_tune=0, thorough=False)
 
     def inputs(self, home: Path) -> Sequence[Path]:
         """The scenes and the weights."""
