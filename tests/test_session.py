@@ -227,8 +227,6 @@ def test_one_thread_is_taken_back_also_after_an_error() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        with devices.one_thread(when=False):
-            assert torch.get_num_threads() == 3
         with pytest.raises(ValueError, match="inside"), devices.one_thread():
             assert torch.get_num_threads() == 1
             raise ValueError("inside")

@@ -34,10 +34,10 @@ def of_rank(device: torch.device) -> torch.device:
 
 
 @contextmanager
-def one_thread(*, when: bool = True) -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """PyTorch computes on the CPU with one thread inside the block."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1 if when else threads)
+    torch.set_num_threads(1)
     try:
         yield
     finally:

@@ -22,15 +22,16 @@ def machine() -> dict[str, Any]:
     return {"processor": platform.processor() or platform.machine(), "flags": [], "versions": _versions()}
 
 
-def version_of(package: str) -> str:
-    """The version of a package: as installed, else as it says itself, else "unknown".
+def version_of(package: str, *, otherwise: str = "unknown") -> str:
+    """The version of a package: as installed, else as its module says where it is imported.
 
     A package that is run from its source folder, or was installed under another name, has no record of its own.
     """
     with suppress(PackageNotFoundError):
-        return version(package)
+        if found := version(package):
+            return found
     module = sys.modules.get(package)
-    return str(vars(module).get("__version__", "unknown")) if module else "unknown"
+    return str(vars(module).get("__version__", otherwise)) if module else otherwise
 
 
 def _versions() -> dict[str, str]:

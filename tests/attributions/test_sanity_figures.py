@@ -12,9 +12,8 @@ from networks import tiny_model
 
 
 def _check(methods: int) -> SanityCheck:
-    """The likeness that is left is larger for each earlier method."""
     rng = np.random.default_rng(0)
-    left = np.linspace(0.9, 0.1, methods)
+    left = np.roll(np.linspace(0.9, 0.1, methods), 3)  # the given order is not that of the margins
     survived = {f"method-{n}": np.stack([left[n] + rng.normal(0, 0.01, 6), np.zeros(6)]) for n in range(methods)}
     return SanityCheck(tiny_model(), survived, (0.5, 1.0))
 
@@ -26,4 +25,7 @@ def test_many_methods_are_divided_among_figures(methods: int, sizes: list[int]) 
     assert len({figure.title for figure in figures}) == len(sizes)
     names = [series.label for figure in figures for series in figure.series]
     given = [f"method-{n}" for n in range(methods)]
-    assert names == (given if len(sizes) == 1 else given[::-1])
+    assert sorted(names) == sorted(given)
+    margins = [_check(methods).found[name].margin.value for name in names]
+    assert names == given if len(sizes) == 1 else margins == sorted(margins)
+    assert all(("lowest margin" in figure.caption) == (len(sizes) > 1) for figure in figures)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -156,6 +160,27 @@ def test_a_stopped_command_leaves_nothing_half_written(sent: signal.Signals, sta
     assert "Traceback" not in err
     assert "deepscope: stopped; finished files are kept" in err
     assert not (tmp_path / "out").exists(), "nothing was written to it"
+
+
+def test_a_command_that_keeps_what_it_has_after_sigterm_has_its_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Class images end well when they are stopped: a job scheduler must not take that for a finished job."""
+
+    def stopped(arguments: Sequence[str]) -> int:
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        return 0
+
+    monkeypatch.setattr(program, "run", stopped)
+    monkeypatch.setattr(program, "_terminated", threading.Event())
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    before, collected = signal.signal(signal.SIGTERM, signal.SIG_DFL), gc.get_threshold()
+    try:
+        with pytest.raises(SystemExit) as caught:
+            program.main([])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        gc.set_threshold(*collected)
+    assert caught.value.code == 143
 
 
 @pytest.mark.parametrize("place", ["app", "spelled", "_execute"])

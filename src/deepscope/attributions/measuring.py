@@ -130,22 +130,22 @@ def measured(method: Attribution | None, batch: Batch, measures: Sequence[Measur
         image_seeds(batch.first, 0, rng)
         return rng
 
-    def by(one: Attribution, images: Tensor, classes: Tensor) -> Tensor:
+    def maps_by(one: Attribution, images: Tensor, classes: Tensor) -> Tensor:
         return per_pixel(one(model, images, classes, rng=stream("explain", one.name)))
 
     def explain(changed: Tensor) -> Tensor:
         if method is not None:
-            unchanged = changed is pixels and method.bounded() is method
-            return maps if unchanged else by(method.bounded(), changed, target)
+            bounded = method.bounded()
+            return maps if changed is pixels and bounded is method else maps_by(bounded, changed, target)
         seeds = image_seeds(len(changed), 1, stream("explain", CHANCE)).flatten().tolist()
         return torch.stack(
             [torch.rand(changed.shape[2:], generator=torch.Generator().manual_seed(s)) for s in seeds]
         ).to(changed)
 
     def explain_class(classes: Tensor) -> Tensor:
-        return maps if method is None else by(method.bounded(), pixels, classes)
+        return maps if method is None else maps_by(method.bounded(), pixels, classes)
 
-    maps = explain(pixels) if method is None else by(method, pixels, target)
+    maps = explain(pixels) if method is None else maps_by(method, pixels, target)
     shows = says_something(maps)
     given = Explanation(model, pixels, target, maps, explain, explain_class=explain_class, shared=batch.shared)
     found = {

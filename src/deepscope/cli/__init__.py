@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 __all__ = ["main"]
 
-_INTERRUPTED = 130  # what shells expect of a program that ctrl-C stopped
+_STOPPED = 128  # shells add the number of the signal that stopped a program
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -26,18 +26,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @contextmanager
 def stops_at_once() -> Iterator[None]:
-    """While libraries load, ctrl-C ends the process: an exception would surface as whatever the library makes of it."""
+    """While libraries load, ctrl-C and SIGTERM end the process: libraries make all sorts of things of an exception."""
     main_thread = threading.current_thread() is threading.main_thread()
-    if not main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    if not main_thread or before[signal.SIGINT] is not signal.default_int_handler:
         yield  # ctrl-C is ignored, or another program's
         return
-    signal.signal(signal.SIGINT, _stop)
+    ours = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
+    for number in ours:
+        signal.signal(number, _stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in ours:
+            signal.signal(number, before[number])
 
 
-def _stop(*_: object) -> None:
+def _stop(number: int, _: object) -> None:
     os.write(2, b"deepscope: stopped before it began\n")
-    os._exit(_INTERRUPTED)
+    os._exit(_STOPPED + number)

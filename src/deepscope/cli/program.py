@@ -1,4 +1,4 @@
-"""`deepscope`: parse, run, print; exit status 0 done, 2 the input is wrong, 1 anything else."""
+"""`deepscope`: parse, run, print; exit status 0 done, 2 the input is wrong, 130 and 143 stopped, 1 anything else."""
 
 from __future__ import annotations
 
@@ -25,14 +25,12 @@ if TYPE_CHECKING:
     from deepscope.command import Command
 
 _INTERRUPTED = 130  # what shells expect of a program that ctrl-C stopped
-_TERMINATED = 143  # and of one that was asked to end, as job schedulers and containers do
+_TERMINATED = 143  # and of one that SIGTERM stopped: job schedulers and containers send it
 _LATER = 0.02
 """Seconds after which an ignored ctrl-C is delivered again."""
+_terminated = threading.Event()
+"""Set by SIGTERM."""
 _HELP = frozenset({"--help", "-h", "--version"})
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: the command stops as after ctrl-C."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -41,11 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         signal.signal(signal.SIGTERM, _terminate)
     gc.set_threshold(50_000)  # libraries allocate much while they load, and none of it is garbage
     sys.unraisablehook = interrupt_again
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    status = run(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(_TERMINATED if _terminated.is_set() else status)  # also of a command that keeps what it has and ends well
 
 
 def _terminate(*_: object) -> None:
-    raise Terminated
+    _terminated.set()
+    raise KeyboardInterrupt  # the command stops as after ctrl-C
 
 
 def interrupt_again(ignored: sys.UnraisableHookArgs) -> None:
@@ -75,9 +75,8 @@ def run(arguments: Sequence[str]) -> int:
         return _say(mistaken(error, root, arguments), 2)
     except PartFailed as error:
         return _say(str(error), 1)
-    except KeyboardInterrupt as stop:
-        status = _TERMINATED if isinstance(stop, Terminated) else _INTERRUPTED
-        return _say("stopped; finished files are kept, none is half-written", status)
+    except KeyboardInterrupt:
+        return _say("stopped; finished files are kept, none is half-written", _INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has seen enough
         sys.stderr.close()
         return 1

@@ -70,8 +70,8 @@ def network_sha256(network: nn.Module) -> str:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """The versions of those packages that have one, whether they are imported or not."""
-    return {name: version_of(name) for name in packages}
+    """The versions of packages; "" for one that has none, such as a module of the user's own."""
+    return {name: version_of(name, otherwise="") for name in packages}
 
 
 def _settings(module: nn.Module) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -56,7 +57,8 @@ def _curves(check: SanityCheck) -> list[Curves]:
     count = -(-len(methods) // _TOGETHER)
     size = -(-len(methods) // count)
     if count > 1:
-        methods.sort(key=lambda name: check.found[name].margin.value)
+        margins = {name: one.margin.value for name, one in check.found.items()}
+        methods.sort(key=lambda name: (math.isnan(margins[name]), margins[name]))
     caption = (
         "Correlation of each map with that of the trained network, mean over images with its 95 % interval. A map that "
         "explains the network loses its likeness (Adebayo et al. 2018)."

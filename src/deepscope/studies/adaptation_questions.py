@@ -77,7 +77,7 @@ class AdaptationQuestions(Study):
 
     @classmethod
     def within(cls, budget: Budget) -> AdaptationQuestions:
-        """A few epochs of small steps on some hundred digits from one seed, or everything."""
+        """A few epochs of small steps on a thousand digits from one seed, or everything."""
         return cls() if budget == "full" else cls(seeds=1, epochs=2, images=1000, batch_size=16, thorough=False)
 
     def inputs(self, home: Path) -> Sequence[Path]:

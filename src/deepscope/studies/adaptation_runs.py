@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -141,8 +142,7 @@ def train_all(
     bound = _fewer(load_domains(target, target, DEFAULT, session), images)
 
     def one(arm: AdaptationArm, own: Session) -> AdaptationOutcome:
-        with one_thread(when=arm.recipe.batch_size <= ONE_THREAD):
-            return train(arm, bound if arm.on_target else pair, own, run_folder(session, arm, own.seed, images))
+        return train(arm, bound if arm.on_target else pair, own, run_folder(session, arm, own.seed, images))
 
     data = f"{len(pair.source)} images of the source, {len(pair.target)} of the target"
     return AdaptationsTrained(train_arms(arms, one, session, seeds=seeds, needed=needed, data=data), pair)
@@ -170,16 +170,17 @@ def train(arm: AdaptationArm, domains: Domains, session: Session, folder: Path |
             **_pseudo_labels(logits, test.labels),
         }
 
-    adapted = adapt_network(
-        lambda: domains.network(arm.recipe, arm.method),
-        domains.source,
-        domains.target,
-        method=arm.method,
-        recipe=arm.recipe,
-        session=session,
-        validator="source-accuracy" if isinstance(arm.method, SourceOnly) else "info-max",
-        record=Record(folder, watch),
-    )
+    with one_thread() if arm.recipe.batch_size <= ONE_THREAD else nullcontext():
+        adapted = adapt_network(
+            lambda: domains.network(arm.recipe, arm.method),
+            domains.source,
+            domains.target,
+            method=arm.method,
+            recipe=arm.recipe,
+            session=session,
+            validator="source-accuracy" if isinstance(arm.method, SourceOnly) else "info-max",
+            record=Record(folder, watch),
+        )
     row = next(row for row in adapted.history.rows if row["step"] == adapted.chosen)
     figures = {name: row[name] for name in (SOURCE_ACCURACY, TARGET_ACCURACY)}
     return Outcome(arm, session.seed, figures, adapted.history, adapted)

@@ -12,7 +12,11 @@ from deepscope.statistics import Estimate, gap_over_seeds, over_seeds
 from deepscope.training import Diverged, History
 
 ONE_THREAD = 32
-"""Images of digits per update for which a second thread gains nothing (48 s against 49) and costs processor time."""
+"""Digits per update up to which trainings run on one thread: quick budgets.
+
+Two threads of an AMD EPYC took 47 s for the quick `generation-questions` and 62 s of processor time, one took 49 s for
+both.
+"""
 
 
 class Named(Protocol):

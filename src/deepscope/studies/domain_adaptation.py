@@ -59,7 +59,7 @@ class DomainAdaptation(Study):
 
     @classmethod
     def within(cls, budget: Budget) -> DomainAdaptation:
-        """A few epochs of small steps on some hundred digits from one seed, or everything."""
+        """A few epochs of small steps on a thousand digits from one seed, or everything."""
         return cls() if budget == "full" else cls(seeds=1, epochs=2, paper_epochs=4, images=1000, batch_size=16)
 
     def inputs(self, home: Path) -> Sequence[Path]:

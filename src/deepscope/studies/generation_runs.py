@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -118,8 +119,7 @@ def train_all(arms: Sequence[Arm], session: Session, study: str, plan: Plan) -> 
         kind = f"{name}-{plan.images or 'all'}-{arm.recipe.epochs}-{arm.architecture.width}-{arm.recipe.rate:g}"
         folder = root / kind / arm.name.replace(":", "-") / f"seed-{own.seed}"
         epochs = _EVALUATOR_EPOCHS if arm.name in plan.scored else 0
-        with one_thread(when=arm.recipe.batch_size <= ONE_THREAD):
-            return train(arm, pictures, evaluator, own, folder, samples=plan.samples, score_epochs=epochs)
+        return train(arm, pictures, evaluator, own, folder, samples=plan.samples, score_epochs=epochs)
 
     data = f"{len(pictures.train)} images of {name}"
     return train_arms(arms, one, session, seeds=plan.seeds, needed=plan.needed, data=data)
@@ -147,15 +147,16 @@ def train(
     """Train one arm and measure it by samples; or resume it, or only read what was found already."""
     if arm.stacked:
         pictures = load_pictures(pictures, _SIDE, session, stack=len(pictures.train))
-    trained = train_gan(
-        pictures,
-        architecture=arm.architecture,
-        recipe=arm.recipe,
-        conditional=arm.conditional,
-        evaluator=evaluator,
-        folder=folder,
-        session=session,
-    )
+    with one_thread() if arm.recipe.batch_size <= ONE_THREAD else nullcontext():
+        trained = train_gan(
+            pictures,
+            architecture=arm.architecture,
+            recipe=arm.recipe,
+            conditional=arm.conditional,
+            evaluator=evaluator,
+            folder=folder,
+            session=session,
+        )
 
     def compute() -> Arrays:
         found = _figures(trained.gan, pictures, evaluator, session, folder, count=samples, score_epochs=score_epochs)

@@ -54,7 +54,7 @@ class StackedDigits(GenerationStudy):
     @classmethod
     def within(cls, budget: Budget) -> StackedDigits:
         """A small network on a thousand stacks from one seed, or everything."""
-        return cls() if budget == "full" else cls(seeds=1, epochs=2, batch_size=16, images=1000, samples=1000, width=8)
+        return cls() if budget == "full" else cls(seeds=1, epochs=2, batch_size=16, images=1000, samples=2600, width=8)
 
     @property
     def arms(self) -> list[Arm]:

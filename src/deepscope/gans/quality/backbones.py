@@ -30,7 +30,8 @@ def bundled_features(session: Session) -> Features:
     @torch.inference_mode()
     def features(images: Tensor) -> Tensor:
         def pixels(part: Tensor) -> Tensor:
-            return functional.interpolate(in_colour(part).float() / 255, geometry.size, mode="bilinear", antialias=True)
+            levels = in_colour(part.to(session.device)).float() / 255
+            return functional.interpolate(levels, geometry.size, mode="bilinear", antialias=True)
 
         run = engine_of(backbone, geometry, exact, images=len(images), batch=batch)
         run = run or Quick(backbone, pixels(images[:1]), exact)
