@@ -131,9 +131,9 @@ def main() -> None:
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     default, common_seconds = seconds["default preset, bfloat16"], seconds["common loop"]
     ratios = {
-        **ratio("ratio/common-loop/float32", common_seconds, seconds["batch of 8, float32"]),
-        **ratio("ratio/common-loop/bfloat16", common_seconds, seconds["batch of 8, bfloat16"]),
-        **ratio("ratio/common-loop/default", common_seconds, default),
+        **ratio("ratio/class-images/common-loop/float32", common_seconds, seconds["batch of 8, float32"]),
+        **ratio("ratio/class-images/common-loop/bfloat16", common_seconds, seconds["batch of 8, bfloat16"]),
+        **ratio("ratio/class-images/common-loop/default", common_seconds, default),
     }
     if "torch-lucent" in seconds:
         ratios |= ratio("ratio/torch-lucent/default", seconds["torch-lucent"], default)
