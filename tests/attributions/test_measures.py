@@ -355,11 +355,17 @@ def test_the_random_logit_test_compares_with_the_map_of_another_class(
         asked.append(other)
         return Saliency()(model, pixels, other)
 
+    explained: list[Tensor] = []
+
+    def explain(images: Tensor) -> Tensor:
+        explained.append(images)
+        return Saliency()(model, images, target)
+
     maps = Saliency()(model, pixels, target)
-    one = Explanation(model, pixels, target, maps, lambda changed: maps, rng(), explain_class=explain_class)
+    one = Explanation(model, pixels, target, torch.rand_like(maps), explain, rng(), explain_class=explain_class)
     found = RandomLogit()(one)
-    (other,) = asked
-    assert (other != target).all()
+    (other,), (own,) = asked, explained
+    assert torch.equal(own, pixels) and (other != target).all()
     others = Saliency()(model, pixels, other).flatten(1).numpy()
     expected = [float(spearmanr(*pair)[0]) for pair in zip(maps.flatten(1).numpy(), others)]  # type: ignore[arg-type]
     np.testing.assert_allclose(found.numpy(), expected)

@@ -14,8 +14,8 @@ from deepscope.training import Diverged, History
 ONE_THREAD = 32
 """Digits per update up to which trainings run on one thread: quick budgets.
 
-Two threads of an AMD EPYC took 47 s for the quick `generation-questions` and 62 s of processor time, one took 49 s for
-both.
+On an AMD EPYC the quick `generation-questions` takes 49 s on one thread; on two it takes 47 s, and 62 s of processor
+time.
 """
 
 
