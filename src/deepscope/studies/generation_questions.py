@@ -48,7 +48,7 @@ class GenerationQuestions(GenerationStudy):
     """
 
     title: ClassVar[str] = "What each choice does to a DCGAN"
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.75, "full": 110}
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 1.2, "full": 110}
 
     _: KW_ONLY
     epochs: int = 6
@@ -62,7 +62,7 @@ class GenerationQuestions(GenerationStudy):
         """Small networks on two thousand digits from one seed, without the suggested experiments, or everything."""
         if budget == "full":
             return cls()
-        return cls(seeds=1, epochs=2, batch_size=16, images=2000, samples=500, width=16, thorough=False)
+        return cls(seeds=1, epochs=3, batch_size=16, images=2000, samples=1000, width=16, thorough=False)
 
     @property
     def needed(self) -> Sequence[str]:

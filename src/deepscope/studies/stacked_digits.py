@@ -43,7 +43,7 @@ class StackedDigits(GenerationStudy):
     """
 
     title: ClassVar[str] = "Modes among stacked digits"
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.15, "full": 50}
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.25, "full": 50}
 
     _: KW_ONLY
     epochs: int = 10
@@ -53,8 +53,8 @@ class StackedDigits(GenerationStudy):
 
     @classmethod
     def within(cls, budget: Budget) -> StackedDigits:
-        """A small network on a thousand stacks from one seed, or everything."""
-        return cls() if budget == "full" else cls(seeds=1, epochs=2, batch_size=16, images=1000, samples=2600, width=8)
+        """A small network on two thousand stacks from one seed, or everything."""
+        return cls() if budget == "full" else cls(seeds=1, epochs=2, batch_size=16, images=2000, samples=2600, width=8)
 
     @property
     def arms(self) -> list[Arm]:
