@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
@@ -235,6 +235,11 @@ class Result:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metrics", MappingProxyType({k: float(v) for k, v in self.metrics.items()}))
+
+    def __reduce__(self) -> tuple[type[Result], tuple[object, ...]]:
+        """How one process gives it to another: a mapping that cannot be changed cannot be pickled either."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return type(self), tuple({**values, "metrics": dict(self.metrics)}.values())
 
     def figure(self, title: str = "") -> Figure | None:
         """The figure of this title, else the first one; None where there is none. A gallery is no single figure."""

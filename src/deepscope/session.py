@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import functools
 import hashlib
+import multiprocessing
 import os
 import secrets
 import shutil
@@ -193,7 +194,10 @@ class Session:
 
     @contextmanager
     def progress(self, description: str, *, total: int | None = None) -> Iterator[Advance]:
-        """A bar on stderr, from the first step after two seconds; call what it yields for each step done."""
+        """A bar on stderr, from the first step after two seconds; call what it yields for each step done.
+
+        In a process that another one of Python started there is no bar: it would write over that of its parent.
+        """
         console = Console(stderr=True)
         before = f"{self.part}: " if self.part else ""
         bar = Progress(
@@ -204,7 +208,7 @@ class Session:
             TimeRemainingColumn(elapsed_when_finished=True),
             console=console,
             transient=True,
-            disable=self.quiet or not sys.stderr.isatty(),
+            disable=self.quiet or not sys.stderr.isatty() or multiprocessing.parent_process() is not None,
         )
         task = bar.add_task(one_line(before + description), total=total)
         begun = time.monotonic()

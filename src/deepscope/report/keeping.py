@@ -94,8 +94,7 @@ class Shelf:
             return Outcome(section, _said(section, "Not measured here", str(error)), missing=str(error))
         except Exception as error:
             traceback.print_exc()
-            text = f"{type(error).__name__}: {error}"
-            return Outcome(section, _said(section, "This section failed", text), failure=text)
+            return failed(section, f"{type(error).__name__}: {error}")
         try:
             render.save(result, folder, figure_format=session.figure_format)
             with atomic(folder / _KEY) as path:
@@ -157,6 +156,11 @@ def _files(inputs: Sequence[Path]) -> list[tuple[str, ...]]:
         except OSError as error:  # not there, a link to nothing, not ours to read
             found.append((name, str(error.errno)))
     return found
+
+
+def failed(section: Section, text: str) -> Outcome:
+    """What came of a section that had a defect, which the text describes."""
+    return Outcome(section, _said(section, "This section failed", text), failure=text)
 
 
 def _said(section: Section, title: str, text: str) -> Result:

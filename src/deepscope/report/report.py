@@ -101,7 +101,7 @@ class Report(Command):
         for state in run(chosen, shelf, budget, pace):
             outcomes, keeping = state.outcomes, Keeping("the page")
             if model is not None:
-                done = state.running is None
+                done = not state.running
                 card = ModelCard.of(model, str(self.data), outcomes, assess(required, outcomes) if done else ())
             with keeping:
                 try:

@@ -1,9 +1,9 @@
-"""Running the sections of a page, one after the other, each kept as soon as it is finished."""
+"""Running the sections of a page, each kept as soon as it is finished."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from deepscope.checks import Check
@@ -11,10 +11,13 @@ from deepscope.checks.pace import Pace
 from deepscope.command import Budget, Section
 from deepscope.render.text import duration
 from deepscope.report.keeping import Outcome, Shelf
+from deepscope.report.making import maker
 from deepscope.session import Session
 
 _TRUST = 0.5
 """Minutes for which the estimates are trusted before the measured pace takes over."""
+_BRIEF = 0.1
+"""Minutes of a section that is not worth waiting for."""
 
 
 @dataclass(frozen=True)
@@ -24,15 +27,15 @@ class State:
     Attributes:
         outcomes: of the finished sections.
         said: the page's introduction.
-        running: the section that is being made; None at the end.
-        waiting: those after it.
+        running: the sections that are being made; none at the end.
+        waiting: those after them.
         left: minutes until the end, roughly.
-        stopped: whether the report was interrupted in the section that was running.
+        stopped: whether the report was interrupted in the sections that were running.
     """
 
     outcomes: tuple[Outcome, ...]
     said: str
-    running: Section | None = None
+    running: tuple[Section, ...] = ()
     waiting: tuple[Section, ...] = ()
     left: float = 0.0
     stopped: bool = False
@@ -48,10 +51,12 @@ class Clock:
 
     Args:
         waiting: sections to run, and the minutes that each is expected to take.
+        at_once: sections that run at the same time.
     """
 
-    def __init__(self, waiting: dict[str, float]) -> None:
-        self._minutes = dict(waiting)
+    def __init__(self, waiting: dict[str, float], at_once: int = 1) -> None:
+        self._minutes, self._at_once = dict(waiting), at_once
+        self._started: dict[str, float] = {}
         self._planned = 0.0
         self._began = time.monotonic()
 
@@ -60,14 +65,21 @@ class Clock:
         """Since the beginning."""
         return (time.monotonic() - self._began) / 60
 
+    def start(self, section: Section) -> None:
+        """The section runs from now on."""
+        self._started[section.name] = self.minutes
+
     def done(self, section: Section) -> None:
         """The section is finished, or was already."""
+        self._started.pop(section.name, None)
         self._planned += self._minutes.pop(section.name, 0.0)
 
     def left(self) -> float:
         """Minutes."""
-        pace = (self.minutes + _TRUST) / (self._planned + _TRUST)
-        return sum(self._minutes.values()) * pace
+        expected, now = self._minutes, self.minutes
+        begun = sum(min(expected.get(name, 0.0), now - since) for name, since in self._started.items())
+        pace = (now + _TRUST) / ((self._planned + begun) / self._at_once + _TRUST)
+        return (sum(expected.values()) - begun) / self._at_once * pace
 
 
 def expected(chosen: Sequence[Section], shelf: Shelf, budget: Budget, pace: Pace | None = None) -> dict[str, float]:
@@ -96,24 +108,61 @@ def estimate(section: Section, budget: Budget, pace: Pace | None) -> float:
 
 
 def run(chosen: Sequence[Section], shelf: Shelf, budget: Budget, pace: Pace | None = None) -> Iterator[State]:
-    """Make or keep each section. A state before each, and one at the end or where the report is interrupted."""
-    outcomes: list[Outcome] = []
+    """Make or keep each section. A state whenever others run, and one at the end or where the report is interrupted."""
+    minutes = expected(chosen, shelf, budget, pace)
     audit = any(isinstance(section, Check) for section in chosen)
-    clock = Clock(expected(chosen, shelf, budget, pace))
-    for place, section in enumerate(chosen):
-        part = f"[{place + 1}/{len(chosen)}] {section.name}"
-        shelf.session.note(f"{part}: about {duration(round(clock.left() * 60))} left")
-        said = introduction(outcomes, budget, shelf.session, clock.minutes, audit=audit)
-        state = State(tuple(outcomes), said, section, tuple(chosen[place + 1 :]), clock.left())
-        if not shelf.has(section):  # a kept one is read in a moment
-            yield state
-        try:
-            outcomes.append(shelf.get(section, part=part))
-        except KeyboardInterrupt:
-            yield replace(state, stopped=True)
-            raise
-        clock.done(section)
-    yield State(tuple(outcomes), introduction(outcomes, budget, shelf.session, clock.minutes, audit=audit))
+    finished: dict[str, Outcome] = {}
+    waiting, running = list(chosen), list[Section]()
+    with maker(chosen, shelf, minutes, budget) as making:
+        clock = Clock(minutes, making.size)
+
+        def state() -> State:
+            outcomes = tuple(finished[section.name] for section in chosen if section.name in finished)
+            said = introduction(outcomes, budget, shelf.session, clock.minutes, audit=audit)
+            return State(outcomes, said, tuple(running), tuple(waiting), clock.left())
+
+        while waiting or running:
+            while len(running) < making.size and (section := following(waiting, running, minutes, making.size)):
+                waiting.remove(section)
+                place = len(chosen) - len(waiting)
+                part = f"[{place}/{len(chosen)}] {section.name}"
+                shelf.session.note(f"{part}: about {duration(round(clock.left() * 60))} left")
+                making.start(section, part)
+                clock.start(section)
+                running.append(section)
+            if not all(shelf.has(section) for section in running):  # a kept one is read in a moment
+                yield state()
+            try:
+                outcome = making.finished()
+            except KeyboardInterrupt:
+                yield replace(state(), stopped=True)
+                raise
+            running.remove(outcome.section)
+            finished[outcome.section.name] = outcome
+            clock.done(outcome.section)
+        yield state()
+
+
+def following(
+    waiting: Sequence[Section], running: Sequence[Section], minutes: Mapping[str, float], at_once: int
+) -> Section | None:
+    """The section to start next; None where it must wait for one that runs.
+
+    In the order of the page where one runs at a time. Else two of a chapter never run at once, because they share
+    trainings; what takes a few seconds comes first, so that there is something to read, and then the longest chapter,
+    so that all processes end together.
+    """
+    if at_once == 1:
+        return next(iter(waiting), None)
+    busy = {section.chapter for section in running}
+    free = [section for section in waiting if section.chapter not in busy]
+    chapters: dict[str, float] = {}
+    for section in free:
+        cost = minutes.get(section.name, 0.0)
+        if cost < _BRIEF:
+            return section
+        chapters[section.chapter] = chapters.get(section.chapter, 0.0) + cost
+    return max(free, key=lambda section: chapters[section.chapter], default=None)
 
 
 def introduction(outcomes: Sequence[Outcome], budget: Budget, session: Session, minutes: float, *, audit: bool) -> str:

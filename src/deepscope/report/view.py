@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import NamedTuple
 
 from deepscope.checks import Check
 from deepscope.command import Headline, Section
@@ -209,15 +210,21 @@ def _card(chapter: str, members: Sequence[Part]) -> Card:
     return Card(chapter, lead, lead.number, lead.headline, lead.tile, lead.alternative, True, full)
 
 
-def pending(state: State) -> list[tuple[str, str]]:
-    """The chapters of which nothing is finished yet, each with how far it is."""
-    if state.running is None:
+class Pending(NamedTuple):
+    """A chapter of which nothing is finished yet, and how far it is."""
+
+    chapter: str
+    word: str
+
+
+def pending(state: State) -> list[Pending]:
+    """The chapters that have no card yet."""
+    if not state.running:
         return []
     begun = {outcome.section.chapter for outcome in state.outcomes}
     now = "interrupted" if state.stopped else "being measured"
-    words = {one.chapter: "to come" for one in state.waiting} | {state.running.chapter: now}
-    chapters = dict.fromkeys(one.chapter for one in (state.running, *state.waiting))
-    return [(chapter, words[chapter]) for chapter in chapters if chapter not in begun]
+    words = {one.chapter: "to come" for one in state.waiting} | {one.chapter: now for one in state.running}
+    return [Pending(chapter, word) for chapter, word in words.items() if chapter not in begun]
 
 
 def sentence(parts: Sequence[Part]) -> str:

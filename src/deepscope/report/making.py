@@ -1,0 +1,199 @@
+"""What makes the sections of a page: this process, one after the other, or several processes at once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from multiprocessing.connection import Connection, wait
+from typing import Protocol, cast
+
+import torch
+from typing_extensions import Self
+
+from deepscope.command import Budget, Section
+from deepscope.report.keeping import Outcome, Shelf, failed
+from deepscope.session import Advance
+from deepscope.studies import Study
+
+_PROCESSES = 2
+"""At most: each holds a network of its own."""
+_WORTH = 0.5
+"""Minutes of work from which a second process is worth the seconds that it takes to start."""
+_PATIENCE = 5
+"""Seconds for which a stopped process may clean up."""
+
+
+class Maker(Protocol):
+    """Makes sections; at most `size` of them are started and not finished."""
+
+    size: int
+
+    def __enter__(self) -> Self:
+        """Get ready."""
+        ...
+
+    def __exit__(self, *_: object) -> None:
+        """Stop what is not finished."""
+        ...
+
+    def start(self, section: Section, part: str) -> None:
+        """Begin with a section, or say that it is the next one. `part` stands before its progress."""
+        ...
+
+    def finished(self) -> Outcome:
+        """Wait for one of those that were started."""
+        ...
+
+
+def maker(chosen: Sequence[Section], shelf: Shelf, minutes: Mapping[str, float], budget: Budget) -> Maker:
+    """Processes for the quick studies, most of which do not gain from a second thread; this process for all else.
+
+    Args:
+        chosen: the sections.
+        shelf: that they are stored on.
+        minutes: that each is expected to take, by name; none where it is kept or cannot run.
+        budget: that they run in. The full one needs the memory for itself.
+    """
+    chapters = {section.chapter for section in chosen if minutes.get(section.name)}
+    size = min(_PROCESSES, torch.get_num_threads(), len(chapters))
+    alone = size < 2 or sum(minutes.values()) < _WORTH or budget == "full" or shelf.session.device.type != "cpu"
+    return InTurn(shelf) if alone or not all(isinstance(one, Study) for one in chosen) else AtOnce(shelf, size, minutes)
+
+
+class InTurn:
+    """Makes one section after the other, in this process.
+
+    Args:
+        shelf: that they are stored on.
+    """
+
+    size = 1
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._next: tuple[Section, str] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def start(self, section: Section, part: str) -> None:
+        """Remember the section: `finished` makes it."""
+        self._next = section, part
+
+    def finished(self) -> Outcome:
+        """Make it."""
+        assert self._next is not None
+        section, part = self._next
+        return self._shelf.get(section, part=part)
+
+
+class AtOnce:
+    """Makes several sections at once, each in a process of its own that then takes the next.
+
+    A process that dies, because memory ran out or a library crashed, costs its section only.
+
+    Args:
+        shelf: that they are stored on.
+        size: number of processes, which divide PyTorch's threads.
+        minutes: that each section is expected to take, by name: one bar shows the progress of all.
+    """
+
+    def __init__(self, shelf: Shelf, size: int, minutes: Mapping[str, float]) -> None:
+        self.size = size
+        self._shelf, self._minutes = shelf, minutes
+        self._closing = ExitStack()
+        self._advance: Advance | None = None
+        self._threads = max(1, torch.get_num_threads() // size)
+        self._idle: list[_Helper] = []
+        self._busy: dict[Connection, tuple[_Helper, Section]] = {}
+
+    def __enter__(self) -> Self:
+        work = round(sum(self._minutes.values()) * 60)
+        self._advance = self._closing.enter_context(self._shelf.session.progress("seconds of work", total=work))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.close()
+        for one in [*self._idle, *(one for one, _ in self._busy.values())]:
+            one.stop()
+
+    def start(self, section: Section, part: str) -> None:
+        """Give the section to a process."""
+        one = self._idle.pop() if self._idle else _Helper(self._shelf, self._threads)
+        one.pipe.send((section, part))
+        self._busy[one.pipe] = one, section
+        self._show(0)
+
+    def finished(self) -> Outcome:
+        """The first outcome that arrives."""
+        pipe = cast(Connection, wait(list(self._busy))[0])
+        one, section = self._busy.pop(pipe)
+        self._show(self._minutes.get(section.name, 0.0) * 60)
+        try:
+            outcome = pipe.recv()
+        except (EOFError, OSError):
+            return failed(section, one.obituary())
+        self._idle.append(one)
+        return outcome
+
+    def _show(self, seconds: float) -> None:
+        assert self._advance is not None
+        names = ", ".join(section.name for _, section in self._busy.values())
+        self._advance(seconds, f"{names}: seconds of work" if names else None)
+
+
+class _Helper:
+    """A process, and this end of the pipe to it."""
+
+    def __init__(self, shelf: Shelf, threads: int) -> None:
+        spawning = multiprocessing.get_context("spawn")
+        self.pipe, far = spawning.Pipe()
+        self._process = spawning.Process(target=_work, args=(far, shelf, threads), daemon=True)
+        self._process.start()
+        far.close()  # so that the pipe ends with the process
+
+    def obituary(self) -> str:
+        """Why a process ended that should not have."""
+        self._process.join()
+        code = self._process.exitcode or 0
+        how = f"by signal {-code}" if code < 0 else f"with status {code}"
+        return f"its process ended {how}" + ": the memory may not be enough" * (code == -signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End it, whatever it does."""
+        self._process.terminate()
+        self._process.join(_PATIENCE)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self.pipe.close()
+
+
+def _work(pipe: Connection, shelf: Shelf, threads: int) -> None:
+    """Make the sections that arrive, until the pipe ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C reaches all processes of a terminal; the first one stops us
+    signal.signal(signal.SIGTERM, _leave)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(threads)
+    with suppress(EOFError, OSError):
+        while True:
+            section, part = pipe.recv()
+            pipe.send(shelf.get(section, part=part))
+
+
+def _leave(*_: object) -> None:
+    raise SystemExit(1)  # through all `finally`, so that no temporary file is left
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # it was killed, and nobody waits for a result

@@ -1,0 +1,150 @@
+"""Sections that several processes make at once: the same outcomes, whatever happens to a process."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from deepscope.command import Section
+from deepscope.report import running
+from deepscope.report.keeping import Shelf
+from deepscope.report.making import AtOnce, InTurn, maker
+from deepscope.report.running import Clock, following, run
+from deepscope.session import Session
+from deepscope.studies import Study
+from results_strategies import EVERYTHING
+from toy_processes import Dies, Hangs, Noted, Other, Waiting, noted
+from toy_sections import Breaks, study
+
+TESTS = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    return Session(home=tmp_path / "home", cache=tmp_path, quiet=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{process}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"  # a zombie computes nothing
+
+
+def test_a_result_reaches_another_process_unchanged() -> None:
+    again = pickle.loads(pickle.dumps(EVERYTHING))
+    assert again.title == EVERYTHING.title and again.metrics == EVERYTHING.metrics
+    assert list(map(type, again.blocks)) == list(map(type, EVERYTHING.blocks))
+    with pytest.raises(TypeError, match="mappingproxy"):
+        again.metrics["new"] = 1.0
+
+
+def test_processes_make_what_one_process_makes_and_divide_the_threads(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[Section] = [study(Noted), study(Breaks), study(Other)]
+    (*_, alone) = run(chosen, Shelf(tmp_path / "alone", session), "quick")
+    shelf = Shelf(tmp_path / "kept", session)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    monkeypatch.setattr(running, "maker", lambda *_: AtOnce(shelf, 2, {}))
+    states = list(run(chosen, shelf, "quick"))
+    assert max(len(state.running) for state in states) == 2, "two chapters are made at once"
+    assert [one.section for one in states[-1].outcomes] == chosen, "they stand in the order of the page"
+    for mine, theirs in zip(states[-1].outcomes, alone.outcomes, strict=True):
+        assert mine.result.title == theirs.result.title and mine.result.metrics == theirs.result.metrics
+        assert mine.failure == theirs.failure
+    assert states[-1].outcomes[1].failure == "RuntimeError: the disk caught <fire>"
+    monkeypatch.undo()
+    processes = {noted(tmp_path, name)[0] for name in ("noted", "other")}
+    assert len(processes) == 2 and os.getpid() not in processes
+    assert {noted(tmp_path, name)[1] for name in ("noted", "other")} == {2}
+    assert not any(map(_alive, processes)), "they end with the report"
+    assert shelf.has(study(Noted)) and shelf.has(study(Other)) and not shelf.has(study(Breaks))
+
+
+def test_a_process_that_dies_costs_its_section_only(session: Session, tmp_path: Path) -> None:
+    with AtOnce(Shelf(tmp_path / "kept", session), 2, {"dies": 1}) as making:
+        making.start(study(Dies), "")
+        outcome = making.finished()
+        assert outcome.failure == "its process ended by signal 9: the memory may not be enough"
+        assert outcome.result.blocks
+        making.start(study(Noted), "")
+        assert making.finished().result.title == "noted"
+
+
+def test_an_interrupted_process_leaves_nothing_half_written(session: Session, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), AtOnce(Shelf(tmp_path / "kept", session), 2, {}) as making:
+        making.start(study(Hangs), "")
+        Waiting().until((tmp_path / "hanging").exists)
+        raise KeyboardInterrupt
+    assert not _alive(noted(tmp_path, "hangs")[0])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hanging", "hangs"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_processes_end_with_a_report_that_is_killed(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
+    report = subprocess.Popen([sys.executable, str(TESTS / "toy_processes.py"), str(tmp_path)], env=environment)
+    Waiting().until((tmp_path / "hanging").exists)
+    process = noted(tmp_path, "hangs")[0]
+    assert process != report.pid and _alive(process)
+    report.send_signal(signal.SIGKILL)
+    report.wait()
+    Waiting().until(lambda: not _alive(process))
+
+
+def test_only_quick_studies_that_take_a_while_are_worth_a_second_process(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    shelf = Shelf(tmp_path / "kept", session)
+    chosen = [Study.member(name).within("quick") for name in ("adversarial", "generation", "stacked-digits")]
+    minutes = {"adversarial": 0.4, "generation": 1.0}
+    made = maker(chosen, shelf, minutes, "quick")
+    assert isinstance(made, AtOnce) and made.size == 2
+    assert isinstance(maker(chosen, shelf, minutes, "full"), InTurn), "it needs the memory"
+    assert isinstance(maker(chosen, shelf, {"generation": 1.0}, "quick"), InTurn), "all else is kept"
+    assert isinstance(maker(chosen, shelf, {"adversarial": 0.1, "generation": 0.1}, "quick"), InTurn), "not worth it"
+    assert isinstance(maker([*chosen, study()], shelf, minutes, "quick"), InTurn), "checks share the model"
+    on_gpu = Shelf(tmp_path / "kept", replace(session, device=torch.device("cuda")))
+    assert isinstance(maker(chosen, on_gpu, minutes, "quick"), InTurn)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert isinstance(maker(chosen, shelf, minutes, "quick"), InTurn), "one core"
+
+
+def test_the_longest_chapter_comes_first_and_no_chapter_twice() -> None:
+    names = ("predictions", "saliency", "domain-adaptation", "generation", "stacked-digits")
+    sections = {name: Study.member(name).within("quick") for name in names}
+    minutes = {"predictions": 0.01, "saliency": 0.9, "domain-adaptation": 0.6, "generation": 0.5, "stacked-digits": 0.5}
+    waiting, running = list(sections.values()), list[Section]()
+    order: list[str] = []
+    while section := following(waiting, running, minutes, 2):
+        waiting.remove(section)
+        running.append(section)
+        order.append(section.name)
+    assert order == ["predictions", "generation", "saliency", "domain-adaptation"]
+    assert [section.name for section in waiting] == ["stacked-digits"], "it waits for the other of its chapter"
+    everything = list(sections.values())
+    assert following(everything, [], minutes, 1) is everything[0], "alone, in the order of the page"
+
+
+def test_the_time_left_counts_what_runs_and_how_many_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(running.time, "monotonic", lambda: now)
+    clock = Clock({"noted": 2, "other": 4}, 2)
+    assert clock.left() == 3
+    clock.start(study(Noted))
+    clock.start(study(Other))
+    now = 60 * 2.0
+    clock.done(study(Noted))
+    assert clock.left() == 1, "two of six minutes are left, and both processes went as fast as expected"
