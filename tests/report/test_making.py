@@ -126,7 +126,7 @@ def test_the_longest_chapter_comes_first_and_no_chapter_twice() -> None:
     names = ("predictions", "saliency", "domain-adaptation", "generation", "stacked-digits")
     sections = {name: Study.member(name).within("quick") for name in names}
     minutes = {"predictions": 0.01, "saliency": 0.9, "domain-adaptation": 0.6, "generation": 0.5, "stacked-digits": 0.5}
-    waiting, running = list(sections.values()), list[Section]()
+    waiting, running = list[Section](sections.values()), list[Section]()
     order: list[str] = []
     while section := following(waiting, running, minutes, 2):
         waiting.remove(section)
