@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import torch
@@ -13,6 +14,9 @@ import torch
 from deepscope.errors import SettingError
 
 Computed = TypeVar("Computed")
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Parameters of `mallopt`, from glibc's malloc.h."""
 
 
 def of_rank(device: torch.device) -> torch.device:
@@ -76,6 +80,18 @@ def repeatable() -> None:
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     warnings.filterwarnings("ignore", message=".* does not have a deterministic implementation", category=UserWarning)
+
+
+def reuse_freed_memory() -> None:
+    """Let the C library keep what is freed for the next allocation, in the whole process; up to 512 MB of it.
+
+    glibc returns freed memory to the system early, and Linux fills each page with zeros again before the next batch uses
+    it: a tenth of the processor time of a small network's training on an AMD EPYC. Other C libraries stay as they are.
+    """
+    with suppress(OSError, AttributeError, TypeError):  # Windows, macOS and musl have no such function
+        allocator = ctypes.CDLL(None)
+        allocator.mallopt(_MMAP_THRESHOLD, 32 << 20)  # the largest that glibc takes
+        allocator.mallopt(_TRIM_THRESHOLD, 512 << 20)
 
 
 def first_process() -> bool:

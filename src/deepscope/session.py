@@ -31,7 +31,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from deepscope.devices import device_named, repeatable
+from deepscope.devices import device_named, repeatable, reuse_freed_memory
 from deepscope.errors import FileError, SettingError
 from deepscope.names import one_line, printable
 from deepscope.settings import FigureFormat
@@ -104,8 +104,9 @@ class Session:
     ) -> Session:
         """A session from user settings, as the command line opens it.
 
-        On a CUDA device it also sets PyTorch, for the whole process, so that the same seed gives the same bits: see
-        `repeatable`. A `Session(...)` made from Python leaves PyTorch's settings alone.
+        It also sets two things for the whole process: that the C library reuses freed memory (`reuse_freed_memory`), and
+        on a CUDA device that PyTorch gives the same bits for the same seed (`repeatable`). A `Session(...)` made from
+        Python leaves both alone.
 
         Args:
             device: "auto" (CUDA, then Apple's MPS, then CPU) or any PyTorch device name.
@@ -129,6 +130,7 @@ class Session:
         found = device_named(device)
         if found.type == "cuda":
             repeatable()
+        reuse_freed_memory()
         return cls(
             device=found,
             precision="float32" if precision == "auto" else cast(Precision, precision),

@@ -15,6 +15,7 @@ import torch
 from typing_extensions import Self
 
 from deepscope.command import Budget, Section
+from deepscope.devices import reuse_freed_memory
 from deepscope.report.keeping import Outcome, Shelf, failed
 from deepscope.session import Advance
 from deepscope.studies import Study
@@ -182,6 +183,7 @@ def _work(pipe: Connection, shelf: Shelf, threads: int) -> None:
     signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
+    reuse_freed_memory()
     with suppress(EOFError, OSError):
         while True:
             section, part = pipe.recv()
