@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 
@@ -27,7 +28,7 @@ print(faults() - before)
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc has the setting")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="no other C library has the setting")
 def test_a_batch_uses_the_memory_of_the_last_one() -> None:
     pages = [
         int(subprocess.check_output([sys.executable, "-c", ALLOCATE.format(opened=opened)], text=True))

@@ -85,8 +85,9 @@ def repeatable() -> None:
 def reuse_freed_memory() -> None:
     """Let the C library keep what is freed for the next allocation, in the whole process; up to 512 MB of it.
 
-    glibc returns freed memory to the system early, and Linux fills each page with zeros again before the next batch uses
-    it: a tenth of the processor time of a small network's training on an AMD EPYC. Other C libraries stay as they are.
+    glibc returns freed memory to the system early, and Linux fills each page with zeros again before the next batch
+    uses it: a tenth of the processor time of a small network's training on an AMD EPYC. Other C libraries stay as they
+    are.
     """
     with suppress(OSError, AttributeError, TypeError):  # Windows, macOS and musl have no such function
         allocator = ctypes.CDLL(None)

@@ -104,9 +104,9 @@ class Session:
     ) -> Session:
         """A session from user settings, as the command line opens it.
 
-        It also sets two things for the whole process: that the C library reuses freed memory (`reuse_freed_memory`), and
-        on a CUDA device that PyTorch gives the same bits for the same seed (`repeatable`). A `Session(...)` made from
-        Python leaves both alone.
+        It also sets two things for the whole process: that the C library reuses freed memory (`reuse_freed_memory`),
+        and on a CUDA device that PyTorch gives the same bits for the same seed (`repeatable`). A `Session(...)` made
+        from Python leaves both alone.
 
         Args:
             device: "auto" (CUDA, then Apple's MPS, then CPU) or any PyTorch device name.
