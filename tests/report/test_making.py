@@ -9,15 +9,17 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
 
 from deepscope.command import Section
-from deepscope.report import running
+from deepscope.report import Report, running
 from deepscope.report.keeping import Shelf
 from deepscope.report.making import AtOnce, InTurn, maker
 from deepscope.report.running import Clock, following, run
+from deepscope.results import Note, Table
 from deepscope.session import Session
 from deepscope.studies import Study
 from results_strategies import EVERYTHING
@@ -120,6 +122,17 @@ def test_only_quick_studies_that_take_a_while_are_worth_a_second_process(
     assert isinstance(maker(chosen, on_gpu, minutes, "quick"), InTurn)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     assert isinstance(maker(chosen, shelf, minutes, "quick"), InTurn), "one core"
+
+
+def test_the_list_says_how_long_two_processes_take(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    listed = Report(list=True, budget="quick").run(session)
+    table, note = listed.blocks
+    assert isinstance(table, Table) and isinstance(note, Note)
+    assert sum(cast("float", row[2]) for row in table.rows) == pytest.approx(2 * listed.metrics["minutes"])
+    assert "2 sections at a time" in note.text
+    (missing,) = [row for row in table.rows if row[3]]
+    assert missing[1:] == ("adaptation-of-photographs", 0.0, "its data is missing")
 
 
 def test_the_longest_chapter_comes_first_and_no_chapter_twice() -> None:

@@ -20,9 +20,10 @@ from deepscope.names import short
 from deepscope.render.text import duration
 from deepscope.report.card import ModelCard, refuse_foreign_card, verdict_blocks
 from deepscope.report.keeping import Outcome, Shelf
+from deepscope.report.making import maker
 from deepscope.report.page import Page, refuse_foreign, write
 from deepscope.report.requirements import Assessed, Requirement, assess, parsed, read_requirements
-from deepscope.report.running import estimate, run
+from deepscope.report.running import expected, run
 from deepscope.results import Column, Note, Result, Table
 from deepscope.session import Session
 from deepscope.studies import Study
@@ -168,24 +169,32 @@ def _missed(one: Assessed) -> str:
 
 
 def _listing(chosen: Sequence[Section], budget: Budget, shelf: Shelf, pace: Pace | None) -> Result:
-    """The sections that would run, with their time: of checks here, else on two cores; finished ones take none."""
-    minutes = {section: 0.0 if shelf.has(section) else estimate(section, budget, pace) for section in chosen}
-    rows = tuple((s.chapter, s.name, cost, "kept" if shelf.has(s) else "") for s, cost in minutes.items())
+    """The sections that would run, with their time: as last time, else of checks here and of studies on two cores."""
+    minutes = expected(chosen, shelf, budget, pace)
+    at_once = maker(chosen, shelf, minutes, budget).size
+    rows = tuple((s.chapter, s.name, minutes.get(s.name, 0.0), _state(s, shelf)) for s in chosen)
     columns = (
         Column("chapter"),
         Column("study"),
         Column("minutes" if pace else "minutes on two cores", ".1f"),
         Column(""),
     )
-    total = sum(minutes.values())
+    total = sum(minutes.values()) / at_once
+    together = f", {at_once} sections at a time" * (at_once > 1)
     return Result(
         title=f"Sections of the {budget} report",
         metrics={"studies": len(chosen), "minutes": total},
         blocks=(
             Table(columns, rows),
-            Note(f"About {duration(total * 60)} in all; what is already finished takes no time."),
+            Note(f"About {duration(total * 60)} in all{together}; what is already finished takes no time."),
         ),
     )
+
+
+def _state(section: Section, shelf: Shelf) -> str:
+    if shelf.has(section):
+        return "kept"
+    return "" if section.ready(shelf.session) else "its data is missing"
 
 
 def _summary(outcomes: Sequence[Outcome], path: Path | None, card: ModelCard | None) -> Result:

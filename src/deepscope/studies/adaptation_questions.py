@@ -66,7 +66,7 @@ class AdaptationQuestions(Study):
     """
 
     chapter: ClassVar[str] = "3 Domain adaptation"
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.4, "full": 70}
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.5, "full": 70}
 
     _: KW_ONLY
     seeds: int = 3

@@ -57,7 +57,7 @@ class Adversarial(Study):
     """
 
     chapter: ClassVar[str] = "2.2 Adversarial examples"
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.45, "full": 40}
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.63, "full": 40}
 
     paths: tuple[Path, ...] = ()
     _: KW_ONLY

@@ -39,7 +39,7 @@ class ClassVisualization(Study):
     """
 
     chapter: ClassVar[str] = "2.3 Class visualisation"
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.45, "full": 90}
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.8, "full": 90}
     renamed: ClassVar[Mapping[str, str]] = {"judge": "evaluator"}
 
     _: KW_ONLY

@@ -48,7 +48,7 @@ class DomainAdaptation(Study):
     """
 
     chapter: ClassVar[str] = "3 Domain adaptation"
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.6, "full": 120}
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.8, "full": 120}
 
     _: KW_ONLY
     seeds: int = 3

@@ -46,7 +46,7 @@ class Generation(GenerationStudy):
 
     title: ClassVar[str] = "Generation of MNIST's digits"
     scored = (_CONDITIONAL,)
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 1.0, "full": 170}
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 1.25, "full": 170}
 
     _: KW_ONLY
     width: int = 32

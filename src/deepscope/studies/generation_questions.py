@@ -48,7 +48,7 @@ class GenerationQuestions(GenerationStudy):
     """
 
     title: ClassVar[str] = "What each choice does to a DCGAN"
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 1.2, "full": 110}
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 1.25, "full": 110}
 
     _: KW_ONLY
     epochs: int = 6

@@ -60,7 +60,7 @@ class Saliency(Study):
 
     name: ClassVar[str] = "saliency"
     chapter: ClassVar[str] = "2.1 Saliency maps"
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.2, "full": 30}
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.33, "full": 30}
 
     models: tuple[str, ...] = ("squeezenet1_0", "efficientnet_lite0", "vgg16")
     limit: int | None = None

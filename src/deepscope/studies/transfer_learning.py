@@ -55,7 +55,7 @@ class TransferLearning(Study):
     """
 
     chapter: ClassVar[str] = "1.2 Transfer learning with VGG16 on 15-Scene"
-    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.6, "full": 150}
+    minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.7, "full": 150}
 
     _: KW_ONLY
     data: str | None = None
