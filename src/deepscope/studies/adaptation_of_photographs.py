@@ -16,7 +16,6 @@ from deepscope.adaptation import (
     TARGET,
     Adaptation,
     Adapted,
-    AdversarialTeacher,
     Dann,
     Domains,
     MinimumClassConfusion,
@@ -211,11 +210,9 @@ class AdaptationOfPhotographs(Study):
     def headline(self, result: Result) -> Headline:
         """What the default method regains after the first corruption."""
         name = self.corruptions[0]
-        # Results that were kept under an earlier default lack the figures of the present one.
-        default = _DEFAULT if f"accuracy/{name}/{_DEFAULT}/target" in result.metrics else AdversarialTeacher.name
         adapted, bare, bound = (
             Estimate.of(result.metrics, f"accuracy/{name}/{method}/target")
-            for method in (default, SourceOnly.name, _BOUND)
+            for method in (_DEFAULT, SourceOnly.name, _BOUND)
         )
         clean = Estimate.of(result.metrics, f"accuracy/{name}/{SourceOnly.name}/source")
         return Headline(
