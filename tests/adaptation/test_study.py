@@ -109,3 +109,14 @@ def test_a_step_takes_two_images_or_more(study: DomainAdaptation | AdaptationQue
     assert {arm.recipe.batch_size for arm in study.arms} == {study.batch_size}
     with pytest.raises(DeepscopeError, match="batch_size must be at least 2"):
         replace(study, images=150).run(Session(home=tmp_path, cache=tmp_path / "cache", quiet=True))
+
+
+def test_the_quick_comparison_leaves_out_the_bound_that_it_is_too_short_to_reach() -> None:
+    quick, full = DomainAdaptation.within("quick"), DomainAdaptation.within("full")
+    missing = {arm.name for arm in full.arms} - {arm.name for arm in quick.arms}
+    assert missing == {"paper/target-only"}
+    names = ("paper/dann", "paper/source-only", "modern/adversarial-teacher")
+    result = Result("", metrics={f"accuracy/{name}/target": 0.5 for name in names})
+    assert "labels" not in quick.headline(result).finding.removeprefix("Without target labels")
+    with_bound = Result("", metrics={**result.metrics, "accuracy/paper/target-only/target": 0.96})
+    assert "training with the target's labels 96" in full.headline(with_bound).finding

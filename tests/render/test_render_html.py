@@ -66,7 +66,7 @@ def test_every_block_is_in_the_fragment() -> None:
     assert "prefers-reduced-motion" in still[0]["media"]
     assert "print" in still[0]["media"]
     text = " ".join(page.text)
-    for word in ("Everything", "Accuracy", "88.3%", "–", "Ascent", "Warning: Leak", "deepscope classify photos"):  # noqa: RUF001
+    for word in ("Everything", "Accuracy", "88.3\u00a0%", "–", "Ascent", "Warning: Leak", "deepscope classify photos"):  # noqa: RUF001
         assert word in text
     assert [row.get("class") for row in page.all("tr")] == [None, None, None, "marked"]
 

@@ -38,7 +38,7 @@ def test_any_result_fits_and_sends_no_control_code(result: Result) -> None:
 @pytest.mark.parametrize("width", [20, 60, 120])
 def test_every_block_is_shown(width: int, tmp_path: Path) -> None:
     text = shown(EVERYTHING, width=width)
-    for word in ("Everything", "Accuracy", "88.3%", "–", "Top 2", "Attribution", "Adaptation", "Ascent", "Leak"):  # noqa: RUF001
+    for word in ("Everything", "Accuracy", "88.3\u00a0%", "–", "Top 2", "Attribution", "Adaptation", "Ascent", "Leak"):  # noqa: RUF001
         assert word in text
 
 

@@ -168,7 +168,7 @@ def test_fit_and_predict(data: Path, session: Session, tmp_path: Path) -> None:
     assert "accuracy/shots/1" in fit.metrics
     accuracy = next(block.text for block in fit.blocks if isinstance(block, Note) and block.title == "Accuracy")
     for end in ("", "/low", "/high"):
-        assert f"{fit.metrics[f'accuracy{end}']:.1%}" in accuracy
+        assert f"{100 * fit.metrics[f'accuracy{end}']:.1f} %" in accuracy
     said = TransferPredict(out, (data / "test",)).run(session)
     shown = said.blocks[0]
     assert isinstance(shown, Table)

@@ -40,12 +40,15 @@ class Signs:
         if not self.finite:
             return "its scores are no longer finite"
         if self.largest > self.source_largest + _MOST_GROWTH * (1 - self.source_largest):
-            return f"{self.largest:.0%} of the images get the same class, instead of {self.source_largest:.0%}"
+            now, before = 100 * self.largest, 100 * self.source_largest
+            return f"{now:.0f} % of the images get the same class, instead of {before:.0f} %"
         if self.diversity < _LEAST_DIVERSITY * self.source_diversity:
             fell = f"to {self.diversity:.2f} nats, from {self.source_diversity:.2f}"
             return f"the entropy of its mean prediction fell {fell}"
         if self.kappa < _LEAST_KAPPA:
-            return f"it agrees with the source model on {self.agreement:.0%} of the images, no more than by chance"
+            return (
+                f"it agrees with the source model on {100 * self.agreement:.0f} % of the images, no more than by chance"
+            )
         return ""
 
 

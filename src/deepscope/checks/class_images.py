@@ -79,7 +79,7 @@ class ClassImages(Check):
             raise KeyboardInterrupt  # what was made is in the cache: the same call resumes from there
         seen = made.evaluations[0].recognition
         named = proportion(int((seen.ranks < 1).sum()), len(targets))
-        text = f"The classifier recognises {named.value:.0%} of its own {len(targets)} class images."
+        text = f"The classifier recognises {100 * named.value:.0f} % of its own {len(targets)} class images."
         return Result(
             title=f"Class images of {model.title}",
             metrics={"classes": len(targets), **seen.metrics()},

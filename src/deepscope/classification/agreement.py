@@ -171,7 +171,7 @@ def _single(model: VisionModel) -> list[Way]:
         Way("squashed to the input's size", replace(own, resize=(height, width), crop=None)),
         Way("resized to the input's size, then cropped", replace(own, resize=min(height, width), crop=(height, width))),
         Way(
-            f"cropped to {_CROP:.1%} of the resized image",
+            f"cropped to {100 * _CROP:.1f} % of the resized image",
             replace(own, resize=round(min(height, width) / _CROP), crop=(height, width)),
         ),
     ]

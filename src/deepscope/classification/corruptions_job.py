@@ -119,6 +119,6 @@ def _tally(seen: list[tuple[str, int, Photos]]) -> Tally:
         left = float(np.mean([bool(correct[row]) for correct in damaged]))
         tally.measure("corrupted", left)
         if right:
-            text = f"right in {left:.0%} of its {len(damaged)} damaged states"
+            text = f"right in {100 * left:.0f} % of its {len(damaged)} damaged states"
             tally.example(1 - left, photos.digests[row], photos.paths[row], text)
     return tally

@@ -90,7 +90,7 @@ _OF = {"sefa": "first layer's squared weights", "pca": "first layer's variance"}
 def titles(method: Method, shares: Tensor) -> list[tuple[str, str]]:
     """A name for each direction, and what it does."""
     return [
-        (f"Direction {number}", f"{share:.1%} of the {_OF[method]}")
+        (f"Direction {number}", f"{100 * share:.1f} % of the {_OF[method]}")
         for number, share in enumerate(shares.tolist(), start=1)
     ]
 

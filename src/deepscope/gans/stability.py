@@ -36,8 +36,8 @@ def diagnose(history: History) -> tuple[str, ...]:
     real, fake = _late(history, "score/real"), _late(history, "score/fake")
     if real > _WON and 0 <= fake < 1 - _WON and real <= 1:
         found.append(
-            f"The discriminator has won: it calls {real:.0%} of real and {fake:.0%} of generated images real, "
-            f"so the generator learns little. Lower the rate, or use fewer discriminator steps."
+            f"The discriminator has won: it calls {100 * real:.0f} % of real and {100 * fake:.0f} % of generated "
+            f"images real, so the generator learns little. Lower the rate, or use fewer discriminator steps."
         )
     if _late(history, "gradient/generator") < _STUCK:
         found.append("The generator's gradient has vanished: it no longer learns. Try the non-saturating objective.")
@@ -52,11 +52,12 @@ def _collapse(history: History) -> list[str]:
         return []
     if values[-1] < _SAME:
         return [
-            f"Mode collapse: generated images of a class differ from each other only {values[-1]:.0%} as much as "
-            f"real ones. Try R1 without normalisation, another objective, or packing of 2."
+            f"Mode collapse: generated images of a class differ from each other only {100 * values[-1]:.0f} % as much "
+            f"as real ones. Try R1 without normalisation, another objective, or packing of 2."
         ]
     if values[-1] < _LOST * values.max():
-        return [f"Diversity is being lost: it was {values.max():.0%} of the real images' and is {values[-1]:.0%} now."]
+        before, now = 100 * values.max(), 100 * values[-1]
+        return [f"Diversity is being lost: it was {before:.0f} % of the real images' and is {now:.0f} % now."]
     return []
 
 

@@ -50,8 +50,8 @@ def _verdict(found: Concepts) -> Note:
         said = "Deletion does not confirm the order"
     text = (
         f"{said}: on {len(found.checked)} other images, removing concepts in order of importance leaves a class score "
-        f"{gain} lower than removing them in random order, on average. The concepts explain {found.explained:.0%} of "
-        "the activations."
+        f"{gain} lower than removing them in random order, on average. The concepts explain "
+        f"{100 * found.explained:.0f} % of the activations."
     )
     return Note(text, "Concepts", "verdict")
 

@@ -95,11 +95,12 @@ def _verdicts(found: LabelErrors | LabelErrorsInParts) -> list[Block]:
             f"with an accuracy of {found.accuracy}, get wrong. Use a model that is more accurate on these classes."
         )
         return [Note(text, "Label errors", "warning"), *_small(found)]
+    wrong = found.wrong
     return [
         Note(
             f"{count} of {len(found)} labels are suspect{part}. Confident learning estimates that "
-            f"{found.wrong.value:.1%} of the labels are wrong (bootstrap interval {found.wrong.low:.1%} to "
-            f"{found.wrong.high:.1%}). A suspect is a label that cross-validated classifiers contradict with "
+            f"{100 * wrong.value:.1f} % of the labels are wrong (bootstrap interval {100 * wrong.low:.1f} to "
+            f"{100 * wrong.high:.1f} %). A suspect is a label that cross-validated classifiers contradict with "
             "confidence: look at the pictures before changing any.",
             "Label errors",
             "verdict",
@@ -133,7 +134,7 @@ def _gallery(found: LabelErrors) -> list[Block]:
         likely = int(found.predicted[row])
         caption = (
             f"{found.paths[row].name}: labelled {found.classes[found.labels[row]]}, looks like "
-            f"{found.classes[likely]} ({found.probabilities[row, likely]:.0%})"
+            f"{found.classes[likely]} ({100 * found.probabilities[row, likely]:.0f} %)"
         )
         cells.append(missing(caption=caption) if pixels is None else picture(pixels, caption=caption))
     caption = "In brackets: the probability by a classifier that was not trained on the image."
@@ -154,7 +155,7 @@ def _evidence(found: LabelErrors) -> Gallery:
         likely = int(found.predicted[row])
         flags = {}
         if found.suspects[row] and found.decides:
-            said = f"Looks like {found.classes[likely]} ({found.probabilities[row, likely]:.0%})."
+            said = f"Looks like {found.classes[likely]} ({100 * found.probabilities[row, likely]:.0f} %)."
             flags = {"suspected label error": said}
         name, file = names_of(path)
         values = {"label-probability": float(confidence[row])}

@@ -55,7 +55,8 @@ def present(found: Anatomy) -> Result:
             Table(columns=_COLUMNS, rows=tuple(_row(layer) for layer in found.layers), title="Layers"),
             Note(
                 f"{total:,} parameters: {parameters['convolution']:,} in convolutions, {connected:,} "
-                f"({connected / max(total, 1):.0%}) in fully connected layers, {parameters['other']:,} elsewhere.",
+                f"({100 * connected / max(total, 1):.0f} %) in fully connected layers, {parameters['other']:,} "
+                "elsewhere.",
                 "Parameters",
             ),
         ),

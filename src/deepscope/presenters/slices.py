@@ -38,7 +38,7 @@ def _verdict(found: Slices) -> Note:
     count = len(found.confirmed)
     more, those = ("slices fail", "these") if count > 1 else ("slice fails", "this one")
     text = (
-        f"{count} {more} more often: {tested}, and the other half confirms {those} (at most {LEVEL:.0%} false "
+        f"{count} {more} more often: {tested}, and the other half confirms {those} (at most {100 * LEVEL:.0f} % false "
         f"discoveries). The clearest: {said(worst)}, errors {worst.errors}, elsewhere {worst.elsewhere}."
     )
     return Note(text, "Failing slices", "verdict")
@@ -46,7 +46,7 @@ def _verdict(found: Slices) -> Note:
 
 def said(found: Slice) -> str:
     """What a slice shows, and what tells its images from the others."""
-    classes = ", ".join(f"{share:.0%} {name}" for name, share in found.classes[:2])
+    classes = ", ".join(f"{100 * share:.0f} % {name}" for name, share in found.classes[:2])
     name, auroc = found.properties[0]
     return f"{classes}; {name} {'higher' if auroc > 0.5 else 'lower'} (AUROC {auroc:.2f})"
 

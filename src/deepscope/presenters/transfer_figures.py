@@ -160,7 +160,7 @@ def _mistakes(answers: Answers, predicted: Tensor) -> tuple[ImageGrid, ...]:
     cells = []
     for row, pixels in answers.pictures.items():
         said, true = answers.classes[predicted[row]], answers.classes[answers.labels[row]]
-        caption = f"{said} ({float(answers.probabilities[row].max()):.0%}), is {true}"
+        caption = f"{said} ({100 * float(answers.probabilities[row].max()):.0f} %), is {true}"
         cells.append(missing(caption=caption) if pixels is None else picture(pixels, caption=caption))
     rows = tuple(tuple(cells[at : at + 4]) for at in range(0, len(cells), 4))
     return (ImageGrid(rows, title="Most confident mistakes"),) if rows else ()

@@ -33,8 +33,8 @@ def present(fitted: FittedClassifier) -> Result:
         },
         blocks=(
             Note(
-                f"{accuracy.value:.1%} of {len(correct)} test images are classified correctly; "
-                f"95 % Wilson interval {accuracy.low:.1%} to {accuracy.high:.1%}.",
+                f"{100 * accuracy.value:.1f} % of {len(correct)} test images are classified correctly; "
+                f"95 % Wilson interval {100 * accuracy.low:.1f} % to {100 * accuracy.high:.1f} %.",
                 "Accuracy",
             ),
             *map(saved_note, saved),

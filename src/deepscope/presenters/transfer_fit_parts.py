@@ -18,7 +18,7 @@ def present(fitted: FittedParts) -> Result:
         (name, count, right / count if count else None)
         for name, count, right in zip(data.classes, fitted.tested.tolist(), fitted.right.tolist(), strict=True)
     )
-    text = f"{accuracy.value:.1%} of {len(fitted)} test images are classified correctly; 95 % Wilson interval "
+    text = f"{100 * accuracy.value:.1f} % of {len(fitted)} test images are classified correctly; 95 % Wilson interval "
     return Result(
         title=f"{len(data)} images in {len(data.classes)} classes, on {fitted.classifier.recipe_}",
         metrics={
@@ -29,7 +29,7 @@ def present(fitted: FittedParts) -> Result:
             "temperature": own.temperature,
         },
         blocks=(
-            Note(f"{text}{accuracy.low:.1%} to {accuracy.high:.1%}.", "Accuracy"),
+            Note(f"{text}{100 * accuracy.low:.1f} % to {100 * accuracy.high:.1f} %.", "Accuracy"),
             *map(saved_note, saved),
             *([Note(f"Left out: {' and '.join(left)}.", "Left out", "warning")] if left else []),
             Table((Column("class"), Column("test images", "d"), Column("accuracy", ".3f")), rows, "Classes"),

@@ -56,7 +56,7 @@ def idea_notes(found: Improvements) -> list[Note]:
     baseline, notes = found.rows[0].accuracy.value, []
     for idea, row, p in list(zip(found.ideas, found.rows, found.p_values, strict=True))[1:]:
         gain = row.accuracy.value - baseline
-        seen = f"{gain:+.1%} on the test images (p = {p:.2g})"
+        seen = f"{100 * gain:+.1f} % on the test images (p = {p:.2g})"
         verdict = f"No significant effect: {seen}." if p >= 0.05 else f"It {'helps' if gain > 0 else 'hurts'}: {seen}."
         notes.append(Note(f"{idea.reasoning} {verdict}", idea.name, "verdict"))
     return notes

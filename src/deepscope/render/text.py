@@ -21,7 +21,7 @@ def number(value: float, spec: str = "") -> str:
     if not _SPEC.fullmatch(spec):  # a spec from a file could ask for a gigabyte of digits
         spec = ""
     try:
-        return format(value, spec or ("d" if isinstance(value, int) else ".4g"))
+        return format(value, spec or ("d" if isinstance(value, int) else ".4g")).replace("%", "\N{NO-BREAK SPACE}%")
     except (ValueError, OverflowError):  # a spec for floats, and an integer that no float can hold
         return str(value)
 

@@ -20,7 +20,8 @@ def overview(outcomes: Sequence[Outcome]) -> Result:
         verdicts = Counter(row[4] for row in rows)
         counted = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
         columns = tuple(Column(name) for name in ("chapter", "question", "published", "measured", "verdict"))
-        blocks.append(Table(columns, tuple(row[:5] for row in rows), caption=f"{len(rows)} answers: {counted}."))
+        caption = f"{len(rows)} answers: {counted}."
+        blocks.append(Table(columns, tuple(row[:5] for row in rows), caption=caption, kind="answers"))
     if found := [row for outcome in outcomes if not _answers(outcome) for row in _notes(outcome)]:
         columns = (Column("section"), Column("what"), Column("found"))
         blocks.append(Table(columns, tuple(found), title="What was found"))

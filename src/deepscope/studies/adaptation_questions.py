@@ -93,10 +93,10 @@ class AdaptationQuestions(Study):
             AdaptationArm(_NO_REVERSAL, Dann(0.3, reversal=False), modern),
             AdaptationArm(_DANN, Dann(0.3), modern),
             AdaptationArm(_TEACHER, AdversarialTeacher(), modern),
-            AdaptationArm(_PAPER, Dann(), paper),
         ]
         if not self.thorough:
             return found
+        found.append(AdaptationArm(_PAPER, Dann(), paper))
         found += [AdaptationArm(f"factor-{factor:g}", Dann(factor), modern) for factor in FACTORS if factor != 0.3]
         found += [AdaptationArm(f"constant-{factor:g}", Dann(factor, "constant"), modern) for factor in CONSTANT]
         others = (
@@ -117,7 +117,8 @@ class AdaptationQuestions(Study):
         """Train every arm from every seed, and answer the questions."""
         if self.epochs < 1:
             raise SettingError("epochs", "must be at least 1", got=self.epochs)
-        trained = train_all(self.arms, session, seeds=self.seeds, images=self.images, needed=_NEEDED)
+        needed = [arm.name for arm in self.arms if arm.name in _NEEDED]
+        trained = train_all(self.arms, session, seeds=self.seeds, images=self.images, needed=needed)
         validators = shown.trust_of(trained)
         return Result(
             title="What each part of domain adaptation does",
@@ -132,7 +133,7 @@ class AdaptationQuestions(Study):
                     trained, _PAPER, f"{_PAPER}-", "The paper's network, changed", "the network as published"
                 ),
                 shown.arms_table(trained, {}),
-                *shown.along(trained, _NEEDED, {}),
+                *shown.along(trained, needed, {}),
                 shown.validators_table(validators),
                 *shown.notes(trained),
             ),

@@ -65,7 +65,7 @@ class Architecture(Study):
             Answer(
                 "1. share in the fully connected layers",
                 "89 %" if is_vgg16 else "—",
-                f"{share:.1%}",
+                f"{100 * share:.1f} %",
                 "answered" if not is_vgg16 else "reproduced" if round(share, 2) == _SHARE else "differs",
                 "the first of the three alone sees 7 x 7 x 512 inputs",
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -45,6 +46,7 @@ class DomainAdaptation(Study):
         paper_epochs: epochs of the paper's recipe.
         images: training images of each domain; by default all.
         batch_size: images of each domain per step; by default that of each recipe.
+        bound: also train on the target's labels, which no method can be expected to exceed.
     """
 
     chapter: ClassVar[str] = "3 Domain adaptation"
@@ -56,11 +58,17 @@ class DomainAdaptation(Study):
     paper_epochs: int = 25
     images: int | None = None
     batch_size: int | None = None
+    bound: bool = True
 
     @classmethod
     def within(cls, budget: Budget) -> DomainAdaptation:
-        """A few epochs of small steps on fifteen hundred digits from one seed, or everything."""
-        return cls() if budget == "full" else cls(seeds=1, epochs=2, paper_epochs=4, images=1500, batch_size=16)
+        """A few epochs of small steps on fifteen hundred digits from one seed, or everything.
+
+        In a few hundred steps the paper's network learns nothing of MNIST-M, even from its labels: they are no bound.
+        """
+        if budget == "full":
+            return cls()
+        return cls(seeds=1, epochs=2, paper_epochs=6, images=1500, batch_size=16, bound=False)
 
     def inputs(self, home: Path) -> Sequence[Path]:
         """Digits and photographs."""
@@ -73,7 +81,7 @@ class DomainAdaptation(Study):
         return [
             AdaptationArm(_SOURCE_ONLY, SourceOnly(), paper),
             AdaptationArm(_DANN, Dann(), paper),
-            AdaptationArm(_TARGET_ONLY, SourceOnly(), paper, on_target=True),
+            *([AdaptationArm(_TARGET_ONLY, SourceOnly(), paper, on_target=True)] if self.bound else []),
             AdaptationArm(_HONEST, SourceOnly(), modern),
             AdaptationArm(_TEACHER, AdversarialTeacher(), modern),
         ]
@@ -106,6 +114,8 @@ class DomainAdaptation(Study):
         few = f"{self.images} images per domain: the paper uses all"
         items = []
         for name, published in _PUBLISHED.items():
+            if name not in trained.outcomes:
+                continue
             found = trained.runs.mean(name, TARGET_ACCURACY)
             verdict = "not measured here" if self.images else _compared(found.value, published)
             because = few if self.images else f"within 0.05 counts as reproduced; {self.paper_epochs} epochs here"
@@ -143,14 +153,14 @@ class DomainAdaptation(Study):
         names = (_DANN, _SOURCE_ONLY, _TARGET_ONLY, _TEACHER)
         dann, bare, bound, teacher = (Estimate.of(result.metrics, f"accuracy/{name}/target") for name in names)
         held = _compared(dann.value, _PUBLISHED[_DANN])
+        with_labels = f", training with the target's labels {share(bound)}" if math.isfinite(bound.value) else ""
         few = f" {self.images} images per domain and one training stand for the paper's 60,000." if self.images else ""
         return Headline(
             f"Without target labels, DANN is right in {share(dann)} of MNIST-M's digits; training on MNIST alone gives "
-            f"{share(bare)}, training with the target's labels {share(bound)}. The strongest method here reaches "
-            f"{share(teacher)}.{few}",
+            f"{share(bare)}{with_labels}. The strongest method here reaches {share(teacher)}.{few}",
             "of MNIST-M's digits are right with DANN",
             dann,
-            published=f"{_PUBLISHED[_DANN]:.2%}".replace("%", " %"),
+            published=f"{100 * _PUBLISHED[_DANN]:.2f} %",
             verdict="" if self.images else held,
             tone="good" if held == "reproduced" else "attention",
             picture=result.figure(f"Features of {_DANN}, by domain"),

@@ -173,8 +173,8 @@ class Saliency(Study):
         if (count := round(result.metrics[f"images/{name}"])) < FEWEST:
             return Headline(
                 f"On the {count} images here that {name} has a class for, invisible noise changes a saliency map by "
-                f"{before.value:.0%} of its norm, and a SmoothGrad map by {after.value:.0%}. They show what the maps "
-                "look like, and are too few to decide anything.",
+                f"{100 * before.value:.0f} % of its norm, and a SmoothGrad map by {100 * after.value:.0f} %. They show "
+                "what the maps look like, and are too few to decide anything.",
                 picture=result.figure(f"Saliency maps of {name}"),
             )
         decided = "reproduced" if calmer.high < 0 else "differs" if calmer.low > 0 else ""

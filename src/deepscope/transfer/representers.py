@@ -71,7 +71,7 @@ class Representers:
         if not residual <= _SAME:
             raise DataError(
                 "these are not the images that the classifier was fitted to, or their classes have changed: its "
-                f"weights differ from the sum over them by {residual:.0%}"
+                f"weights differ from the sum over them by {100 * residual:.0f} %"
             )
         coefficients = terms.coefficients + _corrections(vectors, missing)
         return cls(vectors, centre, coefficients, terms.curvature, offset, residual, constant)
