@@ -172,6 +172,18 @@ def test_numbers_stay_in_the_columns_of_their_tables(visit: Visit) -> None:
     assert set(shown) == {"table-cell"}
 
 
+def test_on_a_phone_answers_are_read_one_below_the_other(visit: Visit) -> None:
+    visit.page.set_viewport_size({"width": 390, "height": 844})
+    table = visit.page.locator("figure.answers table").first
+    assert table.evaluate("it => it.scrollWidth <= it.parentElement.clientWidth"), "nothing to scroll to the side"
+    cells = table.locator("tbody tr").first.locator("td")
+    places = [cells.nth(place).bounding_box() for place in range(cells.count())]
+    assert all(one and other and other["y"] >= one["y"] + one["height"] - 1 for one, other in pairwise(places))
+    names = cells.evaluate_all("cells => cells.map(cell => getComputedStyle(cell, '::before').content)")
+    assert '"published" ": "' in names or '"published: "' in names, names
+    assert visit.page.get_by_role("table").get_by_role("row").get_by_role("cell").count() > 0, "still a table to readers"
+
+
 def test_tables_sort(visit: Visit) -> None:
     table = visit.page.locator("table", has_text="squeezenet1_0").first
     heading = table.locator("th button").nth(1)

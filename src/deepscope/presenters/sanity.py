@@ -60,10 +60,11 @@ def _curves(check: SanityCheck) -> list[Curves]:
         margins = {name: one.margin.value for name, one in check.found.items()}
         methods.sort(key=lambda name: (math.isnan(margins[name]), margins[name]))
     caption = (
-        "Correlation of each map with that of the trained network, mean over images with its 95 % interval. A map that "
-        "explains the network loses its likeness (Adebayo et al. 2018)."
+        "Correlation of each map with that of the trained network, mean over images with its 95 % interval. At the right "
+        "end the network is an unrelated one: a map that explains a network falls to that level as soon as the upper "
+        "layers are shuffled (Adebayo et al. 2018)."
     )
-    order = " The methods with the lowest margin come first, so that those that pass stand before those that fail."
+    order = " Methods in the order of their margins in the table: those that pass come first."
     return [
         Curves(
             tuple(_series(name, check.survived[name], check.depths) for name in methods[first : first + size]),
