@@ -61,8 +61,8 @@ def _curves(check: SanityCheck) -> list[Curves]:
         methods.sort(key=lambda name: (math.isnan(margins[name]), margins[name]))
     caption = (
         "Correlation of each map with that of the trained network, mean over images with its 95 % interval. At the "
-        "right end the network is an unrelated one: a map that explains a network falls to that level as soon as the upper "
-        "layers are shuffled (Adebayo et al. 2018)."
+        "right end the network is an unrelated one: a map that explains a network falls to that level as soon as the "
+        "upper layers are shuffled (Adebayo et al. 2018)."
     )
     order = " Methods in the order of their margins in the table: those that pass come first."
     return [
