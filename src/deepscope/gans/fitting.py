@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,20 +22,18 @@ from deepscope.gans.augmentation import Augmentation, chosen
 from deepscope.gans.clusters import clusters, clusters_of_classes
 from deepscope.gans.networks import Discriminator, Generator
 from deepscope.gans.pictures import Labelled, Pictures, load_pictures
-from deepscope.gans.quality import Evaluator, draw, fitting_evaluator, frechet_distance, variety
+from deepscope.gans.quality import Evaluator, fitting_evaluator
 from deepscope.gans.recipe import Recipe
 from deepscope.gans.sampling import balanced, calibrate, conditions, generate, latents
 from deepscope.gans.saved import GAN, save
 from deepscope.gans.sheets import NO_SHEETS, Sheets, sheet
-from deepscope.gans.stability import diversity
 from deepscope.gans.step import GANBatches, GANStep
+from deepscope.gans.watching import watching
 from deepscope.inputs import Images
 from deepscope.render import Presented
 from deepscope.session import Session
 from deepscope.training import CHECKPOINT, History, Log, fit
 
-_SAMPLES = 1000
-"""Samples that are measured after each epoch."""
 _OBSERVED = 60
 """Times that a long training is observed: its epochs are short where images are few."""
 _ROWS = 8
@@ -149,7 +147,7 @@ def train_gan(  # noqa: PLR0913 - its settings are keywords
             shares=plan.shares,
         )
 
-    measure = _measure(pictures, expert.to(session.device) if expert else None, conditional, session)
+    measure = watching(pictures, expert.to(session.device) if expert else None, conditional, session)
 
     def observe(done: int) -> Mapping[str, float]:
         gan = result()
@@ -240,24 +238,6 @@ def _networks(plan: _Plan, architecture: Architecture, channels: int, recipe: Re
     return GANStep(generator, discriminator, recipe, Augmentation.of(recipe.augment, cutout=recipe.cutout))
 
 
-def _measure(
-    pictures: Pictures, evaluator: Evaluator | None, conditional: bool, session: Session
-) -> Callable[[GAN], dict[str, float]]:
-    """A function that measures samples of a generator."""
-
-    def varied(part: Labelled) -> float:
-        return diversity(part.images, part.labels if conditional else torch.zeros_like(part.labels))
-
-    spread = varied(pictures.train.some(_SAMPLES, session.rng("diversity")))
-
-    def measure(gan: GAN) -> dict[str, float]:
-        samples = draw(gan, pictures, _SAMPLES, session, stream="watched")
-        figures = {"diversity": varied(samples) / spread}
-        return figures | (_seen(evaluator, samples, pictures, conditional=conditional) if evaluator else {})
-
-    return measure
-
-
 def _check(pictures: Pictures, recipe: Recipe, *, conditional: bool) -> None:
     found = len(pictures.train)
     updates = max(recipe.discriminator_steps, 1)
@@ -297,12 +277,3 @@ def _keep(folder: Path, done: int, gan: GAN, images: Tensor, columns: int, sessi
         save(folder, gan)
     except OSError as error:
         session.note(f"the generator of this epoch cannot be written; the last one is kept ({error})")
-
-
-def _seen(evaluator: Evaluator, samples: Labelled, pictures: Pictures, *, conditional: bool) -> dict[str, float]:
-    """Measures by the evaluator. A Frechet distance of few images is biased upwards, and only compares epochs."""
-    figures = variety(evaluator, samples, pictures, conditional=conditional)
-    if evaluator.channels == pictures.channels:
-        real = evaluator.features(pictures.test.images[:_SAMPLES])
-        figures["watched-fid"] = frechet_distance(real, evaluator.features(samples.images))
-    return figures
