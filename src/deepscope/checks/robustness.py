@@ -68,6 +68,7 @@ class Robustness(Check):
         "masking/signs": "signs of masked gradients, of 6 that are looked for",
         **certificates.LISTED,
     }
+    shares: ClassVar[tuple[str, ...]] = ("", "accuracy/*", "masking/*-*", *certificates.LISTED)
 
     _: KW_ONLY
     levels: tuple[Annotated[float, Range(most=255, above=True)], ...] = (1, 2, 4, 8)
