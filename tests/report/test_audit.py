@@ -68,7 +68,7 @@ def test_a_module_is_audited_and_its_page_saved(pictures: Path, tmp_path: Path) 
 def test_an_empty_class_folder_is_noted_and_the_others_are_audited(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    network = torch.nn.Sequential(*_network().children(), torch.nn.Linear(2, 2))  # which has features below its last layer
+    network = torch.nn.Sequential(*_network().children(), torch.nn.Linear(2, 2))  # it has features
     model = deepscope.wrap(network, ["dark", "bright"], preprocessing=deepscope.Preprocessing(32, 32), name="light")
     session = Session(cache=tmp_path / "cache", quiet=True)
     full = deepscope.audit(model, pictures, checks=["accuracy"], session=session)
