@@ -75,7 +75,7 @@ class GivenData:
 
 
 def _examples(data: Data, session: Session) -> Examples:
-    """As `Examples.of`, without the classes that have no images: an audit can do without them."""
+    """As `Examples.of`, without the classes that have no images: an audit measures the others."""
     if isinstance(data, (str, Path)):
         data = load_dataset(data, session, ClassFolders, skip_empty=True)
     return Examples.of(data, session)

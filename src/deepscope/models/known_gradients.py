@@ -37,7 +37,7 @@ def with_known_gradients(model: VisionModel) -> VisionModel:
 
 
 def _passes_gradients(model: VisionModel) -> bool:
-    """Whether the scores of a grey image hang on it. What the network returns is decided by other images, later."""
+    """Whether the scores of a grey image have a gradient. It decides nothing else of what the network returns."""
     widths = (1, model.head.labels or len(model.categories))
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
         pixels = torch.full((1, model.planes, *model.preprocessing.size), 0.5, device=model.device)
