@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deepscope.app.worker import Busy, Cancelled, Replaced, Report, Worker
+from deepscope.app.worker import Busy, Cancelled, Replaced, Report, Stopped, Worker
 
 
 def run(body: Coroutine[Any, Any, None]) -> None:
@@ -45,6 +45,21 @@ def test_one_thread_answers_in_order(worker: Worker) -> None:
     async def body() -> None:
         names = await asyncio.gather(*(worker.first(None, lambda: threading.current_thread().name) for _ in range(3)))
         assert names == ["deepscope-worker"] * 3
+
+    run(body())
+
+
+def test_stopping_ends_every_answer_before_the_present_step_does(worker: Worker) -> None:
+    async def body() -> None:
+        held = Held()
+        running = await _holding(worker, held)
+        waiting = asyncio.create_task(worker.first(None, lambda: "never"))
+        await asyncio.sleep(0.05)
+        worker.stop()
+        found = await asyncio.gather(running, waiting, worker.first(None, lambda: "late"), return_exceptions=True)
+        assert [type(one) for one in found] == [Stopped] * 3
+        assert not held.free.is_set()
+        held.free.set()
 
     run(body())
 

@@ -13,9 +13,9 @@ from torch.nn import functional
 
 from deepscope.attacks import PGD, Masking, Strength, Subjects, Untargeted, averaged, defended, worst_case
 from deepscope.attacks.defences import bit_depth
-from deepscope.attacks.masking import signs_of
+from deepscope.attacks.masking import gradient_masking, signs_of
 from deepscope.attacks.outcome import run_attack
-from deepscope.errors import SettingError
+from deepscope.errors import SettingError, UnsupportedError
 from deepscope.models import Preprocessing, VisionModel
 from deepscope.session import Session
 
@@ -121,6 +121,17 @@ def test_an_honest_network_shows_no_sign(kind: str) -> None:
     found = looked_at(trained(kind))
     assert found.verdict == "pass", [sign for sign in found.signs if sign.found]
     assert [sign.share.value for sign in found.signs if sign.name == "unbounded-attack-fails"] == [0]
+
+
+def test_a_network_without_gradients_is_refused_and_attacks_that_need_none_are_named() -> None:
+    class Detached(nn.Module):
+        def forward(self, inputs: Tensor) -> Tensor:
+            return plain.network(inputs).detach()
+
+    plain = trained("relu")
+    said = r"gradient_masking needs gradients, which relu does not give \(no gradient .*\): use boundary or hop-"
+    with pytest.raises(UnsupportedError, match=said):
+        gradient_masking(replace(plain, network=Detached()), pictures(4, 2)[0])
 
 
 def survivors(model: VisionModel, attack: PGD, on: Callable[[VisionModel], Subjects] = subjects) -> int:

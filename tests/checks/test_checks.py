@@ -161,6 +161,63 @@ def test_robustness_where_gradients_vanish_is_not_claimed(
         assert probabilities.metrics["gradients/vanished"] == 0
 
 
+class Detached(torch.nn.Module):
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.network(inputs).detach()
+
+
+class OutsidePyTorch(Detached):
+    """Refuses inputs with a gradient, as PyTorch cannot turn them into arrays."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return self.network(torch.from_numpy(inputs.numpy()))
+
+
+@pytest.mark.parametrize("kind", [Detached, OutsidePyTorch])
+def test_robustness_without_gradients_is_measured_by_scores(
+    kind: type[Detached], data: str, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = dataclasses.replace(tiny_model(classes=5, size=32, seed=SEED), categories=(*CLASSES, "cat", "dog"))
+    model = dataclasses.replace(plain, network=kind(plain.network))
+    monkeypatch.setattr(held_out, "load_model", lambda name, session: model)
+    check = Robustness(data, levels=(2, 128), steps=10)
+    result = check.run(session)
+    (note,) = [block for block in result.blocks if isinstance(block, Note) and block.title == "No gradients"]
+    assert "gives no gradients (no gradient passes through its forward method)" in note.text
+    assert "attacked with square" in note.text and "boundary, hop-skip-jump" in note.text and "pgd" not in note.text
+    assert result.metrics["gradients/vanished"] == 0
+    said = " ".join(block.text for block in result.blocks if isinstance(block, Note)) + check.headline(result).finding
+    assert "vanish" not in said
+    assert result.metrics["accuracy/square/128"] < result.metrics["accuracy/clean"]
+    assert not any(name.startswith(("masking", "accuracy/pgd")) for name in result.metrics)
+
+
+def test_scores_that_never_change_are_not_called_vanished_gradients(
+    data: str, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = dataclasses.replace(tiny_model(classes=5, size=32, seed=SEED), categories=(*CLASSES, "cat", "dog"))
+    model = dataclasses.replace(plain, network=Detached(torch.nn.Sequential(plain.network, Decisions())))
+    monkeypatch.setattr(held_out, "load_model", lambda name, session: model)
+    check = Robustness(data, levels=(1,), steps=2)
+    result = check.run(session)
+    assert result.metrics["gradients/vanished"] > 0
+    assert "scores of" in _notes(result, "verdict")[0].text and "never change" in _notes(result, "verdict")[0].text
+    assert "Scores do not change" in {note.title for note in _notes(result, "warning")}
+    assert "Some scores never change" in check.headline(result).finding
+
+
+class Decisions(torch.nn.Module):
+    """Certain of the largest logit, whatever the others are."""
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.one_hot(logits.argmax(1), logits.shape[1]).float() * 20 - 10
+
+
 @given(st.integers(0, 2**31), st.integers(2, 9), st.integers(1, 20))
 def test_leaving_out_classes_keeps_every_answer_and_its_confidence(seed: int, classes: int, images: int) -> None:
     rng = torch.Generator().manual_seed(seed)

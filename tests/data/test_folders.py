@@ -87,6 +87,26 @@ def test_unusable_class_is_named(divided: Path, damage: Callable[[Path], None], 
         ClassFolders.read(divided)
 
 
+def test_empty_classes_are_left_out_on_request(divided: Path, tmp_path: Path) -> None:
+    whole = ClassFolders.read(divided)
+    fill(divided / "train" / "eel", 2)
+    fill(divided / "test" / "eel", 0)
+    data = ClassFolders.read(divided, skip_empty=True)
+    assert data.classes == whole.classes
+    assert data.everything.paths == whole.everything.paths
+    assert data.everything.labels.tolist() == whole.everything.labels.tolist()
+    assert data.empty == (divided / "test" / "eel",)
+    assert [Path(one.path) for one in data.skipped] == [divided / "test" / "eel"]
+    for name, count in (("a", 1), ("b", 0), ("c", 2)):
+        fill(tmp_path / "flat" / name, count)
+    flat = ClassFolders.read(tmp_path / "flat", skip_empty=True)
+    assert flat.classes == ("a", "c") and flat.train.labels.tolist() == [0, 1, 1]
+    fill(tmp_path / "two" / "a", 1)
+    fill(tmp_path / "two" / "b", 0)
+    with pytest.raises(DeepscopeError, match=r"'b' in .* has no image"):
+        ClassFolders.read(tmp_path / "two", skip_empty=True)
+
+
 def test_one_class_or_none_or_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DeepscopeError, match="has none"):
         ClassFolders.read(tmp_path)

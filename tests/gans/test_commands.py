@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from deepscope.data.mnist import MnistExtract
 from deepscope.errors import DeepscopeError
 from deepscope.gans import evaluate_images, evaluation, fitting, load, load_pictures, stacked
 from deepscope.gans.evaluation import material
+from deepscope.gans.quality import INCEPTION
 from deepscope.results import Animation, ImageGrid, Note
 from deepscope.session import Session
 from gan_commands import TRAIN, changed, photographs, session
@@ -135,6 +137,17 @@ def test_evaluation(runs: Path) -> None:
     assert any("torch-fidelity" in text or "pt_inception" in text for text in notes)
     plain = GanEvaluate(runs / "plain", evaluator=runs / "evaluator", samples=40).run(session())
     assert "fidelity" not in plain.metrics and "modes" in plain.metrics
+
+
+def test_damaged_inception_weights_cost_their_metric_alone(runs: Path, tmp_path: Path) -> None:
+    """Nobody names them: they are looked for in the home folder."""
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / INCEPTION).write_bytes(b"PK, and the rest is missing")
+    command = GanEvaluate(runs / "plain", evaluator=runs / "evaluator", samples=40)
+    found = command.run(replace(session(), home=tmp_path))
+    (said,) = [block.text for block in found.blocks if isinstance(block, Note) and block.title == "Not measured"]
+    assert f"{INCEPTION} is not the published file (27 bytes, not 95628359)" in said
+    assert "digit-fid" in found.metrics and not [name for name in found.metrics if name.startswith("inception")]
 
 
 def test_without_an_evaluator_the_way_to_one_is_said(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,6 +65,36 @@ def test_a_module_is_audited_and_its_page_saved(pictures: Path, tmp_path: Path) 
     assert other.metrics["accuracy/accuracy/top1"] == 0, "another network of the same name is never served the first"
 
 
+def test_an_empty_class_folder_is_noted_and_the_others_are_audited(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    network = torch.nn.Sequential(*_network().children(), torch.nn.Linear(2, 2))  # it has features
+    model = deepscope.wrap(network, ["dark", "bright"], preprocessing=deepscope.Preprocessing(32, 32), name="light")
+    session = Session(cache=tmp_path / "cache", quiet=True)
+    full = deepscope.audit(model, pictures, checks=["accuracy"], session=session)
+    (pictures / "grey").mkdir()
+    names = ["accuracy", "labels", "shortcuts", "leaks"]
+    found = deepscope.audit(model, pictures, checks=names, session=Session(cache=tmp_path / "other", quiet=True))
+    assert not [one.failure or one.missing for one in found.outcomes if one.failure or one.missing]
+    assert found.metrics["accuracy/images"] == 12
+    assert found.metrics["accuracy/accuracy/top1"] == full.metrics["accuracy/accuracy/top1"]
+    assert "grey has no images and is left out." in found.page()
+    pairs = deepscope.audit(model, pictures, train=pictures, checks=["accuracy"], session=session)
+    assert pairs.metrics["accuracy/images"] == 12
+
+    monkeypatch.setenv("DEEPSCOPE_CACHE", str(tmp_path / "cache"))
+    words = ["report", "--model", _factory(tmp_path), "--data", str(pictures), "--studies", "accuracy", "--quiet"]
+    words += ["--out", str(tmp_path / "page")]
+    assert run(words) == 0
+    assert "grey has no images and is left out." in (tmp_path / "page" / "index.html").read_text()
+    for path in (pictures / "dark").iterdir():
+        path.unlink()
+    capfd.readouterr()
+    assert run(words) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "class 'dark' in" in line and "has no image: give it some, or remove the folder" in line
+
+
 def test_what_cannot_be_audited_is_refused_at_once(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = deepscope.wrap(_network(), ["dark", "bright"], preprocessing=deepscope.Preprocessing(32, 32))
     monkeypatch.setattr(module, "run", lambda *_: pytest.fail("a check ran"))

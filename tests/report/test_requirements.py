@@ -17,6 +17,7 @@ from deepscope.checks.accuracy import Accuracy
 from deepscope.checks.labels import Labels
 from deepscope.checks.leaks import Leaks
 from deepscope.checks.slices import Slices
+from deepscope.cli.program import run
 from deepscope.errors import DeepscopeError, FileError, SettingError, UnknownNameError
 from deepscope.models import Preprocessing, VisionModel, wrap
 from deepscope.report.card import ModelCard
@@ -89,6 +90,41 @@ def test_nothing_passes_unless_every_end_keeps_to_the_bound(
     worst = value - below if least else value + above
     kept = (worst >= bound, value >= bound) if least else (worst <= bound, value <= bound)
     assert found.verdict == {(True, True): "pass", (False, True): "warn", (False, False): "fail"}[kept]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("accuracy/expected-calibration-error<=5", "always keeps to, as it lies between 0 and 1: write 0.05 or 5%"),
+        ("accuracy>=90", "can never keep to, as it lies between 0 and 1: write 0.9 or 90%"),
+        ("robustness>=1.5", "can never keep to, as it lies between 0 and 1: write 0.015 or 1.5%"),
+        ("accuracy/accuracy/top1/low>=99", "can never keep to, as it lies between 0 and 1: write 0.99 or 99%"),
+        ("accuracy>=-0.1", "always keeps to, as it lies between 0 and 1: write a share, such as 0.9 or 90%"),
+        ("labels/wrong-labels<=500", "always keeps to, as it lies between 0 and 1: write a share, such as 0.9 or 90%"),
+    ],
+)
+def test_a_bound_outside_the_range_of_a_share_is_refused(text: str, said: str) -> None:
+    with pytest.raises(SettingError, match=re.escape(said)):
+        parsed([text])
+
+
+def test_a_report_with_such_a_bound_ends_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["report", "--data", str(tmp_path / "photos"), "--out", str(tmp_path / "page")]
+    assert run([*words, "--require", "accuracy/expected-calibration-error<=5"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("deepscope: --require has a bound") and "write 0.05 or 5%" in line
+    (tmp_path / "ship.toml").write_text('[recommend]\naccuracy = ">=90"\n')
+    assert run([*words, "--requirements", str(tmp_path / "ship.toml")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "ship.toml" in line and "write 0.9 or 90%" in line
+    assert not (tmp_path / "page").exists()
+
+
+def test_what_is_no_share_takes_any_bound_and_a_share_its_ends() -> None:
+    texts = ["leaks<=5", "accuracy/brier<=1.5", "accuracy/images>=100", "explanations>=-0.5", "corruptions/mCE<=80"]
+    assert len(parsed([*texts, "accuracy>=0", "accuracy<=1", "accuracy<=100%"])) == 8
 
 
 def test_a_figure_of_a_single_value_never_passes() -> None:

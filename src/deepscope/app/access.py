@@ -43,12 +43,14 @@ class Access:
         token: the secret.
         host: that the server was started with.
         policies: content security policy of each page, by its path; every other answer has that of "/".
+        stop: ends at once whatever is being answered; called as soon as the server is to end.
     """
 
     application: Application
     token: str
     host: str
     policies: Mapping[str, str]
+    stop: Callable[[], None]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""

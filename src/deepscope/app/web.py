@@ -17,7 +17,7 @@ from deepscope.app.latent import LatentStudio
 from deepscope.app.page import Page
 from deepscope.app.pictures import UPLOAD
 from deepscope.app.studio import Studio
-from deepscope.app.worker import Busy, Replaced, Worker
+from deepscope.app.worker import Busy, Replaced, Stopped, Worker
 from deepscope.errors import DeepscopeError, out_of_memory
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def application(studio: Studio, token: str, host: str, latent: LatentStudio | No
     """
     page = Page(studio.about(), directions=latent is not None)
     policies = {"/": page.policy, **({"/directions": latent.policy} if latent else {})}
-    return Access(cast(Application, _Routes(studio, page, latent).application()), token, host, policies)
+    routes = _Routes(studio, page, latent)
+    return Access(cast(Application, routes.application()), token, host, policies, routes.worker.stop)
 
 
 class _Routes:
@@ -214,6 +215,8 @@ def _said(error: Exception) -> tuple[int, str]:
             return 409, "a newer request came first"
         case Busy():
             return 503, "too many requests wait: try again in a moment"
+        case Stopped():
+            return 503, "the server has ended"
         case Gone():
             return 499, "the browser did not wait"
         case _ if out_of_memory(error):
@@ -286,4 +289,11 @@ def server(application: Access) -> uvicorn.Server:
         limit_concurrency=512,
         timeout_graceful_shutdown=2,
     )
-    return uvicorn.Server(config)
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # a traceback of each upload that it cuts off
+            application.stop()
+            await super().shutdown(sockets)
+
+    return Server(config)

@@ -20,6 +20,10 @@ class Busy(Exception):
     """Too many requests wait already."""
 
 
+class Stopped(Exception):
+    """The server ends."""
+
+
 @dataclass(eq=False)
 class _Task:
     """A computation in steps.
@@ -60,6 +64,7 @@ class Worker:
         self._waiting: deque[_Task] = deque()
         self._changed = threading.Condition()
         self._closed = False
+        self._present: _Task | None = None
         self._thread = threading.Thread(target=self._work, name="deepscope-worker", daemon=True)
         self._thread.start()
 
@@ -73,6 +78,7 @@ class Worker:
         Raises:
             Busy: too many requests wait.
             Replaced: a newer request of this view came first.
+            Stopped: the worker was stopped, now or before.
         """
         return self._answers(view, lambda _: steps)
 
@@ -119,16 +125,24 @@ class Worker:
         finally:
             await running.aclose()
 
-    def close(self) -> None:
-        """Stop after the present step; what waits is cancelled."""
+    def stop(self) -> None:
+        """End every answer with `Stopped` at once, and the thread after the present step."""
         with self._changed:
             self._closed = True
+            for task in (*self._waiting, *([self._present] if self._present else [])):
+                task.tell(Stopped())
             self._waiting.clear()
             self._changed.notify()
+
+    def close(self) -> None:
+        """Stop, and wait for the end of the present step."""
+        self.stop()
         self._thread.join()
 
     def _add(self, task: _Task) -> None:
         with self._changed:
+            if self._closed:
+                raise Stopped
             for other in [one for one in self._waiting if task.view is not None and one.view == task.view]:
                 self._waiting.remove(other)
                 other.cancelled = True
@@ -142,7 +156,8 @@ class Worker:
     def _next(self) -> _Task | None:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
-            return None if self._closed else self._waiting.popleft()
+            self._present = None if self._closed else self._waiting.popleft()
+            return self._present
 
     def _work(self) -> None:
         while (task := self._next()) is not None:

@@ -19,6 +19,8 @@ from deepscope.attacks.square import Square
 from deepscope.attacks.subjects import Subjects, read_subjects, under_attack
 from deepscope.inputs import Images
 from deepscope.models import VisionModel
+from deepscope.models.capabilities import GRADIENTS, require
+from deepscope.models.known_gradients import with_known_gradients
 from deepscope.session import Session
 from deepscope.statistics import Estimate, proportion
 
@@ -106,7 +108,8 @@ def gradient_masking(  # noqa: PLR0913 - its settings are keywords
         >>> ds.attacks.gradient_masking(ds.load_model("efficientnet_lite0"), cat, steps=5).verdict
         'pass'
     """
-    PGD().require(model)
+    model = with_known_gradients(model)
+    require(model, "gradient_masking", GRADIENTS, family=Attack)
     model, _ = under_attack(model, target)
     session = Session.of(session, device=model.device, seed=seed)
     subjects = read_subjects(model, images, session, batch_size=batch_size, limit=limit)

@@ -62,6 +62,15 @@ class Accuracy(Check):
         "brier": "Brier score",
         **confidences.LISTED,
     }
+    shares: ClassVar[tuple[str, ...]] = (
+        "",
+        "accuracy/*",
+        "confidence",
+        "expected-calibration-error",
+        "mAP",
+        "exact-match",
+        *confidences.SHARES,
+    )
 
     _: KW_ONLY
     limit: Count | None = None

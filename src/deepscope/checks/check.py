@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import ClassVar
 
@@ -33,6 +34,8 @@ class Check(Section):
     area: ClassVar[str] = "check"
     listed: ClassVar[Mapping[str, str]] = {}
     """Metrics that a model card lists beside the headline's figure, and what each is."""
+    shares: ClassVar[tuple[str, ...]] = ()
+    """Patterns of the metrics that lie in [0, 1]; "" is the headline's figure."""
     data: str
     _: KW_ONLY
     model: str = DEFAULT
@@ -50,6 +53,12 @@ class Check(Section):
     @abstractmethod
     def work(self, known: Pace) -> Work:
         """What the check does, of which the time left follows. `tests/checks/test_pace.py` counts it."""
+
+    @classmethod
+    def is_share(cls, metric: str) -> bool:
+        """Whether a metric, or with "" the headline's figure, is known to lie in [0, 1]."""
+        name = metric.removesuffix("/low").removesuffix("/high")
+        return any(fnmatchcase(name, pattern) for pattern in cls.shares)
 
     def left_out(self, result: Result) -> Mapping[str, str]:
         """What the result does not hold, and what measures it: a model card lists it."""

@@ -43,6 +43,7 @@ class ClassImages(Check):
 
     chapter: ClassVar[str] = "4 Class images"
     minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.7, "full": 4}
+    shares: ClassVar[tuple[str, ...]] = ("recognised/*", "probability/*")
 
     _: KW_ONLY
     classes: Count = 16

@@ -25,6 +25,9 @@ LISTED: Mapping[str, str] = {
 }
 """Metrics of this module and what they are. The images that measure them did not choose temperature or confidence."""
 
+SHARES = ("abstention/*", "calibrated/expected-calibration-error")
+"""Those that lie in [0, 1]."""
+
 
 def measured(photos: Photos, session: Session) -> Result | None:
     """The temperature and the confidence that half of the images choose, measured on the others.

@@ -63,6 +63,7 @@ class Corruptions(Check):
 
     chapter: ClassVar[str] = "3 Robustness"
     minutes: ClassVar[Mapping[Budget, float]] = {"quick": 0.6, "full": 10}
+    shares: ClassVar[tuple[str, ...]] = ("", "accuracy/*")
 
     _: KW_ONLY
     severities: tuple[Annotated[int, Range(1, 5)], ...] = (1, 2, 3, 4, 5)

@@ -40,11 +40,11 @@ class GivenData:
             DataError: an image has no label, there is no image, or there is no such data.
             SettingError: training images are given twice.
         """
-        given = Examples.of(data, session)
+        given = _examples(data, session)
         if not len(given):
             raise DataError("no image was given: give (image, label) pairs, or a folder per class")
         if given.test is None:
-            return cls(given, None if train is None else _apart(Examples.of(train, session).training))
+            return cls(given, None if train is None else _apart(_examples(train, session).training))
         if train is not None:
             raise SettingError("train", "must be left out: the data has training images of its own")
         return cls(given.held_out, _apart(given.training))
@@ -74,6 +74,13 @@ class GivenData:
                 yield Path(split, name.replace("/", "_"), path.name), name, source, path
 
 
+def _examples(data: Data, session: Session) -> Examples:
+    """As `Examples.of`, without the classes that have no images: an audit measures the others."""
+    if isinstance(data, (str, Path)):
+        data = load_dataset(data, session, ClassFolders, skip_empty=True)
+    return Examples.of(data, session)
+
+
 def _apart(train: Examples) -> Examples:
     """Training images from memory with names that no evaluated image has: both sets count from image-0."""
     pairs = zip(train.sources, train.paths, strict=True)
@@ -86,10 +93,10 @@ def given_data(name: str, session: Session) -> GivenData | None:
     return held if isinstance(held, GivenData) else None
 
 
-def labelled(name: str, session: Session) -> Data:
+def labelled(name: str, session: Session) -> Examples:
     """The data of that name, divided or not; of data that the caller holds the training images, if there are any."""
     held = given_data(name, session)
-    return name if held is None else held.train or held.images
+    return _examples(name, session) if held is None else held.train or held.images
 
 
 def audit_data(name: str, session: Session, *, figures: int, listed: bool = False) -> Audit:
@@ -102,7 +109,7 @@ def audit_data(name: str, session: Session, *, figures: int, listed: bool = Fals
         return compare(list(held.candidates()), session, root=Path(name), figures=figures)
     if listed:
         return audit(Path(name), session, figures=figures)
-    return audit(load_dataset(name, session, ClassFolders).root, session, figures=figures)
+    return audit(load_dataset(name, session, ClassFolders, skip_empty=True).root, session, figures=figures)
 
 
 def as_picture(source: Source) -> images.Source:

@@ -71,13 +71,13 @@ def held_out(name: str, data: str, session: Session, labels: str | None = None) 
         raise SettingError("labels", f"are for a model with several labels per image, and {model.name} has one")
     if held := given_data(data, session):
         return _of_given(model, held)
-    folders = load_dataset(data, session, ClassFolders)
+    folders = load_dataset(data, session, ClassFolders, skip_empty=True)
     paths, note, train = _chosen(Path(name), folders, session)
     answers = right_answers(model, paths, [folders.root])
     known = [(path, answer) for path, answer in zip(paths, answers) if answer]
     if not known:
         raise DataError(no_class(model, folders.root, len(folders.classes)), data=folders.root)
-    notes: list[Block] = [note]
+    notes: list[Block] = [note, *_empty(folders)]
     if unknown := [path for path, answer in zip(paths, answers) if not answer]:
         strange = sorted({folder.name for folder in class_folders(unknown, [folders.root]) if folder is not None})
         said = ", ".join(strange[:6]) + (" and others" if strange[6:] else "")
@@ -163,6 +163,16 @@ def _of_given(model: VisionModel, held: GivenData) -> HeldOut:
 def _left_out(model: VisionModel, count: int, names: str) -> Note:
     text = f"{count} images are left out: {model.name} has no class of the name {names}."
     return Note(text, "Unknown classes", "warning")
+
+
+def _empty(folders: ClassFolders) -> list[Note]:
+    """A note on the classes without images; none where all have some."""
+    if not folders.empty:
+        return []
+    names = [folder.relative_to(folders.root).as_posix() for folder in folders.empty]
+    said = ", ".join(names[:6]) + (" and others" if names[6:] else "")
+    text = f"{said} {'have' if names[1:] else 'has'} no images and {'are' if names[1:] else 'is'} left out."
+    return [Note(text, "Empty classes", "warning")]
 
 
 def _chosen(model: Path, folders: ClassFolders, session: Session) -> tuple[tuple[Path, ...], Note, Given | None]:

@@ -67,6 +67,7 @@ class ImageMap(Check):
 
     chapter: ClassVar[str] = "1 Accuracy and calibration"
     minutes: ClassVar[Mapping[Budget, float]] = {"quick": 1, "full": 4}
+    shares: ClassVar[tuple[str, ...]] = ("", "nearest-alike", "trustworthiness")
 
     _: KW_ONLY
     limit: Annotated[int, Range(1, 10_000)] = 2000

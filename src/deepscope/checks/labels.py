@@ -44,6 +44,7 @@ class Labels(Check):
     chapter: ClassVar[str] = "5 The data"
     minutes: ClassVar[Mapping[Budget, float]] = {"quick": 1, "full": 5}
     listed: ClassVar[Mapping[str, str]] = {"wrong-labels": "of the labels are probably wrong"}
+    shares: ClassVar[tuple[str, ...]] = ("wrong-labels", "accuracy", "accuracy/bounds", "planted/auroc")
 
     _: KW_ONLY
     head: str = "logistic-regression"

@@ -24,7 +24,8 @@ from deepscope.errors import SettingError
 from deepscope.gallery import Entry, Gallery, Measured
 from deepscope.models import VisionModel
 from deepscope.models.capabilities import RGB, require, works
-from deepscope.presenters.attacked import as_picture, difference, origin_of, vanished_notes
+from deepscope.models.known_gradients import with_known_gradients
+from deepscope.presenters.attacked import as_picture, difference, instead_of_gradients, origin_of, vanished_notes
 from deepscope.presenters.gallery import Encoder, adversarial, key_of, named, names_of
 from deepscope.presenters.masking import masking_blocks, masking_metrics
 from deepscope.presenters.shown import skipped_blocks
@@ -68,6 +69,7 @@ class Robustness(Check):
         "masking/signs": "signs of masked gradients, of 6 that are looked for",
         **certificates.LISTED,
     }
+    shares: ClassVar[tuple[str, ...]] = ("", "accuracy/*", "masking/*-*", *certificates.LISTED)
 
     _: KW_ONLY
     levels: tuple[Annotated[float, Range(most=255, above=True)], ...] = (1, 2, 4, 8)
@@ -99,7 +101,7 @@ class Robustness(Check):
         check(self)
         held = held_out(self.model, self.data, session, self.labels)
         require(held.model, "robustness", RGB)
-        held = of_one_label(held)
+        held = of_one_label(replace(held, model=with_known_gradients(held.model)))
         found = evaluate_attacks(
             held.model,
             held.images,
@@ -146,7 +148,8 @@ class Robustness(Check):
             },
             blocks=(
                 Note(self._said(shares, vanished, found.methods[-1].attack.name), "Robustness", "verdict"),
-                *vanished_notes(vanished),
+                *instead_of_gradients(found.model, Square.name),
+                *vanished_notes(vanished, gradients=works(PGD, found.model)),
                 *(masking_blocks(masking) if masking else ()),
                 *held.notes,
                 Curves(
@@ -174,9 +177,11 @@ class Robustness(Check):
     def _said(self, held: Mapping[str, Estimate], vanished: Tensor, attack: str) -> str:
         level = self._telling()
         if count := int(vanished.sum()):
+            what = "scores" if attack == Square.name else "gradients"
+            does = "never change" if attack == Square.name else "vanish"
             return (
-                f"This does not show how robust the network is: the gradients of {count} of {len(vanished)} images "
-                f"vanish. Accuracy under {attack} with changes of at most {level:g} grey levels of 255 is at most "
+                f"This does not show how robust the network is: the {what} of {count} of {len(vanished)} images "
+                f"{does}. Accuracy under {attack} with changes of at most {level:g} grey levels of 255 is at most "
                 f"{held[f'{attack}/{level:g}']}, {held['clean']} without an attack."
             )
         return (
@@ -203,7 +208,8 @@ class Robustness(Check):
         if result.metrics.get("masking/signs"):
             ending = "There are signs of masked gradients, so the accuracy may be lower still."
         if result.metrics["gradients/vanished"]:
-            ending = "Some gradients vanish, so the accuracy may be lower still."
+            cause = "gradients vanish" if attack == PGD.name else "scores never change"
+            ending = f"Some {cause}, so the accuracy may be lower still."
         label = next((f"{note.text} " for note in result.blocks if isinstance(note, Note) and note.title == ONE), "")
         return Headline(
             f"{label}Changes of at most {level:g} grey levels of 255, which nobody sees, take the accuracy "
@@ -280,7 +286,8 @@ def _gallery(found: AttackEvaluation, levels: Sequence[float]) -> tuple[Gallery,
                 )
                 own = replace(own, adversarial=made)
         if method.outcome.vanished[row]:
-            own = replace(own, flags={"gradients vanish": "The radius may be smaller: the attack was not informative."})
+            cause = "gradients vanish" if works(PGD, model) else "scores do not change"
+            own = replace(own, flags={cause: "The radius may be smaller: the attack was not informative."})
         entries.append(own)
     entries += [_entry(one.path, one.digest, {"radius": 0.0}) for one in found.misclassified]
     return (Gallery(tuple(entries), (radius,), "The images that were attacked"),)

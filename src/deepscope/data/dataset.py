@@ -58,28 +58,31 @@ def path_of(home: Path, need: str) -> Path:
     return packed if packed.is_file() and not plain.exists() else plain
 
 
-def load_any(name: str | Path, session: Session) -> ClassFolders | DigitSplit | Photographs:
+def load_any(
+    name: str | Path, session: Session, *, skip_empty: bool = False
+) -> ClassFolders | DigitSplit | Photographs:
     """Data by name ("15scene", "mnist") or the path of a folder, of whatever kind it is.
 
     Args:
         name: a registered dataset; any other text is a folder's path. A folder with several folders in it
             holds a class in each; one with fewer holds photographs, in whichever folder below it.
         session: its home is where datasets are.
+        skip_empty: leave out class folders without an image, see `ClassFolders.read`.
 
     Raises:
         DataError: there is no such data, or it is not available.
         FileError: it is damaged.
     """
-    return _named(str(name), session) if str(name) in Dataset.members() else _folder(Path(name))
+    return _named(str(name), session) if str(name) in Dataset.members() else _folder(Path(name), skip_empty)
 
 
-def load_dataset(name: str | Path, session: Session, kind: type[Kind]) -> Kind:
+def load_dataset(name: str | Path, session: Session, kind: type[Kind], *, skip_empty: bool = False) -> Kind:
     """As `load_any`, where only one kind is accepted.
 
     Raises:
         DataError, FileError: as `load_any`, or the data is of another kind.
     """
-    data = load_any(name, session)
+    data = load_any(name, session, skip_empty=skip_empty)
     if kind is ClassFolders and isinstance(data, Photographs) and subfolders(folder := Path(name).expanduser()):
         data = ClassFolders.read(folder)  # whose error names the only class
     if not isinstance(data, kind):
@@ -109,9 +112,9 @@ def _named(name: str, session: Session) -> ClassFolders | DigitSplit | Photograp
     return dataset.load(session.home)
 
 
-def _folder(path: Path) -> ClassFolders | Photographs:
+def _folder(path: Path, skip_empty: bool) -> ClassFolders | Photographs:
     path = path.expanduser()
     if not path.is_dir():
         raise unknown("dataset or folder", str(path), Dataset.members(), listing="`deepscope data`")
     classes = len(subfolders(path)) > 1 or held_out_folder(path) is not None
-    return ClassFolders.read(path) if classes else Photographs.below(path)
+    return ClassFolders.read(path, skip_empty=skip_empty) if classes else Photographs.below(path)

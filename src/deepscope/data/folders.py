@@ -47,7 +47,8 @@ class ClassFolders:
         classes: the class folders' names, sorted; a label is its place here.
         train: the training images; all images where the data came undivided.
         test: the test images; None where the data came undivided.
-        skipped: files that cannot be listed, and images that are in no class folder.
+        skipped: files that cannot be listed, images that are in no class folder, and the folders in `empty`.
+        empty: class folders without an image, whose classes are left out.
     """
 
     root: Path
@@ -55,10 +56,17 @@ class ClassFolders:
     train: Labelled
     test: Labelled | None = None
     skipped: tuple[images.Skipped, ...] = ()
+    empty: tuple[Path, ...] = ()
 
     @classmethod
-    def read(cls, root: str | Path) -> ClassFolders:
+    def read(cls, root: str | Path, *, skip_empty: bool = False) -> ClassFolders:
         """List the images; none is decoded. Hidden folders are not classes.
+
+        Args:
+            root: the folder.
+            skip_empty: leave out classes without an image (or without one in `train` or `test`), as long as two classes
+                remain: a classifier can be evaluated without them, but would be fitted to other classes than those
+                that were asked for.
 
         Raises:
             DataError: no folder, fewer than two classes, a class without an image, or classes that differ between
@@ -68,11 +76,15 @@ class ClassFolders:
         if not root.is_dir():
             raise DataError(f"{root} is not a folder: name one that holds one folder of images per class", data=root)
         found, held_out = _pictures_or_stacks(root), held_out_folder(root)
+        used = [root] if held_out is None else [root / "train", held_out]
+        listed = [_listed(folder, found.paths) for folder in used]
+        empty = _empty(used, listed, skip_empty)
+        left_out = [images.Skipped(str(folder), "it has no images: the class is left out") for folder in empty]
+        skipped = (*found.skipped, *left_out, *_outside(root, found.paths, used))
+        classes, train = _labelled(listed[0])
         if held_out is None:
-            classes, train = _listed(root, found.paths)
-            return cls(root, classes, train, None, (*found.skipped, *_outside(root, found.paths, [root])))
-        classes, train = _listed(root / "train", found.paths)
-        others, test = _listed(held_out, found.paths)
+            return cls(root, classes, train, None, skipped, empty)
+        others, test = _labelled(listed[1])
         if different := set(classes) ^ set(others):
             name = min(different)
             has, lacks = (root / "train", held_out) if name in classes else (held_out, root / "train")
@@ -80,8 +92,7 @@ class ClassFolders:
             raise DataError(
                 f"class {name!r}{more} is in {has} but not in {lacks}: give both the same class folders", data=root
             )
-        outside = _outside(root, found.paths, [root / "train", held_out])
-        return cls(root, classes, train, test, (*found.skipped, *outside))
+        return cls(root, classes, train, test, skipped, empty)
 
     def divide(self, test_fraction: float, *, rng: torch.Generator) -> ClassFolders:
         """All images, divided anew and at random into train and test, class by class (stratified).
@@ -199,8 +210,8 @@ def _depth(path: Path, root: Path) -> int:
     return len(path.relative_to(root).parts) if path.is_relative_to(root) else 0
 
 
-def _listed(folder: Path, paths: Sequence[Path]) -> tuple[tuple[str, ...], Labelled]:
-    """The classes of one folder and their images, of those that were found."""
+def _listed(folder: Path, paths: Sequence[Path]) -> dict[str, list[Path]]:
+    """The class folders of one folder and their images, of those that were found."""
     found: dict[str, list[Path]] = {sub.name: [] for sub in subfolders(folder)}
     for path in paths:
         if path.is_relative_to(folder) and (name := place(path.relative_to(folder), False)[1]):
@@ -208,9 +219,24 @@ def _listed(folder: Path, paths: Sequence[Path]) -> tuple[tuple[str, ...], Label
     if len(found) < 2:
         there = f"only {next(iter(found))!r}" if found else "none"
         raise DataError(f"{folder} needs one folder of images per class, at least two, and has {there}", data=folder)
-    for name, files in found.items():
-        if not files:
-            raise DataError(f"class {name!r} in {folder} has no image: give it some, or remove the folder", data=folder)
+    return found
+
+
+def _empty(used: Sequence[Path], listed: Sequence[dict[str, list[Path]]], skip: bool) -> tuple[Path, ...]:
+    """The class folders without an image. Their classes are taken out of what was listed in any of the folders."""
+    empty = [folder / name for folder, found in zip(used, listed) for name, files in found.items() if not files]
+    names = {path.name for path in empty}
+    if empty and not (skip and all(len(found.keys() - names) > 1 for found in listed)):
+        name, folder = empty[0].name, empty[0].parent
+        raise DataError(f"class {name!r} in {folder} has no image: give it some, or remove the folder", data=folder)
+    for found in listed:
+        for name in names & found.keys():
+            del found[name]
+    return tuple(empty)
+
+
+def _labelled(found: dict[str, list[Path]]) -> tuple[tuple[str, ...], Labelled]:
+    """The classes, and all images with their labels."""
     labels = np.repeat(np.arange(len(found)), [len(files) for files in found.values()])
     return tuple(map(storable, found)), Labelled(tuple(path for files in found.values() for path in files), labels)
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 import numpy as np
 from torch import Tensor
 
-from deepscope.attacks import AdversarialExamples, AttackEvaluation, Subjects
+from deepscope.attacks import AdversarialExamples, Attack, AttackEvaluation, Subjects
 from deepscope.attacks.evaluator import Ranked
 from deepscope.models import VisionModel
+from deepscope.models.capabilities import works
 from deepscope.presenters.shown import origin
 from deepscope.results import Bars, Note, Picture, Provenance
 
@@ -66,6 +67,25 @@ def vanished_notes(vanished: Tensor, *, gradients: bool = True, method: str = ""
         said = f"For {count} of {total} images the network returns the same scores in every query. An attack that "
         said += f"compares them {bound} Attack the network without its last softmax or sigmoid."
     return (Note(said, f"{title}{f' under {method}' if method else ''}", "warning"),)
+
+
+def instead_of_gradients(model: VisionModel, used: str) -> tuple[Note, ...]:
+    """What took the place of attacks that follow gradients, and what else could; nothing for a model that has them.
+
+    Args:
+        model: the network under attack.
+        used: the name of the attack, which compares scores.
+    """
+    if model.capabilities.gradients:
+        return ()
+    others = [name for name, attack in Attack.members().items() if works(attack, model) and name != used]
+    because = f" ({model.capabilities.reason})" if model.capabilities.reason else ""
+    text = (
+        f"{model.name} gives no gradients{because}: it was attacked with {used}, which only compares scores, and signs "
+        f"of masked gradients cannot be looked for. Other attacks that need scores or decisions alone: "
+        f"{', '.join(others)}."
+    )
+    return (Note(text, "No gradients"),)
 
 
 def origin_of(models: Iterable[VisionModel], found: AdversarialExamples | AttackEvaluation | Subjects) -> Provenance:
