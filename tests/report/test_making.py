@@ -27,6 +27,26 @@ from toy_processes import Dies, Hangs, Noted, Other, Waiting, noted
 from toy_sections import Breaks, study
 
 TESTS = Path(__file__).parent.parent
+SCRIPT = """
+import os, signal, sys, time
+from pathlib import Path
+from deepscope.report.keeping import Shelf
+from deepscope.report.making import AtOnce
+from deepscope.session import Session
+from toy_processes import Noted
+from toy_sections import study
+
+cache = Path(sys.argv[1])
+(cache / "ran").mkdir()
+signal.signal(signal.SIGINT, lambda *_: None)
+with AtOnce(Shelf(cache / "kept", Session(home=cache / "home", cache=cache, quiet=True)), 1, {}) as making:
+    making.start(study(Noted), "")
+    if "ctrl-C" in sys.argv:
+        time.sleep(0.5)
+        os.killpg(0, signal.SIGINT)
+    outcome = making.finished()
+    print(outcome.failure or outcome.result.title)
+"""
 
 
 @pytest.fixture
@@ -105,6 +125,36 @@ def test_processes_end_with_a_report_that_is_killed(tmp_path: Path) -> None:
     Waiting().until(lambda: not _alive(process))
 
 
+def _run_script(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
+    (folder / "script.py").write_text(SCRIPT)
+    command = [sys.executable, str(folder / "script.py"), str(folder), *arguments]
+    return subprocess.run(
+        command,
+        cwd=folder / "working",
+        env=environment,
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_process_runs_neither_the_script_again_nor_modules_of_the_working_folder(tmp_path: Path) -> None:
+    (tmp_path / "working" / "multiprocessing").mkdir(parents=True)
+    for name in ("multiprocessing/__init__", "socket", "torch") if sys.version_info >= (3, 11) else ("torch",):
+        (tmp_path / "working" / f"{name}.py").write_text("raise SystemError('the module of the working folder')")
+    ran = _run_script(tmp_path)
+    assert (ran.stdout, ran.stderr) == ("noted\n", "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no process groups of this kind")
+def test_ctrl_c_while_a_process_loads_its_libraries_is_left_to_the_report(tmp_path: Path) -> None:
+    (tmp_path / "working").mkdir()
+    ran = _run_script(tmp_path, "ctrl-C")
+    assert (ran.stdout, ran.stderr) == ("noted\n", "")
+
+
 def test_only_quick_studies_that_take_a_while_are_worth_a_second_process(
     session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +168,11 @@ def test_only_quick_studies_that_take_a_while_are_worth_a_second_process(
     assert isinstance(maker(chosen, shelf, {"generation": 1.0}, "quick"), InTurn), "all else is kept"
     assert isinstance(maker(chosen, shelf, {"adversarial": 0.1, "generation": 0.1}, "quick"), InTurn), "not worth it"
     assert isinstance(maker([*chosen, study()], shelf, minutes, "quick"), InTurn), "checks share the model"
+    with monkeypatch.context() as defined:
+        defined.setattr(type(chosen[0]), "__module__", "__main__")
+        assert isinstance(maker(chosen, shelf, minutes, "quick"), InTurn), "no other process knows the class"
+    holding = Shelf(tmp_path / "kept", replace(session, models={"mine": lambda images: images}))
+    assert isinstance(maker(chosen, holding, minutes, "quick"), InTurn), "nor has it the caller's network"
     on_gpu = Shelf(tmp_path / "kept", replace(session, device=torch.device("cuda")))
     assert isinstance(maker(chosen, on_gpu, minutes, "quick"), InTurn)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)

@@ -5,19 +5,21 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.connection import Connection, wait
+from types import ModuleType
 from typing import Protocol, cast
 
 import torch
 from typing_extensions import Self
 
 from deepscope.command import Budget, Section
-from deepscope.devices import reuse_freed_memory
+from deepscope.devices import processes, reuse_freed_memory
 from deepscope.report.keeping import Outcome, Shelf, failed
-from deepscope.session import Advance
+from deepscope.session import Advance, Session
 from deepscope.studies import Study
 
 _PROCESSES = 2
@@ -62,7 +64,15 @@ def maker(chosen: Sequence[Section], shelf: Shelf, minutes: Mapping[str, float],
     chapters = {section.chapter for section in chosen if minutes.get(section.name)}
     size = min(_PROCESSES, torch.get_num_threads(), len(chapters))
     alone = size < 2 or sum(minutes.values()) < _WORTH or budget == "full" or shelf.session.device.type != "cpu"
-    return InTurn(shelf) if alone or not all(isinstance(one, Study) for one in chosen) else AtOnce(shelf, size, minutes)
+    return InTurn(shelf) if alone or not _elsewhere(chosen, shelf.session) else AtOnce(shelf, size, minutes)
+
+
+def _elsewhere(chosen: Sequence[Section], session: Session) -> bool:
+    """Whether a new process can make the sections: it has nothing that the caller defined or holds in this one."""
+    ours = __name__.partition(".")[0]
+    known = all(isinstance(one, Study) and type(one).__module__.partition(".")[0] == ours for one in chosen)
+    started = multiprocessing.current_process().daemon or processes() > 1  # beside others, or may not start any
+    return known and not (started or session.models or session.data)
 
 
 class InTurn:
@@ -157,7 +167,8 @@ class _Helper:
         spawning = multiprocessing.get_context("spawn")
         self.pipe, far = spawning.Pipe()
         self._process = spawning.Process(target=_work, args=(far, shelf, threads), daemon=True)
-        self._process.start()
+        with _apart():
+            self._process.start()
         far.close()  # so that the pipe ends with the process
 
     def obituary(self) -> str:
@@ -175,6 +186,30 @@ class _Helper:
             self._process.kill()
             self._process.join()
         self.pipe.close()
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """What starts in the block takes nothing over from this process that it should not.
+
+    Python would run the caller's script again in it, where all of it has effects or there is none to read. It would
+    look for its own modules in the working folder first. And ctrl-C, which reaches all processes of a terminal, would
+    end it with a traceback while it loads the libraries.
+    """
+    main, safe = sys.modules["__main__"], os.environ.get("PYTHONSAFEPATH")
+    masks = hasattr(signal, "pthread_sigmask")  # not on Windows
+    with ExitStack() as after:
+        after.callback(sys.modules.__setitem__, "__main__", main)
+        sys.modules["__main__"] = ModuleType("__main__")
+        after.callback(os.environ.pop if safe is None else os.environ.__setitem__, "PYTHONSAFEPATH", safe)
+        os.environ["PYTHONSAFEPATH"] = "1"  # from Python 3.11
+        if masks:
+            from multiprocessing.resource_tracker import ensure_running
+
+            ensure_running()  # it lets the signal through again when it starts
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            after.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
+        yield
 
 
 def _work(pipe: Connection, shelf: Shelf, threads: int) -> None:
