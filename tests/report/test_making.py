@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import signal
@@ -94,14 +95,30 @@ def test_processes_make_what_one_process_makes_and_divide_the_threads(
     assert shelf.has(study(Noted)) and shelf.has(study(Other)) and not shelf.has(study(Breaks))
 
 
-def test_a_process_that_dies_costs_its_section_only(session: Session, tmp_path: Path) -> None:
+def test_a_process_that_dies_costs_its_section_only(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with AtOnce(Shelf(tmp_path / "kept", session), 2, {"dies": 1}) as making:
         making.start(study(Dies), "")
-        outcome = making.finished()
+        with monkeypatch.context() as elsewhere:
+            elsewhere.delattr(signal, "SIGKILL", raising=False)  # as on Windows
+            outcome = making.finished()
         assert outcome.failure == "its process ended by signal 9: the memory may not be enough"
         assert outcome.result.blocks
         making.start(study(Noted), "")
         assert making.finished().result.title == "noted"
+
+
+def test_a_process_that_dies_while_it_has_nothing_to_do_is_replaced(session: Session, tmp_path: Path) -> None:
+    with AtOnce(Shelf(tmp_path / "kept", session), 2, {}) as making:
+        making.start(study(Noted), "")
+        making.finished()
+        process = noted(tmp_path, "noted")[0]
+        os.kill(process, signal.SIGTERM)
+        Waiting().until(lambda: not multiprocessing.active_children())
+        making.start(study(Other), "")
+        assert making.finished().result.title == "other"
+        assert noted(tmp_path, "other")[0] != process
 
 
 def test_an_interrupted_process_leaves_nothing_half_written(session: Session, tmp_path: Path) -> None:

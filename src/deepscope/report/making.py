@@ -28,6 +28,8 @@ _WORTH = 0.5
 """Minutes of work from which a second process is worth the seconds that it takes to start."""
 _PATIENCE = 5
 """Seconds for which a stopped process may clean up."""
+_KILLED = 9
+"""SIGKILL, which Windows has no name for."""
 
 
 class Maker(Protocol):
@@ -137,8 +139,13 @@ class AtOnce:
 
     def start(self, section: Section, part: str) -> None:
         """Give the section to a process."""
-        one = self._idle.pop() if self._idle else _Helper(self._shelf, self._threads)
-        one.pipe.send((section, part))
+        while self._idle and not self._idle[-1].take(section, part):
+            self._idle.pop().stop()
+        if self._idle:
+            one = self._idle.pop()
+        else:
+            one = _Helper(self._shelf, self._threads)
+            one.take(section, part)  # where it died already, `finished` says so
         self._busy[one.pipe] = one, section
         self._show(0)
 
@@ -171,12 +178,20 @@ class _Helper:
             self._process.start()
         far.close()  # so that the pipe ends with the process
 
+    def take(self, section: Section, part: str) -> bool:
+        """Give it a section; False where it has died."""
+        try:
+            self.pipe.send((section, part))
+        except OSError:
+            return False
+        return True
+
     def obituary(self) -> str:
         """Why a process ended that should not have."""
         self._process.join()
         code = self._process.exitcode or 0
         how = f"by signal {-code}" if code < 0 else f"with status {code}"
-        return f"its process ended {how}" + ": the memory may not be enough" * (code == -signal.SIGKILL)
+        return f"its process ended {how}" + ": the memory may not be enough" * (code == -_KILLED)
 
     def stop(self) -> None:
         """End it, whatever it does."""
