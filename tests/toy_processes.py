@@ -14,6 +14,7 @@ from typing import ClassVar
 import torch
 
 from deepscope.files import atomic
+from deepscope.kept import workspace
 from deepscope.report.keeping import Shelf
 from deepscope.report.making import AtOnce
 from deepscope.results import Result
@@ -37,6 +38,25 @@ class Other(Noted):
 
     name: ClassVar[str] = "other"
     chapter: ClassVar[str] = "9.8 Before"
+
+
+class Speaks(Works):
+    """Prints, gives a note, looks for the cache and runs on another engine."""
+
+    name: ClassVar[str] = "speaks"
+
+    def run(self, session: Session) -> Result:
+        sys.stdout.write(f"printed by {self.name}\n")
+        session.note_once("topic", "a note of this topic")
+        workspace(session)
+        session.engines.add(self.name)
+        return replace(super().run(session), title=self.name)
+
+
+class SpeaksToo(Speaks):
+    """As another section does."""
+
+    name: ClassVar[str] = "speaks-too"
 
 
 class Dies(Noted):

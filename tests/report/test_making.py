@@ -24,7 +24,7 @@ from deepscope.results import Note, Table
 from deepscope.session import Session
 from deepscope.studies import Study
 from results_strategies import EVERYTHING
-from toy_processes import Dies, Hangs, Noted, Other, Waiting, noted
+from toy_processes import Dies, Hangs, Noted, Other, Speaks, SpeaksToo, Waiting, noted
 from toy_sections import Breaks, study
 
 TESTS = Path(__file__).parent.parent
@@ -119,6 +119,28 @@ def test_a_process_that_dies_while_it_has_nothing_to_do_is_replaced(session: Ses
         making.start(study(Other), "")
         assert making.finished().result.title == "other"
         assert noted(tmp_path, "other")[0] != process
+
+
+def test_what_a_process_prints_and_notes_comes_from_the_report_and_once(
+    session: Session, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    speaking = replace(session, cache=tmp_path / "file" / "cache", quiet=False)
+    shelf = Shelf(tmp_path / "kept", speaking)
+    for each in (Speaks, SpeaksToo):  # each in another process
+        with AtOnce(shelf, 1, {}) as making:
+            making.start(study(each), "")
+            assert making.finished().result.title == each.name
+    out, err = capfd.readouterr()
+    assert out == "", "it is for the report's own result"
+    lines = err.splitlines()
+    assert [line for line in lines if "cache" not in line] == [
+        "printed by speaks",
+        "a note of this topic",
+        "printed by speaks-too",
+    ]
+    assert sum("cannot be used" in line for line in lines) == 1
+    assert speaking.engines == {"speaks", "speaks-too"}, "or the report says that no engine ran"
 
 
 def test_an_interrupted_process_leaves_nothing_half_written(session: Session, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import signal
@@ -9,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from types import ModuleType
 from typing import Protocol, cast
@@ -18,6 +20,7 @@ from typing_extensions import Self
 
 from deepscope.command import Budget, Section
 from deepscope.devices import processes, reuse_freed_memory
+from deepscope.kept import workspace
 from deepscope.report.keeping import Outcome, Shelf, failed
 from deepscope.session import Advance, Session
 from deepscope.studies import Study
@@ -128,6 +131,7 @@ class AtOnce:
         self._busy: dict[Connection, tuple[_Helper, Section]] = {}
 
     def __enter__(self) -> Self:
+        workspace(self._shelf.session)  # what there is to say of the cache is said here, not once in each process
         work = round(sum(self._minutes.values()) * 60)
         self._advance = self._closing.enter_context(self._shelf.session.progress("seconds of work", total=work))
         return self
@@ -151,14 +155,24 @@ class AtOnce:
 
     def finished(self) -> Outcome:
         """The first outcome that arrives."""
-        pipe = cast(Connection, wait(list(self._busy))[0])
-        one, section = self._busy.pop(pipe)
+        while True:
+            pipe = cast(Connection, wait(list(self._busy))[0])
+            one, section = self._busy[pipe]
+            try:
+                told = pipe.recv()
+            except (EOFError, OSError):
+                outcome = failed(section, one.obituary())
+                break
+            if isinstance(told, _Made):
+                outcome = told.outcome
+                self._shelf.session.said.update(told.said)
+                self._shelf.session.engines.update(told.engines)
+                self._idle.append(one)
+                break
+            if sys.stderr is not None:  # closed
+                sys.stderr.write(told)
+        del self._busy[pipe]
         self._show(self._minutes.get(section.name, 0.0) * 60)
-        try:
-            outcome = pipe.recv()
-        except (EOFError, OSError):
-            return failed(section, one.obituary())
-        self._idle.append(one)
         return outcome
 
     def _show(self, seconds: float) -> None:
@@ -173,6 +187,7 @@ class _Helper:
     def __init__(self, shelf: Shelf, threads: int) -> None:
         spawning = multiprocessing.get_context("spawn")
         self.pipe, far = spawning.Pipe()
+        self._said = shelf.session.said
         self._process = spawning.Process(target=_work, args=(far, shelf, threads), daemon=True)
         with _apart():
             self._process.start()
@@ -181,7 +196,7 @@ class _Helper:
     def take(self, section: Section, part: str) -> bool:
         """Give it a section; False where it has died."""
         try:
-            self.pipe.send((section, part))
+            self.pipe.send((section, part, self._said))
         except OSError:
             return False
         return True
@@ -227,17 +242,54 @@ def _apart() -> Iterator[None]:
         yield
 
 
+@dataclass(frozen=True)
+class _Made:
+    """What a process says of a finished section: topics of notes and names of engines, as in its session."""
+
+    outcome: Outcome
+    said: set[str]
+    engines: set[str]
+
+
+class _Lines(io.TextIOBase):
+    """What a process prints, for the one that started it: that has a bar at the bottom of the terminal.
+
+    Args:
+        pipe: to that process.
+    """
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe, self._begun = pipe, ""
+        self._lock = threading.RLock()
+
+    def write(self, text: str, /) -> int:
+        """Send whole lines."""
+        with self._lock, suppress(OSError):  # it has gone, and this process ends too
+            lines, end, self._begun = (self._begun + text).rpartition("\n")
+            if end:
+                self._pipe.send(lines + end)
+        return len(text)
+
+    def send(self, made: _Made) -> None:
+        """Send what was made."""
+        with self._lock:
+            self._pipe.send(made)
+
+
 def _work(pipe: Connection, shelf: Shelf, threads: int) -> None:
     """Make the sections that arrive, until the pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C reaches all processes of a terminal; the first one stops us
     signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    sys.stdout = sys.stderr = lines = _Lines(pipe)
     torch.set_num_threads(threads)
     reuse_freed_memory()
+    session = shelf.session
     with suppress(EOFError, OSError):
         while True:
-            section, part = pipe.recv()
-            pipe.send(shelf.get(section, part=part))
+            section, part, said = pipe.recv()
+            session.said.update(said)
+            lines.send(_Made(shelf.get(section, part=part), session.said, session.engines))
 
 
 def _leave(*_: object) -> None:
