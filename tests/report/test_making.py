@@ -24,7 +24,7 @@ from deepscope.results import Note, Table
 from deepscope.session import Session
 from deepscope.studies import Study
 from results_strategies import EVERYTHING
-from toy_processes import Dies, Hangs, Noted, Other, Speaks, SpeaksToo, Waiting, noted
+from toy_processes import Dies, Hangs, Noted, Other, Resumes, Speaks, SpeaksToo, Waiting, noted
 from toy_sections import Breaks, study
 
 TESTS = Path(__file__).parent.parent
@@ -150,6 +150,16 @@ def test_an_interrupted_process_leaves_nothing_half_written(session: Session, tm
         raise KeyboardInterrupt
     assert not _alive(noted(tmp_path, "hangs")[0])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["hanging", "hangs"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without telling it")
+def test_an_interrupted_section_keeps_what_it_has_also_where_python_ignored_the_signal(
+    session: Session, tmp_path: Path
+) -> None:
+    with AtOnce(Shelf(tmp_path / "kept", session), 2, {}) as making:
+        making.start(study(Resumes), "")
+        Waiting().until((tmp_path / "deaf").exists)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["deaf", "what there is"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")

@@ -31,6 +31,8 @@ _WORTH = 0.5
 """Minutes of work from which a second process is worth the seconds that it takes to start."""
 _PATIENCE = 5
 """Seconds for which a stopped process may clean up."""
+_LATER = 0.02
+"""Seconds after which a process is told again to stop."""
 _KILLED = 9
 """SIGKILL, which Windows has no name for."""
 
@@ -138,7 +140,10 @@ class AtOnce:
 
     def __exit__(self, *_: object) -> None:
         self._closing.close()
-        for one in [*self._idle, *(one for one, _ in self._busy.values())]:
+        helpers = [*self._idle, *(one for one, _ in self._busy.values())]
+        for one in helpers:
+            one.end()
+        for one in helpers:
             one.stop()
 
     def start(self, section: Section, part: str) -> None:
@@ -208,9 +213,12 @@ class _Helper:
         how = f"by signal {-code}" if code < 0 else f"with status {code}"
         return f"its process ended {how}" + ": the memory may not be enough" * (code == -_KILLED)
 
-    def stop(self) -> None:
-        """End it, whatever it does."""
+    def end(self) -> None:
+        """Tell it to stop."""
         self._process.terminate()
+
+    def stop(self) -> None:
+        """Wait until it has stopped, and end it where it does not."""
         self._process.join(_PATIENCE)
         if self._process.is_alive():
             self._process.kill()
@@ -280,12 +288,13 @@ def _work(pipe: Connection, shelf: Shelf, threads: int) -> None:
     """Make the sections that arrive, until the pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C reaches all processes of a terminal; the first one stops us
     signal.signal(signal.SIGTERM, _leave)
+    sys.unraisablehook = _leave_again
     threading.Thread(target=_end_with_parent, daemon=True).start()
     sys.stdout = sys.stderr = lines = _Lines(pipe)
     torch.set_num_threads(threads)
     reuse_freed_memory()
     session = shelf.session
-    with suppress(EOFError, OSError):
+    with suppress(EOFError, OSError, KeyboardInterrupt):
         while True:
             section, part, said = pipe.recv()
             session.said.update(said)
@@ -293,7 +302,17 @@ def _work(pipe: Connection, shelf: Shelf, threads: int) -> None:
 
 
 def _leave(*_: object) -> None:
-    raise SystemExit(1)  # through all `finally`, so that no temporary file is left
+    raise KeyboardInterrupt  # what can resume keeps what it has, and no temporary file is left
+
+
+def _leave_again(ignored: sys.UnraisableHookArgs) -> None:
+    """The same where Python ignored it, as in a destructor; an unraisable hook."""
+    if issubclass(ignored.exc_type, KeyboardInterrupt):
+        later = threading.Timer(_LATER, os.kill, (os.getpid(), signal.SIGTERM))  # now, it would be ignored again
+        later.daemon = True
+        later.start()
+    else:
+        sys.__unraisablehook__(ignored)
 
 
 def _end_with_parent() -> None:
