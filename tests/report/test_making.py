@@ -8,6 +8,8 @@ import pickle
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -21,7 +23,7 @@ from deepscope.report.keeping import Shelf
 from deepscope.report.making import AtOnce, InTurn, maker
 from deepscope.report.running import Clock, following, run
 from deepscope.results import Note, Table
-from deepscope.session import Session
+from deepscope.session import Advance, Session
 from deepscope.studies import Study
 from results_strategies import EVERYTHING
 from toy_processes import Dies, Hangs, Noted, Other, Resumes, Speaks, SpeaksToo, Waiting, noted
@@ -33,7 +35,7 @@ import os, signal, sys, time
 from pathlib import Path
 from deepscope.report.keeping import Shelf
 from deepscope.report.making import AtOnce
-from deepscope.session import Session
+from deepscope.session import Advance, Session
 from toy_processes import Noted
 from toy_sections import study
 
@@ -141,6 +143,21 @@ def test_what_a_process_prints_and_notes_comes_from_the_report_and_once(
     ]
     assert sum("cannot be used" in line for line in lines) == 1
     assert speaking.engines == {"speaks", "speaks-too"}, "or the report says that no engine ran"
+
+
+def test_the_bar_moves_while_a_section_runs(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[float] = []
+
+    @contextmanager
+    def progress(_: Session, description: str, *, total: int | None = None) -> Iterator[Advance]:
+        assert total == 60
+        yield lambda moved=1, text=None: steps.append(moved)
+
+    monkeypatch.setattr(Session, "progress", progress)
+    with AtOnce(Shelf(tmp_path / "kept", session), 1, {"noted": 1}) as making:
+        making.start(study(Noted), "")
+        making.finished()  # it takes seconds to load the libraries
+    assert sum(0 < moved < 2 for moved in steps) > 1 and sum(steps) == pytest.approx(60)
 
 
 def test_an_interrupted_process_leaves_nothing_half_written(session: Session, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -31,8 +32,12 @@ _WORTH = 0.5
 """Minutes of work from which a second process is worth the seconds that it takes to start."""
 _PATIENCE = 5
 """Seconds for which a stopped process may clean up."""
+_GLANCE = 0.5
+"""Seconds between two glances at the clock while processes work."""
 _LATER = 0.02
 """Seconds after which a process is told again to stop."""
+_STOPPED = 128
+"""Shells add the number of the signal that stopped a program."""
 _KILLED = 9
 """SIGKILL, which Windows has no name for."""
 
@@ -130,7 +135,8 @@ class AtOnce:
         self._advance: Advance | None = None
         self._threads = max(1, torch.get_num_threads() // size)
         self._idle: list[_Helper] = []
-        self._busy: dict[Connection, tuple[_Helper, Section]] = {}
+        self._busy: dict[Connection, tuple[_Helper, Section, float]] = {}
+        self._over = self._shown = 0.0
 
     def __enter__(self) -> Self:
         workspace(self._shelf.session)  # what there is to say of the cache is said here, not once in each process
@@ -140,7 +146,7 @@ class AtOnce:
 
     def __exit__(self, *_: object) -> None:
         self._closing.close()
-        helpers = [*self._idle, *(one for one, _ in self._busy.values())]
+        helpers = [*self._idle, *(one for one, *_ in self._busy.values())]
         for one in helpers:
             one.end()
         for one in helpers:
@@ -155,14 +161,16 @@ class AtOnce:
         else:
             one = _Helper(self._shelf, self._threads)
             one.take(section, part)  # where it died already, `finished` says so
-        self._busy[one.pipe] = one, section
-        self._show(0)
+        self._busy[one.pipe] = one, section, time.monotonic()
+        self._show()
 
     def finished(self) -> Outcome:
         """The first outcome that arrives."""
         while True:
-            pipe = cast(Connection, wait(list(self._busy))[0])
-            one, section = self._busy[pipe]
+            while not (ready := wait(list(self._busy), _GLANCE)):
+                self._show()
+            pipe = cast(Connection, ready[0])
+            one, section, _ = self._busy[pipe]
             try:
                 told = pipe.recv()
             except (EOFError, OSError):
@@ -177,13 +185,21 @@ class AtOnce:
             if sys.stderr is not None:  # closed
                 sys.stderr.write(told)
         del self._busy[pipe]
-        self._show(self._minutes.get(section.name, 0.0) * 60)
+        self._over += self._seconds(section)
+        self._show()
         return outcome
 
-    def _show(self, seconds: float) -> None:
+    def _seconds(self, section: Section) -> float:
+        return self._minutes.get(section.name, 0.0) * 60
+
+    def _show(self) -> None:
+        """As much as time has passed is done of a section that runs, and no more than was expected of it."""
         assert self._advance is not None
-        names = ", ".join(section.name for _, section in self._busy.values())
-        self._advance(seconds, f"{names}: seconds of work" if names else None)
+        now = time.monotonic()
+        done = self._over + sum(min(self._seconds(section), now - began) for _, section, began in self._busy.values())
+        names = ", ".join(section.name for _, section, _ in self._busy.values())
+        self._advance(done - self._shown, f"{names}: seconds of work" if names else None)
+        self._shown = done
 
 
 class _Helper:
@@ -294,11 +310,15 @@ def _work(pipe: Connection, shelf: Shelf, threads: int) -> None:
     torch.set_num_threads(threads)
     reuse_freed_memory()
     session = shelf.session
-    with suppress(EOFError, OSError, KeyboardInterrupt):
+    try:
         while True:
             section, part, said = pipe.recv()
             session.said.update(said)
             lines.send(_Made(shelf.get(section, part=part), session.said, session.engines))
+    except (EOFError, OSError):
+        pass
+    except KeyboardInterrupt:
+        sys.exit(_STOPPED + signal.SIGTERM)
 
 
 def _leave(*_: object) -> None:
