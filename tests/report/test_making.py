@@ -146,18 +146,21 @@ def test_what_a_process_prints_and_notes_comes_from_the_report_and_once(
 
 
 def test_the_bar_moves_while_a_section_runs(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps: list[float] = []
+    moves: list[float] = []
+
+    def advance(steps: float = 1, text: str | None = None) -> None:
+        moves.append(steps)
 
     @contextmanager
     def progress(_: Session, description: str, *, total: int | None = None) -> Iterator[Advance]:
         assert total == 60
-        yield lambda moved=1, text=None: steps.append(moved)
+        yield advance
 
     monkeypatch.setattr(Session, "progress", progress)
     with AtOnce(Shelf(tmp_path / "kept", session), 1, {"noted": 1}) as making:
         making.start(study(Noted), "")
         making.finished()  # it takes seconds to load the libraries
-    assert sum(0 < moved < 2 for moved in steps) > 1 and sum(steps) == pytest.approx(60)
+    assert sum(0 < moved < 2 for moved in moves) > 1 and sum(moves) == pytest.approx(60)
 
 
 def test_an_interrupted_process_leaves_nothing_half_written(session: Session, tmp_path: Path) -> None:
@@ -237,6 +240,9 @@ def test_only_quick_studies_that_take_a_while_are_worth_a_second_process(
     with monkeypatch.context() as defined:
         defined.setattr(type(chosen[0]), "__module__", "__main__")
         assert isinstance(maker(chosen, shelf, minutes, "quick"), InTurn), "no other process knows the class"
+    with monkeypatch.context() as launched:
+        launched.setenv("WORLD_SIZE", "2")
+        assert isinstance(maker(chosen, shelf, minutes, "quick"), InTurn), "a launcher started several already"
     holding = Shelf(tmp_path / "kept", replace(session, models={"mine": lambda images: images}))
     assert isinstance(maker(chosen, holding, minutes, "quick"), InTurn), "nor has it the caller's network"
     on_gpu = Shelf(tmp_path / "kept", replace(session, device=torch.device("cuda")))

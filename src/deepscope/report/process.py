@@ -97,8 +97,8 @@ def _apart() -> Iterator[None]:
     with ExitStack() as after:
         after.callback(sys.modules.__setitem__, "__main__", main)
         sys.modules["__main__"] = ModuleType("__main__")
-        after.callback(os.environ.pop if safe is None else os.environ.__setitem__, "PYTHONSAFEPATH", safe)
-        os.environ["PYTHONSAFEPATH"] = "1"  # from Python 3.11
+        after.callback(_set_safe, safe)
+        _set_safe("1")
         if masks:
             from multiprocessing.resource_tracker import ensure_running
 
@@ -106,6 +106,14 @@ def _apart() -> Iterator[None]:
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             after.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
         yield
+
+
+def _set_safe(value: str | None) -> None:
+    """Whether Python looks for modules in the working folder when it starts, from Python 3.11."""
+    if value is None:
+        os.environ.pop("PYTHONSAFEPATH", None)
+    else:
+        os.environ["PYTHONSAFEPATH"] = value
 
 
 class _Lines(io.TextIOBase):
