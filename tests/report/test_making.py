@@ -163,6 +163,24 @@ def test_the_bar_moves_while_a_section_runs(session: Session, tmp_path: Path, mo
     assert sum(0 < moved < 2 for moved in moves) > 1 and sum(moves) == pytest.approx(60)
 
 
+def test_ctrl_c_while_a_process_starts_stops_the_page_too(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted(InTurn):
+        size = 2
+
+        def start(self, section: Section, part: str) -> None:
+            if section.name == "other":
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(running, "maker", lambda *_: Interrupted(Shelf(tmp_path / "kept", session)))
+    states = run([study(Noted), study(Other)], Shelf(tmp_path / "kept", session), "quick")
+    last = next(states)
+    assert last.stopped and [section.name for section in last.running] == ["noted"]
+    with pytest.raises(KeyboardInterrupt):
+        next(states)
+
+
 def test_an_interrupted_process_leaves_nothing_half_written(session: Session, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), AtOnce(Shelf(tmp_path / "kept", session), 2, {}) as making:
         making.start(study(Hangs), "")
