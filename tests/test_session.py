@@ -118,6 +118,11 @@ def test_progress_away_from_a_terminal_prints_nothing(capsys: pytest.CaptureFixt
     assert capsys.readouterr() == ("", "")
 
 
+def test_progress_runs_where_stderr_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", None)
+    assert list(Session().track(range(5), "counting")) == list(range(5))
+
+
 def test_some_are_drawn_by_the_seed_and_stay_in_order() -> None:
     letters = "abcdefghij"
     drawn = Session(seed=1).some(letters, 4)

@@ -14,6 +14,7 @@ from typing import ClassVar
 import torch
 
 from deepscope.files import atomic
+from deepscope.kept import workspace
 from deepscope.report.keeping import Shelf
 from deepscope.report.making import AtOnce
 from deepscope.results import Result
@@ -39,6 +40,25 @@ class Other(Noted):
     chapter: ClassVar[str] = "9.8 Before"
 
 
+class Speaks(Works):
+    """Prints, gives a note, looks for the cache and runs on another engine."""
+
+    name: ClassVar[str] = "speaks"
+
+    def run(self, session: Session) -> Result:
+        sys.stdout.write(f"printed by {self.name}\n")
+        session.note_once("topic", "a note of this topic")
+        workspace(session)
+        session.engines.add(self.name)
+        return replace(super().run(session), title=self.name)
+
+
+class SpeaksToo(Speaks):
+    """As another section does."""
+
+    name: ClassVar[str] = "speaks-too"
+
+
 class Dies(Noted):
     """As if the system had ended it for want of memory."""
 
@@ -59,6 +79,28 @@ class Hangs(Noted):
         with atomic(session.cache / "half.npz"):
             (session.cache / "hanging").touch()
             time.sleep(600)
+        return super().run(session)
+
+
+class Resumes(Works):
+    """Keeps on ctrl-C what it has, and is in a destructor when it is told to stop."""
+
+    name: ClassVar[str] = "resumes"
+
+    def run(self, session: Session) -> Result:
+        class Deaf:
+            def __del__(self) -> None:
+                (session.cache / "deaf").touch()
+                time.sleep(600)
+
+        deaf = Deaf()
+        with atomic(session.cache / "half.npz"):
+            try:
+                del deaf
+                time.sleep(600)
+            except KeyboardInterrupt:
+                (session.cache / "what there is").touch()
+                raise
         return super().run(session)
 
 

@@ -210,7 +210,9 @@ class Session:
             TimeRemainingColumn(elapsed_when_finished=True),
             console=console,
             transient=True,
-            disable=self.quiet or not sys.stderr.isatty() or multiprocessing.parent_process() is not None,
+            disable=self.quiet
+            or not (sys.stderr and sys.stderr.isatty())
+            or multiprocessing.parent_process() is not None,
         )
         task = bar.add_task(one_line(before + description), total=total)
         begun = time.monotonic()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -20,13 +23,33 @@ from deepscope.report.keeping import Shelf
 from deepscope.report.making import AtOnce, InTurn, maker
 from deepscope.report.running import Clock, following, run
 from deepscope.results import Note, Table
-from deepscope.session import Session
+from deepscope.session import Advance, Session
 from deepscope.studies import Study
 from results_strategies import EVERYTHING
-from toy_processes import Dies, Hangs, Noted, Other, Waiting, noted
+from toy_processes import Dies, Hangs, Noted, Other, Resumes, Speaks, SpeaksToo, Waiting, noted
 from toy_sections import Breaks, study
 
 TESTS = Path(__file__).parent.parent
+SCRIPT = """
+import os, signal, sys, time
+from pathlib import Path
+from deepscope.report.keeping import Shelf
+from deepscope.report.making import AtOnce
+from deepscope.session import Advance, Session
+from toy_processes import Noted
+from toy_sections import study
+
+cache = Path(sys.argv[1])
+(cache / "ran").mkdir()
+signal.signal(signal.SIGINT, lambda *_: None)
+with AtOnce(Shelf(cache / "kept", Session(home=cache / "home", cache=cache, quiet=True)), 1, {}) as making:
+    making.start(study(Noted), "")
+    if "ctrl-C" in sys.argv:
+        time.sleep(0.5)
+        os.killpg(0, signal.SIGINT)
+    outcome = making.finished()
+    print(outcome.failure or outcome.result.title)
+"""
 
 
 @pytest.fixture
@@ -74,14 +97,88 @@ def test_processes_make_what_one_process_makes_and_divide_the_threads(
     assert shelf.has(study(Noted)) and shelf.has(study(Other)) and not shelf.has(study(Breaks))
 
 
-def test_a_process_that_dies_costs_its_section_only(session: Session, tmp_path: Path) -> None:
+def test_a_process_that_dies_costs_its_section_only(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with AtOnce(Shelf(tmp_path / "kept", session), 2, {"dies": 1}) as making:
         making.start(study(Dies), "")
-        outcome = making.finished()
+        with monkeypatch.context() as elsewhere:
+            elsewhere.delattr(signal, "SIGKILL", raising=False)  # as on Windows
+            outcome = making.finished()
         assert outcome.failure == "its process ended by signal 9: the memory may not be enough"
         assert outcome.result.blocks
         making.start(study(Noted), "")
         assert making.finished().result.title == "noted"
+
+
+def test_a_process_that_dies_while_it_has_nothing_to_do_is_replaced(session: Session, tmp_path: Path) -> None:
+    with AtOnce(Shelf(tmp_path / "kept", session), 2, {}) as making:
+        making.start(study(Noted), "")
+        making.finished()
+        process = noted(tmp_path, "noted")[0]
+        os.kill(process, signal.SIGTERM)
+        Waiting().until(lambda: not multiprocessing.active_children())
+        making.start(study(Other), "")
+        assert making.finished().result.title == "other"
+        assert noted(tmp_path, "other")[0] != process
+
+
+def test_what_a_process_prints_and_notes_comes_from_the_report_and_once(
+    session: Session, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    speaking = replace(session, cache=tmp_path / "file" / "cache", quiet=False)
+    shelf = Shelf(tmp_path / "kept", speaking)
+    for each in (Speaks, SpeaksToo):  # each in another process
+        with AtOnce(shelf, 1, {}) as making:
+            making.start(study(each), "")
+            assert making.finished().result.title == each.name
+    out, err = capfd.readouterr()
+    assert out == "", "it is for the report's own result"
+    lines = err.splitlines()
+    assert [line for line in lines if "cache" not in line] == [
+        "printed by speaks",
+        "a note of this topic",
+        "printed by speaks-too",
+    ]
+    assert sum("cannot be used" in line for line in lines) == 1
+    assert speaking.engines == {"speaks", "speaks-too"}, "or the report says that no engine ran"
+
+
+def test_the_bar_moves_while_a_section_runs(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moves: list[float] = []
+
+    def advance(steps: float = 1, text: str | None = None) -> None:
+        moves.append(steps)
+
+    @contextmanager
+    def progress(_: Session, description: str, *, total: int | None = None) -> Iterator[Advance]:
+        assert total == 60
+        yield advance
+
+    monkeypatch.setattr(Session, "progress", progress)
+    with AtOnce(Shelf(tmp_path / "kept", session), 1, {"noted": 1}) as making:
+        making.start(study(Noted), "")
+        making.finished()  # it takes seconds to load the libraries
+    assert sum(0 < moved < 2 for moved in moves) > 1 and sum(moves) == pytest.approx(60)
+
+
+def test_ctrl_c_while_a_process_starts_stops_the_page_too(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted(InTurn):
+        size = 2
+
+        def start(self, section: Section, part: str) -> None:
+            if section.name == "other":
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(running, "maker", lambda *_: Interrupted(Shelf(tmp_path / "kept", session)))
+    states = run([study(Noted), study(Other)], Shelf(tmp_path / "kept", session), "quick")
+    last = next(states)
+    assert last.stopped and [section.name for section in last.running] == ["noted"]
+    with pytest.raises(KeyboardInterrupt):
+        next(states)
 
 
 def test_an_interrupted_process_leaves_nothing_half_written(session: Session, tmp_path: Path) -> None:
@@ -91,6 +188,16 @@ def test_an_interrupted_process_leaves_nothing_half_written(session: Session, tm
         raise KeyboardInterrupt
     assert not _alive(noted(tmp_path, "hangs")[0])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["hanging", "hangs"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without telling it")
+def test_an_interrupted_section_keeps_what_it_has_also_where_python_ignored_the_signal(
+    session: Session, tmp_path: Path
+) -> None:
+    with AtOnce(Shelf(tmp_path / "kept", session), 2, {}) as making:
+        making.start(study(Resumes), "")
+        Waiting().until((tmp_path / "deaf").exists)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["deaf", "what there is"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
@@ -103,6 +210,36 @@ def test_processes_end_with_a_report_that_is_killed(tmp_path: Path) -> None:
     report.send_signal(signal.SIGKILL)
     report.wait()
     Waiting().until(lambda: not _alive(process))
+
+
+def _run_script(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
+    (folder / "script.py").write_text(SCRIPT)
+    command = [sys.executable, str(folder / "script.py"), str(folder), *arguments]
+    return subprocess.run(
+        command,
+        cwd=folder / "working",
+        env=environment,
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_process_runs_neither_the_script_again_nor_modules_of_the_working_folder(tmp_path: Path) -> None:
+    (tmp_path / "working" / "multiprocessing").mkdir(parents=True)
+    for name in ("multiprocessing/__init__", "socket", "torch") if sys.version_info >= (3, 11) else ("torch",):
+        (tmp_path / "working" / f"{name}.py").write_text("raise SystemError('the module of the working folder')")
+    ran = _run_script(tmp_path)
+    assert (ran.stdout, ran.stderr) == ("noted\n", "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no process groups of this kind")
+def test_ctrl_c_while_a_process_loads_its_libraries_is_left_to_the_report(tmp_path: Path) -> None:
+    (tmp_path / "working").mkdir()
+    ran = _run_script(tmp_path, "ctrl-C")
+    assert (ran.stdout, ran.stderr) == ("noted\n", "")
 
 
 def test_only_quick_studies_that_take_a_while_are_worth_a_second_process(
@@ -118,6 +255,14 @@ def test_only_quick_studies_that_take_a_while_are_worth_a_second_process(
     assert isinstance(maker(chosen, shelf, {"generation": 1.0}, "quick"), InTurn), "all else is kept"
     assert isinstance(maker(chosen, shelf, {"adversarial": 0.1, "generation": 0.1}, "quick"), InTurn), "not worth it"
     assert isinstance(maker([*chosen, study()], shelf, minutes, "quick"), InTurn), "checks share the model"
+    with monkeypatch.context() as defined:
+        defined.setattr(type(chosen[0]), "__module__", "__main__")
+        assert isinstance(maker(chosen, shelf, minutes, "quick"), InTurn), "no other process knows the class"
+    with monkeypatch.context() as launched:
+        launched.setenv("WORLD_SIZE", "2")
+        assert isinstance(maker(chosen, shelf, minutes, "quick"), InTurn), "a launcher started several already"
+    holding = Shelf(tmp_path / "kept", replace(session, models={"mine": lambda images: images}))
+    assert isinstance(maker(chosen, holding, minutes, "quick"), InTurn), "nor has it the caller's network"
     on_gpu = Shelf(tmp_path / "kept", replace(session, device=torch.device("cuda")))
     assert isinstance(maker(chosen, on_gpu, minutes, "quick"), InTurn)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
-import threading
+import sys
+import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from multiprocessing.connection import Connection, wait
 from typing import Protocol, cast
 
@@ -15,17 +14,19 @@ import torch
 from typing_extensions import Self
 
 from deepscope.command import Budget, Section
-from deepscope.devices import reuse_freed_memory
+from deepscope.devices import processes
+from deepscope.kept import workspace
 from deepscope.report.keeping import Outcome, Shelf, failed
-from deepscope.session import Advance
+from deepscope.report.process import Helper, Made
+from deepscope.session import Advance, Session
 from deepscope.studies import Study
 
 _PROCESSES = 2
 """At most: each holds a network of its own."""
 _WORTH = 0.5
 """Minutes of work from which a second process is worth the seconds that it takes to start."""
-_PATIENCE = 5
-"""Seconds for which a stopped process may clean up."""
+_GLANCE = 0.5
+"""Seconds between two glances at the clock while processes work."""
 
 
 class Maker(Protocol):
@@ -62,7 +63,15 @@ def maker(chosen: Sequence[Section], shelf: Shelf, minutes: Mapping[str, float],
     chapters = {section.chapter for section in chosen if minutes.get(section.name)}
     size = min(_PROCESSES, torch.get_num_threads(), len(chapters))
     alone = size < 2 or sum(minutes.values()) < _WORTH or budget == "full" or shelf.session.device.type != "cpu"
-    return InTurn(shelf) if alone or not all(isinstance(one, Study) for one in chosen) else AtOnce(shelf, size, minutes)
+    return InTurn(shelf) if alone or not _elsewhere(chosen, shelf.session) else AtOnce(shelf, size, minutes)
+
+
+def _elsewhere(chosen: Sequence[Section], session: Session) -> bool:
+    """Whether a new process can make the sections: it has nothing that the caller defined or holds in this one."""
+    ours = __name__.partition(".")[0]
+    known = all(isinstance(one, Study) and type(one).__module__.partition(".")[0] == ours for one in chosen)
+    started = multiprocessing.current_process().daemon or processes() > 1  # beside others, or may not start any
+    return known and not (started or session.models or session.data)
 
 
 class InTurn:
@@ -112,90 +121,69 @@ class AtOnce:
         self._closing = ExitStack()
         self._advance: Advance | None = None
         self._threads = max(1, torch.get_num_threads() // size)
-        self._idle: list[_Helper] = []
-        self._busy: dict[Connection, tuple[_Helper, Section]] = {}
+        self._idle: list[Helper] = []
+        self._busy: dict[Connection, tuple[Helper, Section, float]] = {}
+        self._over = self._shown = 0.0
 
     def __enter__(self) -> Self:
+        workspace(self._shelf.session)  # what there is to say of the cache is said here, not once in each process
         work = round(sum(self._minutes.values()) * 60)
         self._advance = self._closing.enter_context(self._shelf.session.progress("seconds of work", total=work))
         return self
 
     def __exit__(self, *_: object) -> None:
         self._closing.close()
-        for one in [*self._idle, *(one for one, _ in self._busy.values())]:
+        helpers = [*self._idle, *(one for one, *_ in self._busy.values())]
+        for one in helpers:
+            one.end()
+        for one in helpers:
             one.stop()
 
     def start(self, section: Section, part: str) -> None:
         """Give the section to a process."""
-        one = self._idle.pop() if self._idle else _Helper(self._shelf, self._threads)
-        one.pipe.send((section, part))
-        self._busy[one.pipe] = one, section
-        self._show(0)
+        while self._idle and not self._idle[-1].take(section, part):
+            self._idle.pop().stop()
+        if self._idle:
+            one = self._idle.pop()
+        else:
+            one = Helper(self._shelf, self._threads)
+            one.take(section, part)  # where it died already, `finished` says so
+        self._busy[one.pipe] = one, section, time.monotonic()
+        self._show()
 
     def finished(self) -> Outcome:
         """The first outcome that arrives."""
-        pipe = cast(Connection, wait(list(self._busy))[0])
-        one, section = self._busy.pop(pipe)
-        self._show(self._minutes.get(section.name, 0.0) * 60)
-        try:
-            outcome = pipe.recv()
-        except (EOFError, OSError):
-            return failed(section, one.obituary())
-        self._idle.append(one)
+        while True:
+            while not (ready := wait(list(self._busy), _GLANCE)):
+                self._show()
+            pipe = cast(Connection, ready[0])
+            one, section, _ = self._busy[pipe]
+            try:
+                told = pipe.recv()
+            except (EOFError, OSError):
+                outcome = failed(section, one.obituary())
+                break
+            if isinstance(told, Made):
+                outcome = told.outcome
+                self._shelf.session.said.update(told.said)
+                self._shelf.session.engines.update(told.engines)
+                self._idle.append(one)
+                break
+            if sys.stderr is not None:  # closed
+                sys.stderr.write(told)
+        del self._busy[pipe]
+        self._over += self._seconds(section)
+        self._show()
         return outcome
 
-    def _show(self, seconds: float) -> None:
+    def _seconds(self, section: Section) -> float:
+        return self._minutes.get(section.name, 0.0) * 60
+
+    def _show(self) -> None:
+        """As much as time has passed is done of a section that runs, and no more than was expected of it."""
         assert self._advance is not None
-        names = ", ".join(section.name for _, section in self._busy.values())
-        self._advance(seconds, f"{names}: seconds of work" if names else None)
-
-
-class _Helper:
-    """A process, and this end of the pipe to it."""
-
-    def __init__(self, shelf: Shelf, threads: int) -> None:
-        spawning = multiprocessing.get_context("spawn")
-        self.pipe, far = spawning.Pipe()
-        self._process = spawning.Process(target=_work, args=(far, shelf, threads), daemon=True)
-        self._process.start()
-        far.close()  # so that the pipe ends with the process
-
-    def obituary(self) -> str:
-        """Why a process ended that should not have."""
-        self._process.join()
-        code = self._process.exitcode or 0
-        how = f"by signal {-code}" if code < 0 else f"with status {code}"
-        return f"its process ended {how}" + ": the memory may not be enough" * (code == -signal.SIGKILL)
-
-    def stop(self) -> None:
-        """End it, whatever it does."""
-        self._process.terminate()
-        self._process.join(_PATIENCE)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
-        self.pipe.close()
-
-
-def _work(pipe: Connection, shelf: Shelf, threads: int) -> None:
-    """Make the sections that arrive, until the pipe ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C reaches all processes of a terminal; the first one stops us
-    signal.signal(signal.SIGTERM, _leave)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(threads)
-    reuse_freed_memory()
-    with suppress(EOFError, OSError):
-        while True:
-            section, part = pipe.recv()
-            pipe.send(shelf.get(section, part=part))
-
-
-def _leave(*_: object) -> None:
-    raise SystemExit(1)  # through all `finally`, so that no temporary file is left
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)  # it was killed, and nobody waits for a result
+        now = time.monotonic()
+        done = self._over + sum(min(self._seconds(section), now - began) for _, section, began in self._busy.values())
+        names = ", ".join(section.name for _, section, _ in self._busy.values())
+        self._advance(done - self._shown, f"{names}: seconds of work" if names else None)
+        self._shown = done

@@ -121,25 +121,26 @@ def run(chosen: Sequence[Section], shelf: Shelf, budget: Budget, pace: Pace | No
             said = introduction(outcomes, budget, shelf.session, clock.minutes, audit=audit)
             return State(outcomes, said, tuple(running), tuple(waiting), clock.left())
 
-        while waiting or running:
-            while len(running) < making.size and (section := following(waiting, running, minutes, making.size)):
-                waiting.remove(section)
-                place = len(chosen) - len(waiting)
-                part = f"[{place}/{len(chosen)}] {section.name}"
-                shelf.session.note(f"{part}: about {duration(round(clock.left() * 60))} left")
-                making.start(section, part)
-                clock.start(section)
-                running.append(section)
-            if not all(shelf.has(section) for section in running):  # a kept one is read in a moment
-                yield state()
-            try:
+        try:
+            while waiting or running:
+                while len(running) < making.size and (section := following(waiting, running, minutes, making.size)):
+                    waiting.remove(section)
+                    place = len(chosen) - len(waiting)
+                    part = f"[{place}/{len(chosen)}] {section.name}"
+                    shelf.session.note(f"{part}: about {duration(round(clock.left() * 60))} left")
+                    making.start(section, part)
+                    clock.start(section)
+                    running.append(section)
+                if not all(shelf.has(section) for section in running):  # a kept one is read in a moment
+                    yield state()
                 outcome = making.finished()
-            except KeyboardInterrupt:
+                running.remove(outcome.section)
+                finished[outcome.section.name] = outcome
+                clock.done(outcome.section)
+        except KeyboardInterrupt:
+            if running:  # else the page would say that it is finished
                 yield replace(state(), stopped=True)
-                raise
-            running.remove(outcome.section)
-            finished[outcome.section.name] = outcome
-            clock.done(outcome.section)
+            raise
         yield state()
 
 
