@@ -13,7 +13,7 @@ from deepscope.errors import DeepscopeError
 from deepscope.results import Curves, Result, Table
 from deepscope.session import Session
 from deepscope.studies.adaptation_questions import FACTORS, AdaptationQuestions
-from deepscope.studies.adaptation_runs import run_folder
+from deepscope.studies.adaptation_runs import AdaptationArm, run_folder
 from deepscope.studies.domain_adaptation import DomainAdaptation
 from deepscope.training import History
 
@@ -120,3 +120,18 @@ def test_the_quick_comparison_leaves_out_the_bound_that_it_is_too_short_to_reach
     assert "labels" not in quick.headline(result).finding.removeprefix("Without target labels")
     with_bound = Result("", metrics={**result.metrics, "accuracy/paper/target-only/target": 0.96})
     assert "training with the target's labels 96" in full.headline(with_bound).finding
+
+
+def test_both_studies_take_the_same_training_from_the_same_folder(tmp_path: Path) -> None:
+    session = Session(quiet=True, cache=tmp_path, home=tmp_path)
+    comparison, questions = DomainAdaptation.within("quick").arms, AdaptationQuestions.within("quick").arms
+
+    def folders(arms: list[AdaptationArm]) -> dict[str, Path]:
+        return {arm.name: run_folder(session, arm, 0, 1500) for arm in arms}
+
+    one, other = folders(comparison), folders(questions)
+    assert len(set(one.values())) == len(one) and len(set(other.values())) == len(other)
+    assert one["modern/source-only"] == other["source-only"]
+    assert one["modern/adversarial-teacher"] == other["adversarial-teacher"]
+    assert len({*one.values(), *other.values()}) == len(one) + len(other) - 2
+    assert folders(DomainAdaptation.within("full").arms)["paper/dann"] != one["paper/dann"], "other epochs"

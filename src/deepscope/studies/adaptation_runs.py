@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -225,10 +225,10 @@ def trust(outcomes: Iterable[AdaptationOutcome]) -> dict[str, Trust]:
 
 
 def run_folder(session: Session, arm: AdaptationArm, seed: int, images: int | None) -> Path:
-    """Where an arm's training is kept, so that an interrupted study resumes."""
+    """Where an arm's training is kept: an interrupted study resumes, and both studies share what they train alike."""
     root = training_folder(session, "domain-adaptation", "deepscope.adaptation")
-    kind = f"{images or 'all'}-images-{arm.recipe.batch_size}"
-    return root / kind / arm.name.replace("/", os.sep) / f"seed-{seed}"
+    trained = hashlib.sha256(repr((arm.method, arm.recipe, arm.on_target)).encode()).hexdigest()[:12]
+    return root / f"{images or 'all'}-images" / f"{arm.method.name}-{trained}" / f"seed-{seed}"
 
 
 def _accuracy(logits: Tensor, labels: Tensor) -> float:
