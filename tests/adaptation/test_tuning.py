@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,11 @@ from torch.nn import functional
 import deepscope as ds
 from deepscope import render
 from deepscope.adaptation import SelfTraining, Statistics, Tent, Tuning, tune
+from deepscope.adaptation.auto import Auto
 from deepscope.adaptation.collapse import signs
 from deepscope.adaptation.self_training import pseudo_labels
 from deepscope.adaptation.tent import TentStep
-from deepscope.adaptation.tuning import Target, norms
+from deepscope.adaptation.tuning import Proposal, Target, norms
 from deepscope.adaptation.validators import InfoMax
 from deepscope.commands.adapt_tune import AdaptTune
 from deepscope.errors import DataError, SettingError, UnsupportedError
@@ -170,6 +172,26 @@ def test_a_tuning_that_collapses_falls_back_to_the_source_model(seed: int) -> No
     (note,) = (block for block in found.result().blocks if isinstance(block, Note) and block.title == "Fallback")
     assert note.text.startswith("The tuned model collapsed: ") and note.text.endswith("The source model is kept.")
     assert found.result().metrics["fell-back"] == 1
+
+
+@pytest.mark.parametrize("collapsed", [0.3, 1.0])
+def test_self_training_never_starts_from_statistics_that_collapse(
+    collapsed: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blurred photographs once scored best with statistics that gave two thirds of them the same class."""
+
+    def propose(self: Statistics, source: Proposal, target: Target) -> Iterator[Proposal]:
+        name, found = f"statistics, mix {self.mix:g}", source.probabilities
+        if self.mix == collapsed:
+            yield Proposal(name, source.model, functional.one_hot(0 * found.argmax(1), found.shape[1]).float(), 9.0)
+        else:
+            yield Proposal(name, source.model, found, 5.0)
+
+    monkeypatch.setattr(Statistics, "propose", propose)
+    found = tune(smooth_model(batch_norm=True), pictures(), method=Auto(epochs=1), batch_size=8, session=QUIET)
+    others = {0.3, 1.0} - {collapsed}
+    assert found.choices[-1].name == f"self-training, mix {others.pop():g}"
+    assert [choice.signs.alarm != "" for choice in found.choices[1:3]] == [collapsed == 0.3, collapsed == 1.0]
 
 
 def test_a_training_that_diverges_falls_back_too(monkeypatch: pytest.MonkeyPatch) -> None:

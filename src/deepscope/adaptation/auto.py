@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from deepscope.adaptation.collapse import signs
 from deepscope.adaptation.self_training import SelfTraining
 from deepscope.adaptation.statistics_of_target import Statistics
 from deepscope.adaptation.tuning import Proposal, Target, Tuning, batch_norms
@@ -20,7 +21,8 @@ class Auto(Tuning):
     """Try the source's, mixed and the target's statistics, self-train from the best of them, and choose.
 
     Choices are made by the label-free validator (Musgrave et al. 2022), and the source model is one of them. Which
-    statistics suit depends on those that the head was fitted with, which a model does not say.
+    statistics suit depends on those that the head was fitted with, which a model does not say. Statistics with which
+    predictions collapse are no place to start from, whatever their score: self-training would trust the collapsed ones.
 
     Attributes:
         epochs: passes over the images in self-training.
@@ -41,7 +43,8 @@ class Auto(Tuning):
         scores = {0.0: source.score}
         for mix in _MIXES if batch_norms(source.model.network) else ():
             for proposal in Statistics(mix).propose(source, target):
-                scores[mix] = proposal.score
+                if not signs(source.probabilities, proposal.probabilities).alarm:
+                    scores[mix] = proposal.score
                 yield proposal
         best = max(scores, key=lambda mix: scores[mix])
         yield from SelfTraining(self.epochs, self.rate, mix=best).propose(source, target)
