@@ -57,6 +57,12 @@ def session(tmp_path: Path) -> Session:
     return Session(home=tmp_path / "home", cache=tmp_path, quiet=True)
 
 
+def _environment() -> dict[str, str]:
+    """Which finds the toy sections. An empty part of the path would be the working folder."""
+    paths = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
 def _alive(process: int) -> bool:
     try:
         os.kill(process, 0)
@@ -202,8 +208,7 @@ def test_an_interrupted_section_keeps_what_it_has_also_where_python_ignored_the_
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_processes_end_with_a_report_that_is_killed(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
-    report = subprocess.Popen([sys.executable, str(TESTS / "toy_processes.py"), str(tmp_path)], env=environment)
+    report = subprocess.Popen([sys.executable, str(TESTS / "toy_processes.py"), str(tmp_path)], env=_environment())
     Waiting().until((tmp_path / "hanging").exists)
     process = noted(tmp_path, "hangs")[0]
     assert process != report.pid and _alive(process)
@@ -213,13 +218,12 @@ def test_processes_end_with_a_report_that_is_killed(tmp_path: Path) -> None:
 
 
 def _run_script(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
     (folder / "script.py").write_text(SCRIPT)
     command = [sys.executable, str(folder / "script.py"), str(folder), *arguments]
     return subprocess.run(
         command,
         cwd=folder / "working",
-        env=environment,
+        env=_environment(),
         start_new_session=True,
         capture_output=True,
         text=True,
