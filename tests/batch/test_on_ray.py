@@ -56,22 +56,27 @@ def test_workers_write_the_same_bytes_and_a_kill_costs_one_part(
         "    def wait(*_):\n"
         "        with open(log, 'a') as file:\n"
         "            file.write(f'{os.getpid()}\\n')\n"
-        "        time.sleep(0.05)\n"
+        "        end = time.monotonic() + 60\n"
+        f"        while not pathlib.Path({str(tmp_path / 'go')!r}).exists() and time.monotonic() < end:\n"
+        "            time.sleep(0.02)\n"
         "    model.network.register_forward_pre_hook(wait)\n"
         "    return model\n"
     )
+    (tmp_path / "go").touch()  # until it is there, every worker waits in the middle of its first part
     wanted = computed(f"{slow}:slowly", photos, tmp_path / "alone", Sharding(shard_size=2))
     (tmp_path / "pids").unlink()
+    (tmp_path / "go").unlink()
     killed: list[int] = []
 
     def kill() -> None:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300  # Ray gives its workers the lowest priority
         while not killed and time.monotonic() < deadline:
             time.sleep(0.02)
             written = (tmp_path / "pids").read_text().split() if (tmp_path / "pids").exists() else []
             if pids := [int(pid) for pid in written if int(pid) != os.getpid()]:
                 os.kill(pids[-1], signal.SIGKILL)
                 killed.append(pids[-1])
+        (tmp_path / "go").touch()
 
     killer = threading.Thread(target=kill)
     killer.start()
