@@ -21,8 +21,8 @@ class Auto(Tuning):
     """Try the source's, mixed and the target's statistics, self-train from the best of them, and choose.
 
     Choices are made by the label-free validator (Musgrave et al. 2022), and the source model is one of them. Which
-    statistics suit depends on those that the head was fitted with, which a model does not say. Statistics with which
-    predictions collapse are no place to start from, whatever their score: self-training would trust the collapsed ones.
+    statistics suit depends on those that the head was fitted with, which a model does not say. Self-training
+    does not start from statistics with which predictions collapse, whatever their score: it would learn from those.
 
     Attributes:
         epochs: passes over the images in self-training.

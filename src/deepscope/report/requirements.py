@@ -59,7 +59,7 @@ class Requirement:
         if not math.isfinite(self.bound):
             raise SettingError("require", f"needs a finite number as the bound of {self.figure}", got=self.bound)
         if not 0 <= self.bound <= 1 and checks[self.check].is_share(self.figure.partition("/")[2]):
-            raise SettingError("require", _not_of_a_share(self), got=str(self))
+            raise SettingError("require", _outside_a_share(self), got=str(self))
 
     def __str__(self) -> str:
         return f"{self.figure} {self.sign} {self.bound:g}"
@@ -74,7 +74,7 @@ class Requirement:
         """Read "accuracy>=0.9" or "accuracy>=90%".
 
         Raises:
-            SettingError: the text has another form, or the figure can never miss or never keep to the bound.
+            SettingError: the text has another form, or the bound lies outside the range of a share.
             UnknownNameError: there is no such check.
 
         Example:
@@ -160,13 +160,13 @@ def read_requirements(path: Path) -> tuple[Requirement, ...]:
     return tuple(found)
 
 
-def _not_of_a_share(requirement: Requirement) -> str:
+def _outside_a_share(requirement: Requirement) -> str:
     """Why a bound outside [0, 1] is refused: it was most likely meant in per cent."""
     kept = (requirement.bound > 1) == (requirement.sign == "<=")
     per_cent = 1 < requirement.bound <= 100
     write = f"{requirement.bound / 100:g} or {requirement.bound:g}%" if per_cent else "a share, such as 0.9 or 90%"
-    figure = f"{requirement.figure} {'always keeps' if kept else 'can never keep'} to"
-    return f"has a bound that {figure}, as it lies between 0 and 1: write {write}"
+    outcome = "always passes" if kept else "can never pass"
+    return f"{outcome}, because {requirement.figure} lies between 0 and 1: write {write}"
 
 
 def _bound(found: re.Match[str]) -> tuple[Literal[">=", "<="], float]:
