@@ -18,12 +18,11 @@ import torch
 
 from deepscope.command import Section
 from deepscope.devices import reuse_freed_memory
+from deepscope.interrupts import interrupt_again
 from deepscope.report.keeping import Outcome, Shelf
 
 _PATIENCE = 5
 """Seconds for which a stopped process may clean up."""
-_LATER = 0.02
-"""Seconds after which a process is told again to stop."""
 _STOPPED = 128
 """Shells add the number of the signal that stopped a program."""
 _KILLED = 9
@@ -145,7 +144,7 @@ def _work(pipe: Connection, shelf: Shelf, threads: int) -> None:
     """Make the sections that arrive, until the pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C reaches all processes of a terminal; the first one stops us
     signal.signal(signal.SIGTERM, _leave)
-    sys.unraisablehook = _leave_again
+    sys.unraisablehook = interrupt_again
     threading.Thread(target=_end_with_parent, daemon=True).start()
     sys.stdout = sys.stderr = lines = _Lines(pipe)
     torch.set_num_threads(threads)
@@ -164,16 +163,6 @@ def _work(pipe: Connection, shelf: Shelf, threads: int) -> None:
 
 def _leave(*_: object) -> None:
     raise KeyboardInterrupt  # what can resume keeps what it has, and no temporary file is left
-
-
-def _leave_again(ignored: sys.UnraisableHookArgs) -> None:
-    """The same where Python ignored it, as in a destructor; an unraisable hook."""
-    if issubclass(ignored.exc_type, KeyboardInterrupt):
-        later = threading.Timer(_LATER, os.kill, (os.getpid(), signal.SIGTERM))  # now, it would be ignored again
-        later.daemon = True
-        later.start()
-    else:
-        sys.__unraisablehook__(ignored)
 
 
 def _end_with_parent() -> None:
