@@ -40,6 +40,12 @@ class Other(Noted):
     chapter: ClassVar[str] = "9.8 Before"
 
 
+class Again(Noted):
+    """Comes after others."""
+
+    name: ClassVar[str] = "again"
+
+
 class Speaks(Works):
     """Prints, gives a note, looks for the cache and runs on another engine."""
 

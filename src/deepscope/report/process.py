@@ -38,22 +38,38 @@ class Made:
     engines: set[str]
 
 
+class Ready:
+    """What a process says when it has loaded its libraries: if it ends later, a section was the cause."""
+
+
 class Helper:
     """A process that makes sections, one after the other, and this end of the pipe to it.
 
     Args:
         shelf: that they are stored on.
         threads: of PyTorch.
+
+    Attributes:
+        ready: whether it has said so; the caller sets it.
+
+    Raises:
+        OSError: the system starts no more processes, or has no files left for the pipe.
     """
 
     def __init__(self, shelf: Shelf, threads: int) -> None:
+        self.ready = False
         spawning = multiprocessing.get_context("spawn")
         self.pipe, far = spawning.Pipe()
         self._said = shelf.session.said
         self._process = spawning.Process(target=_work, args=(far, shelf, threads), daemon=True)
-        with _apart():
-            self._process.start()
-        far.close()  # so that the pipe ends with the process
+        try:
+            with _apart():
+                self._process.start()
+        except OSError:
+            self.pipe.close()
+            raise
+        finally:
+            far.close()  # so that the pipe ends with the process
 
     def take(self, section: Section, part: str) -> bool:
         """Give it a section; False where it has died."""
@@ -63,12 +79,12 @@ class Helper:
             return False
         return True
 
-    def obituary(self) -> str:
-        """Why a process ended that should not have."""
+    def ended(self) -> str:
+        """How a process ended that should not have, as a predicate."""
         self._process.join()
         code = self._process.exitcode or 0
         how = f"by signal {-code}" if code < 0 else f"with status {code}"
-        return f"its process ended {how}" + ": the memory may not be enough" * (code == -_KILLED)
+        return f"ended {how}" + ": the memory may not be enough" * (code == -_KILLED)
 
     def end(self) -> None:
         """Tell it to stop."""
@@ -134,10 +150,10 @@ class _Lines(io.TextIOBase):
                 self._pipe.send(lines + end)
         return len(text)
 
-    def send(self, made: Made) -> None:
-        """Send what was made."""
+    def send(self, message: Ready | Made) -> None:
+        """Send something that is not text."""
         with self._lock:
-            self._pipe.send(made)
+            self._pipe.send(message)
 
 
 def _work(pipe: Connection, shelf: Shelf, threads: int) -> None:
@@ -151,6 +167,7 @@ def _work(pipe: Connection, shelf: Shelf, threads: int) -> None:
     reuse_freed_memory()
     session = shelf.session
     try:
+        lines.send(Ready())
         while True:
             section, part, said = pipe.recv()
             session.said.update(said)
