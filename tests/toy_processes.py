@@ -65,6 +65,28 @@ class SpeaksToo(Speaks):
     name: ClassVar[str] = "speaks-too"
 
 
+class Meets(Works):
+    """Gives its note when the other one is about to give the same, and waits until it has."""
+
+    name: ClassVar[str] = "meets"
+    other: ClassVar[str] = "meets-too"
+
+    def run(self, session: Session) -> Result:
+        for stage in ("before", "after"):
+            (session.cache / f"{self.name} {stage}").touch()
+            Waiting().until((session.cache / f"{self.other} {stage}").exists)
+            session.note_once("topic", "a note of this topic")
+        return replace(super().run(session), title=self.name)
+
+
+class MeetsToo(Meets):
+    """The other one."""
+
+    name: ClassVar[str] = "meets-too"
+    other: ClassVar[str] = "meets"
+    chapter: ClassVar[str] = "9.8 Before"
+
+
 class Dies(Noted):
     """As if the system had ended it for want of memory."""
 

@@ -30,7 +30,7 @@ from deepscope.results import Note, Table
 from deepscope.session import Advance, Session
 from deepscope.studies import Study
 from results_strategies import EVERYTHING
-from toy_processes import Again, Dies, Hangs, Noted, Other, Resumes, Speaks, SpeaksToo, Waiting, noted
+from toy_processes import Again, Dies, Hangs, Meets, MeetsToo, Noted, Other, Resumes, Speaks, SpeaksToo, Waiting, noted
 from toy_sections import Breaks, study
 
 TESTS = Path(__file__).parent.parent
@@ -220,6 +220,18 @@ def test_what_a_process_prints_and_notes_comes_from_the_report_and_once(
     ]
     assert sum("cannot be used" in line for line in lines) == 1
     assert speaking.engines == {"speaks", "speaks-too"}, "or the report says that no engine ran"
+
+
+def test_a_note_that_two_processes_have_at_the_same_time_is_given_once(
+    session: Session, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    speaking = replace(session, quiet=False)
+    with AtOnce(Shelf(tmp_path / "kept", speaking), 2, {}) as making:
+        making.start(study(Meets), "")
+        making.start(study(MeetsToo), "")
+        assert {making.finished().result.title for _ in range(2)} == {"meets", "meets-too"}
+    assert capfd.readouterr().err.splitlines() == ["a note of this topic"]
+    assert speaking.said == {"topic"}, "nor do later sections give it"
 
 
 def test_the_bar_moves_while_a_section_runs(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

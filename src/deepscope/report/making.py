@@ -17,7 +17,7 @@ from deepscope.command import Budget, Section
 from deepscope.devices import processes
 from deepscope.kept import workspace
 from deepscope.report.keeping import Outcome, Shelf, failed
-from deepscope.report.process import Helper, Made, Ready
+from deepscope.report.process import Helper, Made, Ready, Remark
 from deepscope.session import Advance, Session
 from deepscope.studies import Study
 
@@ -179,6 +179,8 @@ class AtOnce:
                 return self._done(busy, told.outcome)
             if isinstance(told, Ready):
                 busy.helper.ready = True
+            elif isinstance(told, Remark):
+                self._shelf.session.note_once(told.topic, told.text)
             elif sys.stderr is not None:  # closed
                 sys.stderr.write(told)
         (section, part), self._here = self._here, None

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from types import ModuleType
 
@@ -20,6 +20,7 @@ from deepscope.command import Section
 from deepscope.devices import reuse_freed_memory
 from deepscope.interrupts import interrupt_again
 from deepscope.report.keeping import Outcome, Shelf
+from deepscope.session import Session
 
 _PATIENCE = 5
 """Seconds for which a stopped process may clean up."""
@@ -36,6 +37,14 @@ class Made:
     outcome: Outcome
     said: set[str]
     engines: set[str]
+
+
+@dataclass(frozen=True)
+class Remark:
+    """A note that is given once: another process may have the same one at the same time."""
+
+    topic: str
+    text: str
 
 
 class Ready:
@@ -150,10 +159,23 @@ class _Lines(io.TextIOBase):
                 self._pipe.send(lines + end)
         return len(text)
 
-    def send(self, message: Ready | Made) -> None:
+    def send(self, message: Ready | Remark | Made) -> None:
         """Send something that is not text."""
         with self._lock:
             self._pipe.send(message)
+
+
+@dataclass(frozen=True)
+class _Remarking(Session):
+    """The session of a process that leaves it to the report to give each note once."""
+
+    lines: _Lines = field(kw_only=True, repr=False, compare=False)
+
+    def note_once(self, topic: str, text: str) -> None:
+        """Send it."""
+        if not self.quiet and topic not in self.said:
+            self.said.add(topic)
+            self.lines.send(Remark(topic, text))
 
 
 def _work(pipe: Connection, shelf: Shelf, threads: int) -> None:
@@ -165,7 +187,8 @@ def _work(pipe: Connection, shelf: Shelf, threads: int) -> None:
     sys.stdout = sys.stderr = lines = _Lines(pipe)
     torch.set_num_threads(threads)
     reuse_freed_memory()
-    session = shelf.session
+    session = _Remarking(**vars(shelf.session), lines=lines)
+    shelf = replace(shelf, session=session)
     try:
         lines.send(Ready())
         while True:
