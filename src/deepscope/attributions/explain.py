@@ -20,6 +20,7 @@ from deepscope.inputs import Images, Photos, stream_photos
 from deepscope.models import VisionModel
 from deepscope.models.attention import attended
 from deepscope.models.capabilities import SCORES, require
+from deepscope.models.known_gradients import with_known_gradients
 from deepscope.models.prediction import served
 from deepscope.session import Session
 
@@ -121,6 +122,8 @@ def explain(  # noqa: PLR0913 - its settings are keywords
     """
     require(model, "explain", SCORES)
     method = as_method(method)
+    if "gradients" in method.needs:
+        model = with_known_gradients(model)
     session = Session.of(session, device=model.device, seed=seed)
     by_truth = target is None and versus is None and top is None
     question = asked(model, method, session, target=target, versus=versus, top=top)
