@@ -115,7 +115,7 @@ def test_a_process_that_dies_costs_its_section_only(
         with monkeypatch.context() as elsewhere:
             elsewhere.delattr(signal, "SIGKILL", raising=False)  # as on Windows
             outcome = making.finished()
-        assert outcome.failure == "its process ended by signal 9: the memory may not be enough"
+        assert outcome.failure == "its process ended by signal 9: it may have run out of memory"
         assert outcome.result.blocks
         making.start(study(Noted), "")
         assert making.finished().result.title == "noted"

@@ -72,7 +72,7 @@ class Exported(ModelSource):
             model = wrap(network, preprocessing=preprocessing, name=path.stem)
         except DeepscopeError as error:
             raise ModelError(f"{path}: {error}", model=name) from None
-        reason = "a TorchScript program shows no layers" if kind == "script" else ""
+        reason = "a TorchScript program does not expose its layers" if kind == "script" else ""
         if not reason and batch != _ANY:
             reason = f"the program runs on {batch} image{'s' if batch > 1 else ''} at a time"
         layers, gradients = not reason, _has_gradients(network, preprocessing)

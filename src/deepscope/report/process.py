@@ -93,7 +93,7 @@ class Helper:
         self._process.join()
         code = self._process.exitcode or 0
         how = f"by signal {-code}" if code < 0 else f"with status {code}"
-        return f"ended {how}" + ": the memory may not be enough" * (code == -_KILLED)
+        return f"ended {how}" + ": it may have run out of memory" * (code == -_KILLED)
 
     def end(self) -> None:
         """Tell it to stop."""
