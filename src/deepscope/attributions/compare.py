@@ -21,7 +21,6 @@ from deepscope.errors import DeepscopeError, UnsupportedError
 from deepscope.inputs import Images, Photos, stream_photos
 from deepscope.models import VisionModel
 from deepscope.models.capabilities import SCORES, require
-from deepscope.models.known_gradients import with_known_gradients
 from deepscope.session import Session
 
 
@@ -105,8 +104,6 @@ def compare(  # noqa: PLR0913 - its settings are keywords
     chosen = as_methods(methods)
     named = dict(zip(labels(chosen), chosen))
     require(model, "compare", SCORES)
-    if any("gradients" in method.needs for method in chosen):
-        model = with_known_gradients(model)
     session = Session.of(session, device=model.device, seed=seed)
     question = Question.of(target, versus, model, session)
     streams = {name: session.rng("explain", method.name) for name, method in named.items()}
