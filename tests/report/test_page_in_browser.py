@@ -63,6 +63,7 @@ def visit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visit]:
             Note(_LONG, "</script><script>alert(1)</script>"),
             Animation(pixels, "A film", seconds=0.02, captions=tuple(f"frame {i}" for i in range(7))),
             Curves(many, "x", "y"),
+            Note("Because.", "Parts", "verdict"),
             answers([Answer("1. Why?", "0.9", "0.91", "reproduced", _LONG)]),
         ),
         provenance=Provenance(command=f"deepscope study works {_LONG}"),
@@ -212,6 +213,31 @@ def test_paper(visit: Visit) -> None:
     assert visit.evaluate(shown.format("nav, .controls, .stage")) == 0
     assert visit.evaluate(shown.format(".player label > img")) == 2
     assert visit.page.pdf()[:5] == b"%PDF-"
+
+
+def test_paper_cuts_no_table(visit: Visit) -> None:
+    visit.page.emulate_media(media="print")
+    visit.page.set_viewport_size({"width": 700, "height": 1000})  # A4 within its margins
+    assert visit.evaluate("document.querySelectorAll('table').length") >= 4
+    cut = """[...document.querySelectorAll('table')].filter((one) => one.getBoundingClientRect().right > innerWidth + 1
+        ).map((one) => one.outerHTML.slice(0, 200))"""
+    assert visit.evaluate(cut) == []
+
+
+def test_paper_has_the_questions_and_says_what_is_folded(visit: Visit) -> None:
+    visit.evaluate("document.querySelectorAll('details').forEach(one => one.open = false)")
+    visit.page.emulate_media(media="print")
+    seen = "(one) => one.checkVisibility({contentVisibilityAuto: true, checkVisibilityCSS: true})"
+    assert visit.page.locator("#questions td").first.evaluate(seen)
+    assert not visit.page.locator("details.more td").first.evaluate(seen)
+    said = "(one) => getComputedStyle(one, '::after').content"
+    assert "folded" in visit.page.locator("details.more > summary").first.evaluate(said)
+    assert "folded" not in visit.page.locator("#questions > summary").evaluate(said)
+
+
+def test_a_verdict_that_is_a_note_looks_like_a_note(visit: Visit) -> None:
+    radii = visit.evaluate("[...document.querySelectorAll('.note')].map((one) => getComputedStyle(one).borderRadius)")
+    assert visit.page.locator(".note.verdict").count() and set(radii) == {"0px"}
 
 
 def test_without_scripts_a_film_is_a_still(visit: Visit) -> None:
