@@ -92,7 +92,9 @@ class Kept:
         return ". ".join(filter(None, (self.title_of(figure), self.caption_of(figure))))
 
     def captioned(self, figure: str) -> bool:
-        """Whether the picture holds its caption."""
+        """Whether the picture holds this caption."""
+        if self.caption_of(figure) != self._block(figure).get("caption"):
+            return False
         again = self._block(figure)["type"] == "Curves" and (KEPT / self.name / CURVES).is_file()
         return bool(self._block(figure).get("caption")) and (
             again or self.result["provenance"]["started"] >= DRAWN_SINCE
