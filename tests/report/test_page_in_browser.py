@@ -235,6 +235,19 @@ def test_paper_has_the_questions_and_says_what_is_folded(visit: Visit) -> None:
     assert "folded" not in visit.page.locator("#questions > summary").evaluate(said)
 
 
+def test_charts_are_dark_on_a_dark_page_and_pictures_keep_their_colours(visit: Visit) -> None:
+    shown = "one => getComputedStyle(one).filter"
+    drawing = visit.page.locator("figure .chart img").first
+    picture = visit.page.locator("figure .open:not(.chart) img").first
+    assert (drawing.evaluate(shown), picture.evaluate(shown)) == ("none", "none")
+    visit.page.emulate_media(color_scheme="dark")
+    assert "invert" in drawing.evaluate(shown) and "invert" not in picture.evaluate(shown)
+    visit.page.locator("figure .chart input").first.evaluate("box => box.checked = true")
+    assert "invert" in drawing.evaluate(shown), "also when it is open large"
+    visit.page.emulate_media(media="print", color_scheme="dark")
+    assert (drawing.evaluate(shown), picture.evaluate(shown)) == ("none", "none")
+
+
 def test_a_verdict_that_is_a_note_looks_like_a_note(visit: Visit) -> None:
     radii = visit.evaluate("[...document.querySelectorAll('.note')].map((one) => getComputedStyle(one).borderRadius)")
     assert visit.page.locator(".note.verdict").count() and set(radii) == {"0px"}
