@@ -80,10 +80,10 @@ def words(figure: Figure) -> str:
 
 
 def chart(figure: Figure) -> bool:
-    """Whether a figure is lines and bars alone: on a dark page, its light and dark may be exchanged."""
+    """Whether a figure is lines, bars or a matrix alone: on a dark page, its light and dark may be exchanged."""
     if isinstance(figure, ImageGrid):
         return all(isinstance(cell, Bars) for row in figure.rows for cell in row)
-    return isinstance(figure, Curves)
+    return isinstance(figure, Curves) or (isinstance(figure, Heatmap) and bool(figure.rows or figure.columns))
 
 
 def page(results: Sequence[Result], title: str) -> str:
