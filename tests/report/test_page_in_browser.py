@@ -64,7 +64,7 @@ def visit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visit]:
             Animation(pixels, "A film", seconds=0.02, captions=tuple(f"frame {i}" for i in range(7))),
             Curves(many, "x", "y"),
             Note("Because.", "Parts", "verdict"),
-            answers([Answer("1. Why?", "0.9", "0.91", "reproduced", _LONG)]),
+            answers([Answer("1. Why?", "0.9", "0.91", "reproduced", _LONG), Answer("2. How?", "-", "3", "answered")]),
         ),
         provenance=Provenance(command=f"deepscope study works {_LONG}"),
     )
@@ -180,6 +180,8 @@ def test_on_a_phone_answers_are_read_one_below_the_other(visit: Visit) -> None:
     cells = table.locator("tbody tr").first.locator("td")
     places = [cells.nth(place).bounding_box() for place in range(cells.count())]
     assert all(one and other and other["y"] >= one["y"] + one["height"] - 1 for one, other in pairwise(places))
+    nothing = visit.page.locator("figure.answers td.none")
+    assert nothing.first.text_content() == "—" and not nothing.first.is_visible(), "a line that says nothing"
     names = cells.evaluate_all("cells => cells.map(cell => getComputedStyle(cell, '::before').content)")
     assert '"published" ": "' in names or '"published: "' in names, names
     cells = visit.page.get_by_role("table").get_by_role("row").get_by_role("cell")
