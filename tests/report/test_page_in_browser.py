@@ -226,6 +226,15 @@ def test_paper_cuts_no_table(visit: Visit) -> None:
     assert visit.evaluate(cut) == []
 
 
+def test_paper_keeps_a_heading_with_its_picture_and_finding(visit: Visit) -> None:
+    visit.page.emulate_media(media="print")
+    parts = visit.page.locator("section.part .opening")
+    assert parts.count() == visit.page.locator("section.part").count() == 2
+    for one in parts.all():
+        assert one.locator("> h3").count() == 1 and one.locator("> .told, > .finding").count() == 1
+        assert one.evaluate("one => getComputedStyle(one).breakInside") == "avoid"
+
+
 def test_paper_has_the_questions_and_says_what_is_folded(visit: Visit) -> None:
     visit.evaluate("document.querySelectorAll('details').forEach(one => one.open = false)")
     visit.page.emulate_media(media="print")
