@@ -108,6 +108,10 @@ def test_figures_are_captioned_once_and_numbers_have_the_digits_of_their_interva
     (one,) = (found for found in tool.kept(KEPT) if found.name == "generation-questions")
     page = tool.chapter([one])
     assert "![D(x)](kept/generation-questions/06-d-x.webp)\n\n*Mean probability that the discriminator" in page
+    (maps,) = (found for found in tool.kept(KEPT) if found.name == "transformer-attributions")
+    below = "(kept/transformer-attributions/02-maps-of-the-vit-drawn.webp)\n\n*Where each method finds the evidence"
+    assert below in tool.chapter([maps]), "its picture holds an older caption"
+    assert "1-of-3.webp)\n\n*" not in tool.chapter([maps]), "its picture holds this one"
     words = importlib.import_module("kept_words")
     assert words.supported("FID 23.940 [-27.441, 75.322] and 58 % [53, 63]") == "FID 24 [-27, 75] and 58 % [53, 63]"
     assert (
@@ -147,6 +151,8 @@ def test_the_full_runs_of_the_report_s_page_are_the_kept_results(tool: ModuleTyp
     for one in tool.kept(KEPT):
         path = tool.SHIPPED / f"{one.name}.json"
         found = json.loads(path.read_text(encoding="utf-8"))
-        assert found == {**tool.shipped(one), "shows": found["shows"]}, f"{path}: run python tools/keep_study.py"
+        picture = {name: found[name] for name in ("shows", "caption", "chart")}
+        assert found == {**tool.shipped(one), **picture}, f"{path}: run python tools/keep_study.py"
+        assert found["caption"] in found["shows"]
         assert not one.figures or found["shows"] in [one.shown(name) for name in one.figures]
         assert found["shows"] and path.with_suffix(".webp").is_file()

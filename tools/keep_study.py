@@ -19,9 +19,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, cast, get_args
 
+from PIL import Image
+
 from deepscope.command import Headline
 from deepscope.files import atomic
 from deepscope.records import ARRAYS, FOLDER
+from deepscope.render.html import chart
 from deepscope.render.json import text
 from deepscope.report.full_runs import FOLDER as SHIPPED
 from deepscope.results import Result
@@ -92,11 +95,17 @@ class Kept:
         return ". ".join(filter(None, (self.title_of(figure), self.caption_of(figure))))
 
     def captioned(self, figure: str) -> bool:
-        """Whether the picture holds its caption."""
-        again = self._block(figure)["type"] == "Curves" and (KEPT / self.name / CURVES).is_file()
+        """Whether the picture holds this caption."""
+        if self.caption_of(figure) != self._block(figure).get("caption"):
+            return False
+        again = self.curves(figure) and (KEPT / self.name / CURVES).is_file()
         return bool(self._block(figure).get("caption")) and (
             again or self.result["provenance"]["started"] >= DRAWN_SINCE
         )
+
+    def curves(self, figure: str) -> bool:
+        """Whether it shows curves."""
+        return self._block(figure)["type"] == "Curves"
 
     def _block(self, figure: str) -> dict[str, Any]:
         """Its file's number is its place among the blocks."""
@@ -207,14 +216,26 @@ def ship(studies: list[Kept], folder: Path) -> None:
     for one in studies:
         figure = next((name for name in one.figures if one.title_of(name) == _LOOKED_AT.get(one.name)), None)
         figure = figure or next(iter(one.figures), None)
-        chart = None if figure else _headline(one).picture
-        shows = one.shown(figure) if figure else chart.title if chart else ""
         with atomic(folder / f"{one.name}.json") as temporary:
-            temporary.write_text(text({**shipped(one), "shows": shows}) + "\n", encoding="utf-8")
-        if figure or chart:
-            picture = reduced(KEPT / one.name / figure, _SHIPPED, shape=_TALLEST) if figure else drawn(chart, _SHIPPED)
+            temporary.write_text(text({**shipped(one), **_pictured(one, figure)}) + "\n", encoding="utf-8")
+        drawing = None if figure else _headline(one).picture
+        if figure or drawing:
+            picture = (
+                reduced(KEPT / one.name / figure, _SHIPPED, shape=_TALLEST) if figure else drawn(drawing, _SHIPPED)
+            )
             with atomic(folder / f"{one.name}.webp") as temporary:
                 temporary.write_bytes(picture)
+
+
+def _pictured(one: Kept, figure: str | None) -> dict[str, str | bool]:
+    """What the shipped picture shows, what stands below it, and whether it is a chart."""
+    if figure is None:
+        drawing = _headline(one).picture
+        return {"shows": drawing.title if drawing else "", "caption": "", "chart": bool(drawing and chart(drawing))}
+    with Image.open(KEPT / one.name / figure) as image:
+        whole = image.height <= _TALLEST * image.width
+    below = "" if whole and one.captioned(figure) else one.caption_of(figure)
+    return {"shows": one.shown(figure), "caption": below, "chart": one.curves(figure)}
 
 
 def shipped(one: Kept) -> dict[str, Any]:

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import re
 
+from deepscope.presenters import sanity
 from deepscope.statistics import Estimate
-from deepscope.studies import adaptation_shown, generation_shown
+from deepscope.studies import (
+    adaptation_shown,
+    adversarial,
+    class_images_compared,
+    generation_shown,
+    saliency,
+    transformer_answers,
+)
 
 DRAWN_SINCE = "2026-11-27"
 """The day from which a figure's caption is part of its picture, ISO 8601."""
@@ -18,24 +26,26 @@ _CAPTIONS = (
     }
 )
 """What figures show, by their titles: those of this version, and of earlier ones."""
-_CLASS_IMAGES = (
-    "Each image was made to raise the score of this class, from noise where nothing else is said: by the method of the "
-    "source, with its number of steps or its learning rate, or by deepscope's default."
-)
+_FAMILIES = {
+    "Features of ": adaptation_shown.PLACES,
+    "Figures 2.5 to 2.12": class_images_compared.WAYS,
+    "Maps of the ": transformer_answers.MAPS,
+    "Saliency maps of ": saliency.GRID,
+    "The same images, changed in ": adversarial.CHANGED,
+    "What survives of the maps": sanity.SURVIVAL,
+}
+"""The same by how titles begin."""
 
 
 def caption(title: str, own: str) -> str:
-    """What a figure shows, in words: its own caption, or what this version says of one that was kept without.
+    """What a figure shows, in words: what this version says of it, or its own caption.
 
     Args:
         title: of the figure.
         own: its caption, which may be empty.
     """
-    if title.startswith("Features of "):
-        return adaptation_shown.PLACES
-    if title.startswith("Figures 2.5 to 2.12"):
-        return _CLASS_IMAGES
-    return _CAPTIONS.get(title, own)
+    family = next((words for begins, words in _FAMILIES.items() if title.startswith(begins)), own)
+    return _CAPTIONS.get(title, family)
 
 
 def supported(text: str) -> str:

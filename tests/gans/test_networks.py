@@ -39,10 +39,14 @@ def test_the_discriminator_sees_y_unless_it_is_removed(label: str) -> None:
     assert torch.equal(first, second) == (label == "absent")
 
 
-def test_labels_are_planes_behind_the_first_features() -> None:
+@pytest.mark.parametrize("normalisation", ["layer", "none"])
+def test_labels_are_planes_behind_the_first_features(normalisation: str) -> None:
     torch.manual_seed(0)
-    architecture = Architecture(side=16, width=4, normalisation="layer", label_in_discriminator="concatenated")
+    architecture = Architecture(side=16, width=4, normalisation=normalisation)  # type: ignore[arg-type]
     network = Discriminator(architecture, 1, 3).double()
+    with torch.no_grad():
+        for parameter in network.parameters():  # biases start at 0
+            parameter.normal_()
     images, labels = torch.randn(5, 1, 16, 16, dtype=torch.float64), torch.tensor([0, 2, 1, 2, 2])
     features = network.first(images)
     planes = torch.nn.functional.one_hot(labels, 3).to(features)[:, :, None, None].expand(-1, -1, 8, 8)

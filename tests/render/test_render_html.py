@@ -11,9 +11,20 @@ from PIL import Image
 
 from deepscope import render
 from deepscope.names import one_line
-from deepscope.render.html import styles
+from deepscope.render.html import chart, styles
 from deepscope.render.templates import coded, stacked
-from deepscope.results import Animation, Column, Heatmap, ImageGrid, Picture, Result, Table
+from deepscope.results import (
+    Animation,
+    Bars,
+    Column,
+    Curves,
+    Heatmap,
+    ImageGrid,
+    Picture,
+    Result,
+    Series,
+    Table,
+)
 from html_pages import check
 from results_strategies import EVERYTHING, EXAMPLES, results
 
@@ -108,6 +119,16 @@ def test_the_style_sheet_asks_for_nothing_and_stays_in_its_scope() -> None:
 
 def test_the_same_result_gives_the_same_html() -> None:
     assert render.fragment(EVERYTHING) == render.fragment(EVERYTHING)
+
+
+def test_charts_are_marked_and_pictures_are_not() -> None:
+    line = Curves((Series("a", np.arange(2), np.arange(2)),), "x", "y")
+    matrix = Heatmap(np.eye(2), rows=("a", "b"), columns=("a", "b"))
+    bars, picture = Bars(("a",), (1.0,)), Picture(np.zeros((8, 8, 3), np.uint8))
+    charts = (line, matrix, ImageGrid(((bars, bars),)))
+    others = (Heatmap(np.eye(2)), ImageGrid(((picture, bars),)), Animation(np.zeros((1, 8, 8, 3), np.uint8)))
+    assert [chart(one) for one in (*charts, *others)] == [True] * 3 + [False] * 3
+    assert 'class="open chart"' in render.fragment(Result("matrix", blocks=(matrix,)))
 
 
 def test_wide_figures_and_tables_scroll_with_a_cue() -> None:

@@ -63,7 +63,8 @@ def visit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visit]:
             Note(_LONG, "</script><script>alert(1)</script>"),
             Animation(pixels, "A film", seconds=0.02, captions=tuple(f"frame {i}" for i in range(7))),
             Curves(many, "x", "y"),
-            answers([Answer("1. Why?", "0.9", "0.91", "reproduced", _LONG)]),
+            Note("Because.", "Parts", "verdict"),
+            answers([Answer("1. Why?", "0.9", "0.91", "reproduced", _LONG), Answer("2. How?", "-", "3", "answered")]),
         ),
         provenance=Provenance(command=f"deepscope study works {_LONG}"),
     )
@@ -179,6 +180,8 @@ def test_on_a_phone_answers_are_read_one_below_the_other(visit: Visit) -> None:
     cells = table.locator("tbody tr").first.locator("td")
     places = [cells.nth(place).bounding_box() for place in range(cells.count())]
     assert all(one and other and other["y"] >= one["y"] + one["height"] - 1 for one, other in pairwise(places))
+    nothing = visit.page.locator("figure.answers td.none")
+    assert nothing.first.text_content() == "—" and not nothing.first.is_visible(), "a line that says nothing"
     names = cells.evaluate_all("cells => cells.map(cell => getComputedStyle(cell, '::before').content)")
     assert '"published" ": "' in names or '"published: "' in names, names
     cells = visit.page.get_by_role("table").get_by_role("row").get_by_role("cell")
@@ -212,6 +215,53 @@ def test_paper(visit: Visit) -> None:
     assert visit.evaluate(shown.format("nav, .controls, .stage")) == 0
     assert visit.evaluate(shown.format(".player label > img")) == 2
     assert visit.page.pdf()[:5] == b"%PDF-"
+
+
+def test_paper_cuts_no_table(visit: Visit) -> None:
+    visit.page.emulate_media(media="print")
+    visit.page.set_viewport_size({"width": 700, "height": 1000})  # A4 within its margins
+    assert visit.evaluate("document.querySelectorAll('table').length") >= 4
+    cut = """[...document.querySelectorAll('table')].filter((one) => one.getBoundingClientRect().right > innerWidth + 1
+        ).map((one) => one.outerHTML.slice(0, 200))"""
+    assert visit.evaluate(cut) == []
+
+
+def test_paper_keeps_a_heading_with_its_picture_and_finding(visit: Visit) -> None:
+    visit.page.emulate_media(media="print")
+    parts = visit.page.locator("section.part .opening")
+    assert parts.count() == visit.page.locator("section.part").count() == 2
+    for one in parts.all():
+        assert one.locator("> h3").count() == 1 and one.locator("> .told, > .finding").count() == 1
+        assert one.evaluate("one => getComputedStyle(one).breakInside") == "avoid"
+
+
+def test_paper_has_the_questions_and_says_what_is_folded(visit: Visit) -> None:
+    visit.evaluate("document.querySelectorAll('details').forEach(one => one.open = false)")
+    visit.page.emulate_media(media="print")
+    seen = "(one) => one.checkVisibility({contentVisibilityAuto: true, checkVisibilityCSS: true})"
+    assert visit.page.locator("#questions td").first.evaluate(seen)
+    assert not visit.page.locator("details.more td").first.evaluate(seen)
+    said = "(one) => getComputedStyle(one, '::after').content"
+    assert "folded" in visit.page.locator("details.more > summary").first.evaluate(said)
+    assert "folded" not in visit.page.locator("#questions > summary").evaluate(said)
+
+
+def test_charts_are_dark_on_a_dark_page_and_pictures_keep_their_colours(visit: Visit) -> None:
+    shown = "one => getComputedStyle(one).filter"
+    drawing = visit.page.locator("figure .chart img").first
+    picture = visit.page.locator("figure .open:not(.chart) img").first
+    assert (drawing.evaluate(shown), picture.evaluate(shown)) == ("none", "none")
+    visit.page.emulate_media(color_scheme="dark")
+    assert "invert" in drawing.evaluate(shown) and "invert" not in picture.evaluate(shown)
+    visit.page.locator("figure .chart input").first.evaluate("box => box.checked = true")
+    assert "invert" in drawing.evaluate(shown), "also when it is open large"
+    visit.page.emulate_media(media="print", color_scheme="dark")
+    assert (drawing.evaluate(shown), picture.evaluate(shown)) == ("none", "none")
+
+
+def test_a_verdict_that_is_a_note_looks_like_a_note(visit: Visit) -> None:
+    radii = visit.evaluate("[...document.querySelectorAll('.note')].map((one) => getComputedStyle(one).borderRadius)")
+    assert visit.page.locator(".note.verdict").count() and set(radii) == {"0px"}
 
 
 def test_without_scripts_a_film_is_a_still(visit: Visit) -> None:

@@ -20,7 +20,7 @@ from deepscope.files import lock
 from deepscope.gans.architecture import Architecture
 from deepscope.gans.augmentation import Augmentation, chosen
 from deepscope.gans.clusters import clusters, clusters_of_classes
-from deepscope.gans.networks import Discriminator, Generator
+from deepscope.gans.networks import UNSHIFTED, Discriminator, Generator
 from deepscope.gans.pictures import Labelled, Pictures, load_pictures
 from deepscope.gans.quality import Evaluator, fitting_evaluator
 from deepscope.gans.recipe import Recipe
@@ -164,6 +164,8 @@ def train_gan(  # noqa: PLR0913 - its settings are keywords
         "data": pictures.name,
         "images": len(pictures.train),
     }
+    if architecture.normalisation in UNSHIFTED:  # checkpoints of discriminators without biases say nothing of them
+        settings["biases"] = True
     steps = recipe.epochs * batches.steps
     history = fit(
         step,

@@ -12,6 +12,12 @@ from deepscope.attributions import SanityCheck
 from deepscope.results import Block, Column, Curves, Note, Series, Table
 from deepscope.statistics import mean
 
+SURVIVAL = (
+    "Correlation of each map with that of the trained network, mean over images with its 95 % interval. At the "
+    "right end the network is an unrelated one: a map that explains a network falls to that level as soon as the "
+    "upper layers are shuffled (Adebayo et al. 2018)."
+)
+"""What the curves show."""
 _TOGETHER = 8
 """Methods in one figure."""
 
@@ -59,11 +65,6 @@ def _curves(check: SanityCheck) -> list[Curves]:
     if count > 1:
         margins = {name: one.margin.value for name, one in check.found.items()}
         methods.sort(key=lambda name: (math.isnan(margins[name]), margins[name]))
-    caption = (
-        "Correlation of each map with that of the trained network, mean over images with its 95 % interval. At the "
-        "right end the network is an unrelated one: a map that explains a network falls to that level as soon as the "
-        "upper layers are shuffled (Adebayo et al. 2018)."
-    )
     order = " Methods in the order of their margins in the table: those that pass come first."
     return [
         Curves(
@@ -71,7 +72,7 @@ def _curves(check: SanityCheck) -> list[Curves]:
             x_title="fraction of layers with shuffled weights, from the output down",
             y_title="Spearman rank correlation",
             title=f"Survival of the maps, {check.model.name}{f', {number} of {count}' * (count > 1)}",
-            caption=caption + order * (count > 1),
+            caption=SURVIVAL + order * (count > 1),
         )
         for number, first in enumerate(range(0, len(methods), size), 1)
     ]

@@ -17,7 +17,7 @@ from deepscope.render import palette
 from deepscope.render.templates import Templates
 from deepscope.render.terminal import describe, metrics_table
 from deepscope.render.text import cell, number, numeric
-from deepscope.results import Animation, Block, Curves, Figure, Heatmap, ImageGrid, Note, Result, Table
+from deepscope.results import Animation, Bars, Block, Curves, Figure, Heatmap, ImageGrid, Note, Result, Table
 
 if TYPE_CHECKING:
     from deepscope.render.plots.animation import Film
@@ -79,6 +79,13 @@ def words(figure: Figure) -> str:
     return ". ".join(part for part in parts if part)
 
 
+def chart(figure: Figure) -> bool:
+    """Whether a figure is lines, bars or a matrix alone: on a dark page, its light and dark may be exchanged."""
+    if isinstance(figure, ImageGrid):
+        return all(isinstance(cell, Bars) for row in figure.rows for cell in row)
+    return isinstance(figure, Curves) or (isinstance(figure, Heatmap) and bool(figure.rows or figure.columns))
+
+
 def page(results: Sequence[Result], title: str) -> str:
     """A whole document: the title, a table of contents, and each result."""
     fragments = [fragment(result, style=False) for result in results]
@@ -103,6 +110,11 @@ class _Image:
     height: int
     alternative: str
     kind: str = "figure"
+
+    @property
+    def chart(self) -> bool:
+        """For the style sheet."""
+        return chart(self.block)
 
     @property
     def shape(self) -> str:

@@ -29,7 +29,9 @@ class FullRun:
         command: that gives it again.
         device: that it ran on.
         picture: WebP; empty where the study draws none.
-        shows: what the picture shows.
+        shows: what the picture shows, with its title.
+        caption: what stands below the picture; empty where the picture itself says it.
+        chart: whether it is lines and bars alone.
     """
 
     headline: Headline
@@ -40,6 +42,8 @@ class FullRun:
     device: str
     picture: bytes
     shows: str
+    caption: str
+    chart: bool
 
 
 @functools.cache

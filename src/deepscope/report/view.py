@@ -12,7 +12,7 @@ from deepscope.checks import Check
 from deepscope.command import Headline, Section
 from deepscope.gallery import Gallery
 from deepscope.names import one_line, visible
-from deepscope.render.html import Shown, data_uri, shown, tile, words
+from deepscope.render.html import Shown, chart, data_uri, shown, tile, words
 from deepscope.render.terminal import origin
 from deepscope.render.text import amount, ends, share
 from deepscope.report.full_runs import FullRun, full_run
@@ -80,6 +80,7 @@ class Part:
         lead: its picture as HTML, in full size; None where it has none.
         tile: and as a small picture for a card.
         alternative: what the picture shows.
+        chart: whether it is lines and bars alone.
         warnings: what to know before reading on.
         rest: all other blocks.
         holds: what these are, in words.
@@ -92,6 +93,7 @@ class Part:
     lead: Shown | None
     tile: str
     alternative: str
+    chart: bool
     warnings: tuple[Note, ...]
     rest: tuple[Shown, ...]
     holds: str
@@ -145,6 +147,7 @@ def part(outcome: Outcome) -> Part:
         lead,
         tile(picture) if picture is not None else "",
         words(picture) if picture is not None else "",
+        picture is not None and chart(picture),
         warnings,
         rest,
         _holds(rest),
@@ -177,7 +180,7 @@ class Card:
         part: the section that stands for it.
         number: the figure, measured here or, where nothing was, in the full run.
         headline: that it belongs to.
-        picture, alternative: of the card.
+        picture, alternative, chart: of the card.
         here: whether the figure was measured on this machine.
         full: the full run's figure, where this one is of little data.
     """
@@ -188,6 +191,7 @@ class Card:
     headline: Headline
     picture: str
     alternative: str
+    chart: bool
     here: bool
     full: str
 
@@ -204,10 +208,12 @@ def _card(chapter: str, members: Sequence[Part]) -> Card:
     lead = max(members, key=lambda one: (bool(one.headline.finding), one.number is not None, one.headline.weight))
     run = lead.elsewhere
     if lead.number is None and run is not None and run.number is not None:
-        picture, words = (lead.tile, lead.alternative) if lead.tile else (run.picture, visible(run.run.shows))
-        return Card(chapter, lead, run.number, run.run.headline, picture, words, False, "")
+        shown = (lead.tile, lead.alternative, lead.chart)
+        if not lead.tile:
+            shown = (run.picture, visible(run.run.shows), run.run.chart)
+        return Card(chapter, lead, run.number, run.run.headline, *shown, False, "")
     full = run.number.value if run is not None and run.number not in (None, lead.number) else ""
-    return Card(chapter, lead, lead.number, lead.headline, lead.tile, lead.alternative, True, full)
+    return Card(chapter, lead, lead.number, lead.headline, lead.tile, lead.alternative, lead.chart, True, full)
 
 
 class Pending(NamedTuple):
@@ -232,11 +238,8 @@ def sentence(parts: Sequence[Part]) -> str:
     rows = answer_rows([one.outcome for one in parts])
     if all(isinstance(one.outcome.section, Check) for one in parts):
         looked = sum(bool(one.headline.verdict) and one.headline.tone == "attention" for one in parts)
-        return (
-            f"{_count(len(parts), 'check')} of a classifier; {looked or 'none'} found something to look at."
-            if parts
-            else ""
-        )
+        came = f"{looked} found something to look at" if looked else "none found anything to look at"
+        return f"{_count(len(parts), 'check')} of a classifier; {came}." if parts else ""
     count = Counter(row[4] for row in rows)
     found = len(rows) - sum(count[verdict] for verdict in OPEN)
     return (

@@ -24,6 +24,10 @@ _ALONG = {
     "confident/coverage": ("Confident predictions: coverage", "fraction of target images"),
     "confident/precision": ("Confident predictions: precision", "accuracy of these predictions"),
 }
+FACTORS = (
+    "Accuracy by the largest factor of the gradient reversal; 0 is drawn at 0.001. Bands are 95 % intervals over "
+    "several seeds."
+)
 PLACES = "Test images of both domains, placed by t-SNE of their features: only nearness has a meaning."
 CAPTIONS = {
     "Target accuracy": (
@@ -152,9 +156,8 @@ def factors(trained: AdaptationsTrained, names: Mapping[float, str]) -> list[Blo
         low, high = (np.array([getattr(e, end) for e in found]) for end in ("low", "high"))
         band = (low, high) if np.isfinite(low).all() else (None, None)
         series.append(Series(domain, x, np.array([e.value for e in found]), *band))
-    caption = "Accuracy by the largest factor of the gradient reversal; 0 is drawn at 0.001."
     return [
-        Curves(tuple(series), "largest reversal factor", "accuracy", "Influence of the factor", caption, x_scale="log")
+        Curves(tuple(series), "largest reversal factor", "accuracy", "Influence of the factor", FACTORS, x_scale="log")
     ]
 
 

@@ -33,6 +33,11 @@ from deepscope.statistics import difference as paired
 from deepscope.studies.study import Answer, Budget, Study, answers
 
 _NAIVE, _PGD, _DDN = "fooling (naive)", "PGD, Linf 4/255", "DDN"
+CHANGED = (
+    "The images that most attacks fool. Below each example is the class predicted from the saved image, and "
+    "under it the change, magnified around grey. A single changed pixel is ringed."
+)
+"""What the figure shows."""
 _SUCCEEDS = 0.05
 """An attack is possible where the interval of its success lies above this."""
 _SQUARE, _PIXEL = "Square, Linf 8/255", "one pixel"
@@ -220,8 +225,7 @@ def _figure(model: VisionModel, found: Subjects, outcomes: dict[str, Outcome], *
         rows=tuple(rows),
         columns=("original", *outcomes),
         title=f"The same images, changed in {len(outcomes)} ways",
-        caption="The images that most attacks fool. Below each example is the class predicted from the saved image, "
-        "and under it the change, magnified.",
+        caption=CHANGED,
     )
 
 

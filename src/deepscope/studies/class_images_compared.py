@@ -32,7 +32,13 @@ from deepscope.visualization.quality import translate
 
 SHOWN = ("wombat", "bee eater", "snail")
 """The report's own classes."""
-_WAYS = "Below each image: the method that made it, and its number of iterations or learning rate where these vary."
+WAYS = (
+    "Each image was made to raise the score of this class, from noise where nothing else is said. Below it: "
+    "how (source is the method of the report, source-strong the same regularised more, unregularised without "
+    "L2 and blur, yosinski with a setting of Yosinski et al. 2015, default deepscope's method), with its "
+    "number of iterations or learning rate."
+)
+"""What the images of a class show."""
 _STRIP = 6
 """Images side by side: with three numbers of iterations, regularised and not, they fill the first strip."""
 _OTHER = {"snail": "hay"}
@@ -156,7 +162,7 @@ class Ways:
         for row, name in enumerate(names):
             cells = [picture(outcome.pixels[row], caption=way) for way, outcome in self.outcomes.items()]
             strips = tuple(tuple(cells[first : first + _STRIP]) for first in range(0, len(cells), _STRIP))
-            found.append(ImageGrid(strips, title=f"Figures 2.5 to 2.12: {name}", caption=_WAYS))
+            found.append(ImageGrid(strips, title=f"Figures 2.5 to 2.12: {name}", caption=WAYS))
         if "other" in self.animations and "snail" in names:
             made, row = self.animations["other"], names.index("snail")
             frames = made.frames[:, row].permute(0, 2, 3, 1).contiguous().numpy()

@@ -44,6 +44,11 @@ from deepscope.studies.study import Answer, Budget, Study, answers
 Values = Mapping[str, NDArray[np.float64]]
 CHECKED: tuple[Attribution, ...] = (Gradient(), GuidedBackpropagation(), GradCAM())
 METHODS: tuple[Attribution, ...] = (Gradient(), SmoothGrad(samples=16), IntegratedGradients(), GradCAM())
+GRID = (
+    "How much each pixel changes the score of the true class and of the predicted one: brighter is more. First images "
+    "that are classified correctly, then wrong ones, as in the report's Figures 2.1 to 2.4."
+)
+"""What the figure of the maps shows."""
 FAITHFULNESS, ROUGHNESS, SENSITIVITY, SATURATION = "faithfulness", "roughness", "max-sensitivity", "saturation"
 
 
@@ -287,5 +292,5 @@ def _figure(photos: Photos, right: NDArray[np.bool_], session: Session) -> Image
         tuple(rows),
         title=f"Saliency maps of {shown.model.name}",
         columns=("image", "true class", "predicted class"),
-        caption="As the report's Figures 2.1 to 2.4: first correct, then wrong predictions.",
+        caption=GRID,
     )

@@ -20,6 +20,11 @@ from deepscope.studies.study import Answer
 
 FAITHFULNESS, HELD_OUT, INK = "faithfulness", "held-out", "pixels"
 _SHOWN = 4
+MAPS = (
+    "Where each method finds the evidence for the predicted class: brighter counts more; where a map is red "
+    "and blue, red speaks for the class and blue against it."
+)
+"""What the figure of one network's maps shows."""
 _CLAIMS = (
     ("Chefer et al. 2021", "generic-attention", ("attention-rollout",)),
     ("Bousselham et al. 2024", "legrad", ("generic-attention", "grad-cam")),
@@ -237,4 +242,4 @@ def figure(name: str, methods: Mapping[str, Attribution], photos: Photos) -> Ima
     for row in range(len(shown)):
         cells = (image_cell(shown, row), *(heat(methods[key], maps[row], caption=key) for key, maps in drawn.items()))
         grid += [cells[first : first + ACROSS] for first in range(0, len(cells), ACROSS)]
-    return ImageGrid(tuple(grid), title=figure_title(name), caption="Maps of the predicted class.")
+    return ImageGrid(tuple(grid), title=figure_title(name), caption=MAPS)
