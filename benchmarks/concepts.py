@@ -97,9 +97,7 @@ def main() -> None:
     """Print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument(
-        "--first-seed", type=int, default=0, help="seeds count from here: fresh ones test what others chose"
-    )
+    parser.add_argument("--first-seed", type=int, default=0, help="confirm on new seeds what was chosen on others")
     parser.add_argument("--random", type=int, default=20, help="random concepts per seed")
     parser.add_argument("--images", type=int, default=200, help="images that find and tcav are timed with")
     given = parser.parse_args()

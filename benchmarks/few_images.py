@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--cutout", action="store_true", help="also cover a part of each image")
     parser.add_argument("--unconditional", action="store_true")
     parser.add_argument("--test", action="store_true", help="measure by the test digits")
-    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--first-seed", type=int, default=0, help="confirm on new seeds what was chosen on others")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="bfloat16")

@@ -97,12 +97,13 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=100, help="corrupted training images per class")
     parser.add_argument("--test", type=int, default=1000, help="test images per class")
     parser.add_argument("--size", type=int, default=0, help="side of the input; 0 takes the model's own")
+    parser.add_argument("--first-seed", type=int, default=0, help="confirm on new seeds what was chosen on others")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     runs: list[dict[str, float]] = []
-    for seed in range(arguments.seeds):
+    for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
         tuned, figures = measure(arguments, seed)
         runs.append(figures)
         if not arguments.json:

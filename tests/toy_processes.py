@@ -40,6 +40,12 @@ class Other(Noted):
     chapter: ClassVar[str] = "9.8 Before"
 
 
+class Again(Noted):
+    """Comes after others."""
+
+    name: ClassVar[str] = "again"
+
+
 class Speaks(Works):
     """Prints, gives a note, looks for the cache and runs on another engine."""
 
@@ -57,6 +63,28 @@ class SpeaksToo(Speaks):
     """As another section does."""
 
     name: ClassVar[str] = "speaks-too"
+
+
+class Meets(Works):
+    """Gives its note when the other one is about to give the same, and waits until it has."""
+
+    name: ClassVar[str] = "meets"
+    other: ClassVar[str] = "meets-too"
+
+    def run(self, session: Session) -> Result:
+        for stage in ("before", "after"):
+            (session.cache / f"{self.name} {stage}").touch()
+            Waiting().until((session.cache / f"{self.other} {stage}").exists)
+            session.note_once("topic", "a note of this topic")
+        return replace(super().run(session), title=self.name)
+
+
+class MeetsToo(Meets):
+    """The other one."""
+
+    name: ClassVar[str] = "meets-too"
+    other: ClassVar[str] = "meets"
+    chapter: ClassVar[str] = "9.8 Before"
 
 
 class Dies(Noted):

@@ -195,24 +195,6 @@ def test_ctrl_c_is_one_line_wherever_it_comes(
     assert capsys.readouterr().err == "deepscope: stopped; finished files are kept, none is half-written\n"
 
 
-def test_ctrl_c_that_comes_inside_a_destructor_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There Python ignores exceptions, and the command would go on."""
-
-    class Dying:
-        def __del__(self) -> None:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(sys, "unraisablehook", program.interrupt_again)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let background jobs ignore it
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            Dying()
-            for _ in range(1000):
-                time.sleep(0.01)
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
 def test_names_that_are_not_utf8_are_kept_with_escapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, model = tmp_path / "data", tmp_path / "model"

@@ -89,7 +89,7 @@ def test_torchscript_gives_scores_and_gradients(
     model = load_model(scripted(network, tmp_path / "m.pt", trace=trace), session, categories=["a", "b", "c"])
     require_same(model, network, images=2)
     assert model.categories == ("a", "b", "c") and model.capabilities.gradients
-    with pytest.raises(UnsupportedError, match="TorchScript program shows no layers"):
+    with pytest.raises(UnsupportedError, match="TorchScript program does not expose its layers"):
         model.activations(torch.rand(1, 3, 64, 64), ["layer1"])
     pixels = torch.rand(1, 3, 224, 224)
     assert explain(model, pixels, "saliency", session=session).maps.shape == (1, 224, 224)

@@ -109,7 +109,7 @@ def test_methods_that_need_gradients_work_and_those_that_need_layers_refuse(tmp_
     torch.testing.assert_close(maps[0], maps[1], atol=1e-4 * float(maps[1].abs().max()), rtol=0)
     with pytest.raises(UnsupportedError, match="needs gradients"):
         explain(load_model(path, session), pixels, "saliency", session=session)
-    with pytest.raises(UnsupportedError, match=r"layers.*an ONNX file shows no layers"):
+    with pytest.raises(UnsupportedError, match=r"layers.*an ONNX file does not expose its layers"):
         explain(model, pixels, "grad-cam", session=session)
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
+import multiprocessing.connection
+import multiprocessing.spawn
+import multiprocessing.util
 import os
 import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +30,7 @@ from deepscope.results import Note, Table
 from deepscope.session import Advance, Session
 from deepscope.studies import Study
 from results_strategies import EVERYTHING
-from toy_processes import Dies, Hangs, Noted, Other, Resumes, Speaks, SpeaksToo, Waiting, noted
+from toy_processes import Again, Dies, Hangs, Meets, MeetsToo, Noted, Other, Resumes, Speaks, SpeaksToo, Waiting, noted
 from toy_sections import Breaks, study
 
 TESTS = Path(__file__).parent.parent
@@ -111,10 +115,77 @@ def test_a_process_that_dies_costs_its_section_only(
         with monkeypatch.context() as elsewhere:
             elsewhere.delattr(signal, "SIGKILL", raising=False)  # as on Windows
             outcome = making.finished()
-        assert outcome.failure == "its process ended by signal 9: the memory may not be enough"
+        assert outcome.failure == "its process ended by signal 9: it may have run out of memory"
         assert outcome.result.blocks
         making.start(study(Noted), "")
         assert making.finished().result.title == "noted"
+
+
+def _no_processes(monkeypatch: pytest.MonkeyPatch) -> str:
+    """As where the limit of processes is reached."""
+
+    def refused(*_: object) -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(multiprocessing.util, "spawnv_passfds", refused)
+    return "Resource temporarily unavailable"
+
+
+def _no_files(monkeypatch: pytest.MonkeyPatch) -> str:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(multiprocessing.connection, "Pipe", refused)
+    return "Too many open files"
+
+
+def _no_interpreter(monkeypatch: pytest.MonkeyPatch) -> str:
+    """As where it was removed, or a process is killed while it loads: it starts, but does not come far."""
+    monkeypatch.setattr(multiprocessing.spawn, "_python_exe", b"/nowhere/python")
+    return "it ended with status 255"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows starts processes in another way")
+@pytest.mark.parametrize("spoil", [_no_processes, _no_files, _no_interpreter])
+def test_where_no_process_can_be_started_the_report_makes_its_sections_itself(
+    spoil: Callable[[pytest.MonkeyPatch], str],
+    session: Session,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    speaking = replace(session, quiet=False)
+    shelf = Shelf(tmp_path / "kept", speaking)
+    chosen: list[Section] = [study(Noted), study(Other), study(Breaks)]
+    monkeypatch.setattr(running, "maker", lambda *_: AtOnce(shelf, 2, {}))
+    open_files = Path("/proc/self/fd")
+    before = len(list(open_files.iterdir())) if open_files.exists() else 0
+    why = spoil(monkeypatch)
+    (*_, last) = run(chosen, shelf, "quick")
+    assert [one.result.title for one in last.outcomes[:2]] == ["noted", "other"]
+    assert last.outcomes[2].failure == "RuntimeError: the disk caught <fire>"
+    assert {noted(tmp_path, name)[0] for name in ("noted", "other")} == {os.getpid()}
+    said = [line for line in capfd.readouterr().err.splitlines() if "process" in line]
+    assert said == [f"no other process can be started ({why}): this one makes the sections, one at a time"]
+    assert not open_files.exists() or len(list(open_files.iterdir())) == before, "no end of a pipe stays open"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows starts processes in another way")
+def test_a_process_that_could_be_started_goes_on_where_a_second_one_cannot(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with AtOnce(Shelf(tmp_path / "kept", session), 2, {"noted": 1, "other": 1}) as making:
+        making.start(study(Noted), "")
+        _no_processes(monkeypatch)
+        making.start(study(Other), "")
+        assert making.size == 1
+        assert {making.finished().result.title for _ in range(2)} == {"noted", "other"}
+        first = noted(tmp_path, "noted")[0]
+        assert first != os.getpid() == noted(tmp_path, "other")[0]
+        (tmp_path / "noted").unlink()
+        making.start(study(Again), "")
+        assert making.finished().result.title == "again"
+        assert noted(tmp_path, "again")[0] == first
 
 
 def test_a_process_that_dies_while_it_has_nothing_to_do_is_replaced(session: Session, tmp_path: Path) -> None:
@@ -149,6 +220,18 @@ def test_what_a_process_prints_and_notes_comes_from_the_report_and_once(
     ]
     assert sum("cannot be used" in line for line in lines) == 1
     assert speaking.engines == {"speaks", "speaks-too"}, "or the report says that no engine ran"
+
+
+def test_a_note_that_two_processes_have_at_the_same_time_is_given_once(
+    session: Session, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    speaking = replace(session, quiet=False)
+    with AtOnce(Shelf(tmp_path / "kept", speaking), 2, {}) as making:
+        making.start(study(Meets), "")
+        making.start(study(MeetsToo), "")
+        assert {making.finished().result.title for _ in range(2)} == {"meets", "meets-too"}
+    assert capfd.readouterr().err.splitlines() == ["a note of this topic"]
+    assert speaking.said == {"topic"}, "nor do later sections give it"
 
 
 def test_the_bar_moves_while_a_section_runs(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,6 +77,25 @@ def test_what_few_images_leave_open_is_listed_apart() -> None:
     text = " ".join(page.text)
     assert text.count("8 images do not decide it") == 2  # in the list, and in the study's own folded table
     assert "3 questions that this run leaves open" in text
+
+
+def test_on_a_phone_each_answer_stands_below_the_name_of_its_column() -> None:
+    section = Study.member("adaptation-of-photographs").within("quick")
+    outcome = Outcome(section, Result("Adaptation"), missing="15scene is not here")
+    html = Page("T").html(State((outcome,), "I"))
+    tables = [table.partition("</table>")[0] for table in html.split('<table class="answers"')[1:]]
+    headings = [re.findall(r"<th [^>]*>([^<]*)</th>", table) for table in tables]
+    assert headings == [
+        ["section", "question", "what is missing", "measured so far"],
+        ["question", "published", "measured in the full run", "verdict"],
+    ]
+    for table, names in zip(tables, headings, strict=True):
+        rows = table.partition("<tbody>")[2].split("</tr>")[:-1]
+        assert rows and all(re.findall(r'<td [^>]*data-name="([^"]*)"', row) == names for row in rows)
+    assert (
+        '<a href="#adaptation-of-photographs">adaptation-of-photographs</a> <small>(full run there)</small>'
+        in tables[0]
+    )
 
 
 class Second(Works):

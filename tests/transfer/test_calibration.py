@@ -17,6 +17,7 @@ from deepscope.errors import DataError, SettingError, UnsupportedError
 from deepscope.models import Preprocessing, VisionModel, load_model, save_model
 from deepscope.models.heads import Head
 from deepscope.models.scaling import abstaining, with_temperature
+from deepscope.results import Table
 from deepscope.session import Session
 from deepscope.transfer import ImageClassifier
 from deepscope.transfer.abstention import abstain, threshold
@@ -112,6 +113,40 @@ def test_a_model_that_nothing_rebuilds_is_measured_and_said_to_be_unsaved(
     assert any("is not saved" in getattr(block, "text", "") for block in result.blocks)
     abstained = ModelsAbstain(folder).run(Session(cache=tmp_path, quiet=True))
     assert np.isnan(abstained.metrics["threshold"]) and abstained.metrics["coverage"] == 0
+
+
+@pytest.mark.parametrize("where", ["test/stripes", "stripes"])
+def test_a_class_without_images_is_left_out_as_in_an_audit(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deepscope.checks import held_out
+    from deepscope.commands import models_abstain, models_calibrate
+
+    model = dataclasses.replace(tiny_model(classes=3, size=32), categories=CLASSES)
+    for module in (models_abstain, models_calibrate, held_out):
+        monkeypatch.setattr(module, "load_model", lambda name, session: model)
+    painted = paint_folder(tmp_path / "pictures", train=2, test=8)
+    folder = painted if where.startswith("test") else painted / "test"
+    for file in (folder / where).iterdir():
+        file.unlink()
+    session = Session(cache=tmp_path, quiet=True)
+    audited = held_out.held_out("model", str(folder), session)
+    assert len(audited.images) == 16
+    for command in (ModelsCalibrate(str(folder)), ModelsAbstain(str(folder))):
+        result = command.run(session)
+        assert result.metrics["images"] == 16, "those that an audit evaluates"
+        (listed,) = [block for block in result.blocks if isinstance(block, Table) and block.title == "Skipped"]
+        assert listed.rows == ((str(folder / where), "it has no images: the class is left out"),)
+
+
+def test_too_few_classes_with_images_are_still_refused(tmp_path: Path) -> None:
+    folder = paint_folder(tmp_path / "pictures", train=2, test=8) / "test"
+    for name in CLASSES[1:]:
+        for file in (folder / name).iterdir():
+            file.unlink()
+    model = dataclasses.replace(tiny_model(classes=3, size=32), categories=CLASSES)
+    with pytest.raises(DataError, match=f"class {CLASSES[1]!r} in .* has no image: give it some, or remove the folder"):
+        calibrate(model, folder, session=Session(cache=tmp_path, quiet=True))
 
 
 def test_images_of_other_classes_are_left_out_and_listed() -> None:

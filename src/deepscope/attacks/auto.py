@@ -22,6 +22,7 @@ from deepscope.errors import SettingError
 from deepscope.inputs import Images
 from deepscope.models import VisionModel
 from deepscope.models.capabilities import RGB, SCORES, require, works
+from deepscope.models.known_gradients import with_known_gradients
 from deepscope.session import Session
 from deepscope.settings import LINF_RADIUS, Range
 from deepscope.statistics import Estimate, proportion
@@ -179,6 +180,7 @@ def worst_case(  # noqa: PLR0913 - its settings are keywords
     (LINF_RADIUS if norm == "linf" else Range(above=True)).check("radius", radius)
     planned = standard(norm, radius, strength)
     require(model, "attack auto", SCORES | RGB)
+    model = with_known_gradients(model)
     sequence = {name: attack for name, attack in planned.items() if works(attack, model)}
     session = Session.of(session, device=model.device, seed=seed)
     model, target = under_attack(averaged(model, draws, seed=session.seed), target)

@@ -19,6 +19,7 @@ from deepscope.images import Skipped
 from deepscope.inputs import Images, nothing_readable, read
 from deepscope.models import VisionModel
 from deepscope.models.capabilities import RGB, require, require_one_class, works
+from deepscope.models.known_gradients import with_known_gradients
 from deepscope.models.prediction import forward
 from deepscope.render import Presented
 from deepscope.session import Session
@@ -131,6 +132,7 @@ def certify(  # noqa: PLR0913 - its settings are keywords
     model.require_classes()
     require_one_class(model, "certify")
     require(model, "certify", RGB)
+    model = with_known_gradients(model) if radii else model
     session = Session.of(session, device=model.device, seed=seed)
     attack = _Attack(model, smoothing, tuple(sorted(set(radii))), steps, session) if works(PGDL2(), model) else None
     found: list[tuple[frozenset[int], int, float, dict[float, bool], Path, bytes]] = []

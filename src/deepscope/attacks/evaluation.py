@@ -31,6 +31,7 @@ from deepscope.errors import SettingError
 from deepscope.images import Skipped
 from deepscope.inputs import Images
 from deepscope.models import VisionModel
+from deepscope.models.known_gradients import with_known_gradients
 from deepscope.render import Presented
 from deepscope.session import Session
 from deepscope.statistics import Estimate, proportion
@@ -201,6 +202,7 @@ def evaluate_attacks(  # noqa: PLR0913 - its settings are keywords
     Raises:
         SettingError: a setting is out of range, or a network has other classes.
         ModelError: the model has no class layer.
+        UnsupportedError: a method needs gradients, and the model gives none.
         DataError: no image could be read, the model gets none right, or there are too few for a shared attack.
         FileError: the folder cannot be written to.
 
@@ -213,8 +215,7 @@ def evaluate_attacks(  # noqa: PLR0913 - its settings are keywords
         ([1], True)
     """
     attacks = as_attacks(methods)
-    for method in attacks:
-        method.require(model)
+    model = with_known_gradients(model, attacks)
     by_norm, transfer_to = conditions.by_norm(), conditions.transfer_to
     require_same_classes(model, transfer_to)
     transfer_to = [under_attack(other, target)[0] for other in transfer_to]

@@ -21,6 +21,7 @@ from deepscope.errors import SettingError, UnsupportedError
 from deepscope.inputs import Read
 from deepscope.models import VisionModel
 from deepscope.models.fast_backward import FastBackward
+from deepscope.models.known_gradients import with_known_gradients
 from deepscope.models.prediction import forward_alike
 from deepscope.session import Session
 from deepscope.statistics import proportion
@@ -122,10 +123,10 @@ class Attacker:
 
         Raises:
             SettingError: the target cannot be used.
-            UnsupportedError: a method learns from many images.
+            UnsupportedError: a method learns from many images, or needs gradients and the model gives none.
         """
+        model = with_known_gradients(model, methods)
         for method in methods:
-            method.require(model)
             if isinstance(method, Shared):
                 raise UnsupportedError(
                     f"{method.name} learns one change from many images, and parts are independent of each other: run "

@@ -29,7 +29,7 @@ class Smoothing:
         sigma: deviation of the noise, pixels in [0, 1]; the network should be trained with such noise.
         samples: votes per image that certify. The largest radius that they can certify grows with their logarithm.
         first: votes that choose the class before.
-        alpha: probability that a certificate is wrong, at most.
+        alpha: largest probability that a certificate is wrong.
     """
 
     sigma: Positive = 0.25

@@ -27,6 +27,7 @@ from deepscope.attacks.watch import Trace, watch
 from deepscope.errors import FileError
 from deepscope.inputs import Images
 from deepscope.models import VisionModel
+from deepscope.models.known_gradients import with_known_gradients
 from deepscope.render import drafts
 from deepscope.session import Session
 from deepscope.settings import FigureFormat
@@ -154,6 +155,7 @@ def attack(  # noqa: PLR0913 - its settings are keywords
     Raises:
         SettingError: a setting is out of range.
         ModelError: the model has no class layer.
+        UnsupportedError: the method needs gradients, and the model gives none.
         DataError: no image could be read, or too few for a shared attack.
         FileError: the folder cannot be written to.
 
@@ -166,7 +168,7 @@ def attack(  # noqa: PLR0913 - its settings are keywords
         (torch.Size([1, 3, 224, 224]), [True])
     """
     method = Attack.of(method)
-    method.require(model)
+    model = with_known_gradients(model, [method])
     model, aimed = under_attack(model, target)
     session = Session.of(session, device=model.device, seed=seed)
     found = read_subjects(model, images, session, batch_size=batch_size, limit=limit)

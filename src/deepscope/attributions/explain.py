@@ -15,11 +15,12 @@ from deepscope.attributions.contrast import Contrast
 from deepscope.attributions.naming import as_method
 from deepscope.attributions.of_photos import OfPhotos
 from deepscope.attributions.targets import Question, Target, require_some
-from deepscope.errors import SettingError, UnsupportedError
+from deepscope.errors import SettingError, UnsupportedError, out_of_memory
 from deepscope.inputs import Images, Photos, stream_photos
 from deepscope.models import VisionModel
 from deepscope.models.attention import attended
 from deepscope.models.capabilities import SCORES, require
+from deepscope.models.known_gradients import with_known_gradients
 from deepscope.models.prediction import served
 from deepscope.session import Session
 
@@ -207,7 +208,8 @@ def attribute(
         batch_size: images on the model's device at a time.
 
     Raises:
-        UnsupportedError: the maps are to be of a difference, and the method does not depend on the class.
+        UnsupportedError: the maps are to be of a difference, and the method does not depend on the class; or the method
+            needs gradients, and the network gives none.
     """
     rng = rng or torch.Generator().manual_seed(0)
     if versus is not None:
@@ -230,12 +232,19 @@ def attribute(
                 for ((one, other), _), part in zip(runs, parts)
             ]
         )
-    return torch.cat(
-        [
+    begun = rng.get_state()
+    try:
+        maps = [
             method(model, part.to(model.device), classes.to(model.device), rng=rng).cpu()
             for part, classes in zip(pixels.split(batch_size), target.split(batch_size))
         ]
-    )
+    except RuntimeError as error:  # perhaps because there are no gradients: looking first would slow every map
+        known = model if out_of_memory(error) else with_known_gradients(model, [method])
+        if known is model:
+            raise
+        rng.set_state(begun)
+        return attribute(method, known, pixels, target, rng=rng, batch_size=batch_size)
+    return torch.cat(maps)
 
 
 def require_contrast(method: Attribution) -> None:

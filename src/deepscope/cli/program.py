@@ -9,7 +9,6 @@ import shlex
 import signal
 import sys
 import threading
-from _thread import interrupt_main
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from cyclopts import App, CycloptsError, Parameter
 from deepscope.cli import outline, stops_at_once
 from deepscope.cli.usage import mistaken, parsed, refusal, spelled
 from deepscope.errors import DeepscopeError, PartFailed, out_of_memory
+from deepscope.interrupts import interrupt_again
 from deepscope.names import one_line
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130  # what shells expect of a program that ctrl-C stopped
 _TERMINATED = 143  # and of one that SIGTERM stopped: job schedulers and containers send it
-_LATER = 0.02
-"""Seconds after which an ignored ctrl-C is delivered again."""
 _terminated = threading.Event()
 """Set by SIGTERM."""
 _HELP = frozenset({"--help", "-h", "--version"})
@@ -46,20 +44,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _terminate(*_: object) -> None:
     _terminated.set()
     raise KeyboardInterrupt  # the command stops as after ctrl-C
-
-
-def interrupt_again(ignored: sys.UnraisableHookArgs) -> None:
-    """Deliver ctrl-C again where Python ignored it; an unraisable hook.
-
-    Python runs the handler of a signal between two instructions. After a collection of garbage or a long operation, the
-    next one is often that of a weak reference's callback or a destructor, and whatever is raised there is ignored.
-    """
-    if issubclass(ignored.exc_type, KeyboardInterrupt):
-        later = threading.Timer(_LATER, interrupt_main)  # not now: here, too, an exception would be ignored
-        later.daemon = True
-        later.start()
-    else:
-        sys.__unraisablehook__(ignored)
 
 
 def run(arguments: Sequence[str]) -> int:

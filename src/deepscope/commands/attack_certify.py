@@ -29,7 +29,7 @@ class AttackCertify(Command):
         sigma: standard deviation of the noise, pixels in [0, 1].
         samples: noisy copies per image that certify its class.
         first: noisy copies per image that choose the class before.
-        alpha: probability that a certificate is wrong, at most.
+        alpha: largest probability that a certificate is wrong.
         radii: L2 radii of the attack, pixels in [0, 1].
         steps: gradient steps of the attack.
         model: the network that votes.

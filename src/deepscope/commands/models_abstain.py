@@ -28,7 +28,7 @@ class ModelsAbstain(Command):
         data: a folder of images that the model was not trained on, with a folder per class or with `test/`.
         model: the classifier.
         accuracy: wanted on the images that are answered.
-        error: probability that the guarantee is wrong, at most.
+        error: largest probability that the guarantee is wrong.
         limit: most images to use, drawn at random; by default all.
     """
 

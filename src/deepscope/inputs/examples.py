@@ -62,8 +62,13 @@ class Examples:
         return len(self.labels)
 
     @classmethod
-    def of(cls, data: Data, session: Session) -> Examples:
+    def of(cls, data: Data, session: Session, *, skip_empty: bool = False) -> Examples:
         """The examples that a caller named, in any form.
+
+        Args:
+            data: see `Data`.
+            session: its home is where datasets are.
+            skip_empty: leave out class folders without an image, see `ClassFolders.read`; `skipped` lists them.
 
         Raises:
             DataError: there is no such data, it has no labels, or too few classes or images.
@@ -71,7 +76,7 @@ class Examples:
         if isinstance(data, Examples):
             return data
         if isinstance(data, (str, Path)):
-            data = load_dataset(data, session, ClassFolders)
+            data = load_dataset(data, session, ClassFolders, skip_empty=skip_empty)
         if isinstance(data, ClassFolders):
             return cls.in_folders(data)
         return cls.of_images(data)

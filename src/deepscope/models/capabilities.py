@@ -26,6 +26,9 @@ GRADIENTS_OF_LAYERS: Needs = frozenset({"gradients", "activations"})
 RGB: Needs = frozenset({"rgb"})
 """Of what makes or changes pictures: images of other channels are no pictures."""
 
+NOT_DIFFERENTIABLE = "its output does not depend differentiably on the pixels"
+"""The reason where a model has no gradients although PyTorch runs it."""
+
 _WORDS: dict[Need, str] = {
     "rgb": "RGB or grey images",
     "probabilities": "a class layer",

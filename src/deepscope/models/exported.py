@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from deepscope.errors import DeepscopeError, FileError, ModelError
 from deepscope.files import sha256
 from deepscope.models import architectures, endless, export_archive, script_archive
-from deepscope.models.capabilities import Capabilities
+from deepscope.models.capabilities import NOT_DIFFERENTIABLE, Capabilities
 from deepscope.models.company import MIXES, independent, unlike
 from deepscope.models.options import ModelOptions
 from deepscope.models.origin import Origin
@@ -72,10 +72,13 @@ class Exported(ModelSource):
             model = wrap(network, preprocessing=preprocessing, name=path.stem)
         except DeepscopeError as error:
             raise ModelError(f"{path}: {error}", model=name) from None
-        reason = "a TorchScript program shows no layers" if kind == "script" else ""
+        reason = "a TorchScript program does not expose its layers" if kind == "script" else ""
         if not reason and batch != _ANY:
             reason = f"the program runs on {batch} image{'s' if batch > 1 else ''} at a time"
-        capable = Capabilities(_has_gradients(network, preprocessing), not reason, input_size=size, reason=reason)
+        layers, gradients = not reason, _has_gradients(network, preprocessing)
+        if not gradients:
+            reason = f"{reason}, and {NOT_DIFFERENTIABLE}" if reason else NOT_DIFFERENTIABLE
+        capable = Capabilities(gradients, layers, input_size=size, reason=reason)
         origin = Origin(f"{path.name}, a program", sha256(path), preprocessing=source, classes="numbers: it names none")
         return replace(model, capabilities=capable, origin=origin)
 

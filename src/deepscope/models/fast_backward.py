@@ -66,7 +66,7 @@ class FastBackward:
         more than rounding, nothing is prepared.
         """
         fast = cls.on(pixels.device)
-        if not fast.enabled or _transformed():
+        if not (fast.enabled and model.capabilities.gradients) or _transformed():
             return fast
         with torch.inference_mode(False), torch.enable_grad():
             leaf = pixels[:1].clone(memory_format=torch.channels_last).requires_grad_()

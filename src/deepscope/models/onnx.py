@@ -85,7 +85,7 @@ def _described(name: str, file: OnnxFile, network: OnnxNetwork, session: Session
             gradients=gradients,
             activations=False,
             input_size=file.size,
-            reason="an ONNX file shows no layers" if gradients else "ONNX Runtime computes scores alone",
+            reason="an ONNX file does not expose its layers" if gradients else "ONNX Runtime computes scores alone",
         ),
         head=_head(file, categories) if own else Head(),
     )

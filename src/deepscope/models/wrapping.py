@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from deepscope.errors import ModelError, SettingError
 from deepscope.models import timm_labels
 from deepscope.models.architectures import of_timm
-from deepscope.models.capabilities import Capabilities
+from deepscope.models.capabilities import NOT_DIFFERENTIABLE, Capabilities
 from deepscope.models.heads import BINARY, Thresholds, head_of
 from deepscope.models.origin import Origin
 from deepscope.models.preprocessing import Preprocessing
@@ -105,7 +105,8 @@ def wrap(
         count = len(preprocessing.mean)
         preprocessing = replace(preprocessing, mean=(0.0,) * count, std=(1.0,) * count)  # it takes pixels
         network = PixelFunction(network, gradients=_differentiable(network, preprocessing))
-        capabilities = Capabilities(gradients=network.gradients, activations=False, reason="it is a function")
+        reason = "it is a function" if network.gradients else f"it is a function, and {NOT_DIFFERENTIABLE}"
+        capabilities = Capabilities(gradients=network.gradients, activations=False, reason=reason)
         # nothing tells two functions apart, so what is cached of one is never used for another
         origin = Origin("a Python function", secrets.token_hex(32))
     if head == "features" or (categories is None and timm_labels.is_embedding(network)):

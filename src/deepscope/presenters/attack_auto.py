@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from deepscope.attacks import WorstCase
+from deepscope.attacks import Square, WorstCase
 from deepscope.attacks.workflow import FOLDER
-from deepscope.presenters.attacked import as_picture, difference, origin_of
+from deepscope.presenters.attacked import as_picture, difference, instead_of_gradients, origin_of
 from deepscope.presenters.shown import skipped_blocks
 from deepscope.render import presents
 from deepscope.results import Column, GridCell, ImageGrid, Note, Result, Table
@@ -32,6 +32,7 @@ def present(found: WorstCase) -> Result:
         blocks=(
             Note(_said(found), "Worst case", "verdict"),
             *_warning(found),
+            *instead_of_gradients(found.model, Square.name),
             _table(found),
             *_figure(found),
             *skipped_blocks(found.skipped),
@@ -48,9 +49,10 @@ def _radius(found: WorstCase) -> str:
 
 def _said(found: WorstCase) -> str:
     total = len(found) + len(found.misclassified) + found.subjects.at_target
+    over = f"{len(found.stages)} attack{'s' * (len(found.stages) != 1)}"
     return (
         f"Changes of at most {_radius(found)} {_UNITS[found.norm]} reduce the accuracy on {total} images from "
-        f"{found.clean} to {found.robust}, in the worst case over {len(found.stages)} attacks."
+        f"{found.clean} to {found.robust}, in the worst case over {over}."
     )
 
 
@@ -72,7 +74,7 @@ def _table(found: WorstCase) -> Table:
         Column("accuracy after", ".3f"),
         Column("queries", ".0f"),
         Column("gradients", ".0f"),
-        Column("gradients vanish", "d"),
+        Column("uninformative", "d"),
     )
     total = len(found) + len(found.misclassified) + found.subjects.at_target
     rows, left = [], len(found) + found.subjects.at_target
@@ -85,7 +87,8 @@ def _table(found: WorstCase) -> Table:
         tuple(rows),
         title="What each attack added",
         caption="Each stage attacks the images that withstood those before it; an image counts as misled only where "
-        "the saved 8-bit image is. Queries and gradients: mean per tried image.",
+        "the saved 8-bit image is. Queries and gradients: mean per tried image. Uninformative: images whose gradients "
+        "vanish or whose scores never change, for which the attack fails whether or not the network is robust.",
     )
 
 

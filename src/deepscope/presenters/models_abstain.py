@@ -43,7 +43,7 @@ def _said(found: Abstention) -> str:
     if not chosen.found:
         return (
             f"No threshold guarantees an accuracy of {found.accuracy:g}: {count} images are too few, or the most "
-            "confident predictions are wrong too often. Give more images, or want less."
+            "confident predictions are wrong too often. Give more images, or ask for a lower accuracy."
         )
     return (
         f"Answer where the confidence is at least {chosen.confidence:.4g}. For new images of the same kind, the "

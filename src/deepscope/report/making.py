@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from multiprocessing.connection import Connection, wait
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 import torch
 from typing_extensions import Self
@@ -17,7 +17,7 @@ from deepscope.command import Budget, Section
 from deepscope.devices import processes
 from deepscope.kept import workspace
 from deepscope.report.keeping import Outcome, Shelf, failed
-from deepscope.report.process import Helper, Made
+from deepscope.report.process import Helper, Made, Ready, Remark
 from deepscope.session import Advance, Session
 from deepscope.studies import Study
 
@@ -104,14 +104,24 @@ class InTurn:
         return self._shelf.get(section, part=part)
 
 
+class _Busy(NamedTuple):
+    """A process, the section that it makes, and since when."""
+
+    helper: Helper
+    section: Section
+    part: str
+    since: float
+
+
 class AtOnce:
     """Makes several sections at once, each in a process of its own that then takes the next.
 
-    A process that dies, because memory ran out or a library crashed, costs its section only.
+    A process that dies, because memory ran out or a library crashed, costs its section only. Where none can be started,
+    this process makes the sections.
 
     Args:
         shelf: that they are stored on.
-        size: number of processes, which divide PyTorch's threads.
+        size: number of processes, which divide PyTorch's threads; 1 from when one could not be started.
         minutes: that each section is expected to take, by name: one bar shows the progress of all.
     """
 
@@ -122,7 +132,9 @@ class AtOnce:
         self._advance: Advance | None = None
         self._threads = max(1, torch.get_num_threads() // size)
         self._idle: list[Helper] = []
-        self._busy: dict[Connection, tuple[Helper, Section, float]] = {}
+        self._busy: dict[Connection, _Busy] = {}
+        self._here: tuple[Section, str] | None = None
+        self._refused = False
         self._over = self._shown = 0.0
 
     def __enter__(self) -> Self:
@@ -133,46 +145,80 @@ class AtOnce:
 
     def __exit__(self, *_: object) -> None:
         self._closing.close()
-        helpers = [*self._idle, *(one for one, *_ in self._busy.values())]
+        helpers = [*self._idle, *(one.helper for one in self._busy.values())]
         for one in helpers:
             one.end()
         for one in helpers:
             one.stop()
 
     def start(self, section: Section, part: str) -> None:
-        """Give the section to a process."""
+        """Give the section to a process; remember it where none can be started, and `finished` makes it."""
         while self._idle and not self._idle[-1].take(section, part):
             self._idle.pop().stop()
-        if self._idle:
-            one = self._idle.pop()
+        one = self._idle.pop() if self._idle else self._another(section, part)
+        if one is None:
+            self._here = section, part
         else:
-            one = Helper(self._shelf, self._threads)
-            one.take(section, part)  # where it died already, `finished` says so
-        self._busy[one.pipe] = one, section, time.monotonic()
+            self._busy[one.pipe] = _Busy(one, section, part, time.monotonic())
         self._show()
 
     def finished(self) -> Outcome:
         """The first outcome that arrives."""
-        while True:
+        while self._here is None:
             while not (ready := wait(list(self._busy), _GLANCE)):
                 self._show()
-            pipe = cast(Connection, ready[0])
-            one, section, _ = self._busy[pipe]
+            busy = self._busy[cast(Connection, ready[0])]
             try:
-                told = pipe.recv()
+                told = busy.helper.pipe.recv()
             except (EOFError, OSError):
-                outcome = failed(section, one.obituary())
-                break
+                return self._after_the_end(busy)
             if isinstance(told, Made):
-                outcome = told.outcome
                 self._shelf.session.said.update(told.said)
                 self._shelf.session.engines.update(told.engines)
-                self._idle.append(one)
-                break
-            if sys.stderr is not None:  # closed
+                self._idle.append(busy.helper)
+                return self._done(busy, told.outcome)
+            if isinstance(told, Ready):
+                busy.helper.ready = True
+            elif isinstance(told, Remark):
+                self._shelf.session.note_once(told.topic, told.text)
+            elif sys.stderr is not None:  # closed
                 sys.stderr.write(told)
-        del self._busy[pipe]
-        self._over += self._seconds(section)
+        (section, part), self._here = self._here, None
+        return self._shelf.get(section, part=part)
+
+    def _another(self, section: Section, part: str) -> Helper | None:
+        """A new process that has the section; None where none can be started."""
+        if self._refused:
+            return None
+        try:
+            one = Helper(self._shelf, self._threads)
+        except OSError as error:
+            self._give_up(error.strerror or str(error))
+            return None
+        one.take(section, part)  # where it died already, `finished` finds out
+        return one
+
+    def _after_the_end(self, busy: _Busy) -> Outcome:
+        """The outcome of a section whose process ended: made here, where it had not come as far as the section."""
+        ended = busy.helper.ended()
+        if busy.helper.ready:
+            return self._done(busy, failed(busy.section, f"its process {ended}"))
+        busy.helper.stop()
+        self._give_up(f"it {ended}")
+        return self._done(busy, self._shelf.get(busy.section, part=busy.part))
+
+    def _give_up(self, why: str) -> None:
+        """Start no more processes: one section at a time, each with a bar of its own, in a process that there is."""
+        if not self._refused:
+            self._refused, self.size = True, 1
+            self._closing.close()
+            self._advance = None
+            text = f"no other process can be started ({why}): this one makes the sections, one at a time"
+            self._shelf.session.note(text)
+
+    def _done(self, busy: _Busy, outcome: Outcome) -> Outcome:
+        del self._busy[busy.helper.pipe]
+        self._over += self._seconds(busy.section)
         self._show()
         return outcome
 
@@ -181,9 +227,10 @@ class AtOnce:
 
     def _show(self) -> None:
         """As much as time has passed is done of a section that runs, and no more than was expected of it."""
-        assert self._advance is not None
+        if self._advance is None:
+            return
         now = time.monotonic()
-        done = self._over + sum(min(self._seconds(section), now - began) for _, section, began in self._busy.values())
-        names = ", ".join(section.name for _, section, _ in self._busy.values())
+        done = self._over + sum(min(self._seconds(one.section), now - one.since) for one in self._busy.values())
+        names = ", ".join(one.section.name for one in self._busy.values())
         self._advance(done - self._shown, f"{names}: seconds of work" if names else None)
         self._shown = done

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from types import ModuleType
 
@@ -18,12 +18,12 @@ import torch
 
 from deepscope.command import Section
 from deepscope.devices import reuse_freed_memory
+from deepscope.interrupts import interrupt_again
 from deepscope.report.keeping import Outcome, Shelf
+from deepscope.session import Session
 
 _PATIENCE = 5
 """Seconds for which a stopped process may clean up."""
-_LATER = 0.02
-"""Seconds after which a process is told again to stop."""
 _STOPPED = 128
 """Shells add the number of the signal that stopped a program."""
 _KILLED = 9
@@ -39,22 +39,46 @@ class Made:
     engines: set[str]
 
 
+@dataclass(frozen=True)
+class Remark:
+    """A note that is given once: another process may have the same one at the same time."""
+
+    topic: str
+    text: str
+
+
+class Ready:
+    """What a process says when it has loaded its libraries: if it ends later, a section was the cause."""
+
+
 class Helper:
     """A process that makes sections, one after the other, and this end of the pipe to it.
 
     Args:
         shelf: that they are stored on.
         threads: of PyTorch.
+
+    Attributes:
+        ready: whether it has said so; the caller sets it.
+
+    Raises:
+        OSError: the system starts no more processes, or has no files left for the pipe.
     """
 
     def __init__(self, shelf: Shelf, threads: int) -> None:
+        self.ready = False
         spawning = multiprocessing.get_context("spawn")
         self.pipe, far = spawning.Pipe()
         self._said = shelf.session.said
         self._process = spawning.Process(target=_work, args=(far, shelf, threads), daemon=True)
-        with _apart():
-            self._process.start()
-        far.close()  # so that the pipe ends with the process
+        try:
+            with _apart():
+                self._process.start()
+        except OSError:
+            self.pipe.close()
+            raise
+        finally:
+            far.close()  # so that the pipe ends with the process
 
     def take(self, section: Section, part: str) -> bool:
         """Give it a section; False where it has died."""
@@ -64,12 +88,12 @@ class Helper:
             return False
         return True
 
-    def obituary(self) -> str:
-        """Why a process ended that should not have."""
+    def ended(self) -> str:
+        """How a process ended that should not have, as a predicate."""
         self._process.join()
         code = self._process.exitcode or 0
         how = f"by signal {-code}" if code < 0 else f"with status {code}"
-        return f"its process ended {how}" + ": the memory may not be enough" * (code == -_KILLED)
+        return f"ended {how}" + ": it may have run out of memory" * (code == -_KILLED)
 
     def end(self) -> None:
         """Tell it to stop."""
@@ -135,23 +159,38 @@ class _Lines(io.TextIOBase):
                 self._pipe.send(lines + end)
         return len(text)
 
-    def send(self, made: Made) -> None:
-        """Send what was made."""
+    def send(self, message: Ready | Remark | Made) -> None:
+        """Send something that is not text."""
         with self._lock:
-            self._pipe.send(made)
+            self._pipe.send(message)
+
+
+@dataclass(frozen=True)
+class _Remarking(Session):
+    """The session of a process that leaves it to the report to give each note once."""
+
+    lines: _Lines = field(kw_only=True, repr=False, compare=False)
+
+    def note_once(self, topic: str, text: str) -> None:
+        """Send it."""
+        if not self.quiet and topic not in self.said:
+            self.said.add(topic)
+            self.lines.send(Remark(topic, text))
 
 
 def _work(pipe: Connection, shelf: Shelf, threads: int) -> None:
     """Make the sections that arrive, until the pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C reaches all processes of a terminal; the first one stops us
     signal.signal(signal.SIGTERM, _leave)
-    sys.unraisablehook = _leave_again
+    sys.unraisablehook = interrupt_again
     threading.Thread(target=_end_with_parent, daemon=True).start()
     sys.stdout = sys.stderr = lines = _Lines(pipe)
     torch.set_num_threads(threads)
     reuse_freed_memory()
-    session = shelf.session
+    session = _Remarking(**vars(shelf.session), lines=lines)
+    shelf = replace(shelf, session=session)
     try:
+        lines.send(Ready())
         while True:
             section, part, said = pipe.recv()
             session.said.update(said)
@@ -164,16 +203,6 @@ def _work(pipe: Connection, shelf: Shelf, threads: int) -> None:
 
 def _leave(*_: object) -> None:
     raise KeyboardInterrupt  # what can resume keeps what it has, and no temporary file is left
-
-
-def _leave_again(ignored: sys.UnraisableHookArgs) -> None:
-    """The same where Python ignored it, as in a destructor; an unraisable hook."""
-    if issubclass(ignored.exc_type, KeyboardInterrupt):
-        later = threading.Timer(_LATER, os.kill, (os.getpid(), signal.SIGTERM))  # now, it would be ignored again
-        later.daemon = True
-        later.start()
-    else:
-        sys.__unraisablehook__(ignored)
 
 
 def _end_with_parent() -> None:

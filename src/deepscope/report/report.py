@@ -48,8 +48,8 @@ class Report(Command):
             separated by semicolons, or a column of 0 and 1 per label; by default `labels.csv` in the data's folder.
         budget: "quick" takes minutes, "full" as long as the full data needs; by default full for the studies where
             DEEPSCOPE_HOME has data, and quick otherwise.
-        chapters: only the chapters whose numbers begin like this ("1", "2.1").
-        studies: only the studies or checks of these names.
+        chapters: only chapters whose number starts with one of these ("1", "2.1").
+        studies: only the studies or checks with these names.
         require: bounds on figures of the audit, such as "accuracy>=0.9" or "leaks<=0": a check's name stands for the
             figure that its section shows first, CHECK/METRIC for any other. If one is missed, the exit status is 1.
         requirements: a TOML file with such bounds: in the table [require], and in [recommend] those that only warn.

@@ -51,11 +51,11 @@ class Clock:
 
     Args:
         waiting: sections to run, and the minutes that each is expected to take.
-        at_once: sections that run at the same time.
+        at_once: sections that run at the same time; it may change.
     """
 
     def __init__(self, waiting: dict[str, float], at_once: int = 1) -> None:
-        self._minutes, self._at_once = dict(waiting), at_once
+        self._minutes, self.at_once = dict(waiting), at_once
         self._started: dict[str, float] = {}
         self._planned = 0.0
         self._began = time.monotonic()
@@ -78,8 +78,8 @@ class Clock:
         """Minutes."""
         expected, now = self._minutes, self.minutes
         begun = sum(min(expected.get(name, 0.0), now - since) for name, since in self._started.items())
-        pace = (now + _TRUST) / ((self._planned + begun) / self._at_once + _TRUST)
-        return (sum(expected.values()) - begun) / self._at_once * pace
+        pace = (now + _TRUST) / ((self._planned + begun) / self.at_once + _TRUST)
+        return (sum(expected.values()) - begun) / self.at_once * pace
 
 
 def expected(chosen: Sequence[Section], shelf: Shelf, budget: Budget, pace: Pace | None = None) -> dict[str, float]:
@@ -134,6 +134,7 @@ def run(chosen: Sequence[Section], shelf: Shelf, budget: Budget, pace: Pace | No
                 if not all(shelf.has(section) for section in running):  # a kept one is read in a moment
                     yield state()
                 outcome = making.finished()
+                clock.at_once = making.size
                 running.remove(outcome.section)
                 finished[outcome.section.name] = outcome
                 clock.done(outcome.section)

@@ -59,7 +59,7 @@ def threshold(confidence: Tensor, right: Tensor, accuracy: float, *, error: floa
         confidence: (N,) of images that were not trained on.
         right: (N,) bool, whether each prediction is correct.
         accuracy: that is wanted on the images that are answered.
-        error: probability that the guarantee is wrong, at most.
+        error: largest probability that the guarantee is wrong.
     """
     ascending, order = confidence.sort()
     hits, count = right[order], len(confidence)
@@ -78,7 +78,7 @@ class Abstention(Presented):
     Attributes:
         model: the classifier.
         accuracy: that is wanted on the images that are answered.
-        error: probability that the guarantee is wrong, at most.
+        error: largest probability that the guarantee is wrong.
         threshold: the confidence that a prediction needs.
         halves: the images.
         saved: the folder or file of the model with its threshold; None before `save_model`.
@@ -170,7 +170,7 @@ def abstain(
         model: any classifier of one class per image.
         data: labelled images that it was not trained on, see `Data`; of data with a split the test images.
         accuracy: that is wanted on the images that are answered.
-        error: probability that the guarantee is wrong, at most.
+        error: largest probability that the guarantee is wrong.
         limit: most images to use, drawn at random.
         seed: of the draw.
         session: device, cache and progress; its own seed counts where it is given.

@@ -204,6 +204,8 @@ def calibration_of(model: VisionModel, halves: Halves) -> Calibration:
 def read_halves(model: VisionModel, data: Data, session: Session, stream: str, *, limit: int | None = None) -> Halves:
     """Classify the held-out images of the data, half of which, drawn at random, are to choose something.
 
+    A class folder without images is left out, as in an audit, and listed in `skipped`.
+
     Raises:
         UnsupportedError, DataError: see `calibrate`.
     """
@@ -211,7 +213,7 @@ def read_halves(model: VisionModel, data: Data, session: Session, stream: str, *
     require_one_class(model, stream)
     if model.head.thresholds:
         raise UnsupportedError(f"{stream} is for models without a threshold of their own", what=stream)
-    examples, strange = _known(model, Examples.of(data, session).held_out)
+    examples, strange = _known(model, Examples.of(data, session, skip_empty=True).held_out)
     given = examples.given
     parts = [photos.keeping(0) for photos in stream_photos(model, given, session, limit=limit, text="classifying")]
     photos = Photos.joined(parts)

@@ -14,6 +14,7 @@ from deepscope.errors import DataError, DeepscopeError, SettingError
 from deepscope.inputs import Images, nothing_readable, read
 from deepscope.models import VisionModel
 from deepscope.models.capabilities import GRADIENTS, GRADIENTS_OF_LAYERS, RGB, require
+from deepscope.models.known_gradients import with_known_gradients
 from deepscope.render import Presented
 from deepscope.session import Session
 from deepscope.visualization.climb import suited
@@ -150,7 +151,11 @@ def visualize(  # noqa: PLR0913 - its settings are keywords
     for name, value in (("seeds", seeds), ("batch_size", batch_size)):
         if value < 1:
             raise SettingError(name, "must be at least 1", got=value)
-    require(model, "visualize", RGB | (GRADIENTS_OF_LAYERS if isinstance(targets, Layer) else GRADIENTS))
+    of_layer = isinstance(targets, Layer)
+    require(model, "visualize", RGB | (GRADIENTS_OF_LAYERS if of_layer else GRADIENTS))
+    if not of_layer:
+        model = with_known_gradients(model)
+        require(model, "visualize", GRADIENTS)
     session = Session.of(session, device=model.device, seed=seed)
     recipe = suited(preset(recipe, session) if isinstance(recipe, str) else recipe, model)
     objective, labels = _objective(model, targets, recipe, seeds)
