@@ -91,6 +91,16 @@ def test_random_numbers_are_those_of_the_publication() -> None:
     half = Transform.drawn(20_000, 32, 0.5, rng(), cutout=True)
     assert float((half.brightness != 0).float().mean()) == pytest.approx(0.5, abs=0.02)
     assert float((half.cutout[:, 0] < 32).float().mean()) == pytest.approx(0.5, abs=0.02)
+    # each on its own, as ADA was published: where they came together, half of the images would stay as they are
+    changed = (
+        half.brightness != 0,
+        half.saturation != 1,
+        half.contrast != 1,
+        half.shift.any(1),
+        half.cutout[:, 0] < 32,
+    )
+    unchanged = torch.stack(changed).any(0).logical_not()
+    assert float(unchanged.float().mean()) == pytest.approx(0.5**5, abs=0.01)
 
 
 def update(loss: Tensor, optimiser: Optimizer) -> None:

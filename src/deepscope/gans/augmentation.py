@@ -54,7 +54,10 @@ class Transform:
     def drawn(
         cls, count: int, side: int, probability: float, rng: torch.Generator, *, cutout: bool = False
     ) -> Transform:
-        """Colour, translation and cutout as in DiffAugment (Zhao et al. 2020), each with a probability per image."""
+        """Those of DiffAugment (Zhao et al. 2020), each with a probability per image of its own.
+
+        The fewer images stay as they are, the less a discriminator that knows these by heart gains from them.
+        """
 
         def applied() -> Tensor:
             return torch.rand(count, generator=rng) < probability
@@ -62,15 +65,15 @@ class Transform:
         def uniform(low: float, high: float) -> Tensor:
             return low + (high - low) * torch.rand(count, generator=rng)
 
-        colour, moved, cut = applied(), applied(), applied()
+        brightened, saturated, contrasted, moved, cut = (applied() for _ in range(5))
         most, hole = round(side * _SHIFT), round(side * _CUTOUT)
         shift = torch.randint(-most, most + 1, (count, 2), generator=rng)
         # The square's centre is anywhere in the image, so a corner may be all that is cut.
         corner = torch.randint(0, side + 1 - hole % 2, (count, 2), generator=rng) - hole // 2
         return cls(
-            torch.where(colour, uniform(-0.5, 0.5), 0),
-            torch.where(colour, uniform(0, 2), 1),
-            torch.where(colour, uniform(0.5, 1.5), 1),
+            torch.where(brightened, uniform(-0.5, 0.5), 0),
+            torch.where(saturated, uniform(0, 2), 1),
+            torch.where(contrasted, uniform(0.5, 1.5), 1),
             torch.where(moved[:, None], shift, 0),
             torch.where(cut[:, None] & cutout, corner, side),
         )
