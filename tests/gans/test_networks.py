@@ -45,7 +45,7 @@ def test_labels_are_planes_behind_the_first_features(normalisation: str) -> None
     architecture = Architecture(side=16, width=4, normalisation=normalisation)  # type: ignore[arg-type]
     network = Discriminator(architecture, 1, 3).double()
     with torch.no_grad():
-        for parameter in network.parameters():  # biases start at 0
+        for parameter in network.parameters():  # the bias starts at 0
             parameter.normal_()
     images, labels = torch.randn(5, 1, 16, 16, dtype=torch.float64), torch.tensor([0, 2, 1, 2, 2])
     features = network.first(images)

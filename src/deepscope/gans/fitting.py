@@ -164,8 +164,8 @@ def train_gan(  # noqa: PLR0913 - its settings are keywords
         "data": pictures.name,
         "images": len(pictures.train),
     }
-    if architecture.normalisation in UNSHIFTED:  # checkpoints of discriminators without biases say nothing of them
-        settings["biases"] = True
+    if architecture.normalisation in UNSHIFTED:  # checkpoints of discriminators without a bias say nothing of it
+        settings["bias"] = True
     steps = recipe.epochs * batches.steps
     history = fit(
         step,

@@ -21,10 +21,10 @@ _SIDE, _STRIDE, _PADDING = 4, 2, 1
 """Of DCGAN's convolutions: to half the side, or to twice."""
 
 UNSHIFTED = ("spectral", "none")
-"""Normalisations of the discriminator that shift nothing, so that its layers need biases.
+"""Normalisations of the discriminator that shift nothing, so that its logit needs a bias.
 
 Without either, half the contrast halves every logit: an image that looks generated comes nearer to real with each loss
-of contrast, and the generator's images fade to grey.
+of contrast, and the generator's images fade to grey. Biases in its convolutions slow short trainings down.
 """
 
 
@@ -81,16 +81,14 @@ class Discriminator(nn.Module):
         self.packing = architecture.packing
         self.concatenated = classes if architecture.label_in_discriminator == "concatenated" else 0
         kind = architecture.normalisation
-        biased = kind in UNSHIFTED
-        self.first = nn.Sequential(_down(channels * self.packing, width, biased), nn.LeakyReLU(_LEAK))
+        self.first = nn.Sequential(_down(channels * self.packing, width), nn.LeakyReLU(_LEAK))
         self.layers = nn.Sequential()
         for stage in range(architecture.stages - 1):
             before, after = width << stage, width << (stage + 1)
             more = self.concatenated if stage == 0 else 0
-            down = _down(before + more, after, biased)
-            self.layers.extend([down, _norm(kind, after), nn.LeakyReLU(_LEAK, inplace=True)])
+            self.layers.extend([_down(before + more, after), _norm(kind, after), nn.LeakyReLU(_LEAK, inplace=True)])
         features = (width << (architecture.stages - 1)) * _START**2
-        self.head = nn.Linear(features, 1, bias=biased)
+        self.head = nn.Linear(features, 1, bias=kind in UNSHIFTED)
         projected = architecture.label_in_discriminator == "projected"
         self.by_class = nn.Linear(features, classes, bias=False) if classes and projected else None
         _initialise(self)
@@ -108,7 +106,7 @@ class Discriminator(nn.Module):
         if self.concatenated:
             second, layers = layers[0], layers[1:]
             assert isinstance(second, nn.Conv2d)
-            x = _with_planes(second, x, functional.one_hot(labels, self.concatenated))
+            x = _with_planes(second.weight, x, functional.one_hot(labels, self.concatenated))
         features = layers(x).permute(0, 2, 3, 1).flatten(1)  # as channels_last has them: no copy
         logits = self.head(features).squeeze(1)
         if self.by_class is not None:
@@ -116,9 +114,9 @@ class Discriminator(nn.Module):
         return logits.to(images.dtype)
 
 
-def _down(before: int, after: int, biased: bool) -> nn.Conv2d:
+def _down(before: int, after: int) -> nn.Conv2d:
     """(N, before, 2H, 2W) -> (N, after, H, W)."""
-    return nn.Conv2d(before, after, _SIDE, _STRIDE, _PADDING, bias=biased)
+    return nn.Conv2d(before, after, _SIDE, _STRIDE, _PADDING, bias=False)
 
 
 def _up(before: int, after: int) -> nn.ConvTranspose2d:
@@ -126,20 +124,18 @@ def _up(before: int, after: int) -> nn.ConvTranspose2d:
     return nn.ConvTranspose2d(before, after, _SIDE, _STRIDE, _PADDING, bias=False)
 
 
-def _with_planes(down: nn.Conv2d, x: Tensor, one_hot: Tensor) -> Tensor:
-    """`down` of x (N, C, H, W) with a constant plane for each of K classes joined to it, (N, K) their values.
+def _with_planes(weight: Tensor, x: Tensor, one_hot: Tensor) -> Tensor:
+    """The convolution of x (N, C, H, W) with a constant plane for each of K classes joined to it, (N, K) their values.
 
     What the planes add is the same for all images of a class, so it is computed once per class. This is exact, and
     saves a fifth of a training step: few processors are fast at convolutions of C + K channels.
     """
-    own, planes = down.weight.split([x.shape[1], one_hot.shape[1]], dim=1)
+    own, planes = weight.split([x.shape[1], one_hot.shape[1]], dim=1)
     classes = torch.eye(one_hot.shape[1], dtype=x.dtype, device=x.device)[:, :, None, None].expand(-1, -1, *x.shape[2:])
     added = functional.conv2d(classes, planes, None, _STRIDE, _PADDING).permute(0, 2, 3, 1)
     chosen = one_hot.to(added) @ added.flatten(1)
     own = own.contiguous(memory_format=torch.channels_last)
-    return functional.conv2d(x, own, down.bias, _STRIDE, _PADDING) + chosen.unflatten(1, added.shape[1:]).permute(
-        0, 3, 1, 2
-    )
+    return functional.conv2d(x, own, None, _STRIDE, _PADDING) + chosen.unflatten(1, added.shape[1:]).permute(0, 3, 1, 2)
 
 
 def _norm(kind: str, channels: int) -> nn.Module:
