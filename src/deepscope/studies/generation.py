@@ -13,6 +13,7 @@ from deepscope.gans import Architecture, Recipe, diagnose, r1_regularised
 from deepscope.render.text import amount, share
 from deepscope.results import Block, Result
 from deepscope.session import Session
+from deepscope.settings import Positive
 from deepscope.statistics import Estimate
 from deepscope.studies import generation_shown as shown
 from deepscope.studies.generation_runs import Arm, TrainedGANs, epochs_until
@@ -42,6 +43,7 @@ class Generation(GenerationStudy):
         width: channels of the generator's last hidden layer.
         discriminator_width: channels of the discriminator's first layer.
         clusters: number of clusters that replace classes in the arm without labels.
+        r1: weight of the R1 penalty at the start; short trainings of small networks start only with less.
     """
 
     title: ClassVar[str] = "Generation of MNIST's digits"
@@ -52,6 +54,7 @@ class Generation(GenerationStudy):
     width: int = 32
     discriminator_width: int = 32
     clusters: int = 50
+    r1: Positive = 10.0
 
     @classmethod
     def within(cls, budget: Budget) -> Generation:
@@ -59,7 +62,7 @@ class Generation(GenerationStudy):
         if budget == "full":
             return cls()
         few = cls(seeds=1, epochs=6, batch_size=16, images=2000, samples=1000)
-        return replace(few, width=8, discriminator_width=8, clusters=20)
+        return replace(few, width=8, discriminator_width=8, clusters=20, r1=2.0)
 
     @property
     def arms(self) -> list[Arm]:
@@ -69,6 +72,7 @@ class Generation(GenerationStudy):
             Architecture(width=self.width, discriminator_width=self.discriminator_width),
             Recipe(epochs=self.epochs, batch_size=self.batch_size),
         )
+        recipe = replace(recipe, r1=self.r1)
         return [
             Arm(_PLAIN, networks, recipe),
             Arm(_CONDITIONAL, networks, recipe, conditional=True),
