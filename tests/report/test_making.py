@@ -166,7 +166,7 @@ def test_where_no_process_can_be_started_the_report_makes_its_sections_itself(
     assert last.outcomes[2].failure == "RuntimeError: the disk caught <fire>"
     assert {noted(tmp_path, name)[0] for name in ("noted", "other")} == {os.getpid()}
     said = [line for line in capfd.readouterr().err.splitlines() if "process" in line]
-    assert said == [f"no other process can be started ({why}): this one makes the sections, one at a time"]
+    assert said == [f"no further process can be started ({why}): sections are made one at a time from here on"]
     assert not open_files.exists() or len(list(open_files.iterdir())) == before, "no end of a pipe stays open"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from deepscope.errors import out_of_memory
 from deepscope.models.capabilities import NOT_DIFFERENTIABLE, UsesModel
@@ -87,9 +88,9 @@ def _lost(model: VisionModel, inputs: Tensor) -> str:
     names: list[str] = []
 
     def passed(name: str, layer: nn.Module, given: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
-        if any(one.requires_grad for one in _tensors(output)):
+        if _with_gradient(output):
             names.clear()
-        elif not names and any(one.requires_grad for one in _tensors([*given, named])):
+        elif not names and _with_gradient([*given, named]):
             names.append(f"layer {name} ({type(layer).__name__})" if name else _ITSELF)
 
     with ExitStack() as hooks:
@@ -100,13 +101,6 @@ def _lost(model: VisionModel, inputs: Tensor) -> str:
     return next(iter(names), _ITSELF)
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """The tensors in what a layer takes or returns."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for one in value.values():
-            yield from _tensors(one)
-    elif isinstance(value, (list, tuple)):
-        for one in value:
-            yield from _tensors(one)
+def _with_gradient(value: Any) -> bool:
+    """Whether a tensor in what a layer takes or returns has a gradient."""
+    return any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in pytree.tree_leaves(value))

@@ -208,12 +208,12 @@ class AtOnce:
         return self._done(busy, self._shelf.get(busy.section, part=busy.part))
 
     def _give_up(self, why: str) -> None:
-        """Start no more processes: one section at a time, each with a bar of its own, in a process that there is."""
+        """Start no more processes. Each section that this one makes has a bar of its own."""
         if not self._refused:
             self._refused, self.size = True, 1
             self._closing.close()
             self._advance = None
-            text = f"no other process can be started ({why}): this one makes the sections, one at a time"
+            text = f"no further process can be started ({why}): sections are made one at a time from here on"
             self._shelf.session.note(text)
 
     def _done(self, busy: _Busy, outcome: Outcome) -> Outcome:

@@ -43,7 +43,7 @@ class Generation(GenerationStudy):
         width: channels of the generator's last hidden layer.
         discriminator_width: channels of the discriminator's first layer.
         clusters: number of clusters that replace classes in the arm without labels.
-        r1: weight of the R1 penalty at the start; short trainings of small networks start only with less.
+        r1: weight of the R1 penalty at the start; a short training of small networks needs a lower one.
     """
 
     title: ClassVar[str] = "Generation of MNIST's digits"
