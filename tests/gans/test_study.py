@@ -21,7 +21,7 @@ from deepscope.studies.generation_questions import GenerationQuestions
 from deepscope.studies.stacked_digits import StackedDigits
 from deepscope.studies.study import ANSWERS
 
-LONG = Generation(seeds=2, epochs=1, width=2, discriminator_width=2, clusters=3, samples=40)
+LONG = Generation(seeds=2, epochs=1, width=2, discriminator_width=2, clusters=3, clusters_per_class=2, samples=40)
 QUESTIONS = GenerationQuestions(seeds=2, epochs=1, width=2, images=None, samples=40, thorough=False)
 STACKED = StackedDigits(seeds=1, epochs=1, width=2, samples=40)
 
@@ -29,7 +29,7 @@ STACKED = StackedDigits(seeds=1, epochs=1, width=2, samples=40)
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = MnistExtract.load(Path())
-    rows = np.arange(0, 5000, 30)
+    rows = np.arange(0, 5000, 16)
     small = DigitSplit(
         *(Digits(part.images[r], part.labels[r]) for part, r in ((whole.train, rows), (whole.test, rows[:33])))
     )
@@ -54,8 +54,10 @@ def test_the_long_trainings_are_answered_and_a_second_run_only_reads(
 ) -> None:
     result = LONG.run(session)
     assert set(answers(result)) == set("24689b")
+    assert "into 2 clusters" in str(answers(result)["b"][-1])
     assert result.metrics["fidelity/conditional/low"] <= result.metrics["fidelity/conditional"]
     assert {"style/slant/conditional", "arithmetic/moved/conditional", "kl/clusters"} <= result.metrics.keys()
+    assert "classification-accuracy-score/conditional-clusters" in result.metrics
     assert "classification-accuracy-score/unconditional" not in result.metrics
 
     monkeypatch.setattr(generation_runs, "_figures", None)  # nothing is measured twice

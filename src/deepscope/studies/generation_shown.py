@@ -52,6 +52,10 @@ CAPTIONS = {
         "A generator with classes: one class per row, and one latent vector z per column, which fixes the "
         "style. Not selected."
     ),
+    "conditional-clusters": (
+        "A generator whose classes are divided into clusters: one class per row, each digit of one of the clusters of "
+        "its class, and one latent vector z per column. Not selected."
+    ),
     "clusters": "A generator whose classes are clusters that were found without labels. Not selected.",
     "y-absent-from-d": (
         "A discriminator that does not see the label teaches the generator nothing about it: rows are "
