@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from deepscope.errors import SettingError
 from deepscope.gans import (
     Architecture,
     Discriminator,
@@ -51,6 +52,12 @@ def test_losses_are_those_computed_by_hand(objective: Objective, discriminator: 
 
 def test_every_objective_has_a_hand_computed_loss() -> None:
     assert {type(objective) for objective, *_ in LOSSES} == set(Objective.concrete())
+
+
+@pytest.mark.parametrize("objective", [NonSaturating, Saturating])
+def test_real_images_keep_a_label_above_0(objective: type[NonSaturating]) -> None:
+    with pytest.raises(SettingError, match="smoothing .* out of range"):
+        objective(smoothing=1.5)
 
 
 def test_only_the_saturating_game_loses_its_gradient_to_a_sure_discriminator() -> None:
