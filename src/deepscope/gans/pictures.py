@@ -55,7 +55,7 @@ class Pictures:
         name: as it was given; "images" for images in memory.
         classes: empty where the images have none.
         train: to train on.
-        test: held out.
+        test: held out; those of class folders are in random order, so that any part of them has all classes.
         remarks: how the images were changed.
         held_out: how many training images replace the test images.
         stacked: whether each holds three digits in its colour channels.
@@ -143,7 +143,7 @@ def _load(data: Images, side: int, session: Session) -> Pictures:
     assert divided.test is not None
     train, remarks = _read(divided.train.paths, divided.train.labels, side)
     test, _ = _read(divided.test.paths, divided.test.labels, side)
-    return _grey(Pictures(name, found.classes, train, test, remarks))
+    return _grey(Pictures(name, found.classes, train, _shuffled(test), remarks))
 
 
 def _given(data: Images, side: int) -> Pictures:
@@ -159,11 +159,15 @@ def _given(data: Images, side: int) -> Pictures:
     train, test = stratified(numbers, list(map(str, classes)), _HELD_OUT, rng=_drawn("test"))
     parts = [_read([sources[row] for row in rows], numbers[rows], side) for rows in (train, test)]
     (learnt, remarks), (held_out, _) = parts
-    return Pictures("images", tuple(map(str, classes)), learnt, held_out, remarks)
+    return Pictures("images", tuple(map(str, classes)), learnt, _shuffled(held_out), remarks)
+
+
+def _shuffled(test: Labelled) -> Labelled:
+    return test.at(torch.randperm(len(test), generator=_drawn("order")))
 
 
 def read_all(data: Images, side: int) -> Tensor:
-    """All images of a folder, or in memory: (N, C, H, W) uint8, cropped and resized as by `load_pictures`.
+    """All images of a folder, or in memory: (N, C, H, W) uint8, cropped and resized as by `load_pictures`, shuffled.
 
     Raises:
         DataError: there are fewer than two.
@@ -171,6 +175,7 @@ def read_all(data: Images, side: int) -> Tensor:
     folder = isinstance(data, (str, Path))
     sources = Photographs.below(Path(data)).paths if folder else [item.source for item in gather(data).items]
     found, _ = _read(sources, np.zeros(len(sources), dtype=np.int64), side)
+    found = _shuffled(found)  # they may lie in folders of classes, and a part of them may be measured
     return _grey(Pictures("images", (), found, found)).train.images
 
 

@@ -40,7 +40,7 @@ def likeness(name: str, features: Features, samples: Tensor, pictures: Pictures,
     "NAME-fid-floor", "precision/real" and "recall/real" are what training images in the samples' place get.
     """
     count = min(len(samples), len(pictures.test))
-    held_out = pictures.test  # in the order of its classes: a part of it is drawn
+    held_out = pictures.test
     if count < len(held_out):
         held_out = held_out.some(count, session.rng("held out", "part"))
     real, fake = features(held_out.images), features(samples[:count])
