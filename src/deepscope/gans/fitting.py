@@ -144,6 +144,8 @@ def train_gan(  # noqa: PLR0913 - its settings are keywords
             data=pictures.name,
             stacked=pictures.stacked,
             held_out=pictures.held_out,
+            learnt=len(pictures.train),
+            stack_seed=pictures.stack_seed if pictures.stacked else None,
             shares=plan.shares,
         )
 
@@ -160,7 +162,7 @@ def train_gan(  # noqa: PLR0913 - its settings are keywords
         **asdict(architecture),
         **recipe.recorded(),
         "channels": pictures.channels,
-        "classes": len(plan.names),
+        "classes": plan.conditions,
         "data": pictures.name,
         "images": len(pictures.train),
     }

@@ -59,6 +59,7 @@ class Pictures:
         remarks: how the images were changed.
         held_out: how many training images replace the test images.
         stacked: whether each holds three digits in its colour channels.
+        stack_seed: of the session that drew these digits.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Pictures:
     remarks: tuple[str, ...] = ()
     held_out: int = 0
     stacked: bool = False
+    stack_seed: int = 0
 
     @property
     def channels(self) -> int:
@@ -112,6 +114,13 @@ def load_pictures(
     if hold_out:
         pictures = _hold_out(pictures, hold_out)
     return pictures if stack is None else stacked(pictures, stack, session)
+
+
+def same_data(first: str, second: str) -> bool:
+    """Whether both name one dataset or one folder."""
+    if first in (names := Dataset.members()) or second in names:
+        return first == second
+    return Path(first).expanduser().resolve() == Path(second).expanduser().resolve()
 
 
 def _hold_out(pictures: Pictures, count: int) -> Pictures:
@@ -211,7 +220,7 @@ def stacked(pictures: Pictures, count: int, session: Session) -> Pictures:
         return Labelled(images, 100 * hundreds + 10 * tens + ones)
 
     train, test = stack(pictures.train, count, "train"), stack(pictures.test, max(count // 6, 1), "test")
-    return replace(pictures, classes=classes, train=train, test=test, stacked=True)
+    return replace(pictures, classes=classes, train=train, test=test, stacked=True, stack_seed=session.seed)
 
 
 def _framed(digits: Digits) -> Labelled:
