@@ -113,6 +113,32 @@ def test_penalties_against_finite_differences() -> None:
     )
 
 
+def test_a_pack_of_images_has_one_gradient() -> None:
+    torch.manual_seed(2)
+    network = Discriminator(Architecture(side=16, width=2, normalisation="layer", packing=2), 1, 0).double()
+    for p in network.parameters():
+        p.data *= 10
+    real, fake = torch.randn(2, 4, 1, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    labels = torch.zeros(4, dtype=torch.int64)
+
+    def squares(images: Tensor) -> Tensor:
+        """Squared gradients of the two logits, one after the other."""
+        found = []
+        for row in range(2):
+            images = images.detach().requires_grad_()
+            found.append(torch.autograd.grad(network(images, labels)[row], images)[0].square().sum())
+        return torch.stack(found)
+
+    def critic(images: Tensor) -> Tensor:
+        return network(images, labels)
+
+    assert r1(critic, real).item() == pytest.approx(float(squares(real).mean() / 2))
+    share = torch.rand(4, 1, 1, 1, generator=torch.Generator().manual_seed(5)).double()
+    expected = (squares(torch.lerp(real, fake, share)).sqrt() - 1).square().mean()
+    found = gradient_penalty(critic, real, fake, torch.Generator().manual_seed(5))
+    assert found.item() == pytest.approx(float(expected))
+
+
 def test_a_penalty_has_a_gradient_of_its_own() -> None:
     network = discriminator()
     images = torch.randn(2, 1, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
