@@ -23,7 +23,7 @@ from deepscope.errors import DeepscopeError
 from deepscope.gans import evaluate_images, evaluation, fitting, load, load_pictures, stacked
 from deepscope.gans.evaluation import material
 from deepscope.gans.quality import INCEPTION
-from deepscope.results import Animation, ImageGrid, Note
+from deepscope.results import Animation, ImageGrid, Note, Table
 from deepscope.session import Session
 from gan_commands import TRAIN, changed, photographs, session
 
@@ -133,6 +133,11 @@ def test_evaluation(runs: Path) -> None:
     }
     assert expected | {"classification-accuracy-score", "classification-accuracy-score/real"} <= found.metrics.keys()
     assert found.metrics["digit-fid"] > found.metrics["digit-fid-floor"]  # two epochs make no digits
+    quality = next(block for block in found.blocks if isinstance(block, Table))
+    assert (
+        "60 samples, 40 held-out images; distances are of 40 on each side, precision and recall of 40"
+        in quality.caption
+    )
     notes = [block.text for block in found.blocks if isinstance(block, Note)]
     assert any("torch-fidelity" in text or "pt_inception" in text for text in notes)
     plain = GanEvaluate(runs / "plain", evaluator=runs / "evaluator", samples=40).run(session())

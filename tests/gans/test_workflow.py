@@ -120,6 +120,12 @@ def test_a_generator_is_an_object_or_a_folder(trained: TrainedGAN, tmp_path: Pat
     assert set(sample(trained.gan, 4, session=SESSION).to_pandas()["class"]) == set(CLASSES)
 
 
+def test_labels_that_are_written_alike_are_refused() -> None:
+    image = painted("red", 0)
+    with pytest.raises(DataError, match="two labels are written alike"):
+        load_pictures([(image, 1), (image, 1), (image, "1"), (image, "1")], 16, SESSION)
+
+
 @pytest.mark.parametrize("form", ["folder", "pairs"])
 def test_any_part_of_the_held_out_images_has_all_classes(tmp_path: Path, form: str) -> None:
     pairs = [

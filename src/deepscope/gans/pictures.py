@@ -163,6 +163,8 @@ def _given(data: Images, side: int) -> Pictures:
     if not items or any(label is None for label in labels):
         return _unlabelled("images", sources, side)
     classes = sorted(set(labels), key=lambda label: (str(type(label)), label))  # numbers by size, names by letter
+    if len({str(label) for label in classes}) < len(classes):
+        raise DataError("two labels are written alike, such as 1 and '1': give labels of one type")
     places = {label: place for place, label in enumerate(classes)}
     numbers = np.array([places[label] for label in labels])
     train, test = stratified(numbers, list(map(str, classes)), _HELD_OUT, rng=_drawn("test"))

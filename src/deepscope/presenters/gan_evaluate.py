@@ -34,11 +34,13 @@ def _table(found: GANEvaluation) -> Table:
     columns = (Column("measure"), Column("generated", ".4f"), Column("real images", ".4f"))
     caption = "Real images: held-out or training images in place of the samples, as an upper bound."
     if found.held_out:
-        caption += (
-            f" {found.drawn} samples, {found.held_out} held-out images; distances are of {found.compared} on each "
-            f"side, precision and recall of {min(found.compared, MANIFOLD)}, memorised of {min(found.drawn, NEAREST)} "
-            f"samples."
-        )
+        caption += f" {found.drawn} samples, {found.held_out} held-out images"
+        if "precision" in found.metrics:
+            caption += (
+                f"; distances are of {found.compared} on each side, precision and recall of "
+                f"{min(found.compared, MANIFOLD)}"
+            )
+        caption += f"; memorised is of {min(found.drawn, NEAREST)} samples."
     return Table(columns, rows, "Quality", caption)
 
 
