@@ -34,6 +34,10 @@ REFUSED: list[tuple[Refusal, str]] = [
         "no classes",
     ),
     (lambda path: changed(data=str(photographs(path, ("only",))), conditional=True, batch_size=4), "no classes"),
+    (
+        lambda path: changed(data=str(photographs(path, ("only",), count=2)), batch_size=2),
+        "photos has 1 training image, and a step needs at least 2",
+    ),
     (lambda _: changed(side=64), "side must be 32 for digits"),
     (lambda _: changed(side=48), "side must be 16, 32, 64, 128 or 256"),
     (lambda _: changed(epochs=0), "epochs 0 is out of range"),

@@ -37,6 +37,7 @@ from deepscope.training import CHECKPOINT, History, Log, fit
 _OBSERVED = 60
 """Times that a long training is observed: its epochs are short where images are few."""
 _ROWS = 8
+_SMALLEST_BATCH = 2
 _MOST_COLUMNS = 10
 
 
@@ -245,11 +246,17 @@ def _networks(plan: _Plan, architecture: Architecture, channels: int, recipe: Re
 def _check(pictures: Pictures, recipe: Recipe, *, conditional: bool) -> None:
     found = len(pictures.train)
     updates = max(recipe.discriminator_steps, 1)
+    if found < _SMALLEST_BATCH * updates:
+        raise DataError(
+            f"{pictures.name} has {found} training {'image' if found == 1 else 'images'}, and a step needs at least "
+            f"{_SMALLEST_BATCH * updates}",
+            data=pictures.name,
+        )
     if found < recipe.batch_size * updates:
         batches = f"{updates} batches" if updates > 1 else "one batch"
         raise SettingError(
             "batch_size",
-            f"must be at most {max(found // updates, 2)}: {pictures.name} has {found} training images, and a step "
+            f"must be at most {found // updates}: {pictures.name} has {found} training images, and a step "
             f"needs {batches}",
             got=recipe.batch_size,
         )
