@@ -273,17 +273,17 @@ def test_a_folder_by_another_name_is_still_the_generators_own(tmp_path: Path, mo
 def test_quality_needs_a_few_held_out_images(tmp_path: Path) -> None:
     folder = photographs(tmp_path / "photos", ("red",))
     changed(data=str(folder), side=16, epochs=1, batch_size=4).run(session(tmp_path / "out"))
-    with pytest.raises(DeepscopeError, match=r"photos has 1 held-out image, .* at least 4: .*--hold-out"):
+    with pytest.raises(DeepscopeError, match=r"photos has 1 held-out image, .* at least 4: add images, or train"):
         GanEvaluate(tmp_path / "out", samples=20).run(session())
     with pytest.raises(DeepscopeError, match="photos has 1 held-out image"):
         evaluate_images(str(folder), str(folder), side=16)
 
 
 def test_stacks_are_those_that_the_generator_learnt_from(tmp_path: Path) -> None:
-    seeded = Session(quiet=True, out=tmp_path, home=Path("/nowhere"), seed=3)
+    seeded = Session(quiet=True, out=tmp_path, home=Path("/nowhere"), seed=-(10**30))
     changed(stack=40, epochs=1).run(seeded)
     gan = load(tmp_path)
-    assert gan.stacked and (gan.learnt, gan.stack_seed) == (40, 3)
+    assert gan.stacked and (gan.learnt, gan.stack_seed) == (40, -(10**30))
     wanted = load_pictures("mnist-extract", 32, seeded, stack=40)
     found, _ = material(gan, None, None, session())
     assert torch.equal(found.train.images, wanted.train.images) and torch.equal(found.test.images, wanted.test.images)

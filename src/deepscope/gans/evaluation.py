@@ -248,7 +248,7 @@ def _require_enough(pictures: Pictures) -> None:
         which = "held-out" if fewest == len(pictures.test) else "training"
         raise DataError(
             f"{pictures.name} has {fewest} {which} {'image' if fewest == 1 else 'images'}, and quality needs at least "
-            f"{FEWEST}: add images; for a generator, `gan train --hold-out` holds out more",
+            f"{FEWEST}: add images, or train a generator with more of them held out",
             data=pictures.name,
         )
 

@@ -24,6 +24,8 @@ Network = TypeVar("Network", bound=nn.Module)
 GENERATOR = Format("generator", "generator.json", "generator.safetensors", made_by="gan train")
 _MOST_CHANNELS = 4
 _MOST_CLASSES = 1_000_000
+_ANY = 10**1000
+"""A seed may have this many digits."""
 _LEAST = 1e-9
 """Share of the images that the clusters of a class have together, at least: less cannot be drawn from."""
 
@@ -119,7 +121,7 @@ def load(folder: str | Path) -> GAN:
     about, weights = GENERATOR.read(folder)
 
     def whole(name: str) -> int:
-        return documents.integer(about.get(name, 0), name, low=0, high=2**63)
+        return documents.integer(about.get(name, 0), name, low=0, high=2**31)
 
     with GENERATOR.building(folder):
         architecture = Architecture(**about["architecture"])
@@ -130,6 +132,7 @@ def load(folder: str | Path) -> GAN:
             documents.number(share, "a share", low=0, high=1)
             for share in documents.sequence(about.get("shares", ()), "shares", high=_MOST_CLASSES)
         )
+        seed = about.get("stack_seed")
         _check_shares(shares, len(classes), architecture.clusters)
         generator = filled(lambda: Generator(architecture, channels, len(shares) or len(classes)), weights)
         return GAN(
@@ -141,7 +144,7 @@ def load(folder: str | Path) -> GAN:
             stacked=bool(about["stacked"]),
             held_out=whole("held_out"),
             learnt=whole("learnt"),
-            stack_seed=None if about.get("stack_seed") is None else whole("stack_seed"),
+            stack_seed=None if seed is None else documents.integer(seed, "stack_seed", low=-_ANY, high=_ANY),
             shares=shares,
             name=str(folder),
             sha256=str(about["weights_sha256"]),
