@@ -166,6 +166,9 @@ def test_ada_follows_the_signs_of_real_images() -> None:
     for _ in range(101):
         augmentation.adapt(sure)
     assert float(augmentation.probability) == 1
+    packed = Augmentation("ada")
+    packed.adapt(sure[:500], packing=2)
+    assert float(packed.probability) == pytest.approx(0.01)
     fixed = Augmentation("diffaugment")
     fixed.adapt(unsure)
     assert float(fixed.probability) == 1

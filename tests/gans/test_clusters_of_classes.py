@@ -83,8 +83,12 @@ def test_each_class_is_divided_by_itself(tmp_path: Path) -> None:
 def test_a_class_of_too_few_images_is_named() -> None:
     whole = bars(84)
     few = whole.at(torch.cat([torch.nonzero(whole.labels == 0)[:, 0], torch.nonzero(whole.labels == 1)[:19, 0]]))
-    with pytest.raises(DeepscopeError, match=r"^clusters must be from 2 .* and diagonals has 19"):
+    with pytest.raises(DeepscopeError, match=r"^clusters needs at least 20 .* and diagonals has 19"):
         clusters_of_classes(few, ("bars", "diagonals"), 2, Session(quiet=True))
+    with pytest.raises(DeepscopeError, match=r"^clusters must be from 2 .* and bars has 42"):
+        clusters_of_classes(whole, ("bars", "diagonals"), 5, Session(quiet=True))
+    with pytest.raises(DeepscopeError, match="clusters needs at least 20 training images, and there are 19"):
+        clusters(whole.images[:19], 2, Session(quiet=True))
 
 
 def test_clusters_of_a_class_are_drawn_as_often_as_their_shares() -> None:
@@ -135,6 +139,8 @@ def test_training_saving_and_opening(tmp_path: Path) -> None:
     recipe = Recipe(epochs=1, batch_size=20)
     session = Session(cache=tmp_path / "cache", quiet=True)
     trained = train_gan(pictures, architecture=small, recipe=recipe, conditional=True, folder=tmp_path, session=session)
+    with pytest.raises(DeepscopeError, match=r"another training \(classes 4, now 2\)"):
+        train_gan(pictures, architecture=small, recipe=recipe, folder=tmp_path, session=session)
     gan = load(tmp_path)
     assert gan.classes == ("bars", "diagonals") and gan.labelled and gan.generator.classes == 4
     assert gan.shares == pytest.approx((0.25,) * 4)

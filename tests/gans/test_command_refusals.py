@@ -34,10 +34,14 @@ REFUSED: list[tuple[Refusal, str]] = [
         "no classes",
     ),
     (lambda path: changed(data=str(photographs(path, ("only",))), conditional=True, batch_size=4), "no classes"),
+    (
+        lambda path: changed(data=str(photographs(path, ("only",), count=2)), batch_size=2),
+        "photos has 1 training image, and a step needs at least 2",
+    ),
     (lambda _: changed(side=64), "side must be 32 for digits"),
     (lambda _: changed(side=48), "side must be 16, 32, 64, 128 or 256"),
     (lambda _: changed(epochs=0), "epochs 0 is out of range"),
-    (lambda _: changed(clusters=2, conditional=True), "clusters must be from 2 .*, and 0 has 8"),
+    (lambda _: changed(clusters=2, conditional=True), "clusters needs at least 20 .* each class, and 0 has 8"),
     (lambda _: changed(stack=40, conditional=True), "stack cannot be combined with conditional"),
     (lambda _: changed(clusters=9), "clusters must be from 2 to 8"),
     (lambda _: changed(hold_out=60), "hold_out must be from 2 to half"),
@@ -96,13 +100,20 @@ def test_a_full_disk_keeps_the_last_good_generator(tmp_path: Path, monkeypatch: 
         ({"architecture": {"width": 10**9}}, "does not describe its weights"),
         ({"weights_sha256": "0"}, "not the file that was saved"),
         ({"classes": None}, "does not describe"),
-        ({"shares": [0.5, -0.5]}, "shares are not those"),
+        ({"shares": [0.5, -0.5]}, "a share is -0.5"),
+        ({"shares": [1e-46, 0.0]}, "shares are not those"),
+        ({"classes": ["a", "a"]}, "two classes have one name"),
+        ({"classes": "ab"}, "not a list"),
+        ({"held_out": -5}, "held_out is -5"),
+        ({"held_out": 1.5}, "held_out is a number|held_out is .*not a whole number"),
+        ({"channels": float("inf")}, "channels is"),
+        ({"learnt": "many"}, "learnt is"),
     ],
 )
 def test_a_run_from_outside_is_not_believed(runs: Path, tmp_path: Path, changed: dict[str, object], words: str) -> None:
     about = json.loads((runs / "plain" / "generator.json").read_text())
     (tmp_path / "generator.safetensors").write_bytes((runs / "plain" / "generator.safetensors").read_bytes())
-    (tmp_path / "generator.json").write_text(json.dumps({**about, **changed}))
+    (tmp_path / "generator.json").write_text(json.dumps({**about, **changed}).replace("Infinity", "1e999"))
     with pytest.raises(DeepscopeError, match=words):
         load(tmp_path)
 

@@ -23,7 +23,7 @@ from deepscope.errors import DeepscopeError
 from deepscope.gans import evaluate_images, evaluation, fitting, load, load_pictures, stacked
 from deepscope.gans.evaluation import material
 from deepscope.gans.quality import INCEPTION
-from deepscope.results import Animation, ImageGrid, Note
+from deepscope.results import Animation, ImageGrid, Note, Table
 from deepscope.session import Session
 from gan_commands import TRAIN, changed, photographs, session
 
@@ -133,6 +133,11 @@ def test_evaluation(runs: Path) -> None:
     }
     assert expected | {"classification-accuracy-score", "classification-accuracy-score/real"} <= found.metrics.keys()
     assert found.metrics["digit-fid"] > found.metrics["digit-fid-floor"]  # two epochs make no digits
+    quality = next(block for block in found.blocks if isinstance(block, Table))
+    assert (
+        "60 samples, 40 held-out images; distances are of 40 on each side, precision and recall of 40"
+        in quality.caption
+    )
     notes = [block.text for block in found.blocks if isinstance(block, Note)]
     assert any("torch-fidelity" in text or "pt_inception" in text for text in notes)
     plain = GanEvaluate(runs / "plain", evaluator=runs / "evaluator", samples=40).run(session())
@@ -169,8 +174,8 @@ def test_photographs_of_64_pixels_are_generated_and_measured(tmp_path: Path, mon
         evaluation, "bundled_features", lambda _: lambda images: images[:, 0, ::9, ::9].flatten(1).float()
     )
     found = GanEvaluate(tmp_path / "out", samples=40, score_epochs=0).run(session())
-    expected = {"bundled-fid", "bundled-fid-floor", "precision", "precision/real", "recall", "recall/real", "memorised"}
-    assert expected == found.metrics.keys()
+    expected = {"bundled-fid", "bundled-fid-floor", "precision", "precision/real", "recall", "recall/real"}
+    assert expected | {"memorised", "memorised/real"} == found.metrics.keys()
     made = GanSample(tmp_path / "out", count=2, label="forest").run(session()).arrays["images"]
     assert made.shape == (2, 64, 64, 3)
 
@@ -251,6 +256,37 @@ def test_a_generator_is_measured_by_what_it_never_saw(runs: Path, tmp_path: Path
     assert sorted(map(tuple, both.tolist())) == sorted(map(tuple, whole.train.images.flatten(1).tolist()))
     named, _ = material(gan, "mnist-extract", runs / "evaluator", session())
     assert len(named.test) == 20
+
+
+def test_a_folder_by_another_name_is_still_the_generators_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(photographs(tmp_path / "photos", ("red",)).parent)
+    changed(data="photos", side=16, hold_out=4, epochs=1, batch_size=4).run(session(tmp_path / "out"))
+    gan = load(tmp_path / "out")
+    assert gan.learnt == 7  # of 11 training images
+    for name in (None, "photos/", tmp_path / "photos", str(tmp_path / "out" / ".." / "photos")):
+        assert len(material(gan, name, None, session())[0].test) == 4
+    photographs(tmp_path / "photos" / "more", ("red",), count=3)
+    with pytest.raises(DeepscopeError, match=r"has changed: .* learnt from 7 of its images, and 9 would"):
+        material(gan, None, None, session())
+
+
+def test_quality_needs_a_few_held_out_images(tmp_path: Path) -> None:
+    folder = photographs(tmp_path / "photos", ("red",))
+    changed(data=str(folder), side=16, epochs=1, batch_size=4).run(session(tmp_path / "out"))
+    with pytest.raises(DeepscopeError, match=r"photos has 1 held-out image, .* at least 4: add images, or train"):
+        GanEvaluate(tmp_path / "out", samples=20).run(session())
+    with pytest.raises(DeepscopeError, match="photos has 1 held-out image"):
+        evaluate_images(str(folder), str(folder), side=16)
+
+
+def test_stacks_are_those_that_the_generator_learnt_from(tmp_path: Path) -> None:
+    seeded = Session(quiet=True, out=tmp_path, home=Path("/nowhere"), seed=-(10**30))
+    changed(stack=40, epochs=1).run(seeded)
+    gan = load(tmp_path)
+    assert gan.stacked and (gan.learnt, gan.stack_seed) == (40, -(10**30))
+    wanted = load_pictures("mnist-extract", 32, seeded, stack=40)
+    found, _ = material(gan, None, None, session())
+    assert torch.equal(found.train.images, wanted.train.images) and torch.equal(found.test.images, wanted.test.images)
 
 
 def test_digits_stand_whole_in_the_middle() -> None:

@@ -69,6 +69,13 @@ def test_planted_directions_are_found_in_a_generator(method: str, classes: tuple
     assert (found.vectors.abs().max(1).values > 0.98).all()
 
 
+def test_a_layer_of_few_outputs_has_as_few_directions() -> None:
+    z = torch.randn(40, 4, generator=torch.Generator().manual_seed(1))
+    vectors, shares = principal(z, z[:, :3] * torch.tensor([3.0, 2.0, 1.0]), 4)
+    assert vectors.shape == (3, 4) and float(shares.sum()) == pytest.approx(1)
+    assert (sefa(torch.randn(2, 40, generator=torch.Generator().manual_seed(0)), 40)[1] >= 0).all()
+
+
 def test_images_are_those_of_the_moved_z() -> None:
     gan = planted(("a", "b"))
     found = latent_directions(gan, count=3, samples=4, reach=2.0, steps=5, label="b")

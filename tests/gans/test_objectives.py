@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from deepscope.errors import SettingError
 from deepscope.gans import (
     Architecture,
     Discriminator,
@@ -51,6 +52,12 @@ def test_losses_are_those_computed_by_hand(objective: Objective, discriminator: 
 
 def test_every_objective_has_a_hand_computed_loss() -> None:
     assert {type(objective) for objective, *_ in LOSSES} == set(Objective.concrete())
+
+
+@pytest.mark.parametrize("objective", [NonSaturating, Saturating])
+def test_real_images_keep_a_label_above_0(objective: type[NonSaturating]) -> None:
+    with pytest.raises(SettingError, match="it must be at least 0 and below 1"):
+        objective(smoothing=1.5)
 
 
 def test_only_the_saturating_game_loses_its_gradient_to_a_sure_discriminator() -> None:
@@ -104,6 +111,32 @@ def test_penalties_against_finite_differences() -> None:
     assert WassersteinGP(3).penalty(critic, real, fake, torch.Generator().manual_seed(5)).item() == pytest.approx(
         3 * float(expected), rel=1e-5
     )
+
+
+def test_a_pack_of_images_has_one_gradient() -> None:
+    torch.manual_seed(2)
+    network = Discriminator(Architecture(side=16, width=2, normalisation="layer", packing=2), 1, 0).double()
+    for p in network.parameters():
+        p.data *= 10
+    real, fake = torch.randn(2, 4, 1, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    labels = torch.zeros(4, dtype=torch.int64)
+
+    def squares(images: Tensor) -> Tensor:
+        """Squared gradients of the two logits, one after the other."""
+        found = []
+        for row in range(2):
+            images = images.detach().requires_grad_()
+            found.append(torch.autograd.grad(network(images, labels)[row], images)[0].square().sum())
+        return torch.stack(found)
+
+    def critic(images: Tensor) -> Tensor:
+        return network(images, labels)
+
+    assert r1(critic, real).item() == pytest.approx(float(squares(real).mean() / 2))
+    share = torch.rand(4, 1, 1, 1, generator=torch.Generator().manual_seed(5)).double()
+    expected = (squares(torch.lerp(real, fake, share)).sqrt() - 1).square().mean()
+    found = gradient_penalty(critic, real, fake, torch.Generator().manual_seed(5))
+    assert found.item() == pytest.approx(float(expected))
 
 
 def test_a_penalty_has_a_gradient_of_its_own() -> None:

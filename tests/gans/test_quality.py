@@ -9,10 +9,22 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
+from torch import Tensor
 
 from deepscope.errors import DeepscopeError
-from deepscope.gans.pictures import load_pictures
-from deepscope.gans.quality import Modes, frechet_distance, memorised, nearest, precision_recall
+from deepscope.gans.pictures import DIGITS, Labelled, Pictures, load_pictures
+from deepscope.gans.quality import (
+    Modes,
+    Nearest,
+    compared,
+    fitting_evaluator,
+    frechet_distance,
+    likeness,
+    memorised,
+    memorised_by_chance,
+    nearest,
+    precision_recall,
+)
 from deepscope.gans.quality.evaluator import Evaluator, load_evaluator, run, save_evaluator, shipped_evaluator
 from deepscope.gans.sampling import great_circle
 from deepscope.gans.stability import diagnose, diversity
@@ -83,6 +95,36 @@ def test_copies_are_found() -> None:
     torch.testing.assert_close(held_out.distances.double(), distances.min(1).values, atol=1e-3, rtol=0)
     assert memorised(copies, held_out) == 1
     assert memorised(held_out, held_out) < 0.05
+
+
+@pytest.mark.parametrize("held_out", [3, 10, 500])
+def test_new_images_are_taken_for_copies_as_often_as_is_said(held_out: int) -> None:
+    rng = torch.Generator().manual_seed(0)
+
+    def near() -> Nearest:
+        return Nearest(torch.zeros(held_out, dtype=torch.int64), torch.rand(held_out, generator=rng))
+
+    found = sum(memorised(near(), near()) for _ in range(2000)) / 2000
+    assert found == pytest.approx(memorised_by_chance(held_out), rel=0.1)
+    assert memorised_by_chance(3) > 0.25 and memorised_by_chance(500) < 0.0121
+
+
+@pytest.mark.parametrize(("train", "test", "samples"), [(6, 12, 20), (12, 6, 20), (12, 12, 5)])
+def test_a_distance_and_its_floor_are_of_equally_many_images(train: int, test: int, samples: int) -> None:
+    rng = torch.Generator().manual_seed(0)
+    counts: list[int] = []
+
+    def images(count: int) -> Labelled:
+        pixels = torch.randint(0, 256, (count, 1, 4, 4), dtype=torch.uint8, generator=rng)
+        return Labelled(pixels, torch.zeros(count, dtype=torch.int64))
+
+    def features(given: Tensor) -> Tensor:
+        counts.append(len(given))
+        return given.flatten(1).float()
+
+    pictures = Pictures("noise", (), images(train), images(test))
+    likeness("own", features, images(samples).images, pictures, Session(quiet=True))
+    assert counts == [compared(samples, pictures)] * 3
 
 
 def test_great_circles() -> None:
@@ -178,3 +220,9 @@ def test_the_shipped_evaluator_knows_digits(home: Path) -> None:
         right = (run(network, digits.images).argmax(1) == digits.labels).float().mean().item()
         assert right >= 0.99
         assert right == pytest.approx(about["accuracy"][name], abs=1e-3)
+
+
+def test_the_shipped_evaluator_is_for_digits_of_its_own_size() -> None:
+    for side, known in ((32, True), (64, False), (16, False)):
+        part = Labelled(torch.zeros(2, 1, side, side, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
+        assert (fitting_evaluator(None, Pictures("digits", DIGITS, part, part)) is not None) == known

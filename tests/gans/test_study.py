@@ -109,6 +109,15 @@ def test_every_experiment_of_the_source_is_planned() -> None:
         arm.recipe.require_trainable(arm.architecture)
 
 
+def test_trainings_with_other_settings_are_kept_apart() -> None:
+    """They would refuse each other's checkpoints."""
+    plain = Session(quiet=True)
+    others = [replace(LONG, r1=5.0), replace(LONG, discriminator_width=3), replace(LONG, batch_size=16)]
+    found = {study.arms[0].identity(plain) for study in [LONG, *others]}
+    found |= {LONG.arms[0].identity(replace(plain, precision="bfloat16")), LONG.arms[1].identity(plain)}
+    assert len(found) == 6 and LONG.arms[0].identity(plain) in found
+
+
 @pytest.mark.parametrize("study", [LONG, QUESTIONS, STACKED])
 def test_refusals(study: Generation | GenerationQuestions | StackedDigits) -> None:
     with pytest.raises(DeepscopeError, match="images must be at least 1000"):

@@ -26,6 +26,7 @@ from deepscope.gans import (
     train_evaluator,
     train_gan,
 )
+from deepscope.gans.pictures import read_all
 from deepscope.render import Presented
 from deepscope.session import Session
 from image_files import photograph
@@ -117,6 +118,27 @@ def test_a_generator_is_an_object_or_a_folder(trained: TrainedGAN, tmp_path: Pat
     reds = sample(trained.gan, 3, label="red", session=SESSION)
     assert reds.labels.tolist() == [1, 1, 1]
     assert set(sample(trained.gan, 4, session=SESSION).to_pandas()["class"]) == set(CLASSES)
+
+
+def test_labels_that_are_written_alike_are_refused() -> None:
+    image = painted("red", 0)
+    with pytest.raises(DataError, match="two labels are written alike"):
+        load_pictures([(image, 1), (image, 1), (image, "1"), (image, "1")], 16, SESSION)
+
+
+@pytest.mark.parametrize("form", ["folder", "pairs"])
+def test_any_part_of_the_held_out_images_has_all_classes(tmp_path: Path, form: str) -> None:
+    pairs = [
+        (Image.new("L", (16, 16), 60 * shade + row), name) for shade, name in enumerate("abcd") for row in range(50)
+    ]
+    for row, (image, name) in enumerate(pairs):
+        (tmp_path / name).mkdir(exist_ok=True)
+        image.save(tmp_path / name / f"{row:03}.png")
+    test = load_pictures(str(tmp_path) if form == "folder" else pairs, 16, SESSION).test
+    assert len(test) == 20 and set(test.labels[:10].tolist()) == {0, 1, 2, 3}
+    assert torch.equal(test.images[:, 0, 0, 0] // 60, test.labels), "labels stay with their images"
+    made = read_all(tmp_path, 16)
+    assert len(made) == 200 and len((made[:20, 0, 0, 0] // 60).unique()) == 4
 
 
 def test_a_generator_is_measured_against_data_in_memory(trained: TrainedGAN, folder: Path) -> None:

@@ -22,6 +22,7 @@ TARGET = 0.6
 """The mean sign of the discriminator's outputs of real images that ADA keeps (Karras et al. 2020)."""
 
 _IMAGES_TO_1 = 100_000
+"""Images over which the probability can rise from 0 to 1: a fifth of those of the publication."""
 _SHIFT, _CUTOUT = 1 / 8, 1 / 2
 
 
@@ -137,8 +138,11 @@ class Augmentation(nn.Module):
         return drawn(images)
 
     @torch.no_grad()
-    def adapt(self, real: Tensor) -> None:
-        """Raise the probability where too many of the margins (N,) of real images are positive, else lower it."""
+    def adapt(self, real: Tensor, *, packing: int = 1) -> None:
+        """Raise the probability where too many of the margins (N,) of real images are positive, else lower it.
+
+        Each margin is of `packing` images.
+        """
         if self.adaptive:
-            towards = (real.sign().mean() - TARGET).sign() * len(real) / _IMAGES_TO_1
+            towards = (real.sign().mean() - TARGET).sign() * packing * len(real) / _IMAGES_TO_1
             self.probability.add_(towards.to(self.probability)).clamp_(0, 1)

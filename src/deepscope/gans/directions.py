@@ -111,7 +111,7 @@ def sefa(weights: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """
     values, vectors = torch.linalg.eigh(weights.double().T @ weights.double())  # smallest first
     strongest = vectors.T.flip(0)[:count]
-    return _pointed(strongest).float(), (values.flip(0)[:count] / values.sum()).float()
+    return _pointed(strongest).float(), (values.clamp_min(0).flip(0)[:count] / values.sum()).float()
 
 
 def principal(z: Tensor, outputs: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -120,11 +120,11 @@ def principal(z: Tensor, outputs: Tensor, count: int) -> tuple[Tensor, Tensor]:
     Args:
         z: (N, L) standard normal.
         outputs: (N, M) of a layer.
-        count: K.
+        count: K; fewer are found where a layer has fewer outputs.
     """
     from sklearn.decomposition import PCA
 
-    found = PCA(count, svd_solver="randomized", random_state=0)
+    found = PCA(min(count, *outputs.shape), svd_solver="randomized", random_state=0)
     coordinates = torch.from_numpy(found.fit_transform(outputs.numpy()))
     # Coordinates are uncorrelated, so least squares to z is one regression for each; only its direction counts.
     vectors = functional.normalize(coordinates.T.to(z) @ (z - z.mean(0)), dim=1)

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from deepscope.data import Dataset
 from deepscope.errors import DataError, DeepscopeError, SettingError
-from deepscope.gans.pictures import DIGITS, Labelled, Pictures, load_pictures, read_all
+from deepscope.gans.pictures import DIGITS, Labelled, Pictures, load_pictures, read_all, same_data
 from deepscope.gans.quality import (
+    FEWEST,
+    NEAREST,
     Evaluator,
     bundled_features,
     classification_accuracy_score,
+    compared,
     draw,
     fitting_evaluator,
     inception_features,
     likeness,
+    memorised_by_chance,
     novelty,
     variety,
 )
@@ -45,6 +50,9 @@ class GANEvaluation(Presented):
         nearest: (N, C, H, W) uint8 of these training images.
         distances: (N,) root mean square differences, pixels in [0, 1].
         gan: the generator; None where its images alone were given.
+        drawn: number of samples.
+        held_out: number of held-out images.
+        compared: number of images on each side of a distance.
     """
 
     name: str
@@ -55,6 +63,9 @@ class GANEvaluation(Presented):
     nearest: Tensor
     distances: Tensor
     gan: GAN | None = None
+    drawn: int = 0
+    held_out: int = 0
+    compared: int = 0
 
     def columns(self) -> Mapping[str, Sequence[Any]]:
         """One row per metric, with the value of real images."""
@@ -116,6 +127,8 @@ def evaluate_gan(
     session = Session.of(session, seed=seed)
     gan = opened(gan, session)
     pictures, expert = material(gan, data, evaluator, session)
+    if not pictures.stacked:
+        _require_enough(pictures)
     made = draw(gan, pictures, samples, session)
     metrics, missing = measure(gan, pictures, made, expert, session, score_epochs=score_epochs)
     return _evaluation(gan.name, metrics, missing, made, pictures, evaluated=expert is not None, gan=gan)
@@ -155,6 +168,7 @@ def evaluate_images(
     """
     session = Session.of(session, seed=seed)
     pictures = load_pictures(data, side, session)
+    _require_enough(pictures)
     images = read_all(made, side)
     if len(images) < _FEWEST:
         raise DataError(f"{len(images)} generated images are too few: at least {_FEWEST} are needed")
@@ -180,6 +194,7 @@ def _evaluation(
 ) -> GANEvaluation:
     """The metrics, with memorisation and the samples that are nearest to a training image."""
     metrics["memorised"], near = novelty(made, pictures)
+    metrics["memorised/real"] = memorised_by_chance(min(len(pictures.test), NEAREST))
     closest = near.distances.argsort()[:_SHOWN]
     return GANEvaluation(
         name,
@@ -190,6 +205,9 @@ def _evaluation(
         pictures.train.images[near.rows[closest]],
         near.distances[closest],
         gan,
+        drawn=len(made),
+        held_out=len(pictures.test),
+        compared=compared(len(made), pictures),
     )
 
 
@@ -201,12 +219,19 @@ def material(
     Raises:
         DataError: they are not like the generator's.
     """
-    own = data is None or (isinstance(data, (str, Path)) and str(data) == gan.data)
+    own = data is None or (isinstance(data, (str, Path)) and same_data(str(data), gan.data))
     pictures = load_pictures(
         gan.data if data is None else data, gan.architecture.side, session, hold_out=gan.held_out if own else 0
     )
-    if gan.stacked and not pictures.stacked:
-        pictures = load_pictures(pictures, pictures.side, session, stack=len(pictures))
+    if gan.stacked and not pictures.stacked:  # those that it learnt from
+        drawing = session if gan.stack_seed is None else replace(session, seed=gan.stack_seed)
+        pictures = load_pictures(pictures, pictures.side, drawing, stack=gan.learnt or len(pictures))
+    elif own and gan.data not in Dataset.members() and gan.learnt not in (0, len(pictures)):
+        raise DataError(
+            f"{pictures.name} has changed: {gan.name} learnt from {gan.learnt} of its images, and {len(pictures)} "
+            f"would be training images now, so some that it learnt from may be held out: restore it, or train again",
+            data=pictures.name,
+        )
     found = fitting_evaluator(evaluator, pictures)
     if pictures.channels != gan.channels or (gan.labelled and pictures.classes != gan.classes):
         raise DataError(
@@ -215,6 +240,17 @@ def material(
             data=pictures.name,
         )
     return pictures, found.to(session.device) if found else None
+
+
+def _require_enough(pictures: Pictures) -> None:
+    fewest = min(len(pictures.test), len(pictures))
+    if fewest < FEWEST:
+        which = "held-out" if fewest == len(pictures.test) else "training"
+        raise DataError(
+            f"{pictures.name} has {fewest} {which} {'image' if fewest == 1 else 'images'}, and quality needs at least "
+            f"{FEWEST}: add images, or train a generator with more of them held out",
+            data=pictures.name,
+        )
 
 
 def measure(

@@ -37,6 +37,7 @@ from deepscope.training import CHECKPOINT, History, Log, fit
 _OBSERVED = 60
 """Times that a long training is observed: its epochs are short where images are few."""
 _ROWS = 8
+_SMALLEST_BATCH = 2
 _MOST_COLUMNS = 10
 
 
@@ -144,6 +145,8 @@ def train_gan(  # noqa: PLR0913 - its settings are keywords
             data=pictures.name,
             stacked=pictures.stacked,
             held_out=pictures.held_out,
+            learnt=len(pictures.train),
+            stack_seed=pictures.stack_seed if pictures.stacked else None,
             shares=plan.shares,
         )
 
@@ -160,7 +163,7 @@ def train_gan(  # noqa: PLR0913 - its settings are keywords
         **asdict(architecture),
         **recipe.recorded(),
         "channels": pictures.channels,
-        "classes": len(plan.names),
+        "classes": plan.conditions,
         "data": pictures.name,
         "images": len(pictures.train),
     }
@@ -243,11 +246,17 @@ def _networks(plan: _Plan, architecture: Architecture, channels: int, recipe: Re
 def _check(pictures: Pictures, recipe: Recipe, *, conditional: bool) -> None:
     found = len(pictures.train)
     updates = max(recipe.discriminator_steps, 1)
+    if found < _SMALLEST_BATCH * updates:
+        raise DataError(
+            f"{pictures.name} has {found} training {'image' if found == 1 else 'images'}, and a step needs at least "
+            f"{_SMALLEST_BATCH * updates}",
+            data=pictures.name,
+        )
     if found < recipe.batch_size * updates:
         batches = f"{updates} batches" if updates > 1 else "one batch"
         raise SettingError(
             "batch_size",
-            f"must be at most {max(found // updates, 2)}: {pictures.name} has {found} training images, and a step "
+            f"must be at most {found // updates}: {pictures.name} has {found} training images, and a step "
             f"needs {batches}",
             got=recipe.batch_size,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
@@ -12,6 +12,10 @@ from torch.nn.functional import relu, softplus
 
 from deepscope.gans.penalties import Logits, gradient_penalty
 from deepscope.registry import EVERY_COMMAND, Registered
+from deepscope.settings import Range
+
+Smoothing: TypeAlias = Annotated[float, Range(most=1, below=True)]
+"""How far the label of real images is below 1."""
 
 
 class Objective(Registered):
@@ -78,7 +82,7 @@ class NonSaturating(Objective):
         smoothing: of real images' label 1, one-sided (Salimans et al. 2016): 0.1 makes it 0.9.
     """
 
-    smoothing: float = 0.0
+    smoothing: Smoothing = 0.0
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """Cross-entropy."""
@@ -101,7 +105,7 @@ class Saturating(Objective):
         smoothing: of real images' label 1, one-sided (Salimans et al. 2016): 0.1 makes it 0.9.
     """
 
-    smoothing: float = 0.0
+    smoothing: Smoothing = 0.0
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """Cross-entropy."""

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 Logits = Callable[[Tensor], Tensor]
-"""A discriminator: (N, C, H, W) images -> (N,) logits."""
+"""A discriminator: (N, C, H, W) images -> (N,) logits, or one for each pack of consecutive images."""
 
 
 def r1(discriminator: Logits, real: Tensor) -> Tensor:
-    """Mean of half the squared L2 norm of the gradient at real images (Mescheder et al. 2018)."""
-    return _gradients(discriminator, real).square().sum((1, 2, 3)).mean() / 2
+    """Mean of half the squared L2 norm of a logit's gradient at real images (Mescheder et al. 2018)."""
+    return _square_norms(discriminator, real).mean() / 2
 
 
 def gradient_penalty(discriminator: Logits, real: Tensor, fake: Tensor, rng: torch.Generator | None = None) -> Tensor:
@@ -26,11 +26,13 @@ def gradient_penalty(discriminator: Logits, real: Tensor, fake: Tensor, rng: tor
     """
     rng = torch.Generator().manual_seed(0) if rng is None else rng
     share = torch.rand(len(real), 1, 1, 1, generator=rng).to(real)
-    return (_gradients(discriminator, torch.lerp(real, fake, share)).square().sum((1, 2, 3)).sqrt() - 1).square().mean()
+    return (_square_norms(discriminator, torch.lerp(real, fake, share)).sqrt() - 1).square().mean()
 
 
-def _gradients(discriminator: Logits, images: Tensor) -> Tensor:
+def _square_norms(discriminator: Logits, images: Tensor) -> Tensor:
+    """Of the gradient of each logit, with respect to all images that it is of."""
     images = images.detach().requires_grad_()
     with torch.autocast(images.device.type, enabled=False):  # a gradient's gradient needs its digits
-        (gradients,) = torch.autograd.grad(discriminator(images).sum(), images, create_graph=True)
-    return gradients
+        logits = discriminator(images)
+        (gradients,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return gradients.square().sum((1, 2, 3)).unflatten(0, (len(logits), -1)).sum(1)

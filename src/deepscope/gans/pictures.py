@@ -55,10 +55,11 @@ class Pictures:
         name: as it was given; "images" for images in memory.
         classes: empty where the images have none.
         train: to train on.
-        test: held out.
+        test: held out; those of class folders are in random order, so that any part of them has all classes.
         remarks: how the images were changed.
         held_out: how many training images replace the test images.
         stacked: whether each holds three digits in its colour channels.
+        stack_seed: of the session that drew these digits.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Pictures:
     remarks: tuple[str, ...] = ()
     held_out: int = 0
     stacked: bool = False
+    stack_seed: int = 0
 
     @property
     def channels(self) -> int:
@@ -114,6 +116,13 @@ def load_pictures(
     return pictures if stack is None else stacked(pictures, stack, session)
 
 
+def same_data(first: str, second: str) -> bool:
+    """Whether both name one dataset or one folder."""
+    if first in (names := Dataset.members()) or second in names:
+        return first == second
+    return Path(first).expanduser().resolve() == Path(second).expanduser().resolve()
+
+
 def _hold_out(pictures: Pictures, count: int) -> Pictures:
     train = pictures.train
     if not 2 <= count <= len(train) // 2:
@@ -143,7 +152,7 @@ def _load(data: Images, side: int, session: Session) -> Pictures:
     assert divided.test is not None
     train, remarks = _read(divided.train.paths, divided.train.labels, side)
     test, _ = _read(divided.test.paths, divided.test.labels, side)
-    return _grey(Pictures(name, found.classes, train, test, remarks))
+    return _grey(Pictures(name, found.classes, train, _shuffled(test), remarks))
 
 
 def _given(data: Images, side: int) -> Pictures:
@@ -154,16 +163,22 @@ def _given(data: Images, side: int) -> Pictures:
     if not items or any(label is None for label in labels):
         return _unlabelled("images", sources, side)
     classes = sorted(set(labels), key=lambda label: (str(type(label)), label))  # numbers by size, names by letter
+    if len({str(label) for label in classes}) < len(classes):
+        raise DataError("two labels are written alike, such as 1 and '1': give labels of one type")
     places = {label: place for place, label in enumerate(classes)}
     numbers = np.array([places[label] for label in labels])
     train, test = stratified(numbers, list(map(str, classes)), _HELD_OUT, rng=_drawn("test"))
     parts = [_read([sources[row] for row in rows], numbers[rows], side) for rows in (train, test)]
     (learnt, remarks), (held_out, _) = parts
-    return Pictures("images", tuple(map(str, classes)), learnt, held_out, remarks)
+    return Pictures("images", tuple(map(str, classes)), learnt, _shuffled(held_out), remarks)
+
+
+def _shuffled(test: Labelled) -> Labelled:
+    return test.at(torch.randperm(len(test), generator=_drawn("order")))
 
 
 def read_all(data: Images, side: int) -> Tensor:
-    """All images of a folder, or in memory: (N, C, H, W) uint8, cropped and resized as by `load_pictures`.
+    """All images of a folder, or in memory: (N, C, H, W) uint8, cropped and resized as by `load_pictures`, shuffled.
 
     Raises:
         DataError: there are fewer than two.
@@ -171,6 +186,7 @@ def read_all(data: Images, side: int) -> Tensor:
     folder = isinstance(data, (str, Path))
     sources = Photographs.below(Path(data)).paths if folder else [item.source for item in gather(data).items]
     found, _ = _read(sources, np.zeros(len(sources), dtype=np.int64), side)
+    found = _shuffled(found)  # they may lie in folders of classes, and a part of them may be measured
     return _grey(Pictures("images", (), found, found)).train.images
 
 
@@ -206,7 +222,7 @@ def stacked(pictures: Pictures, count: int, session: Session) -> Pictures:
         return Labelled(images, 100 * hundreds + 10 * tens + ones)
 
     train, test = stack(pictures.train, count, "train"), stack(pictures.test, max(count // 6, 1), "test")
-    return replace(pictures, classes=classes, train=train, test=test, stacked=True)
+    return replace(pictures, classes=classes, train=train, test=test, stacked=True, stack_seed=session.seed)
 
 
 def _framed(digits: Digits) -> Labelled:

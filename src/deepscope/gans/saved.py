@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from deepscope.errors import SettingError, unknown
 from deepscope.gans.architecture import Architecture
 from deepscope.gans.networks import Generator
 from deepscope.gans.sampling import conditions, generate
+from deepscope.models import documents
 from deepscope.models.identity import weights_sha256
 from deepscope.models.stored import Format
 from deepscope.session import Session
@@ -23,6 +23,11 @@ Network = TypeVar("Network", bound=nn.Module)
 
 GENERATOR = Format("generator", "generator.json", "generator.safetensors", made_by="gan train")
 _MOST_CHANNELS = 4
+_MOST_CLASSES = 1_000_000
+_ANY = 10**1000
+"""A seed may have this many digits."""
+_LEAST = 1e-9
+"""Share of the images that the clusters of a class have together, at least: less cannot be drawn from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +42,8 @@ class GAN:
         data: name of what it learnt from.
         stacked: whether that was three images in the colours of each.
         held_out: training images that were kept back to measure it by.
+        learnt: training images; 0 where an earlier version did not record it.
+        stack_seed: draws the stacks again; None where an earlier version did not record it.
         shares: of the training images in each cluster; empty where there are no clusters. With more shares than
             classes, the clusters divide the classes: those of the first come first, and each class has equally many.
         name: its folder; "GAN" for one that was not read from a folder.
@@ -50,6 +57,8 @@ class GAN:
     data: str
     stacked: bool = False
     held_out: int = 0
+    learnt: int = 0
+    stack_seed: int | None = None
     shares: tuple[float, ...] = ()
     name: str = "GAN"
     sha256: str = ""
@@ -95,6 +104,8 @@ def save(folder: Path, gan: GAN) -> None:
         "data": gan.data,
         "stacked": gan.stacked,
         "held_out": gan.held_out,
+        "learnt": gan.learnt,
+        "stack_seed": gan.stack_seed,
         "shares": list(gan.shares),
     }
     GENERATOR.write(folder, gan.generator.state_dict(), about)
@@ -108,12 +119,20 @@ def load(folder: str | Path) -> GAN:
     """
     folder = Path(folder)
     about, weights = GENERATOR.read(folder)
+
+    def whole(name: str) -> int:
+        return documents.integer(about.get(name, 0), name, low=0, high=2**31)
+
     with GENERATOR.building(folder):
         architecture = Architecture(**about["architecture"])
         architecture.require_buildable()
-        classes = tuple(str(name) for name in about["classes"])
+        classes = required_classes(about)
         channels = required_channels(about)
-        shares = tuple(float(share) for share in about.get("shares", ()))
+        shares = tuple(
+            documents.number(share, "a share", low=0, high=1)
+            for share in documents.sequence(about.get("shares", ()), "shares", high=_MOST_CLASSES)
+        )
+        seed = about.get("stack_seed")
         _check_shares(shares, len(classes), architecture.clusters)
         generator = filled(lambda: Generator(architecture, channels, len(shares) or len(classes)), weights)
         return GAN(
@@ -123,7 +142,9 @@ def load(folder: str | Path) -> GAN:
             classes=classes,
             data=str(about["data"]),
             stacked=bool(about["stacked"]),
-            held_out=int(about.get("held_out", 0)),
+            held_out=whole("held_out"),
+            learnt=whole("learnt"),
+            stack_seed=None if seed is None else documents.integer(seed, "stack_seed", low=-_ANY, high=_ANY),
             shares=shares,
             name=str(folder),
             sha256=str(about["weights_sha256"]),
@@ -136,9 +157,7 @@ def _check_shares(shares: Sequence[float], classes: int, clusters: int) -> None:
         return
     size = len(shares) if len(shares) == classes else clusters  # of what is drawn from
     whole = [sum(shares[first : first + size]) for first in range(0, len(shares), max(size, 1))]
-    if not (
-        len(shares) in (classes, classes * clusters) and min(shares) >= 0 and 0 < min(whole) <= max(whole) < math.inf
-    ):
+    if len(shares) not in (classes, classes * clusters) or min(whole) < _LEAST:
         raise ValueError("its shares are not those of its clusters")
 
 
@@ -165,9 +184,10 @@ def filled(build: Callable[[], Network], weights: dict[str, Tensor]) -> Network:
     """
     with torch.device("meta"):
         network = build()
-    wanted = {key: value.is_floating_point() for key, value in network.state_dict().items()}
-    if strange := [key for key, value in weights.items() if wanted.get(key) != value.is_floating_point()]:
-        raise ValueError(f"{strange[0]!r} has no place in it, or holds another kind of numbers")
+    wanted = {key: (value.is_floating_point(), value.shape) for key, value in network.state_dict().items()}
+    given = {key: (value.is_floating_point(), value.shape) for key, value in weights.items()}
+    if strange := [key for key in {**wanted, **given} if wanted.get(key) != given.get(key)]:
+        raise ValueError(f"{strange[0]!r} is missing, has no place in it, or is of another kind or shape")
     network.load_state_dict(
         {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}, assign=True
     )
@@ -177,7 +197,14 @@ def filled(build: Callable[[], Network], weights: dict[str, Tensor]) -> Network:
 
 def required_channels(about: Mapping[str, Any]) -> int:
     """The channels of the images. Raises ValueError where no image has that many."""
-    channels = int(about["channels"])
-    if not 1 <= channels <= _MOST_CHANNELS:
-        raise ValueError(f"images of {channels} channels")
-    return channels
+    return documents.integer(about["channels"], "channels", low=1, high=_MOST_CHANNELS)
+
+
+def required_classes(about: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the classes. Raises ValueError where they are not texts, or one comes twice."""
+    classes = tuple(
+        documents.text(name, "a class") for name in documents.sequence(about["classes"], "classes", high=_MOST_CLASSES)
+    )
+    if len(set(classes)) < len(classes):
+        raise ValueError("two classes have one name")
+    return classes

@@ -66,7 +66,8 @@ def _missing(history: History) -> list[str]:
     if not len(modes) or not len(real) or modes[-1] >= 0.9 * real[-1]:
         return []
     return [
-        f"Modes are missing: {modes[-1]:.0f} classes appear among the samples, {real[-1]:.0f} among as many real ones."
+        f"Modes are missing: {modes[-1]:.0f} classes appear among the samples, {real[-1]:.0f} among at most as many "
+        f"real ones."
     ]
 
 

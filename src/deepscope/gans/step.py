@@ -103,7 +103,7 @@ class GANStep:
         }
         if self.augmentation is not None and self.augmentation.adaptive:
             assert objective.boundary is not None
-            self.augmentation.adapt(on_real.detach() - objective.boundary)
+            self.augmentation.adapt(on_real.detach() - objective.boundary, packing=self.discriminator.packing)
             figures["augmentation/probability"] = self.augmentation.probability.clone()
         penalty = objective.penalty(discriminator, real, fake, moment.rng("penalty", str(number)))
         if penalty is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -35,7 +36,7 @@ def watching(
 
     def measure(gan: GAN) -> dict[str, float]:
         samples = draw(gan, pictures, _SAMPLES, session, stream="watched")
-        figures = {"diversity": varied(samples) / spread}
+        figures = {"diversity": varied(samples) / spread if spread else math.nan}  # copies of one image have none
         return figures | (_seen(evaluator, samples, pictures, conditional=conditional) if evaluator else {})
 
     return measure

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from deepscope.gans import GANEvaluation
+from deepscope.gans.quality import MANIFOLD, NEAREST
 from deepscope.presenters.gan_figures import cells, generated_by
 from deepscope.render import presents
 from deepscope.results import Column, ImageGrid, Note, Provenance, Result, Table
@@ -32,6 +33,14 @@ def _table(found: GANEvaluation) -> Table:
     rows = tuple((name, value, found.of_real_images(name)) for name, value in found.generated.items())
     columns = (Column("measure"), Column("generated", ".4f"), Column("real images", ".4f"))
     caption = "Real images: held-out or training images in place of the samples, as an upper bound."
+    if found.held_out:
+        caption += f" {found.drawn} samples, {found.held_out} held-out images"
+        if "precision" in found.metrics:
+            caption += (
+                f"; distances are of {found.compared} on each side, precision and recall of "
+                f"{min(found.compared, MANIFOLD)}"
+            )
+        caption += f"; memorised is of {min(found.drawn, NEAREST)} samples."
     return Table(columns, rows, "Quality", caption)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -58,6 +60,14 @@ class Arm:
     recipe: Recipe
     conditional: bool = False
     stacked: bool = False
+
+    def identity(self, session: Session) -> str:
+        """Its epochs, its name, and eight hexadecimal digits that change with every setting of the training."""
+        settings = [asdict(self.architecture), self.recipe.recorded(), self.conditional, self.stacked]
+        precision = "auto" if session.may_halve else session.precision
+        said = json.dumps([*settings, precision], sort_keys=True)
+        digits = hashlib.sha256(said.encode()).hexdigest()[:8]
+        return f"{self.recipe.epochs}-{self.name.replace(':', '-')}-{digits}"
 
 
 GANOutcome: TypeAlias = Outcome[Arm, TrainedGAN]
@@ -116,8 +126,7 @@ def train_all(arms: Sequence[Arm], session: Session, study: str, plan: Plan) -> 
         pictures = replace(pictures, train=pictures.train.some(plan.images, session.rng("images")))
 
     def one(arm: Arm, own: Session) -> GANOutcome:
-        kind = f"{name}-{plan.images or 'all'}-{arm.recipe.epochs}-{arm.architecture.width}-{arm.recipe.rate:g}"
-        folder = root / kind / arm.name.replace(":", "-") / f"seed-{own.seed}"
+        folder = root / f"{name}-{plan.images or 'all'}-{arm.identity(own)}" / f"seed-{own.seed}"
         epochs = _EVALUATOR_EPOCHS if arm.name in plan.scored else 0
         return train(arm, pictures, evaluator, own, folder, samples=plan.samples, score_epochs=epochs)
 

@@ -19,7 +19,10 @@ from deepscope.gans.sampling import drawn, latents
 from deepscope.gans.saved import GAN
 from deepscope.session import Session
 
-_MANIFOLD, _NEAREST = 5000, 500
+FEWEST = 4
+"""Images on each side of precision and recall, whose manifolds reach to a third neighbour."""
+MANIFOLD, NEAREST = 5000, 500
+"""Images at most for precision and recall, and for memorisation."""
 
 
 def draw(gan: GAN, pictures: Pictures, count: int, session: Session, *, stream: str = "evaluation") -> Labelled:
@@ -34,19 +37,24 @@ def draw(gan: GAN, pictures: Pictures, count: int, session: Session, *, stream: 
     return Labelled(gan.images(z, labels, rng), labels)
 
 
+def compared(samples: int, pictures: Pictures) -> int:
+    """Images on each side of a distance: of samples, of held-out images, and of training images for its floor."""
+    return min(samples, len(pictures.test), len(pictures))
+
+
 def likeness(name: str, features: Features, samples: Tensor, pictures: Pictures, session: Session) -> dict[str, float]:
     """Frechet distance to held-out images ("NAME-fid"), precision and recall.
 
     "NAME-fid-floor", "precision/real" and "recall/real" are what training images in the samples' place get.
     """
-    count = min(len(samples), len(pictures.test))
-    held_out = pictures.test  # in the order of its classes: a part of it is drawn
+    count = compared(len(samples), pictures)
+    held_out = pictures.test
     if count < len(held_out):
         held_out = held_out.some(count, session.rng("held out", "part"))
     real, fake = features(held_out.images), features(samples[:count])
     other = features(pictures.train.some(count, session.rng("floor")).images)
-    precision, recall = precision_recall(real[:_MANIFOLD], fake[:_MANIFOLD])
-    best = precision_recall(real[:_MANIFOLD], other[:_MANIFOLD])
+    precision, recall = precision_recall(real[:MANIFOLD], fake[:MANIFOLD])
+    best = precision_recall(real[:MANIFOLD], other[:MANIFOLD])
     return {
         f"{name}-fid": frechet_distance(real, fake),
         f"{name}-fid-floor": frechet_distance(real, other),
@@ -68,7 +76,7 @@ def recognised(evaluator: Evaluator, images: Tensor) -> Tensor:
 def variety(evaluator: Evaluator, samples: Labelled, pictures: Pictures, *, conditional: bool) -> dict[str, float]:
     """Modes, their divergence and balance; where classes were requested, the share of samples that show them.
 
-    "modes/real" and "kl/real" are what as many held-out images get by the same evaluator.
+    "modes/real" and "kl/real" are what as many held-out images get by the same evaluator, or all where there are fewer.
     """
     classes = len(pictures.classes)
     found = recognised(evaluator, samples.images)
@@ -115,5 +123,5 @@ def classification_accuracy_score(
 def novelty(samples: Labelled, pictures: Pictures) -> tuple[float, Nearest]:
     """The share of samples that are suspiciously near to a training image, and the nearest ones."""
     train = pictures.train.images
-    near = nearest(samples.images[:_NEAREST], train)
-    return memorised(near, nearest(pictures.test.images[:_NEAREST], train)), near
+    near = nearest(samples.images[:NEAREST], train)
+    return memorised(near, nearest(pictures.test.images[:NEAREST], train)), near

@@ -14,7 +14,7 @@ from torch.optim import Adam, Optimizer
 
 from deepscope.errors import DataError
 from deepscope.gans.pictures import DIGITS, Labelled, Pictures
-from deepscope.gans.saved import filled, required_channels
+from deepscope.gans.saved import filled, required_channels, required_classes
 from deepscope.gans.step import as_input
 from deepscope.models.stored import Format
 from deepscope.session import Session
@@ -27,7 +27,7 @@ EVALUATOR = Format(
     made_by="gan evaluator",
     formerly=Format("judge", "judge.json", "judge.safetensors", made_by="gan evaluator"),  # in version 0.1
 )
-_SHIPPED = "digit_evaluator"
+_SHIPPED, _SHIPPED_SIDE = "digit_evaluator", 32
 _AT_ONCE = 500
 _SHIFT = 2
 _BATCH, _RATE = 128, 2e-3
@@ -177,7 +177,7 @@ def load_evaluator(folder: Path) -> Evaluator:
     """
     about, weights = EVALUATOR.read(folder)
     with EVALUATOR.building(folder):
-        channels, classes = required_channels(about), tuple(str(name) for name in about["classes"])
+        channels, classes = required_channels(about), required_classes(about)
         if len(classes) < 2:
             raise ValueError(f"{len(classes)} classes")
         return filled(lambda: Evaluator(channels, classes), weights)
@@ -200,6 +200,8 @@ def fitting_evaluator(given: Evaluator | str | Path | None, pictures: Pictures) 
         DataError: the given one recognises other images.
     """
     folder = given if isinstance(given, (str, Path)) else None
+    if given is None and pictures.side != _SHIPPED_SIDE:
+        return None  # it knows strokes by their width in pixels
     evaluator = load_evaluator(Path(folder)) if folder else shipped_evaluator() if given is None else given
     assert not isinstance(evaluator, (str, Path))
     channels, classes = (1, DIGITS) if pictures.stacked else (pictures.channels, pictures.classes)
