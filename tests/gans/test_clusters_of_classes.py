@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +142,9 @@ def test_training_saving_and_opening(tmp_path: Path) -> None:
     trained = train_gan(pictures, architecture=small, recipe=recipe, conditional=True, folder=tmp_path, session=session)
     with pytest.raises(DeepscopeError, match=r"another training \(classes 4, now 2\)"):
         train_gan(pictures, architecture=small, recipe=recipe, folder=tmp_path, session=session)
+    others = replace(pictures, train=bars(120, seed=2))
+    with pytest.raises(DeepscopeError, match=r"another training \(sha256 of the images"):
+        train_gan(others, architecture=small, recipe=recipe, conditional=True, folder=tmp_path, session=session)
     gan = load(tmp_path)
     assert gan.classes == ("bars", "diagonals") and gan.labelled and gan.generator.classes == 4
     assert gan.shares == pytest.approx((0.25,) * 4)

@@ -30,6 +30,7 @@ from deepscope.gans.sheets import NO_SHEETS, Sheets, sheet
 from deepscope.gans.step import GANBatches, GANStep
 from deepscope.gans.watching import watching
 from deepscope.inputs import Images
+from deepscope.kept import digest
 from deepscope.render import Presented
 from deepscope.session import Session
 from deepscope.training import CHECKPOINT, History, Log, fit
@@ -166,6 +167,7 @@ def train_gan(  # noqa: PLR0913 - its settings are keywords
         "classes": plan.conditions,
         "data": pictures.name,
         "images": len(pictures.train),
+        "sha256 of the images": digest(pictures.train.images, pictures.train.labels)[:12],
     }
     if architecture.normalisation in UNSHIFTED:  # checkpoints of discriminators without a bias say nothing of it
         settings["bias"] = True

@@ -69,7 +69,8 @@ class Generation(GenerationStudy):
     @property
     def arms(self) -> list[Arm]:
         """Without classes, with classes, with clusters within classes, and with clusters in place of classes."""
-        require(self, epochs=1, width=1, discriminator_width=1, clusters=2, clusters_per_class=0)
+        least = 2 if self.clusters_per_class else 0
+        require(self, epochs=1, width=1, discriminator_width=1, clusters=2, clusters_per_class=least)
         networks, recipe = r1_regularised(
             Architecture(width=self.width, discriminator_width=self.discriminator_width),
             Recipe(epochs=self.epochs, batch_size=self.batch_size),
