@@ -104,7 +104,7 @@ def test_an_exported_program_gives_its_layers_too(
     require_same(model, network)
     pixels = torch.rand(4, 3, SIDE, SIDE)
     if not free:
-        with pytest.raises(UnsupportedError, match=f"runs on {images} image"):
+        with pytest.raises(UnsupportedError, match=f"batches of {images}; export it with a dynamic batch"):
             model.activations(pixels, ["layer1"])
         return
     x = model.normalise(pixels)

@@ -76,9 +76,11 @@ class Exported(ModelSource):
             model = wrap(network, preprocessing=preprocessing, name=path.stem)
         except DeepscopeError as error:
             raise ModelError(f"{path}: {error}", model=name) from None
-        reason = "a TorchScript program does not expose its layers" if kind == "script" else ""
+        reason = (
+            "a TorchScript program does not expose its layers; one of torch.export does" if kind == "script" else ""
+        )
         if not reason and batch != _ANY:
-            reason = f"the program runs on {batch} image{'s' if batch > 1 else ''} at a time"
+            reason = f"it was exported for batches of {batch}; export it with a dynamic batch dimension"
         layers, gradients = not reason, _has_gradients(network, preprocessing)
         if not gradients:
             reason = f"{reason}, and {NOT_DIFFERENTIABLE}" if reason else NOT_DIFFERENTIABLE
