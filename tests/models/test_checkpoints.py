@@ -276,8 +276,10 @@ def test_a_class_layer_of_two_layers_is_named(
     monkeypatch.setattr(recognition, "compare", lambda spec, given: (compared.append(spec), compare(spec, given))[1])
     monkeypatch.setattr(recognition, "_SECONDS", 60.0)
     shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    found = recognition.nearest([shapes])
+    steps: list[None] = []
+    found = recognition.nearest([shapes], each=lambda: steps.append(None))
     assert found is not None and found[0].spec.endswith(":resnet18") and len(found[0].differences) == 6
+    assert len(steps) == len(compared)
     assert compared[-1] == found[0].spec, "the search ends with an architecture that differs in its class layer alone"
 
 

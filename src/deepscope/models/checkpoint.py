@@ -165,7 +165,8 @@ def _recognised(readings: Sequence[StateDict], session: Session) -> tuple[StateD
             raise SettingError(
                 "architecture", f"must be given: the weights in {reading.path} fit {listed}{more}; choose one"
             )
-    near = recognition.nearest([reading.shapes for reading in readings])
+    with session.progress("looking for the nearest architecture") as advance:
+        near = recognition.nearest([reading.shapes for reading in readings], each=advance)
     path = readings[0].path
     if near is None:
         raise ModelError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -123,8 +123,15 @@ def fitting(given: Shapes) -> list[Comparison]:
     return [found for found in (compare(spec, given) for spec in plausible) if found.fits]
 
 
-def nearest(readings: Sequence[Shapes]) -> tuple[Comparison, Shapes] | None:
-    """The architecture that differs least from the weights, within a bounded time; None where none comes near."""
+def nearest(
+    readings: Sequence[Shapes], *, each: Callable[[], object] = lambda: None
+) -> tuple[Comparison, Shapes] | None:
+    """The architecture that differs least from the weights, within a bounded time; None where none comes near.
+
+    Args:
+        readings: names and shapes of the weights, in each way that they may be read.
+        each: called for every architecture that was compared.
+    """
     best: tuple[Comparison, Shapes] | None = None
     until = time.process_time() + _SECONDS
     sizes = _likely_sizes(min(readings, key=_parameters))
@@ -136,6 +143,7 @@ def nearest(readings: Sequence[Shapes]) -> tuple[Comparison, Shapes] | None:
             found = compare(spec, given)
             if best is None or found.unlike < best[0].unlike:
                 best = found, given
+        each()
     return None if best is None or best[0].unlike > _NEAR else best
 
 
