@@ -111,10 +111,10 @@ def _left_open(own: Preprocessing, found: Comparison, options: ModelOptions, ori
         said.append(f"preprocessing is that of {origin.preprocessing} (resize {own.resize}, crop {own.size[0]})")
         if found.channels != 3:
             said[0] += f", with the average of RGB's mean and std for each of {found.channels} channels"
-        said[0] += "; if it was trained on other sizes, give them with --preprocessing"
+        said[0] += "; if it was trained on other sizes, give them as preprocessing, such as 'resize 64, crop 64'"
     if not (options.classes or named):
-        hint = ", or say 'imagenet-1k'," if found.classes == len(imagenet.categories()) else ""
-        said.append(f"its {found.classes:,} classes have no names: name them{hint} (--classes, in Python categories=)")
+        hint = ", or 'imagenet-1k'" if found.classes == len(imagenet.categories()) else ""
+        said.append(f"its {found.classes:,} classes have no names: give them, or a file of them, as classes{hint}")
     return "; ".join(said)
 
 

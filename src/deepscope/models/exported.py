@@ -67,9 +67,9 @@ class Exported(ModelSource):
         network, batch = _run_by(program, batch or _batch(program, preprocessing, path), preprocessing)
         if isinstance(network, FixedBatch) and network.alone:
             session.note_once(f"{path} mixes", f"{path.name} {MIXES}")
-        unsaid = [] if options.preprocessing else [f"preprocessing is {source}; give another with --preprocessing"]
+        unsaid = [] if options.preprocessing else [f"preprocessing is {source}; give another as preprocessing"]
         if not options.classes:
-            unsaid.append("its classes have no names: name them (--classes, in Python categories=)")
+            unsaid.append("its classes have no names: give them, or a file of them, as classes")
         if unsaid:
             session.note_once(f"{path} says", f"{path.name}: {'; '.join(unsaid)}")
         try:

@@ -126,7 +126,7 @@ def _assumed(name: str, file: OnnxFile, session: Session) -> Preprocessing:
     session.note_once(
         f"preprocessing {name}",
         f"{name} does not say how its input is made: resize {resize}, {'no crop' if crop is None else f'crop {crop}'} "
-        f"and {text} are assumed; --preprocessing or preprocessor_config.json beside it can say otherwise",
+        f"and {text} are assumed; give another as preprocessing, or in preprocessor_config.json beside it",
     )
     return found
 
