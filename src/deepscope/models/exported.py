@@ -241,8 +241,8 @@ def _batch(program: nn.Module, preprocessing: Preprocessing, path: Path) -> int:
     if taken:
         return taken[0]
     raise ModelError(
-        f"{path} cannot run on images of {height} x {width} pixels ({reason}): open it in Python with deepscope.wrap "
-        "and its own preprocessing"
+        f"{path} cannot run on images of {height} x {width} pixels ({reason}): give the size as preprocessing, such "
+        "as 'resize 64 x 64', or open it in Python with deepscope.wrap"
     )
 
 
