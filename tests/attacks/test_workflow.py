@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,11 @@ from deepscope.attacks import (
 )
 from deepscope.attacks.criteria import Criterion
 from deepscope.attacks.outcome import Outcome
+from deepscope.classification import classify
 from deepscope.commands.attack import AttackImages
 from deepscope.errors import DataError, DeepscopeError, FileError, SettingError
-from deepscope.models import VisionModel
+from deepscope.models import VisionModel, load_model
+from deepscope.models.preprocessing import Preprocessing
 from deepscope.results import Curves
 from deepscope.session import Session
 from networks import tiny_model
@@ -161,6 +164,18 @@ def test_saved_images_are_those_in_memory(model: VisionModel, levels: Tensor, tm
         "image-0.png",
         "image-1.png",
     ]
+
+
+def test_a_saved_example_misleads_the_model_that_takes_it_as_it_is(
+    model: VisionModel, levels: Tensor, tmp_path: Path
+) -> None:
+    model = replace(model, preprocessing=Preprocessing(resize=20, crop=16))  # which resizes what has 16 x 16 pixels
+    found = attack(model, as_pictures(levels), STRONG)
+    assert found.success.any()
+    folder = found.save(tmp_path / "result") / "adversarial"
+    session = Session(models={"own": model}, quiet=True)
+    seen = classify(load_model("own", session, preprocessing="resize 16 x 16"), folder, session=session)
+    assert seen.labels == [model.categories[verdict.after] for verdict in found.verdicts]
 
 
 def test_examples_become_a_table_and_show_themselves(model: VisionModel, levels: Tensor) -> None:

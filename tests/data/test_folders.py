@@ -167,6 +167,10 @@ def test_load_dataset_takes_folders_and_names(divided: Path, tmp_path: Path) -> 
     assert len(load_dataset("mnist-extract", session, DigitSplit).test) == 1000
     with pytest.raises(DeepscopeError, match="handwritten digits, not images in class folders"):
         load_dataset("mnist-extract", session, ClassFolders)
+    with pytest.raises(
+        DeepscopeError, match=r"holds a folder of images, .*: move the images of each class into a folder"
+    ):
+        load_dataset(divided / "train" / "dog", session, ClassFolders)
     with pytest.raises(DeepscopeError, match="mnist is not available: run `deepscope data get mnist`"):
         load_dataset("mnist", session, DigitSplit)
     with pytest.raises(DeepscopeError, match="'mnist-extract'"):

@@ -261,6 +261,28 @@ def test_several_architectures_that_fit_are_listed_and_one_is_chosen(session: Se
     assert len(list((session.cache / "architectures").iterdir())) == 1
 
 
+def test_a_class_layer_of_two_layers_is_named(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which activation lies between them is not in the file, so no architecture may be assumed."""
+    network: Any = torchvision.models.resnet18()
+    network.fc = nn.Sequential(nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, 3))
+    torch.save(network.state_dict(), tmp_path / "m.pth")
+    said = r"6 tensors differ, such as fc\.weight \(1000, 512\) is missing; fc\.0\.weight \(64, 512\) is left over"
+    with pytest.raises(ModelError, match=rf"not those of torchvision:resnet18: {said}; .*file\.py:function"):
+        load_model(tmp_path / "m.pth", session, architecture="torchvision:resnet18")
+    compared: list[str] = []
+    compare = recognition.compare
+    monkeypatch.setattr(recognition, "compare", lambda spec, given: (compared.append(spec), compare(spec, given))[1])
+    monkeypatch.setattr(recognition, "_SECONDS", 60.0)
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    steps: list[None] = []
+    found = recognition.nearest([shapes], each=lambda: steps.append(None))
+    assert found is not None and found[0].spec.endswith(":resnet18") and len(found[0].differences) == 6
+    assert len(steps) == len(compared)
+    assert compared[-1] == found[0].spec, "the search ends with an architecture that differs in its class layer alone"
+
+
 def test_what_does_not_fit_is_named(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network: Any = squeezenet()
     network.classifier = nn.Sequential(nn.Flatten(), nn.Identity(), nn.Linear(512, 3))
@@ -343,6 +365,10 @@ def test_notes_say_what_was_found_and_assumed(
     said = capsys.readouterr().err
     assert "m.pth: the architecture is torchvision:squeezenet1_1" in said
     assert "SqueezeNet1_1_Weights.IMAGENET1K_V1" in said and "3 classes have no names" in said
+    named = {"categories": ["a", "b", "c"], "preprocessing": "resize 70, crop 64"}
+    model = load_model(tmp_path / "m.pth", Session(home=tmp_path, cache=tmp_path / "other"), **named)
+    assert (model.preprocessing.resize, model.preprocessing.crop) == (70, 64)
+    assert "preprocessing" not in (said := capsys.readouterr().err) and "names" not in said
 
 
 def test_a_whole_vgg16_is_that_of_torchvision(session: Session) -> None:

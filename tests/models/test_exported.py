@@ -104,7 +104,7 @@ def test_an_exported_program_gives_its_layers_too(
     require_same(model, network)
     pixels = torch.rand(4, 3, SIDE, SIDE)
     if not free:
-        with pytest.raises(UnsupportedError, match=f"runs on {images} image"):
+        with pytest.raises(UnsupportedError, match=f"batches of {images}; export it with a dynamic batch"):
             model.activations(pixels, ["layer1"])
         return
     x = model.normalise(pixels)
@@ -167,7 +167,7 @@ def test_preprocessing_is_assumed_and_said_or_that_of_an_architecture(
 ) -> None:
     path = scripted(network, tmp_path / "m.pt", trace=False)
     load_model(path, Session(home=tmp_path, cache=session.cache))
-    assert "assumed: ImageNet's mean and deviation" in capsys.readouterr().err
+    assert "says nothing of it: resize 256, crop 224, ImageNet's mean and deviation" in capsys.readouterr().err
     model = load_model(path, session, architecture="timm:resnet18")
     assert (model.preprocessing.resize, model.preprocessing.interpolation) == (235, "bicubic")
     with pytest.raises(ModelError, match="takes 64 x 64 pixels"):
@@ -178,6 +178,8 @@ def test_a_program_that_does_not_run_is_refused(session: Session, tmp_path: Path
     layer = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, 3))
     with pytest.raises(ModelError, match=r"cannot run on images of 224 x 224.*deepscope\.wrap"):
         load_model(scripted(layer, tmp_path / "m.pt"), session)
+    model = load_model(tmp_path / "m.pt", session, preprocessing=f"resize {SIDE} x {SIDE}")
+    require_same(model, layer, images=2)
 
 
 def _changed(path: Path, change: Callable[[str, bytes], bytes | None], *more: tuple[str, bytes]) -> None:

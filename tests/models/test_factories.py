@@ -36,6 +36,9 @@ def number():
 def fails():
     raise RuntimeError("no weights\\nat all")
 
+def unfit():
+    torch.nn.Linear(2, 2).load_state_dict({"bias": torch.zeros(2)})
+
 def leaves():
     raise SystemExit(0)
 
@@ -79,7 +82,8 @@ def test_a_module_or_a_model_comes_from_a_function(session: Session) -> None:
     [
         ("code/json.py:modle", "did you mean 'model'"),
         ("code/json.py:number", "returns int: return an nn.Module"),
-        ("code/json.py:fails", "fails: RuntimeError: no weights"),
+        ("code/json.py:fails", r"fails: RuntimeError: no weights at all \(line 23 of json.py\)"),
+        ("code/json.py:unfit", r"Missing key\(s\).*\"weight\".*\(line 26 of json.py\)"),
         ("code/json.py:leaves", "fails: SystemExit: 0"),
         ("code/leaves.py:build", "importing code/leaves.py fails: SystemExit: 0"),
         ("code/json.py:Strict", "the module that .* returns fails: ValueError: not such"),

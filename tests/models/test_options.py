@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from deepscope.cli.program import run
 from deepscope.errors import DeepscopeError, FileError, ModelError, SettingError
 from deepscope.models import ModelOptions, VisionModel, load_model
+from deepscope.models.preprocessing import Preprocessing
+from deepscope.models.preprocessing_text import in_full, read_words
 from deepscope.session import Session
 from networks import tiny_model
 
@@ -104,7 +109,7 @@ def test_a_comma_at_the_end_is_named() -> None:
         ModelOptions(classes="cat,dog,").names()
 
 
-@pytest.mark.parametrize(("field", "value"), [("architecture", 5), ("categories", 5)])
+@pytest.mark.parametrize(("field", "value"), [("architecture", 5), ("categories", 5), ("preprocessing", 5)])
 def test_load_model_names_the_argument_that_is_wrong(field: str, value: Any) -> None:
     with pytest.raises(SettingError) as refused:
         load_model("efficientnet_lite0", **{field: value})
@@ -127,3 +132,57 @@ def test_a_model_that_the_caller_holds_takes_the_same_options(tmp_path: Path) ->
         load_model("own", session, architecture="torchvision:resnet18")
     with pytest.raises(SettingError, match="name each"):
         load_model("own", session, categories=["a", "b"] + [str(index) for index in range(50)])
+
+
+@pytest.mark.parametrize(
+    ("text", "changed"),
+    [
+        ("crop 192", {"crop": 192}),
+        ("resize 64, crop 48 x 56", {"resize": 64, "crop": (48, 56)}),
+        ("resize 64 x 32 (bicubic)", {"resize": (64, 32), "crop": None, "interpolation": "bicubic"}),
+        ("no crop, mean 0.5, std 0.1 0.2 0.3", {"crop": None, "mean": (0.5, 0.5, 0.5), "std": (0.1, 0.2, 0.3)}),
+    ],
+)
+def test_preprocessing_in_words_changes_what_it_names(text: str, changed: dict[str, Any]) -> None:
+    known = Preprocessing(200, 180, "nearest", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert read_words(text, known) == replace(known, **changed)
+    assert read_words(in_full(known), Preprocessing()) == known
+    assert read_words(str(known), Preprocessing()) == replace(known, crop=(180, 180))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("resize 64", "needs a crop"),
+        ("resize wide x 64", "no size"),
+        ("crop 0", "crop must be a number of pixels"),
+        ("mean 0.5 0.5", "2 numbers as mean, and the model 3 channels"),
+        ("std 0", "std must be one finite number above 0"),
+        ("resize 64 x 64 (sharp)", "no filter 'sharp'"),
+        ("crop 64, crop 32", "names crop twice"),
+        ("crop 64 (bicubic)", "cannot be read, 'crop 64"),
+        ("squash", "cannot be read, 'squash'"),
+    ],
+)
+def test_words_that_describe_no_preprocessing_are_refused(text: str, said: str) -> None:
+    with pytest.raises(SettingError, match=said):
+        read_words(text, Preprocessing())
+
+
+def test_a_model_takes_the_preprocessing_that_it_was_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = tiny_model()
+    session = Session(home=tmp_path, cache=tmp_path, models={"own": own}, quiet=True)
+    height, width = own.preprocessing.size
+    levels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(levels).save(tmp_path / "a.png")  # as an attack saves it: of the network's size
+    found = load_model("own", session, preprocessing=f"resize {height} x {width}")
+    torch.testing.assert_close(found.read([tmp_path / "a.png"])[0] * 255, torch.tensor(levels).permute(2, 0, 1).float())
+    assert found.preprocessing.mean == own.preprocessing.mean
+    assert found.origin.preprocessing == "the description that was given"
+    whole = Preprocessing(9, 7, "bicubic", (0.5,) * 3, (0.25,) * 3)
+    assert load_model("own", session, preprocessing=whole).preprocessing == whole
+    fixed = replace(own, capabilities=replace(own.capabilities, input_size=(height, width)))
+    with pytest.raises(SettingError, match="differ in the size of images: 9 x 7 and"):
+        ModelOptions(preprocessing="resize 9 x 7").applied(fixed)
+    assert run(["classify", str(tmp_path / "a.png"), "--preprocessing", "resize 9"]) == 2
+    assert capsys.readouterr().err.startswith("deepscope: --preprocessing needs a crop beside the shorter side")

@@ -12,16 +12,18 @@ import pytest
 
 from deepscope.command import Headline
 from deepscope.report import full_runs, running
+from deepscope.report.card import ModelCard
 from deepscope.report.keeping import Outcome, Shelf
 from deepscope.report.overview import overview, unanswered
 from deepscope.report.page import Page
 from deepscope.report.running import Clock, State, expected, run
 from deepscope.report.view import Number, cards, part, pending, sentence
-from deepscope.results import Bars, ImageGrid, Picture, Result, Table
+from deepscope.results import Bars, ImageGrid, Note, Picture, Result, Table
 from deepscope.session import Session
 from deepscope.statistics import Estimate
 from deepscope.studies import Answer, Study, answers
 from html_pages import check
+from networks import tiny_model
 from toy_sections import RAN, Works, study
 
 
@@ -114,6 +116,24 @@ def test_a_chapter_s_card_shows_its_weightiest_section() -> None:
     assert verdict["class"] == "verdict attention"
     strip = [values["href"] for tag, values in page.tags if tag == "a"]
     assert "#works" in strip
+
+
+def test_a_warning_on_the_images_is_given_once_on_a_page_and_its_card() -> None:
+    shared = Note("They may be training images.", "Test images", "warning")
+    own = Note("Few images.", "Few", "warning")
+    outcomes = tuple(
+        Outcome(one, Result("Found", blocks=(shared, own, Note("So it is.", level="verdict"))))
+        for one in (study(), study(Second))
+    )
+    card = ModelCard.of(tiny_model(), "photos", outcomes)
+    assert [(one.check, one.text) for one in card.findings if one.attention and "." in one.text][-2:] == [
+        ("second", "Second."),
+        ("second", own.text),
+    ]
+    assert sum(one.text == shared.text for one in card.findings) == 1
+    assert sum(one.text == own.text for one in card.findings) == 2
+    page = Page("T").html(State(outcomes, "I"))
+    assert (page.count(shared.text), page.count(own.text)) == (1, 2)
 
 
 def test_chapters_to_come_have_their_place_on_the_first_screen() -> None:

@@ -28,6 +28,11 @@ ONE = "One label"
 """Title of the note that says which label of several a check is about."""
 
 
+TEST_IMAGES, UNKNOWN, EMPTY = "Test images", "Unknown classes", "Empty classes"
+OF_THE_IMAGES = frozenset({TEST_IMAGES, UNKNOWN, EMPTY})
+"""Titles of the notes on the images themselves. Checks of the same images repeat them, and a page gives each once."""
+
+
 @dataclass(frozen=True)
 class HeldOut:
     """A classifier, and the images that it is evaluated on.
@@ -152,7 +157,7 @@ def _of_given(model: VisionModel, held: GivenData) -> HeldOut:
     text = f"All {len(items)} images that were given."
     if held.train is None:
         text += " If the classifier was fitted to any of them, it looks better here than it is."
-    notes: list[Block] = [Note(text, "Test images", "info" if held.train else "warning")]
+    notes: list[Block] = [Note(text, TEST_IMAGES, "info" if held.train else "warning")]
     if strange:
         notes.append(_left_out(model, len(strange), said + (" and others" if len(set(strange)) > 6 else "")))
     chosen = Given(tuple(item for item, _ in known), skipped=given.skipped)
@@ -162,7 +167,7 @@ def _of_given(model: VisionModel, held: GivenData) -> HeldOut:
 
 def _left_out(model: VisionModel, count: int, names: str) -> Note:
     text = f"{count} images are left out: {model.name} has no class of the name {names}."
-    return Note(text, "Unknown classes", "warning")
+    return Note(text, UNKNOWN, "warning")
 
 
 def _empty(folders: ClassFolders) -> list[Note]:
@@ -172,27 +177,27 @@ def _empty(folders: ClassFolders) -> list[Note]:
     names = [folder.relative_to(folders.root).as_posix() for folder in folders.empty]
     said = ", ".join(names[:6]) + (" and others" if names[6:] else "")
     text = f"{said} {'have' if names[1:] else 'has'} no images and {'are' if names[1:] else 'is'} left out."
-    return [Note(text, "Empty classes", "warning")]
+    return [Note(text, EMPTY, "warning")]
 
 
 def _chosen(model: Path, folders: ClassFolders, session: Session) -> tuple[tuple[Path, ...], Note, Given | None]:
     """The test images, a note on them, and the training images."""
     examples = Examples.in_folders(folders)
     if folders.test is not None:
-        note = Note(f"The {len(folders.test)} images of the test set.", "Test images")
+        note = Note(f"The {len(folders.test)} images of the test set.", TEST_IMAGES)
         return folders.test.paths, note, _named(examples.training)
     rows = _kept_aside(model, folders, session)
     paths = folders.everything.paths
     if rows is not None:
         kept = tuple(paths[row] for row in rows)
         others = np.setdiff1d(np.arange(len(paths)), rows)
-        note = Note(f"The {len(kept)} images that `transfer fit` set aside.", "Test images")
+        note = Note(f"The {len(kept)} images that `transfer fit` set aside.", TEST_IMAGES)
         return kept, note, _named(examples.at(others))
     text = (
         f"The images are taken from all {len(paths)}, since the folder has no train/ and test/: if the classifier was "
         "fitted to any of them, accuracy is overestimated here."
     )
-    return paths, Note(text, "Test images", "warning"), None
+    return paths, Note(text, TEST_IMAGES, "warning"), None
 
 
 def _named(examples: Examples) -> Given:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from deepscope.checks.given_data import given_data
-from deepscope.checks.held_out import held_out, no_class
+from deepscope.checks.held_out import TEST_IMAGES, held_out, no_class
 from deepscope.data import ClassFolders, Dataset, load_dataset
 from deepscope.data.folders import held_out_folder, subfolders
 from deepscope.errors import DataError
@@ -50,7 +50,7 @@ def held_out_files(model: str, data: str, session: Session) -> tuple[tuple[Path,
     *_, last = folders = folders_of(data, session)
     _require_known(load_model(model, session), last)
     if len(folders) > 1:
-        return (last,), (Note("The images of the test set.", "Test images"),)
+        return (last,), (Note("The images of the test set.", TEST_IMAGES),)
     if Path(model).is_dir():
         held = held_out(model, data, session)
         return tuple(held.images.files), held.notes
@@ -58,7 +58,7 @@ def held_out_files(model: str, data: str, session: Session) -> tuple[tuple[Path,
         "The images are taken from the whole folder, which has no train/ and test/: if the classifier was fitted "
         "to any of them, it looks better here than it is."
     )
-    return folders, (Note(text, "Test images", "warning"),)
+    return folders, (Note(text, TEST_IMAGES, "warning"),)
 
 
 def _require_known(model: VisionModel, folder: Path) -> None:

@@ -22,7 +22,7 @@ from deepscope.session import Session
 from deepscope.settings import check_values
 
 CLOSE = 2e-3
-"""Mean difference of probabilities up to which they agree: files are rounded, and decoders differ in a level or two."""
+"""Mean difference of probabilities up to which they agree, beyond rounding: decoders differ in a level or two."""
 _PAIRS = 8
 """Images that pairs of mistakes are tried on."""
 _HALF, _NONE = ((0.5,) * 3, (0.5,) * 3), ((0.0,) * 3, (1.0,) * 3)
@@ -51,6 +51,7 @@ class Way:
         bgr: whether the channels are swapped.
         antialias: whether the resize smooths first, as Pillow does.
         difference: of the probabilities, see `Expected.difference`; of classes alone, the share that differs.
+        unexplained: what is left of it beyond the rounding of the file.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Way:
     bgr: bool = False
     antialias: bool = True
     difference: float = 0.0
+    unexplained: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,16 +91,16 @@ class Agreement(Presented):
     @property
     def agrees(self) -> bool:
         """Whether the model gives what is expected as it is."""
-        return self.own.difference <= self.allowed
+        return self.own.unexplained <= self.allowed
 
     @property
     def explained(self) -> bool:
         """Whether one of the ways gives what is expected."""
-        return self.best.difference <= self.allowed
+        return self.best.unexplained <= self.allowed
 
     @property
     def allowed(self) -> float:
-        """The largest difference that counts as agreement."""
+        """The largest difference beyond rounding that counts as agreement."""
         return 0.0 if self.of_classes else CLOSE
 
     def columns(self) -> Mapping[str, Sequence[Any]]:
@@ -226,7 +228,9 @@ class _Runner:
         batches = [torch.stack(pictures)] if alike else [picture[None] for picture in pictures]
         logits = torch.cat([forward(model, pixels, self.session) for pixels in batches])
         predictions = model.head.predictions(logits)
-        return replace(way, difference=self.expected.difference(model.probabilities(logits), predictions))
+        answers = model.probabilities(logits), predictions
+        difference, unexplained = self.expected.difference(*answers), self.expected.unexplained(*answers)
+        return replace(way, difference=difference, unexplained=unexplained)
 
 
 def _pixels(path: Path, taken: Preprocessing, antialias: bool) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 
 import torch
@@ -18,6 +19,8 @@ from deepscope.models import VisionModel
 _FILE, _CLASS = "file", "class"
 _LOOSE = 0.02
 """By which probabilities of all classes may fail to sum to 1."""
+_COARSEST = 0.005
+"""The largest error that rounding excuses: that of two decimals. With fewer, hardly any mistake would show."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Expected:
         values: (images, columns) probabilities; where classes alone are known, (images, C) bool: those of each image.
         of_classes: whether they are.
         independent: whether the probabilities are those of labels, independent of each other, and not of classes.
+        rounding: the largest error of a value that the file's decimals leave: 0.005 of 0.21.
     """
 
     paths: tuple[Path, ...]
@@ -37,6 +41,7 @@ class Expected:
     values: Tensor
     of_classes: bool
     independent: bool = False
+    rounding: float = 0.0
 
     def first(self, count: int) -> Expected:
         """The first images of these."""
@@ -53,13 +58,23 @@ class Expected:
             probabilities: (N, C).
             predictions: (N, C) bool, by the thresholds of the head.
         """
+        return self._difference(probabilities, predictions, 0.0)
+
+    def unexplained(self, probabilities: Tensor, predictions: Tensor) -> float:
+        """As `difference`, without what the rounding of each value may explain."""
+        return self._difference(probabilities, predictions, self.rounding)
+
+    def _difference(self, probabilities: Tensor, predictions: Tensor, rounding: float) -> float:
         if self.of_classes:
             return float((predictions != self.values).any(1).double().mean())
         change = probabilities[:, list(self.columns)].double() - self.values
+        sure = (change.abs() - rounding).clamp(min=0)
         if self.independent:
-            return float(change.abs().mean())
-        rest = change.sum(1).abs() if len(self.columns) < probabilities.shape[1] else 0.0
-        return float((change.abs().sum(1) + rest).mean() / 2)
+            return float(sure.mean())
+        rest: Tensor | float = 0.0
+        if (count := len(self.columns)) < probabilities.shape[1]:
+            rest = (change.sum(1).abs() - count * rounding).clamp(min=0)
+        return float((sure.sum(1) + rest).mean() / 2)
 
 
 def read_expected(path: Path, photos: Path, model: VisionModel, limit: int) -> Expected:
@@ -89,7 +104,7 @@ def read_expected(path: Path, photos: Path, model: VisionModel, limit: int) -> E
     if len(set(columns)) < len(columns):
         raise FileError(f"{path}, line 1: a class has two columns", path=path)
     several = model.head.kind == "multilabel"
-    paths, values = list[Path](), list[Sequence[float]]()
+    paths, values, decimals = list[Path](), list[Sequence[float]](), 0
     for line, row in rows:
         if len(row) != len(header):
             raise FileError(f"{path}, line {line}: {len(row)} values below {len(header)} columns", path=path)
@@ -97,6 +112,7 @@ def read_expected(path: Path, photos: Path, model: VisionModel, limit: int) -> E
             continue
         paths.append(place)
         values.append(_classes(model, row[1], path, line) if of_classes else _numbers(row[1:], path, line))
+        decimals = decimals if of_classes else max(decimals, *map(_decimals, row[1:]))
         if len(paths) == limit:
             break
     if not paths:
@@ -105,7 +121,14 @@ def read_expected(path: Path, photos: Path, model: VisionModel, limit: int) -> E
     whole = not of_classes and not several and len(columns) == len(model.categories)
     if whole and (table.sum(1) - 1).abs().max() > _LOOSE:
         raise FileError(f"{path}: the values of an image do not sum to 1; give probabilities", path=path)
-    return Expected(tuple(paths), columns, table, of_classes, several)
+    rounding = 0.0 if of_classes else min(0.5 * 10.0**-decimals, _COARSEST)
+    return Expected(tuple(paths), columns, table, of_classes, several, rounding)
+
+
+def _decimals(cell: str) -> int:
+    """Of a number as it is written; "2e-3" has three."""
+    exponent = Decimal(cell.strip()).as_tuple().exponent
+    return -exponent if isinstance(exponent, int) else 0
 
 
 def _category(model: VisionModel, name: str, path: Path, line: int) -> int:

@@ -79,6 +79,7 @@ _AREAS = {
     "data": "List, download and audit data.",
     "transfer": "Train a classifier on a folder of images, for use with every other command.",
     "adapt": "Adapt a classifier to another domain without target labels.",
+    "concepts": "Find the concepts that a network uses for its classes, and test whether they matter.",
     "gan": "Train generators of images, and measure them.",
     "check": "Examine your own classifier, one question per command; `deepscope report --data` runs all checks.",
     "study": "Repeat an experiment of the report (Delefosse & Vin) and answer its questions with numbers.",

@@ -71,7 +71,7 @@ def _with_options(command: Command, common: Common, session: Session) -> Session
     """The session, in which the command's model has the options that were given for it."""
     model = getattr(command, "model", None)
     if model is None and common.of_model != ModelOptions():
-        flags = "--architecture, --classes, --head, --thresholds and --gradients"
+        flags = "--architecture, --classes, --head, --thresholds, --preprocessing and --gradients"
         raise SettingError("--model", f"must name the model that {flags} describe")
     return common.of_model.within(session, str(model))
 

@@ -86,7 +86,9 @@ def load_dataset(name: str | Path, session: Session, kind: type[Kind], *, skip_e
     if kind is ClassFolders and isinstance(data, Photographs) and subfolders(folder := Path(name).expanduser()):
         data = ClassFolders.read(folder)  # whose error names the only class
     if not isinstance(data, kind):
-        raise DataError(f"{name} holds {_WORDS[type(data)]}, not {_WORDS[kind]}", data=name)
+        sortable = kind is ClassFolders and isinstance(data, Photographs)
+        advice = ": move the images of each class into a folder with the class's name" if sortable else ""
+        raise DataError(f"{name} holds {_WORDS[type(data)]}, not {_WORDS[kind]}{advice}", data=name)
     return data
 
 

@@ -15,6 +15,7 @@ from deepscope.machine import version_of
 from deepscope.models import architectures, imagenet, recognition, state_dicts, tensor_names
 from deepscope.models.options import ModelOptions
 from deepscope.models.origin import Origin
+from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.recognition import Comparison
 from deepscope.models.source import ModelSource, exists
 from deepscope.models.state_dicts import StateDict
@@ -25,6 +26,7 @@ from deepscope.session import Session
 SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".tar")
 _LISTED = 8
 """Architectures or tensors that a message names."""
+_BUILD = "build a network that was changed in a function of your own, and open file.py:function"
 _VERSIONS = ("deepscope", "torchvision", "timm")
 
 
@@ -72,7 +74,8 @@ def _model(path: Path, weights: StateDict, found: Comparison, options: ModelOpti
         classes=found.classes if found.resized else None,
         options={} if found.channels == 3 else {"in_chans": found.channels},
     )
-    preprocessing = architectures.preprocessing(found.spec).of_channels(found.channels)
+    own = architectures.preprocessing(found.spec).of_channels(found.channels)
+    preprocessing = options.preprocessed(own)
     digest = weights.sha256
     published = () if options.classes else architectures.published_classes(found.spec, digest)
     origin = Origin(
@@ -87,14 +90,8 @@ def _model(path: Path, weights: StateDict, found: Comparison, options: ModelOpti
             f"{path.name}: its class layer {moved[0]} is read as {moved[1]} of {found.spec}, with nothing but dropout "
             "before it; if the network differs otherwise, open it with a function of your own, file.py:function",
         )
-    resize, crop = preprocessing.resize, preprocessing.size[0]
-    said = f"{path.name}: preprocessing is that of {origin.preprocessing} (resize {resize}, crop {crop})"
-    if found.channels != 3:
-        said += f", with the average of RGB's mean and std for each of {found.channels} channels"
-    if not (options.classes or published):
-        hint = ", or 'imagenet-1k'" if found.classes == len(imagenet.categories()) else ""
-        said += f"; its {found.classes:,} classes have no names: give a file of them as classes{hint}"
-    session.note_once(f"{path} says", said)
+    if said := _left_open(own, found, options, origin, named=bool(published)):
+        session.note_once(f"{path} says", f"{path.name}: {said}")
     return VisionModel(
         name=path.stem,
         network=network,
@@ -105,6 +102,20 @@ def _model(path: Path, weights: StateDict, found: Comparison, options: ModelOpti
         origin=origin,
         architecture=found.spec,
     )
+
+
+def _left_open(own: Preprocessing, found: Comparison, options: ModelOptions, origin: Origin, *, named: bool) -> str:
+    """What the file does not say and the person did not either; empty where nothing is left open."""
+    said: list[str] = []
+    if not options.preprocessing:
+        said.append(f"preprocessing is that of {origin.preprocessing} (resize {own.resize}, crop {own.size[0]})")
+        if found.channels != 3:
+            said[0] += f", with the average of RGB's mean and std for each of {found.channels} channels"
+        said[0] += "; if it was trained on other sizes, give them as preprocessing, such as 'resize 64, crop 64'"
+    if not (options.classes or named):
+        hint = ", or 'imagenet-1k'" if found.classes == len(imagenet.categories()) else ""
+        said.append(f"its {found.classes:,} classes have no names: give them, or a file of them, as classes{hint}")
+    return "; ".join(said)
 
 
 def _require_only_network(weights: StateDict, readings: Sequence[StateDict]) -> None:
@@ -139,7 +150,7 @@ def _as_given(spec: str, readings: Sequence[StateDict]) -> tuple[StateDict, Comp
         if found.fits:
             return reading, found
     found, _ = min(compared, key=lambda pair: pair[0].unlike)
-    raise ModelError(f"the weights are not those of {_differing(found)}")
+    raise ModelError(f"the weights are not those of {_differing(found)}; {_BUILD}")
 
 
 def _recognised(readings: Sequence[StateDict], session: Session) -> tuple[StateDict, Comparison]:
@@ -154,7 +165,8 @@ def _recognised(readings: Sequence[StateDict], session: Session) -> tuple[StateD
             raise SettingError(
                 "architecture", f"must be given: the weights in {reading.path} fit {listed}{more}; choose one"
             )
-    near = recognition.nearest([reading.shapes for reading in readings])
+    with session.progress("looking for the nearest architecture") as advance:
+        near = recognition.nearest([reading.shapes for reading in readings], each=advance)
     path = readings[0].path
     if near is None:
         raise ModelError(
@@ -162,8 +174,7 @@ def _recognised(readings: Sequence[StateDict], session: Session) -> tuple[StateD
             f"function of your own, file.py:function, that builds it and loads {path.name}"
         )
     raise ModelError(
-        f"the weights fit no architecture of torchvision or timm; the nearest is {_differing(near[0])}; open a network "
-        "that was changed with a function of your own, file.py:function"
+        f"the weights fit no architecture of torchvision or timm; the nearest is {_differing(near[0])}; {_BUILD}"
     )
 
 
@@ -184,6 +195,9 @@ def _fitting(reading: StateDict, session: Session) -> list[Comparison]:
 
 
 def _differing(found: Comparison) -> str:
-    count = len(found.differences)
-    several = f"{count:,} tensors differ, such as" if count > 1 else "one tensor differs:"
-    return f"{found.spec}: {several} {'; '.join(found.differences[:2])}"
+    """How many tensors differ, with one that is missing and one that is left over, where there are both."""
+    first, *others = found.differences
+    if not others:
+        return f"{found.spec}: one tensor differs: {first}"
+    second = next((text for text in others if text.endswith(recognition.LEFT_OVER)), others[0])
+    return f"{found.spec}: {len(found.differences):,} tensors differ, such as {first}; {second}"

@@ -23,7 +23,7 @@ from deepscope.files import sha256
 from deepscope.models import architectures, endless, export_archive, script_archive
 from deepscope.models.capabilities import NOT_DIFFERENTIABLE, Capabilities
 from deepscope.models.company import MIXES, independent, unlike
-from deepscope.models.options import ModelOptions
+from deepscope.models.options import GIVEN, ModelOptions
 from deepscope.models.origin import Origin
 from deepscope.models.preprocessing import Preprocessing
 from deepscope.models.source import ModelSource, exists
@@ -67,14 +67,20 @@ class Exported(ModelSource):
         network, batch = _run_by(program, batch or _batch(program, preprocessing, path), preprocessing)
         if isinstance(network, FixedBatch) and network.alone:
             session.note_once(f"{path} mixes", f"{path.name} {MIXES}")
-        session.note_once(f"{path} says", f"{path.name}: preprocessing is {source}; its classes have no names")
+        unsaid = [] if options.preprocessing else [f"preprocessing is {source}; give another as preprocessing"]
+        if not options.classes:
+            unsaid.append("its classes have no names: give them, or a file of them, as classes")
+        if unsaid:
+            session.note_once(f"{path} says", f"{path.name}: {'; '.join(unsaid)}")
         try:
             model = wrap(network, preprocessing=preprocessing, name=path.stem)
         except DeepscopeError as error:
             raise ModelError(f"{path}: {error}", model=name) from None
-        reason = "a TorchScript program does not expose its layers" if kind == "script" else ""
+        reason = (
+            "a TorchScript program does not expose its layers; one of torch.export does" if kind == "script" else ""
+        )
         if not reason and batch != _ANY:
-            reason = f"the program runs on {batch} image{'s' if batch > 1 else ''} at a time"
+            reason = f"it was exported for batches of {batch}; export it with a dynamic batch dimension"
         layers, gradients = not reason, _has_gradients(network, preprocessing)
         if not gradients:
             reason = f"{reason}, and {NOT_DIFFERENTIABLE}" if reason else NOT_DIFFERENTIABLE
@@ -202,16 +208,20 @@ def _unreadable(path: Path, error: Exception) -> FileError:
 
 
 def _preprocessing(options: ModelOptions, size: tuple[int, int] | None) -> tuple[Preprocessing, str]:
-    """That of the architecture where one is named, and ImageNet's usual one otherwise; and where it comes from."""
+    """That of the architecture where one is named, and ImageNet's usual one otherwise; and where it comes from.
+
+    What the person gave changes it.
+    """
     if options.architecture:
         spec = architectures.resolve(options.architecture)
-        return architectures.preprocessing(spec), f"that of {architectures.preprocessing_source(spec)}"
-    said = "assumed: ImageNet's mean and deviation, as the file says nothing of it"
-    if size is None:
-        return Preprocessing(), said
-    height, width = size
-    resize = round(height / _CROP) if height == width else (height, width)
-    return Preprocessing(resize, height if height == width else None), said
+        found, said = architectures.preprocessing(spec), f"that of {architectures.preprocessing_source(spec)}"
+    else:
+        height, width = size or Preprocessing().size
+        resize = round(height / _CROP) if height == width else (height, width)
+        found = Preprocessing(resize, height if height == width else None)
+        shown = f"resize {resize}, crop {height}" if height == width else f"resize {height} x {width}"
+        said = f"assumed, as the file says nothing of it: {shown}, ImageNet's mean and deviation"
+    return options.preprocessed(found), GIVEN if options.preprocessing else said
 
 
 def _batch(program: nn.Module, preprocessing: Preprocessing, path: Path) -> int:
@@ -231,8 +241,8 @@ def _batch(program: nn.Module, preprocessing: Preprocessing, path: Path) -> int:
     if taken:
         return taken[0]
     raise ModelError(
-        f"{path} cannot run on images of {height} x {width} pixels ({reason}): open it in Python with deepscope.wrap "
-        "and its own preprocessing"
+        f"{path} cannot run on images of {height} x {width} pixels ({reason}): give the size as preprocessing, such "
+        "as 'resize 64 x 64', or open it in Python with deepscope.wrap"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -21,6 +22,9 @@ from deepscope.models.source import ModelSource
 from deepscope.models.vision_model import VisionModel
 from deepscope.models.wrapping import wrap
 from deepscope.session import Session
+
+_MOST = 300
+"""Characters of an error of the user's code that a message repeats."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Factory(ModelSource):
             except DeepscopeError:
                 raise
             except (Exception, SystemExit) as error:  # any kind, of the user's code
-                raise ModelError(f"{name}() fails: {_said(error)}", model=name) from error
+                raise ModelError(f"{name}() fails: {_said(error, place)}", model=name) from error
         if isinstance(made, VisionModel):
             return made
         if not isinstance(made, nn.Module):
@@ -54,7 +58,9 @@ class Factory(ModelSource):
             except DeepscopeError:
                 raise
             except Exception as error:  # any kind, of the module's own code
-                raise ModelError(f"the module that {name}() returns fails: {_said(error)}", model=name) from error
+                raise ModelError(
+                    f"the module that {name}() returns fails: {_said(error, place)}", model=name
+                ) from error
         for warning in said:
             session.note_once(f"{name}: {warning.message}", str(warning.message))
         return model
@@ -91,7 +97,7 @@ def _imported(place: str, name: str) -> ModuleType:
         text = f"no module {missing}" if own else f"it imports {missing}, which is not installed"
         raise ModelError(f"model {name!r}: {text}", model=name) from None
     except (Exception, SystemExit) as error:  # any kind, of the user's code
-        raise ModelError(f"model {name!r}: importing {place} fails: {_said(error)}", model=name) from error
+        raise ModelError(f"model {name!r}: importing {place} fails: {_said(error, place)}", model=name) from error
 
 
 def _from_file(path: Path, name: str) -> ModuleType:
@@ -115,5 +121,11 @@ def _function(module: ModuleType, place: str, name: str) -> Callable[[], object]
     return found
 
 
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+def _said(error: BaseException, place: str = "") -> str:
+    """The error with all of its lines, as far as they fit, and the line of the file in which it was raised."""
+    text = " ".join(str(error).split())
+    text = f"{text[:_MOST]} ..." if len(text) > _MOST else text
+    own = Path(place).resolve() if _is_file(place) else None
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == own]
+    where = f" (line {lines[-1]} of {Path(place).name})" if lines else ""
+    return f"{type(error).__name__}: {text}{where}"

@@ -121,10 +121,12 @@ def _assumed(name: str, file: OnnxFile, session: Session) -> Preprocessing:
         scale = 1 / 255 if file.dtype == "uint8" else 1.0
         found = replace(found, mean=(0.0,) * file.channels, std=(scale,) * file.channels)
         text = "levels from 0 to 255" if file.dtype == "uint8" else "grey pixels in [0, 1]"
+    if ModelOptions.of(name, session).preprocessing:
+        return found
     session.note_once(
         f"preprocessing {name}",
         f"{name} does not say how its input is made: resize {resize}, {'no crop' if crop is None else f'crop {crop}'} "
-        f"and {text} are assumed; preprocessor_config.json beside it can say otherwise",
+        f"and {text} are assumed; give another as preprocessing, or in preprocessor_config.json beside it",
     )
     return found
 

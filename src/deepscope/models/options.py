@@ -12,11 +12,15 @@ from typing import cast
 from deepscope.errors import FileError, SettingError
 from deepscope.models import documents, imagenet
 from deepscope.models.heads import BINARY, Head, HeadKind, Thresholds, head_of, in_words
+from deepscope.models.preprocessing import Preprocessing
+from deepscope.models.preprocessing_text import in_full, read_words
 from deepscope.models.vision_model import VisionModel
 from deepscope.session import Session
 
 MOST_CLASSES = 100_000
 """That a classifier may have: above it, a file is damaged or hostile."""
+GIVEN = "the description that was given"
+"""Where preprocessing comes from that `ModelOptions` names."""
 _PROMPT = re.compile(r"([^\[\]:]*\{\}[^:]*):\s*(.+)", re.DOTALL)
 
 
@@ -32,6 +36,8 @@ class ModelOptions:
             "binary" (one logit for two classes), or "features" (there are no classes).
         thresholds: probabilities above which a label is predicted: one for all labels, one per label, or pairs such as
             "cat=0.3, dog=0.6"; 0.5 by default.
+        preprocessing: what images go through, where it differs from what the model says: "resize 256, crop 224",
+            "resize 64 x 64, mean 0.5, std 0.5"; what is not named stays.
         gradients: convert an ONNX file to PyTorch for gradients; refused where scores differ by more than 1e-4.
     """
 
@@ -39,6 +45,7 @@ class ModelOptions:
     classes: str = ""
     head: str = ""
     thresholds: str = ""
+    preprocessing: str = ""
     gradients: bool = False
 
     @classmethod
@@ -95,15 +102,20 @@ class ModelOptions:
             raise SettingError("classes", f"{classes[:80]!r} {empty}: give a file, or names separated by commas")
         return names
 
+    def preprocessed(self, known: Preprocessing) -> Preprocessing:
+        """What a model has by itself, changed as it was given. Raises SettingError where that cannot be read."""
+        return read_words(self.preprocessing, known) if self.preprocessing else known
+
     def applied(self, model: VisionModel) -> VisionModel:
-        """The model, with the names that were given for its classes.
+        """The model, with the preprocessing and the names of classes that were given.
 
         Raises:
-            SettingError: it has another number of classes, or gives no gradients where these are asked for.
+            SettingError: it has another number of classes, takes images of another size, or gives no gradients where
+                these are asked for.
         """
         if self.gradients and not model.capabilities.gradients:
             raise SettingError("gradients", f"is for ONNX files, which are converted: {model.name} gives none")
-        model = self._with_head(model)
+        model = self._with_head(self._with_preprocessing(model))
         names = self.names()
         if not names or names == model.categories:
             return self._with_thresholds(model)
@@ -120,6 +132,18 @@ class ModelOptions:
         made = replace(model, categories=names, wnids=imagenet.wnids() if known else (), origin=origin)
         made.outputs.kind = model.outputs.kind
         return self._with_thresholds(made)
+
+    def _with_preprocessing(self, model: VisionModel) -> VisionModel:
+        found = self.preprocessed(model.preprocessing)
+        if not self.preprocessing:
+            return model
+        taken = model.capabilities.input_size
+        if taken is not None and found.size != taken:
+            sizes = " and ".join("{} x {}".format(*size) for size in (found.size, taken))
+            raise SettingError("preprocessing", f"and {model.name} differ in the size of images: {sizes} pixels")
+        made = replace(model, preprocessing=found, origin=replace(model.origin, preprocessing=GIVEN))
+        made.outputs.kind, made.outputs.single = model.outputs.kind, model.outputs.single
+        return made
 
     def _with_head(self, model: VisionModel) -> VisionModel:
         """The model, whose scores mean what was said of them."""
@@ -153,6 +177,7 @@ def given(
     head: str | None = None,
     thresholds: Thresholds = None,
     *,
+    preprocessing: Preprocessing | str | None = None,
     gradients: bool = False,
 ) -> ModelOptions:
     """The options as `load_model` takes them: categories are names, or what `ModelOptions.classes` may be."""
@@ -162,7 +187,8 @@ def given(
         raise SettingError("categories", "must be a list of names, or a file of them", got=categories)
     if not isinstance(categories, (str, Path)):
         categories = "" if categories is None else json.dumps([str(name) for name in categories])
-    return ModelOptions(architecture or "", str(categories), head or "", in_words(thresholds), gradients)
+    said = "" if preprocessing is None else in_full(preprocessing)
+    return ModelOptions(architecture or "", str(categories), head or "", in_words(thresholds), said, gradients)
 
 
 def _listed(text: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -25,11 +25,15 @@ _BUFFERS = (
     *("relative_position_index", "relative_coords_table"),  # of torchvision's Swin and MaxViT
 )
 _SECONDS = 10.0
-"""For finding the nearest architecture where none fits."""
+"""Of this process, for finding the nearest architecture where none fits: other programs do not change what is found."""
+_CLOSE = 0.1
+"""The share of tensors that differ below which an architecture is near enough: the class layer was changed, say."""
 _NEAR = 0.5
 """How far the number of parameters of the nearest architecture may be from that of the weights, relatively."""
 _HEADS = 2
 """Class layers that a network may have: a distilled transformer has two."""
+LEFT_OVER = "is left over"
+"""How the difference ends of a tensor that the architecture lacks."""
 _USUAL = 1000
 _LAST = 6
 """Tensors at the end of a network, one of which is as wide as its features."""
@@ -110,7 +114,7 @@ def _differences(wanted: Shapes, given: Shapes) -> Iterator[str]:
                 yield f"{name} {shape} is missing"
         elif given[name] != shape:
             yield f"{name} is {given[name]} instead of {shape}"
-    yield from (f"{name} {shape} is left over" for name, shape in given.items() if name not in wanted)
+    yield from (f"{name} {shape} {LEFT_OVER}" for name, shape in given.items() if name not in wanted)
 
 
 def fitting(given: Shapes) -> list[Comparison]:
@@ -119,19 +123,27 @@ def fitting(given: Shapes) -> list[Comparison]:
     return [found for found in (compare(spec, given) for spec in plausible) if found.fits]
 
 
-def nearest(readings: Sequence[Shapes]) -> tuple[Comparison, Shapes] | None:
-    """The architecture that differs least from the weights, within a bounded time; None where none comes near."""
+def nearest(
+    readings: Sequence[Shapes], *, each: Callable[[], object] = lambda: None
+) -> tuple[Comparison, Shapes] | None:
+    """The architecture that differs least from the weights, within a bounded time; None where none comes near.
+
+    Args:
+        readings: names and shapes of the weights, in each way that they may be read.
+        each: called for every architecture that was compared.
+    """
     best: tuple[Comparison, Shapes] | None = None
-    until = time.monotonic() + _SECONDS
+    until = time.process_time() + _SECONDS
     sizes = _likely_sizes(min(readings, key=_parameters))
     distances = {spec: min(abs(count - size) / size for size in sizes) for spec, count in _counts().items()}
     for spec in sorted((s for s, far in distances.items() if far < _NEAR), key=lambda spec: distances[spec]):
-        if time.monotonic() > until:
+        if time.process_time() > until or (best is not None and best[0].unlike < _CLOSE):
             break
         for given in readings:
             found = compare(spec, given)
             if best is None or found.unlike < best[0].unlike:
                 best = found, given
+        each()
     return None if best is None or best[0].unlike > _NEAR else best
 
 

@@ -110,6 +110,7 @@ def load_model(
     categories: Sequence[str] | str | Path | None = None,
     head: str | None = None,
     thresholds: Thresholds = None,
+    preprocessing: Preprocessing | str | None = None,
     gradients: bool = False,
 ) -> VisionModel:
     """Open a model, with its own preprocessing and categories, on the session's device.
@@ -124,6 +125,8 @@ def load_model(
             two classes) or "features" (no classes); by default what the file says, softmax in most.
         thresholds: probabilities above which a label is predicted: one for all labels, a list of one per label, or a
             mapping from names; 0.5 by default.
+        preprocessing: what images go through, where the model does not say it or says it wrongly; a text such as
+            "resize 64 x 64, mean 0.5, std 0.5" leaves what it does not name as the model has it.
         gradients: convert an ONNX file to PyTorch, so that methods that need gradients work; refused where scores on
             random inputs differ by more than 1e-4.
 
@@ -140,7 +143,9 @@ def load_model(
     name, session = str(name), Session.of(session)
     if not name:
         raise ModelError("the name of the model is empty: `deepscope models` lists the local ones")
-    session = given(architecture, categories, head, thresholds, gradients=gradients).within(session, name)
+    session = given(
+        architecture, categories, head, thresholds, preprocessing=preprocessing, gradients=gradients
+    ).within(session, name)
     options, held = ModelOptions.of(name, session), session.models.get(name)
     if isinstance(held, VisionModel):
         return _as_said(held, options, session, reads_architecture=False)

@@ -37,7 +37,8 @@ def present(found: Agreement) -> Result:
 def _verdict(found: Agreement) -> str:
     own, best = found.own, found.best
     if found.agrees:
-        return f"The model gives what is expected: the difference is {own.difference:.4f}."
+        rounded = ", which the file's decimals explain" if own.difference > found.allowed else ""
+        return f"The model gives what is expected: the difference is {own.difference:.4f}{rounded}."
     if not found.explained:
         return (
             f"The difference is {own.difference:.4f}, and none of {len(found.ways)} ways to prepare images explains "

@@ -92,7 +92,9 @@ def _summary(found: AdversarialExamples) -> str:
     if count := len(found.misclassified):
         said += f" {count} image{'s' if count != 1 else ''} misclassified without an attack "
         said += f"{'were' if count != 1 else 'was'} left out."
-    return said
+    height, width = found.model.preprocessing.size
+    said += f" Examples have the size of the network's input, {height} x {width}: resized or cropped again, they may "
+    return f"{said}no longer mislead it."
 
 
 def _tables(found: AdversarialExamples) -> tuple[Block, ...]:

@@ -6,12 +6,13 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deepscope.checks import Check
+from deepscope.checks.held_out import OF_THE_IMAGES
 from deepscope.errors import FileError
 from deepscope.files import atomic
 from deepscope.models import VisionModel
@@ -126,7 +127,7 @@ class ModelCard:
             versions=origins[0].versions if origins else {},
             figures=tuple(figure for one in finished for figure in _figures(one)),
             per_class=next((table for one in finished for table in _tables(one.result)), None),
-            findings=tuple(finding for one in finished for finding in _findings(one)),
+            findings=tuple(_findings(finished)),
             unmeasured=tuple(_unmeasured(outcomes)),
             requirements=tuple(assessed),
         )
@@ -256,15 +257,22 @@ def _figure(check: str, name: str, label: str, estimate: Estimate, form: str) ->
     return Figure(check, name, label, estimate, text)
 
 
-def _findings(outcome: Outcome) -> list[Finding]:
-    """The headline's sentences, or the verdicts of a check that declares no headline; and its warnings."""
-    notes = [block for block in outcome.result.blocks if isinstance(block, Note)]
-    name, headline = outcome.section.name, outcome.section.headline(outcome.result)
-    if headline is not None and headline.finding:
-        said = [Finding(name, headline.finding, headline.tone == "attention")]
-    else:
-        said = [Finding(name, note.text, False) for note in notes if note.level == "verdict"]
-    return said + [Finding(name, note.text, True) for note in notes if note.level == "warning"]
+def _findings(outcomes: Sequence[Outcome]) -> Iterator[Finding]:
+    """The headline's sentences, or the verdicts of a check that declares no headline; and its warnings.
+
+    Warnings on the images that all checks share are given once, as those of the first check.
+    """
+    given: set[Note] = set()
+    for outcome in outcomes:
+        notes = [block for block in outcome.result.blocks if isinstance(block, Note)]
+        name, headline = outcome.section.name, outcome.section.headline(outcome.result)
+        if headline is not None and headline.finding:
+            yield Finding(name, headline.finding, headline.tone == "attention")
+        else:
+            yield from (Finding(name, note.text, False) for note in notes if note.level == "verdict")
+        warnings = [note for note in notes if note.level == "warning"]
+        yield from (Finding(name, note.text, True) for note in warnings if note not in given)
+        given |= {note for note in warnings if note.title in OF_THE_IMAGES}
 
 
 def _tables(result: Result) -> list[Table]:

@@ -22,7 +22,7 @@ from deepscope.report.full_runs import full_run
 from deepscope.report.keeping import Outcome
 from deepscope.report.overview import OPEN, answer_rows, overview, unanswered
 from deepscope.report.running import State
-from deepscope.report.view import Part, cards, part, pending, sentence
+from deepscope.report.view import Part, cards, once, part, pending, sentence
 from deepscope.results import Result
 
 _TEMPLATES = Templates(Path(__file__).parent / "templates")
@@ -67,7 +67,7 @@ class Page:
             state: what is finished.
             card: of the classifier that was examined.
         """
-        parts = [self._part(outcome) for outcome in state.outcomes]
+        parts = once([self._part(outcome) for outcome in state.outcomes])
         glance, answered = shown(overview(state.outcomes)), answer_rows(state.outcomes)
         chosen = cards(parts)
         gallery = explored(state.outcomes)

@@ -9,6 +9,7 @@ from datetime import date
 from typing import NamedTuple
 
 from deepscope.checks import Check
+from deepscope.checks.held_out import OF_THE_IMAGES
 from deepscope.command import Headline, Section
 from deepscope.gallery import Gallery
 from deepscope.names import one_line, visible
@@ -154,6 +155,16 @@ def part(outcome: Outcome) -> Part:
         origin(result),
         Elsewhere.of(outcome.section),
     )
+
+
+def once(parts: Sequence[Part]) -> list[Part]:
+    """The sections, of which only the first gives a warning on the images that all of them share."""
+    given: set[Note] = set()
+    found: list[Part] = []
+    for one in parts:
+        found.append(replace(one, warnings=tuple(note for note in one.warnings if note not in given)))
+        given |= {note for note in one.warnings if note.title in OF_THE_IMAGES}
+    return found
 
 
 def _without(result: Result) -> Headline:
