@@ -77,7 +77,8 @@ def _model(path: Path, weights: StateDict, found: Comparison, options: ModelOpti
     own = architectures.preprocessing(found.spec).of_channels(found.channels)
     preprocessing = options.preprocessed(own)
     digest = weights.sha256
-    published = () if options.classes else architectures.published_classes(found.spec, digest)
+    stored = weights.classes if len(weights.classes) == found.classes else ()
+    published = () if options.classes else stored or architectures.published_classes(found.spec, digest)
     origin = Origin(
         source=f"{path.name}{''.join(f'[{key!r}]' for key in weights.place)}",
         sha256=digest,

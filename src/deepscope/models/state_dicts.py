@@ -22,6 +22,7 @@ from torch import Tensor
 from deepscope.errors import DeepscopeError, FileError
 from deepscope.files import sha256
 from deepscope.models import unbuilt
+from deepscope.models.stored_names import stored_names
 from deepscope.models.tensor_names import readings
 from deepscope.models.weights import checked
 
@@ -51,6 +52,7 @@ class StateDict:
         names: as a network calls its tensors -> as the file does.
         shapes: by the network's names.
         named: the architectures that the training program may have meant by the name in the file, as `LIBRARY:NAME`.
+        classes: their names, where the file holds them.
     """
 
     path: Path
@@ -58,6 +60,7 @@ class StateDict:
     names: Mapping[str, str]
     shapes: Shapes
     named: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
     def load(self) -> dict[str, Tensor]:
         """The tensors: float32 where they are in half precision, finite.
@@ -102,13 +105,13 @@ def read(path: Path) -> list[StateDict]:
         raise FileError(
             f"{path} holds {_kind(content)} in which no weights were found: save network.state_dict()", path=path
         )
-    named = _named(content)
+    named, classes = _named(content), stored_names(content)
     made: list[StateDict] = []
     for place, tensors in found:
         _require_sizes(path, tensors)
         for names in readings(tuple(tensors)):
             shapes = {name: tuple(tensors[key].shape) for name, key in names.items()}
-            made.append(StateDict(path, place, names, shapes, named))
+            made.append(StateDict(path, place, names, shapes, named, classes))
     return made
 
 
