@@ -132,7 +132,8 @@ def _divided(trained: TrainedGANs) -> Answer:
 def _answers(trained: TrainedGANs) -> list[Answer]:
     plain, conditional, clusters = (_means(trained, arm) for arm in (_PLAIN, _CONDITIONAL, _CLUSTERS))
     floor = plain["digit-fid-floor"].value
-    target = float(np.mean([run.history.column("watched-fid")[1][-1] for run in trained.outcomes[_PLAIN]]))
+    last = [run.history.column("watched-fid")[1][-1] for run in trained.outcomes[_PLAIN]]
+    target = float(np.max(last))  # which every seed reaches
     epochs = {
         arm: float(np.mean([epochs_until(run, target) for run in trained.outcomes[arm]]))
         for arm in (_PLAIN, _CONDITIONAL)
@@ -173,7 +174,7 @@ def _answers(trained: TrainedGANs) -> list[Answer]:
             "8. more or less successful than unconditional",
             "-",
             f"digit-FID {conditional['digit-fid']} against {plain['digit-fid']}; epochs to the unconditional one's "
-            f"last watched distance {epochs[_CONDITIONAL]:.1f} against {epochs[_PLAIN]:.1f}",
+            f"last watched distance, of the worst seed, {epochs[_CONDITIONAL]:.1f} against {epochs[_PLAIN]:.1f}",
             "answered",
             "equal updates of both",
         ),
