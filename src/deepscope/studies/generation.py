@@ -132,8 +132,7 @@ def _divided(trained: TrainedGANs) -> Answer:
 def _answers(trained: TrainedGANs) -> list[Answer]:
     plain, conditional, clusters = (_means(trained, arm) for arm in (_PLAIN, _CONDITIONAL, _CLUSTERS))
     floor = plain["digit-fid-floor"].value
-    last = [run.history.column("watched-fid")[1][-1] for run in trained.outcomes[_PLAIN]]
-    target = float(np.max(last))  # which every seed reaches
+    target = max(float(run.history.column("watched-fid")[1][-1]) for run in trained.outcomes[_PLAIN])  # all reach it
     epochs = {
         arm: float(np.mean([epochs_until(run, target) for run in trained.outcomes[arm]]))
         for arm in (_PLAIN, _CONDITIONAL)
