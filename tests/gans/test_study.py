@@ -118,6 +118,13 @@ def test_trainings_with_other_settings_are_kept_apart() -> None:
     assert len(found) == 6 and LONG.arms[0].identity(plain) in found
 
 
+@pytest.mark.parametrize("weight", [1e-6, 0.01, 2.0])
+def test_a_low_weight_of_r1_does_not_fall_below_itself(weight: float) -> None:
+    for arm in replace(LONG, r1=weight).arms:
+        arm.recipe.require_trainable(arm.architecture)
+        assert arm.recipe.r1 == weight and arm.recipe.r1_last == min(weight, 0.05)
+
+
 @pytest.mark.parametrize("study", [LONG, QUESTIONS, STACKED])
 def test_refusals(study: Generation | GenerationQuestions | StackedDigits) -> None:
     with pytest.raises(DeepscopeError, match="images must be at least 1000"):

@@ -20,7 +20,7 @@ from deepscope.session import Session
 _DIRECTIONS, _CELLS, _COMPONENTS = 8, 8, 60
 _AT_ONCE, _ATTEMPTS = 4000, 3
 _NEIGHBOURS, _ROUNDS, _ROWS = 10, 4, 1000
-_FEWEST = 20
+_DIVISIBLE = 20
 """Images that can be divided: ten for each of two clusters."""
 
 
@@ -44,8 +44,8 @@ def clusters(images: Tensor, count: int, session: Session) -> Tensor:
     """
     if not 2 <= count <= len(images) // 10:
         problem = f"must be from 2 to {len(images) // 10}, a tenth of the training images"
-        if len(images) < _FEWEST:
-            problem = f"needs at least {_FEWEST} training images, and there are {len(images)}"
+        if len(images) < _DIVISIBLE:
+            problem = f"needs at least {_DIVISIBLE} training images, and there are {len(images)}"
         raise SettingError("clusters", problem, got=count)
     about = {"clusters": count, "images": digest(images)}
     found = kept(session, about, lambda: {"clusters": _clusters(images, count, session)})["clusters"]
@@ -71,8 +71,8 @@ def clusters_of_classes(data: Labelled, classes: Sequence[str], count: int, sess
     fewest, name = int(sizes.min()), classes[int(sizes.argmin())]
     if not 2 <= count <= fewest // 10:
         problem = f"must be from 2 to a tenth of the training images of each class, and {name} has {fewest}"
-        if fewest < _FEWEST:
-            problem = f"needs at least {_FEWEST} training images of each class, and {name} has {fewest}"
+        if fewest < _DIVISIBLE:
+            problem = f"needs at least {_DIVISIBLE} training images of each class, and {name} has {fewest}"
         raise SettingError("clusters", problem, got=count)
     found = torch.empty_like(data.labels)
     for label in range(len(classes)):

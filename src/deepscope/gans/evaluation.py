@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepscope.data import Dataset
 from deepscope.errors import DataError, DeepscopeError, SettingError
 from deepscope.gans.pictures import DIGITS, Labelled, Pictures, load_pictures, read_all, same_data
 from deepscope.gans.quality import (
@@ -33,7 +32,7 @@ from deepscope.inputs import Images
 from deepscope.render import Presented
 from deepscope.session import Session
 
-_FEWEST = 10
+_FEWEST_SAMPLES = 10
 _SHOWN = 8
 
 
@@ -120,8 +119,8 @@ def evaluate_gan(
         >>> found.metrics["digit-fid"] > found.metrics["digit-fid-floor"]
         True
     """
-    if samples < _FEWEST:
-        raise SettingError("samples", f"must be at least {_FEWEST}", got=samples)
+    if samples < _FEWEST_SAMPLES:
+        raise SettingError("samples", f"must be at least {_FEWEST_SAMPLES}", got=samples)
     if score_epochs < 0:
         raise SettingError("score_epochs", "must be 0 or more", got=score_epochs)
     session = Session.of(session, seed=seed)
@@ -170,8 +169,8 @@ def evaluate_images(
     pictures = load_pictures(data, side, session)
     _require_enough(pictures)
     images = read_all(made, side)
-    if len(images) < _FEWEST:
-        raise DataError(f"{len(images)} generated images are too few: at least {_FEWEST} are needed")
+    if len(images) < _FEWEST_SAMPLES:
+        raise DataError(f"{len(images)} generated images are too few: at least {_FEWEST_SAMPLES} are needed")
     if images.shape[1] != pictures.channels:  # grey images on one side, coloured ones on the other
         images, pictures = images.expand(-1, 3, -1, -1), pictures.in_colour()
     found = fitting_evaluator(evaluator, pictures)
@@ -226,10 +225,10 @@ def material(
     if gan.stacked and not pictures.stacked:  # those that it learnt from
         drawing = session if gan.stack_seed is None else replace(session, seed=gan.stack_seed)
         pictures = load_pictures(pictures, pictures.side, drawing, stack=gan.learnt or len(pictures))
-    elif own and gan.data not in Dataset.members() and gan.learnt not in (0, len(pictures)):
+    elif own and gan.listing not in ("", pictures.listing):
         raise DataError(
-            f"{pictures.name} has changed: {gan.name} learnt from {gan.learnt} of its images, and {len(pictures)} "
-            f"would be training images now, so some that it learnt from may be held out: restore it, or train again",
+            f"{pictures.name} has changed since {gan.name} learnt from it (other files, names or sizes), so images "
+            f"that it learnt from may be held out now: restore it, or train again",
             data=pictures.name,
         )
     found = fitting_evaluator(evaluator, pictures)

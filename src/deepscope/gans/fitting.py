@@ -147,6 +147,7 @@ def train_gan(  # noqa: PLR0913 - its settings are keywords
             stacked=pictures.stacked,
             held_out=pictures.held_out,
             learnt=len(pictures.train),
+            listing=pictures.listing,
             stack_seed=pictures.stack_seed if pictures.stacked else None,
             shares=plan.shares,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,6 +61,8 @@ class Pictures:
         held_out: how many training images replace the test images.
         stacked: whether each holds three digits in its colour channels.
         stack_seed: of the session that drew these digits.
+        listing: SHA-256 of the names and sizes of a folder's files: another folder, or a changed one, has another.
+            Empty for datasets and images in memory.
     """
 
     name: str
@@ -70,6 +73,7 @@ class Pictures:
     held_out: int = 0
     stacked: bool = False
     stack_seed: int = 0
+    listing: str = ""
 
     @property
     def channels(self) -> int:
@@ -147,12 +151,22 @@ def _load(data: Images, side: int, session: Session) -> Pictures:
             raise SettingError("side", f"must be {_DIGIT_SIDE} for digits", got=side)
         return Pictures(name, DIGITS, _framed(found.train), _framed(found.test))
     if isinstance(found, Photographs):
-        return _grey(_unlabelled(name, found.paths, side))
+        return _listed(_grey(_unlabelled(name, found.paths, side)), found.paths)
     divided = found if found.test is not None else found.divide(_HELD_OUT, rng=_drawn("test"))
     assert divided.test is not None
     train, remarks = _read(divided.train.paths, divided.train.labels, side)
     test, _ = _read(divided.test.paths, divided.test.labels, side)
-    return _grey(Pictures(name, found.classes, train, _shuffled(test), remarks))
+    paths = [*divided.train.paths, *divided.test.paths]
+    return _listed(_grey(Pictures(name, found.classes, train, _shuffled(test), remarks)), paths)
+
+
+def _listed(pictures: Pictures, paths: Sequence[Path]) -> Pictures:
+    """With the listing of its files. Sizes stand for their bytes, which would have to be read once more."""
+    found = hashlib.sha256(f"{len(pictures)} {len(pictures.test)}\n".encode())  # of those that can be read
+    for path in paths:
+        size = path.stat().st_size if path.exists() else 0
+        found.update(f"{path.parent.name}/{path.name} {size}\n".encode("utf-8", "surrogateescape"))
+    return replace(pictures, listing=found.hexdigest())
 
 
 def _given(data: Images, side: int) -> Pictures:

@@ -43,6 +43,7 @@ class GAN:
         stacked: whether that was three images in the colours of each.
         held_out: training images that were kept back to measure it by.
         learnt: training images; 0 where an earlier version did not record it.
+        listing: of the files that its images are from, see `Pictures`; empty for datasets and images in memory.
         stack_seed: draws the stacks again; None where an earlier version did not record it.
         shares: of the training images in each cluster; empty where there are no clusters. With more shares than
             classes, the clusters divide the classes: those of the first come first, and each class has equally many.
@@ -58,6 +59,7 @@ class GAN:
     stacked: bool = False
     held_out: int = 0
     learnt: int = 0
+    listing: str = ""
     stack_seed: int | None = None
     shares: tuple[float, ...] = ()
     name: str = "GAN"
@@ -105,6 +107,7 @@ def save(folder: Path, gan: GAN) -> None:
         "stacked": gan.stacked,
         "held_out": gan.held_out,
         "learnt": gan.learnt,
+        "listing": gan.listing,
         "stack_seed": gan.stack_seed,
         "shares": list(gan.shares),
     }
@@ -144,6 +147,7 @@ def load(folder: str | Path) -> GAN:
             stacked=bool(about["stacked"]),
             held_out=whole("held_out"),
             learnt=whole("learnt"),
+            listing=str(about.get("listing", "")),
             stack_seed=None if seed is None else documents.integer(seed, "stack_seed", low=-_ANY, high=_ANY),
             shares=shares,
             name=str(folder),

@@ -75,7 +75,7 @@ class Generation(GenerationStudy):
             Architecture(width=self.width, discriminator_width=self.discriminator_width),
             Recipe(epochs=self.epochs, batch_size=self.batch_size),
         )
-        recipe = replace(recipe, r1=self.r1)
+        recipe = replace(recipe, r1=self.r1, r1_last=min(recipe.r1_last or self.r1, self.r1))
         divided = replace(networks, clusters=self.clusters_per_class)
         return [
             Arm(_PLAIN, networks, recipe),

@@ -34,7 +34,7 @@ def inception_features(session: Session) -> Features:
     """
     path = session.home / "weights" / INCEPTION
     if not path.is_file():
-        text = f"the Inception FID needs its weights: put {INCEPTION} into {path.parent}"
+        text = f"The Inception FID needs its weights: put {INCEPTION} into {path.parent}"
         raise FileError(text, path=path)
     weights = _published(path)
     network = inception_network(weights).to(session.device)
