@@ -77,8 +77,7 @@ class UsesModel:
     """What a model must be able to do for the method to run."""
     all_need: ClassVar[Needs] = frozenset()
     """What every method of the family needs besides."""
-    verb: ClassVar[str] = ""
-    """Of a family: the function and command that runs its methods."""
+    verb: ClassVar[str] = ""  # of a family: the function and command that runs its methods
     common: ClassVar[bool] = False
     """Whether the method is a usual first choice, which a refusal suggests before the others."""
 

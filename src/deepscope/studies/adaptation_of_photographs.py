@@ -216,8 +216,8 @@ class AdaptationOfPhotographs(Study):
         )
         clean = Estimate.of(result.metrics, f"accuracy/{name}/{SourceOnly.name}/source")
         return Headline(
-            f"After {name}, the accuracy of a classifier of photographs is {share(bare)} instead of {share(clean)}; "
-            f"adaptation without labels of the corrupted images raises it to {share(adapted)}, training with their "
+            f"After {name}, the accuracy of a classifier of photographs is {share(bare)} instead of {share(clean)}. "
+            f"Adaptation without labels of the corrupted images raises it to {share(adapted)}, training with their "
             f"labels to {share(bound)}.",
             f"accuracy after {name}, adapted without labels",
             adapted,
