@@ -167,7 +167,7 @@ def test_a_class_image_grows_and_stops(visit: Visit) -> None:
     assert grow.inner_text() == "Stop"
     grow.click()
     visit.page.locator(".ap-grown p", has_text="Stopped").wait_for()
-    assert grow.inner_text() == "Grow" and visit.page.locator(".ap-dream").is_visible()
+    assert grow.inner_text() == "Generate" and visit.page.locator(".ap-dream").is_visible()
 
 
 def test_the_image_of_a_class_of_the_compared_model(visit: Visit, studio: Studio) -> None:

@@ -129,7 +129,7 @@ def test_a_network_without_gradients_is_refused_and_attacks_that_need_none_are_n
             return plain.network(inputs).detach()
 
     plain = trained("relu")
-    said = r"gradient_masking needs gradients, which relu does not give \(its output .*\): use boundary or hop-"
+    said = r"gradient_masking needs gradients, which relu does not give \(its output .*\): use hop-skip-jump or square"
     with pytest.raises(UnsupportedError, match=said):
         gradient_masking(replace(plain, network=Detached()), pictures(4, 2)[0])
 

@@ -54,7 +54,7 @@ def session() -> Session:
 
 @pytest.mark.parametrize("method", ["fgsm", "pgd", "auto-pgd", "ddn", "deepfool", "carlini-wagner", "fab", "universal"])
 def test_what_follows_gradients_is_refused(method: str, model: VisionModel, session: Session) -> None:
-    with pytest.raises(UnsupportedError, match=f"{method} {SAID}.*: use boundary or hop-skip-jump"):
+    with pytest.raises(UnsupportedError, match=f"{method} {SAID}.*: use hop-skip-jump or square"):
         attack(model, IMAGES, method, session=session)
 
 
@@ -106,7 +106,10 @@ def test_the_command_line_ends_with_one_line(tmp_path: Path, capsys: pytest.Capt
     words = ["attack", "pgd", str(tmp_path / "black.png"), "--model", str(tmp_path / "cut.pt"), "--quiet"]
     assert run(words) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "pgd needs gradients" in line and "does not depend differentiably on the pixels): use boundary" in line
+    assert (
+        "pgd needs gradients" in line
+        and "does not depend differentiably on the pixels): use hop-skip-jump or square" in line
+    )
 
 
 class Cut(nn.Module):

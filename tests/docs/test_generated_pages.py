@@ -102,7 +102,8 @@ def test_every_method_is_on_the_pages(names: ModuleType) -> None:
     for family in (deepscope.attacks.Attack, deepscope.attributions.Attribution):
         for name in family.members():
             assert f"| `{name}` |" in support
-    assert "| `boundary` | probabilities | rgb | l2 | yes" in support
+    assert "| `pgd` | gradients, probabilities | rgb | yes | linf |" in support
+    assert "| `boundary` | probabilities | rgb |  | l2 | yes" in support
     listed = pages["reference/metric-names.md"]
     for name in ("`accuracy/top5` | yes", "`duplicates/near-across-splits` | ", "`success` | yes", "`modes/real` | "):
         assert name in listed

@@ -27,6 +27,7 @@ class Attack(UsesModel, Registered):
     """Makes adversarial examples. `evaluator.evaluate` decides which of them succeeded."""
 
     all_need: ClassVar[Needs] = RGB
+    verb: ClassVar[str] = "attack"
     norm: ClassVar[Norm]
     """What the attack keeps small."""
     reserved: ClassVar[frozenset[str]] = EVERY_COMMAND | ON_IMAGES | OF_PARTS | {"animate"}

@@ -43,6 +43,7 @@ class HopSkipJump(Attack):
 
     needs: ClassVar[Needs] = SCORES
     exact: ClassVar[bool] = True
+    common: ClassVar[bool] = True
     norm: Literal["l2", "linf"] = "l2"  # pyright: ignore[reportIncompatibleVariableOverride]
     queries: Count = 1000
     starts: Count = 20

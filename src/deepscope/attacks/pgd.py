@@ -109,6 +109,7 @@ class PGD(_FromRandomStarts):
     """
 
     norm: ClassVar[Norm] = "linf"
+    common: ClassVar[bool] = True
     radius: LinfRadius = 4 / 255
 
     @property

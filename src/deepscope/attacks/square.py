@@ -34,6 +34,7 @@ class Square(InNorm):
     needs: ClassVar[Needs] = SCORES
     exact: ClassVar[bool] = True  # squares change the margin little: success is 0.71 in bfloat16, 0.97 in float32
     pooled: ClassVar[bool] = True
+    common: ClassVar[bool] = True
 
     radius: Positive | None = None
     queries: Count = 1000

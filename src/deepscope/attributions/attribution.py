@@ -25,6 +25,7 @@ detail."""
 class Attribution(UsesModel, Registered):
     """Base of the attribution methods; each is a frozen dataclass whose fields are its settings."""
 
+    verb: ClassVar[str] = "explain"
     reserved: ClassVar[frozenset[str]] = EVERY_COMMAND | ON_IMAGES | OF_PARTS | {"top", "versus"}
     signed: ClassVar[bool] = False
     """Whether negative values mean evidence against the class; otherwise the map is never negative."""

@@ -65,6 +65,8 @@ class GradCAM(ClassActivation):
         layer: the layer whose output is weighted; by default the last with a feature map.
     """
 
+    common: ClassVar[bool] = True
+
     def weigh(self, activations: Tensor, gradients: Tensor) -> Tensor:
         """Weights are the gradients' means over the positions."""
         return torch.einsum("nchw,nc->nhw", activations, gradients.mean((2, 3)))

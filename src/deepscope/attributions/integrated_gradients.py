@@ -50,6 +50,7 @@ class IntegratedGradients(Attribution):
     """
 
     signed: ClassVar[bool] = True
+    common: ClassVar[bool] = True
 
     baseline: str = "black"
     references: Count = 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,8 @@ class LIME(OfSuperpixels):
         error: standard error of a weight, in units of probability, at which sampling stops.
         samples: most masked images per image; where they do not suffice, a warning says what was reached.
     """
+
+    common: ClassVar[bool] = True
 
     def estimator(self, count: int, rng: np.random.Generator) -> Estimator:
         """Of one image."""

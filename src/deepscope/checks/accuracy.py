@@ -152,8 +152,8 @@ class Accuracy(Check):
         reordered = Estimate.of(result.metrics, "accuracy/reordered")
         if reordered.known:
             return Headline(
-                f"The classifier is right on {share(top, interval=True)} of {count} images, and would be on "
-                f"{share(reordered)} with its classes in another order: a likely label-order mistake.",
+                f"Accuracy is {share(top, interval=True)} on {count} images, and would be {share(reordered)} with the "
+                "classes in another order: a likely label-order mistake.",
                 f"of {count} images are classified correctly",
                 top,
                 verdict="label order",
@@ -166,8 +166,8 @@ class Accuracy(Check):
         if not _useful(top):
             said = "often wrong"
         return Headline(
-            f"The classifier is right on {share(top, interval=True)} of {count} images. Its mean confidence is "
-            f"{100 * confidence:.0f} %, its expected calibration error {amount(error)}.",
+            f"Accuracy is {share(top, interval=True)} on {count} images, mean confidence {100 * confidence:.0f} %, "
+            f"expected calibration error {amount(error)}.",
             f"of {count} images are classified correctly",
             top,
             verdict=said,

@@ -163,7 +163,7 @@ class Explanations(Check):
             f"faithfulness of {best}, above random maps" if best else "",
             gain if best else None,
             form="number",
-            verdict="maps help" if best and gain.low > 0 and _any_useful(result.metrics) else "",
+            verdict="better than random" if best and gain.low > 0 and _any_useful(result.metrics) else "",
             tone="good",
             picture=result.figure(),
         )

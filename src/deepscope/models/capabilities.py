@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, cast
@@ -77,6 +77,9 @@ class UsesModel:
     """What a model must be able to do for the method to run."""
     all_need: ClassVar[Needs] = frozenset()
     """What every method of the family needs besides."""
+    verb: ClassVar[str] = ""  # of a family: the function and command that runs its methods
+    common: ClassVar[bool] = False
+    """Whether the method is a usual first choice, which a refusal suggests before the others."""
 
     def require(self, model: VisionModel) -> None:
         """Raises UnsupportedError where the model lacks what the method needs, ModelError where that is classes."""
@@ -96,7 +99,8 @@ def require(model: VisionModel, what: str, needs: Needs, *, family: type[UsesMod
     Raises:
         SettingError: it is no such model.
         ModelError: it needs classes, and the model has features only.
-        UnsupportedError: something else is missing; the message names two methods that work on the model.
+        UnsupportedError: something else is missing; the message names two methods of the family that work on the
+            model, its usual first choices if they do; without a family, one of each.
     """
     if not isinstance(getattr(model, "capabilities", None), Capabilities):  # a module, say, or a model's name
         kind = type(model).__name__
@@ -113,8 +117,14 @@ def require(model: VisionModel, what: str, needs: Needs, *, family: type[UsesMod
         )
     lacking = " and ".join(_WORDS[need] for need in missing)
     because = f" ({model.capabilities.reason})" if model.capabilities.reason else ""
-    names = list(dict.fromkeys(_working(model, family)))[:_SUGGESTED]
-    instead = (f": use {' or '.join(names)}" if family else f"; what works on it: {', '.join(names)}") if names else ""
+    import_public()  # which registers the families
+    if family:
+        names = _working(model, family)[:_SUGGESTED]
+        instead = f": use {' or '.join(names)}" if names else ""
+    else:
+        families = sorted(UsesModel.__subclasses__(), key=lambda one: one.verb)
+        names = [f"{one.verb} with {found[0]}" for one in families if (found := _working(model, one))]
+        instead = f"; what works on it: {', '.join(names)}" if names else ""
     raise UnsupportedError(f"{what} needs {lacking}, which {model.name} does not give{because}{instead}", what=what)
 
 
@@ -150,16 +160,9 @@ def works(method: UsesModel | type[UsesModel], model: VisionModel) -> bool:
     return not model.capabilities.missing(method.needs | method.all_need)
 
 
-def _working(model: VisionModel, family: type[UsesModel] | None) -> Iterator[str]:
-    """The names of methods that work on the model: those of the family first, then one of every other in turn."""
-    import_public()
-    families = [family] if family else []
-    families += [other for other in UsesModel.__subclasses__() if other is not family]
-    found = [
-        [name for name, method in cast("type[Registered]", one).members().items() if works(cast("Any", method), model)]
-        for one in families
-    ]
-    if family:
-        yield from found.pop(0)
-    for place in range(max(map(len, found), default=0)):
-        yield from (names[place] for names in found if place < len(names))
+def _working(model: VisionModel, family: type[UsesModel]) -> list[str]:
+    """The names of a family's methods that work on the model: usual first choices, those that use most of it first."""
+    members = cast("type[Registered]", family).members()
+    found = [(name, cast("type[UsesModel]", method)) for name, method in members.items()]
+    found = [(name, method) for name, method in found if works(method, model)]
+    return [name for name, method in sorted(found, key=lambda one: (not one[1].common, -len(one[1].needs)))]

@@ -249,8 +249,8 @@ def sentence(parts: Sequence[Part]) -> str:
     rows = answer_rows([one.outcome for one in parts])
     if all(isinstance(one.outcome.section, Check) for one in parts):
         looked = sum(bool(one.headline.verdict) and one.headline.tone == "attention" for one in parts)
-        came = f"{looked} found something to look at" if looked else "none found anything to look at"
-        return f"{_count(len(parts), 'check')} of a classifier; {came}." if parts else ""
+        came = f"{_count(looked, 'finding')} to look into" if looked else "no problems found"
+        return f"{_count(len(parts), 'check')} of a classifier: {came}." if parts else ""
     count = Counter(row[4] for row in rows)
     found = len(rows) - sum(count[verdict] for verdict in OPEN)
     return (

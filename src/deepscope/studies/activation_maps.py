@@ -98,8 +98,8 @@ class ActivationMaps(Study):
         first, second, third = sorted(shares, key=lambda name: -shares[name].value)
         return Headline(
             f"Of the output maps of the first convolution, {share(shares[first])} follow {first} most, "
-            f"{share(shares[second])} {second} and {share(shares[third])} {third}. The report saw such maps by eye; "
-            "here each map counts for what it correlates with most.",
+            f"{share(shares[second])} {second} and {share(shares[third])} {third}. The report assessed them by eye; "
+            "here each map is assigned to what it correlates with most.",
             f"of the maps follow {first} most",
             shares[first],
             published="some, by eye",

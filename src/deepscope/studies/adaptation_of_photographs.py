@@ -216,9 +216,9 @@ class AdaptationOfPhotographs(Study):
         )
         clean = Estimate.of(result.metrics, f"accuracy/{name}/{SourceOnly.name}/source")
         return Headline(
-            f"After {name}, a classifier of photographs is right in {share(bare)} of the images instead of "
-            f"{share(clean)}; adapting to them without their labels brings {share(adapted)}. With their labels it is "
-            f"{share(bound)}.",
+            f"After {name}, the accuracy of a classifier of photographs is {share(bare)} instead of {share(clean)}. "
+            f"Adaptation without labels of the corrupted images raises it to {share(adapted)}, training with their "
+            f"labels to {share(bound)}.",
             f"accuracy after {name}, adapted without labels",
             adapted,
             verdict="measured",

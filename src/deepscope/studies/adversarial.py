@@ -106,7 +106,7 @@ class Adversarial(Study):
             title: _survival(model, others, subjects, outcomes[title], session) for title, (_, subjects) in ways.items()
         }
         return Result(
-            title=f"The naive way to fool {model.name}, and others, on {len(found)} images",
+            title=f"Adversarial attacks on {model.name}, {len(found)} images",
             metrics={
                 "images": len(found),
                 "misclassified": len(found.misclassified),
@@ -132,9 +132,9 @@ class Adversarial(Study):
         held = blind.low > _SUCCEEDS
         return Headline(
             f"The naive method turns {share(naive)} of the images into a random class, by changes that leave a median "
-            f"SSIM of {amount(alike)}. Square, which sees scores alone, fools the network on {share(blind)} of them, "
+            f"SSIM of {amount(alike)}. The score-based Square attack fools the network on {share(blind)} of them, "
             f"and one changed pixel on {share(single)}.",
-            "of the images fall to an attack that sees scores alone",
+            "of the images are misclassified after a score-based attack",
             blind,
             published="possible",
             verdict="reproduced" if held else "differs",

@@ -81,7 +81,7 @@ class Architecture(Study):
             )
         )
         return Result(
-            title=f"What {self.model} is made of",
+            title=f"Parameters and multiply-adds of {self.model}",
             metrics=shown.metrics,
             blocks=(
                 *shown.blocks,
@@ -110,7 +110,7 @@ class Architecture(Study):
         is_vgg16 = name == "vgg16"
         finding = (
             f"{name} has {total / 1e6:.1f} million parameters, {connected / 1e6:.1f} million of them in its fully "
-            f"connected layers. Its convolutions do {100 * work:.0f} % of the arithmetic with the rest."
+            f"connected layers. Its convolutions, with the rest, do {100 * work:.0f} % of the multiply-adds."
         )
         held = round(share, 2) == _SHARE
         return Headline(

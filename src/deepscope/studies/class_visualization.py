@@ -73,7 +73,7 @@ class ClassVisualization(Study):
         plan = Plan(self.classes, self.iterations, self.rates, self.batch_size, self.thorough)
         ways = Ways(plan, model, evaluator, session)
         result = Result(
-            title=f"Class images of {self.model} by {len(ways.targets)} classes, evaluated by {self.evaluator}",
+            title=f"Class images of {self.model} for {len(ways.targets)} classes, evaluated by {self.evaluator}",
             metrics={"classes": len(ways.targets), **ways.metrics()},
             blocks=(ways.table(), *ways.figures(), answers(self._answers(ways))),
             provenance=origin([model, evaluator], ways.photographs, ways.digests),
@@ -90,7 +90,7 @@ class ClassVisualization(Study):
         found = [
             Answer(
                 "8. the image shows the class",
-                "yes, to the eye",
+                "yes, by visual inspection",
                 f"to {own.evaluator} itself {seen}, to {ways.evaluator.name} {ways.outcomes[source].recognised}",
                 "answered",
                 f"top-1 after {last} iterations of the report's method",
@@ -157,7 +157,7 @@ class ClassVisualization(Study):
             "an image always sees its class; only another one shows whether it is there.",
             f"of {count} class images are recognised by another network",
             best,
-            published="yes, to the eye",
+            published="yes, by visual inspection",
             verdict="measured",
             picture=self._picture(result),
         )

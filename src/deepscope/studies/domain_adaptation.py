@@ -154,11 +154,15 @@ class DomainAdaptation(Study):
         dann, bare, bound, teacher = (Estimate.of(result.metrics, f"accuracy/{name}/target") for name in names)
         held = _compared(dann.value, _PUBLISHED[_DANN])
         with_labels = f", training with the target's labels {share(bound)}" if math.isfinite(bound.value) else ""
-        few = f" {self.images} images per domain and one training stand for the paper's 60,000." if self.images else ""
+        few = (
+            f" These are one training on {self.images} images per domain; the paper trains on 60,000."
+            if self.images
+            else ""
+        )
         return Headline(
-            f"Without target labels, DANN is right in {share(dann)} of MNIST-M's digits; training on MNIST alone gives "
-            f"{share(bare)}{with_labels}. The strongest method here reaches {share(teacher)}.{few}",
-            "of MNIST-M's digits are right with DANN",
+            f"Without target labels, DANN classifies {share(dann)} of MNIST-M's digits correctly; training on MNIST "
+            f"alone gives {share(bare)}{with_labels}. The strongest method here reaches {share(teacher)}.{few}",
+            "of MNIST-M's digits are classified correctly by DANN",
             dann,
             published=f"{100 * _PUBLISHED[_DANN]:.2f} %",
             verdict="" if self.images else held,

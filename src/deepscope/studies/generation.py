@@ -101,11 +101,11 @@ class Generation(GenerationStudy):
             for name in (f"digit-fid/{_PLAIN}", f"digit-fid/{_CONDITIONAL}", f"digit-fid-floor/{_PLAIN}")
         )
         return Headline(
-            f"The conditional DCGAN draws the digit that was asked for in {share(right)} of the images; the "
-            f"classifier that evaluates them reads {share(real)} of the real digits right. The Fréchet distance of its "
-            f"digits to the data is {amount(given)}, of the unconditional DCGAN's {amount(plain)}, and between two "
-            f"sets of real digits {amount(floor)}.",
-            "of the generated digits show the class that was asked for",
+            f"{share(right)} of the images that the conditional DCGAN generates show the requested digit; the "
+            f"classifier that evaluates them has {share(real)} accuracy on real digits. The Fréchet distance to the "
+            f"data is {amount(given)}, {amount(plain)} for the unconditional DCGAN, and {amount(floor)} between two "
+            f"sets of real digits.",
+            "of the generated digits show the requested class",
             right,
             verdict="measured",
             picture=result.figure(_CONDITIONAL),

@@ -127,7 +127,7 @@ class GenerationQuestions(GenerationStudy):
             f"A discriminator that never sees the label teaches nothing about it: {share(without)} of the digits are "
             f"those that were asked for, {share(given)} where it does; 10 % is chance. With equation 4.2 alone the "
             f"distance to the data is {amount(only)}, with both equations {amount(both)}.",
-            "of the digits are right where D does not see the label",
+            "of the digits show the requested class where D does not see the label",
             without,
             verdict="measured",
             picture=result.figure(names[0]),

@@ -76,7 +76,7 @@ class Predictions(Study):
         name, top = next(iter(known.items()))
         count = round(result.metrics[f"known/{name}"])
         few = count < _FEW
-        said = [f"{name} names {round(top.value * count)} of {count} images right"]
+        said = [f"{name} classifies {round(top.value * count)} of {count} images correctly"]
         said += [f"{other} {round(one.value * count)}" for other, one in known.items() if other != name]
         ending = (
             "These images illustrate its predictions; they are too few to measure its accuracy."
@@ -85,7 +85,7 @@ class Predictions(Study):
         )
         return Headline(
             f"{', '.join(said)}. {ending}",
-            f"of {count} images are named right by {name}",
+            f"of {count} images are classified correctly by {name}",
             None if few else top,
             verdict="" if few else "measured",
             picture=result.figure(),

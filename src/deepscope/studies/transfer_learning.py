@@ -215,16 +215,16 @@ class TransferLearning(Study):
         ]
 
     def headline(self, result: Result) -> Headline:
-        """What pre-training is worth."""
+        """Test accuracy with and without pre-training."""
         names = {"pretrained features": "head/linear-svc", "initial weights": "initial/weights"}
         names |= {"digits: features": "features/of digits", "digits: bare pixels": "pixels/of digits"}
         found = {words: Estimate.of(result.metrics, f"accuracy/{name}") for words, name in names.items()}
         svm, blank, far, pixels = found.values()
         decided = "reproduced" if svm.low > blank.high else "differs" if svm.high < blank.low else ""
         return Headline(
-            f"A linear SVM on pretrained features is right in {share(svm)} of the test images, on the same layer with "
-            f"initial weights in {share(blank)}. On handwritten digits it reaches {share(far)}, and {share(pixels)} "
-            "on the bare pixels.",
+            f"A linear SVM on pretrained features classifies {share(svm)} of the test images correctly; on the same "
+            f"layer of a network with initial weights, {share(blank)}. On handwritten digits its accuracy is "
+            f"{share(far)}; an SVM on the pixels themselves has {share(pixels)}.",
             "accuracy of a linear SVM on pretrained features",
             svm,
             published="pre-training helps",
@@ -232,7 +232,7 @@ class TransferLearning(Study):
             tone="good" if decided == "reproduced" else "attention",
             picture=ImageGrid(
                 ((Bars(tuple(found), tuple(one.value for one in found.values()), "test accuracy", 0),),),
-                "What pre-training is worth",
+                "Test accuracy with and without pre-training",
             ),
         )
 

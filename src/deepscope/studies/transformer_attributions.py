@@ -193,10 +193,10 @@ class TransformerAttributions(Study):
         passes = result.metrics[f"sanity/{leading}/vit"] == 1
         beyond = Estimate.of(result.metrics, f"beyond-pixels/{leading}/vit")
         return Headline(
-            f"A small vision transformer reads {share(accuracy)} of MNIST's test digits. The most faithful of its maps "
-            f"are those of {leading}: insertion minus deletion is {amount(best)} above that of random maps, and "
-            f"{amount(beyond)} above that of the digit itself. They {'pass' if passes else 'do not pass'} the sanity "
-            "check.",
+            f"A small vision transformer has {share(accuracy)} accuracy on MNIST's test digits. The most faithful of "
+            f"its maps are those of {leading}: insertion minus deletion is {amount(best)} above that of random maps, "
+            f"and {amount(beyond)} above that of the digit itself. They {'pass' if passes else 'do not pass'} the "
+            f"sanity check.",
             f"faithfulness of {leading}, chosen on other digits, beyond random maps",
             best,
             form="number",

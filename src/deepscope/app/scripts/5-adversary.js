@@ -9,14 +9,14 @@
     const slider = el("input", { type: "range", min: 0, max: 16, step: 1, value: 0 });
     const said = el("output", {});
     const label = el("label", { className: "ex-strength" }, el("span", {}, "Radius"), slider, said);
-    const goal = app.classes(model, "Aim at", "any other class", (value) => onchange({ goal: value }));
+    const goal = app.classes(model, "Target class", "any other class", (value) => onchange({ goal: value }));
     const failed = el("p", { className: "ap-error", role: "alert", hidden: true });
     const body = el("div", { className: "ap-triple" });
     const status = el("p", { className: "ap-verdict", role: "status" });
     const host = el(
       "section",
       { className: "ap-panel", "aria-labelledby": "adversary" },
-      el("h2", { id: "adversary" }, "Mislead it"),
+      el("h2", { id: "adversary" }, "Adversarial example"),
       el("p", { className: "ex-help" }, "A change of the pixels, none larger than the radius, that changes the answer."),
       el("div", { className: "ap-row" }, label, goal),
       failed,
@@ -37,8 +37,8 @@
       const from = best(found.before[0]);
       const to = best(found.after[0]);
       status.textContent = found.success
-        ? `Misled within ${state.radius}/255: ${from} becomes ${to}.`
-        : `Not misled within ${state.radius}/255: ${from}, then ${to}.`;
+        ? `Fooled within radius ${state.radius}/255: ${from} becomes ${to}.`
+        : `Not fooled within radius ${state.radius}/255: ${from}, then ${to}.`;
       status.dataset.tone = found.success ? "attention" : "good";
       const factor = `the change, \u00d7\u00a0${found.factor}`;
       return body.replaceChildren(

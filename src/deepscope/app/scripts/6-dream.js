@@ -28,7 +28,7 @@
       "160",
       (value) => onchange({ steps: Number(value) }),
     );
-    const start = button("Grow", () => (running ? running.abort() : grow()), { className: "ap-main" });
+    const start = button("Generate", () => (running ? running.abort() : grow()), { className: "ap-main" });
     const picture = el("img", { className: "ap-dream", alt: "", width: 224, height: 224, hidden: true });
     const line = document.createElementNS(SVG, "polyline");
     const curve = document.createElementNS(SVG, "svg");
@@ -44,7 +44,7 @@
     const host = el(
       "section",
       { className: "ap-panel", "aria-labelledby": name },
-      el("h2", { id: name }, "What it has learnt"),
+      el("h2", { id: name }, "Class visualisation"),
       el("p", { className: "ex-help" }, "An image of a class, made from noise by gradient ascent on the class's score."),
       el("div", { className: "ap-row" }, whose, ...labels, steps, start),
       failed,
@@ -77,7 +77,7 @@
         else [failed.textContent, failed.hidden] = [error.message, false];
       }
       running = null;
-      start.textContent = "Grow";
+      start.textContent = "Generate";
       return host.setAttribute("aria-busy", "false");
     };
 
