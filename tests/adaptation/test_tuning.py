@@ -149,6 +149,12 @@ def test_the_alarm_catches_planted_collapses(kind: int) -> None:
     assert signs(source, planted(kind, source, rng)).alarm
 
 
+def test_the_alarm_for_one_class_names_no_entropy_below_zero() -> None:
+    source = torch.tensor([[0.6, 0.4]]).repeat(4, 1)
+    found = signs(source, torch.tensor([[1.0, 0.0]]).repeat(4, 1))
+    assert found.alarm == "the entropy of its mean prediction fell to 0.00 nats, from 0.67"
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_the_alarm_is_quiet_where_predictions_improve(seed: int) -> None:
     """The source model is right in a third of the images and prefers two classes; the tuned one is right in more."""
@@ -215,7 +221,8 @@ def test_every_method_repeats_its_bits_and_leaves_the_model_alone(method: str) -
     assert one.columns()["model"][0] == "source"
 
 
-def test_labels_decide_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("limit", [2000, 6])
+def test_labels_decide_nothing(tmp_path: Path, limit: int) -> None:
     model = painted_model()
     whole = paint_folder(tmp_path / "pictures", train=4, test=2)
     moved = tmp_path / "moved"
@@ -224,13 +231,29 @@ def test_labels_decide_nothing(tmp_path: Path) -> None:
         place.mkdir(parents=True, exist_ok=True)
         (place / f"{number}.png").write_bytes(path.read_bytes())
     one, other = (
-        tune(model, folder, method=SelfTraining(epochs=1), batch_size=4, session=QUIET) for folder in (whole, moved)
+        tune(model, folder, method=SelfTraining(epochs=1), batch_size=4, limit=limit, session=QUIET)
+        for folder in (whole, moved)
     )
-    assert one.images == other.images == 12
+    assert one.images == other.images == min(limit, 12)
     for name, value in one.model.network.state_dict().items():
         assert torch.equal(value, other.model.network.state_dict()[name])
     assert set(one.accuracies) == {"accuracy/source-model", "accuracy/tuned"}
-    assert "Only 12 images" in one.remarks[0]
+    assert f"Only {min(limit, 12)} images" in one.remarks[0]
+
+
+def test_what_accuracy_leaves_out_is_said() -> None:
+    model = painted_model()
+    known = [(image, CLASSES[number % 3]) for number, image in enumerate(pictures(12))]
+    for strangers, said in (
+        ([], []),
+        (
+            [(image, "walrus") for image in pictures(15)[12:]],
+            ["Accuracy leaves out what the model has no class for: walrus."],
+        ),
+    ):
+        found = tune(model, known + strangers, method=Statistics(0.5), batch_size=4, session=QUIET)
+        assert found.images == 12 + len(strangers) and len(found.accuracies) == 2
+        assert [remark for remark in found.remarks if "leaves out" in remark] == said
 
 
 def painted_model() -> VisionModel:
