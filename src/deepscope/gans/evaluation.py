@@ -225,7 +225,7 @@ def material(
     if gan.stacked and not pictures.stacked:  # those that it learnt from
         drawing = session if gan.stack_seed is None else replace(session, seed=gan.stack_seed)
         pictures = load_pictures(pictures, pictures.side, drawing, stack=gan.learnt or len(pictures))
-    elif own and gan.listing not in ("", pictures.listing):
+    elif own and _changed(gan, pictures):
         raise DataError(
             f"{pictures.name} has changed since {gan.name} learnt from it (other files, names or sizes), so images "
             f"that it learnt from may be held out now: restore it, or train again",
@@ -239,6 +239,13 @@ def material(
             data=pictures.name,
         )
     return pictures, found.to(session.device) if found else None
+
+
+def _changed(gan: GAN, pictures: Pictures) -> bool:
+    """Whether a folder is not as it was when the generator learnt from it."""
+    if gan.listing or not pictures.listing:
+        return gan.listing != pictures.listing
+    return gan.learnt not in (0, len(pictures))  # of a version that counted images only
 
 
 def _require_enough(pictures: Pictures) -> None:

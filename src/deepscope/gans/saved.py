@@ -43,7 +43,8 @@ class GAN:
         stacked: whether that was three images in the colours of each.
         held_out: training images that were kept back to measure it by.
         learnt: training images; 0 where an earlier version did not record it.
-        listing: of the files that its images are from, see `Pictures`; empty for datasets and images in memory.
+        listing: of the files that its images are from, see `Pictures`; empty for digits and images in memory, and where
+            an earlier version did not record it.
         stack_seed: draws the stacks again; None where an earlier version did not record it.
         shares: of the training images in each cluster; empty where there are no clusters. With more shares than
             classes, the clusters divide the classes: those of the first come first, and each class has equally many.
