@@ -165,8 +165,8 @@ def tune(  # noqa: PLR0913 - its settings are keywords
     method, scoring = Tuning.of(method), Validator.named(validator)
     if scoring.uses_source:
         raise SettingError("validator", "needs images of the source: choose info-max, entropy or bnm", got=validator)
-    if batch_size < 2:
-        raise SettingError("batch_size", "must be at least 2", got=batch_size)
+    if not isinstance(batch_size, int) or batch_size < 2:
+        raise SettingError("batch_size", "must be a whole number, and at least 2", got=batch_size)
     require_tunable(model, method)
     session = Session.of(session, device=model.device, seed=seed)
     found = opened(images, session)
