@@ -273,10 +273,29 @@ def test_a_folder_by_another_name_is_still_the_generators_own(tmp_path: Path, mo
     assert (
         len(material(gan, None, None, session())[0].test) == len(material(counted, None, None, session())[0].test) == 4
     )
+    (tmp_path / "photos").rename(tmp_path / "moved")
+    with pytest.raises(
+        DeepscopeError, match=r"data must name the data that .* learnt from 'photos', which is not here"
+    ):
+        material(gan, None, None, session())
+    for name in ("x" * 5000, "a\0b"):
+        with pytest.raises(DeepscopeError, match="which is not here"):
+            material(replace(gan, data=name), None, None, session())
+    found = material(gan, tmp_path / "moved", None, session())[0]  # its own images, by their listing
+    assert found.held_out == len(found.test) == 4 and len(found) == gan.learnt
+    assert len(material(counted, tmp_path / "moved", None, session())[0].test) == 1  # which cannot be known
+    (tmp_path / "moved").rename(tmp_path / "photos")
     photographs(tmp_path / "photos" / "more", ("red",), count=3)
     for each in (gan, counted):
         with pytest.raises(DeepscopeError, match="photos has changed since"):
             material(each, None, None, session())
+
+
+def test_classes_of_other_names_are_named(tmp_path: Path) -> None:
+    first, other = (photographs(tmp_path / name, ("red", name)) for name in ("green", "blue"))
+    changed(data=str(first), side=16, conditional=True, epochs=1, batch_size=4).run(session(tmp_path / "out"))
+    with pytest.raises(DeepscopeError, match="2 classes; 3 and 2 there; 'blue' is a class of one of them only"):
+        material(load(tmp_path / "out"), other, None, session())
 
 
 @pytest.mark.parametrize("deep", [False, True])

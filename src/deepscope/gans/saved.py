@@ -144,16 +144,21 @@ def load(folder: str | Path) -> GAN:
             architecture,
             channels=channels,
             classes=classes,
-            data=str(about["data"]),
-            stacked=bool(about["stacked"]),
+            data=_data(about["data"]),
+            stacked=documents.boolean(about["stacked"], "stacked"),
             held_out=whole("held_out"),
             learnt=whole("learnt"),
-            listing=str(about.get("listing", "")),
+            listing=documents.text(about.get("listing", ""), "listing"),
             stack_seed=None if seed is None else documents.integer(seed, "stack_seed", low=-_ANY, high=_ANY),
             shares=shares,
             name=str(folder),
             sha256=str(about["weights_sha256"]),
         )
+
+
+def _data(name: Any) -> str:
+    """Unlike other texts, the name of a folder may hold bytes that no text has."""
+    return name if isinstance(name, str) else documents.text(name, "data")
 
 
 def _check_shares(shares: Sequence[float], classes: int, clusters: int) -> None:
