@@ -144,6 +144,9 @@ def observed(model: VisionModel, layer: str, target: Target) -> tuple[Tensor, Te
     def before(_: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> None:
         read[:] = [given for given in (*inputs, *named.values()) if isinstance(given, Tensor)][:1]
 
+    def after_layer(_: nn.Module, __: Any, made: Tensor) -> None:
+        output[:] = [made]
+
     def after(*_: Any) -> None:
         kept.append(pool((read or output)[0].detach().float(), "mean").cpu())
         read.clear()
@@ -155,7 +158,7 @@ def observed(model: VisionModel, layer: str, target: Target) -> tuple[Tensor, Te
         if isinstance(module, (nn.Linear, nn.Conv2d))
     ]
     handles += [
-        model.layer(layer).register_forward_hook(lambda _, __, made: output.__setitem__(slice(None), [made])),
+        model.layer(layer).register_forward_hook(after_layer),
         network.register_forward_hook(after),
     ]
     try:
