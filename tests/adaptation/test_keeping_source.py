@@ -58,6 +58,21 @@ def test_images_are_described_by_means_and_mean_squares_in_the_norms_units() -> 
     torch.testing.assert_close(describe(inputs, norm), wanted)
 
 
+@pytest.mark.parametrize("levels", [[0], [40, 200]])
+def test_equal_images_of_the_target_pass(levels: list[int]) -> None:
+    """Frames of a still camera: their distances differ by rounding alone, and lie at the limit."""
+    model = efficientnet()
+    given = [np.full((32, 32, 3), level, np.uint8) for level in levels] * (24 // len(levels))
+    both = tune(model, given, method=Statistics(0.2), batch_size=8, session=QUIET)
+    alone = tune(model, given, method=Statistics(0.2), batch_size=8, keep_source=False, session=QUIET)
+    assert both.keeps_source
+    for count in (1, 5, 24):
+        pixels = batch(model, given[-count:])
+        with torch.no_grad():
+            torch.testing.assert_close(both.model(pixels), alone.model(pixels))
+            assert not torch.allclose(both.model(pixels), model(pixels))
+
+
 def test_each_image_gets_the_logits_of_one_model() -> None:
     """Pale images are the target; images of full contrast get the source model's logits, also in a mixed batch."""
     model = smooth_model(batch_norm=True)

@@ -18,7 +18,7 @@ from deepscope import render
 from deepscope.adaptation import SelfTraining, Statistics, Tent, Tuning, tune
 from deepscope.adaptation.auto import Auto
 from deepscope.adaptation.collapse import signs
-from deepscope.adaptation.self_training import pseudo_labels
+from deepscope.adaptation.self_training import observed, pseudo_labels
 from deepscope.adaptation.tent import TentStep
 from deepscope.adaptation.tuning import Proposal, Target, norms
 from deepscope.adaptation.validators import InfoMax
@@ -123,6 +123,55 @@ def test_pseudo_labels_repair_a_head_that_prefers_one_class() -> None:
     assert torch.equal(pseudo_labels(features, rows), truth)
 
 
+class Functional(nn.Module):
+    """Pools by a function, and uses one layer twice: no module returns what the class layer reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(6, 3)  # defined first, run last
+        self.convolution, self.norm = nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6)
+
+    def features(self, pixels: Tensor) -> Tensor:
+        return self.norm(torch.relu(self.norm(self.convolution(pixels)))).mean((2, 3))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.head(self.features(pixels))
+
+
+class WithoutGradients(Functional):
+    """As some deployed networks are."""
+
+    @torch.no_grad()
+    def forward(self, pixels: Tensor) -> Tensor:
+        return super().forward(pixels)
+
+
+def functional_model(network: Functional) -> VisionModel:
+    return VisionModel("functional", network.double().eval(), Preprocessing(resize=12, crop=12), CLASSES)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_features_of_self_training_are_what_the_class_layer_reads(named: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    network = Functional()
+    if named:  # the class layer's input by its name
+        monkeypatch.setattr(Functional, "forward", lambda self, pixels: self.head(input=self.features(pixels)))
+    model, given = functional_model(network), target(pixels(20))
+    features, probabilities = observed(model, "norm", given)
+    with torch.no_grad():
+        wanted = network.features(model.normalise(given.pixels.double() / 255))
+        torch.testing.assert_close(features, wanted.float())
+        torch.testing.assert_close(probabilities, network.head(wanted).softmax(1).float())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+    assert len(tune(model, pictures(), method="self-training", batch_size=8, session=QUIET).choices) == 2
+
+
+@pytest.mark.parametrize("method", ["tent", "self-training", "auto"])
+def test_a_network_that_computes_without_gradients_is_refused(method: str) -> None:
+    with pytest.raises(UnsupportedError, match=r"without gradients.*: use statistics"):
+        tune(functional_model(WithoutGradients()), pictures(), method=method, batch_size=8, session=QUIET)
+
+
 def planted(kind: int, source: Tensor, rng: torch.Generator) -> Tensor:
     """Ten ways in which a tuned model may have collapsed."""
     count, classes = source.shape
@@ -147,6 +196,12 @@ def test_the_alarm_catches_planted_collapses(kind: int) -> None:
     rng = torch.Generator().manual_seed(kind)
     source = (3 * torch.randn(200, 6, generator=rng)).softmax(1)
     assert signs(source, planted(kind, source, rng)).alarm
+
+
+def test_the_alarm_for_one_class_names_no_entropy_below_zero() -> None:
+    source = torch.tensor([[0.6, 0.4]]).repeat(4, 1)
+    found = signs(source, torch.tensor([[1.0, 0.0]]).repeat(4, 1))
+    assert found.alarm == "the entropy of its mean prediction fell to 0.00 nats, from 0.67"
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -215,7 +270,8 @@ def test_every_method_repeats_its_bits_and_leaves_the_model_alone(method: str) -
     assert one.columns()["model"][0] == "source"
 
 
-def test_labels_decide_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("limit", [2000, 6])
+def test_labels_decide_nothing(tmp_path: Path, limit: int) -> None:
     model = painted_model()
     whole = paint_folder(tmp_path / "pictures", train=4, test=2)
     moved = tmp_path / "moved"
@@ -224,13 +280,29 @@ def test_labels_decide_nothing(tmp_path: Path) -> None:
         place.mkdir(parents=True, exist_ok=True)
         (place / f"{number}.png").write_bytes(path.read_bytes())
     one, other = (
-        tune(model, folder, method=SelfTraining(epochs=1), batch_size=4, session=QUIET) for folder in (whole, moved)
+        tune(model, folder, method=SelfTraining(epochs=1), batch_size=4, limit=limit, session=QUIET)
+        for folder in (whole, moved)
     )
-    assert one.images == other.images == 12
+    assert one.images == other.images == min(limit, 12)
     for name, value in one.model.network.state_dict().items():
         assert torch.equal(value, other.model.network.state_dict()[name])
     assert set(one.accuracies) == {"accuracy/source-model", "accuracy/tuned"}
-    assert "Only 12 images" in one.remarks[0]
+    assert f"Only {min(limit, 12)} images" in one.remarks[0]
+
+
+def test_what_accuracy_leaves_out_is_said() -> None:
+    model = painted_model()
+    known = [(image, CLASSES[number % 3]) for number, image in enumerate(pictures(12))]
+    for strangers, said in (
+        ([], []),
+        (
+            [(image, "walrus") for image in pictures(15)[12:]],
+            ["Accuracy leaves out what the model has no class for: walrus."],
+        ),
+    ):
+        found = tune(model, known + strangers, method=Statistics(0.5), batch_size=4, session=QUIET)
+        assert found.images == 12 + len(strangers) and len(found.accuracies) == 2
+        assert [remark for remark in found.remarks if "leaves out" in remark] == said
 
 
 def painted_model() -> VisionModel:
@@ -268,8 +340,9 @@ def test_settings_and_data_that_cannot_be_used(tmp_path: Path) -> None:
         tune(model, pictures(), validator="source-accuracy", session=QUIET)
     with pytest.raises(DataError, match="one image is too few"):
         tune(model, pictures(1), session=QUIET)
-    with pytest.raises(SettingError, match="batch_size"):
-        tune(model, pictures(), batch_size=1, session=QUIET)
+    for size in (1, 2.5):
+        with pytest.raises(SettingError, match="batch_size"):
+            tune(model, pictures(), batch_size=size, session=QUIET)  # type: ignore[arg-type]
     (tmp_path / "broken.png").write_bytes(b"no image")
     with pytest.raises(DataError):
         tune(model, tmp_path, session=QUIET)

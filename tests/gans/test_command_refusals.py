@@ -108,6 +108,9 @@ def test_a_full_disk_keeps_the_last_good_generator(tmp_path: Path, monkeypatch: 
         ({"held_out": 1.5}, "held_out is a number|held_out is .*not a whole number"),
         ({"channels": float("inf")}, "channels is"),
         ({"learnt": "many"}, "learnt is"),
+        ({"data": None}, "data is null, not a string"),
+        ({"stacked": "no"}, "stacked is str, not true or false"),
+        ({"listing": 5}, "listing is int, not a string"),
     ],
 )
 def test_a_run_from_outside_is_not_believed(runs: Path, tmp_path: Path, changed: dict[str, object], words: str) -> None:

@@ -269,7 +269,57 @@ def test_a_folder_by_another_name_is_still_the_generators_own(tmp_path: Path, mo
     with pytest.raises(DeepscopeError, match=r"photos has changed since .* learnt from it .*: restore it, or train"):
         material(gan, None, None, session())
     renamed.rename(first)
-    assert len(material(gan, None, None, session())[0].test) == 4
+    counted = replace(gan, listing="")  # as an earlier version wrote it
+    assert (
+        len(material(gan, None, None, session())[0].test) == len(material(counted, None, None, session())[0].test) == 4
+    )
+    (tmp_path / "photos").rename(tmp_path / "moved")
+    with pytest.raises(
+        DeepscopeError, match=r"data must name the data that .* learnt from 'photos', which is not here"
+    ):
+        material(gan, None, None, session())
+    for name in ("x" * 5000, "a\0b"):
+        with pytest.raises(DeepscopeError, match="which is not here"):
+            material(replace(gan, data=name), None, None, session())
+    found = material(gan, tmp_path / "moved", None, session())[0]  # its own images, by their listing
+    assert found.held_out == len(found.test) == 4 and len(found) == gan.learnt
+    assert len(material(counted, tmp_path / "moved", None, session())[0].test) == 1  # which cannot be known
+    (tmp_path / "moved").rename(tmp_path / "photos")
+    photographs(tmp_path / "photos" / "more", ("red",), count=3)
+    for each in (gan, counted):
+        with pytest.raises(DeepscopeError, match="photos has changed since"):
+            material(each, None, None, session())
+
+
+def test_classes_of_other_names_are_named(tmp_path: Path) -> None:
+    first, other = (photographs(tmp_path / name, ("red", name)) for name in ("green", "blue"))
+    changed(data=str(first), side=16, conditional=True, epochs=1, batch_size=4).run(session(tmp_path / "out"))
+    with pytest.raises(DeepscopeError, match="2 classes; 3 and 2 there; 'blue' is a class of one of them only"):
+        material(load(tmp_path / "out"), other, None, session())
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_listing_does_not_depend_on_how_the_folder_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deep: bool
+) -> None:
+    """Images right in the folder, or in class folders: through a link, from within, and moved."""
+    folder = photographs(tmp_path / "photos", ("red", "green") if deep else ("red",), count=6)
+    folder = folder if deep else folder / "red"
+    (link := tmp_path / "link").symlink_to(folder, target_is_directory=True)
+    wanted = load_pictures(folder, 16, session()).listing
+    monkeypatch.chdir(folder)
+    for name in (".", link, folder / ".." / folder.name):
+        assert load_pictures(name, 16, session()).listing == wanted
+    moved = folder.rename(tmp_path / "elsewhere")
+    assert wanted and load_pictures(moved, 16, session()).listing == wanted
+    first = min(moved.rglob("*.png"))
+    for change in (first.with_name("renamed.png"), first.parent / "deeper" / first.name):
+        change.parent.mkdir(exist_ok=True)
+        first.rename(change)
+        assert load_pictures(moved, 16, session()).listing != wanted
+        change.rename(first)
+    first.write_bytes(first.read_bytes() + bytes(1))
+    assert load_pictures(moved, 16, session()).listing != wanted
 
 
 def test_quality_needs_a_few_held_out_images(tmp_path: Path) -> None:

@@ -62,8 +62,8 @@ def signs(source: Tensor, tuned: Tensor) -> Signs:
     agreement, chance = float((first == second).double().mean()), float(shares[0] @ shares[1])
     kappa = (agreement - chance) / (1 - chance) if chance < 1 else 1.0
     return Signs(
-        diversity=float(diversity(tuned)),
-        source_diversity=float(diversity(source)),
+        diversity=max(0.0, float(diversity(tuned))),  # a mean that rounds to above 1 gives less
+        source_diversity=max(0.0, float(diversity(source))),
         largest=float(shares[1].max()),
         source_largest=float(shares[0].max()),
         agreement=agreement,

@@ -38,6 +38,7 @@ class DomainPredictions:
         predicted: (N,) most probable classes.
         remarks: notes on the data for the user.
         skipped: images that could not be read.
+        strangers: classes of the data that the model does not have; their images are left out.
     """
 
     domain: str
@@ -47,6 +48,7 @@ class DomainPredictions:
     predicted: Tensor
     remarks: tuple[str, ...]
     skipped: tuple[Skipped, ...]
+    strangers: tuple[str, ...] = ()
 
     @property
     def accuracy(self) -> Estimate:
@@ -129,7 +131,7 @@ def evaluate(
 def _predictions(
     domain: str, data: DomainData, model: VisionModel, session: Session, batch_size: int
 ) -> DomainPredictions:
-    pairs, remarks = _labelled(data, model, session)
+    pairs, remarks, strangers = _labelled(data, model, session)
     paths: list[Path] = []
     labels: list[int] = []
     predicted: list[Tensor] = []
@@ -143,11 +145,18 @@ def _predictions(
     if not paths:
         raise DataError(nothing_readable(skipped))
     truth = torch.tensor(labels)
-    return DomainPredictions(domain, called(data), tuple(paths), truth, torch.cat(predicted), remarks, tuple(skipped))
+    return DomainPredictions(
+        domain, called(data), tuple(paths), truth, torch.cat(predicted), remarks, tuple(skipped), strangers
+    )
 
 
-def _labelled(data: DomainData, model: VisionModel, session: Session) -> tuple[list[tuple[Any, int]], tuple[str, ...]]:
-    """The test images of some data (all, where it is undivided) with their classes in the model, and remarks.
+def _labelled(
+    data: DomainData, model: VisionModel, session: Session
+) -> tuple[list[tuple[Any, int]], tuple[str, ...], tuple[str, ...]]:
+    """The test images of some data (all, where it is undivided) with their classes in the model.
+
+    Returns:
+        image and class; remarks; the classes that the model does not have, whose images are left out.
 
     Raises:
         DataError: the data has no labels, or none of its classes is the model's.
@@ -180,7 +189,7 @@ def _labelled(data: DomainData, model: VisionModel, session: Session) -> tuple[l
         for source, label in zip(sources, labels.tolist(), strict=True)
         if (index := indices[names[label]]) is not None
     ]
-    return pairs, tuple(remarks)
+    return pairs, tuple(remarks), tuple(strangers)
 
 
 def _indices(model: VisionModel, names: Sequence[str], found: DigitSplit | Examples) -> Mapping[str, int | None]:

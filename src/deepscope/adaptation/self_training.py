@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +20,12 @@ from deepscope.adaptation.tuning import (
     batch_norms,
     copied,
     norms,
+    require_gradient,
     require_norms,
 )
 from deepscope.features import class_layer_input
 from deepscope.models import VisionModel
+from deepscope.models.classifier import pool
 from deepscope.settings import Count, Positive, Range, Share
 from deepscope.training import Moment, Update, cosine_decay, fit
 
@@ -109,6 +111,7 @@ class _Step:
         if settings.pseudo:
             labels = self._labels[rows.cpu()].to(pixels.device)
             loss = loss + settings.pseudo * functional.nll_loss(probabilities.clamp(min=1e-12).log(), labels)
+        require_gradient(loss, model)
         update(loss, self._optimiser)
         return {"loss": loss, "entropy": certain, "diversity": diverse}
 
@@ -129,11 +132,38 @@ def pseudo_labels(features: Tensor, probabilities: Tensor) -> Tensor:
 
 
 def observed(model: VisionModel, layer: str, target: Target) -> tuple[Tensor, Tensor]:
-    """(N, D) outputs of a layer and (N, C) probabilities for all images, on the CPU."""
+    """(N, D) features and (N, C) probabilities for all images, on the CPU.
+
+    Features are what the class layer reads, the linear layer or convolution that runs last; of maps or tokens the mean.
+    A network without such a layer has those of the layer that is named.
+    """
+    read: list[Tensor] = []  # by the last run of such a layer, whichever it is
+    output: list[Tensor] = []
     kept: list[Tensor] = []
-    hook = model.layer(layer).register_forward_hook(lambda _, __, output: kept.append(output.detach().float().cpu()))
+
+    def before(_: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        read[:] = [given for given in (*inputs, *named.values()) if isinstance(given, Tensor)][:1]
+
+    def after_layer(_: nn.Module, __: Any, made: Tensor) -> None:
+        output[:] = [made]
+
+    def after(*_: Any) -> None:
+        kept.append(pool((read or output)[0].detach().float(), "mean").cpu())
+        read.clear()
+
+    network = model.network
+    handles = [
+        module.register_forward_pre_hook(before, with_kwargs=True)
+        for module in network.modules()
+        if isinstance(module, (nn.Linear, nn.Conv2d))
+    ]
+    handles += [
+        model.layer(layer).register_forward_hook(after_layer),
+        network.register_forward_hook(after),
+    ]
     try:
         probabilities = target.probabilities(model)
     finally:
-        hook.remove()
-    return torch.cat(kept).flatten(1), probabilities
+        for handle in handles:
+            handle.remove()
+    return torch.cat(kept), probabilities

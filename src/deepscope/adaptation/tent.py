@@ -18,6 +18,7 @@ from deepscope.adaptation.tuning import (
     batch_statistics,
     copied,
     norms,
+    require_gradient,
     require_norms,
 )
 from deepscope.models import VisionModel
@@ -76,6 +77,7 @@ class TentStep:
         """Descend the mean entropy of the predictions for (N, C, H, W) pixels."""
         with batch_statistics(self._model.network):
             loss = uncertainty(self._model.probabilities(self._model(batch)))
+            require_gradient(loss, self._model)
             update(loss, self._optimiser)
         return {"entropy": loss}
 

@@ -23,6 +23,7 @@ from deepscope.errors import DataError, ModelError, SettingError, UnsupportedErr
 from deepscope.images import Skipped
 from deepscope.inputs import nothing_readable, read
 from deepscope.inputs.examples import Examples
+from deepscope.inputs.given import digest_of
 from deepscope.models import VisionModel, load_model, save_model
 from deepscope.models.capabilities import GRADIENTS_OF_LAYERS, require, require_one_class
 from deepscope.models.classifier import Backbone, Classifier
@@ -164,8 +165,8 @@ def tune(  # noqa: PLR0913 - its settings are keywords
     method, scoring = Tuning.of(method), Validator.named(validator)
     if scoring.uses_source:
         raise SettingError("validator", "needs images of the source: choose info-max, entropy or bnm", got=validator)
-    if batch_size < 2:
-        raise SettingError("batch_size", "must be at least 2", got=batch_size)
+    if not isinstance(batch_size, int) or batch_size < 2:
+        raise SettingError("batch_size", "must be a whole number, and at least 2", got=batch_size)
     require_tunable(model, method)
     session = Session.of(session, device=model.device, seed=seed)
     found = opened(images, session)
@@ -184,9 +185,11 @@ def tune(  # noqa: PLR0913 - its settings are keywords
     accuracies: dict[str, Estimate] = {}
     if isinstance(found, (Examples, DigitSplit)):
         try:
-            accuracies = _accuracies(model, tuned, found, session)
+            accuracies, left_out = _accuracies(model, tuned, found, session)
         except DataError as error:
             remarks.append(f"Accuracy cannot be measured: {error}.")
+        else:
+            remarks += left_out
         if isinstance(found, Examples) and found.test is None and accuracies:
             remarks.append("Accuracy is that on the images that the model was tuned to; their labels were not used.")
     return TunedModel(
@@ -244,11 +247,14 @@ def _unlabelled(found: DigitSplit | Examples | list[Any]) -> list[Any]:
 def _pixels(
     model: VisionModel, sources: list[Any], limit: int | None, session: Session
 ) -> tuple[Tensor, tuple[Skipped, ...]]:
-    """(N, C, H, W) pixels in the order of the images' digests: not even their order depends on a class.
+    """(N, C, H, W) pixels in the order of the images' digests: neither their order nor their choice depends on a class.
 
     Raises:
         DataError: fewer than two images can be read.
     """
+    if isinstance(limit, int) and 0 < limit < len(sources):  # drawn from that order too: folders are sorted by class
+        found = {row: digest_of(source) for row, source in enumerate(session.track(sources, "comparing"))}
+        sources = session.some([sources[row] for row in sorted(found, key=found.__getitem__)], limit)
     parts: list[Tensor] = []
     digests: list[bytes] = []
     skipped: list[Skipped] = []
@@ -273,7 +279,10 @@ def _named(model: VisionModel, name: str) -> VisionModel:
 
 def _accuracies(
     model: VisionModel, tuned: VisionModel, found: Examples | DigitSplit, session: Session
-) -> dict[str, Estimate]:
-    before = evaluate(model, target=found, session=session).domains[0].accuracy
-    after = before if tuned is model else evaluate(tuned, target=found, session=session).domains[0].accuracy
-    return {"accuracy/source-model": before, "accuracy/tuned": after}
+) -> tuple[dict[str, Estimate], list[str]]:
+    """Of both models, and a remark where images of some classes are left out."""
+    (before,) = evaluate(model, target=found, session=session).domains
+    after = before if tuned is model else evaluate(tuned, target=found, session=session).domains[0]
+    left_out = [f"Accuracy leaves out what the model has no class for: {', '.join(before.strangers)}."]
+    accuracies = {"accuracy/source-model": before.accuracy, "accuracy/tuned": after.accuracy}
+    return accuracies, left_out if before.strangers else []

@@ -179,3 +179,12 @@ def require_norms(model: VisionModel, method: str) -> None:
             "use adapt fit, with labelled source images",
             what=method,
         )
+
+
+def require_gradient(loss: Tensor, model: VisionModel) -> None:
+    """Raises UnsupportedError where the network's own code switches gradients off."""
+    if not loss.requires_grad:
+        raise UnsupportedError(
+            f"{model.name} computes without gradients, as under torch.no_grad: use statistics, which needs none",
+            what="adapt tune",
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deepscope.data import Dataset
 from deepscope.errors import DataError, DeepscopeError, SettingError
 from deepscope.gans.pictures import DIGITS, Labelled, Pictures, load_pictures, read_all, same_data
 from deepscope.gans.quality import (
@@ -217,15 +219,19 @@ def material(
 
     Raises:
         DataError: they are not like the generator's.
+        SettingError: no data is named, and the generator's own is not where it was.
     """
     own = data is None or (isinstance(data, (str, Path)) and same_data(str(data), gan.data))
-    pictures = load_pictures(
-        gan.data if data is None else data, gan.architecture.side, session, hold_out=gan.held_out if own else 0
-    )
+    if data is None:
+        _require_there(gan)
+    pictures = load_pictures(gan.data if data is None else data, gan.architecture.side, session)
+    own = own or (gan.listing != "" and not pictures.held_out and pictures.listing == gan.listing)  # it was moved
+    if own:
+        pictures = load_pictures(pictures, pictures.side, session, hold_out=gan.held_out)
     if gan.stacked and not pictures.stacked:  # those that it learnt from
         drawing = session if gan.stack_seed is None else replace(session, seed=gan.stack_seed)
         pictures = load_pictures(pictures, pictures.side, drawing, stack=gan.learnt or len(pictures))
-    elif own and gan.listing not in ("", pictures.listing):
+    elif own and _changed(gan, pictures):
         raise DataError(
             f"{pictures.name} has changed since {gan.name} learnt from it (other files, names or sizes), so images "
             f"that it learnt from may be held out now: restore it, or train again",
@@ -233,12 +239,28 @@ def material(
         )
     found = fitting_evaluator(evaluator, pictures)
     if pictures.channels != gan.channels or (gan.labelled and pictures.classes != gan.classes):
+        other = sorted(set(gan.classes) ^ set(pictures.classes))
+        lacks = f"; {other[0]!r} is a class of one of them only" if gan.labelled and other else ""
         raise DataError(
             f"{pictures.name} is not like what the generator makes ({gan.channels} channels, {len(gan.classes)} "
-            f"classes; {pictures.channels} and {len(pictures.classes)} there): name the generator's own data",
+            f"classes; {pictures.channels} and {len(pictures.classes)} there{lacks}): name the generator's own data",
             data=pictures.name,
         )
     return pictures, found.to(session.device) if found else None
+
+
+def _require_there(gan: GAN) -> None:
+    """Raises SettingError where the generator's own data is neither a dataset nor a folder that is there."""
+    if gan.data not in Dataset.members() and not os.path.isdir(os.path.expanduser(gan.data)):  # noqa: PTH111, PTH112
+        where = f"it learnt from {gan.data[:200]!r}, which is not here"
+        raise SettingError("data", f"must name the data that {gan.name} learnt from: {where}")
+
+
+def _changed(gan: GAN, pictures: Pictures) -> bool:
+    """Whether a folder is not as it was when the generator learnt from it."""
+    if gan.listing or not pictures.listing:
+        return gan.listing != pictures.listing
+    return gan.learnt not in (0, len(pictures))  # of a version that counted images only
 
 
 def _require_enough(pictures: Pictures) -> None:

@@ -61,8 +61,8 @@ class Pictures:
         held_out: how many training images replace the test images.
         stacked: whether each holds three digits in its colour channels.
         stack_seed: of the session that drew these digits.
-        listing: SHA-256 of the names and sizes of a folder's files: another folder, or a changed one, has another.
-            Empty for datasets and images in memory.
+        listing: SHA-256 of the names and sizes of a folder's files, as they are found from the folder: a changed folder
+            has another, one that was moved or is named through a link has not. Empty for digits and images in memory.
     """
 
     name: str
@@ -151,21 +151,21 @@ def _load(data: Images, side: int, session: Session) -> Pictures:
             raise SettingError("side", f"must be {_DIGIT_SIDE} for digits", got=side)
         return Pictures(name, DIGITS, _framed(found.train), _framed(found.test))
     if isinstance(found, Photographs):
-        return _listed(_grey(_unlabelled(name, found.paths, side)), found.paths)
+        return _listed(_grey(_unlabelled(name, found.paths, side)), path, found.paths)
     divided = found if found.test is not None else found.divide(_HELD_OUT, rng=_drawn("test"))
     assert divided.test is not None
     train, remarks = _read(divided.train.paths, divided.train.labels, side)
     test, _ = _read(divided.test.paths, divided.test.labels, side)
     paths = [*divided.train.paths, *divided.test.paths]
-    return _listed(_grey(Pictures(name, found.classes, train, _shuffled(test), remarks)), paths)
+    return _listed(_grey(Pictures(name, found.classes, train, _shuffled(test), remarks)), found.root, paths)
 
 
-def _listed(pictures: Pictures, paths: Sequence[Path]) -> Pictures:
+def _listed(pictures: Pictures, root: Path, paths: Sequence[Path]) -> Pictures:
     """With the listing of its files. Sizes stand for their bytes, which would have to be read once more."""
     found = hashlib.sha256(f"{len(pictures)} {len(pictures.test)}\n".encode())  # of those that can be read
     for path in paths:
         size = path.stat().st_size if path.exists() else 0
-        found.update(f"{path.parent.name}/{path.name} {size}\n".encode("utf-8", "surrogateescape"))
+        found.update(f"{path.relative_to(root).as_posix()} {size}\n".encode("utf-8", "surrogateescape"))
     return replace(pictures, listing=found.hexdigest())
 
 

@@ -43,7 +43,8 @@ class GAN:
         stacked: whether that was three images in the colours of each.
         held_out: training images that were kept back to measure it by.
         learnt: training images; 0 where an earlier version did not record it.
-        listing: of the files that its images are from, see `Pictures`; empty for datasets and images in memory.
+        listing: of the files that its images are from, see `Pictures`; empty for digits and images in memory, and where
+            an earlier version did not record it.
         stack_seed: draws the stacks again; None where an earlier version did not record it.
         shares: of the training images in each cluster; empty where there are no clusters. With more shares than
             classes, the clusters divide the classes: those of the first come first, and each class has equally many.
@@ -143,16 +144,21 @@ def load(folder: str | Path) -> GAN:
             architecture,
             channels=channels,
             classes=classes,
-            data=str(about["data"]),
-            stacked=bool(about["stacked"]),
+            data=_data(about["data"]),
+            stacked=documents.boolean(about["stacked"], "stacked"),
             held_out=whole("held_out"),
             learnt=whole("learnt"),
-            listing=str(about.get("listing", "")),
+            listing=documents.text(about.get("listing", ""), "listing"),
             stack_seed=None if seed is None else documents.integer(seed, "stack_seed", low=-_ANY, high=_ANY),
             shares=shares,
             name=str(folder),
             sha256=str(about["weights_sha256"]),
         )
+
+
+def _data(name: Any) -> str:
+    """Unlike other texts, the name of a folder may hold bytes that no text has."""
+    return name if isinstance(name, str) else documents.text(name, "data")
 
 
 def _check_shares(shares: Sequence[float], classes: int, clusters: int) -> None:

@@ -27,6 +27,8 @@ MOST_CHANNELS = 256
 _RIDGE = 0.01
 _PASSES = 0.98
 """Share of the target's images that the limit lets pass, before they were used to fit the distance."""
+_SLACK = 1e-3
+"""Added to the limit, of which distances are rounded: those of equal images would else lie above it."""
 _LEAST = 1e-8
 _PARTS = _SOURCE, _TARGET, _LIKENESS = ".for_source.", ".for_target.", ".likeness."
 _CHOICE: ContextVar[Tensor | None] = ContextVar("images of the target in this pass", default=None)
@@ -63,7 +65,7 @@ class Likeness(nn.Module):
         described = described.double()
         halves = described[::2], described[1::2]
         held = torch.cat([cls._of(one, described.new_zeros(())).distance(two) for one, two in (halves, halves[::-1])])
-        return cls._of(described, held.quantile(_PASSES)).float()
+        return cls._of(described, held.quantile(_PASSES) * (1 + _SLACK) + _SLACK).float()
 
     @classmethod
     def _of(cls, described: Tensor, limit: Tensor) -> Likeness:
