@@ -2,8 +2,9 @@
 
 python benchmarks/few_images.py none diffaugment ada [--images 1000] [--seeds 3] [--test] [--json]
 
-Each arm trains the same R1-regularised networks on the same digits for the same number of steps. Samples are measured
-against 10,000 training digits that were set aside; --test takes the test digits, for the arms that have been chosen.
+Each arm trains the same R1-regularised networks on the same digits for the same number of steps. 10,000 samples are
+measured against 10,000 training digits that were set aside; --test takes the test digits, for the arms that have been
+chosen. Memorised samples are near to one of the few training digits.
 The spread of the samples' brightness and position stands beside that of the training digits: an augmentation that
 leaks into the samples widens it.
 """
@@ -21,18 +22,18 @@ import torch
 from torch import Tensor
 
 from deepscope.gans import Architecture, Pictures, Recipe, evaluate_gan, load_pictures, r1_regularised, train_gan
-from deepscope.gans.quality import draw
+from deepscope.gans.quality import draw, novelty
 from deepscope.session import Session
 from environment import environment
 
 _SAMPLES = 10_000
 
 
-def digits(arguments: argparse.Namespace, session: Session) -> Pictures:
-    """The few training digits, and those to measure by."""
-    pictures = load_pictures(arguments.data, 32, session, hold_out=0 if arguments.test else _SAMPLES)
-    few = pictures.train.some(arguments.images, session.rng("few images"))
-    return replace(pictures, train=few, held_out=0)
+def digits(arguments: argparse.Namespace, session: Session) -> tuple[Pictures, Pictures]:
+    """The few training digits, and all digits, to measure by."""
+    every = load_pictures(arguments.data, 32, session, hold_out=0 if arguments.test else _SAMPLES)
+    few = every.train.some(arguments.images, session.rng("few images"))
+    return replace(every, train=few, held_out=0), every
 
 
 def spreads(images: Tensor) -> dict[str, float]:
@@ -48,7 +49,7 @@ def spreads(images: Tensor) -> dict[str, float]:
 def measure(arguments: argparse.Namespace, augment: str, seed: int) -> dict[str, float]:
     """Train and evaluate from one seed."""
     session = Session.open(device=arguments.device, seed=seed, precision=arguments.precision, quiet=True)
-    pictures = digits(arguments, session)
+    pictures, every = digits(arguments, session)
     architecture, recipe = r1_regularised(
         Architecture(width=arguments.width), Recipe(epochs=arguments.epochs, batch_size=64)
     )
@@ -62,9 +63,10 @@ def measure(arguments: argparse.Namespace, augment: str, seed: int) -> dict[str,
         session=session,
     )
     seconds = time.perf_counter() - start
-    found = evaluate_gan(trained.gan, pictures, samples=_SAMPLES, score_epochs=0, session=session)
-    made = draw(trained.gan, pictures, _SAMPLES, session).images
-    own = {f"spread/{name}": value for name, value in spreads(made).items()}
+    found = evaluate_gan(trained.gan, every, samples=_SAMPLES, score_epochs=0, session=session)
+    made = draw(trained.gan, pictures, _SAMPLES, session)
+    own = {"memorised": novelty(made, pictures)[0]}
+    own |= {f"spread/{name}": value for name, value in spreads(made.images).items()}
     real = {f"spread/{name}/real": value for name, value in spreads(pictures.train.images).items()}
     probability = trained.history.column("augmentation/probability")[1]
     last = {"augmentation/probability": float(probability[-1])} if len(probability) else {}
