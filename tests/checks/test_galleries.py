@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 import deepscope
-from deepscope.checks import held_out, labels
+from deepscope.checks import held_out, image_map, labels
 from deepscope.checks.accuracy import Accuracy
 from deepscope.checks.check import Check
 from deepscope.checks.explanations import Explanations
@@ -24,12 +24,14 @@ from deepscope.checks.labels import Labels
 from deepscope.checks.robustness import Robustness
 from deepscope.errors import MissingExtraError
 from deepscope.gallery import Encoded, Entry, Gallery
+from deepscope.inputs import gather
 from deepscope.models import VisionModel
 from deepscope.presenters.gallery import Encoder
 from deepscope.report.explorer import explored
 from deepscope.report.keeping import Outcome
 from deepscope.results import Note, Result
 from deepscope.session import Session
+from deepscope.statistics import Estimate
 from deepscope.transfer.label_errors import LabelErrors
 from networks import tiny_model
 from painted import CLASSES, paint_folder
@@ -196,6 +198,19 @@ def test_training_images_are_of_the_classes_that_the_model_names(
     result = ImageMap(data, projection="pca").run(session)
     assert {entry.truth for entry in _gallery(result).entries} == {name.upper() for name in CLASSES}
     assert result.metrics["nearest-alike"] == plain.metrics["nearest-alike"]
+
+
+def test_images_that_are_alone_in_their_class_do_not_lower_the_share_of_like_neighbours() -> None:
+    item = next(iter(gather(torch.rand(1, 3, 4, 4)).items))
+    distances = torch.tensor([[0.0, 1, 5, 5, 5], [1, 0, 5, 5, 5], [5, 5, 0, 1, 2], [5, 5, 1, 0, 2], [5, 5, 2, 2, 0]])
+
+    def alike(classes: str) -> Estimate | None:
+        shown = [image_map._Placed(item, b"", name, evaluated=True) for name in classes]
+        return image_map._alike(shown, distances)
+
+    assert alike("abcde") is None
+    some = alike("abccb")  # both c are near to the other; both b are nearer to others
+    assert some is not None and some.value == 0.5
 
 
 def test_a_map_of_too_few_images_is_not_drawn(data: str, session: Session) -> None:

@@ -116,16 +116,20 @@ class ImageMap(Check):
         text = (
             f"{len(shown)} images, by {_METHODS[self.projection]} of the features that the class layer reads. Its "
             f"trustworthiness is {trusted:.3f}: 1 where all of the {neighbours} nearest neighbours of each image on "
-            f"the map are near it among the features. Of {alike} of the evaluated images the nearest other image, by "
-            "cosine distance, is of the same class."
+            "the map are near it among the features."
         )
+        if alike:
+            text += (
+                f" Of {alike} of the evaluated images the nearest other image, by cosine distance, is of the same "
+                "class (images that are alone in their class are not counted)."
+            )
         return Result(
             title=f"Images as {model.title} sees them",
             metrics={
                 "images": sum(one.evaluated for one in shown),
                 "images/train": sum(not one.evaluated for one in shown),
                 "trustworthiness": trusted,
-                **alike.metrics("nearest-alike"),
+                **(alike.metrics("nearest-alike") if alike else {}),
             },
             blocks=(
                 Note(text, "Map of the images", "verdict"),
@@ -158,9 +162,11 @@ class ImageMap(Check):
         """Whether similar images are of one class."""
         if "trustworthiness" not in result.metrics:
             return Headline("There are too few images for a map.")
-        alike = Estimate.of(result.metrics, "nearest-alike")
         trusted = result.metrics["trustworthiness"]
         said = f"The trustworthiness of the map is {trusted:.2f}: at 1, all neighbours on it are also near by features."
+        if "nearest-alike" not in result.metrics:
+            return Headline(f"No two images are of one class. {said}", picture=result.figure())
+        alike = Estimate.of(result.metrics, "nearest-alike")
         return Headline(
             f"The nearest other image, by the features, is of the same class for {share(alike, interval=True)} of "
             f"{result.metrics['images']:.0f} images. {said}",
@@ -225,11 +231,16 @@ def _near(shown: Sequence[_Placed], distances: Tensor, count: int) -> list[tuple
     ]
 
 
-def _alike(shown: Sequence[_Placed], distances: Tensor) -> Estimate:
-    """The share of evaluated images whose nearest other image is of their class."""
+def _alike(shown: Sequence[_Placed], distances: Tensor) -> Estimate | None:
+    """The share of evaluated images whose nearest other image is of their class, of those that can have one."""
+    counts = Counter(one.shows for one in shown)
     nearest = distances.clone().fill_diagonal_(torch.inf).argmin(1).tolist()
-    same = [one.shows == shown[at].shows for one, at in zip(shown, nearest, strict=True) if one.evaluated]
-    return proportion(sum(same), len(same))
+    same = [
+        one.shows == shown[at].shows
+        for one, at in zip(shown, nearest, strict=True)
+        if one.evaluated and counts[one.shows] > 1
+    ]
+    return proportion(sum(same), len(same)) if same else None
 
 
 def _figure(shown: Sequence[_Placed], places: NDArray[np.float64], projection: str) -> Curves:

@@ -104,13 +104,13 @@ class Architecture(Study):
         names = ("convolutions", "fully connected layers")
         bars = (
             Bars(names, (1 - share, share), "share of the parameters", 1),
-            Bars(names, (work, 1 - work), "share of the arithmetic", 0),
+            Bars(names, (work, 1 - work), "share of the multiply-adds", 0),
         )
         name = self.model.rpartition(":")[2]
         is_vgg16 = name == "vgg16"
         finding = (
             f"{name} has {total / 1e6:.1f} million parameters, {connected / 1e6:.1f} million of them in its fully "
-            f"connected layers. Its convolutions, with the rest, do {100 * work:.0f} % of the multiply-adds."
+            f"connected layers. Its convolutions, which hold the rest, do {100 * work:.0f} % of the multiply-adds."
         )
         held = round(share, 2) == _SHARE
         return Headline(
