@@ -275,11 +275,11 @@ def test_a_folder_by_another_name_is_still_the_generators_own(tmp_path: Path, mo
     )
     (tmp_path / "photos").rename(tmp_path / "moved")
     with pytest.raises(
-        DeepscopeError, match=r"data must name the data that .* learnt from 'photos', which is not here"
+        DeepscopeError, match=r"data must name the data that .* learnt from 'photos', which does not exist"
     ):
         material(gan, None, None, session())
     for name in ("x" * 5000, "a\0b"):
-        with pytest.raises(DeepscopeError, match="which is not here"):
+        with pytest.raises(DeepscopeError, match="which does not exist"):
             material(replace(gan, data=name), None, None, session())
     found = material(gan, tmp_path / "moved", None, session())[0]  # its own images, by their listing
     assert found.held_out == len(found.test) == 4 and len(found) == gan.learnt

@@ -252,7 +252,7 @@ def material(
 def _require_there(gan: GAN) -> None:
     """Raises SettingError where the generator's own data is neither a dataset nor a folder that is there."""
     if gan.data not in Dataset.members() and not os.path.isdir(os.path.expanduser(gan.data)):  # noqa: PTH111, PTH112
-        where = f"it learnt from {gan.data[:200]!r}, which is not here"
+        where = f"it learnt from {gan.data[:200]!r}, which does not exist"
         raise SettingError("data", f"must name the data that {gan.name} learnt from: {where}")
 
 
