@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepscope.errors import nearest
-from deepscope.names import Names, distinct, plain, short
+from deepscope.names import Names, counted, distinct, plain, short
 
 SPELLINGS = st.sampled_from(["Dog", "dog", "DOG", "type-1", "type_1", "type 1", "caf\u00e9", "cafe\u0301", "CAF\u00c9"])
 
@@ -73,3 +73,11 @@ def test_suggestions_name_every_spelling() -> None:
 def test_names_that_repeat_are_numbered() -> None:
     assert distinct(["vgg16", "alexnet"]) == ["vgg16", "alexnet"]
     assert distinct(["vgg16", "vgg16 (2)", "vgg16", "vgg16"]) == ["vgg16", "vgg16 (2)", "vgg16 (3)", "vgg16 (4)"]
+
+
+def test_nouns_follow_their_number() -> None:
+    assert [counted(number, "held-out image") for number in (0, 1, 2)] == [
+        "0 held-out images",
+        "1 held-out image",
+        "2 held-out images",
+    ]

@@ -1,4 +1,4 @@
-"""Names and other texts from outside: comparison, and escapes that make them safe to show."""
+"""Names and other texts from outside: comparison, and escapes that make them safe to show; nouns by their number."""
 
 from __future__ import annotations
 
@@ -126,3 +126,8 @@ def distinct(names: Iterable[str]) -> list[str]:
         numbered = (f"{name} ({count})" for count in itertools.count(2))
         found[name if name not in found else next(one for one in numbered if one not in found)] = None
     return list(found)
+
+
+def counted(number: int, noun: str) -> str:
+    """1 and "image" -> `1 image`, 2 -> `2 images`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -31,6 +31,7 @@ from deepscope.gans.quality import (
 )
 from deepscope.gans.saved import GAN, opened
 from deepscope.inputs import Images
+from deepscope.names import counted
 from deepscope.render import Presented
 from deepscope.session import Session
 
@@ -268,7 +269,7 @@ def _require_enough(pictures: Pictures) -> None:
     if fewest < FEWEST:
         which = "held-out" if fewest == len(pictures.test) else "training"
         raise DataError(
-            f"{pictures.name} has {fewest} {which} {'image' if fewest == 1 else 'images'}, and quality needs at least "
+            f"{pictures.name} has {counted(fewest, f'{which} image')}, and quality needs at least "
             f"{FEWEST}: add images, or train a generator with more of them held out",
             data=pictures.name,
         )

@@ -31,6 +31,7 @@ from deepscope.gans.step import GANBatches, GANStep
 from deepscope.gans.watching import watching
 from deepscope.inputs import Images
 from deepscope.kept import digest
+from deepscope.names import counted
 from deepscope.render import Presented
 from deepscope.session import Session
 from deepscope.training import CHECKPOINT, History, Log, fit
@@ -251,7 +252,7 @@ def _check(pictures: Pictures, recipe: Recipe, *, conditional: bool) -> None:
     updates = max(recipe.discriminator_steps, 1)
     if found < _SMALLEST_BATCH * updates:
         raise DataError(
-            f"{pictures.name} has {found} training {'image' if found == 1 else 'images'}, and a step needs at least "
+            f"{pictures.name} has {counted(found, 'training image')}, and a step needs at least "
             f"{_SMALLEST_BATCH * updates}",
             data=pictures.name,
         )

@@ -11,6 +11,7 @@ from deepscope.attacks import AdversarialExamples, Targeted
 from deepscope.attacks.defences import WARNING
 from deepscope.attacks.levels import to_levels
 from deepscope.attacks.workflow import FOLDER
+from deepscope.names import counted
 from deepscope.presenters.attacked import as_bars, as_picture, changed_places, difference, origin_of, vanished_notes
 from deepscope.presenters.shown import skipped_blocks
 from deepscope.render import presents
@@ -88,9 +89,9 @@ def _metrics(found: AdversarialExamples) -> dict[str, float]:
 def _summary(found: AdversarialExamples) -> str:
     said = f"{int(found.success.sum())} of {len(found)} attacked images succeeded."
     if learnt := len(found.subjects.learn_from or ()):
-        said += f" The perturbation was learnt from {learnt} other image{'s' if learnt != 1 else ''}."
+        said += f" The perturbation was learnt from {counted(learnt, 'other image')}."
     if count := len(found.misclassified):
-        said += f" {count} image{'s' if count != 1 else ''} misclassified without an attack "
+        said += f" {counted(count, 'image')} misclassified without an attack "
         said += f"{'were' if count != 1 else 'was'} left out."
     height, width = found.model.preprocessing.size
     said += f" Examples have the size of the network's input, {height} x {width}: resized or cropped again, they may "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deepscope.attacks import Square, WorstCase
 from deepscope.attacks.workflow import FOLDER
+from deepscope.names import counted
 from deepscope.presenters.attacked import as_picture, difference, instead_of_gradients, origin_of
 from deepscope.presenters.shown import skipped_blocks
 from deepscope.render import presents
@@ -49,7 +50,7 @@ def _radius(found: WorstCase) -> str:
 
 def _said(found: WorstCase) -> str:
     total = len(found) + len(found.misclassified) + found.subjects.at_target
-    over = f"{len(found.stages)} attack{'s' * (len(found.stages) != 1)}"
+    over = counted(len(found.stages), "attack")
     return (
         f"Changes of at most {_radius(found)} {_UNITS[found.norm]} reduce the accuracy on {total} images from "
         f"{found.clean} to {found.robust}, in the worst case over {over}."

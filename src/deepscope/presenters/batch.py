@@ -9,6 +9,7 @@ from typing import Any
 from deepscope.batch import Job, Sharding, Summary, run
 from deepscope.batch.parts import FOLDER
 from deepscope.images import Skipped
+from deepscope.names import counted
 from deepscope.presenters.shown import skipped_blocks
 from deepscope.render import presents
 from deepscope.results import Block, Column, Note, Provenance, Result, Table
@@ -36,11 +37,11 @@ def present(found: Summary) -> Result:
     count, parts = len(found), len(found.files)
     metrics = found.metrics
     return Result(
-        title=f"{found.job.name} with {found.model.name} on {count} image{'s' if count != 1 else ''}",
+        title=f"{found.job.name} with {found.model.name} on {counted(count, 'image')}",
         metrics=metrics,
         blocks=(
             Note(
-                f"{parts} Parquet file{'s' if parts != 1 else ''} in {FOLDER}/, one row per image or more: pandas, "
+                f"{counted(parts, 'Parquet file')} in {FOLDER}/, one row per image or more: pandas, "
                 f"DuckDB and Spark read them together as {FOLDER}/*.parquet. {found.computed} of them "
                 f"{'was' if found.computed == 1 else 'were'} computed now.",
                 "Parts",
@@ -58,7 +59,7 @@ def origin_of(found: Summary) -> Provenance:
     count, parts = len(found), len(found.files)
     return Provenance(
         models={found.model.name: found.model.fingerprint},
-        data=f"{count} images in {parts} part{'s' if parts != 1 else ''}, sha256 {found.digest}",
+        data=f"{counted(count, 'image')} in {counted(parts, 'part')}, sha256 {found.digest}",
         sha256=found.digest,
     )
 
@@ -84,5 +85,5 @@ def _skipped(found: Summary) -> tuple[Block, ...]:
     if not number:
         return ()
     _, table = skipped_blocks([Skipped(path, reason) for path, reason in found.skipped])
-    text = f"{number} input{'s' if number != 1 else ''} could not be read; their rows have an error. The first ones:"
+    text = f"{counted(number, 'input')} could not be read; their rows have an error. The first ones:"
     return (Note(text, "Skipped", "warning"), table)

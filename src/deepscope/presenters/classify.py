@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deepscope.classification import Classification
 from deepscope.classification.job import abstention_metrics
+from deepscope.names import counted
 from deepscope.presenters.label_evaluation import labels_blocks
 from deepscope.presenters.shown import origin, picture, skipped_blocks
 from deepscope.render import presents
@@ -28,7 +29,7 @@ def present(found: Classification) -> Result:
         accuracy = found.evaluation.metrics
     several = found.model.head.kind == "multilabel"
     return Result(
-        title=f"{found.model.name} on {count} image{'s' if count != 1 else ''}",
+        title=f"{found.model.name} on {counted(count, 'image')}",
         metrics={"images": count, "skipped": len(found.skipped), **accuracy, **_abstained(found)},
         blocks=(
             _labels(found) if several else _table(found),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from deepscope.classification import LabelEvaluation
+from deepscope.names import counted
 from deepscope.results import Block, Column, Note, Table
 
 
 def said(found: LabelEvaluation) -> str:
     """The mean average precision, in a sentence."""
     shown = sum(score.images > 0 for score in found.scores)
-    over = f"{shown} label{'s' * (shown != 1)} on {found.images} images"
+    over = f"{counted(shown, 'label')} on {counted(found.images, 'image')}"
     return (
         f"Mean average precision {found.mean_average_precision} over {over} (95 % bootstrap); all labels of an "
         f"image are right on {found.exact} of them (95 % Wilson)."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from deepscope.classification import Classification
+from deepscope.names import counted
 from deepscope.presenters.classify import abstention_notes
 from deepscope.presenters.shown import by_class, origin, skipped_blocks
 from deepscope.results import Cell, Column, Note, Result, Table
@@ -36,7 +37,7 @@ def predictions(
         columns.append(Column(""))
         rows = [(*row, remark) for row, remark in zip(rows, remarks, strict=True)]
     return Result(
-        title=f"{found.model.name} on {len(found)} image{'s' if len(found) != 1 else ''}",
+        title=f"{found.model.name} on {counted(len(found), 'image')}",
         metrics={"images": len(found), "skipped": len(found.skipped), **metrics},
         blocks=(Table(tuple(columns), tuple(rows)), *abstention_notes(found), *notes, *skipped_blocks(found.skipped)),
         arrays={"probabilities": by_class(found).numpy(), "classes": found.classes[:, 0].numpy()},

@@ -14,7 +14,7 @@ from torch import Tensor
 from deepscope.classification import Classification
 from deepscope.images import Skipped
 from deepscope.models import VisionModel
-from deepscope.names import distinct
+from deepscope.names import counted, distinct
 from deepscope.results import Block, Column, Note, Picture, Provenance, Table
 
 THUMBNAIL = 256
@@ -45,7 +45,7 @@ def skipped_blocks(skipped: Sequence[Skipped]) -> tuple[Block, ...]:
     if not skipped:
         return ()
     rows = tuple((item.path, item.reason) for item in skipped)
-    number = f"{len(skipped)} input{'s' if len(skipped) != 1 else ''}"
+    number = counted(len(skipped), "input")
     return (
         Note(f"{number} could not be used and {'were' if len(skipped) != 1 else 'was'} skipped.", "Skipped", "warning"),
         Table(columns=(Column("path"), Column("reason")), rows=rows, title="Skipped"),
@@ -64,7 +64,7 @@ def origin(models: Iterable[VisionModel], paths: Sequence[Path], digests: Sequen
         digest.update(path.name.encode(errors="surrogateescape") + content)
     return Provenance(
         models=_fingerprints(models),
-        data=f"{len(paths)} images, sha256 {digest.hexdigest()}" if paths else "",
+        data=f"{counted(len(paths), 'image')}, sha256 {digest.hexdigest()}" if paths else "",
         sha256=digest.hexdigest() if paths else "",
     )
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from typing_extensions import assert_never
 
 from deepscope.gallery import Gallery
-from deepscope.names import one_line, printable, visible
+from deepscope.names import counted, one_line, printable, visible
 from deepscope.render.folder import figures
 from deepscope.render.text import cell, duration, number, numeric
 from deepscope.results import Animation, Block, Column, Curves, Figure, Heatmap, ImageGrid, Note, Result, Table
@@ -47,7 +47,7 @@ class _Plain:
         if folder is not None:
             parts.append(self.text(f"Saved in {folder}", "dim"))
         elif count:
-            parts.append(self.text(f"Add --out FOLDER to save {_count(count, 'figure')}.", "dim"))
+            parts.append(self.text(f"Add --out FOLDER to save {counted(count, 'figure')}.", "dim"))
         return Group(*(Padding(part, (0, 0, 1, 0)) for part in parts[:-1]), parts[-1])
 
     def block(self, block: Block, name: str, folder: Path | None) -> RenderableType:
@@ -129,24 +129,24 @@ def describe(block: Figure) -> str:
     match block:
         case ImageGrid():
             cells = sum(len(row) for row in block.rows)
-            return f"grid of {_count(cells, 'cell')} in {_count(len(block.rows), 'row')}"
+            return f"grid of {counted(cells, 'cell')} in {counted(len(block.rows), 'row')}"
         case Heatmap():
             rows, columns = block.values.shape
             return f"heatmap, {rows} x {columns}"
         case Curves():
             names = ", ".join(visible(series.label) for series in block.series[:4])
             return (
-                _count(len(block.series), "curve")
+                counted(len(block.series), "curve")
                 + (f": {names}" if names else "")
                 + (" ..." if len(block.series) > 4 else "")
             )
         case Animation():
             frames, height, width, _ = block.frames.shape
-            return f"animation, {_count(frames, 'frame')} of {width} x {height}"
+            return f"animation, {counted(frames, 'frame')} of {width} x {height}"
         case Gallery():
             measured = ", ".join(visible(one.title) for one in block.measured[:4])
             more = " ..." if len(block.measured) > 4 else ""
-            return _count(len(block), "image") + (f" with {measured}{more}" if measured else "")
+            return counted(len(block), "image") + (f" with {measured}{more}" if measured else "")
         case _:
             assert_never(block)
 
@@ -178,7 +178,3 @@ def origin(result: Result) -> str:
         duration(provenance.seconds) if provenance.seconds else "",
     ]
     return one_line(" · ".join(part for part in parts if part))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -16,7 +16,7 @@ from deepscope.checks.held_out import OF_THE_IMAGES
 from deepscope.errors import FileError
 from deepscope.files import atomic
 from deepscope.models import VisionModel
-from deepscope.names import short
+from deepscope.names import counted, short
 from deepscope.render.text import amount, share
 from deepscope.report.card_text import markdown
 from deepscope.report.keeping import Outcome
@@ -144,7 +144,7 @@ class ModelCard:
         count, total = Counter(one.verdict for one in self.requirements), len(self.requirements)
         words: tuple[tuple[Verdict, str], ...] = (("warn", "warned"), ("fail", "failed"))
         others = "".join(f", {count[verdict]} {word}" for verdict, word in words if count[verdict])
-        return f"{count['pass']} of {total} requirement{'s' * (total != 1)} passed{others}"
+        return f"{count['pass']} of {counted(total, 'requirement')} passed{others}"
 
     def document(self) -> dict[str, Any]:
         """The card as plain data, ready for JSON; what is not a finite number is None."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from deepscope.checks import Check
 from deepscope.checks.pace import Pace
 from deepscope.command import Budget, Section
+from deepscope.names import counted
 from deepscope.render.text import duration
 from deepscope.report.keeping import Outcome, Shelf
 from deepscope.report.making import maker
@@ -178,7 +179,7 @@ def introduction(outcomes: Sequence[Outcome], budget: Budget, session: Session, 
     return (
         f"The {budget} budget, on {where}{few * (budget == 'quick')}. "
         f"Seed {session.seed}, {session.device}, {session.precision}. "
-        f"{len(outcomes)} section{'s' * (len(outcomes) != 1)}"
+        f"{counted(len(outcomes), 'section')}"
         f"{f', {kept} of them kept from an earlier run' * bool(kept)}; "
         f"this run took {duration(max(1, round(minutes * 60)))}."
     )

@@ -12,7 +12,7 @@ from deepscope.checks import Check
 from deepscope.checks.held_out import OF_THE_IMAGES
 from deepscope.command import Headline, Section
 from deepscope.gallery import Gallery
-from deepscope.names import one_line, visible
+from deepscope.names import counted, one_line, visible
 from deepscope.render.html import Shown, chart, data_uri, shown, tile, words
 from deepscope.render.terminal import origin
 from deepscope.render.text import amount, ends, share
@@ -178,7 +178,7 @@ def _holds(blocks: Sequence[Shown]) -> str:
         "table" if isinstance(one.block, Table) else "note" if isinstance(one.block, Note) else "figure"
         for one in blocks
     )
-    found = [_count(kinds[kind], kind) for kind in ("figure", "table", "note") if kinds[kind]]
+    found = [counted(kinds[kind], kind) for kind in ("figure", "table", "note") if kinds[kind]]
     return ", ".join([*found, "settings and command"])
 
 
@@ -249,17 +249,13 @@ def sentence(parts: Sequence[Part]) -> str:
     rows = answer_rows([one.outcome for one in parts])
     if all(isinstance(one.outcome.section, Check) for one in parts):
         looked = sum(bool(one.headline.verdict) and one.headline.tone == "attention" for one in parts)
-        came = f"{_count(looked, 'finding')} to look into" if looked else "no problems found"
-        return f"{_count(len(parts), 'check')} of a classifier: {came}." if parts else ""
+        came = f"{counted(looked, 'finding')} to look into" if looked else "no problems found"
+        return f"{counted(len(parts), 'check')} of a classifier: {came}." if parts else ""
     count = Counter(row[4] for row in rows)
     found = len(rows) - sum(count[verdict] for verdict in OPEN)
     return (
-        f"{_count(len(parts), 'experiment')} of Delefosse and Vin's report, repeated: {found} "
+        f"{counted(len(parts), 'experiment')} of Delefosse and Vin's report, repeated: {found} "
         f"{'question is' if found == 1 else 'questions are'} answered, {count['reproduced']} published "
         f"{'finding is' if count['reproduced'] == 1 else 'findings are'} reproduced and {count['differs'] or 'none'} "
         f"differ{'s' * (count['differs'] <= 1)}."
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
