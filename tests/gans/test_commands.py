@@ -21,7 +21,7 @@ from deepscope.commands.gan_sample import GanSample
 from deepscope.data.mnist import MnistExtract
 from deepscope.errors import DeepscopeError
 from deepscope.gans import evaluate_images, evaluation, fitting, load, load_pictures, stacked
-from deepscope.gans.evaluation import material
+from deepscope.gans.measured_data import material
 from deepscope.gans.quality import INCEPTION
 from deepscope.results import Animation, ImageGrid, Note, Table
 from deepscope.session import Session

@@ -40,7 +40,7 @@ def _table(found: GANEvaluation) -> Table:
                 f"; distances are of {found.compared} on each side, precision and recall of "
                 f"{min(found.compared, MANIFOLD)}"
             )
-        caption += f"; memorised is of {min(found.drawn, NEAREST)}; of real images it is the share that chance gives."
+        caption += f"; memorised is of {min(found.drawn, NEAREST)} samples, and of real images what chance gives."
     return Table(columns, rows, "Quality", caption)
 
 

@@ -155,7 +155,7 @@ class DomainAdaptation(Study):
         held = _compared(dann.value, _PUBLISHED[_DANN])
         with_labels = f", training with the target's labels {share(bound)}" if math.isfinite(bound.value) else ""
         few = (
-            f" These are one training on {self.images} images per domain; the paper trains on 60,000."
+            f" These results come from one training on {self.images} images per domain; the paper trains on 60,000."
             if self.images
             else ""
         )
