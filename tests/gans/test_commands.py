@@ -156,7 +156,7 @@ def test_damaged_inception_weights_cost_their_metric_alone(runs: Path, tmp_path:
 
 
 def test_without_an_evaluator_the_way_to_one_is_said(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "fitting_evaluator", lambda *_: None)
+    monkeypatch.setattr(measured_data, "fitting_evaluator", lambda *_: None)
     monkeypatch.setattr(
         evaluation, "bundled_features", lambda _: lambda images: images[:, 0, ::9, ::9].flatten(1).float()
     )
