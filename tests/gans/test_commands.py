@@ -20,7 +20,7 @@ from deepscope.commands.gan_interpolate import GanInterpolate
 from deepscope.commands.gan_sample import GanSample
 from deepscope.data.mnist import MnistExtract
 from deepscope.errors import DeepscopeError
-from deepscope.gans import evaluate_images, evaluation, fitting, load, load_pictures, stacked
+from deepscope.gans import evaluate_images, evaluation, fitting, load, load_pictures, measured_data, stacked
 from deepscope.gans.measured_data import material
 from deepscope.gans.quality import INCEPTION
 from deepscope.results import Animation, ImageGrid, Note, Table
