@@ -92,7 +92,7 @@ def test_a_report_is_reduced_and_written_out(tool: ModuleType, tmp_path: Path, m
     text = tool.chapter([one])
     for part in (
         "2. And?",
-        "![One \\| figure](kept/architecture/01-one-figure.webp)",
+        "![One \\| figure](kept/architecture/01-one-figure.webp)\n\n**One \\| figure.**\n",
         "`deepscope study architecture` (seed 0",
     ):
         assert part in text
@@ -104,14 +104,11 @@ def test_a_report_is_reduced_and_written_out(tool: ModuleType, tmp_path: Path, m
         tool.with_measured("nothing", table)
 
 
-def test_figures_are_captioned_once_and_numbers_have_the_digits_of_their_intervals(tool: ModuleType) -> None:
-    (one,) = (found for found in tool.kept(KEPT) if found.name == "generation-questions")
+def test_captions_are_text_and_numbers_have_the_digits_of_their_intervals(tool: ModuleType) -> None:
+    (one,) = (found for found in tool.kept(KEPT) if found.name == "generation")
     page = tool.chapter([one])
-    assert "![D(x)](kept/generation-questions/06-d-x.webp)\n\n*Mean probability that the discriminator" in page
-    (maps,) = (found for found in tool.kept(KEPT) if found.name == "transformer-attributions")
-    below = "(kept/transformer-attributions/02-maps-of-the-vit-drawn.webp)\n\n*Where each method finds the evidence"
-    assert below in tool.chapter([maps]), "its picture holds an older caption"
-    assert "1-of-3.webp)\n\n*" not in tool.chapter([maps]), "its picture holds this one"
+    assert "![D(x)](kept/generation/06-d-x.curves.webp)\n\n**D(x).** Mean probability that the discriminator" in page
+    assert all(kept.caption_of(figure) for kept in tool.kept(KEPT) for figure in kept.figures)
     words = importlib.import_module("kept_words")
     assert words.supported("FID 23.940 [-27.441, 75.322] and 58 % [53, 63]") == "FID 24 [-27, 75] and 58 % [53, 63]"
     assert (
@@ -142,8 +139,8 @@ def test_curves_are_drawn_again_from_their_kept_numbers(tool: ModuleType, tmp_pa
     kept = tmp_path / "kept" / "generation"
     before = {path.name: path.read_bytes() for path in kept.glob("*.webp")}
     assert (kept / "curves.npz").stat().st_size < 200_000
-    (kept / "02-loss.webp").write_bytes(b"of an old style")
-    assert tool.redraw(tmp_path / "kept") == [kept / "02-loss.webp"]
+    (kept / "02-loss.curves.webp").write_bytes(b"of an old style")
+    assert tool.redraw(tmp_path / "kept") == [kept / "02-loss.curves.webp"]
     assert {path.name: path.read_bytes() for path in kept.glob("*.webp")} == before
 
 
@@ -153,6 +150,5 @@ def test_the_full_runs_of_the_report_s_page_are_the_kept_results(tool: ModuleTyp
         found = json.loads(path.read_text(encoding="utf-8"))
         picture = {name: found[name] for name in ("shows", "caption", "chart")}
         assert found == {**tool.shipped(one), **picture}, f"{path}: run python tools/keep_study.py"
-        assert found["caption"] in found["shows"]
-        assert not one.figures or found["shows"] in [one.shown(name) for name in one.figures]
+        assert not one.figures or found["shows"] in map(one.title_of, one.figures)
         assert found["shows"] and path.with_suffix(".webp").is_file()

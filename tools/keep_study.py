@@ -1,7 +1,7 @@
 """Keep a report's results in the repository: `python tools/keep_study.py REPORT`.
 
-Copies each study's result.json from REPORT/studies to docs/experiments/kept/NAME, with its figures as small WebP files
-and the numbers of its curves as curves.npz, and writes the tables in README.md and in each chapter's page of
+Copies each study's result.json from REPORT/studies to docs/experiments/kept/NAME, draws its figures as small WebP
+files, keeps the numbers of its curves as curves.npz, and writes the tables in README.md and in each chapter's page of
 docs/experiments from everything that is kept there. What the report's page shows of these runs goes to
 src/deepscope/report/full-runs. Without REPORT, it only writes the tables and these; with --redraw it first draws every
 curve whose numbers are kept again.
@@ -19,8 +19,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from PIL import Image
-
+from deepscope import render
 from deepscope.command import Headline
 from deepscope.files import atomic
 from deepscope.records import ARRAYS, FOLDER
@@ -30,8 +29,8 @@ from deepscope.report.full_runs import FOLDER as SHIPPED
 from deepscope.results import Result
 from deepscope.studies import Study
 from deepscope.studies.study import ANSWERS, Verdict
-from kept_figures import CURVES, drawn, keep_curves, redraw, reduced
-from kept_words import DRAWN_SINCE, caption, supported
+from kept_figures import CURVES, drawn, first_rows, keep_curves, keep_figures, redraw
+from kept_words import caption, supported
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "docs" / "experiments" / "kept"
@@ -87,21 +86,8 @@ class Kept:
         return self._block(figure)["title"] or f"{self.name}, {figure}"
 
     def caption_of(self, figure: str) -> str:
-        """What it shows, in words; empty where nobody said."""
+        """What it shows, in words."""
         return caption(self.title_of(figure), self._block(figure).get("caption", ""))
-
-    def shown(self, figure: str) -> str:
-        """The same with its title, for those who cannot see it."""
-        return ". ".join(filter(None, (self.title_of(figure), self.caption_of(figure))))
-
-    def captioned(self, figure: str) -> bool:
-        """Whether the picture holds this caption."""
-        if self.caption_of(figure) != self._block(figure).get("caption"):
-            return False
-        again = self.curves(figure) and (KEPT / self.name / CURVES).is_file()
-        return bool(self._block(figure).get("caption")) and (
-            again or self.result["provenance"]["started"] >= DRAWN_SINCE
-        )
 
     def curves(self, figure: str) -> bool:
         """Whether it shows curves."""
@@ -124,9 +110,7 @@ def keep(report: Path, study: Path) -> None:
     for document in sorted(report.glob("studies/*/result.json")):
         source, target = document.parent, study / document.parent.name
         shutil.rmtree(target, ignore_errors=True)
-        for path in sorted([*source.glob("*.png"), *source.glob("*.gif")]):
-            with atomic(target / f"{path.stem}.webp") as temporary:
-                temporary.write_bytes(reduced(path))
+        keep_figures(render.load(source), target)
         about = json.loads(document.read_text(encoding="utf-8"))
         for key in _OF_THE_FOLDER:
             about.pop(key, None)
@@ -182,9 +166,9 @@ def chapter(studies: list[Kept]) -> str:
         parts.append(f"`{about['command']}` ({where}), [result.json](kept/{one.name}/result.json)\n")
         parts.append(_table(("question", "published", "measured", "verdict", "because"), list(one.answers())))
         for name in one.figures:
-            below = "" if one.captioned(name) else one.caption_of(name)
-            parts.append(f"![{_plain(one.title_of(name) if below else one.shown(name))}](kept/{one.name}/{name})\n")
-            parts += [f"*{_plain(below)}*\n"] * bool(below)
+            title = _plain(one.title_of(name))
+            parts.append(f"![{title}](kept/{one.name}/{name})\n")
+            parts.append(f"**{title}.** {_plain(one.caption_of(name))}".rstrip() + "\n")
     return "\n".join(parts)
 
 
@@ -220,22 +204,18 @@ def ship(studies: list[Kept], folder: Path) -> None:
             temporary.write_text(text({**shipped(one), **_pictured(one, figure)}) + "\n", encoding="utf-8")
         drawing = None if figure else _headline(one).picture
         if figure or drawing:
-            picture = (
-                reduced(KEPT / one.name / figure, _SHIPPED, shape=_TALLEST) if figure else drawn(drawing, _SHIPPED)
-            )
+            kept_one = KEPT / one.name / figure if figure else None
+            picture = first_rows(kept_one, _SHIPPED, _TALLEST) if kept_one else drawn(drawing, _SHIPPED)
             with atomic(folder / f"{one.name}.webp") as temporary:
                 temporary.write_bytes(picture)
 
 
 def _pictured(one: Kept, figure: str | None) -> dict[str, str | bool]:
-    """What the shipped picture shows, what stands below it, and whether it is a chart."""
+    """Title and caption of the shipped picture, and whether it is a chart."""
     if figure is None:
         drawing = _headline(one).picture
         return {"shows": drawing.title if drawing else "", "caption": "", "chart": bool(drawing and chart(drawing))}
-    with Image.open(KEPT / one.name / figure) as image:
-        whole = image.height <= _TALLEST * image.width
-    below = "" if whole and one.captioned(figure) else one.caption_of(figure)
-    return {"shows": one.shown(figure), "caption": below, "chart": one.curves(figure)}
+    return {"shows": one.title_of(figure), "caption": one.caption_of(figure), "chart": one.curves(figure)}
 
 
 def shipped(one: Kept) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Figures of kept studies as small WebP files, and the numbers of curves, from which these are drawn again."""
+"""Figures of kept studies as small WebP files, and the numbers of curves, from which these are drawn again.
+
+Pictures hold neither title nor caption: both stand beside them as text, which folds, scales and can be searched.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,10 @@ import numpy as np
 from PIL import Image
 
 from deepscope.files import atomic
-from deepscope.render import figure_files, plots
+from deepscope.render import plots
+from deepscope.render.folder import figures
 from deepscope.render.json import Arrays, decode
+from deepscope.results import Block, Curves, Result
 
 CURVES, _KEPT_TYPE = "curves.npz", np.float32
 """The file of the numbers of curves, and their type: seven digits are more than a figure shows."""
@@ -20,6 +25,23 @@ _SIZE, _QUALITY = (960, 4000), 70
 """Pixels that a kept figure is at most wide and high, and its WebP quality."""
 _WHITE, _ALIKE, _FOOT = 250, 0.8, 6
 """The grey that counts as white; how wide a gap between rows is by the widest; white lines that stay below a cut."""
+
+
+def keep_figures(result: Result, target: Path) -> None:
+    """Draw a result's figures into a folder; the numbers at the front of their names are their blocks' places."""
+    for name, block in zip(figures(result), result.blocks, strict=True):
+        if name:
+            _write(block, target / f"{Path(name).stem}{_suffix(block)}")
+
+
+def _suffix(block: Block) -> str:
+    """Pages show curves, which have large letters, in less than their full width: `.md-content img`."""
+    return ".curves.webp" if isinstance(block, Curves) else ".webp"
+
+
+def _write(block: Block, path: Path) -> None:
+    with atomic(path) as temporary:
+        temporary.write_bytes(drawn(block))
 
 
 def keep_curves(document: dict[str, Any], source: Path, target: Path) -> None:
@@ -51,33 +73,30 @@ def redraw(study: Path) -> list[Path]:
         for place, block in enumerate(document["blocks"], 1):
             if block["type"] == "Curves" and arrays.keys() >= _arrays(block).keys():
                 one = decode({**document, "blocks": [block]}, arrays)
-                (name,) = figure_files(one)
-                figure = path.parent / f"{place:02}{Path(name).stem.removeprefix('01')}.webp"
-                with atomic(figure) as temporary:
-                    temporary.write_bytes(drawn(one.blocks[0]))
+                stem = Path(figures(one)[0]).stem.removeprefix("01")
+                figure = path.parent / f"{place:02}{stem}{_suffix(one.blocks[0])}"
+                _write(one.blocks[0], figure)
                 written.append(figure)
     return written
 
 
-def drawn(figure: Any, size: tuple[int, int] = _SIZE) -> bytes:
-    """A figure as a small WebP."""
-    pixels = plots.draw(figure)
+def drawn(figure: Block, size: tuple[int, int] = _SIZE) -> bytes:
+    """A figure as a small still WebP; an animation gives its last frame."""
+    pixels = plots.draw(figure, titled=False)
     assert pixels is not None
     return _small(Image.fromarray(pixels), size)
 
 
-def reduced(path: Path, size: tuple[int, int] = _SIZE, *, shape: float = 0.0) -> bytes:
-    """A figure as a small still WebP.
+def first_rows(path: Path, size: tuple[int, int], shape: float) -> bytes:
+    """A kept figure as a smaller one.
 
     Args:
-        path: the figure; an animation gives its last frame.
+        path: the figure.
         size: pixels that it is at most wide and high.
-        shape: height by width beyond which a grid is cut to its first rows; 0 leaves it whole.
+        shape: height by width beyond which a grid is cut to its first rows.
     """
     with Image.open(path) as image:
-        image.seek(getattr(image, "n_frames", 1) - 1)
-        still = image.convert("RGB")
-        return _small(beginning(still, shape) if shape else still, size)
+        return _small(beginning(image.convert("RGB"), shape), size)
 
 
 def beginning(image: Image.Image, shape: float) -> Image.Image:

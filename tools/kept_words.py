@@ -15,8 +15,6 @@ from deepscope.studies import (
     transformer_answers,
 )
 
-DRAWN_SINCE = "2026-11-27"
-"""The day from which a figure's caption is part of its picture, ISO 8601."""
 _INTERVAL = re.compile(r"(?<![\w.])([-+]?\d+\.\d+) \[([-+]?\d+\.\d+), ([-+]?\d+\.\d+)\](?!\d)")
 _CAPTIONS = (
     generation_shown.CAPTIONS

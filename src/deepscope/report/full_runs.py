@@ -29,8 +29,8 @@ class FullRun:
         command: that gives it again.
         device: that it ran on.
         picture: WebP; empty where the study draws none.
-        shows: what the picture shows, with its title.
-        caption: what stands below the picture; empty where the picture itself says it.
+        shows: what the picture shows: its title.
+        caption: and more of it, in words.
         chart: whether it is lines and bars alone.
     """
 
