@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deepscope.checks.leaks import Leaks
 from deepscope.command import Headline
 from deepscope.report import full_runs, running
 from deepscope.report.card import ModelCard
@@ -79,6 +80,17 @@ def test_what_few_images_leave_open_is_listed_apart() -> None:
     text = " ".join(page.text)
     assert text.count("8 images do not decide it") == 2  # in the list, and in the study's own folded table
     assert "3 questions that this run leaves open" in text
+
+
+def test_the_sentence_of_an_audit_says_how_many_checks_came_to_no_verdict() -> None:
+    one = part(Outcome(Leaks("photos"), Result("Leaks"), missing="photos are not here"))
+    clean, seen, few = (
+        replace(one, headline=Headline("Found.", verdict=verdict, tone=tone))  # type: ignore[arg-type]
+        for verdict, tone in (("clean", "good"), ("look at these", "attention"), ("", "plain"))
+    )
+    assert sentence([clean]) == "1 check of a classifier: no problems found."
+    assert sentence([clean, few]) == "2 checks of a classifier: no problems found, 1 without a verdict."
+    assert sentence([seen, few, few]) == "3 checks of a classifier: 1 finding to look into, 2 without a verdict."
 
 
 def test_on_a_phone_each_answer_stands_below_the_name_of_its_column() -> None:
