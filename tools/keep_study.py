@@ -198,24 +198,23 @@ def ship(studies: list[Kept], folder: Path) -> None:
     for path in folder.glob("*.*"):
         path.unlink()
     for one in studies:
-        figure = next((name for name in one.figures if one.title_of(name) == _LOOKED_AT.get(one.name)), None)
-        figure = figure or next(iter(one.figures), None)
+        pictured, picture = _picture(one)
         with atomic(folder / f"{one.name}.json") as temporary:
-            temporary.write_text(text({**shipped(one), **_pictured(one, figure)}) + "\n", encoding="utf-8")
-        drawing = None if figure else _headline(one).picture
-        if figure or drawing:
-            kept_one = KEPT / one.name / figure if figure else None
-            picture = first_rows(kept_one, _SHIPPED, _TALLEST) if kept_one else drawn(drawing, _SHIPPED)
+            temporary.write_text(text({**shipped(one), **pictured}) + "\n", encoding="utf-8")
+        if picture:
             with atomic(folder / f"{one.name}.webp") as temporary:
                 temporary.write_bytes(picture)
 
 
-def _pictured(one: Kept, figure: str | None) -> dict[str, str | bool]:
-    """Title and caption of the shipped picture, and whether it is a chart."""
-    if figure is None:
-        drawing = _headline(one).picture
-        return {"shows": drawing.title if drawing else "", "caption": "", "chart": bool(drawing and chart(drawing))}
-    return {"shows": one.title_of(figure), "caption": one.caption_of(figure), "chart": one.curves(figure)}
+def _picture(one: Kept) -> tuple[dict[str, str | bool], bytes]:
+    """The kept figure to look at, or the headline's: its title, its caption, whether it is a chart, and its WebP."""
+    figure = next((name for name in one.figures if one.title_of(name) == _LOOKED_AT.get(one.name)), None)
+    if figure := figure or next(iter(one.figures), None):
+        about = {"shows": one.title_of(figure), "caption": one.caption_of(figure), "chart": one.curves(figure)}
+        return about, first_rows(KEPT / one.name / figure, _SHIPPED, _TALLEST)
+    if drawing := _headline(one).picture:
+        return {"shows": drawing.title, "caption": drawing.caption, "chart": chart(drawing)}, drawn(drawing, _SHIPPED)
+    return {"shows": "", "caption": "", "chart": False}, b""
 
 
 def shipped(one: Kept) -> dict[str, Any]:

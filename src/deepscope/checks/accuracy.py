@@ -20,6 +20,7 @@ from deepscope.classification.label_order import label_order
 from deepscope.command import Budget, Headline
 from deepscope.gallery import Entry, Gallery
 from deepscope.inputs import Photos, stream_photos
+from deepscope.names import counted
 from deepscope.presenters.gallery import EXPLORED, Encoder, entries_of, measured_of
 from deepscope.presenters.label_order import order_note
 from deepscope.presenters.shown import origin, skipped_blocks
@@ -152,8 +153,8 @@ class Accuracy(Check):
         reordered = Estimate.of(result.metrics, "accuracy/reordered")
         if reordered.known:
             return Headline(
-                f"Accuracy is {share(top, interval=True)} on {count} images, and would be {share(reordered)} with the "
-                "classes in another order: a likely label-order mistake.",
+                f"Accuracy is {share(top, interval=True)} on {counted(count, 'image')}, and would be "
+                f"{share(reordered)} with the classes in another order: a likely label-order mistake.",
                 f"of {count} images are classified correctly",
                 top,
                 verdict="label order",
@@ -166,8 +167,8 @@ class Accuracy(Check):
         if not _useful(top):
             said = "often wrong"
         return Headline(
-            f"Accuracy is {share(top, interval=True)} on {count} images, mean confidence {100 * confidence:.0f} %, "
-            f"expected calibration error {amount(error)}.",
+            f"Accuracy is {share(top, interval=True)} on {counted(count, 'image')}, mean confidence "
+            f"{100 * confidence:.0f} %, expected calibration error {amount(error)}.",
             f"of {count} images are classified correctly",
             top,
             verdict=said,
@@ -277,9 +278,9 @@ def _believed(accuracy: Estimate, confidences: Tensor, error: Estimate, chance: 
         verdict = f"it is {'higher' if confidence > accuracy.value else 'lower'} than the accuracy"
     seen = "does not exceed" if error.value <= chance else "exceeds"
     return (
-        f"Its mean confidence is {confidence:.3f}: {verdict}. Expected calibration error {error} "
-        "(15 bins; a bootstrap interval, which lies high where images are few). That "
-        f"{seen} the chance error of a calibrated classifier on {count} images, up to {chance:.3f}."
+        f"Its mean confidence is {confidence:.3f}: {verdict}. Expected calibration error {error} (15 bins; a bootstrap "
+        f"interval, which lies high where images are few). That {seen} the chance error of a calibrated classifier on "
+        f"{counted(count, 'image')}, up to {chance:.3f}."
     )
 
 

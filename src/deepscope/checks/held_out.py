@@ -19,6 +19,7 @@ from deepscope.inputs.examples import Examples
 from deepscope.inputs.given import Item
 from deepscope.inputs.labels import BESIDE
 from deepscope.models import VisionModel, load_model
+from deepscope.names import counted
 from deepscope.presenters.shown import origin
 from deepscope.results import Block, Note
 from deepscope.session import Session
@@ -184,7 +185,7 @@ def _chosen(model: Path, folders: ClassFolders, session: Session) -> tuple[tuple
     """The test images, a note on them, and the training images."""
     examples = Examples.in_folders(folders)
     if folders.test is not None:
-        note = Note(f"The {len(folders.test)} images of the test set.", TEST_IMAGES)
+        note = Note(f"The {counted(len(folders.test), 'image')} of the test set.", TEST_IMAGES)
         return folders.test.paths, note, _named(examples.training)
     rows = _kept_aside(model, folders, session)
     paths = folders.everything.paths

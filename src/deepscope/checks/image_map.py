@@ -25,6 +25,7 @@ from deepscope.inputs.examples import thumbnail_of
 from deepscope.inputs.given import Item, digest_of
 from deepscope.models import VisionModel
 from deepscope.models.capabilities import LAYERS, RGB, require, require_one_class
+from deepscope.names import counted
 from deepscope.presenters.gallery import Encoder, key_of, names_of
 from deepscope.presenters.shown import origin, skipped_blocks
 from deepscope.render.text import share
@@ -114,9 +115,9 @@ class ImageMap(Check):
         ]
         alike = _alike(shown, distances)
         text = (
-            f"{len(shown)} images, by {_METHODS[self.projection]} of the features that the class layer reads. Its "
-            f"trustworthiness is {trusted:.3f}: 1 where all of the {neighbours} nearest neighbours of each image on "
-            "the map are near it among the features."
+            f"{counted(len(shown), 'image')}, by {_METHODS[self.projection]} of the features that the class layer "
+            f"reads. Its trustworthiness is {trusted:.3f}: 1 where all of the {neighbours} nearest neighbours of each "
+            "image on the map are near it among the features."
         )
         if alike:
             text += (
@@ -148,7 +149,7 @@ class ImageMap(Check):
 
     def _places(self, vectors: Tensor, session: Session) -> NDArray[np.float64]:
         """(N, 2)."""
-        session.note(f"projecting {len(vectors)} images")
+        session.note(f"projecting {counted(len(vectors), 'image')}")
         if self.projection != "umap":
             return np.asarray(plane(vectors.float(), seed=session.seed, tsne=self.projection == "t-sne"), np.float64)
         try:

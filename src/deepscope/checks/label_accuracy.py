@@ -9,6 +9,7 @@ from deepscope.classification import evaluate_labels
 from deepscope.command import Headline
 from deepscope.gallery import Entry, Gallery
 from deepscope.inputs import Photos, stream_photos
+from deepscope.names import counted
 from deepscope.presenters.gallery import EXPLORED, Encoder, entries_of, measured_of
 from deepscope.presenters.label_evaluation import label_table, said
 from deepscope.presenters.shown import origin, picture, skipped_blocks
@@ -61,9 +62,9 @@ def labels_headline(result: Result) -> Headline:
     precision, exact = (Estimate.of(result.metrics, name) for name in ("mAP", "exact-match"))
     count = round(result.metrics["images"])
     return Headline(
-        f"The mean average precision over the labels is {amount(precision)} on {count} images. On {share(exact)} of "
-        "them all labels are right at their thresholds.",
-        f"mean average precision on {count} images",
+        f"The mean average precision over the labels is {amount(precision)} on {counted(count, 'image')}. On "
+        f"{share(exact)} of them all labels are right at their thresholds.",
+        f"mean average precision on {counted(count, 'image')}",
         precision,
         form="number",
         picture=result.figure(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deepscope.adaptation import TunedModel
+from deepscope.names import counted
 from deepscope.presenters.shown import saved_note, skipped_blocks
 from deepscope.render import presents
 from deepscope.results import Block, Column, Note, Provenance, Result, Table
@@ -32,7 +33,7 @@ def present(tuned: TunedModel) -> Result:
         title=f"{tuned.source.name} tuned to {tuned.target} by {tuned.method.name}",
         metrics=metrics,
         blocks=(*blocks, *skipped_blocks(tuned.skipped)),
-        provenance=Provenance(models=used, data=f"{tuned.images} images of {tuned.target}"),
+        provenance=Provenance(models=used, data=f"{counted(tuned.images, 'image')} of {tuned.target}"),
     )
 
 

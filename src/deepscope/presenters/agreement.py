@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deepscope.classification.agreement import Agreement
+from deepscope.names import counted
 from deepscope.render import presents
 from deepscope.results import Column, Note, Provenance, Result, Table
 
@@ -17,7 +18,10 @@ def present(found: Agreement) -> Result:
     table = Table(
         columns=(Column("images prepared"), Column("difference", ".4f")),
         rows=tuple((way.name, way.difference) for way in ways),
-        caption=f"{kind[0].upper()}{kind[1:]}, the mean over {found.images} images; {len(found.ways)} ways were tried.",
+        caption=(
+            f"{kind[0].upper()}{kind[1:]}, the mean over {counted(found.images, 'image')}; {len(found.ways)} ways were "
+            "tried."
+        ),
         mark=ways.index(found.best) if found.best in ways else None,
     )
     return Result(

@@ -52,8 +52,8 @@ def _said(found: WorstCase) -> str:
     total = len(found) + len(found.misclassified) + found.subjects.at_target
     over = counted(len(found.stages), "attack")
     return (
-        f"Changes of at most {_radius(found)} {_UNITS[found.norm]} reduce the accuracy on {total} images from "
-        f"{found.clean} to {found.robust}, in the worst case over {over}."
+        f"Changes of at most {_radius(found)} {_UNITS[found.norm]} reduce the accuracy on {counted(total, 'image')} "
+        f"from {found.clean} to {found.robust}, in the worst case over {over}."
     )
 
 

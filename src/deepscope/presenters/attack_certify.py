@@ -6,6 +6,7 @@ import numpy as np
 
 from deepscope.attacks.certify import RADII, Certificates
 from deepscope.attacks.smoothing import ABSTAINED
+from deepscope.names import counted
 from deepscope.presenters.shown import origin, skipped_blocks
 from deepscope.render import presents
 from deepscope.results import Column, Curves, Note, Result, Series, Table
@@ -24,7 +25,10 @@ def present(found: Certificates) -> Result:
     shares = {f"certified/{radius:g}": found.certified(radius) for radius in radii}
     shares |= {f"attacked/{radius:g}": found.empirical(radius) for radius in found.attacked}
     return Result(
-        title=f"Certificates of {len(found)} images: {found.model.name} with noise of {found.smoothing.sigma:g}",
+        title=(
+            f"Certificates of {counted(len(found), 'image')}: {found.model.name} with noise of "
+            f"{found.smoothing.sigma:g}"
+        ),
         metrics={
             "images": len(found),
             "abstained": abstained,

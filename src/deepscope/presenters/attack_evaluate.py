@@ -11,6 +11,7 @@ from deepscope.attacks.conditions import radius_name
 from deepscope.attacks.defences import WARNING
 from deepscope.attacks.evaluation import UNDEFENDED
 from deepscope.attacks.workflow import FOLDER
+from deepscope.names import counted
 from deepscope.presenters.attacked import origin_of, vanished_notes
 from deepscope.presenters.shown import skipped_blocks
 from deepscope.render import presents
@@ -24,7 +25,7 @@ def present(found: AttackEvaluation) -> Result:
     right, wrong = len(found), len(found.misclassified)
     total = right + wrong + found.at_target
     return Result(
-        title=f"{found.model.name} under attack: {total} images",
+        title=f"{found.model.name} under attack: {counted(total, 'image')}",
         metrics={
             "images": right,
             "misclassified": wrong,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from deepscope.concepts import Concepts
+from deepscope.names import counted
 from deepscope.presenters.shown import origin, picture, skipped_blocks
 from deepscope.render import presents
 from deepscope.results import Bars, Column, Curves, Heatmap, ImageGrid, Note, Result, Series, Table
@@ -101,8 +102,9 @@ def _table(found: Concepts) -> Table:
         for rank, one in enumerate(found.concepts, 1)
     )
     caption = (
-        f"Of {len(found.fitted)} images. Importance: total Sobol index. Effect: how far the score of {found.target} "
-        "falls where the concept alone is removed, with its 95 % interval. Concepts that lower the score come last."
+        f"Of {counted(len(found.fitted), 'image')}. Importance: total Sobol index. Effect: how far the score of "
+        f"{found.target} falls where the concept alone is removed, with its 95 % interval. Concepts that lower the "
+        "score come last."
     )
     return Table(columns, rows, "Importance", caption)
 

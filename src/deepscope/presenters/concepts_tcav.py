@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deepscope.concepts import ConceptTest, ConceptTests
+from deepscope.names import counted
 from deepscope.presenters.shown import origin, picture, skipped_blocks
 from deepscope.render import presents
 from deepscope.results import Block, Column, ImageGrid, Note, Result, Table
@@ -64,7 +65,7 @@ def _images(found: ConceptTests) -> ImageGrid:
         for name, shown in found.pictures.items()
         if shown
     )
-    caption = ", ".join(f"{name}: {count} images" for name, count in found.concepts.items())
+    caption = ", ".join(f"{name}: {counted(count, 'image')}" for name, count in found.concepts.items())
     return ImageGrid(rows, "Concepts", f"{caption}.")
 
 
@@ -85,8 +86,8 @@ def _table(found: ConceptTests) -> Table:
     caption = (
         f"Images: {images}. TCAV score: share of them whose class score rises in the concept's direction. Effect: "
         f"change of the class score towards the concept, in standard deviations of that of {found.random_sets} random "
-        f"sets, drawn from concept and pool ({found.pool} images) together. p: its permutation test, two-sided; "
-        "adjusted for all tests (Holm). Accuracy: of the classifiers between the concept and the pool, "
+        f"sets, drawn from concept and pool ({counted(found.pool, 'image')}) together. p: its permutation test, "
+        "two-sided; adjusted for all tests (Holm). Accuracy: of the classifiers between the concept and the pool, "
         "cross-validated; near 0.5 the direction means nothing."
     )
     return Table(columns, rows, "Tests", caption)

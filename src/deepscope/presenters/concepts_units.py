@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from deepscope.concepts import Unit, Units
+from deepscope.names import counted
 from deepscope.presenters.shown import origin, picture, skipped_blocks
 from deepscope.render import presents
 from deepscope.results import Block, Column, GridCell, ImageGrid, Picture, Result, Table
@@ -18,7 +19,7 @@ def present(found: Units) -> Result:
     """The top patches of every channel, with an image that excites it where there is one, and a table."""
     dead = sum(unit.active == 0 for unit in found.units)
     return Result(
-        title=f"Channels of {found.layer} of {found.model.name} over {found.count} images",
+        title=f"Channels of {found.layer} of {found.model.name} over {counted(found.count, 'image')}",
         metrics={"images": found.count, "channels": len(found), "dead": dead},
         blocks=(*_figures(found), _table(found), *skipped_blocks(found.skipped)),
         provenance=origin([found.model], list(found.digests), list(found.digests.values())),

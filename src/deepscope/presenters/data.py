@@ -8,7 +8,7 @@ from pathlib import Path
 from deepscope.data.audit import Audit, Pair
 from deepscope.data.fingerprint import BITS
 from deepscope.data.listing import DatasetList, InstalledDataset
-from deepscope.names import short
+from deepscope.names import counted, short
 from deepscope.presenters.shown import missing, skipped_blocks, thumbnail
 from deepscope.render import presents
 from deepscope.results import Block, Column, ImageGrid, Note, Picture, Provenance, Result, Table
@@ -55,7 +55,7 @@ def present(found: Audit) -> Result:
     """The problems found, and how to fix them."""
     exact, near = found.worst[: len(found.exact)], found.worst[len(found.exact) :]
     return Result(
-        title=f"Audit of {short(str(found.root))}: {found.images + len(found.corrupt)} images",
+        title=f"Audit of {short(str(found.root))}: {counted(found.images + len(found.corrupt), 'image')}",
         metrics={
             "images": found.images,
             "corrupt": len(found.corrupt),
@@ -67,7 +67,7 @@ def present(found: Audit) -> Result:
             "duplicates/near-across-classes": sum(pair.across_classes for pair in near),
         },
         blocks=(*_advice(found), *_tables(exact, near), *skipped_blocks(found.corrupt), *_figure(found)),
-        provenance=Provenance(data=f"{found.images} images, sha256 {found.sha256}"),
+        provenance=Provenance(data=f"{counted(found.images, 'image')}, sha256 {found.sha256}"),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deepscope.data.corrupt import Corrupted
+from deepscope.names import counted
 from deepscope.presenters.shown import missing, origin, skipped_blocks, thumbnail
 from deepscope.render import presents
 from deepscope.results import ImageGrid, Note, Picture, Result
@@ -12,7 +13,7 @@ from deepscope.results import ImageGrid, Note, Picture, Result
 def present(found: Corrupted) -> Result:
     """Where the copies are, and what the corruption does."""
     return Result(
-        title=f"{len(found)} images after {found.corruption.name} of severity {found.corruption.severity}",
+        title=f"{counted(len(found), 'image')} after {found.corruption.name} of severity {found.corruption.severity}",
         metrics={"images": len(found), "skipped": len(found.skipped)},
         blocks=(
             Note(f"The copies are in {found.folder}: give that folder to any command.", "Saved"),

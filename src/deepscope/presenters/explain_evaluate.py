@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from deepscope.attributions import Evaluation, Measurements
 from deepscope.attributions.measuring import POINTING, RANK
+from deepscope.names import counted
 from deepscope.presenters.explained import refused_table
 from deepscope.presenters.sanity import sanity_blocks, sanity_metrics
 from deepscope.presenters.shown import origin, skipped_blocks
@@ -88,7 +89,7 @@ def _left_out_table(network: Measurements, called: str) -> list[Block]:
     if not rows:
         return []
     columns = (Column("method"), Column("measure"), Column("images", "d"), Column("why"))
-    caption = f"Of {images} images. These values are in no mean and no comparison."
+    caption = f"Of {counted(images, 'image')}. These values are in no mean and no comparison."
     return [Table(columns, tuple(rows), title=f"Left out, {called}", caption=caption)]
 
 

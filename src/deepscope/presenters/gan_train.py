@@ -6,6 +6,7 @@ from deepscope.gans import (
     TrainedGAN,
     diagnose,
 )
+from deepscope.names import counted
 from deepscope.presenters.gan_figures import scale_of
 from deepscope.render import presents
 from deepscope.results import Animation, Block, Curves, ImageGrid, Note, Picture, Provenance, Result, Series
@@ -37,7 +38,9 @@ def present(found: TrainedGAN) -> Result:
             *curves(found.history),
             *_next(found),
         ),
-        provenance=Provenance(data=f"{found.images} images of {found.data} at {side} x {side}{_augmented(found)}"),
+        provenance=Provenance(
+            data=f"{counted(found.images, 'image')} of {found.data} at {side} x {side}{_augmented(found)}"
+        ),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deepscope.attacks import Masking
+from deepscope.names import counted
 from deepscope.results import Block, Column, Note, Table
 
 
@@ -18,12 +19,15 @@ def masking_blocks(found: Masking) -> tuple[Block, ...]:
     """A note with the verdict, and every sign with its figure and threshold."""
     shown = [sign for sign in found.signs if sign.found]
     if shown:
-        said = f"{len(shown)} of {len(found.signs)} signs of masked gradients on {found.images} images: "
+        said = f"{len(shown)} of {len(found.signs)} signs of masked gradients on {counted(found.images, 'image')}: "
         said += " ".join(sign.meaning for sign in shown)
         said += " The accuracy under attack is an upper bound: attack with a method that knows the defence."
         note = Note(said, "Gradients may be masked", "warning")
     else:
-        said = f"None of {len(found.signs)} signs of masked gradients on {found.images} images. This proves nothing: "
+        said = (
+            f"None of {len(found.signs)} signs of masked gradients on {counted(found.images, 'image')}. This proves "
+            "nothing: "
+        )
         said += "gradients can be hidden in other ways."
         note = Note(said, "No sign of masked gradients")
     columns = (
@@ -36,7 +40,7 @@ def masking_blocks(found: Masking) -> tuple[Block, ...]:
         for sign in found.signs
     ]
     caption = (
-        f"Shares of {found.images} images with their 95 % Wilson intervals; changes of at most "
+        f"Shares of {counted(found.images, 'image')} with their 95 % Wilson intervals; changes of at most "
         f"{found.radius * 255:g} grey levels of 255."
     )
     return note, Table(columns, tuple(rows), title="Is the robustness real?", caption=caption)

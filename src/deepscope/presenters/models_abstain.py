@@ -6,6 +6,7 @@ import math
 
 import torch
 
+from deepscope.names import counted
 from deepscope.presenters.shown import origin, skipped_blocks
 from deepscope.render import presents
 from deepscope.results import Curves, Note, Result, Series
@@ -47,9 +48,9 @@ def _said(found: Abstention) -> str:
         )
     return (
         f"Answer where the confidence is at least {chosen.confidence:.4g}. For new images of the same kind, the "
-        f"accuracy on those that are answered is at least {found.accuracy:g}; this statement, from {count} images, "
-        f"is wrong with a probability of at most {found.error:g}. On {len(found)} other images, {found.coverage} are "
-        f"answered, {found.selective} of them correctly."
+        f"accuracy on those that are answered is at least {found.accuracy:g}; this statement, from "
+        f"{counted(count, 'image')}, is wrong with a probability of at most {found.error:g}. On {len(found)} other "
+        f"images, {found.coverage} are answered, {found.selective} of them correctly."
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepscope.attributions import SanityCheck
+from deepscope.names import counted
 from deepscope.results import Block, Column, Curves, Note, Series, Table
 from deepscope.statistics import mean
 
@@ -45,10 +46,9 @@ def sanity_blocks(check: SanityCheck) -> list[Block]:
         for name, reason in check.refused.items()
     ]
     caption = (
-        f"Spearman's rank correlation of a map with the trained network's, on {check.images} images, "
-        "each with its own shuffling. Margin: how far the maps stay above the middle between an unrelated "
-        "network's map and the same map while the upper half of the layers is shuffled. Below 0 passes, above "
-        "fails."
+        f"Spearman's rank correlation of a map with the trained network's, on {counted(check.images, 'image')}, each "
+        "with its own shuffling. Margin: how far the maps stay above the middle between an unrelated network's map "
+        "and the same map while the upper half of the layers is shuffled. Below 0 passes, above fails."
     )
     return [
         Table(columns, rows, title=f"Sanity check, {check.model.name}", caption=caption),

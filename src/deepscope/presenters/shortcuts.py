@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from deepscope.names import counted
 from deepscope.presenters.shown import missing, picture, skipped_blocks
 from deepscope.render import presents
 from deepscope.results import Block, Column, ImageGrid, Note, Picture, Result, Table
@@ -36,7 +37,10 @@ def _verdict(found: Shortcuts) -> Note:
     what = "the class of an image" if found.kind == "label" else "what the classifier answers for images of one class"
     title = "Shortcuts" if found.kind == "label" else "Shortcuts and errors"
     if not found.found:
-        text = f"None of {len(NAMES)} properties predicts {what} ({len(found)} images, {found.draws} permutations)."
+        text = (
+            f"None of {len(NAMES)} properties predicts {what} ({counted(len(found), 'image')}, {found.draws} "
+            "permutations)."
+        )
         return Note(text, title, "verdict")
     count = len({row for row, _ in found.found})
     said = "; ".join(_said(found, pair) for pair in found.found[:3])

@@ -7,6 +7,7 @@ import math
 
 import torch
 
+from deepscope.names import counted
 from deepscope.presenters.shown import origin, picture
 from deepscope.render import presents
 from deepscope.render.text import DASH
@@ -111,7 +112,7 @@ def _curves(found: ClassImages) -> Curves:
     if len(labels) <= _MOST_CURVES:
         series = tuple(Series(label, steps, watched[:, row].numpy()) for row, label in enumerate(labels))
     else:
-        series = (Series(f"mean of {len(labels)} images", steps, watched.nanmean(1).numpy()),)
+        series = (Series(f"mean of {counted(len(labels), 'image')}", steps, watched.nanmean(1).numpy()),)
     title = "Probability of the class" if isinstance(found.objective, ClassObjective) else "Activation"
     caption = "Measured at each iteration, on the randomly transformed view that the iteration sees."
     return Curves(series, "iteration", title.lower(), title=title, caption=caption)

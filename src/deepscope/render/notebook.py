@@ -19,7 +19,7 @@ from markupsafe import Markup
 from deepscope.errors import FileError, MissingExtraError
 from deepscope.files import atomic
 from deepscope.gallery import Gallery
-from deepscope.names import one_line
+from deepscope.names import counted, one_line
 from deepscope.render import explorer
 from deepscope.render.html import TEMPLATES, styles
 
@@ -124,4 +124,4 @@ class Explorer:
         return f'<iframe sandbox="allow-scripts" title="{title}" style="{style}" srcdoc="{source}"></iframe>'
 
     def __repr__(self) -> str:
-        return f"<Explorer of {len(self.gallery)} images>"
+        return f"<Explorer of {counted(len(self.gallery), 'image')}>"
