@@ -17,7 +17,7 @@ from deepscope.session import Session
 from deepscope.statistics import Estimate
 from deepscope.studies import transformer_attributions as study
 from deepscope.studies.digit_networks import NETWORKS, pixels_of, read, trained
-from deepscope.studies.transformer_answers import Measured, leader, questions
+from deepscope.studies.transformer_answers import Measured, compared, leader, questions
 from deepscope.studies.transformer_attributions import TransformerAttributions
 from networks import tiny_model
 
@@ -141,9 +141,13 @@ def test_networks_are_compared_on_the_digits_that_both_get_right() -> None:
     test["a"]["insertion"][-2:] -= 100
     cnn = replace(one, test=test, digits=[*range(8, 38), 50, 51])
     vit = replace(one, digits=range(40))
-    row = questions(vit, cnn)[-1].rows[0]
+    question = questions(vit, cnn)[-1]
+    row = question.rows[0]
     shared = vit.gained("a")[8:38] - cnn.gained("a")[:30]
     assert row.images == 30 and row.estimate.value == pytest.approx(shared.mean()) == pytest.approx(0.1)
+    assert (compared(question).measured, compared(question).verdict) == ("more faithful to it: a", "answered")
+    few = replace(question, rows=(replace(row, images=3),))
+    assert (compared(few).measured, compared(few).verdict) == ("not decided: a", "not decided")
 
 
 @pytest.mark.parametrize("setting", [{"epochs": 0}, {"limit": 1}, {"images": 10}, {"sanity": 0}])
@@ -155,7 +159,7 @@ def test_impossible_settings_are_refused(setting: dict[str, Any], session: Sessi
 def test_nothing_is_trained_on_too_few_digits(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "trained", lambda *_, **__: pytest.fail("a network was trained"))
     with pytest.raises(
-        DataError, match=r"917 digits of mnist-extract, each seen in 1 epochs, are too few .* data get mnist"
+        DataError, match=r"917 digits of mnist-extract, each seen in 1 epoch, are too few .* data get mnist"
     ):
         TINY.run(session)
 

@@ -15,7 +15,7 @@ from deepscope.presenters.explain_compare import ACROSS
 from deepscope.presenters.explained import heat, image_cell
 from deepscope.results import Column, GridCell, ImageGrid, Table
 from deepscope.statistics import Estimate, difference, mean, simultaneous
-from deepscope.studies.claims import Question, Row
+from deepscope.studies.claims import FEWEST, Question, Row
 from deepscope.studies.study import Answer
 
 FAITHFULNESS, HELD_OUT, INK = "faithfulness", "held-out", "pixels"
@@ -206,6 +206,18 @@ def _networks(vit: Measured, cnn: Measured) -> Question:
     ]
     claim = f"none; faithfulness of the same method to both, on {len(shared)} digits that both classify correctly"
     return Question("The vit against the cnn (intervals for all rows together)", claim, tuple(rows))
+
+
+def compared(question: Question) -> Answer:
+    """Which methods are more faithful to one of the networks; the figures are in the question's table."""
+    sides: dict[str, list[str]] = {"less faithful to the vit": [], "more faithful to it": [], "not decided": []}
+    less, more, open_ = sides.values()
+    for row in question.rows:
+        decided = row.images >= FEWEST and not row.estimate.low <= 0 <= row.estimate.high
+        (open_ if not decided else less if row.estimate.value < 0 else more).append(row.text.partition(":")[0])
+    said = "; ".join(f"{text}: {', '.join(names)}" for text, names in sides.items() if names)
+    verdict = "answered" if less or more else "not decided"
+    return Answer(question.title, question.claim, said or "—", verdict)
 
 
 def table(name: str, one: Measured) -> Table:

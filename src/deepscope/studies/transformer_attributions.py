@@ -21,6 +21,7 @@ from deepscope.inputs import Photos, read_photos
 from deepscope.kept import training_folder
 from deepscope.models import VisionModel
 from deepscope.models.prediction import forward
+from deepscope.names import counted
 from deepscope.presenters.sanity import sanity_blocks, sanity_metrics
 from deepscope.presenters.shown import origin
 from deepscope.render.text import amount, share
@@ -91,8 +92,9 @@ class TransformerAttributions(Study):
         data = read(session, images=self.images)
         if len(data.train) * self.epochs < _SEEN:
             raise DataError(
-                f"{len(data.train)} digits of {data.name}, each seen in {self.epochs} epochs, are too few to train "
-                "networks whose maps can be compared: get all of MNIST with `deepscope data get mnist`, or train longer"
+                f"{len(data.train)} digits of {data.name}, each seen in {counted(self.epochs, 'epoch')}, are too few "
+                "to train networks whose maps can be compared: get all of MNIST with `deepscope data get mnist`, or "
+                "train longer"
             )
         root = (
             training_folder(session, self.name, digit_networks.__name__)
@@ -139,7 +141,8 @@ class TransformerAttributions(Study):
         how = (
             f"trained on {len(data.train)} digits of {data.name} for {self.epochs} epochs, AdamW with a cosine schedule"
         )
-        given = [asked.leading(questions[0]), *(question.answer() for question in questions[1:])]
+        first, *claims, last = questions
+        given = [asked.leading(first), *(question.answer() for question in claims), asked.compared(last)]
         blocks.append(answers([*_trained(found, how), *asked.worth(found), *given]))
         return Result(
             title="Attribution maps of a vision transformer, measured",
