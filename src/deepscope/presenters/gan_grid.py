@@ -8,16 +8,21 @@ from deepscope.presenters.gan_figures import cells, generated_by, pixel_array
 from deepscope.render import presents
 from deepscope.results import Block, ImageGrid, Note, Result
 
+_LAID_OUT = "One class per row, and one latent vector z per column, which fixes the style."
+
 
 @presents(ClassGrid)
 def present(found: ClassGrid) -> Result:
     """The grid, and how far z determines the style."""
     images, columns = found.images.flatten(0, 1), found.images.shape[1]
-    captions = [name for name in found.gan.classes for _ in range(columns)]
+    captions = [name * (column == 0) for name in found.gan.classes for column in range(columns)]
     return Result(
         title="Every class from the same z",
         metrics=dict(found.styles),
-        blocks=(ImageGrid(cells(images, columns, captions=captions), "Grid", "One z per column."), *_styles(found)),
+        blocks=(
+            ImageGrid(cells(images, columns, captions=captions), "Every class from the same z", _LAID_OUT),
+            *_styles(found),
+        ),
         arrays={"images": pixel_array(images)},
         provenance=generated_by(found.gan),
     )
