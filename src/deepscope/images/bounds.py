@@ -20,6 +20,12 @@ TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _TIFF_VALUES = 1_000_000
 """Values of one TIFF tag. A strip for each row of the largest image is far below."""
 
+_CODESTREAM, _JP2 = b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n"
+"""How a JPEG 2000 begins without a container, and in one."""
+
+_BOXES = 1000
+"""Boxes of such a container before the code stream; encoders write about three."""
+
 _STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
 """Bytes per pixel that Pillow stores; 4 in all other modes."""
 
@@ -60,10 +66,33 @@ def check_bytes(data: bytes, limits: Limits) -> None:
         raise Refused(f"it is a JPEG of more than {SCANS} scans, the limit")
     if data[:4] in TIFF:
         _check_tags(data)
-    start = data.find(b"\xff\x4f\xff\x51", 0, 1 << 16)  # JPEG 2000's own size, which its container may belie
-    if start >= 0 and len(data) >= start + 24:
+    start = _codestream(data)
+    if start is not None and len(data) >= start + 24:  # its own size, which its container may belie
         right, below, left, top = struct.unpack_from(">4I", data, start + 8)
         check_size((right - left, below - top), limits)
+
+
+def _codestream(data: bytes) -> int | None:
+    """Where the code stream of a JPEG 2000 begins, in the first box of this kind; None in every other file.
+
+    The bytes of its marker also occur by chance: in one of 65,000 large PNG files.
+    """
+    if data.startswith(_CODESTREAM):
+        return 0
+    place = 0
+    for _ in range(_BOXES if data.startswith(_JP2) else 0):
+        if len(data) < place + 16:
+            return None
+        length, kind, long = struct.unpack_from(">I4sQ", data, place)
+        head, length = (16, long) if length == 1 else (8, length)
+        if kind == b"jp2c":
+            return place + head
+        if length < head:  # it reaches to the end of the file
+            return None
+        place += length
+    if place:
+        raise Refused(f"it is a JPEG 2000 of more than {_BOXES} boxes, the limit")
+    return None
 
 
 def check_size(size: tuple[int, int], limits: Limits) -> None:

@@ -18,7 +18,7 @@ _CURVES = {
     "Gradient norms": ("L2 norm of the gradient", ("gradient/discriminator", "gradient/generator")),
     "Diversity of the samples": ("diversity, relative to real images", ("diversity",)),
     "Modes": ("number of classes", ("modes", "modes/real")),
-    "Frechet distance of 1000 samples": ("Fréchet distance", ("watched-fid",)),
+    "Fréchet distance of 1000 samples": ("Fréchet distance", ("watched-fid",)),
     "Augmentation": ("probability of each transform", ("augmentation/probability",)),
     "Samples of the requested class": ("fraction of samples", ("fidelity", "fidelity/real")),
 }

@@ -14,7 +14,7 @@ from deepscope.studies.generation_runs import TrainedGANs
 
 _TABLE = ("digit-fid", "precision", "recall", "modes", "kl", "fidelity", "classification-accuracy-score", "memorised")
 _ALONG = {
-    "watched-fid": ("Frechet distance of 1000 samples", "Fréchet distance"),
+    "watched-fid": ("Fréchet distance of 1000 samples", "Fréchet distance"),
     "loss/generator": ("Generator's loss", "loss"),
     "loss/discriminator": ("Discriminator's loss", "loss"),
     "score/real": ("D(x)", "mean D(x) of real images"),
@@ -24,7 +24,7 @@ _ALONG = {
     "diversity": ("Diversity", "diversity, relative to real images"),
 }
 CAPTIONS = {
-    "Frechet distance of 1000 samples": (
+    "Fréchet distance of 1000 samples": (
         "Distance between the features of 1,000 samples and of real digits, along the training: lower is "
         "better. The first seed of each arm."
     ),
