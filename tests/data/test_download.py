@@ -409,6 +409,25 @@ def test_a_directory_of_a_zip_file_that_is_too_long_is_not_read(tmp_path: Path) 
             unpack(tmp_path / name, tmp_path, everything, most=1000)
 
 
+def test_a_file_in_a_zip_archive_may_hold_the_marks_of_its_records(tmp_path: Path) -> None:
+    content = b"PK\6\7" + bytes(20) + b"PK\5\6" + b"\xff" * 20
+    with zipfile.ZipFile(tmp_path / "stored", "w", zipfile.ZIP_STORED) as packed:
+        packed.writestr("a", content)
+        packed.comment = b"with a comment"
+    (tmp_path / "folder").mkdir()
+    assert unpack(tmp_path / "stored", tmp_path / "folder", everything, most=1000) == 1
+    assert (tmp_path / "folder" / "a").read_bytes() == content
+
+
+def test_a_long_directory_cannot_hide_behind_a_mark_within_the_last_record(tmp_path: Path) -> None:
+    whole = bytearray(zipped(a=b"1"))
+    end = len(whole) - 22
+    whole[end + 12 : end + 20] = (1 << 30).to_bytes(4, "little") + b"PK\5\6"  # where the directory begins
+    (tmp_path / "long").write_bytes(whole)
+    with pytest.raises(Damaged, match="its directory is longer"):
+        unpack(tmp_path / "long", tmp_path, everything, most=1000)
+
+
 def test_devices_pipes_and_links_are_left_out(tmp_path: Path) -> None:
     kinds = (tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE)
     (tmp_path / "archive").write_bytes(b"".join(_header(f"m{kind!r}", kind, 0) for kind in kinds) + bytes(1024))

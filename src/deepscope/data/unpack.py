@@ -95,11 +95,18 @@ def _zipped(archive: Path, most: int) -> Iterator[tuple[str, IO[bytes]]]:
 
 
 def _check_directory(raw: IO[bytes]) -> None:
-    """Refuse a directory that is too long before all of it is read."""
+    """Refuse a directory that is too long before all of it is read.
+
+    The record of it is found as `zipfile` finds it: its first bytes may also occur by chance.
+    """
     raw.seek(-min(raw.seek(0, io.SEEK_END), 22 + 2**16 + 20), io.SEEK_END)
     tail = raw.read()
-    end = tail.rfind(b"PK\5\6")
-    if b"PK\6\7" in tail or int.from_bytes(tail[end + 12 : end + 16], "little") > _DIRECTORY:
+    plain = tail[-22:-18] == b"PK\5\6" and tail.endswith(b"\0\0")  # without a comment
+    end = len(tail) - 22 if plain else tail.rfind(b"PK\5\6")
+    if end < 0:
+        return
+    large = end >= 20 and tail[end - 20 : end - 16] == b"PK\6\7"
+    if large or int.from_bytes(tail[end + 12 : end + 16], "little") > _DIRECTORY:
         raise Damaged(f"its directory is longer than {_DIRECTORY} bytes, or in the format for more than 4 GB")
 
 
