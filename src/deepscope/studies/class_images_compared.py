@@ -39,6 +39,8 @@ WAYS = (
     "number of iterations or learning rate."
 )
 """What the images of a class show."""
+HAY = "A photograph of hay, changed step by step towards the class snail; below it, the probability of snail."
+"""What the animation shows."""
 _STRIP = 6
 """Images side by side: with three numbers of iterations, regularised and not, they fill the first strip."""
 _OTHER = {"snail": "hay"}
@@ -168,7 +170,7 @@ class Ways:
             frames = made.frames[:, row].permute(0, 2, 3, 1).contiguous().numpy()
             watched = watch_frames(made, ClassObjective(self.model, torch.tensor(self.targets)))[:, row].tolist()
             captions = tuple(f"iteration {step}, snail {p:.2f}" for step, p in zip(made.frame_steps, watched))
-            found.append(Animation(frames, "Figure 2.9: hay to snail", captions=captions))
+            found.append(Animation(frames, "Figure 2.9: hay to snail", HAY, captions=captions))
         return found
 
     def _make(self, name: str, recipe: Recipe, marks: Sequence[int], start: Tensor | None = None) -> dict[int, Outcome]:
