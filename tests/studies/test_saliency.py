@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.stats import spearmanr
+from scipy.stats import norm, spearmanr
 
 from deepscope.errors import DeepscopeError
 from deepscope.models import VisionModel
@@ -143,6 +143,18 @@ def test_rank_correlation_is_spearmans_within_its_interval() -> None:
     assert found.low < found.value < found.high
     assert np.isclose(found.value, spearmanr(first, second)[0])  # type: ignore[arg-type]
     assert np.isnan(rank_correlation(first, np.ones(40)).value)
+
+
+def test_intervals_of_two_groups_hold_as_often_as_they_say() -> None:
+    """Against Welch's interval, also far out, where several figures count together."""
+    rng = np.random.default_rng(2)
+    first, second = rng.normal(0.3, 1, 66), rng.normal(0, 1, 36)
+    spread = np.sqrt(first.var(ddof=1) / 66 + second.var(ddof=1) / 36)
+    for confidence in (0.95, 0.9875):
+        found = unpaired(first, second, confidence=confidence)
+        reach = norm.ppf((1 + confidence) / 2) * spread
+        assert found.value == pytest.approx(first.mean() - second.mean())
+        assert (found.low, found.high) == pytest.approx((found.value - reach, found.value + reach), abs=0.15 * reach)
 
 
 def test_images_without_a_value_take_no_part() -> None:

@@ -12,6 +12,8 @@ from deepscope.results import Column, Table
 from deepscope.statistics import Estimate
 from deepscope.studies.study import Answer, Verdict, decided
 
+_DRAWS = 10_000
+"""Of the bootstrap: intervals that hold for several figures together end far out."""
 FEWEST = 6
 """Images below which nothing is decided, and an interval over images says nothing."""
 
@@ -89,14 +91,14 @@ def _cells(row: Row) -> tuple[float | None, ...]:
     return tuple(x if np.isfinite(x) else None for x in (row.estimate.value, *ends))
 
 
-def unpaired(first: NDArray[np.float64], second: NDArray[np.float64]) -> Estimate:
+def unpaired(first: NDArray[np.float64], second: NDArray[np.float64], *, confidence: float = 0.95) -> Estimate:
     """Difference of two groups' means with its bootstrap interval, without NaN values; NaN where a group is empty."""
     first, second = (group[~np.isnan(group)] for group in (first, second))
     if not len(first) or not len(second):
         return Estimate(float("nan"), float("nan"), float("nan"))
     rng = np.random.default_rng(0)
-    drawn = [group[rng.integers(0, len(group), (2000, len(group)))].mean(1) for group in (first, second)]
-    low, high = np.quantile(drawn[0] - drawn[1], [0.025, 0.975])
+    drawn = [group[rng.integers(0, len(group), (_DRAWS, len(group)))].mean(1) for group in (first, second)]
+    low, high = np.quantile(drawn[0] - drawn[1], [(1 - confidence) / 2, (1 + confidence) / 2])
     return Estimate(float(first.mean() - second.mean()), float(low), float(high))
 
 

@@ -36,7 +36,7 @@ from deepscope.presenters.shown import origin
 from deepscope.render.text import share
 from deepscope.results import Block, GridCell, ImageGrid, Result
 from deepscope.session import Session
-from deepscope.statistics import Estimate, difference, mean
+from deepscope.statistics import Estimate, difference, mean, simultaneous
 from deepscope.studies.claims import FEWEST, Question, Row, rank_correlation, unpaired
 from deepscope.studies.networks import usable
 from deepscope.studies.study import Answer, Budget, Study, answers
@@ -213,18 +213,20 @@ def _trusted(checked: SanityCheck) -> Answer:
 
 
 def _right_or_wrong(model: VisionModel, found: Mapping[str, Values], right: NDArray[np.bool_]) -> Question:
+    level = simultaneous(len(METHODS))
     rows = [
         Row(
             f"right-minus-wrong/{method.name}/{model.name}",
             f"{method.name}, faithfulness of right minus wrong",
-            unpaired(found[method.name][FAITHFULNESS][right], found[method.name][FAITHFULNESS][~right]),
+            unpaired(*(found[method.name][FAITHFULNESS][side] for side in (right, ~right)), confidence=level),
             1,
             int(min(right.sum(), (~right).sum())),
         )
         for method in METHODS
     ]
     title = f"Right and wrong predictions, {model.name}: {right.sum()} and {(~right).sum()} images"
-    return Question(title, "maps of correctly classified images are more faithful", tuple(rows))
+    claim = "maps of correctly classified images are more faithful (intervals for all methods together)"
+    return Question(title, claim, tuple(rows))
 
 
 def _networks(
