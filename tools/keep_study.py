@@ -30,7 +30,7 @@ from deepscope.results import Result
 from deepscope.studies import Study
 from deepscope.studies.study import ANSWERS, Verdict
 from kept_figures import CURVES, drawn, first_rows, keep_curves, keep_figures, redraw
-from kept_words import caption, supported
+from kept_words import supported
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "docs" / "experiments" / "kept"
@@ -87,7 +87,7 @@ class Kept:
 
     def caption_of(self, figure: str) -> str:
         """What it shows, in words."""
-        return caption(self.title_of(figure), self._block(figure).get("caption", ""))
+        return str(self._block(figure)["caption"])
 
     def curves(self, figure: str) -> bool:
         """Whether it shows curves."""

@@ -28,6 +28,7 @@ _TWENTY = (
     "flamingo", "oystercatcher", "Shih-Tzu", "papillon", "borzoi", "Border terrier",
 )
 # fmt: on
+_EVALUATED = ("--evaluators", "efficientnet_lite0", "--evaluators", "efficientnet_lite2")
 _TRAIN = ("gan", "train", "mnist", "--r1-regularised", "--width", "32", "--precision", "bfloat16", "--out", "model")
 
 
@@ -50,7 +51,9 @@ FIGURES = {
     "classify": Figure((("classify", _CAT, _COFFEE, _ROCKET, _MOTORCYCLE),), width=640, quick=True),
     "explain": Figure((("explain", "grad-cam", _CAT, "--top", "2"),), width=1000, quick=True),
     "attack": Figure((("attack", "fooling", _CAT, _COFFEE, "--target", "toaster"),), width=800, quick=True),
-    "class-images": Figure((("visualize", *_TWENTY, "--model", "squeezenet1_0", "--precision", "bfloat16"),)),
+    "class-images": Figure(
+        (("visualize", *_TWENTY, "--model", "squeezenet1_0", *_EVALUATED, "--precision", "bfloat16"),)
+    ),
     "digits": Figure(((*_TRAIN, "--conditional"), ("gan", "grid", "model"))),
     "clusters": Figure(((*_TRAIN, "--clusters", "50"), ("gan", "sample", "model"))),
 }
