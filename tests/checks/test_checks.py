@@ -286,6 +286,11 @@ def test_leaks_are_found(data: str, session: Session) -> None:
     result = Leaks(data).run(session)
     assert result.metrics["duplicates/exact-across-splits"] == 1
     assert "1 of them across the splits" in _notes(result, "verdict")[0].text
+    headline = Leaks(data).headline(result)
+    assert headline.finding.endswith(
+        "none is corrupt and 1 is a copy or near-copy of another. 1 of them lies in both train and test."
+    )
+    assert headline.label == "image is corrupt, or in both train and test"
 
 
 def test_corrupt_images_are_among_those_that_are_counted(data: str, session: Session) -> None:

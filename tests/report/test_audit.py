@@ -49,7 +49,7 @@ def test_a_module_is_audited_and_its_page_saved(pictures: Path, tmp_path: Path) 
     assert "<html" in page
     headlines = [outcome.section.headline(outcome.result) for outcome in found.outcomes]
     assert [one.estimate.value for one in headlines if one and one.estimate] == [1, 0]
-    assert "Accuracy is 100" in page and "0 are corrupt" in page
+    assert "Accuracy is 100" in page and "none is corrupt" in page
     table = found.to_pandas()
     assert dict(zip(table["metric"], table["value"]))["accuracy/top1"] == 1
     assert found.result().metrics == found.metrics

@@ -15,6 +15,7 @@ from deepscope.command import Budget, Headline
 from deepscope.inputs import labels_beside
 from deepscope.models import DEFAULT, load_model
 from deepscope.models.capabilities import RGB, require
+from deepscope.names import counted
 from deepscope.presenters.data import present
 from deepscope.results import Note, Result
 from deepscope.session import Session
@@ -70,17 +71,24 @@ class Leaks(Check):
         names = ("corrupt", "duplicates/exact", "duplicates/near", "duplicates/exact-across-splits")
         corrupt, exact, near, across = (round(result.metrics[name]) for name in names)
         across += round(result.metrics["duplicates/near-across-splits"])
-        found = corrupt + across
+        found, copied = corrupt + across, exact + near
+        finding = f"Of {counted(_all(result), 'image')}, {_are(corrupt)} corrupt and {_are(copied)} "
+        finding += "copies or near-copies of another." if copied > 1 else "a copy or near-copy of another."
+        if copied:
+            finding += f" {across or 'None'} of them {'lie' if across > 1 else 'lies'} in both train and test."
         return Headline(
-            f"Of {_all(result)} images, {corrupt} are corrupt and {exact + near} are copies or near-copies of another "
-            f"one. {across} of the copies lie in both train and test.",
-            "images are corrupt, or in both train and test",
+            finding,
+            f"{'image is' if found == 1 else 'images are'} corrupt, or in both train and test",
             Estimate(found, found, found),
             form="count",
             verdict="look at these" if found else "clean",
             tone="attention" if found else "good",
             picture=result.figure(),
         )
+
+
+def _are(number: int) -> str:
+    return f"{number} are" if number > 1 else f"{number or 'none'} is"
 
 
 def _all(result: Result) -> int:

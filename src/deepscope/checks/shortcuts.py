@@ -88,10 +88,10 @@ class Shortcuts(Check):
         """How many properties predict the label, and the errors."""
         verdicts = [block.text for block in result.blocks if isinstance(block, Note) and block.level == "verdict"]
         count = result.metrics["properties/predictive"]
-        errors = result.metrics.get("errors/properties/predictive", 0)
+        errors, one = result.metrics.get("errors/properties/predictive", 0), count == 1
         return Headline(
             " ".join(verdicts),
-            "properties beside the content predict the label",
+            f"{'property' if one else 'properties'} beside the content {'predicts' if one else 'predict'} the label",
             Estimate(count, count, count),
             form="count",
             verdict="shortcuts" if count or errors else "none found",

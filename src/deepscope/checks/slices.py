@@ -103,7 +103,8 @@ class Slices(Check):
             return None
         return Headline(
             next(block.text for block in result.blocks if isinstance(block, Note) and block.level == "verdict"),
-            "groups of similar images have more errors than the others",
+            f"{'group of similar images has' if count == 1 else 'groups of similar images have'} more errors "
+            "than the others",
             Estimate(count, count, count),
             form="count",
             verdict="fails more often" if count else "none found",
