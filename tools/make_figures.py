@@ -1,8 +1,8 @@
 """Make the figures of the README and the site: `python tools/make_figures.py [NAME ...]`.
 
-Each figure is that of a deepscope command, reduced to docs/images/NAME.png. Without names, the quick ones are made,
-which need nothing but the installation; the others train networks for a quarter of an hour, or need weights in
-DEEPSCOPE_HOME.
+Each figure is the first one of a deepscope command, drawn to docs/images/NAME.png without its title and caption: the
+pages say both as text. Without names, the quick ones are made, which need nothing but the installation; the others
+train networks for a quarter of an hour, or need weights in DEEPSCOPE_HOME.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from pathlib import Path
 
 from PIL import Image
 
+from deepscope import render
 from deepscope.cli.program import run
 from deepscope.data.photographs import bundled
+from deepscope.render import plots
+from deepscope.results import Result
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 _CAT, _COFFEE, _ROCKET, _MOTORCYCLE = map(
@@ -60,7 +63,7 @@ FIGURES = {
 
 
 def make(name: str, figure: Figure) -> Path:
-    """Run a figure's commands and keep the first figure of the last one.
+    """Run a figure's commands and keep the figure of the last one.
 
     Raises:
         SystemExit: a command failed.
@@ -72,11 +75,15 @@ def make(name: str, figure: Figure) -> Path:
                 words += ["--out", str(Path(folder) / "figure")]
             if status := run([*words, "--quiet"]):
                 raise SystemExit(status)
-        drawn = min((Path(folder) / "figure").glob("*.png"))
-        with Image.open(drawn) as image:
-            small = image.convert("RGB")
-            small.thumbnail((figure.width, 10 * figure.width))
-            small.save(IMAGES / f"{name}.png", optimize=True)
+        return keep(render.load(Path(folder) / "figure"), name, figure.width)
+
+
+def keep(result: Result, name: str, width: int) -> Path:
+    """Draw the first figure of a result, at most `width` pixels wide."""
+    pixels = next(pixels for block in result.blocks if (pixels := plots.draw(block, titled=False)) is not None)
+    image = Image.fromarray(pixels).convert("RGB")
+    image.thumbnail((width, 10 * width))
+    image.save(IMAGES / f"{name}.png", optimize=True)
     return IMAGES / f"{name}.png"
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from deepscope.checks import held_out as held
+from deepscope.checks import pace
 from deepscope.checks.accuracy import Accuracy
 from deepscope.checks.check import Check
 from deepscope.checks.concepts import Concepts
@@ -67,3 +69,9 @@ def test_a_check_does_the_work_that_it_expects(name: str, tmp_path: Path, monkey
     check.run(session)
     found, wanted = done[False] + 3 * done[True], work.passes + 3 * work.gradients
     assert wanted / 1.5 <= found <= wanted * 1.5, (found, wanted, done)
+
+
+def test_a_pass_that_waited_for_other_programs_does_not_count() -> None:
+    waits = iter((0.0, 1.0, 0.0, 0.0))
+    assert pace._seconds(lambda: time.sleep(next(waits))) < 0.5
+    assert next(waits, None) is None

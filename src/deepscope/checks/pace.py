@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import timeit
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,6 +17,8 @@ from deepscope.session import Session
 
 _IMAGES = 4
 """Images of a timed pass."""
+_REPEATS = 3
+"""Timed passes of each kind."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Pace:
 
     @classmethod
     def of(cls, held: HeldOut, session: Session) -> Pace:
-        """Time two passes of each kind, the first of which prepares the network."""
+        """Time some passes of each kind, after one that prepares the network."""
         model = held.model
         pixels = torch.rand(
             _IMAGES, model.planes, *model.preprocessing.size, generator=torch.Generator().manual_seed(0)
@@ -73,10 +75,9 @@ class Pace:
 
 
 def _seconds(run: Callable[[], object]) -> float:
+    """The quickest of several passes: on a machine that other programs share, one alone may have waited for long."""
     run()
-    began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
+    return min(timeit.repeat(run, number=1, repeat=_REPEATS))
 
 
 def _gradient(model: VisionModel, pixels: Tensor) -> None:
