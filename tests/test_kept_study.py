@@ -109,6 +109,9 @@ def test_captions_are_text_and_numbers_have_the_digits_of_their_intervals(tool: 
     page = tool.chapter([one])
     assert "![D(x)](kept/generation/06-d-x.curves.webp)\n\n**D(x).** Mean probability that the discriminator" in page
     assert all(kept.caption_of(figure) for kept in tool.kept(KEPT) for figure in kept.figures)
+    (maps,) = (found for found in tool.kept(KEPT) if found.name == "activation-maps")
+    captions = [maps.caption_of(figure) for figure in maps.figures]
+    assert len(captions) > 1 and len(set(captions)) == 1 and tool.chapter([maps]).count(captions[0]) == 1
     words = importlib.import_module("kept_words")
     assert words.supported("FID 23.940 [-27.441, 75.322] and 58 % [53, 63]") == "FID 24 [-27, 75] and 58 % [53, 63]"
     assert (

@@ -165,10 +165,12 @@ def chapter(studies: list[Kept]) -> str:
         parts.append(f'<a id="{one.name}"></a>\n\n### {_plain(one.result["title"])}\n')
         parts.append(f"`{about['command']}` ({where}), [result.json](kept/{one.name}/result.json)\n")
         parts.append(_table(("question", "published", "measured", "verdict", "because"), list(one.answers())))
+        above = ""
         for name in one.figures:
-            title = _plain(one.title_of(name))
+            title, caption = _plain(one.title_of(name)), _plain(one.caption_of(name))
             parts.append(f"![{title}](kept/{one.name}/{name})\n")
-            parts.append(f"**{title}.** {_plain(one.caption_of(name))}".rstrip() + "\n")
+            parts.append(f"**{title}.** {'' if caption == above else caption}".rstrip() + "\n")
+            above = caption
     return "\n".join(parts)
 
 
