@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from deepscope import images
 from deepscope.errors import DeepscopeError, out_of_memory
@@ -160,45 +159,6 @@ def test_a_tiffs_one_huge_tile_is_counted() -> None:
     data[place : place + 12] = tile
     said = reason(bytes(data))
     assert said
-
-
-def test_the_size_in_a_jpeg_2000_codestream_counts_whatever_its_container_says() -> None:
-    data = bytearray(corpus()["jp2"])
-    place = data.index(b"\xff\x4f\xff\x51") + 8
-    data[place : place + 8] = struct.pack(">2I", 60_000, 60_000)
-    assert "60000 x 60000" in reason(bytes(data))
-
-
-_MARKER = b"\xff\x4f\xff\x51" + bytes(20)
-"""How a JPEG 2000 code stream of no pixels begins: compressed images hold these bytes by chance."""
-
-
-def test_the_marker_of_a_jpeg_2000_means_nothing_in_other_files() -> None:
-    picture = Image.fromarray(blocks())
-    chunk = PngInfo()
-    chunk.add(b"prVt", _MARKER)
-    for data in (
-        encoded(picture, "PNG", pnginfo=chunk),
-        encoded(picture, "JPEG", quality=100, subsampling=0, comment=_MARKER),
-        encoded(picture, "TIFF") + _MARKER,
-    ):
-        assert _MARKER in data
-        assert images.decode(data).size == picture.size
-
-
-def test_a_codestream_is_found_behind_boxes_that_hold_its_marker() -> None:
-    data = corpus()["jp2"]
-    place = data.index(b"jp2c") - 4
-    box = struct.pack(">I4s", 8 + len(_MARKER), b"uuid") + _MARKER
-    long = struct.pack(">I4sQ", 1, b"uuid", 16 + len(_MARKER)) + _MARKER
-    before = data[:place] + box + long
-    assert images.decode(before + data[place:]).size == images.decode(data).size
-    start = data.index(b"\xff\x4f\xff\x51") + 8
-    huge = data[:start] + struct.pack(">2I", 60_000, 60_000) + data[start + 8 :]
-    assert "60000 x 60000" in reason(before + huge[place:])
-    assert "more than 1000 boxes" in reason(data[:place] + 2000 * box + data[place:])
-    for end in range(place, place + 8):
-        assert reason(data[:end]), "cut short"
 
 
 @pytest.mark.parametrize("key", ["png", "tiff", "webp", "gif", "jp2", "jpeg", "bmp"])

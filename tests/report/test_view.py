@@ -89,6 +89,8 @@ def test_the_sentence_of_an_audit_says_how_many_checks_came_to_no_verdict() -> N
         for verdict, tone in (("clean", "good"), ("look at these", "attention"), ("", "plain"))
     )
     assert sentence([clean]) == "1 check of a classifier: no problems found."
+    assert sentence([few]) == "1 check of a classifier: no verdict."  # which is not the same as no problem
+    assert sentence([few, few]) == "2 checks of a classifier: no verdict."
     assert sentence([clean, few]) == "2 checks of a classifier: no problems found, 1 without a verdict."
     assert sentence([seen, few, few]) == "3 checks of a classifier: 1 finding to look into, 2 without a verdict."
 

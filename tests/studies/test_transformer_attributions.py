@@ -148,6 +148,8 @@ def test_networks_are_compared_on_the_digits_that_both_get_right() -> None:
     assert (compared(question).measured, compared(question).verdict) == ("more faithful to it: a", "answered")
     few = replace(question, rows=(replace(row, images=3),))
     assert (compared(few).measured, compared(few).verdict) == ("not decided: a", "not decided")
+    nothing = replace(question, rows=(replace(row, estimate=Estimate(*[float("nan")] * 3)),))
+    assert (compared(nothing).measured, compared(nothing).verdict) == ("not decided: a", "not decided")
 
 
 @pytest.mark.parametrize("setting", [{"epochs": 0}, {"limit": 1}, {"images": 10}, {"sanity": 0}])

@@ -26,6 +26,12 @@ _CODESTREAM, _JP2 = b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n"
 _BOXES = 1000
 """Boxes of such a container before the code stream; encoders write about three."""
 
+_COMPONENTS = 4
+"""Of a JPEG 2000, at most, as Pillow reads it: colour and transparency."""
+
+_TILE = 12 * 2**10
+"""Bytes that OpenJPEG holds per tile of such an image before it decodes any; measured: 11.5 KiB for RGB."""
+
 _STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
 """Bytes per pixel that Pillow stores; 4 in all other modes."""
 
@@ -66,10 +72,29 @@ def check_bytes(data: bytes, limits: Limits) -> None:
         raise Refused(f"it is a JPEG of more than {SCANS} scans, the limit")
     if data[:4] in TIFF:
         _check_tags(data)
-    start = _codestream(data)
-    if start is not None and len(data) >= start + 24:  # its own size, which its container may belie
-        right, below, left, top = struct.unpack_from(">4I", data, start + 8)
-        check_size((right - left, below - top), limits)
+    if (start := _codestream(data)) is not None:
+        _check_codestream(data, start, limits)
+
+
+def _check_codestream(data: bytes, start: int, limits: Limits) -> None:
+    """Refuse a JPEG 2000 by its own size, which its container may belie: OpenJPEG allocates what it says."""
+    if data[start : start + 4] != _CODESTREAM[: len(data) - start]:  # its size may stand anywhere
+        raise Refused("it is a damaged JPEG 2000: its code stream does not begin with its size")
+    if len(data) < start + 42:
+        return  # cut off: decoding says so
+    right, below, left, top = struct.unpack_from(">4I", data, start + 8)
+    check_size((right - left, below - top), limits)
+    (components,) = struct.unpack_from(">H", data, start + 40)
+    if components > _COMPONENTS:
+        raise Refused(f"it is a JPEG 2000 of {components:,} components, over the limit of {_COMPONENTS}")
+
+
+def _tiles(data: bytes) -> int:
+    """How many tiles a JPEG 2000 has."""
+    if (start := _codestream(data)) is None or len(data) < start + 42:
+        return 0
+    right, below, _, _, width, height, left, top = struct.unpack_from(">8I", data, start + 8)
+    return -((left - right) // max(width, 1)) * -((top - below) // max(height, 1))
 
 
 def _codestream(data: bytes) -> int | None:
@@ -138,6 +163,7 @@ def memory_needed(image: Image.Image, data: bytes, full: tuple[int, int], pixels
         beside = 2 * _samples(image) * full[0] * full[1] // 1  # coefficients of the whole image are kept, 16 bits each
     elif image.format == "JPEG2000":
         beside = 6 * image.width * image.height * len(image.getbands())  # 32-bit integers, and the tile as bytes
+        beside += _TILE * _tiles(data)
     elif image.format == "TIFF":
         beside = _tiff_part(image)
     return int(len(data) + max(stored + beside, stored + 4 * pixels, 8 * pixels))  # decode, convert, set upright

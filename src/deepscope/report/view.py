@@ -249,9 +249,10 @@ def sentence(parts: Sequence[Part]) -> str:
     rows = answer_rows([one.outcome for one in parts])
     if all(isinstance(one.outcome.section, Check) for one in parts):
         looked = sum(bool(one.headline.verdict) and one.headline.tone == "attention" for one in parts)
-        came = f"{counted(looked, 'finding')} to look into" if looked else "no problems found"
         silent = sum(not one.headline.verdict for one in parts)
-        rest = f", {silent} without a verdict" if silent else ""
+        quiet = "no problems found" if silent < len(parts) else "no verdict"
+        came = f"{counted(looked, 'finding')} to look into" if looked else quiet
+        rest = f", {silent} without a verdict" if 0 < silent < len(parts) else ""
         return f"{counted(len(parts), 'check')} of a classifier: {came}{rest}." if parts else ""
     count = Counter(row[4] for row in rows)
     found = len(rows) - sum(count[verdict] for verdict in OPEN)

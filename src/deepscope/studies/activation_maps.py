@@ -15,14 +15,18 @@ from PIL import Image
 from deepscope.classification import activations
 from deepscope.command import Headline
 from deepscope.data.photographs import bundled, bundled_photographs
+from deepscope.errors import DataError
+from deepscope.images import find
+from deepscope.inputs import nothing_readable
 from deepscope.models import DEFAULT, load_model
 from deepscope.presenters.activations import square
-from deepscope.presenters.shown import picture
+from deepscope.presenters.shown import picture, skipped_blocks
 from deepscope.render.text import share
 from deepscope.results import ImageGrid, Result
 from deepscope.session import Session
 from deepscope.statistics import Estimate, mean
 from deepscope.studies.networks import installed
+from deepscope.studies.photographs import readable
 from deepscope.studies.study import Answer, Budget, Study, answers
 
 _FIGURES = {"1.2": "tabby", "5.1": "Shih-Tzu", "5.2": "komondor", "5.3": "swab", "5.4": "wombat", "5.5": "Cardigan"}
@@ -45,7 +49,7 @@ class ActivationMaps(Study):
 
     Attributes:
         model: network whose first convolution is examined; the bundled one where VGG16's weights are missing.
-        images: files to use instead of those of the figures.
+        images: files and folders to use instead of those of the figures.
     """
 
     chapter: ClassVar[str] = "1.1 VGG16 architecture"
@@ -65,10 +69,16 @@ class ActivationMaps(Study):
         model = load_model(DEFAULT if missing else self.model, session)
         grids: list[ImageGrid] = []
         shares: dict[str, list[float]] = {"edges": [], "brightness": [], "colour": []}
-        for title, path in self._pictures(session):
+        given = find(self.images)
+        titles = {path: path.name for path in given.paths} if self.images else self._figures(session)
+        paths, unread = readable(titles, model.preprocessing)
+        skipped = (*given.skipped, *unread)
+        if not paths:
+            raise DataError(nothing_readable(skipped))
+        for path in paths:
             found = activations(model, path, session=session)
             (layer,) = found.outputs
-            if title:
+            if title := titles[path]:
                 title = f"{title}: the first convolution of {model.name} on {path.stem}"
                 grids.append(replace(square(found, layer, 0, maps=_SHOWN), title=title))
             counted = explained(found[layer][0].numpy(), picture(found.pixels[0]).pixels)
@@ -78,19 +88,21 @@ class ActivationMaps(Study):
         return Result(
             title=f"Output of the first convolution of {model.name}",
             metrics={k: v for name, estimate in estimates.items() for k, v in estimate.metrics(f"maps/{name}").items()},
-            blocks=(*grids, answers(_answers(estimates, model.name, len(shares["edges"]), missing=missing))),
+            blocks=(
+                *grids,
+                answers(_answers(estimates, model.name, len(paths), missing=missing)),
+                *skipped_blocks(skipped),
+            ),
         )
 
-    def _pictures(self, session: Session) -> list[tuple[str, Path]]:
-        """The images, each with its figure's title; without one, it is measured only."""
-        if self.images:
-            return [(path.name, path) for path in self.images]
+    def _figures(self, session: Session) -> dict[Path, str]:
+        """The images of the report's figures with their titles; one without a title is measured only."""
         folder = session.home / "data" / "imagenet-sample"
-        if folder.is_dir():
-            found = [(f"Figure {number}", sorted(folder.glob(f"n*_{name}.*"))) for number, name in _FIGURES.items()]
-            return [(title, paths[0]) for title, paths in found if paths]
+        found = {f"Figure {number}": sorted(folder.glob(f"n*_{name}.*")) for number, name in _FIGURES.items()}
+        if any(found.values()):
+            return {paths[0]: title for title, paths in found.items() if paths}
         drawn = {bundled(name): title for title, name in (("Figure 1.2", "chelsea.png"), ("Figure 5.1", "coffee.png"))}
-        return [*((title, path) for path, title in drawn.items()), *(("", path) for path in _others(drawn))]
+        return drawn | dict.fromkeys(_others(drawn), "")
 
     def headline(self, result: Result) -> Headline:
         """What most maps follow."""

@@ -32,7 +32,7 @@ from deepscope.data.corrupt import write_corrupted
 from deepscope.data.corruptions import Corruption
 from deepscope.errors import DataError, SettingError
 from deepscope.models import DEFAULT
-from deepscope.presenters.shown import thumbnail
+from deepscope.presenters.shown import skipped_blocks, thumbnail
 from deepscope.render.text import share
 from deepscope.results import Column, ImageGrid, Note, Provenance, Result, Table
 from deepscope.session import Session
@@ -116,18 +116,17 @@ class AdaptationOfPhotographs(Study):
         if data.test is None:
             raise DataError(f"{self.data} has no train and test folders: divide it first")
         found: dict[str, Adaptations] = {}
-        grid = [[thumbnail(images.decode(data.test.paths[row]))] for row in _spread(len(data.test))]
+        skipped: tuple[images.Skipped, ...] = ()
         for corruption in wanted:
             with tempfile.TemporaryDirectory() as scratch:
                 folder = Path(scratch) / "damaged"
-                write_corrupted(data.everything.paths, corruption, folder, session)
+                skipped = write_corrupted(data.everything.paths, corruption, folder, session).skipped
                 pair = load_domains(self.data, str(folder), self.model, session)
                 bound = load_domains(str(folder), str(folder), self.model, session)
-                damaged = load_dataset(folder, session, ClassFolders).test
-                assert damaged is not None
-                for row, pictures in zip(_spread(len(damaged)), grid, strict=True):
-                    pictures.append(thumbnail(images.decode(damaged.paths[row])))
             found[corruption.name] = self._adapt(corruption.name, pair, bound, session)
+        unread = {item.path for item in skipped}
+        train, test = ([path for path in part.paths if str(path) not in unread] for part in (data.train, data.test))
+        shown = [images.decode(test[row]) for row in _spread(len(test))]
         return Result(
             title=f"Domain adaptation of photographs: {self.data} to {self.data} damaged",
             metrics={
@@ -152,7 +151,10 @@ class AdaptationOfPhotographs(Study):
                 answers([self._answer(name, trained) for name, trained in found.items()]),
                 *(_table(name, trained) for name, trained in found.items()),
                 ImageGrid(
-                    tuple(map(tuple, grid)),
+                    tuple(
+                        (thumbnail(image), *(thumbnail(damage.applied(image, session)) for damage in wanted))
+                        for image in shown
+                    ),
                     "Source and targets",
                     f"Test images, and the same after each corruption of severity {self.severity}.",
                     ("source", *found),
@@ -163,8 +165,9 @@ class AdaptationOfPhotographs(Study):
                     "the test images, mean over seeds with 95 % Student intervals.",
                     "How to read this",
                 ),
+                *skipped_blocks(skipped),
             ),
-            provenance=Provenance(data=f"{len(data.train)} training and {len(data.test)} test images of {self.data}"),
+            provenance=Provenance(data=f"{len(train)} training and {len(test)} test images of {self.data}"),
         )
 
     def _adapt(self, corruption: str, pair: Domains, bound: Domains, session: Session) -> Adaptations:

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from deepscope.errors import DataError
-from deepscope.inputs import nothing_readable, read_photos
+from deepscope.images import Skipped
+from deepscope.inputs import read_photos
 from deepscope.models import VisionModel
 from deepscope.presenters.shown import picture
 from deepscope.results import Animation, Block, Cell, Column, ImageGrid, Table
 from deepscope.session import Session
 from deepscope.statistics import Estimate, proportion
+from deepscope.studies.photographs import readable
 from deepscope.visualization import (
     ClassObjective,
     Made,
@@ -98,7 +99,7 @@ class Ways:
 
     def __init__(self, plan: Plan, model: VisionModel, evaluator: VisionModel, session: Session) -> None:
         self.plan, self.model, self.evaluator, self.session = plan, model, evaluator, session
-        self.targets, self.photographs = _choose(model, plan.classes, session)
+        self.targets, self.photographs, self.skipped = _choose(model, plan.classes, session)
         self.digests: tuple[bytes, ...] = ()
         first, last = plan.iterations[0], plan.iterations[-1]
         self.outcomes: dict[str, Outcome] = {}
@@ -122,8 +123,6 @@ class Ways:
         if self.photographs:
             recipe = replace(source, iterations=first)
             read = read_photos(self.model, self.photographs, session)
-            if read.skipped:
-                raise DataError(nothing_readable(read.skipped))
             photographs, self.digests = read.pixels, read.digests
             others = photographs[self._others()]
             self.outcomes["the class's photograph"] = self._evaluated(photographs, self.model, self.evaluator)
@@ -240,12 +239,18 @@ class Ways:
         return torch.tensor([pairs.get(place, (place + 1) % len(names)) for place in range(len(names))])
 
 
-def _choose(model: VisionModel, count: int, session: Session) -> tuple[list[int], list[Path]]:
-    """The report's classes and hay, then others at random; with a photograph of each where the sample is available."""
+def _choose(model: VisionModel, count: int, session: Session) -> tuple[list[int], list[Path], tuple[Skipped, ...]]:
+    """The report's classes and hay, then others at random; with a photograph of each where the sample is available.
+
+    Photographs that cannot be read are listed, as if they were not there.
+    """
+    sample = sorted((session.home / "data" / "imagenet-sample").glob("n*_*"))
+    paths, skipped = readable(sample, model.preprocessing)
+    files = {path.name.split("_")[0]: path for path in paths}
+    shown = {target: files[wnid] for target, wnid in enumerate(model.wnids) if wnid in files}
     named = [model.category(name) for name in (*SHOWN, *_OTHER.values())]
-    files = {path.name.split("_")[0]: path for path in sorted((session.home / "data" / "imagenet-sample").glob("n*_*"))}
-    known = [target for target, wnid in enumerate(model.wnids) if wnid in files] or list(range(len(model.categories)))
+    known = list(shown) or list(range(len(model.categories)))
     order = torch.randperm(len(known), generator=session.rng("class-visualization")).tolist()
     targets = list(dict.fromkeys([*named, *(known[place] for place in order)]))[:count]
-    photographs = [files[model.wnids[target]] for target in targets if files and model.wnids[target] in files]
-    return targets, photographs if len(photographs) == len(targets) else []
+    photographs = [shown[target] for target in targets if target in shown]
+    return targets, photographs if len(photographs) == len(targets) else [], skipped

@@ -11,7 +11,7 @@ from torch import Tensor
 from deepscope.command import Headline
 from deepscope.errors import DeepscopeError, SettingError
 from deepscope.models import DEFAULT, load_model
-from deepscope.presenters.shown import origin
+from deepscope.presenters.shown import origin, skipped_blocks
 from deepscope.results import Figure, ImageGrid, Result
 from deepscope.session import Session
 from deepscope.statistics import Estimate, difference, mcnemar, proportion
@@ -75,7 +75,7 @@ class ClassVisualization(Study):
         result = Result(
             title=f"Class images of {self.model} for {len(ways.targets)} classes, evaluated by {self.evaluator}",
             metrics={"classes": len(ways.targets), **ways.metrics()},
-            blocks=(ways.table(), *ways.figures(), answers(self._answers(ways))),
+            blocks=(ways.table(), *ways.figures(), answers(self._answers(ways)), *skipped_blocks(ways.skipped)),
             provenance=origin([model, evaluator], ways.photographs, ways.digests),
         )
         ways.forget()
@@ -112,6 +112,8 @@ class ClassVisualization(Study):
             )
         else:
             why = "no data/imagenet-sample: `deepscope data get imagenet-sample`"
+            if ways.skipped:
+                why = "photographs of the classes cannot be read: the last table lists them"
             found.append(Answer("10. start from an image", "more focused", "—", "not measured here", why))
         question = "11. another network"
         if self.thorough:

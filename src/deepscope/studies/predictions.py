@@ -10,12 +10,15 @@ from typing import ClassVar
 from deepscope.classification import classify
 from deepscope.command import Headline
 from deepscope.data.photographs import bundled_photographs
+from deepscope.images import Skipped
 from deepscope.models import DEFAULT, load_model
 from deepscope.presenters.classify import figure, present
+from deepscope.presenters.shown import skipped_blocks
 from deepscope.results import ImageGrid, Result
 from deepscope.session import Session
 from deepscope.statistics import Estimate
 from deepscope.studies.networks import installed, usable
+from deepscope.studies.photographs import readable
 from deepscope.studies.study import Answer, Budget, Study, answers
 
 _CHOSEN = ("tabby", "Shih-Tzu", "komondor", "swab", "wombat", "Cardigan")
@@ -53,6 +56,7 @@ class Predictions(Study):
         metrics: dict[str, float] = {}
         found: list[Answer] = []
         figures: list[ImageGrid] = []
+        skipped: dict[Skipped, None] = {}
         for name in self.models:
             models, _ = usable([name] if name in here else [], session, load_model)
             if not models:
@@ -62,10 +66,16 @@ class Predictions(Study):
             classified = classify(models[0], everything, session=session)
             result = present(classified)
             metrics |= {f"{key}/{name}": value for key, value in result.metrics.items()}
-            shown = classify(models[0], chosen, session=session) if chosen else classified
+            skipped |= dict.fromkeys(classified.skipped)
+            clear, _ = readable(chosen, models[0].preprocessing)
+            shown = classify(models[0], clear, session=session) if clear else classified
             figures.append(replace(figure(shown), title=f"Figure 1.1 with {name}"))
             found.append(_answer(result.metrics, name, data))
-        return Result(title="Predictions of networks", metrics=metrics, blocks=(*figures, answers(found)))
+        return Result(
+            title="Predictions of networks",
+            metrics=metrics,
+            blocks=(*figures, answers(found), *skipped_blocks(list(skipped))),
+        )
 
     def headline(self, result: Result) -> Headline | None:
         """How often the first available network names the image."""

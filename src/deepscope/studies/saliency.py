@@ -27,12 +27,13 @@ from deepscope.attributions.sanity import check_sanity
 from deepscope.command import Headline
 from deepscope.data.photographs import bundled_photographs
 from deepscope.errors import SettingError
+from deepscope.images import Skipped
 from deepscope.inputs import Photos, read_photos
 from deepscope.models import VisionModel, load_model
 from deepscope.models.prediction import forward
 from deepscope.presenters.explained import heat, image_cell
 from deepscope.presenters.sanity import sanity_blocks, sanity_metrics
-from deepscope.presenters.shown import origin
+from deepscope.presenters.shown import origin, skipped_blocks
 from deepscope.render.text import share
 from deepscope.results import Block, GridCell, ImageGrid, Result
 from deepscope.session import Session
@@ -91,8 +92,10 @@ class Saliency(Study):
         correct: list[NDArray[np.bool_]] = []
         checked: list[SanityCheck] = []
         read: list[Photos] = []
+        skipped: dict[Skipped, None] = {}
         for model in list(models):
             photos = read_photos(model, named, session, batch_size=self.batch_size, limit=self.limit)
+            skipped |= dict.fromkeys(photos.skipped)
             known = [index for index, answer in enumerate(photos.answers) if answer]
             if not known:
                 missing[model.name] = f"none of the classes of {model.name} is one of the images': name them"
@@ -114,7 +117,7 @@ class Saliency(Study):
             raise SettingError("models", f"must know a class of the images: {'; '.join(missing.values())}")
         asked = [
             *(_right_or_wrong(model, values, right) for model, values, right in zip(models, measured, correct)),
-            *(_networks(models[0], model, measured[0], values) for model, values in zip(models[1:], measured[1:])),
+            *(_networks(read[0], own, measured[0], values) for own, values in zip(read[1:], measured[1:])),
             *(_noise(model, values) for model, values in zip(models, measured)),
             *(_saturation(model, values) for model, values in zip(models, measured)),
         ]
@@ -128,6 +131,7 @@ class Saliency(Study):
             Answer(f"The maps of {name}", "shown", "—", "not measured here", why) for name, why in missing.items()
         ]
         blocks.append(answers([*given, *(_trusted(one) for one in checked), *unanswered]))
+        blocks += skipped_blocks(list(skipped))
         return Result(
             title="Saliency maps: the report's observations, measured",
             metrics=metrics,
@@ -229,15 +233,16 @@ def _right_or_wrong(model: VisionModel, found: Mapping[str, Values], right: NDAr
     return Question(title, claim, tuple(rows))
 
 
-def _networks(
-    worse: VisionModel, better: VisionModel, first: Mapping[str, Values], second: Mapping[str, Values]
-) -> Question:
-    pair, count = f"{better.name} minus {worse.name}", len(first["saliency"][FAITHFULNESS])
+def _networks(worse: Photos, better: Photos, first: Mapping[str, Values], second: Mapping[str, Values]) -> Question:
+    """On the images that both know a class of."""
+    common, ours, theirs = np.intersect1d(worse.rows, better.rows, return_indices=True)
+    pair = f"{better.model.name} minus {worse.model.name}"
     rows = []
     for name, claimed in ((ROUGHNESS, -1), (SENSITIVITY, -1), (FAITHFULNESS, 1)):
-        gap = difference(second["saliency"][name], first["saliency"][name])
-        rows.append(Row(f"networks/{name}/{better.name}", f"saliency, {name}: {pair}", gap, claimed, count))
-    title = f"The better network, {better.name}, against {worse.name}"
+        gap = difference(second["saliency"][name][theirs], first["saliency"][name][ours])
+        text = f"saliency, {name}: {pair}"
+        rows.append(Row(f"networks/{name}/{better.model.name}", text, gap, claimed, len(common)))
+    title = f"The better network, {better.model.name}, against {worse.model.name}"
     return Question(title, "the better network's saliency maps are less noisy and more faithful", tuple(rows))
 
 
@@ -253,15 +258,8 @@ def _noise(model: VisionModel, found: Mapping[str, Values]) -> Question:
 def _saturation(model: VisionModel, found: Mapping[str, Values]) -> Question:
     saturated = found["gradient-times-input"][SATURATION]
     count = len(saturated)
-    rows = [
-        Row(
-            f"saturation/gradient-misses/{model.name}",
-            "share of the logit's rise that the gradient misses",
-            mean(saturated),
-            0,
-            count,
-        )
-    ]
+    missed = "share of the logit's rise that the gradient misses"
+    rows = [Row(f"saturation/gradient-misses/{model.name}", missed, mean(saturated), 0, count)]
     for method in ("integrated-gradients", "grad-cam"):
         gain = found[method][FAITHFULNESS] - found["saliency"][FAITHFULNESS]
         text = f"faithfulness: {method} minus saliency"

@@ -213,8 +213,9 @@ def compared(question: Question) -> Answer:
     sides: dict[str, list[str]] = {"less faithful to the vit": [], "more faithful to it": [], "not decided": []}
     less, more, open_ = sides.values()
     for row in question.rows:
-        decided = row.images >= FEWEST and not row.estimate.low <= 0 <= row.estimate.high
-        (open_ if not decided else less if row.estimate.value < 0 else more).append(row.text.partition(":")[0])
+        below, above = row.estimate.high < 0, row.estimate.low > 0  # neither where there is no figure
+        side = (less if below else more if above else open_) if row.images >= FEWEST else open_
+        side.append(row.text.partition(":")[0])
     said = "; ".join(f"{text}: {', '.join(names)}" for text, names in sides.items() if names)
     verdict = "answered" if less or more else "not decided"
     return Answer(question.title, question.claim, said or "—", verdict)
