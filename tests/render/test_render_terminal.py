@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from rich.console import Console
 
 from deepscope import render
-from deepscope.render.text import duration
+from deepscope.render.text import duration, p_value
 from deepscope.results import Block, Column, Heatmap, Note, Result, Table
 from results_strategies import EVERYTHING, EXAMPLES, results
 
@@ -104,3 +104,10 @@ def test_figures_that_are_not_saved_are_announced_once() -> None:
 )
 def test_times_are_told_in_the_unit_that_people_use(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("p", "said"), [(1.0, "p = 1"), (0.0025, "p = 0.0025"), (4e-9, "p = 4e-09"), (0.0, "p < 1e-300")]
+)
+def test_a_p_value_is_never_0(p: float, said: str) -> None:
+    assert p_value(p) == said

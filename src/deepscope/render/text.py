@@ -13,6 +13,9 @@ DASH = "–"  # noqa: RUF001  the sign for "not measured"
 
 _SPEC = re.compile(r"(.?[<>=^])?[-+ ]?#?0?\d{0,2}[,_]?(\.\d{1,2})?[bdeEfFgGnoxX%]?", re.DOTALL)
 
+_SMALLEST = 1e-300
+"""The smallest p-value that is given as a number."""
+
 
 def number(value: float, spec: str = "") -> str:
     """A number by its Python format spec; without one, four significant digits. Not finite: nan, inf, -inf."""
@@ -49,6 +52,11 @@ def cell(value: Cell, column: Column) -> str:
 def share(estimate: Estimate, *, interval: bool = False) -> str:
     """A share in per cent, with the digits that its interval supports: "78 %", "93.1 % [92.2, 93.9]"."""
     return _written(estimate, 100, "\N{NO-BREAK SPACE}%", interval)
+
+
+def p_value(p: float) -> str:
+    """A p-value in words, never as 0: "p = 0.0025", "p < 1e-300" where no number is as small."""
+    return f"p = {p:.2g}" if p >= _SMALLEST else f"p < {_SMALLEST:g}"
 
 
 def amount(estimate: Estimate, *, interval: bool = False) -> str:

@@ -12,6 +12,7 @@ from deepscope.command import Headline
 from deepscope.errors import DeepscopeError, SettingError
 from deepscope.models import DEFAULT, load_model
 from deepscope.presenters.shown import origin, skipped_blocks
+from deepscope.render.text import p_value
 from deepscope.results import Figure, ImageGrid, Result
 from deepscope.session import Session
 from deepscope.statistics import Estimate, difference, mcnemar, proportion
@@ -177,8 +178,8 @@ def _compare(ways: Ways, question: str, better: str, worse: str, *, published: s
     if published != "—" and decided in ("reproduced", "differs"):
         verdict = decided
     shares = f"{ways.outcomes[better].recognised.value:.2f} against {ways.outcomes[worse].recognised.value:.2f}"
-    p = mcnemar(a.ranks < 1, b.ranks < 1)
-    because = f"{better} against {worse}: {shares} top-1 by the other network, McNemar p = {p:.3f}"
+    chance = p_value(mcnemar(a.ranks < 1, b.ranks < 1))
+    because = f"{better} against {worse}: {shares} top-1 by the other network, McNemar {chance}"
     if decided == "not decided":
         verdict = "not decided"
         because += f"; {len(a.ranks)} classes do not decide it"

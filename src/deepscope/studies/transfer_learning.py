@@ -15,7 +15,7 @@ from deepscope.models import DEFAULT, load_model
 from deepscope.presenters.shown import origin
 from deepscope.presenters.transfer_improve import idea_notes, ideas_table, improvement_metrics
 from deepscope.presenters.transfer_table import PUBLISHED, comparison_metrics, comparison_notes, features_table
-from deepscope.render.text import share
+from deepscope.render.text import p_value, share
 from deepscope.results import Bars, Column, ImageGrid, Result, Table
 from deepscope.session import Session
 from deepscope.statistics import Estimate
@@ -179,7 +179,7 @@ class TransferLearning(Study):
                 "it helps",
                 f"{svm.accuracy} with, {blank.accuracy} without",
                 _verdict(svm, blank),
-                f"the same layer of {self.model}, with initial weights; McNemar p = {svm.p_against(blank):.2g}, "
+                f"the same layer of {self.model}, with initial weights; McNemar {p_value(svm.p_against(blank))}, "
                 f"{images} images",
             ),
             Answer(
@@ -187,7 +187,7 @@ class TransferLearning(Study):
                 "images unlike ImageNet",
                 f"on handwritten digits {far.accuracy}; a linear SVM on the bare pixels {pixels.accuracy}",
                 _verdict(pixels, far),
-                f"a limit would show as features that lose to pixels; McNemar p = {far.p_against(pixels):.2g}",
+                f"a limit would show as features that lose to pixels; McNemar {p_value(far.p_against(pixels))}",
             ),
             Answer(
                 "8. the layer",
