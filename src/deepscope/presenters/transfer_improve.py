@@ -5,6 +5,7 @@ from __future__ import annotations
 from deepscope.presenters.shown import origin, skipped_blocks
 from deepscope.presenters.transfer_figures import ROW_COLUMNS, best_metrics, copies_note, row_cells
 from deepscope.render import presents
+from deepscope.render.text import p_value
 from deepscope.results import Column, Note, Result, Table
 from deepscope.transfer.improve import Improvements
 
@@ -56,7 +57,7 @@ def idea_notes(found: Improvements) -> list[Note]:
     baseline, notes = found.rows[0].accuracy.value, []
     for idea, row, p in list(zip(found.ideas, found.rows, found.p_values, strict=True))[1:]:
         gain = row.accuracy.value - baseline
-        seen = f"{100 * gain:+.1f} % on the test images (p = {p:.2g})"
+        seen = f"{100 * gain:+.1f} % on the test images ({p_value(p)})"
         verdict = f"No significant effect: {seen}." if p >= 0.05 else f"It {'helps' if gain > 0 else 'hurts'}: {seen}."
         notes.append(Note(f"{idea.reasoning} {verdict}", idea.name, "verdict"))
     return notes

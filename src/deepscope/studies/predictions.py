@@ -18,7 +18,6 @@ from deepscope.results import ImageGrid, Result
 from deepscope.session import Session
 from deepscope.statistics import Estimate
 from deepscope.studies.networks import installed, usable
-from deepscope.studies.photographs import readable
 from deepscope.studies.study import Answer, Budget, Study, answers
 
 _CHOSEN = ("tabby", "Shih-Tzu", "komondor", "swab", "wombat", "Cardigan")
@@ -67,7 +66,8 @@ class Predictions(Study):
             result = present(classified)
             metrics |= {f"{key}/{name}": value for key, value in result.metrics.items()}
             skipped |= dict.fromkeys(classified.skipped)
-            clear, _ = readable(chosen, models[0].preprocessing)
+            unread = {item.path for item in classified.skipped}
+            clear = [path for path in chosen if str(path) not in unread]
             shown = classify(models[0], clear, session=session) if clear else classified
             figures.append(replace(figure(shown), title=f"Figure 1.1 with {name}"))
             found.append(_answer(result.metrics, name, data))
